@@ -1,0 +1,159 @@
+"""A camera's global summary tier as a value that outlives its process, and as bytes. Never pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from cache_store import memory, slabs
+
+SCHEMA_VERSION = 1
+
+
+class StoreError(Exception):
+    """Root of what can be wrong with checkpoints and where they are kept: StoreUnavailable, CheckpointCorrupt."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or refused."""
+
+
+class CheckpointCorrupt(StoreError):
+    """The bytes are no checkpoint that this version can read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedGap:
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFacts:
+    """What is known of a checkpoint beside its tensors. Times in Unix seconds."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    fingerprint: str  # of the model that wrote it, the only one that can read it
+    saved_s: float
+    started_s: float  # when the camera was first added: second 0 of a file
+    newest_s: float  # of what the tier holds
+    next_position: int
+    next_frame: int
+    frames_seen: int
+    frames_dropped: int
+    compactions: int
+    gaps: tuple[SavedGap, ...] = ()
+    thumbnail_frames: tuple[int, ...] = ()
+    thumbnail_nbytes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The tier of all layers, on the CPU, and the pictures of the frames that it still holds a token of."""
+
+    facts: CheckpointFacts
+    layers: tuple[memory.CachedTokens, ...]
+    thumbnails: dict[int, bytes]
+
+
+def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTokens, ...]:
+    """Copies of what each layer holds between prefix and recent window, on the CPU."""
+    layers = (held.remembered(index) for index in range(held.num_layers))
+    return tuple(_mapped(tokens.at((tokens.token_ids < first_recent_id).nonzero().squeeze(1))) for tokens in layers)
+
+
+def restore(held: memory.Memory, saved: Checkpoint) -> None:
+    """Puts a checkpoint behind the prefix of a fresh memory. Raises CheckpointCorrupt if its shape does not fit."""
+    shape = held.slabs.shape
+    room = held.slabs.capacity - held.prefix_length
+    if len(saved.layers) != shape.num_layers:
+        raise CheckpointCorrupt(f"checkpoint of {len(saved.layers)} layers (the model has {shape.num_layers})")
+    for index, tokens in enumerate(saved.layers):
+        _check_fit(tokens, shape, room, index)
+    for index, tokens in enumerate(saved.layers):
+        held.replace(index, tokens)
+    held.next_position = saved.facts.next_position
+    held.next_frame = saved.facts.next_frame
+    held.compactions = saved.facts.compactions
+
+
+def to_bytes(saved: Checkpoint) -> bytes:
+    """The checkpoint as safetensors bytes."""
+    frames = tuple(saved.thumbnails)
+    pictures = tuple(saved.thumbnails.values())
+    facts = dataclasses.replace(
+        saved.facts, thumbnail_frames=frames, thumbnail_nbytes=tuple(len(picture) for picture in pictures)
+    )
+    tensors = {
+        f"layers.{index}.{name}": getattr(tokens, name).contiguous()
+        for index, tokens in enumerate(saved.layers)
+        for name in _FIELDS
+    }
+    tensors["thumbnails"] = torch.frombuffer(bytearray(b"".join(pictures) or b"\0"), dtype=torch.uint8)
+    described = {"schema_version": SCHEMA_VERSION, "facts": dataclasses.asdict(facts)}
+    return safetensors.torch.save(tensors, metadata={"hermes": json.dumps(described)})
+
+
+def from_bytes(data: bytes) -> Checkpoint:
+    """The checkpoint in these bytes. Raises CheckpointCorrupt."""
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        described = json.loads(header["__metadata__"]["hermes"])
+        if described["schema_version"] != SCHEMA_VERSION:
+            raise CheckpointCorrupt(
+                f"checkpoint of schema version {described['schema_version']!r} (this one reads {SCHEMA_VERSION})"
+            )
+        facts = _FACTS.validate_python(described["facts"])
+        num_layers = sum(name.endswith(".keys") for name in tensors)
+        layers = tuple(
+            memory.CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name in _FIELDS})
+            for index in range(num_layers)
+        )
+    except (safetensors.SafetensorError, ValidationError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorrupt(f"checkpoint of {len(data)} bytes: {type(error).__name__}: {error}") from error
+    return Checkpoint(facts, layers, _pictures(facts, tensors["thumbnails"]))
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(memory.CachedTokens))
+_FACTS = TypeAdapter(CheckpointFacts)
+
+
+def _pictures(facts: CheckpointFacts, joined: Tensor) -> dict[int, bytes]:
+    data, pictures, start = joined.numpy().tobytes(), {}, 0
+    for frame, nbytes in zip(facts.thumbnail_frames, facts.thumbnail_nbytes, strict=False):
+        pictures[frame] = data[start : start + nbytes]
+        start += nbytes
+    return pictures
+
+
+def _mapped(tokens: memory.CachedTokens) -> memory.CachedTokens:
+    return memory.CachedTokens(**{name: getattr(tokens, name).cpu() for name in _FIELDS})
+
+
+def _check_fit(tokens: memory.CachedTokens, shape: slabs.KVShape, room: int, index: int) -> None:
+    """A checkpoint comes from outside: every tensor must be what a memory of this model could hold."""
+    cached = (shape.num_kv_heads, len(tokens), shape.head_dim)
+    wanted = {name: (tuple(cached), shape.dtype) for name in ("keys", "values")}
+    wanted |= {name: ((len(tokens),), torch.int64) for name in ("positions", "token_ids", "counts")}
+    wanted["times_s"] = ((len(tokens),), torch.float64)
+    for name, (size, dtype) in wanted.items():
+        found = getattr(tokens, name)
+        if tuple(found.shape) != size or found.dtype != dtype:
+            raise CheckpointCorrupt(
+                f"checkpoint, layer {index}: {name} is {found.dtype} {tuple(found.shape)} (expected {dtype} {size})"
+            )
+    if len(tokens) > room:
+        raise CheckpointCorrupt(f"checkpoint, layer {index}: {len(tokens)} tokens (room for {room})")
+    if len(tokens) and (int(tokens.counts.min()) < 1 or bool((tokens.positions.diff() < 0).any())):
+        raise CheckpointCorrupt(f"checkpoint, layer {index}: counts or positions out of order")

@@ -1,0 +1,103 @@
+"""A memory cut back to its budget, as a policy decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from cache_store import memory, policies, tiers
+from ops import folding
+
+
+def is_due(held: memory.Memory, budget: int) -> bool:
+    """Whether any layer holds more than `budget` tokens after its prefix."""
+    return held.longest - held.prefix_length > budget
+
+
+def window_lengths(held: memory.Memory, first_token_id: int) -> list[int]:
+    """How many of each layer's newest tokens are of frames from `first_token_id` on: the recent window."""
+    room = held.slabs
+    counts = [
+        (room.token_ids[index, held.slot, held.prefix_length : length] >= first_token_id).sum()
+        for index, length in enumerate(held.lengths)
+    ]
+    return [int(count) for count in counts]
+
+
+def compact(
+    held: memory.Memory,
+    attention: Sequence[Tensor],
+    plans: Sequence[tiers.LayerPlan],
+    *,
+    policy: policies.Policy,
+    budget: int,
+    first_recent_id: int,
+    frequency: Tensor,
+) -> None:
+    """Cuts every layer back to `budget` tokens after the prefix; a no-op below it. attention: L × [N_l]
+
+    The recent window, all tokens from id `first_recent_id` on, stays whole and outside of the policy's view.
+    Mutates `held`; what stays keeps its keys, values and positions to the bit.
+    """
+    if not is_due(held, budget):
+        return
+    windows = window_lengths(held, first_recent_id)
+    view = tuple(
+        _view(held, index, attention[index], plans[index], window=window, budget=budget - window)
+        for index, window in enumerate(windows)
+    )
+    for index, (layer, verdict) in enumerate(zip(view, policy.decide(view), strict=True)):
+        kept = layer.tokens.at(verdict.kept)
+        recent = _recent(held, index, windows[index])
+        parts = (kept, recent)
+        if verdict.folded.numel():
+            summary = _summary(layer.tokens, verdict, policy.summary, -1 - held.compactions, frequency)
+            parts = (memory.joined(kept, summary).by_position(), recent)
+        held.replace(index, memory.joined(*parts))
+    held.compactions += 1
+    held.next_position = max(held.next_position, _newest_position(held) + 1)
+
+
+def _view(
+    held: memory.Memory, index: int, attention: Tensor, plan: tiers.LayerPlan, *, window: int, budget: int
+) -> policies.LayerView:
+    tokens = held.remembered(index)
+    past = len(tokens) - window
+    return policies.LayerView(tokens.slice(0, past), attention[:past], plan, max(budget, 0))
+
+
+def _recent(held: memory.Memory, index: int, window: int) -> memory.CachedTokens:
+    tokens = held.remembered(index)
+    return tokens.slice(len(tokens) - window, len(tokens))
+
+
+def _newest_position(held: memory.Memory) -> int:
+    return max(int(held.layer(index).positions[-1]) for index in range(held.num_layers))
+
+
+def _summary(
+    tokens: memory.CachedTokens,
+    verdict: policies.Retention,
+    rule: policies.SummaryRule,
+    token_id: int,
+    frequency: Tensor,
+) -> memory.CachedTokens:
+    """One token for all the folded ones, as CachedTokens of length one."""
+    evicted = tokens.at(verdict.folded)
+    counts = evicted.counts if rule.is_weighted else evicted.counts.new_ones(len(evicted))
+    middle = evicted.positions[(len(evicted) - 1) // 2]
+    newest = tokens.positions[verdict.kept[-1]] + 1 if verdict.kept.numel() else middle
+    position = newest if rule.is_newest else middle
+    folded = folding.fold(
+        evicted.keys, evicted.values, evicted.positions, counts, position=position, frequency=frequency
+    )
+    count = evicted.counts.sum() if rule.is_weighted else counts[0]
+    return memory.CachedTokens(
+        keys=folded.key[:, None],
+        values=folded.value[:, None],
+        positions=position.reshape(1),
+        token_ids=position.new_full((1,), token_id),
+        counts=count.reshape(1),
+        times_s=evicted.times_s[-1:],
+    )

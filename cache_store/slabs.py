@@ -1,0 +1,53 @@
+"""The preallocated room for every memory of a device: fixed shapes, a camera is a slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class KVShape:
+    """What a decoder caches for each token."""
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def nbytes_per_token(self) -> int:
+        """Of one layer, keys and values."""
+        return 2 * self.num_kv_heads * self.head_dim * self.dtype.itemsize
+
+
+class Slabs:
+    """Keys and values of all slots, L × [S, H, C, D], and what is known of each cached token, [L, S, C].
+
+    `positions` are those that the keys are rotated to; `token_ids` say which token of which frame it is
+    (frame · tokens_per_frame + cell, negative for a summary); `counts` how many tokens it stands for;
+    `times_s` when its frame was seen, in Unix seconds. Allocated once, never grown.
+    """
+
+    def __init__(self, shape: KVShape, *, slots: int, capacity: int) -> None:
+        self.shape = shape
+        self.capacity = capacity
+        cached = (slots, shape.num_kv_heads, capacity, shape.head_dim)
+        known = (shape.num_layers, slots, capacity)
+        self.keys = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
+        self.values = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
+        self.positions = self._zeros(known, torch.int64)
+        self.token_ids = self._zeros(known, torch.int64)
+        self.counts = self._zeros(known, torch.int64)
+        self.times_s = self._zeros(known, torch.float64)
+
+    def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.zeros(size, dtype=dtype, device=self.shape.device)
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (*self.keys, *self.values, self.positions, self.token_ids, self.counts, self.times_s)
+        return sum(tensor.nbytes for tensor in tensors)

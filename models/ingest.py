@@ -1,0 +1,113 @@
+"""Frames into memories, and memories kept within their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cache_store import compaction, memory, policies, tiers
+from models import guidance, slot_pass, vlm
+from ops import rope
+
+
+class InvalidBudget(vlm.ModelError):
+    """The memory's bounds do not fit the model: too small for its frames, or too large for its positions."""
+
+
+class Ingest:
+    """Everything that changes a camera's memory: prefix, frames, compaction, positions. Device thread only.
+
+    `reserve` positions are always left free for a question and its answer.
+    """
+
+    def __init__(
+        self, model: vlm.VideoLanguageModel, config: tiers.MemoryConfig, *, max_frames: int, reserve: int
+    ) -> None:
+        spec = model.spec
+        self.model = model
+        self.config = config
+        self.max_frames = max_frames
+        self.plans = tiers.plan_layers(spec.kv.num_layers, config)
+        self.guidance = guidance.Guidance(model, self.plans)
+        self.policy = policies.POLICIES[config.policy]
+        self.frequency = rope.frequencies(spec.kv.head_dim, spec.rope_base, spec.device)
+        self._last_position = spec.max_positions - max(reserve, self.guidance.longest)
+        self._check_bounds()
+
+    @property
+    def capacity(self) -> int:
+        """Tokens a slot must have room for: prefix, budget and one step of frames."""
+        return len(self.model.prompts.prefix) + self.config.tokens_per_layer + self._tokens(self.max_frames)
+
+    def begin(self, held: memory.Memory) -> None:
+        """Clears the memory and writes the prompt's prefix."""
+        held.clear()
+        ids = torch.tensor(self.model.prompts.prefix, device=self.model.spec.device)
+        running = slot_pass.SlotPass([held], len(ids))
+        self.model.decode(self.model.embed_tokens(ids)[None], running)
+        held.commit(torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.float64, device=ids.device))
+        held.prefix_length = len(ids)
+
+    def feed(self, memories: Sequence[memory.Memory], frames: Tensor, times_s: Tensor) -> None:
+        """Reads one step of frames into each memory, in one batch, and compacts what is then over budget.
+
+        frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds.
+        """
+        batch, num_frames = frames.shape[:2]
+        assert num_frames <= self.max_frames, (num_frames, self.max_frames)
+        for held in memories:
+            self._make_room_for_positions(held, self._tokens(num_frames))
+        embedded = self.model.embed_frames(frames.flatten(0, 1)).view(batch, self._tokens(num_frames), -1)
+        self.model.decode(embedded, slot_pass.SlotPass(memories, embedded.shape[1]))
+        for held, times in zip(memories, times_s.to(embedded.device), strict=True):
+            held.commit(self._token_ids(held, num_frames), times.repeat_interleave(self._tokens(1)))
+            held.next_frame += num_frames
+            self.compact(held)
+
+    def compact(self, held: memory.Memory) -> None:
+        """Cuts the memory back to its budget, if it is over."""
+        if not compaction.is_due(held, self.config.tokens_per_layer):
+            return
+        compaction.compact(
+            held,
+            self.guidance.attention(held),
+            self.plans,
+            policy=self.policy,
+            budget=self.config.tokens_per_layer,
+            first_recent_id=self.first_recent_id(held),
+            frequency=self.frequency,
+        )
+        if self.config.reindexing is tiers.Reindexing.EAGER:
+            held.close_up(self.frequency, room=self._last_position - held.prefix_length)
+
+    def first_recent_id(self, held: memory.Memory) -> int:
+        """Tokens with this id or a higher one belong to the recent window."""
+        return self._tokens(held.next_frame - self.config.recent_frames)
+
+    def _make_room_for_positions(self, held: memory.Memory, num_tokens: int) -> None:
+        last = self._last_position - num_tokens
+        if held.next_position > last:
+            # Half the room at most, so that the next renumbering is far off.
+            held.close_up(self.frequency, room=(last - held.prefix_length) // 2)
+
+    def _token_ids(self, held: memory.Memory, num_frames: int) -> Tensor:
+        first = self._tokens(held.next_frame)
+        return torch.arange(first, first + self._tokens(num_frames), device=self.model.spec.device)
+
+    def _tokens(self, num_frames: int) -> int:
+        return num_frames * self.model.spec.tokens_per_frame
+
+    def _check_bounds(self) -> None:
+        budget, window = self.config.tokens_per_layer, self._tokens(self.config.recent_frames)
+        if budget < window + 2:
+            raise InvalidBudget(
+                f"memory.tokens_per_layer is {budget}: {self.config.recent_frames} recent frames of "
+                f"{self._tokens(1)} tokens and a summary need at least {window + 2}"
+            )
+        if self.capacity > self._last_position:
+            raise InvalidBudget(
+                f"memory.tokens_per_layer is {budget}: with a step of frames, {self.capacity} tokens, but the "
+                f"positions of {self.model.spec.name} end at {self._last_position}"
+            )

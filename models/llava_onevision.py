@@ -1,0 +1,115 @@
+"""The LLaVA-OneVision family: SigLIP, a projector, a Qwen2 decoder. The tiny model is one of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from cache_store import slabs
+from models import prompts, slot_pass, vlm
+
+TEXTS = prompts.PromptTexts(
+    prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+    question="\n{question}<|im_end|>\n<|im_start|>assistant\n",
+    guidance_local="Say what can be seen right now: every object, what it does and where it is.",
+    guidance_global="Tell the story of the video: who and what appeared, what happened in which order, what changed.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelScale:
+    """How pixels of 0..1 are normalised, per channel."""
+
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+class LlavaOnevision:
+    """A LLaVA-OneVision checkpoint behind the VideoLanguageModel seam."""
+
+    def __init__(
+        self,
+        network: LlavaOnevisionForConditionalGeneration,
+        words: prompts.Prompts,
+        *,
+        name: str,
+        pixels: PixelScale = PixelScale(),
+    ) -> None:
+        network.set_attn_implementation({"text_config": slot_pass.ATTENTION_NAME, "vision_config": "sdpa"})
+        self._network = network.eval().requires_grad_(False)
+        self._decoder = network.model.language_model
+        self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
+        self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
+        self.prompts = words
+        self.spec = _spec(network, name, words)
+
+    @torch.inference_mode()
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        pixels = frames.to(self.spec.device).permute(0, 3, 1, 2).float() / 255
+        scaled = ((pixels - self._mean) / self._std).to(self.spec.kv.dtype)
+        features = self._network.model.get_video_features(scaled[None]).pooler_output[0]
+        # The family appends its newline embedding to every call; ours stands before the question, once.
+        per_frame: Tensor = features[:-1].view(len(frames), self.spec.tokens_per_frame, -1)
+        return per_frame
+
+    @torch.inference_mode()
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self._decoder.get_input_embeddings()(ids)
+        return embedded
+
+    @torch.inference_mode()
+    def embed_question(self, ids: Tensor) -> Tensor:
+        newline = self._network.model.image_newline.to(self.spec.kv.dtype)
+        return torch.cat((newline[None], self.embed_tokens(ids)))
+
+    @torch.inference_mode()
+    def decode(self, embeddings: Tensor, running: slot_pass.SlotPass) -> Tensor:
+        output = self._decoder(
+            inputs_embeds=embeddings,
+            position_ids=running.positions(),
+            attention_mask={"full_attention": None},
+            past_key_values=running,
+            slot_pass=running,
+            use_cache=True,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    @torch.inference_mode()
+    def next_token(self, hidden: Tensor) -> Tensor:
+        token: Tensor = self._network.lm_head(hidden).argmax(dim=-1)
+        return token
+
+
+def _spec(network: LlavaOnevisionForConditionalGeneration, name: str, words: prompts.Prompts) -> vlm.ModelSpec:
+    text, vision = network.config.text_config, network.config.vision_config
+    side = -(-(vision.image_size // vision.patch_size) // 2)  # the family pools patches two by two
+    kv = slabs.KVShape(
+        num_layers=text.num_hidden_layers,
+        num_kv_heads=text.num_key_value_heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        dtype=network.dtype,
+        device=network.device,
+    )
+    return vlm.ModelSpec(
+        name=name,
+        fingerprint=_fingerprint(network, words),
+        kv=kv,
+        rope_base=float(text.rope_parameters["rope_theta"]),
+        max_positions=text.max_position_embeddings,
+        tokens_per_frame=side * side,
+        frame_size=vision.image_size,
+    )
+
+
+def _fingerprint(network: LlavaOnevisionForConditionalGeneration, words: prompts.Prompts) -> str:
+    """Whose memories this model can read: its shapes, its texts and a sample of every weight."""
+    digest = hashlib.sha256(repr((words.texts, str(network.dtype))).encode())
+    for name, weight in sorted(network.state_dict().items()):
+        sample = weight.flatten()[:: max(1, weight.numel() // 64)].float().cpu()
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()

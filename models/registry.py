@@ -1,0 +1,74 @@
+"""Models by name, by hub id or by local folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
+
+from models import llava_onevision, prompts, vlm
+
+NAMES = {
+    "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
+    "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+    "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+}
+
+
+def load_model(name: str, device: str = "auto") -> vlm.VideoLanguageModel:
+    """The model of that name, hub id or local folder, on `device` ("auto": a GPU where there is one).
+
+    bfloat16 on a GPU, float32 on a CPU. Only safetensors are read and no remote code runs. Raises ModelNotFound
+    and ModelInvalid.
+    """
+    where = NAMES.get(name, name)
+    if "/" in where and not Path(where).is_dir() and Path(where).is_absolute():
+        raise vlm.ModelNotFound(f"model {name!r}: no folder there")
+    chosen = torch.device(pick_device(device))
+    dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
+    try:
+        family = AutoConfig.from_pretrained(where).model_type
+        if family != "llava_onevision":
+            raise vlm.ModelInvalid(f"model {name!r}: family {family!r} (known: llava_onevision)")
+        network = LlavaOnevisionForConditionalGeneration.from_pretrained(where, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError) as error:
+        raise vlm.ModelInvalid(f"model {name!r}: {_first_line(error)}") from error
+    words = prompts.Prompts(tokenizer, _texts(Path(where)))
+    return llava_onevision.LlavaOnevision(network.to(chosen), words, name=name, pixels=_pixels(Path(where)))
+
+
+def pick_device(device: str) -> str:
+    """ "auto" made concrete: a GPU where there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _texts(folder: Path) -> prompts.PromptTexts:
+    described = _read_json(folder / "hermes.json")
+    if described is None:
+        return llava_onevision.TEXTS
+    try:
+        return TypeAdapter(prompts.PromptTexts).validate_python(described)
+    except ValidationError as error:
+        raise vlm.ModelInvalid(f"{folder / 'hermes.json'}: {error}") from error
+
+
+def _pixels(folder: Path) -> llava_onevision.PixelScale:
+    described = _read_json(folder / "preprocessor_config.json")
+    if described is None:
+        return llava_onevision.PixelScale()
+    return llava_onevision.PixelScale(tuple(described["image_mean"]), tuple(described["image_std"]))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

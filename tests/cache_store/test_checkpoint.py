@@ -1,0 +1,101 @@
+"""A global summary tier as bytes: exact there and back, and refused when anything is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache_store import checkpoint, memory
+from tests.cache_store.test_compaction import LAYERS, PREFIX, compact, filled
+
+FACTS = checkpoint.CheckpointFacts(
+    fingerprint="abc",
+    saved_s=1_000.5,
+    started_s=900.0,
+    newest_s=998.0,
+    next_position=63,
+    next_frame=60,
+    frames_seen=60,
+    frames_dropped=2,
+    compactions=1,
+    gaps=(checkpoint.SavedGap(start_s=920.0, end_s=930.0, reason="no frames"),),
+)
+
+
+def saved_at(saved_s: float) -> checkpoint.Checkpoint:
+    """A checkpoint of a compacted memory with two pictures."""
+    held = filled(60)
+    compact(held, 20, first_recent_id=56)
+    facts = dataclasses.replace(FACTS, saved_s=saved_s)
+    return checkpoint.Checkpoint(facts, checkpoint.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
+
+
+def assert_equal(left: checkpoint.Checkpoint, right: checkpoint.Checkpoint) -> None:
+    assert left.thumbnails == right.thumbnails
+    assert left.facts.saved_s == right.facts.saved_s
+    for mine, other in zip(left.layers, right.layers, strict=True):
+        for field in dataclasses.fields(memory.CachedTokens):
+            assert torch.equal(getattr(mine, field.name), getattr(other, field.name))
+
+
+def test_bytes_there_and_back_are_exact() -> None:
+    saved = saved_at(7.0)
+    loaded = checkpoint.from_bytes(checkpoint.to_bytes(saved))
+    assert_equal(saved, loaded)
+    assert loaded.facts.gaps == FACTS.gaps
+
+
+def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
+    saved = saved_at(7.0)
+    fresh = filled(0)
+    checkpoint.restore(fresh, saved)
+    assert fresh.lengths == [PREFIX + 16] * LAYERS
+    assert (fresh.next_position, fresh.next_frame, fresh.compactions) == (63, 60, 1)
+    assert torch.equal(fresh.remembered(2).keys, saved.layers[2].keys)
+    assert bool((fresh.remembered(0).token_ids < 56).all())
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused(noise: bytes) -> None:
+    with pytest.raises(checkpoint.CheckpointCorrupt):
+        checkpoint.from_bytes(noise)
+
+
+@given(st.data())
+def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
+    whole = checkpoint.to_bytes(saved_at(7.0))
+    with pytest.raises(checkpoint.CheckpointCorrupt):
+        checkpoint.from_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = checkpoint.to_bytes(saved_at(7.0))
+    monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 99)
+    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 1"):
+        checkpoint.from_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "named"),
+    [
+        ("keys", torch.zeros(2, 16, 9), "keys is torch.float32"),
+        ("values", torch.zeros(2, 16, 8, dtype=torch.float16), "values is torch.float16"),
+        ("positions", torch.arange(16).flip(0), "out of order"),
+        ("counts", torch.zeros(16, dtype=torch.int64), "out of order"),
+    ],
+)
+def test_tensors_that_do_not_fit_the_model_are_refused(field: str, wrong: torch.Tensor, named: str) -> None:
+    saved = saved_at(7.0)
+    broken = dataclasses.replace(saved.layers[1], **{field: wrong})
+    layers = (saved.layers[0], broken, *saved.layers[2:])
+    with pytest.raises(checkpoint.CheckpointCorrupt, match=named):
+        checkpoint.restore(filled(0), dataclasses.replace(saved, layers=layers))
+
+
+def test_a_tier_larger_than_the_slot_is_refused() -> None:
+    with pytest.raises(checkpoint.CheckpointCorrupt, match=r"16 tokens \(room for 7\)"):
+        checkpoint.restore(filled(0, capacity=10), saved_at(7.0))

@@ -1,0 +1,212 @@
+"""A memory cut back to its budget: what stays, where, and what is never touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache_store import compaction, memory, policies, slabs, tiers
+from ops import rope
+from tests.conftest import assert_same, contents
+
+PREFIX = 3
+LAYERS = 6
+SHAPE = slabs.KVShape(num_layers=LAYERS, num_kv_heads=2, head_dim=8, dtype=torch.float32, device=torch.device("cpu"))
+FREQUENCY = rope.frequencies(8, 10_000.0)
+PLANS = tiers.plan_layers(LAYERS, tiers.MemoryConfig())
+NO_WINDOW = 1 << 40
+
+
+def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> memory.Memory:
+    """A memory with a prefix of 3 and random tokens after it, one frame a token."""
+    held = memory.Memory(slabs.Slabs(SHAPE, slots=2, capacity=capacity), 1)
+    held.prefix_length = PREFIX
+    append(held, PREFIX, seed=99)
+    held.next_frame = 0
+    append(held, num_tokens, seed=seed)
+    return held
+
+
+def append(held: memory.Memory, num_tokens: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for layer in range(LAYERS):
+        keys, values = (torch.randn(2, num_tokens, 8, generator=generator) for _ in range(2))
+        held.write(layer, keys, values)
+    ids = torch.arange(held.next_frame, held.next_frame + num_tokens)
+    held.commit(ids, ids.double())
+    held.next_frame += num_tokens
+
+
+def random_attention(held: memory.Memory, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(length - held.prefix_length, generator=generator) for length in held.lengths]
+
+
+def compact(
+    held: memory.Memory,
+    budget: int,
+    *,
+    attention: list[torch.Tensor] | None = None,
+    plans: tuple[tiers.LayerPlan, ...] = PLANS,
+    policy: tiers.PolicyName = tiers.PolicyName.HERMES,
+    first_recent_id: int = NO_WINDOW,
+) -> None:
+    compaction.compact(
+        held,
+        attention or random_attention(held),
+        plans,
+        policy=policies.POLICIES[policy],
+        budget=budget,
+        first_recent_id=first_recent_id,
+        frequency=FREQUENCY,
+    )
+
+
+def unsmoothed(plans: tuple[tiers.LayerPlan, ...]) -> tuple[tiers.LayerPlan, ...]:
+    return tuple(replace(plan, smoothing_share=0.0) for plan in plans)
+
+
+@pytest.mark.parametrize("policy", list(tiers.PolicyName))
+@given(num_tokens=st.integers(0, 60), budget=st.integers(2, 40), seed=st.integers(0, 1_000))
+def test_every_layer_holds_prefix_and_budget_at_most(
+    policy: tiers.PolicyName, num_tokens: int, budget: int, seed: int
+) -> None:
+    held = filled(num_tokens, seed)
+    compact(held, budget, policy=policy)
+    assert held.lengths == [PREFIX + min(num_tokens, budget)] * LAYERS
+
+
+@pytest.mark.parametrize("policy", list(tiers.PolicyName))
+@given(num_tokens=st.integers(0, 60), budget=st.integers(2, 40), window=st.integers(0, 8), seed=st.integers(0, 1_000))
+def test_what_stays_is_what_was_there(
+    policy: tiers.PolicyName, num_tokens: int, budget: int, window: int, seed: int
+) -> None:
+    """Keys, values, positions and times to the bit, in order of time; the window whole; the prefix untouched."""
+    held = filled(num_tokens, seed)
+    window = min(window, budget - 1, num_tokens)
+    before = [held.layer(layer).at(torch.arange(length)) for layer, length in enumerate(held.lengths)]
+    compact(held, budget, policy=policy, first_recent_id=num_tokens - window)
+    for layer, old in enumerate(before):
+        now = held.layer(layer)
+        real = [place for place in range(len(now)) if place < PREFIX or now.token_ids[place] >= 0]
+        came_from = [place if place < PREFIX else PREFIX + int(now.token_ids[place]) for place in real]
+        assert torch.equal(now.keys[:, real], old.keys[:, came_from])
+        assert torch.equal(now.values[:, real], old.values[:, came_from])
+        assert torch.equal(now.positions[real], old.positions[came_from])
+        assert torch.equal(now.times_s[real], old.times_s[came_from])
+        # The published summary takes the place after the last kept token, which a window has already.
+        apart = 0 if policy is tiers.PolicyName.REFERENCE else 1
+        assert bool((now.positions.diff() >= apart).all())
+        assert now.token_ids[len(now) - window :].tolist() == list(range(num_tokens - window, num_tokens))
+
+
+def test_below_the_budget_nothing_happens() -> None:
+    held = filled(20)
+    before, position = contents(held), held.next_position
+    compact(held, 20)
+    assert_same(before, contents(held))
+    assert (held.next_position, held.compactions) == (position, 0)
+
+
+def test_shallow_layers_keep_the_newest_whatever_the_attention() -> None:
+    held = filled(50)
+    compact(held, 12, plans=unsmoothed(PLANS), policy=tiers.PolicyName.REFERENCE)
+    assert held.remembered(0).token_ids.tolist() == list(range(38, 50))
+
+
+def test_deep_layers_keep_the_most_looked_at_and_one_summary_last() -> None:
+    """Section 5, fact 4, to the letter: the reference variant without a window."""
+    held = filled(50)
+    attention = random_attention(held, seed=5)
+    compact(held, 12, attention=attention, plans=unsmoothed(PLANS), policy=tiers.PolicyName.REFERENCE)
+    for layer in range(LAYERS):
+        tokens = held.remembered(layer)
+        summaries = (tokens.token_ids < 0).nonzero().flatten().tolist()
+        assert summaries == ([11] if PLANS[layer].role is tiers.Role.LONG_TERM else [])
+    deep = held.remembered(LAYERS - 1)
+    best = attention[-1].topk(11).indices.sort().values
+    assert deep.token_ids[:11].tolist() == best.tolist()
+    assert int(deep.positions[11]) == int(deep.positions[10]) + 1
+
+
+def test_the_reference_summary_is_the_plain_mean_at_the_next_place() -> None:
+    """Positions 0 to 4 after the prefix; {0, 3, 4} are kept, {1, 2} fold into a token at position 5."""
+    held = filled(5)
+    old = held.remembered(LAYERS - 1)
+    folded_keys = rope.rotate(old.keys[:, 1:3], PREFIX + 5 - old.positions[1:3], FREQUENCY).mean(dim=1)
+    folded_values = old.values[:, 1:3].mean(dim=1)
+    attention = [torch.tensor([1.0, 0.1, 0.2, 0.8, 0.9])] * LAYERS
+    compact(held, 4, attention=attention, plans=unsmoothed(PLANS), policy=tiers.PolicyName.REFERENCE)
+    tokens = held.remembered(LAYERS - 1)
+    assert tokens.positions.tolist() == [PREFIX + place for place in (0, 3, 4, 5)]
+    assert torch.allclose(tokens.keys[:, -1], folded_keys, atol=1e-5)
+    assert torch.allclose(tokens.values[:, -1], folded_values, atol=1e-6)
+    assert tokens.counts.tolist() == [1, 1, 1, 1]
+    assert held.next_position == PREFIX + 6
+
+
+@given(num_tokens=st.integers(20, 60), window=st.integers(1, 8), rounds=st.integers(1, 4))
+def test_a_summary_stands_between_prefix_and_window_and_counts_all_it_stands_for(
+    num_tokens: int, window: int, rounds: int
+) -> None:
+    held = filled(num_tokens)
+    for turn in range(rounds):
+        compact(held, 16, attention=random_attention(held, turn), first_recent_id=held.next_frame - window)
+        append(held, 10, seed=turn)
+    compact(held, 16, attention=random_attention(held, 77), first_recent_id=held.next_frame - window)
+    for layer in range(LAYERS):
+        tokens = held.remembered(layer)
+        if PLANS[layer].role is tiers.Role.LONG_TERM:
+            assert int(tokens.counts.sum()) == held.next_frame
+            newest_summary = int(tokens.positions[tokens.token_ids < 0].max())
+            assert newest_summary < int(tokens.positions[-window])
+        else:
+            assert bool((tokens.token_ids >= 0).all())
+        assert len(tokens.positions.unique()) == len(tokens)
+
+
+def test_a_whole_history_folds_as_if_at_once() -> None:
+    """Weighted by counts, the summary's value stays the mean of all that was ever folded, not of the last round."""
+    held = filled(40)
+    everything = held.remembered(LAYERS - 1).values.clone()
+    lowest_last = [torch.linspace(0, 1, 40)] * LAYERS
+    compact(held, 21, attention=lowest_last, plans=unsmoothed(PLANS))
+    # The summary is looked at least, so the next round folds it again.
+    attention = [torch.linspace(0, 1, length - PREFIX) for length in held.lengths]
+    first = int((held.remembered(LAYERS - 1).token_ids < 0).nonzero())
+    attention[-1] = attention[-1].index_fill(0, torch.tensor([first]), -1.0)
+    compact(held, 11, attention=attention, plans=unsmoothed(PLANS))
+    tokens = held.remembered(LAYERS - 1)
+    summary = tokens.token_ids < 0
+    assert tokens.counts[summary].tolist() == [30]
+    assert torch.allclose(tokens.values[:, summary].flatten(1), everything[:, :30].mean(dim=1), atol=1e-5)
+
+
+def test_closing_up_moves_keys_as_a_fresh_rotation_and_leaves_values() -> None:
+    held = filled(30)
+    raw = [rope.rotate(held.remembered(0).keys, -held.remembered(0).positions, FREQUENCY)]
+    compact(held, 10, policy=tiers.PolicyName.ATTENTION)
+    ids, values = held.remembered(0).token_ids.clone(), held.remembered(0).values.clone()
+    held.close_up(FREQUENCY, room=1_000)
+    tokens = held.remembered(0)
+    assert torch.allclose(tokens.keys, rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4)
+    assert torch.equal(tokens.values, values)
+    everywhere = torch.cat([held.remembered(layer).positions for layer in range(LAYERS)]).unique()
+    assert everywhere.tolist() == list(range(PREFIX, PREFIX + len(everywhere)))
+    assert held.next_position == PREFIX + len(everywhere)
+
+
+def test_a_token_has_one_position_in_all_layers() -> None:
+    held = filled(60)
+    compact(held, 20)
+    held.close_up(FREQUENCY, room=30)
+    places: dict[int, int] = {}
+    for layer in range(LAYERS):
+        tokens = held.remembered(layer)
+        for token, position in zip(tokens.token_ids.tolist(), tokens.positions.tolist(), strict=True):
+            if token >= 0:
+                assert places.setdefault(token, position) == position

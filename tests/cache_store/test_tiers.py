@@ -1,0 +1,57 @@
+"""Layer roles and what each layer does (HERMES, section 3.1 and 3.2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from cache_store import tiers
+
+DEFAULT = tiers.MemoryConfig()
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "sensory", "long_term_from"), [(6, 1, 4), (24, 2, 16), (28, 2, 19), (36, 3, 25), (64, 6, 44)]
+)
+def test_roles_by_depth(num_layers: int, sensory: int, long_term_from: int) -> None:
+    roles = tiers.layer_roles(num_layers, DEFAULT)
+    assert [layer for layer, role in enumerate(roles) if role is tiers.Role.SENSORY] == list(range(sensory))
+    assert roles.index(tiers.Role.LONG_TERM) == long_term_from
+    assert all(role is tiers.Role.LONG_TERM for role in roles[long_term_from:])
+
+
+@pytest.mark.parametrize("num_layers", [2, 3, 4])
+def test_every_depth_has_a_first_and_a_last_role(num_layers: int) -> None:
+    roles = tiers.layer_roles(num_layers, tiers.MemoryConfig(sensory_share=0.0, long_term_share=0.0))
+    assert roles[0] is tiers.Role.SENSORY
+    assert roles[-1] is tiers.Role.LONG_TERM
+
+
+def test_recency_of_the_middle_layers_as_published() -> None:
+    paper = tiers.plan_layers(28, DEFAULT, tiers.PAPER)
+    llava = tiers.plan_layers(28, DEFAULT, tiers.LLAVA_CODE)
+    assert (paper[2].recency_share, llava[2].recency_share) == (0.75, 1.0)
+    assert paper[18].recency_share == pytest.approx(0.1853, abs=1e-4)
+    assert llava[18].recency_share == pytest.approx(0.1529, abs=1e-4)
+    assert paper[18].recency_decay == pytest.approx(8.706, abs=1e-3)
+    assert llava[18].recency_decay == pytest.approx(1.647, abs=1e-3)
+
+
+def test_the_first_layers_see_recency_alone_and_the_last_attention_alone() -> None:
+    plans = tiers.plan_layers(24, DEFAULT)
+    assert (plans[0].recency_share, plans[-1].recency_share) == (1.0, 0.0)
+    assert [plan.folds_evicted for plan in plans] == [False] * 16 + [True] * 8
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"tokens_per_layer": 1}, "tokens_per_layer is 1"),
+        ({"recent_frames": -1}, "recent_frames is -1"),
+        ({"sensory_share": 1.5}, "sensory_share is 1.5"),
+        ({"sensory_share": 0.6, "long_term_share": 0.6}, "exceed 1"),
+        ({"policy": "lru"}, "policy is 'lru'"),
+    ],
+)
+def test_a_wrong_bound_is_named(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        tiers.MemoryConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""Attention over memories of unequal length in which some tokens stand for many."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops import attention
+
+sizes = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 4), st.integers(0, 2**31))
+
+
+def plain_weights(
+    query: torch.Tensor, keys: torch.Tensor, counts: list[int], length: int, row: int
+) -> list[list[float]]:
+    """Softmax by hand, one head at a time: what new token `row` puts on each place. -> [Hq][N]"""
+    heads_per_kv = query.shape[0] // keys.shape[0]
+    weights = []
+    for head in range(query.shape[0]):
+        seen = [
+            (float(query[head, row] @ keys[head // heads_per_kv, place] * 0.5), counts[place] if place < length else 1)
+            for place in range(length + row + 1)
+        ]
+        drawn = [count * torch.tensor(logit).exp().item() for logit, count in seen]
+        rest = [0.0] * (keys.shape[1] - len(seen))
+        weights.append([part / sum(drawn) for part in drawn] + rest)
+    return weights
+
+
+@given(sizes)
+def test_two_unequal_memories_equal_the_plain_softmax(drawn: tuple[int, int, int, int]) -> None:
+    first, second, num_new, seed = drawn
+    generator = torch.Generator().manual_seed(seed)
+    lengths, places = [first, second], max(first, second) + num_new
+    query = torch.randn(2, 4, num_new, 8, generator=generator)
+    keys, values = (torch.randn(2, 2, places, 8, generator=generator) for _ in range(2))
+    counts = torch.randint(1, 50, (2, places), generator=generator)
+    causal = torch.ones(num_new, num_new, dtype=torch.bool).tril()
+
+    bias = attention.visibility(counts, torch.tensor(lengths), causal)
+    seen = attention.attend(query, keys, values, bias, 0.5)
+
+    for row in range(2):
+        for new in range(num_new):
+            weights = torch.tensor(plain_weights(query[row], keys[row], counts[row].tolist(), lengths[row], new))
+            expected = torch.einsum("hn,hnd->hd", weights, values[row].repeat_interleave(2, dim=0))
+            assert torch.allclose(seen[row, :, new], expected, atol=1e-4)
+
+
+def test_a_summary_of_n_equal_tokens_weighs_like_the_n() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
+    other, own = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
+    one = torch.ones(1, 1, dtype=torch.bool)
+
+    many = torch.cat((key.expand(1, 1, 5, 8), other, own), dim=2)
+    folded = torch.cat((key, other, own), dim=2)
+    spread = attention.visibility(torch.ones(1, 7, dtype=torch.int64), torch.tensor([6]), one)
+    counted = attention.visibility(torch.tensor([[5, 1, 1]]), torch.tensor([2]), one)
+
+    assert torch.allclose(
+        attention.attend(query, many, many, spread, 0.3),
+        attention.attend(query, folded, folded, counted, 0.3),
+        atol=1e-6,
+    )

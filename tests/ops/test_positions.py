@@ -1,0 +1,32 @@
+"""Closing up positions: one frame for all layers, order kept, bounded."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops import positions
+
+layers = st.lists(st.sets(st.integers(0, 5_000), max_size=40).map(sorted), min_size=1, max_size=5)
+
+
+def test_layers_that_hold_the_same_are_numbered_without_gaps() -> None:
+    closed = positions.close_up([torch.tensor([7, 9, 200])] * 3, first=2, room=100)
+    assert all(layer.tolist() == [2, 3, 4] for layer in closed)
+
+
+@given(layers, st.integers(0, 20))
+def test_with_room_it_is_the_rank_among_all_layers(held: list[list[int]], first: int) -> None:
+    everywhere = sorted({position for layer in held for position in layer})
+    rank = {position: first + place for place, position in enumerate(everywhere)}
+    closed = positions.close_up([torch.tensor(layer, dtype=torch.int64) for layer in held], first=first, room=10_000)
+    assert [layer.tolist() for layer in closed] == [[rank[position] for position in layer] for layer in held]
+
+
+@given(layers, st.integers(1, 60))
+def test_without_room_order_and_bound_hold(held: list[list[int]], room: int) -> None:
+    closed = positions.close_up([torch.tensor(layer, dtype=torch.int64) for layer in held], first=3, room=room)
+    for layer in closed:
+        assert layer.tolist() == sorted(layer.tolist())
+        assert all(3 <= position < 3 + room for position in layer.tolist())
