@@ -1,0 +1,264 @@
+"""The work loop of one device: one thread owns the model and every memory on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import structlog
+
+from cache_store import checkpoint, memory, slabs, tiers
+from models import answering, ingest, prompts, vlm
+from pipeline import answers, cameras, clips, handover, questions, schedule, watched
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_COMMAND_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceConfig:
+    """The bounds of one device."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    max_cameras: int = 16
+    max_running_questions: int = 4  # each has a slot of its own
+    max_waiting_questions: int = 64
+    max_question_chars: int = 2_000
+    max_question_tokens: int = 256
+    max_answer_tokens: int = 64
+    max_frames_per_step: int = 8
+    max_queued_clips: int = 4  # per camera
+    gap_after_s: float = 3.0
+
+    def __post_init__(self) -> None:
+        for limit in dataclasses.fields(self):
+            if getattr(self, limit.name) <= 0:
+                raise ValueError(f"device.{limit.name} is {getattr(self, limit.name)} (more than 0)")
+
+
+class Device:
+    """Cameras and questions of one device. Any thread may call it; the work is done on its own.
+
+    The feeds put clips into `clips`. Everything else that touches a memory runs as a command between two jobs;
+    a job is one step of frames, one prefill or one decode step.
+    """
+
+    def __init__(
+        self,
+        model: vlm.VideoLanguageModel,
+        memory_config: tiers.MemoryConfig,
+        config: DeviceConfig,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        reserve = config.max_question_tokens + config.max_answer_tokens
+        self._config = config
+        self._clock = clock
+        self._reader = ingest.Ingest(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
+        capacity = self._reader.capacity
+        self._slabs = slabs.Slabs(model.spec.kv, slots=config.max_cameras, capacity=capacity)
+        scratch = slabs.Slabs(model.spec.kv, slots=config.max_running_questions, capacity=capacity + reserve + 1)
+        self._free_slots = deque(range(config.max_cameras))
+        self._cameras: dict[str, watched.WatchedCamera] = {}
+        self._statuses: dict[str, cameras.MemoryStatus] = {}
+        self._questions = questions.Questions(
+            answering.Answering(model, self._reader.plans),
+            model.prompts,
+            [memory.Memory(scratch, slot) for slot in range(config.max_running_questions)],
+            tokens_per_frame=model.spec.tokens_per_frame,
+            max_waiting=config.max_waiting_questions,
+        )
+        self._model = model
+        self._schedule = schedule.Schedule()
+        self._wake = threading.Event()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._background: deque[Callable[[], None]] = deque()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+        self.clips = handover.HandOver(config.max_queued_clips, on_put=self._wake.set)
+
+    @property
+    def nbytes(self) -> int:
+        """What all slots take on the device, whatever they hold."""
+        return self._slabs.nbytes
+
+    @property
+    def is_running(self) -> bool:
+        """False before `start`, after `close`, and after an error that nobody foresaw."""
+        return self._thread.is_alive() and not self._is_closing
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops after the job at hand; every answer under way ends with AnswerFailed."""
+        self._is_closing = True
+        self._wake.set()
+        self._thread.join()
+
+    def add_camera(
+        self, name: str, restored: checkpoint.Checkpoint | None = None, *, started_s: float | None = None
+    ) -> None:
+        """Gives a camera a slot, and what an earlier process saved of it. Waits for the device.
+
+        Raises CameraExists, TooManyCameras, CheckpointCorrupt; then the camera is not added.
+        """
+        started = started_s if started_s is not None else self._clock()
+        self._command(lambda: self._add(name, restored, started)).result(_COMMAND_TIMEOUT_S)
+
+    def remove_camera(self, name: str) -> None:
+        """Frees the camera's slot; its questions end with AnswerFailed. Waits for the device. Raises UnknownCamera."""
+        self._command(lambda: self._remove(name)).result(_COMMAND_TIMEOUT_S)
+
+    def status(self, name: str) -> cameras.MemoryStatus:
+        """The camera's memory in numbers, as of its last clip. Does not wait. Raises UnknownCamera."""
+        try:
+            return self._statuses[name]
+        except KeyError:
+            raise answers.UnknownCamera(f"camera {name!r}: not on this device") from None
+
+    def ask(
+        self,
+        camera: str,
+        question: str,
+        deliver: questions.Deliver,
+        *,
+        max_answer_tokens: int | None = None,
+    ) -> questions.Ticket:
+        """Queues a question; `deliver` gets Started, Token and Evidence, then Done or one QuestionError.
+
+        `deliver` is called on the device thread and must not block. Raises InvalidQuestion, UnknownCamera,
+        Overloaded at once.
+        """
+        self.status(camera)
+        limit = min(max_answer_tokens or self._config.max_answer_tokens, self._config.max_answer_tokens)
+        prompt = self._read_question(question)
+        ticket = self._questions.add(camera, prompt, deliver, limit)
+        self._wake.set()
+        return ticket
+
+    def snapshot(self, camera: str) -> Future[checkpoint.Checkpoint]:
+        """The camera's global summary tier, copied off the device when there is time. Fails with UnknownCamera."""
+        return self._later(self._background, lambda: self._snapshot(camera))
+
+    def _read_question(self, text: str) -> prompts.QuestionPrompt:
+        stripped = text.strip()
+        if not stripped:
+            raise answers.InvalidQuestion("question: empty (at least one word)")
+        if len(stripped) > self._config.max_question_chars:
+            raise answers.InvalidQuestion(
+                f"question {stripped[:40]!r}…: {len(stripped)} characters (limit {self._config.max_question_chars})"
+            )
+        prompt = self._model.prompts.question(stripped)
+        if len(prompt.ids) > self._config.max_question_tokens:
+            raise answers.InvalidQuestion(
+                f"question {stripped[:40]!r}…: {len(prompt.ids)} tokens (limit {self._config.max_question_tokens})"
+            )
+        return prompt
+
+    def _command(self, work: Callable[[], T]) -> Future[T]:
+        return self._later(self._commands, work)
+
+    def _later(self, queue: deque[Callable[[], None]], work: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except (cameras.CameraError, answers.QuestionError, checkpoint.StoreError, RuntimeError) as error:
+                future.set_exception(error)
+
+        if self._is_closing:
+            future.set_exception(answers.AnswerFailed("device: closing"))
+        else:
+            queue.append(run)
+            self._wake.set()
+        return future
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closing:
+                while self._commands:
+                    self._commands.popleft()()
+                if not self._do_one_job():
+                    self._wake.wait(timeout=1.0)
+                self._wake.clear()
+        finally:
+            # Also after an error that nobody foresaw: whoever waits must hear of it.
+            self._is_closing = True
+            self._questions.fail_all("the device is closing")
+            for queue in (self._commands, self._background):
+                while queue:
+                    queue.popleft()()
+
+    def _do_one_job(self) -> bool:
+        """Does one job, if any waits."""
+        waiting = {
+            schedule.Turn.QUESTION: self._questions.has_work(),
+            schedule.Turn.INGEST: self.clips.has_clips(),
+            schedule.Turn.BACKGROUND: bool(self._background),
+        }
+        turn = self._schedule.next_turn({turn for turn, waits in waiting.items() if waits})
+        if turn is schedule.Turn.QUESTION:
+            self._questions.do_one_job(self._cameras)
+        elif turn is schedule.Turn.INGEST:
+            self._ingest(self.clips.take())
+        elif turn is schedule.Turn.BACKGROUND:
+            self._background.popleft()()
+        return turn is not None
+
+    def _ingest(self, clip: clips.Clip | None) -> None:
+        camera = self._cameras.get(clip.camera) if clip is not None else None
+        if clip is None or camera is None:
+            return
+        try:
+            camera.feed(clip)
+        except RuntimeError as error:
+            # One clip that the device cannot take, e.g. out of memory, hurts its own camera only.
+            log.error("clip_failed", camera=clip.camera, frames=len(clip.times_s), error=str(error))
+        self._publish(camera)
+
+    def _publish(self, camera: watched.WatchedCamera) -> None:
+        self._statuses[camera.name] = camera.status(self.clips.dropped_frames(camera.name))
+
+    def _add(self, name: str, restored: checkpoint.Checkpoint | None, started_s: float) -> None:
+        if name in self._cameras:
+            raise cameras.CameraExists(f"camera {name!r}: on this device already")
+        if not self._free_slots:
+            raise cameras.TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
+        held = memory.Memory(self._slabs, self._free_slots[0])
+        camera = watched.WatchedCamera(
+            name, held, self._reader, gap_after_s=self._config.gap_after_s, started_s=started_s
+        )
+        if restored is not None:
+            camera.restore(restored)
+        self._free_slots.popleft()
+        self._cameras[name] = camera
+        self._publish(camera)
+
+    def _remove(self, name: str) -> None:
+        camera = self._cameras.pop(name, None)
+        if camera is None:
+            raise answers.UnknownCamera(f"camera {name!r}: not on this device")
+        del self._statuses[name]
+        self._questions.fail_camera(name, f"camera {name!r} was removed")
+        self.clips.forget(name)
+        camera.memory.clear()
+        self._free_slots.append(camera.memory.slot)
+
+    def _snapshot(self, name: str) -> checkpoint.Checkpoint:
+        camera = self._cameras.get(name)
+        if camera is None:
+            raise answers.UnknownCamera(f"camera {name!r}: not on this device")
+        return camera.snapshot(self.clips.dropped_frames(name), self._clock())

@@ -1,0 +1,119 @@
+"""One camera on the device: its memory, its pictures, and what it missed. Device thread only."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+
+from cache_store import checkpoint, memory
+from models import ingest
+from pipeline import answers, cameras, clips, thumbnails
+
+_MAX_GAPS = 32
+
+
+class WatchedCamera:
+    """A camera's memory with its pictures. `gap_after_s`: more time than this between two frames is a gap."""
+
+    def __init__(
+        self, name: str, held: memory.Memory, reader: ingest.Ingest, *, gap_after_s: float, started_s: float
+    ) -> None:
+        self.name = name
+        self.memory = held
+        self.pictures = thumbnails.Thumbnails()
+        self.gaps: deque[answers.Gap] = deque(maxlen=_MAX_GAPS)
+        self.frames_seen = 0
+        self._dropped_before = 0
+        self.started_s = started_s
+        self.newest_s: float | None = None
+        self.saved_s: float | None = None
+        self._reader = reader
+        self._gap_after_s = gap_after_s
+        self._gap_reason = "no frames"
+        reader.begin(held)
+
+    def feed(self, clip: clips.Clip) -> None:
+        """Reads a clip into the memory, in steps of as many frames as the device takes at once."""
+        for start in range(0, len(clip.times_s), self._reader.max_frames):
+            self._feed_step(clip, slice(start, start + self._reader.max_frames))
+
+    def _feed_step(self, clip: clips.Clip, step: slice) -> None:
+        times_s = clip.times_s[step]
+        first_frame, compactions = self.memory.next_frame, self.memory.compactions
+        self._note_gap(times_s[0])
+        times = torch.tensor([times_s], dtype=torch.float64)
+        self._reader.feed([self.memory], clip.frames[None, step], times)
+        for offset, jpeg in enumerate(clip.thumbnails[step]):
+            self.pictures.add(first_frame + offset, jpeg)
+        self.frames_seen += len(times_s)
+        self.newest_s = times_s[-1]
+        if self.memory.compactions != compactions:
+            self.pictures.keep_only(self._cached_frames())
+
+    def _note_gap(self, next_s: float) -> None:
+        if self.newest_s is not None and next_s - self.newest_s > self._gap_after_s:
+            self.gaps.append(answers.Gap(self.newest_s, next_s, self._gap_reason))
+        self._gap_reason = "no frames"
+
+    def _cached_frames(self) -> set[int]:
+        tokens = [self.memory.remembered(index).token_ids for index in range(self.memory.num_layers)]
+        frames = torch.cat(tokens) // self._reader.model.spec.tokens_per_frame
+        return set(torch.unique(frames).tolist())
+
+    def snapshot(self, frames_dropped: int, now: float) -> checkpoint.Checkpoint:
+        """The global summary tier as it is now, with the pictures of its frames."""
+        layers = checkpoint.capture(self.memory, self._reader.first_recent_id(self.memory))
+        per_frame = self._reader.model.spec.tokens_per_frame
+        held_frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // per_frame).tolist()
+        facts = checkpoint.CheckpointFacts(
+            fingerprint=self._reader.model.spec.fingerprint,
+            saved_s=now,
+            started_s=self.started_s,
+            newest_s=max((float(layer.times_s.max()) for layer in layers if len(layer)), default=0.0),
+            next_position=self.memory.next_position,
+            next_frame=self.memory.next_frame,
+            frames_seen=self.frames_seen,
+            frames_dropped=self._dropped_before + frames_dropped,
+            compactions=self.memory.compactions,
+            gaps=tuple(checkpoint.SavedGap(start_s=g.start_s, end_s=g.end_s, reason=g.reason) for g in self.gaps),
+        )
+        return checkpoint.Checkpoint(facts, layers, self.pictures.of(held_frames))
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Takes over what an earlier process saved; the recent window is lost and becomes a gap."""
+        checkpoint.restore(self.memory, saved)
+        facts = saved.facts
+        for frame, jpeg in saved.thumbnails.items():
+            self.pictures.add(frame, jpeg)
+        self.gaps.extend(answers.Gap(gap.start_s, gap.end_s, gap.reason) for gap in facts.gaps)
+        self.frames_seen = facts.frames_seen
+        self._dropped_before = facts.frames_dropped
+        self.started_s = facts.started_s
+        self.newest_s = facts.newest_s or None
+        self.saved_s = facts.saved_s
+        self._gap_reason = "restored from a checkpoint"
+
+    def status(self, frames_dropped: int) -> cameras.MemoryStatus:
+        """The memory in numbers."""
+        held, reader = self.memory, self._reader
+        first_recent = reader.first_recent_id(held)
+        remembered = [held.remembered(index) for index in range(held.num_layers)]
+        recent = sum(int((tokens.token_ids >= first_recent).sum()) for tokens in remembered)
+        total = sum(len(tokens) for tokens in remembered)
+        return cameras.MemoryStatus(
+            frames_seen=self.frames_seen,
+            frames_dropped=self._dropped_before + frames_dropped,
+            compressions=held.compactions,
+            prefix_tokens=held.prefix_length * held.num_layers,
+            summary_tier_tokens=total - recent,
+            recent_window_tokens=recent,
+            nbytes=held.slabs.capacity * held.slabs.shape.nbytes_per_token * held.num_layers,
+            thumbnails=len(self.pictures),
+            thumbnail_nbytes=self.pictures.nbytes,
+            next_position=held.next_position,
+            oldest_s=min((float(tokens.times_s[0]) for tokens in remembered if len(tokens)), default=None),
+            newest_s=self.newest_s,
+            checkpointed_s=self.saved_s,
+            gaps=tuple(self.gaps),
+        )

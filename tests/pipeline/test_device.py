@@ -1,0 +1,233 @@
+"""The work loop of one device: ingest, questions, commands and restores, on its own thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from cache_store import checkpoint, tiers
+from models import llava_onevision
+from pipeline import answers, cameras, clips
+from pipeline.device import Device, DeviceConfig
+from tests.conftest import random_frames
+
+MEMORY = tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4)
+CONFIG = DeviceConfig(max_cameras=2, max_running_questions=2, max_waiting_questions=3, max_answer_tokens=6)
+
+
+@pytest.fixture
+def device(model: llava_onevision.LlavaOnevision) -> Iterator[Device]:
+    running = Device(model, MEMORY, CONFIG, clock=lambda: 5_000.0)
+    running.start()
+    yield running
+    running.close()
+
+
+def clip(camera: str, first_s: float, num_frames: int = 4, seed: int = 0) -> clips.Clip:
+    times = tuple(first_s + offset / 2 for offset in range(num_frames))
+    pictures = tuple(f"jpeg {moment}".encode() for moment in times)
+    return clips.Clip(camera, random_frames(num_frames, seed), times, pictures, received_s=times[-1])
+
+
+def feed(device: Device, camera: str, num_clips: int, *, first_s: float = 1_000.0) -> None:
+    """Puts clips one by one and waits until the device has read them."""
+    for turn in range(num_clips):
+        start = first_s + 2 * turn
+        device.clips.put(clip(camera, start, seed=turn))
+        while device.status(camera).newest_s != start + 1.5:
+            device.snapshot(camera).result(timeout=20)
+
+
+class Heard:
+    """What one question brought back."""
+
+    def __init__(self) -> None:
+        self.events: list[answers.AnswerEvent | answers.QuestionError] = []
+        self._ended = threading.Event()
+
+    def deliver(self, event: answers.AnswerEvent | answers.QuestionError) -> None:
+        self.events.append(event)
+        if isinstance(event, answers.Done | answers.QuestionError):
+            self._ended.set()
+
+    def wait(self) -> list[answers.AnswerEvent | answers.QuestionError]:
+        assert self._ended.wait(timeout=60)
+        return self.events
+
+
+def test_a_question_brings_started_tokens_and_done(device: Device) -> None:
+    device.add_camera("lobby")
+    feed(device, "lobby", 3)
+    heard = Heard()
+    device.ask("lobby", "What is in view?", heard.deliver)
+    events = heard.wait()
+    assert isinstance(events[0], answers.Started)
+    assert events[0].memory_as_of_s == 1_005.5
+    assert isinstance(events[-1], answers.Done)
+    tokens = [event.text for event in events if isinstance(event, answers.Token)]
+    assert "".join(tokens) == events[-1].answer
+    for event in events:
+        if isinstance(event, answers.Evidence):
+            assert event.thumbnail_jpeg == f"jpeg {event.time_s}".encode()
+
+
+def test_words_that_the_model_does_not_know_come_as_a_warning(device: Device) -> None:
+    device.add_camera("lobby")
+    feed(device, "lobby", 1)
+    heard = Heard()
+    device.ask("lobby", "is there a zeppelin", heard.deliver)
+    started = heard.wait()[0]
+    assert isinstance(started, answers.Started)
+    assert started.warnings[0].code is answers.WarningCode.UNKNOWN_WORDS
+    assert started.warnings[0].words == ("zeppelin",)
+
+
+@pytest.mark.parametrize(
+    ("question", "named"), [("  ", "empty"), ("car " * 10_000, "characters"), ("a " * 900, "900 tokens|[0-9]+ tokens")]
+)
+def test_an_impossible_question_is_refused_at_once(device: Device, question: str, named: str) -> None:
+    device.add_camera("lobby")
+    with pytest.raises(answers.InvalidQuestion, match=named):
+        device.ask("lobby", question, Heard().deliver)
+
+
+def test_an_unknown_camera_is_refused_at_once(device: Device) -> None:
+    with pytest.raises(answers.UnknownCamera, match="'attic'"):
+        device.ask("attic", "what is in view", Heard().deliver)
+    with pytest.raises(answers.UnknownCamera):
+        device.remove_camera("attic")
+
+
+def test_more_questions_than_may_wait_are_refused(model: llava_onevision.LlavaOnevision) -> None:
+    idle = Device(model, MEMORY, CONFIG)
+    idle._add("lobby", None, 0.0)
+    for _ in range(3):
+        idle.ask("lobby", "what is in view", Heard().deliver)
+    with pytest.raises(answers.Overloaded, match="limit 3"):
+        idle.ask("lobby", "what is in view", Heard().deliver)
+
+
+def test_ten_questions_at_once_answer_like_ten_in_turn_and_ingest_goes_on(device: Device) -> None:
+    device.add_camera("lobby")
+    device.add_camera("gate")
+    feed(device, "lobby", 12)
+    texts = ["what is in view", "what came first", "how many cars so far"]
+    in_turn = [_answer(device, text) for text in texts]
+    at_once = [Heard() for _ in texts]
+    for heard, text in zip(at_once, texts, strict=True):
+        device.ask("lobby", text, heard.deliver)
+        device.clips.put(clip("gate", 2_000.0))
+    assert [_last(heard) for heard in at_once] == in_turn
+
+
+def _answer(device: Device, text: str) -> str:
+    heard = Heard()
+    device.ask("lobby", text, heard.deliver)
+    return _last(heard)
+
+
+def _last(heard: Heard) -> str:
+    done = heard.wait()[-1]
+    assert isinstance(done, answers.Done)
+    return done.answer
+
+
+def test_a_cancelled_question_frees_its_place(device: Device) -> None:
+    device.add_camera("lobby")
+    feed(device, "lobby", 1)
+    for _ in range(5):
+        device.ask("lobby", "what is in view", Heard().deliver).cancel()
+        assert _answer(device, "what is in view") is not None
+
+
+def test_a_removed_camera_ends_its_questions_and_frees_its_slot(device: Device) -> None:
+    device.add_camera("lobby")
+    device.add_camera("gate")
+    with pytest.raises(cameras.TooManyCameras, match="all 2 slots"):
+        device.add_camera("attic")
+    with pytest.raises(cameras.CameraExists):
+        device.add_camera("gate")
+    device.remove_camera("lobby")
+    device.add_camera("attic")
+    assert device.status("attic").frames_seen == 0
+
+
+def test_memory_stays_bounded_and_pictures_live_as_long_as_their_tokens(device: Device) -> None:
+    device.add_camera("lobby")
+    feed(device, "lobby", 30)
+    status = device.status("lobby")
+    layers = 6
+    assert status.frames_seen == 120
+    assert status.compressions >= 10
+    assert status.recent_window_tokens == 4 * 16 * layers
+    assert status.summary_tier_tokens == (128 - 4 * 16) * layers
+    assert status.thumbnails < 120
+    saved = device.snapshot("lobby").result(timeout=20)
+    held = {int(token) // 16 for layer in saved.layers for token in layer.token_ids if token >= 0}
+    assert held == set(saved.thumbnails)
+
+
+def test_a_silence_becomes_a_gap(device: Device) -> None:
+    device.add_camera("lobby")
+    feed(device, "lobby", 1, first_s=1_000.0)
+    feed(device, "lobby", 1, first_s=1_060.0)
+    assert device.status("lobby").gaps == (answers.Gap(1_001.5, 1_060.0, "no frames"),)
+
+
+def test_a_camera_comes_back_from_its_checkpoint_on_another_device(
+    device: Device, model: llava_onevision.LlavaOnevision
+) -> None:
+    device.add_camera("lobby", started_s=900.0)
+    feed(device, "lobby", 20)
+    saved = checkpoint.from_bytes(checkpoint.to_bytes(device.snapshot("lobby").result(timeout=20)))
+    other = Device(model, MEMORY, CONFIG)
+    other.start()
+    other.add_camera("lobby", saved)
+    status = other.status("lobby")
+    assert status.frames_seen == 80
+    assert status.recent_window_tokens == 0
+    assert status.summary_tier_tokens == device.status("lobby").summary_tier_tokens
+    feed(other, "lobby", 1, first_s=1_100.0)
+    assert other.status("lobby").gaps[-1].reason == "restored from a checkpoint"
+    assert saved.facts.started_s == 900.0
+    heard = Heard()
+    other.ask("lobby", "what came first", heard.deliver)
+    assert isinstance(heard.wait()[-1], answers.Done)
+    other.close()
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_no_camera_behind(device: Device) -> None:
+    device.add_camera("lobby")
+    feed(device, "lobby", 10)
+    saved = device.snapshot("lobby").result(timeout=20)
+    wrong = checkpoint.Checkpoint(saved.facts, saved.layers[:3], {})
+    with pytest.raises(checkpoint.CheckpointCorrupt, match="3 layers"):
+        device.add_camera("gate", wrong)
+    with pytest.raises(answers.UnknownCamera):
+        device.status("gate")
+    device.add_camera("gate")
+
+
+def test_a_clip_that_the_device_cannot_read_hurts_its_camera_only(device: Device) -> None:
+    device.add_camera("lobby")
+    device.add_camera("gate")
+    broken = clips.Clip("lobby", torch.zeros(4, 3, 3, 3, dtype=torch.uint8), (1.0, 2.0, 3.0, 4.0), (b"",) * 4, 4.0)
+    device.clips.put(broken)
+    feed(device, "gate", 2)
+    feed(device, "lobby", 2)
+    assert device.status("lobby").frames_seen == 8
+
+
+def test_closing_ends_every_answer_under_way(model: llava_onevision.LlavaOnevision) -> None:
+    device = Device(model, MEMORY, DeviceConfig(max_answer_tokens=1_000, max_cameras=1))
+    heard = Heard()
+    device.start()
+    device.add_camera("lobby")
+    device.ask("lobby", "what is in view", heard.deliver)
+    device.close()
+    assert isinstance(heard.wait()[-1], answers.AnswerFailed | answers.Done)
+    with pytest.raises(answers.AnswerFailed):
+        device.add_camera("gate")
