@@ -16,7 +16,7 @@ class InvalidBudget(vlm.ModelError):
     """The memory's bounds do not fit the model: too small for its frames, or too large for its positions."""
 
 
-class Ingest:
+class Keeper:
     """Everything that changes a camera's memory: prefix, frames, compaction, positions. Device thread only.
 
     `reserve` positions are always left free for a question and its answer.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
 from models import llava_onevision, prompts, vlm
 
@@ -28,6 +29,7 @@ def load_model(name: str, device: str = "auto") -> vlm.VideoLanguageModel:
     where = NAMES.get(name, name)
     if "/" in where and not Path(where).is_dir() and Path(where).is_absolute():
         raise vlm.ModelNotFound(f"model {name!r}: no folder there")
+    transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
     dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     try:

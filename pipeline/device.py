@@ -14,7 +14,7 @@ from typing import ClassVar, TypeVar
 import structlog
 
 from cache_store import checkpoint, memory, slabs, tiers
-from models import answering, ingest, prompts, vlm
+from models import answering, keeper, prompts, vlm
 from pipeline import answers, cameras, clips, handover, questions, schedule, watched
 
 log = structlog.get_logger(__name__)
@@ -64,15 +64,15 @@ class Device:
         reserve = config.max_question_tokens + config.max_answer_tokens
         self._config = config
         self._clock = clock
-        self._reader = ingest.Ingest(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
-        capacity = self._reader.capacity
+        self._keeper = keeper.Keeper(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
+        capacity = self._keeper.capacity
         self._slabs = slabs.Slabs(model.spec.kv, slots=config.max_cameras, capacity=capacity)
         scratch = slabs.Slabs(model.spec.kv, slots=config.max_running_questions, capacity=capacity + reserve + 1)
         self._free_slots = deque(range(config.max_cameras))
         self._cameras: dict[str, watched.WatchedCamera] = {}
         self._statuses: dict[str, cameras.MemoryStatus] = {}
         self._questions = questions.Questions(
-            answering.Answering(model, self._reader.plans),
+            answering.Answering(model, self._keeper.plans),
             model.prompts,
             [memory.Memory(scratch, slot) for slot in range(config.max_running_questions)],
             tokens_per_frame=model.spec.tokens_per_frame,
@@ -176,7 +176,7 @@ class Device:
         def run() -> None:
             try:
                 future.set_result(work())
-            except (cameras.CameraError, answers.QuestionError, checkpoint.StoreError, RuntimeError) as error:
+            except (cameras.CameraError, answers.QuestionError, checkpoint.StoreError) as error:
                 future.set_exception(error)
 
         if self._is_closing:
@@ -239,7 +239,7 @@ class Device:
             raise cameras.TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
         held = memory.Memory(self._slabs, self._free_slots[0])
         camera = watched.WatchedCamera(
-            name, held, self._reader, gap_after_s=self._config.gap_after_s, started_s=started_s
+            name, held, self._keeper, gap_after_s=self._config.gap_after_s, started_s=started_s
         )
         if restored is not None:
             camera.restore(restored)
@@ -261,4 +261,7 @@ class Device:
         camera = self._cameras.get(name)
         if camera is None:
             raise answers.UnknownCamera(f"camera {name!r}: not on this device")
-        return camera.snapshot(self.clips.dropped_frames(name), self._clock())
+        try:
+            return camera.snapshot(self.clips.dropped_frames(name), self._clock())
+        except RuntimeError as error:
+            raise checkpoint.StoreError(f"camera {name!r}: its memory cannot be copied: {error}") from error

@@ -7,7 +7,7 @@ from collections import deque
 import torch
 
 from cache_store import checkpoint, memory
-from models import ingest
+from models import keeper
 from pipeline import answers, cameras, clips, thumbnails
 
 _MAX_GAPS = 32
@@ -17,7 +17,7 @@ class WatchedCamera:
     """A camera's memory with its pictures. `gap_after_s`: more time than this between two frames is a gap."""
 
     def __init__(
-        self, name: str, held: memory.Memory, reader: ingest.Ingest, *, gap_after_s: float, started_s: float
+        self, name: str, held: memory.Memory, reader: keeper.Keeper, *, gap_after_s: float, started_s: float
     ) -> None:
         self.name = name
         self.memory = held
@@ -28,22 +28,22 @@ class WatchedCamera:
         self.started_s = started_s
         self.newest_s: float | None = None
         self.saved_s: float | None = None
-        self._reader = reader
+        self._keeper = reader
         self._gap_after_s = gap_after_s
         self._gap_reason = "no frames"
         reader.begin(held)
 
     def feed(self, clip: clips.Clip) -> None:
         """Reads a clip into the memory, in steps of as many frames as the device takes at once."""
-        for start in range(0, len(clip.times_s), self._reader.max_frames):
-            self._feed_step(clip, slice(start, start + self._reader.max_frames))
+        for start in range(0, len(clip.times_s), self._keeper.max_frames):
+            self._feed_step(clip, slice(start, start + self._keeper.max_frames))
 
     def _feed_step(self, clip: clips.Clip, step: slice) -> None:
         times_s = clip.times_s[step]
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
         self._note_gap(times_s[0])
         times = torch.tensor([times_s], dtype=torch.float64)
-        self._reader.feed([self.memory], clip.frames[None, step], times)
+        self._keeper.feed([self.memory], clip.frames[None, step], times)
         for offset, jpeg in enumerate(clip.thumbnails[step]):
             self.pictures.add(first_frame + offset, jpeg)
         self.frames_seen += len(times_s)
@@ -58,16 +58,16 @@ class WatchedCamera:
 
     def _cached_frames(self) -> set[int]:
         tokens = [self.memory.remembered(index).token_ids for index in range(self.memory.num_layers)]
-        frames = torch.cat(tokens) // self._reader.model.spec.tokens_per_frame
+        frames = torch.cat(tokens) // self._keeper.model.spec.tokens_per_frame
         return set(torch.unique(frames).tolist())
 
     def snapshot(self, frames_dropped: int, now: float) -> checkpoint.Checkpoint:
         """The global summary tier as it is now, with the pictures of its frames."""
-        layers = checkpoint.capture(self.memory, self._reader.first_recent_id(self.memory))
-        per_frame = self._reader.model.spec.tokens_per_frame
+        layers = checkpoint.capture(self.memory, self._keeper.first_recent_id(self.memory))
+        per_frame = self._keeper.model.spec.tokens_per_frame
         held_frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // per_frame).tolist()
         facts = checkpoint.CheckpointFacts(
-            fingerprint=self._reader.model.spec.fingerprint,
+            fingerprint=self._keeper.model.spec.fingerprint,
             saved_s=now,
             started_s=self.started_s,
             newest_s=max((float(layer.times_s.max()) for layer in layers if len(layer)), default=0.0),
@@ -96,7 +96,7 @@ class WatchedCamera:
 
     def status(self, frames_dropped: int) -> cameras.MemoryStatus:
         """The memory in numbers."""
-        held, reader = self.memory, self._reader
+        held, reader = self.memory, self._keeper
         first_recent = reader.first_recent_id(held)
         remembered = [held.remembered(index) for index in range(held.num_layers)]
         recent = sum(int((tokens.token_ids >= first_recent).sum()) for tokens in remembered)

@@ -1,0 +1,126 @@
+"""Time to the first token of an answer against the length of the stream: python -m benchmarks.ttft --help.
+
+One memory reads a simulated camera; at each length the same question is asked many times on a copy of it. What is
+timed is what a question waits for on an idle device: copy of the slot, prefill of the question, first token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from cache_store import memory, slabs, tiers
+from models import answering, keeper, registry, vlm
+from models.tiny import scene
+
+FRAMES_PER_STEP = 4
+FRAMES_PER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured at one length of the stream."""
+
+    frames: int
+    hours: float
+    tokens_per_layer: int
+    memory_mb: float
+    ttft_p50_ms: float
+    ttft_p95_ms: float
+    ingest_ms_per_frame: float
+
+
+def main() -> None:
+    """Measures, prints a Markdown table, and writes JSON if asked."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    model = registry.load_model(options.model)
+    rows = list(measure(model, options.tokens, options.lengths, options.repeats))
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    print(f"{options.model} on {model.spec.device}, {options.tokens} tokens a layer; {machine}\n")
+    print(table(rows))
+    if options.json:
+        facts = {"model": options.model, "machine": machine, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def measure(model: vlm.VideoLanguageModel, tokens: int, lengths: list[int], repeats: int) -> Iterator[Row]:
+    """A row for each length, all of one stream."""
+    config = tiers.MemoryConfig(tokens_per_layer=tokens)
+    reader = keeper.Keeper(model, config, max_frames=FRAMES_PER_STEP, reserve=320)
+    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 320), 0)
+    writer = answering.Answering(model, reader.plans)
+    reader.begin(held)
+    for length in lengths:
+        ingest_ms = [1000 * seconds / FRAMES_PER_STEP for seconds in _feed_until(reader, held, length)]
+        waits = [_first_token_s(writer, held, scratch, model) for _ in range(repeats)]
+        yield Row(
+            frames=length,
+            hours=round(length / FRAMES_PER_S / 3600, 2),
+            tokens_per_layer=held.longest,
+            memory_mb=round(held.longest * model.spec.kv.nbytes_per_token * held.num_layers / 1e6, 2),
+            ttft_p50_ms=round(1000 * statistics.median(waits), 1),
+            ttft_p95_ms=round(1000 * statistics.quantiles(waits, n=20)[-1], 1),
+            ingest_ms_per_frame=round(statistics.median(ingest_ms), 2),
+        )
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| frames | at 2/s | tokens a layer | memory | TTFT p50 | TTFT p95 | ingest a frame |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row.frames:,} | {row.hours:.2f} h | {row.tokens_per_layer} | {row.memory_mb} MB | {row.ttft_p50_ms} ms "
+        f"| {row.ttft_p95_ms} ms | {row.ingest_ms_per_frame} ms |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _feed_until(reader: keeper.Keeper, held: memory.Memory, length: int) -> Iterator[float]:
+    """Reads the stream on to `length` frames; the seconds that each step took."""
+    world, side = scene.Scene(seed=7), reader.model.spec.frame_size
+    while held.next_frame < length:
+        seen_s = [(held.next_frame + offset) / FRAMES_PER_S for offset in range(FRAMES_PER_STEP)]
+        frames = torch.stack([torch.from_numpy(world.frame(at_s, side, side)) for at_s in seen_s])
+        started = time.perf_counter()
+        reader.feed([held], frames[None], torch.tensor([seen_s], dtype=torch.float64))
+        yield time.perf_counter() - started
+
+
+def _first_token_s(
+    writer: answering.Answering, held: memory.Memory, scratch: memory.Memory, model: vlm.VideoLanguageModel
+) -> float:
+    started = time.perf_counter()
+    question = model.prompts.question("what colour was the last car")
+    scratch.copy_from(held)
+    answer = answering.Answer(scratch, question)
+    writer.read(answer)
+    return time.perf_counter() - started
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="name, hub id or folder")
+    parser.add_argument("--tokens", type=int, default=256, help="budget: tokens a layer")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[100, 300, 1_000, 3_000, 10_000], help="frames")
+    parser.add_argument("--repeats", type=int, default=50, help="questions at each length")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, help="write the rows here too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

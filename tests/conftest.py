@@ -1,0 +1,82 @@
+"""What many tests start from: a model of the tiny shape with random weights, and room for its memories."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from cache_store import memory, slabs, tiers
+from models import keeper, llava_onevision, prompts
+from models.tiny import network, vocabulary
+
+torch.set_num_threads(1)
+
+TOKENS_PER_FRAME = network.TOKENS_PER_FRAME
+
+
+@pytest.fixture(scope="session")
+def model() -> llava_onevision.LlavaOnevision:
+    """The tiny shape with random weights: fast, exact in float32, and it knows nothing."""
+    return random_model(network.build_model(vocabulary.build_tokenizer(), seed=0))
+
+
+def random_model(weights: LlavaOnevisionForConditionalGeneration) -> llava_onevision.LlavaOnevision:
+    """A model of these weights that speaks the tiny model's words."""
+    tokenizer = vocabulary.build_tokenizer()
+    texts = prompts.PromptTexts(
+        prefix=vocabulary.PREFIX_TEXT,
+        question=vocabulary.QUESTION_TEXT,
+        guidance_local=vocabulary.GUIDANCE_LOCAL,
+        guidance_global=vocabulary.GUIDANCE_GLOBAL,
+    )
+    return llava_onevision.LlavaOnevision(weights, prompts.Prompts(tokenizer, texts), name="random")
+
+
+@pytest.fixture
+def reader(model: llava_onevision.LlavaOnevision) -> keeper.Keeper:
+    """A keeper with a budget of 128 tokens a layer, 4 frames of them recent."""
+    config = tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4)
+    return keeper.Keeper(model, config, max_frames=8, reserve=128)
+
+
+@pytest.fixture
+def held(reader: keeper.Keeper) -> memory.Memory:
+    """A fresh memory with its prefix."""
+    return new_memory(reader)
+
+
+def new_memory(reader: keeper.Keeper, *, slots: int = 1, slot: int = 0) -> memory.Memory:
+    room = slabs.Slabs(reader.model.spec.kv, slots=slots, capacity=reader.capacity + 256)
+    fresh = memory.Memory(room, slot)
+    reader.begin(fresh)
+    return fresh
+
+
+def random_frames(num_frames: int, seed: int = 0) -> torch.Tensor:
+    """uint8 [F, 64, 64, 3]"""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (num_frames, 64, 64, 3), dtype=torch.uint8, generator=generator)
+
+
+def feed(reader: keeper.Keeper, held: memory.Memory, frames: torch.Tensor, *, first_s: float = 0.0) -> None:
+    """Feeds frames half a second apart, four at a time."""
+    times = first_s + torch.arange(len(frames), dtype=torch.float64) / 2
+    for start in range(0, len(frames), 4):
+        reader.feed([held], frames[None, start : start + 4], times[None, start : start + 4])
+
+
+def contents(held: memory.Memory) -> list[torch.Tensor]:
+    """A copy of everything that is valid in a memory."""
+    layers = (held.layer(index) for index in range(held.num_layers))
+    return [
+        part.clone()
+        for tokens in layers
+        for part in (tokens.keys, tokens.values, tokens.positions, tokens.token_ids, tokens.counts, tokens.times_s)
+    ]
+
+
+def assert_same(before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
+    assert len(before) == len(after)
+    for old, new in zip(before, after, strict=True):
+        assert torch.equal(old, new)
