@@ -1,0 +1,95 @@
+"""What a second of video costs to decode, by DALI and by libav: python -m benchmarks.decoding --help.
+
+Measures CPU time of this process, so that it can be run beside others, for segments of one second of which two frames
+are wanted, as a camera at two sampled frames a second does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.tiny.scene import Scene
+from pipeline.decode_dali import DaliDecoder
+from pipeline.decoders import Engine, choose_engine
+from pipeline.encode import write_video
+from pipeline.ingest import IngestConfig
+from pipeline.libav import MediaStream
+from pipeline.segments import Cutter, Segment
+from pipeline.urls import FileUrl
+
+CODECS: tuple[Literal["h264", "vp9", "mjpeg"], ...] = ("h264", "vp9", "mjpeg")
+SIZES = ((640, 360), (1920, 1080))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Milliseconds of CPU time for one second of video; None where an engine does not decode the codec."""
+
+    codec: str
+    size: str
+    remux_ms: float | None
+    libav_ms: float
+    dali_ms: float | None
+
+
+def main() -> None:
+    """Measures and prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--fps", type=int, default=10)
+    options = parser.parse_args()
+    print("| codec | size | remux ms | libav ms | DALI (CPU) ms |\n|---|---|---|---|---|")
+    for row in measure(options.seconds, options.fps):
+        cells = (row.codec, row.size, *(_shown(ms) for ms in (row.remux_ms, row.libav_ms, row.dali_ms)))
+        print(f"| {' | '.join(cells)} |")
+
+
+def measure(seconds: int, fps: int) -> Iterator[Row]:
+    """A row for each codec and size."""
+    with tempfile.TemporaryDirectory() as folder:
+        for width, height in SIZES:
+            scene = Scene(7)
+            frames = [scene.frame(place / fps, width, height) for place in range(seconds * fps)]
+            for codec in CODECS:
+                path = Path(folder) / f"{codec}-{width}"
+                write_video(frames, path, fps=fps, codec=codec)
+                yield _row(path, seconds, f"{width}x{height}")
+
+
+def _row(path: Path, seconds: int, size: str) -> Row:
+    stream = MediaStream(FileUrl(path), IngestConfig())
+    cutter = Cutter(30, 30, 1 << 30, is_intra=stream.is_intra)
+    segments = [segment for segment in [*map(cutter.add, stream.packets()), cutter.finish()] if segment is not None]
+    # Of a stream of key frames only the wanted ones become segments.
+    segments = segments[:: len(segments) // (2 * seconds)] if stream.is_intra else segments
+    wanted = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
+    libav_ms = _spent_ms(segments, lambda segment: list(stream.decode(segment, wanted))) / seconds
+    remux_ms = dali_ms = None
+    if choose_engine(stream.codec, stream.pixel_format, has_gpu=False) is Engine.DALI_CPU:
+        dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=3 * stream.width * stream.height)
+        remux_ms = _spent_ms(segments, stream.as_file) / seconds
+        dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, wanted))) / seconds
+    stream.close()
+    return Row(stream.codec, size, remux_ms, libav_ms, dali_ms)
+
+
+def _spent_ms(segments: list[Segment], work: Callable[[Segment], object]) -> float:
+    work(segments[0])
+    began_s = time.process_time()
+    for segment in segments:
+        work(segment)
+    return (time.process_time() - began_s) * 1e3
+
+
+def _shown(ms: float | None) -> str:
+    return "-" if ms is None else f"{ms:.1f}"
+
+
+if __name__ == "__main__":
+    main()

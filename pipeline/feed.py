@@ -1,0 +1,178 @@
+"""One supervised thread for each camera: opens its source, makes clips, reconnects for ever, reports its state."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+import structlog
+import tenacity
+
+from pipeline import urls
+from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid, SourceUnreachable
+from pipeline.clipping import ClipBuilder
+from pipeline.clips import Clip
+from pipeline.handover import HandOver
+from pipeline.ingest import IngestConfig
+from pipeline.playback import Playback, Source
+from pipeline.sources import open_source
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S, LAST_RETRY_S, RETRY_JITTER_S = 0.5, 30.0, 1.0
+STOP_TIMEOUT_S = 2.0
+
+OnState = Callable[[CameraState, str], None]
+
+
+class CameraFeed:
+    """Feeds one camera's clips to the device. Nothing that its source does is ever raised anywhere else."""
+
+    def __init__(
+        self,
+        spec: CameraSpec,
+        config: IngestConfig,
+        frame_size: int,
+        clips: HandOver,
+        *,
+        on_state: OnState,
+        resume_from_s: float | None = None,
+        started_s: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises InvalidCamera if the URL is none.
+
+        `on_state` is called in the feed's thread at each change and must not block. `started_s`: when a recording
+        began (default: now); `resume_from_s`: frames up to here were fed before. Both are Unix time.
+        """
+        self._spec, self._config, self._frame_size, self._clips = spec, config, frame_size, clips
+        self._url = urls.parse(spec.url)
+        self._on_state = on_state
+        self._clock = clock
+        self._started_s = clock() if started_s is None else started_s
+        self._newest_s = -math.inf if resume_from_s is None else resume_from_s
+        self._was_live = self._has_pictures = False
+        self._reported: tuple[CameraState, str] | None = None
+        self._stopped = threading.Event()
+        self._gate = threading.Lock()  # nothing passes once stop() has returned
+        self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the feed: no clip and no state follow. Returns within about 2 s.
+
+        A thread that is blocked in a connection is left behind until its timeout (stall_after_s) ends it.
+        """
+        with self._gate:
+            self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        self._report(CameraState.CONNECTING)
+        try:
+            self._play_for_ever()
+        except SourceError as error:
+            self._report(CameraState.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - the one loop guard: a camera's fault stays with it
+            # Not log.exception: renderers show local variables, and with them the URL.
+            trace = urls.scrubbed("".join(traceback.format_exception(error)), self._spec.url)
+            log.error("feed_failed", camera=self._spec.name, trace=trace)
+            self._report(CameraState.FAILED, f"internal error: {type(error).__name__}")
+
+    def _play_for_ever(self) -> None:
+        is_over = False
+        while not is_over and not self._stopped.is_set():
+            # Each time pictures have come, patience starts anew.
+            retrying = tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(SourceUnreachable),
+                wait=tenacity.wait_exponential_jitter(
+                    max=LAST_RETRY_S, multiplier=FIRST_RETRY_S, jitter=RETRY_JITTER_S
+                ),
+                stop=tenacity.stop_when_event_set(self._stopped),
+                sleep=tenacity.sleep_using_event(self._stopped),
+                before_sleep=self._report_failure,
+                reraise=True,
+            )
+            is_over = retrying(self._play_once)
+
+    def _play_once(self) -> bool:
+        """Plays until the source ends or breaks off; whether it is over for good. Raises if not one picture came."""
+        self._has_pictures = False
+        source = open_source(self._url, self._config, self._playback())
+        try:
+            self._feed_from(source)
+        except SourceInvalid as error:
+            if not self._has_pictures:
+                raise
+            self._report(CameraState.ENDED, f"broke off: {error}")
+            return True
+        except SourceUnreachable as error:
+            if not self._has_pictures:
+                raise
+            self._report(CameraState.STALLED, str(error))
+        else:
+            if source.is_finite or self._stopped.is_set():
+                self._report(CameraState.ENDED)
+                return True
+            self._report(CameraState.STALLED, "the stream ended")
+        finally:
+            source.close()
+        self._stopped.wait(FIRST_RETRY_S + random.uniform(0, RETRY_JITTER_S))
+        return False
+
+    def _feed_from(self, source: Source) -> None:
+        builder = ClipBuilder(self._spec.name, self._config, self._frame_size, is_live=source.is_live)
+        try:
+            for sample in source.samples():
+                self._newest_s = sample.time_s
+                self._has_pictures = self._was_live = True
+                self._report(CameraState.LIVE)
+                self._hand_over(builder.add(sample, self._clock()), can_wait=not source.is_live)
+        finally:
+            self._hand_over(builder.flush(self._clock()), can_wait=not source.is_live)
+
+    def _hand_over(self, clip: Clip | None, *, can_wait: bool) -> None:
+        if clip is None:
+            return
+        while can_wait and not self._clips.wait_for_room(clip.camera, timeout_s=0.2):
+            if self._stopped.is_set():
+                return
+        with self._gate:
+            if not self._stopped.is_set():
+                self._clips.put(clip)
+
+    def _count_dropped(self, frames: int) -> None:
+        with self._gate:
+            if frames and not self._stopped.is_set():
+                self._clips.count_dropped(self._spec.name, frames)
+
+    def _playback(self) -> Playback:
+        return Playback(
+            camera=self._spec.name,
+            pace=self._spec.pace,
+            started_s=self._started_s,
+            after_s=self._newest_s,
+            clock=self._clock,
+            wait=lambda seconds: self._stopped.wait(max(0.0, seconds)),
+            dropped=self._count_dropped,
+        )
+
+    def _report_failure(self, retry: tenacity.RetryCallState) -> None:
+        error = retry.outcome.exception() if retry.outcome else None
+        self._report(CameraState.STALLED if self._was_live else CameraState.CONNECTING, str(error))
+
+    def _report(self, state: CameraState, detail: str = "") -> None:
+        with self._gate:
+            if self._stopped.is_set() or self._reported == (state, detail):
+                return
+            self._reported = state, detail
+            log.info("camera_state", camera=self._spec.name, state=str(state), detail=detail)
+            self._on_state(state, detail)

@@ -1,0 +1,141 @@
+"""What compressed pictures say of their own size and format, read from their headers without decoding them.
+
+DALI takes a file's word for it: a picture that turns out larger makes it write past its buffers and ends the process
+(seen with VP8, VP9 and MJPEG streams whose size changes, as calls on the web do, or whose headers are damaged).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+_VP9_SYNC, _VP9_RGB = 0x498342, 7
+_VP8_START = b"\x9d\x01\x2a"
+_JPEG_FRAME = re.compile(rb"(?s)\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..(.)(..)(..)(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFormat:
+    """Size in pixels, and what else tells one way of storing pixels from another, where it is stated."""
+
+    width: int
+    height: int
+    layout: tuple[int, ...] = ()
+
+
+def are_all_of(codec: str, packets: Iterable[bytes], width: int, height: int) -> bool:
+    """Whether all pictures in these packets (vp8, vp9 or mjpeg) are of this size and stored alike; no if damaged."""
+    try:
+        stated = {frame for packet in packets for frame in _READERS[codec](packet)}
+    except ValueError:
+        return False
+    sizes = {(frame.width, frame.height) for frame in stated}
+    return sizes == {(width, height)} and len({frame.layout for frame in stated if frame.layout}) <= 1
+
+
+def _of_vp8(data: bytes) -> Iterator[FrameFormat]:
+    """RFC 6386, section 9.1."""
+    if len(data) < 3:
+        raise ValueError("VP8 frame without a header")
+    if data[0] & 1 == 0:
+        if data[3:6] != _VP8_START or len(data) < 10:
+            raise ValueError("VP8 key frame without its start code")
+        yield FrameFormat(int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF)
+
+
+def _of_mjpeg(data: bytes) -> Iterator[FrameFormat]:
+    """ITU T.81, section B.2.2. Looks everywhere, so a JPEG with a preview inside states two formats."""
+    for frame in _JPEG_FRAME.finditer(data):
+        precision, height, width, components = (int.from_bytes(part) for part in frame.groups())
+        sampling = data[frame.end() + 1 : frame.end() + 3 * components : 3]
+        yield FrameFormat(width, height, (precision, *sampling))
+
+
+def _of_vp9(data: bytes) -> Iterator[FrameFormat]:
+    """VP9 bitstream specification 0.6, annex B (frames in one packet)."""
+    for frame in _vp9_frames(data):
+        found = _of_vp9_frame(_Bits(frame))
+        if found is not None:
+            yield found
+
+
+def _vp9_frames(data: bytes) -> Iterator[bytes]:
+    marker = data[-1] if data else 0
+    count, size = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    index_at = len(data) - 2 - count * size
+    if marker >> 5 != 0b110 or index_at < 0 or data[index_at] != marker:
+        yield data
+        return
+    at = 0
+    for place in range(index_at + 1, index_at + 1 + count * size, size):
+        end = at + int.from_bytes(data[place : place + size], "little")
+        if end > index_at:
+            raise ValueError("VP9 superframe longer than its packet")
+        if end > at:
+            yield data[at:end]
+        at = end
+
+
+def _of_vp9_frame(bits: _Bits) -> FrameFormat | None:
+    """Section 6.2, uncompressed_header, as far as the frame's size."""
+    if bits.read(2) != 2:
+        raise ValueError("VP9 frame without its marker")
+    profile = bits.read(1) + 2 * bits.read(1)
+    if profile == 3:
+        bits.read(1)
+    if bits.read(1):  # shows an earlier frame
+        return None
+    is_key, is_shown, is_resilient = not bits.read(1), bits.read(1), bits.read(1)
+    if is_key:
+        return _vp9_size(bits, _vp9_layout(bits, profile))
+    is_intra = not is_shown and bits.read(1)
+    if not is_resilient:
+        bits.read(2)
+    if is_intra:
+        layout = _vp9_layout(bits, profile) if profile else _vp9_layout(bits, profile, has_colours=False)
+        bits.read(8)
+        return _vp9_size(bits, layout)
+    bits.read(8 + 3 * 4)
+    if any(bits.read(1) for _ in range(3)):  # as large as one of the frames that it refers to
+        return None
+    return _vp9_size(bits, None)
+
+
+def _vp9_layout(bits: _Bits, profile: int, *, has_colours: bool = True) -> tuple[int, ...]:
+    if bits.read(24) != _VP9_SYNC:
+        raise ValueError("VP9 frame without its sync code")
+    if not has_colours:
+        return (0, 0, 1, 1)
+    depth = bits.read(1) if profile >= 2 else 0
+    is_rgb = bits.read(3) == _VP9_RGB
+    if is_rgb:
+        across = down = 0
+    else:
+        bits.read(1)
+        across, down = (bits.read(1), bits.read(1)) if profile in (1, 3) else (1, 1)
+    if profile in (1, 3):
+        bits.read(1)
+    return (depth, int(is_rgb), across, down)
+
+
+def _vp9_size(bits: _Bits, layout: tuple[int, ...] | None) -> FrameFormat:
+    return FrameFormat(bits.read(16) + 1, bits.read(16) + 1, layout or ())
+
+
+class _Bits:
+    """Reads bits from the front, highest first. Raises ValueError at the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data[:64])
+        self._left = 8 * len(data[:64])
+
+    def read(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("frame shorter than its header")
+        return self._value >> self._left & ((1 << count) - 1)
+
+
+_READERS: dict[str, Callable[[bytes], Iterator[FrameFormat]]] = {"vp8": _of_vp8, "vp9": _of_vp9, "mjpeg": _of_mjpeg}
+READABLE = frozenset(_READERS)

@@ -1,0 +1,245 @@
+"""Reading streams with libav: opens URLs, takes them apart into packets, packs segments into files, decodes.
+
+Every libav error leaves here as a SourceError whose text holds no secret of the URL.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import cast
+
+import av
+import torch
+from av.error import FFmpegError, InvalidDataError
+from av.video.reformatter import Interpolation
+from torch import Tensor
+
+from pipeline import frame_formats
+from pipeline.cameras import SourceInvalid, SourceUnreachable
+from pipeline.colours import Matrix
+from pipeline.decoders import DecodeError, Picture
+from pipeline.ingest import IngestConfig
+from pipeline.segments import Packet, Segment
+from pipeline.timeline import PacketClock
+from pipeline.urls import FileUrl, NetworkUrl, redacted, scrubbed
+
+_HTTP = {"protocol_whitelist": "http,https,tls,tcp,crypto", "max_redirects": "0"}
+# What a stream may open in its turn: a playlist from the network reads no local file, nothing reads a pipe.
+_OPTIONS: dict[str, dict[str, str]] = {
+    "file": {"protocol_whitelist": "file"},
+    "http": _HTTP,
+    "https": _HTTP,
+    "rtsp": {"protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"},
+    "rtsps": {"protocol_whitelist": "rtsps,rtsp,rtp,tls,tcp", "rtsp_transport": "tcp"},
+}
+_CONTAINERS = {
+    "vp8": "webm",
+    "vp9": "webm",
+    "mjpeg": "avi",
+    "h264": "mp4",
+    "hevc": "mp4",
+    "av1": "mp4",
+    "mpeg4": "mp4",
+}
+_UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pictures pushed one by one, their times made up
+_TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav shows a text file as a film of a terminal
+_MATRICES = {1: Matrix.BT709, 9: Matrix.BT2020, 10: Matrix.BT2020}
+_FASTEST_FPS, _USUAL_FPS = 240, 25
+
+# Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
+_TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND)
+
+
+class MediaStream:
+    """The video of one opened file or network stream. Belongs to the thread that opened it."""
+
+    def __init__(self, url: FileUrl | NetworkUrl, config: IngestConfig) -> None:
+        """Opens it within open_timeout_s. Raises SourceUnreachable (network) or SourceInvalid."""
+        self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
+        self._is_file = isinstance(url, FileUrl)
+        scheme = "file" if isinstance(url, FileUrl) else url.scheme
+        self._stall_after_s = config.stall_after_s
+        with self._errors(config.open_timeout_s):
+            self._container = av.open(
+                self._address,
+                options=_OPTIONS[scheme],
+                timeout=(config.open_timeout_s, config.stall_after_s),
+                metadata_errors="replace",
+            )
+        try:
+            self._video = self._find_video(config)
+        except SourceInvalid:
+            self.close()
+            raise
+        context = self._video.codec_context
+        self.codec: str = context.codec.canonical_name
+        self.is_intra: bool = context.codec.intra_only
+        self.matrix = _MATRICES.get(context.colorspace, Matrix.BT601)
+        self.width: int = context.width
+        self.height: int = context.height
+        self.pixel_format: str = context.pix_fmt
+        rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
+        self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
+        self.is_finite = self._is_file or (scheme.startswith("http") and self._container.duration is not None)
+
+    def close(self) -> None:
+        """Closes the file or connection."""
+        self._container.close()
+
+    def packets(self) -> Iterator[Packet]:
+        """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
+        packet_clock = PacketClock(self.frame_s)
+        is_timed = self._container.format.name not in _UNTIMED_FORMATS
+        with self._errors(self._stall_after_s):
+            # All streams are read, lest one that has gone silent hides behind its own sound.
+            for packet in self._container.demux():
+                if packet.stream_index == self._video.index and packet.size:
+                    yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
+                    self._waiting_since_s = time.monotonic()
+                elif self._has_waited(self._stall_after_s) and not self._is_file:
+                    raise SourceUnreachable(self._said(f"sound but no picture within {self._stall_after_s:g} s"))
+
+    def as_file(self, segment: Segment) -> bytes:
+        """The segment as a little file of its own, its pictures evenly spaced.
+
+        Raises DecodeError if it fits none, or if its pictures aren't all as large as the file's header says.
+        """
+        if not self._keeps_its_format(segment):
+            raise DecodeError(f"pictures of another format than {self.width}x{self.height}")
+        buffer = io.BytesIO()
+        try:
+            with av.open(buffer, "w", format=_CONTAINERS[self.codec]) as file:
+                stream = file.add_stream_from_template(self._video, opaque=True)
+                for packet, (pts, dts) in zip(segment.packets, _evenly_spaced(segment), strict=True):
+                    copy = av.Packet(bytes(_body(packet)))
+                    copy.stream, copy.time_base, copy.is_keyframe = stream, Fraction(1, 50), packet.is_key
+                    copy.pts, copy.dts, copy.duration = pts, dts, 2
+                    file.mux(copy)
+        except FFmpegError as error:
+            raise DecodeError(f"{self.codec} fits no {_CONTAINERS[self.codec]}: {error.strerror}") from error
+        return buffer.getvalue()
+
+    def rotation_of(self, segment: Segment) -> int:
+        """By how many degrees the segment's first picture must be turned to be upright, counter-clockwise; 0 mostly."""
+        frame = self._first_frame(segment)
+        return 0 if frame is None else int(frame.rotation) % 360
+
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Picture]:
+        """As pipeline.decoders.Decoder asks, for any codec; a damaged segment gives fewer pictures, no DecodeError."""
+        context = self._video.codec_context
+        context.flush_buffers()
+        places = _places(segment)
+        needed = {pts for pts, indices in places.items() if pts is None or not set(wanted).isdisjoint(indices)}
+        pending = deque(wanted)
+        for packet in (*map(_body, segment.packets), None):
+            context.skip_frame = "DEFAULT" if packet is None or packet.pts in needed else "NONREF"
+            for frame in _decode(context, packet):
+                if not places[frame.pts] or (index := places[frame.pts].popleft()) < pending[0]:
+                    continue
+                while pending and pending[0] <= index:
+                    pending.popleft()
+                yield Picture(index, _pixels(frame))
+                if not pending:
+                    return
+
+    def _first_frame(self, segment: Segment) -> av.VideoFrame | None:
+        context = self._video.codec_context
+        context.flush_buffers()
+        for packet in (_body(segment.packets[0]), None):
+            for frame in _decode(context, packet):
+                return frame
+        return None
+
+    def _keeps_its_format(self, segment: Segment) -> bool:
+        if self.codec in frame_formats.READABLE:
+            packets = (bytes(_body(packet)) for packet in segment.packets)
+            return frame_formats.are_all_of(self.codec, packets, self.width, self.height)
+        frame = self._first_frame(segment)
+        return frame is not None and (frame.width, frame.height, frame.format.name) == (
+            self.width,
+            self.height,
+            self.pixel_format,
+        )
+
+    def _find_video(self, config: IngestConfig) -> av.VideoStream:
+        pictures = int(av.stream.Disposition.attached_pic)
+        videos = [video for video in self._container.streams.video if not int(video.disposition) & pictures]
+        if not videos:
+            raise SourceInvalid(self._said("it has no video"))
+        video, context = videos[0], videos[0].codec_context
+        if context is None or context.name in _TEXT_CODECS:
+            raise SourceInvalid(self._said("nothing here decodes its codec" if context is None else "it is a text"))
+        if context.width > config.max_width or context.height > config.max_height:
+            limit = f"{config.max_width}x{config.max_height}"
+            raise SourceInvalid(self._said(f"its {context.width}x{context.height} pictures exceed {limit}"))
+        context.options = {"max_pixels": str(config.max_width * config.max_height)}
+        context.thread_count = 1  # many cameras share the cores; threads would also add frames of delay
+        return video
+
+    def _packet(self, packet: av.Packet, clock: PacketClock, came_s: float | None) -> Packet:
+        pts_s, dts_s = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
+        stamp = clock.stamp(pts_s, dts_s) if came_s is None else clock.stamp(came_s, came_s)
+        # In VP8 a bit says whether a picture is shown or only referred to.
+        is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
+        return Packet(stamp.shown_s, stamp.decoded_s, packet.is_keyframe, packet.size, packet, is_visible)
+
+    @contextmanager
+    def _errors(self, limit_s: float) -> Iterator[None]:
+        self._waiting_since_s = time.monotonic()
+        try:
+            yield
+        except FFmpegError as error:
+            reason = f"no answer within {limit_s:g} s" if self._has_waited(limit_s) else _reason(error)
+            raise (SourceInvalid if self._is_file else SourceUnreachable)(self._said(reason)) from None
+
+    def _has_waited(self, limit_s: float) -> bool:
+        return time.monotonic() - self._waiting_since_s >= limit_s
+
+    def _said(self, text: str) -> str:
+        return scrubbed(f"{redacted(self._address).removeprefix('file:')}: {text}", self._address)
+
+
+def _reason(error: FFmpegError) -> str:
+    if isinstance(error, InvalidDataError):
+        return "no video, or a damaged one"
+    return error.strerror or type(error).__name__
+
+
+def _body(packet: Packet) -> av.Packet:
+    return cast(av.Packet, packet.body)
+
+
+def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """The frames that this packet completes; none if it is damaged."""
+    try:
+        return list(context.decode(packet))
+    except FFmpegError:
+        return []
+
+
+def _pixels(frame: av.VideoFrame) -> Tensor:
+    """uint8 RGB [H, W, 3], upright"""
+    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24", interpolation=_TO_RGB))
+    return pixels.rot90(round(frame.rotation / 90)) if frame.rotation else pixels
+
+
+def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:
+    """From libav's own time stamp of a frame, which may be missing or repeated, to its indices in times_s."""
+    visible = sorted((packet for packet in segment.packets if packet.is_visible), key=lambda packet: packet.shown_s)
+    places: defaultdict[int | None, deque[int]] = defaultdict(deque)
+    for index, packet in enumerate(visible):
+        places[_body(packet).pts].append(index)
+    return places
+
+
+def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:
+    """Presentation and decode time for each packet, in fiftieths: shown ones on even, hidden ones on odd numbers."""
+    ranks = {id(packet): 2 * rank for rank, packet in enumerate(sorted(segment.packets, key=lambda p: p.shown_s))}
+    pts = [ranks[id(packet)] for packet in segment.packets]
+    delay = max(rank - shown for rank, shown in zip(sorted(pts), pts, strict=True))
+    return [(shown, rank - delay) for rank, shown in zip(sorted(pts), pts, strict=True)]

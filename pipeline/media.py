@@ -1,0 +1,149 @@
+"""Plays files and network streams: packets in, sampled pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+import torch
+
+from pipeline.cameras import Pace, SourceInvalid, SourceUnreachable
+from pipeline.decode_dali import DaliDecoder
+from pipeline.decoders import Decoder, Engine, FallbackDecoder, choose_engine
+from pipeline.ingest import IngestConfig
+from pipeline.libav import MediaStream
+from pipeline.playback import Playback, Sample
+from pipeline.sampling import Sampler
+from pipeline.segments import Cutter, Packet, Segment
+from pipeline.timeline import FileTimeline, LiveTimeline, Timeline
+from pipeline.urls import FileUrl, NetworkUrl, redacted
+
+log = structlog.get_logger(__name__)
+
+BURST_S = 15.0  # a playlist's pieces come whole, each this long at most
+MAX_DECODE_SHARE = 0.5  # of a live stream's time
+AT_HAND_S, MAX_STORED = 0.01, 2_000  # a packet that comes later than that was waited for
+
+
+class MediaSource:
+    """Plays a file or a network stream: as it comes, at the pace of its own clock, or as fast as it is taken."""
+
+    def __init__(
+        self, stream: MediaStream, url: FileUrl | NetworkUrl, config: IngestConfig, playback: Playback
+    ) -> None:
+        self._name = redacted(url.url) if isinstance(url, NetworkUrl) else str(url.path)
+        self.is_finite = stream.is_finite
+        self._stream, self._config, self._playback = stream, config, playback
+        self.is_live = not stream.is_finite or playback.pace is Pace.LIVE
+        self._cutter = Cutter(
+            config.max_segment_s if self.is_live else config.max_gop_s,
+            config.max_gop_s,
+            config.max_gop_bytes,
+            is_intra=stream.is_intra,
+        )
+        self._timeline: Timeline = FileTimeline(playback.started_s) if stream.is_finite else LiveTimeline()
+        in_bursts = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
+        self._max_lag_s = max(config.max_lag_s, BURST_S) if in_bursts else config.max_lag_s
+        self._sampler = Sampler(config.sample_fps)
+        self._decoder: Decoder | None = None
+        self._opened_s = playback.clock()
+        self._newest_s = playback.after_s
+        self._tried = self._given = 0
+
+    def samples(self) -> Iterator[Sample]:
+        """As pipeline.playback.Source asks."""
+        last_given_s, segment = self._playback.clock(), None
+        for segment in self._segments():
+            for sample in self._decoded(segment):
+                last_given_s = self._playback.clock()
+                yield sample
+            silent_s = self._playback.clock() - last_given_s
+            if not self.is_finite and silent_s > self._config.stall_after_s:
+                limit = f"(limit {self._config.stall_after_s:g} s)"
+                raise SourceUnreachable(f"{self._name}: no picture could be decoded for {silent_s:.1f} s {limit}")
+        if segment is None or (self._tried and not self._given):
+            error = SourceInvalid if self.is_finite else SourceUnreachable
+            raise error(f"{self._name}: it ended without a picture that could be decoded")
+
+    def close(self) -> None:
+        """Closes the stream."""
+        if self._cutter.missing:
+            log.info("pictures_left_out", camera=self._playback.camera, pictures=self._cutter.missing)
+        self._stream.close()
+
+    def _segments(self) -> Iterator[Segment]:
+        clock, is_paced = self._playback.clock, self.is_finite and self.is_live
+        for packet in self._packets():
+            if self._playback.wait(self._timeline.unix(packet.decoded_s) - clock() if is_paced else 0):
+                return
+            if (segment := self._cutter.add(packet)) is not None:
+                yield segment
+        if (segment := self._cutter.finish()) is not None:
+            yield segment
+
+    def _packets(self) -> Iterator[Packet]:
+        """The stream's packets. What a live stream had in store when it was opened is seen whole before it is dated."""
+        stored: list[Packet] = []
+        is_storing, came_s = not self.is_finite, self._playback.clock()
+        for packet in self._stream.packets():
+            waited_s = self._playback.clock() - came_s
+            came_s += waited_s
+            self._timeline.see(packet.shown_s, came_s)
+            stored.append(packet)
+            is_storing = is_storing and waited_s < AT_HAND_S and len(stored) < MAX_STORED
+            if not is_storing:
+                yield from stored
+                stored.clear()
+        yield from stored
+
+    def _decoded(self, segment: Segment) -> Iterator[Sample]:
+        times_s = [self._timeline.unix(shown_s) for shown_s in segment.times_s]
+        wanted = self._wanted(times_s)
+        if not wanted:
+            return
+        began_s, lost = self._playback.clock(), len(wanted)
+        self._tried += len(wanted)
+        for picture in self._decoder_for(segment).decode(segment, wanted):
+            time_s = times_s[picture.index]
+            if time_s > self._newest_s:
+                self._newest_s = time_s
+                lost -= 1
+                self._given += 1
+                yield Sample(time_s, picture.pixels, is_last=picture.index >= wanted[-1])
+        self._playback.dropped(lost)
+        if self.is_live:
+            # Each cut of a long group decodes it from its key frame again: the slower that is, the rarer the cuts.
+            spent_s = self._playback.clock() - began_s
+            self._cutter.segment_s = max(self._config.max_segment_s, spent_s / MAX_DECODE_SHARE)
+
+    def _wanted(self, times_s: list[float]) -> list[int]:
+        """Which frames are due, and neither known nor too old: those are dropped, if they came since the opening."""
+        due = [index for index in self._sampler.pick(times_s) if times_s[index] > self._newest_s]
+        if not self.is_live:
+            return due
+        oldest_s = self._playback.clock() - self._max_lag_s
+        fresh = [index for index in due if times_s[index] > oldest_s]
+        self._playback.dropped(sum(self._opened_s <= times_s[index] <= oldest_s for index in due))
+        return fresh
+
+    def _decoder_for(self, segment: Segment) -> Decoder:
+        if self._decoder is None:
+            engine = choose_engine(self._stream.codec, self._stream.pixel_format, has_gpu=_has_gpu(self._config.device))
+            # DALI doesn't turn pictures upright.
+            is_for_libav = engine is Engine.LIBAV or self._stream.rotation_of(segment) != 0
+            self._decoder = self._stream if is_for_libav else self._dali(engine)
+            log.info("decoder_chosen", camera=self._playback.camera, codec=self._stream.codec, engine=str(engine))
+        return self._decoder
+
+    def _dali(self, engine: Engine) -> Decoder:
+        dali = DaliDecoder(
+            self._stream.as_file,
+            "mixed" if engine is Engine.DALI_GPU else "cpu",
+            picture_nbytes=3 * self._stream.width * self._stream.height,
+            matrix=self._stream.matrix,
+        )
+        return FallbackDecoder(dali, self._stream, camera=self._playback.camera)
+
+
+def _has_gpu(device: str) -> bool:
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())

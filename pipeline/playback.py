@@ -1,0 +1,55 @@
+"""What every source of pictures is asked and gives: the seam between cameras and feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from pipeline.cameras import Pace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playback:
+    """How a source is to be played. Times are Unix seconds.
+
+    started_s: when a recording or a scene without a start of its own begins; after_s: frames up to here are known
+    already; wait: sleeps so many seconds, if positive, and says whether to stop; dropped: told of sampled frames lost.
+    """
+
+    camera: str
+    pace: Pace
+    started_s: float
+    after_s: float
+    clock: Callable[[], float]
+    wait: Callable[[float], bool]
+    dropped: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sampled picture, uint8 RGB [H, W, 3], and when it was taken; `is_last` of those that are at hand now."""
+
+    time_s: float
+    picture: Tensor
+    is_last: bool = True
+
+
+class Source(Protocol):
+    """An opened camera."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether its end is the end of a recording, not of a connection."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its pictures come at their own pace; the others come as fast as they are taken."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Sampled pictures, times strictly increasing, until it ends or `wait` says stop. Raises SourceError."""
+
+    def close(self) -> None:
+        """Frees what it holds; it gives no more pictures."""

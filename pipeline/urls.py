@@ -1,0 +1,156 @@
+"""What a camera's URL may be, and how it may be shown. Opens nothing and resolves nothing."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pipeline.cameras import InvalidCamera
+
+MAX_URL = 2048
+NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")
+MASK = "***"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # two parsers may read these differently
+# Greedy, because an unquoted password may hold any sign, '@', '/', '#' and line ends too.
+_PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
+_VALUE = re.compile(r"(?<==)[^&;/?#]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimUrl:
+    """A simulated camera; `start_s` is the Unix time of the scene's second 0, by default when it is opened."""
+
+    name: str
+    seed: int
+    start_s: float | None = None
+    gap_s: float = 6.0
+    width: int = 640
+    height: int = 360
+
+
+@dataclass(frozen=True, slots=True)
+class FileUrl:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkUrl:
+    """rtsp(s) or http(s), whole, credentials included: never show `url`."""
+
+    url: str
+    scheme: str
+    host: str
+
+
+SourceUrl = SimUrl | FileUrl | NetworkUrl
+
+
+def parse(url: str) -> SourceUrl:
+    """What the URL names. Raises InvalidCamera, with the URL redacted in its message."""
+    if not url or len(url) > MAX_URL:
+        raise InvalidCamera(f"camera URL of {len(url)} characters: it needs 1 to {MAX_URL}")
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else "file"
+    if scheme == "sim":
+        return _parse_sim(url)
+    if scheme == "file":
+        return _parse_file(url)
+    if scheme in NETWORK_SCHEMES:
+        return _parse_network(url, scheme)
+    raise InvalidCamera(f"camera URL {redacted(url)!r}: {scheme!r} is none of sim, file, {', '.join(NETWORK_SCHEMES)}")
+
+
+def redacted(url: str) -> str:
+    """The URL without credentials and without the values in its path and query: fit for any output."""
+    if (parts := _secret_parts(url)) is None:
+        return url
+    return parts["head"] + _VALUE.sub(MASK, parts["rest"])
+
+
+def scrubbed(text: str, url: str) -> str:
+    """`text`, as a library wrote it about this URL, without the URL's secrets, raw or percent-decoded."""
+    text = text.replace(url, redacted(url))
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _secrets(url: str) -> set[str]:
+    if (parts := _secret_parts(url)) is None:
+        return set()
+    userinfo = parts["userinfo"] or ""
+    found = {*_VALUE.findall(url), userinfo, *userinfo.split(":", 1)}
+    return {form for secret in found for form in (secret, unquote(secret)) if form}
+
+
+def _secret_parts(url: str) -> re.Match[str] | None:
+    """The URL's head, userinfo and rest; None if it is of a kind that holds no secrets."""
+    scheme = _SCHEME.match(url)
+    return None if scheme is None or scheme[1].lower() in ("sim", "file") else _PARTS.match(url)
+
+
+def _parse_network(url: str, scheme: str) -> NetworkUrl:
+    problem = "it needs the form scheme://host[:port]/path"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+        problem = "its host or port is malformed"
+    if not host or port == 0 or _FORBIDDEN.search(url) or not url[len(scheme) :].startswith("://"):
+        raise InvalidCamera(f"camera URL {redacted(url)!r}: {problem}, without spaces or backslashes")
+    return NetworkUrl(url, scheme, host)
+
+
+def _parse_file(url: str) -> FileUrl:
+    path = url[5:] if url[:5].lower() == "file:" else url
+    path = path[2:] if path.startswith("///") else path
+    if "\x00" in path or path.startswith("//") or not path:
+        raise InvalidCamera("camera URL: it names no local path; for a camera on the network put rtsp: in front")
+    return FileUrl(Path(path).absolute())
+
+
+def _parse_sim(url: str) -> SimUrl:
+    name, _, query = url[4:].partition("?")
+    if not _SIM_NAME.fullmatch(name):
+        raise InvalidCamera(f"camera URL {url[:80]!r}: use sim:NAME, of letters, digits, '.', '_' or '-'")
+    given = parse_qsl(query, keep_blank_values=True)
+    values = {key: _sim_value(url, key, text) for key, text in given}
+    if len(values) != len(given):
+        raise InvalidCamera(f"camera URL {url!r}: a key stands there twice")
+    return SimUrl(
+        name=name,
+        seed=int(values.get("seed", zlib.crc32(name.encode()))),
+        start_s=values.get("start"),
+        gap_s=values.get("gap", 6.0),
+        width=int(values.get("width", 640)),
+        height=int(values.get("height", 360)),
+    )
+
+
+_SIM_KEYS: dict[str, tuple[type[int] | type[float], float, float]] = {
+    "seed": (int, 0, 2**63 - 1),
+    "start": (float, 0, 1e11),
+    "gap": (float, 0.1, 3600),
+    "width": (int, 16, 4096),
+    "height": (int, 16, 4096),
+}
+
+
+def _sim_value(url: str, key: str, text: str) -> float:
+    if key not in _SIM_KEYS:
+        raise InvalidCamera(f"camera URL {url!r}: {key!r} is none of {', '.join(_SIM_KEYS)}")
+    number, low, high = _SIM_KEYS[key]
+    try:
+        value = number(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise InvalidCamera(f"camera URL {url!r}: {key} is {text!r}, it must be a number {low} to {high:.0f}")
+    return value

@@ -1,0 +1,103 @@
+"""Small videos of every kind, whose pictures carry their own number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+WIDTH, HEIGHT, BITS = 192, 112, 8
+
+
+@dataclass(frozen=True)
+class Footage:
+    """How a test video is encoded; `times` are its frames' times in units of 1/1000 s where the rate varies."""
+
+    codec: str
+    container: str
+    pixels: str = "yuv420p"
+    options: dict[str, str] = field(default_factory=dict)
+    frames: int = 30
+    fps: int = 10
+    gop: int = 10
+    size: tuple[int, int] = (WIDTH, HEIGHT)
+    times: tuple[int, ...] = ()
+    with_audio: bool = False
+    colorspace: int | None = None
+    rotation: int = 0
+    muxing: dict[str, str] = field(default_factory=dict)
+
+
+REALTIME = {"deadline": "realtime", "cpu-used": "8"}
+ULTRAFAST = {"preset": "ultrafast"}
+H264 = Footage("libx264", "mp4", options=ULTRAFAST)
+VP9 = Footage("libvpx-vp9", "webm", options=REALTIME)
+VP8 = Footage("libvpx", "webm", options=REALTIME)
+MJPEG = Footage("mjpeg", "avi", "yuvj420p", options={"qmin": "2", "qmax": "2"})
+
+
+def draw(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """A coloured picture whose upper half spells its number in white and black blocks. uint8 [H, W, 3]"""
+    y, x = np.mgrid[:height, :width]
+    picture = np.stack([x * 200 // width + 20, y * 200 // height + 20, np.full_like(x, 90)], axis=-1)
+    for bit in range(BITS):
+        left, right = bit * width // BITS, (bit + 1) * width // BITS
+        picture[: height // 2, left:right] = 235 if number >> bit & 1 else 20
+    return picture.astype(np.uint8)
+
+
+def number_of(picture: torch.Tensor) -> int:
+    """The number that a picture spells, at whatever size."""
+    height, width = picture.shape[:2]
+    row = picture[height // 4].float().mean(-1)
+    return sum(int(row[(2 * bit + 1) * width // (2 * BITS)] > 128) << bit for bit in range(BITS))
+
+
+def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None) -> Path:
+    """Encodes the footage into a file; its frames are numbered from 0 unless `numbers` says otherwise."""
+    width, height = footage.size
+    with av.open(path, "w", format=footage.container, options=footage.muxing) as file:
+        audio = _add_audio(file) if footage.with_audio else None
+        video = file.add_stream(footage.codec, rate=footage.fps, options=footage.options)
+        video.width, video.height, video.pix_fmt, video.gop_size = width, height, footage.pixels, footage.gop
+        if footage.rotation:
+            video.set_display_rotation(footage.rotation)
+        if footage.colorspace is not None:
+            context = video.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = footage.colorspace
+        if footage.times:
+            video.codec_context.time_base = Fraction(1, 1000)
+        if audio is not None:
+            _write_audio(file, audio, footage.frames / footage.fps)
+        for place, number in enumerate(range(footage.frames) if numbers is None else numbers):
+            frame = av.VideoFrame.from_ndarray(draw(number, width, height), format="rgb24")
+            frame = frame.reformat(format=footage.pixels, dst_colorspace=footage.colorspace)
+            frame.pts = footage.times[place] if footage.times else place
+            frame.time_base = Fraction(1, 1000 if footage.times else footage.fps)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    return path
+
+
+def write_audio(path: Path) -> Path:
+    """A file that holds sound only."""
+    with av.open(path, "w") as file:
+        _write_audio(file, _add_audio(file), 1.0)
+    return path
+
+
+def _add_audio(file: av.container.OutputContainer) -> av.AudioStream:
+    return file.add_stream("mp2" if file.format.name == "mpegts" else "aac", rate=44100, layout="mono")
+
+
+def _write_audio(file: av.container.OutputContainer, stream: av.AudioStream, seconds: float) -> None:
+    for at in range(0, int(44100 * seconds), 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 44100, at, Fraction(1, 44100)
+        file.mux(stream.encode(frame))
+    file.mux(stream.encode(None))

@@ -1,0 +1,85 @@
+"""Pictures are reduced, turned into thumbnails and put into clips alike for every source."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pipeline.clipping import ClipBuilder
+from pipeline.colours import Matrix, from_bt601
+from pipeline.ingest import IngestConfig
+from pipeline.pictures import reduce_frames, thumbnail_jpeg
+from pipeline.playback import Sample
+from tests.pipeline import footage
+
+
+def test_reducing_is_antialiased_bicubic_interpolation() -> None:
+    picture = torch.from_numpy(footage.draw(170, 640, 360))
+
+    reduced = reduce_frames(picture[None], 64, 64)
+
+    planes = picture[None].permute(0, 3, 1, 2).float()
+    exact = F.interpolate(planes, (64, 64), mode="bicubic", antialias=True).round().clamp(0, 255)
+    assert reduced.shape == (1, 64, 64, 3)
+    assert reduced.is_contiguous()
+    assert (reduced.float() - exact.permute(0, 2, 3, 1)).abs().max() <= 1
+    assert footage.number_of(reduced[0]) == 170
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 360), (320, 180)), ((200, 400), (200, 400)), ((3000, 2), (320, 1))]
+)
+def test_a_thumbnail_keeps_the_pictures_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    picture = torch.from_numpy(footage.draw(5, *size))
+
+    with Image.open(io.BytesIO(thumbnail_jpeg(picture, 320))) as thumbnail:
+        assert thumbnail.format == "JPEG"
+        assert thumbnail.size == expected
+
+
+@pytest.mark.parametrize("matrix", Matrix)
+def test_grey_is_grey_in_every_matrix(matrix: Matrix) -> None:
+    grey = torch.arange(256, dtype=torch.uint8)[:, None].expand(256, 3)
+
+    assert torch.equal(from_bt601(grey, matrix), grey)
+
+
+def sample(time_s: float, *, is_last: bool = True) -> Sample:
+    return Sample(time_s, torch.from_numpy(np.full((36, 64, 3), 7, np.uint8)), is_last)
+
+
+def sizes(builder: ClipBuilder, arrivals: list[tuple[float, Sample]]) -> list[int]:
+    clips = [builder.add(one, now_s) for now_s, one in arrivals]
+    return [len(clip.times_s) for clip in clips if clip is not None]
+
+
+def test_a_fast_source_fills_every_clip() -> None:
+    builder = ClipBuilder("lobby", IngestConfig(), 16, is_live=False)
+
+    assert sizes(builder, [(100.0, sample(place / 2)) for place in range(10)]) == [4, 4]
+    rest = builder.flush(100.0)
+    assert rest is not None
+    assert rest.times_s == (4.0, 4.5)
+    assert rest.frames.shape == (2, 16, 16, 3)
+    assert builder.flush(100.0) is None
+
+
+def test_frames_one_by_one_wait_no_longer_than_allowed() -> None:
+    builder = ClipBuilder("lobby", IngestConfig(max_clip_wait_s=1), 16, is_live=True)
+
+    assert sizes(builder, [(place / 2 + 0.01, sample(place / 2)) for place in range(9)]) == [3, 3, 3]
+
+
+@pytest.mark.parametrize("lag_s", [-0.1, 0.0, 0.3])
+def test_a_segments_frames_go_together_and_at_once(lag_s: float) -> None:
+    builder = ClipBuilder("lobby", IngestConfig(max_clip_wait_s=1), 16, is_live=True)
+    arrivals = [
+        (second + 1 + lag_s, sample(second + half / 2, is_last=half == 1)) for second in range(4) for half in range(2)
+    ]
+
+    assert sizes(builder, arrivals) == [2, 2, 2, 2]

@@ -1,0 +1,96 @@
+"""Packets become segments that start at key frames, lose nothing unseen and stay bounded."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.segments import Cutter, Packet, Segment
+
+
+def packets(pattern: str, step_s: float = 0.1, nbytes: int = 100) -> list[Packet]:
+    """A letter for each packet in decode order: K key, P, and H hidden."""
+    return [
+        Packet(place * step_s, place * step_s, kind == "K", nbytes, place, kind != "H")
+        for place, kind in enumerate(pattern)
+    ]
+
+
+def cut(cutter: Cutter, stream: list[Packet]) -> list[str]:
+    """The segments as strings of their packets' places."""
+    found = [*map(cutter.add, stream), cutter.finish()]
+    return [places(segment) for segment in found if segment is not None]
+
+
+def places(segment: Segment) -> str:
+    return " ".join(str(packet.body) for packet in segment.packets)
+
+
+def test_each_group_is_a_segment() -> None:
+    assert cut(Cutter(1, 30, 1 << 20), packets("KPPKPPK")) == ["0 1 2", "3 4 5", "6"]
+
+
+def test_a_long_group_is_cut_and_starts_at_its_key_frame_again() -> None:
+    assert cut(Cutter(0.2, 30, 1 << 20), packets("KPPPPP")) == ["0 1 2", "0 1 2 3 4", "0 1 2 3 4 5"]
+
+
+def test_a_group_that_was_given_whole_is_not_given_again() -> None:
+    assert cut(Cutter(0.2, 30, 1 << 20), packets("KPPKPP")) == ["0 1 2", "3 4 5"]
+
+
+def test_streams_of_key_frames_are_given_at_once() -> None:
+    cutter = Cutter(1, 30, 1 << 20, is_intra=True)
+
+    assert [places(segment) for segment in map(cutter.add, packets("KKK")) if segment] == ["0", "1", "2"]
+
+
+def test_what_comes_before_the_first_key_frame_is_counted() -> None:
+    cutter = Cutter(1, 30, 1 << 20)
+
+    assert cut(cutter, packets("PPKP")) == ["2 3"]
+    assert cutter.missing == 2
+
+
+def test_pictures_that_lean_on_the_group_before_are_left_out() -> None:
+    key, after = packets("KP")
+    leading = Packet(shown_s=-0.05, decoded_s=0.05, is_key=False, nbytes=100, body="leading")
+    cutter = Cutter(1, 30, 1 << 20)
+
+    assert cut(cutter, [key, leading, after]) == ["0 1"]
+    assert cutter.missing == 1
+
+
+def test_a_group_stays_within_its_limits_of_time_and_bytes() -> None:
+    by_time, by_bytes = Cutter(9, 0.35, 1 << 20), Cutter(9, 30, 10_000)
+
+    assert cut(by_time, packets("KPPPPPPKP")) == ["0 1 2 3", "7 8"]
+    assert cut(by_bytes, packets("KPPPPPPKP", nbytes=1500)) == ["0 1 2", "7 8"]
+    assert (by_time.missing, by_bytes.missing) == (3, 4)
+
+
+def test_times_are_those_of_visible_pictures_in_the_order_of_showing() -> None:
+    stream = [
+        Packet(0.0, 0.0, True, 100, 0),
+        Packet(0.3, 0.1, False, 100, 1),
+        Packet(0.1, 0.2, False, 100, 2),
+        Packet(0.25, 0.25, False, 100, 3, is_visible=False),
+        Packet(0.2, 0.3, False, 100, 4),
+    ]
+    cutter = Cutter(1, 30, 1 << 20)
+    for packet in stream:
+        cutter.add(packet)
+
+    segment = cutter.finish()
+
+    assert segment is not None
+    assert segment.times_s == (0.0, 0.1, 0.2, 0.3)
+
+
+@given(st.text("KPPP", max_size=60), st.floats(0.05, 3))
+def test_every_packet_is_given_or_counted(pattern: str, segment_s: float) -> None:
+    cutter = Cutter(segment_s, 30, 1 << 20)
+    stream = packets(pattern)
+
+    given_places = {place for segment in cut(cutter, stream) for place in segment.split()}
+
+    assert len(given_places) + cutter.missing == len(stream)
