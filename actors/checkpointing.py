@@ -1,0 +1,102 @@
+"""Saves the memories of one shard's cameras, each at its own beat. A store that is down never stops ingest."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from concurrent import futures
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from cache_store import checkpoint, store
+from pipeline import answers
+
+log = structlog.get_logger(__name__)
+
+_SNAPSHOT_TIMEOUT_S = 30.0
+
+
+class SnapshotSource(Protocol):
+    """What holds the memories: the device."""
+
+    def snapshot(self, camera: str) -> futures.Future[checkpoint.Checkpoint]:
+        """Will hold a copy of the camera's global summary tier."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """When a checkpoint was taken and how many frames it knew."""
+
+    at_s: float
+    frames_seen: int
+
+
+class Checkpointing:
+    """Keeps the store up to date with every camera it was told to keep."""
+
+    def __init__(
+        self,
+        source: SnapshotSource,
+        kept_in: store.CheckpointStore,
+        every_s: float,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._store = kept_in
+        self._every_s = every_s
+        self._clock = clock
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._saved: dict[str, _Saved] = {}
+
+    def keep(self, camera: str) -> None:
+        """Saves the camera's memory from now on, until `drop`. Needs a running event loop."""
+        self._tasks[camera] = asyncio.create_task(self._run(camera), name=f"checkpoints of {camera}")
+
+    async def drop(self, camera: str) -> None:
+        """Stops saving the camera's memory; on return nothing writes it any more."""
+        task = self._tasks.pop(camera)
+        self._saved.pop(camera, None)
+        task.cancel()
+        await asyncio.wait([task])
+
+    def saved_s(self, camera: str) -> float | None:
+        """When this process last saved the camera's memory, in Unix seconds."""
+        saved = self._saved.get(camera)
+        return saved.at_s if saved else None
+
+    async def save(self, camera: str) -> bool:
+        """Saves the camera's memory if it changed; False, and a line in the log, if the store would not take it."""
+        try:
+            snapshot = asyncio.wrap_future(self._source.snapshot(camera))
+            taken = await asyncio.wait_for(snapshot, _SNAPSHOT_TIMEOUT_S)
+            previous = self._saved.get(camera)
+            if previous is None or previous.frames_seen != taken.facts.frames_seen:
+                await self._store.save(camera, taken)
+            self._saved[camera] = _Saved(self._clock(), taken.facts.frames_seen)
+        except (checkpoint.StoreError, answers.QuestionError, TimeoutError) as error:
+            log.warning("checkpoint_failed", camera=camera, reason=str(error) or type(error).__name__)
+            return False
+        return True
+
+    async def save_all(self, timeout_s: float) -> None:
+        """Saves every memory once more and stops; what is not saved in time is left as it was."""
+        cameras = list(self._tasks)
+        for camera in cameras:
+            self._tasks.pop(camera).cancel()
+        if cameras:
+            saves = [asyncio.create_task(self.save(camera)) for camera in cameras]
+            _, late = await asyncio.wait(saves, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+
+    async def _run(self, camera: str) -> None:
+        # Spread over the interval by name, so that the cameras of a shard do not all save at once.
+        await asyncio.sleep(self._every_s * (1 + zlib.crc32(camera.encode()) % 8) / 8)
+        while True:
+            await self.save(camera)
+            await asyncio.sleep(self._every_s)

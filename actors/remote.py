@@ -1,0 +1,181 @@
+"""A shard in a process of its own, kept alive by Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TypeVar
+
+from actors import ray_environment  # noqa: F401
+
+# isort: split
+
+import ray
+import structlog
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+
+from actors import config, logs, shard
+from actors.errors import ShardNotStarted, ShardUnavailable
+from cache_store import redis_store
+from models import registry, vlm
+from pipeline import answers
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_STATUS_TIMEOUT_S = 5.0
+_CHANGE_TIMEOUT_S = 30.0
+_CLOSE_TIMEOUT_S = 15.0
+_REVIVE_EVERY_S = 5.0
+# Every answer under way is a call, and a shard bears more waiting questions than that.
+_MAX_CONCURRENT_CALLS = 1_000
+
+
+class ShardProcess:
+    """What runs in the other process: a CameraShard built from plain settings.
+
+    A model that cannot be loaded is told to every caller: raised here, it would reach them as Ray's traceback.
+    """
+
+    def __init__(self, settings: config.HermesConfig, store_url: str, log_level: int) -> None:
+        logs.log_to_stderr(log_level)
+        self._built: shard.CameraShard | ShardNotStarted
+        try:
+            model = registry.load_model(settings.model, settings.ingest.device)
+        except vlm.ModelError as error:
+            self._built = ShardNotStarted(str(error))
+        else:
+            self._built = shard.CameraShard(model, settings, redis_store.RedisCheckpointStore(store_url))
+
+    async def ask(
+        self, camera: str, question: str, max_answer_tokens: int | None
+    ) -> AsyncGenerator[answers.AnswerEvent, None]:
+        """See Shard.ask."""
+        async with aclosing(self._shard.ask(camera, question, max_answer_tokens=max_answer_tokens)) as events:
+            async for event in events:
+                yield event
+
+    async def add_camera(self, assignment: shard.Assignment) -> None:
+        """See Shard.add_camera."""
+        await self._shard.add_camera(assignment)
+
+    async def remove_camera(self, name: str, is_forgotten: bool) -> None:
+        """See Shard.remove_camera."""
+        await self._shard.remove_camera(name, is_forgotten=is_forgotten)
+
+    async def status(self) -> shard.ShardStatus:
+        """See Shard.status."""
+        return await self._shard.status()
+
+    async def close(self) -> None:
+        """See Shard.close."""
+        await self._shard.close()
+
+    @property
+    def _shard(self) -> shard.CameraShard:
+        if isinstance(self._built, ShardNotStarted):
+            raise self._built
+        return self._built
+
+
+ShardActor = ray.remote(ShardProcess)
+
+
+class RemoteShard:
+    """A Shard that lives in a Ray actor. Ray restarts its process; the fleet gives it its cameras back."""
+
+    def __init__(
+        self, index: int, settings: config.HermesConfig, store_url: str, *, log_level: int = logging.INFO
+    ) -> None:
+        self._index = index
+        self._settings = settings
+        self._store_url = store_url
+        self._log_level = log_level
+        self._started_at = 0.0
+        self._start()
+
+    async def ready(self, timeout_s: float) -> shard.ShardStatus:
+        """Waits until the process has loaded its model. Raises ShardNotStarted."""
+        try:
+            return await asyncio.wait_for(self._actor.status.remote(), timeout_s)
+        except TimeoutError:
+            raise ShardNotStarted(f"shard {self._index}: not ready within {timeout_s:.0f} s") from None
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayActorError as error:
+            raise ShardNotStarted(f"shard {self._index}: {_last_line(error)}") from error
+
+    async def ask(
+        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+    ) -> AsyncGenerator[answers.AnswerEvent, None]:
+        stream = self._actor.ask.remote(camera, question, max_answer_tokens)
+        is_over = False
+        try:
+            with self._translated():
+                async for reference in stream:
+                    yield await reference
+            is_over = True
+        finally:
+            if not is_over:
+                ray.cancel(stream)
+
+    async def add_camera(self, assignment: shard.Assignment) -> None:
+        await self._call(self._actor.add_camera.remote(assignment), _CHANGE_TIMEOUT_S)
+
+    async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
+        await self._call(self._actor.remove_camera.remote(name, is_forgotten), _CHANGE_TIMEOUT_S)
+
+    async def status(self) -> shard.ShardStatus:
+        return await self._call(self._actor.status.remote(), _STATUS_TIMEOUT_S)
+
+    async def close(self) -> None:
+        await self._call(self._actor.close.remote(), _CLOSE_TIMEOUT_S)
+
+    def _start(self) -> None:
+        shards = self._settings.shards
+        self._started_at = time.monotonic()
+        self._actor = ShardActor.options(
+            num_cpus=shards.num_cpus,
+            num_gpus=shards.num_gpus,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=_MAX_CONCURRENT_CALLS,
+        ).remote(self._settings, self._store_url, self._log_level)
+
+    async def _call(self, reference: Awaitable[T], timeout_s: float) -> T:
+        with self._translated():
+            return await asyncio.wait_for(reference, timeout_s)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except RayTaskError as error:
+            if not isinstance(error.cause, ShardNotStarted):
+                raise error.cause from None
+            self._revive()
+            raise ShardUnavailable(f"shard {self._index}: {error.cause}") from None
+        except ActorDiedError as error:
+            self._revive()
+            raise ShardUnavailable(f"shard {self._index}: {_last_line(error)}") from error
+        except RayActorError as error:
+            raise ShardUnavailable(f"shard {self._index}: its process is gone and is being restarted") from error
+        except TimeoutError as error:
+            raise ShardUnavailable(f"shard {self._index}: no answer in time") from error
+
+    def _revive(self) -> None:
+        """Ray gives a process up for good if it fails while it starts, e.g. while a dead one still holds the GPU."""
+        if time.monotonic() - self._started_at >= _REVIVE_EVERY_S:
+            log.warning("shard_started_anew", shard=self._index)
+            ray.kill(self._actor)
+            self._start()
+
+
+def _last_line(error: Exception) -> str:
+    """Ray puts a traceback around the reason; a user needs the reason alone."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip()

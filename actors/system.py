@@ -1,0 +1,106 @@
+"""A whole system on this machine: store, Ray, shards, fleet and router, started in order and ended in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from actors import config, embedded_store, fleet, local_ray, remote, router
+from cache_store import redis_store
+
+log = structlog.get_logger(__name__)
+
+_SHARD_START_TIMEOUT_S = 300.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running system: where it listens, and its fleet."""
+
+    address: str
+    fleet: fleet.Fleet
+
+
+@asynccontextmanager
+async def running(
+    settings: config.HermesConfig, *, log_level: int = logging.INFO, on_progress: Progress = lambda _: None
+) -> AsyncIterator[System]:
+    """A system for the time of the block; at its end every memory is saved once more.
+
+    Raises ServiceError and StoreUnavailable if a part does not come up; then nothing is left running.
+    """
+    token = settings.auth.token()
+    router.require_free(settings.router)
+    async with AsyncExitStack() as stack:
+        on_progress("starting the store")
+        store_url = stack.enter_context(_store(settings))
+        await _require_store(store_url)
+        on_progress("starting Ray")
+        shards = settings.shards
+        stack.enter_context(
+            local_ray.running(
+                num_cpus=shards.count * shards.num_cpus,
+                num_gpus=shards.count * shards.num_gpus,
+                shows_logs=log_level <= logging.INFO,
+            )
+        )
+        on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
+        ready = await _start_shards(settings, store_url, log_level)
+        held = fleet.Fleet(ready, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
+        stack.push_async_callback(held.close)
+        address = await stack.enter_async_context(_serving(held, settings, token))
+        log.info("serving", address=address, shards=shards.count, model=settings.model)
+        yield System(address, held)
+
+
+@contextmanager
+def _store(settings: config.HermesConfig) -> Iterator[str]:
+    """The URL of the store, of our own if the configuration says so."""
+    folder = settings.embedded_store_folder
+    if folder is None:
+        yield settings.store
+        return
+    with embedded_store.running(folder) as url:
+        yield url
+
+
+async def _require_store(url: str) -> None:
+    checked = redis_store.RedisCheckpointStore(url)
+    try:
+        await checked.ping()
+    finally:
+        await checked.close()
+
+
+async def _start_shards(settings: config.HermesConfig, store_url: str, log_level: int) -> list[remote.RemoteShard]:
+    shards = [
+        remote.RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)
+    ]
+    for index, status in enumerate(await asyncio.gather(*(one.ready(_SHARD_START_TIMEOUT_S) for one in shards))):
+        log.info("shard_up", shard=index, pid=status.pid)
+    return shards
+
+
+@asynccontextmanager
+async def _serving(held: fleet.Fleet, settings: config.HermesConfig, token: str | None) -> AsyncIterator[str]:
+    """The router and the fleet's own loop, with the cameras of the configuration."""
+    for spec in settings.cameras:
+        held.expect(spec)
+    await held.reconcile()
+    door = router.Router(held, settings.router, token)
+    address = await door.start()
+    loops = [asyncio.create_task(held.run()), asyncio.create_task(door.report_health())]
+    try:
+        yield address
+    finally:
+        await door.stop()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)

@@ -1,0 +1,121 @@
+"""This system's values as messages of hermes.v1 and back."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from actors import placement
+from pipeline import answers, cameras
+from protos import hermes_v1_pb2 as pb
+
+_STATES = {
+    cameras.CameraState.CONNECTING: pb.CAMERA_STATE_CONNECTING,
+    cameras.CameraState.LIVE: pb.CAMERA_STATE_LIVE,
+    cameras.CameraState.STALLED: pb.CAMERA_STATE_STALLED,
+    cameras.CameraState.ENDED: pb.CAMERA_STATE_ENDED,
+    cameras.CameraState.FAILED: pb.CAMERA_STATE_FAILED,
+    cameras.CameraState.RECOVERING: pb.CAMERA_STATE_RECOVERING,
+}
+_PACES = {
+    pb.PACE_UNSPECIFIED: cameras.Pace.LIVE,
+    pb.PACE_LIVE: cameras.Pace.LIVE,
+    pb.PACE_FAST: cameras.Pace.FAST,
+}
+_FINISH_REASONS = {
+    answers.FinishReason.END: pb.FINISH_REASON_END,
+    answers.FinishReason.MAX_TOKENS: pb.FINISH_REASON_MAX_TOKENS,
+}
+_WARNING_CODES = {answers.WarningCode.UNKNOWN_WORDS: pb.WARNING_CODE_UNKNOWN_WORDS}
+
+
+def spec_from(request: pb.AddCameraRequest) -> cameras.CameraSpec:
+    """The camera that a client wants watched. Raises InvalidCamera."""
+    if request.pace not in _PACES:
+        raise cameras.InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is none of 1 (live), 2 (fast)")
+    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace])
+
+
+def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
+    """A camera as clients see it."""
+    status = placed.status
+    return pb.Camera(
+        name=status.name,
+        url=status.url,
+        state=_STATES[status.state],
+        detail=status.detail,
+        shard=placed.shard_index,
+        memory=_memory_message(status.memory),
+    )
+
+
+def event_message(event: answers.AnswerEvent) -> pb.AskResponse:
+    """One event of an answer."""
+    match event:
+        case answers.Started():
+            return pb.AskResponse(started=_started_message(event))
+        case answers.Token():
+            return pb.AskResponse(token=pb.Token(text=event.text, index=event.index))
+        case answers.Evidence():
+            return pb.AskResponse(
+                evidence=pb.Evidence(
+                    time=_timestamp(event.time_s), weight=event.weight, thumbnail_jpeg=event.thumbnail_jpeg
+                )
+            )
+        case answers.Done():
+            return pb.AskResponse(done=_done_message(event))
+
+
+def _started_message(event: answers.Started) -> pb.Started:
+    return pb.Started(
+        answer_id=event.answer_id,
+        camera=event.camera,
+        memory_as_of=_timestamp(event.memory_as_of_s),
+        gaps=[_gap_message(gap) for gap in event.gaps],
+        warnings=[
+            pb.Warning(code=_WARNING_CODES[warning.code], message=warning.message, words=warning.words)
+            for warning in event.warnings
+        ],
+    )
+
+
+def _done_message(event: answers.Done) -> pb.Done:
+    return pb.Done(
+        finish_reason=_FINISH_REASONS[event.finish_reason],
+        answer=event.answer,
+        question_tokens=event.question_tokens,
+        answer_tokens=event.answer_tokens,
+        time_to_first_token_ms=event.time_to_first_token_ms,
+    )
+
+
+def _memory_message(memory: cameras.MemoryStatus) -> pb.MemoryStatus:
+    return pb.MemoryStatus(
+        frames_seen=memory.frames_seen,
+        frames_dropped=memory.frames_dropped,
+        compressions=memory.compressions,
+        prefix_tokens=memory.prefix_tokens,
+        summary_tier_tokens=memory.summary_tier_tokens,
+        recent_window_tokens=memory.recent_window_tokens,
+        bytes=memory.nbytes,
+        thumbnails=memory.thumbnails,
+        thumbnail_bytes=memory.thumbnail_nbytes,
+        next_position=memory.next_position,
+        oldest=_optional_timestamp(memory.oldest_s),
+        newest=_optional_timestamp(memory.newest_s),
+        checkpointed=_optional_timestamp(memory.checkpointed_s),
+        gaps=[_gap_message(gap) for gap in memory.gaps],
+    )
+
+
+def _gap_message(gap: answers.Gap) -> pb.Gap:
+    return pb.Gap(start=_timestamp(gap.start_s), end=_timestamp(gap.end_s), reason=gap.reason)
+
+
+def _optional_timestamp(at_s: float | None) -> Timestamp | None:
+    return None if at_s is None else _timestamp(at_s)
+
+
+def _timestamp(at_s: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(at_s * 1e6) * 1000)
+    return stamp

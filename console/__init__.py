@@ -1,0 +1,1 @@
+"""What people hold: the command line and the Python client. Speaks gRPC only."""

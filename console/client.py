@@ -1,0 +1,127 @@
+"""Talks to a running hermes. Needs the wire contract alone, neither torch nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from protos import hermes_v1_pb2 as pb
+from protos import hermes_v1_pb2_grpc as pb_grpc
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+_CALL_TIMEOUT_S = 60.0
+_ANSWER_TIMEOUT_S = 120.0
+_MISTAKES = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
+
+
+@dataclass(eq=False)
+class ClientError(Exception):
+    """A call that was refused or did not get through. `reason` is a word for programs, e.g. UNKNOWN_CAMERA."""
+
+    message: str
+    reason: str
+    code: grpc.StatusCode
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether the caller must change something before it can go well."""
+        return self.code in _MISTAKES
+
+
+class HermesClient:
+    """One connection. Every method raises ClientError; use it as a context manager or close it."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
+        self._address = address
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._channel = grpc.insecure_channel(address)
+        self._queries = pb_grpc.QueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._cameras = pb_grpc.CameraServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def ask(self, camera: str, question: str, *, max_answer_tokens: int = 0) -> Iterator[pb.AskResponse]:
+        """The events of one answer as they come; leaving early stops it. Raises ClientError if it has no Done."""
+        request = pb.AskRequest(camera=camera, question=question, max_answer_tokens=max_answer_tokens)
+        with self._translated():
+            call = self._queries.Ask(request, timeout=_ANSWER_TIMEOUT_S, metadata=self._metadata)
+            try:
+                yield from call
+            finally:
+                call.cancel()
+
+    def add_camera(self, name: str, url: str, pace: pb.Pace = pb.PACE_LIVE) -> pb.Camera:
+        """Watches a camera; returns when its first frame has come."""
+        request = pb.AddCameraRequest(name=name, url=url, pace=pace)
+        camera: pb.Camera = self._call(self._cameras.AddCamera, request).camera
+        return camera
+
+    def get_camera(self, name: str) -> pb.Camera:
+        """How one camera is doing."""
+        camera: pb.Camera = self._call(self._cameras.GetCamera, pb.GetCameraRequest(name=name)).camera
+        return camera
+
+    def list_cameras(self) -> list[pb.Camera]:
+        """How all cameras are doing, by name."""
+        return list(self._call(self._cameras.ListCameras, pb.ListCamerasRequest()).cameras)
+
+    def remove_camera(self, name: str) -> None:
+        """Stops a camera and deletes its memory and checkpoints."""
+        self._call(self._cameras.RemoveCamera, pb.RemoveCameraRequest(name=name))
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> HermesClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        with self._translated():
+            return method(request, timeout=_CALL_TIMEOUT_S, metadata=self._metadata)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._error_of(error) from None
+
+    def _error_of(self, call: Any) -> ClientError:
+        """What the server said, or that there is none."""
+        status = rpc_status.from_call(call)
+        for detail in status.details if status is not None else ():
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info):
+                return ClientError(call.details(), info.reason, call.code(), dict(info.metadata))
+        if call.code() is grpc.StatusCode.UNAVAILABLE:
+            message = (
+                f"no hermes answers at {self._address}; start one with: hermes demo, or hermes serve --config FILE"
+            )
+            return ClientError(message, "UNREACHABLE", call.code())
+        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ClientError(f"hermes at {self._address}: no answer in time", "NO_ANSWER_IN_TIME", call.code())
+        return ClientError(f"hermes at {self._address}: {call.details()}", call.code().name, call.code())

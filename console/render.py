@@ -1,0 +1,161 @@
+"""What people see: answers and cameras as lines, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+from rich.text import Text
+
+from console import told
+from protos import hermes_v1_pb2 as pb
+
+_STATE_STYLES = {
+    pb.CAMERA_STATE_LIVE: "green",
+    pb.CAMERA_STATE_ENDED: "blue",
+    pb.CAMERA_STATE_CONNECTING: "yellow",
+    pb.CAMERA_STATE_RECOVERING: "yellow",
+    pb.CAMERA_STATE_STALLED: "yellow",
+    pb.CAMERA_STATE_FAILED: "red",
+}
+
+
+def printable(text: str) -> str:
+    """Text of a model or a camera without what a terminal would take for an order."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def state_name(state: int) -> str:
+    """live, ended, …"""
+    return pb.CameraState.Name(state).removeprefix("CAMERA_STATE_").lower()
+
+
+def answer_json(answer: told.ToldAnswer) -> dict[str, Any]:
+    """One answer for programs. Times are ISO 8601 in UTC."""
+    return {
+        "camera": answer.camera,
+        "question": answer.question,
+        "answer": answer.text,
+        "ttft_ms": None if answer.ttft_ms is None else round(answer.ttft_ms, 1),
+        "memory_as_of": _iso(answer.memory_as_of),
+        "evidence": [{"time": _iso(one.time), "weight": round(one.weight, 3)} for one in answer.evidence],
+        "warnings": answer.warnings,
+        "gaps": [_gap_json(gap) for gap in answer.gaps],
+    }
+
+
+def camera_json(camera: pb.Camera) -> dict[str, Any]:
+    """One camera for programs."""
+    memory = camera.memory
+    return {
+        "name": camera.name,
+        "url": camera.url,
+        "state": state_name(camera.state),
+        "detail": camera.detail,
+        "shard": camera.shard,
+        "memory": {
+            "frames_seen": memory.frames_seen,
+            "frames_dropped": memory.frames_dropped,
+            "compressions": memory.compressions,
+            "prefix_tokens": memory.prefix_tokens,
+            "summary_tier_tokens": memory.summary_tier_tokens,
+            "recent_window_tokens": memory.recent_window_tokens,
+            "bytes": memory.bytes,
+            "thumbnails": memory.thumbnails,
+            "thumbnail_bytes": memory.thumbnail_bytes,
+            "next_position": memory.next_position,
+            "oldest": _iso(_moment(memory, "oldest")),
+            "newest": _iso(_moment(memory, "newest")),
+            "checkpointed": _iso(_moment(memory, "checkpointed")),
+            "gaps": [_gap_json(gap) for gap in memory.gaps],
+        },
+    }
+
+
+def as_json(value: object) -> str:
+    """One line of JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def answer_notes(answer: told.ToldAnswer) -> str:
+    """What belongs to an answer beside its words: how fast, how fresh, where it looked."""
+    notes = []
+    if answer.ttft_ms is not None:
+        notes.append(f"first word after {answer.ttft_ms:.0f} ms")
+    if answer.memory_as_of is not None:
+        notes.append(f"as of {_clock(answer.memory_as_of)}")
+    if answer.evidence:
+        notes.append("looked at " + ", ".join(_clock(moment.time) for moment in answer.evidence))
+    return " · ".join(notes)
+
+
+def camera_table(cameras: Iterable[pb.Camera]) -> Table:
+    """All cameras, a row each."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("camera", "state", "shard", "frames", "dropped", "compressed", "newest", "url"):
+        table.add_column(heading, overflow="fold")
+    for camera in cameras:
+        memory = camera.memory
+        table.add_row(
+            Text(camera.name, style="bold"),
+            Text(state_name(camera.state), style=_STATE_STYLES.get(camera.state, "")),
+            str(camera.shard),
+            str(memory.frames_seen),
+            str(memory.frames_dropped),
+            str(memory.compressions),
+            _clock(_moment(memory, "newest")),
+            Text(printable(camera.url)),
+        )
+    return table
+
+
+def camera_details(camera: pb.Camera) -> Table:
+    """One camera, a fact a row."""
+    memory = camera.memory
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    rows = {
+        "camera": camera.name,
+        "url": printable(camera.url),
+        "state": " · ".join(filter(None, (state_name(camera.state), printable(camera.detail)))),
+        "shard": str(camera.shard),
+        "frames": f"{memory.frames_seen} seen, {memory.frames_dropped} dropped",
+        "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "
+        f"{memory.recent_window_tokens} recent window (all layers)",
+        "compressed": f"{memory.compressions} times",
+        "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
+        "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
+        "covers": f"{_clock(_moment(memory, 'oldest'))} to {_clock(_moment(memory, 'newest'))}",
+        "saved": _clock(_moment(memory, "checkpointed")),
+    }
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    for gap in memory.gaps:
+        table.add_row("gap", Text(f"{_clock(_utc(gap.start))} to {_clock(_utc(gap.end))}: {gap.reason}"))
+    return table
+
+
+def _gap_json(gap: pb.Gap) -> dict[str, Any]:
+    return {"start": _iso(_utc(gap.start)), "end": _iso(_utc(gap.end)), "reason": gap.reason}
+
+
+def _moment(memory: pb.MemoryStatus, name: str) -> datetime | None:
+    return _utc(getattr(memory, name)) if memory.HasField(name) else None
+
+
+def _utc(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds")
+
+
+def _clock(at: datetime | None) -> str:
+    """The time of day where the reader is."""
+    return "never" if at is None else at.astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,1 @@
+"""The wire contract, package hermes.v1, and its generated code."""

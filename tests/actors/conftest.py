@@ -1,0 +1,33 @@
+"""A router in front of scripted shards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from actors import config, fleet, router
+from pipeline import cameras
+from tests.actors.scripted import ScriptedShard
+
+Serving = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """Serves a scripted shard that watches the camera `gate`; gives the address."""
+
+    @asynccontextmanager
+    async def running(held: ScriptedShard, *, token: str | None = None, **settings: float) -> AsyncIterator[str]:
+        served = fleet.Fleet([held], open_timeout_s=0.3)
+        served.expect(cameras.CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
+        await served.reconcile()
+        door = router.Router(served, config.RouterConfig(port=0, **settings), token)
+        address = await door.start()
+        try:
+            yield address
+        finally:
+            await door.stop()
+
+    return running

@@ -1,0 +1,130 @@
+"""When memories are saved, with a scripted device and a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent import futures
+
+from actors.checkpointing import Checkpointing
+from cache_store import checkpoint, store
+from pipeline import answers
+from tests.actors.waiting import until
+
+
+class ScriptedSource:
+    """Memories that hold nothing but have seen frames."""
+
+    def __init__(self) -> None:
+        self.frames_seen = 8
+        self.failure: Exception | None = None
+
+    def snapshot(self, camera: str) -> futures.Future[checkpoint.Checkpoint]:
+        future: futures.Future[checkpoint.Checkpoint] = futures.Future()
+        if self.failure is not None:
+            future.set_exception(self.failure)
+            return future
+        facts = checkpoint.CheckpointFacts(
+            fingerprint="model",
+            saved_s=0.0,
+            started_s=0.0,
+            newest_s=0.0,
+            next_position=0,
+            next_frame=0,
+            frames_seen=self.frames_seen,
+            frames_dropped=0,
+            compactions=0,
+        )
+        future.set_result(checkpoint.Checkpoint(facts, (), {}))
+        return future
+
+
+class CountingStore(store.InMemoryCheckpointStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.saves: list[str] = []
+        self.blocked = asyncio.Event()
+        self.blocked.set()
+
+    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
+        await self.blocked.wait()
+        self.saves.append(camera)
+
+
+def checkpointing(source: ScriptedSource, kept_in: CountingStore, every_s: float = 0.05) -> Checkpointing:
+    return Checkpointing(source, kept_in, every_s, clock=lambda: 77.0)
+
+
+async def test_a_memory_that_changed_is_saved_again() -> None:
+    source, kept_in = ScriptedSource(), CountingStore()
+    saving = checkpointing(source, kept_in)
+    saving.keep("gate")
+    await until(lambda: len(kept_in.saves) == 1)
+    source.frames_seen = 12
+    await until(lambda: len(kept_in.saves) == 2)
+    await saving.drop("gate")
+
+    assert kept_in.saves == ["gate", "gate"]
+
+
+async def test_a_memory_that_did_not_change_is_not_saved_again() -> None:
+    kept_in = CountingStore()
+    saving = checkpointing(ScriptedSource(), kept_in)
+
+    assert await saving.save("gate")
+    assert await saving.save("gate")
+
+    assert kept_in.saves == ["gate"]
+    assert saving.saved_s("gate") == 77.0
+
+
+async def test_a_failure_is_tried_again_at_the_next_beat() -> None:
+    source, kept_in = ScriptedSource(), CountingStore()
+    source.failure = checkpoint.StoreUnavailable("refused")
+    saving = checkpointing(source, kept_in)
+    assert not await saving.save("gate")
+    saving.keep("gate")
+    source.failure = None
+    await until(lambda: bool(kept_in.saves))
+    await saving.drop("gate")
+
+
+async def test_a_camera_that_left_the_device_is_no_failure_of_the_others() -> None:
+    source = ScriptedSource()
+    source.failure = answers.UnknownCamera("gone")
+
+    assert not await checkpointing(source, CountingStore()).save("gate")
+
+
+async def test_nothing_is_written_once_a_camera_is_dropped() -> None:
+    kept_in = CountingStore()
+    kept_in.blocked.clear()
+    saving = checkpointing(ScriptedSource(), kept_in)
+    saving.keep("gate")
+    await asyncio.sleep(0.1)
+    await saving.drop("gate")
+    kept_in.blocked.set()
+    await asyncio.sleep(0.1)
+
+    assert kept_in.saves == []
+
+
+async def test_the_last_saves_have_a_deadline() -> None:
+    kept_in = CountingStore()
+    kept_in.blocked.clear()
+    saving = checkpointing(ScriptedSource(), kept_in, every_s=60)
+    saving.keep("gate")
+
+    await saving.save_all(timeout_s=0.05)
+
+    assert kept_in.saves == []
+
+
+async def test_every_memory_is_saved_once_more_at_the_end() -> None:
+    kept_in = CountingStore()
+    saving = checkpointing(ScriptedSource(), kept_in, every_s=60)
+    for camera in ("gate", "yard"):
+        saving.keep(camera)
+
+    await saving.save_all(timeout_s=5)
+
+    assert sorted(kept_in.saves) == ["gate", "yard"]

@@ -1,0 +1,78 @@
+"""A Valkey of our own: durable, private, and never two on one folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from actors import embedded_store, listening
+from actors.errors import StoreInUse, StoreNotStarted
+
+pytestmark = pytest.mark.redis
+
+
+def test_what_was_saved_is_there_after_a_restart(tmp_path: Path) -> None:
+    with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
+        client.set("camera", "gate")
+    with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert client.get("camera") == b"gate"
+
+
+def test_it_opens_no_port(tmp_path: Path) -> None:
+    before = listening.listeners(psutil.Process())
+
+    with embedded_store.running(tmp_path) as url:
+        assert url.startswith("unix:///")
+        assert listening.listeners(psutil.Process()) == before
+
+
+def test_its_door_is_closed_to_other_users(tmp_path: Path) -> None:
+    with embedded_store.running(tmp_path / "data") as url:
+        door = Path(url.removeprefix("unix://")).parent
+        assert door.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+    with embedded_store.running(tmp_path), pytest.raises(StoreInUse, match=str(tmp_path)):
+        embedded_store.running(tmp_path).__enter__()
+
+
+def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 30) / ("deeper" * 20)
+
+    with embedded_store.running(folder) as url, redis.Redis.from_url(url) as client:
+        assert client.ping()
+
+
+def test_a_server_whose_owner_was_killed_is_replaced(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys\n"
+        "from actors import embedded_store\n"
+        "with embedded_store.running(pathlib.Path(sys.argv[1])) as url:\n"
+        "    import redis\n"
+        "    redis.Redis.from_url(url).set('camera', 'gate')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=60, cwd=Path(__file__).parents[2])
+    orphan = psutil.Process(int((tmp_path / "valkey.pid").read_text()))
+
+    with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert client.get("camera") == b"gate"
+        assert not orphan.is_running()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreNotStarted, match="file/store"):
+        embedded_store.running(tmp_path / "file" / "store").__enter__()
+
+
+def test_an_error_of_the_block_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError), embedded_store.running(tmp_path):
+        raise ConnectionResetError

@@ -1,0 +1,214 @@
+"""A whole system: store, Ray, two shards, router. Nothing sent to it harms the rest; what is killed comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from actors import config, listening, system
+
+# isort: split
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+import structlog
+
+from cache_store import tiers
+from console import client, told
+from models.tiny import questions, scene
+from pipeline import cameras, encode
+from protos import hermes_v1_pb2 as pb
+from tests.actors.reflected import ReflectedClient
+from tests.actors.waiting import until
+
+log = structlog.get_logger(__name__)
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+SEED, GAP_S = 3, 4.0
+BACK_WITHIN_S = 15.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[system.System]:
+    settings = config.HermesConfig(
+        model="/work/scratch/tiny-run/checkpoint",
+        memory=tiers.MemoryConfig(tokens_per_layer=256),
+        shards=config.ShardsConfig(count=2, checkpoint_every_s=2.0),
+        store=f"embedded:{tmp_path_factory.mktemp('store')}",
+        router=config.RouterConfig(port=0),
+        cameras=(
+            cameras.CameraSpec(name="gate", url=f"sim:gate?seed={SEED}&gap={GAP_S}"),
+            cameras.CameraSpec(name="yard", url=f"sim:yard?seed=11&gap={GAP_S}"),
+        ),
+    )
+    async with system.running(settings) as up:
+        yield up
+
+
+@pytest.fixture
+def hermes(running: system.System) -> Iterable[client.HermesClient]:
+    with client.HermesClient(running.address) as connected:
+        yield connected
+
+
+def ask(hermes: client.HermesClient, camera: str, question: str) -> told.ToldAnswer:
+    return told.listen(camera, question, hermes.ask(camera, question))
+
+
+async def test_nothing_of_it_listens_beyond_this_machine(running: system.System) -> None:
+    found = listening.listeners(psutil.Process())
+
+    assert any(f":{one.port}" in running.address for one in found)
+    assert [one for one in found if not one.is_loopback] == []
+
+
+async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(running: system.System) -> None:
+    def converse() -> tuple[list[dict], list[dict]]:
+        reflected = ReflectedClient(running.address)
+        listed = list(reflected.call("hermes.v1.CameraService", "ListCameras", {}))
+        question = {"camera": "gate", "question": "what is in view"}
+        answered = list(reflected.call("hermes.v1.QueryService", "Ask", question))
+        reflected.close()
+        return listed, answered
+
+    listed, answered = await asyncio.to_thread(converse)
+
+    assert [camera["name"] for camera in listed[0]["cameras"]] == ["gate", "yard"]
+    assert "started" in answered[0]
+    assert answered[-1]["done"]["answer"]
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "named"),
+    [
+        ("missing", "SOURCE_INVALID", "missing.mp4"),
+        ("text", "SOURCE_INVALID", "text.mp4"),
+        ("audio", "SOURCE_INVALID", "audio.wav"),
+        ("folder", "SOURCE_INVALID", "folder"),
+        ("rtsp://user:canary@127.0.0.1:9/1", "SOURCE_UNREACHABLE", "127.0.0.1"),
+        ("http://user:canary@127.0.0.1:9/1?key=canary", "SOURCE_UNREACHABLE", "127.0.0.1"),
+        ("rtsp://user:canary@no host/1", "INVALID_CAMERA", "rtsp"),
+        ("gopher://user:canary@host/1", "INVALID_CAMERA", "gopher"),
+        ("sim:street?sed=7", "INVALID_CAMERA", "sed"),
+    ],
+)
+async def test_a_source_that_is_none_is_refused_by_name(
+    hermes: client.HermesClient, tmp_path: Path, make: str, code: str, named: str
+) -> None:
+    with pytest.raises(client.ClientError) as caught:
+        await asyncio.to_thread(hermes.add_camera, "bad", source(make, tmp_path))
+
+    assert caught.value.reason == code
+    assert named in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert [camera.name for camera in await asyncio.to_thread(hermes.list_cameras)] == ["gate", "yard"]
+
+
+async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: client.HermesClient, tmp_path: Path) -> None:
+    pictures = (np.full((64, 96, 3), 5 * number, np.uint8) for number in range(40))
+    path = tmp_path / "cut"
+    encode.write_video(pictures, path, fps=4, codec="mjpeg")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+    await asyncio.to_thread(hermes.add_camera, "cut", str(path), pb.PACE_FAST)
+    await until(lambda: hermes.get_camera("cut").state == pb.CAMERA_STATE_ENDED)
+    await until(lambda: hermes.get_camera("cut").memory.frames_seen > 0)
+
+    assert (await asyncio.to_thread(ask, hermes, "cut", "what is in view")).is_done
+    await asyncio.to_thread(hermes.remove_camera, "cut")
+
+
+async def test_a_question_that_is_none_is_refused_and_the_next_is_answered(hermes: client.HermesClient) -> None:
+    for question, complaint in (("", "empty"), ("where " * 10_000, "59999 characters")):
+        with pytest.raises(client.ClientError, match=complaint) as caught:
+            await asyncio.to_thread(ask, hermes, "gate", question)
+        assert caught.value.reason == "INVALID_QUESTION"
+    with pytest.raises(client.ClientError, match="'gaet'"):
+        await asyncio.to_thread(ask, hermes, "gaet", "what is in view")
+
+    assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
+
+
+async def test_answers_that_are_left_early_leave_room_for_others(hermes: client.HermesClient) -> None:
+    """More of them than a shard can answer at once: each must give its slot back."""
+
+    def leave_early() -> None:
+        events = hermes.ask("gate", "what is in view")
+        assert next(events).HasField("started")
+        events.close()
+
+    for _ in range(12):
+        await asyncio.to_thread(leave_early)
+
+    assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
+
+
+async def test_a_camera_comes_back_with_its_memory_after_kill_9(
+    running: system.System, hermes: client.HermesClient
+) -> None:
+    """What came first left before the kill and is in no recent window: only the restored summary knows it."""
+    seen = scene.Scene(SEED, mean_gap_s=GAP_S)
+    first = seen.visits(60.0)[0]
+    started_s = running.fleet.started_s("gate")
+
+    def knows_enough() -> bool:
+        memory = hermes.get_camera("gate").memory
+        saved_s = memory.checkpointed.ToNanoseconds() / 1e9 - started_s
+        return memory.compressions >= 5 and saved_s > first.leave_s + 6.0
+
+    await until(knows_enough)
+    before = await asyncio.to_thread(ask, hermes, "gate", "what came first")
+    assert before.text == first.name
+    frames_seen = (await asyncio.to_thread(hermes.get_camera, "gate")).memory.frames_seen
+    pid = await shard_pid(running, "gate")
+
+    os.kill(pid, signal.SIGKILL)
+    other = await asyncio.to_thread(ask, hermes, "yard", "what is in view")
+    assert other.is_done
+    took_s = await until(lambda: hermes.get_camera("gate").state != pb.CAMERA_STATE_LIVE, 15)
+    took_s += await until(lambda: hermes.get_camera("gate").state == pb.CAMERA_STATE_LIVE, BACK_WITHIN_S)
+    after = await asyncio.to_thread(ask, hermes, "gate", "what came first")
+
+    memory = (await asyncio.to_thread(hermes.get_camera, "gate")).memory
+    log.info("back", after_s=round(took_s, 1))
+    assert await shard_pid(running, "gate") != pid
+    assert after.text == questions.answer_at("what came first", seen.visits(600.0), 600.0) == first.name
+    assert memory.compressions >= 5
+    assert memory.frames_seen > frames_seen / 2
+    assert after.memory_as_of is not None
+    assert before.memory_as_of is not None
+    assert after.memory_as_of.timestamp() > before.memory_as_of.timestamp() - 10
+
+
+async def shard_pid(running: system.System, camera: str) -> int:
+    return (await running.fleet.shard_status(camera)).pid
+
+
+def source(make: str, folder: Path) -> str:
+    """What a test row names: a broken file to be made, or a URL."""
+    match make:
+        case "missing":
+            return str(folder / "missing.mp4")
+        case "text":
+            (folder / "text.mp4").write_text("no video\n" * 200)
+            return str(folder / "text.mp4")
+        case "audio":
+            return str(write_sound(folder / "audio.wav"))
+        case "folder":
+            (folder / "folder").mkdir()
+            return str(folder / "folder")
+    return make
+
+
+def write_sound(path: Path) -> Path:
+    """A second of silence."""
+    header = b"RIFF" + (36 + 8_000).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    header += (1).to_bytes(2, "little") * 2 + (8_000).to_bytes(4, "little") * 2
+    header += (1).to_bytes(2, "little") + (8).to_bytes(2, "little") + b"data" + (8_000).to_bytes(4, "little")
+    path.write_bytes(header + bytes([128]) * 8_000)
+    return path

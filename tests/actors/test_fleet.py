@@ -1,0 +1,212 @@
+"""Cameras find a shard, and find it again after it was restarted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors import fleet
+from actors.errors import CameraRecovering, ShardUnavailable
+from cache_store import checkpoint
+from pipeline import answers, cameras
+from tests.actors.scripted import ANSWER, ScriptedShard
+from tests.actors.waiting import until
+
+
+def spec(name: str, url: str = "sim:street") -> cameras.CameraSpec:
+    return cameras.CameraSpec(name=name, url=url)
+
+
+async def ask(asked: fleet.Fleet, camera: str) -> list[answers.AnswerEvent]:
+    return [event async for event in asked.ask(camera, "what is in view")]
+
+
+@pytest.fixture
+def shards() -> list[ScriptedShard]:
+    return [ScriptedShard(pid=100), ScriptedShard(pid=200)]
+
+
+@pytest.fixture
+def fleet_(shards: list[ScriptedShard]) -> fleet.Fleet:
+    return fleet.Fleet(shards, open_timeout_s=0.3, clock=lambda: 500.0)
+
+
+async def test_cameras_are_spread_over_the_shards(fleet_, shards) -> None:
+    for name in ("a", "b", "c", "d"):
+        await fleet_.add_camera(spec(name))
+
+    assert [sorted(one.assignments) for one in shards] == [["a", "c"], ["b", "d"]]
+
+
+async def test_a_shard_that_is_away_gets_no_new_camera(fleet_, shards) -> None:
+    shards[0].is_away = True
+    await fleet_.reconcile()
+
+    placed = await fleet_.add_camera(spec("a"))
+
+    assert placed.shard_index == 1
+
+
+async def test_adding_a_camera_twice_is_adding_it_once(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    await fleet_.add_camera(spec("a"))
+
+    assert [len(one.assignments) for one in shards] == [1, 0]
+
+
+async def test_another_camera_cannot_take_a_name(fleet_) -> None:
+    await fleet_.add_camera(spec("a"))
+
+    with pytest.raises(cameras.CameraExists, match="'a' exists"):
+        await fleet_.add_camera(spec("a", "sim:yard"))
+
+
+async def test_a_malformed_url_is_refused_before_any_shard_hears_of_it(fleet_, shards) -> None:
+    with pytest.raises(cameras.InvalidCamera, match="ftp"):
+        await fleet_.add_camera(spec("a", "ftp://host/x"))
+
+    assert await fleet_.list_cameras() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "detail", "expected"),
+    [
+        (cameras.CameraState.FAILED, "no video in it", cameras.SourceInvalid),
+        (cameras.CameraState.CONNECTING, "connection refused", cameras.SourceUnreachable),
+        (cameras.CameraState.CONNECTING, "", cameras.SourceUnreachable),
+    ],
+)
+async def test_a_camera_that_shows_nothing_is_not_kept(fleet_, shards, state, detail, expected) -> None:
+    shards[0].states["a"] = (state, detail)
+
+    with pytest.raises(expected, match=detail or "no frame within"):
+        await fleet_.add_camera(spec("a"))
+
+    assert shards[0].assignments == {}
+    assert shards[0].forgotten == []
+    assert await fleet_.list_cameras() == []
+
+
+async def test_an_expected_camera_is_kept_although_it_shows_nothing(fleet_, shards) -> None:
+    shards[0].states["a"] = (cameras.CameraState.CONNECTING, "connection refused")
+    fleet_.expect(spec("a"))
+    await fleet_.reconcile()
+
+    placed = await fleet_.get_camera("a")
+
+    assert placed.status.state is cameras.CameraState.CONNECTING
+    assert placed.status.detail == "connection refused"
+
+
+async def test_a_full_fleet_refuses_a_camera(shards) -> None:
+    full = fleet.Fleet([ScriptedShard(max_cameras=1)])
+    await full.add_camera(spec("a"))
+
+    with pytest.raises(cameras.TooManyCameras):
+        await full.add_camera(spec("b"))
+
+    assert [placed.status.name for placed in await full.list_cameras()] == ["a"]
+
+
+async def test_a_shard_that_comes_back_empty_gets_its_cameras_back(fleet_, shards) -> None:
+    for name in ("a", "b", "c"):
+        await fleet_.add_camera(spec(name))
+    before = dict(shards[0].assignments)
+
+    shards[0].restart()
+    await fleet_.reconcile()
+
+    assert shards[0].assignments == before
+    assert before["a"].started_s == 500.0
+
+
+async def test_a_camera_is_recovering_while_its_shard_is_away(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[0].is_away = True
+
+    placed = await fleet_.get_camera("a")
+
+    assert placed.status.state is cameras.CameraState.RECOVERING
+    assert placed.status.memory.frames_seen == 8
+    with pytest.raises(ShardUnavailable, match="shard 0 is restarting"):
+        await ask(fleet_, "a")
+
+
+async def test_a_camera_is_recovering_until_its_shard_has_it_back(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[0].restart()
+
+    with pytest.raises(CameraRecovering, match="'a'"):
+        await ask(fleet_, "a")
+
+    await fleet_.reconcile()
+    assert await ask(fleet_, "a") == list(ANSWER)
+
+
+async def test_a_camera_waits_for_a_store_that_is_down(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[0].restart()
+    shards[0].refusal = checkpoint.StoreUnavailable("store redis://host: refused")
+    await fleet_.reconcile()
+
+    assert (await fleet_.get_camera("a")).status.detail == "store redis://host: refused"
+
+    shards[0].refusal = None
+    await fleet_.reconcile()
+    assert (await fleet_.get_camera("a")).status.state is cameras.CameraState.LIVE
+
+
+async def test_the_other_shard_goes_on_while_one_is_away(fleet_, shards) -> None:
+    for name in ("a", "b"):
+        await fleet_.add_camera(spec(name))
+    shards[0].is_away = True
+    await fleet_.reconcile()
+
+    assert await ask(fleet_, "b") == list(ANSWER)
+    assert fleet_.is_up
+
+
+async def test_a_removed_camera_does_not_come_back(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    await fleet_.remove_camera("a")
+    await fleet_.reconcile()
+
+    assert shards[0].assignments == {}
+    assert shards[0].forgotten == ["a"]
+    with pytest.raises(answers.UnknownCamera, match="watched: none"):
+        await ask(fleet_, "a")
+
+
+async def test_an_unknown_camera_is_named_with_those_there_are(fleet_) -> None:
+    await fleet_.add_camera(spec("gate"))
+
+    with pytest.raises(answers.UnknownCamera, match=r"'gaet': not watched here \(watched: gate\)"):
+        await fleet_.get_camera("gaet")
+
+
+async def test_leaving_an_answer_early_stops_it(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    events = fleet_.ask("a", "what is in view")
+    await anext(events)
+    assert shards[0].unfinished == 1
+
+    await events.aclose()
+
+    assert shards[0].unfinished == 0
+
+
+async def test_the_loop_gives_cameras_back_by_itself(fleet_, shards) -> None:
+    fleet_.expect(spec("a"))
+    loop = asyncio.create_task(fleet_.run())
+    try:
+        await until(lambda: bool(shards[0].assignments))
+    finally:
+        loop.cancel()
+        await asyncio.wait([loop])
+
+
+async def test_closing_the_fleet_closes_every_shard(fleet_, shards) -> None:
+    await fleet_.close()
+
+    assert all(one.is_closed for one in shards)

@@ -1,0 +1,265 @@
+"""The cameras of one device, in this process: real feeds, a real device, a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors import config, shard
+from cache_store import checkpoint, store, tiers
+from models import llava_onevision
+from pipeline import answers, cameras, device, encode
+from tests.actors.waiting import until
+
+STARTED_S = 1_700_000_000.0
+FRAMES_SAMPLED = 48
+
+
+class UnreliableStore(store.InMemoryCheckpointStore):
+    """A store in memory that can be down."""
+
+    is_down = False
+
+    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
+        self._require_up()
+        await super().save(camera, saved)
+
+    async def load(self, camera: str) -> checkpoint.Checkpoint | None:
+        self._require_up()
+        return await super().load(camera)
+
+    def _require_up(self) -> None:
+        if self.is_down:
+            raise checkpoint.StoreUnavailable("store redis://host: refused")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A recording of 24 s."""
+    generator = np.random.default_rng(0)
+    pictures = (generator.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(FRAMES_SAMPLED))
+    path = tmp_path_factory.mktemp("films") / "film"
+    encode.write_video(pictures, path, fps=2, codec="mjpeg")
+    return str(path)
+
+
+@pytest.fixture
+def checkpoints() -> UnreliableStore:
+    return UnreliableStore()
+
+
+Running = Callable[..., "asynccontextmanager[shard.CameraShard]"]
+
+
+@pytest.fixture
+def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore) -> Running:
+    @asynccontextmanager
+    async def run(*, every_s: float = 3_600.0, max_cameras: int = 2) -> AsyncIterator[shard.CameraShard]:
+        settings = config.HermesConfig(
+            memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
+            device=device.DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
+            shards=config.ShardsConfig(checkpoint_every_s=every_s),
+        )
+        held = shard.CameraShard(model, settings, checkpoints)
+        try:
+            yield held
+        finally:
+            await held.close()
+
+    return run
+
+
+def assignment(name: str, url: str, pace: cameras.Pace = cameras.Pace.FAST) -> shard.Assignment:
+    return shard.Assignment(spec=cameras.CameraSpec(name=name, url=url, pace=pace), started_s=STARTED_S)
+
+
+async def status(held: shard.CameraShard, name: str) -> cameras.CameraStatus:
+    return next(camera for camera in (await held.status()).cameras if camera.name == name)
+
+
+async def watch_whole(held: shard.CameraShard, name: str, url: str) -> None:
+    """Adds a film and waits until all of it is in the memory."""
+    await held.add_camera(assignment(name, url))
+
+    async def is_seen() -> bool:
+        found = await status(held, name)
+        return found.state is cameras.CameraState.ENDED and found.memory.frames_seen == FRAMES_SAMPLED
+
+    await until(is_seen)
+
+
+async def test_a_film_is_seen_to_its_end_and_answers(running: Running, film: str) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+        events = [event async for event in held.ask("film", "what is in view")]
+
+    assert isinstance(events[0], answers.Started)
+    assert events[0].memory_as_of_s == STARTED_S + 23.5
+    assert isinstance(events[-1], answers.Done)
+    assert "".join(event.text for event in events if isinstance(event, answers.Token)) == events[-1].answer
+
+
+async def test_questions_that_cannot_be_asked_are_refused_at_once(running: Running, film: str) -> None:
+    async with running() as held:
+        await held.add_camera(assignment("film", film))
+        with pytest.raises(answers.InvalidQuestion, match="empty"):
+            await anext(held.ask("film", "  "))
+        with pytest.raises(answers.InvalidQuestion, match="59999 characters"):
+            await anext(held.ask("film", "where " * 10_000))
+        with pytest.raises(answers.UnknownCamera, match="'flim'"):
+            await anext(held.ask("flim", "what is in view"))
+
+
+async def test_many_questions_at_once_are_all_answered(running: Running, film: str) -> None:
+    async def ask(held: shard.CameraShard) -> answers.AnswerEvent:
+        return [event async for event in held.ask("film", "what is in view")][-1]
+
+    async with running() as held:
+        await watch_whole(held, "film", film)
+        last = await asyncio.gather(*(ask(held) for _ in range(12)))
+
+    assert len({event.answer for event in last if isinstance(event, answers.Done)}) == 1
+
+
+async def test_an_answer_that_is_left_early_leaves_room_for_the_next(running: Running, film: str) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+        for _ in range(10):
+            events = held.ask("film", "what is in view")
+            await anext(events)
+            await events.aclose()
+        assert isinstance([event async for event in held.ask("film", "what is in view")][-1], answers.Done)
+
+
+async def test_adding_a_camera_twice_is_adding_it_once(running: Running, film: str) -> None:
+    async with running() as held:
+        await held.add_camera(assignment("film", film))
+        await held.add_camera(assignment("film", film))
+
+        assert len((await held.status()).cameras) == 1
+        with pytest.raises(cameras.CameraExists, match="'film'"):
+            await held.add_camera(assignment("film", "sim:street"))
+
+
+async def test_a_full_shard_refuses_a_camera(running: Running, film: str) -> None:
+    async with running(max_cameras=1) as held:
+        await held.add_camera(assignment("film", film))
+        with pytest.raises(cameras.TooManyCameras, match="'more'"):
+            await held.add_camera(assignment("more", film))
+
+
+async def test_a_bad_camera_leaves_the_others_alone(running: Running, film: str, tmp_path: Path) -> None:
+    async with running() as held:
+        await held.add_camera(assignment("none", str(tmp_path / "none.mp4")))
+        await watch_whole(held, "film", film)
+
+        async def has_failed() -> bool:
+            return (await status(held, "none")).state is cameras.CameraState.FAILED
+
+        await until(has_failed)
+        assert "none.mp4" in (await status(held, "none")).detail
+
+
+async def test_a_shard_that_comes_after_takes_over_what_was_saved(running: Running, film: str) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+
+    async with running() as held:
+        await held.add_camera(assignment("film", film))
+        restored = (await status(held, "film")).memory
+        assert restored.frames_seen >= FRAMES_SAMPLED
+        assert restored.compressions > 0
+        assert restored.summary_tier_tokens > 0
+        assert restored.checkpointed_s is not None
+
+
+async def test_what_another_model_saved_is_not_read(
+    running: Running, film: str, checkpoints: UnreliableStore, model: llava_onevision.LlavaOnevision
+) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+    saved = await checkpoints.load("film")
+    assert saved is not None
+    object.__setattr__(saved.facts, "fingerprint", "of another")
+    await checkpoints.save("film", saved)
+
+    async with running() as held:
+        await held.add_camera(assignment("film", "sim:street"))
+        assert (await status(held, "film")).memory.compressions == 0
+
+
+async def test_a_removed_camera_is_forgotten(running: Running, film: str, checkpoints: UnreliableStore) -> None:
+    async with running(every_s=0.1) as held:
+        await watch_whole(held, "film", film)
+        await held.remove_camera("film", is_forgotten=True)
+
+        assert (await held.status()).cameras == ()
+        assert await checkpoints.load("film") is None
+        with pytest.raises(answers.UnknownCamera):
+            await held.remove_camera("film", is_forgotten=True)
+
+
+async def test_a_camera_that_only_leaves_can_come_back(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(every_s=0.1) as held:
+        await watch_whole(held, "film", film)
+
+        async def is_saved() -> bool:
+            return await checkpoints.load("film") is not None
+
+        await until(is_saved)
+        await held.remove_camera("film", is_forgotten=False)
+
+    assert await checkpoints.load("film") is not None
+
+
+async def test_a_store_that_is_down_stops_neither_ingest_nor_answers(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(every_s=0.1) as held:
+        await held.add_camera(assignment("film", film))
+        checkpoints.is_down = True
+
+        async def is_seen() -> bool:
+            return (await status(held, "film")).memory.frames_seen == FRAMES_SAMPLED
+
+        await until(is_seen)
+        assert isinstance([event async for event in held.ask("film", "what is in view")][-1], answers.Done)
+
+        checkpoints.is_down = False
+
+        async def is_saved() -> bool:
+            return (await status(held, "film")).memory.checkpointed_s is not None
+
+        await until(is_saved)
+
+
+async def test_a_memory_is_not_begun_anew_while_the_store_is_down(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    """A cold start would overwrite, once the store is back, what a restart could have restored."""
+    async with running() as held:
+        checkpoints.is_down = True
+        with pytest.raises(checkpoint.StoreUnavailable):
+            await held.add_camera(assignment("film", film))
+        assert (await held.status()).cameras == ()
+
+
+async def test_credentials_in_a_url_are_not_shown(running: Running) -> None:
+    async with running() as held:
+        await held.add_camera(assignment("gate", "rtsp://user:canary@127.0.0.1:9/1", cameras.Pace.LIVE))
+
+        async def has_tried() -> bool:
+            return bool((await status(held, "gate")).detail)
+
+        await until(has_tried)
+        found = await status(held, "gate")
+
+    assert "127.0.0.1" in found.url
+    assert "canary" not in found.url + found.detail

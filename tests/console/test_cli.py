@@ -1,0 +1,227 @@
+"""The command line against a real router: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from console import cli
+from pipeline import answers, cameras
+from tests.actors.conftest import Serving
+from tests.actors.scripted import DONE, STARTED, ScriptedShard
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+async def run(*arguments: str) -> Ended:
+    """The command line in this process."""
+    result = await asyncio.to_thread(CliRunner().invoke, cli.app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)
+
+
+async def test_an_answer_goes_to_standard_output_and_its_notes_elsewhere(serving: Serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        ended = await run("ask", "what is in view", "--camera", "gate", "--address", address)
+
+    assert (ended.code, ended.out) == (0, "red car\n")
+    assert "first word after" in ended.err
+    assert "looked at" in ended.err
+
+
+async def test_an_answer_as_json_is_one_object(serving: Serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        ended = await run("ask", "what is in view", "-c", "gate", "--json", "--address", address)
+
+    described = json.loads(ended.out)
+    assert described["answer"] == "red car"
+    assert described["memory_as_of"] == "1970-01-01T00:16:40.250+00:00"
+    assert described["evidence"] == [{"time": "1970-01-01T00:16:39.500+00:00", "weight": 0.75}]
+    assert described["ttft_ms"] > 0
+
+
+async def test_words_that_the_model_does_not_know_are_warned_of(serving: Serving) -> None:
+    warning = answers.AnswerWarning(answers.WarningCode.UNKNOWN_WORDS, "the model does not know 'zebra'", ("zebra",))
+    started = answers.Started(answer_id="1", camera="gate", memory_as_of_s=9.0, warnings=(warning,))
+    async with serving(ScriptedShard(answer=[started, DONE])) as address:
+        ended = await run("ask", "is there a zebra", "-c", "gate", "--address", address)
+
+    assert "warning: the model does not know 'zebra'" in ended.err
+
+
+async def test_a_model_cannot_give_orders_to_the_terminal(serving: Serving) -> None:
+    told = answers.Token("\x1b[2Jred [bold]car[/]", 0)
+    async with serving(ScriptedShard(answer=[STARTED, told, DONE])) as address:
+        ended = await run("ask", "what", "-c", "gate", "--address", address)
+
+    assert ended.out == "\N{REPLACEMENT CHARACTER}[2Jred [bold]car[/]\n"
+
+
+async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        added = await run("cameras", "add", "yard", "sim:yard?seed=3", "--json", "--address", address)
+        listed = await run("cameras", "list", "--address", address)
+        shown = await run("cameras", "show", "yard", "--address", address)
+        as_json = await run("cameras", "list", "--json", "--address", address)
+        removed = await run("cameras", "remove", "yard", "--address", address)
+
+    assert json.loads(added.out)["url"] == "sim:yard?seed=3"
+    assert "gate" in listed.out
+    assert "yard" in listed.out
+    for fact in ("8 seen, 0 dropped", "prefix", "recent window", "4,096 bytes", "next position", "saved"):
+        assert fact in shown.out
+    assert [camera["name"] for camera in json.loads(as_json.out)] == ["gate", "yard"]
+    assert (removed.code, removed.out) == (0, "")
+
+
+async def test_a_file_is_sent_with_its_whole_path(serving: Serving, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with serving(ScriptedShard()) as address:
+        added = await run("cameras", "add", "film", "film.mp4", "--json", "--address", address)
+
+    assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
+
+
+async def test_credentials_in_a_url_are_never_printed(serving: Serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        ends = [
+            await run("cameras", "list", "--address", address),
+            await run("cameras", "list", "--json", "--address", address),
+            await run("cameras", "show", "gate", "--address", address),
+            await run("cameras", "add", "a", "rtsp://user:canary@ho st/1", "--address", address),
+        ]
+
+    assert "camera.example" in ends[1].out
+    assert all("canary" not in ended.out + ended.err for ended in ends)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("ask", "what", "-c", "gaet"), 2, "error: camera 'gaet': not watched here (watched: gate)"),
+        (("cameras", "show", "gaet"), 2, "error: camera 'gaet'"),
+        (("cameras", "add", "gate", "sim:other"), 2, "error: camera 'gate' exists"),
+        (("cameras", "add", "a", "gopher://host"), 2, "error: camera URL 'gopher://host'"),
+        (("cameras", "add", "full", "sim:a"), 1, "error: camera 'full': all 1 slots are taken"),
+    ],
+)
+async def test_a_mistake_ends_with_one_line(
+    serving: Serving, arguments: tuple[str, ...], code: int, complaint: str
+) -> None:
+    async with serving(ScriptedShard(max_cameras=1)) as address:
+        ended = await run(*arguments, "--address", address)
+
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.startswith(complaint)
+    assert ended.err.count("\n") == 1
+
+
+async def test_a_failed_source_is_the_users_mistake(serving: Serving) -> None:
+    held = ScriptedShard()
+    held.states["film"] = (cameras.CameraState.FAILED, "'/tmp/x': no video in it")
+    async with serving(held) as address:
+        ended = await run("cameras", "add", "film", "/tmp/x", "--address", address)
+
+    assert (ended.code, ended.err) == (2, "error: '/tmp/x': no video in it\n")
+
+
+async def test_an_answer_that_breaks_off_is_a_failure(serving: Serving) -> None:
+    held = ScriptedShard(answer=[STARTED, answers.Token("red", 0), answers.AnswerFailed("camera 'gate' was removed")])
+    async with serving(held) as address:
+        ended = await run("ask", "what", "-c", "gate", "--address", address)
+
+    assert ended.code == 1
+    assert "error: camera 'gate' was removed" in ended.err
+
+
+async def test_a_hermes_that_is_not_there_is_a_failure_that_says_what_to_do() -> None:
+    ended = await run("ask", "what", "-c", "gate", "--address", "127.0.0.1:9")
+
+    assert ended.code == 1
+    assert ended.err.startswith("error: no hermes answers at 127.0.0.1:9; start one with: hermes demo")
+    assert ended.err.count("\n") == 1
+
+
+async def test_the_token_is_sent_from_its_file(serving: Serving, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("right\n")
+    async with serving(ScriptedShard(), token="right") as address:
+        without = await run("cameras", "list", "--address", address)
+        ended = await run("cameras", "list", "--token-file", str(tmp_path / "token"), "--address", address)
+        missing = await run("cameras", "list", "--token-file", str(tmp_path / "none"), "--address", address)
+
+    assert (without.code, ended.code, missing.code) == (2, 0, 2)
+    assert "error: token file" in missing.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("ask",), ("ask", "what"), ("cameras", "fly"), ("cameras", "add", "a", "sim:a", "--pace", "slow")]
+)
+async def test_wrong_usage_is_a_mistake(arguments: tuple[str, ...]) -> None:
+    assert (await run(*arguments)).code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("memory: {tokens_per_layr: 1}", "memory.tokens_per_layr: unknown key"),
+        ("store: redis://user:canary@127.0.0.1:9/0", "127.0.0.1:9"),
+        ("auth: {token_file: /none/token}", "/none/token"),
+    ],
+)
+async def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "hermes.yaml"
+    path.write_text(f"{text}\nrouter: {{port: 0}}\n")
+
+    ended = await asyncio.to_thread(hermes, "serve", "--config", str(path))
+
+    assert ended.code in (1, 2)
+    assert complaint in ended.err
+    assert "Traceback" not in ended.err
+    assert "canary" not in ended.err
+
+
+async def test_a_port_in_use_is_named(serving: Serving, tmp_path: Path) -> None:
+    async with serving(ScriptedShard()) as address:
+        path = tmp_path / "hermes.yaml"
+        path.write_text(f"router: {{port: {address.rpartition(':')[2]}}}\n")
+        ended = await asyncio.to_thread(hermes, "serve", "--config", str(path))
+
+    assert ended.code == 1
+    assert f"error: router address {address}: cannot listen there" in ended.err
+
+
+async def test_asking_loads_neither_torch_nor_ray(serving: Serving) -> None:
+    script = (
+        "import sys\n"
+        "from console import cli\n"
+        "cli.app(sys.argv[1:], standalone_mode=False)\n"
+        "heavy = {'torch', 'ray', 'transformers', 'actors', 'pipeline', 'models', 'redis', 'av'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    async with serving(ScriptedShard()) as address:
+        command = [sys.executable, "-c", script, "ask", "what", "-c", "gate", "--address", address]
+        ended = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout) == (0, "red car\n"), ended.stderr
+
+
+def hermes(*arguments: str) -> Ended:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "console.cli", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
