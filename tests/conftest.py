@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
@@ -11,6 +12,10 @@ from models import keeper, llava_onevision, prompts
 from models.tiny import network, vocabulary
 
 torch.set_num_threads(1)
+
+# Properties are tried on the same examples each time, however slow the machine.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("steady")
 
 TOKENS_PER_FRAME = network.TOKENS_PER_FRAME
 

@@ -1,0 +1,74 @@
+"""The tokenizer: every word of the job is known, everything else is plainly unknown."""
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from models.tiny.answers import ANSWER_WORDS
+from models.tiny.questions import PLURALS, TEMPLATES
+from models.tiny.scene import COLOURS, KINDS
+from models.tiny.vocabulary import (
+    ASSISTANT,
+    GUIDANCE_GLOBAL,
+    GUIDANCE_LOCAL,
+    PREFIX_TEXT,
+    QUESTION_TEXT,
+    UNKNOWN,
+    build_tokenizer,
+    words,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer()
+
+
+def test_the_vocabulary_is_small_and_without_repetition() -> None:
+    assert len(words()) == len(set(words())) <= 128
+
+
+def test_everything_that_is_asked_answered_or_fixed_is_known(tokenizer: PreTrainedTokenizerFast) -> None:
+    blanks = {"kind": "dog", "kinds": "dogs", "other": "car", "thing": "red truck"}
+    questions = [text.format(**blanks) for texts in TEMPLATES.values() for text in texts]
+    fixed = [PREFIX_TEXT, GUIDANCE_LOCAL, GUIDANCE_GLOBAL, *ANSWER_WORDS, *KINDS, *COLOURS, *PLURALS.values()]
+
+    for text in (*questions, *fixed):
+        assert UNKNOWN not in tokenizer.tokenize(text), text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("What color is the CAR?", "what colour is the car"),
+        ("  how many   people, so far ?", "how many persons so far"),
+        ("What's in view", "what is in view"),
+    ],
+)
+def test_case_punctuation_and_spelling_do_not_matter(
+    tokenizer: PreTrainedTokenizerFast, typed: str, meant: str
+) -> None:
+    assert tokenizer(typed)["input_ids"] == tokenizer(meant)["input_ids"]
+
+
+def test_an_unknown_word_stays_visible_as_one_token(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert tokenizer.tokenize("is there a zebra here") == ["is", "there", "a", UNKNOWN, UNKNOWN]
+
+
+def test_the_question_ends_with_the_assistant_marker(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = tokenizer.tokenize(QUESTION_TEXT.format(question="what is in view?"))
+
+    assert tokens == ["what", "is", "in", "view", ASSISTANT]
+
+
+def test_a_saved_tokenizer_loads_the_same(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+
+    text = "<user> What color is the person? <assistant> red <end>"
+    assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert loaded.eos_token == tokenizer.eos_token
+    assert loaded.pad_token == tokenizer.pad_token
+    assert loaded.unk_token == UNKNOWN
