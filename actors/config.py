@@ -36,6 +36,7 @@ class ShardsConfig:
     num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
+    device: DeviceConfig = field(default_factory=DeviceConfig)
 
     def __post_init__(self) -> None:
         _require_at_least("shards.count", self.count, 1)
@@ -102,7 +103,6 @@ class HermesConfig:
 
     model: str = "tiny"
     memory: MemoryConfig = field(default_factory=MemoryConfig)
-    device: DeviceConfig = field(default_factory=DeviceConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     shards: ShardsConfig = field(default_factory=ShardsConfig)
     store: str = "embedded"  # "embedded", "embedded:FOLDER", redis://, rediss:// or unix://

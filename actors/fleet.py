@@ -67,7 +67,7 @@ class Fleet:
             async with place.changing:
                 await place.shard.add_camera(placed.assignment)
         except (cameras.CameraError, checkpoint.StoreError, ServiceError):
-            del self._placed[spec.name]
+            self._placed.pop(spec.name, None)
             raise
         await self._await_first_frame(placed)
         return placed.shown()
@@ -167,9 +167,14 @@ class Fleet:
             log.info("shard_up", shard=index, pid=status.pid)
         place.is_up = True
         there = {camera.name: camera for camera in status.cameras}
+        missing = []
         for placed in self._on(index):
-            placed.status = there.get(placed.spec.name, placed.status)
-        return [placed for placed in self._on(index) if placed.spec.name not in there]
+            if placed.spec.name in there:
+                placed.status = there[placed.spec.name]
+            else:
+                placed.miss()
+                missing.append(placed)
+        return missing
 
     async def _reconcile(self, index: int) -> None:
         for placed in await self._look(index):

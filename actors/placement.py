@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from actors import shard
 from pipeline import cameras
 
+_WATCHED = (cameras.CameraState.LIVE, cameras.CameraState.STALLED, cameras.CameraState.ENDED)
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedCamera:
@@ -32,15 +34,24 @@ class Placed:
     @property
     def why_away(self) -> str:
         """Why it cannot be asked now."""
-        return self.status.detail or f"not back yet on shard {self.shard_index}"
+        return self.status.detail or self._not_back
 
     def shown(self) -> PlacedCamera:
         """What is known now."""
         return PlacedCamera(self.status, self.shard_index)
 
+    def miss(self) -> None:
+        """Its shard is up but lacks it."""
+        if self.status.state in _WATCHED:
+            self.recover(self._not_back)
+
     def recover(self, why: str) -> None:
         """It is not on its shard; its last numbers stay."""
         self.status = replace(self.status, state=cameras.CameraState.RECOVERING, detail=why)
+
+    @property
+    def _not_back(self) -> str:
+        return f"not back yet on shard {self.shard_index}"
 
 
 @dataclass(slots=True)

@@ -16,5 +16,3 @@ if "RAY_AUTH_TOKEN_PATH" not in os.environ:
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DEDUP_LOGS"] = "0"
-# A shard that asks Ray for no GPU still uses one if the machine has it.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
@@ -68,7 +69,10 @@ class ShardProcess:
         await self._shard.remove_camera(name, is_forgotten=is_forgotten)
 
     async def status(self) -> shard.ShardStatus:
-        """See Shard.status."""
+        """See Shard.status. A process whose device has stopped ends itself: Ray starts another."""
+        if not self._shard.is_working:
+            log.error("device_stopped")
+            os._exit(1)
         return await self._shard.status()
 
     async def close(self) -> None:

@@ -86,7 +86,7 @@ class CameraShard:
         self._ingest = settings.ingest
         self._store = checkpoints
         self._clock = clock
-        self._device = device.Device(model, settings.memory, settings.device, clock=clock)
+        self._device = device.Device(model, settings.memory, settings.shards.device, clock=clock)
         self._saving = checkpointing.Checkpointing(
             self._device, checkpoints, settings.shards.checkpoint_every_s, clock=clock
         )
@@ -122,15 +122,21 @@ class CameraShard:
 
     async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
         async with self._changing:
-            held = self._watched.pop(name, None)
+            held = self._watched.get(name)
             if held is None:
                 raise answers.UnknownCamera(f"camera {name!r} is not here")
             await self._saving.drop(name)
+            if is_forgotten:
+                await self._forget(name)
+            del self._watched[name]
             await asyncio.to_thread(held.feed.stop)
             await asyncio.to_thread(self._device.remove_camera, name)
-            if is_forgotten:
-                await self._store.delete(name)
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
+
+    @property
+    def is_working(self) -> bool:
+        """False once the device has stopped, on purpose or by an error that nobody foresaw."""
+        return self._device.is_running
 
     async def status(self) -> ShardStatus:
         return ShardStatus(pid=os.getpid(), cameras=tuple(self._status(held) for held in self._watched.values()))
@@ -143,6 +149,14 @@ class CameraShard:
             self._watched.clear()
             await asyncio.to_thread(self._device.close)
             await self._store.close()
+
+    async def _forget(self, name: str) -> None:
+        """Deletes the camera's checkpoints; if the store will not, the camera goes on as if nothing had been asked."""
+        try:
+            await self._store.delete(name)
+        except checkpoint.StoreError:
+            self._saving.keep(name)
+            raise
 
     async def _begin_memory(self, assignment: Assignment) -> checkpoint.Checkpoint | None:
         """Gives the camera a slot on the device, with its checkpoint if there is one that this model can read."""

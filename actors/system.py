@@ -9,8 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
+import torch
 
 from actors import config, embedded_store, fleet, local_ray, remote, router
+from actors.errors import ConfigError
 from cache_store import redis_store
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,7 @@ async def running(
     Raises ServiceError and StoreUnavailable if a part does not come up; then nothing is left running.
     """
     token = settings.auth.token()
+    _require_gpus(settings.shards)
     router.require_free(settings.router)
     async with AsyncExitStack() as stack:
         on_progress("starting the store")
@@ -69,6 +72,15 @@ def _store(settings: config.HermesConfig) -> Iterator[str]:
         return
     with embedded_store.running(folder) as url:
         yield url
+
+
+def _require_gpus(shards: config.ShardsConfig) -> None:
+    """Ray would believe the number it is given, and wait for ever for the rest."""
+    there = torch.cuda.device_count()
+    if shards.count * shards.num_gpus > there:
+        raise ConfigError(
+            f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {there} GPUs"
+        )
 
 
 async def _require_store(url: str) -> None:

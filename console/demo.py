@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +65,15 @@ def run(options: DemoOptions, out: Console, err: Console) -> int:
 async def _run(options: DemoOptions, out: Console, err: Console) -> int:
     shown = demo_cameras.demo_cameras(options.seed)
     router.require_free(_router(options))
-    with tempfile.TemporaryDirectory(prefix="hermes-demo-") as scratch, ThreadPoolExecutor(4) as threads:
+    with tempfile.TemporaryDirectory(prefix="hermes-demo-") as scratch, demo_cameras.recorders() as processes:
         folder = Path(scratch)
-        recording = asyncio.get_running_loop().run_in_executor(threads, demo_cameras.record_all, shown, folder, threads)
+        recordings = [asyncio.wrap_future(processes.submit(camera.record, folder)) for camera in shown]
         with waiting.Progress(err) as progress:
             async with system.running(
                 _settings(options, folder), log_level=logging.ERROR, on_progress=progress.tell
             ) as running:
                 progress.tell("recording three cameras")
-                await recording
+                await asyncio.gather(*recordings)
                 for camera in shown:
                     running.fleet.expect(camera.spec(folder))
                 await running.fleet.reconcile()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, wait
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ WIDTH, HEIGHT = 640, 360
 RECORDING_FPS = 4.0
 RECORDING_S = 60.0
 _MEAN_GAP_S = 4.0
+_RECORDERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,8 @@ def demo_cameras(seed: int) -> tuple[DemoCamera, ...]:
     )
 
 
-def record_all(shown: tuple[DemoCamera, ...], folder: Path, threads: Executor) -> None:
-    """Writes every recording; returns when all are whole."""
-    jobs = [threads.submit(camera.record, folder) for camera in shown]
-    wait(jobs)
-    for job in jobs:
-        job.result()
+def recorders() -> ProcessPoolExecutor:
+    """Processes that make recordings without slowing down what starts beside them."""
+    return ProcessPoolExecutor(
+        _RECORDERS, mp_context=multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(5,)
+    )

@@ -43,7 +43,7 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         for limit in dataclasses.fields(self):
             if getattr(self, limit.name) <= 0:
-                raise ValueError(f"device.{limit.name} is {getattr(self, limit.name)} (more than 0)")
+                raise ValueError(f"shards.device.{limit.name} is {getattr(self, limit.name)} (more than 0)")
 
 
 class Device:

@@ -35,9 +35,8 @@ def test_every_section_is_read() -> None:
         """
         model: llava-onevision-0.5b
         memory: {tokens_per_layer: 4000, policy: hermes}
-        device: {max_cameras: 8}
         ingest: {sample_fps: 1, device: cpu}
-        shards: {count: 2, checkpoint_every_s: 5}
+        shards: {count: 2, checkpoint_every_s: 5, device: {max_cameras: 8}}
         store: redis://localhost:6379/0
         router: {host: "::1", port: 0}
         cameras:
@@ -47,7 +46,7 @@ def test_every_section_is_read() -> None:
     )
 
     assert settings.memory.tokens_per_layer == 4000
-    assert settings.device.max_cameras == 8
+    assert settings.shards.device.max_cameras == 8
     assert settings.shards.count == 2
     assert settings.embedded_store_folder is None
     assert settings.router.is_loopback

@@ -36,7 +36,6 @@ BACK_WITHIN_S = 15.0
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[system.System]:
     settings = config.HermesConfig(
-        model="/work/scratch/tiny-run/checkpoint",
         memory=tiers.MemoryConfig(tokens_per_layer=256),
         shards=config.ShardsConfig(count=2, checkpoint_every_s=2.0),
         store=f"embedded:{tmp_path_factory.mktemp('store')}",

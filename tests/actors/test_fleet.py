@@ -144,6 +144,16 @@ async def test_a_camera_is_recovering_until_its_shard_has_it_back(fleet_, shards
     assert await ask(fleet_, "a") == list(ANSWER)
 
 
+async def test_a_camera_that_its_shard_lacks_is_not_shown_as_live(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[0].restart()
+
+    placed = await fleet_.get_camera("a")
+
+    assert placed.status.state is cameras.CameraState.RECOVERING
+    assert placed.status.detail == "not back yet on shard 0"
+
+
 async def test_a_camera_waits_for_a_store_that_is_down(fleet_, shards) -> None:
     await fleet_.add_camera(spec("a"))
     shards[0].restart()

@@ -29,6 +29,10 @@ class UnreliableStore(store.InMemoryCheckpointStore):
         self._require_up()
         await super().save(camera, saved)
 
+    async def delete(self, camera: str) -> None:
+        self._require_up()
+        await super().delete(camera)
+
     async def load(self, camera: str) -> checkpoint.Checkpoint | None:
         self._require_up()
         return await super().load(camera)
@@ -62,8 +66,10 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
     async def run(*, every_s: float = 3_600.0, max_cameras: int = 2) -> AsyncIterator[shard.CameraShard]:
         settings = config.HermesConfig(
             memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
-            device=device.DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
-            shards=config.ShardsConfig(checkpoint_every_s=every_s),
+            shards=config.ShardsConfig(
+                checkpoint_every_s=every_s,
+                device=device.DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
+            ),
         )
         held = shard.CameraShard(model, settings, checkpoints)
         try:
@@ -202,6 +208,20 @@ async def test_a_removed_camera_is_forgotten(running: Running, film: str, checkp
         assert await checkpoints.load("film") is None
         with pytest.raises(answers.UnknownCamera):
             await held.remove_camera("film", is_forgotten=True)
+
+
+async def test_a_camera_that_cannot_be_forgotten_goes_on(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+        checkpoints.is_down = True
+        with pytest.raises(checkpoint.StoreUnavailable):
+            await held.remove_camera("film", is_forgotten=True)
+
+        assert isinstance([event async for event in held.ask("film", "what is in view")][-1], answers.Done)
+        checkpoints.is_down = False
+        await held.remove_camera("film", is_forgotten=True)
 
 
 async def test_a_camera_that_only_leaves_can_come_back(

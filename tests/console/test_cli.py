@@ -180,7 +180,6 @@ async def test_wrong_usage_is_a_mistake(arguments: tuple[str, ...]) -> None:
     [
         ("memory: {tokens_per_layr: 1}", "memory.tokens_per_layr: unknown key"),
         ("store: redis://user:canary@127.0.0.1:9/0", "127.0.0.1:9"),
-        ("auth: {token_file: /none/token}", "/none/token"),
     ],
 )
 async def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -193,16 +192,6 @@ async def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, t
     assert complaint in ended.err
     assert "Traceback" not in ended.err
     assert "canary" not in ended.err
-
-
-async def test_a_port_in_use_is_named(serving: Serving, tmp_path: Path) -> None:
-    async with serving(ScriptedShard()) as address:
-        path = tmp_path / "hermes.yaml"
-        path.write_text(f"router: {{port: {address.rpartition(':')[2]}}}\n")
-        ended = await asyncio.to_thread(hermes, "serve", "--config", str(path))
-
-    assert ended.code == 1
-    assert f"error: router address {address}: cannot listen there" in ended.err
 
 
 async def test_asking_loads_neither_torch_nor_ray(serving: Serving) -> None:

@@ -70,6 +70,19 @@ def test_a_model_folder_that_is_none_is_named_in_one_line(tmp_path: Path) -> Non
     assert "Traceback" not in ended.stderr
 
 
+def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:
+    config = tmp_path / "hermes.yaml"
+    config.write_text(f"model: {tmp_path / 'nothing'}\nrouter: {{port: 0}}\n")
+
+    ended = subprocess.run(
+        [*HERMES, "doctor", "--config", str(config), "--json"], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+
+    findings = json.loads(ended.stdout)
+    assert ended.returncode == 1
+    assert [one["name"] for one in findings if not one["ok"]] == ["model"]
+
+
 def wait_for_address(log: Path) -> str:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:

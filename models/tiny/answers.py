@@ -1,0 +1,169 @@
+"""The true answers, worked out from the event log of a scene alone: one rule for each type of question."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from models.tiny.scene import Visit
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
+ANSWER_WORDS = ("yes", "no", "none", "nothing", "and", "left", "middle", "right", *NUMBERS)
+
+_THIRDS_MARGIN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a text asks for."""
+
+    type: str
+    kind: str = ""
+    colour: str = ""
+    other: str = ""
+
+    @property
+    def thing(self) -> str:
+        return f"{self.colour} {self.kind}".strip()
+
+    def is_meant(self, visit: Visit) -> bool:
+        return visit.kind == self.kind and self.colour in ("", visit.colour)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What has happened by now."""
+
+    visits: tuple[Visit, ...]  # entered by now, by entry
+    now_s: float
+
+    @property
+    def present(self) -> list[Visit]:
+        return [visit for visit in self.visits if visit.is_in_view(self.now_s)]
+
+    @property
+    def gone(self) -> list[Visit]:
+        return sorted((visit for visit in self.visits if visit.leave_s <= self.now_s), key=lambda visit: visit.leave_s)
+
+    def first_of(self, kind: str) -> Visit | None:
+        return next((visit for visit in self.visits if visit.kind == kind), None)
+
+    def seen(self, visit: Visit) -> tuple[float, float]:
+        return visit.enter_s, min(visit.leave_s, self.now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    answer: str
+    witness: tuple[float, float] | None = None
+    is_clear: bool = True
+
+
+def _in_view(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    present = log.present
+    if not present:
+        return Finding("nothing")
+    entries = [visit.enter_s for visit in present]
+    is_clear = len(present) <= 2 and all(b - a >= order_s for a, b in pairwise(entries))
+    return Finding(" and ".join(visit.name for visit in present), (entries[-1], log.now_s), is_clear)
+
+
+def _colour_now(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    meant = [visit for visit in log.present if asked.is_meant(visit)]
+    if len(meant) > 1:
+        return None
+    return Finding(meant[0].colour, log.seen(meant[0])) if meant else Finding("none")
+
+
+def _where(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    meant = [visit for visit in log.present if asked.is_meant(visit)]
+    if len(meant) != 1:
+        return None
+    x = meant[0].centre(log.now_s)[0]
+    side = "left" if x < 1 / 3 else "middle" if x < 2 / 3 else "right"
+    is_clear = min(abs(x - 1 / 3), abs(x - 2 / 3)) >= _THIRDS_MARGIN
+    return Finding(side, (max(meant[0].enter_s, log.now_s - 0.5), log.now_s), is_clear)
+
+
+def _yes_or_no(asked: Asked, log: Log, visits: Sequence[Visit]) -> Finding:
+    meant = [visit for visit in visits if asked.is_meant(visit)]
+    return Finding("yes", log.seen(meant[-1])) if meant else Finding("no")
+
+
+def _is_there(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    return _yes_or_no(asked, log, log.present)
+
+
+def _appeared(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    return _yes_or_no(asked, log, log.visits)
+
+
+def _count_now(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    return Finding(NUMBERS[len(log.present)]) if len(log.present) < len(NUMBERS) else None
+
+
+def _count_past(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    count = sum(asked.is_meant(visit) for visit in log.visits)
+    return Finding(NUMBERS[count]) if count < len(NUMBERS) else None
+
+
+def _first(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    if not log.visits:
+        return None
+    is_clear = len(log.visits) < 2 or log.visits[1].enter_s - log.visits[0].enter_s >= order_s
+    return Finding(log.visits[0].name, log.seen(log.visits[0]), is_clear)
+
+
+def _last_in(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    return _latest(log, log.visits, "enter_s", order_s)
+
+
+def _last_out(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    return _latest(log, log.gone, "leave_s", order_s) or Finding("nothing")
+
+
+def _latest(log: Log, visits: Sequence[Visit], moment: str, order_s: float) -> Finding | None:
+    if not visits:
+        return None
+    is_clear = len(visits) < 2 or getattr(visits[-1], moment) - getattr(visits[-2], moment) >= order_s
+    return Finding(visits[-1].name, log.seen(visits[-1]), is_clear)
+
+
+def _colour_past(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    meant = [visit for visit in log.visits if asked.is_meant(visit)]
+    if not meant:
+        return Finding("none")
+    is_clear = len(meant) < 2 or meant[-1].enter_s - meant[-2].enter_s >= order_s
+    return Finding(meant[-1].colour, log.seen(meant[-1]), is_clear)
+
+
+def _which_first(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    one, other = log.first_of(asked.kind), log.first_of(asked.other)
+    if one is None or other is None or asked.kind == asked.other:
+        return None
+    earlier = min(one, other, key=lambda visit: visit.enter_s)
+    return Finding(earlier.kind, log.seen(earlier), abs(one.enter_s - other.enter_s) >= order_s)
+
+
+def _before(asked: Asked, log: Log, order_s: float) -> Finding | None:
+    earlier = _which_first(asked, log, order_s)
+    if earlier is None:
+        return None
+    is_before = earlier.answer == asked.kind
+    return Finding("yes" if is_before else "no", earlier.witness if is_before else None, earlier.is_clear)
+
+
+ANSWERS: dict[str, Callable[[Asked, Log, float], Finding | None]] = {
+    "in_view": _in_view,
+    "colour_now": _colour_now,
+    "where": _where,
+    "is_there": _is_there,
+    "count_now": _count_now,
+    "first": _first,
+    "last_in": _last_in,
+    "last_out": _last_out,
+    "appeared": _appeared,
+    "colour_past": _colour_past,
+    "count_past": _count_past,
+    "before": _before,
+    "which_first": _which_first,
+}

@@ -1,0 +1,131 @@
+"""Clips to learn from: frames of a new scene, what covers their cells, and questions at several moments."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.tiny.network import FRAME_SIDE
+from models.tiny.questions import Question, questions_at
+from models.tiny.scene import COLOURS, KINDS, Scene, Visit
+
+IGNORED = -100
+CELLS = 4  # tokens of a frame, each way
+
+_LIKELY = {
+    "where": 1.3,
+    "before": 1.6,
+    "which_first": 1.2,
+    "appeared": 1.4,
+    "is_there": 1.3,
+    "count_past": 1.5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of one scene, what covers each of their cells, and questions with the frame each is asked at."""
+
+    pixels: NDArray[np.uint8]  # [T, 64, 64, 3]
+    cells: NDArray[np.int64]  # [T, 16, 2] kind and colour, 0 for none
+    centres: NDArray[np.float32]  # [T, 16, 2] of what covers the cell, NaN for nothing
+    questions: list[tuple[int, Question]]
+
+
+def make_clip(
+    rng: random.Random,
+    *,
+    frames: int,
+    interval_s: float,
+    questions: int,
+    moments: int = 8,
+    order_likely: float = 1.0,
+) -> Clip:
+    """A clip of a new scene from its beginning, and questions at several of its moments.
+
+    order_likely: how much likelier than usual a question is about order.
+    """
+    span_s = frames * interval_s
+    scene = Scene(rng.getrandbits(48), mean_gap_s=min(8.0, max(0.5, span_s / rng.uniform(2, 14) - 1.5)))
+    times = frame_times(rng, frames, interval_s)
+    pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
+    cells, centres = label_cells(scene, times)
+    pool = question_pool(scene.visits(times[-1] + 1), times, rng, moments=moments, order_s=max(0.6, 0.8 * interval_s))
+    return Clip(_as_cameras_see(pixels, rng), cells, centres, pick_questions(pool, questions, rng, order_likely))
+
+
+def frame_times(rng: random.Random, frames: int, interval_s: float) -> list[float]:
+    """Moments of sampled frames: a steady rate, a little jitter, a frame lost now and then."""
+    step_s = rng.uniform(max(0.45, 0.75 * interval_s), interval_s)
+    loss = rng.choice((0.0, 0.0, 0.03)) if step_s < 0.7 else 0.0
+    now_s, times = rng.uniform(0, 0.5), []
+    for _ in range(frames):
+        times.append(now_s + rng.uniform(-0.05, 0.05) * step_s)
+        now_s += step_s * (2 if rng.random() < loss else 1)
+    return [max(0.0, moment) for moment in times]
+
+
+def question_pool(
+    visits: Sequence[Visit], times: Sequence[float], rng: random.Random, *, moments: int, order_s: float
+) -> list[tuple[int, Question]]:
+    """Questions at up to `moments` frames, the last among them, each with its frame."""
+    chosen = {len(times) - 1, *rng.sample(range(len(times)), min(moments - 1, len(times)))}
+    return [
+        (index, question)
+        for index in sorted(chosen)
+        for question in questions_at(visits, times[index], rng, order_s=order_s, has_paraphrases=True)
+    ]
+
+
+def pick_questions(
+    pool: Sequence[tuple[int, Question]], count: int, rng: random.Random, order_likely: float = 1.0
+) -> list[tuple[int, Question]]:
+    """At most `count`, types as evenly as the pool allows, in order of asking."""
+    by_type: dict[str, list[tuple[int, Question]]] = {}
+    for item in rng.sample(pool, len(pool)):
+        by_type.setdefault(item[1].type, []).append(item)
+    picked: list[tuple[int, Question]] = []
+    likely = {name: _LIKELY.get(name, 1.0) * (order_likely if name == "before" else 1.0) for name in by_type}
+    while by_type and len(picked) < count:
+        types = list(by_type)
+        type_ = rng.choices(types, [likely[name] for name in types])[0]
+        picked.append(by_type[type_].pop())
+        if not by_type[type_]:
+            del by_type[type_]
+    return sorted(picked, key=lambda item: item[0])
+
+
+def label_cells(scene: Scene, times: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Kind and colour (0 for none, IGNORED for a sliver) and centre of what covers a cell. [T, 16, 2] each"""
+    cells = np.zeros((len(times), CELLS, CELLS, 2), dtype=np.int64)
+    centres = np.full((len(times), CELLS, CELLS, 2), np.nan, dtype=np.float32)
+    edges = np.arange(CELLS + 1) / CELLS
+    for index, at_s in enumerate(times):
+        for visit in scene.visible(at_s):
+            left, top, right, bottom = visit.box(at_s)
+            across = np.clip(np.minimum(right, edges[1:]) - np.maximum(left, edges[:-1]), 0, None) * CELLS
+            down = np.clip(np.minimum(bottom, edges[1:]) - np.maximum(top, edges[:-1]), 0, None) * CELLS
+            share = down[:, None] * across[None, :]
+            sliver, covered = (share > 0.02) & (share < 0.2), share >= 0.2
+            cells[index][sliver & (cells[index][..., 0] == 0)] = IGNORED
+            cells[index][covered] = (1 + KINDS.index(visit.kind), 1 + COLOURS.index(visit.colour))
+            centres[index][covered] = ((left + right) / 2, (top + bottom) / 2)
+    return cells.reshape(len(times), -1, 2), centres.reshape(len(times), -1, 2)
+
+
+def _as_cameras_see(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
+    """Other gains, a softer lens, more noise: what cameras, codecs and resizing do to a picture."""
+    noise = np.random.default_rng(rng.getrandbits(32))
+    changed = pixels.astype(np.float32)
+    if rng.random() < 0.5:
+        amount = rng.uniform(0.0, 0.35)
+        for axis in (1, 2):
+            around = (np.roll(changed, 1, axis) + np.roll(changed, -1, axis)) / 2
+            changed += amount * (around - changed)
+    changed *= noise.uniform(0.95, 1.05, 3).astype(np.float32) * rng.uniform(0.88, 1.12)
+    changed += rng.uniform(-6, 6)
+    if rng.random() < 0.4:
+        changed += noise.standard_normal(changed.shape, dtype=np.float32) * rng.uniform(0.5, 4)
+    return np.clip(changed, 0, 255).astype(np.uint8)

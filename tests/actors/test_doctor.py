@@ -1,0 +1,75 @@
+"""The doctor finds what would keep a system from starting, and goes on to the next thing."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from actors import config, doctor
+from pipeline.ingest import IngestConfig
+
+
+def finding(name: str, settings: config.HermesConfig | None = None) -> doctor.Finding:
+    return next(iter(doctor.examine(settings or config.HermesConfig(), names=[name])))
+
+
+@pytest.mark.parametrize("name", ["python", "torch", "dali", "pyav"])
+def test_what_is_installed_is_found(name: str) -> None:
+    found = finding(name)
+
+    assert found.is_ok, found.detail
+    assert found.detail
+
+
+@pytest.mark.redis
+def test_the_embedded_store_is_tried_out_somewhere_else(tmp_path: Path) -> None:
+    found = finding("store", config.HermesConfig(store=f"embedded:{tmp_path / 'store'}"))
+
+    assert found.is_ok, found.detail
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_that_is_down_is_named_without_its_password() -> None:
+    found = finding("store", config.HermesConfig(store="redis://user:canary@127.0.0.1:9/0"))
+
+    assert not found.is_ok
+    assert "127.0.0.1:9" in found.detail
+    assert "canary" not in found.detail
+
+
+@pytest.mark.ray
+def test_ray_is_tried_out_for_its_doors() -> None:
+    found = finding("ray")
+
+    assert found.is_ok, found.detail
+    assert "none beyond this machine" in found.detail
+
+
+def test_a_model_that_is_none_is_named() -> None:
+    found = finding("model", config.HermesConfig(model="/nothing/here"))
+
+    assert (found.is_ok, found.detail) == (False, "model '/nothing/here': no folder there")
+
+
+def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    assert not finding("torch", config.HermesConfig(ingest=IngestConfig(device="cuda"))).is_ok
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = finding("router", config.HermesConfig(router=config.RouterConfig(port=port)))
+
+    assert not found.is_ok
+    assert str(port) in found.detail
+
+
+def test_a_finding_does_not_end_the_examination() -> None:
+    settings = config.HermesConfig(model="/nothing/here", router=config.RouterConfig(port=0))
+    names = [found.name for found in doctor.examine(settings, names=["model", "router"])]
+
+    assert names == ["model", "router"]
