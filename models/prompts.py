@@ -24,6 +24,7 @@ class PromptTexts:
     question: str
     guidance_local: str
     guidance_global: str
+    unwitnessed: tuple[str, ...] = ("no", "none", "nothing", "zero")  # first words of answers that no moment proves
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Prompts:
         with self._lock:
             decoded = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
         return decoded.rstrip("\N{REPLACEMENT CHARACTER}")
+
+    def is_witnessed(self, answer: str) -> bool:
+        """Whether an answer rests on moments that could be shown: what was not seen, or was counted, does not."""
+        words = re.findall(r"\w+", answer.lower())
+        return bool(words) and words[0] not in self.texts.unwitnessed
 
     def _ids(self, text: str) -> tuple[int, ...]:
         with self._lock:

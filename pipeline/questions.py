@@ -149,10 +149,8 @@ class Questions:
 
     def _finish(self, running: _Running, reason: answers.FinishReason) -> None:
         answer, ticket = running.answer, running.ticket
-        looked = [(answer.remembered(layer), weights) for layer, weights in answer.looked.items()]
-        for moment in evidence.moments(looked, self._tokens_per_frame):
-            picture = running.camera.pictures.get(moment.frame)
-            ticket.deliver(answers.Evidence(moment.time_s, moment.weight, picture))
+        if self._prompts.is_witnessed(running.text):
+            self._show_evidence(running)
         ticket.deliver(
             answers.Done(
                 finish_reason=reason,
@@ -163,6 +161,12 @@ class Questions:
             )
         )
         self._free.append(answer.memory)
+
+    def _show_evidence(self, running: _Running) -> None:
+        looked = [(running.answer.remembered(layer), seen) for layer, seen in running.answer.looked.items()]
+        for moment in evidence.moments(looked, self._tokens_per_frame):
+            picture = running.camera.pictures.get(moment.frame)
+            running.ticket.deliver(answers.Evidence(moment.time_s, moment.weight, picture))
 
     def _fail(self, concerns: Callable[[Ticket], bool], reason: str) -> None:
         for running in [running for running in self._running if concerns(running.ticket)]:

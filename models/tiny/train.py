@@ -17,6 +17,7 @@ import torch
 from torch import multiprocessing, nn
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
+from models.tiny.answers import NUMBERS
 from models.tiny.batches import Batch, Packer
 from models.tiny.curriculum import PEAK_RATE, STAGES, Schedule, make_batch
 from models.tiny.lessons import CellReader, Outcome, run_batch
@@ -81,6 +82,7 @@ def save(model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTok
         "question": QUESTION_TEXT,
         "guidance_local": GUIDANCE_LOCAL,
         "guidance_global": GUIDANCE_GLOBAL,
+        "unwitnessed": ["no", "none", "nothing", *NUMBERS],
     }
     (fresh / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
     (fresh / "hermes.json").write_text(json.dumps(texts, indent=2) + "\n")

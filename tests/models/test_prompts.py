@@ -1,0 +1,47 @@
+"""The words around a video."""
+
+from __future__ import annotations
+
+import pytest
+
+from models import llava_onevision, prompts
+
+
+def test_a_question_takes_its_place_in_the_models_text(model: llava_onevision.LlavaOnevision) -> None:
+    plain = model.prompts.question("what is in view")
+    assert model.prompts.question("What is in VIEW?").ids == plain.ids
+    assert plain.unknown_words == ()
+
+
+def test_each_unknown_word_is_named_once_as_it_was_written(model: llava_onevision.LlavaOnevision) -> None:
+    found = model.prompts.question("Is the Zeppelin a zeppelin, or is the Zeppelin a car?")
+    assert found.unknown_words == ("Zeppelin", "zeppelin")
+
+
+def test_braces_in_a_question_are_only_text(model: llava_onevision.LlavaOnevision) -> None:
+    assert model.prompts.question("{question}").unknown_words == ("question",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_witnessed"),
+    [("red car", True), ("Yes.", True), ("no", False), ("Nothing at all", False), ("none", False), ("", False)],
+)
+def test_what_was_not_seen_rests_on_no_moment(
+    model: llava_onevision.LlavaOnevision, answer: str, is_witnessed: bool
+) -> None:
+    assert model.prompts.is_witnessed(answer) is is_witnessed
+
+
+def test_half_a_character_is_held_back(model: llava_onevision.LlavaOnevision) -> None:
+    class HalfDone:
+        eos_token_id = 0
+        unk_token_id = None
+
+        def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+            return {"input_ids": [1] * len(text)}
+
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+            return "caf\N{REPLACEMENT CHARACTER}"
+
+    words = prompts.Prompts(HalfDone(), model.prompts.texts)  # type: ignore[arg-type]
+    assert words.text((1, 2)) == "caf"
