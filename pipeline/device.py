@@ -14,7 +14,7 @@ from typing import ClassVar, TypeVar
 import structlog
 
 from cache_store import checkpoint, memory, slabs, tiers
-from models import answering, keeper, prompts, vlm
+from models import answering, keeper, vlm
 from pipeline import answers, cameras, clips, handover, questions, schedule, watched
 
 log = structlog.get_logger(__name__)
@@ -143,7 +143,12 @@ class Device:
         """
         self.status(camera)
         limit = min(max_answer_tokens or self._config.max_answer_tokens, self._config.max_answer_tokens)
-        prompt = self._read_question(question)
+        prompt = questions.read(
+            question,
+            self._model.prompts,
+            max_chars=self._config.max_question_chars,
+            max_tokens=self._config.max_question_tokens,
+        )
         ticket = self._questions.add(camera, prompt, deliver, limit)
         self._wake.set()
         return ticket
@@ -151,21 +156,6 @@ class Device:
     def snapshot(self, camera: str) -> Future[checkpoint.Checkpoint]:
         """The camera's global summary tier, copied off the device when there is time. Fails with UnknownCamera."""
         return self._later(self._background, lambda: self._snapshot(camera))
-
-    def _read_question(self, text: str) -> prompts.QuestionPrompt:
-        stripped = text.strip()
-        if not stripped:
-            raise answers.InvalidQuestion("question: empty (at least one word)")
-        if len(stripped) > self._config.max_question_chars:
-            raise answers.InvalidQuestion(
-                f"question {stripped[:40]!r}…: {len(stripped)} characters (limit {self._config.max_question_chars})"
-            )
-        prompt = self._model.prompts.question(stripped)
-        if len(prompt.ids) > self._config.max_question_tokens:
-            raise answers.InvalidQuestion(
-                f"question {stripped[:40]!r}…: {len(prompt.ids)} tokens (limit {self._config.max_question_tokens})"
-            )
-        return prompt
 
     def _command(self, work: Callable[[], T]) -> Future[T]:
         return self._later(self._commands, work)

@@ -180,6 +180,19 @@ class Questions:
             ticket.deliver(answers.AnswerFailed(reason))
 
 
+def read(text: str, words: prompts.Prompts, *, max_chars: int, max_tokens: int) -> prompts.QuestionPrompt:
+    """A question as the model reads it. Raises InvalidQuestion if it is empty or too long."""
+    stripped = text.strip()
+    if not stripped:
+        raise answers.InvalidQuestion("question: empty (at least one word)")
+    if len(stripped) > max_chars:
+        raise answers.InvalidQuestion(f"question {stripped[:40]!r}…: {len(stripped)} characters (limit {max_chars})")
+    prompt = words.question(stripped)
+    if len(prompt.ids) > max_tokens:
+        raise answers.InvalidQuestion(f"question {stripped[:40]!r}…: {len(prompt.ids)} tokens (limit {max_tokens})")
+    return prompt
+
+
 def _warnings(prompt: prompts.QuestionPrompt) -> tuple[answers.AnswerWarning, ...]:
     if not prompt.unknown_words:
         return ()
