@@ -138,7 +138,9 @@ class CameraServiceServicer:
     """
 
     def AddCamera(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Watches a camera and waits for its first frame; a source that shows none is refused. Adding the same camera again
+        changes nothing.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
