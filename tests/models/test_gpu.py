@@ -1,0 +1,31 @@
+"""The same memory on a GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cache_store import memory, slabs, tiers
+from models import answering, keeper, llava_onevision
+from models.tiny import network, vocabulary
+from tests.conftest import feed, new_memory, random_frames, random_model
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
+    weights = network.build_model(vocabulary.build_tokenizer(), seed=0).to("cuda", torch.bfloat16)
+    model: llava_onevision.LlavaOnevision = random_model(weights)
+    reader = keeper.Keeper(model, tiers.MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=128)
+    held = new_memory(reader)
+    feed(reader, held, random_frames(40))
+    scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 256), 0)
+    scratch.copy_from(held)
+    answer = answering.Answer(scratch, model.prompts.question("what is in view"))
+    writer = answering.Answering(model, reader.plans)
+    writer.read(answer)
+    writer.step([answer])
+
+    assert held.lengths == [held.prefix_length + 128] * held.num_layers
+    assert len(answer.ids) == 2
+    assert all(weights.device.type == "cuda" for weights in answer.looked.values())
