@@ -117,7 +117,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=256, help="budget: tokens a layer")
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 300, 1_000, 3_000, 10_000], help="frames")
     parser.add_argument("--repeats", type=int, default=50, help="questions at each length")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=1, help="of torch; a shard has one")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     return parser.parse_args()
 

@@ -84,6 +84,8 @@ def test_every_room_says_what_it_is_for_and_nothing_else() -> None:
 def test_the_readme_has_a_line_for_every_file() -> None:
     tree = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0]
     lines = {line.split()[0] for line in tree.splitlines() if line.strip()}
-    written = {Path(path).name for path, _ in modules() if not path.endswith(("__init__.py", "_pb2.py", "_pb2_grpc.py"))}
+    written = {
+        Path(path).name for path, _ in modules() if not path.endswith(("__init__.py", "_pb2.py", "_pb2_grpc.py"))
+    }
     assert written - lines == set()
     assert {line for line in lines if line.endswith(".py")} - written - {"ttft.py", "decoding.py"} == set()
