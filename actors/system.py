@@ -44,7 +44,7 @@ async def running(
     async with AsyncExitStack() as stack:
         on_progress("starting the store")
         store_url = stack.enter_context(_store(settings))
-        await _require_store(store_url)
+        await redis_store.require(store_url)
         on_progress("starting Ray")
         shards = settings.shards
         stack.enter_context(
@@ -81,14 +81,6 @@ def _require_gpus(shards: config.ShardsConfig) -> None:
         raise ConfigError(
             f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {there} GPUs"
         )
-
-
-async def _require_store(url: str) -> None:
-    checked = redis_store.RedisCheckpointStore(url)
-    try:
-        await checked.ping()
-    finally:
-        await checked.close()
 
 
 async def _start_shards(settings: config.HermesConfig, store_url: str, log_level: int) -> list[remote.RemoteShard]:

@@ -30,8 +30,10 @@ class CheckpointCorrupt(StoreError):
     """The bytes are no checkpoint that this version can read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedGap:
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span of a camera's time, in Unix seconds, that its memory does not cover."""
+
     start_s: float
     end_s: float
     reason: str
@@ -52,7 +54,7 @@ class CheckpointFacts:
     frames_seen: int
     frames_dropped: int
     compactions: int
-    gaps: tuple[SavedGap, ...] = ()
+    gaps: tuple[Gap, ...] = ()
     thumbnail_frames: tuple[int, ...] = ()
     thumbnail_nbytes: tuple[int, ...] = ()
 

@@ -90,6 +90,15 @@ class RedisCheckpointStore:
             raise checkpoint.StoreUnavailable(f"store {self._where}: {type(error).__name__}: {error}") from error
 
 
+async def require(url: str) -> None:
+    """Returns if the store at this URL answers. Raises StoreUnavailable."""
+    asked = RedisCheckpointStore(url)
+    try:
+        await asked.ping()
+    finally:
+        await asked.close()
+
+
 def _shown(url: str) -> str:
     """Host and port alone: a URL may hold a password."""
     parts = urlsplit(url)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cache_store.checkpoint import Gap as Gap  # part of what an answer says
+
 
 class QuestionError(Exception):
     """Root of what a question can end in: InvalidQuestion, Overloaded, AnswerFailed, UnknownCamera."""
@@ -28,15 +30,6 @@ class UnknownCamera(QuestionError):
 
 class WarningCode(StrEnum):
     UNKNOWN_WORDS = "unknown_words"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A span of a camera's time, in Unix seconds, that its memory does not cover."""
-
-    start_s: float
-    end_s: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

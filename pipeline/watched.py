@@ -76,7 +76,7 @@ class WatchedCamera:
             frames_seen=self.frames_seen,
             frames_dropped=self._dropped_before + frames_dropped,
             compactions=self.memory.compactions,
-            gaps=tuple(checkpoint.SavedGap(start_s=g.start_s, end_s=g.end_s, reason=g.reason) for g in self.gaps),
+            gaps=tuple(self.gaps),
         )
         return checkpoint.Checkpoint(facts, layers, self.pictures.of(held_frames))
 
@@ -86,7 +86,7 @@ class WatchedCamera:
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
             self.pictures.add(frame, jpeg)
-        self.gaps.extend(answers.Gap(gap.start_s, gap.end_s, gap.reason) for gap in facts.gaps)
+        self.gaps.extend(facts.gaps)
         self.frames_seen = facts.frames_seen
         self._dropped_before = facts.frames_dropped
         self.started_s = facts.started_s

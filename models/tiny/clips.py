@@ -45,7 +45,7 @@ def make_clip(
 ) -> Clip:
     """A clip of a new scene from its beginning, and questions at several of its moments.
 
-    order_likely: how much likelier than usual a question is about order.
+    order_likely: how much likelier than usual "did the … come before the …" is asked.
     """
     span_s = frames * interval_s
     scene = Scene(rng.getrandbits(48), mean_gap_s=min(8.0, max(0.5, span_s / rng.uniform(2, 14) - 1.5)))

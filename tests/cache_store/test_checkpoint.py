@@ -22,7 +22,7 @@ FACTS = checkpoint.CheckpointFacts(
     frames_seen=60,
     frames_dropped=2,
     compactions=1,
-    gaps=(checkpoint.SavedGap(start_s=920.0, end_s=930.0, reason="no frames"),),
+    gaps=(checkpoint.Gap(start_s=920.0, end_s=930.0, reason="no frames"),),
 )
 
 
