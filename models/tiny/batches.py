@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from models.tiny.clips import IGNORED, Clip
+from models.tiny.clips import Clip
+from models.tiny.labels import IGNORED
 from models.tiny.network import TOKENS_PER_FRAME
 from models.tiny.questions import YES_NO_TYPES
 from models.tiny.vocabulary import ASSISTANT, END, PREFIX_TEXT
@@ -34,6 +35,7 @@ class Batch:
     pixels: Tensor  # [B, T, 64, 64, 3] uint8
     cells: Tensor  # [B, T, 16, 2]
     centres: Tensor  # [B, T, 16, 2]
+    events: Tensor  # [B, T, 16, 4]
     video: Tensor  # [B, N] which of the T * 16 tokens
     text: Tensor  # [B, S] token ids; the video's place is filled with pad
     frame: Tensor  # [B, S] newest frame known there, -1 in the prefix
@@ -118,6 +120,7 @@ class Packer:
             pixels=torch.from_numpy(np.stack([clip.pixels for clip in clips])),
             cells=torch.from_numpy(np.stack([clip.cells for clip in clips])),
             centres=torch.from_numpy(np.stack([clip.centres for clip in clips])),
+            events=torch.from_numpy(np.stack([clip.events for clip in clips])),
             video=_padded([layout.video for layout in layouts], video, -1),
             text=columns["text"],
             frame=columns["frame"],

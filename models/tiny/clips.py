@@ -1,4 +1,4 @@
-"""Clips to learn from: frames of a new scene, what covers their cells, and questions at several moments."""
+"""Clips to learn from: frames of a new scene, what is to be known of their cells, and questions at several moments."""
 
 import random
 from collections.abc import Sequence
@@ -7,30 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.tiny.labels import label_cells, label_events
 from models.tiny.network import FRAME_SIDE
 from models.tiny.questions import Question, questions_at
-from models.tiny.scene import COLOURS, KINDS, Scene, Visit
-
-IGNORED = -100
-CELLS = 4  # tokens of a frame, each way
+from models.tiny.scene import Scene, Visit
 
 _LIKELY = {
-    "where": 1.3,
-    "before": 1.6,
-    "which_first": 1.2,
-    "appeared": 1.4,
+    "in_view": 1.6,
+    "where": 1.2,
     "is_there": 1.3,
-    "count_past": 1.5,
+    "last_in": 1.8,
+    "last_out": 2.2,
+    "appeared": 1.4,
+    "colour_past": 1.3,
+    "count_past": 2.5,
+    "before": 1.6,
+    "which_first": 1.4,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Frames of one scene, what covers each of their cells, and questions with the frame each is asked at."""
+    """Frames of one scene, what is to be known of each cell, and questions with the frame each is asked at."""
 
     pixels: NDArray[np.uint8]  # [T, 64, 64, 3]
     cells: NDArray[np.int64]  # [T, 16, 2] kind and colour, 0 for none
     centres: NDArray[np.float32]  # [T, 16, 2] of what covers the cell, NaN for nothing
+    events: NDArray[np.int64]  # [T, 16, 4] progress and number of that visit; kind and colour of who just left
     questions: list[tuple[int, Question]]
 
 
@@ -51,9 +54,9 @@ def make_clip(
     scene = Scene(rng.getrandbits(48), mean_gap_s=min(8.0, max(0.5, span_s / rng.uniform(2, 14) - 1.5)))
     times = frame_times(rng, frames, interval_s)
     pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
-    cells, centres = label_cells(scene, times)
     pool = question_pool(scene.visits(times[-1] + 1), times, rng, moments=moments, order_s=max(0.6, 0.8 * interval_s))
-    return Clip(_as_cameras_see(pixels, rng), cells, centres, pick_questions(pool, questions, rng, order_likely))
+    picked = pick_questions(pool, questions, rng, order_likely)
+    return Clip(_as_cameras_see(pixels, rng), *label_cells(scene, times), label_events(scene, times), picked)
 
 
 def frame_times(rng: random.Random, frames: int, interval_s: float) -> list[float]:
@@ -95,24 +98,6 @@ def pick_questions(
         if not by_type[type_]:
             del by_type[type_]
     return sorted(picked, key=lambda item: item[0])
-
-
-def label_cells(scene: Scene, times: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Kind and colour (0 for none, IGNORED for a sliver) and centre of what covers a cell. [T, 16, 2] each"""
-    cells = np.zeros((len(times), CELLS, CELLS, 2), dtype=np.int64)
-    centres = np.full((len(times), CELLS, CELLS, 2), np.nan, dtype=np.float32)
-    edges = np.arange(CELLS + 1) / CELLS
-    for index, at_s in enumerate(times):
-        for visit in scene.visible(at_s):
-            left, top, right, bottom = visit.box(at_s)
-            across = np.clip(np.minimum(right, edges[1:]) - np.maximum(left, edges[:-1]), 0, None) * CELLS
-            down = np.clip(np.minimum(bottom, edges[1:]) - np.maximum(top, edges[:-1]), 0, None) * CELLS
-            share = down[:, None] * across[None, :]
-            sliver, covered = (share > 0.02) & (share < 0.2), share >= 0.2
-            cells[index][sliver & (cells[index][..., 0] == 0)] = IGNORED
-            cells[index][covered] = (1 + KINDS.index(visit.kind), 1 + COLOURS.index(visit.colour))
-            centres[index][covered] = ((left + right) / 2, (top + bottom) / 2)
-    return cells.reshape(len(times), -1, 2), centres.reshape(len(times), -1, 2)
 
 
 def _as_cameras_see(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:

@@ -27,26 +27,26 @@ class Stage:
 
 
 STAGES = (
-    Stage(name="vision", share=0.02, clips=40, frames=(4, 4), interval_s=1.3, questions=0),
-    Stage(name="4 frames", share=0.12, clips=32, frames=(4, 4), interval_s=1.3, questions=12),
-    Stage(name="8 frames", share=0.20, clips=20, frames=(8, 8), interval_s=1.1, questions=14),
+    Stage(name="vision", share=0.015, clips=40, frames=(4, 4), interval_s=1.3, questions=0),
+    Stage(name="4 frames", share=0.085, clips=32, frames=(4, 4), interval_s=1.3, questions=12),
+    Stage(name="8 frames", share=0.14, clips=20, frames=(8, 8), interval_s=1.1, questions=16),
     Stage(name="order", share=0.07, clips=20, frames=(6, 8), interval_s=1.1, questions=14, order_likely=10.0),
     Stage(
-        name="10-16 frames", share=0.16, clips=10, frames=(10, 16), interval_s=0.9, questions=18,
+        name="10-16 frames", share=0.17, clips=12, frames=(10, 16), interval_s=0.9, questions=22,
         order_likely=2.0, gaps_share=0.2, pruned_share=0.15, pruned_clips=10, pruned_frames=(16, 24),
     ),
     Stage(
-        name="16-64 frames", share=0.20, clips=5, frames=(16, 40), interval_s=0.6, questions=20,
-        order_likely=1.5, gaps_share=0.3, pruned_share=0.4, pruned_clips=5, pruned_frames=(24, 64),
+        name="16-40 frames", share=0.24, clips=6, frames=(16, 40), interval_s=0.6, questions=32,
+        order_likely=1.5, gaps_share=0.3, pruned_share=0.25, pruned_clips=5, pruned_frames=(24, 64),
     ),
     Stage(
-        name="20-128 frames", share=0.23, clips=3, frames=(20, 64), interval_s=0.55, questions=24,
-        gaps_share=0.4, pruned_share=0.5, pruned_clips=3, pruned_frames=(32, 128),
+        name="20-128 frames", share=0.28, clips=4, frames=(20, 64), interval_s=0.55, questions=40,
+        gaps_share=0.4, pruned_share=0.3, pruned_clips=3, pruned_frames=(32, 128),
     ),
 )  # fmt: skip
 PEAK_RATE = 2e-3
 WARM_UP_STEPS = 60
-DECAY_SHARE = 0.3
+DECAY_SHARE = 0.35
 
 
 class Schedule:
@@ -96,7 +96,7 @@ def make_batch(rng: random.Random, stage: Stage, packer: Packer) -> Batch:
             frames=frames,
             interval_s=stage.interval_s,
             questions=stage.questions,
-            moments=3 if is_pruned else 8,
+            moments=3 if is_pruned else 12,
             order_likely=stage.order_likely,
         )
         for _ in range(count)

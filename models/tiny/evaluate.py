@@ -13,10 +13,12 @@ import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from models.tiny.batches import Batch, Layout, Packer, lay_out
-from models.tiny.clips import Clip, label_cells
-from models.tiny.lessons import CellReader, run_batch
+from models.tiny.clips import Clip
+from models.tiny.labels import label_cells, label_events
+from models.tiny.lessons import run_batch
 from models.tiny.network import FRAME_SIDE, TOKENS_PER_FRAME
 from models.tiny.questions import TYPES, Question, questions_at
+from models.tiny.readers import Readers
 from models.tiny.scene import Scene
 from models.tiny.vocabulary import build_tokenizer
 
@@ -66,8 +68,8 @@ def unseen_clip(seed: int, frames: int) -> Clip:
     while not (questions := questions_at(scene.visits(times[-1] + 1), times[-1], rng)):
         times = [at_s + 0.2 for at_s in times]
     pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
-    cells, centres = label_cells(scene, times)
-    return Clip(pixels, cells, centres, [(frames - 1, question) for question in questions])
+    asked = [(frames - 1, question) for question in questions]
+    return Clip(pixels, *label_cells(scene, times), label_events(scene, times), asked)
 
 
 def evaluate(
@@ -83,7 +85,7 @@ def evaluate(
     An answer counts when every word of it and the end are the likeliest: greedy decoding then gives it.
     """
     packer, score = Packer(build_tokenizer()), Score()
-    reader = CellReader(model.config.text_config.hidden_size)
+    readers = Readers(model.config.text_config.hidden_size)
     for first in range(0, clips, _CLIPS_AT_ONCE):
         some = [unseen_clip(1000 * frames + index, frames) for index in range(first, first + _CLIPS_AT_ONCE)]
         layouts = [_layout(index, clip, packer, keep_share) for index, clip in enumerate(some)]
@@ -91,7 +93,7 @@ def evaluate(
         if is_control:
             batch = replace(batch, pixels=batch.pixels.roll(1, 0))
         with torch.no_grad():
-            right = run_batch(model, reader, batch).right
+            right = run_batch(model, readers, batch).right
         _count(score, some, batch, right)
     return score
 

@@ -4,36 +4,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from models.tiny.batches import NEWLINE, WINDOW_FRAMES, Batch
-from models.tiny.clips import IGNORED
-from models.tiny.network import PIXEL_MEAN, PIXEL_STD, TOKENS_PER_FRAME
-from models.tiny.scene import COLOURS, KINDS
+from models.tiny.labels import IGNORED
+from models.tiny.network import PIXEL_MEAN, PIXEL_STD
+from models.tiny.readers import Readers
 
 CELL_LOSS = 0.3
-
-
-class CellReader(nn.Module):
-    """Says of each projected token what covers its cell, and where: teaches vision, then is thrown away."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.kind = nn.Linear(width, 1 + len(KINDS))
-        self.colour = nn.Linear(width, 1 + len(COLOURS))
-        self.centre = nn.Linear(width, 2)
-        self.cell = nn.Linear(width, TOKENS_PER_FRAME)
-
-    def forward(self, tokens: Tensor, cells: Tensor, centres: Tensor) -> Tensor:
-        """Mean loss of [M, D] tokens whose cells are covered by [M, 2] kind and colour, centred at [M, 2]."""
-        own = torch.arange(len(tokens)) % TOKENS_PER_FRAME
-        loss = functional.cross_entropy(self.kind(tokens).float(), cells[:, 0], ignore_index=IGNORED)
-        loss = loss + functional.cross_entropy(self.colour(tokens).float(), cells[:, 1], ignore_index=IGNORED)
-        loss = loss + 0.2 * functional.cross_entropy(self.cell(tokens).float(), own)
-        covered = ~centres[:, 0].isnan()
-        return loss + 4 * functional.l1_loss(self.centre(tokens[covered]).float(), centres[covered])
+EVENT_LOSS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +23,7 @@ class Outcome:
 
     loss: Tensor
     cell_loss: float
+    event_loss: float
     right: dict[str, list[bool]]  # by type: whether every word of the answer was the likeliest
 
 
@@ -74,26 +56,31 @@ def embed(model: LlavaOnevisionForConditionalGeneration, batch: Batch, tokens: T
     return words
 
 
-def run_batch(model: LlavaOnevisionForConditionalGeneration, reader: CellReader, batch: Batch) -> Outcome:
+def run_batch(model: LlavaOnevisionForConditionalGeneration, readers: Readers, batch: Batch) -> Outcome:
     """Forward of one batch through vision, and through language where there are questions."""
     tokens = see(model, batch.pixels)
-    cell_loss = reader(tokens.flatten(0, 1), batch.cells.flatten(0, 2), batch.centres.flatten(0, 2))
+    cell_loss = readers.cells(tokens.flatten(0, 1), batch.cells.flatten(0, 2), batch.centres.flatten(0, 2))
     asked = batch.labels != IGNORED
     if not asked.any():
-        return Outcome(cell_loss, cell_loss.item(), {})
-    hidden = model.model.language_model(
+        return Outcome(cell_loss, cell_loss.item(), 0.0, {})
+    read = model.model.language_model(
         inputs_embeds=embed(model, batch, tokens),
         attention_mask={"full_attention": packed_mask(batch)},
         position_ids=batch.positions,
         use_cache=False,
-    ).last_hidden_state
-    logits = model.lm_head(hidden[asked]).float()
+        output_hidden_states=True,
+    )
+    is_video, there = (batch.block == 0) & (batch.frame >= 0), batch.video >= 0
+    events = batch.events.flatten(1, 2)[there.nonzero()[:, 0], batch.video[there]]
+    event_loss = readers.events([states[is_video] for states in read.hidden_states], events)
+    logits = model.lm_head(read.last_hidden_state[asked]).float()
     losses = functional.cross_entropy(logits, batch.labels[asked], reduction="none")
     weights = batch.weights[asked]
     loss = (losses * weights).sum() / weights.sum()
     is_right = torch.zeros_like(asked)
     is_right[asked] = logits.argmax(-1) == batch.labels[asked]
-    return Outcome(loss + CELL_LOSS * cell_loss, cell_loss.item(), _right_by_type(batch, is_right | ~asked))
+    right = _right_by_type(batch, is_right | ~asked)
+    return Outcome(loss + CELL_LOSS * cell_loss + EVENT_LOSS * event_loss, cell_loss.item(), event_loss.item(), right)
 
 
 def _right_by_type(batch: Batch, is_fine: Tensor) -> dict[str, list[bool]]:

@@ -20,8 +20,10 @@ from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedToken
 from models.tiny.answers import NUMBERS
 from models.tiny.batches import Batch, Packer
 from models.tiny.curriculum import PEAK_RATE, STAGES, Schedule, make_batch
-from models.tiny.lessons import CellReader, Outcome, run_batch
+from models.tiny.lessons import Outcome, run_batch
+from models.tiny.muon import Muon
 from models.tiny.network import FRAME_SIDE, PIXEL_MEAN, PIXEL_STD, build_model
+from models.tiny.readers import Readers
 from models.tiny.vocabulary import (
     GUIDANCE_GLOBAL,
     GUIDANCE_LOCAL,
@@ -57,15 +59,15 @@ def batches_from_worker(seed: int, schedule: Schedule) -> Iterator[tuple[int, Ba
         worker.terminate()
 
 
-def make_optimizers(model: nn.Module, reader: nn.Module) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, readers: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for everything else."""
     matrices: list[nn.Parameter] = []
-    others = list(reader.parameters())
+    others = list(readers.parameters())
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and ".layers." in name
         (matrices if is_matrix else others).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=PEAK_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=PEAK_RATE, weight_decay=0.01),
         torch.optim.AdamW(others, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -97,11 +99,13 @@ class _Tally:
         self._right: dict[str, list[bool]] = defaultdict(list)
         self._losses: list[float] = []
         self._cell_losses: list[float] = []
+        self._event_losses: list[float] = []
         self._since = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         self._losses.append(outcome.loss.item())
         self._cell_losses.append(outcome.cell_loss)
+        self._event_losses.append(outcome.event_loss)
         for type_, right in outcome.right.items():
             self._right[type_] += right
 
@@ -115,7 +119,8 @@ class _Tally:
         steps = len(self._losses)
         rate = steps / (time.monotonic() - self._since)
         parts = [f"{rate:.2f} steps/s", f"loss {sum(self._losses) / steps:.3f}"]
-        parts += [f"cells {sum(self._cell_losses) / steps:.3f}", f"mean {overall:.3f}"]
+        parts += [f"cells {sum(self._cell_losses) / steps:.3f}", f"events {sum(self._event_losses) / steps:.3f}"]
+        parts += [f"mean {overall:.3f}"]
         return " ".join(parts + [f"{type_} {mean:.2f}" for type_, mean in means.items()])
 
 
@@ -127,11 +132,11 @@ def train(seed: int, minutes: float, out: Path, *, resume: Path | None = None, g
     tokenizer = build_tokenizer()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(resume) if resume else build_model(tokenizer, seed)
     schedule = Schedule(minutes, gone=gone)
-    reader = CellReader(model.config.text_config.hidden_size)
-    optimizers, parameters = make_optimizers(model, reader), [*model.parameters(), *reader.parameters()]
+    readers = Readers(model.config.text_config.hidden_size)
+    optimizers, parameters = make_optimizers(model, readers), [*model.parameters(), *readers.parameters()]
     tally, saved_s, clips, questions = _Tally(), schedule.elapsed_s, 0, 0
     for step, (stage, batch) in enumerate(batches_from_worker(seed, schedule)):
-        outcome = run_batch(model, reader, batch)
+        outcome = run_batch(model, readers, batch)
         torch.autograd.backward(outcome.loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:

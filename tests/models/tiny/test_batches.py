@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tiny.batches import MAX_POSITION, NEWLINE, WINDOW_FRAMES, Batch, Layout, Packer, lay_out
-from models.tiny.clips import IGNORED, Clip, frame_times, make_clip, pick_questions
+from models.tiny.clips import Clip, frame_times, make_clip, pick_questions
 from models.tiny.curriculum import STAGES, Stage, make_batch
-from models.tiny.lessons import CellReader, embed, packed_mask, run_batch, see
+from models.tiny.labels import IGNORED
+from models.tiny.lessons import embed, packed_mask, run_batch, see
 from models.tiny.network import TOKENS_PER_FRAME, build_model
+from models.tiny.readers import Readers
 from models.tiny.vocabulary import build_tokenizer
 
 torch.set_num_threads(1)
@@ -134,11 +136,11 @@ def test_packing_equals_asking_one_by_one() -> None:
 
 def test_padding_changes_nothing() -> None:
     short, long = a_clip(7, frames=4), a_clip(8, frames=4, questions=9)
-    model, reader = build_model(TOKENIZER, 2).eval(), CellReader(128)
+    model, readers = build_model(TOKENIZER, 2).eval(), Readers(128)
 
     def answers(batch: Batch) -> dict[str, list[bool]]:
         with torch.no_grad():
-            return run_batch(model, reader, batch).right
+            return run_batch(model, readers, batch).right
 
     together = answers(PACKER.pack([short, long], [whole(short), whole(long)]))
     alone = [answers(PACKER.pack([clip], [whole(clip)])) for clip in (short, long)]
