@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.tiny.curriculum import PEAK_RATE, STAGES, WARM_UP_STEPS, Schedule
+from models.tiny.curriculum import DECAY_SHARE, PEAK_RATE, STAGES, WARM_UP_STEPS, Schedule
 
 
 class FakeClock:
@@ -36,7 +36,7 @@ def test_the_rate_rises_stays_and_ends_at_zero() -> None:
 
     assert schedule.rate(0) < PEAK_RATE / 10
     assert schedule.rate(WARM_UP_STEPS) == PEAK_RATE
-    clock.now_s = 510.0
+    clock.now_s = 600.0 * (1 - DECAY_SHARE / 2)
     assert schedule.rate(1000) == pytest.approx(PEAK_RATE / 2)
     clock.now_s = 601.0
     assert schedule.rate(1000) == 0
