@@ -9,6 +9,8 @@ from torch import Tensor
 from cache_store import memory, policies, tiers
 from ops import folding
 
+_MOST_GROUPS = 1 << 20  # of one compaction
+
 
 def is_due(held: memory.Memory, budget: int) -> bool:
     """Whether any layer holds more than `budget` tokens after its prefix."""
@@ -33,6 +35,7 @@ def compact(
     policy: policies.Policy,
     budget: int,
     first_recent_id: int,
+    tokens_per_frame: int,
     frequency: Tensor,
 ) -> None:
     """Cuts every layer back to `budget` tokens after the prefix; a no-op below it. attention: L × [N_l]
@@ -44,27 +47,34 @@ def compact(
         return
     windows = window_lengths(held, first_recent_id)
     view = tuple(
-        _view(held, index, attention[index], plans[index], window=window, budget=budget - window)
+        _view(held, index, attention[index], plans[index], window, budget - window, tokens_per_frame)
         for index, window in enumerate(windows)
     )
     for index, (layer, verdict) in enumerate(zip(view, policy.decide(view), strict=True)):
-        kept = layer.tokens.at(verdict.kept)
-        recent = _recent(held, index, windows[index])
-        parts = (kept, recent)
-        if verdict.folded.numel():
-            summary = _summary(layer.tokens, verdict, policy.summary, -1 - held.compactions, frequency)
-            parts = (memory.joined(kept, summary).by_position(), recent)
-        held.replace(index, memory.joined(*parts))
+        past = layer.tokens.at(verdict.kept)
+        if verdict.folded:
+            summaries = [
+                _summary(layer.tokens, verdict.kept, folded, policy.summary, _summary_id(held, group), frequency)
+                for group, folded in enumerate(verdict.folded)
+            ]
+            past = memory.joined(past, *summaries).by_position()
+        held.replace(index, memory.joined(past, _recent(held, index, windows[index])))
     held.compactions += 1
     held.next_position = max(held.next_position, _newest_position(held) + 1)
 
 
 def _view(
-    held: memory.Memory, index: int, attention: Tensor, plan: tiers.LayerPlan, *, window: int, budget: int
+    held: memory.Memory,
+    index: int,
+    attention: Tensor,
+    plan: tiers.LayerPlan,
+    window: int,
+    budget: int,
+    tokens_per_frame: int,
 ) -> policies.LayerView:
     tokens = held.remembered(index)
     past = len(tokens) - window
-    return policies.LayerView(tokens.slice(0, past), attention[:past], plan, max(budget, 0))
+    return policies.LayerView(tokens.slice(0, past), attention[:past], plan, max(budget, 0), tokens_per_frame)
 
 
 def _recent(held: memory.Memory, index: int, window: int) -> memory.CachedTokens:
@@ -76,26 +86,32 @@ def _newest_position(held: memory.Memory) -> int:
     return max(int(held.layer(index).positions[-1]) for index in range(held.num_layers))
 
 
+def _summary_id(held: memory.Memory, group: int) -> int:
+    """Negative, and the same in every layer for the same group of one compaction."""
+    return -1 - held.compactions * _MOST_GROUPS - group
+
+
 def _summary(
     tokens: memory.CachedTokens,
-    verdict: policies.Retention,
+    kept: Tensor,
+    folded: Tensor,
     rule: policies.SummaryRule,
     token_id: int,
     frequency: Tensor,
 ) -> memory.CachedTokens:
     """One token for all the folded ones, as CachedTokens of length one."""
-    evicted = tokens.at(verdict.folded)
+    evicted = tokens.at(folded)
     counts = evicted.counts if rule.is_weighted else evicted.counts.new_ones(len(evicted))
     middle = evicted.positions[(len(evicted) - 1) // 2]
-    newest = tokens.positions[verdict.kept[-1]] + 1 if verdict.kept.numel() else middle
+    newest = tokens.positions[kept[-1]] + 1 if kept.numel() else middle
     position = newest if rule.is_newest else middle
-    folded = folding.fold(
+    mean = folding.fold(
         evicted.keys, evicted.values, evicted.positions, counts, position=position, frequency=frequency
     )
     count = evicted.counts.sum() if rule.is_weighted else counts[0]
     return memory.CachedTokens(
-        keys=folded.key[:, None],
-        values=folded.value[:, None],
+        keys=mean.key[:, None],
+        values=mean.value[:, None],
         positions=position.reshape(1),
         token_ids=position.new_full((1,), token_id),
         counts=count.reshape(1),

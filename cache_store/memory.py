@@ -160,10 +160,12 @@ class Memory:
         for index in range(self.num_layers):
             self.layer(index).overwrite(other.layer(index))
 
-    def close_up(self, frequency: Tensor, *, room: int) -> None:
+    def close_up(self, frequency: Tensor, *, room: int, longest_gap: int) -> None:
         """Renumbers the positions of all layers together and turns the keys along; they stay below prefix + `room`."""
         layers = [self.remembered(index) for index in range(self.num_layers)]
-        moved = position_ops.close_up([layer.positions for layer in layers], first=self.prefix_length, room=room)
+        moved = position_ops.close_up(
+            [layer.positions for layer in layers], first=self.prefix_length, room=room, longest_gap=longest_gap
+        )
         for layer, new in zip(layers, moved, strict=True):
             layer.keys.copy_(rope.rotate(layer.keys, new - layer.positions, frequency))
             layer.positions.copy_(new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from torch import Tensor
 
@@ -15,14 +16,19 @@ from ops import retention, scores, smoothing
 class LayerView:
     """What a policy may look at: the tokens of one layer between its prefix and its recent window.
 
-    attention: [N], the weight of the guidance prompt on each; budget: how many of them may stay, a summary
-    included.
+    attention: [N], how much the guidance looks at each; budget: how many of them may stay, summaries included.
     """
 
     tokens: memory.CachedTokens
     attention: Tensor
     plan: tiers.LayerPlan
     budget: int
+    tokens_per_frame: int
+
+    @property
+    def frames(self) -> Tensor:
+        """Which frame each token is of; negative for summaries. -> [N]"""
+        return self.tokens.token_ids // self.tokens_per_frame
 
 
 MemoryView = tuple[LayerView, ...]
@@ -30,24 +36,45 @@ MemoryView = tuple[LayerView, ...]
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The verdict on one layer, as places in its view, oldest first. What is in neither is dropped."""
+    """The verdict on one layer, as places in its view, oldest first: each group of `folded` becomes one summary.
+
+    What is in neither is dropped.
+    """
 
     kept: Tensor
-    folded: Tensor
+    folded: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryRule:
-    """How the folded tokens of a layer become one."""
+    """How folded tokens become one."""
 
     is_weighted: bool  # by count, and the count weighs in attention
     is_newest: bool  # placed after the last kept token, else in the middle of those it stands for
 
 
+CORRECTED = SummaryRule(is_weighted=True, is_newest=False)
+PUBLISHED = SummaryRule(is_weighted=False, is_newest=True)
+
+
+class Guide(StrEnum):
+    """Whose attention a policy wants to see."""
+
+    QUESTIONS = "questions"  # the most that any word of a bank of questions puts on a token
+    ROLES = "roles"  # the mean of the prompt that goes with the layer's role (HERMES, section 3.2)
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     decide: Callable[[MemoryView], list[Retention]]
-    summary: SummaryRule
+    guide: Guide
+    summary: SummaryRule = CORRECTED
+
+
+def most_looked_at(view: MemoryView) -> list[Retention]:
+    """What the guidance looks at most, in every layer for itself; the rest is dropped."""
+    return [retain(layer.attention, layer.budget, folds_evicted=False) for layer in view]
 
 
 def hermes(view: MemoryView) -> list[Retention]:
@@ -62,25 +89,15 @@ def hermes(view: MemoryView) -> list[Retention]:
     ]
 
 
-def attention_only(view: MemoryView) -> list[Retention]:
-    """What the guidance prompt looks at most, in every layer; the rest is dropped."""
-    return [retain(layer.attention, layer.budget, folds_evicted=False) for layer in view]
-
-
 def retain(layer_scores: Tensor, budget: int, *, folds_evicted: bool) -> Retention:
     """Keeps the highest scores; where the rest is folded, its summary takes one place of the budget. [N]"""
     num_tokens = layer_scores.numel()
     is_over = num_tokens > budget
     kept = retention.keep_top(layer_scores, max(budget - 1, 0) if is_over and folds_evicted else budget)
-    evicted = retention.others(kept, num_tokens)
-    return Retention(kept=kept, folded=evicted if folds_evicted else evicted[:0])
+    return Retention(kept, (retention.others(kept, num_tokens),) if is_over and folds_evicted else ())
 
-
-_CORRECTED = SummaryRule(is_weighted=True, is_newest=False)
-_PUBLISHED = SummaryRule(is_weighted=False, is_newest=True)
 
 POLICIES = {
-    tiers.PolicyName.HERMES: Policy(hermes, _CORRECTED),
-    tiers.PolicyName.REFERENCE: Policy(hermes, _PUBLISHED),
-    tiers.PolicyName.ATTENTION: Policy(attention_only, _CORRECTED),
+    tiers.PolicyName.QUESTIONS: Policy(most_looked_at, Guide.QUESTIONS),
+    tiers.PolicyName.HERMES: Policy(hermes, Guide.ROLES),
 }

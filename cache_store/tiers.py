@@ -25,9 +25,8 @@ class Reindexing(StrEnum):
 class PolicyName(StrEnum):
     """How a compaction decides; each is a row of `policies.POLICIES`."""
 
+    QUESTIONS = "questions"
     HERMES = "hermes"
-    REFERENCE = "reference"
-    ATTENTION = "attention"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class MemoryConfig:
     recent_frames: int = 4  # the newest frames, kept whole in every layer
     sensory_share: float = 0.1  # of the layers, counted from the input
     long_term_share: float = 0.3  # of the layers, counted from the output
-    policy: PolicyName = PolicyName.HERMES
+    policy: PolicyName = PolicyName.QUESTIONS
     reindexing: Reindexing = Reindexing.LAZY
 
     def __post_init__(self) -> None:

@@ -2,54 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from cache_store import memory, tiers
-from models import slot_pass, vlm
+from cache_store import memory, policies, tiers
+from models import packing, slot_pass, vlm
+from ops import attention as attention_ops
 
 
-class Guidance:
-    """The three guidance prompts of a model, packed into one pass that touches no memory (HERMES, section 3.2).
+class Guidance(Protocol):
+    """Scores the cached tokens of memories and touches none of them."""
 
-    Shallow layers are scored by the local prompt, deep ones by the global, those between by both in one. Each
-    prompt sees the memory and itself; the hidden states go through all layers, so a score is the model's own
-    attention (the published code projects every layer's query from the raw embeddings).
+    longest: int  # positions that it needs free behind a memory
+
+    def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:
+        """For each memory, layer by layer, a weight on each token after the prefix. -> B × L × [N_l], float32"""
+        ...
+
+
+class AskedGuidance:
+    """Texts read over the memory in one pass; a token's score is what they look at it.
+
+    The hidden states go through all layers, so a score is the model's own attention (the published code projects
+    every layer's query from the raw embeddings). rows: which of the packed texts' tokens score each layer.
     """
 
-    def __init__(self, model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> None:
-        local, whole = model.prompts.guidance_local, model.prompts.guidance_global
-        texts = {tiers.Role.SENSORY: local, tiers.Role.WORKING: local + whole, tiers.Role.LONG_TERM: whole}
-        device = model.spec.device
+    def __init__(
+        self,
+        model: vlm.VideoLanguageModel,
+        texts: packing.PackedTexts,
+        rows: Sequence[slice],
+        reduce: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.longest = texts.longest
         self._model = model
-        self._rows = _rows({role: len(ids) for role, ids in texts.items()}, plans)
-        self._ids = torch.tensor([token for ids in texts.values() for token in ids], device=device)
-        prompt = torch.cat([torch.full((len(ids),), which) for which, ids in enumerate(texts.values())])
-        self._sees = (prompt[:, None] == prompt[None, :]).tril().to(device)
-        self._offsets = torch.cat([torch.arange(len(ids)) for ids in texts.values()]).to(device)
-
-    @property
-    def longest(self) -> int:
-        """Positions that a pass takes up behind the memory."""
-        return int(self._offsets.max()) + 1
+        self._texts = texts
+        self._rows = rows
+        self._reduce = reduce
 
     @torch.inference_mode()
-    def attention(self, held: memory.Memory) -> list[Tensor]:
-        """The mean attention on each token after the prefix, layer by layer. -> L × [N_l], float32"""
-        gaze = slot_pass.Gaze(self._rows)
-        running = slot_pass.SlotPass(
-            [held], len(self._ids), sees=self._sees, offsets=self._offsets, is_read_only=True, gaze=gaze
-        )
-        self._model.decode(self._model.embed_tokens(self._ids)[None], running)
-        return [gaze.weights[layer][0][held.prefix_length :] for layer in range(held.num_layers)]
+    def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:
+        gaze = slot_pass.Gaze(self._rows, self._reduce)
+        self._texts.read(self._model, memories, gaze)
+        return [
+            [gaze.weights[layer][which][held.prefix_length :] for layer in range(held.num_layers)]
+            for which, held in enumerate(memories)
+        ]
 
 
-def _rows(lengths: dict[tiers.Role, int], plans: Sequence[tiers.LayerPlan]) -> list[slice | None]:
-    """Which rows of the packed pass score each layer."""
-    starts, start = {}, 0
-    for role, length in lengths.items():
-        starts[role] = slice(start, start + length)
-        start += length
-    return [starts[plan.role] for plan in plans]
+class NoGuidance:
+    """For policies that do not ask what the model looks at: every weight is zero."""
+
+    longest = 0
+
+    def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:
+        return [
+            [torch.zeros(length - held.prefix_length, device=held.slabs.shape.device) for length in held.lengths]
+            for held in memories
+        ]
+
+
+def by_questions(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:
+    """A bank of questions as people ask them; a token's score is the most that any of their words looks at it.
+
+    Every question reads through all layers, as it would if somebody asked it, so a layer keeps what its answers
+    will need there. A mean over the bank would drown what one question needs in what all the others look at.
+    """
+    embedded = [model.embed_question(_ids(model, question)) for question in model.prompts.guidance_questions]
+    texts = packing.PackedTexts(embedded)
+    everything = slice(0, texts.places[-1].stop)
+    return AskedGuidance(model, texts, [everything] * len(plans), attention_ops.peak_weight)
+
+
+def by_role(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:
+    """HERMES, section 3.2: a local prompt for shallow layers, a global one for deep, both in one for those between."""
+    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
+    ids = {tiers.Role.SENSORY: local, tiers.Role.WORKING: local + whole, tiers.Role.LONG_TERM: whole}
+    texts = packing.PackedTexts([model.embed_tokens(_ids(model, prompt)) for prompt in ids.values()])
+    rows = dict(zip(ids, texts.places, strict=True))
+    return AskedGuidance(model, texts, [rows[plan.role] for plan in plans], attention_ops.mean_weight)
+
+
+def without(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:
+    """None at all."""
+    return NoGuidance()
+
+
+GUIDES: dict[policies.Guide, Callable[[vlm.VideoLanguageModel, Sequence[tiers.LayerPlan]], Guidance]] = {
+    policies.Guide.QUESTIONS: by_questions,
+    policies.Guide.ROLES: by_role,
+    policies.Guide.NONE: without,
+}
+
+
+def _ids(model: vlm.VideoLanguageModel, ids: Sequence[int]) -> Tensor:
+    return torch.tensor(ids, device=model.spec.device)

@@ -11,6 +11,8 @@ from cache_store import compaction, memory, policies, tiers
 from models import guidance, slot_pass, vlm
 from ops import rope
 
+_CLOSED_UP_SHARE = 0.75
+
 
 class InvalidBudget(vlm.ModelError):
     """The memory's bounds do not fit the model: too small for its frames, or too large for its positions."""
@@ -19,21 +21,31 @@ class InvalidBudget(vlm.ModelError):
 class Keeper:
     """Everything that changes a camera's memory: prefix, frames, compaction, positions. Device thread only.
 
-    `reserve` positions are always left free for a question and its answer.
+    `reserve` positions are always left free for a question and its answer. The policy and its guidance are the
+    configuration's unless others are given.
     """
 
     def __init__(
-        self, model: vlm.VideoLanguageModel, config: tiers.MemoryConfig, *, max_frames: int, reserve: int
+        self,
+        model: vlm.VideoLanguageModel,
+        config: tiers.MemoryConfig,
+        *,
+        max_frames: int,
+        reserve: int,
+        policy: policies.Policy | None = None,
+        guide: guidance.Guidance | None = None,
     ) -> None:
         spec = model.spec
         self.model = model
         self.config = config
         self.max_frames = max_frames
         self.plans = tiers.plan_layers(spec.kv.num_layers, config)
-        self.guidance = guidance.Guidance(model, self.plans)
-        self.policy = policies.POLICIES[config.policy]
+        self.policy = policy or policies.POLICIES[config.policy]
+        self.guidance = guide or guidance.GUIDES[self.policy.guide](model, self.plans)
         self.frequency = rope.frequencies(spec.kv.head_dim, spec.rope_base, spec.device)
-        self._last_position = spec.max_positions - max(reserve, self.guidance.longest)
+        reserve = max(reserve, self.guidance.longest)
+        is_reliable = self.capacity + reserve <= spec.reliable_positions
+        self._last_position = (spec.reliable_positions if is_reliable else spec.max_positions) - reserve
         self._check_bounds()
 
     @property
@@ -56,31 +68,39 @@ class Keeper:
         frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds.
         """
         batch, num_frames = frames.shape[:2]
+        embedded = self.model.embed_frames(frames.flatten(0, 1))
+        self.read(memories, embedded.view(batch, self._tokens(num_frames), -1), times_s)
+
+    def read(self, memories: Sequence[memory.Memory], embedded: Tensor, times_s: Tensor) -> None:
+        """Like `feed`, of frames that the model has embedded already. [B, F · tokens_per_frame, E], [B, F]"""
+        num_frames = times_s.shape[1]
         assert num_frames <= self.max_frames, (num_frames, self.max_frames)
         for held in memories:
             self._make_room_for_positions(held, self._tokens(num_frames))
-        embedded = self.model.embed_frames(frames.flatten(0, 1)).view(batch, self._tokens(num_frames), -1)
         self.model.decode(embedded, slot_pass.SlotPass(memories, embedded.shape[1]))
         for held, times in zip(memories, times_s.to(embedded.device), strict=True):
             held.commit(self._token_ids(held, num_frames), times.repeat_interleave(self._tokens(1)))
             held.next_frame += num_frames
-            self.compact(held)
+        self.compact(memories)
 
-    def compact(self, held: memory.Memory) -> None:
-        """Cuts the memory back to its budget, if it is over."""
-        if not compaction.is_due(held, self.config.tokens_per_layer):
+    def compact(self, memories: Sequence[memory.Memory]) -> None:
+        """Cuts back to its budget whichever memory is over it."""
+        over = [held for held in memories if compaction.is_due(held, self.config.tokens_per_layer)]
+        if not over:
             return
-        compaction.compact(
-            held,
-            self.guidance.attention(held),
-            self.plans,
-            policy=self.policy,
-            budget=self.config.tokens_per_layer,
-            first_recent_id=self.first_recent_id(held),
-            frequency=self.frequency,
-        )
-        if self.config.reindexing is tiers.Reindexing.EAGER:
-            held.close_up(self.frequency, room=self._last_position - held.prefix_length)
+        for held, attention in zip(over, self.guidance.attention(over), strict=True):
+            compaction.compact(
+                held,
+                attention,
+                self.plans,
+                policy=self.policy,
+                budget=self.config.tokens_per_layer,
+                first_recent_id=self.first_recent_id(held),
+                tokens_per_frame=self._tokens(1),
+                frequency=self.frequency,
+            )
+            if self.config.reindexing is tiers.Reindexing.EAGER:
+                held.close_up(self.frequency, room=self._last_position - held.prefix_length, longest_gap=1)
 
     def first_recent_id(self, held: memory.Memory) -> int:
         """Tokens with this id or a higher one belong to the recent window."""
@@ -89,8 +109,9 @@ class Keeper:
     def _make_room_for_positions(self, held: memory.Memory, num_tokens: int) -> None:
         last = self._last_position - num_tokens
         if held.next_position > last:
-            # Half the room at most, so that the next renumbering is far off.
-            held.close_up(self.frequency, room=(last - held.prefix_length) // 2)
+            # Not all the room, so that the next renumbering is a few steps off.
+            room = int(_CLOSED_UP_SHARE * (last - held.prefix_length))
+            held.close_up(self.frequency, room=room, longest_gap=self._tokens(1))
 
     def _token_ids(self, held: memory.Memory, num_frames: int) -> Tensor:
         first = self._tokens(held.next_frame)

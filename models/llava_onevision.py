@@ -17,6 +17,16 @@ TEXTS = prompts.PromptTexts(
     question="\n{question}<|im_end|>\n<|im_start|>assistant\n",
     guidance_local="Say what can be seen right now: every object, what it does and where it is.",
     guidance_global="Tell the story of the video: who and what appeared, what happened in which order, what changed.",
+    guidance_questions=(
+        "What is in view?",
+        "What came first?",
+        "What came last?",
+        "What left last?",
+        "How many people so far?",
+        "How many vehicles so far?",
+        "How many animals so far?",
+        "How many bags so far?",
+    ),
 )
 
 
@@ -38,6 +48,7 @@ class LlavaOnevision:
         *,
         name: str,
         pixels: PixelScale = PixelScale(),
+        reliable_positions: int | None = None,
     ) -> None:
         network.set_attn_implementation({"text_config": slot_pass.ATTENTION_NAME, "vision_config": "sdpa"})
         self._network = network.eval().requires_grad_(False)
@@ -45,7 +56,7 @@ class LlavaOnevision:
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
         self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
         self.prompts = words
-        self.spec = _spec(network, name, words)
+        self.spec = _spec(network, name, words, reliable_positions)
 
     @torch.inference_mode()
     def embed_frames(self, frames: Tensor) -> Tensor:
@@ -85,7 +96,9 @@ class LlavaOnevision:
         return token
 
 
-def _spec(network: LlavaOnevisionForConditionalGeneration, name: str, words: prompts.Prompts) -> vlm.ModelSpec:
+def _spec(
+    network: LlavaOnevisionForConditionalGeneration, name: str, words: prompts.Prompts, reliable_positions: int | None
+) -> vlm.ModelSpec:
     text, vision = network.config.text_config, network.config.vision_config
     side = -(-(vision.image_size // vision.patch_size) // 2)  # the family pools patches two by two
     kv = slabs.KVShape(
@@ -101,6 +114,7 @@ def _spec(network: LlavaOnevisionForConditionalGeneration, name: str, words: pro
         kv=kv,
         rope_base=float(text.rope_parameters["rope_theta"]),
         max_positions=text.max_position_embeddings,
+        reliable_positions=reliable_positions or text.max_position_embeddings,
         tokens_per_frame=side * side,
         frame_size=vision.image_size,
     )

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 class PromptTexts:
     """The texts of one model. `question` holds the place `{question}`.
 
-    The guidance asks for what is worth keeping (HERMES, section 3.2): locally, what can be seen now; globally,
-    what happened.
+    The guidance asks for what is worth keeping: `guidance_questions` as people would ask, each on its own; in
+    HERMES (section 3.2) locally, what can be seen now, and globally, what happened.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -24,6 +24,7 @@ class PromptTexts:
     question: str
     guidance_local: str
     guidance_global: str
+    guidance_questions: tuple[str, ...]
     unwitnessed: tuple[str, ...] = ("no", "none", "nothing", "zero")  # first words of answers that no moment proves
 
 
@@ -42,14 +43,15 @@ class Prompts:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self.texts = texts
-        self.prefix = self._ids(texts.prefix)
-        self.guidance_local = self._ids(texts.guidance_local)
-        self.guidance_global = self._ids(texts.guidance_global)
+        self.prefix = self.ids(texts.prefix)
+        self.guidance_local = self.ids(texts.guidance_local)
+        self.guidance_global = self.ids(texts.guidance_global)
+        self.guidance_questions = tuple(self.question(text).ids for text in texts.guidance_questions)
         self.end_id = int(tokenizer.eos_token_id)
 
     def question(self, text: str) -> QuestionPrompt:
         """The question in the place that the model's text leaves for it."""
-        return QuestionPrompt(self._ids(self.texts.question.replace("{question}", text)), self._unknown(text))
+        return QuestionPrompt(self.ids(self.texts.question.replace("{question}", text)), self._unknown(text))
 
     def text(self, ids: tuple[int, ...]) -> str:
         """The words of an answer so far; a character that is not complete yet is left out."""
@@ -62,7 +64,8 @@ class Prompts:
         words = re.findall(r"\w+", answer.lower())
         return bool(words) and words[0] not in self.texts.unwitnessed
 
-    def _ids(self, text: str) -> tuple[int, ...]:
+    def ids(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text as it stands."""
         with self._lock:
             return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -71,4 +74,4 @@ class Prompts:
         if unknown_id is None:
             return ()
         words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text)
-        return tuple(dict.fromkeys(word for word in words if unknown_id in self._ids(word)))
+        return tuple(dict.fromkeys(word for word in words if unknown_id in self.ids(word)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,16 @@ NAMES = {
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What hermes.json says beside a checkpoint; published ones have none."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    texts: prompts.PromptTexts = llava_onevision.TEXTS
+    reliable_positions: int | None = None
 
 
 def load_model(name: str, device: str = "auto") -> vlm.VideoLanguageModel:
@@ -40,8 +51,14 @@ def load_model(name: str, device: str = "auto") -> vlm.VideoLanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError) as error:
         raise vlm.ModelInvalid(f"model {name!r}: {_first_line(error)}") from error
-    words = prompts.Prompts(tokenizer, _texts(Path(where)))
-    return llava_onevision.LlavaOnevision(network.to(chosen), words, name=name, pixels=_pixels(Path(where)))
+    notes = _notes(Path(where))
+    return llava_onevision.LlavaOnevision(
+        network.to(chosen),
+        prompts.Prompts(tokenizer, notes.texts),
+        name=name,
+        pixels=_pixels(Path(where)),
+        reliable_positions=notes.reliable_positions,
+    )
 
 
 def pick_device(device: str) -> str:
@@ -51,12 +68,12 @@ def pick_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _texts(folder: Path) -> prompts.PromptTexts:
+def _notes(folder: Path) -> _Notes:
     described = _read_json(folder / "hermes.json")
     if described is None:
-        return llava_onevision.TEXTS
+        return _Notes()
     try:
-        return TypeAdapter(prompts.PromptTexts).validate_python(described)
+        return TypeAdapter(_Notes).validate_python(described)
     except ValidationError as error:
         raise vlm.ModelInvalid(f"{folder / 'hermes.json'}: {error}") from error
 

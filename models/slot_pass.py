@@ -6,7 +6,7 @@ function. Nothing is patched or hooked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -26,12 +26,13 @@ ATTENTION_NAME = "hermes_slots"
 class Gaze:
     """What to record of a pass: where some of the new tokens look, layer by layer.
 
-    rows: for each layer the new tokens whose attention counts, None for none. After the pass, `weights` holds
-    for each of those layers and each memory the mean attention on every cached token, prefix included. float32,
-    [N_l]
+    rows: for each layer the new tokens whose attention counts, None for none; reduce: what becomes of their
+    weights, [Hq, T, N] -> [..., N]. After the pass, `weights` holds that for each of those layers and each memory,
+    for every cached token, prefix included. float32, [..., N_l]
     """
 
     rows: Sequence[slice | None]
+    reduce: Callable[[Tensor], Tensor] = attention_ops.mean_weight
     weights: dict[int, list[Tensor]] = field(default_factory=dict)
 
 
@@ -145,8 +146,10 @@ def slot_attention(
     rows = gaze.rows[layer] if gaze is not None else None
     if gaze is not None and rows is not None:
         gaze.weights[layer] = [
-            attention_ops.attention_weight(query[row][:, rows], key[row], bias[row, 0, rows], scaling)[:length]
-            for row, length in enumerate(held.lengths[layer] for held in slot_pass.memories)
+            gaze.reduce(
+                attention_ops.attention_weights(query[row][:, rows], key[row], bias[row, 0, rows], scaling)
+            )[..., : held.lengths[layer]]
+            for row, held in enumerate(slot_pass.memories)
         ]
     seen = attention_ops.attend(query, key, value, bias, scaling)
     return seen.transpose(1, 2).contiguous(), None

@@ -26,13 +26,18 @@ class ModelInvalid(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the rest of the system must know of a model. `fingerprint` tells whose memories it can read."""
+    """What the rest of the system must know of a model. `fingerprint` tells whose memories it can read.
+
+    `max_positions` is where its positions end; `reliable_positions` is how far they were seen to be read well: a
+    memory that fits below is kept there.
+    """
 
     name: str
     fingerprint: str
     kv: slabs.KVShape
     rope_base: float
     max_positions: int
+    reliable_positions: int
     tokens_per_frame: int
     frame_size: int  # pixels: frames come as squares
 

@@ -14,15 +14,25 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scaling: f
     )
 
 
-def attention_weight(query: Tensor, keys: Tensor, bias: Tensor, scaling: float) -> Tensor:
-    """Mean softmax weight on each cached token, over heads and query tokens. [Hq, T, D], [H, N, D], [T, N] -> [N]
-
-    Float32. This is the score A of HERMES (section 3.2) when the query is the guidance prompt.
-    """
-    heads, tokens, width = query.shape
+def attention_weights(query: Tensor, keys: Tensor, bias: Tensor, scaling: float) -> Tensor:
+    """What each head puts on each cached token. [Hq, T, D], [H, N, D], [T, N] -> [Hq, T, N], float32"""
+    _, tokens, width = query.shape
     grouped = query.float().view(keys.shape[0], -1, tokens, width)
     logits = grouped @ keys.float().unsqueeze(1).transpose(-1, -2) * scaling + bias
-    return logits.softmax(dim=-1).sum(dim=(0, 1, 2)) / (heads * tokens)
+    return logits.softmax(dim=-1).flatten(0, 1)
+
+
+def mean_weight(weights: Tensor) -> Tensor:
+    """Over heads and query tokens: the score A of HERMES (section 3.2) for a guidance prompt. [Hq, T, N] -> [N]"""
+    return weights.mean(dim=(0, 1))
+
+
+def peak_weight(weights: Tensor) -> Tensor:
+    """The most that any query token puts on each cached one, heads averaged. [Hq, T, N] -> [N]
+
+    What a single word of a single question needs counts in full, however many others look elsewhere.
+    """
+    return weights.mean(dim=0).amax(dim=0)
 
 
 def visibility(counts: Tensor, lengths: Tensor, new_tokens: Tensor) -> Tensor:

@@ -8,12 +8,19 @@ import torch
 from torch import Tensor
 
 
-def close_up(positions: Sequence[Tensor], *, first: int, room: int) -> list[Tensor]:
-    """Each position's rank among all that any layer holds, counted from `first`. L × [N_l] -> L × [N_l]
+def close_up(positions: Sequence[Tensor], *, first: int, room: int, longest_gap: int) -> list[Tensor]:
+    """The positions that any layer holds, counted from `first`, with no gap between two longer than `longest_gap`.
 
-    Order is kept and a token has the same position in every layer. Where layers hold such different tokens
-    that the ranks exceed `room`, they are scaled down to it, and neighbours may share a position.
+    L × [N_l] -> L × [N_l]. Order is kept and a token has the same position in every layer. With a gap of 1 these are
+    ranks (HERMES, section 3.4); a longer one leaves tokens that were near each other as far apart as they were. Where
+    the positions would exceed `room`, gaps are halved until they do not; where even the ranks do, they are scaled
+    down, and neighbours may share a position.
     """
     held = torch.unique(torch.cat(list(positions)))
-    scale = min(1.0, room / max(held.numel(), 1))
-    return [first + (torch.searchsorted(held, layer).double() * scale).long() for layer in positions]
+    gaps = held.diff(prepend=held[:1] - 1)
+    while longest_gap > 1 and int(gaps.clamp(max=longest_gap).sum()) > room:
+        longest_gap //= 2
+    places = gaps.clamp(max=longest_gap).cumsum(0) - 1
+    scale = min(1.0, room / max(int(places[-1]) + 1, 1)) if places.numel() else 1.0
+    moved = first + (places.double() * scale).long()
+    return [moved[torch.searchsorted(held, layer)] for layer in positions]

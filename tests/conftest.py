@@ -34,6 +34,7 @@ def random_model(weights: LlavaOnevisionForConditionalGeneration) -> llava_onevi
         question=vocabulary.QUESTION_TEXT,
         guidance_local=vocabulary.GUIDANCE_LOCAL,
         guidance_global=vocabulary.GUIDANCE_GLOBAL,
+        guidance_questions=vocabulary.GUIDANCE_QUESTIONS,
     )
     return llava_onevision.LlavaOnevision(weights, prompts.Prompts(tokenizer, texts), name="random")
 

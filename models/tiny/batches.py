@@ -25,6 +25,7 @@ WINDOW_FRAMES = 4  # the newest frames, which are always whole
 MAX_POSITION = 4096
 
 _SPARE_POSITIONS = 64
+_LONGEST_GAPS = (1, TOKENS_PER_FRAME, MAX_POSITION)
 _LOSS_WEIGHT = dict.fromkeys(YES_NO_TYPES, 2.0)
 
 
@@ -57,27 +58,36 @@ class Layout:
 
 
 def lay_out(
-    rng: random.Random, frames: int, asked: Sequence[int], *, prefix: int, keep_share: float, has_gaps: bool
+    rng: random.Random,
+    frames: int,
+    asked: Sequence[int],
+    *,
+    prefix: int,
+    lasting: NDArray[np.float64] | None = None,
+    has_gaps: bool = False,
 ) -> Layout:
     """Which video tokens are there and at which positions.
 
-    With `keep_share` below 1 a random subset lasts; of the others only those stay in the sequence that are
-    among the newest frames at some question. Half of such clips have their positions closed up, as after
-    re-indexing.
+    lasting: [T * 16], how likely each lasts, as in a bounded memory; of the others only those stay in the
+    sequence that are among the newest frames at some question. Two in three such clips have their positions
+    closed up, as after re-indexing. None: the whole video.
     """
     noise = np.random.default_rng(rng.getrandbits(32))
     frame = np.repeat(np.arange(frames), TOKENS_PER_FRAME)
-    is_kept = noise.random(len(frame)) < keep_share
+    is_kept = np.ones(len(frame), dtype=bool) if lasting is None else noise.random(len(frame)) < lasting
     is_new = np.zeros(frames, dtype=bool)
     for moment in set(asked) | {frames - 1}:
         is_new[max(0, moment - WINDOW_FRAMES + 1) : moment + 1] = True
     video = np.flatnonzero(is_kept | is_new[frame])
-    positions = prefix + np.arange(len(frame))
-    if keep_share < 1 and rng.random() < 0.5:
-        positions = prefix + np.searchsorted(video, np.arange(len(frame)))
+    positions = prefix + (video if lasting is None else _closed_up(video, rng.choice(_LONGEST_GAPS)))
     if has_gaps:
-        positions = positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame]
-    return Layout(video, is_kept[video], positions[video])
+        positions = positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame[video]]
+    return Layout(video, is_kept[video], positions)
+
+
+def _closed_up(places: NDArray[np.int64], longest_gap: int) -> NDArray[np.int64]:
+    """The same places with no gap between two of them longer than that. [N]"""
+    return np.minimum(np.diff(places, prepend=-1), longest_gap).cumsum() - 1
 
 
 def _jumps(noise: np.random.Generator, frames: int, room: int) -> NDArray[np.int64]:

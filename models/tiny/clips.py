@@ -26,6 +26,11 @@ _LIKELY = {
 }
 
 
+_LONGEST_GAP_S = 12.0
+_BURSTS = (1, 1, 1, 2, 3)
+_SWITCHED_SHARE = 0.25  # of the clips
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """Frames of one scene, what is to be known of each cell, and questions with the frame each is asked at."""
@@ -51,7 +56,12 @@ def make_clip(
     order_likely: how much likelier than usual "did the … come before the …" is asked.
     """
     span_s = frames * interval_s
-    scene = Scene(rng.getrandbits(48), mean_gap_s=min(8.0, max(0.5, span_s / rng.uniform(2, 14) - 1.5)))
+    scene = Scene(
+        rng.getrandbits(48),
+        mean_gap_s=min(_LONGEST_GAP_S, max(0.5, span_s / rng.uniform(2, 18) - 1.5)),
+        burst=rng.choice(_BURSTS),
+        switch_every_s=span_s * rng.uniform(0.3, 2) if rng.random() < _SWITCHED_SHARE else None,
+    )
     times = frame_times(rng, frames, interval_s)
     pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
     pool = question_pool(scene.visits(times[-1] + 1), times, rng, moments=moments, order_s=max(0.6, 0.8 * interval_s))

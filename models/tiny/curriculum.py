@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.tiny import forgetting
 from models.tiny.batches import Batch, Packer, lay_out
 from models.tiny.clips import make_clip
 
@@ -19,7 +20,7 @@ class Stage:
     frames: tuple[int, int]
     interval_s: float  # between frames, at most; at least 0.45
     questions: int  # a clip
-    pruned_share: float = 0.0  # of the batches: only a random subset of the old tokens is there
+    pruned_share: float = 0.0  # of the batches: only a part of the old tokens is there
     pruned_clips: int = 0
     pruned_frames: tuple[int, int] = (32, 64)
     order_likely: float = 1.0  # "did the … come before the …" is learnt last of all, unless it is asked a lot
@@ -40,8 +41,8 @@ STAGES = (
         order_likely=1.5, gaps_share=0.3, pruned_share=0.25, pruned_clips=5, pruned_frames=(24, 64),
     ),
     Stage(
-        name="20-128 frames", share=0.28, clips=4, frames=(20, 64), interval_s=0.55, questions=40,
-        gaps_share=0.4, pruned_share=0.3, pruned_clips=3, pruned_frames=(32, 128),
+        name="20-160 frames", share=0.28, clips=4, frames=(20, 64), interval_s=0.55, questions=40,
+        gaps_share=0.4, pruned_share=0.4, pruned_clips=3, pruned_frames=(48, 160),
     ),
 )  # fmt: skip
 PEAK_RATE = 2e-3
@@ -89,7 +90,6 @@ def make_batch(rng: random.Random, stage: Stage, packer: Packer) -> Batch:
     longest = (stage.pruned_frames if is_pruned else stage.frames)[1]
     budget = stage.pruned_clips if is_pruned else stage.clips
     count = max(1, min(2 * budget, round(budget * longest / frames)))
-    keep_share = rng.uniform(0.15, 0.7) if is_pruned else 1.0
     clips = [
         make_clip(
             rng,
@@ -107,7 +107,7 @@ def make_batch(rng: random.Random, stage: Stage, packer: Packer) -> Batch:
             frames,
             [moment for moment, _ in clip.questions],
             prefix=len(packer.prefix),
-            keep_share=keep_share,
+            lasting=forgetting.some_way(rng, clip.pixels) if is_pruned else None,
             has_gaps=rng.random() < stage.gaps_share,
         )
         for clip in clips

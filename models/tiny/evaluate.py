@@ -14,6 +14,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 
 from models.tiny.batches import Batch, Layout, Packer, lay_out
 from models.tiny.clips import Clip
+from models.tiny.forgetting import by_chance
 from models.tiny.labels import label_cells, label_events
 from models.tiny.lessons import run_batch
 from models.tiny.network import FRAME_SIDE, TOKENS_PER_FRAME
@@ -101,8 +102,8 @@ def evaluate(
 def _layout(index: int, clip: Clip, packer: Packer, keep_share: float) -> Layout:
     frames = len(clip.pixels)
     rng = random.Random(index * 31 + frames)
-    prefix = len(packer.prefix)
-    return lay_out(rng, frames, [frames - 1], prefix=prefix, keep_share=keep_share, has_gaps=False)
+    lasting = by_chance(frames, keep_share) if keep_share < 1 else None
+    return lay_out(rng, frames, [frames - 1], prefix=len(packer.prefix), lasting=lasting)
 
 
 def _count(score: Score, clips: Sequence[Clip], batch: Batch, right: dict[str, list[bool]]) -> None:

@@ -15,6 +15,8 @@ FRAME_SIDE = 64
 TOKENS_PER_FRAME = 16
 PIXEL_MEAN = 0.5
 PIXEL_STD = 64 / 255
+# Clips of 64 frames are learnt with every position; far jumps, to 4,096, only now and then.
+RELIABLE_POSITIONS = 1536
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:

@@ -35,6 +35,7 @@ _REPEAT_SHARE = 0.35
 _STOP_SHARE = 0.75
 _STOPS = ((0.12, 0.31), (0.36, 0.64), (0.69, 0.88))  # left, middle and right of the frame alike
 _LONG_GAP_SHARE = 0.1
+_BURST_GAP_S = 0.6
 _EDGE_S = 1.0  # longest time that a visitor is partly seen before it enters or after it left
 _LONGEST_VISIT_S = 40.0
 
@@ -134,9 +135,10 @@ def _is_hidden(back: tuple[str, int], front: tuple[str, int]) -> bool:
 class _Log:
     """Makes up visits in order of entry, from one random generator, as far as they are asked for."""
 
-    def __init__(self, seed: int, mean_gap_s: float) -> None:
+    def __init__(self, seed: int, mean_gap_s: float, burst: int) -> None:
         self._random = random.Random(seed)
         self._mean_gap_s = mean_gap_s
+        self._burst = burst
         self.visits: list[Visit] = []
         self.entries: list[float] = []
 
@@ -165,9 +167,12 @@ class _Log:
         )
 
     def _gap_s(self) -> float:
+        if len(self.visits) % self._burst:
+            return self._random.expovariate(1 / _BURST_GAP_S)
+        mean_s = self._mean_gap_s * self._burst
         if self._random.random() < _LONG_GAP_SHARE:
-            return self._mean_gap_s * self._random.uniform(2.5, 10)
-        return self._random.expovariate(1 / (0.42 * self._mean_gap_s))
+            return mean_s * self._random.uniform(2.5, 10)
+        return self._random.expovariate(1 / (0.42 * mean_s))
 
     def _visitor(self, present: list[Visit]) -> tuple[str, str]:
         """A kind and a colour; no two of the same kind and colour meet."""
@@ -209,15 +214,25 @@ class _Log:
 
 
 class Scene:
-    """The street of one seed; `mean_gap_s` is the mean quiet time between entries, one gap in ten is long."""
+    """The street of one seed; `mean_gap_s` is the mean quiet time between entries, one gap in ten is long.
 
-    def __init__(self, seed: int, *, mean_gap_s: float = 6.0) -> None:
+    burst: so many visitors come close on one another, then it is quiet for as long as they would have taken;
+    switch_every_s: mean time between lamps going off and on, None for never.
+    """
+
+    def __init__(
+        self, seed: int, *, mean_gap_s: float = 6.0, burst: int = 1, switch_every_s: float | None = None
+    ) -> None:
         if mean_gap_s <= 0:
             raise ValueError(f"mean_gap_s {mean_gap_s}: must be positive")
+        if burst < 1:
+            raise ValueError(f"burst {burst}: at least 1")
+        if switch_every_s is not None and switch_every_s <= 0:
+            raise ValueError(f"switch_every_s {switch_every_s}: must be positive")
         self.seed = seed
-        self._log = _Log(seed, mean_gap_s)
+        self._log = _Log(seed, mean_gap_s, burst)
         self._backdrops: dict[tuple[int, int], NDArray[np.float32]] = {}
-        self._sensor = Sensor(seed)
+        self._sensor = Sensor(seed, switch_every_s)
 
     def visits(self, until_s: float) -> list[Visit]:
         """Every visit that has begun by `until_s`, in order of entry: the event log."""

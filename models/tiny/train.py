@@ -22,11 +22,12 @@ from models.tiny.batches import Batch, Packer
 from models.tiny.curriculum import PEAK_RATE, STAGES, Schedule, make_batch
 from models.tiny.lessons import Outcome, run_batch
 from models.tiny.muon import Muon
-from models.tiny.network import FRAME_SIDE, PIXEL_MEAN, PIXEL_STD, build_model
+from models.tiny.network import FRAME_SIDE, PIXEL_MEAN, PIXEL_STD, RELIABLE_POSITIONS, build_model
 from models.tiny.readers import Readers
 from models.tiny.vocabulary import (
     GUIDANCE_GLOBAL,
     GUIDANCE_LOCAL,
+    GUIDANCE_QUESTIONS,
     PREFIX_TEXT,
     QUESTION_TEXT,
     build_tokenizer,
@@ -84,10 +85,12 @@ def save(model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTok
         "question": QUESTION_TEXT,
         "guidance_local": GUIDANCE_LOCAL,
         "guidance_global": GUIDANCE_GLOBAL,
+        "guidance_questions": GUIDANCE_QUESTIONS,
         "unwitnessed": ["no", "none", "nothing", *NUMBERS],
     }
     (fresh / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
-    (fresh / "hermes.json").write_text(json.dumps(texts, indent=2) + "\n")
+    notes = {"texts": texts, "reliable_positions": RELIABLE_POSITIONS}
+    (fresh / "hermes.json").write_text(json.dumps(notes, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 

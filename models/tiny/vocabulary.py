@@ -19,6 +19,13 @@ PREFIX_TEXT = f"{USER} watch the camera"
 QUESTION_TEXT = "{question} " + ASSISTANT
 GUIDANCE_LOCAL = "what is in view where is it"
 GUIDANCE_GLOBAL = "what came first what left last how many so far what colour was it"
+GUIDANCE_QUESTIONS = (
+    "what is in view",
+    "what came first",
+    "what came last",
+    "what left last",
+    *(f"how many {kinds} so far" for kinds in PLURALS.values()),
+)
 
 _FIXED_TEXTS = ("watch the camera", GUIDANCE_LOCAL, GUIDANCE_GLOBAL)
 

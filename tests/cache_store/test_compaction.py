@@ -19,6 +19,8 @@ SHAPE = slabs.KVShape(num_layers=LAYERS, num_kv_heads=2, head_dim=8, dtype=torch
 FREQUENCY = rope.frequencies(8, 10_000.0)
 PLANS = tiers.plan_layers(LAYERS, tiers.MemoryConfig())
 NO_WINDOW = 1 << 40
+REFERENCE = policies.Policy(policies.hermes, policies.Guide.ROLES, policies.PUBLISHED)
+EVERY_POLICY = (*policies.POLICIES.values(), REFERENCE)
 
 
 def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> memory.Memory:
@@ -52,16 +54,17 @@ def compact(
     *,
     attention: list[torch.Tensor] | None = None,
     plans: tuple[tiers.LayerPlan, ...] = PLANS,
-    policy: tiers.PolicyName = tiers.PolicyName.HERMES,
+    policy: policies.Policy = policies.POLICIES[tiers.PolicyName.HERMES],
     first_recent_id: int = NO_WINDOW,
 ) -> None:
     compaction.compact(
         held,
         attention or random_attention(held),
         plans,
-        policy=policies.POLICIES[policy],
+        policy=policy,
         budget=budget,
         first_recent_id=first_recent_id,
+        tokens_per_frame=1,
         frequency=FREQUENCY,
     )
 
@@ -70,20 +73,20 @@ def unsmoothed(plans: tuple[tiers.LayerPlan, ...]) -> tuple[tiers.LayerPlan, ...
     return tuple(replace(plan, smoothing_share=0.0) for plan in plans)
 
 
-@pytest.mark.parametrize("policy", list(tiers.PolicyName))
+@pytest.mark.parametrize("policy", EVERY_POLICY)
 @given(num_tokens=st.integers(0, 60), budget=st.integers(2, 40), seed=st.integers(0, 1_000))
 def test_every_layer_holds_prefix_and_budget_at_most(
-    policy: tiers.PolicyName, num_tokens: int, budget: int, seed: int
+    policy: policies.Policy, num_tokens: int, budget: int, seed: int
 ) -> None:
     held = filled(num_tokens, seed)
     compact(held, budget, policy=policy)
     assert held.lengths == [PREFIX + min(num_tokens, budget)] * LAYERS
 
 
-@pytest.mark.parametrize("policy", list(tiers.PolicyName))
+@pytest.mark.parametrize("policy", EVERY_POLICY)
 @given(num_tokens=st.integers(0, 60), budget=st.integers(2, 40), window=st.integers(0, 8), seed=st.integers(0, 1_000))
 def test_what_stays_is_what_was_there(
-    policy: tiers.PolicyName, num_tokens: int, budget: int, window: int, seed: int
+    policy: policies.Policy, num_tokens: int, budget: int, window: int, seed: int
 ) -> None:
     """Keys, values, positions and times to the bit, in order of time; the window whole; the prefix untouched."""
     held = filled(num_tokens, seed)
@@ -99,7 +102,7 @@ def test_what_stays_is_what_was_there(
         assert torch.equal(now.positions[real], old.positions[came_from])
         assert torch.equal(now.times_s[real], old.times_s[came_from])
         # The published summary takes the place after the last kept token, which a window has already.
-        apart = 0 if policy is tiers.PolicyName.REFERENCE else 1
+        apart = 0 if policy is REFERENCE else 1
         assert bool((now.positions.diff() >= apart).all())
         assert now.token_ids[len(now) - window :].tolist() == list(range(num_tokens - window, num_tokens))
 
@@ -114,7 +117,7 @@ def test_below_the_budget_nothing_happens() -> None:
 
 def test_shallow_layers_keep_the_newest_whatever_the_attention() -> None:
     held = filled(50)
-    compact(held, 12, plans=unsmoothed(PLANS), policy=tiers.PolicyName.REFERENCE)
+    compact(held, 12, plans=unsmoothed(PLANS), policy=REFERENCE)
     assert held.remembered(0).token_ids.tolist() == list(range(38, 50))
 
 
@@ -122,7 +125,7 @@ def test_deep_layers_keep_the_most_looked_at_and_one_summary_last() -> None:
     """Section 5, fact 4, to the letter: the reference variant without a window."""
     held = filled(50)
     attention = random_attention(held, seed=5)
-    compact(held, 12, attention=attention, plans=unsmoothed(PLANS), policy=tiers.PolicyName.REFERENCE)
+    compact(held, 12, attention=attention, plans=unsmoothed(PLANS), policy=REFERENCE)
     for layer in range(LAYERS):
         tokens = held.remembered(layer)
         summaries = (tokens.token_ids < 0).nonzero().flatten().tolist()
@@ -140,7 +143,7 @@ def test_the_reference_summary_is_the_plain_mean_at_the_next_place() -> None:
     folded_keys = rope.rotate(old.keys[:, 1:3], PREFIX + 5 - old.positions[1:3], FREQUENCY).mean(dim=1)
     folded_values = old.values[:, 1:3].mean(dim=1)
     attention = [torch.tensor([1.0, 0.1, 0.2, 0.8, 0.9])] * LAYERS
-    compact(held, 4, attention=attention, plans=unsmoothed(PLANS), policy=tiers.PolicyName.REFERENCE)
+    compact(held, 4, attention=attention, plans=unsmoothed(PLANS), policy=REFERENCE)
     tokens = held.remembered(LAYERS - 1)
     assert tokens.positions.tolist() == [PREFIX + place for place in (0, 3, 4, 5)]
     assert torch.allclose(tokens.keys[:, -1], folded_keys, atol=1e-5)
@@ -189,9 +192,9 @@ def test_a_whole_history_folds_as_if_at_once() -> None:
 def test_closing_up_moves_keys_as_a_fresh_rotation_and_leaves_values() -> None:
     held = filled(30)
     raw = [rope.rotate(held.remembered(0).keys, -held.remembered(0).positions, FREQUENCY)]
-    compact(held, 10, policy=tiers.PolicyName.ATTENTION)
+    compact(held, 10, policy=policies.POLICIES[tiers.PolicyName.QUESTIONS])
     ids, values = held.remembered(0).token_ids.clone(), held.remembered(0).values.clone()
-    held.close_up(FREQUENCY, room=1_000)
+    held.close_up(FREQUENCY, room=1_000, longest_gap=1)
     tokens = held.remembered(0)
     assert torch.allclose(tokens.keys, rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4)
     assert torch.equal(tokens.values, values)
@@ -200,10 +203,25 @@ def test_closing_up_moves_keys_as_a_fresh_rotation_and_leaves_values() -> None:
     assert held.next_position == PREFIX + len(everywhere)
 
 
+def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
+    def keep_ten_fold_pairs(view: policies.MemoryView) -> list[policies.Retention]:
+        assert view[0].frames.tolist() == list(range(12))
+        return [policies.Retention(torch.arange(4, 12), (torch.arange(0, 2), torch.arange(2, 4))) for _ in view]
+
+    held = filled(12)
+    before = held.remembered(0).values.clone()
+    compact(held, 10, policy=policies.Policy(keep_ten_fold_pairs, policies.Guide.NONE))
+    for layer in range(LAYERS):
+        tokens = held.remembered(layer)
+        assert tokens.token_ids.tolist() == [-1, -2, *range(4, 12)]
+        assert tokens.counts.tolist() == [2, 2] + [1] * 8
+    assert torch.allclose(held.remembered(0).values[:, 1], before[:, 2:4].mean(dim=1), atol=1e-6)
+
+
 def test_a_token_has_one_position_in_all_layers() -> None:
     held = filled(60)
     compact(held, 20)
-    held.close_up(FREQUENCY, room=30)
+    held.close_up(FREQUENCY, room=30, longest_gap=1)
     places: dict[int, int] = {}
     for layer in range(LAYERS):
         tokens = held.remembered(layer)

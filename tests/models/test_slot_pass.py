@@ -64,7 +64,7 @@ def test_guidance_scores_equal_the_attention_of_the_full_decoder(model: llava_on
     held, frames = new_memory(reader), random_frames(8)
     feed(reader, held, frames)
     before, position = contents(held), held.next_position
-    found = reader.guidance.attention(held)
+    found = reader.guidance.attention([held])[0]
     assert_same(before, contents(held))
     assert held.next_position == position
 
@@ -79,13 +79,14 @@ def test_scores_of_hidden_states_that_are_not_propagated_are_others(model: llava
     reader = roomy(model)
     held, frames = new_memory(reader), random_frames(8)
     feed(reader, held, frames)
-    found = reader.guidance.attention(held)
+    found = reader.guidance.attention([held])[0]
     for layer, scores in enumerate(unpropagated_scores(model, reader, held)):
         assert torch.allclose(found[layer], scores, rtol=1e-3, atol=1e-6) == (layer == 0)
 
 
 def roomy(model: llava_onevision.LlavaOnevision) -> keeper.Keeper:
-    return keeper.Keeper(model, tiers.MemoryConfig(tokens_per_layer=1_000), max_frames=8, reserve=128)
+    config = tiers.MemoryConfig(tokens_per_layer=1_000, policy=tiers.PolicyName.HERMES)
+    return keeper.Keeper(model, config, max_frames=8, reserve=128)
 
 
 def prompt_of(model: llava_onevision.LlavaOnevision, role: tiers.Role) -> tuple[int, ...]:
@@ -222,9 +223,46 @@ def test_a_forward_that_fails_leaves_the_memory_as_it_was(
 
 def test_guidance_asks_each_layer_by_its_role(model: llava_onevision.LlavaOnevision) -> None:
     plans = tiers.plan_layers(6, tiers.MemoryConfig())
-    packed = guidance.Guidance(model, plans)
+    packed = guidance.by_role(model, plans)
     local, whole = len(model.prompts.guidance_local), len(model.prompts.guidance_global)
     assert packed.longest == local + whole
+
+
+@pytest.mark.usefixtures("slots")
+def test_a_bank_of_questions_scores_by_the_most_that_any_word_looks(model: llava_onevision.LlavaOnevision) -> None:
+    """The slow reference: each question alone through transformers' eager decoder, over its own cache."""
+    reader = roomy(model)
+    held, frames = new_memory(reader), random_frames(8)
+    feed(reader, held, frames)
+    before, position = contents(held), held.next_position
+    found = guidance.by_questions(model, reader.plans).attention([held])[0]
+    assert_same(before, contents(held))
+    assert held.next_position == position
+
+    decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
+    asked = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]
+    with torch.inference_mode():
+        looks = []
+        for question in asked:
+            whole = torch.cat((everything(model, frames), question[None]), dim=1)
+            attentions = decoder(inputs_embeds=whole, output_attentions=True).attentions
+            looks.append([layer[0, :, -len(question) :, prefix : -len(question)].mean(dim=0) for layer in attentions])
+    for layer, mine in enumerate(found):
+        expected = torch.cat([look[layer] for look in looks]).amax(dim=0)
+        assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-6), layer
+
+
+def test_the_memories_of_a_batch_are_scored_as_each_alone(model: llava_onevision.LlavaOnevision) -> None:
+    reader = roomy(model)
+    first, second = (memory.Memory(grown(new_memory(reader).slabs, 2), slot) for slot in range(2))
+    second.slabs = first.slabs
+    for held, frames in ((first, 8), (second, 3)):
+        reader.begin(held)
+        feed(reader, held, random_frames(frames, seed=frames))
+    guide = guidance.by_questions(model, reader.plans)
+    for together, held in zip(guide.attention([first, second]), (first, second), strict=True):
+        for mine, alone in zip(together, guide.attention([held])[0], strict=True):
+            assert torch.allclose(mine, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("slots")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.tiny.batches import MAX_POSITION, NEWLINE, WINDOW_FRAMES, Batch, Layout, Packer, lay_out
 from models.tiny.clips import Clip, frame_times, make_clip, pick_questions
 from models.tiny.curriculum import STAGES, Stage, make_batch
+from models.tiny.forgetting import by_chance
 from models.tiny.labels import IGNORED
 from models.tiny.lessons import embed, packed_mask, run_batch, see
 from models.tiny.network import TOKENS_PER_FRAME, build_model
@@ -30,22 +31,23 @@ def a_clip(seed: int, frames: int = 6, questions: int = 5) -> Clip:
 
 def whole(clip: Clip) -> Layout:
     asked = [moment for moment, _ in clip.questions]
-    return lay_out(random.Random(0), len(clip.pixels), asked, prefix=PREFIX, keep_share=1, has_gaps=False)
+    return lay_out(random.Random(0), len(clip.pixels), asked, prefix=PREFIX)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     frames=st.integers(1, 128),
-    keep_share=st.sampled_from([0.15, 0.5, 1.0]),
+    keep_share=st.sampled_from([0.15, 0.5, None]),
     has_gaps=st.booleans(),
 )
 def test_positions_rise_and_leave_room_for_a_question(
-    seed: int, frames: int, keep_share: float, has_gaps: bool
+    seed: int, frames: int, keep_share: float | None, has_gaps: bool
 ) -> None:
     rng = random.Random(seed)
 
-    layout = lay_out(rng, frames, [frames // 2], prefix=4, keep_share=keep_share, has_gaps=has_gaps)
+    lasting = None if keep_share is None else by_chance(frames, keep_share)
+    layout = lay_out(rng, frames, [frames // 2], prefix=4, lasting=lasting, has_gaps=has_gaps)
 
     assert (layout.positions[1:] > layout.positions[:-1]).all()
     assert layout.positions[0] >= 4
@@ -58,7 +60,7 @@ def test_the_newest_frames_of_every_question_are_whole(seed: int, frames: int) -
     rng = random.Random(seed)
     asked = rng.randrange(frames)
 
-    layout = lay_out(rng, frames, [asked], prefix=4, keep_share=0.2, has_gaps=False)
+    layout = lay_out(rng, frames, [asked], prefix=4, lasting=by_chance(frames, 0.2))
 
     there = set(layout.video.tolist())
     for frame in range(max(0, asked - WINDOW_FRAMES + 1), asked + 1):
@@ -81,7 +83,7 @@ def test_a_question_sees_the_prefix_the_frames_so_far_and_itself() -> None:
 def test_a_pruned_token_is_seen_only_while_its_frame_is_new() -> None:
     clip = a_clip(4, frames=12)
     asked = [moment for moment, _ in clip.questions]
-    layout = lay_out(random.Random(1), 12, asked, prefix=PREFIX, keep_share=0.3, has_gaps=False)
+    layout = lay_out(random.Random(1), 12, asked, prefix=PREFIX, lasting=by_chance(12, 0.3))
     batch = PACKER.pack([clip], [layout])
 
     mask = packed_mask(batch)[0, 0]

@@ -34,10 +34,11 @@ def test_the_tokenizer_fits_the_model_and_the_code(model: LlavaOnevisionForCondi
 
 def test_its_own_texts_are_made_of_known_words() -> None:
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    texts = json.loads((CHECKPOINT / "hermes.json").read_text())
+    texts = json.loads((CHECKPOINT / "hermes.json").read_text())["texts"]
 
-    for name in ("prefix", "question", "guidance_local", "guidance_global"):
-        assert UNKNOWN not in tokenizer.tokenize(texts[name].replace("{question}", "what is in view"))
+    asked = [texts[name] for name in ("prefix", "question", "guidance_local", "guidance_global")]
+    for text in (*asked, *texts["guidance_questions"]):
+        assert UNKNOWN not in tokenizer.tokenize(text.replace("{question}", "what is in view"))
 
 
 def test_a_frame_becomes_sixteen_tokens(model: LlavaOnevisionForConditionalGeneration) -> None:
