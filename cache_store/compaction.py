@@ -105,9 +105,7 @@ def _summary(
     middle = evicted.positions[(len(evicted) - 1) // 2]
     newest = tokens.positions[kept[-1]] + 1 if kept.numel() else middle
     position = newest if rule.is_newest else middle
-    mean = folding.fold(
-        evicted.keys, evicted.values, evicted.positions, counts, position=position, frequency=frequency
-    )
+    mean = folding.fold(evicted.keys, evicted.values, evicted.positions, counts, position=position, frequency=frequency)
     count = evicted.counts.sum() if rule.is_weighted else counts[0]
     return memory.CachedTokens(
         keys=mean.key[:, None],

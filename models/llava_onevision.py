@@ -52,7 +52,7 @@ class LlavaOnevision:
     ) -> None:
         network.set_attn_implementation({"text_config": slot_pass.ATTENTION_NAME, "vision_config": "sdpa"})
         self._network = network.eval().requires_grad_(False)
-        self._decoder = network.model.language_model
+        self.decoder = network.model.language_model
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
         self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
         self.prompts = words
@@ -69,7 +69,7 @@ class LlavaOnevision:
 
     @torch.inference_mode()
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self._decoder.get_input_embeddings()(ids)
+        embedded: Tensor = self.decoder.get_input_embeddings()(ids)
         return embedded
 
     @torch.inference_mode()
@@ -79,7 +79,7 @@ class LlavaOnevision:
 
     @torch.inference_mode()
     def decode(self, embeddings: Tensor, running: slot_pass.SlotPass) -> Tensor:
-        output = self._decoder(
+        output = self.decoder(
             inputs_embeds=embeddings,
             position_ids=running.positions(),
             attention_mask={"full_attention": None},

@@ -146,9 +146,9 @@ def slot_attention(
     rows = gaze.rows[layer] if gaze is not None else None
     if gaze is not None and rows is not None:
         gaze.weights[layer] = [
-            gaze.reduce(
-                attention_ops.attention_weights(query[row][:, rows], key[row], bias[row, 0, rows], scaling)
-            )[..., : held.lengths[layer]]
+            gaze.reduce(attention_ops.attention_weights(query[row][:, rows], key[row], bias[row, 0, rows], scaling))[
+                ..., : held.lengths[layer]
+            ]
             for row, held in enumerate(slot_pass.memories)
         ]
     seen = attention_ops.attend(query, key, value, bias, scaling)

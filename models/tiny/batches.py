@@ -81,7 +81,9 @@ def lay_out(
     video = np.flatnonzero(is_kept | is_new[frame])
     positions = prefix + (video if lasting is None else _closed_up(video, rng.choice(_LONGEST_GAPS)))
     if has_gaps:
-        positions = positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame[video]]
+        positions = (
+            positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame[video]]
+        )
     return Layout(video, is_kept[video], positions)
 
 

@@ -14,7 +14,7 @@ from tests.conftest import assert_same, contents, feed, new_memory, random_frame
 def plain_decoder(model: llava_onevision.LlavaOnevision, implementation: str):  # type: ignore[no-untyped-def]
     """The decoder as transformers runs it; give it back with `slots`."""
     model._network.set_attn_implementation({"text_config": implementation, "vision_config": "sdpa"})
-    return model._decoder
+    return model.decoder
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def unpropagated_scores(
     model: llava_onevision.LlavaOnevision, reader: keeper.Keeper, held: memory.Memory
 ) -> list[torch.Tensor]:
     """Queries projected from the raw embeddings in every layer, as published."""
-    decoder, scores = model._decoder, []
+    decoder, scores = model.decoder, []
     with torch.inference_mode():
         for index, plan in enumerate(reader.plans):
             ids = torch.tensor(prompt_of(model, plan.role))

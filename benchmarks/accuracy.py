@@ -1,0 +1,130 @@
+"""How well memories answer, policy against policy at the same budget: python -m benchmarks.accuracy --help.
+
+Streams of simulated scenes, the same for every policy; questions of every type at many moments; everything that a layer
+keeps after compaction counts as its budget, the prompt's prefix excluded. Each part of a run (a policy, a budget, a
+length) is kept in a folder when it is finished: the same command goes on where it was interrupted, and parts of other
+code or another model are never mixed in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks import contenders, parts, report, rows, streams
+from models import keeper, llava_onevision, registry
+
+BUDGETS = (48, 96, 256, 512)
+LENGTHS = (64, 256, 1_024)
+
+
+def main() -> None:
+    """Measures what is missing, prints the tables, and writes JSON and plots if asked. Exit 2 for what cannot be run."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    model = registry.load_model(options.model)
+    if not isinstance(model, llava_onevision.LlavaOnevision):
+        sys.exit(f"--model {options.model}: this benchmark asks about scenes that only the tiny model knows")
+    try:
+        found = [row for part in run(model, options) for row in rows.rows_of(part)]
+    except (contenders.UnknownPolicy, keeper.InvalidBudget) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(report.markdown(found))
+    if options.json:
+        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+    if options.plots:
+        report.plot(found, options.plots)
+
+
+def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> Iterator[parts.Part]:
+    """Every part that was asked for, from the folder or measured now."""
+    commit = parts.current_commit()
+    for length in options.lengths:
+        wanted = [
+            parts.Settings(commit, model.spec.fingerprint[:12], options.seed, options.streams, policy, budget, length)
+            for policy in _able(options.policies, length)
+            for budget in _budgets(model, policy, options.budgets)
+        ]
+        given: list[streams.Stream] = []
+        for settings in wanted:
+            part = parts.load(settings, options.folder)
+            if part is None:
+                given = given or _streams(model, options.seed, options.streams, length)
+                part = _measured(model, settings, given)
+                part.save(options.folder)
+            yield part
+
+
+def _measured(
+    model: llava_onevision.LlavaOnevision, settings: parts.Settings, given: Sequence[streams.Stream]
+) -> parts.Part:
+    began_s = time.monotonic()
+    part = parts.measure(model, settings, given)
+    whole = next(rows.rows_of(part))
+    print(
+        f"{settings.policy}, {settings.budget} tokens, {settings.length} frames: {whole.accuracy:.3f} of {whole.n}, "
+        f"{time.monotonic() - began_s:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+    return part
+
+
+def _streams(model: llava_onevision.LlavaOnevision, seed: int, count: int, length: int) -> list[streams.Stream]:
+    return [streams.make_stream(model, seed * 1_000 + which, length) for which in range(count)]
+
+
+def _able(policies: Sequence[str], length: int) -> list[str]:
+    """Those of the policies that can take streams of that length."""
+    most = {name: contenders.named(name).most_frames for name in policies}
+    return [name for name in policies if (limit := most[name]) is None or length <= limit]
+
+
+def _budgets(model: llava_onevision.LlavaOnevision, policy: str, budgets: Sequence[int]) -> list[int]:
+    """The budgets to sweep; a full cache has none, and stands beside the largest."""
+    for budget in budgets:
+        per_frame = model.spec.tokens_per_frame
+        least = per_frame * contenders.recent_frames(budget) + 2
+        if budget < least:
+            raise keeper.InvalidBudget(
+                f"--budgets {budget}: the recent window ({least - 2} tokens) and a summary need at least {least}"
+            )
+    return [max(budgets)] if policy == "full" else list(budgets)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="name or folder of a checkpoint of the tiny shape")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes: another seed, other streams")
+    parser.add_argument("--streams", type=_positive, default=12, help="of each length")
+    parser.add_argument("--policies", nargs="+", default=list(contenders.POLICIES), metavar="NAME")
+    parser.add_argument("--ablations", action="store_true", help="the default policy and its variants instead")
+    parser.add_argument("--budgets", type=_positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
+    parser.add_argument("--lengths", type=_positive, nargs="+", default=list(LENGTHS), help="frames")
+    parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
+    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    parser.add_argument("--plots", type=Path, help="write the plots into this folder")
+    parser.add_argument("--threads", type=_positive, default=2, help="of torch")
+    options = parser.parse_args()
+    if options.ablations:
+        options.policies = list(contenders.ABLATIONS)
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} (at least 1)")
+    return number
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Who is measured: every policy by its name, at any budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import baselines, readers
+from cache_store import policies, tiers
+from models import guidance, llava_onevision
+
+OURS = "questions"
+Guiding = Callable[[llava_onevision.LlavaOnevision], guidance.Guidance]
+
+
+class UnknownPolicy(ValueError):
+    """No contender of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a contender is asked to do: so many streams at once, so many tokens a layer, so many frames."""
+
+    model: llava_onevision.LlavaOnevision
+    batch: int
+    budget: int
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """idea: whose it is, in a few words; most_frames: what it can take at all, None for anything."""
+
+    idea: str
+    make: Callable[[Task], readers.Reader]
+    most_frames: int | None = None
+    is_ablation: bool = False
+
+
+def recent_frames(budget: int) -> int:
+    """How many of the newest frames stay whole: four where that is a quarter of the budget, at least one."""
+    return max(1, min(4, budget // 64))
+
+
+def named(name: str) -> Contender:
+    """The contender of that name, or UnknownPolicy."""
+    if name not in CONTENDERS:
+        raise UnknownPolicy(f"policy {name!r} (one of {', '.join(CONTENDERS)})")
+    return CONTENDERS[name]
+
+
+def _streaming(
+    decide: baselines.Decision,
+    guide: policies.Guide = policies.Guide.NONE,
+    *,
+    guiding: Guiding | None = None,
+    summary: policies.SummaryRule = policies.CORRECTED,
+    has_window: bool = True,
+    reindexing: tiers.Reindexing = tiers.Reindexing.LAZY,
+) -> Callable[[Task], readers.Reader]:
+    def make(task: Task) -> readers.Reader:
+        config = tiers.MemoryConfig(
+            tokens_per_layer=task.budget,
+            recent_frames=recent_frames(task.budget) if has_window else 0,
+            reindexing=reindexing,
+        )
+        policy = policies.Policy(decide, guide, summary)
+        return readers.Streaming(task.model, config, task.batch, policy, guiding(task.model) if guiding else None)
+
+    return make
+
+
+def _full(task: Task) -> readers.Reader:
+    config = tiers.MemoryConfig(tokens_per_layer=task.num_frames * task.model.spec.tokens_per_frame)
+    return readers.Streaming(task.model, config, task.batch, _NOTHING)
+
+
+def _unpropagated(model: llava_onevision.LlavaOnevision) -> guidance.Guidance:
+    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
+    texts = {tiers.Role.SENSORY: local, tiers.Role.WORKING: local + whole, tiers.Role.LONG_TERM: whole}
+    roles = tiers.layer_roles(model.spec.kv.num_layers, tiers.MemoryConfig())
+    return baselines.Unpropagated(model, [texts[role] for role in roles])
+
+
+_ROLES, _BANK, _NONE = policies.Guide.ROLES, policies.Guide.QUESTIONS, policies.Guide.NONE
+_NOTHING = policies.Policy(policies.most_looked_at, _NONE)
+_WINDOW = policies.Policy(baselines.by_score(baselines.sinks_and_newest), _NONE)
+_best = policies.most_looked_at
+
+CONTENDERS: dict[str, Contender] = {
+    "full": Contender("full cache, unbounded: the upper bound", _full, most_frames=240),
+    "window": Contender(
+        "sliding window with sinks", _streaming(baselines.by_score(baselines.sinks_and_newest), has_window=False)
+    ),
+    "last-n": Contender(
+        "the newest frames alone, read anew",
+        lambda task: readers.Rereading(task.model, task.budget, task.batch, is_uniform=False),
+    ),
+    "uniform": Contender(
+        "frames spread over all time, read anew",
+        lambda task: readers.Rereading(task.model, task.budget, task.batch, is_uniform=True),
+    ),
+    "random": Contender("random tokens", _streaming(baselines.by_score(baselines.scattered))),
+    "infinipot": Contender("InfiniPot-V: novelty and value norm", _streaming(baselines.infinipot)),
+    "streammem": Contender(
+        "StreamMem: proxy query and prototypes", _streaming(baselines.streammem, guiding=baselines.proxy)
+    ),
+    "rekv": Contender(
+        "ReKV: everything stored, frames retrieved",
+        lambda task: readers.Retrieving(task.model, task.budget, task.batch, _WINDOW),
+        most_frames=5_000,
+    ),
+    "hermes-published": Contender(
+        "HERMES as published",
+        _streaming(
+            baselines.hermes_by_place, _ROLES, guiding=_unpropagated, summary=policies.PUBLISHED, has_window=False
+        ),
+    ),
+    "hermes": Contender("HERMES, corrected", _streaming(policies.hermes, _ROLES)),
+    OURS: Contender("ours: the most that a bank of questions looks at", _streaming(_best, _BANK)),
+    "ours-roles": Contender("HERMES' prompts for the bank", _streaming(_best, _ROLES), is_ablation=True),
+    "ours-mean": Contender(
+        "mean over the bank, not the peak", _streaming(_best, guiding=baselines.averaged_bank), is_ablation=True
+    ),
+    "ours-no-window": Contender("no recent window", _streaming(_best, _BANK, has_window=False), is_ablation=True),
+    "ours-ranks": Contender(
+        "positions closed up to ranks at every compaction",
+        _streaming(_best, _BANK, reindexing=tiers.Reindexing.EAGER),
+        is_ablation=True,
+    ),
+    "ours-recency": Contender(
+        "with recency in seconds", _streaming(baselines.by_score(baselines.with_recency), _BANK), is_ablation=True
+    ),
+    "ours-novelty": Contender(
+        "attention × novelty", _streaming(baselines.by_score(baselines.times_novelty), _BANK), is_ablation=True
+    ),
+    "ours-coverage": Contender("a third by time buckets", _streaming(baselines.with_coverage, _BANK), is_ablation=True),
+    "ours-cap": Contender("a cap on each frame", _streaming(baselines.with_cap, _BANK), is_ablation=True),
+    "ours-summaries": Contender(
+        "the evicted folded by age", _streaming(baselines.with_summaries, _BANK), is_ablation=True
+    ),
+}
+POLICIES = tuple(name for name, contender in CONTENDERS.items() if not contender.is_ablation)
+ABLATIONS = (OURS, *(name for name, contender in CONTENDERS.items() if contender.is_ablation))

@@ -1,0 +1,102 @@
+"""What a run showed, for people: Markdown tables, and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import matplotlib as mpl
+from matplotlib import pyplot
+
+from benchmarks import contenders, rows, streams
+
+_T = TypeVar("_T")
+_NEEDS = (rows.ALL, *streams.Need)
+
+
+def markdown(found: Sequence[rows.Row]) -> str:
+    """A table for each length and budget, policies by rows."""
+    tables = []
+    for length in _distinct(row.length for row in found):
+        for budget in _distinct(row.budget for row in found if row.length == length):
+            some = [row for row in found if (row.length, row.budget) == (length, budget) and row.delay_s is None]
+            tables.append(f"### {length:,} frames, {budget} tokens a layer\n\n" + _table(some))
+    return "\n\n".join(tables)
+
+
+def _table(found: Sequence[rows.Row]) -> str:
+    heads = ["policy", *(str(need) for need in _NEEDS), "n", "evidence", "KB a camera", "upkeep", "TTFT"]
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
+    for policy in _distinct(row.policy for row in found):
+        by_need = {row.need: row for row in found if row.policy == policy}
+        whole = by_need[rows.ALL]
+        cells = [f"{whole.accuracy:.3f} ({whole.low:.3f}-{whole.high:.3f})"]
+        cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in streams.Need]
+        precision = "-" if whole.evidence_precision is None else f"{whole.evidence_precision:.2f}"
+        cells += [f"{whole.n:,}", precision, f"{whole.bytes_per_camera / 1e3:,.0f}"]
+        cells += [f"{whole.upkeep_share:.0%}", f"{whole.ttft_ms:.1f} ms"]
+        lines.append(f"| {policy} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(found: Sequence[rows.Row], folder: Path) -> None:
+    """Accuracy against budget, against stream length and against delay, as far as the run has more than one of each."""
+    mpl.use("Agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = [row for row in found if row.need == rows.ALL and row.delay_s is None]
+    longest = max(row.length for row in whole)
+    for name, some, at, label in (
+        ("budget", [row for row in whole if row.length == _common_length(whole)], _budget, "tokens a layer"),
+        ("length", [row for row in whole if row.budget == max(r.budget for r in whole)], _length, "frames"),
+        ("delay", _by_delay(found, longest), _delay, "seconds since the fact was last seen, at most"),
+    ):
+        _plot(some, at, label, folder / f"accuracy-{name}.png")
+
+
+def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str, file: Path) -> None:
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    for policy in _distinct(row.policy for row in found):
+        points = sorted((row for row in found if row.policy == policy), key=at)
+        is_ours = policy == contenders.OURS
+        xs, ys = [at(row) for row in points], [row.accuracy for row in points]
+        axes.plot(xs, ys, marker="o", markersize=3, linewidth=3 if is_ours else 1.2, label=policy)
+        axes.fill_between(xs, [row.low for row in points], [row.high for row in points], alpha=0.08)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel(label)
+    axes.set_ylabel("right answers")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def _by_delay(found: Sequence[rows.Row], length: int) -> list[rows.Row]:
+    budget = max(row.budget for row in found)
+    return [row for row in found if row.delay_s is not None and (row.length, row.budget) == (length, budget)]
+
+
+def _common_length(found: Sequence[rows.Row]) -> int:
+    """The length at which the most policies were measured, the longest of those."""
+    return max(_distinct(row.length for row in found), key=lambda length: (len(_policies(found, length)), length))
+
+
+def _policies(found: Sequence[rows.Row], length: int) -> set[str]:
+    return {row.policy for row in found if row.length == length}
+
+
+def _budget(row: rows.Row) -> float:
+    return row.budget
+
+
+def _length(row: rows.Row) -> float:
+    return row.length
+
+
+def _delay(row: rows.Row) -> float:
+    assert row.delay_s is not None
+    return row.delay_s
+
+
+def _distinct(items: Iterable[_T]) -> list[_T]:
+    return list(dict.fromkeys(items))

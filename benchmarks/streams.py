@@ -1,0 +1,138 @@
+"""Streams to be asked about: scenes of several characters, and questions at many moments, sorted by what they need."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import vlm
+from models.tiny import questions, scene
+
+FRAMES_PER_S = 2.0
+FRAMES_PER_STEP = 4
+RECENT_S = 16.0  # a fact older than that is past
+VISITS = 10  # of a stream, on average, however long it is: the facts that a memory has to hold
+MOMENTS = 6  # of a stream, at which every type of question is asked that is well defined then
+
+_FIRST_SEED = 2**52  # training draws below 2**48, the model's own evaluation above 2**50
+_VISITED_SHARE = 0.6  # of the moments somebody is in view, or has just left
+_DRAWN_AT_ONCE = 256
+
+
+class Character(StrEnum):
+    """What a stream is like; the streams of a run take turns."""
+
+    STEADY = "steady"
+    BURSTS = "bursts"  # visitors come three at a time
+    LIGHTS = "lights"  # lamps go off and on
+
+
+class Need(StrEnum):
+    """What an answer needs to know."""
+
+    NOW = "now"
+    RECENT = "recent"
+    PAST = "past"
+    COUNT = "count"
+    ORDER = "order"
+
+
+_NEEDS = {
+    **dict.fromkeys(("in_view", "colour_now", "where", "is_there", "count_now"), Need.NOW),
+    **dict.fromkeys(("first", "last_in", "last_out", "before", "which_first"), Need.ORDER),
+    "count_past": Need.COUNT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question at a moment. delay_s: since its proof was last seen; None where no one moment proves the answer."""
+
+    question: questions.Question
+    need: Need
+    delay_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What one camera shows, as the decoder sees it, [F, P, E], and what is asked after which frame."""
+
+    seed: int
+    character: Character
+    embedded: Tensor
+    asked: dict[int, tuple[Asked, ...]]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.embedded)
+
+
+def make_stream(model: vlm.VideoLanguageModel, seed: int, num_frames: int) -> Stream:
+    """The stream of a seed; its character follows from the seed, its questions come in its second half."""
+    character = list(Character)[seed % len(Character)]
+    rng = random.Random(f"{seed} {num_frames}")
+    world = make_scene(seed, character, num_frames)
+    asked = dict(sorted(_questions(world, num_frames, rng).items()))
+    return Stream(seed, character, embed(model, world, num_frames), asked)
+
+
+def make_scene(seed: int, character: Character, num_frames: int) -> scene.Scene:
+    """About VISITS visits over the whole stream: the longer it is, the longer the quiet between them."""
+    span_s = num_frames / FRAMES_PER_S
+    return scene.Scene(
+        _FIRST_SEED + 2**20 * seed + num_frames,
+        mean_gap_s=max(1.5, span_s / VISITS - 1.5),
+        burst=3 if character is Character.BURSTS else 1,
+        switch_every_s=span_s / 4 if character is Character.LIGHTS else None,
+    )
+
+
+def embed(model: vlm.VideoLanguageModel, world: scene.Scene, num_frames: int) -> Tensor:
+    """Every frame of a scene from its beginning. -> [F, P, E]"""
+    side, parts = model.spec.frame_size, []
+    for start in range(0, num_frames, _DRAWN_AT_ONCE):
+        frames = range(start, min(start + _DRAWN_AT_ONCE, num_frames))
+        pixels = np.stack([world.frame(frame / FRAMES_PER_S, side, side) for frame in frames])
+        parts.append(model.embed_frames(torch.from_numpy(pixels)))
+    return torch.cat(parts)
+
+
+def ask_about(world: scene.Scene, frame: int, rng: random.Random) -> tuple[Asked, ...]:
+    """Every type of question that is well defined at a frame."""
+    now_s = frame / FRAMES_PER_S
+    found = questions.questions_at(world.visits(now_s + 1), now_s, rng)
+    return tuple(_sorted_by_need(question, now_s) for question in found)
+
+
+def _sorted_by_need(question: questions.Question, now_s: float) -> Asked:
+    delay_s = None if question.witness is None else now_s - question.witness[1]
+    is_recent = delay_s is not None and delay_s <= RECENT_S
+    return Asked(question, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
+
+
+def _questions(world: scene.Scene, num_frames: int, rng: random.Random) -> dict[int, tuple[Asked, ...]]:
+    asked: dict[int, tuple[Asked, ...]] = {}
+    for _ in range(100 * MOMENTS):
+        frame = _moment(world, num_frames, rng)
+        if frame not in asked and (found := ask_about(world, frame, rng)):
+            asked[frame] = found
+        if len(asked) == MOMENTS:
+            break
+    return asked
+
+
+def _moment(world: scene.Scene, num_frames: int, rng: random.Random) -> int:
+    """The last frame of a step in the second half of the stream."""
+    end_s = num_frames / FRAMES_PER_S
+    visits = [visit for visit in world.visits(end_s) if visit.leave_s > end_s / 2]
+    start_s, stop_s = end_s / 2, end_s
+    if visits and rng.random() < _VISITED_SHARE:
+        visit = rng.choice(visits)
+        start_s, stop_s = max(start_s, visit.enter_s), min(stop_s, visit.leave_s + 2)
+    frame = int(rng.uniform(start_s, stop_s) * FRAMES_PER_S)
+    return min(frame // FRAMES_PER_STEP * FRAMES_PER_STEP + FRAMES_PER_STEP - 1, num_frames - 1)
