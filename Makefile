@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: setup demo test check bench protos format
+.PHONY: setup demo test check bench bench-accuracy protos format
 
 setup: $(READY)
 
@@ -29,6 +30,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.ttft
+
+bench-accuracy: $(READY)
+	$(BIN)/python -m benchmarks.accuracy $(BENCH_ARGS)
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

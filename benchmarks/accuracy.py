@@ -26,7 +26,7 @@ LENGTHS = (64, 256, 1_024)
 
 
 def main() -> None:
-    """Measures what is missing, prints the tables, and writes JSON and plots if asked. Exit 2 for what cannot be run."""
+    """Measures what is missing, prints tables, writes JSON and plots if asked. Exit 2 for what cannot be run."""
     options = _options()
     torch.set_num_threads(options.threads)
     model = registry.load_model(options.model)

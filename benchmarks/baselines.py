@@ -154,6 +154,7 @@ class Unpropagated:
         self._model = model
         self._roles = roles
         self.longest = max(len(ids) for ids in roles)
+        self.num_tokens = sum(len(ids) for ids in roles)
 
     @torch.inference_mode()
     def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:

@@ -132,7 +132,7 @@ CONTENDERS: dict[str, Contender] = {
         "with recency in seconds", _streaming(baselines.by_score(baselines.with_recency), _BANK), is_ablation=True
     ),
     "ours-novelty": Contender(
-        "attention × novelty", _streaming(baselines.by_score(baselines.times_novelty), _BANK), is_ablation=True
+        "attention times novelty", _streaming(baselines.by_score(baselines.times_novelty), _BANK), is_ablation=True
     ),
     "ours-coverage": Contender("a third by time buckets", _streaming(baselines.with_coverage, _BANK), is_ablation=True),
     "ours-cap": Contender("a cap on each frame", _streaming(baselines.with_cap, _BANK), is_ablation=True),

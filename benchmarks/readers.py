@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -21,7 +21,10 @@ FRAME_NBYTES = 3  # of a pixel
 class Reader(Protocol):
     """Takes in several streams of one length, step by step, and can be asked about each."""
 
-    upkeep_s: float  # spent on compaction so far
+    @property
+    def upkeep_s(self) -> float:
+        """Spent on compaction so far."""
+        ...
 
     def read(self, embedded: Tensor, times_s: Tensor) -> None:
         """One step of frames of every stream. [B, T, E], [B, F]"""
@@ -39,12 +42,15 @@ class Reader(Protocol):
         ...
 
 
-class _TimedKeeper(keeper.Keeper):
-    """Knows what compaction took."""
+class TimedKeeper(keeper.Keeper):
+    """Knows what compaction took. `before_compaction` sees the memories after every step, whole."""
 
     upkeep_s = 0.0
+    before_compaction: Callable[[Sequence[memory.Memory]], None] | None = None
 
     def compact(self, memories: Sequence[memory.Memory]) -> None:
+        if self.before_compaction is not None:
+            self.before_compaction(memories)
         started_s = time.perf_counter()
         super().compact(memories)
         self.upkeep_s += time.perf_counter() - started_s
@@ -61,7 +67,7 @@ class Streaming:
         policy: policies.Policy,
         guide: guidance.Guidance | None = None,
     ) -> None:
-        self.keeper = _TimedKeeper(
+        self.keeper = TimedKeeper(
             model, config, max_frames=streams.FRAMES_PER_STEP, reserve=QUESTION_ROOM, policy=policy, guide=guide
         )
         room = slabs.Slabs(model.spec.kv, slots=batch, capacity=self.keeper.capacity)
@@ -104,7 +110,7 @@ class Rereading:
         self._times: list[Tensor] = []
 
     def read(self, embedded: Tensor, times_s: Tensor) -> None:
-        self._seen.append(embedded.unflatten(1, (times_s.shape[1], -1)))
+        self._seen.append(embedded.view(len(embedded), times_s.shape[1], -1, embedded.shape[-1]))
         self._times.append(times_s)
         if not self._is_uniform:
             most = -(-self._num_frames // times_s.shape[1])
@@ -203,8 +209,8 @@ class Retrieving:
         first = torch.arange(num_frames) * self._per_frame
         for layer, tokens in enumerate(layers):
             means = tokens.at(first)
-            means.keys.copy_(tokens.keys.unflatten(1, (num_frames, -1)).mean(dim=2))
-            means.values.copy_(tokens.values.unflatten(1, (num_frames, -1)).mean(dim=2))
+            means.keys.copy_(_per_frame_means(tokens.keys, num_frames))
+            means.values.copy_(_per_frame_means(tokens.values, num_frames))
             means.positions.zero_()
             index.replace(layer, self._moved(means, torch.full((num_frames,), index.prefix_length)))
         index.next_position = index.prefix_length + 1
@@ -228,6 +234,12 @@ class Retrieving:
         target.prefix_length = source.prefix_length
         for layer in range(source.num_layers):
             target.layer(layer).overwrite(source.layer(layer).slice(0, source.prefix_length))
+
+
+def _per_frame_means(tokens: Tensor, num_frames: int) -> Tensor:
+    """[H, N, D] -> [H, F, D]"""
+    heads, _, width = tokens.shape
+    return tokens.view(heads, num_frames, -1, width).mean(dim=2)
 
 
 def _nbytes(held: memory.Memory) -> int:

@@ -1,8 +1,8 @@
-"""From outcomes to rows: accuracies with 95 % intervals, by what the questions need and by how long ago the fact was."""
+"""From outcomes to rows: accuracies with 95 % intervals, by need and by how long ago the fact was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +37,12 @@ class Row:
 
 def rows_of(part: parts.Part) -> Iterator[Row]:
     """A row for all questions, one for each need, and one for each delay that occurred."""
-    for need in (ALL, *streams.Need):
-        yield from _row(part, need, None, lambda outcome, need=need: need in (ALL, outcome.need))
+    yield from _row(part, ALL, None, part.outcomes)
+    for need in streams.Need:
+        yield from _row(part, need, None, [[o for o in of_stream if o.need == need] for of_stream in part.outcomes])
     for low_s, high_s in zip((-1.0, *DELAYS_S), DELAYS_S, strict=False):
-        yield from _row(part, ALL, high_s, lambda outcome, low=low_s, high=high_s: _is_between(outcome, low, high))
+        meant = [[o for o in of_stream if _is_between(o, low_s, high_s)] for of_stream in part.outcomes]
+        yield from _row(part, ALL, high_s, meant)
 
 
 def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
@@ -57,8 +59,7 @@ def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float,
     return float(low), float(high)
 
 
-def _row(part: parts.Part, need: str, delay_s: float | None, is_meant: Callable[[exam.Outcome], bool]) -> Iterator[Row]:
-    meant = [[outcome for outcome in of_stream if is_meant(outcome)] for of_stream in part.outcomes]
+def _row(part: parts.Part, need: str, delay_s: float | None, meant: list[list[exam.Outcome]]) -> Iterator[Row]:
     right = [[outcome.is_right for outcome in of_stream] for of_stream in meant if of_stream]
     if not right:
         return

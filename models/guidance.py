@@ -17,6 +17,7 @@ class Guidance(Protocol):
     """Scores the cached tokens of memories and touches none of them."""
 
     longest: int  # positions that it needs free behind a memory
+    num_tokens: int  # that a pass reads
 
     def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:
         """For each memory, layer by layer, a weight on each token after the prefix. -> B × L × [N_l], float32"""
@@ -38,6 +39,7 @@ class AskedGuidance:
         reduce: Callable[[Tensor], Tensor],
     ) -> None:
         self.longest = texts.longest
+        self.num_tokens = texts.places[-1].stop
         self._model = model
         self._texts = texts
         self._rows = rows
@@ -57,6 +59,7 @@ class NoGuidance:
     """For policies that do not ask what the model looks at: every weight is zero."""
 
     longest = 0
+    num_tokens = 0
 
     def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:
         return [

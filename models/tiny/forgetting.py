@@ -1,4 +1,4 @@
-"""What a bounded memory may have kept of a clip, for training: by chance, or by change and chance. Never by the truth."""
+"""What a bounded memory may have kept of a clip, for training: by chance, or by change. Never by the truth."""
 
 import random
 

@@ -1,0 +1,177 @@
+"""How a fact planted at time zero fades over a long stream: python -m benchmarks.drift --help.
+
+Recall: whether the first visitor of a stream is still known, asked in three ways at growing distances. Cosine: of a
+memory's summaries, weighted as they count, to the true mean of the values of everything they stand for, in the deepest
+layer; a policy without summaries has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import contenders, exam, parts, readers, streams
+from cache_store import memory, tiers
+from models import registry, vlm
+from models.tiny import questions, scene
+
+DISTANCES = (64, 256, 1_024, 4_096, 10_000, 20_000)
+POLICIES = (contenders.OURS, "hermes", "hermes-published", "window")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """At a distance in frames: share of right answers about the first visitor, and the mean cosine over streams."""
+
+    policy: str
+    budget: int
+    frames: int
+    recall: float
+    n: int
+    cosine: float | None
+    commit: str
+
+
+def main() -> None:
+    """Measures, prints a table, and writes JSON if asked."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    model = registry.load_model(options.model)
+    scenes = [_scene(options.seed, which, options.frames) for which in range(options.streams)]
+    given = [streams.embed(model, world, options.frames) for world in scenes]
+    found: list[Row] = []
+    for policy in options.policies:
+        found += measure(model, policy, options.budget, scenes, given)
+        print(table(found[-len(DISTANCES) :]), flush=True)
+    if options.json:
+        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+
+
+def measure(
+    model: vlm.VideoLanguageModel, policy: str, budget: int, scenes: Sequence[scene.Scene], given: Sequence[Tensor]
+) -> Iterator[Row]:
+    """A row for each distance."""
+    reader = contenders.named(policy).make(contenders.Task(model, len(given), budget, len(given[0])))  # type: ignore[arg-type]
+    assert isinstance(reader, readers.Streaming)
+    examiner = exam.Examiner(model, tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig()))
+    means = [_TrueMean() for _ in given]
+    reader.keeper.before_compaction = lambda memories: [
+        mean.add(held, streams.FRAMES_PER_STEP * model.spec.tokens_per_frame)
+        for mean, held in zip(means, memories, strict=True)
+    ]
+    for start in range(0, len(given[0]), streams.FRAMES_PER_STEP):
+        frames = torch.arange(start, start + streams.FRAMES_PER_STEP)
+        embedded = torch.stack([stream[frames].flatten(0, 1) for stream in given])
+        reader.read(embedded, (frames.double() / streams.FRAMES_PER_S).expand(len(given), -1))
+        if (seen := int(frames[-1]) + 1) in DISTANCES:
+            yield _row(policy, budget, seen, examiner, reader.memories, scenes, means)
+
+
+def table(found: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = ["| policy | tokens a layer | frames | recall | n | cosine |", "|---|" + "---:|" * 5]
+    lines += [
+        f"| {row.policy} | {row.budget} | {row.frames:,} | {row.recall:.3f} | {row.n} "
+        f"| {'-' if row.cosine is None else f'{row.cosine:.3f}'} |"
+        for row in found
+    ]
+    return "\n".join(lines)
+
+
+class _TrueMean:
+    """The sum of all values that ever entered the deepest layer, to be compared with what its summaries say."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, held: memory.Memory, num_new: int) -> None:
+        """After a step, before anything of it is dropped."""
+        tokens = held.remembered(held.num_layers - 1)
+        self._sum = self._sum + tokens.values[:, -num_new:].double().sum(dim=1)
+        self._count += num_new
+
+    def cosine(self, held: memory.Memory) -> float | None:
+        """Of the summaries' mean to the mean of what they stand for; None without summaries."""
+        tokens = held.remembered(held.num_layers - 1)
+        is_summary = tokens.token_ids < 0
+        if not bool(is_summary.any()):
+            return None
+        values, counts = tokens.values.double(), tokens.counts.double()
+        gone = (self._sum - values[:, ~is_summary].sum(dim=1)) / (self._count - int((~is_summary).sum()))
+        said = (values[:, is_summary] * counts[is_summary, None]).sum(dim=1) / counts[is_summary].sum()
+        return float(torch.nn.functional.cosine_similarity(said.flatten(), gone.flatten(), dim=0))
+
+
+def _row(
+    policy: str,
+    budget: int,
+    seen: int,
+    examiner: exam.Examiner,
+    memories: Sequence[memory.Memory],
+    scenes: Sequence[scene.Scene],
+    means: Sequence[_TrueMean],
+) -> Row:
+    outcomes = [
+        outcome
+        for held, world in zip(memories, scenes, strict=True)
+        for outcome in examiner.ask(held, _about_the_first(world, seen))
+    ]
+    cosines = [cosine for mean, held in zip(means, memories, strict=True) if (cosine := mean.cosine(held)) is not None]
+    return Row(
+        policy=policy,
+        budget=budget,
+        frames=seen,
+        recall=round(sum(outcome.is_right for outcome in outcomes) / len(outcomes), 4),
+        n=len(outcomes),
+        cosine=round(sum(cosines) / len(cosines), 4) if cosines else None,
+        commit=parts.current_commit(),
+    )
+
+
+def _about_the_first(world: scene.Scene, seen: int) -> list[streams.Asked]:
+    now_s = (seen - 1) / streams.FRAMES_PER_S
+    visits = world.visits(now_s)
+    texts = ["what came first", f"has a {visits[0].name} appeared"]
+    if sum(visit.kind == visits[0].kind for visit in visits) == 1:
+        texts.append(f"what colour was the last {visits[0].kind}")
+    answers = [(text, questions.answer_at(text, visits, now_s)) for text in texts]
+    return [
+        streams.Asked(questions.Question("first", text, answer, None), streams.Need.PAST, None)
+        for text, answer in answers
+        if answer is not None
+    ]
+
+
+def _scene(seed: int, which: int, num_frames: int) -> scene.Scene:
+    """The first scene, in order of their seeds, whose first visitor has come and gone within 56 frames."""
+    rng = random.Random(f"{seed} {which}")
+    while True:
+        world = streams.make_scene(rng.randrange(2**20), streams.Character.STEADY, num_frames)
+        visits = world.visits(28.0)
+        if visits and visits[0].leave_s < 28.0:
+            return world
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="name or folder of a checkpoint of the tiny shape")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes")
+    parser.add_argument("--streams", type=int, default=6)
+    parser.add_argument("--frames", type=int, default=DISTANCES[-1], help="of each stream")
+    parser.add_argument("--budget", type=int, default=256, help="tokens a layer")
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), metavar="NAME")
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

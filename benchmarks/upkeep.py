@@ -1,0 +1,113 @@
+"""What keeping a memory bounded costs at a real model's shape: python -m benchmarks.upkeep --help.
+
+LLaVA-OneVision 0.5B with random weights takes in clips; upkeep is guidance and compaction, the rest is vision and
+prefill. Texts are cut to about the tokens that the real vocabulary makes of them (benchmarks/real_shape.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks import readers, real_shape
+from cache_store import memory, slabs, tiers
+from models import llava_onevision
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Medians over the clips that were over budget. upkeep_share: of the whole ingest of a clip."""
+
+    policy: str
+    tokens_per_clip: int
+    tokens_per_layer: int
+    guidance_tokens: int
+    vision_s: float
+    prefill_s: float
+    upkeep_s: float
+    upkeep_share: float
+
+
+def main() -> None:
+    """Measures, prints a table, and writes JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=8, help="of a clip, 196 tokens each")
+    parser.add_argument("--clips", type=int, default=3, help="measured, after those that fill the memory")
+    parser.add_argument("--tokens", type=int, default=4_000, help="budget: tokens a layer")
+    parser.add_argument("--policies", nargs="+", default=list(tiers.PolicyName), choices=list(tiers.PolicyName))
+    parser.add_argument("--json", type=Path, help="write the rows here too")
+    options = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = real_shape.load()
+    found = [measure(model, name, options.frames, options.clips, options.tokens) for name in options.policies]
+    print(table(found))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+
+
+def measure(
+    model: llava_onevision.LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int
+) -> Row:
+    """One policy over a stream of random pictures."""
+    config = tiers.MemoryConfig(tokens_per_layer=tokens_per_layer, policy=tiers.PolicyName(policy))
+    reader = readers.TimedKeeper(model, config, max_frames=num_frames, reserve=512)
+    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    reader.begin(held)
+    per_clip = num_frames * model.spec.tokens_per_frame
+    timed = []
+    for clip in range(-(-tokens_per_layer // per_clip) + clips):
+        is_over = held.longest - held.prefix_length + per_clip > tokens_per_layer
+        spent = _one_clip(reader, held, num_frames, first_s=float(clip * num_frames))
+        if is_over:
+            timed.append(spent)
+    vision_s, prefill_s, upkeep_s = (statistics.median(column) for column in zip(*timed, strict=True))
+    return Row(
+        policy,
+        per_clip,
+        tokens_per_layer,
+        reader.guidance.num_tokens,
+        round(vision_s, 2),
+        round(prefill_s, 2),
+        round(upkeep_s, 2),
+        round(upkeep_s / (vision_s + prefill_s + upkeep_s), 4),
+    )
+
+
+def table(found: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| policy | tokens a clip | budget | guidance tokens | vision | prefill | upkeep | share |",
+        "|---|" + "---:|" * 7,
+    ]
+    for row in found:
+        seconds = f"{row.vision_s} s | {row.prefill_s} s | {row.upkeep_s} s"
+        sizes = f"{row.tokens_per_clip:,} | {row.tokens_per_layer:,} | {row.guidance_tokens}"
+        lines.append(f"| {row.policy} | {sizes} | {seconds} | {row.upkeep_share:.1%} |")
+    return "\n".join(lines)
+
+
+def _one_clip(
+    reader: readers.TimedKeeper, held: memory.Memory, num_frames: int, *, first_s: float
+) -> tuple[float, float, float]:
+    """Seconds for vision, for prefill, and for upkeep."""
+    side, upkeep_before_s = reader.model.spec.frame_size, reader.upkeep_s
+    frames = torch.randint(0, 256, (num_frames, side, side, 3), dtype=torch.uint8)
+    times_s = first_s + torch.arange(num_frames, dtype=torch.float64)[None]
+    began_s = time.perf_counter()
+    embedded = reader.model.embed_frames(frames).flatten(0, 1)[None]
+    seen_s = time.perf_counter()
+    reader.read([held], embedded, times_s)
+    upkeep_s = reader.upkeep_s - upkeep_before_s
+    return seen_s - began_s, time.perf_counter() - seen_s - upkeep_s, upkeep_s
+
+
+if __name__ == "__main__":
+    main()

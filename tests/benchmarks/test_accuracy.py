@@ -1,0 +1,188 @@
+"""The benchmark itself: budgets are kept, truth is asked, parts are resumed and never mixed, nonsense is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import contenders, exam, parts, readers, rows, streams
+from cache_store import memory, slabs, tiers
+from models import answering, keeper, llava_onevision, registry
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> llava_onevision.LlavaOnevision:
+    loaded = registry.load_model("tiny", "cpu")
+    assert isinstance(loaded, llava_onevision.LlavaOnevision)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def given(tiny: llava_onevision.LlavaOnevision) -> list[streams.Stream]:
+    return [streams.make_stream(tiny, seed, 48) for seed in range(3)]
+
+
+def read_all(reader: readers.Reader, given: list[streams.Stream]) -> None:
+    for start in range(0, given[0].num_frames, streams.FRAMES_PER_STEP):
+        frames = slice(start, start + streams.FRAMES_PER_STEP)
+        embedded = torch.stack([stream.embedded[frames].flatten(0, 1) for stream in given])
+        times_s = torch.arange(start, start + streams.FRAMES_PER_STEP).double() / streams.FRAMES_PER_S
+        reader.read(embedded, times_s.expand(len(given), -1))
+
+
+def settings(policy: str = contenders.OURS, commit: str = "abc", budget: int = 96) -> parts.Settings:
+    return parts.Settings(commit, "model", 1, 3, policy, budget, 48)
+
+
+@pytest.mark.parametrize("name", [name for name in contenders.CONTENDERS if name != "full"])
+@pytest.mark.parametrize("budget", [48, 96])
+def test_every_contender_recalls_no_more_than_its_budget(
+    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream], name: str, budget: int
+) -> None:
+    reader = contenders.named(name).make(contenders.Task(tiny, len(given), budget, 48))
+    read_all(reader, given)
+    asked = next(iter(given[0].asked.values()))
+
+    recalled = list(reader.recall(0, asked))
+
+    assert [item for _, some in recalled for item in some] == list(asked)
+    for held, _ in recalled:
+        assert all(0 < length - held.prefix_length <= budget for length in held.lengths)
+    assert reader.nbytes_per_camera > 0
+
+
+def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: llava_onevision.LlavaOnevision) -> None:
+    first, again, other = (streams.make_stream(tiny, seed, 32) for seed in (5, 5, 6))
+
+    assert torch.equal(first.embedded, again.embedded)
+    assert first.asked == again.asked
+    assert not torch.equal(first.embedded, other.embedded)
+
+
+def test_questions_come_at_the_end_of_a_step_in_the_second_half(given: list[streams.Stream]) -> None:
+    frames = [frame for stream in given for frame in stream.asked]
+
+    assert frames
+    assert all(24 <= frame < 48 and frame % streams.FRAMES_PER_STEP == streams.FRAMES_PER_STEP - 1 for frame in frames)
+
+
+def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(
+    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
+) -> None:
+    """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
+    reader = contenders.named(contenders.OURS).make(contenders.Task(tiny, len(given), 96, 48))
+    read_all(reader, given)
+    plans = tiers.plan_layers(tiny.spec.kv.num_layers, tiers.MemoryConfig())
+    writer, examiner = answering.Answering(tiny, plans), exam.Examiner(tiny, plans)
+    for which, stream in enumerate(given):
+        asked = [item for some in stream.asked.values() for item in some]
+        held, _ = next(reader.recall(which, asked))
+        said = [greedy(tiny, writer, held, item.question.text) for item in asked]
+
+        outcomes = examiner.ask(held, asked)
+
+        assert [outcome.is_right for outcome in outcomes] == [
+            text == item.question.answer for text, item in zip(said, asked, strict=True)
+        ]
+
+
+def greedy(
+    tiny: llava_onevision.LlavaOnevision, writer: answering.Answering, held: memory.Memory, question: str
+) -> str:
+    copy = memory.Memory(slabs.Slabs(tiny.spec.kv, slots=1, capacity=held.slabs.capacity + 64), 0)
+    copy.copy_from(held)
+    answer = answering.Answer(copy, tiny.prompts.question(question))
+    writer.read(answer)
+    while not writer.is_ended(answer) and len(answer.ids) < 8:
+        writer.step([answer])
+    return tiny.prompts.text(tuple(answer.ids))
+
+
+def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(
+    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream], tmp_path: Path
+) -> None:
+    part = parts.measure(tiny, settings(), given)
+    part.save(tmp_path)
+
+    assert parts.load(settings(), tmp_path) == part
+    assert parts.load(settings(commit="def"), tmp_path) is None
+    assert parts.load(settings(budget=48), tmp_path) is None
+
+
+def test_rows_count_every_question_once_for_each_need(
+    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
+) -> None:
+    part = parts.measure(tiny, settings(), given)
+
+    found = {row.need: row for row in rows.rows_of(part) if row.delay_s is None}
+
+    assert found[rows.ALL].n == sum(row.n for need, row in found.items() if need != rows.ALL)
+    assert found[rows.ALL].n == sum(len(some) for stream in given for some in stream.asked.values())
+    assert all(row.low <= row.accuracy <= row.high and row.commit == "abc" for row in found.values())
+
+
+def test_an_interval_of_streams_that_agree_is_narrow_and_of_streams_that_do_not_is_wide() -> None:
+    agreeing = rows.interval([[True, False]] * 20)
+    divided = rows.interval([[True, True]] * 10 + [[False, False]] * 10)
+
+    assert agreeing == (0.5, 0.5)
+    assert divided[0] < 0.4
+    assert divided[1] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--policies", "lru"], "policy 'lru' (one of full, window"),
+        (["--streams", "0"], "argument --streams: 0 (at least 1)"),
+        (["--budgets", "17"], "--budgets 17: the recent window (16 tokens) and a summary need at least 18"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_the_limit_named(words: list[str], named: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.accuracy", "--folder", str(tmp_path), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.accuracy",
+        "--streams",
+        "2",
+        "--lengths",
+        "32",
+        "--budgets",
+        "48",
+        "96",
+    ]
+    command += ["--policies", "full", "window", "questions", "--folder", str(tmp_path / "parts")]
+    command += ["--json", str(tmp_path / "rows.jsonl"), "--plots", str(tmp_path)]
+    first, again = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
+
+    assert "### 32 frames, 96 tokens a layer" in first.stdout
+    assert again.stdout == first.stdout
+    assert "questions, 48 tokens, 32 frames" in first.stderr
+    assert "tokens, 32 frames" not in again.stderr
+    written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {row["policy"] for row in written} == {"full", "window", "questions"}
+    assert {file.name for file in tmp_path.glob("*.png")} == {
+        f"accuracy-{of}.png" for of in ("budget", "length", "delay")
+    }
+
+
+def test_a_budget_without_room_for_the_window_is_refused(tiny: llava_onevision.LlavaOnevision) -> None:
+    with pytest.raises(keeper.InvalidBudget, match="at least 18"):
+        contenders.named(contenders.OURS).make(contenders.Task(tiny, 1, 17, 48))
