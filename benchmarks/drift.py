@@ -62,10 +62,13 @@ def measure(
     assert isinstance(reader, readers.Streaming)
     examiner = exam.Examiner(model, tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig()))
     means = [_TrueMean() for _ in given]
-    reader.keeper.before_compaction = lambda memories: [
-        mean.add(held, streams.FRAMES_PER_STEP * model.spec.tokens_per_frame)
-        for mean, held in zip(means, memories, strict=True)
-    ]
+    per_step = streams.FRAMES_PER_STEP * model.spec.tokens_per_frame
+
+    def note(memories: Sequence[memory.Memory]) -> None:
+        for mean, held in zip(means, memories, strict=True):
+            mean.add(held, per_step)
+
+    reader.keeper.before_compaction = note
     for start in range(0, len(given[0]), streams.FRAMES_PER_STEP):
         frames = torch.arange(start, start + streams.FRAMES_PER_STEP)
         embedded = torch.stack([stream[frames].flatten(0, 1) for stream in given])

@@ -136,3 +136,30 @@ def test_noise_differs_from_frame_to_frame_and_light_drifts() -> None:
 def test_a_gap_must_be_positive() -> None:
     with pytest.raises(ValueError, match="mean_gap_s 0"):
         Scene(1, mean_gap_s=0)
+
+
+def test_visitors_of_a_burst_come_close_on_one_another_and_then_it_is_quiet() -> None:
+    entries = [visit.enter_s for visit in Scene(3, mean_gap_s=30, burst=3).visits(3_000)]
+
+    gaps = [later - earlier for earlier, later in pairwise(entries)]
+    inside = [gap for place, gap in enumerate(gaps, start=1) if place % 3]
+    between = [gap for place, gap in enumerate(gaps, start=1) if not place % 3]
+
+    assert np.median(inside) < 4
+    assert np.median(between) > 30
+
+
+def test_lamps_that_are_switched_leave_the_visits_alone_and_change_the_light_at_once() -> None:
+    steady, switched = Scene(4), Scene(4, switch_every_s=15)
+
+    assert steady.visits(100) == switched.visits(100)
+    light = [float(switched.frame(second / 2, 64, 64).mean()) for second in range(200)]
+    jumps = np.abs(np.diff(light))
+    assert (jumps > 10).sum() >= 2
+    assert np.median(jumps) < 2
+
+
+@pytest.mark.parametrize("wrong", [{"mean_gap_s": 0}, {"burst": 0}, {"switch_every_s": 0}])
+def test_a_scene_that_cannot_be_is_refused_by_name(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Scene(1, **wrong)  # type: ignore[arg-type]
