@@ -1,7 +1,9 @@
-"""What a run showed, for people: Markdown tables, and plots."""
+"""What runs showed, for people, from the rows they wrote: python -m benchmarks.report ROWS... --plots FOLDER."""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +15,18 @@ from benchmarks import contenders, rows, streams
 
 _T = TypeVar("_T")
 _NEEDS = (rows.ALL, *streams.Need)
+
+
+def main() -> None:
+    """Prints the tables of all rows in the files, and plots them if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", type=Path, nargs="+", help="files that benchmarks.accuracy wrote with --json")
+    parser.add_argument("--plots", type=Path, help="write the plots into this folder")
+    options = parser.parse_args()
+    found = [rows.Row(**json.loads(line)) for file in options.rows for line in file.read_text().splitlines()]
+    print(markdown(found))
+    if options.plots:
+        plot(found, options.plots)
 
 
 def markdown(found: Sequence[rows.Row]) -> str:
@@ -45,11 +59,11 @@ def plot(found: Sequence[rows.Row], folder: Path) -> None:
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     whole = [row for row in found if row.need == rows.ALL and row.delay_s is None]
-    longest = max(row.length for row in whole)
+    longest, widest = max(row.length for row in whole), _common_length(whole)
     for name, some, at, label in (
-        ("budget", [row for row in whole if row.length == _common_length(whole)], _budget, "tokens a layer"),
-        ("length", [row for row in whole if row.budget == max(r.budget for r in whole)], _length, "frames"),
-        ("delay", _by_delay(found, longest), _delay, "seconds since the fact was last seen, at most"),
+        ("budget", [row for row in whole if row.length == widest], _budget, "tokens a layer"),
+        ("length", [row for row in whole if row.budget == _common_budget(whole, longest)], _length, "frames"),
+        ("delay", _by_delay(found, widest), _delay, "seconds since the fact was last seen, at most"),
     ):
         _plot(some, at, label, folder / f"accuracy-{name}.png")
 
@@ -72,8 +86,13 @@ def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str
 
 
 def _by_delay(found: Sequence[rows.Row], length: int) -> list[rows.Row]:
-    budget = max(row.budget for row in found)
+    budget = _common_budget(found, length)
     return [row for row in found if row.delay_s is not None and (row.length, row.budget) == (length, budget)]
+
+
+def _common_budget(found: Sequence[rows.Row], length: int) -> int:
+    """The largest budget that was measured at a length."""
+    return max(row.budget for row in found if row.length == length)
 
 
 def _common_length(found: Sequence[rows.Row]) -> int:
@@ -100,3 +119,7 @@ def _delay(row: rows.Row) -> float:
 
 def _distinct(items: Iterable[_T]) -> list[_T]:
     return list(dict.fromkeys(items))
+
+
+if __name__ == "__main__":
+    main()
