@@ -70,6 +70,7 @@ def plot(found: Sequence[rows.Row], folder: Path) -> None:
 
 def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     for policy in _distinct(row.policy for row in found):
         points = sorted((row for row in found if row.policy == policy), key=at)
         is_ours = policy == contenders.OURS
@@ -96,12 +97,12 @@ def _common_budget(found: Sequence[rows.Row], length: int) -> int:
 
 
 def _common_length(found: Sequence[rows.Row]) -> int:
-    """The length at which the most policies were measured, the longest of those."""
-    return max(_distinct(row.length for row in found), key=lambda length: (len(_policies(found, length)), length))
+    """The length at which the most budgets were measured, the longest of those."""
+    return max(_distinct(row.length for row in found), key=lambda length: (len(_budgets(found, length)), length))
 
 
-def _policies(found: Sequence[rows.Row], length: int) -> set[str]:
-    return {row.policy for row in found if row.length == length}
+def _budgets(found: Sequence[rows.Row], length: int) -> set[int]:
+    return {row.budget for row in found if row.length == length}
 
 
 def _budget(row: rows.Row) -> float:
