@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cache_store import memory, policies
+from cache_store import memory, policies, tiers
 from models import guidance, llava_onevision, packing, slot_pass, vlm
 from ops import attention as attention_ops
 from ops import retention, scores, smoothing
@@ -184,7 +184,5 @@ def proxy(model: vlm.VideoLanguageModel) -> guidance.Guidance:
 
 def averaged_bank(model: vlm.VideoLanguageModel) -> guidance.Guidance:
     """The same bank of questions, scored by the mean over all its words."""
-    embedded = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]
-    texts = packing.PackedTexts(embedded)
-    everything = slice(0, texts.places[-1].stop)
-    return guidance.AskedGuidance(model, texts, [everything] * model.spec.kv.num_layers, attention_ops.mean_weight)
+    plans = tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig())
+    return guidance.by_questions(model, plans, attention_ops.mean_weight)

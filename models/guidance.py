@@ -68,7 +68,11 @@ class NoGuidance:
         ]
 
 
-def by_questions(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:
+def by_questions(
+    model: vlm.VideoLanguageModel,
+    plans: Sequence[tiers.LayerPlan],
+    reduce: Callable[[Tensor], Tensor] = attention_ops.peak_weight,
+) -> Guidance:
     """A bank of questions as people ask them; a token's score is the most that any of their words looks at it.
 
     Every question reads through all layers, as it would if somebody asked it, so a layer keeps what its answers
@@ -77,7 +81,7 @@ def by_questions(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]
     embedded = [model.embed_question(_ids(model, question)) for question in model.prompts.guidance_questions]
     texts = packing.PackedTexts(embedded)
     everything = slice(0, texts.places[-1].stop)
-    return AskedGuidance(model, texts, [everything] * len(plans), attention_ops.peak_weight)
+    return AskedGuidance(model, texts, [everything] * len(plans), reduce)
 
 
 def by_role(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:
