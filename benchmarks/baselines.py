@@ -13,7 +13,7 @@ from torch import Tensor
 from cache_store import memory, policies, tiers
 from models import guidance, llava_onevision, packing, slot_pass, vlm
 from ops import attention as attention_ops
-from ops import retention, scores, smoothing
+from ops import retention, scores
 
 NUM_SINKS = 4
 RECENCY_SHARE = 0.3
@@ -79,13 +79,8 @@ def streammem(view: policies.MemoryView) -> list[policies.Retention]:
 
 def hermes_by_place(view: policies.MemoryView) -> list[policies.Retention]:
     """HERMES with scores smoothed by place, as published: after a compaction, of unrelated tokens."""
-    blended = [scores.blend(layer.attention, layer.plan.recency_share, layer.plan.recency_decay) for layer in view]
     places = [torch.arange(len(layer.tokens), device=layer.attention.device) for layer in view]
-    smoothed = smoothing.smooth(blended, places, [layer.plan.smoothing_share for layer in view])
-    return [
-        policies.retain(layer_scores, layer.budget, folds_evicted=layer.plan.folds_evicted)
-        for layer, layer_scores in zip(view, smoothed, strict=True)
-    ]
+    return policies.blended_and_smoothed(view, places)
 
 
 def with_recency(layer: policies.LayerView) -> Tensor:

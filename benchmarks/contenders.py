@@ -76,8 +76,7 @@ def _full(task: Task) -> readers.Reader:
 
 
 def _unpropagated(model: llava_onevision.LlavaOnevision) -> guidance.Guidance:
-    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
-    texts = {tiers.Role.SENSORY: local, tiers.Role.WORKING: local + whole, tiers.Role.LONG_TERM: whole}
+    texts = guidance.role_prompts(model)
     roles = tiers.layer_roles(model.spec.kv.num_layers, tiers.MemoryConfig())
     return baselines.Unpropagated(model, [texts[role] for role in roles])
 

@@ -69,11 +69,9 @@ def measure(
             mean.add(held, per_step)
 
     reader.keeper.before_compaction = note
-    for start in range(0, len(given[0]), streams.FRAMES_PER_STEP):
-        frames = torch.arange(start, start + streams.FRAMES_PER_STEP)
-        embedded = torch.stack([stream[frames].flatten(0, 1) for stream in given])
-        reader.read(embedded, (frames.double() / streams.FRAMES_PER_S).expand(len(given), -1))
-        if (seen := int(frames[-1]) + 1) in DISTANCES:
+    for newest, embedded, times_s in streams.steps(given):
+        reader.read(embedded, times_s)
+        if (seen := newest + 1) in DISTANCES:
             yield _row(policy, budget, seen, examiner, reader.memories, scenes, means)
 
 

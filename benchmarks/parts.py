@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import statistics
@@ -73,14 +74,12 @@ def measure(model: llava_onevision.LlavaOnevision, settings: Settings, given: Se
     clock = _FirstToken(model)
     outcomes: list[list[exam.Outcome]] = [[] for _ in given]
     waits, ingest_s = [], _embedding_s(model) * settings.length * len(given)
-    for start in range(0, settings.length, streams.FRAMES_PER_STEP):
-        frames = torch.arange(start, min(start + streams.FRAMES_PER_STEP, settings.length))
-        embedded = torch.stack([stream.embedded[frames].flatten(0, 1) for stream in given])
+    for newest, embedded, times_s in streams.steps([stream.embedded for stream in given]):
         began_s = time.perf_counter()
-        reader.read(embedded, (frames.double() / streams.FRAMES_PER_S).expand(len(given), -1))
+        reader.read(embedded, times_s)
         ingest_s += time.perf_counter() - began_s
         for which, stream in enumerate(given):
-            if asked := stream.asked.get(int(frames[-1])):
+            if asked := stream.asked.get(newest):
                 waits.append(clock.wait_s(reader, which, asked))
                 for held, some in reader.recall(which, asked):
                     outcomes[which] += examiner.ask(held, some)
@@ -93,6 +92,7 @@ def measure(model: llava_onevision.LlavaOnevision, settings: Settings, given: Se
     )
 
 
+@functools.cache
 def current_commit() -> str:
     """The commit of this code, and what is changed since, so that rows of different code are never mixed."""
     commit = _git("rev-parse", "--short=10", "HEAD").strip()

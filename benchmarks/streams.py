@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,10 +68,6 @@ class Stream:
     embedded: Tensor
     asked: dict[int, tuple[Asked, ...]]
 
-    @property
-    def num_frames(self) -> int:
-        return len(self.embedded)
-
 
 def make_stream(model: vlm.VideoLanguageModel, seed: int, num_frames: int) -> Stream:
     """The stream of a seed; its character follows from the seed, its questions come in its second half."""
@@ -100,6 +97,15 @@ def embed(model: vlm.VideoLanguageModel, world: scene.Scene, num_frames: int) ->
         pixels = np.stack([world.frame(frame / FRAMES_PER_S, side, side) for frame in frames])
         parts.append(model.embed_frames(torch.from_numpy(pixels)))
     return torch.cat(parts)
+
+
+def steps(given: Sequence[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Streams of one length side by side, step by step: newest frame, [B, T, E], times [B, F]. B × [F, P, E] ->"""
+    num_frames = len(given[0])
+    for start in range(0, num_frames, FRAMES_PER_STEP):
+        frames = torch.arange(start, min(start + FRAMES_PER_STEP, num_frames))
+        embedded = torch.stack([stream[frames].flatten(0, 1) for stream in given])
+        yield int(frames[-1]), embedded, (frames.double() / FRAMES_PER_S).expand(len(given), -1)
 
 
 def ask_about(world: scene.Scene, frame: int, rng: random.Random) -> tuple[Asked, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,10 +79,13 @@ def most_looked_at(view: MemoryView) -> list[Retention]:
 
 def hermes(view: MemoryView) -> list[Retention]:
     """The best of attention blended with recency, smoothed from deep layers to shallow (HERMES, section 3)."""
+    return blended_and_smoothed(view, [layer.tokens.token_ids for layer in view])
+
+
+def blended_and_smoothed(view: MemoryView, ids: Sequence[Tensor]) -> list[Retention]:
+    """HERMES, with the tokens of neighbouring layers matched by these ids. L × [N_l]"""
     blended = [scores.blend(layer.attention, layer.plan.recency_share, layer.plan.recency_decay) for layer in view]
-    smoothed = smoothing.smooth(
-        blended, [layer.tokens.token_ids for layer in view], [layer.plan.smoothing_share for layer in view]
-    )
+    smoothed = smoothing.smooth(blended, ids, [layer.plan.smoothing_share for layer in view])
     return [
         retain(layer_scores, layer.budget, folds_evicted=layer.plan.folds_evicted)
         for layer, layer_scores in zip(view, smoothed, strict=True)

@@ -86,11 +86,16 @@ def by_questions(
 
 def by_role(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:
     """HERMES, section 3.2: a local prompt for shallow layers, a global one for deep, both in one for those between."""
-    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
-    ids = {tiers.Role.SENSORY: local, tiers.Role.WORKING: local + whole, tiers.Role.LONG_TERM: whole}
+    ids = role_prompts(model)
     texts = packing.PackedTexts([model.embed_tokens(_ids(model, prompt)) for prompt in ids.values()])
     rows = dict(zip(ids, texts.places, strict=True))
     return AskedGuidance(model, texts, [rows[plan.role] for plan in plans], attention_ops.mean_weight)
+
+
+def role_prompts(model: vlm.VideoLanguageModel) -> dict[tiers.Role, tuple[int, ...]]:
+    """Which prompt HERMES reads for the layers of each role."""
+    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
+    return {tiers.Role.SENSORY: local, tiers.Role.WORKING: local + whole, tiers.Role.LONG_TERM: whole}
 
 
 def without(model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> Guidance:

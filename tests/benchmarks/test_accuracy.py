@@ -30,11 +30,8 @@ def given(tiny: llava_onevision.LlavaOnevision) -> list[streams.Stream]:
 
 
 def read_all(reader: readers.Reader, given: list[streams.Stream]) -> None:
-    for start in range(0, given[0].num_frames, streams.FRAMES_PER_STEP):
-        frames = slice(start, start + streams.FRAMES_PER_STEP)
-        embedded = torch.stack([stream.embedded[frames].flatten(0, 1) for stream in given])
-        times_s = torch.arange(start, start + streams.FRAMES_PER_STEP).double() / streams.FRAMES_PER_S
-        reader.read(embedded, times_s.expand(len(given), -1))
+    for _, embedded, times_s in streams.steps([stream.embedded for stream in given]):
+        reader.read(embedded, times_s)
 
 
 def settings(policy: str = contenders.OURS, commit: str = "abc", budget: int = 96) -> parts.Settings:
