@@ -16,16 +16,18 @@ from transformers import PreTrainedTokenizerFast
 
 from models.tiny.clips import Clip
 from models.tiny.labels import IGNORED
-from models.tiny.network import TOKENS_PER_FRAME
+from models.tiny.network import RELIABLE_POSITIONS, TOKENS_PER_FRAME
 from models.tiny.questions import YES_NO_TYPES
 from models.tiny.vocabulary import ASSISTANT, END, PREFIX_TEXT
+from ops.positions import close_up
 
 NEWLINE = -1  # stands for the image_newline embedding among the text ids
 WINDOW_FRAMES = 4  # the newest frames, which are always whole
 MAX_POSITION = 4096
 
 _SPARE_POSITIONS = 64
-_LONGEST_GAPS = (1, TOKENS_PER_FRAME, MAX_POSITION)
+_RANKS_SHARE = 0.25
+_ROOMS = (500, RELIABLE_POSITIONS)
 _LOSS_WEIGHT = dict.fromkeys(YES_NO_TYPES, 2.0)
 
 
@@ -64,13 +66,15 @@ def lay_out(
     *,
     prefix: int,
     lasting: NDArray[np.float64] | None = None,
+    places: NDArray[np.int64] | None = None,
     has_gaps: bool = False,
 ) -> Layout:
     """Which video tokens are there and at which positions.
 
     lasting: [T * 16], how likely each lasts, as in a bounded memory; of the others only those stay in the
-    sequence that are among the newest frames at some question. Two in three such clips have their positions
-    closed up, as after re-indexing. None: the whole video.
+    sequence that are among the newest frames at some question. The positions of such clips are closed up whenever
+    they run out, as the product does it, or to ranks. None: the whole video. places: [T], which frame of the stream
+    each is, where that is not simply its number. has_gaps: positions of a whole video jump.
     """
     noise = np.random.default_rng(rng.getrandbits(32))
     frame = np.repeat(np.arange(frames), TOKENS_PER_FRAME)
@@ -79,17 +83,39 @@ def lay_out(
     for moment in set(asked) | {frames - 1}:
         is_new[max(0, moment - WINDOW_FRAMES + 1) : moment + 1] = True
     video = np.flatnonzero(is_kept | is_new[frame])
-    positions = prefix + (video if lasting is None else _closed_up(video, rng.choice(_LONGEST_GAPS)))
-    if has_gaps:
+    positions = prefix + (video if lasting is None else _as_kept(rng, video, places))
+    if has_gaps and lasting is None:
         positions = (
             positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame[video]]
         )
     return Layout(video, is_kept[video], positions)
 
 
-def _closed_up(places: NDArray[np.int64], longest_gap: int) -> NDArray[np.int64]:
-    """The same places with no gap between two of them longer than that. [N]"""
-    return np.minimum(np.diff(places, prepend=-1), longest_gap).cumsum() - 1
+def _as_kept(rng: random.Random, video: NDArray[np.int64], places: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Where the tokens of a bounded memory stand, from 0 on. [N] -> [N]"""
+    frame, cell = np.divmod(video, TOKENS_PER_FRAME)
+    stands = (frame if places is None else places[frame]) * TOKENS_PER_FRAME + cell
+    if rng.random() < _RANKS_SHARE:
+        return np.arange(len(video))
+    room = MAX_POSITION - _SPARE_POSITIONS if rng.random() < _RANKS_SHARE else int(rng.uniform(*_ROOMS))
+    return closed_up_in_time(rng, stands, max(room, 2 * len(video)))
+
+
+def closed_up_in_time(rng: random.Random, stands: NDArray[np.int64], room: int) -> NDArray[np.int64]:
+    """The same tokens when all positions beyond `room` had to be made by closing up what was there by then. [N] -> [N]
+
+    In a long quiet time that happens more than once, so how far after it the next token stands is up to chance.
+    """
+    moved = stands.copy()
+    while moved[-1] >= room:
+        new = int(np.searchsorted(moved, room))
+        last, jump = -1, int(moved[new]) + 1
+        if new:
+            before, jump = [torch.from_numpy(moved[:new])], int(moved[new] - moved[new - 1])
+            moved[:new] = close_up(before, first=0, room=room * 3 // 4, longest_gap=TOKENS_PER_FRAME)[0].numpy()
+            last = int(moved[new - 1])
+        moved[new:] += last + min(jump, rng.randint(1, room - 1 - last)) - moved[new]
+    return moved
 
 
 def _jumps(noise: np.random.Generator, frames: int, room: int) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Clips to learn from: frames of a new scene, what is to be known of their cells, and questions at several moments."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _LIKELY = {
 _LONGEST_GAP_S = 12.0
 _BURSTS = (1, 1, 1, 2, 3)
 _SWITCHED_SHARE = 0.25  # of the clips
+_QUIET_GAPS_S = (8.0, 300.0)  # mean of a quiet stream, from the least to the most
+_RUN = 4  # frames of a quiet stream are shown, or not, so many at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Clip:
     centres: NDArray[np.float32]  # [T, 16, 2] of what covers the cell, NaN for nothing
     events: NDArray[np.int64]  # [T, 16, 4] progress and number of that visit; kind and colour of who just left
     questions: list[tuple[int, Question]]
+    places: NDArray[np.int64]  # [T] which frame of the stream each is
 
 
 def make_clip(
@@ -50,23 +54,46 @@ def make_clip(
     questions: int,
     moments: int = 8,
     order_likely: float = 1.0,
+    is_quiet: bool = False,
 ) -> Clip:
     """A clip of a new scene from its beginning, and questions at several of its moments.
 
-    order_likely: how much likelier than usual "did the … come before the …" is asked.
+    order_likely: how much likelier than usual "did the … come before the …" is asked; is_quiet: of a long stream with
+    little in it, of which most frames that show nobody are left out.
     """
     span_s = frames * interval_s
+    mean_gap_s = min(_LONGEST_GAP_S, max(0.5, span_s / rng.uniform(2, 18) - 1.5))
+    if is_quiet:
+        mean_gap_s = math.exp(rng.uniform(*map(math.log, _QUIET_GAPS_S)))
     scene = Scene(
         rng.getrandbits(48),
-        mean_gap_s=min(_LONGEST_GAP_S, max(0.5, span_s / rng.uniform(2, 18) - 1.5)),
+        mean_gap_s=mean_gap_s,
         burst=rng.choice(_BURSTS),
         switch_every_s=span_s * rng.uniform(0.3, 2) if rng.random() < _SWITCHED_SHARE else None,
     )
-    times = frame_times(rng, frames, interval_s)
+    if is_quiet:
+        places = quiet_frames(rng, scene, frames, interval_s, mean_gap_s)
+        times = [place * interval_s for place in places]
+    else:
+        places, times = list(range(frames)), frame_times(rng, frames, interval_s)
     pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
     pool = question_pool(scene.visits(times[-1] + 1), times, rng, moments=moments, order_s=max(0.6, 0.8 * interval_s))
     picked = pick_questions(pool, questions, rng, order_likely)
-    return Clip(_as_cameras_see(pixels, rng), *label_cells(scene, times), label_events(scene, times), picked)
+    seen, events = _as_cameras_see(pixels, rng), label_events(scene, times)
+    return Clip(seen, *label_cells(scene, times), events, picked, np.array(places))
+
+
+def quiet_frames(rng: random.Random, scene: Scene, frames: int, interval_s: float, mean_gap_s: float) -> list[int]:
+    """Which frames of a steady stream a clip of it shows: runs in which somebody is seen, and some of the others."""
+    share = min(1.0, rng.uniform(0.1, 2.0) * 8.0 / mean_gap_s)
+    shown: list[int] = []
+    start = 0
+    while len(shown) < frames:
+        run = range(start, start + _RUN)
+        if rng.random() < share or any(scene.visible(place * interval_s) for place in run):
+            shown += run
+        start += _RUN
+    return shown[:frames]
 
 
 def frame_times(rng: random.Random, frames: int, interval_s: float) -> list[float]:

@@ -24,7 +24,8 @@ class Stage:
     pruned_clips: int = 0
     pruned_frames: tuple[int, int] = (32, 64)
     order_likely: float = 1.0  # "did the … come before the …" is learnt last of all, unless it is asked a lot
-    gaps_share: float = 0.0  # of the clips: positions jump, up to MAX_POSITION
+    gaps_share: float = 0.0  # of the whole clips: positions jump, up to MAX_POSITION
+    quiet_share: float = 0.0  # of the clips of which only a part is there
 
 
 STAGES = (
@@ -38,11 +39,11 @@ STAGES = (
     ),
     Stage(
         name="16-40 frames", share=0.24, clips=6, frames=(16, 40), interval_s=0.6, questions=32,
-        order_likely=1.5, gaps_share=0.3, pruned_share=0.25, pruned_clips=5, pruned_frames=(24, 64),
+        order_likely=1.5, gaps_share=0.3, pruned_share=0.3, pruned_clips=5, pruned_frames=(24, 64), quiet_share=0.4,
     ),
     Stage(
         name="20-160 frames", share=0.28, clips=4, frames=(20, 64), interval_s=0.55, questions=40,
-        gaps_share=0.4, pruned_share=0.4, pruned_clips=3, pruned_frames=(48, 160),
+        gaps_share=0.4, pruned_share=0.5, pruned_clips=3, pruned_frames=(48, 160), quiet_share=0.6,
     ),
 )  # fmt: skip
 PEAK_RATE = 2e-3
@@ -98,6 +99,7 @@ def make_batch(rng: random.Random, stage: Stage, packer: Packer) -> Batch:
             questions=stage.questions,
             moments=3 if is_pruned else 12,
             order_likely=stage.order_likely,
+            is_quiet=is_pruned and rng.random() < stage.quiet_share,
         )
         for _ in range(count)
     ]
@@ -108,6 +110,7 @@ def make_batch(rng: random.Random, stage: Stage, packer: Packer) -> Batch:
             [moment for moment, _ in clip.questions],
             prefix=len(packer.prefix),
             lasting=forgetting.some_way(rng, clip.pixels) if is_pruned else None,
+            places=clip.places,
             has_gaps=rng.random() < stage.gaps_share,
         )
         for clip in clips

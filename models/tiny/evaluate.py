@@ -70,7 +70,7 @@ def unseen_clip(seed: int, frames: int) -> Clip:
         times = [at_s + 0.2 for at_s in times]
     pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
     asked = [(frames - 1, question) for question in questions]
-    return Clip(pixels, *label_cells(scene, times), label_events(scene, times), asked)
+    return Clip(pixels, *label_cells(scene, times), label_events(scene, times), asked, np.arange(frames))
 
 
 def evaluate(

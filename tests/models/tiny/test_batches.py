@@ -4,19 +4,30 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tiny.batches import MAX_POSITION, NEWLINE, WINDOW_FRAMES, Batch, Layout, Packer, lay_out
-from models.tiny.clips import Clip, frame_times, make_clip, pick_questions
+from models.tiny.batches import (
+    MAX_POSITION,
+    NEWLINE,
+    WINDOW_FRAMES,
+    Batch,
+    Layout,
+    Packer,
+    closed_up_in_time,
+    lay_out,
+)
+from models.tiny.clips import Clip, frame_times, make_clip, pick_questions, quiet_frames
 from models.tiny.curriculum import STAGES, Stage, make_batch
 from models.tiny.forgetting import by_chance
 from models.tiny.labels import IGNORED
 from models.tiny.lessons import embed, packed_mask, run_batch, see
 from models.tiny.network import TOKENS_PER_FRAME, build_model
 from models.tiny.readers import Readers
+from models.tiny.scene import Scene
 from models.tiny.vocabulary import build_tokenizer
 
 torch.set_num_threads(1)
@@ -52,6 +63,24 @@ def test_positions_rise_and_leave_room_for_a_question(
     assert (layout.positions[1:] > layout.positions[:-1]).all()
     assert layout.positions[0] >= 4
     assert layout.positions[-1] < MAX_POSITION - 40
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    gaps=st.lists(st.integers(1, 3000), min_size=1, max_size=300),
+    room=st.integers(500, 1500),
+)
+def test_positions_that_run_out_are_closed_up_in_order(seed: int, gaps: list[int], room: int) -> None:
+    stands = np.cumsum(gaps)
+
+    moved = closed_up_in_time(random.Random(seed), stands, room)
+
+    assert (np.diff(moved) > 0).all()
+    assert (np.diff(moved) <= np.diff(stands)).all()
+    assert moved[-1] < room
+    if stands[-1] < room:
+        assert (moved == stands).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -179,3 +208,24 @@ def test_frames_are_sampled_in_order_about_the_interval_apart(seed: int, frames:
 
     steps = [later - earlier for earlier, later in pairwise(times)]
     assert all(0.35 <= step <= 2.3 * interval_s for step in steps)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), frames=st.integers(4, 60))
+def test_a_quiet_clip_shows_whoever_came_and_leaves_quiet_frames_out(seed: int, frames: int) -> None:
+    rng = random.Random(seed)
+    street = Scene(seed, mean_gap_s=60.0)
+
+    shown = quiet_frames(rng, street, frames, 0.5, 60.0)
+
+    assert len(shown) == frames
+    assert shown == sorted(set(shown))
+    left_out = set(range(shown[-1])) - set(shown)
+    assert not any(street.visible(place * 0.5) for place in left_out)
+
+
+def test_a_quiet_clip_spans_more_than_it_shows() -> None:
+    clips = [make_clip(random.Random(seed), frames=40, interval_s=0.5, questions=8, is_quiet=True) for seed in range(8)]
+
+    assert all(len(clip.places) == len(clip.pixels) == 40 for clip in clips)
+    assert sum(int(clip.places[-1]) for clip in clips) > 2 * 8 * 40
