@@ -29,14 +29,12 @@ def main() -> None:
     """Measures what is missing, prints tables, writes JSON and plots if asked. Exit 2 for what cannot be run."""
     options = _options()
     torch.set_num_threads(options.threads)
-    model = registry.load_model(options.model)
-    if not isinstance(model, llava_onevision.LlavaOnevision):
-        sys.exit(f"--model {options.model}: this benchmark asks about scenes that only the tiny model knows")
     try:
-        found = [row for part in run(model, options) for row in rows.rows_of(part)]
+        by_model = [list(run(_load(name), options)) for name in options.models]
     except (contenders.UnknownPolicy, keeper.InvalidBudget) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    found = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
     print(report.markdown(found))
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
@@ -46,10 +44,20 @@ def main() -> None:
 
 def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> Iterator[parts.Part]:
     """Every part that was asked for, from the folder or measured now."""
-    commit = parts.current_commit()
+    commit, fingerprint = parts.current_commit(), model.spec.fingerprint[:12]
     for length in options.lengths:
         wanted = [
-            parts.Settings(commit, model.spec.fingerprint[:12], options.seed, options.streams, policy, budget, length)
+            parts.Settings(
+                commit,
+                fingerprint,
+                options.seed,
+                options.streams,
+                policy,
+                budget,
+                length,
+                options.character,
+                options.visits,
+            )
             for policy in _able(options.policies, length)
             for budget in _budgets(model, policy, options.budgets)
         ]
@@ -57,10 +65,17 @@ def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> I
         for settings in wanted:
             part = parts.load(settings, options.folder)
             if part is None:
-                given = given or _streams(model, options.seed, options.streams, length)
+                given = given or _streams(model, settings)
                 part = _measured(model, settings, given)
                 part.save(options.folder)
             yield part
+
+
+def _load(name: str) -> llava_onevision.LlavaOnevision:
+    model = registry.load_model(name)
+    if not isinstance(model, llava_onevision.LlavaOnevision):
+        sys.exit(f"--models {name}: this benchmark asks about scenes that only the tiny model knows")
+    return model
 
 
 def _measured(
@@ -68,7 +83,7 @@ def _measured(
 ) -> parts.Part:
     began_s = time.monotonic()
     part = parts.measure(model, settings, given)
-    whole = next(rows.rows_of(part))
+    whole = next(rows.rows_of([part]))
     print(
         f"{settings.policy}, {settings.budget} tokens, {settings.length} frames: {whole.accuracy:.3f} of {whole.n}, "
         f"{time.monotonic() - began_s:.0f} s",
@@ -78,8 +93,12 @@ def _measured(
     return part
 
 
-def _streams(model: llava_onevision.LlavaOnevision, seed: int, count: int, length: int) -> list[streams.Stream]:
-    return [streams.make_stream(model, seed * 1_000 + which, length) for which in range(count)]
+def _streams(model: llava_onevision.LlavaOnevision, settings: parts.Settings) -> list[streams.Stream]:
+    character = None if settings.character == parts.MIXED else streams.Character(settings.character)
+    return [
+        streams.make_stream(model, settings.seed * 1_000 + which, settings.length, character, settings.visits)
+        for which in range(settings.num_streams)
+    ]
 
 
 def _able(policies: Sequence[str], length: int) -> list[str]:
@@ -102,10 +121,20 @@ def _budgets(model: llava_onevision.LlavaOnevision, policy: str, budgets: Sequen
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="name or folder of a checkpoint of the tiny shape")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["tiny"],
+        metavar="MODEL",
+        help="names or folders of checkpoints of the tiny shape",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the scenes: another seed, other streams")
     parser.add_argument("--streams", type=_positive, default=12, help="of each length")
-    parser.add_argument("--policies", nargs="+", default=list(contenders.POLICIES), metavar="NAME")
+    parser.add_argument("--character", choices=[parts.MIXED, *streams.Character], default=parts.MIXED)
+    parser.add_argument(
+        "--visits", type=_positive, default=streams.VISITS, help="of a stream, about, however long it is"
+    )
+    parser.add_argument("--policies", nargs="+", default=list(contenders.POLICIES), metavar="NAME", help=_ideas())
     parser.add_argument("--ablations", action="store_true", help="the default policy and its variants instead")
     parser.add_argument("--budgets", type=_positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
     parser.add_argument("--lengths", type=_positive, nargs="+", default=list(LENGTHS), help="frames")
@@ -117,6 +146,11 @@ def _options() -> argparse.Namespace:
     if options.ablations:
         options.policies = list(contenders.ABLATIONS)
     return options
+
+
+def _ideas() -> str:
+    """Every contender, for --help."""
+    return "; ".join(f"{name}: {contender.idea}" for name, contender in contenders.CONTENDERS.items())
 
 
 def _positive(text: str) -> int:

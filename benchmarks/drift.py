@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import contenders, exam, parts, readers, streams
-from cache_store import memory, tiers
+from cache_store import memory
 from models import registry, vlm
 from models.tiny import questions, scene
 
@@ -60,7 +60,7 @@ def measure(
     """A row for each distance."""
     reader = contenders.named(policy).make(contenders.Task(model, len(given), budget, len(given[0])))  # type: ignore[arg-type]
     assert isinstance(reader, readers.Streaming)
-    examiner = exam.Examiner(model, tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig()))
+    examiner = exam.Examiner(model)
     means = [_TrueMean() for _ in given]
     per_step = streams.FRAMES_PER_STEP * model.spec.tokens_per_frame
 
@@ -145,7 +145,7 @@ def _about_the_first(world: scene.Scene, seen: int) -> list[streams.Asked]:
         texts.append(f"what colour was the last {visits[0].kind}")
     answers = [(text, questions.answer_at(text, visits, now_s)) for text in texts]
     return [
-        streams.Asked(questions.Question("first", text, answer, None), streams.Need.PAST, None)
+        streams.Asked(questions.Question("first", text, answer), now_s, streams.Need.PAST, None)
         for text, answer in answers
         if answer is not None
     ]

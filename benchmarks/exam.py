@@ -3,52 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from benchmarks import streams
-from cache_store import memory, tiers
-from models import packing, slot_pass, vlm
+from cache_store import memory
+from models import answering, packing, slot_pass, vlm
+from models.tiny import answers
 from pipeline import evidence
 
-_EVENT_MARGIN_S = 0.5 / streams.FRAMES_PER_S
+_FRAME_S = 1 / streams.FRAMES_PER_S
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One question answered. cited, shown: moments that a right answer rests on, and how many show the event."""
+    """One question answered, and the moments that a right answer cites: how many, and how many show the event.
+
+    by_chance, newest: the share that would, of moments drawn by chance and of the newest ones.
+    """
 
     type: str
     need: streams.Need
     delay_s: float | None
     is_right: bool
-    cited: int
-    shown: int
+    cited: int = 0
+    shown: int = 0
+    by_chance: float = 0.0
+    newest: float = 0.0
 
 
 class Examiner:
     """Puts all questions of a moment to a memory in one pass, which does not touch it.
 
     An answer is right when its every word and its end are the likeliest, so that greedy decoding gives it. Evidence
-    is looked for where an answer is right and one moment can prove it.
+    is looked for where an answer is right and a picture can prove it.
     """
 
-    def __init__(self, model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> None:
+    def __init__(self, model: vlm.VideoLanguageModel) -> None:
         self._model = model
-        self._is_telling = [plan.role is not tiers.Role.SENSORY for plan in plans]
+        self._is_telling = answering.telling_layers(model.spec.kv.num_layers)
 
     @torch.inference_mode()
     def ask(self, held: memory.Memory, asked: Sequence[streams.Asked]) -> list[Outcome]:
         """An outcome for each question."""
-        answers = [(*self._model.prompts.ids(item.question.answer), self._model.prompts.end_id) for item in asked]
+        expected = [(*self._model.prompts.ids(item.question.answer), self._model.prompts.end_id) for item in asked]
         texts = packing.PackedTexts(
-            [self._embed(item.question.text, answer) for item, answer in zip(asked, answers, strict=True)]
+            [self._embed(item.question.text, answer) for item, answer in zip(asked, expected, strict=True)]
         )
         # Each answer's tokens are foreseen one place before they stand; its end is no evidence.
         places = [
-            slice(place.stop - len(answer), place.stop) for place, answer in zip(texts.places, answers, strict=True)
+            slice(place.stop - len(answer), place.stop) for place, answer in zip(texts.places, expected, strict=True)
         ]
         gaze = slot_pass.Gaze(
             [slice(0, texts.places[-1].stop) if telling else None for telling in self._is_telling],
@@ -57,7 +63,7 @@ class Examiner:
         likeliest = self._model.next_token(texts.read(self._model, [held], gaze)[0]).tolist()
         return [
             self._judge(item, held, gaze, which, is_right=tuple(likeliest[place]) == answer)
-            for which, (item, place, answer) in enumerate(zip(asked, places, answers, strict=True))
+            for which, (item, place, answer) in enumerate(zip(asked, places, expected, strict=True))
         ]
 
     def _embed(self, question: str, answer: Sequence[int]) -> Tensor:
@@ -68,18 +74,25 @@ class Examiner:
     def _judge(
         self, item: streams.Asked, held: memory.Memory, gaze: slot_pass.Gaze, which: int, *, is_right: bool
     ) -> Outcome:
-        cited: list[evidence.Moment] = []
-        if is_right and item.question.witness is not None:
-            looked = (
-                (held.remembered(layer), weights[0][which, held.prefix_length :])
-                for layer, weights in gaze.weights.items()
-            )
-            cited = evidence.moments(looked, self._model.spec.tokens_per_frame)
-        shown = sum(_shows(moment.time_s, item) for moment in cited)
-        return Outcome(item.question.type, item.need, item.delay_s, is_right, len(cited), shown)
+        outcome = Outcome(item.question.type, item.need, item.delay_s, is_right)
+        if not is_right or not item.question.witness:
+            return outcome
+        looked = (
+            (held.remembered(layer), weights[0][which, held.prefix_length :]) for layer, weights in gaze.weights.items()
+        )
+        cited = [moment.time_s for moment in evidence.moments(looked, self._model.spec.tokens_per_frame)]
+        newest = [item.at_s - which * evidence.SAME_MOMENT_S for which in range(evidence.MAX_MOMENTS)]
+        ever = [frame * _FRAME_S for frame in range(round(item.at_s / _FRAME_S) + 1)]
+        return replace(
+            outcome,
+            cited=len(cited),
+            shown=_shown(cited, item.question.witness),
+            by_chance=_shown(ever, item.question.witness) / len(ever),
+            newest=_shown(newest, item.question.witness) / len(newest),
+        )
 
 
-def _shows(time_s: float, item: streams.Asked) -> bool:
-    assert item.question.witness is not None
-    start_s, end_s = item.question.witness
-    return start_s - _EVENT_MARGIN_S <= time_s <= end_s + _EVENT_MARGIN_S
+def _shown(times_s: Sequence[float], witness: Sequence[answers.Window]) -> int:
+    """How many of the moments show it; half a frame is allowed for."""
+    margin_s = _FRAME_S / 2
+    return sum(any(start_s - margin_s <= at_s <= end_s + margin_s for start_s, end_s in witness) for at_s in times_s)

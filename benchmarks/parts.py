@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import contenders, exam, readers, streams
-from cache_store import memory, slabs, tiers
+from cache_store import memory, slabs
 from models import answering, llava_onevision
+
+MIXED = "mixed"  # streams of every character
 
 _TIMED_QUESTION = "what colour was the last car"
 
@@ -32,6 +34,8 @@ class Settings:
     policy: str
     budget: int
     length: int
+    character: str = MIXED
+    visits: int = streams.VISITS
 
     def file(self, folder: Path) -> Path:
         """Where its outcomes lie."""
@@ -70,7 +74,7 @@ def measure(model: llava_onevision.LlavaOnevision, settings: Settings, given: Se
     """Reads the streams side by side under one policy and asks at every moment."""
     task = contenders.Task(model, len(given), settings.budget, settings.length)
     reader = contenders.named(settings.policy).make(task)
-    examiner = exam.Examiner(model, tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig()))
+    examiner = exam.Examiner(model)
     clock = _FirstToken(model)
     outcomes: list[list[exam.Outcome]] = [[] for _ in given]
     waits, ingest_s = [], _embedding_s(model) * settings.length * len(given)
@@ -127,7 +131,7 @@ class _FirstToken:
 
     def __init__(self, model: llava_onevision.LlavaOnevision) -> None:
         self._model = model
-        self._writer = answering.Answering(model, tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig()))
+        self._writer = answering.Answering(model)
         self._room: slabs.Slabs | None = None
 
     def wait_s(self, reader: readers.Reader, stream: int, asked: Sequence[streams.Asked]) -> float:

@@ -1,9 +1,11 @@
-"""From outcomes to rows: accuracies with 95 % intervals, by need and by how long ago the fact was."""
+"""From outcomes to rows: accuracies with 95 % intervals, by need and by how long ago the fact was, over models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +19,11 @@ _DRAWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """delay_s: the row is of facts that were last seen at most so long ago, and longer than the delay before it."""
+    """delay_s: the row is of facts that were last seen at most so long ago, and longer than the delay before it.
+
+    by_model: the accuracy of each model; evidence_precision: the share of the cited moments that
+    show the event, evidence_chance and evidence_newest the same of moments drawn by chance and of the newest ones.
+    """
 
     policy: str
     budget: int
@@ -32,17 +38,24 @@ class Row:
     upkeep_share: float
     ttft_ms: float
     evidence_precision: float | None
+    evidence_chance: float | None
+    evidence_newest: float | None
+    character: str
+    visits: int
+    by_model: list[float]
     commit: str
 
 
-def rows_of(part: parts.Part) -> Iterator[Row]:
-    """A row for all questions, one for each need, and one for each delay that occurred."""
-    yield from _row(part, ALL, None, part.outcomes)
+def rows_of(found: Sequence[parts.Part]) -> Iterator[Row]:
+    """A row for all questions, one for each need, and one for each delay that occurred.
+
+    found: the same part of each model. Every model is asked about the same streams, so a stream stays one whole.
+    """
+    yield from _row(found, ALL, None, lambda _: True)
     for need in streams.Need:
-        yield from _row(part, need, None, [[o for o in of_stream if o.need == need] for of_stream in part.outcomes])
+        yield from _row(found, need, None, partial(_needs, need))
     for low_s, high_s in zip((-1.0, *DELAYS_S), DELAYS_S, strict=False):
-        meant = [[o for o in of_stream if _is_between(o, low_s, high_s)] for of_stream in part.outcomes]
-        yield from _row(part, ALL, high_s, meant)
+        yield from _row(found, ALL, high_s, partial(_is_between, low_s, high_s))
 
 
 def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
@@ -59,31 +72,47 @@ def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float,
     return float(low), float(high)
 
 
-def _row(part: parts.Part, need: str, delay_s: float | None, meant: list[list[exam.Outcome]]) -> Iterator[Row]:
-    right = [[outcome.is_right for outcome in of_stream] for of_stream in meant if of_stream]
-    if not right:
+def _row(
+    found: Sequence[parts.Part], need: str, delay_s: float | None, is_meant: Callable[[exam.Outcome], bool]
+) -> Iterator[Row]:
+    by_model = [[[o for o in of_stream if is_meant(o)] for of_stream in part.outcomes] for part in found]
+    by_stream = [[o for of_model in of_stream for o in of_model] for of_stream in zip(*by_model, strict=True)]
+    outcomes = [o for of_stream in by_stream for o in of_stream]
+    if not outcomes:
         return
-    low, high = interval(right)
-    answers = [answer for of_stream in right for answer in of_stream]
-    cited = sum(outcome.cited for of_stream in meant for outcome in of_stream)
-    shown = sum(outcome.shown for of_stream in meant for outcome in of_stream)
+    low, high = interval([[o.is_right for o in of_stream] for of_stream in by_stream if of_stream])
+    proven = [o for o in outcomes if o.cited]
+    settings = found[0].settings
     yield Row(
-        policy=part.settings.policy,
-        budget=part.settings.budget,
-        length=part.settings.length,
+        policy=settings.policy,
+        budget=settings.budget,
+        length=settings.length,
         need=need,
         delay_s=delay_s,
-        accuracy=round(sum(answers) / len(answers), 4),
+        accuracy=_share(o.is_right for o in outcomes),
         low=round(low, 4),
         high=round(high, 4),
-        n=len(answers),
-        bytes_per_camera=part.nbytes_per_camera,
-        upkeep_share=part.upkeep_share,
-        ttft_ms=part.ttft_ms,
-        evidence_precision=round(shown / cited, 4) if cited else None,
-        commit=part.settings.commit,
+        n=len(outcomes),
+        bytes_per_camera=found[0].nbytes_per_camera,
+        upkeep_share=round(statistics.mean(part.upkeep_share for part in found), 4),
+        ttft_ms=round(statistics.mean(part.ttft_ms for part in found), 2),
+        evidence_precision=round(sum(o.shown for o in proven) / sum(o.cited for o in proven), 4) if proven else None,
+        evidence_chance=_share(o.by_chance for o in proven) if proven else None,
+        evidence_newest=_share(o.newest for o in proven) if proven else None,
+        character=settings.character,
+        visits=settings.visits,
+        by_model=[_share(o.is_right for of_stream in of_model for o in of_stream) for of_model in by_model],
+        commit=settings.commit,
     )
 
 
-def _is_between(outcome: exam.Outcome, low_s: float, high_s: float) -> bool:
+def _share(parts_of_one: Iterable[float]) -> float:
+    return round(statistics.fmean(parts_of_one), 4)
+
+
+def _needs(need: streams.Need, outcome: exam.Outcome) -> bool:
+    return outcome.need == need
+
+
+def _is_between(low_s: float, high_s: float, outcome: exam.Outcome) -> bool:
     return outcome.delay_s is not None and low_s < outcome.delay_s <= high_s

@@ -17,7 +17,7 @@ from models.tiny import questions, scene
 FRAMES_PER_S = 2.0
 FRAMES_PER_STEP = 4
 RECENT_S = 16.0  # a fact older than that is past
-VISITS = 10  # of a stream, on average, however long it is: the facts that a memory has to hold
+VISITS = 10  # of a stream, about, however long it is, unless told otherwise: the facts that a memory has to hold
 MOMENTS = 6  # of a stream, at which every type of question is asked that is well defined then
 
 _FIRST_SEED = 2**52  # training draws below 2**48, the model's own evaluation above 2**50
@@ -52,9 +52,10 @@ _NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question at a moment. delay_s: since its proof was last seen; None where no one moment proves the answer."""
+    """A question at a moment. delay_s: since its proof was last seen; None where no moment proves the answer."""
 
     question: questions.Question
+    at_s: float
     need: Need
     delay_s: float | None
 
@@ -69,21 +70,27 @@ class Stream:
     asked: dict[int, tuple[Asked, ...]]
 
 
-def make_stream(model: vlm.VideoLanguageModel, seed: int, num_frames: int) -> Stream:
-    """The stream of a seed; its character follows from the seed, its questions come in its second half."""
-    character = list(Character)[seed % len(Character)]
+def make_stream(
+    model: vlm.VideoLanguageModel,
+    seed: int,
+    num_frames: int,
+    character: Character | None = None,
+    visits: int = VISITS,
+) -> Stream:
+    """The stream of a seed; its character follows from the seed unless given, its questions come in its second half."""
+    character = character or list(Character)[seed % len(Character)]
     rng = random.Random(f"{seed} {num_frames}")
-    world = make_scene(seed, character, num_frames)
+    world = make_scene(seed, character, num_frames, visits)
     asked = dict(sorted(_questions(world, num_frames, rng).items()))
     return Stream(seed, character, embed(model, world, num_frames), asked)
 
 
-def make_scene(seed: int, character: Character, num_frames: int) -> scene.Scene:
-    """About VISITS visits over the whole stream: the longer it is, the longer the quiet between them."""
+def make_scene(seed: int, character: Character, num_frames: int, visits: int = VISITS) -> scene.Scene:
+    """About so many visits over the whole stream: the longer it is, the longer the quiet between them."""
     span_s = num_frames / FRAMES_PER_S
     return scene.Scene(
         _FIRST_SEED + 2**20 * seed + num_frames,
-        mean_gap_s=max(1.5, span_s / VISITS - 1.5),
+        mean_gap_s=max(1.5, span_s / visits - 1.5),
         burst=3 if character is Character.BURSTS else 1,
         switch_every_s=span_s / 4 if character is Character.LIGHTS else None,
     )
@@ -116,9 +123,9 @@ def ask_about(world: scene.Scene, frame: int, rng: random.Random) -> tuple[Asked
 
 
 def _sorted_by_need(question: questions.Question, now_s: float) -> Asked:
-    delay_s = None if question.witness is None else now_s - question.witness[1]
+    delay_s = now_s - max(end_s for _, end_s in question.witness) if question.witness else None
     is_recent = delay_s is not None and delay_s <= RECENT_S
-    return Asked(question, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
+    return Asked(question, now_s, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
 
 
 def _questions(world: scene.Scene, num_frames: int, rng: random.Random) -> dict[int, tuple[Asked, ...]]:

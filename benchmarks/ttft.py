@@ -59,7 +59,7 @@ def measure(model: vlm.VideoLanguageModel, tokens: int, lengths: list[int], repe
     reader = keeper.Keeper(model, config, max_frames=FRAMES_PER_STEP, reserve=320)
     held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
     scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 320), 0)
-    writer = answering.Answering(model, reader.plans)
+    writer = answering.Answering(model)
     reader.begin(held)
     for length in lengths:
         ingest_ms = [1000 * seconds / FRAMES_PER_STEP for seconds in _feed_until(reader, held, length)]

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store import memory, tiers
+from cache_store import memory
 from models import prompts, slot_pass, vlm
+
+
+def telling_layers(num_layers: int) -> list[bool]:
+    """Which layers' attention is evidence: the deeper two thirds. Shallow ones look at what is near, whatever it is."""
+    return [layer >= num_layers // 3 for layer in range(num_layers)]
 
 
 class Answer:
@@ -37,10 +42,9 @@ class Answer:
 class Answering:
     """Reads questions and writes answers, greedily; a step is one prefill or one decode. Device thread only."""
 
-    def __init__(self, model: vlm.VideoLanguageModel, plans: Sequence[tiers.LayerPlan]) -> None:
+    def __init__(self, model: vlm.VideoLanguageModel) -> None:
         self._model = model
-        # Shallow layers look at what is near, whatever was asked; they are no evidence.
-        self._is_telling = [plan.role is not tiers.Role.SENSORY for plan in plans]
+        self._is_telling = telling_layers(model.spec.kv.num_layers)
 
     def read(self, answer: Answer) -> None:
         """Reads the question on the answer's copy and appends the first token of the answer."""

@@ -72,7 +72,7 @@ class Device:
         self._cameras: dict[str, watched.WatchedCamera] = {}
         self._statuses: dict[str, cameras.MemoryStatus] = {}
         self._questions = questions.Questions(
-            answering.Answering(model, self._keeper.plans),
+            answering.Answering(model),
             model.prompts,
             [memory.Memory(scratch, slot) for slot in range(config.max_running_questions)],
             tokens_per_frame=model.spec.tokens_per_frame,

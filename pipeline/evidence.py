@@ -13,8 +13,10 @@ from cache_store import memory
 MAX_MOMENTS = 3
 # Moments this close are one: an object in view is seen in frame after frame.
 SAME_MOMENT_S = 2.0
-# A moment must draw this share of the attention that went to frames at all.
+# Of the attention that went to frames at all, the heaviest moment must draw this share, any other one more: a second
+# peak is less often what the answer rests on (docs/accuracy.md).
 MIN_SHARE = 0.15
+MIN_FURTHER_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def _heaviest(frames: list[int], times: list[float], weights: list[float]) -> li
         peak = max(left, key=lambda place: weights[place])
         near = {place for place in left if abs(times[place] - times[peak]) <= SAME_MOMENT_S}
         share = sum(weights[place] for place in near)
-        if share < MIN_SHARE:
+        if share < (MIN_FURTHER_SHARE if found else MIN_SHARE):
             break
         found.append(Moment(frames[peak], times[peak], share))
         left -= near

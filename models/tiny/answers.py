@@ -9,6 +9,8 @@ from models.tiny.scene import Visit
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 ANSWER_WORDS = ("yes", "no", "none", "nothing", "and", "left", "middle", "right", *NUMBERS)
 
+Window = tuple[float, float]  # seconds, from and until
+
 _THIRDS_MARGIN = 0.05
 
 
@@ -47,14 +49,18 @@ class Log:
     def first_of(self, kind: str) -> Visit | None:
         return next((visit for visit in self.visits if visit.kind == kind), None)
 
-    def seen(self, visit: Visit) -> tuple[float, float]:
-        return visit.enter_s, min(visit.leave_s, self.now_s)
+    def seen(self, *visits: Visit) -> tuple[Window, ...]:
+        """When each of them was to be seen."""
+        spans = [visit.seen_s for visit in visits]
+        return tuple((max(0.0, start_s), min(end_s, self.now_s)) for start_s, end_s in spans)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """witness: when a picture shows what the answer rests on; nothing for no, none, and numbers."""
+
     answer: str
-    witness: tuple[float, float] | None = None
+    witness: tuple[Window, ...] = ()
     is_clear: bool = True
 
 
@@ -64,7 +70,7 @@ def _in_view(asked: Asked, log: Log, order_s: float) -> Finding | None:
         return Finding("nothing")
     entries = [visit.enter_s for visit in present]
     is_clear = len(present) <= 2 and all(b - a >= order_s for a, b in pairwise(entries))
-    return Finding(" and ".join(visit.name for visit in present), (entries[-1], log.now_s), is_clear)
+    return Finding(" and ".join(visit.name for visit in present), ((entries[-1], log.now_s),), is_clear)
 
 
 def _colour_now(asked: Asked, log: Log, order_s: float) -> Finding | None:
@@ -81,12 +87,12 @@ def _where(asked: Asked, log: Log, order_s: float) -> Finding | None:
     x = meant[0].centre(log.now_s)[0]
     side = "left" if x < 1 / 3 else "middle" if x < 2 / 3 else "right"
     is_clear = min(abs(x - 1 / 3), abs(x - 2 / 3)) >= _THIRDS_MARGIN
-    return Finding(side, (max(meant[0].enter_s, log.now_s - 0.5), log.now_s), is_clear)
+    return Finding(side, ((max(meant[0].enter_s, log.now_s - 0.5), log.now_s),), is_clear)
 
 
 def _yes_or_no(asked: Asked, log: Log, visits: Sequence[Visit]) -> Finding:
     meant = [visit for visit in visits if asked.is_meant(visit)]
-    return Finding("yes", log.seen(meant[-1])) if meant else Finding("no")
+    return Finding("yes", log.seen(*meant)) if meant else Finding("no")
 
 
 def _is_there(asked: Asked, log: Log, order_s: float) -> Finding | None:
@@ -141,7 +147,7 @@ def _which_first(asked: Asked, log: Log, order_s: float) -> Finding | None:
     if one is None or other is None or asked.kind == asked.other:
         return None
     earlier = min(one, other, key=lambda visit: visit.enter_s)
-    return Finding(earlier.kind, log.seen(earlier), abs(one.enter_s - other.enter_s) >= order_s)
+    return Finding(earlier.kind, log.seen(one, other), abs(one.enter_s - other.enter_s) >= order_s)
 
 
 def _before(asked: Asked, log: Log, order_s: float) -> Finding | None:
@@ -149,7 +155,7 @@ def _before(asked: Asked, log: Log, order_s: float) -> Finding | None:
     if earlier is None:
         return None
     is_before = earlier.answer == asked.kind
-    return Finding("yes" if is_before else "no", earlier.witness if is_before else None, earlier.is_clear)
+    return Finding("yes" if is_before else "no", earlier.witness if is_before else (), earlier.is_clear)
 
 
 ANSWERS: dict[str, Callable[[Asked, Log, float], Finding | None]] = {

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from models.tiny.answers import ANSWERS, Asked, Log
+from models.tiny.answers import ANSWERS, Asked, Log, Window
 from models.tiny.scene import COLOURS, KINDS, Visit
 
 PLURALS = {
@@ -55,12 +55,12 @@ _QUIET_SHARE = 0.35  # of the moments with nothing in view, where most answers w
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its true answer, and when what proves it was seen (None for no, counts and the like)."""
+    """A question, its true answer, and when what proves it was to be seen (never, for no, counts and the like)."""
 
     type: str
     text: str
     answer: str
-    witness: tuple[float, float] | None
+    witness: tuple[Window, ...] = ()
 
 
 def questions_at(

@@ -71,6 +71,17 @@ class Visit:
         """Whether the centre is inside the frame."""
         return self.enter_s <= at_s < self.leave_s
 
+    @property
+    def seen_s(self) -> tuple[float, float]:
+        """From when until when any part of it is inside the frame, which begins before the centre enters."""
+        path, half_w = self.path, _extent(self.kind, self.path.lane)[0]
+        way_in = path.stop if path.from_left else 1 - path.stop
+        way_out = path.stop if path.to_left else 1 - path.stop
+        haste = 2 if self._is_braking else 1
+        before_s = half_w / way_in * path.arrive_s / haste
+        after_s = half_w / way_out * path.depart_s / haste
+        return self.enter_s - min(before_s, _EDGE_S), self.leave_s + min(after_s, _EDGE_S)
+
     def centre(self, at_s: float) -> tuple[float, float]:
         """Where the centre is, 0..1 of the frame from left and top; beyond 0..1 before and after."""
         left, top, right, bottom = self.box(at_s)
@@ -103,9 +114,12 @@ class Visit:
         else:
             gone, over, at_left = (at_s - self.enter_s) / path.arrive_s, path.arrive_s, path.from_left
         way = path.stop if at_left else 1 - path.stop
-        is_braking = self.leave_s - self.enter_s > path.arrive_s + path.depart_s + 1e-6
-        inside = way * (_brake(gone) if is_braking else min(gone, 1.0)) if over > 0 else way
+        inside = way * (_brake(gone) if self._is_braking else min(gone, 1.0)) if over > 0 else way
         return inside if at_left else 1 - inside
+
+    @property
+    def _is_braking(self) -> bool:
+        return self.leave_s - self.enter_s > self.path.arrive_s + self.path.depart_s + 1e-6
 
 
 def _brake(share: float) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import contenders, exam, parts, readers, rows, streams
-from cache_store import memory, slabs, tiers
+from cache_store import memory, slabs
 from models import answering, keeper, llava_onevision, registry
 
 ROOT = Path(__file__).parents[2]
@@ -75,8 +76,7 @@ def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(
     """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
     reader = contenders.named(contenders.OURS).make(contenders.Task(tiny, len(given), 96, 48))
     read_all(reader, given)
-    plans = tiers.plan_layers(tiny.spec.kv.num_layers, tiers.MemoryConfig())
-    writer, examiner = answering.Answering(tiny, plans), exam.Examiner(tiny, plans)
+    writer, examiner = answering.Answering(tiny), exam.Examiner(tiny)
     for which, stream in enumerate(given):
         asked = [item for some in stream.asked.values() for item in some]
         held, _ = next(reader.recall(which, asked))
@@ -117,11 +117,45 @@ def test_rows_count_every_question_once_for_each_need(
 ) -> None:
     part = parts.measure(tiny, settings(), given)
 
-    found = {row.need: row for row in rows.rows_of(part) if row.delay_s is None}
+    found = {row.need: row for row in rows.rows_of([part]) if row.delay_s is None}
 
     assert found[rows.ALL].n == sum(row.n for need, row in found.items() if need != rows.ALL)
     assert found[rows.ALL].n == sum(len(some) for stream in given for some in stream.asked.values())
     assert all(row.low <= row.accuracy <= row.high and row.commit == "abc" for row in found.values())
+
+
+def test_rows_of_several_models_count_each_of_them_about_the_same_streams(
+    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
+) -> None:
+    part = parts.measure(tiny, settings(), given)
+    wrong = [[replace(outcome, is_right=False) for outcome in of_stream] for of_stream in part.outcomes]
+
+    alone = next(rows.rows_of([part]))
+    both = next(rows.rows_of([part, replace(part, outcomes=wrong)]))
+
+    assert both.by_model == [alone.accuracy, 0.0]
+    assert both.n == 2 * alone.n
+    assert both.accuracy == pytest.approx(alone.accuracy / 2, abs=1e-3)
+
+
+def test_evidence_is_counted_against_chance_and_against_the_newest_moments(
+    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
+) -> None:
+    part = parts.measure(tiny, settings(), given)
+    proven = [outcome for of_stream in part.outcomes for outcome in of_stream if outcome.cited]
+
+    assert proven
+    assert all(outcome.is_right and outcome.shown <= outcome.cited <= 3 for outcome in proven)
+    assert all(0 < outcome.by_chance <= 1 and 0 <= outcome.newest <= 1 for outcome in proven)
+    assert all(outcome.newest > 0 for outcome in proven if outcome.type == "where")
+
+
+def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: llava_onevision.LlavaOnevision) -> None:
+    characters = (streams.Character.STEADY, streams.Character.LIGHTS)
+    steady, lights = (streams.make_stream(tiny, 4, 48, character) for character in characters)
+
+    assert steady.asked == lights.asked
+    assert not torch.equal(steady.embedded, lights.embedded)
 
 
 def test_an_interval_of_streams_that_agree_is_narrow_and_of_streams_that_do_not_is_wide() -> None:

@@ -22,7 +22,7 @@ def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 256), 0)
     scratch.copy_from(held)
     answer = answering.Answer(scratch, model.prompts.question("what is in view"))
-    writer = answering.Answering(model, reader.plans)
+    writer = answering.Answering(model)
     writer.read(answer)
     writer.step([answer])
 

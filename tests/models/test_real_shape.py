@@ -27,7 +27,7 @@ def test_one_clip_and_one_question_go_through_the_real_shape() -> None:
     scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 512), 0)
     scratch.copy_from(held)
     answer = answering.Answer(scratch, model.prompts.question("What colour was the last car?"))
-    writer = answering.Answering(model, reader.plans)
+    writer = answering.Answering(model)
     writer.read(answer)
     writer.step([answer])
 

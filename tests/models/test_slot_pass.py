@@ -166,7 +166,7 @@ def grown(room, slots: int):  # type: ignore[no-untyped-def]
 def test_two_answers_in_one_batch_equal_two_alone(model: llava_onevision.LlavaOnevision, reader: keeper.Keeper) -> None:
     held = new_memory(reader)
     feed(reader, held, random_frames(12))
-    writer = answering.Answering(model, reader.plans)
+    writer = answering.Answering(model)
     questions = ["what is in view", "how many cars so far"]
 
     def started() -> list[answering.Answer]:
@@ -196,7 +196,7 @@ def test_an_answer_never_touches_the_memory_it_reads(
     for held in (asked, quiet):
         feed(reader, held, random_frames(12))
     before = contents(asked)
-    writer = answering.Answering(model, reader.plans)
+    writer = answering.Answering(model)
     copy = memory.Memory(grown(asked.slabs, 1), 0)
     copy.copy_from(asked)
     answer = answering.Answer(copy, model.prompts.question("what came first"))

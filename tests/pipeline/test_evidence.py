@@ -21,7 +21,7 @@ def tokens(frames: list[int], *, summary_first: bool = False) -> memory.CachedTo
 
 
 def test_the_heaviest_moment_comes_first_with_its_neighbours_weight() -> None:
-    weights = torch.tensor([0.05, 0.05, 0.1, 0.5, 0.1, 0.2])
+    weights = torch.tensor([0.0, 0.0, 0.1, 0.5, 0.1, 0.3])
     found = evidence.moments([(tokens([0, 10, 19, 20, 21, 40]), weights)], PER_FRAME)
     assert [moment.frame for moment in found] == [20, 40]
     assert found[0].time_s == 20.0
@@ -33,6 +33,12 @@ def test_layers_add_up_though_they_hold_different_tokens() -> None:
     second = (tokens([30]), torch.tensor([0.3]))
     found = evidence.moments([first, second], PER_FRAME)
     assert [moment.frame for moment in found] == [30, 0]
+
+
+def test_a_second_moment_must_draw_more_than_the_first_must() -> None:
+    apart = [0, 10, 20, 30, 40, 50]
+    found = evidence.moments([(tokens(apart), torch.tensor([0.22, 0.21, 0.2, 0.2, 0.1, 0.07]))], PER_FRAME)
+    assert [moment.frame for moment in found] == [0]
 
 
 def test_a_summary_is_of_no_one_moment() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tiny.answers import ANSWER_WORDS
+from models.tiny.answers import ANSWER_WORDS, ANSWERS, Asked, Log
 from models.tiny.questions import TEMPLATES, TYPES, YES_NO_TYPES, answer_at, questions_at
 from models.tiny.scene import COLOURS, KINDS, Path, Scene, Visit
 
@@ -123,15 +123,28 @@ def test_every_question_has_the_answer_the_log_gives(seed: int, now_s: float, ga
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), now_s=st.floats(0, 60))
-def test_a_witness_is_an_interval_of_the_past(seed: int, now_s: float) -> None:
+def test_a_witness_is_a_time_in_the_past(seed: int, now_s: float) -> None:
     visits = Scene(seed, mean_gap_s=2).visits(now_s + 1)
 
     for question in questions_at(visits, now_s, random.Random(seed)):
         if question.answer in ("no", "none", "nothing") or question.type.startswith("count"):
-            assert question.witness is None
-        elif question.type != "before":
-            assert question.witness is not None
-            assert 0 <= question.witness[0] < question.witness[1] <= now_s
+            assert not question.witness
+        else:
+            assert question.witness
+            assert all(0 <= start_s < end_s <= now_s for start_s, end_s in question.witness)
+
+
+def test_a_comparison_rests_on_both_visits_and_a_yes_on_any() -> None:
+    dog, car, other = (Visit(kind, "red", at_s, at_s + 3) for kind, at_s in (("dog", 5), ("car", 15), ("dog", 25)))
+    log = Log((dog, car, other), 40.0)
+
+    which = ANSWERS["which_first"](Asked("which_first", "car", other="dog"), log, 0.6)
+    appeared = ANSWERS["appeared"](Asked("appeared", "dog"), log, 0.6)
+
+    assert which is not None
+    assert appeared is not None
+    assert which.witness == (car.seen_s, dog.seen_s)
+    assert appeared.witness == (dog.seen_s, other.seen_s)
 
 
 def test_every_type_is_asked_and_no_guess_pays() -> None:

@@ -59,6 +59,20 @@ def test_the_centre_crosses_the_edge_when_the_log_says(seed: int) -> None:
         assert all(0 < visit.centre(float(at_s))[1] < 1 for at_s in inside_s)
 
 
+@QUICK
+@given(seed=seeds)
+def test_a_visit_is_seen_from_its_first_part_in_the_frame_to_its_last(seed: int) -> None:
+    street = Scene(seed, mean_gap_s=3)
+    for visit in street.visits(60):
+        first_s, last_s = visit.seen_s
+        assert first_s < visit.enter_s
+        assert last_s > visit.leave_s
+        for at_s in np.linspace(first_s + 1e-3, last_s - 1e-3, 7):
+            assert visit in street.visible(float(at_s))
+        assert visit not in street.visible(first_s - 1e-3)
+        assert visit not in street.visible(last_s + 1e-3)
+
+
 def test_kinds_and_colours_return_often() -> None:
     visits = [visit for seed in range(10) for visit in Scene(seed).visits(200)]
     returning = 0
