@@ -95,6 +95,16 @@ def times_novelty(layer: policies.LayerView) -> Tensor:
     return layer.attention * novelty(layer)
 
 
+def half_by_novelty(view: policies.MemoryView) -> list[policies.Retention]:
+    """Half of the budget by attention, the rest by novelty over time."""
+    found = []
+    for layer in view:
+        first = retention.keep_top(layer.attention, layer.budget // 2)
+        left = novelty(layer).index_fill(0, first, torch.inf)
+        found.append(policies.retain(left, layer.budget, folds_evicted=False))
+    return found
+
+
 def with_coverage(view: policies.MemoryView) -> list[policies.Retention]:
     """A part of the budget spread evenly over time buckets that double in length, the rest by attention."""
     found = []

@@ -116,6 +116,11 @@ CONTENDERS: dict[str, Contender] = {
         ),
     ),
     "hermes": Contender("HERMES, corrected", _streaming(policies.hermes, _ROLES)),
+    "hermes-unpropagated": Contender(
+        "HERMES, corrected but for its scores",
+        _streaming(policies.hermes, _ROLES, guiding=_unpropagated),
+        is_ablation=True,
+    ),
     OURS: Contender("ours: the most that a bank of questions looks at", _streaming(_best, _BANK)),
     "ours-roles": Contender("HERMES' prompts for the bank", _streaming(_best, _ROLES), is_ablation=True),
     "ours-mean": Contender(
@@ -132,6 +137,9 @@ CONTENDERS: dict[str, Contender] = {
     ),
     "ours-novelty": Contender(
         "attention times novelty", _streaming(baselines.by_score(baselines.times_novelty), _BANK), is_ablation=True
+    ),
+    "ours-half-novelty": Contender(
+        "half by attention, half by novelty", _streaming(baselines.half_by_novelty, _BANK), is_ablation=True
     ),
     "ours-coverage": Contender("a third by time buckets", _streaming(baselines.with_coverage, _BANK), is_ablation=True),
     "ours-cap": Contender("a cap on each frame", _streaming(baselines.with_cap, _BANK), is_ablation=True),

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import torch
+from matplotlib import pyplot
 from torch import Tensor
 
 from benchmarks import contenders, exam, parts, readers, streams
@@ -50,6 +53,8 @@ def main() -> None:
     for policy in options.policies:
         found += measure(model, policy, options.budget, scenes, given)
         print(table(found[-len(DISTANCES) :]), flush=True)
+    if options.plot:
+        plot(found, options.plot)
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
 
@@ -84,6 +89,29 @@ def table(found: Sequence[Row]) -> str:
         for row in found
     ]
     return "\n".join(lines)
+
+
+def plot(found: Sequence[Row], file: Path) -> None:
+    """Recall above, cosine below, against the distance."""
+    mpl.use("Agg")
+    figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+    for policy in dict.fromkeys(row.policy for row in found):
+        some = [row for row in found if row.policy == policy]
+        frames = [row.frames for row in some]
+        above.plot(frames, [row.recall for row in some], marker="o", label=policy)
+        if all(row.cosine is not None for row in some[1:]):
+            below.plot(frames, [row.cosine if row.cosine is not None else math.nan for row in some], marker="o")
+        else:
+            below.plot([], [])  # keeps the colours of both halves alike
+    above.set_ylabel("the first visitor is known")
+    below.set_ylabel("cosine of summary to true mean")
+    below.set_xlabel("frames")
+    below.set_xscale("log", base=2)
+    above.legend(fontsize=8)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
 
 
 class _TrueMean:
@@ -171,6 +199,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), metavar="NAME")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    parser.add_argument("--plot", type=Path, help="write the plot into this file")
     return parser.parse_args()
 
 

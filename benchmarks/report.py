@@ -11,10 +11,11 @@ from typing import TypeVar
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from benchmarks import contenders, rows, streams
+from benchmarks import contenders, parts, rows, streams
 
 _T = TypeVar("_T")
 _NEEDS = (rows.ALL, *streams.Need)
+_USUAL = (streams.VISITS, parts.MIXED)
 
 
 def main() -> None:
@@ -30,42 +31,63 @@ def main() -> None:
 
 
 def markdown(found: Sequence[rows.Row]) -> str:
-    """A table for each length and budget, policies by rows."""
+    """A table for each kind of stream and budget, policies by rows."""
     tables = []
-    for length in _distinct(row.length for row in found):
-        for budget in _distinct(row.budget for row in found if row.length == length):
-            some = [row for row in found if (row.length, row.budget) == (length, budget) and row.delay_s is None]
-            tables.append(f"### {length:,} frames, {budget} tokens a layer\n\n" + _table(some))
+    for kind in _distinct(_kind(row) for row in found):
+        some = [row for row in found if _kind(row) == kind and row.delay_s is None]
+        tables.append(f"### {_heading(some[0])}\n\n" + _table(some))
     return "\n\n".join(tables)
 
 
+def _kind(row: rows.Row) -> tuple[object, ...]:
+    return row.length, row.visits, row.character, row.budget
+
+
+def _heading(row: rows.Row) -> str:
+    words = [f"{row.length:,} frames"]
+    if row.visits != streams.VISITS:
+        words.append(f"{row.visits} visits")
+    if row.character != parts.MIXED:
+        words.append(row.character)
+    return ", ".join([*words, f"{row.budget} tokens a layer"])
+
+
 def _table(found: Sequence[rows.Row]) -> str:
-    heads = ["policy", *(str(need) for need in _NEEDS), "n", "evidence", "KB a camera", "upkeep", "TTFT"]
+    has_models = len(found[0].by_model) > 1
+    heads = ["policy", *(str(need) for need in _NEEDS), *["each model"] * has_models, "n"]
+    heads += ["evidence", "by chance", "newest", "KB a camera", "upkeep", "TTFT"]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for policy in _distinct(row.policy for row in found):
         by_need = {row.need: row for row in found if row.policy == policy}
         whole = by_need[rows.ALL]
         cells = [f"{whole.accuracy:.3f} ({whole.low:.3f}-{whole.high:.3f})"]
         cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in streams.Need]
-        precision = "-" if whole.evidence_precision is None else f"{whole.evidence_precision:.2f}"
-        cells += [f"{whole.n:,}", precision, f"{whole.bytes_per_camera / 1e3:,.0f}"]
-        cells += [f"{whole.upkeep_share:.0%}", f"{whole.ttft_ms:.1f} ms"]
+        cells += [" ".join(f"{accuracy:.3f}" for accuracy in whole.by_model)] * has_models + [f"{whole.n:,}"]
+        evidence = (whole.evidence_precision, whole.evidence_chance, whole.evidence_newest)
+        cells += ["-" if share is None else f"{share:.2f}" for share in evidence]
+        cells += [f"{whole.bytes_per_camera / 1e3:,.0f}", f"{whole.upkeep_share:.0%}", f"{whole.ttft_ms:.1f} ms"]
         lines.append(f"| {policy} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def plot(found: Sequence[rows.Row], folder: Path) -> None:
-    """Accuracy against budget, against stream length and against delay, as far as the run has more than one of each."""
+    """Accuracy against budget, stream length, delay and visits, as far as the rows have more than one of each."""
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
-    whole = [row for row in found if row.need == rows.ALL and row.delay_s is None]
-    longest, widest = max(row.length for row in whole), _common_length(whole)
-    for name, some, at, label in (
-        ("budget", [row for row in whole if row.length == widest], _budget, "tokens a layer"),
-        ("length", [row for row in whole if row.budget == _common_budget(whole, longest)], _length, "frames"),
-        ("delay", _by_delay(found, widest), _delay, "seconds since the fact was last seen, at most"),
-    ):
-        _plot(some, at, label, folder / f"accuracy-{name}.png")
+    usual = [row for row in found if row.need == rows.ALL and (row.visits, row.character) == _USUAL]
+    whole = [row for row in usual if row.delay_s is None]
+    by_visits = _by_visits(found)
+    plots = [("visits", by_visits, _visits, "visits in the stream, about")]
+    if whole:
+        longest, widest = max(row.length for row in whole), _common_length(whole)
+        plots += [
+            ("budget", [row for row in whole if row.length == widest], _budget, "tokens a layer"),
+            ("length", [row for row in whole if row.budget == _common_budget(whole, longest)], _length, "frames"),
+            ("delay", _by_delay(usual, widest), _delay, "seconds since the fact was last seen, at most"),
+        ]
+    for name, some, at, label in plots:
+        if len({at(row) for row in some}) > 1:
+            _plot(some, at, label, folder / f"accuracy-{name}.png")
 
 
 def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str, file: Path) -> None:
@@ -91,6 +113,16 @@ def _by_delay(found: Sequence[rows.Row], length: int) -> list[rows.Row]:
     return [row for row in found if row.delay_s is not None and (row.length, row.budget) == (length, budget)]
 
 
+def _by_visits(found: Sequence[rows.Row]) -> list[rows.Row]:
+    """Rows that differ in nothing but the number of visits, of the longest streams for which there is more than one."""
+    whole = [row for row in found if row.need == rows.ALL and row.delay_s is None and row.character == parts.MIXED]
+    alike: dict[tuple[int, int], list[rows.Row]] = {}
+    for row in whole:
+        alike.setdefault((row.length, row.budget), []).append(row)
+    several = {kind: some for kind, some in alike.items() if len({row.visits for row in some}) > 1}
+    return several[max(several)] if several else []
+
+
 def _common_budget(found: Sequence[rows.Row], length: int) -> int:
     """The largest budget that was measured at a length."""
     return max(row.budget for row in found if row.length == length)
@@ -111,6 +143,10 @@ def _budget(row: rows.Row) -> float:
 
 def _length(row: rows.Row) -> float:
     return row.length
+
+
+def _visits(row: rows.Row) -> float:
+    return row.visits
 
 
 def _delay(row: rows.Row) -> float:
