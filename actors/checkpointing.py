@@ -11,7 +11,8 @@ from typing import Protocol
 
 import structlog
 
-from cache_store import checkpoint, store
+from actors import tenure
+from cache_store import checkpoint, leases, store
 from pipeline import answers
 
 log = structlog.get_logger(__name__)
@@ -43,12 +44,14 @@ class Checkpointing:
         source: SnapshotSource,
         kept_in: store.CheckpointStore,
         every_s: float,
+        held_by: tenure.Tenure,
         *,
         clock: Callable[[], float],
     ) -> None:
         self._source = source
         self._store = kept_in
         self._every_s = every_s
+        self._tenure = held_by
         self._clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._saved: dict[str, _Saved] = {}
@@ -71,13 +74,21 @@ class Checkpointing:
 
     async def save(self, camera: str) -> bool:
         """Saves the camera's memory if it changed; False, and a line in the log, if the store would not take it."""
+        # Taken before the memory is: what was remembered as one owner is not saved as the next.
+        owner = self._tenure.owner(camera)
+        if owner is None:
+            return False
         try:
             snapshot = asyncio.wrap_future(self._source.snapshot(camera))
             taken = await asyncio.wait_for(snapshot, _SNAPSHOT_TIMEOUT_S)
             previous = self._saved.get(camera)
             if previous is None or previous.frames_seen != taken.facts.frames_seen:
-                await self._store.save(camera, taken)
+                await self._store.save(camera, taken, owner)
             self._saved[camera] = _Saved(self._clock(), taken.facts.frames_seen)
+        except leases.OwnedByAnother as error:
+            log.warning("checkpoint_fenced", camera=camera, epoch=owner.epoch, reason=str(error))
+            self._tenure.doubt()
+            return False
         except (checkpoint.StoreError, answers.QuestionError, TimeoutError) as error:
             log.warning("checkpoint_failed", camera=camera, reason=str(error) or type(error).__name__)
             return False

@@ -27,6 +27,20 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseConfig:
+    """How long a shard owns its cameras without a word to the store, and how much earlier it stops to be sure."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    length_s: float = 6.0
+    margin_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_at_least("shards.lease.margin_s", self.margin_s, 0.05)
+        _require_at_least("shards.lease.length_s", self.length_s, 3 * self.margin_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardsConfig:
     """How many shards there are and what each may take. A shard is one process with one device."""
 
@@ -36,6 +50,7 @@ class ShardsConfig:
     num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
+    lease: LeaseConfig = field(default_factory=LeaseConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
 
     def __post_init__(self) -> None:

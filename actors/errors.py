@@ -9,6 +9,7 @@ ServiceError
 ├── ShardNotStarted   a shard could not be built, e.g. for want of a model
 ├── ShardUnavailable  a shard's process is gone or does not answer; it is being restarted
 ├── CameraRecovering  the camera exists, but its memory is not back yet
+├── OwnershipUnproven the camera's shard cannot prove, for now, that the camera is still its own
 └── ClientTooSlow     the reader of an answer did not keep up with it
 """
 
@@ -49,6 +50,10 @@ class ShardUnavailable(ServiceError):
 
 class CameraRecovering(ServiceError):
     """The camera exists, but its memory is not back yet; trying again helps."""
+
+
+class OwnershipUnproven(ServiceError):
+    """The camera's shard cannot prove, for now, that the camera is still its own; trying again helps."""
 
 
 class ClientTooSlow(ServiceError):

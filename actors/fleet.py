@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import structlog
 
-from actors import placement, shard
+from actors import placement, shard, succession
 from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
-from cache_store import checkpoint
+from cache_store import checkpoint, leases
 from pipeline import answers, cameras, urls
 
 log = structlog.get_logger(__name__)
@@ -27,12 +27,14 @@ class Fleet:
     def __init__(
         self,
         shards: Sequence[shard.Shard],
+        owners: succession.Succession,
         *,
         open_timeout_s: float = 12.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._places = [placement.Place(held) for held in shards]
         self._placed: dict[str, placement.Placed] = {}
+        self._owners = owners
         self._open_timeout_s = open_timeout_s
         self._clock = clock
 
@@ -65,7 +67,7 @@ class Fleet:
         place = self._places[placed.shard_index]
         try:
             async with place.changing:
-                await place.shard.add_camera(placed.assignment)
+                await self._hand_over(placed)
         except (cameras.CameraError, checkpoint.StoreError, ServiceError):
             self._placed.pop(spec.name, None)
             raise
@@ -185,11 +187,25 @@ class Fleet:
     async def _bring(self, placed: placement.Placed) -> None:
         """Gives its shard a camera that it lacks; a failure is shown in the camera's status and tried again."""
         try:
-            await self._places[placed.shard_index].shard.add_camera(placed.assignment)
+            await self._hand_over(placed)
         except (checkpoint.StoreError, ServiceError) as error:
             placed.recover(str(error))
         except cameras.CameraError as error:
             placed.status = replace(placed.status, state=cameras.CameraState.FAILED, detail=str(error))
+
+    async def _hand_over(self, placed: placement.Placed) -> None:
+        """Gives its shard the camera; where another owned it, only once that one can be followed."""
+        held = self._places[placed.shard_index].shard
+        try:
+            await held.add_camera(placed.assignment)
+        except leases.OwnedByAnother as error:
+            gone = await self._owners.gone(error.incarnation) if error.incarnation else None
+            if gone is None:
+                raise
+            log.info(
+                "camera_taken_over", camera=placed.spec.name, earlier_owner=gone.incarnation, has_died=gone.is_dead
+            )
+            await held.add_camera(replace(placed.assignment, gone=gone))
 
     async def _await_first_frame(self, placed: placement.Placed) -> None:
         deadline = time.monotonic() + self._open_timeout_s

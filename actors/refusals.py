@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from grpc_status import rpc_status
 
 from actors import errors
-from cache_store import checkpoint
+from cache_store import checkpoint, leases
 from pipeline import answers, cameras
 
 DOMAIN = "hermes"
@@ -35,8 +35,11 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (cameras.SourceInvalid, Code.FAILED_PRECONDITION, "SOURCE_INVALID"),
     (cameras.CameraError, Code.INTERNAL, "CAMERA_FAILED"),
     (checkpoint.StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    (checkpoint.StoreUnfit, Code.FAILED_PRECONDITION, "STORE_UNFIT"),
+    (leases.OwnedByAnother, Code.UNAVAILABLE, "CAMERA_OWNED_ELSEWHERE"),
     (checkpoint.StoreError, Code.INTERNAL, "STORE_FAILED"),
     (errors.CameraRecovering, Code.UNAVAILABLE, "CAMERA_RECOVERING"),
+    (errors.OwnershipUnproven, Code.UNAVAILABLE, "OWNERSHIP_UNPROVEN"),
     (errors.ShardUnavailable, Code.UNAVAILABLE, "SHARD_UNAVAILABLE"),
     (errors.ClientTooSlow, Code.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW"),
     (errors.ServiceError, Code.INTERNAL, "SERVICE_FAILED"),

@@ -20,7 +20,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 from actors import config, logs, shard
 from actors.errors import ShardNotStarted, ShardUnavailable
-from cache_store import redis_store
+from cache_store import redis_leases, redis_store
 from models import registry, vlm
 from pipeline import answers
 
@@ -50,7 +50,8 @@ class ShardProcess:
         except vlm.ModelError as error:
             self._built = ShardNotStarted(str(error))
         else:
-            self._built = shard.CameraShard(model, settings, redis_store.RedisCheckpointStore(store_url))
+            kept_in, self._leases = redis_store.RedisCheckpointStore(store_url), redis_leases.RedisLeases(store_url)
+            self._built = shard.CameraShard(model, settings, kept_in, self._leases)
 
     async def ask(
         self, camera: str, question: str, max_answer_tokens: int | None
@@ -78,6 +79,7 @@ class ShardProcess:
     async def close(self) -> None:
         """See Shard.close."""
         await self._shard.close()
+        await self._leases.close()
 
     @property
     def _shard(self) -> shard.CameraShard:

@@ -6,14 +6,15 @@ import asyncio
 import dataclasses
 import os
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from actors import checkpointing, config
-from cache_store import checkpoint, store
+from actors import checkpointing, config, succession, tenure
+from cache_store import checkpoint, leases, store
 from models import vlm
 from pipeline import answers, cameras, device, feed, urls
 
@@ -25,10 +26,14 @@ _CLOSING_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A camera that a shard shall watch. `started_s`: second 0 of a file, in Unix seconds; it outlives the shard."""
+    """A camera that a shard shall watch. `started_s`: second 0 of a file, in Unix seconds; it outlives the shard.
+
+    gone: which earlier owner it may follow.
+    """
 
     spec: cameras.CameraSpec
     started_s: float
+    gone: leases.Gone | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +50,14 @@ class Shard(Protocol):
     def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[answers.AnswerEvent, None]:
-        """The events of one answer, Done last. Raises QuestionError. Closing it stops the answer."""
+        """The events of one answer, Done last. Raises QuestionError, OwnershipUnproven. Closing it stops the answer."""
         ...
 
     async def add_camera(self, assignment: Assignment) -> None:
         """Watches a camera, its memory restored if there is a checkpoint; nothing happens if it does so already.
 
-        Raises CameraExists for another spec under the same name, TooManyCameras, InvalidCamera, StoreUnavailable.
+        Raises CameraExists for another spec under the same name, TooManyCameras, InvalidCamera, StoreUnavailable,
+        and OwnedByAnother while another shard may still speak for it.
         """
         ...
 
@@ -67,7 +73,7 @@ class Shard(Protocol):
         ...
 
     async def close(self) -> None:
-        """Saves every memory once more and stops."""
+        """Saves every memory once more, gives up every camera and stops."""
         ...
 
 
@@ -79,6 +85,7 @@ class CameraShard:
         model: vlm.VideoLanguageModel,
         settings: config.HermesConfig,
         checkpoints: store.CheckpointStore,
+        granted_by: leases.Leases,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -87,22 +94,29 @@ class CameraShard:
         self._store = checkpoints
         self._clock = clock
         self._device = device.Device(model, settings.memory, settings.shards.device, clock=clock)
+        incarnation = leases.Incarnation(uuid.uuid4().hex, succession.home())
+        self._tenure = tenure.Tenure(granted_by, incarnation, settings.shards.lease, on_lost=self._lose)
         self._saving = checkpointing.Checkpointing(
-            self._device, checkpoints, settings.shards.checkpoint_every_s, clock=clock
+            self._device, checkpoints, settings.shards.checkpoint_every_s, self._tenure, clock=clock
         )
         self._watched: dict[str, _Watched] = {}
         self._changing = asyncio.Lock()
         self._device.start()
+        self._renewing: asyncio.Task[None] | None = None
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[answers.AnswerEvent, None]:
+        owner = self._tenure.owner(camera)
         inbox = _Inbox(asyncio.get_running_loop())
         ticket = self._device.ask(camera, question, inbox.deliver, max_answer_tokens=max_answer_tokens)
+        assert owner is not None, camera
         try:
+            self._tenure.require(camera, owner)
             while True:
                 event = await inbox.next()
-                yield event
+                self._tenure.require(camera, owner)
+                yield dataclasses.replace(event, epoch=owner.epoch) if isinstance(event, answers.Started) else event
                 if isinstance(event, answers.Done):
                     return
         finally:
@@ -117,7 +131,15 @@ class CameraShard:
             if held is not None:
                 raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL or pace")
             urls.parse(spec.url)
-            saved = await self._begin_memory(assignment)
+            if self._renewing is None:
+                self._renewing = asyncio.create_task(self._tenure.run(), name="renewals of the lease")
+            # First of all: whatever is loaded after this, nobody else can replace.
+            await self._tenure.acquire(spec.name, assignment.gone)
+            try:
+                saved = await self._begin_memory(assignment)
+            except (cameras.CameraError, checkpoint.StoreError):
+                await self._tenure.release(spec.name)
+                raise
             self._watch(assignment, saved)
 
     async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
@@ -128,9 +150,8 @@ class CameraShard:
             await self._saving.drop(name)
             if is_forgotten:
                 await self._forget(name)
-            del self._watched[name]
-            await asyncio.to_thread(held.feed.stop)
-            await asyncio.to_thread(self._device.remove_camera, name)
+            await self._unwatch(name)
+            await self._tenure.release(name)
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
 
     @property
@@ -146,9 +167,26 @@ class CameraShard:
             stops = [asyncio.to_thread(held.feed.stop) for held in self._watched.values()]
             await asyncio.gather(*stops)
             await self._saving.save_all(_CLOSING_TIMEOUT_S)
+            if self._renewing is not None:
+                self._renewing.cancel()
+                await asyncio.wait([self._renewing])
+            await self._tenure.release_all()
             self._watched.clear()
             await asyncio.to_thread(self._device.close)
             await self._store.close()
+
+    async def _unwatch(self, name: str) -> None:
+        held = self._watched.pop(name)
+        await asyncio.to_thread(held.feed.stop)
+        await asyncio.to_thread(self._device.remove_camera, name)
+
+    async def _lose(self, name: str) -> None:
+        """Another shard owns the camera by now: nothing of it is said or saved here any more."""
+        async with self._changing:
+            if name in self._watched and self._tenure.owner(name) is None:
+                await self._saving.drop(name)
+                await self._unwatch(name)
+                log.warning("camera_lost_to_another_shard", camera=name)
 
     async def _forget(self, name: str) -> None:
         """Deletes the camera's checkpoints; if the store will not, the camera goes on as if nothing had been asked."""
@@ -207,6 +245,7 @@ class CameraShard:
             state=watched.state,
             detail=watched.detail,
             memory=dataclasses.replace(memory, checkpointed_s=saved_s),
+            epoch=owner.epoch if (owner := self._tenure.owner(watched.spec.name)) else 0,
         )
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from actors import config, embedded_store, fleet, local_ray, remote, router
+from actors import config, embedded_store, fleet, local_ray, remote, router, succession
 from actors.errors import ConfigError
-from cache_store import redis_store
+from cache_store import redis_leases, redis_store
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,10 @@ async def running(
         )
         on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
         ready = await _start_shards(settings, store_url, log_level)
-        held = fleet.Fleet(ready, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
+        granted_by = redis_leases.RedisLeases(store_url)
+        stack.push_async_callback(granted_by.close)
+        owners = succession.Succession(granted_by, shards.lease.length_s)
+        held = fleet.Fleet(ready, owners, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
         stack.push_async_callback(held.close)
         address = await stack.enter_async_context(_serving(held, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)

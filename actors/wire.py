@@ -45,6 +45,7 @@ def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
         detail=status.detail,
         shard=placed.shard_index,
         memory=_memory_message(status.memory),
+        epoch=status.epoch,
     )
 
 
@@ -75,6 +76,7 @@ def _started_message(event: answers.Started) -> pb.Started:
             pb.Warning(code=_WARNING_CODES[warning.code], message=warning.message, words=warning.words)
             for warning in event.warnings
         ],
+        epoch=event.epoch,
     )
 
 

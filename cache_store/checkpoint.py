@@ -19,11 +19,22 @@ SCHEMA_VERSION = 1
 
 
 class StoreError(Exception):
-    """Root of what can be wrong with checkpoints and where they are kept: StoreUnavailable, CheckpointCorrupt."""
+    """Root of what can be wrong with checkpoints and where they are kept.
+
+    StoreError
+    ├── StoreUnavailable        the store cannot be reached, or refused
+    ├── StoreUnfit              the store is set up so that it would lose what it is given
+    ├── CheckpointCorrupt       the bytes are no checkpoint that this version can read
+    └── leases.OwnedByAnother   the camera is another shard's
+    """
 
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached, or refused."""
+
+
+class StoreUnfit(StoreError):
+    """The store is set up so that it would lose what it is given; the message names the setting."""
 
 
 class CheckpointCorrupt(StoreError):

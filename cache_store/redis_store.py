@@ -1,10 +1,12 @@
-"""Checkpoints in Redis or Valkey: immutable chunks, and a manifest that is written last."""
+"""Checkpoints in Redis or Valkey: immutable chunks, and a manifest that is written last, by its owner alone."""
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
@@ -12,48 +14,91 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
-from cache_store import checkpoint, store
+from cache_store import checkpoint, leases, store
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
+_LEAST_VERSION = (6, 2)
+_NOT_KEPT = "no append-only file, so a restart loses what is newer than its last snapshot"
+
+_TRY_RIGHTS = """
+redis.call('HSET', KEYS[1], 'field', 1)
+redis.call('PEXPIRE', KEYS[1], 1000)
+redis.call('TIME')
+return redis.call('DEL', KEYS[1])
+"""
+
+# The manifests that are outdated now, oldest last; nothing at all where the camera is another's.
+_COMMIT = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
+    return {0, redis.call('HGET', KEYS[1], 'incarnation') or ''}
+end
+redis.call('LPUSH', KEYS[2], ARGV[3])
+local outdated = redis.call('LRANGE', KEYS[2], ARGV[4], -1)
+redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
+return {1, outdated}
+"""
+
+
+class Connection:
+    """A client of one server, and its errors as ours."""
+
+    def __init__(self, url: str, *, timeout_s: float, retries: int) -> None:
+        self.where = _shown(url)
+        self.client: redis.Redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries),
+        )
+
+    @asynccontextmanager
+    async def translated(self) -> AsyncIterator[None]:
+        """Turns what the client raises in the block into StoreUnavailable."""
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            raise checkpoint.StoreUnavailable(f"store {self.where}: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Lets go of the connection."""
+        await self.client.aclose()
 
 
 class RedisCheckpointStore:
     """A CheckpointStore on any server that speaks Redis 6.2, by a redis://, rediss:// or unix:// URL.
 
-    Keys: `hermes:{CAMERA}:manifests`, a list, newest first, and `hermes:{CAMERA}:GENERATION:N` for the chunks;
-    the braces keep a camera on one node of a cluster.
+    Keys: `hermes:{CAMERA}:manifests`, a list, newest first, `hermes:{CAMERA}:GENERATION:N` for the chunks, and
+    `hermes:{CAMERA}:owner`, without whose consent no manifest is added.
     """
 
     def __init__(self, url: str) -> None:
-        self._where = _shown(url)
-        self._client: redis.Redis = redis.Redis.from_url(
-            url,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
-        )
+        self._connection = Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
+        self._client = self._connection.client
+        self._commit = self._client.register_script(_COMMIT)
 
     async def ping(self) -> None:
-        async with self._translated():
+        async with self._connection.translated():
             await self._client.ping()
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
+    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
         data = await asyncio.to_thread(checkpoint.to_bytes, saved)
         pieces = store.cut(_prefix(camera), data)
-        async with self._translated():
+        manifest = store.manifest(list(pieces))
+        async with self._connection.translated():
             for chunk, piece in pieces.items():
                 await self._client.set(chunk.key, piece)
-            async with self._client.pipeline(transaction=True) as commit:
-                commit.lpush(_manifests(camera), store.manifest(list(pieces)))
-                commit.lrange(_manifests(camera), store.GENERATIONS, -1)
-                commit.ltrim(_manifests(camera), 0, store.GENERATIONS - 1)
-                _, outdated, _ = await commit.execute()
-            await self._drop(outdated)
+            is_committed, told = await self._commit(
+                keys=[owner_key(camera), _manifests(camera)],
+                args=[owner.epoch, owner.incarnation, manifest, store.GENERATIONS],
+            )
+            await self._drop(told if is_committed else [manifest])
+        if not is_committed:
+            raise leases.owned_by(camera, told.decode() or None)
 
     async def load(self, camera: str) -> checkpoint.Checkpoint | None:
         error = None
-        async with self._translated():
+        async with self._connection.translated():
             for text in await self._client.lrange(_manifests(camera), 0, -1):
                 try:
                     return await self._read(text)
@@ -64,13 +109,13 @@ class RedisCheckpointStore:
         return None
 
     async def delete(self, camera: str) -> None:
-        async with self._translated():
+        async with self._connection.translated():
             manifests = await self._client.lrange(_manifests(camera), 0, -1)
             await self._client.delete(_manifests(camera))
             await self._drop(manifests)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connection.close()
 
     async def _read(self, text: str | bytes) -> checkpoint.Checkpoint:
         chunks = store.chunks_of(text)
@@ -82,21 +127,47 @@ class RedisCheckpointStore:
         if keys:
             await self._client.delete(*keys)
 
-    @asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (RedisError, OSError, TimeoutError) as error:
-            raise checkpoint.StoreUnavailable(f"store {self._where}: {type(error).__name__}: {error}") from error
 
+async def require(url: str, *, is_durable: bool = False) -> str:
+    """What server it is, if the store at this URL can be used. Raises StoreUnavailable, StoreUnfit.
 
-async def require(url: str) -> None:
-    """Returns if the store at this URL answers. Raises StoreUnavailable."""
-    asked = RedisCheckpointStore(url)
+    is_durable: it must also keep what it has when it restarts. Writes, reads and deletes a key of its own.
+    """
+    connection = Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
     try:
-        await asked.ping()
+        async with connection.translated():
+            facts = await connection.client.info()
+            key = f"hermes:rights:{uuid.uuid4().hex}"
+            await connection.client.eval(_TRY_RIGHTS, 1, key)
     finally:
-        await asked.close()
+        await connection.close()
+    _require_fit(connection.where, facts, is_durable)
+    name = "Valkey" if facts.get("server_name") == "valkey" else "Redis"
+    version = facts.get("valkey_version") or facts["redis_version"]
+    return f"{name} {version}, {facts['maxmemory_policy']}, {_durability(facts)}"
+
+
+def _require_fit(where: str, facts: dict[str, Any], is_durable: bool) -> None:
+    version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
+    if version < _LEAST_VERSION:
+        raise checkpoint.StoreUnfit(f"store {where}: version {facts['redis_version']} (at least 6.2)")
+    if facts.get("cluster_enabled"):
+        raise checkpoint.StoreUnfit(f"store {where}: a Redis Cluster (use one primary, with replicas if you like)")
+    if facts.get("role") != "master":
+        raise checkpoint.StoreUnfit(f"store {where}: a replica, which takes no writes (use its primary)")
+    if facts["maxmemory_policy"] != "noeviction":
+        raise checkpoint.StoreUnfit(
+            f"store {where}: maxmemory-policy is {facts['maxmemory_policy']}, which deletes checkpoints when memory is "
+            "short (use noeviction)"
+        )
+    if is_durable and _durability(facts) == _NOT_KEPT:
+        raise checkpoint.StoreUnfit(f"store {where}: {_NOT_KEPT} (use appendonly yes)")
+
+
+def _durability(facts: dict[str, Any]) -> str:
+    if facts.get("aof_enabled"):
+        return "append-only file"
+    return _NOT_KEPT
 
 
 def _shown(url: str) -> str:
@@ -107,6 +178,11 @@ def _shown(url: str) -> str:
 
 def _as_bytes(piece: bytes | str | None) -> bytes | None:
     return piece.encode() if isinstance(piece, str) else piece
+
+
+def owner_key(camera: str) -> str:
+    """Where it is noted who owns a camera."""
+    return f"{_prefix(camera)}:owner"
 
 
 def _prefix(camera: str) -> str:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Protocol
 
-from cache_store import checkpoint
+from cache_store import checkpoint, leases
 
 GENERATIONS = 2
 CHUNK_NBYTES = 2 << 20
@@ -21,8 +21,11 @@ class CheckpointStore(Protocol):
         """Returns if the store can be reached."""
         ...
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
-        """Adds a generation and drops the oldest; readers see the old ones until it is whole."""
+    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
+        """Adds a generation and drops the oldest; readers see the old ones until it is whole.
+
+        Raises OwnedByAnother unless this is the camera's owner at the moment at which it becomes visible.
+        """
         ...
 
     async def load(self, camera: str) -> checkpoint.Checkpoint | None:
@@ -30,7 +33,7 @@ class CheckpointStore(Protocol):
         ...
 
     async def delete(self, camera: str) -> None:
-        """Forgets the camera."""
+        """Forgets the camera's checkpoints."""
         ...
 
     async def close(self) -> None:
@@ -90,14 +93,18 @@ def joined(chunks: list[Chunk], pieces: list[bytes | None]) -> bytes:
 class InMemoryCheckpointStore:
     """A CheckpointStore that ends with its process."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: leases.Leases) -> None:
+        self._owners = owners
         self._pieces: dict[str, bytes] = {}
         self._manifests: dict[str, list[str]] = {}
 
     async def ping(self) -> None:
         """Always there."""
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
+    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
+        held = await self._owners.owner(camera)
+        if held != owner:
+            raise leases.owned_by(camera, held.incarnation if held else None)
         pieces = cut(camera, checkpoint.to_bytes(saved))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
         generations = [manifest(list(pieces)), *self._manifests.get(camera, [])]

@@ -42,6 +42,7 @@ def answer_json(answer: told.ToldAnswer) -> dict[str, Any]:
         "answer": answer.text,
         "ttft_ms": None if answer.ttft_ms is None else round(answer.ttft_ms, 1),
         "memory_as_of": _iso(answer.memory_as_of),
+        "epoch": answer.epoch,
         "evidence": [{"time": _iso(one.time), "weight": round(one.weight, 3)} for one in answer.evidence],
         "warnings": answer.warnings,
         "gaps": [_gap_json(gap) for gap in answer.gaps],
@@ -57,6 +58,7 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
         "state": state_name(camera.state),
         "detail": camera.detail,
         "shard": camera.shard,
+        "epoch": camera.epoch,
         "memory": {
             "frames_seen": memory.frames_seen,
             "frames_dropped": memory.frames_dropped,
@@ -123,7 +125,7 @@ def camera_details(camera: pb.Camera) -> Table:
         "camera": camera.name,
         "url": printable(camera.url),
         "state": " · ".join(filter(None, (state_name(camera.state), printable(camera.detail)))),
-        "shard": str(camera.shard),
+        "shard": f"{camera.shard}, epoch {camera.epoch}",
         "frames": f"{memory.frames_seen} seen, {memory.frames_dropped} dropped",
         "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "
         f"{memory.recent_window_tokens} recent window (all layers)",

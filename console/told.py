@@ -29,6 +29,7 @@ class ToldAnswer:
     text: str = ""
     ttft_ms: float | None = None
     memory_as_of: datetime | None = None
+    epoch: int = 0  # of the camera's owners, the one that answered
     evidence: list[Moment] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     gaps: list[pb.Gap] = field(default_factory=list)
@@ -52,6 +53,7 @@ def listen(
                 told.memory_as_of = event.started.memory_as_of.ToDatetime(tzinfo=UTC)
                 warnings: list[Any] = list(event.started.warnings)  # its stub takes pb.Warning for the builtin
                 told.warnings = [warning.message for warning in warnings]
+                told.epoch = event.started.epoch
                 told.gaps = list(event.started.gaps)
             case "token":
                 if told.ttft_ms is None:

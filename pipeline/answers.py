@@ -41,13 +41,17 @@ class AnswerWarning:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The question reads a copy of the memory; `memory_as_of_s` is the newest moment it can know of."""
+    """The question reads a copy of the memory; `memory_as_of_s` is the newest moment it can know of.
+
+    epoch: as which of the camera's owners the shard speaks; 0 where nobody counts them.
+    """
 
     answer_id: str
     camera: str
     memory_as_of_s: float
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[AnswerWarning, ...] = ()
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

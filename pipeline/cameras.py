@@ -94,10 +94,11 @@ class MemoryStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
-    """How a camera is doing; `url` is redacted and `detail` says why it is in this state."""
+    """How a camera is doing; `url` is redacted, `detail` says why it is in this state, `epoch` which owner told it."""
 
     name: str
     url: str
     state: CameraState
     detail: str = ""
     memory: MemoryStatus = MemoryStatus()
+    epoch: int = 0

@@ -164,6 +164,8 @@ class Device:
         future: Future[T] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(work())
             except (cameras.CameraError, answers.QuestionError, checkpoint.StoreError) as error:

@@ -75,18 +75,20 @@ class AskResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("answer_id", "camera", "memory_as_of", "gaps", "warnings")
+    __slots__ = ("answer_id", "camera", "memory_as_of", "gaps", "warnings", "epoch")
     ANSWER_ID_FIELD_NUMBER: _ClassVar[int]
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     MEMORY_AS_OF_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     answer_id: str
     camera: str
     memory_as_of: _timestamp_pb2.Timestamp
     gaps: _containers.RepeatedCompositeFieldContainer[Gap]
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, answer_id: _Optional[str] = ..., camera: _Optional[str] = ..., memory_as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, answer_id: _Optional[str] = ..., camera: _Optional[str] = ..., memory_as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("start", "end", "reason")
@@ -141,20 +143,22 @@ class Done(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ...) -> None: ...
 
 class Camera(_message.Message):
-    __slots__ = ("name", "url", "state", "detail", "shard", "memory")
+    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     state: CameraState
     detail: str
     shard: int
     memory: MemoryStatus
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class MemoryStatus(_message.Message):
     __slots__ = ("frames_seen", "frames_dropped", "compressions", "prefix_tokens", "summary_tier_tokens", "recent_window_tokens", "bytes", "thumbnails", "thumbnail_bytes", "next_position", "oldest", "newest", "checkpointed", "gaps")

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from actors import config, fleet, router
+from actors import config, router
 from pipeline import cameras
-from tests.actors.scripted import ScriptedShard
+from tests.actors.scripted import ScriptedShard, a_fleet
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
 
@@ -20,7 +20,7 @@ def serving() -> Serving:
 
     @asynccontextmanager
     async def running(held: ScriptedShard, *, token: str | None = None, **settings: float) -> AsyncIterator[str]:
-        served = fleet.Fleet([held], open_timeout_s=0.3)
+        served = a_fleet(held)
         served.expect(cameras.CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
         await served.reconcile()
         door = router.Router(served, config.RouterConfig(port=0, **settings), token)

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 
-from actors import shard
+from actors import fleet, shard, succession
 from actors.errors import ShardUnavailable
+from cache_store import leases
 from pipeline import answers, cameras, urls
 
 STARTED = answers.Started(answer_id="1", camera="gate", memory_as_of_s=1_000.25)
@@ -25,6 +26,12 @@ ANSWER: tuple[answers.AnswerEvent, ...] = (
     answers.Evidence(time_s=999.5, weight=0.75, thumbnail_jpeg=b"jpeg"),
     DONE,
 )
+
+
+def a_fleet(*shards: ScriptedShard, granted_by: leases.Leases | None = None, length_s: float = 0.0) -> fleet.Fleet:
+    """A fleet of these shards; an owner that stands in the way is gone when its lease stood still for `length_s`."""
+    owners = succession.Succession(granted_by or leases.InMemoryLeases(), length_s)
+    return fleet.Fleet(shards, owners, open_timeout_s=0.3, clock=lambda: 500.0)
 
 
 class ScriptedShard:

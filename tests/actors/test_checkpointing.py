@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from concurrent import futures
 
+from actors import config, tenure
 from actors.checkpointing import Checkpointing
-from cache_store import checkpoint, store
+from cache_store import checkpoint, leases, store
 from pipeline import answers
 from tests.actors.waiting import until
 
@@ -40,23 +41,33 @@ class ScriptedSource:
 
 class CountingStore(store.InMemoryCheckpointStore):
     def __init__(self) -> None:
-        super().__init__()
+        self.owners = leases.InMemoryLeases()
+        super().__init__(self.owners)
         self.saves: list[str] = []
         self.blocked = asyncio.Event()
         self.blocked.set()
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
+    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
         await self.blocked.wait()
+        await super().save(camera, saved, owner)
         self.saves.append(camera)
 
 
-def checkpointing(source: ScriptedSource, kept_in: CountingStore, every_s: float = 0.05) -> Checkpointing:
-    return Checkpointing(source, kept_in, every_s, clock=lambda: 77.0)
+async def nothing(camera: str) -> None:
+    """Who is told of a lost camera."""
+
+
+async def checkpointing(source: ScriptedSource, kept_in: CountingStore, every_s: float = 0.05) -> Checkpointing:
+    """Of a shard that owns every camera of these tests."""
+    held_by = tenure.Tenure(kept_in.owners, leases.Incarnation("me"), config.LeaseConfig(), on_lost=nothing)
+    for camera in ("gate", "yard"):
+        await held_by.acquire(camera)
+    return Checkpointing(source, kept_in, every_s, held_by, clock=lambda: 77.0)
 
 
 async def test_a_memory_that_changed_is_saved_again() -> None:
     source, kept_in = ScriptedSource(), CountingStore()
-    saving = checkpointing(source, kept_in)
+    saving = await checkpointing(source, kept_in)
     saving.keep("gate")
     await until(lambda: len(kept_in.saves) == 1)
     source.frames_seen = 12
@@ -68,7 +79,7 @@ async def test_a_memory_that_changed_is_saved_again() -> None:
 
 async def test_a_memory_that_did_not_change_is_not_saved_again() -> None:
     kept_in = CountingStore()
-    saving = checkpointing(ScriptedSource(), kept_in)
+    saving = await checkpointing(ScriptedSource(), kept_in)
 
     assert await saving.save("gate")
     assert await saving.save("gate")
@@ -80,7 +91,7 @@ async def test_a_memory_that_did_not_change_is_not_saved_again() -> None:
 async def test_a_failure_is_tried_again_at_the_next_beat() -> None:
     source, kept_in = ScriptedSource(), CountingStore()
     source.failure = checkpoint.StoreUnavailable("refused")
-    saving = checkpointing(source, kept_in)
+    saving = await checkpointing(source, kept_in)
     assert not await saving.save("gate")
     saving.keep("gate")
     source.failure = None
@@ -92,13 +103,13 @@ async def test_a_camera_that_left_the_device_is_no_failure_of_the_others() -> No
     source = ScriptedSource()
     source.failure = answers.UnknownCamera("gone")
 
-    assert not await checkpointing(source, CountingStore()).save("gate")
+    assert not await (await checkpointing(source, CountingStore())).save("gate")
 
 
 async def test_nothing_is_written_once_a_camera_is_dropped() -> None:
     kept_in = CountingStore()
     kept_in.blocked.clear()
-    saving = checkpointing(ScriptedSource(), kept_in)
+    saving = await checkpointing(ScriptedSource(), kept_in)
     saving.keep("gate")
     await asyncio.sleep(0.1)
     await saving.drop("gate")
@@ -111,7 +122,7 @@ async def test_nothing_is_written_once_a_camera_is_dropped() -> None:
 async def test_the_last_saves_have_a_deadline() -> None:
     kept_in = CountingStore()
     kept_in.blocked.clear()
-    saving = checkpointing(ScriptedSource(), kept_in, every_s=60)
+    saving = await checkpointing(ScriptedSource(), kept_in, every_s=60)
     saving.keep("gate")
 
     await saving.save_all(timeout_s=0.05)
@@ -121,10 +132,20 @@ async def test_the_last_saves_have_a_deadline() -> None:
 
 async def test_every_memory_is_saved_once_more_at_the_end() -> None:
     kept_in = CountingStore()
-    saving = checkpointing(ScriptedSource(), kept_in, every_s=60)
+    saving = await checkpointing(ScriptedSource(), kept_in, every_s=60)
     for camera in ("gate", "yard"):
         saving.keep(camera)
 
     await saving.save_all(timeout_s=5)
 
     assert sorted(kept_in.saves) == ["gate", "yard"]
+
+
+async def test_what_another_shard_owns_by_now_is_not_saved() -> None:
+    kept_in = CountingStore()
+    saving = await checkpointing(ScriptedSource(), kept_in)
+    await kept_in.owners.acquire("gate", "other", gone=leases.Gone("me", 1))
+
+    assert not await saving.save("gate")
+
+    assert await kept_in.load("gate") is None

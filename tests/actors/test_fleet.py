@@ -10,7 +10,7 @@ from actors import fleet
 from actors.errors import CameraRecovering, ShardUnavailable
 from cache_store import checkpoint
 from pipeline import answers, cameras
-from tests.actors.scripted import ANSWER, ScriptedShard
+from tests.actors.scripted import ANSWER, ScriptedShard, a_fleet
 from tests.actors.waiting import until
 
 
@@ -29,7 +29,7 @@ def shards() -> list[ScriptedShard]:
 
 @pytest.fixture
 def fleet_(shards: list[ScriptedShard]) -> fleet.Fleet:
-    return fleet.Fleet(shards, open_timeout_s=0.3, clock=lambda: 500.0)
+    return a_fleet(*shards)
 
 
 async def test_cameras_are_spread_over_the_shards(fleet_, shards) -> None:
@@ -100,7 +100,7 @@ async def test_an_expected_camera_is_kept_although_it_shows_nothing(fleet_, shar
 
 
 async def test_a_full_fleet_refuses_a_camera(shards) -> None:
-    full = fleet.Fleet([ScriptedShard(max_cameras=1)])
+    full = a_fleet(ScriptedShard(max_cameras=1))
     await full.add_camera(spec("a"))
 
     with pytest.raises(cameras.TooManyCameras):

@@ -12,13 +12,13 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from actors import config, fleet, router
+from actors import config, router
 from actors.errors import AddressInUse
 from pipeline import answers, cameras
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 from tests.actors.reflected import ReflectedClient
-from tests.actors.scripted import DONE, STARTED, ScriptedShard
+from tests.actors.scripted import DONE, STARTED, ScriptedShard, a_fleet
 from tests.actors.waiting import until
 
 
@@ -195,7 +195,7 @@ async def test_health_is_told_to_everybody_service_by_service(serving) -> None:
 async def test_services_are_unhealthy_while_no_shard_answers() -> None:
     held = ScriptedShard()
     held.is_away = True
-    served = fleet.Fleet([held])
+    served = a_fleet(held)
     await served.reconcile()
     door = router.Router(served, config.RouterConfig(port=0), None)
     address = await door.start()
@@ -237,9 +237,9 @@ async def test_an_address_in_use_is_named() -> None:
 
 
 async def test_two_routers_never_share_a_port() -> None:
-    first = router.Router(fleet.Fleet([ScriptedShard()]), config.RouterConfig(port=0), None)
+    first = router.Router(a_fleet(ScriptedShard()), config.RouterConfig(port=0), None)
     port = int((await first.start()).rpartition(":")[2])
-    second = router.Router(fleet.Fleet([ScriptedShard()]), config.RouterConfig(port=port), None)
+    second = router.Router(a_fleet(ScriptedShard()), config.RouterConfig(port=port), None)
     try:
         with pytest.raises(AddressInUse, match=str(port)):
             await second.start()

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from actors import config, shard
-from cache_store import checkpoint, store, tiers
+from actors.errors import OwnershipUnproven
+from cache_store import checkpoint, leases, store, tiers
 from models import llava_onevision
 from pipeline import answers, cameras, device, encode
 from tests.actors.waiting import until
 
 STARTED_S = 1_700_000_000.0
 FRAMES_SAMPLED = 48
+USUAL_LEASE = config.LeaseConfig()
+QUICK_LEASE = config.LeaseConfig(length_s=0.6, margin_s=0.1)
 
 
 class UnreliableStore(store.InMemoryCheckpointStore):
@@ -25,9 +28,13 @@ class UnreliableStore(store.InMemoryCheckpointStore):
 
     is_down = False
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint) -> None:
+    def __init__(self) -> None:
+        self.owners = leases.InMemoryLeases()
+        super().__init__(self.owners)
+
+    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
         self._require_up()
-        await super().save(camera, saved)
+        await super().save(camera, saved, owner)
 
     async def delete(self, camera: str) -> None:
         self._require_up()
@@ -63,15 +70,18 @@ Running = Callable[..., "asynccontextmanager[shard.CameraShard]"]
 @pytest.fixture
 def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore) -> Running:
     @asynccontextmanager
-    async def run(*, every_s: float = 3_600.0, max_cameras: int = 2) -> AsyncIterator[shard.CameraShard]:
+    async def run(
+        *, every_s: float = 3_600.0, max_cameras: int = 2, lease: config.LeaseConfig = USUAL_LEASE
+    ) -> AsyncIterator[shard.CameraShard]:
         settings = config.HermesConfig(
             memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
             shards=config.ShardsConfig(
                 checkpoint_every_s=every_s,
+                lease=lease,
                 device=device.DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
             ),
         )
-        held = shard.CameraShard(model, settings, checkpoints)
+        held = shard.CameraShard(model, settings, checkpoints, checkpoints.owners)
         try:
             yield held
         finally:
@@ -192,7 +202,8 @@ async def test_what_another_model_saved_is_not_read(
     saved = await checkpoints.load("film")
     assert saved is not None
     object.__setattr__(saved.facts, "fingerprint", "of another")
-    await checkpoints.save("film", saved)
+    await checkpoints.save("film", saved, await checkpoints.owners.acquire("film", "other"))
+    await checkpoints.owners.release("film", await checkpoints.owners.acquire("film", "other"))
 
     async with running() as held:
         await held.add_camera(assignment("film", "sim:street"))
@@ -283,3 +294,114 @@ async def test_credentials_in_a_url_are_not_shown(running: Running) -> None:
 
     assert "127.0.0.1" in found.url
     assert "canary" not in found.url + found.detail
+
+
+class UnreliableLeases(leases.InMemoryLeases):
+    """Leases that cannot be reached for a while."""
+
+    is_down = False
+
+    async def renew(self, incarnation: leases.Incarnation) -> int:
+        if self.is_down:
+            raise checkpoint.StoreUnavailable("store redis://host: refused")
+        return await super().renew(incarnation)
+
+
+async def test_an_answer_says_as_which_owner_it_was_given(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+        started = await anext(held.ask("film", "what is in view"))
+        owner = await checkpoints.owners.owner("film")
+
+        assert owner is not None
+        assert isinstance(started, answers.Started)
+        assert started.epoch == (await status(held, "film")).epoch == owner.epoch
+
+
+async def test_a_camera_of_another_shard_is_not_taken(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    await checkpoints.owners.acquire("film", "other")
+    async with running() as held:
+        with pytest.raises(leases.OwnedByAnother, match="shard other"):
+            await held.add_camera(assignment("film", film))
+
+        assert (await held.status()).cameras == ()
+
+
+async def test_a_shard_that_cannot_renew_its_lease_refuses_and_sees_on_until_it_can(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    owners = checkpoints.owners = UnreliableLeases()
+    checkpoints._owners = owners
+    async with running(lease=QUICK_LEASE) as held:
+        await held.add_camera(assignment("film", film))
+        owners.is_down = True
+
+        async def is_refused() -> bool:
+            try:
+                await anext(held.ask("film", "what is in view"))
+            except OwnershipUnproven:
+                return True
+            return False
+
+        await until(is_refused)
+
+        async def is_seen() -> bool:
+            return (await status(held, "film")).memory.frames_seen == FRAMES_SAMPLED
+
+        await until(is_seen)
+        owners.is_down = False
+
+        async def is_answered() -> bool:
+            return not await is_refused()
+
+        await until(is_answered)
+
+
+async def test_a_shard_lets_go_of_a_camera_that_another_took_over_while_it_could_not_renew(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    owners = checkpoints.owners = UnreliableLeases()
+    checkpoints._owners = owners
+    async with running(lease=QUICK_LEASE, every_s=0.1) as held:
+        await watch_whole(held, "film", film)
+        await held.add_camera(assignment("more", "sim:street"))
+        before = await owners.owner("film")
+        assert before is not None
+        owners.is_down = True
+        await asyncio.sleep(QUICK_LEASE.length_s)
+        lease = await owners.lease(before.incarnation)
+        assert lease is not None
+        after = await owners.acquire("film", "other", gone=leases.Gone(before.incarnation, lease.renewals))
+        owners.is_down = False
+
+        async def is_lost() -> bool:
+            return [camera.name for camera in (await held.status()).cameras] == ["more"]
+
+        await until(is_lost)
+
+        assert await owners.owner("film") == after
+        with pytest.raises(answers.UnknownCamera):
+            await anext(held.ask("film", "what is in view"))
+
+
+async def test_a_store_that_comes_back_empty_hears_of_the_cameras_again_in_a_higher_epoch(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(lease=QUICK_LEASE) as held:
+        await watch_whole(held, "film", film)
+        before = (await status(held, "film")).epoch
+        checkpoints.owners.forget_everything()
+
+        async def is_owned_again() -> bool:
+            return await checkpoints.owners.owner("film") is not None
+
+        await until(is_owned_again)
+
+        async def is_higher() -> bool:
+            return (await status(held, "film")).epoch > before
+
+        await until(is_higher)

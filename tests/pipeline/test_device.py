@@ -135,6 +135,15 @@ def _last(heard: Heard) -> str:
     return done.answer
 
 
+def test_a_snapshot_that_nobody_waits_for_any_more_hurts_nobody(device: Device) -> None:
+    device.add_camera("gate")
+    for _ in range(20):
+        device.snapshot("gate").cancel()
+
+    assert device.snapshot("gate").result(timeout=20).facts.frames_seen == 0
+    assert device.is_running
+
+
 def test_a_cancelled_question_frees_its_place(device: Device) -> None:
     device.add_camera("lobby")
     feed(device, "lobby", 1)

@@ -1,0 +1,138 @@
+"""A shard's hold on its cameras: its lease renewed in time, and the proof, by its own clock, that it still is.
+
+Whoever follows has watched the lease stand still for its whole length; this shard stops earlier, by a margin. So at no
+moment do two shards speak for a camera, whatever the network, the store and Ray are doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from actors import config
+from actors.errors import OwnershipUnproven
+from cache_store import checkpoint, leases
+
+log = structlog.get_logger(__name__)
+
+_RENEWALS_A_LEASE = 6
+
+
+class Tenure:
+    """One shard's lease and the cameras under it. `on_lost` is told of a camera that another shard owns by now."""
+
+    def __init__(
+        self,
+        granted_by: leases.Leases,
+        incarnation: leases.Incarnation,
+        settings: config.LeaseConfig,
+        *,
+        on_lost: Callable[[str], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._leases = granted_by
+        self._incarnation = incarnation
+        self._settings = settings
+        self._on_lost = on_lost
+        self._clock = clock
+        self._owned: dict[str, leases.Owner] = {}
+        self._renewals = 0
+        self._proven_until_s = -float("inf")
+        self._is_in_doubt = asyncio.Event()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether nobody else can own what this shard does."""
+        return self._clock() < self._proven_until_s
+
+    def owner(self, camera: str) -> leases.Owner | None:
+        """As what this shard last owned the camera."""
+        return self._owned.get(camera)
+
+    def require(self, camera: str, owner: leases.Owner) -> None:
+        """Returns if the camera is still this owner's beyond doubt. Raises OwnershipUnproven."""
+        if not self.is_proven or self._owned.get(camera) != owner:
+            raise OwnershipUnproven(
+                f"camera {camera!r}: the lease of {self._settings.length_s:g} s could not be renewed in time; "
+                "its shard speaks again when it can prove that the camera is its own"
+            )
+
+    async def acquire(self, camera: str, gone: leases.Gone | None = None) -> leases.Owner:
+        """Makes the camera this shard's. Raises OwnedByAnother, StoreUnavailable."""
+        if not self.is_proven:
+            await self.renew()
+        self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, gone=gone)
+        return self._owned[camera]
+
+    async def release(self, camera: str) -> None:
+        """Gives the camera up, so that another shard may have it at once. A store that is away finds out by itself."""
+        owner = self._owned.pop(camera, None)
+        if owner is None:
+            return
+        try:
+            await self._leases.release(camera, owner)
+        except checkpoint.StoreUnavailable as error:
+            log.warning("camera_not_released", camera=camera, reason=str(error))
+
+    async def release_all(self) -> None:
+        """Gives up every camera."""
+        await asyncio.gather(*(self.release(camera) for camera in tuple(self._owned)))
+
+    def doubt(self) -> None:
+        """Somebody saw that a camera is another's: `run` looks at once."""
+        self._is_in_doubt.set()
+
+    async def run(self) -> None:
+        """Renews the lease, for ever."""
+        is_renewed = True
+        while True:
+            try:
+                await self.renew()
+                if not is_renewed:
+                    log.info("lease_renewed_again")
+                is_renewed = True
+            except checkpoint.StoreUnavailable as error:
+                if is_renewed:
+                    log.warning("lease_not_renewed", reason=str(error))
+                is_renewed = False
+            try:
+                await asyncio.wait_for(self._is_in_doubt.wait(), self._settings.length_s / _RENEWALS_A_LEASE)
+            except TimeoutError:
+                continue
+
+    async def renew(self) -> None:
+        """Renews the lease once. Raises StoreUnavailable.
+
+        Where the lease may have lapsed, or the store lost it, every camera is looked up before anything is proven.
+        """
+        is_in_doubt = self._is_in_doubt.is_set() or not self.is_proven
+        self._is_in_doubt.clear()
+        # From before the request: whenever the store acted on it, it was not earlier.
+        sent_s = self._clock()
+        renewals = await self._leases.renew(self._incarnation)
+        if is_in_doubt or renewals != self._renewals + 1:
+            self._proven_until_s = -float("inf")
+            await self._look_up_all()
+        self._renewals = renewals
+        self._proven_until_s = sent_s + self._settings.length_s - self._settings.margin_s
+
+    async def _look_up_all(self) -> None:
+        for camera, held in tuple(self._owned.items()):
+            owner = await self._leases.owner(camera)
+            if owner is None:
+                owner = await self._acquired_again(camera, held)
+            if owner is not None and owner.incarnation == self._incarnation.id:
+                self._owned[camera] = owner
+            else:
+                self._owned.pop(camera, None)
+                await self._on_lost(camera)
+
+    async def _acquired_again(self, camera: str, held: leases.Owner) -> leases.Owner | None:
+        """Of a store that came back without it; above the epoch that was."""
+        try:
+            return await self._leases.acquire(camera, self._incarnation.id, floor=held.epoch)
+        except leases.OwnedByAnother:
+            return None

@@ -1,0 +1,148 @@
+"""Who owns a camera: the seam, and the version that lives in this process.
+
+A shard's lease is renewed as a whole; a camera only notes which shard owns it. An owner is a pair: the epoch counts
+owners and never goes backwards, and the incarnation tells two owners apart to whom a store that lost its newest writes
+granted the same epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cache_store import checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A process that its own machine can tell from every other. place: machine and process namespace."""
+
+    place: str
+    pid: int
+    born_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One life of a shard; its id is never used again. home: None where a process cannot be told apart."""
+
+    id: str
+    home: Home | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns a camera, and as which of its owners."""
+
+    epoch: int
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a shard last showed of itself. renewals: grows as long as it lives."""
+
+    incarnation: Incarnation
+    renewals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """That an owner may be followed: its lease still stands at so many renewals (None: there is none, any: died)."""
+
+    incarnation: str
+    renewals: int | None
+    is_dead: bool = False
+
+
+class OwnedByAnother(checkpoint.StoreError):
+    """The camera is another's. incarnation: whose, None where nobody's is known."""
+
+    def __init__(self, message: str, incarnation: str | None = None) -> None:
+        super().__init__(message)
+        self.incarnation = incarnation
+
+    def __reduce__(self) -> tuple[type[OwnedByAnother], tuple[str, str | None]]:
+        return type(self), (str(self), self.incarnation)
+
+
+def owned_by(camera: str, incarnation: str | None) -> OwnedByAnother:
+    """The refusal that names the owner."""
+    whose = f"shard {incarnation[:8]}" if incarnation else "nobody"
+    return OwnedByAnother(f"camera {camera!r}: owned by {whose}", incarnation)
+
+
+class Leases(Protocol):
+    """Grants and shows ownership. Every method raises StoreUnavailable; then nothing is known of what it did."""
+
+    async def renew(self, incarnation: Incarnation) -> int:
+        """Shows that this shard lives. -> how many times it has: 1 where the store knew nothing of it."""
+        ...
+
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: Gone | None = None) -> Owner:
+        """Makes the shard the camera's owner, in an epoch above `floor` and all before; its own already is kept.
+
+        Raises OwnedByAnother, unless `gone` says that exactly this owner may be followed and it still stands as said.
+        """
+        ...
+
+    async def owner(self, camera: str) -> Owner | None:
+        """Who owns the camera now."""
+        ...
+
+    async def lease(self, incarnation: str) -> Lease | None:
+        """What a shard last showed of itself."""
+        ...
+
+    async def release(self, camera: str, owner: Owner) -> None:
+        """Gives the camera up for anybody to take; nothing happens if it is another's by now."""
+        ...
+
+
+class InMemoryLeases:
+    """Leases that end with their process."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._leases: dict[str, Lease] = {}
+        self._owners: dict[str, Owner] = {}
+
+    async def renew(self, incarnation: Incarnation) -> int:
+        held = self._leases.get(incarnation.id)
+        lease = Lease(incarnation, held.renewals + 1 if held else 1)
+        self._leases[incarnation.id] = lease
+        return lease.renewals
+
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: Gone | None = None) -> Owner:
+        held = self._owners.get(camera)
+        if held is not None and held.incarnation == incarnation and held.epoch > floor:
+            return held
+        if held is not None and held.incarnation not in ("", incarnation) and not self._is_gone(held, gone):
+            raise owned_by(camera, held.incarnation)
+        epoch = max(floor + 1, held.epoch + 1 if held else 0, int(1000 * self._clock()))
+        self._owners[camera] = Owner(epoch, incarnation)
+        return self._owners[camera]
+
+    async def owner(self, camera: str) -> Owner | None:
+        held = self._owners.get(camera)
+        return held if held is not None and held.incarnation else None
+
+    async def lease(self, incarnation: str) -> Lease | None:
+        return self._leases.get(incarnation)
+
+    async def release(self, camera: str, owner: Owner) -> None:
+        if self._owners.get(camera) == owner:
+            self._owners[camera] = Owner(owner.epoch, "")
+
+    def forget_everything(self) -> None:
+        """As a store that comes back empty."""
+        self._leases.clear()
+        self._owners.clear()
+
+    def _is_gone(self, held: Owner, gone: Gone | None) -> bool:
+        if gone is None or gone.incarnation != held.incarnation:
+            return False
+        lease = self._leases.get(held.incarnation)
+        return gone.is_dead or gone.renewals == (lease.renewals if lease else None)

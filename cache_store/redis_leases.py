@@ -1,0 +1,122 @@
+"""Ownership in Redis or Valkey, by Lua, on the server's clock."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from redis.commands.core import AsyncScript
+
+from cache_store import leases, redis_store
+
+# A lease that nobody renewed for so long says nothing any more; a takeover needs far less.
+_KEPT_MS = 3_600_000
+_FREE_KEPT_MS = 86_400_000  # the last epoch of a camera that nobody owns
+
+# Times that it has been renewed, 1 for a lease that was not there.
+_RENEW = """
+redis.call('HSETNX', KEYS[1], 'home', ARGV[1])
+local renewals = redis.call('HINCRBY', KEYS[1], 'renewals', 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return renewals
+"""
+
+# {1, epoch} when granted, {0, owner} when not. An epoch counts milliseconds where it can, so that it goes on
+# rising when the server has lost what it knew; where its clock steps back, it counts on from the last one.
+_ACQUIRE = """
+local me, floor, gone, gone_renewals = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or 0)
+local owner = redis.call('HGET', KEYS[1], 'incarnation') or ''
+if owner == me and epoch > floor then
+    return {1, epoch}
+end
+if owner ~= '' and owner ~= me then
+    if owner ~= gone then
+        return {0, owner}
+    end
+    local renewals = redis.call('HGET', KEYS[2], 'renewals') or ''
+    if gone_renewals ~= 'dead' and gone_renewals ~= renewals then
+        return {0, owner}
+    end
+end
+local now = redis.call('TIME')
+epoch = math.max(epoch + 1, floor + 1, now[1] * 1000 + math.floor(now[2] / 1000))
+redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'incarnation', me)
+redis.call('PERSIST', KEYS[1])
+return {1, epoch}
+"""
+
+_RELEASE = """
+if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] and redis.call('HGET', KEYS[1], 'incarnation') == ARGV[2] then
+    redis.call('HSET', KEYS[1], 'incarnation', '')
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+"""
+
+
+class RedisLeases:
+    """Leases on any server that speaks Redis 6.2: one primary, with or without replicas; not a Redis Cluster.
+
+    Keys: `hermes:{CAMERA}:owner` with the fields epoch and incarnation, `hermes:lease:INCARNATION` with renewals and
+    home. timeout_s: for one operation, which is never tried again here: who renews a lease wants to know.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
+        self._connection = redis_store.Connection(url, timeout_s=timeout_s, retries=0)
+        self._renew, self._acquire, self._release = map(
+            self._connection.client.register_script, (_RENEW, _ACQUIRE, _RELEASE)
+        )
+
+    async def renew(self, incarnation: leases.Incarnation) -> int:
+        home = incarnation.home
+        text = json.dumps([home.place, home.pid, home.born_s] if home else None)
+        return int(await self._run(self._renew, [_lease(incarnation.id)], [text, _KEPT_MS]))
+
+    async def acquire(
+        self, camera: str, incarnation: str, *, floor: int = 0, gone: leases.Gone | None = None
+    ) -> leases.Owner:
+        keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else "")]
+        is_granted, told = await self._run(self._acquire, keys, [incarnation, floor, *_told(gone)])
+        if not is_granted:
+            raise leases.owned_by(camera, _text(told))
+        return leases.Owner(int(told), incarnation)
+
+    async def owner(self, camera: str) -> leases.Owner | None:
+        async with self._connection.translated():
+            epoch, held = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
+        return leases.Owner(int(epoch), _text(held)) if epoch and held else None
+
+    async def lease(self, incarnation: str) -> leases.Lease | None:
+        async with self._connection.translated():
+            renewals, home = await self._connection.client.hmget(_lease(incarnation), ["renewals", "home"])
+        if renewals is None or home is None:
+            return None
+        told = json.loads(home)
+        return leases.Lease(leases.Incarnation(incarnation, leases.Home(*told) if told else None), int(renewals))
+
+    async def release(self, camera: str, owner: leases.Owner) -> None:
+        await self._run(self._release, [redis_store.owner_key(camera)], [owner.epoch, owner.incarnation, _FREE_KEPT_MS])
+
+    async def close(self) -> None:
+        """Lets go of the connection."""
+        await self._connection.close()
+
+    async def _run(self, script: AsyncScript, keys: list[str], values: list[str | int]) -> Any:
+        async with self._connection.translated():
+            return await script(keys=keys, args=values)
+
+
+def _told(gone: leases.Gone | None) -> list[str | int]:
+    """Whose lease stands how, as the script wants it."""
+    if gone is None:
+        return ["", ""]
+    renewals: str | int = "" if gone.renewals is None else gone.renewals
+    return [gone.incarnation, "dead" if gone.is_dead else renewals]
+
+
+def _lease(incarnation: str) -> str:
+    return f"hermes:lease:{incarnation}"
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
