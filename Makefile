@@ -5,8 +5,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SCHEDULES ?= 1000
 
-.PHONY: setup demo test check bench bench-accuracy protos format
+.PHONY: setup demo test check bench bench-accuracy chaos protos format
 
 setup: $(READY)
 
@@ -33,6 +34,9 @@ bench: $(READY)
 
 bench-accuracy: $(READY)
 	$(BIN)/python -m benchmarks.accuracy $(BENCH_ARGS)
+
+chaos: $(READY)
+	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) $(BIN)/pytest -m chaos
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

@@ -1,17 +1,18 @@
-"""Which camera lives on which shard, and that it stays so when a shard comes back empty. Knows neither Ray nor gRPC."""
+"""Which camera lives on which shard, and on which other when that one is gone. Knows neither Ray nor gRPC."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from actors import placement, shard, succession
-from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
+from actors.errors import CameraRecovering, OwnershipUnproven, ServiceError, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras, urls
 
@@ -68,6 +69,10 @@ class Fleet:
         try:
             async with place.changing:
                 await self._hand_over(placed)
+        except leases.OwnedByAnother as error:
+            # It is known from now on, and brought to its shard as soon as that is safe.
+            placed.recover(str(error))
+            return placed.shown()
         except (cameras.CameraError, checkpoint.StoreError, ServiceError):
             self._placed.pop(spec.name, None)
             raise
@@ -99,28 +104,53 @@ class Fleet:
     ) -> AsyncGenerator[answers.AnswerEvent, None]:
         """The events of one answer, Done last. Raises QuestionError, ShardUnavailable, CameraRecovering."""
         placed = self._find(camera)
-        place = self._places[placed.shard_index]
+        index, has_spoken = placed.shard_index, False
+        try:
+            async with aclosing(self._answer(placed, question, max_answer_tokens)) as events:
+                async for event in events:
+                    has_spoken = True
+                    yield event
+            return
+        except (CameraRecovering, ShardUnavailable, OwnershipUnproven):
+            if has_spoken or placed.shard_index == index:
+                raise
+        # It moved while the question was on its way, and nothing has been said yet.
+        async with aclosing(self._answer(placed, question, max_answer_tokens)) as events:
+            async for event in events:
+                yield event
+
+    async def _answer(
+        self, placed: placement.Placed, question: str, max_answer_tokens: int | None
+    ) -> AsyncGenerator[answers.AnswerEvent, None]:
+        """The events of one answer of the shard that the camera is on now; Started comes with the first word."""
+        camera, place = placed.spec.name, self._places[placed.shard_index]
         if not place.is_up:
             raise ShardUnavailable(f"camera {camera!r}: {placed.why_away}")
+        started: answers.Started | None = None
         try:
             async with aclosing(place.shard.ask(camera, question, max_answer_tokens=max_answer_tokens)) as events:
                 async for event in events:
+                    if isinstance(event, answers.Started):
+                        placed.hear(event.epoch)
+                        started = event
+                        continue
+                    if started is not None:
+                        yield started
+                        started = None
                     yield event
         except answers.UnknownCamera:
             self._find(camera)
             raise CameraRecovering(f"camera {camera!r}: {placed.why_away}") from None
 
     async def run(self) -> None:
-        """Brings every camera to its shard and back to it, for ever."""
-        while True:
-            try:
-                await self.reconcile()
-            except Exception:  # the one guard: whatever went wrong, the next second is another chance
-                log.exception("reconcile_failed")
-            await asyncio.sleep(_RECONCILE_EVERY_S)
+        """Brings every camera to its shard and back to it, for ever; each shard at its own pace, as one may hang."""
+        indices = range(len(self._places))
+        work: list[Callable[[], Awaitable[None]]] = [partial(self._reconcile, index) for index in indices]
+        await asyncio.gather(*(_again_and_again(one) for one in (self._watch_leases, *work)))
 
     async def reconcile(self) -> None:
-        """Looks at every shard once and gives back what it lacks."""
+        """Looks at every shard once and gives it, or in its place another, what it lacks."""
+        await self._watch_leases()
         await asyncio.gather(*(self._reconcile(index) for index in range(len(self._places))))
 
     async def close(self) -> None:
@@ -167,22 +197,72 @@ class Fleet:
             return []
         if not place.is_up:
             log.info("shard_up", shard=index, pid=status.pid)
+        if place.incarnation != status.incarnation:
+            place.incarnation, place.gone = status.incarnation, None
         place.is_up = True
         there = {camera.name: camera for camera in status.cameras}
+        self._adopt(index, status.cameras)
         missing = []
         for placed in self._on(index):
             if placed.spec.name in there:
-                placed.status = there[placed.spec.name]
+                placed.note(there[placed.spec.name])
             else:
                 placed.miss()
+            if placed.spec.name not in there or placed.status.epoch < placed.newest_epoch:
                 missing.append(placed)
         return missing
 
+    def _adopt(self, index: int, found: Sequence[cameras.CameraStatus]) -> None:
+        """Follows a camera to the shard that owns it by now, e.g. after a hand-over of which no answer came."""
+        for status in found:
+            placed = self._placed.get(status.name)
+            if placed is not None and placed.shard_index != index and status.epoch > placed.newest_epoch:
+                log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
+                placed.shard_index = index
+
+    async def _watch_leases(self) -> None:
+        """Notes which shards' leases have stood still; a store that is away proves nothing."""
+        for place in self._places:
+            if place.incarnation is not None:
+                try:
+                    place.gone = await self._owners.gone(place.incarnation)
+                except checkpoint.StoreUnavailable:
+                    place.gone = None
+
     async def _reconcile(self, index: int) -> None:
+        place = self._places[index]
         for placed in await self._look(index):
-            async with self._places[index].changing:
-                if self._placed.get(placed.spec.name) is placed:
+            async with place.changing:
+                if self._placed.get(placed.spec.name) is placed and placed.shard_index == index:
                     await self._bring(placed)
+        if not place.is_up and place.gone is not None:
+            await self._evacuate(index)
+
+    async def _evacuate(self, index: int) -> None:
+        """Finds another shard for every camera of one that can be followed, as far as there is room."""
+        for placed in self._on(index):
+            for other in self._others(index):
+                async with self._places[other].changing:
+                    placed.shard_index = other
+                    try:
+                        await self._hand_over(placed)
+                    except cameras.TooManyCameras:
+                        placed.shard_index = index
+                        continue
+                    except (cameras.CameraError, checkpoint.StoreError, ServiceError) as error:
+                        placed.shard_index = index
+                        placed.recover(str(error))
+                    else:
+                        log.info("camera_moved", camera=placed.spec.name, from_shard=index, to_shard=other)
+                        await self._look(other)
+                    break
+            else:
+                placed.recover(f"shard {index} is gone, and no other has room")
+
+    def _others(self, index: int) -> list[int]:
+        """The other shards that are up, the emptiest first."""
+        up = (other for other, place in enumerate(self._places) if place.is_up and other != index)
+        return sorted(up, key=lambda other: len(self._on(other)))
 
     async def _bring(self, placed: placement.Placed) -> None:
         """Gives its shard a camera that it lacks; a failure is shown in the camera's status and tried again."""
@@ -196,16 +276,18 @@ class Fleet:
     async def _hand_over(self, placed: placement.Placed) -> None:
         """Gives its shard the camera; where another owned it, only once that one can be followed."""
         held = self._places[placed.shard_index].shard
+        # Above every epoch that was seen anywhere: a store that forgot, with a clock set back, would grant old ones.
+        newest = max(other.newest_epoch for other in self._placed.values())
+        assignment = replace(placed.assignment, floor=newest)
         try:
-            await held.add_camera(placed.assignment)
+            await held.add_camera(assignment)
         except leases.OwnedByAnother as error:
-            gone = await self._owners.gone(error.incarnation) if error.incarnation else None
+            gone = await self._owners.gone(error.incarnation)
             if gone is None:
                 raise
-            log.info(
-                "camera_taken_over", camera=placed.spec.name, earlier_owner=gone.incarnation, has_died=gone.is_dead
-            )
-            await held.add_camera(replace(placed.assignment, gone=gone))
+            if gone.incarnation != leases.NOBODY:
+                log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
+            await held.add_camera(replace(assignment, gone=gone))
 
     async def _await_first_frame(self, placed: placement.Placed) -> None:
         deadline = time.monotonic() + self._open_timeout_s
@@ -225,3 +307,12 @@ class Fleet:
             except answers.UnknownCamera:
                 log.info("camera_was_gone", camera=placed.spec.name)
             self._placed.pop(placed.spec.name, None)
+
+
+async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # the one guard: whatever went wrong, the next second is another chance
+            log.exception("reconcile_failed")
+        await asyncio.sleep(_RECONCILE_EVERY_S)

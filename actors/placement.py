@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from actors import shard
+from actors.errors import CameraRecovering
+from cache_store import leases
 from pipeline import cameras
 
 _WATCHED = (cameras.CameraState.LIVE, cameras.CameraState.STALLED, cameras.CameraState.ENDED)
@@ -26,6 +28,7 @@ class Placed:
     assignment: shard.Assignment
     shard_index: int
     status: cameras.CameraStatus
+    newest_epoch: int = 0  # that anybody spoke in
 
     @property
     def spec(self) -> cameras.CameraSpec:
@@ -39,6 +42,19 @@ class Placed:
     def shown(self) -> PlacedCamera:
         """What is known now."""
         return PlacedCamera(self.status, self.shard_index)
+
+    def note(self, status: cameras.CameraStatus) -> None:
+        """How it is doing, as its shard says."""
+        self.status = status
+        self.newest_epoch = max(self.newest_epoch, status.epoch)
+
+    def hear(self, epoch: int) -> None:
+        """Somebody begins to answer as an owner in this epoch. Raises CameraRecovering if it is over."""
+        if epoch < self.newest_epoch:
+            raise CameraRecovering(
+                f"camera {self.spec.name!r}: an answer of epoch {epoch} came after one of {self.newest_epoch}"
+            )
+        self.newest_epoch = epoch
 
     def miss(self) -> None:
         """Its shard is up but lacks it."""
@@ -56,10 +72,15 @@ class Placed:
 
 @dataclass(slots=True)
 class Place:
-    """A shard as the fleet sees it. `changing` is held while a camera is added to it or removed from it."""
+    """A shard as the fleet sees it. `changing` is held while a camera is added to it or removed from it.
+
+    incarnation: as which owner it last spoke; gone: that this owner may be followed.
+    """
 
     shard: shard.Shard
     is_up: bool = True
+    incarnation: str | None = None
+    gone: leases.Gone | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 

@@ -28,19 +28,21 @@ _CLOSING_TIMEOUT_S = 5.0
 class Assignment:
     """A camera that a shard shall watch. `started_s`: second 0 of a file, in Unix seconds; it outlives the shard.
 
-    gone: which earlier owner it may follow.
+    floor: an epoch that its next owner must be above; gone: which earlier owner that one may follow.
     """
 
     spec: cameras.CameraSpec
     started_s: float
+    floor: int = 0
     gone: leases.Gone | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStatus:
-    """A shard's process and the cameras that it holds."""
+    """A shard's process, as which owner it owns cameras, and the cameras that it holds."""
 
     pid: int
+    incarnation: str
     cameras: tuple[cameras.CameraStatus, ...]
 
 
@@ -55,6 +57,8 @@ class Shard(Protocol):
 
     async def add_camera(self, assignment: Assignment) -> None:
         """Watches a camera, its memory restored if there is a checkpoint; nothing happens if it does so already.
+
+        If it does so in an epoch that is not above the assignment's floor, it does from now on.
 
         Raises CameraExists for another spec under the same name, TooManyCameras, InvalidCamera, StoreUnavailable,
         and OwnedByAnother while another shard may still speak for it.
@@ -94,8 +98,8 @@ class CameraShard:
         self._store = checkpoints
         self._clock = clock
         self._device = device.Device(model, settings.memory, settings.shards.device, clock=clock)
-        incarnation = leases.Incarnation(uuid.uuid4().hex, succession.home())
-        self._tenure = tenure.Tenure(granted_by, incarnation, settings.shards.lease, on_lost=self._lose)
+        self._incarnation = leases.Incarnation(uuid.uuid4().hex, succession.home())
+        self._tenure = tenure.Tenure(granted_by, self._incarnation, settings.shards.lease, on_lost=self._lose)
         self._saving = checkpointing.Checkpointing(
             self._device, checkpoints, settings.shards.checkpoint_every_s, self._tenure, clock=clock
         )
@@ -108,9 +112,10 @@ class CameraShard:
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[answers.AnswerEvent, None]:
         owner = self._tenure.owner(camera)
+        if owner is None:
+            raise answers.UnknownCamera(f"camera {camera!r}: not on this shard")
         inbox = _Inbox(asyncio.get_running_loop())
         ticket = self._device.ask(camera, question, inbox.deliver, max_answer_tokens=max_answer_tokens)
-        assert owner is not None, camera
         try:
             self._tenure.require(camera, owner)
             while True:
@@ -127,6 +132,7 @@ class CameraShard:
         async with self._changing:
             held = self._watched.get(spec.name)
             if held is not None and held.spec == spec:
+                await self._tenure.rise(spec.name, assignment.floor)
                 return
             if held is not None:
                 raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL or pace")
@@ -134,7 +140,7 @@ class CameraShard:
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._tenure.run(), name="renewals of the lease")
             # First of all: whatever is loaded after this, nobody else can replace.
-            await self._tenure.acquire(spec.name, assignment.gone)
+            await self._tenure.acquire(spec.name, floor=assignment.floor, gone=assignment.gone)
             try:
                 saved = await self._begin_memory(assignment)
             except (cameras.CameraError, checkpoint.StoreError):
@@ -160,7 +166,8 @@ class CameraShard:
         return self._device.is_running
 
     async def status(self) -> ShardStatus:
-        return ShardStatus(pid=os.getpid(), cameras=tuple(self._status(held) for held in self._watched.values()))
+        found = tuple(self._status(held) for held in self._watched.values())
+        return ShardStatus(pid=os.getpid(), incarnation=self._incarnation.id, cameras=found)
 
     async def close(self) -> None:
         async with self._changing:

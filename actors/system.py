@@ -13,7 +13,7 @@ import torch
 
 from actors import config, embedded_store, fleet, local_ray, remote, router, succession
 from actors.errors import ConfigError
-from cache_store import redis_leases, redis_store
+from cache_store import leases, redis_leases, redis_store
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,11 @@ async def running(
         on_progress("starting the store")
         store_url = stack.enter_context(_store(settings))
         await redis_store.require(store_url)
+        granted_by = redis_leases.RedisLeases(store_url)
+        stack.push_async_callback(granted_by.close)
+        owners = succession.Succession(granted_by, settings.shards.lease.length_s)
+        # Watched from now on, so that while Ray starts the store proves that it has not just lost its memory.
+        await owners.gone(leases.NOBODY)
         on_progress("starting Ray")
         shards = settings.shards
         stack.enter_context(
@@ -56,9 +61,6 @@ async def running(
         )
         on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
         ready = await _start_shards(settings, store_url, log_level)
-        granted_by = redis_leases.RedisLeases(store_url)
-        stack.push_async_callback(granted_by.close)
-        owners = succession.Succession(granted_by, shards.lease.length_s)
         held = fleet.Fleet(ready, owners, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
         stack.push_async_callback(held.close)
         address = await stack.enter_async_context(_serving(held, settings, token))

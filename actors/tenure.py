@@ -7,6 +7,7 @@ moment do two shards speak for a camera, whatever the network, the store and Ray
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -41,7 +42,8 @@ class Tenure:
         self._owned: dict[str, leases.Owner] = {}
         self._renewals = 0
         self._proven_until_s = -float("inf")
-        self._is_in_doubt = asyncio.Event()
+        self._is_in_doubt = False
+        self._doubted = asyncio.Event()
 
     @property
     def is_proven(self) -> bool:
@@ -60,12 +62,18 @@ class Tenure:
                 "its shard speaks again when it can prove that the camera is its own"
             )
 
-    async def acquire(self, camera: str, gone: leases.Gone | None = None) -> leases.Owner:
-        """Makes the camera this shard's. Raises OwnedByAnother, StoreUnavailable."""
+    async def acquire(self, camera: str, *, floor: int = 0, gone: leases.Gone | None = None) -> leases.Owner:
+        """Makes the camera this shard's, in an epoch above `floor`. Raises OwnedByAnother, StoreUnavailable."""
         if not self.is_proven:
             await self.renew()
-        self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, gone=gone)
+        self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=floor, gone=gone)
         return self._owned[camera]
+
+    async def rise(self, camera: str, floor: int) -> None:
+        """Goes on as the camera's owner, in an epoch not below `floor`. Raises OwnedByAnother, StoreUnavailable."""
+        held = self._owned.get(camera)
+        if held is not None and held.epoch < floor:
+            self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=floor)
 
     async def release(self, camera: str) -> None:
         """Gives the camera up, so that another shard may have it at once. A store that is away finds out by itself."""
@@ -83,7 +91,8 @@ class Tenure:
 
     def doubt(self) -> None:
         """Somebody saw that a camera is another's: `run` looks at once."""
-        self._is_in_doubt.set()
+        self._is_in_doubt = True
+        self._doubted.set()
 
     async def run(self) -> None:
         """Renews the lease, for ever."""
@@ -98,31 +107,31 @@ class Tenure:
                 if is_renewed:
                     log.warning("lease_not_renewed", reason=str(error))
                 is_renewed = False
-            try:
-                await asyncio.wait_for(self._is_in_doubt.wait(), self._settings.length_s / _RENEWALS_A_LEASE)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.length_s / _RENEWALS_A_LEASE):
+                    await self._doubted.wait()
 
     async def renew(self) -> None:
         """Renews the lease once. Raises StoreUnavailable.
 
         Where the lease may have lapsed, or the store lost it, every camera is looked up before anything is proven.
         """
-        is_in_doubt = self._is_in_doubt.is_set() or not self.is_proven
-        self._is_in_doubt.clear()
+        self._doubted.clear()
         # From before the request: whenever the store acted on it, it was not earlier.
         sent_s = self._clock()
         renewals = await self._leases.renew(self._incarnation)
-        if is_in_doubt or renewals != self._renewals + 1:
-            self._proven_until_s = -float("inf")
-            await self._look_up_all()
+        if self._is_in_doubt or not self.is_proven or renewals != self._renewals + 1:
+            was_proven, self._proven_until_s = self.is_proven, -float("inf")
+            await self._look_up_all(was_proven)
+            self._is_in_doubt = False
         self._renewals = renewals
         self._proven_until_s = sent_s + self._settings.length_s - self._settings.margin_s
 
-    async def _look_up_all(self) -> None:
+    async def _look_up_all(self, was_proven: bool) -> None:
         for camera, held in tuple(self._owned.items()):
             owner = await self._leases.owner(camera)
-            if owner is None:
+            # After a lapse somebody else may have owned it before the store forgot: then it is not ours to claim.
+            if owner is None and was_proven:
                 owner = await self._acquired_again(camera, held)
             if owner is not None and owner.incarnation == self._incarnation.id:
                 self._owned[camera] = owner
@@ -133,6 +142,6 @@ class Tenure:
     async def _acquired_again(self, camera: str, held: leases.Owner) -> leases.Owner | None:
         """Of a store that came back without it; above the epoch that was."""
         try:
-            return await self._leases.acquire(camera, self._incarnation.id, floor=held.epoch)
+            return await self._leases.acquire(camera, self._incarnation.id, floor=held.epoch, gone=leases.MINE)
         except leases.OwnedByAnother:
             return None

@@ -48,30 +48,43 @@ class Lease:
     renewals: int
 
 
+# The owner of every camera that the store knows nothing of. A store that has lost its memory knows nothing of anything,
+# so nobody is followed like anybody else: when his lease stood still. Its renewals are a number that a store
+# keeps as long as it remembers.
+NOBODY = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """That an owner may be followed: its lease still stands at so many renewals (None: there is none, any: died)."""
+    """That an owner may be followed: its lease still stands at so many renewals (None: it has none).
+
+    is_dead: it may be, whatever its lease is.
+    """
 
     incarnation: str
     renewals: int | None
     is_dead: bool = False
 
 
-class OwnedByAnother(checkpoint.StoreError):
-    """The camera is another's. incarnation: whose, None where nobody's is known."""
+# What lets the last owner have its camera back from a store that forgot it: it knows that nobody came after.
+MINE = Gone(NOBODY, None, is_dead=True)
 
-    def __init__(self, message: str, incarnation: str | None = None) -> None:
+
+class OwnedByAnother(checkpoint.StoreError):
+    """The camera is another's; `incarnation` says whose."""
+
+    def __init__(self, message: str, incarnation: str = NOBODY) -> None:
         super().__init__(message)
         self.incarnation = incarnation
 
-    def __reduce__(self) -> tuple[type[OwnedByAnother], tuple[str, str | None]]:
+    def __reduce__(self) -> tuple[type[OwnedByAnother], tuple[str, str]]:
         return type(self), (str(self), self.incarnation)
 
 
-def owned_by(camera: str, incarnation: str | None) -> OwnedByAnother:
+def owned_by(camera: str, incarnation: str) -> OwnedByAnother:
     """The refusal that names the owner."""
-    whose = f"shard {incarnation[:8]}" if incarnation else "nobody"
-    return OwnedByAnother(f"camera {camera!r}: owned by {whose}", incarnation)
+    why = f"owned by shard {incarnation[:8]}" if incarnation else "nobody is known to own it, for how long is not known"
+    return OwnedByAnother(f"camera {camera!r}: {why}", incarnation)
 
 
 class Leases(Protocol):
@@ -93,7 +106,7 @@ class Leases(Protocol):
         ...
 
     async def lease(self, incarnation: str) -> Lease | None:
-        """What a shard last showed of itself."""
+        """What a shard last showed of itself; NOBODY's is there from the first time that somebody asks for it."""
         ...
 
     async def release(self, camera: str, owner: Owner) -> None:
@@ -108,6 +121,7 @@ class InMemoryLeases:
         self._clock = clock
         self._leases: dict[str, Lease] = {}
         self._owners: dict[str, Owner] = {}
+        self._times_forgotten = 0
 
     async def renew(self, incarnation: Incarnation) -> int:
         held = self._leases.get(incarnation.id)
@@ -119,7 +133,13 @@ class InMemoryLeases:
         held = self._owners.get(camera)
         if held is not None and held.incarnation == incarnation and held.epoch > floor:
             return held
-        if held is not None and held.incarnation not in ("", incarnation) and not self._is_gone(held, gone):
+        if held is None and not self._is_gone(NOBODY, gone):
+            raise owned_by(camera, NOBODY)
+        if (
+            held is not None
+            and held.incarnation not in (_FREE, incarnation)
+            and not self._is_gone(held.incarnation, gone)
+        ):
             raise owned_by(camera, held.incarnation)
         epoch = max(floor + 1, held.epoch + 1 if held else 0, int(1000 * self._clock()))
         self._owners[camera] = Owner(epoch, incarnation)
@@ -127,22 +147,28 @@ class InMemoryLeases:
 
     async def owner(self, camera: str) -> Owner | None:
         held = self._owners.get(camera)
-        return held if held is not None and held.incarnation else None
+        return held if held is not None and held.incarnation != _FREE else None
 
     async def lease(self, incarnation: str) -> Lease | None:
+        if incarnation == NOBODY:
+            self._leases.setdefault(NOBODY, Lease(Incarnation(NOBODY), self._times_forgotten))
         return self._leases.get(incarnation)
 
     async def release(self, camera: str, owner: Owner) -> None:
         if self._owners.get(camera) == owner:
-            self._owners[camera] = Owner(owner.epoch, "")
+            self._owners[camera] = Owner(owner.epoch, _FREE)
 
     def forget_everything(self) -> None:
         """As a store that comes back empty."""
         self._leases.clear()
         self._owners.clear()
+        self._times_forgotten += 1
 
-    def _is_gone(self, held: Owner, gone: Gone | None) -> bool:
-        if gone is None or gone.incarnation != held.incarnation:
+    def _is_gone(self, incarnation: str, gone: Gone | None) -> bool:
+        if gone is None or gone.incarnation != incarnation:
             return False
-        lease = self._leases.get(held.incarnation)
+        lease = self._leases.get(incarnation)
         return gone.is_dead or gone.renewals == (lease.renewals if lease else None)
+
+
+_FREE = "free"  # given up by its owner

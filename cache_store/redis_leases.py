@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 from redis.commands.core import AsyncScript
@@ -24,18 +25,17 @@ return renewals
 # {1, epoch} when granted, {0, owner} when not. An epoch counts milliseconds where it can, so that it goes on
 # rising when the server has lost what it knew; where its clock steps back, it counts on from the last one.
 _ACQUIRE = """
-local me, floor, gone, gone_renewals = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local me, floor, followed, stands_at = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or 0)
 local owner = redis.call('HGET', KEYS[1], 'incarnation') or ''
 if owner == me and epoch > floor then
     return {1, epoch}
 end
-if owner ~= '' and owner ~= me then
-    if owner ~= gone then
+if owner ~= 'free' and owner ~= me then
+    if followed ~= 'shard:' .. owner then
         return {0, owner}
     end
-    local renewals = redis.call('HGET', KEYS[2], 'renewals') or ''
-    if gone_renewals ~= 'dead' and gone_renewals ~= renewals then
+    if stands_at ~= 'dead' and stands_at ~= (redis.call('HGET', KEYS[2], 'renewals') or '') then
         return {0, owner}
     end
 end
@@ -48,17 +48,19 @@ return {1, epoch}
 
 _RELEASE = """
 if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] and redis.call('HGET', KEYS[1], 'incarnation') == ARGV[2] then
-    redis.call('HSET', KEYS[1], 'incarnation', '')
+    redis.call('HSET', KEYS[1], 'incarnation', 'free')
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
 """
+_FREE = b"free"
 
 
 class RedisLeases:
     """Leases on any server that speaks Redis 6.2: one primary, with or without replicas; not a Redis Cluster.
 
     Keys: `hermes:{CAMERA}:owner` with the fields epoch and incarnation, `hermes:lease:INCARNATION` with renewals and
-    home. timeout_s: for one operation, which is never tried again here: who renews a lease wants to know.
+    home (NOBODY's lease is the one without a name). timeout_s: for one operation, which is never tried again here: who
+    renews a lease wants to know.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
@@ -75,7 +77,7 @@ class RedisLeases:
     async def acquire(
         self, camera: str, incarnation: str, *, floor: int = 0, gone: leases.Gone | None = None
     ) -> leases.Owner:
-        keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else "")]
+        keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else leases.NOBODY)]
         is_granted, told = await self._run(self._acquire, keys, [incarnation, floor, *_told(gone)])
         if not is_granted:
             raise leases.owned_by(camera, _text(told))
@@ -84,11 +86,15 @@ class RedisLeases:
     async def owner(self, camera: str) -> leases.Owner | None:
         async with self._connection.translated():
             epoch, held = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
-        return leases.Owner(int(epoch), _text(held)) if epoch and held else None
+        return leases.Owner(int(epoch), _text(held)) if epoch and held and held != _FREE else None
 
     async def lease(self, incarnation: str) -> leases.Lease | None:
+        key = _lease(incarnation)
         async with self._connection.translated():
-            renewals, home = await self._connection.client.hmget(_lease(incarnation), ["renewals", "home"])
+            if incarnation == leases.NOBODY:
+                await self._connection.client.hsetnx(key, "home", "null")
+                await self._connection.client.hsetnx(key, "renewals", str(secrets.randbits(48)))
+            renewals, home = await self._connection.client.hmget(key, ["renewals", "home"])
         if renewals is None or home is None:
             return None
         told = json.loads(home)
@@ -111,7 +117,7 @@ def _told(gone: leases.Gone | None) -> list[str | int]:
     if gone is None:
         return ["", ""]
     renewals: str | int = "" if gone.renewals is None else gone.renewals
-    return [gone.incarnation, "dead" if gone.is_dead else renewals]
+    return [f"shard:{gone.incarnation}", "dead" if gone.is_dead else renewals]
 
 
 def _lease(incarnation: str) -> str:

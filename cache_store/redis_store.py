@@ -94,7 +94,7 @@ class RedisCheckpointStore:
             )
             await self._drop(told if is_committed else [manifest])
         if not is_committed:
-            raise leases.owned_by(camera, told.decode() or None)
+            raise leases.owned_by(camera, told.decode())
 
     async def load(self, camera: str) -> checkpoint.Checkpoint | None:
         error = None

@@ -104,7 +104,7 @@ class InMemoryCheckpointStore:
     async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
         held = await self._owners.owner(camera)
         if held != owner:
-            raise leases.owned_by(camera, held.incarnation if held else None)
+            raise leases.owned_by(camera, held.incarnation if held else leases.NOBODY)
         pieces = cut(camera, checkpoint.to_bytes(saved))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
         generations = [manifest(list(pieces)), *self._manifests.get(camera, [])]

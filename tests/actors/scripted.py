@@ -48,7 +48,8 @@ class ScriptedShard:
         self.is_closed = False
         self.unfinished = 0
         self.pause_s = 0.0
-        self._answer = list(answer)
+        self.epoch = 0
+        self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
 
@@ -64,7 +65,7 @@ class ScriptedShard:
         if camera not in self.assignments:
             raise answers.UnknownCamera(f"camera {camera!r}: not on this device")
         with self._counting_unfinished():
-            for event in self._answer:
+            for event in self.answer:
                 await asyncio.sleep(self.pause_s)
                 if isinstance(event, Exception):
                     raise event
@@ -87,7 +88,9 @@ class ScriptedShard:
 
     async def status(self) -> shard.ShardStatus:
         self._require_here()
-        return shard.ShardStatus(pid=self._pid, cameras=tuple(map(self._status, self.assignments)))
+        return shard.ShardStatus(
+            pid=self._pid, incarnation=str(self._pid), cameras=tuple(map(self._status, self.assignments))
+        )
 
     async def close(self) -> None:
         self.is_closed = True
@@ -96,7 +99,7 @@ class ScriptedShard:
         state, detail = self.states.get(name, (cameras.CameraState.LIVE, ""))
         url = urls.redacted(self.assignments[name].spec.url)
         memory = cameras.MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
-        return cameras.CameraStatus(name=name, url=url, state=state, detail=detail, memory=memory)
+        return cameras.CameraStatus(name=name, url=url, state=state, detail=detail, memory=memory, epoch=self.epoch)
 
     def _require_here(self) -> None:
         if self.is_away:

@@ -61,7 +61,7 @@ async def checkpointing(source: ScriptedSource, kept_in: CountingStore, every_s:
     """Of a shard that owns every camera of these tests."""
     held_by = tenure.Tenure(kept_in.owners, leases.Incarnation("me"), config.LeaseConfig(), on_lost=nothing)
     for camera in ("gate", "yard"):
-        await held_by.acquire(camera)
+        await held_by.acquire(camera, gone=leases.MINE)
     return Checkpointing(source, kept_in, every_s, held_by, clock=lambda: 77.0)
 
 

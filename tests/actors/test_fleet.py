@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from actors import fleet
-from actors.errors import CameraRecovering, ShardUnavailable
-from cache_store import checkpoint
+from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
+from cache_store import checkpoint, leases
 from pipeline import answers, cameras
-from tests.actors.scripted import ANSWER, ScriptedShard, a_fleet
+from tests.actors.scripted import ANSWER, DONE, STARTED, ScriptedShard, a_fleet
 from tests.actors.waiting import until
 
 
@@ -220,3 +221,99 @@ async def test_closing_the_fleet_closes_every_shard(fleet_, shards) -> None:
     await fleet_.close()
 
     assert all(one.is_closed for one in shards)
+
+
+@pytest.fixture
+def granted_by() -> leases.InMemoryLeases:
+    return leases.InMemoryLeases()
+
+
+async def test_the_cameras_of_a_shard_that_is_gone_find_another(shards, granted_by) -> None:
+    await granted_by.renew(leases.Incarnation("100"))
+    held = a_fleet(*shards, granted_by=granted_by)
+    for name in ("a", "b", "c"):
+        await held.add_camera(spec(name))
+    shards[0].is_away = True
+    await held.reconcile()
+    await held.reconcile()
+
+    assert sorted(shards[1].assignments) == ["a", "b", "c"]
+    assert (await held.get_camera("a")).shard_index == 1
+    assert await ask(held, "a") == list(ANSWER)
+
+
+async def test_the_cameras_of_a_shard_whose_lease_is_renewed_stay_on_it(shards, granted_by) -> None:
+    """It may only be slow: whoever renews still speaks for its cameras."""
+    held = a_fleet(*shards, granted_by=granted_by, length_s=60.0)
+    await held.add_camera(spec("a"))
+    shards[0].is_away = True
+    for _ in range(3):
+        await granted_by.renew(leases.Incarnation("100"))
+        await held.reconcile()
+
+    assert shards[1].assignments == {}
+    assert (await held.get_camera("a")).status.state is cameras.CameraState.RECOVERING
+
+
+async def test_without_room_elsewhere_a_camera_waits_for_its_shard_and_says_so(granted_by) -> None:
+    shards = [ScriptedShard(pid=100), ScriptedShard(pid=200, max_cameras=1)]
+    held = a_fleet(*shards, granted_by=granted_by)
+    for name in ("a", "b"):
+        await held.add_camera(spec(name))
+    shards[0].is_away = True
+    await held.reconcile()
+    await held.reconcile()
+
+    assert (await held.get_camera("a")).status.detail == "shard 0 is restarting"
+    with pytest.raises(ShardUnavailable):
+        await ask(held, "a")
+    shards[0].is_away = False
+    await held.reconcile()
+    assert await ask(held, "a") == list(ANSWER)
+
+
+async def test_a_camera_is_followed_to_the_shard_that_owns_it_by_now(fleet_, shards) -> None:
+    """As after a hand-over that was made although no answer came."""
+    await fleet_.add_camera(spec("a"))
+    shards[1].assignments["a"] = shards[0].assignments.pop("a")
+    shards[1].epoch = 7
+
+    await fleet_.reconcile()
+
+    assert (await fleet_.get_camera("a")).shard_index == 1
+    assert (await fleet_.get_camera("a")).status.epoch == 7
+
+
+async def test_an_answer_of_an_epoch_that_is_over_is_not_passed_on(fleet_, shards) -> None:
+    shards[0].epoch = 7
+    await fleet_.add_camera(spec("a"))
+
+    with pytest.raises(CameraRecovering, match="an answer of epoch 0 came after one of 7"):
+        await ask(fleet_, "a")
+
+
+async def test_a_question_is_asked_again_where_the_camera_went_before_a_word_was_said(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[0].pause_s = 0.05
+    asked = asyncio.create_task(ask(fleet_, "a"))
+    await asyncio.sleep(0.02)
+    shards[1].assignments["a"] = shards[0].assignments["a"]
+    shards[1].epoch = 7
+    shards[0].answer = [STARTED, OwnershipUnproven("camera 'a': lease")]
+    shards[1].answer = [replace(STARTED, epoch=7), DONE]
+    await fleet_.reconcile()
+
+    assert await asked == [replace(STARTED, epoch=7), DONE]
+
+
+async def test_a_camera_whose_earlier_owner_still_speaks_is_known_and_waits(shards) -> None:
+    shards[0].refusal = leases.owned_by("a", "earlier")
+    held = a_fleet(*shards, length_s=60.0)
+
+    placed = await held.add_camera(spec("a"))
+
+    assert placed.status.state is cameras.CameraState.RECOVERING
+    assert placed.status.detail == "camera 'a': owned by shard earlier"
+    shards[0].refusal = None
+    await held.reconcile()
+    assert (await held.get_camera("a")).status.state is cameras.CameraState.LIVE

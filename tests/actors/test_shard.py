@@ -91,7 +91,8 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
 
 
 def assignment(name: str, url: str, pace: cameras.Pace = cameras.Pace.FAST) -> shard.Assignment:
-    return shard.Assignment(spec=cameras.CameraSpec(name=name, url=url, pace=pace), started_s=STARTED_S)
+    spec = cameras.CameraSpec(name=name, url=url, pace=pace)
+    return shard.Assignment(spec=spec, started_s=STARTED_S, gone=leases.MINE)
 
 
 async def status(held: shard.CameraShard, name: str) -> cameras.CameraStatus:
@@ -323,7 +324,7 @@ async def test_an_answer_says_as_which_owner_it_was_given(
 async def test_a_camera_of_another_shard_is_not_taken(
     running: Running, film: str, checkpoints: UnreliableStore
 ) -> None:
-    await checkpoints.owners.acquire("film", "other")
+    await checkpoints.owners.acquire("film", "other", gone=leases.MINE)
     async with running() as held:
         with pytest.raises(leases.OwnedByAnother, match="shard other"):
             await held.add_camera(assignment("film", film))

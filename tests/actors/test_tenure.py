@@ -63,7 +63,7 @@ def held() -> Held:
 
 
 async def test_it_speaks_until_a_margin_before_its_lease_ends(held: Held) -> None:
-    owner = await held.tenure.acquire("gate")
+    owner = await held.tenure.acquire("gate", gone=leases.MINE)
 
     assert not held.is_refused(owner)
     held.clock.now_s += 4.9
@@ -73,7 +73,7 @@ async def test_it_speaks_until_a_margin_before_its_lease_ends(held: Held) -> Non
 
 
 async def test_a_lease_counts_from_when_the_renewal_was_sent(held: Held) -> None:
-    owner = await held.tenure.acquire("gate")
+    owner = await held.tenure.acquire("gate", gone=leases.MINE)
     held.leases.takes_s = 3.0
     await held.tenure.renew()
 
@@ -84,7 +84,7 @@ async def test_a_lease_counts_from_when_the_renewal_was_sent(held: Held) -> None
 
 
 async def test_a_renewal_that_fails_proves_nothing(held: Held) -> None:
-    owner = await held.tenure.acquire("gate")
+    owner = await held.tenure.acquire("gate", gone=leases.MINE)
     held.clock.now_s += 4.0
     held.leases.is_down = True
     with pytest.raises(checkpoint.StoreUnavailable):
@@ -95,7 +95,10 @@ async def test_a_renewal_that_fails_proves_nothing(held: Held) -> None:
 
 
 async def test_after_a_lapse_it_speaks_again_for_what_is_still_its_own(held: Held) -> None:
-    gate, yard = await held.tenure.acquire("gate"), await held.tenure.acquire("yard")
+    gate, yard = (
+        await held.tenure.acquire("gate", gone=leases.MINE),
+        await held.tenure.acquire("yard", gone=leases.MINE),
+    )
     held.clock.now_s += 20.0
     taken = await held.leases.acquire("yard", "other", gone=leases.Gone("me", 1))
 
@@ -108,7 +111,7 @@ async def test_after_a_lapse_it_speaks_again_for_what_is_still_its_own(held: Hel
 
 
 async def test_what_a_forgetful_store_lost_is_acquired_again_above_its_epoch(held: Held) -> None:
-    before = await held.tenure.acquire("gate")
+    before = await held.tenure.acquire("gate", gone=leases.MINE)
     await held.leases.acquire("gate", "me", floor=before.epoch + 1_000_000_000_000)
     await held.tenure.renew()
     held.tenure.doubt()
@@ -128,9 +131,9 @@ async def test_what_a_forgetful_store_lost_is_acquired_again_above_its_epoch(hel
 
 
 async def test_what_another_took_while_the_store_had_forgotten_is_lost(held: Held) -> None:
-    await held.tenure.acquire("gate")
+    await held.tenure.acquire("gate", gone=leases.MINE)
     held.leases.forget_everything()
-    await held.leases.acquire("gate", "other")
+    await held.leases.acquire("gate", "other", gone=leases.MINE)
 
     await held.tenure.renew()
 
@@ -138,8 +141,32 @@ async def test_what_another_took_while_the_store_had_forgotten_is_lost(held: Hel
     assert held.tenure.owner("gate") is None
 
 
+async def test_after_a_lapse_it_does_not_claim_what_the_store_forgot(held: Held) -> None:
+    """Somebody may have owned it in between, and may still."""
+    await held.tenure.acquire("gate", gone=leases.MINE)
+    held.clock.now_s += 20.0
+    held.leases.forget_everything()
+
+    await held.tenure.renew()
+
+    assert held.lost == ["gate"]
+    assert await held.leases.owner("gate") is None
+
+
+async def test_it_rises_above_a_floor_only_where_it_is_below(held: Held) -> None:
+    owner = await held.tenure.acquire("gate", gone=leases.MINE)
+
+    await held.tenure.rise("gate", owner.epoch)
+    assert held.tenure.owner("gate") == owner
+    await held.tenure.rise("gate", owner.epoch + 1)
+
+    risen = held.tenure.owner("gate")
+    assert risen is not None
+    assert risen.epoch > owner.epoch + 1
+
+
 async def test_doubt_is_looked_into_at_once(held: Held) -> None:
-    await held.tenure.acquire("gate")
+    await held.tenure.acquire("gate", gone=leases.MINE)
     running = asyncio.create_task(held.tenure.run())
     await asyncio.sleep(0.05)
     await held.leases.acquire("gate", "other", gone=leases.Gone("me", None, is_dead=True))
@@ -152,7 +179,7 @@ async def test_doubt_is_looked_into_at_once(held: Held) -> None:
 
 
 async def test_a_released_camera_is_free_for_others(held: Held) -> None:
-    owner = await held.tenure.acquire("gate")
+    owner = await held.tenure.acquire("gate", gone=leases.MINE)
     await held.tenure.release("gate")
 
     assert held.is_refused(owner)

@@ -18,6 +18,13 @@ HOME = leases.Home("boot pid:[1]", 4_711, 1_700_000_000.25)
 ME, OTHER = leases.Incarnation("me", HOME), leases.Incarnation("other")
 
 
+async def first(granted_by: leases.Leases, incarnation: leases.Incarnation) -> leases.Owner:
+    """The owner of a camera of which the store knows nothing yet."""
+    lease = await granted_by.lease(leases.NOBODY)
+    assert lease is not None
+    return await granted_by.acquire("lobby", incarnation.id, gone=leases.Gone(leases.NOBODY, lease.renewals))
+
+
 @pytest.fixture(scope="module")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     door = tmp_path_factory.mktemp("valkey") / "s"
@@ -40,19 +47,20 @@ async def granted_by(request: pytest.FixtureRequest) -> AsyncIterator[leases.Lea
 
 async def test_a_camera_that_nobody_owns_is_granted(granted_by: leases.Leases) -> None:
     assert await granted_by.owner("lobby") is None
-    owner = await granted_by.acquire("lobby", ME.id)
+    owner = await first(granted_by, ME)
     assert owner.incarnation == ME.id
     assert owner.epoch > 1_600_000_000_000
     assert await granted_by.owner("lobby") == owner
 
 
 async def test_what_a_shard_owns_it_keeps_however_often_it_asks(granted_by: leases.Leases) -> None:
-    assert await granted_by.acquire("lobby", ME.id) == await granted_by.acquire("lobby", ME.id)
+    owner = await first(granted_by, ME)
+    assert await granted_by.acquire("lobby", ME.id) == await granted_by.acquire("lobby", ME.id) == owner
 
 
 async def test_a_camera_of_another_is_refused_and_the_owner_named(granted_by: leases.Leases) -> None:
     await granted_by.renew(OTHER)
-    await granted_by.acquire("lobby", OTHER.id)
+    await first(granted_by, OTHER)
     for gone in (None, leases.Gone("third", 1), leases.Gone("third", None, is_dead=True), leases.Gone(OTHER.id, None)):
         with pytest.raises(leases.OwnedByAnother) as raised:
             await granted_by.acquire("lobby", ME.id, gone=gone)
@@ -61,7 +69,7 @@ async def test_a_camera_of_another_is_refused_and_the_owner_named(granted_by: le
 
 async def test_an_owner_whose_lease_stands_still_can_be_followed_once(granted_by: leases.Leases) -> None:
     renewals = await granted_by.renew(OTHER)
-    before = await granted_by.acquire("lobby", OTHER.id)
+    before = await first(granted_by, OTHER)
     gone = leases.Gone(OTHER.id, renewals)
 
     after = await granted_by.acquire("lobby", ME.id, gone=gone)
@@ -73,29 +81,42 @@ async def test_an_owner_whose_lease_stands_still_can_be_followed_once(granted_by
 
 async def test_an_owner_that_renewed_meanwhile_cannot_be_followed(granted_by: leases.Leases) -> None:
     gone = leases.Gone(OTHER.id, await granted_by.renew(OTHER))
-    await granted_by.acquire("lobby", OTHER.id)
+    await first(granted_by, OTHER)
     await granted_by.renew(OTHER)
     with pytest.raises(leases.OwnedByAnother):
         await granted_by.acquire("lobby", ME.id, gone=gone)
 
 
 async def test_an_owner_without_a_lease_and_one_that_died_can_be_followed(granted_by: leases.Leases) -> None:
-    await granted_by.acquire("lobby", OTHER.id)
-    first = await granted_by.acquire("lobby", ME.id, gone=leases.Gone(OTHER.id, None))
+    await first(granted_by, OTHER)
+    earlier = await granted_by.acquire("lobby", ME.id, gone=leases.Gone(OTHER.id, None))
     await granted_by.renew(ME)
-    second = await granted_by.acquire("lobby", OTHER.id, gone=leases.Gone(ME.id, None, is_dead=True))
-    assert second.epoch > first.epoch
+    later = await granted_by.acquire("lobby", OTHER.id, gone=leases.Gone(ME.id, None, is_dead=True))
+    assert later.epoch > earlier.epoch
+
+
+async def test_a_camera_that_the_store_knows_nothing_of_is_granted_only_to_who_knows_its_memory(
+    granted_by: leases.Leases,
+) -> None:
+    lease = await granted_by.lease(leases.NOBODY)
+    assert lease is not None
+    assert await granted_by.lease(leases.NOBODY) == lease
+    for gone in (None, leases.Gone(leases.NOBODY, None), leases.Gone(leases.NOBODY, lease.renewals + 1)):
+        with pytest.raises(leases.OwnedByAnother) as raised:
+            await granted_by.acquire("lobby", ME.id, gone=gone)
+        assert raised.value.incarnation == leases.NOBODY
+    assert (await granted_by.acquire("lobby", ME.id, floor=41, gone=leases.MINE)).epoch > 41
 
 
 async def test_a_released_camera_is_free_and_its_next_epoch_higher(granted_by: leases.Leases) -> None:
-    before = await granted_by.acquire("lobby", OTHER.id)
+    before = await first(granted_by, OTHER)
     await granted_by.release("lobby", before)
     assert await granted_by.owner("lobby") is None
     assert (await granted_by.acquire("lobby", ME.id)).epoch > before.epoch
 
 
 async def test_what_is_another_s_by_now_is_not_released(granted_by: leases.Leases) -> None:
-    before = await granted_by.acquire("lobby", OTHER.id)
+    before = await first(granted_by, OTHER)
     await granted_by.release("lobby", before)
     after = await granted_by.acquire("lobby", ME.id)
     await granted_by.release("lobby", before)
@@ -104,6 +125,7 @@ async def test_what_is_another_s_by_now_is_not_released(granted_by: leases.Lease
 
 async def test_an_epoch_is_above_the_floor_whatever_the_store_knows(granted_by: leases.Leases) -> None:
     far = 9_000_000_000_000
+    await first(granted_by, ME)
     assert (await granted_by.acquire("lobby", ME.id, floor=far)).epoch == far + 1
     assert (await granted_by.acquire("lobby", ME.id, floor=far + 5)).epoch == far + 6
 
@@ -123,7 +145,7 @@ async def test_epochs_rise_however_the_clock_steps(steps_back_s: list[float]) ->
     epochs = []
     for number, step_s in enumerate(steps_back_s):
         now[0] = 1_700_000_000.0 + step_s
-        owner = await granted_by.acquire("lobby", f"shard {number}")
+        owner = await granted_by.acquire("lobby", f"shard {number}", gone=leases.MINE)
         await granted_by.release("lobby", owner)
         epochs.append(owner.epoch)
     assert epochs == sorted(set(epochs))
@@ -148,7 +170,7 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[leases.Lea
 
 async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[leases.Leases, store.CheckpointStore]) -> None:
     granted_by, kept = both
-    before = await granted_by.acquire("lobby", OTHER.id)
+    before = await first(granted_by, OTHER)
     await kept.save("lobby", saved_at(1.0), before)
     after = await granted_by.acquire("lobby", ME.id, gone=leases.Gone(OTHER.id, None, is_dead=True))
 
@@ -167,7 +189,7 @@ async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[leases.Leases
 @pytest.mark.redis
 async def test_a_refused_checkpoint_leaves_nothing_behind(valkey_url: str) -> None:
     kept = redis_store.RedisCheckpointStore(valkey_url)
-    with pytest.raises(leases.OwnedByAnother, match="owned by nobody"):
+    with pytest.raises(leases.OwnedByAnother, match="nobody is known to own it"):
         await kept.save("lobby", saved_at(1.0), leases.Owner(1, "me"))
     with redis.Redis.from_url(valkey_url) as client:
         assert client.keys("hermes:{lobby}:*") == []
