@@ -23,8 +23,8 @@ _SNAPSHOT_TIMEOUT_S = 30.0
 class SnapshotSource(Protocol):
     """What holds the memories: the device."""
 
-    def snapshot(self, camera: str) -> futures.Future[checkpoint.Checkpoint]:
-        """Will hold a copy of the camera's global summary tier."""
+    def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
+        """Will hold a copy of the camera's global summary tier, or of its whole memory."""
         ...
 
 
@@ -72,17 +72,20 @@ class Checkpointing:
         saved = self._saved.get(camera)
         return saved.at_s if saved else None
 
-    async def save(self, camera: str) -> bool:
-        """Saves the camera's memory if it changed; False, and a line in the log, if the store would not take it."""
+    async def save(self, camera: str, *, is_whole: bool = False) -> bool:
+        """Saves the camera's global tier if it changed, or its whole memory.
+
+        False, and a line in the log, if the store would not take it.
+        """
         # Taken before the memory is: what was remembered as one owner is not saved as the next.
         owner = self._tenure.owner(camera)
         if owner is None:
             return False
         try:
-            snapshot = asyncio.wrap_future(self._source.snapshot(camera))
+            snapshot = asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
             taken = await asyncio.wait_for(snapshot, _SNAPSHOT_TIMEOUT_S)
             previous = self._saved.get(camera)
-            if previous is None or previous.frames_seen != taken.facts.frames_seen:
+            if is_whole or previous is None or previous.frames_seen != taken.facts.frames_seen:
                 await self._store.save(camera, taken, owner)
             self._saved[camera] = _Saved(self._clock(), taken.facts.frames_seen)
         except leases.OwnedByAnother as error:
@@ -95,12 +98,12 @@ class Checkpointing:
         return True
 
     async def save_all(self, timeout_s: float) -> None:
-        """Saves every memory once more and stops; what is not saved in time is left as it was."""
+        """Saves every memory once more, whole, and stops; what is not saved in time is left as it was."""
         cameras = list(self._tasks)
         for camera in cameras:
             self._tasks.pop(camera).cancel()
         if cameras:
-            saves = [asyncio.create_task(self.save(camera)) for camera in cameras]
+            saves = [asyncio.create_task(self.save(camera, is_whole=True)) for camera in cameras]
             _, late = await asyncio.wait(saves, timeout=timeout_s)
             for task in late:
                 task.cancel()

@@ -9,6 +9,7 @@ ServiceError
 ├── ShardNotStarted   a shard could not be built, e.g. for want of a model
 ├── ShardUnavailable  a shard's process is gone or does not answer; it is being restarted
 ├── CameraRecovering  the camera exists, but its memory is not back yet
+├── InvalidShard      there is no such shard, or it takes no cameras
 ├── OwnershipUnproven the camera's shard cannot prove, for now, that the camera is still its own
 └── ClientTooSlow     the reader of an answer did not keep up with it
 """
@@ -50,6 +51,10 @@ class ShardUnavailable(ServiceError):
 
 class CameraRecovering(ServiceError):
     """The camera exists, but its memory is not back yet; trying again helps."""
+
+
+class InvalidShard(ServiceError):
+    """There is no such shard, or it takes no cameras now."""
 
 
 class OwnershipUnproven(ServiceError):

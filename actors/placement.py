@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from actors import shard
 from actors.errors import CameraRecovering
 from cache_store import leases
-from pipeline import cameras
+from pipeline import answers, cameras, urls
 
 _WATCHED = (cameras.CameraState.LIVE, cameras.CameraState.STALLED, cameras.CameraState.ENDED)
+
+
+def _already() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,7 @@ class Placed:
     shard_index: int
     status: cameras.CameraStatus
     newest_epoch: int = 0  # that anybody spoke in
+    settled: asyncio.Event = field(default_factory=_already)  # not while it moves
 
     @property
     def spec(self) -> cameras.CameraSpec:
@@ -74,14 +82,81 @@ class Placed:
 class Place:
     """A shard as the fleet sees it. `changing` is held while a camera is added to it or removed from it.
 
-    incarnation: as which owner it last spoke; gone: that this owner may be followed.
+    incarnation: as which owner it last spoke; gone: that this owner may be followed; is_draining: it gets no new ones.
     """
 
     shard: shard.Shard
     is_up: bool = True
+    is_draining: bool = False
+    pid: int | None = None
     incarnation: str | None = None
     gone: leases.Gone | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes cameras."""
+        return self.is_up and not self.is_draining
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedShard:
+    """A shard as the operator sees it."""
+
+    index: int
+    pid: int | None
+    is_up: bool
+    is_draining: bool
+    cameras: tuple[str, ...]
+
+
+class Board:
+    """Which camera is on which shard."""
+
+    def __init__(self, shards: Iterable[shard.Shard]) -> None:
+        self.places = [Place(held) for held in shards]
+        self.placed: dict[str, Placed] = {}
+
+    @property
+    def newest_epoch(self) -> int:
+        """Of any camera."""
+        return max((placed.newest_epoch for placed in self.placed.values()), default=0)
+
+    def find(self, name: str) -> Placed:
+        """Raises UnknownCamera."""
+        placed = self.placed.get(name)
+        if placed is None:
+            known = ", ".join(sorted(self.placed)) or "none"
+            raise answers.UnknownCamera(f"camera {name[:80]!r}: not watched here (watched: {known})")
+        return placed
+
+    def place_of(self, placed: Placed) -> Place:
+        """The shard that a camera is on."""
+        return self.places[placed.shard_index]
+
+    def put(self, assignment: shard.Assignment) -> Placed:
+        """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras."""
+        spec = assignment.spec
+        status = cameras.CameraStatus(name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING)
+        counts = {index: len(self.on(index)) for index in range(len(self.places))}
+        roomiest = min(counts, key=lambda index: (not self.places[index].is_open, counts[index]))
+        self.placed[spec.name] = Placed(assignment, roomiest, status)
+        return self.placed[spec.name]
+
+    def on(self, index: int) -> list[Placed]:
+        """The cameras of a shard."""
+        return [placed for placed in self.placed.values() if placed.shard_index == index]
+
+    def others(self, index: int) -> list[int]:
+        """The other shards that take cameras, the emptiest first."""
+        open_ = (other for other, place in enumerate(self.places) if place.is_open and other != index)
+        return sorted(open_, key=lambda other: len(self.on(other)))
+
+    def shown(self, index: int) -> PlacedShard:
+        """What is known of a shard now."""
+        place = self.places[index]
+        names = tuple(sorted(placed.spec.name for placed in self.on(index)))
+        return PlacedShard(index, place.pid, place.is_up, place.is_draining, names)
 
 
 def is_undecided(status: cameras.CameraStatus) -> bool:

@@ -39,6 +39,7 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (leases.OwnedByAnother, Code.UNAVAILABLE, "CAMERA_OWNED_ELSEWHERE"),
     (checkpoint.StoreError, Code.INTERNAL, "STORE_FAILED"),
     (errors.CameraRecovering, Code.UNAVAILABLE, "CAMERA_RECOVERING"),
+    (errors.InvalidShard, Code.FAILED_PRECONDITION, "INVALID_SHARD"),
     (errors.OwnershipUnproven, Code.UNAVAILABLE, "OWNERSHIP_UNPROVEN"),
     (errors.ShardUnavailable, Code.UNAVAILABLE, "SHARD_UNAVAILABLE"),
     (errors.ClientTooSlow, Code.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW"),

@@ -92,6 +92,38 @@ class CameraService(pb_grpc.CameraServiceServicer):
         return pb.RemoveCameraResponse()
 
 
+class FleetService(pb_grpc.FleetServiceServicer):
+    """Shows shards and moves cameras between them."""
+
+    def __init__(self, asked: fleet.Fleet) -> None:
+        self._fleet = asked
+
+    async def ListShards(  # noqa: N802
+        self, request: pb.ListShardsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListShardsResponse:
+        """See hermes_v1.proto."""
+        async with refusals.refusing(context):
+            placed = await self._fleet.list_shards()
+        return pb.ListShardsResponse(shards=[wire.shard_message(one) for one in placed])
+
+    async def MigrateCamera(  # noqa: N802
+        self, request: pb.MigrateCameraRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.MigrateCameraResponse:
+        """See hermes_v1.proto."""
+        to_shard = request.to_shard if request.HasField("to_shard") else None
+        async with refusals.refusing(context, camera=request.name[:80]):
+            placed = await self._fleet.move_camera(request.name, to_shard)
+        return pb.MigrateCameraResponse(camera=wire.camera_message(placed))
+
+    async def DrainShard(  # noqa: N802
+        self, request: pb.DrainShardRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DrainShardResponse:
+        """See hermes_v1.proto."""
+        async with refusals.refusing(context, shard=str(request.shard)):
+            placed = await self._fleet.drain(request.shard)
+        return pb.DrainShardResponse(shard=wire.shard_message(placed))
+
+
 class Router:
     """The server with its services, health and reflection."""
 
@@ -108,6 +140,7 @@ class Router:
         queries, orders = QueryService(asked, settings.write_timeout_s), CameraService(asked)
         pb_grpc.add_QueryServiceServicer_to_server(queries, self._server)  # type: ignore[no-untyped-call]
         pb_grpc.add_CameraServiceServicer_to_server(orders, self._server)  # type: ignore[no-untyped-call]
+        pb_grpc.add_FleetServiceServicer_to_server(FleetService(asked), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         known = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(known, self._server)

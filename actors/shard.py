@@ -66,9 +66,9 @@ class Shard(Protocol):
         ...
 
     async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
-        """Stops the camera and deletes its memory and, if it is to be forgotten, its checkpoints.
+        """Stops the camera. Its checkpoints are deleted if it is to be forgotten, else its memory is saved whole first.
 
-        Raises UnknownCamera, StoreUnavailable.
+        Raises UnknownCamera, StoreUnavailable; then it goes on.
         """
         ...
 
@@ -154,8 +154,7 @@ class CameraShard:
             if held is None:
                 raise answers.UnknownCamera(f"camera {name!r} is not here")
             await self._saving.drop(name)
-            if is_forgotten:
-                await self._forget(name)
+            await (self._forget(name) if is_forgotten else self._save_whole(name))
             await self._unwatch(name)
             await self._tenure.release(name)
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
@@ -202,6 +201,13 @@ class CameraShard:
         except checkpoint.StoreError:
             self._saving.keep(name)
             raise
+
+    async def _save_whole(self, name: str) -> None:
+        """Saves all tiers, so that whoever watches the camera next goes on where this shard stopped."""
+        if not self._device.status(name).frames_seen or await self._saving.save(name, is_whole=True):
+            return
+        self._saving.keep(name)
+        raise checkpoint.StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
 
     async def _begin_memory(self, assignment: Assignment) -> checkpoint.Checkpoint | None:
         """Gives the camera a slot on the device, with its checkpoint if there is one that this model can read."""

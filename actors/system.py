@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from actors import config, embedded_store, fleet, local_ray, remote, router, succession
+from actors import config, embedded_store, fleet, local_ray, registry, remote, router, succession
 from actors.errors import ConfigError
 from cache_store import leases, redis_leases, redis_store
 
@@ -61,7 +61,9 @@ async def running(
         )
         on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
         ready = await _start_shards(settings, store_url, log_level)
-        held = fleet.Fleet(ready, owners, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
+        known = registry.RedisRegistry(store_url)
+        stack.push_async_callback(known.close)
+        held = fleet.Fleet(ready, owners, known, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
         stack.push_async_callback(held.close)
         address = await stack.enter_async_context(_serving(held, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
@@ -102,6 +104,7 @@ async def _serving(held: fleet.Fleet, settings: config.HermesConfig, token: str 
     """The router and the fleet's own loop, with the cameras of the configuration."""
     for spec in settings.cameras:
         held.expect(spec)
+    await held.expect_remembered()
     await held.reconcile()
     door = router.Router(held, settings.router, token)
     address = await door.start()

@@ -49,6 +49,13 @@ def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
     )
 
 
+def shard_message(placed: placement.PlacedShard) -> pb.Shard:
+    """A shard as clients see it."""
+    working = pb.SHARD_STATE_DRAINING if placed.is_draining else pb.SHARD_STATE_UP
+    state = working if placed.is_up else pb.SHARD_STATE_AWAY
+    return pb.Shard(index=placed.index, state=state, pid=placed.pid or 0, cameras=placed.cameras)
+
+
 def event_message(event: answers.AnswerEvent) -> pb.AskResponse:
     """One event of an answer."""
     match event:

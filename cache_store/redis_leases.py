@@ -80,13 +80,13 @@ class RedisLeases:
         keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else leases.NOBODY)]
         is_granted, told = await self._run(self._acquire, keys, [incarnation, floor, *_told(gone)])
         if not is_granted:
-            raise leases.owned_by(camera, _text(told))
+            raise leases.owned_by(camera, redis_store.as_text(told))
         return leases.Owner(int(told), incarnation)
 
     async def owner(self, camera: str) -> leases.Owner | None:
         async with self._connection.translated():
             epoch, held = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
-        return leases.Owner(int(epoch), _text(held)) if epoch and held and held != _FREE else None
+        return leases.Owner(int(epoch), redis_store.as_text(held)) if epoch and held and held != _FREE else None
 
     async def lease(self, incarnation: str) -> leases.Lease | None:
         key = _lease(incarnation)
@@ -122,7 +122,3 @@ def _told(gone: leases.Gone | None) -> list[str | int]:
 
 def _lease(incarnation: str) -> str:
     return f"hermes:lease:{incarnation}"
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

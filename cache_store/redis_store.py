@@ -176,6 +176,11 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
+def as_text(value: bytes | str) -> str:
+    """What a client brought back, whichever way it was told to."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def _as_bytes(piece: bytes | str | None) -> bytes | None:
     return piece.encode() if isinstance(piece, str) else piece
 

@@ -22,8 +22,10 @@ from protos import hermes_v1_pb2 as pb
 app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-cameras = typer.Typer(help="Add, show and remove cameras.", no_args_is_help=True)
+cameras = typer.Typer(help="Add, show, move and remove cameras.", no_args_is_help=True)
 app.add_typer(cameras, name="cameras")
+shards = typer.Typer(help="Show shards and empty them.", no_args_is_help=True)
+app.add_typer(shards, name="shards")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -113,6 +115,40 @@ def remove_camera(name: CameraName, address: Address = client.DEFAULT_ADDRESS, t
     err.print(f"camera {name!r} removed", markup=False)
 
 
+@cameras.command("migrate")
+def migrate_camera(
+    name: CameraName,
+    to: Annotated[int | None, typer.Option("--to", min=0, help="A shard; else the emptiest other one.")] = None,
+    as_json: Json = False,
+    address: Address = client.DEFAULT_ADDRESS,
+    token_file: TokenFile = None,
+) -> None:
+    """Move a camera, with all that it remembers, to another shard."""
+    with _connected(address, token_file) as hermes:
+        _print_camera(hermes.migrate_camera(name, to), as_json)
+
+
+@shards.command("list")
+def list_shards(as_json: Json = False, address: Address = client.DEFAULT_ADDRESS, token_file: TokenFile = None) -> None:
+    """How all shards are doing."""
+    with _connected(address, token_file) as hermes:
+        _print_shards(hermes.list_shards(), as_json)
+
+
+@shards.command("drain")
+def drain_shard(
+    index: Annotated[int, typer.Argument(metavar="SHARD", min=0)],
+    as_json: Json = False,
+    address: Address = client.DEFAULT_ADDRESS,
+    token_file: TokenFile = None,
+) -> None:
+    """Move every camera of a shard away; it gets no new ones. A camera that stays for want of room is a failure."""
+    with _connected(address, token_file) as hermes:
+        drained = hermes.drain_shard(index)
+        _print_shards([drained], as_json)
+    _exit(FAILURE if drained.cameras else 0)
+
+
 @app.command()
 def serve(
     config: Annotated[Path, typer.Option("--config", "-c", help="A YAML file.")],
@@ -180,6 +216,13 @@ def _with_whole_path(url: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
         return url
     return str(Path(url).absolute())
+
+
+def _print_shards(found: list[pb.Shard], as_json: bool) -> None:
+    if as_json:
+        out.print(render.as_json([render.shard_json(shard) for shard in found]), markup=False)
+    else:
+        out.print(render.shard_table(found))
 
 
 def _print_camera(camera: pb.Camera, as_json: bool) -> None:

@@ -57,6 +57,7 @@ class HermesClient:
         self._channel = grpc.insecure_channel(address)
         self._queries = pb_grpc.QueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._cameras = pb_grpc.CameraServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._fleet = pb_grpc.FleetServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def ask(self, camera: str, question: str, *, max_answer_tokens: int = 0) -> Iterator[pb.AskResponse]:
         """The events of one answer as they come; leaving early stops it. Raises ClientError if it has no Done."""
@@ -86,6 +87,21 @@ class HermesClient:
     def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints."""
         self._call(self._cameras.RemoveCamera, pb.RemoveCameraRequest(name=name))
+
+    def migrate_camera(self, name: str, to_shard: int | None = None) -> pb.Camera:
+        """Moves a camera with its whole memory to another shard."""
+        request = pb.MigrateCameraRequest(name=name, to_shard=to_shard)
+        camera: pb.Camera = self._call(self._fleet.MigrateCamera, request).camera
+        return camera
+
+    def list_shards(self) -> list[pb.Shard]:
+        """How all shards are doing."""
+        return list(self._call(self._fleet.ListShards, pb.ListShardsRequest()).shards)
+
+    def drain_shard(self, index: int) -> pb.Shard:
+        """Moves every camera of a shard away, and gives it no new ones."""
+        shard: pb.Shard = self._call(self._fleet.DrainShard, pb.DrainShardRequest(shard=index)).shard
+        return shard
 
     def close(self) -> None:
         """Ends the connection."""

@@ -78,6 +78,16 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
     }
 
 
+def shard_json(shard: pb.Shard) -> dict[str, Any]:
+    """One shard for programs."""
+    return {"shard": shard.index, "state": shard_state(shard), "pid": shard.pid, "cameras": list(shard.cameras)}
+
+
+def shard_state(shard: pb.Shard) -> str:
+    """up, away or draining"""
+    return pb.ShardState.Name(shard.state).removeprefix("SHARD_STATE_").lower()
+
+
 def as_json(value: object) -> str:
     """One line of JSON."""
     return json.dumps(value, ensure_ascii=False)
@@ -112,6 +122,16 @@ def camera_table(cameras: Iterable[pb.Camera]) -> Table:
             _clock(_moment(memory, "newest")),
             Text(printable(camera.url)),
         )
+    return table
+
+
+def shard_table(shards: Iterable[pb.Shard]) -> Table:
+    """All shards, a row each."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("shard", "state", "process", "cameras"):
+        table.add_column(heading, overflow="fold")
+    for shard in shards:
+        table.add_row(str(shard.index), shard_state(shard), str(shard.pid), Text(", ".join(shard.cameras) or "none"))
     return table
 
 

@@ -153,9 +153,12 @@ class Device:
         self._wake.set()
         return ticket
 
-    def snapshot(self, camera: str) -> Future[checkpoint.Checkpoint]:
-        """The camera's global summary tier, copied off the device when there is time. Fails with UnknownCamera."""
-        return self._later(self._background, lambda: self._snapshot(camera))
+    def snapshot(self, camera: str, *, is_whole: bool = False) -> Future[checkpoint.Checkpoint]:
+        """The camera's global summary tier, or its whole memory, copied off the device when there is time.
+
+        Fails with UnknownCamera.
+        """
+        return self._later(self._background, lambda: self._snapshot(camera, is_whole))
 
     def _command(self, work: Callable[[], T]) -> Future[T]:
         return self._later(self._commands, work)
@@ -249,11 +252,11 @@ class Device:
         camera.memory.clear()
         self._free_slots.append(camera.memory.slot)
 
-    def _snapshot(self, name: str) -> checkpoint.Checkpoint:
+    def _snapshot(self, name: str, is_whole: bool) -> checkpoint.Checkpoint:
         camera = self._cameras.get(name)
         if camera is None:
             raise answers.UnknownCamera(f"camera {name!r}: not on this device")
         try:
-            return camera.snapshot(self.clips.dropped_frames(name), self._clock())
+            return camera.snapshot(self.clips.dropped_frames(name), self._clock(), is_whole=is_whole)
         except RuntimeError as error:
             raise checkpoint.StoreError(f"camera {name!r}: its memory cannot be copied: {error}") from error

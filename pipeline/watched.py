@@ -11,6 +11,7 @@ from models import keeper
 from pipeline import answers, cameras, clips, thumbnails
 
 _MAX_GAPS = 32
+_NO_TOKEN = 1 << 62  # no token has an id as high
 
 
 class WatchedCamera:
@@ -61,9 +62,10 @@ class WatchedCamera:
         frames = torch.cat(tokens) // self._keeper.model.spec.tokens_per_frame
         return set(torch.unique(frames).tolist())
 
-    def snapshot(self, frames_dropped: int, now: float) -> checkpoint.Checkpoint:
-        """The global summary tier as it is now, with the pictures of its frames."""
-        layers = checkpoint.capture(self.memory, self._keeper.first_recent_id(self.memory))
+    def snapshot(self, frames_dropped: int, now: float, *, is_whole: bool = False) -> checkpoint.Checkpoint:
+        """The global summary tier as it is now, or the whole memory, with the pictures of its frames."""
+        first_left_out = _NO_TOKEN if is_whole else self._keeper.first_recent_id(self.memory)
+        layers = checkpoint.capture(self.memory, first_left_out)
         per_frame = self._keeper.model.spec.tokens_per_frame
         held_frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // per_frame).tolist()
         facts = checkpoint.CheckpointFacts(
@@ -81,7 +83,7 @@ class WatchedCamera:
         return checkpoint.Checkpoint(facts, layers, self.pictures.of(held_frames))
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
-        """Takes over what an earlier process saved; the recent window is lost and becomes a gap."""
+        """Takes over what an earlier process saved; a recent window that is not in it is lost and becomes a gap."""
         checkpoint.restore(self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():

@@ -36,6 +36,13 @@ class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PACE_UNSPECIFIED: _ClassVar[Pace]
     PACE_LIVE: _ClassVar[Pace]
     PACE_FAST: _ClassVar[Pace]
+
+class ShardState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SHARD_STATE_UNSPECIFIED: _ClassVar[ShardState]
+    SHARD_STATE_UP: _ClassVar[ShardState]
+    SHARD_STATE_AWAY: _ClassVar[ShardState]
+    SHARD_STATE_DRAINING: _ClassVar[ShardState]
 WARNING_CODE_UNSPECIFIED: WarningCode
 WARNING_CODE_UNKNOWN_WORDS: WarningCode
 FINISH_REASON_UNSPECIFIED: FinishReason
@@ -51,6 +58,10 @@ CAMERA_STATE_RECOVERING: CameraState
 PACE_UNSPECIFIED: Pace
 PACE_LIVE: Pace
 PACE_FAST: Pace
+SHARD_STATE_UNSPECIFIED: ShardState
+SHARD_STATE_UP: ShardState
+SHARD_STATE_AWAY: ShardState
+SHARD_STATE_DRAINING: ShardState
 
 class AskRequest(_message.Message):
     __slots__ = ("camera", "question", "max_answer_tokens")
@@ -239,3 +250,51 @@ class RemoveCameraRequest(_message.Message):
 class RemoveCameraResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Shard(_message.Message):
+    __slots__ = ("index", "state", "pid", "cameras")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    CAMERAS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    state: ShardState
+    pid: int
+    cameras: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListShardsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListShardsResponse(_message.Message):
+    __slots__ = ("shards",)
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[Shard]
+    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ...) -> None: ...
+
+class MigrateCameraRequest(_message.Message):
+    __slots__ = ("name", "to_shard")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TO_SHARD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    to_shard: int
+    def __init__(self, name: _Optional[str] = ..., to_shard: _Optional[int] = ...) -> None: ...
+
+class MigrateCameraResponse(_message.Message):
+    __slots__ = ("camera",)
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    camera: Camera
+    def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
+
+class DrainShardRequest(_message.Message):
+    __slots__ = ("shard",)
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    def __init__(self, shard: _Optional[int] = ...) -> None: ...
+
+class DrainShardResponse(_message.Message):
+    __slots__ = ("shard",)
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    shard: Shard
+    def __init__(self, shard: _Optional[_Union[Shard, _Mapping]] = ...) -> None: ...

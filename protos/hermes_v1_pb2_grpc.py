@@ -306,3 +306,166 @@ class CameraService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class FleetServiceStub:
+    """The shards, each with the cameras whose memories it holds.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListShards = channel.unary_unary(
+                '/hermes.v1.FleetService/ListShards',
+                request_serializer=protos_dot_hermes__v1__pb2.ListShardsRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.ListShardsResponse.FromString,
+                _registered_method=True)
+        self.MigrateCamera = channel.unary_unary(
+                '/hermes.v1.FleetService/MigrateCamera',
+                request_serializer=protos_dot_hermes__v1__pb2.MigrateCameraRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.MigrateCameraResponse.FromString,
+                _registered_method=True)
+        self.DrainShard = channel.unary_unary(
+                '/hermes.v1.FleetService/DrainShard',
+                request_serializer=protos_dot_hermes__v1__pb2.DrainShardRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.DrainShardResponse.FromString,
+                _registered_method=True)
+
+
+class FleetServiceServicer:
+    """The shards, each with the cameras whose memories it holds.
+    """
+
+    def ListShards(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigrateCamera(self, request, context):
+        """Moves a camera with its whole memory to another shard. Questions that come meanwhile wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainShard(self, request, context):
+        """Moves every camera of a shard away, and gives it no new ones. A camera that finds no room elsewhere stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_FleetServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShards,
+                    request_deserializer=protos_dot_hermes__v1__pb2.ListShardsRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.ListShardsResponse.SerializeToString,
+            ),
+            'MigrateCamera': grpc.unary_unary_rpc_method_handler(
+                    servicer.MigrateCamera,
+                    request_deserializer=protos_dot_hermes__v1__pb2.MigrateCameraRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.MigrateCameraResponse.SerializeToString,
+            ),
+            'DrainShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainShard,
+                    request_deserializer=protos_dot_hermes__v1__pb2.DrainShardRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.DrainShardResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'hermes.v1.FleetService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('hermes.v1.FleetService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class FleetService:
+    """The shards, each with the cameras whose memories it holds.
+    """
+
+    @staticmethod
+    def ListShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.FleetService/ListShards',
+            protos_dot_hermes__v1__pb2.ListShardsRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.ListShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateCamera(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.FleetService/MigrateCamera',
+            protos_dot_hermes__v1__pb2.MigrateCameraRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.MigrateCameraResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.FleetService/DrainShard',
+            protos_dot_hermes__v1__pb2.DrainShardRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.DrainShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -16,11 +16,11 @@ Serving = Callable[..., AbstractAsyncContextManager[str]]
 
 @pytest.fixture
 def serving() -> Serving:
-    """Serves a scripted shard that watches the camera `gate`; gives the address."""
+    """Serves scripted shards, the first of which watches the camera `gate`; gives the address."""
 
     @asynccontextmanager
-    async def running(held: ScriptedShard, *, token: str | None = None, **settings: float) -> AsyncIterator[str]:
-        served = a_fleet(held)
+    async def running(*held: ScriptedShard, token: str | None = None, **settings: float) -> AsyncIterator[str]:
+        served = a_fleet(*held)
         served.expect(cameras.CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
         await served.reconcile()
         door = router.Router(served, config.RouterConfig(port=0, **settings), token)

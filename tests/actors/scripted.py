@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 
-from actors import fleet, shard, succession
+from actors import fleet, registry, shard, succession
 from actors.errors import ShardUnavailable
 from cache_store import leases
 from pipeline import answers, cameras, urls
@@ -28,10 +28,15 @@ ANSWER: tuple[answers.AnswerEvent, ...] = (
 )
 
 
-def a_fleet(*shards: ScriptedShard, granted_by: leases.Leases | None = None, length_s: float = 0.0) -> fleet.Fleet:
+def a_fleet(
+    *shards: ScriptedShard,
+    granted_by: leases.Leases | None = None,
+    known: registry.CameraRegistry | None = None,
+    length_s: float = 0.0,
+) -> fleet.Fleet:
     """A fleet of these shards; an owner that stands in the way is gone when its lease stood still for `length_s`."""
     owners = succession.Succession(granted_by or leases.InMemoryLeases(), length_s)
-    return fleet.Fleet(shards, owners, open_timeout_s=0.3, clock=lambda: 500.0)
+    return fleet.Fleet(shards, owners, known or registry.InMemoryRegistry(), open_timeout_s=0.3, clock=lambda: 500.0)
 
 
 class ScriptedShard:
@@ -49,6 +54,7 @@ class ScriptedShard:
         self.unfinished = 0
         self.pause_s = 0.0
         self.epoch = 0
+        self.busy_s = 0.0
         self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
@@ -73,6 +79,7 @@ class ScriptedShard:
 
     async def add_camera(self, assignment: shard.Assignment) -> None:
         self._require_here()
+        await asyncio.sleep(self.busy_s)
         if self.refusal is not None:
             raise self.refusal
         if len(self.assignments) >= self._max_cameras:

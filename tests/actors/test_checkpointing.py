@@ -19,7 +19,7 @@ class ScriptedSource:
         self.frames_seen = 8
         self.failure: Exception | None = None
 
-    def snapshot(self, camera: str) -> futures.Future[checkpoint.Checkpoint]:
+    def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
         future: futures.Future[checkpoint.Checkpoint] = futures.Future()
         if self.failure is not None:
             future.set_exception(self.failure)

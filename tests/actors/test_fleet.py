@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from actors import fleet
-from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
+from actors import fleet, registry
+from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras
 from tests.actors.scripted import ANSWER, DONE, STARTED, ScriptedShard, a_fleet
@@ -317,3 +317,100 @@ async def test_a_camera_whose_earlier_owner_still_speaks_is_known_and_waits(shar
     shards[0].refusal = None
     await held.reconcile()
     assert (await held.get_camera("a")).status.state is cameras.CameraState.LIVE
+
+
+async def test_a_camera_that_was_added_is_watched_by_the_next_system_and_a_removed_one_is_not(shards) -> None:
+    known = registry.InMemoryRegistry()
+    earlier = a_fleet(*shards, known=known)
+    for name in ("a", "b"):
+        await earlier.add_camera(spec(name))
+    await earlier.remove_camera("b")
+
+    later = a_fleet(ScriptedShard(), known=known)
+    later.expect(spec("c"))
+    await later.expect_remembered()
+    await later.reconcile()
+
+    assert [placed.status.name for placed in await later.list_cameras()] == ["a", "c"]
+    assert later.started_s("a") == 500.0
+
+
+async def test_a_camera_that_shows_nothing_is_not_remembered(shards) -> None:
+    known = registry.InMemoryRegistry()
+    shards[0].states["a"] = (cameras.CameraState.FAILED, "no video in it")
+
+    with pytest.raises(cameras.SourceInvalid):
+        await a_fleet(*shards, known=known).add_camera(spec("a"))
+
+    assert await known.remembered() == []
+
+
+async def test_a_camera_of_the_configuration_goes_before_one_that_is_remembered(shards) -> None:
+    known = registry.InMemoryRegistry()
+    await a_fleet(*shards, known=known).add_camera(spec("a", "sim:old"))
+
+    later = a_fleet(ScriptedShard(), known=known)
+    later.expect(spec("a", "sim:new"))
+    await later.expect_remembered()
+
+    assert [placed.status.url for placed in await later.list_cameras()] == ["sim:new"]
+
+
+async def test_a_camera_moves_to_the_emptiest_other_shard_and_is_not_forgotten(fleet_, shards) -> None:
+    for name in ("a", "b", "c"):
+        await fleet_.add_camera(spec(name))
+
+    placed = await fleet_.move_camera("a")
+
+    assert placed.shard_index == 1
+    assert sorted(shards[1].assignments) == ["a", "b"]
+    assert shards[0].forgotten == []
+    assert await ask(fleet_, "a") == list(ANSWER)
+
+
+async def test_questions_wait_for_a_camera_that_moves(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[1].busy_s = 0.3
+    moving = asyncio.create_task(fleet_.move_camera("a", 1))
+    await asyncio.sleep(0.05)
+
+    assert await ask(fleet_, "a") == list(ANSWER)
+    assert (await moving).shard_index == 1
+
+
+async def test_a_camera_that_finds_no_room_comes_back(fleet_, shards) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[1].refusal = cameras.TooManyCameras("camera 'a': all 0 slots are taken")
+
+    with pytest.raises(cameras.TooManyCameras):
+        await fleet_.move_camera("a", 1)
+    await fleet_.reconcile()
+
+    assert (await fleet_.get_camera("a")).shard_index == 0
+    assert await ask(fleet_, "a") == list(ANSWER)
+
+
+async def test_a_drained_shard_is_empty_and_stays_so(fleet_, shards) -> None:
+    for name in ("a", "b", "c"):
+        await fleet_.add_camera(spec(name))
+
+    drained = await fleet_.drain(0)
+    await fleet_.add_camera(spec("d"))
+
+    assert (drained.is_draining, drained.cameras) == (True, ())
+    assert shards[0].assignments == {}
+    assert [one.cameras for one in await fleet_.list_shards()] == [(), ("a", "b", "c", "d")]
+
+
+@pytest.mark.parametrize(
+    ("index", "why"), [(2, "shard 2: there are 0 to 1"), (-1, "there are 0 to 1"), (1, "takes no cameras now")]
+)
+async def test_a_shard_that_is_none_or_away_is_refused_as_a_target(fleet_, shards, index, why) -> None:
+    await fleet_.add_camera(spec("a"))
+    shards[1].is_away = True
+    await fleet_.reconcile()
+
+    with pytest.raises(InvalidShard, match=why):
+        await fleet_.move_camera("a", index)
+
+    assert await ask(fleet_, "a") == list(ANSWER)

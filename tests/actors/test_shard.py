@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from cache_store import checkpoint, leases, store, tiers
 from models import llava_onevision
 from pipeline import answers, cameras, device, encode
 from tests.actors.waiting import until
+from tests.cache_store.test_checkpoint import assert_equal
 
 STARTED_S = 1_700_000_000.0
 FRAMES_SAMPLED = 48
@@ -406,3 +408,33 @@ async def test_a_store_that_comes_back_empty_hears_of_the_cameras_again_in_a_hig
             return (await status(held, "film")).epoch > before
 
         await until(is_higher)
+
+
+async def test_a_camera_that_moves_takes_all_tiers_along_to_the_bit(running: Running, film: str) -> None:
+    async with running() as source, running() as target:
+        await watch_whole(source, "film", film)
+        before = await asyncio.wrap_future(source._device.snapshot("film", is_whole=True))
+        was = (await status(source, "film")).memory
+
+        await source.remove_camera("film", is_forgotten=False)
+        await target.add_camera(assignment("film", film))
+
+        after = await asyncio.wrap_future(target._device.snapshot("film", is_whole=True))
+        now = (await status(target, "film")).memory
+        assert was.recent_window_tokens > 0
+        assert (now.recent_window_tokens, now.frames_seen) == (was.recent_window_tokens, was.frames_seen)
+        assert now.gaps == was.gaps
+        assert_equal(after, dataclasses.replace(before, facts=after.facts))
+
+
+async def test_a_camera_whose_memory_cannot_be_saved_stays(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running() as held:
+        await watch_whole(held, "film", film)
+        checkpoints.is_down = True
+        with pytest.raises(checkpoint.StoreUnavailable, match="could not be saved, so it stays"):
+            await held.remove_camera("film", is_forgotten=False)
+
+        assert isinstance([event async for event in held.ask("film", "what is in view")][-1], answers.Done)
+        checkpoints.is_down = False

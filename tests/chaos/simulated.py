@@ -292,7 +292,7 @@ class _Devices:
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    def snapshot(self, camera: str) -> futures.Future[checkpoint.Checkpoint]:
+    def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
         taken: futures.Future[checkpoint.Checkpoint] = futures.Future()
         taken.set_result(
             checkpoint.Checkpoint(dataclasses.replace(_NOTHING, frames_seen=self._process.frames[camera]), (), {})

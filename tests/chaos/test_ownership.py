@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import fleet
+from actors import fleet, registry
 from actors.errors import ServiceError
 from cache_store import checkpoint
 from pipeline import answers, cameras
@@ -39,7 +39,7 @@ class World:
         self._background: set[asyncio.Task[None]] = set()
 
     def _new_fleet(self) -> fleet.Fleet:
-        held = fleet.Fleet(self.shards, simulated.owners(self.store))
+        held = fleet.Fleet(self.shards, simulated.owners(self.store), registry.InMemoryRegistry())
         for name in CAMERAS:
             held.expect(cameras.CameraSpec(name=name, url="sim:street"))
         return held

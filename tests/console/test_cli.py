@@ -89,6 +89,22 @@ async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> N
     assert (removed.code, removed.out) == (0, "")
 
 
+async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving) -> None:
+    async with serving(ScriptedShard(pid=100), ScriptedShard(pid=200)) as address:
+        listed = await run("shards", "list", "--json", "--address", address)
+        moved = await run("cameras", "migrate", "gate", "--to", "1", "--json", "--address", address)
+        drained = await run("shards", "drain", "1", "--address", address)
+        shown = await run("shards", "list", "--address", address)
+        nowhere = await run("cameras", "migrate", "gate", "--to", "7", "--address", address)
+
+    assert [shard["cameras"] for shard in json.loads(listed.out)] == [["gate"], []]
+    # The router runs in this process, and what it logs comes first.
+    assert json.loads(moved.out.splitlines()[-1])["shard"] == 1
+    assert (drained.code, "draining" in drained.out) == (0, True)
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["0", "up"], ["1", "draining"]]
+    assert (nowhere.code, "there are 0 to 1" in nowhere.err) == (2, True)
+
+
 async def test_a_file_is_sent_with_its_whole_path(serving: Serving, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with serving(ScriptedShard()) as address:
