@@ -210,18 +210,19 @@ class CameraShard:
         raise checkpoint.StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
 
     async def _begin_memory(self, assignment: Assignment) -> checkpoint.Checkpoint | None:
-        """Gives the camera a slot on the device, with its checkpoint if there is one that this model can read."""
+        """Gives the camera a slot on the device, with its checkpoint if there is one that this model can read.
+
+        Where there are some, and none can be read, what they held is declared as a gap.
+        """
         name, started_s = assignment.spec.name, assignment.started_s
         try:
-            saved = await self._store.load(name)
-            if saved is not None and saved.facts.fingerprint != self._model.spec.fingerprint:
-                log.warning("checkpoint_of_another_model", camera=name, model=self._model.spec.name)
-                saved = None
+            saved = await self._store.load(name, self._model.spec.fingerprint)
             await asyncio.to_thread(self._device.add_camera, name, saved, started_s=started_s)
         except checkpoint.CheckpointCorrupt as error:
-            log.error("checkpoint_corrupt", camera=name, reason=str(error))
-            saved = None
-            await asyncio.to_thread(self._device.add_camera, name, started_s=started_s)
+            log.error("checkpoint_unreadable", camera=name, reason=str(error))
+            lost = checkpoint.Gap(started_s, max(started_s, self._clock()), "its checkpoints could not be read")
+            await asyncio.to_thread(self._device.add_camera, name, started_s=started_s, lost=lost)
+            return None
         return saved
 
     def _watch(self, assignment: Assignment, saved: checkpoint.Checkpoint | None) -> None:

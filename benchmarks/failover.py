@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import signal
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors import config, fleet, system
+from actors import config, fleet, logs, system
 from actors.errors import ServiceError
 from cache_store import checkpoint
 from models.tiny import questions, scene
@@ -44,6 +45,7 @@ class Kill:
 def main() -> None:
     """Measures, prints a Markdown table, and writes JSON if asked."""
     options = _options()
+    logs.log_to_stderr(logging.ERROR)
     kills = asyncio.run(measure(options.cameras, options.shards, options.kills, options.watch_s))
     silent = sorted(silence for kill in kills for silence in kill.silent_s)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
@@ -67,21 +69,20 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, watch_s: fl
         async with system.running(_settings(num_cameras, num_shards, folder)) as running:
             await asyncio.sleep(watch_s)
             kills = []
-            for turn in range(num_kills):
+            for _ in range(num_kills):
                 await asyncio.gather(*(_right_after_s(running.fleet, _name(n)) for n in range(num_cameras)))
-                kills.append(await _kill(running.fleet, turn % num_shards))
+                kills.append(await _kill(running.fleet))
                 print(f"shard {kills[-1].shard}: {kills[-1].silent_s} s", file=sys.stderr, flush=True)
                 await asyncio.sleep(15.0)
             return kills
 
 
-async def _kill(held: fleet.Fleet, index: int) -> Kill:
-    on_it = [one.status.name for one in await held.list_cameras() if one.shard_index == index]
-    if not on_it:
-        return Kill(index, [])
-    os.kill((await held.shard_status(on_it[0])).pid, signal.SIGKILL)
-    silent = await asyncio.gather(*(_right_after_s(held, name) for name in on_it))
-    return Kill(index, [round(silence, 2) for silence in silent])
+async def _kill(held: fleet.Fleet) -> Kill:
+    """Of the shard that holds the most cameras."""
+    fullest = max(await held.list_shards(), key=lambda one: len(one.cameras))
+    os.kill((await held.shard_status(fullest.cameras[0])).pid, signal.SIGKILL)
+    silent = await asyncio.gather(*(_right_after_s(held, name) for name in fullest.cameras))
+    return Kill(fullest.index, [round(silence, 2) for silence in silent])
 
 
 async def _right_after_s(held: fleet.Fleet, name: str) -> float:

@@ -84,7 +84,7 @@ class RedisCheckpointStore:
     async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
         data = await asyncio.to_thread(checkpoint.to_bytes, saved)
         pieces = store.cut(_prefix(camera), data)
-        manifest = store.manifest(list(pieces))
+        manifest = store.manifest_of(camera, saved, owner, pieces).to_text()
         async with self._connection.translated():
             for chunk, piece in pieces.items():
                 await self._client.set(chunk.key, piece)
@@ -96,12 +96,12 @@ class RedisCheckpointStore:
         if not is_committed:
             raise leases.owned_by(camera, told.decode())
 
-    async def load(self, camera: str) -> checkpoint.Checkpoint | None:
+    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
         error = None
         async with self._connection.translated():
             for text in await self._client.lrange(_manifests(camera), 0, -1):
                 try:
-                    return await self._read(text)
+                    return await self._read(text, camera, fingerprint)
                 except checkpoint.CheckpointCorrupt as broken:
                     error = broken
         if error is not None:
@@ -117,8 +117,10 @@ class RedisCheckpointStore:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _read(self, text: str | bytes) -> checkpoint.Checkpoint:
-        chunks = store.chunks_of(text)
+    async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> checkpoint.Checkpoint:
+        found = store.read_manifest(text)
+        found.require_readable(camera, fingerprint)
+        chunks = found.chunks
         pieces = [_as_bytes(await self._client.get(chunk.key)) for chunk in chunks]
         return await asyncio.to_thread(checkpoint.from_bytes, store.joined(chunks, pieces))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+import pydantic
 
 from cache_store import checkpoint, leases
 
@@ -28,8 +30,11 @@ class CheckpointStore(Protocol):
         """
         ...
 
-    async def load(self, camera: str) -> checkpoint.Checkpoint | None:
-        """The newest generation that is whole, None if there is none. Raises CheckpointCorrupt if all are broken."""
+    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
+        """The newest generation that is whole and of the model of that fingerprint, None if there is none at all.
+
+        Raises CheckpointCorrupt if none of those that there are can be read.
+        """
         ...
 
     async def delete(self, camera: str) -> None:
@@ -60,28 +65,71 @@ def cut(prefix: str, data: bytes) -> dict[Chunk, bytes]:
     }
 
 
-def manifest(chunks: list[Chunk]) -> str:
-    """The small text that names all chunks of one checkpoint; it is written last."""
-    return json.dumps({"chunks": [[chunk.key, chunk.nbytes, chunk.sha256] for chunk in chunks]})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What is known of a checkpoint before it is read. It is small, and written last."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    schema_version: int
+    camera: str
+    epoch: int
+    incarnation: str
+    fingerprint: str
+    started_s: float
+    saved_s: float
+    chunks: tuple[Chunk, ...]
+
+    def to_text(self) -> str:
+        """As it is kept."""
+        return _MANIFEST.dump_json(self).decode()
+
+    def require_readable(self, camera: str, fingerprint: str) -> None:
+        """Returns if it is of this camera, model and version. Raises CheckpointCorrupt."""
+        for what, found, wanted in (
+            ("schema version", self.schema_version, checkpoint.SCHEMA_VERSION),
+            ("camera", self.camera, camera),
+            ("model", self.fingerprint[:12], fingerprint[:12]),
+        ):
+            if found != wanted:
+                raise checkpoint.CheckpointCorrupt(f"manifest of {what} {found!r} (expected {wanted!r})")
 
 
-def chunks_of(text: str | bytes) -> list[Chunk]:
-    """The chunks that a manifest names. Raises CheckpointCorrupt."""
+_MANIFEST = pydantic.TypeAdapter(Manifest)
+
+
+def manifest_of(camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner, chunks: Iterable[Chunk]) -> Manifest:
+    """The manifest of a checkpoint that was cut into these chunks."""
+    return Manifest(
+        schema_version=checkpoint.SCHEMA_VERSION,
+        camera=camera,
+        epoch=owner.epoch,
+        incarnation=owner.incarnation,
+        fingerprint=saved.facts.fingerprint,
+        started_s=saved.facts.started_s,
+        saved_s=saved.facts.saved_s,
+        chunks=tuple(chunks),
+    )
+
+
+def read_manifest(text: str | bytes) -> Manifest:
+    """The manifest in this text. Raises CheckpointCorrupt."""
     try:
-        return [Chunk(str(key), int(nbytes), str(sha)) for key, nbytes, sha in json.loads(text)["chunks"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise checkpoint.CheckpointCorrupt(f"manifest of {len(text)} bytes: {error}") from error
+        return _MANIFEST.validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise checkpoint.CheckpointCorrupt(f"manifest of {len(text)} bytes: {first['loc']}: {first['msg']}") from None
 
 
-def chunks_to_drop(text: str | bytes) -> list[Chunk]:
+def chunks_to_drop(text: str | bytes) -> tuple[Chunk, ...]:
     """The chunks that a manifest names, none if it is broken: then nothing knows them any more."""
     try:
-        return chunks_of(text)
+        return read_manifest(text).chunks
     except checkpoint.CheckpointCorrupt:
-        return []
+        return ()
 
 
-def joined(chunks: list[Chunk], pieces: list[bytes | None]) -> bytes:
+def joined(chunks: Sequence[Chunk], pieces: Sequence[bytes | None]) -> bytes:
     """The data of all chunks. Raises CheckpointCorrupt if one is missing or changed."""
     for chunk, piece in zip(chunks, pieces, strict=True):
         if piece is None or hashlib.sha256(piece).hexdigest() != chunk.sha256:
@@ -107,16 +155,18 @@ class InMemoryCheckpointStore:
             raise leases.owned_by(camera, held.incarnation if held else leases.NOBODY)
         pieces = cut(camera, checkpoint.to_bytes(saved))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
-        generations = [manifest(list(pieces)), *self._manifests.get(camera, [])]
+        generations = [manifest_of(camera, saved, owner, pieces).to_text(), *self._manifests.get(camera, [])]
         self._manifests[camera] = generations[:GENERATIONS]
         for old in generations[GENERATIONS:]:
             self._drop(old)
 
-    async def load(self, camera: str) -> checkpoint.Checkpoint | None:
+    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
         error = None
         for text in self._manifests.get(camera, []):
             try:
-                chunks = chunks_of(text)
+                found = read_manifest(text)
+                found.require_readable(camera, fingerprint)
+                chunks = found.chunks
                 return checkpoint.from_bytes(joined(chunks, [self._pieces.get(chunk.key) for chunk in chunks]))
             except checkpoint.CheckpointCorrupt as broken:
                 error = broken

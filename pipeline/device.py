@@ -108,14 +108,21 @@ class Device:
         self._thread.join()
 
     def add_camera(
-        self, name: str, restored: checkpoint.Checkpoint | None = None, *, started_s: float | None = None
+        self,
+        name: str,
+        restored: checkpoint.Checkpoint | None = None,
+        *,
+        started_s: float | None = None,
+        lost: checkpoint.Gap | None = None,
     ) -> None:
-        """Gives a camera a slot, and what an earlier process saved of it. Waits for the device.
+        """Gives a camera a slot, and what an earlier process saved of it; `lost` is what is known to be missing.
+
+        Waits for the device.
 
         Raises CameraExists, TooManyCameras, CheckpointCorrupt; then the camera is not added.
         """
         started = started_s if started_s is not None else self._clock()
-        self._command(lambda: self._add(name, restored, started)).result(_COMMAND_TIMEOUT_S)
+        self._command(lambda: self._add(name, restored, started, lost)).result(_COMMAND_TIMEOUT_S)
 
     def remove_camera(self, name: str) -> None:
         """Frees the camera's slot; its questions end with AnswerFailed. Waits for the device. Raises UnknownCamera."""
@@ -227,7 +234,9 @@ class Device:
     def _publish(self, camera: watched.WatchedCamera) -> None:
         self._statuses[camera.name] = camera.status(self.clips.dropped_frames(camera.name))
 
-    def _add(self, name: str, restored: checkpoint.Checkpoint | None, started_s: float) -> None:
+    def _add(
+        self, name: str, restored: checkpoint.Checkpoint | None, started_s: float, lost: checkpoint.Gap | None
+    ) -> None:
         if name in self._cameras:
             raise cameras.CameraExists(f"camera {name!r}: on this device already")
         if not self._free_slots:
@@ -238,6 +247,8 @@ class Device:
         )
         if restored is not None:
             camera.restore(restored)
+        if lost is not None:
+            camera.gaps.append(lost)
         self._free_slots.popleft()
         self._cameras[name] = camera
         self._publish(camera)

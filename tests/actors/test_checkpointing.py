@@ -148,4 +148,4 @@ async def test_what_another_shard_owns_by_now_is_not_saved() -> None:
 
     assert not await saving.save("gate")
 
-    assert await kept_in.load("gate") is None
+    assert await kept_in.load("gate", "model") is None

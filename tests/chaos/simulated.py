@@ -122,7 +122,7 @@ class Process:
             return
         owner = await self.tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
         try:
-            saved = await _Checkpoints(self).load(name)
+            saved = await _Checkpoints(self).load(name, _NOTHING.fingerprint)
         except checkpoint.StoreError:
             await self.tenure.release(name)
             raise
@@ -276,8 +276,8 @@ class _Checkpoints:
 
         await self._process.do(save)
 
-    async def load(self, camera: str) -> checkpoint.Checkpoint | None:
-        return await self._process.do(lambda: self._store.checkpoints.load(camera))
+    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
+        return await self._process.do(lambda: self._store.checkpoints.load(camera, fingerprint))
 
     async def delete(self, camera: str) -> None:
         await self._process.do(lambda: self._store.checkpoints.delete(camera))

@@ -103,7 +103,7 @@ def test_an_unknown_camera_is_refused_at_once(device: Device) -> None:
 
 def test_more_questions_than_may_wait_are_refused(model: llava_onevision.LlavaOnevision) -> None:
     idle = Device(model, MEMORY, CONFIG)
-    idle._add("lobby", None, 0.0)
+    idle._add("lobby", None, 0.0, None)
     for _ in range(3):
         idle.ask("lobby", "what is in view", Heard().deliver)
     with pytest.raises(answers.Overloaded, match="limit 3"):
