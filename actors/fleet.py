@@ -48,9 +48,9 @@ class Fleet:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
         return self._board.find(name).assignment.started_s
 
-    def expect(self, spec: cameras.CameraSpec, *, started_s: float | None = None) -> None:
+    def expect(self, spec: cameras.CameraSpec) -> None:
         """Watches a camera from the next reconciliation on, and keeps trying if it cannot be reached."""
-        self._board.put(shard.Assignment(spec=spec, started_s=self._clock() if started_s is None else started_s))
+        self._board.put(shard.Assignment(spec=spec, started_s=self._clock()))
 
     async def expect_remembered(self) -> None:
         """Expects every camera that was added to an earlier system, unless one of its name is expected already."""
@@ -117,8 +117,8 @@ class Fleet:
     async def move_camera(self, name: str, to_shard: int | None = None) -> placement.PlacedCamera:
         """Moves a camera with all tiers of its memory, by default to the emptiest other shard.
 
-        Questions that come meanwhile wait. Raises UnknownCamera, InvalidShard, TooManyCameras, StoreError and
-        ShardUnavailable; then it stays where it was.
+        Questions that come meanwhile wait. Raises UnknownCamera, InvalidShard, TooManyCameras, StoreError,
+        ShardUnavailable and CameraRecovering; then it stays where it was.
         """
         placed = self._board.find(name)
         source, target = placed.shard_index, self._target(placed, to_shard)
@@ -131,6 +131,8 @@ class Fleet:
                 placed.shard_index = target
             async with self._board.places[target].changing:
                 await self._reconciler.hand_over(placed)
+        except answers.UnknownCamera:
+            raise CameraRecovering(f"camera {name!r}: {placed.why_away}") from None
         except (cameras.CameraError, checkpoint.StoreError, ServiceError):
             # Its memory is saved whole: the next reconciliation brings it back.
             placed.shard_index = source

@@ -97,6 +97,7 @@ class Reconciler:
 
     async def _evacuate(self, index: int) -> None:
         """Finds another shard for every camera of one that can be followed, as far as there is room."""
+        taken_in = set()
         for placed in self._board.on(index):
             for other in self._board.others(index):
                 async with self._board.places[other].changing:
@@ -111,10 +112,12 @@ class Reconciler:
                         placed.recover(str(error))
                     else:
                         log.info("camera_moved", camera=placed.spec.name, from_shard=index, to_shard=other)
-                        await self.look(other)
+                        taken_in.add(other)
                     break
             else:
                 placed.recover(f"shard {index} is gone, and no other has room")
+        for other in taken_in:
+            await self.look(other)
 
     async def _bring(self, placed: placement.Placed) -> None:
         """Gives its shard a camera that it lacks; a failure is shown in the camera's status and tried again."""

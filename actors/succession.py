@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -65,6 +66,7 @@ def has_died(process: leases.Home) -> bool:
         return True
 
 
+@functools.cache
 def _place() -> str | None:
     """Boot and process namespace: process ids mean the same wherever this is the same."""
     try:

@@ -28,10 +28,14 @@ redis.call('TIME')
 return redis.call('DEL', KEYS[1])
 """
 
-# The manifests that are outdated now, oldest last; nothing at all where the camera is another's.
+# {1, the manifests that are outdated now} when committed, {0, owner} when not. The client may send it again when no
+# answer came: a generation that is there already is not added twice, or dropping the one would break the other.
 _COMMIT = """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
     return {0, redis.call('HGET', KEYS[1], 'incarnation') or ''}
+end
+if redis.call('LINDEX', KEYS[2], 0) == ARGV[3] then
+    return {1, {}}
 end
 redis.call('LPUSH', KEYS[2], ARGV[3])
 local outdated = redis.call('LRANGE', KEYS[2], ARGV[4], -1)

