@@ -26,7 +26,8 @@ WINDOW_FRAMES = 4  # the newest frames, which are always whole
 MAX_POSITION = 4096
 
 _SPARE_POSITIONS = 64
-_RANKS_SHARE = 0.25
+_RANKS_SHARE = 0.25  # of the bounded memories
+_ROOMY_SHARE = 0.25  # of the others: nothing is closed up
 _ROOMS = (500, RELIABLE_POSITIONS)
 _LOSS_WEIGHT = dict.fromkeys(YES_NO_TYPES, 2.0)
 
@@ -97,7 +98,7 @@ def _as_kept(rng: random.Random, video: NDArray[np.int64], places: NDArray[np.in
     stands = (frame if places is None else places[frame]) * TOKENS_PER_FRAME + cell
     if rng.random() < _RANKS_SHARE:
         return np.arange(len(video))
-    room = MAX_POSITION - _SPARE_POSITIONS if rng.random() < _RANKS_SHARE else int(rng.uniform(*_ROOMS))
+    room = MAX_POSITION - _SPARE_POSITIONS if rng.random() < _ROOMY_SHARE else int(rng.uniform(*_ROOMS))
     return closed_up_in_time(rng, stands, max(room, 2 * len(video)))
 
 

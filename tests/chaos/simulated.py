@@ -13,6 +13,7 @@ from actors import checkpointing, config, shard, succession, tenure
 from actors.errors import ShardUnavailable
 from cache_store import checkpoint, leases, store
 from pipeline import answers, cameras, urls
+from tests.cache_store.test_checkpoint import FACTS
 from tests.chaos.history import Event, History
 from tests.chaos.virtual_time import now_s
 
@@ -122,7 +123,7 @@ class Process:
             return
         owner = await self.tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
         try:
-            saved = await _Checkpoints(self).load(name, _NOTHING.fingerprint)
+            saved = await _Checkpoints(self).load(name, FACTS.fingerprint)
         except checkpoint.StoreError:
             await self.tenure.release(name)
             raise
@@ -295,19 +296,6 @@ class _Devices:
     def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
         taken: futures.Future[checkpoint.Checkpoint] = futures.Future()
         taken.set_result(
-            checkpoint.Checkpoint(dataclasses.replace(_NOTHING, frames_seen=self._process.frames[camera]), (), {})
+            checkpoint.Checkpoint(dataclasses.replace(FACTS, frames_seen=self._process.frames[camera]), (), {})
         )
         return taken
-
-
-_NOTHING = checkpoint.CheckpointFacts(
-    fingerprint="simulated",
-    saved_s=0.0,
-    started_s=0.0,
-    newest_s=0.0,
-    next_position=0,
-    next_frame=0,
-    frames_seen=0,
-    frames_dropped=0,
-    compactions=0,
-)
