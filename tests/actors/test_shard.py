@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors import config, shard
+from actors import camera_shard, config, shard
 from actors.errors import OwnershipUnproven
 from cache_store import checkpoint, leases, store, tiers
 from models import llava_onevision
@@ -66,7 +66,7 @@ def checkpoints() -> UnreliableStore:
     return UnreliableStore()
 
 
-Running = Callable[..., "asynccontextmanager[shard.CameraShard]"]
+Running = Callable[..., "asynccontextmanager[camera_shard.CameraShard]"]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
     @asynccontextmanager
     async def run(
         *, every_s: float = 3_600.0, max_cameras: int = 2, lease: config.LeaseConfig = USUAL_LEASE
-    ) -> AsyncIterator[shard.CameraShard]:
+    ) -> AsyncIterator[camera_shard.CameraShard]:
         settings = config.HermesConfig(
             memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
             shards=config.ShardsConfig(
@@ -83,7 +83,7 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
                 device=device.DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
             ),
         )
-        held = shard.CameraShard(model, settings, checkpoints, checkpoints.owners)
+        held = camera_shard.CameraShard(model, settings, checkpoints, checkpoints.owners)
         try:
             yield held
         finally:
@@ -97,11 +97,11 @@ def assignment(name: str, url: str, pace: cameras.Pace = cameras.Pace.FAST) -> s
     return shard.Assignment(spec=spec, started_s=STARTED_S, gone=leases.MINE)
 
 
-async def status(held: shard.CameraShard, name: str) -> cameras.CameraStatus:
+async def status(held: camera_shard.CameraShard, name: str) -> cameras.CameraStatus:
     return next(camera for camera in (await held.status()).cameras if camera.name == name)
 
 
-async def watch_whole(held: shard.CameraShard, name: str, url: str) -> None:
+async def watch_whole(held: camera_shard.CameraShard, name: str, url: str) -> None:
     """Adds a film and waits until all of it is in the memory."""
     await held.add_camera(assignment(name, url))
 
@@ -135,7 +135,7 @@ async def test_questions_that_cannot_be_asked_are_refused_at_once(running: Runni
 
 
 async def test_many_questions_at_once_are_all_answered(running: Running, film: str) -> None:
-    async def ask(held: shard.CameraShard) -> answers.AnswerEvent:
+    async def ask(held: camera_shard.CameraShard) -> answers.AnswerEvent:
         return [event async for event in held.ask("film", "what is in view")][-1]
 
     async with running() as held:
