@@ -83,7 +83,9 @@ class Reconciler:
         """Follows a camera to the shard that owns it by now, e.g. after a hand-over of which no answer came."""
         for status in found:
             placed = self._board.placed.get(status.name)
-            if placed is not None and placed.shard_index != index and status.epoch > placed.newest_epoch:
+            if placed is None or placed.shard_index == index:
+                continue
+            if status.epoch and status.epoch >= placed.newest_epoch:
                 log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
                 placed.shard_index = index
 

@@ -150,6 +150,9 @@ class Tenure:
             # After a lapse somebody else may have owned it before the store forgot: then it is not ours to claim.
             if owner is None and was_proven:
                 owner = await self._acquired_again(camera, held)
+            if self._owned.get(camera) != held:
+                # Given up or acquired anew while the store was asked: that word is newer.
+                continue
             if owner is not None and owner.incarnation == self._incarnation.id:
                 self._owned[camera] = owner
             else:

@@ -31,8 +31,8 @@ class Wanted:
             known = await self._registry.news(self._version)
             if known is None:
                 return
-            if self._lineage not in (None, known.lineage):
-                known = await self._reminded()
+            if known.lineage != self._lineage:
+                known = await self._reminded(known)
             self._lineage, self._version = known.lineage, known.version
             self._apply(known)
 
@@ -66,11 +66,20 @@ class Wanted:
         await self._registry.remember(registry.Entry(placed.assignment, placed.is_configured))
         placed.is_known = True
 
-    async def _reminded(self) -> registry.Known:
-        """What a registry that came back empty knows when it was told all that this fleet knows, beside others' words."""
-        log.warning("registry_forgotten", cameras=len(self._board.placed))
-        for placed in tuple(self._board.placed.values()):
-            await self._publish(placed)
+    async def _reminded(self, known: registry.Known) -> registry.Known:
+        """What a registry that is new, or came back empty, knows when it was told all that this fleet knows."""
+        if self._lineage is not None:
+            log.warning("registry_forgotten", cameras=len(self._board.placed))
+        while True:
+            before = known.lineage
+            for placed in tuple(self._board.placed.values()):
+                await self._publish(placed)
+            known = await self._all_known()
+            # Else it forgot again while it was told.
+            if known.lineage == before:
+                return known
+
+    async def _all_known(self) -> registry.Known:
         known = await self._registry.news(None)
         assert known is not None
         return known

@@ -156,6 +156,7 @@ class Process:
             raise answers.UnknownCamera(name)
         await self._saving.drop(name)
         if not await self._saving.save(name, is_whole=True):
+            await self.step()
             self._saving.keep(name)
             raise checkpoint.StoreUnavailable("not saved")
         del self.watched[name]
