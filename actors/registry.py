@@ -35,8 +35,8 @@ class Entry:
 class Known:
     """Every camera, by name.
 
-    version: changes whenever a camera does; lineage: changes when the registry has lost its memory. Both are None for one
-    that was never told anything.
+    version: changes whenever a camera does; lineage: changes when the registry has lost its memory. Both are None for
+    one that was never told anything.
     """
 
     lineage: str | None
