@@ -6,6 +6,7 @@ READY := .venv/.ready
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 SCHEDULES ?= 1000
+CLUSTER_SCHEDULES ?= 40
 
 .PHONY: setup demo test check bench bench-accuracy chaos protos format
 
@@ -36,7 +37,7 @@ bench-accuracy: $(READY)
 	$(BIN)/python -m benchmarks.accuracy $(BENCH_ARGS)
 
 chaos: $(READY)
-	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) $(BIN)/pytest -m chaos
+	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) HERMES_CHAOS_CLUSTER_SCHEDULES=$(CLUSTER_SCHEDULES) $(BIN)/pytest -m chaos
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

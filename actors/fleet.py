@@ -227,6 +227,7 @@ class Fleet:
                 async for event in events:
                     if isinstance(event, answers.Started):
                         placed.hear(event.epoch)
+                        self._board.newest_epoch = max(self._board.newest_epoch, event.epoch)
                         started = event
                         continue
                     if started is not None:

@@ -110,7 +110,8 @@ class Mover:
 
     def _counts(self) -> dict[int, int]:
         """Cameras of each shard that takes some, spares aside."""
-        return {index: len(self._board.on(index)) for index in self._board.in_use()}
+        counts = self._board.counts()
+        return {index: counts[index] for index in self._board.in_use()}
 
     def _emptiest(self, counts: dict[int, int]) -> int | None:
         return min(self._roomy(counts), key=lambda one: counts[one], default=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -140,18 +141,19 @@ class Board:
     def __init__(self, shards: Iterable[shard.Shard], spares: int = 0) -> None:
         self.places = [Place(held) for held in shards]
         self.placed: dict[str, Placed] = {}
+        self.newest_epoch = 0  # of any camera
         self._spares = spares
-
-    @property
-    def newest_epoch(self) -> int:
-        """Of any camera."""
-        return max((placed.newest_epoch for placed in self.placed.values()), default=0)
 
     @property
     def headroom(self) -> int:
         """How many cameras could still be added if the fullest shard were lost; negative: so many find no place."""
-        free = [place.slots - len(self.on(index)) if place.is_open else 0 for index, place in enumerate(self.places)]
-        return min(sum(free) - free[index] - len(self.on(index)) for index in range(len(self.places)))
+        counts = self.counts()
+        free = [place.slots - counts[index] if place.is_open else 0 for index, place in enumerate(self.places)]
+        return min(sum(free) - free[index] - counts[index] for index in range(len(self.places)))
+
+    def counts(self) -> Counter[int]:
+        """How many cameras each shard has."""
+        return Counter(placed.shard_index for placed in self.placed.values())
 
     def find(self, name: str) -> Placed:
         """Raises UnknownCamera."""
@@ -184,15 +186,16 @@ class Board:
 
     def takers(self, *, but: int | None = None) -> list[int]:
         """The shards that have room for a camera, the emptiest first, spares last."""
-        counts = {index: len(self.on(index)) for index, place in enumerate(self.places) if place.is_open}
-        with_room = [index for index in counts if counts[index] < (self.places[index].slots or math.inf)]
-        spared = self._spared()
+        counts = self.counts()
+        open_ = (index for index, place in enumerate(self.places) if place.is_open)
+        with_room = [index for index in open_ if counts[index] < (self.places[index].slots or math.inf)]
+        spared = self._spared(counts)
         ranked = sorted(with_room, key=lambda one: (one in spared, counts[one], self.places[one].busy_share))
         return [index for index in ranked if index != but]
 
     def in_use(self) -> list[int]:
         """The shards that take cameras, but for spares."""
-        spared = self._spared()
+        spared = self._spared(self.counts())
         return [index for index, place in enumerate(self.places) if place.is_open and index not in spared]
 
     def shown(self, index: int) -> PlacedShard:
@@ -203,9 +206,9 @@ class Board:
             index, place.pid, place.node, place.is_up, place.is_draining, names, place.slots, round(place.busy_share, 3)
         )
 
-    def _spared(self) -> set[int]:
+    def _spared(self, counts: Counter[int]) -> set[int]:
         """The last of the empty shards, as many as shall be spared."""
-        empty = [index for index, place in enumerate(self.places) if place.is_open and not self.on(index)]
+        empty = [index for index, place in enumerate(self.places) if place.is_open and not counts[index]]
         return set(empty[len(empty) - min(self._spares, len(empty)) :])
 
 

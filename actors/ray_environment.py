@@ -21,3 +21,5 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DEDUP_LOGS"] = "0"
 for name, value in {"period_ms": "300", "timeout_ms": "1000", "failure_threshold": "3"}.items():
     os.environ.setdefault(f"RAY_health_check_{name}", value)
+# A machine that is busy just then may start a node slowly.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")

@@ -65,6 +65,7 @@ class Reconciler:
         for placed in self._board.on(index):
             if placed.spec.name in there:
                 placed.note(there[placed.spec.name])
+                self._board.newest_epoch = max(self._board.newest_epoch, placed.newest_epoch)
             else:
                 placed.miss()
             if placed.spec.name not in there or placed.status.epoch < placed.newest_epoch:

@@ -50,8 +50,8 @@ class CameraRegistry(Protocol):
     URLs are kept as they were given, credentials included: who can read the store can read them.
     """
 
-    async def remember(self, entry: Entry) -> None:
-        """Adds the camera, unless there is one of its name."""
+    async def remember(self, *entries: Entry) -> None:
+        """Adds each camera, unless there is one of its name."""
         ...
 
     async def forget(self, name: str) -> None:
@@ -71,8 +71,9 @@ class InMemoryRegistry:
         self._lineage: str | None = None
         self._version: str | None = None
 
-    async def remember(self, entry: Entry) -> None:
-        self._known.setdefault(entry.assignment.spec.name, entry)
+    async def remember(self, *entries: Entry) -> None:
+        for entry in entries:
+            self._known.setdefault(entry.assignment.spec.name, entry)
         self._change()
 
     async def forget(self, name: str) -> None:
@@ -100,9 +101,10 @@ class RedisRegistry:
     def __init__(self, url: str) -> None:
         self._connection = redis_store.Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
-    async def remember(self, entry: Entry) -> None:
+    async def remember(self, *entries: Entry) -> None:
         async with self._change() as together:
-            together.hsetnx(_KEY, entry.assignment.spec.name, _text(entry))
+            for entry in entries:
+                together.hsetnx(_KEY, entry.assignment.spec.name, _text(entry))
 
     async def forget(self, name: str) -> None:
         async with self._change() as together:

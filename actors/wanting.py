@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -10,6 +11,8 @@ from actors import placement, registry
 from cache_store import checkpoint
 
 log = structlog.get_logger(__name__)
+
+_AT_ONCE = 500
 
 
 class Wanted:
@@ -25,9 +28,7 @@ class Wanted:
     async def follow(self) -> None:
         """Brings board and registry together. Raises StoreUnavailable."""
         async with self._changing:
-            for placed in tuple(self._board.placed.values()):
-                if placed.is_configured and not placed.is_known:
-                    await self._publish(placed)
+            await self._publish([placed for placed in self._board.placed.values() if self._is_news(placed)])
             known = await self._registry.news(self._version)
             if known is None:
                 return
@@ -39,7 +40,7 @@ class Wanted:
     async def publish(self, placed: placement.Placed) -> None:
         """Lets every fleet know of a camera. Raises StoreUnavailable."""
         async with self._changing:
-            await self._publish(placed)
+            await self._publish([placed])
 
     async def drop(self, name: str) -> None:
         """Forgets a camera; where the store does not, it comes back with the next system, and the log says so."""
@@ -62,9 +63,19 @@ class Wanted:
             if is_other or (placed is None and entry.is_configured):
                 await self._registry.forget(name)
 
-    async def _publish(self, placed: placement.Placed) -> None:
-        await self._registry.remember(registry.Entry(placed.assignment, placed.is_configured))
-        placed.is_known = True
+    @staticmethod
+    def _is_news(placed: placement.Placed) -> bool:
+        """One that was added by hand is published by whoever adds it, or not at all."""
+        return placed.is_configured and not placed.is_known
+
+    async def _publish(self, new: Sequence[placement.Placed]) -> None:
+        for first in range(0, len(new), _AT_ONCE):
+            several = new[first : first + _AT_ONCE]
+            await self._registry.remember(
+                *(registry.Entry(placed.assignment, placed.is_configured) for placed in several)
+            )
+            for placed in several:
+                placed.is_known = True
 
     async def _reminded(self, known: registry.Known) -> registry.Known:
         """What a registry that is new, or came back empty, knows when it was told all that this fleet knows."""
@@ -72,8 +83,7 @@ class Wanted:
             log.warning("registry_forgotten", cameras=len(self._board.placed))
         while True:
             before = known.lineage
-            for placed in tuple(self._board.placed.values()):
-                await self._publish(placed)
+            await self._publish(list(self._board.placed.values()))
             known = await self._all_known()
             # Else it forgot again while it was told.
             if known.lineage == before:

@@ -1,14 +1,16 @@
-"""How long a camera is silent when its shard's process is killed: python -m benchmarks.failover --help.
+"""How long a camera is silent when something fails or moves: python -m benchmarks.failover --help.
 
-A whole system on this machine: embedded store, Ray, shards, fleet. A shard is killed by SIGKILL; every camera that it
-held is asked again and again, through the fleet, what came first, until the answer is right. The first visitor is long
-out of view by then, so a right answer needs the memory of before.
+A whole system over a Ray cluster of several nodes on this machine: embedded store, shards, fleet. First cameras are
+moved: how long questions wait, and how many sampled frames nobody saw. Then a shard's process is killed, or its node,
+or its node is stopped; every camera that it held is asked again and again, through the fleet, what came first, until
+the answer is right. The first visitor is long out of view by then, so a right answer needs the memory of before.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -18,71 +20,167 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors import config, fleet, logs, system
+from structlog.testing import capture_logs
+
+from actors import config, embedded_store, fleet, logs, system
 from actors.errors import ServiceError
+from benchmarks import nodes
 from cache_store import checkpoint
 from models.tiny import questions, scene
 from pipeline import answers, cameras, device
 
 _QUESTION = "what came first"
 _GAP_S = 6
-_LONGEST_SILENCE_S = 60.0
+_SAMPLE_FPS = 2.0
+_LONGEST_SILENCE_S = 90.0
 _ASK_EVERY_S = 0.05
+_HANGS_S = 20.0
+
+Fault = Callable[[nodes.Nodes, int], None]
+
+FAULTS: dict[str, Fault] = {
+    "process_kill": lambda _, pid: os.kill(pid, signal.SIGKILL),
+    "node_kill": nodes.Nodes.kill,
+    "node_hang": nodes.Nodes.hang,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
-    """One shard killed: how long each of its cameras did not answer rightly, in seconds."""
+class Loss:
+    """One shard lost: how long each of its cameras did not answer rightly, in seconds."""
 
+    fault: str
     shard: int
     silent_s: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Cameras moved: how long questions had to wait, each time, and how many sampled frames nobody saw in all."""
+
+    paused_s: list[float]
+    frames_lost: int
 
 
 def main() -> None:
     """Measures, prints a Markdown table, and writes JSON if asked."""
     options = _options()
     logs.log_to_stderr(logging.ERROR)
-    kills = asyncio.run(measure(options.cameras, options.shards, options.kills, options.watch_s))
-    silent = sorted(silence for kill in kills for silence in kill.silent_s)
+    losses, moves = asyncio.run(measure(options))
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    found = {
-        "process_kill_p50_s": round(statistics.median(silent), 2),
-        "process_kill_p95_s": round(_share(silent, 0.95), 2),
-        "process_kill_max_s": round(silent[-1], 2),
-        "kills": len(kills),
-        "n": len(silent),
-    }
+    found = figures(losses, moves)
     print(f"{options.cameras} cameras on {options.shards} shards; {machine}\n")
     print(table(found))
     if options.json:
-        facts = {"machine": machine, **found, "rows": [asdict(kill) for kill in kills]}
+        facts = {"machine": machine, **found, "rows": [asdict(loss) for loss in losses], "moves": asdict(moves)}
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-async def measure(num_cameras: int, num_shards: int, num_kills: int, watch_s: float) -> list[Kill]:
-    """Kills one shard after the other, each once all cameras know what they shall be asked."""
-    with tempfile.TemporaryDirectory(prefix="hermes-failover-") as folder:
-        async with system.running(_settings(num_cameras, num_shards, folder)) as running:
-            await asyncio.sleep(watch_s)
-            kills = []
-            for _ in range(num_kills):
-                await asyncio.gather(*(_right_after_s(running.fleet, _name(n)) for n in range(num_cameras)))
-                kills.append(await _kill(running.fleet))
-                print(f"shard {kills[-1].shard}: {kills[-1].silent_s} s", file=sys.stderr, flush=True)
-                await asyncio.sleep(15.0)
-            return kills
+def figures(losses: Sequence[Loss], moves: Moves) -> dict[str, float]:
+    """What counts of it, by name."""
+    found: dict[str, float] = {}
+    for fault in dict.fromkeys(loss.fault for loss in losses):
+        silent = sorted(silence for loss in losses if loss.fault == fault for silence in loss.silent_s)
+        found |= {
+            f"{fault}_p50_s": round(statistics.median(silent), 2),
+            f"{fault}_p95_s": round(_share(silent, 0.95), 2),
+            f"{fault}_max_s": round(silent[-1], 2),
+            f"{fault}_n": len(silent),
+        }
+    if moves.paused_s:
+        paused = sorted(moves.paused_s)
+        found |= {
+            "move_pause_p50_ms": round(1e3 * statistics.median(paused)),
+            "move_pause_p95_ms": round(1e3 * _share(paused, 0.95)),
+            "move_frames_lost": moves.frames_lost,
+            "moves": len(paused),
+        }
+    return found
 
 
-async def _kill(held: fleet.Fleet) -> Kill:
-    """Of the shard that holds the most cameras."""
+async def measure(options: argparse.Namespace) -> tuple[list[Loss], Moves]:
+    """Loses one shard after the other, each once all cameras know what they shall be asked; then moves cameras."""
+    losses = []
+    async with _running(options) as (running, cluster):
+        await asyncio.sleep(options.watch_s)
+        moves = await _move(running.fleet, options.moves)
+        for fault in options.faults:
+            for _ in range(options.repeats):
+                await asyncio.gather(*(_right_after_s(running.fleet, _name(n)) for n in range(options.cameras)))
+                losses.append(await _lose(running.fleet, cluster, fault))
+                print(f"{fault}, shard {losses[-1].shard}: {losses[-1].silent_s} s", file=sys.stderr, flush=True)
+                await _mend(running.fleet, cluster, fault)
+    return losses, moves
+
+
+@contextlib.asynccontextmanager
+async def _running(options: argparse.Namespace) -> AsyncIterator[tuple[system.System, nodes.Nodes]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hermes-failover-") as folder,
+        embedded_store.running(Path(folder)) as store_url,
+        nodes.running(options.shards) as cluster,
+    ):
+        settings = _settings(options.cameras, options.shards, store_url, cluster.address)
+        async with system.running(settings, log_level=logging.ERROR) as running:
+            yield running, cluster
+
+
+async def _lose(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> Loss:
+    """The shard that holds the most cameras."""
     fullest = max(await held.list_shards(), key=lambda one: len(one.cameras))
-    os.kill((await held.shard_status(fullest.cameras[0])).pid, signal.SIGKILL)
+    FAULTS[fault](cluster, (await held.shard_status(fullest.cameras[0])).pid)
     silent = await asyncio.gather(*(_right_after_s(held, name) for name in fullest.cameras))
-    return Kill(fullest.index, [round(silence, 2) for silence in silent])
+    return Loss(fault, fullest.index, [round(silence, 2) for silence in silent])
+
+
+async def _mend(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> None:
+    """Until all shards are up and hold about the same again."""
+    if fault == "node_hang":
+        await asyncio.sleep(_HANGS_S)
+        cluster.wake()
+    if fault != "process_kill":
+        await asyncio.to_thread(cluster.add)
+    async with asyncio.timeout(180.0):
+        while True:
+            shards = await held.list_shards()
+            counts = [len(one.cameras) for one in shards]
+            if all(one.is_up for one in shards) and max(counts) - min(counts) < 2:
+                return
+            await asyncio.sleep(1.0)
+
+
+async def _move(held: fleet.Fleet, count: int) -> Moves:
+    """Cameras in turn, each to another shard."""
+    names = sorted(placed.status.name for placed in await held.list_cameras())
+    before = await _seen(held)
+    with capture_logs() as told:
+        for number in range(count):
+            await held.move_camera(names[number % len(names)])
+            await asyncio.sleep(0.5)
+    await asyncio.sleep(5.0)
+    after = await _seen(held)
+    lost = sum(
+        round((after[name].newest_s - before[name].newest_s) * _SAMPLE_FPS) - (after[name].frames - before[name].frames)
+        for name in names
+    )
+    return Moves([event["paused_s"] for event in told if "paused_s" in event], lost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    frames: int
+    newest_s: float
+
+
+async def _seen(held: fleet.Fleet) -> dict[str, _Seen]:
+    return {
+        placed.status.name: _Seen(placed.status.memory.frames_seen, placed.status.memory.newest_s or 0.0)
+        for placed in await held.list_cameras()
+    }
 
 
 async def _right_after_s(held: fleet.Fleet, name: str) -> float:
@@ -112,12 +210,12 @@ def table(found: dict[str, float]) -> str:
     return "\n".join(["| figure | value |", "|---|---:|", *(f"| {name} | {value} |" for name, value in found.items())])
 
 
-def _settings(num_cameras: int, num_shards: int, folder: str) -> config.HermesConfig:
+def _settings(num_cameras: int, num_shards: int, store_url: str, ray: str) -> config.HermesConfig:
     return config.HermesConfig(
         shards=config.ShardsConfig(
-            count=num_shards, checkpoint_every_s=5.0, device=device.DeviceConfig(max_cameras=num_cameras)
+            count=num_shards, ray=ray, checkpoint_every_s=5.0, device=device.DeviceConfig(max_cameras=num_cameras)
         ),
-        store=f"embedded:{folder}",
+        store=store_url,
         router=config.RouterConfig(port=0),
         cameras=tuple(
             cameras.CameraSpec(name=_name(number), url=f"sim:street?seed={_seed(_name(number))}&gap={_GAP_S}")
@@ -142,8 +240,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--shards", type=int, default=2)
-    parser.add_argument("--kills", type=int, default=4)
-    parser.add_argument("--watch-s", type=float, default=40.0, help="before the first kill")
+    parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--repeats", type=int, default=3, help="of each fault")
+    parser.add_argument("--moves", type=int, default=32)
+    parser.add_argument("--watch-s", type=float, default=40.0, help="before the first of it")
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args()
 

@@ -318,8 +318,8 @@ class _Registry:
     def __init__(self, kept_in: Store) -> None:
         self._store = kept_in
 
-    async def remember(self, entry: registry.Entry) -> None:
-        await self._store.do(lambda: self._store.registry.remember(entry))
+    async def remember(self, *entries: registry.Entry) -> None:
+        await self._store.do(lambda: self._store.registry.remember(*entries))
 
     async def forget(self, name: str) -> None:
         await self._store.do(lambda: self._store.registry.forget(name))
