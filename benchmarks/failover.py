@@ -143,7 +143,7 @@ async def _mend(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> None:
         await asyncio.sleep(_HANGS_S)
         cluster.wake()
     if fault != "process_kill":
-        await asyncio.to_thread(cluster.add)
+        cluster.add()
     async with asyncio.timeout(180.0):
         while True:
             shards = await held.list_shards()

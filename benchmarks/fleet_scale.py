@@ -1,8 +1,8 @@
 """How a fleet of ten thousand cameras fares without its devices: python -m benchmarks.fleet_scale --help.
 
 The real supervisor, placement, leases and registry over a real Valkey; shards are simulated in this process: each
-renews its lease and owns its cameras for real, and watches nothing. Some are killed at once, as by the loss of their racks:
-no machine says that they died, so their leases must stand still first. One process drives it all, which is what
+renews its lease and owns its cameras for real, and watches nothing. Some are killed at once, as by the loss of their
+racks: no machine says that they died, so their leases must stand still first. One process drives it all, which is what
 bounds it.
 """
 

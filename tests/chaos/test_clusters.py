@@ -146,7 +146,7 @@ class World:
         self.note(f"node of process {pid} killed")
         self.cluster.kill(pid)
         await asyncio.sleep(self.rng.uniform(0.0, 10.0))
-        await asyncio.to_thread(self.cluster.add)
+        self.cluster.add()
 
     async def hang_node(self) -> None:
         pid, for_s = await self._pid(), self.rng.uniform(2.0, 20.0)
@@ -154,7 +154,7 @@ class World:
         self.cluster.hang(pid)
         await asyncio.sleep(for_s)
         self.cluster.wake()
-        await asyncio.to_thread(self.cluster.add)
+        self.cluster.add()
 
     async def hang_raylet(self) -> None:
         """Ray gives the node up while the shard on it lives on and renews its lease."""
@@ -163,7 +163,7 @@ class World:
         self.cluster.hang_raylet(pid)
         await asyncio.sleep(for_s)
         self.cluster.wake()
-        await asyncio.to_thread(self.cluster.add)
+        self.cluster.add()
 
     async def hang_store(self) -> None:
         for_s = self.rng.choice([self.rng.uniform(0.5, 4.0), self.rng.uniform(6.0, 15.0)])
