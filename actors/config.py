@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -136,6 +136,13 @@ class HermesConfig:
             raise ValueError(
                 f"router.host is {self.router.host!r}, which others can reach: set auth.token_file, or use 127.0.0.1"
             )
+
+    @property
+    def sources(self) -> IngestConfig:
+        """`ingest`, with the folders of the files that are cameras of this configuration among its video_folders."""
+        parsed = (urls.parse(camera.url) for camera in self.cameras)
+        named = {url.path.parent for url in parsed if isinstance(url, urls.FileUrl)}
+        return replace(self.ingest, video_folders=(*self.ingest.video_folders, *sorted(named)))
 
     @property
     def embedded_store_folder(self) -> Path | None:

@@ -94,7 +94,7 @@ class CameraShard:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
-        self._ingest = settings.ingest
+        self._ingest = settings.sources
         self._store = checkpoints
         self._clock = clock
         self._device = device.Device(model, settings.memory, settings.shards.device, clock=clock)

@@ -28,8 +28,37 @@ class CameraExists(CameraError):
     """Another camera has this name already."""
 
 
+class Reason(StrEnum):
+    """Why a source cannot be read, for programs; the message says it for people."""
+
+    UNKNOWN = "unknown"
+    NO_ADDRESS = "no_address"  # its host's name leads nowhere
+    ADDRESS_REFUSED = "address_refused"  # where cameras may not be, by the configuration or by nature
+    FILE_REFUSED = "file_refused"
+    NO_FILE = "no_file"
+    CONNECTION_REFUSED = "connection_refused"
+    NO_ANSWER = "no_answer"  # in time, or no way there
+    TLS = "tls"  # its certificate, mostly
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    REDIRECTED = "redirected"
+    SERVER_ERROR = "server_error"
+    NOT_VIDEO = "not_video"
+    AUDIO_ONLY = "audio_only"
+    NO_PICTURES = "no_pictures"  # none that could be decoded
+    NO_DECODER = "no_decoder"
+    NO_KEY_FRAME = "no_key_frame"
+    TOO_LARGE = "too_large"
+    BROKE_OFF = "broke_off"
+
+
 class SourceError(CameraError):
     """The source cannot be read: SourceUnreachable, SourceInvalid."""
+
+    def __init__(self, message: str, reason: Reason = Reason.UNKNOWN) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SourceUnreachable(SourceError):

@@ -53,6 +53,19 @@ def test_every_section_is_read() -> None:
     assert [camera.pace for camera in settings.cameras] == [cameras.Pace.LIVE, cameras.Pace.FAST]
 
 
+def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_lie() -> None:
+    settings = parse(
+        """
+        ingest: {video_folders: [/archive], allowed_networks: [127.0.0.0/8], refused_networks: ["10.1.0.0/16"]}
+        cameras: [{name: film, url: /films/film.mp4}, {name: gate, url: "sim:gate"}]
+        """
+    )
+
+    assert settings.ingest.video_folders == (Path("/archive"),)
+    assert settings.sources.video_folders == (Path("/archive"), Path("/films"))
+    assert parse("").sources.video_folders == ()
+
+
 def test_an_unknown_key_is_named_with_its_line_and_the_likely_one() -> None:
     assert complaint("model: tiny\nmemory:\n  tokens_per_layr: 256\n") == (
         "hermes.yaml:3: memory.tokens_per_layr: unknown key (did you mean 'tokens_per_layer'?)"
@@ -71,6 +84,8 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("memory: {tokens_per_layer: many}", "'many'"),
         ("memory: {tokens_per_layer: 1}", "memory.tokens_per_layer is 1 (at least 2)"),
         ("router: {port: 65536}", "router.port is 65536 (at most 65535)"),
+        ("ingest: {refused_networks: [10.0.0.1/8]}", "ingest: ingest.refused_networks: 10.0.0.1/8 has host bits set"),
+        ("ingest: {video_folders: [films]}", "ingest.video_folders: 'films' is not absolute"),
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("ingest: {sample_fps: 0}", "ingest.sample_fps is 0"),
         ("store: mysql://localhost", "store is neither 'embedded'"),

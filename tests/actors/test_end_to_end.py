@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import structlog
 from cache_store import tiers
 from console import client, told
 from models.tiny import questions, scene
-from pipeline import cameras, encode
+from pipeline import cameras, encode, ingest
 from protos import hermes_v1_pb2 as pb
 from tests.actors.reflected import ReflectedClient
 from tests.actors.waiting import until
@@ -37,6 +38,7 @@ BACK_WITHIN_S = 15.0
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[system.System]:
     settings = config.HermesConfig(
         memory=tiers.MemoryConfig(tokens_per_layer=256),
+        ingest=ingest.IngestConfig(allowed_networks=("127.0.0.0/8",), video_folders=(Path(tempfile.gettempdir()),)),
         shards=config.ShardsConfig(count=2, checkpoint_every_s=2.0),
         store=f"embedded:{tmp_path_factory.mktemp('store')}",
         router=config.RouterConfig(port=0),

@@ -18,6 +18,7 @@ from models import llava_onevision
 from pipeline import answers, cameras, device, encode
 from tests.actors.waiting import until
 from tests.cache_store.test_checkpoint import assert_equal
+from tests.pipeline.playing import QUICK
 
 STARTED_S = 1_700_000_000.0
 FRAMES_SAMPLED = 48
@@ -77,6 +78,7 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
     ) -> AsyncIterator[shard.CameraShard]:
         settings = config.HermesConfig(
             memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
+            ingest=QUICK,
             shards=config.ShardsConfig(
                 checkpoint_every_s=every_s,
                 lease=lease,

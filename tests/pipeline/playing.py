@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.cameras import CameraSpec, CameraState, Pace
 from pipeline.clips import Clip
@@ -19,7 +21,12 @@ from pipeline.sources import open_source
 from pipeline.urls import parse
 
 START_S = 1_700_000_000.0
-QUICK = IngestConfig(stall_after_s=1.5, open_timeout_s=2.0)
+QUICK = IngestConfig(
+    stall_after_s=1.5,
+    open_timeout_s=2.0,
+    allowed_networks=("127.0.0.0/8",),
+    video_folders=(Path(tempfile.gettempdir()),),
+)
 
 
 @dataclass

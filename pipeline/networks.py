@@ -1,0 +1,118 @@
+"""Where a camera may be: names are resolved, addresses judged, and only what was judged is connected to."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.cameras import Reason, SourceInvalid, SourceUnreachable
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# This machine, its own network segment, what is for many or for nobody; and where clouds keep credentials.
+_USUALLY_REFUSED = (
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "169.254.169.254/32",
+    "169.254.170.2/32",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "192.0.0.0/24",
+    "192.0.0.192/32",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/96",
+    "::1/128",
+    "fe80::/10",
+    "fd00:ec2::254/128",
+    "ff00::/8",
+    "2001::/32",  # Teredo: an IPv4 address in disguise
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which networks are allowed and refused: the narrowest that an address is in decides; in none, it is allowed."""
+
+    allowed: tuple[Network, ...] = ()
+    refused: tuple[Network, ...] = ()
+
+    def refusing(self, address: Address) -> Network | None:
+        """The network for the sake of which an address is refused, None if it is not."""
+        return next((found for form in _forms(address) if (found := self._refusing(form)) is not None), None)
+
+    def _refusing(self, address: Address) -> Network | None:
+        refused = _narrowest((*parsed(_USUALLY_REFUSED), *self.refused), address)
+        allowed = _narrowest(self.allowed, address)
+        if refused is None or allowed is None or refused.prefixlen > allowed.prefixlen:
+            return refused
+        # What is said of one network in both lists: caution.
+        return refused if refused in self.refused and refused.prefixlen == allowed.prefixlen else None
+
+
+def parsed(networks: Iterable[str]) -> tuple[Network, ...]:
+    """Networks from CIDR form. Raises ValueError that names the one that is none."""
+    return tuple(ipaddress.ip_network(network) for network in networks)
+
+
+def resolve(host: str, port: int, judged_by: Rules, *, named: str) -> tuple[Address, ...]:
+    """The addresses of a host, every one of them allowed; blocks while names are asked for.
+
+    `named` stands for the camera in messages. Raises SourceUnreachable and SourceInvalid.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no name of a host"
+        raise SourceUnreachable(f"{named}: host {host!r} has no address: {why}", Reason.NO_ADDRESS) from None
+    addresses = tuple(dict.fromkeys(_plain(ipaddress.ip_address(info[4][0])) for info in found))
+    for address in addresses:
+        if (network := judged_by.refusing(address)) is not None:
+            told = f"{named}: its address {address} is in {network}, where cameras are refused"
+            raise SourceInvalid(f"{told} (ingest.allowed_networks may allow it)", Reason.ADDRESS_REFUSED)
+    return addresses
+
+
+def connect(addresses: Iterable[Address], port: int, timeout_s: float, *, named: str) -> socket.socket:
+    """A connection to the first of these addresses that answers. Raises SourceUnreachable."""
+    deadline_s, failure = time.monotonic() + timeout_s, None
+    for address in addresses:
+        left_s = max(0.05, deadline_s - time.monotonic())
+        try:
+            return socket.create_connection((str(address), port), left_s)
+        except OSError as error:
+            failure = error
+    raise _unreachable(failure, named, port, timeout_s)
+
+
+def _unreachable(error: OSError | None, named: str, port: int, timeout_s: float) -> SourceUnreachable:
+    if isinstance(error, ConnectionRefusedError):
+        return SourceUnreachable(f"{named}: nothing listens on port {port}", Reason.CONNECTION_REFUSED)
+    why = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else getattr(error, "strerror", None)
+    return SourceUnreachable(f"{named}: {why or 'no way there'}", Reason.NO_ANSWER)
+
+
+def _narrowest(networks: Iterable[Network], address: Address) -> Network | None:
+    around = (network for network in networks if address.version == network.version and address in network)
+    return max(around, key=lambda network: network.prefixlen, default=None)
+
+
+def _plain(address: Address) -> Address:
+    """An IPv4 address that is written as one of IPv6, as what it is."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _forms(address: Address) -> Iterator[Address]:
+    """The address, and those of IPv4 that are reached through it."""
+    yield _plain(address)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.sixtofour is not None:
+            yield address.sixtofour
+        if address in _NAT64:
+            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
