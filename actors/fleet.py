@@ -12,7 +12,7 @@ import structlog
 from actors import placement, reconciling, registry, shard, succession
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ServiceError, ShardUnavailable
 from cache_store import checkpoint, leases
-from pipeline import answers, cameras, urls
+from pipeline import answers, cameras, inspection, urls
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +92,18 @@ class Fleet:
             raise
         await self._await_first_frame(placed)
         return placed.shown()
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        """What a URL gives, or why it gives nothing, seen from the emptiest shard that is up.
+
+        Raises InvalidCamera, TooManyTests, ShardUnavailable.
+        """
+        urls.parse(url)
+        up = [index for index, place in enumerate(self._board.places) if place.is_up]
+        if not up:
+            raise ShardUnavailable("no shard is up to test a camera from")
+        emptiest = min(up, key=lambda index: len(self._board.on(index)))
+        return await self._board.places[emptiest].shard.test_camera(url)
 
     async def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints. Raises UnknownCamera, ShardUnavailable, StoreError."""

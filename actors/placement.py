@@ -71,7 +71,7 @@ class Placed:
 
     def recover(self, why: str) -> None:
         """It is not on its shard; its last numbers stay."""
-        self.status = replace(self.status, state=cameras.CameraState.RECOVERING, detail=why)
+        self.status = replace(self.status, state=cameras.CameraState.RECOVERING, detail=why, reason=None)
 
     @property
     def _not_back(self) -> str:
@@ -167,8 +167,8 @@ def is_undecided(status: cameras.CameraStatus) -> bool:
 def refusal(status: cameras.CameraStatus, waited_s: float) -> cameras.CameraError | None:
     """Why a camera that was just added is of no use, None if it is."""
     if status.state is cameras.CameraState.FAILED:
-        return cameras.SourceInvalid(status.detail)
+        return cameras.SourceInvalid(status.detail, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.CONNECTING:
         late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}"
-        return cameras.SourceUnreachable(status.detail or late)
+        return cameras.SourceUnreachable(status.detail or late, status.reason or cameras.Reason.NO_ANSWER)
     return None

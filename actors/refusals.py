@@ -31,6 +31,7 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (cameras.InvalidCamera, Code.INVALID_ARGUMENT, "INVALID_CAMERA"),
     (cameras.CameraExists, Code.ALREADY_EXISTS, "CAMERA_EXISTS"),
     (cameras.TooManyCameras, Code.RESOURCE_EXHAUSTED, "TOO_MANY_CAMERAS"),
+    (cameras.TooManyTests, Code.RESOURCE_EXHAUSTED, "TOO_MANY_TESTS"),
     (cameras.SourceUnreachable, Code.UNAVAILABLE, "SOURCE_UNREACHABLE"),
     (cameras.SourceInvalid, Code.FAILED_PRECONDITION, "SOURCE_INVALID"),
     (cameras.CameraError, Code.INTERNAL, "CAMERA_FAILED"),
@@ -52,6 +53,8 @@ _WORTH_A_RETRY = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
 def status_of(error: Exception, **metadata: str) -> status_pb2.Status:
     """The refusal for one of our errors, with ErrorInfo and, where trying again helps, RetryInfo."""
     code, reason = next((code, reason) for kind, code, reason in ROWS if isinstance(error, kind))
+    if isinstance(error, cameras.SourceError):
+        metadata["source_reason"] = error.reason.name
     return refusal(code, reason, str(error), **metadata)
 
 

@@ -22,7 +22,7 @@ from actors import config, logs, shard
 from actors.errors import ShardNotStarted, ShardUnavailable
 from cache_store import redis_leases, redis_store
 from models import registry, vlm
-from pipeline import answers
+from pipeline import answers, inspection
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +68,10 @@ class ShardProcess:
     async def remove_camera(self, name: str, is_forgotten: bool) -> None:
         """See Shard.remove_camera."""
         await self._shard.remove_camera(name, is_forgotten=is_forgotten)
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        """See Shard.test_camera."""
+        return await self._shard.test_camera(url)
 
     async def status(self) -> shard.ShardStatus:
         """See Shard.status. A process whose device has stopped ends itself: Ray starts another."""
@@ -134,6 +138,10 @@ class RemoteShard:
 
     async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
         await self._call(self._actor.remove_camera.remote(name, is_forgotten), _CHANGE_TIMEOUT_S)
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        timeout_s = inspection.longest_s(self._settings.ingest) + _STATUS_TIMEOUT_S
+        return await self._call(self._actor.test_camera.remote(url), timeout_s)
 
     async def status(self) -> shard.ShardStatus:
         return await self._call(self._actor.status.remote(), _STATUS_TIMEOUT_S)

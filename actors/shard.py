@@ -16,12 +16,13 @@ import structlog
 from actors import checkpointing, config, succession, tenure
 from cache_store import checkpoint, leases, store
 from models import vlm
-from pipeline import answers, cameras, device, feed, urls
+from pipeline import answers, cameras, device, feed, inspection, urls
 
 log = structlog.get_logger(__name__)
 
 _ANSWER_STEP_TIMEOUT_S = 60.0
 _CLOSING_TIMEOUT_S = 5.0
+_MAX_TESTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,10 @@ class Shard(Protocol):
         """
         ...
 
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        """Looks at a URL for some seconds, without watching it. Raises InvalidCamera and TooManyTests."""
+        ...
+
     async def status(self) -> ShardStatus:
         """How the shard and its cameras are doing."""
         ...
@@ -105,6 +110,7 @@ class CameraShard:
         )
         self._watched: dict[str, _Watched] = {}
         self._changing = asyncio.Lock()
+        self._testing = 0
         self._device.start()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -158,6 +164,15 @@ class CameraShard:
             await self._unwatch(name)
             await self._tenure.release(name)
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        if self._testing >= _MAX_TESTS:
+            raise cameras.TooManyTests(f"{self._testing} URLs are being tested on this shard (at most {_MAX_TESTS})")
+        self._testing += 1
+        try:
+            return await asyncio.to_thread(inspection.inspect, url, self._ingest)
+        finally:
+            self._testing -= 1
 
     @property
     def is_working(self) -> bool:
@@ -228,8 +243,8 @@ class CameraShard:
     def _watch(self, assignment: Assignment, saved: checkpoint.Checkpoint | None) -> None:
         spec, loop = assignment.spec, asyncio.get_running_loop()
 
-        def on_state(state: cameras.CameraState, detail: str) -> None:
-            loop.call_soon_threadsafe(self._enter, spec.name, state, detail)
+        def on_state(state: cameras.CameraState, detail: str, reason: cameras.Reason | None) -> None:
+            loop.call_soon_threadsafe(self._enter, spec.name, state, detail, reason)
 
         camera_feed = feed.CameraFeed(
             spec,
@@ -245,10 +260,10 @@ class CameraShard:
         camera_feed.start()
         log.info("camera_added", camera=spec.name, url=urls.redacted(spec.url), is_restored=saved is not None)
 
-    def _enter(self, name: str, state: cameras.CameraState, detail: str) -> None:
+    def _enter(self, name: str, state: cameras.CameraState, detail: str, reason: cameras.Reason | None) -> None:
         watched = self._watched.get(name)
         if watched is not None:
-            watched.state, watched.detail = state, detail
+            watched.state, watched.detail, watched.reason = state, detail, reason
 
     def _status(self, watched: _Watched) -> cameras.CameraStatus:
         memory = self._device.status(watched.spec.name)
@@ -258,6 +273,7 @@ class CameraShard:
             url=urls.redacted(watched.spec.url),
             state=watched.state,
             detail=watched.detail,
+            reason=watched.reason,
             memory=dataclasses.replace(memory, checkpointed_s=saved_s),
             epoch=owner.epoch if (owner := self._tenure.owner(watched.spec.name)) else 0,
         )
@@ -271,6 +287,7 @@ class _Watched:
     feed: feed.CameraFeed
     state: cameras.CameraState = cameras.CameraState.CONNECTING
     detail: str = ""
+    reason: cameras.Reason | None = None
 
 
 class _Inbox:

@@ -13,7 +13,7 @@ CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 class CameraError(Exception):
-    """Root of what is wrong with a camera: InvalidCamera, SourceError and its kinds, TooManyCameras."""
+    """Root of what is wrong with a camera: InvalidCamera, SourceError and its kinds, CameraExists, TooMany…"""
 
 
 class InvalidCamera(CameraError):
@@ -22,6 +22,10 @@ class InvalidCamera(CameraError):
 
 class TooManyCameras(CameraError):
     """Every slot of the shard is taken."""
+
+
+class TooManyTests(CameraError):
+    """As many URLs are being tested as may be at a time."""
 
 
 class CameraExists(CameraError):
@@ -123,7 +127,10 @@ class MemoryStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
-    """How a camera is doing; `url` is redacted, `detail` says why it is in this state, `epoch` which owner told it."""
+    """How a camera is doing; `url` is redacted, `epoch` says which owner told it.
+
+    detail, reason: why it is in this state, for people and, if its source is to blame, for programs.
+    """
 
     name: str
     url: str
@@ -131,3 +138,4 @@ class CameraStatus:
     detail: str = ""
     memory: MemoryStatus = MemoryStatus()
     epoch: int = 0
+    reason: Reason | None = None

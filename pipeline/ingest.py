@@ -26,6 +26,7 @@ class IngestConfig:
     max_lag_s: float = 4.0  # frames of a live stream that come later are dropped
     stall_after_s: float = 10.0
     open_timeout_s: float = 10.0
+    refused_retry_s: float = 300.0  # how long a camera is left alone that refuses who asks
     max_width: int = 4096
     max_height: int = 4096
     thumbnail_width: int = 320
@@ -72,6 +73,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_lag_s", 0.5, 600),
     ("stall_after_s", 0.5, 600),
     ("open_timeout_s", 0.5, 600),
+    ("refused_retry_s", 1, 86_400),
     ("max_width", 16, 16384),
     ("max_height", 16, 16384),
     ("thumbnail_width", 16, 1920),

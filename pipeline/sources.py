@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.cameras import Reason, SourceInvalid
@@ -12,17 +12,22 @@ from pipeline.libav import MediaStream
 from pipeline.media import MediaSource
 from pipeline.playback import Playback, Source
 from pipeline.sim import SimSource
-from pipeline.urls import FileUrl, SimUrl, SourceUrl
+from pipeline.urls import FileUrl, NetworkUrl, SimUrl, SourceUrl
 
 
 def open_source(url: SourceUrl, config: IngestConfig, playback: Playback) -> Source:
     """The opened source. Raises SourceInvalid or SourceUnreachable; blocks for at most about open_timeout_s."""
     if isinstance(url, SimUrl):
         return SimSource(url, config, playback)
-    if isinstance(url, FileUrl):
-        url = dataclasses.replace(url, path=_checked(url.path, config.video_folders))
-    stream = MediaStream(url, config, is_stopped=lambda: playback.wait(0))
+    stream = open_stream(url, config, is_stopped=lambda: playback.wait(0))
     return MediaSource(stream, url, config, playback)
+
+
+def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> MediaStream:
+    """A file or network stream, where the configuration lets cameras be. Raises SourceError, as open_source does."""
+    if isinstance(url, FileUrl):
+        url = FileUrl(_checked(url.path, config.video_folders))
+    return MediaStream(url, config, is_stopped)
 
 
 def _checked(path: Path, folders: tuple[Path, ...]) -> Path:

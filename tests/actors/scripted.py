@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from actors import fleet, registry, shard, succession
 from actors.errors import ShardUnavailable
 from cache_store import leases
-from pipeline import answers, cameras, urls
+from pipeline import answers, cameras, inspection, urls
 
 STARTED = answers.Started(answer_id="1", camera="gate", memory_as_of_s=1_000.25)
 DONE = answers.Done(
@@ -48,6 +48,7 @@ class ScriptedShard:
         self.assignments: dict[str, shard.Assignment] = {}
         self.forgotten: list[str] = []
         self.states: dict[str, tuple[cameras.CameraState, str]] = {}
+        self.inspections: dict[str, inspection.Inspection] = {}
         self.is_away = False
         self.refusal: Exception | None = None
         self.is_closed = False
@@ -92,6 +93,11 @@ class ScriptedShard:
             raise answers.UnknownCamera(f"camera {name!r} is not here")
         if is_forgotten:
             self.forgotten.append(name)
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        self._require_here()
+        urls.parse(url)
+        return self.inspections.get(url, inspection.Inspection(url=urls.redacted(url)))
 
     async def status(self) -> shard.ShardStatus:
         self._require_here()

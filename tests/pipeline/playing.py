@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.cameras import CameraSpec, CameraState, Pace
+from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
 from pipeline.clips import Clip
 from pipeline.feed import CameraFeed
 from pipeline.handover import HandOver
@@ -81,6 +81,7 @@ class Watched:
 
     def __init__(self, url: str, pace: Pace = Pace.LIVE, config: IngestConfig = QUICK, **options: float) -> None:
         self.states: list[tuple[CameraState, str]] = []
+        self.reasons: list[Reason | None] = []
         self.clips = HandOver(4)
         spec = CameraSpec(name="lobby", url=url, pace=pace)
         self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._note, **options)
@@ -114,9 +115,10 @@ class Watched:
             time.sleep(0.005)
         raise AssertionError(f"no clip within {timeout_s} s: {self.states}")
 
-    def _note(self, state: CameraState, detail: str) -> None:
+    def _note(self, state: CameraState, detail: str, reason: Reason | None) -> None:
         with self._changed:
             self.states.append((state, detail))
+            self.reasons.append(reason)
             self._changed.notify_all()
 
 

@@ -84,6 +84,12 @@ def http_files(folder: Path, *, has_ranges: bool = False) -> Iterator[str]:
         server.server_close()
 
 
+def pushed(picture: bytes) -> bytes:
+    """A JPEG as one part of what a camera pushes."""
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode() + picture + b"\r\n"
+
+
 class _Pushed(http.server.BaseHTTPRequestHandler):
     pictures: tuple[bytes, ...] = ()
     pause_s = 0.0
@@ -96,9 +102,8 @@ class _Pushed(http.server.BaseHTTPRequestHandler):
         place = 0
         while not self.stopped.wait(self.pause_s):
             picture = self.pictures[place % len(self.pictures)]
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
             try:
-                self.wfile.write(head.encode() + picture + b"\r\n")
+                self.wfile.write(pushed(picture))
             except OSError:
                 return
             place += 1
