@@ -13,6 +13,7 @@ from actors import placement, reconciling, registry, shard, succession
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ServiceError, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras, inspection, urls
+from pipeline.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class Fleet:
 
         Raises InvalidCamera, TooManyTests, ShardUnavailable.
         """
+        REDACTOR.remember(url)
         urls.parse(url)
         up = [index for index, place in enumerate(self._board.places) if place.is_up]
         if not up:

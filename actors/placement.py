@@ -10,6 +10,7 @@ from actors import shard
 from actors.errors import CameraRecovering
 from cache_store import leases
 from pipeline import answers, cameras, urls
+from pipeline.redaction import REDACTOR
 
 _WATCHED = (cameras.CameraState.LIVE, cameras.CameraState.STALLED, cameras.CameraState.ENDED)
 
@@ -137,6 +138,7 @@ class Board:
     def put(self, assignment: shard.Assignment) -> Placed:
         """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras."""
         spec = assignment.spec
+        REDACTOR.remember(spec.url)
         status = cameras.CameraStatus(name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING)
         counts = {index: len(self.on(index)) for index in range(len(self.places))}
         roomiest = min(counts, key=lambda index: (not self.places[index].is_open, counts[index]))

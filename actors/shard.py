@@ -17,6 +17,7 @@ from actors import checkpointing, config, succession, tenure
 from cache_store import checkpoint, leases, store
 from models import vlm
 from pipeline import answers, cameras, device, feed, inspection, urls
+from pipeline.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
@@ -135,6 +136,7 @@ class CameraShard:
 
     async def add_camera(self, assignment: Assignment) -> None:
         spec = assignment.spec
+        REDACTOR.remember(spec.url)
         async with self._changing:
             held = self._watched.get(spec.name)
             if held is not None and held.spec == spec:
@@ -166,6 +168,7 @@ class CameraShard:
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
 
     async def test_camera(self, url: str) -> inspection.Inspection:
+        REDACTOR.remember(url)
         if self._testing >= _MAX_TESTS:
             raise cameras.TooManyTests(f"{self._testing} URLs are being tested on this shard (at most {_MAX_TESTS})")
         self._testing += 1

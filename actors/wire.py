@@ -6,6 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors import placement
 from pipeline import answers, cameras, inspection
+from pipeline.redaction import REDACTOR
 from protos import hermes_v1_pb2 as pb
 
 _STATES = {
@@ -46,7 +47,7 @@ def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
         name=status.name,
         url=status.url,
         state=_STATES[status.state],
-        detail=status.detail,
+        detail=REDACTOR.struck(status.detail),
         shard=placed.shard_index,
         memory=_memory_message(status.memory),
         epoch=status.epoch,
@@ -60,7 +61,7 @@ def inspection_message(found: inspection.Inspection) -> pb.TestCameraResponse:
     return pb.TestCameraResponse(
         url=found.url,
         reason=_SOURCE_REASONS[found.reason],
-        detail=found.detail,
+        detail=REDACTOR.struck(found.detail),
         video=None
         if video is None
         else pb.Video(

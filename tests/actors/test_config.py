@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
 from actors import config
 from actors.errors import ConfigError
@@ -64,6 +65,63 @@ def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_l
     assert settings.ingest.video_folders == (Path("/archive"),)
     assert settings.sources.video_folders == (Path("/archive"), Path("/films"))
     assert parse("").sources.video_folders == ()
+
+
+def test_a_password_may_lie_in_a_variable_or_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("p@ss/word\n")
+    settings = parse(
+        f"""
+        cameras:
+          - {{name: gate, url: "rtsp://10.0.0.17:554/live?a=1", user: viewer, password_file: {tmp_path / "secret"}}}
+          - {{name: yard, url: "http://10.0.0.18/", user: viewer, password: "${{WORD}}"}}
+          - {{name: shop, url: "http://10.0.0.19/", user: token}}
+        """,
+        WORD="x:y",
+    )
+
+    assert [camera.url for camera in settings.cameras] == [
+        "rtsp://viewer:p%40ss%2Fword@10.0.0.17:554/live?a=1",
+        "http://viewer:x%3Ay@10.0.0.18/",
+        "http://token@10.0.0.19/",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("url: 'rtsp://c/1', user: u, password_file: /none", "cameras.0.password_file: '/none': No such file"),
+        ("url: 'rtsp://c/1', password: c4n4ry", "cameras.0.password: it needs the key user beside it"),
+        (
+            "url: 'rtsp://c/1', user: u, password: c4n4ry, password_file: /x",
+            "cameras.0.password_file: the key password",
+        ),
+        ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras.0.user: the URL holds a user already"),
+        ("url: 'sim:gate', user: u", "cameras.0.user: only a camera on the network"),
+        ("url: 'rtsp://u:c4n4ry@', user: u", "cameras.0.url: camera URL 'rtsp://'"),
+        ("url: 'rtsp://c/1', pasword_file: /x", "unknown key (did you mean 'password_file'?)"),
+    ],
+)
+def test_a_password_that_cannot_be_used_is_named_by_its_key_alone(entry: str, expected: str) -> None:
+    said = complaint(f"cameras: [{{name: gate, {entry}}}]")
+
+    assert expected in said
+    assert "c4n4ry" not in said
+
+
+def test_a_password_in_a_url_is_warned_of_once() -> None:
+    with structlog.testing.capture_logs() as logged:
+        parse(
+            """
+            cameras:
+              - {name: gate, url: "rtsp://u:c4n4ry@10.0.0.17/live"}
+              - {name: yard, url: "rtsp://u:${WORD}@10.0.0.17/live"}
+              - {name: shop, url: "rtsp://10.0.0.17/live", user: u, password: "${WORD}"}
+            """,
+            WORD="c4n4ry",
+        )
+
+    assert [(event["event"], event["camera"]) for event in logged] == [("password_in_url", "gate")]
+    assert "c4n4ry" not in repr(logged)
 
 
 def test_an_unknown_key_is_named_with_its_line_and_the_likely_one() -> None:
