@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import http_auth, http_reading, networks, patience, urls
+from pipeline import http_auth, http_reading, networks, patience, rtsp_relay, urls
 from pipeline.cameras import Reason, SourceError, SourceInvalid
 from pipeline.ingest import IngestConfig
 from pipeline.urls import FileUrl, NetworkUrl, redacted
@@ -20,7 +20,6 @@ _FILES = (
 _STREAMS = f"{_FILES},hls,ac3,eac3,webvtt"
 _FORMATS = {"multipart/x-mixed-replace": "mpjpeg"}
 _RTSP = {"format_whitelist": "rtsp,sdp", "protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"}
-_RTSPS = _RTSP | {"protocol_whitelist": "rtsps,rtsp,rtp,tls,tcp"}
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 
 
@@ -64,34 +63,47 @@ class Entrance(Protocol):
         """Closes what was opened."""
 
 
-class NamedEntrance:
-    """A name that libav opens by itself."""
+class FileEntrance:
+    """A local file, whatever its name looks like."""
 
     format = open_more = failure = None
 
-    def __init__(self, name: str, options: dict[str, str]) -> None:
-        self.file, self.options = name, options
+    def __init__(self, path: Path) -> None:
+        self.file = f"file:{path}"
+        self.options = {"protocol_whitelist": "file", "format_whitelist": _FILES}
 
     def renew(self, limit_s: float) -> None:
-        """libav has limits of its own."""
+        """A file is not waited for."""
 
     def close(self) -> None:
         """libav closes what it opens."""
 
 
-def file_entrance(path: Path) -> NamedEntrance:
-    """A local file, whatever its name looks like."""
-    return NamedEntrance(f"file:{path}", {"protocol_whitelist": "file", "format_whitelist": _FILES})
+class RtspEntrance:
+    """An RTSP server, behind a relay of ours."""
 
+    format = open_more = None
 
-def rtsp_entrance(url: NetworkUrl, config: IngestConfig) -> NamedEntrance:
-    """An RTSP server, by the address that was judged and answered. Raises SourceError."""
-    port = url.port or _RTSP_PORTS[url.scheme]
-    named = redacted(url.url)
-    addresses = networks.resolve(url.host, port, config.rules, named=named)
-    with networks.connect(addresses, port, config.open_timeout_s, named=named) as tried:
-        address = tried.getpeername()[0]
-    return NamedEntrance(urls.at_address(url.url, address), _RTSPS if url.scheme == "rtsps" else _RTSP)
+    def __init__(self, url: NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> None:
+        """Connects. Raises SourceError."""
+        named, port = redacted(url.url), url.port or _RTSP_PORTS[url.scheme]
+        tls = _tls(config) if url.scheme == "rtsps" else None
+        camera = networks.connect_to(url.host, port, config.rules, config.open_timeout_s, named=named, tls=tls)
+        self._relay = rtsp_relay.RtspRelay(camera, named, is_stopped)
+        self.file = urls.through_port(url.url, self._relay.port)
+        self.options = _RTSP
+
+    @property
+    def failure(self) -> SourceError | None:
+        """Why the relay ended the connection, None if it did not."""
+        return self._relay.failure
+
+    def renew(self, limit_s: float) -> None:
+        """libav has limits of its own."""
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._relay.close()
 
 
 class HttpEntrance:
@@ -202,7 +214,7 @@ def _tls(config: IngestConfig) -> ssl.SSLContext:
 def entrance_to(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> Entrance:
     """The way in. Raises SourceError; blocks for at most about open_timeout_s."""
     if isinstance(url, FileUrl):
-        return file_entrance(url.path)
+        return FileEntrance(url.path)
     if url.scheme in _RTSP_PORTS:
-        return rtsp_entrance(url, config)
+        return RtspEntrance(url, config, is_stopped)
     return HttpEntrance(url, config, is_stopped)

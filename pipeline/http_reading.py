@@ -61,11 +61,6 @@ class HttpReader:
         """The outcome of a step that waits for the network. Raises SourceUnreachable where that fails."""
         try:
             return step()
-        except ssl.SSLCertVerificationError as error:
-            text = f"{redacted(url)}: its certificate is not believed: {error.verify_message}"
-            raise SourceUnreachable(text, Reason.TLS) from None
-        except ssl.SSLError as error:
-            raise SourceUnreachable(f"{redacted(url)}: no TLS there: {error.reason}", Reason.TLS) from None
         except TimeoutError:
             text = f"{redacted(url)}: no answer within {self._waiting.limit_s:g} s"
             raise SourceUnreachable(text, Reason.NO_ANSWER) from None
@@ -97,15 +92,10 @@ class HttpReader:
 
     def _connected(self, parts: SplitResult, url: str) -> patience.PatientSocket:
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        addresses = networks.resolve(host, port, self._rules, named=redacted(url))
-        raw = networks.connect(addresses, port, self._waiting.limit_s, named=redacted(url))
-        if parts.scheme == "https":
-            try:
-                raw = self.waited(url, lambda: self._tls.wrap_socket(raw, server_hostname=host))
-            except SourceError:
-                raw.close()
-                raise
-        return patience.PatientSocket(raw, self._waiting)
+        tls = self._tls if parts.scheme == "https" else None
+        limit_s = self._waiting.limit_s
+        found = networks.connect_to(host, port, self._rules, limit_s, named=redacted(url), tls=tls)
+        return patience.PatientSocket(found, self._waiting)
 
 
 class HttpFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -89,6 +90,29 @@ def connect(addresses: Iterable[Address], port: int, timeout_s: float, *, named:
         except OSError as error:
             failure = error
     raise _unreachable(failure, named, port, timeout_s)
+
+
+def connect_to(
+    host: str, port: int, judged_by: Rules, timeout_s: float, *, named: str, tls: ssl.SSLContext | None = None
+) -> socket.socket:
+    """A connection to a host that may be a camera, and with TLS is the one it says it is. Raises a SourceError."""
+    plain = connect(resolve(host, port, judged_by, named=named), port, timeout_s, named=named)
+    if tls is None:
+        return plain
+    try:
+        return tls.wrap_socket(plain, server_hostname=host)
+    except OSError as error:
+        plain.close()
+        raise _without_tls(error, named, timeout_s) from None
+
+
+def _without_tls(error: OSError, named: str, timeout_s: float) -> SourceUnreachable:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"{named}: its certificate is not believed: {error.verify_message} (ingest.ca_file may hold more)"
+        return SourceUnreachable(text, Reason.TLS)
+    if isinstance(error, TimeoutError):
+        return SourceUnreachable(f"{named}: no answer within {timeout_s:g} s", Reason.NO_ANSWER)
+    return SourceUnreachable(f"{named}: no TLS there: {getattr(error, 'reason', None) or error.strerror}", Reason.TLS)
 
 
 def _unreachable(error: OSError | None, named: str, port: int, timeout_s: float) -> SourceUnreachable:

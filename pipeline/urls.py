@@ -86,12 +86,11 @@ def without_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def at_address(url: str, address: str) -> str:
-    """The same well-formed URL with an address, credentials kept, in place of its host."""
+def through_port(url: str, port: int) -> str:
+    """The same well-formed rtsp(s) URL, credentials kept, at a port of this machine."""
     parts = urlsplit(url)
     userinfo, at, _ = parts.netloc.rpartition("@")
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=f"{userinfo}{at}{f'[{address}]' if ':' in address else address}{port}").geturl()
+    return parts._replace(scheme="rtsp", netloc=f"{userinfo}{at}127.0.0.1:{port}").geturl()
 
 
 def scrubbed(text: str, url: str) -> str:

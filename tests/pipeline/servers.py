@@ -186,6 +186,50 @@ def scripted(
 
 
 @contextmanager
+def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
+    """A server on loopback as it is reached through TLS; yields the port."""
+
+    def carry(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with suppress(OSError):
+                    outside = tls.wrap_socket(plain, server_side=True)
+                    inside = socket.create_connection(("127.0.0.1", port))
+                    for pair in ((outside, inside), (inside, outside)):
+                        threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1]
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's own certificate for these names, and the file that a client must believe."""
+    key, made = folder / "key.pem", folder / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=camera"
+    subprocess.run(
+        [*command.split(), "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(made)],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    return context, made
+
+
+@contextmanager
 def silent_server() -> Iterator[int]:
     """Accepts connections and never says a word; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

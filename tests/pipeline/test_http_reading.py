@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import ssl
-import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -203,23 +201,8 @@ def test_a_stream_ends_at_once_when_it_is_told_to(clip: bytes) -> None:
     assert time.monotonic() - began_s < 1
 
 
-def certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's own certificate for these names, and the file that a client must believe."""
-    key, made = folder / "key.pem", folder / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=camera"
-    subprocess.run(
-        [*command.split(), "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(made)],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made, key)
-    return context, made
-
-
 def test_tls_is_checked_by_the_hosts_name(clip: bytes, tmp_path: Path) -> None:
-    tls, made = certificate(tmp_path, "DNS:localhost")
+    tls, made = servers.certificate(tmp_path, "DNS:localhost")
     believing = replace(QUICK, ca_file=made)
     with servers.scripted({"/a.ts": Reply(pieces=(clip,))}, tls=tls) as camera:
         by_name = camera.url.replace("127.0.0.1", "localhost")
