@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pydantic
-import structlog
 import yaml
 
 from actors import camera_entries, complaints
@@ -22,9 +21,6 @@ from pipeline import urls
 from pipeline.cameras import CameraError, CameraSpec
 from pipeline.device import DeviceConfig
 from pipeline.ingest import IngestConfig
-from pipeline.redaction import REDACTOR
-
-log = structlog.get_logger(__name__)
 
 _STORE = re.compile(r"embedded(:.+)?|(redis|rediss|unix)://.+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -176,16 +172,17 @@ def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> H
     """The configuration in YAML text, `${NAME}` replaced from the environment. Raises ConfigError."""
     document = _Document(text, origin)
     values = _with_variables(document.values, environment, document, ())
-    values = _with_credentials(values, document)
     try:
+        values = camera_entries.resolved(values, as_written=document.values)
         settings = pydantic.TypeAdapter(HermesConfig).validate_python({} if values is None else values)
     except pydantic.ValidationError as error:
         complaint = complaints.first_of(error, HermesConfig)
         raise document.error(complaint.key, complaint.text) from None
+    except camera_entries.InvalidEntry as error:
+        raise document.error(error.key, str(error)) from None
     except CameraError as error:
         raise document.error(("cameras",), str(error)) from error
     for index, camera in enumerate(settings.cameras):
-        REDACTOR.remember(camera.url)
         try:
             urls.parse(camera.url)
         except CameraError as error:
@@ -209,11 +206,6 @@ class _Document:
             raise ConfigError(f"{origin}: not valid YAML: {_reason(error)}") from None
         if root is not None:
             self._note_lines(root, ())
-
-    def written(self, section: str, index: int) -> Mapping[str, object]:
-        """An entry of a list as it stands in the text."""
-        entry = self.values[section][index] if isinstance(self.values, dict) else None
-        return entry if isinstance(entry, dict) else {}
 
     def error(self, key: Key, complaint: str) -> ConfigError:
         """What is wrong with the value of a key, with file and line."""
@@ -248,25 +240,6 @@ def _with_variables(value: object, environment: Mapping[str, str], document: _Do
     if missing:
         raise document.error(key, f"the environment has no variable {missing[0]!r}")
     return _VARIABLE.sub(lambda match: environment[match[1]], value)
-
-
-def _with_credentials(values: object, document: _Document) -> object:
-    """The same values with each camera's user and password inside its URL."""
-    entries = values.get("cameras") if isinstance(values, dict) else None
-    if not isinstance(values, dict) or not isinstance(entries, list):
-        return values
-    return values | {"cameras": [_resolved(entry, document, index) for index, entry in enumerate(entries)]}
-
-
-def _resolved(entry: object, document: _Document, index: int) -> object:
-    if not isinstance(entry, dict):
-        return entry
-    if camera_entries.holds_credentials(document.written("cameras", index)):
-        log.warning("password_in_url", camera=entry.get("name"), better="the keys user and password_file, or ${NAME}")
-    try:
-        return camera_entries.with_credentials(entry)
-    except camera_entries.InvalidEntry as error:
-        raise document.error(("cameras", index, error.key), str(error)) from None
 
 
 def _require_at_least(name: str, value: float, least: float) -> None:

@@ -78,7 +78,12 @@ class HttpReader:
     def _ask_once(
         self, parts: SplitResult, url: str, first: int, end: int | None, authorization: str | None = None
     ) -> tuple[patience.PatientSocket, http.client.HTTPResponse]:
-        headers = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": "hermes-cameras", "Accept": "*/*"}
+        headers = {
+            "Host": parts.netloc.rpartition("@")[2],
+            "User-Agent": "hermes-cameras",
+            "Accept": "*/*",
+            "Connection": "close",
+        }
         if first or end is not None:
             headers["Range"] = f"bytes={first}-{'' if end is None else end - 1}"
         if authorization is not None:

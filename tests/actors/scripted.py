@@ -49,6 +49,7 @@ class ScriptedShard:
         self.forgotten: list[str] = []
         self.states: dict[str, tuple[cameras.CameraState, str]] = {}
         self.inspections: dict[str, inspection.Inspection] = {}
+        self.reason: cameras.Reason | None = None
         self.is_away = False
         self.refusal: Exception | None = None
         self.is_closed = False
@@ -112,7 +113,9 @@ class ScriptedShard:
         state, detail = self.states.get(name, (cameras.CameraState.LIVE, ""))
         url = urls.redacted(self.assignments[name].spec.url)
         memory = cameras.MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
-        return cameras.CameraStatus(name=name, url=url, state=state, detail=detail, memory=memory, epoch=self.epoch)
+        return cameras.CameraStatus(
+            name=name, url=url, state=state, detail=detail, memory=memory, epoch=self.epoch, reason=self.reason
+        )
 
     def _require_here(self) -> None:
         if self.is_away:
