@@ -133,7 +133,7 @@ class HttpEntrance:
 
     def open_more(self, url: str, flags: int, options: Mapping[str, str]) -> ReadableFile:
         """What a playlist names: the next part, or the playlist again. Raises nothing: see `failure`."""
-        if isinstance(self.failure, SourceInvalid):
+        if isinstance(self.failure, SourceInvalid) or self._patience.is_over:
             return _Empty()
         try:
             end = options.get("end_offset")

@@ -179,7 +179,7 @@ class CameraFeed:
             if self._stopped.is_set() or self._reported == (state, detail, reason):
                 return
             self._reported = state, detail, reason
-            log.info("camera_state", camera=self._spec.name, state=str(state), reason=reason, detail=detail)
+            log.info("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
             self._on_state(state, detail, reason)
 
 

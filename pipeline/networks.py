@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import queue
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.cameras import Reason, SourceInvalid, SourceUnreachable
@@ -62,17 +64,19 @@ def parsed(networks: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(network) for network in networks)
 
 
-def resolve(host: str, port: int, judged_by: Rules, *, named: str) -> tuple[Address, ...]:
-    """The addresses of a host, every one of them allowed; blocks while names are asked for.
+def system_lookup(host: str) -> list[str]:
+    """The addresses that the system knows for a host, the best first. Raises OSError, UnicodeError."""
+    return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+
+
+def resolve(
+    host: str, judged_by: Rules, timeout_s: float, *, named: str, lookup: Callable[[str], list[str]] = system_lookup
+) -> tuple[Address, ...]:
+    """The addresses of a host, every one of them allowed.
 
     `named` stands for the camera in messages. Raises SourceUnreachable and SourceInvalid.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no name of a host"
-        raise SourceUnreachable(f"{named}: host {host!r} has no address: {why}", Reason.NO_ADDRESS) from None
-    addresses = tuple(dict.fromkeys(_plain(ipaddress.ip_address(info[4][0])) for info in found))
+    addresses = tuple(dict.fromkeys(map(_plain, _looked_up(host, timeout_s, named, lookup))))
     for address in addresses:
         if (network := judged_by.refusing(address)) is not None:
             told = f"{named}: its address {address} is in {network}, where cameras are refused"
@@ -80,11 +84,32 @@ def resolve(host: str, port: int, judged_by: Rules, *, named: str) -> tuple[Addr
     return addresses
 
 
-def connect(addresses: Iterable[Address], port: int, timeout_s: float, *, named: str) -> socket.socket:
+def _looked_up(host: str, timeout_s: float, named: str, lookup: Callable[[str], list[str]]) -> list[Address]:
+    # The system asks name servers for as long as it likes: the thread that waits is left behind.
+    told: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            told.put(lookup(host))
+        except (OSError, UnicodeError) as error:
+            told.put(error)
+
+    threading.Thread(target=ask, name="lookup", daemon=True).start()
+    try:
+        found = told.get(timeout=timeout_s)
+    except queue.Empty:
+        found = TimeoutError(0, f"no name server answers within {timeout_s:g} s")
+    if isinstance(found, Exception):
+        why = getattr(found, "strerror", None) or "it is no name of a host"
+        raise SourceUnreachable(f"{named}: host {host!r} has no address: {why}", Reason.NO_ADDRESS)
+    return [ipaddress.ip_address(address) for address in found]
+
+
+def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, named: str) -> socket.socket:
     """A connection to the first of these addresses that answers. Raises SourceUnreachable."""
     deadline_s, failure = time.monotonic() + timeout_s, None
-    for address in addresses:
-        left_s = max(0.05, deadline_s - time.monotonic())
+    for place, address in enumerate(addresses):
+        left_s = max(0.05, (deadline_s - time.monotonic()) / (len(addresses) - place))
         try:
             return socket.create_connection((str(address), port), left_s)
         except OSError as error:
@@ -96,7 +121,7 @@ def connect_to(
     host: str, port: int, judged_by: Rules, timeout_s: float, *, named: str, tls: ssl.SSLContext | None = None
 ) -> socket.socket:
     """A connection to a host that may be a camera, and with TLS is the one it says it is. Raises a SourceError."""
-    plain = connect(resolve(host, port, judged_by, named=named), port, timeout_s, named=named)
+    plain = connect(resolve(host, judged_by, timeout_s, named=named), port, timeout_s, named=named)
     if tls is None:
         return plain
     try:

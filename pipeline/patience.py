@@ -22,6 +22,11 @@ class Patience:
         self.limit_s = limit_s
         self._deadline_s = time.monotonic() + limit_s
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self.next_wait_s() <= 0
+
     def next_wait_s(self) -> float:
         """How long to wait before asking again; 0 when it is over."""
         return 0.0 if self._is_stopped() else max(0.0, min(_LOOK_EVERY_S, self._deadline_s - time.monotonic()))

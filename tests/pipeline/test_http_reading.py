@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,41 @@ def test_a_playlist_without_end_is_not_read_to_its_end() -> None:
 
     assert refused.reason is Reason.TOO_LARGE
     assert "1048576" in str(refused)
+
+
+def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
+    made, served = tmp_path / "made", tmp_path / "served"
+    made.mkdir()
+    served.mkdir()
+    muxing = {"hls_time": "1", "hls_segment_filename": f"{made}/%03d.ts"}
+    footage.write(made / "all.m3u8", replace(H264, frames=100, container="hls", muxing=muxing))
+    segments = sorted(made.glob("*.ts"))
+
+    def grow(number: int) -> None:
+        """The newest three of so many segments; a camera forgets the older ones."""
+        known = segments[max(0, number - 3) : number]
+        (served / segments[number - 1].name).write_bytes(segments[number - 1].read_bytes())
+        lines = "".join(f"#EXTINF:1.0,\n{segment.name}\n" for segment in known)
+        head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{max(0, number - 3)}\n"
+        (served / "new").write_text(head + lines)
+        (served / "new").rename(served / "live.m3u8")
+
+    def grow_on() -> None:
+        for number in range(4, len(segments) + 1):
+            time.sleep(0.8)
+            grow(number)
+
+    for number in range(1, 4):
+        grow(number)
+    growing = threading.Thread(target=grow_on)
+    growing.start()
+    with servers.http_files(served) as server:
+        played = play(f"{server}/live.m3u8", config=replace(QUICK, stall_after_s=6), most=14)
+    growing.join()
+
+    numbers = [footage.number_of(sample.picture) for sample in played.samples]
+    assert numbers[0] == 0
+    assert all(4 <= later - earlier <= 7 for earlier, later in pairwise(numbers))
 
 
 def test_parts_of_a_file_are_read_by_byte_range(clip: bytes, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 
 import pytest
 
@@ -85,16 +86,32 @@ def test_a_network_that_is_none_is_named(network: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1"])
 def test_a_name_is_judged_by_where_it_leads(host: str) -> None:
     with pytest.raises(SourceInvalid, match=r"http://camera: its address .* is in .*allowed_networks") as caught:
-        networks.resolve(host, 80, networks.Rules(), named="http://camera")
+        networks.resolve(host, networks.Rules(), 5.0, named="http://camera")
 
     assert caught.value.reason is Reason.ADDRESS_REFUSED
 
 
 def test_a_name_that_is_none_is_told_apart() -> None:
     with pytest.raises(SourceUnreachable) as caught:
-        networks.resolve("no-such-camera.invalid", 80, networks.Rules(), named="http://camera")
+        networks.resolve("no-such-camera.invalid", networks.Rules(), 5.0, named="http://camera")
 
     assert caught.value.reason is Reason.NO_ADDRESS
+
+
+def test_one_bad_address_among_good_ones_is_enough() -> None:
+    with pytest.raises(SourceInvalid, match=r"169\.254\.169\.254"):
+        networks.resolve(
+            "camera", networks.Rules(), 5.0, named="http://camera", lookup=lambda _: ["10.0.0.1", "169.254.169.254"]
+        )
+
+
+def test_a_name_server_that_is_silent_is_not_waited_for() -> None:
+    began_s = time.monotonic()
+    with pytest.raises(SourceUnreachable, match=r"no name server answers within 0\.2 s") as caught:
+        networks.resolve("camera", networks.Rules(), 0.2, named="http://camera", lookup=lambda _: time.sleep(3) or [])
+
+    assert caught.value.reason is Reason.NO_ADDRESS
+    assert time.monotonic() - began_s < 1
 
 
 def test_the_first_address_that_answers_is_taken() -> None:
