@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -155,7 +154,7 @@ def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
 
     def grow_on() -> None:
         for number in range(4, len(segments) + 1):
-            time.sleep(0.8)
+            time.sleep(1.0)
             grow(number)
 
     for number in range(1, 4):
@@ -167,8 +166,8 @@ def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
     growing.join()
 
     numbers = [footage.number_of(sample.picture) for sample in played.samples]
-    assert numbers[0] == 0
-    assert all(4 <= later - earlier <= 7 for earlier, later in pairwise(numbers))
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] < 50 < numbers[-1]  # whose segment no playlist named at first
 
 
 def test_parts_of_a_file_are_read_by_byte_range(clip: bytes, tmp_path: Path) -> None:
