@@ -20,6 +20,7 @@ _FILES = (
 _STREAMS = f"{_FILES},hls,ac3,eac3,webvtt"
 _FORMATS = {"multipart/x-mixed-replace": "mpjpeg"}
 _RTSP = {"format_whitelist": "rtsp,sdp", "protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"}
+MOST_OPENS = 64  # a list of thousands would make us knock at thousands of doors
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 
 
@@ -121,6 +122,7 @@ class HttpEntrance:
             self._patience,
             credentials=http_auth.Credentials(*known) if known else None,
         )
+        self._named, self._opens = redacted(url.url), 0
         self._opened: list[_Guarded] = []
         self.failure: SourceError | None = None
         main = self._reader.open(address)
@@ -135,6 +137,11 @@ class HttpEntrance:
         """What a playlist names: the next part, or the playlist again. Raises nothing: see `failure`."""
         if isinstance(self.failure, SourceInvalid) or self._patience.is_over:
             return _Empty()
+        self._opens += 1
+        if self._opens > MOST_OPENS:
+            text = f"{self._named}: its playlist names more than {MOST_OPENS} others before one gives a picture"
+            self.failure = SourceInvalid(text, Reason.TOO_LARGE)
+            return _Empty()
         try:
             end = options.get("end_offset")
             opened = self._reader.open(url, first=int(options.get("offset", 0)), end=int(end) if end else None)
@@ -147,6 +154,7 @@ class HttpEntrance:
     def renew(self, limit_s: float) -> None:
         """From now on it has `limit_s` to give something."""
         self._patience.renew(limit_s)
+        self._opens = 0
 
     def close(self) -> None:
         """Closes every connection."""

@@ -70,6 +70,8 @@ class HttpReader:
 
     def _split(self, url: str) -> SplitResult:
         parts = urlsplit(url)
+        if parts.scheme.startswith("crypto"):
+            raise SourceInvalid(f"{redacted(self._home)}: what it names is encrypted", Reason.NO_DECODER)
         if parts.scheme not in _PORTS or not parts.hostname:
             text = f"{redacted(self._home)}: it names {redacted(url)!r}, which is neither http nor https"
             raise SourceInvalid(text, Reason.ADDRESS_REFUSED)

@@ -75,7 +75,7 @@ class MediaStream:
             raise
         try:
             self._video = self._find_video(config)
-        except SourceInvalid:
+        except SourceError:
             self.close()
             raise
         context = self._video.codec_context
@@ -187,6 +187,8 @@ class MediaStream:
     def _find_video(self, config: IngestConfig) -> av.VideoStream:
         pictures = int(av.stream.Disposition.attached_pic)
         videos = [video for video in self._container.streams.video if not int(video.disposition) & pictures]
+        if not videos and self._entrance.failure is not None:
+            raise self._entrance.failure
         if not videos:
             reason = Reason.AUDIO_ONLY if self._container.streams.audio else Reason.NOT_VIDEO
             raise SourceInvalid(self._said("it has no video"), reason)

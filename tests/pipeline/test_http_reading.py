@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import entrances
 from pipeline.cameras import Reason, SourceError, SourceInvalid
 from pipeline.ingest import IngestConfig
 from pipeline.libav import MediaStream
@@ -133,6 +134,26 @@ def test_a_playlist_without_end_is_not_read_to_its_end() -> None:
 
     assert refused.reason is Reason.TOO_LARGE
     assert "1048576" in str(refused)
+
+
+def test_a_playlist_of_thousands_does_not_make_us_knock_at_thousands_of_doors() -> None:
+    lines = "".join(f"#EXT-X-STREAM-INF:BANDWIDTH={number + 1}\n/{number}.m3u8\n" for number in range(2_000))
+    with servers.scripted({"/list.m3u8": Reply(headers=PLAYLIST, pieces=(f"#EXTM3U\n{lines}".encode(),))}) as camera:
+        refused = refusal(f"{camera.url}/list.m3u8", replace(QUICK, open_timeout_s=20))
+
+    assert refused.reason is Reason.TOO_LARGE
+    assert len(camera.asked) <= entrances.MOST_OPENS + 1
+
+
+def test_an_encrypted_playlist_is_told_as_that(clip: bytes) -> None:
+    key = '#EXT-X-KEY:METHOD=AES-128,URI="key.bin"\n#EXTINF'
+    listed = Reply(headers=PLAYLIST, pieces=(HLS.format("a.ts").replace("#EXTINF", key).encode(),))
+    replies = {"/list.m3u8": listed, "/key.bin": Reply(pieces=(b"k" * 16,)), "/a.ts": Reply(pieces=(clip,))}
+    with servers.scripted(replies) as camera:
+        refused = refusal(f"{camera.url}/list.m3u8")
+
+    assert refused.reason is Reason.NO_DECODER
+    assert "encrypted" in str(refused)
 
 
 def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
