@@ -36,6 +36,7 @@ class HttpReader:
         credentials: http_auth.Credentials | None = None,
     ) -> None:
         self._home, self._credentials = home, credentials
+        self._usual: str | None = None
         self._rules, self._tls, self._waiting = rules, tls, waiting
 
     def open(self, url: str, *, first: int = 0, end: int | None = None) -> HttpFile:
@@ -45,13 +46,15 @@ class HttpReader:
     def ask(self, url: str, first: int, end: int | None) -> tuple[patience.PatientSocket, http.client.HTTPResponse]:
         """The connection and the good answer that comes on it. Raises SourceError."""
         parts = self._split(url)
-        connection, answer = self._ask_once(parts, url, first, end)
         known = self._credentials if _origin(parts) == _origin(urlsplit(self._home)) else None
+        connection, answer = self._ask_once(parts, url, first, end, self._usual if known else None)
         if answer.status == 401 and known is not None:
             asked = answer.headers.get_all("WWW-Authenticate", [])
             if (header := http_auth.authorization(asked, known, "GET", _target(parts))) is not None:
                 connection.close()
                 connection, answer = self._ask_once(parts, url, first, end, header)
+                # A digest is good for one request.
+                self._usual = header if header.startswith("Basic ") else None
         if (refusal := _refusal(url, answer, first)) is not None:
             connection.close()
             raise refusal

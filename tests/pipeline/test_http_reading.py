@@ -67,6 +67,19 @@ def test_a_digest_is_answered_without_the_password(clip: bytes) -> None:
     assert re.search(r'response="[0-9a-f]{32}"', said)
 
 
+def test_a_server_that_asked_once_need_not_ask_for_every_part(clip: bytes) -> None:
+    guarded = {"challenge": "Basic realm=camera", "proof": basic}
+    replies = {
+        "/list.m3u8": Reply(headers=PLAYLIST, pieces=(HLS.format("a.ts").encode(),), **guarded),
+        "/a.ts": Reply(pieces=(clip,), **guarded),
+    }
+    with servers.scripted(replies) as camera:
+        played = play(f"http://viewer:p%40ss%2F{CANARY}@{camera.url.removeprefix('http://')}/list.m3u8")
+
+    assert len(played.samples) == 6
+    assert [path for path, headers in camera.asked if "Authorization" not in headers] == ["/list.m3u8"]
+
+
 def test_credentials_stay_at_home(clip: bytes) -> None:
     """A playlist may name another server; that one is told nothing."""
     asking = Reply(pieces=(clip,), challenge="Basic realm=x", proof=lambda header: False)
