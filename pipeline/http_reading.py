@@ -72,10 +72,14 @@ class HttpReader:
             raise SourceUnreachable(f"{redacted(url)}: the connection failed: {why}", Reason.BROKE_OFF) from None
 
     def _split(self, url: str) -> SplitResult:
-        parts = urlsplit(url)
-        if parts.scheme.startswith("crypto"):
+        if url.startswith("crypto"):
             raise SourceInvalid(f"{redacted(self._home)}: what it names is encrypted", Reason.NO_DECODER)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            is_ours = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_ours = False
+        if not is_ours:
             text = f"{redacted(self._home)}: it names {redacted(url)!r}, which is neither http nor https"
             raise SourceInvalid(text, Reason.ADDRESS_REFUSED)
         return parts
@@ -197,7 +201,7 @@ def _refusal(url: str, answer: http.client.HTTPResponse, first: int) -> SourceUn
     """Why this is not what was asked for, None if it is."""
     status = f"{redacted(url)}: HTTP {answer.status}"
     if 300 <= answer.status < 400:
-        there = redacted(urljoin(url, answer.headers.get("Location", "")))
+        there = redacted(_joined(url, answer.headers.get("Location", "")))
         text = f"{status}: it redirects to {there}; no redirect is followed, name the camera's own URL"
         return SourceUnreachable(text, Reason.REDIRECTED)
     if answer.status >= 400:
@@ -206,6 +210,13 @@ def _refusal(url: str, answer: http.client.HTTPResponse, first: int) -> SourceUn
     if first and answer.status != 206:
         return SourceUnreachable(f"{status}: its server gives no parts of it", Reason.SERVER_ERROR)
     return None
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
 
 
 def _target(parts: SplitResult) -> str:

@@ -222,6 +222,8 @@ class MediaStream:
             if self._has_waited(limit_s):
                 text, reason = f"no answer within {limit_s:g} s", Reason.NO_ANSWER
             raise (SourceInvalid if self._is_file else SourceUnreachable)(self._said(text), reason) from None
+        except UnicodeDecodeError:  # what a playlist names
+            raise SourceInvalid(self._said("it names what is no URL"), Reason.NOT_VIDEO) from None
 
     def _wait(self, limit_s: float) -> None:
         """From now on the stream has so long to give something."""

@@ -109,7 +109,20 @@ def test_a_refusal_of_the_server_has_its_reason(status: int, reason: Reason) -> 
     assert f"HTTP {status}" in str(refused)
 
 
-@pytest.mark.parametrize("there", ["http://169.254.169.254/latest/meta-data", "/elsewhere", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "part", [b"http://[::1/a.ts", b"http://a:99999/a.ts", b"http://a:0/a.ts", b"\xff\xfe.ts", b"//"]
+)
+def test_a_playlist_that_names_what_is_no_url_is_refused(part: bytes) -> None:
+    body = HLS.encode().replace(b"{}", part)
+    with servers.scripted({"/list.m3u8": Reply(headers=PLAYLIST, pieces=(body,))}) as camera:
+        refused = refusal(f"{camera.url}/list.m3u8")
+
+    assert refused.reason in (Reason.ADDRESS_REFUSED, Reason.NOT_VIDEO, Reason.NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    "there", ["http://[", "http://169.254.169.254/latest/meta-data", "/elsewhere", "file:///etc/passwd"]
+)
 def test_a_redirect_is_named_and_not_followed(there: str) -> None:
     with servers.scripted({"/live": Reply(302, (("Location", there),))}) as camera:
         refused = refusal(f"{camera.url}/live")
