@@ -19,11 +19,13 @@ from actors.errors import InvalidShard
 from actors.shard import Assignment, ShardStatus
 from cache_store import checkpoint, leases, store
 from models import vlm
-from pipeline import answers, cameras, device, feed, urls
+from pipeline import answers, cameras, device, feed, inspection, urls
+from pipeline.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
 _CLOSING_TIMEOUT_S = 5.0
+_MAX_TESTS = 2
 _LONGEST_AHEAD_S = 30.0
 
 
@@ -41,7 +43,8 @@ class CameraShard:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
-        self._ingest = settings.ingest
+        self._ingest = settings.sources
+        self._testing = 0
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
         self._clock = clock
@@ -82,6 +85,7 @@ class CameraShard:
 
     async def add_camera(self, assignment: Assignment) -> None:
         spec = assignment.spec
+        REDACTOR.remember(spec.url)
         async with self._changing[spec.name]:
             await self._let_go_if_lost(spec.name)
             held = self._watched.get(spec.name)
@@ -136,6 +140,16 @@ class CameraShard:
     def is_working(self) -> bool:
         """False once the device has stopped, on purpose or by an error that nobody foresaw."""
         return self._device.is_running
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        REDACTOR.remember(url)
+        if self._testing >= _MAX_TESTS:
+            raise cameras.TooManyTests(f"{self._testing} URLs are being tested on this shard (at most {_MAX_TESTS})")
+        self._testing += 1
+        try:
+            return await asyncio.to_thread(inspection.inspect, url, self._ingest)
+        finally:
+            self._testing -= 1
 
     async def status(self) -> ShardStatus:
         return ShardStatus(
@@ -257,8 +271,8 @@ class CameraShard:
         """The camera with a feed that runs from now on."""
         spec, loop = assignment.spec, asyncio.get_running_loop()
 
-        def on_state(state: cameras.CameraState, detail: str) -> None:
-            loop.call_soon_threadsafe(watched.enter, state, detail)
+        def on_state(state: cameras.CameraState, detail: str, reason: cameras.Reason | None) -> None:
+            loop.call_soon_threadsafe(watched.enter, state, detail, reason)
 
         watched = _Watched(
             spec,
@@ -283,6 +297,7 @@ class CameraShard:
             url=urls.redacted(watched.spec.url),
             state=watched.state,
             detail=watched.detail,
+            reason=watched.reason,
             memory=dataclasses.replace(memory, checkpointed_s=saved_s),
             epoch=owner.epoch if (owner := self._tenure.owner(watched.spec.name)) else 0,
         )
@@ -296,7 +311,8 @@ class _Watched:
     feed: feed.CameraFeed
     state: cameras.CameraState = cameras.CameraState.CONNECTING
     detail: str = ""
+    reason: cameras.Reason | None = None
 
-    def enter(self, state: cameras.CameraState, detail: str) -> None:
+    def enter(self, state: cameras.CameraState, detail: str, reason: cameras.Reason | None) -> None:
         """Its feed says so."""
-        self.state, self.detail = state, detail
+        self.state, self.detail, self.reason = state, detail, reason

@@ -6,14 +6,14 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pydantic
 import yaml
 
-from actors import complaints
+from actors import camera_entries, complaints
 from actors.complaints import Key
 from actors.errors import ConfigError
 from cache_store.tiers import MemoryConfig
@@ -153,6 +153,13 @@ class HermesConfig:
             )
 
     @property
+    def sources(self) -> IngestConfig:
+        """`ingest`, with the folders of the files that are cameras of this configuration among its video_folders."""
+        parsed = (urls.parse(camera.url) for camera in self.cameras)
+        named = {url.path.parent for url in parsed if isinstance(url, urls.FileUrl)}
+        return replace(self.ingest, video_folders=(*self.ingest.video_folders, *sorted(named)))
+
+    @property
     def embedded_store_folder(self) -> Path | None:
         """Where the embedded store keeps its data, None for a store that runs elsewhere."""
         kind, _, folder = self.store.partition(":")
@@ -181,10 +188,13 @@ def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> H
     document = _Document(text, origin)
     values = _with_variables(document.values, environment, document, ())
     try:
+        values = camera_entries.resolved(values, as_written=document.values)
         settings = pydantic.TypeAdapter(HermesConfig).validate_python({} if values is None else values)
     except pydantic.ValidationError as error:
         complaint = complaints.first_of(error, HermesConfig)
         raise document.error(complaint.key, complaint.text) from None
+    except camera_entries.InvalidEntry as error:
+        raise document.error(error.key, str(error)) from None
     except CameraError as error:
         raise document.error(("cameras",), str(error)) from error
     for index, camera in enumerate(settings.cameras):

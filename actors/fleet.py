@@ -13,7 +13,8 @@ import structlog
 from actors import moving, placement, reconciling, registry, shard, succession, supervision, wanting
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ServiceError, ShardUnavailable
 from cache_store import checkpoint, leases
-from pipeline import answers, cameras, urls
+from pipeline import answers, cameras, inspection, urls
+from pipeline.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +110,19 @@ class Fleet:
             raise
         await self._await_first_frame(placed)
         return placed.shown()
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        """What a URL gives, or why it gives nothing, seen from the emptiest shard that is up.
+
+        Raises InvalidCamera, TooManyTests, ShardUnavailable.
+        """
+        REDACTOR.remember(url)
+        urls.parse(url)
+        up = [index for index, place in enumerate(self._board.places) if place.is_up]
+        if not up:
+            raise ShardUnavailable("no shard is up to test a camera from")
+        emptiest = min(up, key=lambda index: len(self._board.on(index)))
+        return await self._board.places[emptiest].shard.test_camera(url)
 
     async def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints. Raises UnknownCamera, ShardUnavailable, StoreError."""

@@ -7,6 +7,21 @@ import sys
 
 import structlog
 
+from pipeline.redaction import REDACTOR
+
+_PLAIN = (int, float, type(None))
+
+
+def _strike_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: value if isinstance(value, _PLAIN) else REDACTOR.struck(str(value)) for key, value in event.items()}
+
+
+class _Struck(logging.Formatter):
+    """Lines of libraries that log by themselves, without our secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return REDACTOR.struck(super().format(record))
+
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Events of at least this level are written, for the whole process."""
@@ -16,9 +31,15 @@ def log_to_stderr(level: int = logging.INFO) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _strike_secrets,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    if not logging.root.handlers:
+        libraries = logging.StreamHandler(sys.stderr)
+        libraries.setLevel(logging.WARNING)
+        libraries.setFormatter(_Struck())
+        logging.root.addHandler(libraries)

@@ -13,6 +13,7 @@ from actors.errors import CameraRecovering
 from actors.shard import ShardStatus
 from cache_store import leases
 from pipeline import answers, cameras, urls
+from pipeline.redaction import REDACTOR
 
 _WATCHED = (cameras.CameraState.LIVE, cameras.CameraState.STALLED, cameras.CameraState.ENDED)
 
@@ -82,7 +83,7 @@ class Placed:
 
     def recover(self, why: str) -> None:
         """It is not on its shard; its last numbers stay."""
-        self.status = replace(self.status, state=cameras.CameraState.RECOVERING, detail=why)
+        self.status = replace(self.status, state=cameras.CameraState.RECOVERING, detail=why, reason=None)
 
     @property
     def _not_back(self) -> str:
@@ -175,6 +176,7 @@ class Board:
     def put(self, assignment: shard.Assignment, *, is_configured: bool = False) -> Placed:
         """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras."""
         spec = assignment.spec
+        REDACTOR.remember(spec.url)
         status = cameras.CameraStatus(name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING)
         roomiest = (*self.takers(), *range(len(self.places)))[0]
         self.placed[spec.name] = Placed(assignment, roomiest, status, is_configured)
@@ -220,8 +222,8 @@ def is_undecided(status: cameras.CameraStatus) -> bool:
 def refusal(status: cameras.CameraStatus, waited_s: float) -> cameras.CameraError | None:
     """Why a camera that was just added is of no use, None if it is."""
     if status.state is cameras.CameraState.FAILED:
-        return cameras.SourceInvalid(status.detail)
+        return cameras.SourceInvalid(status.detail, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.CONNECTING:
         late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}"
-        return cameras.SourceUnreachable(status.detail or late)
+        return cameras.SourceUnreachable(status.detail or late, status.reason or cameras.Reason.NO_ANSWER)
     return None

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from actors import errors
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras
+from pipeline.redaction import REDACTOR
 
 DOMAIN = "hermes"
 _RETRY_AFTER_S = 1
@@ -31,6 +32,7 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (cameras.InvalidCamera, Code.INVALID_ARGUMENT, "INVALID_CAMERA"),
     (cameras.CameraExists, Code.ALREADY_EXISTS, "CAMERA_EXISTS"),
     (cameras.TooManyCameras, Code.RESOURCE_EXHAUSTED, "TOO_MANY_CAMERAS"),
+    (cameras.TooManyTests, Code.RESOURCE_EXHAUSTED, "TOO_MANY_TESTS"),
     (cameras.SourceUnreachable, Code.UNAVAILABLE, "SOURCE_UNREACHABLE"),
     (cameras.SourceInvalid, Code.FAILED_PRECONDITION, "SOURCE_INVALID"),
     (cameras.CameraError, Code.INTERNAL, "CAMERA_FAILED"),
@@ -52,6 +54,8 @@ _WORTH_A_RETRY = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
 def status_of(error: Exception, **metadata: str) -> status_pb2.Status:
     """The refusal for one of our errors, with ErrorInfo and, where trying again helps, RetryInfo."""
     code, reason = next((code, reason) for kind, code, reason in ROWS if isinstance(error, kind))
+    if isinstance(error, cameras.SourceError):
+        metadata["source_reason"] = error.reason.name
     return refusal(code, reason, str(error), **metadata)
 
 
@@ -62,7 +66,7 @@ def refusal(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -
     if code in _WORTH_A_RETRY:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code.value[0], message=message, details=details)
+    return status_pb2.Status(code=code.value[0], message=REDACTOR.struck(message), details=details)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from actors import camera_shard, config, logs, shard
 from actors.errors import ShardNotStarted, ShardUnavailable
 from cache_store import redis_leases, redis_store
 from models import registry, vlm
-from pipeline import answers
+from pipeline import answers, inspection
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,10 @@ class ShardProcess:
     async def settings_id(self) -> str:
         """What it was built with, see settings_id."""
         return self._settings_id
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        """See Shard.test_camera."""
+        return await self._shard.test_camera(url)
 
     async def status(self) -> shard.ShardStatus:
         """See Shard.status. A process whose device has stopped ends itself: Ray starts another."""
@@ -156,6 +160,10 @@ class RemoteShard:
 
     async def drain(self) -> None:
         await self._call(self._actor.drain.remote(), _STATUS_TIMEOUT_S)
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        timeout_s = inspection.longest_s(self._settings.ingest) + _STATUS_TIMEOUT_S
+        return await self._call(self._actor.test_camera.remote(url), timeout_s)
 
     async def status(self) -> shard.ShardStatus:
         return await self._call(self._actor.status.remote(), _STATUS_TIMEOUT_S)

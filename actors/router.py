@@ -54,7 +54,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
 
 
 class CameraService(pb_grpc.CameraServiceServicer):
-    """Adds, shows and removes cameras."""
+    """Adds, tests, shows and removes cameras."""
 
     def __init__(self, asked: fleet.Fleet) -> None:
         self._fleet = asked
@@ -82,6 +82,14 @@ class CameraService(pb_grpc.CameraServiceServicer):
         async with refusals.refusing(context):
             placed = await self._fleet.list_cameras()
         return pb.ListCamerasResponse(cameras=[wire.camera_message(one) for one in placed])
+
+    async def TestCamera(  # noqa: N802
+        self, request: pb.TestCameraRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.TestCameraResponse:
+        """See hermes_v1.proto."""
+        async with refusals.refusing(context):
+            found = await self._fleet.test_camera(request.url)
+        return wire.inspection_message(found)
 
     async def RemoveCamera(  # noqa: N802
         self, request: pb.RemoveCameraRequest, context: grpc.aio.ServicerContext[Any, Any]

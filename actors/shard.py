@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cache_store import leases
-from pipeline import answers, cameras
+from pipeline import answers, cameras, inspection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,10 @@ class Shard(Protocol):
 
         heir: the only one who may own it next. Raises UnknownCamera, StoreUnavailable; then it goes on.
         """
+        ...
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        """Looks at a URL for some seconds, without watching it. Raises InvalidCamera and TooManyTests."""
         ...
 
     async def status(self) -> ShardStatus:

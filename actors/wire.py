@@ -5,7 +5,8 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors import placement
-from pipeline import answers, cameras
+from pipeline import answers, cameras, inspection
+from pipeline.redaction import REDACTOR
 from protos import hermes_v1_pb2 as pb
 
 _STATES = {
@@ -20,6 +21,10 @@ _PACES = {
     pb.PACE_UNSPECIFIED: cameras.Pace.LIVE,
     pb.PACE_LIVE: cameras.Pace.LIVE,
     pb.PACE_FAST: cameras.Pace.FAST,
+}
+_SOURCE_REASONS: dict[cameras.Reason | None, pb.SourceReason] = {
+    reason: getattr(pb, f"SOURCE_REASON_{reason.name if reason else 'UNSPECIFIED'}")
+    for reason in (None, *cameras.Reason)
 }
 _FINISH_REASONS = {
     answers.FinishReason.END: pb.FINISH_REASON_END,
@@ -42,10 +47,33 @@ def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
         name=status.name,
         url=status.url,
         state=_STATES[status.state],
-        detail=status.detail,
+        detail=REDACTOR.struck(status.detail),
         shard=placed.shard_index,
         memory=_memory_message(status.memory),
         epoch=status.epoch,
+        reason=_SOURCE_REASONS[status.reason],
+    )
+
+
+def inspection_message(found: inspection.Inspection) -> pb.TestCameraResponse:
+    """What was found at a URL as clients see it."""
+    video = found.video
+    return pb.TestCameraResponse(
+        url=found.url,
+        reason=_SOURCE_REASONS[found.reason],
+        detail=REDACTOR.struck(found.detail),
+        video=None
+        if video is None
+        else pb.Video(
+            codec=video.codec,
+            width=video.width,
+            height=video.height,
+            declared_fps=video.declared_fps,
+            measured_fps=video.measured_fps,
+            key_frame_interval_s=video.key_frame_interval_s,
+            has_key_frames_enough=video.has_key_frames_enough,
+            first_frame_ms=video.first_frame_ms,
+        ),
     )
 
 

@@ -22,7 +22,7 @@ from protos import hermes_v1_pb2 as pb
 app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-cameras = typer.Typer(help="Add, show, move and remove cameras.", no_args_is_help=True)
+cameras = typer.Typer(help="Add, test, show, move and remove cameras.", no_args_is_help=True)
 app.add_typer(cameras, name="cameras")
 shards = typer.Typer(help="Show shards and empty them.", no_args_is_help=True)
 app.add_typer(shards, name="shards")
@@ -83,6 +83,22 @@ def add_camera(
     """Watch a camera."""
     with _connected(address, token_file) as hermes:
         _print_camera(hermes.add_camera(name, _with_whole_path(url), _PACES[pace]), as_json)
+
+
+@cameras.command("test")
+def inspect_camera(
+    url: Annotated[str, typer.Argument(help="As for add.")],
+    as_json: Json = False,
+    address: Address = client.DEFAULT_ADDRESS,
+    token_file: TokenFile = None,
+) -> None:
+    """Look at a URL for some seconds: what it gives, or why it gives nothing. Fails if it gives no pictures."""
+    with _connected(address, token_file) as hermes:
+        found = hermes.test_camera(_with_whole_path(url))
+    out.print(
+        render.as_json(render.inspection_json(found)) if as_json else render.inspection_details(found), markup=False
+    )
+    _exit(FAILURE if found.reason else 0)
 
 
 @cameras.command("list")

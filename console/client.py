@@ -84,6 +84,11 @@ class HermesClient:
         """How all cameras are doing, by name."""
         return list(self._call(self._cameras.ListCameras, pb.ListCamerasRequest()).cameras)
 
+    def test_camera(self, url: str) -> pb.TestCameraResponse:
+        """What a URL gives, or why it gives nothing. Nothing is watched."""
+        found: pb.TestCameraResponse = self._call(self._cameras.TestCamera, pb.TestCameraRequest(url=url))
+        return found
+
     def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints."""
         self._call(self._cameras.RemoveCamera, pb.RemoveCameraRequest(name=name))

@@ -19,6 +19,7 @@ from actors import config, logs, router, system
 from actors.errors import ServiceError
 from cache_store import checkpoint, tiers
 from console import client, demo_cameras, demo_questions, render, serving, told, waiting
+from pipeline import ingest
 from protos import hermes_v1_pb2 as pb
 
 QUESTIONS = 8
@@ -91,6 +92,7 @@ def _settings(options: DemoOptions, folder: Path) -> config.HermesConfig:
     return config.HermesConfig(
         model=options.model,
         memory=tiers.MemoryConfig(tokens_per_layer=256),
+        ingest=ingest.IngestConfig(video_folders=(folder,)),
         shards=config.ShardsConfig(count=2, checkpoint_every_s=5.0),
         store=f"embedded:{folder / 'store'}",
         router=_router(options),

@@ -34,6 +34,52 @@ def state_name(state: int) -> str:
     return pb.CameraState.Name(state).removeprefix("CAMERA_STATE_").lower()
 
 
+def reason_name(reason: int) -> str | None:
+    """no_answer, unauthorized, …; None if there is none."""
+    return pb.SourceReason.Name(reason).removeprefix("SOURCE_REASON_").lower() if reason else None
+
+
+def inspection_json(found: pb.TestCameraResponse) -> dict[str, Any]:
+    """What was found at a URL for programs; numbers that are not known are null."""
+    video = found.video
+    has_interval = video.HasField("key_frame_interval_s")
+    return {
+        "url": found.url,
+        "ok": not found.reason,
+        "reason": reason_name(found.reason),
+        "detail": found.detail,
+        "video": {
+            "codec": video.codec,
+            "width": video.width,
+            "height": video.height,
+            "declared_fps": round(video.declared_fps, 2) or None,
+            "measured_fps": round(video.measured_fps, 2) or None,
+            "key_frame_interval_s": round(video.key_frame_interval_s, 2) if has_interval else None,
+            "has_key_frames_enough": video.has_key_frames_enough,
+            "first_frame_ms": round(video.first_frame_ms, 1) or None,
+        }
+        if found.HasField("video")
+        else None,
+    }
+
+
+def inspection_details(found: pb.TestCameraResponse) -> Table:
+    """What was found at a URL, a fact a row."""
+    video, rows = found.video, {"url": found.url}
+    rows["verdict"] = f"{reason_name(found.reason)} · {found.detail}" if found.reason else "good"
+    if found.HasField("video"):
+        interval = "fewer than two seen"
+        if video.HasField("key_frame_interval_s"):
+            interval = f"every {video.key_frame_interval_s:.2f} s"
+        enough = "often enough to be sampled alone" if video.has_key_frames_enough else "too rare to be sampled alone"
+        rows["video"] = f"{video.codec}, {video.width}x{video.height}"
+        rows["rate"] = f"{video.declared_fps:.1f} fps declared, {video.measured_fps:.1f} measured"
+        rows["key frames"] = f"{interval}, {enough}"
+        if video.first_frame_ms:
+            rows["first frame"] = f"after {video.first_frame_ms:.0f} ms"
+    return _facts(rows)
+
+
 def answer_json(answer: told.ToldAnswer) -> dict[str, Any]:
     """One answer for programs. Times are ISO 8601 in UTC."""
     return {
@@ -56,6 +102,7 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
         "name": camera.name,
         "url": camera.url,
         "state": state_name(camera.state),
+        "reason": reason_name(camera.reason),
         "detail": camera.detail,
         "shard": camera.shard,
         "epoch": camera.epoch,
@@ -161,13 +208,10 @@ def shard_table(shards: Iterable[pb.Shard]) -> Table:
 def camera_details(camera: pb.Camera) -> Table:
     """One camera, a fact a row."""
     memory = camera.memory
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
     rows = {
         "camera": camera.name,
-        "url": printable(camera.url),
-        "state": " · ".join(filter(None, (state_name(camera.state), printable(camera.detail)))),
+        "url": camera.url,
+        "state": " · ".join(filter(None, (state_name(camera.state), reason_name(camera.reason), camera.detail))),
         "shard": f"{camera.shard}, epoch {camera.epoch}",
         "frames": f"{memory.frames_seen} seen, {memory.frames_dropped} dropped",
         "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "
@@ -178,10 +222,18 @@ def camera_details(camera: pb.Camera) -> Table:
         "covers": f"{_clock(_moment(memory, 'oldest'))} to {_clock(_moment(memory, 'newest'))}",
         "saved": _clock(_moment(memory, "checkpointed")),
     }
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
+    table = _facts(rows)
     for gap in memory.gaps:
         table.add_row("gap", Text(f"{_clock(_utc(gap.start))} to {_clock(_utc(gap.end))}: {gap.reason}"))
+    return table
+
+
+def _facts(rows: dict[str, str]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(printable(value)))
     return table
 
 

@@ -13,7 +13,7 @@ CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 class CameraError(Exception):
-    """Root of what is wrong with a camera: InvalidCamera, SourceError and its kinds, TooManyCameras."""
+    """Root of what is wrong with a camera: InvalidCamera, SourceError and its kinds, CameraExists, TooMany…"""
 
 
 class InvalidCamera(CameraError):
@@ -24,12 +24,45 @@ class TooManyCameras(CameraError):
     """Every slot of the shard is taken."""
 
 
+class TooManyTests(CameraError):
+    """As many URLs are being tested as may be at a time."""
+
+
 class CameraExists(CameraError):
     """Another camera has this name already."""
 
 
+class Reason(StrEnum):
+    """Why a source cannot be read, for programs; the message says it for people."""
+
+    UNKNOWN = "unknown"
+    NO_ADDRESS = "no_address"  # its host's name leads nowhere
+    ADDRESS_REFUSED = "address_refused"  # where cameras may not be, by the configuration or by nature
+    FILE_REFUSED = "file_refused"
+    NO_FILE = "no_file"
+    CONNECTION_REFUSED = "connection_refused"
+    NO_ANSWER = "no_answer"  # in time, or no way there
+    TLS = "tls"  # its certificate, mostly
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    REDIRECTED = "redirected"
+    SERVER_ERROR = "server_error"
+    NOT_VIDEO = "not_video"
+    AUDIO_ONLY = "audio_only"
+    NO_PICTURES = "no_pictures"  # none that could be decoded
+    NO_DECODER = "no_decoder"
+    NO_KEY_FRAME = "no_key_frame"
+    TOO_LARGE = "too_large"
+    BROKE_OFF = "broke_off"
+
+
 class SourceError(CameraError):
     """The source cannot be read: SourceUnreachable, SourceInvalid."""
+
+    def __init__(self, message: str, reason: Reason = Reason.UNKNOWN) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SourceUnreachable(SourceError):
@@ -94,7 +127,10 @@ class MemoryStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
-    """How a camera is doing; `url` is redacted, `detail` says why it is in this state, `epoch` which owner told it."""
+    """How a camera is doing; `url` is redacted, `epoch` says which owner told it.
+
+    detail, reason: why it is in this state, for people and, if its source is to blame, for programs.
+    """
 
     name: str
     url: str
@@ -102,3 +138,4 @@ class CameraStatus:
     detail: str = ""
     memory: MemoryStatus = MemoryStatus()
     epoch: int = 0
+    reason: Reason | None = None

@@ -13,7 +13,7 @@ import structlog
 import tenacity
 
 from pipeline import urls
-from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid, SourceUnreachable
+from pipeline.cameras import CameraSpec, CameraState, Reason, SourceError, SourceInvalid, SourceUnreachable
 from pipeline.clipping import ClipBuilder
 from pipeline.clips import Clip
 from pipeline.handover import HandOver
@@ -24,9 +24,11 @@ from pipeline.sources import open_source
 log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S, RETRY_JITTER_S = 0.5, 30.0, 1.0
+# Many cameras lock out who knocks too often; and what is wrong here is put right by people.
+_SLOW = frozenset({Reason.UNAUTHORIZED, Reason.FORBIDDEN, Reason.REDIRECTED})
 STOP_TIMEOUT_S = 2.0
 
-OnState = Callable[[CameraState, str], None]
+OnState = Callable[[CameraState, str, Reason | None], None]
 
 
 class CameraFeed:
@@ -56,7 +58,7 @@ class CameraFeed:
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._was_live = self._has_pictures = False
-        self._reported: tuple[CameraState, str] | None = None
+        self._reported: tuple[CameraState, str, Reason | None] | None = None
         self._stopped = threading.Event()
         self._gate = threading.Lock()  # nothing passes once stop() has returned
         self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
@@ -84,7 +86,7 @@ class CameraFeed:
         try:
             self._play_for_ever()
         except SourceError as error:
-            self._report(CameraState.FAILED, str(error))
+            self._report(CameraState.FAILED, str(error), error.reason)
         except Exception as error:  # noqa: BLE001 - the one loop guard: a camera's fault stays with it
             # Not log.exception: renderers show local variables, and with them the URL.
             trace = urls.scrubbed("".join(traceback.format_exception(error)), self._spec.url)
@@ -97,9 +99,7 @@ class CameraFeed:
             # Each time pictures have come, patience starts anew.
             retrying = tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(SourceUnreachable),
-                wait=tenacity.wait_exponential_jitter(
-                    max=LAST_RETRY_S, multiplier=FIRST_RETRY_S, jitter=RETRY_JITTER_S
-                ),
+                wait=self._pause_s,
                 stop=tenacity.stop_when_event_set(self._stopped),
                 sleep=tenacity.sleep_using_event(self._stopped),
                 before_sleep=self._report_failure,
@@ -116,12 +116,12 @@ class CameraFeed:
         except SourceInvalid as error:
             if not self._has_pictures:
                 raise
-            self._report(CameraState.ENDED, f"broke off: {error}")
+            self._report(CameraState.ENDED, f"broke off: {error}", error.reason)
             return True
         except SourceUnreachable as error:
             if not self._has_pictures:
                 raise
-            self._report(CameraState.STALLED, str(error))
+            self._report(CameraState.STALLED, str(error), error.reason)
         else:
             if source.is_finite or self._stopped.is_set():
                 self._report(CameraState.ENDED)
@@ -171,12 +171,24 @@ class CameraFeed:
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
-        self._report(CameraState.STALLED if self._was_live else CameraState.CONNECTING, str(error))
+        state = CameraState.STALLED if self._was_live else CameraState.CONNECTING
+        self._report(state, str(error), _reason(error))
 
-    def _report(self, state: CameraState, detail: str = "") -> None:
+    def _pause_s(self, retry: tenacity.RetryCallState) -> float:
+        is_slow = retry.outcome is not None and _reason(retry.outcome.exception()) in _SLOW
+        return max(self._config.refused_retry_s if is_slow else 0.0, _USUAL_PAUSE(retry))
+
+    def _report(self, state: CameraState, detail: str = "", reason: Reason | None = None) -> None:
         with self._gate:
-            if self._stopped.is_set() or self._reported == (state, detail):
+            if self._stopped.is_set() or self._reported == (state, detail, reason):
                 return
-            self._reported = state, detail
-            log.info("camera_state", camera=self._spec.name, state=str(state), detail=detail)
-            self._on_state(state, detail)
+            self._reported = state, detail, reason
+            log.info("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
+            self._on_state(state, detail, reason)
+
+
+def _reason(error: BaseException | None) -> Reason | None:
+    return error.reason if isinstance(error, SourceError) else None
+
+
+_USUAL_PAUSE = tenacity.wait_exponential_jitter(max=LAST_RETRY_S, multiplier=FIRST_RETRY_S, jitter=RETRY_JITTER_S)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
+
+from pipeline import networks
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -23,10 +26,15 @@ class IngestConfig:
     max_lag_s: float = 4.0  # frames of a live stream that come later are dropped
     stall_after_s: float = 10.0
     open_timeout_s: float = 10.0
+    refused_retry_s: float = 300.0  # how long a camera is left alone that refuses who asks
     max_width: int = 4096
     max_height: int = 4096
     thumbnail_width: int = 320
     device: str = "auto"
+    allowed_networks: tuple[str, ...] = ()  # CIDR; the narrowest network that an address is in decides
+    refused_networks: tuple[str, ...] = ()
+    video_folders: tuple[Path, ...] = ()  # a file is a camera only below these
+    ca_file: Path | None = None  # certificates that are believed beside the system's own authorities
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -35,6 +43,24 @@ class IngestConfig:
                 raise ValueError(f"ingest.{name} is {value}: it must be {low} to {high}")
         if self.device not in DEVICES:
             raise ValueError(f"ingest.device is {self.device!r}: it must be one of {', '.join(DEVICES)}")
+        for folder in self.video_folders:
+            if not folder.is_absolute():
+                raise ValueError(f"ingest.video_folders: {str(folder)!r} is not absolute")
+        _ = self.rules
+
+    @property
+    def rules(self) -> networks.Rules:
+        """Where on the network cameras may be."""
+        return networks.Rules(
+            _networks("allowed_networks", self.allowed_networks), _networks("refused_networks", self.refused_networks)
+        )
+
+
+def _networks(name: str, texts: tuple[str, ...]) -> tuple[networks.Network, ...]:
+    try:
+        return networks.parsed(texts)
+    except ValueError as error:
+        raise ValueError(f"ingest.{name}: {error}") from error
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -47,6 +73,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_lag_s", 0.5, 600),
     ("stall_after_s", 0.5, 600),
     ("open_timeout_s", 0.5, 600),
+    ("refused_retry_s", 1, 86_400),
     ("max_width", 16, 16384),
     ("max_height", 16, 16384),
     ("thumbnail_width", 16, 1920),

@@ -8,19 +8,19 @@ from __future__ import annotations
 import io
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import cast
 
 import av
 import torch
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 from torch import Tensor
 
-from pipeline import frame_formats
-from pipeline.cameras import SourceInvalid, SourceUnreachable
+from pipeline import entrances, frame_formats
+from pipeline.cameras import Reason, SourceError, SourceInvalid, SourceUnreachable
 from pipeline.colours import Matrix
 from pipeline.decoders import DecodeError, Picture
 from pipeline.ingest import IngestConfig
@@ -28,15 +28,6 @@ from pipeline.segments import Packet, Segment
 from pipeline.timeline import PacketClock
 from pipeline.urls import FileUrl, NetworkUrl, redacted, scrubbed
 
-_HTTP = {"protocol_whitelist": "http,https,tls,tcp,crypto", "max_redirects": "0"}
-# What a stream may open in its turn: a playlist from the network reads no local file, nothing reads a pipe.
-_OPTIONS: dict[str, dict[str, str]] = {
-    "file": {"protocol_whitelist": "file"},
-    "http": _HTTP,
-    "https": _HTTP,
-    "rtsp": {"protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"},
-    "rtsps": {"protocol_whitelist": "rtsps,rtsp,rtp,tls,tcp", "rtsp_transport": "tcp"},
-}
 _CONTAINERS = {
     "vp8": "webm",
     "vp9": "webm",
@@ -47,8 +38,19 @@ _CONTAINERS = {
     "mpeg4": "mp4",
 }
 _UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pictures pushed one by one, their times made up
-_TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav shows a text file as a film of a terminal
 _MATRICES = {1: Matrix.BT709, 9: Matrix.BT2020, 10: Matrix.BT2020}
+_NO_VIDEO = (av.error.InvalidDataError, av.error.ArgumentError)  # the latter: of a format that is not allowed
+_REASONS: tuple[tuple[type[Exception], Reason], ...] = (
+    (av.error.HTTPUnauthorizedError, Reason.UNAUTHORIZED),
+    (av.error.HTTPForbiddenError, Reason.FORBIDDEN),
+    (av.error.HTTPNotFoundError, Reason.NOT_FOUND),
+    (av.error.HTTPClientError, Reason.SERVER_ERROR),
+    (av.error.HTTPError, Reason.SERVER_ERROR),
+    (ConnectionRefusedError, Reason.CONNECTION_REFUSED),
+    (av.error.EOFError, Reason.BROKE_OFF),
+    (ConnectionError, Reason.BROKE_OFF),
+    (TimeoutError, Reason.NO_ANSWER),
+)
 _FASTEST_FPS, _USUAL_FPS = 240, 25
 
 # Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
@@ -58,22 +60,22 @@ _TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolat
 class MediaStream:
     """The video of one opened file or network stream. Belongs to the thread that opened it."""
 
-    def __init__(self, url: FileUrl | NetworkUrl, config: IngestConfig) -> None:
-        """Opens it within open_timeout_s. Raises SourceUnreachable (network) or SourceInvalid."""
+    def __init__(
+        self, url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Opens it within open_timeout_s or until `is_stopped`, which any thread may set. Raises a SourceError."""
         self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
         self._is_file = isinstance(url, FileUrl)
-        scheme = "file" if isinstance(url, FileUrl) else url.scheme
         self._stall_after_s = config.stall_after_s
-        with self._errors(config.open_timeout_s):
-            self._container = av.open(
-                self._address,
-                options=_OPTIONS[scheme],
-                timeout=(config.open_timeout_s, config.stall_after_s),
-                metadata_errors="replace",
-            )
+        self._entrance = entrances.entrance_to(url, config, is_stopped)
+        try:
+            self._container = self._open(config)
+        except SourceError:
+            self._entrance.close()
+            raise
         try:
             self._video = self._find_video(config)
-        except SourceInvalid:
+        except SourceError:
             self.close()
             raise
         context = self._video.codec_context
@@ -85,11 +87,13 @@ class MediaStream:
         self.pixel_format: str = context.pix_fmt
         rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
         self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
-        self.is_finite = self._is_file or (scheme.startswith("http") and self._container.duration is not None)
+        is_recording = not isinstance(self._entrance.file, str) and self._container.duration is not None
+        self.is_finite = self._is_file or is_recording
 
     def close(self) -> None:
         """Closes the file or connection."""
         self._container.close()
+        self._entrance.close()
 
     def packets(self) -> Iterator[Packet]:
         """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
@@ -100,9 +104,12 @@ class MediaStream:
             for packet in self._container.demux():
                 if packet.stream_index == self._video.index and packet.size:
                     yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
-                    self._waiting_since_s = time.monotonic()
+                    self._wait(self._stall_after_s)
                 elif self._has_waited(self._stall_after_s) and not self._is_file:
-                    raise SourceUnreachable(self._said(f"sound but no picture within {self._stall_after_s:g} s"))
+                    text = f"sound but no picture within {self._stall_after_s:g} s"
+                    raise SourceUnreachable(self._said(text), Reason.NO_PICTURES)
+            if self._entrance.failure is not None:
+                raise self._entrance.failure
 
     def as_file(self, segment: Segment) -> bytes:
         """The segment as a little file of its own, its pictures evenly spaced.
@@ -166,17 +173,34 @@ class MediaStream:
             self.pixel_format,
         )
 
+    def _open(self, config: IngestConfig) -> av.container.InputContainer:
+        with self._errors(config.open_timeout_s):
+            # libav opens in two steps, and each may take so long.
+            self._entrance.renew(2 * config.open_timeout_s)
+            return av.open(
+                self._entrance.file,
+                format=self._entrance.format,
+                options=self._entrance.options,
+                timeout=(config.open_timeout_s, config.stall_after_s),
+                metadata_errors="replace",
+                io_open=self._entrance.open_more,
+            )
+
     def _find_video(self, config: IngestConfig) -> av.VideoStream:
         pictures = int(av.stream.Disposition.attached_pic)
         videos = [video for video in self._container.streams.video if not int(video.disposition) & pictures]
+        if not videos and self._entrance.failure is not None:
+            raise self._entrance.failure
         if not videos:
-            raise SourceInvalid(self._said("it has no video"))
+            reason = Reason.AUDIO_ONLY if self._container.streams.audio else Reason.NOT_VIDEO
+            raise SourceInvalid(self._said("it has no video"), reason)
         video, context = videos[0], videos[0].codec_context
-        if context is None or context.name in _TEXT_CODECS:
-            raise SourceInvalid(self._said("nothing here decodes its codec" if context is None else "it is a text"))
+        if context is None:
+            raise SourceInvalid(self._said("nothing here decodes its codec"), Reason.NO_DECODER)
         if context.width > config.max_width or context.height > config.max_height:
             limit = f"{config.max_width}x{config.max_height}"
-            raise SourceInvalid(self._said(f"its {context.width}x{context.height} pictures exceed {limit}"))
+            text = f"its {context.width}x{context.height} pictures exceed {limit}"
+            raise SourceInvalid(self._said(text), Reason.TOO_LARGE)
         context.options = {"max_pixels": str(config.max_width * config.max_height)}
         context.thread_count = 1  # many cameras share the cores; threads would also add frames of delay
         return video
@@ -190,12 +214,23 @@ class MediaStream:
 
     @contextmanager
     def _errors(self, limit_s: float) -> Iterator[None]:
-        self._waiting_since_s = time.monotonic()
+        self._wait(limit_s)
         try:
             yield
         except FFmpegError as error:
-            reason = f"no answer within {limit_s:g} s" if self._has_waited(limit_s) else _reason(error)
-            raise (SourceInvalid if self._is_file else SourceUnreachable)(self._said(reason)) from None
+            if self._entrance.failure is not None:
+                raise self._entrance.failure from None
+            text, reason = _complaint(error)
+            if self._has_waited(limit_s):
+                text, reason = f"no answer within {limit_s:g} s", Reason.NO_ANSWER
+            raise (SourceInvalid if self._is_file else SourceUnreachable)(self._said(text), reason) from None
+        except UnicodeDecodeError:  # what a playlist names
+            raise SourceInvalid(self._said("it names what is no URL"), Reason.NOT_VIDEO) from None
+
+    def _wait(self, limit_s: float) -> None:
+        """From now on the stream has so long to give something."""
+        self._waiting_since_s = time.monotonic()
+        self._entrance.renew(limit_s)
 
     def _has_waited(self, limit_s: float) -> bool:
         return time.monotonic() - self._waiting_since_s >= limit_s
@@ -204,10 +239,11 @@ class MediaStream:
         return scrubbed(f"{redacted(self._address).removeprefix('file:')}: {text}", self._address)
 
 
-def _reason(error: FFmpegError) -> str:
-    if isinstance(error, InvalidDataError):
-        return "no video, or a damaged one"
-    return error.strerror or type(error).__name__
+def _complaint(error: FFmpegError) -> tuple[str, Reason]:
+    if isinstance(error, _NO_VIDEO):
+        return "no video, or a damaged one", Reason.NOT_VIDEO
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.UNKNOWN)
+    return error.strerror or type(error).__name__, reason
 
 
 def _body(packet: Packet) -> av.Packet:

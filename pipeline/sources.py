@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.cameras import SourceInvalid, SourceUnreachable
+from pipeline.cameras import Reason, SourceInvalid
 from pipeline.ingest import IngestConfig
 from pipeline.libav import MediaStream
 from pipeline.media import MediaSource
 from pipeline.playback import Playback, Source
 from pipeline.sim import SimSource
-from pipeline.urls import FileUrl, NetworkUrl, SimUrl, SourceUrl, redacted
-
-_METADATA_SERVICE = ipaddress.ip_address("fd00:ec2::254")
+from pipeline.urls import FileUrl, NetworkUrl, SimUrl, SourceUrl
 
 
 def open_source(url: SourceUrl, config: IngestConfig, playback: Playback) -> Source:
     """The opened source. Raises SourceInvalid or SourceUnreachable; blocks for at most about open_timeout_s."""
     if isinstance(url, SimUrl):
         return SimSource(url, config, playback)
+    stream = open_stream(url, config, is_stopped=lambda: playback.wait(0))
+    return MediaSource(stream, url, config, playback)
+
+
+def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> MediaStream:
+    """A file or network stream, where the configuration lets cameras be. Raises SourceError, as open_source does."""
     if isinstance(url, FileUrl):
-        _check_file(url.path)
-    else:
-        _check_host(url)
-    return MediaSource(MediaStream(url, config), url, config, playback)
+        url = FileUrl(_checked(url.path, config.video_folders))
+    return MediaStream(url, config, is_stopped)
 
 
-def _check_file(path: Path) -> None:
+def _checked(path: Path, folders: tuple[Path, ...]) -> Path:
+    """The file itself, wherever links lead. Raises SourceInvalid if it is none, or not below one of the folders."""
+    found = path.resolve()
+    if not any(found.is_relative_to(folder.resolve()) for folder in folders):
+        named = ", ".join(map(str, folders)) or "none"
+        text = f"{path}: files are read only below the folders in ingest.video_folders ({named})"
+        raise SourceInvalid(text, Reason.FILE_REFUSED)
     try:
-        about = path.stat()
+        about = found.stat()
     except OSError as error:
-        raise SourceInvalid(f"{path}: {error.strerror}") from error
+        raise SourceInvalid(f"{path}: {error.strerror}", Reason.NO_FILE) from error
     if not stat.S_ISREG(about.st_mode):
-        raise SourceInvalid(f"{path}: it is a directory or device, not a video file")
+        raise SourceInvalid(f"{path}: it is a directory or device, not a video file", Reason.NOT_VIDEO)
     if about.st_size == 0:
-        raise SourceInvalid(f"{path}: the file is empty")
-
-
-def _check_host(url: NetworkUrl) -> None:
-    """Refuses addresses of the machine's own network segment: clouds keep credentials there."""
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(url.host, None)}
-    except OSError as error:
-        raise SourceUnreachable(f"{redacted(url.url)}: host {url.host!r} has no address: {error.strerror}") from None
-    for address in map(ipaddress.ip_address, found):
-        real = getattr(address, "ipv4_mapped", None) or address
-        if real.is_link_local or real == _METADATA_SERVICE:
-            raise SourceInvalid(f"{redacted(url.url)}: {address} is a link-local address")
+        raise SourceInvalid(f"{path}: the file is empty", Reason.NOT_VIDEO)
+    return found

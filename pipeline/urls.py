@@ -46,6 +46,7 @@ class NetworkUrl:
     url: str
     scheme: str
     host: str
+    port: int | None = None
 
 
 SourceUrl = SimUrl | FileUrl | NetworkUrl
@@ -71,6 +72,25 @@ def redacted(url: str) -> str:
     if (parts := _secret_parts(url)) is None:
         return url
     return parts["head"] + _VALUE.sub(MASK, parts["rest"])
+
+
+def credentials(url: str) -> tuple[str, str] | None:
+    """The user and the password that a well-formed URL holds, percent-decoded; None if it holds none."""
+    parts = urlsplit(url)
+    return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+
+
+def without_credentials(url: str) -> str:
+    """The same well-formed URL for everybody."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def through_port(url: str, port: int) -> str:
+    """The same well-formed rtsp(s) URL, credentials kept, at a port of this machine."""
+    parts = urlsplit(url)
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(scheme="rtsp", netloc=f"{userinfo}{at}127.0.0.1:{port}").geturl()
 
 
 def scrubbed(text: str, url: str) -> str:
@@ -105,7 +125,7 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
         problem = "its host or port is malformed"
     if not host or port == 0 or _FORBIDDEN.search(url) or not url[len(scheme) :].startswith("://"):
         raise InvalidCamera(f"camera URL {redacted(url)!r}: {problem}, without spaces or backslashes")
-    return NetworkUrl(url, scheme, host)
+    return NetworkUrl(url, scheme, host, port)
 
 
 def _parse_file(url: str) -> FileUrl:

@@ -21,6 +21,30 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_END: _ClassVar[FinishReason]
     FINISH_REASON_MAX_TOKENS: _ClassVar[FinishReason]
 
+class SourceReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOURCE_REASON_UNSPECIFIED: _ClassVar[SourceReason]
+    SOURCE_REASON_UNKNOWN: _ClassVar[SourceReason]
+    SOURCE_REASON_NO_ADDRESS: _ClassVar[SourceReason]
+    SOURCE_REASON_ADDRESS_REFUSED: _ClassVar[SourceReason]
+    SOURCE_REASON_FILE_REFUSED: _ClassVar[SourceReason]
+    SOURCE_REASON_NO_FILE: _ClassVar[SourceReason]
+    SOURCE_REASON_CONNECTION_REFUSED: _ClassVar[SourceReason]
+    SOURCE_REASON_NO_ANSWER: _ClassVar[SourceReason]
+    SOURCE_REASON_TLS: _ClassVar[SourceReason]
+    SOURCE_REASON_UNAUTHORIZED: _ClassVar[SourceReason]
+    SOURCE_REASON_FORBIDDEN: _ClassVar[SourceReason]
+    SOURCE_REASON_NOT_FOUND: _ClassVar[SourceReason]
+    SOURCE_REASON_REDIRECTED: _ClassVar[SourceReason]
+    SOURCE_REASON_SERVER_ERROR: _ClassVar[SourceReason]
+    SOURCE_REASON_NOT_VIDEO: _ClassVar[SourceReason]
+    SOURCE_REASON_AUDIO_ONLY: _ClassVar[SourceReason]
+    SOURCE_REASON_NO_PICTURES: _ClassVar[SourceReason]
+    SOURCE_REASON_NO_DECODER: _ClassVar[SourceReason]
+    SOURCE_REASON_NO_KEY_FRAME: _ClassVar[SourceReason]
+    SOURCE_REASON_TOO_LARGE: _ClassVar[SourceReason]
+    SOURCE_REASON_BROKE_OFF: _ClassVar[SourceReason]
+
 class CameraState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CAMERA_STATE_UNSPECIFIED: _ClassVar[CameraState]
@@ -48,6 +72,27 @@ WARNING_CODE_UNKNOWN_WORDS: WarningCode
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_END: FinishReason
 FINISH_REASON_MAX_TOKENS: FinishReason
+SOURCE_REASON_UNSPECIFIED: SourceReason
+SOURCE_REASON_UNKNOWN: SourceReason
+SOURCE_REASON_NO_ADDRESS: SourceReason
+SOURCE_REASON_ADDRESS_REFUSED: SourceReason
+SOURCE_REASON_FILE_REFUSED: SourceReason
+SOURCE_REASON_NO_FILE: SourceReason
+SOURCE_REASON_CONNECTION_REFUSED: SourceReason
+SOURCE_REASON_NO_ANSWER: SourceReason
+SOURCE_REASON_TLS: SourceReason
+SOURCE_REASON_UNAUTHORIZED: SourceReason
+SOURCE_REASON_FORBIDDEN: SourceReason
+SOURCE_REASON_NOT_FOUND: SourceReason
+SOURCE_REASON_REDIRECTED: SourceReason
+SOURCE_REASON_SERVER_ERROR: SourceReason
+SOURCE_REASON_NOT_VIDEO: SourceReason
+SOURCE_REASON_AUDIO_ONLY: SourceReason
+SOURCE_REASON_NO_PICTURES: SourceReason
+SOURCE_REASON_NO_DECODER: SourceReason
+SOURCE_REASON_NO_KEY_FRAME: SourceReason
+SOURCE_REASON_TOO_LARGE: SourceReason
+SOURCE_REASON_BROKE_OFF: SourceReason
 CAMERA_STATE_UNSPECIFIED: CameraState
 CAMERA_STATE_CONNECTING: CameraState
 CAMERA_STATE_LIVE: CameraState
@@ -154,7 +199,7 @@ class Done(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ...) -> None: ...
 
 class Camera(_message.Message):
-    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch")
+    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +207,7 @@ class Camera(_message.Message):
     SHARD_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     state: CameraState
@@ -169,7 +215,8 @@ class Camera(_message.Message):
     shard: int
     memory: MemoryStatus
     epoch: int
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
+    reason: SourceReason
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ...) -> None: ...
 
 class MemoryStatus(_message.Message):
     __slots__ = ("frames_seen", "frames_dropped", "compressions", "prefix_tokens", "summary_tier_tokens", "recent_window_tokens", "bytes", "thumbnails", "thumbnail_bytes", "next_position", "oldest", "newest", "checkpointed", "gaps")
@@ -218,6 +265,44 @@ class AddCameraResponse(_message.Message):
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     camera: Camera
     def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
+
+class TestCameraRequest(_message.Message):
+    __slots__ = ("url",)
+    URL_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    def __init__(self, url: _Optional[str] = ...) -> None: ...
+
+class TestCameraResponse(_message.Message):
+    __slots__ = ("url", "reason", "detail", "video")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    reason: SourceReason
+    detail: str
+    video: Video
+    def __init__(self, url: _Optional[str] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., detail: _Optional[str] = ..., video: _Optional[_Union[Video, _Mapping]] = ...) -> None: ...
+
+class Video(_message.Message):
+    __slots__ = ("codec", "width", "height", "declared_fps", "measured_fps", "key_frame_interval_s", "has_key_frames_enough", "first_frame_ms")
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FPS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FPS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FRAME_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    HAS_KEY_FRAMES_ENOUGH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FRAME_MS_FIELD_NUMBER: _ClassVar[int]
+    codec: str
+    width: int
+    height: int
+    declared_fps: float
+    measured_fps: float
+    key_frame_interval_s: float
+    has_key_frames_enough: bool
+    first_frame_ms: float
+    def __init__(self, codec: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., declared_fps: _Optional[float] = ..., measured_fps: _Optional[float] = ..., key_frame_interval_s: _Optional[float] = ..., has_key_frames_enough: _Optional[bool] = ..., first_frame_ms: _Optional[float] = ...) -> None: ...
 
 class GetCameraRequest(_message.Message):
     __slots__ = ("name",)

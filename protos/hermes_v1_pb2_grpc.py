@@ -126,6 +126,11 @@ class CameraServiceStub:
                 request_serializer=protos_dot_hermes__v1__pb2.ListCamerasRequest.SerializeToString,
                 response_deserializer=protos_dot_hermes__v1__pb2.ListCamerasResponse.FromString,
                 _registered_method=True)
+        self.TestCamera = channel.unary_unary(
+                '/hermes.v1.CameraService/TestCamera',
+                request_serializer=protos_dot_hermes__v1__pb2.TestCameraRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.TestCameraResponse.FromString,
+                _registered_method=True)
         self.RemoveCamera = channel.unary_unary(
                 '/hermes.v1.CameraService/RemoveCamera',
                 request_serializer=protos_dot_hermes__v1__pb2.RemoveCameraRequest.SerializeToString,
@@ -157,6 +162,13 @@ class CameraServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestCamera(self, request, context):
+        """Looks at a URL for some seconds without watching it: what it gives, or why it gives nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveCamera(self, request, context):
         """Stops the camera and deletes its memory and its checkpoints.
         """
@@ -181,6 +193,11 @@ def add_CameraServiceServicer_to_server(servicer, server):
                     servicer.ListCameras,
                     request_deserializer=protos_dot_hermes__v1__pb2.ListCamerasRequest.FromString,
                     response_serializer=protos_dot_hermes__v1__pb2.ListCamerasResponse.SerializeToString,
+            ),
+            'TestCamera': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestCamera,
+                    request_deserializer=protos_dot_hermes__v1__pb2.TestCameraRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.TestCameraResponse.SerializeToString,
             ),
             'RemoveCamera': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveCamera,
@@ -270,6 +287,33 @@ class CameraService:
             '/hermes.v1.CameraService/ListCameras',
             protos_dot_hermes__v1__pb2.ListCamerasRequest.SerializeToString,
             protos_dot_hermes__v1__pb2.ListCamerasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestCamera(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.CameraService/TestCamera',
+            protos_dot_hermes__v1__pb2.TestCameraRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.TestCameraResponse.FromString,
             options,
             channel_credentials,
             insecure,

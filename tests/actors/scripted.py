@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from actors import fleet, registry, shard, succession, supervision
 from actors.errors import InvalidShard, ShardUnavailable
 from cache_store import leases
-from pipeline import answers, cameras, urls
+from pipeline import answers, cameras, inspection, urls
 
 STARTED = answers.Started(answer_id="1", camera="gate", memory_as_of_s=1_000.25)
 DONE = answers.Done(
@@ -58,6 +58,8 @@ class ScriptedShard:
         self.assignments: dict[str, shard.Assignment] = {}
         self.forgotten: list[str] = []
         self.states: dict[str, tuple[cameras.CameraState, str]] = {}
+        self.inspections: dict[str, inspection.Inspection] = {}
+        self.reason: cameras.Reason | None = None
         self.is_away = False
         self.refusal: Exception | None = None
         self.is_draining = False
@@ -112,6 +114,11 @@ class ScriptedShard:
         if is_forgotten:
             self.forgotten.append(name)
 
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        self._require_here()
+        urls.parse(url)
+        return self.inspections.get(url, inspection.Inspection(url=urls.redacted(url)))
+
     async def status(self) -> shard.ShardStatus:
         self._require_here()
         return shard.ShardStatus(
@@ -132,7 +139,9 @@ class ScriptedShard:
         state, detail = self.states.get(name, (cameras.CameraState.LIVE, ""))
         url = urls.redacted(self.assignments[name].spec.url)
         memory = cameras.MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
-        return cameras.CameraStatus(name=name, url=url, state=state, detail=detail, memory=memory, epoch=self.epoch)
+        return cameras.CameraStatus(
+            name=name, url=url, state=state, detail=detail, memory=memory, epoch=self.epoch, reason=self.reason
+        )
 
     def _require_here(self) -> None:
         if self.is_away:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
 from actors import config
 from actors.errors import ConfigError
@@ -53,6 +54,76 @@ def test_every_section_is_read() -> None:
     assert [camera.pace for camera in settings.cameras] == [cameras.Pace.LIVE, cameras.Pace.FAST]
 
 
+def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_lie() -> None:
+    settings = parse(
+        """
+        ingest: {video_folders: [/archive], allowed_networks: [127.0.0.0/8], refused_networks: ["10.1.0.0/16"]}
+        cameras: [{name: film, url: /films/film.mp4}, {name: gate, url: "sim:gate"}]
+        """
+    )
+
+    assert settings.ingest.video_folders == (Path("/archive"),)
+    assert settings.sources.video_folders == (Path("/archive"), Path("/films"))
+    assert parse("").sources.video_folders == ()
+
+
+def test_a_password_may_lie_in_a_variable_or_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("p@ss/word\n")
+    settings = parse(
+        f"""
+        cameras:
+          - {{name: gate, url: "rtsp://10.0.0.17:554/live?a=1", user: viewer, password_file: {tmp_path / "secret"}}}
+          - {{name: yard, url: "http://10.0.0.18/", user: viewer, password: "${{WORD}}"}}
+          - {{name: shop, url: "http://10.0.0.19/", user: token}}
+        """,
+        WORD="x:y",
+    )
+
+    assert [camera.url for camera in settings.cameras] == [
+        "rtsp://viewer:p%40ss%2Fword@10.0.0.17:554/live?a=1",
+        "http://viewer:x%3Ay@10.0.0.18/",
+        "http://token@10.0.0.19/",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("url: 'rtsp://c/1', user: u, password_file: /none", "cameras.0.password_file: '/none': No such file"),
+        ("url: 'rtsp://c/1', password: c4n4ry", "cameras.0.password: it needs the key user beside it"),
+        (
+            "url: 'rtsp://c/1', user: u, password: c4n4ry, password_file: /x",
+            "cameras.0.password_file: the key password",
+        ),
+        ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras.0.user: the URL holds a user already"),
+        ("url: 'sim:gate', user: u", "cameras.0.user: only a camera on the network"),
+        ("url: 'rtsp://u:c4n4ry@', user: u", "cameras.0.url: camera URL 'rtsp://'"),
+        ("url: 'rtsp://c/1', pasword_file: /x", "unknown key (did you mean 'password_file'?)"),
+    ],
+)
+def test_a_password_that_cannot_be_used_is_named_by_its_key_alone(entry: str, expected: str) -> None:
+    said = complaint(f"cameras: [{{name: gate, {entry}}}]")
+
+    assert expected in said
+    assert "c4n4ry" not in said
+
+
+def test_a_password_in_a_url_is_warned_of_once() -> None:
+    with structlog.testing.capture_logs() as logged:
+        parse(
+            """
+            cameras:
+              - {name: gate, url: "rtsp://u:c4n4ry@10.0.0.17/live"}
+              - {name: yard, url: "rtsp://u:${WORD}@10.0.0.17/live"}
+              - {name: shop, url: "rtsp://10.0.0.17/live", user: u, password: "${WORD}"}
+            """,
+            WORD="c4n4ry",
+        )
+
+    assert [(event["event"], event["camera"]) for event in logged] == [("password_in_url", "gate")]
+    assert "c4n4ry" not in repr(logged)
+
+
 def test_an_unknown_key_is_named_with_its_line_and_the_likely_one() -> None:
     assert complaint("model: tiny\nmemory:\n  tokens_per_layr: 256\n") == (
         "hermes.yaml:3: memory.tokens_per_layr: unknown key (did you mean 'tokens_per_layer'?)"
@@ -71,6 +142,8 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("memory: {tokens_per_layer: many}", "'many'"),
         ("memory: {tokens_per_layer: 1}", "memory.tokens_per_layer is 1 (at least 2)"),
         ("router: {port: 65536}", "router.port is 65536 (at most 65535)"),
+        ("ingest: {refused_networks: [10.0.0.1/8]}", "ingest: ingest.refused_networks: 10.0.0.1/8 has host bits set"),
+        ("ingest: {video_folders: [films]}", "ingest.video_folders: 'films' is not absolute"),
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("ingest: {sample_fps: 0}", "ingest.sample_fps is 0"),
         ("store: mysql://localhost", "store is neither 'embedded'"),

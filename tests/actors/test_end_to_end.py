@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 from actors import config, listening, system
 
@@ -15,21 +18,25 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+import ray
 import structlog
 
 from cache_store import tiers
 from console import client, told
 from models.tiny import questions, scene
-from pipeline import cameras, encode
+from pipeline import cameras, encode, ingest
 from protos import hermes_v1_pb2 as pb
 from tests.actors.reflected import ReflectedClient
 from tests.actors.waiting import until
+from tests.console.test_cli import Ended, run
+from tests.pipeline import servers
 
 log = structlog.get_logger(__name__)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SEED, GAP_S = 3, 4.0
+NO_RTSP = servers.why_no_rtsp()
 BACK_WITHIN_S = 15.0
 
 
@@ -37,6 +44,7 @@ BACK_WITHIN_S = 15.0
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[system.System]:
     settings = config.HermesConfig(
         memory=tiers.MemoryConfig(tokens_per_layer=256),
+        ingest=ingest.IngestConfig(allowed_networks=("127.0.0.0/8",), video_folders=(Path(tempfile.gettempdir()),)),
         shards=config.ShardsConfig(count=2, checkpoint_every_s=2.0),
         store=f"embedded:{tmp_path_factory.mktemp('store')}",
         router=config.RouterConfig(port=0),
@@ -106,6 +114,51 @@ async def test_a_source_that_is_none_is_refused_by_name(
     assert named in str(caught.value)
     assert "canary" not in str(caught.value)
     assert [camera.name for camera in await asyncio.to_thread(hermes.list_cameras)] == ["gate", "yard"]
+
+
+@pytest.mark.rtsp
+@pytest.mark.skipif(bool(NO_RTSP), reason=NO_RTSP)
+async def test_a_password_is_nowhere_in_what_the_system_says(running: system.System, capfd) -> None:
+    """Wherever it goes right or wrong: the command line, gRPC, our logs, Ray's logs; raw, quoted, as Basic sends it."""
+    word = "c4n4ry/w@rd"
+    quoted = quote(word, safe="")
+    ended: list[Ended] = []
+    refusing = servers.Reply(401, (("WWW-Authenticate", "Basic realm=camera"),))
+    with (
+        servers.rtsp_camera(servers.TEST_PICTURE, "viewer", word) as (port, _),
+        servers.scripted({"/live": refusing}) as web,
+    ):
+        good = f"rtsp://viewer:{quoted}@127.0.0.1:{port}/live"
+        http = f"http://viewer:{quoted}@{web.url.removeprefix('http://')}/live?token={quoted}"
+        for command in (
+            ("test", good),
+            ("test", f"{good}/none"),
+            ("test", good.replace("viewer", "other")),
+            ("test", http),
+            ("add", "canary", good),
+            ("add", "bad", good.replace("viewer", "other")),
+            ("add", "worse", http),
+            ("add", "worst", f"{good} with a space"),
+            ("add", "canary", f"{good}?again"),
+            ("list",),
+            ("show", "canary"),
+            ("list", "--json"),
+            ("remove", "canary"),
+        ):
+            ended.append(await run("cameras", *command, "--address", running.address))
+
+    assert [one.code for one in ended] == [0, 1, 1, 1, 0, 1, 1, 2, 2, 0, 0, 0, 0]
+    said = [ended, capfd.readouterr(), *(path.read_bytes().decode(errors="replace") for path in ray_logs())]
+    basic = base64.b64encode(f"viewer:{word}".encode()).decode()
+    for form in ("c4n4ry", word, quoted, basic.rstrip("=")):
+        assert not [part for part in said if form in repr(part)], form
+    assert "camera_state" in repr(said)
+
+
+def ray_logs() -> list[Path]:
+    """What Ray and its processes wrote since they were started."""
+    folder = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs"
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: client.HermesClient, tmp_path: Path) -> None:

@@ -135,11 +135,24 @@ async def test_a_camera_that_cannot_be_is_refused(serving, request_, code, reaso
 async def test_a_camera_that_shows_nothing_is_refused(serving, state, code, reason) -> None:
     held = ScriptedShard()
     held.states["film"] = (state, "no video in '/tmp/x'")
+    held.reason = cameras.Reason.NOT_VIDEO
     async with serving(held) as address:
         request = pb.AddCameraRequest(name="film", url="/tmp/x")
         found, info, message = await refused(call_cameras(address, "AddCamera", request))
 
     assert (found, info.reason, message) == (code, reason, "no video in '/tmp/x'")
+    assert info.metadata["source_reason"] == "NOT_VIDEO"
+
+
+async def test_a_secret_that_got_into_an_error_gets_no_further(serving) -> None:
+    held = ScriptedShard()
+    held.states["yard"] = (cameras.CameraState.FAILED, "libav: u:c4n4ry@host c4n4ry%21 c4n4ry!")
+    async with serving(held) as address:
+        request = pb.AddCameraRequest(name="yard", url="rtsp://u:c4n4ry%21@host/live")
+        _, _, message = await refused(call_cameras(address, "AddCamera", request))
+
+    assert "c4n4ry%21" not in message
+    assert "c4n4ry!" not in message
 
 
 async def test_credentials_in_a_url_are_in_no_response(serving) -> None:

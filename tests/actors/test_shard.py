@@ -20,6 +20,8 @@ from models import llava_onevision
 from pipeline import answers, cameras, device, encode
 from tests.actors.waiting import until
 from tests.cache_store.test_checkpoint import assert_equal
+from tests.pipeline import servers
+from tests.pipeline.playing import QUICK
 
 STARTED_S = 1_700_000_000.0
 FRAMES_SAMPLED = 48
@@ -83,6 +85,7 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
     ) -> AsyncIterator[camera_shard.CameraShard]:
         settings = config.HermesConfig(
             memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
+            ingest=QUICK,
             shards=config.ShardsConfig(
                 checkpoint_every_s=every_s,
                 lease=lease,
@@ -295,6 +298,22 @@ async def test_a_memory_is_not_begun_anew_while_the_store_is_down(
         with pytest.raises(checkpoint.StoreUnavailable):
             await held.add_camera(assignment("film", film))
         assert (await held.status()).cameras == ()
+
+
+async def test_only_so_many_urls_are_tested_at_a_time(running: Running) -> None:
+    with servers.silent_server() as port:
+        url = f"http://user:canary@127.0.0.1:{port}/live"
+        async with running() as held:
+            tests = [asyncio.create_task(held.test_camera(url)) for _ in range(3)]
+            done, _ = await asyncio.wait(tests, return_when=asyncio.FIRST_COMPLETED)
+            with pytest.raises(cameras.TooManyTests, match="at most 2"):
+                await done.pop()
+            found = [await test for test in tests[:2]]
+            again = await held.test_camera("sim:gate")
+
+    assert [one.reason for one in found] == [cameras.Reason.NO_ANSWER] * 2
+    assert again.reason is None
+    assert "canary" not in repr(found)
 
 
 async def test_credentials_in_a_url_are_not_shown(running: Running) -> None:

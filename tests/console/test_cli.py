@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from console import cli
-from pipeline import answers, cameras
+from pipeline import answers, cameras, inspection
 from tests.actors.conftest import Serving
 from tests.actors.scripted import DONE, STARTED, ScriptedShard
 
@@ -87,6 +87,34 @@ async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> N
         assert fact in shown.out
     assert [camera["name"] for camera in json.loads(as_json.out)] == ["gate", "yard"]
     assert (removed.code, removed.out) == (0, "")
+
+
+async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
+    held = ScriptedShard()
+    video = inspection.Video(codec="h264", width=1920, height=1080, declared_fps=25.0, measured_fps=24.9)
+    held.inspections = {
+        "rtsp://10.0.0.18/good": inspection.Inspection(url="rtsp://10.0.0.18/good", video=video),
+        "rtsp://u:canary@10.0.0.18/bad": inspection.Inspection(
+            url="rtsp://10.0.0.18/bad", reason=cameras.Reason.UNAUTHORIZED, detail="rtsp://10.0.0.18/bad: 401"
+        ),
+    }
+    async with serving(held) as address:
+        good = await run("cameras", "test", "rtsp://10.0.0.18/good", "--address", address)
+        bad = await run("cameras", "test", "rtsp://u:canary@10.0.0.18/bad", "--json", "--address", address)
+        watched = await run("cameras", "list", "--json", "--address", address)
+
+    assert good.code == 0
+    for fact in ("good", "h264, 1920x1080", "25.0 fps declared, 24.9 measured", "fewer than two seen"):
+        assert fact in good.out
+    assert bad.code == 1
+    assert json.loads(bad.out.splitlines()[-1]) == {
+        "url": "rtsp://10.0.0.18/bad",
+        "ok": False,
+        "reason": "unauthorized",
+        "detail": "rtsp://10.0.0.18/bad: 401",
+        "video": None,
+    }
+    assert [camera["name"] for camera in json.loads(watched.out)] == ["gate"]
 
 
 async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving) -> None:

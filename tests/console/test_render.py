@@ -23,7 +23,14 @@ def camera() -> pb.Camera:
         oldest=stamp(1_000),
         gaps=[pb.Gap(start=stamp(10), end=stamp(20), reason="no frames")],
     )
-    return pb.Camera(name="gate", url="sim:gate", state=pb.CAMERA_STATE_STALLED, detail="no \x1bframe", memory=memory)
+    return pb.Camera(
+        name="gate",
+        url="sim:gate",
+        state=pb.CAMERA_STATE_STALLED,
+        detail="no \x1bframe",
+        reason=pb.SOURCE_REASON_NO_ANSWER,
+        memory=memory,
+    )
 
 
 def shown(renderable: object) -> str:
@@ -36,6 +43,7 @@ def test_a_camera_for_programs_has_every_number_of_its_memory() -> None:
     described = render.camera_json(camera())
 
     assert described["state"] == "stalled"
+    assert described["reason"] == "no_answer"
     assert set(described["memory"]) == {field.name for field in pb.MemoryStatus.DESCRIPTOR.fields}
     assert described["memory"]["oldest"] == "1970-01-01T00:16:40.000+00:00"
     assert described["memory"]["newest"] is None
@@ -44,7 +52,7 @@ def test_a_camera_for_programs_has_every_number_of_its_memory() -> None:
 def test_a_camera_for_people_says_what_is_wrong_and_what_is_missing() -> None:
     text = shown(render.camera_details(camera()))
 
-    assert "stalled · no \N{REPLACEMENT CHARACTER}frame" in text
+    assert "stalled · no_answer · no \N{REPLACEMENT CHARACTER}frame" in text
     assert "1200 seen, 3 dropped" in text
     assert "no frames" in text
     assert "never" in text

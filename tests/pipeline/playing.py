@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from pipeline.cameras import CameraSpec, CameraState, Pace
+from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
 from pipeline.clips import Clip
 from pipeline.feed import CameraFeed
 from pipeline.handover import HandOver
@@ -19,7 +21,12 @@ from pipeline.sources import open_source
 from pipeline.urls import parse
 
 START_S = 1_700_000_000.0
-QUICK = IngestConfig(stall_after_s=1.5, open_timeout_s=2.0)
+QUICK = IngestConfig(
+    stall_after_s=1.5,
+    open_timeout_s=2.0,
+    allowed_networks=("127.0.0.0/8",),
+    video_folders=(Path(tempfile.gettempdir()),),
+)
 
 
 @dataclass
@@ -74,6 +81,7 @@ class Watched:
 
     def __init__(self, url: str, pace: Pace = Pace.LIVE, config: IngestConfig = QUICK, **options: float) -> None:
         self.states: list[tuple[CameraState, str]] = []
+        self.reasons: list[Reason | None] = []
         self.clips = HandOver(4)
         spec = CameraSpec(name="lobby", url=url, pace=pace)
         self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._note, **options)
@@ -107,9 +115,10 @@ class Watched:
             time.sleep(0.005)
         raise AssertionError(f"no clip within {timeout_s} s: {self.states}")
 
-    def _note(self, state: CameraState, detail: str) -> None:
+    def _note(self, state: CameraState, detail: str, reason: Reason | None) -> None:
         with self._changed:
             self.states.append((state, detail))
+            self.reasons.append(reason)
             self._changed.notify_all()
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import http.server
 import socket
+import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -52,16 +55,39 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
+class _Parts(_Files):
+    def do_GET(self) -> None:
+        """The whole file or the part that is asked for."""
+        data = Path(self.translate_path(self.path)).read_bytes()
+        asked = self.headers.get("Range")
+        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        end = int(last) + 1 if last else len(data)
+        part = data[int(first) : end]
+        self.send_response(206 if asked else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(part)
+
+
 @contextmanager
-def http_files(folder: Path) -> Iterator[str]:
-    """Serves a folder; yields its URL."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, directory=str(folder)))
+def http_files(folder: Path, *, has_ranges: bool = False) -> Iterator[str]:
+    """Serves a folder, parts of files too if it has ranges; yields its URL."""
+    handler = functools.partial(_Parts if has_ranges else _Files, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def pushed(picture: bytes) -> bytes:
+    """A JPEG as one part of what a camera pushes."""
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode() + picture + b"\r\n"
 
 
 class _Pushed(http.server.BaseHTTPRequestHandler):
@@ -76,9 +102,8 @@ class _Pushed(http.server.BaseHTTPRequestHandler):
         place = 0
         while not self.stopped.wait(self.pause_s):
             picture = self.pictures[place % len(self.pictures)]
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
             try:
-                self.wfile.write(head.encode() + picture + b"\r\n")
+                self.wfile.write(pushed(picture))
             except OSError:
                 return
             place += 1
@@ -100,6 +125,108 @@ def pushed_jpegs(pictures: tuple[bytes, ...], pause_s: float, *, port: int = 0) 
         stopped.set()
         server.shutdown()
         server.server_close()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a scripted server says. `pause_s`: before each of its pieces; `challenge`: to those who show no `proof`."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    pieces: tuple[bytes, ...] = ()
+    pause_s: float = 0.0
+    challenge: str = ""
+    proof: Callable[[str], bool] = bool
+
+
+@dataclass
+class Scripted:
+    """A running scripted server and what it was asked: paths and headers."""
+
+    url: str
+    asked: list[tuple[str, dict[str, str]]]
+
+
+@contextmanager
+def scripted(
+    replies: dict[str, Reply], *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[Scripted]:
+    """A web server with a reply for each path; bodies end where the connection does."""
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, dict(self.headers)))
+            reply = replies.get(self.path.partition("?")[0], Reply(404))
+            if reply.challenge and not reply.proof(self.headers.get("Authorization", "")):
+                reply = Reply(401, (("WWW-Authenticate", reply.challenge),))
+            self.send_response(reply.status)
+            for name, value in reply.headers:
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                for piece in reply.pieces:
+                    time.sleep(reply.pause_s)
+                    self.wfile.write(piece)
+            except OSError:
+                return
+
+        def log_message(self, *args: object) -> None:
+            """Says nothing."""
+
+    server = http.server.ThreadingHTTPServer((host, 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Scripted(f"http{'s' if tls else ''}://{host}:{server.server_port}", asked)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
+    """A server on loopback as it is reached through TLS; yields the port."""
+
+    def carry(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with suppress(OSError):
+                    outside = tls.wrap_socket(plain, server_side=True)
+                    inside = socket.create_connection(("127.0.0.1", port))
+                    for pair in ((outside, inside), (inside, outside)):
+                        threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1]
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's own certificate for these names, and the file that a client must believe."""
+    key, made = folder / "key.pem", folder / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=camera"
+    subprocess.run(
+        [*command.split(), "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(made)],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    return context, made
 
 
 @contextmanager

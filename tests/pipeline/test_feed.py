@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import structlog
 import torch
 
-from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, Pace
+from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, Pace, Reason
 from pipeline.feed import CameraFeed
 from pipeline.handover import HandOver
 from pipeline.ingest import IngestConfig
@@ -112,13 +113,12 @@ def test_what_cannot_be_read_fails_with_its_reason(name: str, reason: str, tmp_p
 
     assert reason in detail
     assert name in detail
+    assert watched.reasons[-1] is not None
 
 
 def test_a_malformed_url_is_refused_at_once() -> None:
     with pytest.raises(InvalidCamera, match="gopher"):
-        CameraFeed(
-            CameraSpec(name="lobby", url="gopher://old"), QUICK, 64, HandOver(4), on_state=lambda state, detail: None
-        )
+        CameraFeed(CameraSpec(name="lobby", url="gopher://old"), QUICK, 64, HandOver(4), on_state=lambda *_: None)
 
 
 def test_a_fast_file_resumes_after_what_was_fed(tmp_path: Path) -> None:
@@ -201,6 +201,30 @@ def test_credentials_open_the_camera_and_show_nowhere(logged: list[structlog.typ
     assert CANARY not in repr([states, refused.states, logged])
 
 
+def test_a_camera_that_refuses_is_asked_again_slowly_and_comes_when_it_lets_in() -> None:
+    """Who knocks too often is locked out; who gives up for good never sees that the password was put right."""
+    is_right = threading.Event()
+    reply = servers.Reply(
+        headers=(("Content-Type", "multipart/x-mixed-replace; boundary=frame"),),
+        pieces=tuple(servers.pushed(jpeg(number)) for number in range(60)),
+        pause_s=0.1,
+        challenge="Basic realm=camera",
+        proof=lambda header: is_right.is_set() and header.startswith("Basic "),
+    )
+    with servers.scripted({"/live": reply}) as camera:
+        url = f"http://viewer:{CANARY}@{camera.url.removeprefix('http://')}/live"
+        with watching(url, config=replace(QUICK, refused_retry_s=2.0)) as watched:
+            time.sleep(1.5)
+            asked = len(camera.asked)
+            is_right.set()
+            watched.wait_for(CameraState.LIVE)
+
+    assert asked == 2  # once without and once with the password
+    assert watched.reasons[1] is Reason.UNAUTHORIZED
+    assert watched.reasons[-1] is None
+    assert CANARY not in repr(watched.states)
+
+
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
 def test_no_failure_tells_a_secret(scheme: str, logged: list[structlog.typing.EventDict]) -> None:
     url = f"{scheme}://admin:{CANARY}%21@127.0.0.1:1/{CANARY}=x&password={CANARY}?key={CANARY}"
@@ -243,7 +267,7 @@ def test_one_cameras_fault_is_nobody_elses(logged: list[structlog.typing.EventDi
         QUICK,
         64,
         Explosive(4),
-        on_state=lambda state, detail: states.append((state, detail)),
+        on_state=lambda state, detail, reason: states.append((state, detail)),
     )
     feed.start()
     deadline_s = time.monotonic() + 10

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.cameras import Pace
-from pipeline.ingest import IngestConfig
 from tests.pipeline import footage
 from tests.pipeline.footage import H264, MJPEG, VP8, VP9, Footage
 from tests.pipeline.playing import QUICK, play
@@ -128,7 +127,7 @@ def test_a_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", [replace(H264, gop=30), replace(VP9, gop=30)], ids=["h264", "vp9"])
 def test_long_groups_played_live_are_cut_and_lose_nothing(made: Footage, tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", made)
-    config = IngestConfig(max_segment_s=0.5)
+    config = replace(QUICK, max_segment_s=0.5)
 
     played = play(str(path), pace=Pace.LIVE, started_s=time.time(), config=config)
 
@@ -139,7 +138,7 @@ def test_long_groups_played_live_are_cut_and_lose_nothing(made: Footage, tmp_pat
 def test_a_group_longer_than_the_limit_is_left_until_the_next_key_frame(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", replace(H264, frames=60, gop=40, options={"preset": "ultrafast"}))
 
-    played = play(str(path), config=IngestConfig(max_gop_s=1))
+    played = play(str(path), config=replace(QUICK, max_gop_s=1))
 
     assert [footage.number_of(sample.picture) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
 

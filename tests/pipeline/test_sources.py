@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from models.tiny.scene import Scene
-from pipeline.cameras import Pace, SourceInvalid, SourceUnreachable
-from pipeline.ingest import IngestConfig
+from pipeline.cameras import Pace, Reason, SourceInvalid, SourceUnreachable
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, VP9
 from tests.pipeline.playing import QUICK, START_S, Played, play
@@ -99,7 +98,7 @@ def test_a_recording_goes_on_after_what_is_known(pace: Pace, tmp_path: Path) -> 
     path = footage.write(tmp_path / "video", replace(H264, frames=60))
     began_s = time.time() - 3
 
-    played = play(str(path), pace=pace, started_s=began_s, after_s=began_s + 1, config=IngestConfig(max_lag_s=1.2))
+    played = play(str(path), pace=pace, started_s=began_s, after_s=began_s + 1, config=replace(QUICK, max_lag_s=1.2))
 
     numbers = [footage.number_of(sample.picture) for sample in played.samples]
     assert numbers[0] == 15 if pace is Pace.FAST else 15 < numbers[0] <= 45
@@ -123,7 +122,7 @@ def test_a_consumer_that_is_too_slow_sees_the_newest_and_the_loss_is_counted(tmp
         now_s[0] += 0.05  # every look at the clock takes its time: a slow machine
         return now_s[0]
 
-    config = IngestConfig(max_lag_s=0.5, max_segment_s=0.5)
+    config = replace(QUICK, max_lag_s=0.5, max_segment_s=0.5)
     played = play(str(path), pace=Pace.LIVE, config=config, started_s=START_S + 0.2, clock=clock)
 
     numbers = [footage.number_of(sample.picture) for sample in played.samples]
@@ -166,7 +165,7 @@ def unreadable(folder: Path) -> dict[str, str]:
         "": "directory",
         "empty.mp4": "empty",
         "noise.mp4": "no video, or a damaged one",
-        "letter.txt": "text",
+        "letter.txt": "no video, or a damaged one",
         "sound.mp4": "no video",
         "wide.mp4": "640x64",
         "headless.mp4": "no video, or a damaged one",
@@ -178,8 +177,43 @@ def unreadable(folder: Path) -> dict[str, str]:
 def test_what_is_no_video_is_refused_by_name_and_reason(tmp_path: Path) -> None:
     for name, reason in unreadable(tmp_path).items():
         with pytest.raises(SourceInvalid, match=reason) as caught:
-            play(str(tmp_path / name), config=IngestConfig(max_width=512, max_height=512))
+            play(str(tmp_path / name), config=replace(QUICK, max_width=512, max_height=512))
         assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_file_is_read_only_where_videos_may_lie(tmp_path: Path) -> None:
+    """Wherever links lead: the file itself must lie there."""
+    outside = footage.write(tmp_path / "outside.mp4", H264)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    inside = footage.write(folder / "inside.mp4", H264)
+    (folder / "link.mp4").symlink_to(outside)
+    (tmp_path / "link").symlink_to(folder)
+    config = replace(QUICK, video_folders=(tmp_path / "link",))
+
+    for path in (inside, tmp_path / "link" / "inside.mp4"):
+        assert len(play(str(path), config=config).samples) == 6
+    for path in (outside, folder / "link.mp4", folder / ".." / "outside.mp4", "/etc/passwd"):
+        with pytest.raises(SourceInvalid, match=r"ingest\.video_folders") as caught:
+            play(str(path), config=config)
+        assert caught.value.reason is Reason.FILE_REFUSED
+
+
+def test_without_folders_no_file_is_read(tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video.mp4", H264)
+
+    with pytest.raises(SourceInvalid, match=r"ingest\.video_folders \(none\)"):
+        play(str(path), config=replace(QUICK, video_folders=()))
+
+
+def test_a_list_of_files_is_no_video(tmp_path: Path) -> None:
+    footage.write(tmp_path / "video.ts", replace(H264, container="mpegts"))
+    (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile video.ts\n")
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nvideo.ts\n#EXT-X-ENDLIST\n")
+
+    for name in ("list.ffconcat", "list.m3u8"):
+        with pytest.raises(SourceInvalid, match="no video"):
+            play(str(tmp_path / name))
 
 
 def test_a_playlist_from_the_network_reads_no_local_file(tmp_path: Path) -> None:
@@ -193,13 +227,13 @@ def test_a_playlist_from_the_network_reads_no_local_file(tmp_path: Path) -> None
 
     with servers.http_files(folder) as server:
         assert len(play(f"{server}/fair.m3u8").samples) == 6
-        with pytest.raises(SourceUnreachable):
+        with pytest.raises(SourceInvalid, match="neither http nor https"):
             play(f"{server}/list.m3u8")
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.1.1]", "[fd00:ec2::254]"])
 def test_link_local_addresses_are_refused(host: str) -> None:
-    with pytest.raises(SourceInvalid, match="link-local"):
+    with pytest.raises(SourceInvalid, match="where cameras are refused"):
         play(f"http://{host}/latest/meta-data")
 
 

@@ -29,7 +29,7 @@ def test_a_relative_path_is_taken_from_here_whatever_its_name(path: str) -> None
 def test_a_network_url_keeps_everything(scheme: str) -> None:
     url = f"{scheme}://user:pw@camera.example:8554/live?channel=1"
 
-    assert parse(url) == NetworkUrl(url, scheme.lower(), "camera.example")
+    assert parse(url) == NetworkUrl(url, scheme.lower(), "camera.example", 8554)
 
 
 def test_a_simulated_camera_has_a_seed_of_its_name_or_its_own() -> None:
