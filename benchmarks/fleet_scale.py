@@ -26,7 +26,7 @@ from pathlib import Path
 from actors import config, embedded_store, fleet, logs, registry, shard, succession, supervision, tenure
 from actors.errors import ShardUnavailable
 from cache_store import leases, redis_leases, redis_store
-from pipeline import answers, cameras
+from pipeline import answers, cameras, inspection
 
 _LEASE = config.LeaseConfig()
 _LOOK_EVERY_S = 0.25
@@ -87,6 +87,9 @@ class SimulatedShard:
 
     async def drain(self) -> None:
         """Nobody asks for it here."""
+
+    async def test_camera(self, url: str) -> inspection.Inspection:
+        raise ShardUnavailable("nothing is opened here")
 
     def _status(self, spec: cameras.CameraSpec) -> cameras.CameraStatus:
         owner = self._tenure.owner(spec.name)

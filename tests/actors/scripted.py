@@ -123,6 +123,7 @@ class ScriptedShard:
         self._require_here()
         return shard.ShardStatus(
             pid=self._pid,
+            node="somewhere",
             incarnation=str(self._pid),
             cameras=tuple(map(self._status, self.assignments)),
             ahead=dict.fromkeys(self.ahead, 1_000.0),

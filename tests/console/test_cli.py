@@ -122,14 +122,22 @@ async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving)
         listed = await run("shards", "list", "--json", "--address", address)
         moved = await run("cameras", "migrate", "gate", "--to", "1", "--json", "--address", address)
         drained = await run("shards", "drain", "1", "--address", address)
+        node = json.loads(listed.out)["shards"][0]["node"]
+        emptied = await run("shards", "drain", "--node", node, "--address", address)
+        astray = await run("shards", "drain", "--node", "elsewhere", "--address", address)
+        both = await run("shards", "drain", "1", "--node", node, "--address", address)
         shown = await run("shards", "list", "--address", address)
         nowhere = await run("cameras", "migrate", "gate", "--to", "7", "--address", address)
 
-    assert [shard["cameras"] for shard in json.loads(listed.out)] == [["gate"], []]
+    assert [shard["cameras"] for shard in json.loads(listed.out)["shards"]] == [["gate"], []]
+    assert json.loads(listed.out)["headroom"] == 15
     # The router runs in this process, and what it logs comes first.
     assert json.loads(moved.out.splitlines()[-1])["shard"] == 1
     assert (drained.code, "draining" in drained.out) == (0, True)
-    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["0", "up"], ["1", "draining"]]
+    # With every shard drained the camera has nowhere to go.
+    assert (emptied.code, astray.code, both.code) == (1, 1, 2)
+    assert "no shard runs there" in astray.err
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:3]] == [["0", "draining"], ["1", "draining"]]
     assert (nowhere.code, "there are 0 to 1" in nowhere.err) == (2, True)
 
 
