@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Protocol
 
 import structlog
-from torch import Tensor
 
+from pipeline.pictures import Picture
 from pipeline.segments import Segment
 
 log = structlog.get_logger(__name__)
@@ -22,17 +22,17 @@ class DecodeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A decoded picture, upright: uint8 RGB [H, W, 3]; `index` is its place in its segment's times_s."""
+class Decoded:
+    """A picture and its place in its segment's times_s."""
 
     index: int
-    pixels: Tensor
+    picture: Picture
 
 
 class Decoder(Protocol):
     """Decodes segments of one stream."""
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Decoded]:
         """The pictures at the wanted indices (ascending), in order.
 
         For a picture that cannot be decoded the next one that can stands in, under its own index, or none.
@@ -67,7 +67,7 @@ class FallbackDecoder:
         self._camera = camera
         self._in_a_row = 0
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Decoded]:
         if self._in_a_row >= MAX_FAILURES:
             return self._second.decode(segment, wanted)
         try:

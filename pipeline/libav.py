@@ -22,7 +22,7 @@ from torch import Tensor
 from pipeline import frame_formats
 from pipeline.cameras import SourceInvalid, SourceUnreachable
 from pipeline.colours import Matrix
-from pipeline.decoders import DecodeError, Picture
+from pipeline.decoders import Decoded, DecodeError
 from pipeline.ingest import IngestConfig
 from pipeline.segments import Packet, Segment
 from pipeline.timeline import PacketClock
@@ -52,7 +52,9 @@ _MATRICES = {1: Matrix.BT709, 9: Matrix.BT2020, 10: Matrix.BT2020}
 _FASTEST_FPS, _USUAL_FPS = 240, 25
 
 # Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
-_TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND)
+_EXACTLY = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+_TO_RGB = int(Interpolation.BILINEAR | _EXACTLY)
+_TO_SMALL_RGB = int(Interpolation.AREA | _EXACTLY)
 
 
 class MediaStream:
@@ -129,7 +131,7 @@ class MediaStream:
         frame = self._first_frame(segment)
         return 0 if frame is None else int(frame.rotation) % 360
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Decoded]:
         """As pipeline.decoders.Decoder asks, for any codec; a damaged segment gives fewer pictures, no DecodeError."""
         context = self._video.codec_context
         context.flush_buffers()
@@ -143,7 +145,7 @@ class MediaStream:
                     continue
                 while pending and pending[0] <= index:
                     pending.popleft()
-                yield Picture(index, _pixels(frame))
+                yield Decoded(index, _FramePicture(frame))
                 if not pending:
                     return
 
@@ -222,10 +224,26 @@ def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.
         return []
 
 
-def _pixels(frame: av.VideoFrame) -> Tensor:
-    """uint8 RGB [H, W, 3], upright"""
-    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24", interpolation=_TO_RGB))
-    return pixels.rot90(round(frame.rotation / 90)) if frame.rotation else pixels
+class _FramePicture:
+    """A picture as libav decoded it."""
+
+    def __init__(self, frame: av.VideoFrame) -> None:
+        self._frame = frame
+        self._turns = round(frame.rotation / 90) % 4
+        size = (frame.height, frame.width)
+        self.height, self.width = size[::-1] if self._turns % 2 else size
+
+    def whole(self) -> Tensor:
+        return self._converted(self.height, self.width, _TO_RGB)
+
+    def reduced(self, height: int, width: int) -> Tensor:
+        return self._converted(height, width, _TO_SMALL_RGB)
+
+    def _converted(self, height: int, width: int, interpolation: int) -> Tensor:
+        height, width = (width, height) if self._turns % 2 else (height, width)
+        # One thread: by default libav starts as many as there are cores, for each picture.
+        rgb = self._frame.reformat(width, height, "rgb24", interpolation=interpolation, threads=1)
+        return torch.from_numpy(rgb.to_ndarray()).rot90(self._turns)
 
 
 def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:

@@ -21,6 +21,8 @@ from pipeline.urls import FileUrl, NetworkUrl, redacted
 log = structlog.get_logger(__name__)
 
 BURST_S = 15.0  # a playlist's pieces come whole, each this long at most
+KEYS_LATE = 1.05  # of the sampling period: key frames that come so often are all that is decoded
+MAX_LOST_KEYS = 3  # in a row, and groups are decoded whole again
 MAX_DECODE_SHARE = 0.5  # of a live stream's time
 AT_HAND_S, MAX_STORED = 0.01, 2_000  # a packet that comes later than that was waited for
 
@@ -40,6 +42,7 @@ class MediaSource:
             config.max_gop_s,
             config.max_gop_bytes,
             is_intra=stream.is_intra,
+            keys_within_s=KEYS_LATE / config.sample_fps,
         )
         self._timeline: Timeline = FileTimeline(playback.started_s) if stream.is_finite else LiveTimeline()
         in_bursts = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
@@ -48,7 +51,7 @@ class MediaSource:
         self._decoder: Decoder | None = None
         self._opened_s = playback.clock()
         self._newest_s = playback.after_s
-        self._tried = self._given = 0
+        self._tried = self._given = self._lost_keys = 0
 
     def samples(self) -> Iterator[Sample]:
         """As pipeline.playback.Source asks."""
@@ -103,18 +106,28 @@ class MediaSource:
             return
         began_s, lost = self._playback.clock(), len(wanted)
         self._tried += len(wanted)
-        for picture in self._decoder_for(segment).decode(segment, wanted):
-            time_s = times_s[picture.index]
+        for decoded in self._decoder_for(segment).decode(segment, wanted):
+            time_s = times_s[decoded.index]
             if time_s > self._newest_s:
                 self._newest_s = time_s
                 lost -= 1
                 self._given += 1
-                yield Sample(time_s, picture.pixels, is_last=picture.index >= wanted[-1])
+                yield Sample(time_s, decoded.picture, is_last=decoded.index >= wanted[-1])
         self._playback.dropped(lost)
+        self._learn_of_keys(segment, lost)
         if self.is_live:
             # Each cut of a long group decodes it from its key frame again: the slower that is, the rarer the cuts.
             spent_s = self._playback.clock() - began_s
             self._cutter.segment_s = max(self._config.max_segment_s, spent_s / MAX_DECODE_SHARE)
+
+    def _learn_of_keys(self, segment: Segment, lost: int) -> None:
+        """Key frames that only look as if they decoded alone (gradual refresh) are found out by trying."""
+        if len(segment.packets) > 1 or self._stream.is_intra or not self._cutter.keys_within_s:
+            return
+        self._lost_keys = self._lost_keys + 1 if lost else 0
+        if self._lost_keys == MAX_LOST_KEYS:
+            self._cutter.keys_within_s = 0.0
+            log.warning("key_frames_do_not_stand_alone", camera=self._playback.camera)
 
     def _wanted(self, times_s: list[float]) -> list[int]:
         """Which frames are due, and neither known nor too old: those are dropped, if they came since the opening."""

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from pipeline.cameras import Pace
+from pipeline.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +29,10 @@ class Playback:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sampled picture, uint8 RGB [H, W, 3], and when it was taken; `is_last` of those that are at hand now."""
+    """A sampled picture and when it was taken; `is_last` of those that are at hand now."""
 
     time_s: float
-    picture: Tensor
+    picture: Picture
     is_last: bool = True
 
 

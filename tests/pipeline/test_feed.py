@@ -61,7 +61,9 @@ def test_every_source_reduces_pictures_alike(tmp_path: Path) -> None:
         clip = watched.take_until_over()[0]
 
     samples = play(str(path)).samples[:4]
-    assert torch.equal(clip.frames, torch.cat([reduce_frames(sample.picture[None], 64, 64) for sample in samples]))
+    assert torch.equal(
+        clip.frames, torch.cat([reduce_frames(sample.picture.whole()[None], 64, 64) for sample in samples])
+    )
 
 
 def test_a_fast_file_waits_for_the_device_and_loses_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from PIL import Image
 from pipeline.clipping import ClipBuilder
 from pipeline.colours import Matrix, from_bt601
 from pipeline.ingest import IngestConfig
-from pipeline.pictures import reduce_frames, thumbnail_jpeg
+from pipeline.pictures import PixelPicture, reduce_frames, thumbnail_jpeg
 from pipeline.playback import Sample
 from tests.pipeline import footage
 
@@ -50,7 +49,7 @@ def test_grey_is_grey_in_every_matrix(matrix: Matrix) -> None:
 
 
 def sample(time_s: float, *, is_last: bool = True) -> Sample:
-    return Sample(time_s, torch.from_numpy(np.full((36, 64, 3), 7, np.uint8)), is_last)
+    return Sample(time_s, PixelPicture(torch.full((36, 64, 3), 7, dtype=torch.uint8)), is_last)
 
 
 def sizes(builder: ClipBuilder, arrivals: list[tuple[float, Sample]]) -> list[int]:
