@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.clips import Clip
 from pipeline.ingest import IngestConfig
-from pipeline.pictures import reduce_frames, thumbnail_jpeg, view_of
+from pipeline.pictures import thumbnail_jpeg, view_of
 from pipeline.playback import Sample
 
 PATIENCE = 1.25  # of the longest wait: arrivals jitter
@@ -35,9 +35,9 @@ class ClipBuilder:
         one took, and the clip goes when it would be too old by then.
         """
         view = view_of(sample.picture, self._frame_size, self._config.thumbnail_width)
-        self._frames.append(reduce_frames(view[None], self._frame_size, self._frame_size)[0].cpu())
+        self._frames.append(view.resized(self._frame_size, self._frame_size).cpu())
         self._times_s.append(sample.time_s)
-        self._thumbnails.append(thumbnail_jpeg(view, self._config.thumbnail_width))
+        self._thumbnails.append(thumbnail_jpeg(view.preview(), self._config.thumbnail_width))
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)
         return self.flush(now_s) if is_full or is_old else None

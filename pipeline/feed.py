@@ -161,7 +161,7 @@ class CameraFeed:
             started_s=self._started_s,
             after_s=self._newest_s,
             clock=self._clock,
-            wait=lambda seconds: self._stopped.wait(max(0.0, seconds)),
+            wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),
             dropped=self._count_dropped,
         )
 

@@ -16,7 +16,7 @@ from typing import cast
 import av
 import torch
 from av.error import FFmpegError, InvalidDataError
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from pipeline import frame_formats
@@ -52,9 +52,8 @@ _MATRICES = {1: Matrix.BT709, 9: Matrix.BT2020, 10: Matrix.BT2020}
 _FASTEST_FPS, _USUAL_FPS = 240, 25
 
 # Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
-_EXACTLY = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-_TO_RGB = int(Interpolation.BILINEAR | _EXACTLY)
-_TO_SMALL_RGB = int(Interpolation.AREA | _EXACTLY)
+_EXACT = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+_Scalers = defaultdict[Interpolation, VideoReformatter]
 
 
 class MediaStream:
@@ -85,6 +84,8 @@ class MediaStream:
         self.width: int = context.width
         self.height: int = context.height
         self.pixel_format: str = context.pix_fmt
+        self._scalers: _Scalers = defaultdict(VideoReformatter)
+        self._tick: Fraction = self._video.time_base
         rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
         self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
         self.is_finite = self._is_file or (scheme.startswith("http") and self._container.duration is not None)
@@ -96,11 +97,11 @@ class MediaStream:
     def packets(self) -> Iterator[Packet]:
         """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
         packet_clock = PacketClock(self.frame_s)
-        is_timed = self._container.format.name not in _UNTIMED_FORMATS
+        is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
         with self._errors(self._stall_after_s):
             # All streams are read, lest one that has gone silent hides behind its own sound.
             for packet in self._container.demux():
-                if packet.stream_index == self._video.index and packet.size:
+                if packet.stream_index == video and packet.size:
                     yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
                     self._waiting_since_s = time.monotonic()
                 elif self._has_waited(self._stall_after_s) and not self._is_file:
@@ -145,7 +146,7 @@ class MediaStream:
                     continue
                 while pending and pending[0] <= index:
                     pending.popleft()
-                yield Decoded(index, _FramePicture(frame))
+                yield Decoded(index, _FramePicture(frame, round(frame.rotation / 90) % 4, self._scalers))
                 if not pending:
                     return
 
@@ -184,11 +185,14 @@ class MediaStream:
         return video
 
     def _packet(self, packet: av.Packet, clock: PacketClock, came_s: float | None) -> Packet:
-        pts_s, dts_s = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
+        pts_s, dts_s = self._seconds(packet.pts), self._seconds(packet.dts)
         stamp = clock.stamp(pts_s, dts_s) if came_s is None else clock.stamp(came_s, came_s)
         # In VP8 a bit says whether a picture is shown or only referred to.
         is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
         return Packet(stamp.shown_s, stamp.decoded_s, packet.is_keyframe, packet.size, packet, is_visible)
+
+    def _seconds(self, ticks: int | None) -> float | None:
+        return None if ticks is None else ticks * self._tick.numerator / self._tick.denominator
 
     @contextmanager
     def _errors(self, limit_s: float) -> Iterator[None]:
@@ -227,23 +231,36 @@ def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.
 class _FramePicture:
     """A picture as libav decoded it."""
 
-    def __init__(self, frame: av.VideoFrame) -> None:
-        self._frame = frame
-        self._turns = round(frame.rotation / 90) % 4
+    def __init__(self, frame: av.VideoFrame, turns: int, scalers: _Scalers) -> None:
+        """`turns`: quarters, counter-clockwise, that make it upright. `scalers` are prepared once for many pictures."""
+        self._frame, self._turns, self._scalers = frame, turns, scalers
         size = (frame.height, frame.width)
         self.height, self.width = size[::-1] if self._turns % 2 else size
 
     def whole(self) -> Tensor:
-        return self._converted(self.height, self.width, _TO_RGB)
+        return self._rgb(self.height, self.width, Interpolation.BILINEAR | _EXACT)
 
-    def reduced(self, height: int, width: int) -> Tensor:
-        return self._converted(height, width, _TO_SMALL_RGB)
+    def preview(self) -> Tensor:
+        return self._rgb(self.height, self.width, Interpolation.BILINEAR)
 
-    def _converted(self, height: int, width: int, interpolation: int) -> Tensor:
+    def resized(self, height: int, width: int) -> Tensor:
+        return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
+
+    def reduced(self, height: int, width: int) -> _FramePicture:
+        name = self._frame.format.name
+        kept = name if name.startswith("yuv") else "rgb24"
+        frame = self._reformatted(height, width, kept, Interpolation.AREA | _EXACT)
+        return _FramePicture(frame, self._turns, self._scalers)
+
+    def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Tensor:
+        pixels = torch.from_numpy(self._reformatted(height, width, "rgb24", interpolation).to_ndarray())
+        return pixels.rot90(self._turns) if self._turns else pixels
+
+    def _reformatted(self, height: int, width: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
         height, width = (width, height) if self._turns % 2 else (height, width)
         # One thread: by default libav starts as many as there are cores, for each picture.
-        rgb = self._frame.reformat(width, height, "rgb24", interpolation=interpolation, threads=1)
-        return torch.from_numpy(rgb.to_ndarray()).rot90(self._turns)
+        scaler = self._scalers[interpolation]
+        return scaler.reformat(self._frame, width, height, name, interpolation=int(interpolation), threads=1)
 
 
 def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:

@@ -89,14 +89,17 @@ class MediaSource:
         stored: list[Packet] = []
         is_storing, came_s = not self.is_finite, self._playback.clock()
         for packet in self._stream.packets():
-            waited_s = self._playback.clock() - came_s
-            came_s += waited_s
-            self._timeline.see(packet.shown_s, came_s)
-            stored.append(packet)
-            is_storing = is_storing and waited_s < AT_HAND_S and len(stored) < MAX_STORED
-            if not is_storing:
+            now_s = self._playback.clock()
+            self._timeline.see(packet.shown_s, now_s)
+            is_storing = is_storing and now_s - came_s < AT_HAND_S and len(stored) < MAX_STORED
+            came_s = now_s
+            if is_storing:
+                stored.append(packet)
+                continue
+            if stored:
                 yield from stored
                 stored.clear()
+            yield packet
         yield from stored
 
     def _decoded(self, segment: Segment) -> Iterator[Sample]:

@@ -28,8 +28,14 @@ class Picture(Protocol):
     def whole(self) -> Tensor:
         """uint8 RGB [H, W, 3]"""
 
-    def reduced(self, height: int, width: int) -> Tensor:
-        """The same, no larger than it is. uint8 RGB [height, width, 3]"""
+    def preview(self) -> Tensor:
+        """For eyes only: colours may be two levels off where that is much cheaper. uint8 RGB [H, W, 3]"""
+
+    def resized(self, height: int, width: int) -> Tensor:
+        """By antialiased bicubic interpolation. uint8 RGB [height, width, 3]"""
+
+    def reduced(self, height: int, width: int) -> Picture:
+        """A smaller one, by the cheapest way that mixes every pixel in: a first step on the way to a much smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +55,25 @@ class PixelPicture:
     def whole(self) -> Tensor:
         return self.pixels
 
-    def reduced(self, height: int, width: int) -> Tensor:
+    def preview(self) -> Tensor:
+        return self.pixels
+
+    def resized(self, height: int, width: int) -> Tensor:
         return reduce_frames(self.pixels[None], height, width)[0]
 
+    def reduced(self, height: int, width: int) -> PixelPicture:
+        return PixelPicture(self.resized(height, width))
 
-def view_of(picture: Picture, side: int, width: int) -> Tensor:
-    """The picture as small as still serves a square of `side` and a thumbnail of `width`. uint8 RGB [H, W, 3]
 
-    Full size is left behind in one step, which libav takes straight from the compressed colours: of a 1080p picture,
-    2 ms instead of 16. Twice the square each way, it costs the square 0.2 levels in the mean.
+def view_of(picture: Picture, side: int, width: int) -> Picture:
+    """The picture as small as still serves a square of `side` and a thumbnail of `width`.
+
+    libav reduces a picture as it is compressed, before it turns it into RGB: from 1080p, a twelfth of the work. At
+    twice the square each way, the square differs by a quarter of a level in the mean.
     """
     scale = max(width / picture.width, 2 * side / picture.width, 2 * side / picture.height)
     if scale >= 1:
-        return picture.whole()
+        return picture
     return picture.reduced(round(picture.height * scale), round(picture.width * scale))
 
 

@@ -144,6 +144,58 @@ def test_a_group_longer_than_the_limit_is_left_until_the_next_key_frame(tmp_path
     assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
 
 
+KEYS_ONLY = {
+    "h264": replace(H264, frames=60),
+    "h264_b_frames": replace(H264, options=B_FRAMES, frames=60),
+    "h264_open": replace(H264, options=OPEN_GOP, frames=60),
+    "hevc": replace(H264, codec="libx265", options=X265, frames=60),
+    "hevc_open": replace(H264, codec="libx265", options=X265_OPEN, frames=60),
+    "vp9": replace(VP9, frames=60),
+    "vp8": replace(VP8, frames=60),
+    "mjpeg": replace(MJPEG, frames=60),
+}
+
+
+@pytest.mark.parametrize("made", KEYS_ONLY.values(), ids=KEYS_ONLY)
+def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_decoded(
+    made: Footage, tmp_path: Path
+) -> None:
+    """Everything between them is noise, and is not missed."""
+    path = footage.write(tmp_path / "video", made)
+    footage.spoil_all_but_key_frames(path, tmp_path / "spoilt", made.container)
+
+    played = play(str(tmp_path / "spoilt"), config=IngestConfig(sample_fps=1))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [0, 10, 20, 30, 40, 50]
+    assert [round(time_s, 3) for time_s in played.times_s] == [0, 1, 2, 3, 4, 5]
+    assert played.dropped == 0
+
+
+def test_when_key_frames_become_rare_the_frames_between_them_are_sampled(tmp_path: Path) -> None:
+    rare = {"preset": "ultrafast", "x264-params": "keyint=infinite:scenecut=0", "forced-idr": "1"}
+    made = replace(H264, options=rare, frames=130, gop=1000)
+    path = footage.write(tmp_path / "video", made, keys=(0, 10, 20, 30, 40, 80, 90, 100, 110, 120))
+
+    played = play(str(path), config=IngestConfig(sample_fps=1))
+
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == list(range(0, 130, 10))
+    assert [round(time_s, 3) for time_s in played.times_s] == list(range(13))
+
+
+def test_key_frames_that_do_not_stand_alone_are_found_out(tmp_path: Path) -> None:
+    """A picture that is refreshed stripe by stripe: what is marked as a key frame shows nothing yet."""
+    refresh = {"preset": "ultrafast", "x264-params": "intra-refresh=1:keyint=10:scenecut=0"}
+    path = footage.write(tmp_path / "video", replace(H264, options=refresh, frames=120))
+
+    played = play(str(path), config=IngestConfig(sample_fps=1))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [round(time_s * 10) for time_s in played.times_s]
+    assert numbers[-6:] == [69, 79, 89, 99, 109, 119]
+    assert played.dropped == 3
+
+
 FAST_START = replace(H264, muxing={"movflags": "faststart"})
 
 
