@@ -135,7 +135,7 @@ class CameraShard:
                 await self._tenure.rise(spec.name, assignment.floor)
                 return
             if held is not None:
-                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL or pace")
+                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace or masks")
             urls.parse(spec.url)
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._tenure.run(), name="renewals of the lease")
@@ -259,6 +259,7 @@ class CameraShard:
             state=watched.state,
             detail=watched.detail,
             memory=dataclasses.replace(memory, checkpointed_s=saved_s),
+            masks=watched.spec.masks,
             epoch=owner.epoch if (owner := self._tenure.owner(watched.spec.name)) else 0,
         )
 

@@ -23,7 +23,7 @@ from pipeline.sources import open_source
 
 log = structlog.get_logger(__name__)
 
-FIRST_RETRY_S, LAST_RETRY_S, RETRY_JITTER_S = 0.5, 30.0, 1.0
+RETRY_JITTER_S = 1.0
 STOP_TIMEOUT_S = 2.0
 
 OnState = Callable[[CameraState, str], None]
@@ -55,8 +55,8 @@ class CameraFeed:
         self._clock = clock
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
-        self._was_live = self._has_pictures = False
-        self._reported: tuple[CameraState, str] | None = None
+        self._has_pictures = False
+        self._told: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
         self._gate = threading.Lock()  # nothing passes once stop() has returned
         self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
@@ -94,7 +94,7 @@ class CameraFeed:
             retrying = tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(SourceUnreachable),
                 wait=tenacity.wait_exponential_jitter(
-                    max=LAST_RETRY_S, multiplier=FIRST_RETRY_S, jitter=RETRY_JITTER_S
+                    max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=RETRY_JITTER_S
                 ),
                 stop=tenacity.stop_when_event_set(self._stopped),
                 sleep=tenacity.sleep_using_event(self._stopped),
@@ -125,15 +125,15 @@ class CameraFeed:
             self._report(CameraState.STALLED, "the stream ended")
         finally:
             source.close()
-        self._stopped.wait(FIRST_RETRY_S + random.uniform(0, RETRY_JITTER_S))
+        self._stopped.wait(self._config.first_retry_s + random.uniform(0, RETRY_JITTER_S))
         return False
 
     def _feed_from(self, source: Source) -> None:
-        builder = ClipBuilder(self._spec.name, self._config, self._frame_size, is_live=source.is_live)
+        builder = ClipBuilder(self._spec, self._config, self._frame_size, is_live=source.is_live)
         try:
             for sample in source.samples():
                 self._newest_s = sample.time_s
-                self._has_pictures = self._was_live = True
+                self._has_pictures = True
                 self._report(CameraState.LIVE)
                 self._hand_over(builder.add(sample, self._clock()), can_wait=not source.is_live)
         finally:
@@ -167,12 +167,19 @@ class CameraFeed:
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
-        self._report(CameraState.STALLED if self._was_live else CameraState.CONNECTING, str(error))
+        wait_s = retry.next_action.sleep if retry.next_action else 0.0
+        self._report(CameraState.BACKING_OFF, str(error), f"try {retry.attempt_number + 1} in {wait_s:.1f} s")
 
-    def _report(self, state: CameraState, detail: str = "") -> None:
+    def _report(self, state: CameraState, reason: str = "", next_step: str = "") -> None:
+        """Tells each change; the log hears of states and reasons only, or a camera that is away for days would fill it.
+
+        `next_step` follows the reason in the detail.
+        """
         with self._gate:
-            if self._stopped.is_set() or self._reported == (state, detail):
+            told = (state, reason, next_step)
+            if self._stopped.is_set() or self._told == told:
                 return
-            self._reported = state, detail
-            log.info("camera_state", camera=self._spec.name, state=str(state), detail=detail)
-            self._on_state(state, detail)
+            if self._told is None or self._told[:2] != told[:2]:
+                log.info("camera_state", camera=self._spec.name, state=str(state), detail=reason)
+            self._told = told
+            self._on_state(state, "; ".join(filter(None, (reason, next_step))))

@@ -23,6 +23,8 @@ class IngestConfig:
     max_lag_s: float = 4.0  # frames of a live stream that come later are dropped
     stall_after_s: float = 10.0
     open_timeout_s: float = 10.0
+    first_retry_s: float = 0.5  # and twice as long each time that nothing came
+    last_retry_s: float = 30.0
     max_width: int = 4096
     max_height: int = 4096
     thumbnail_width: int = 320
@@ -47,6 +49,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_lag_s", 0.5, 600),
     ("stall_after_s", 0.5, 600),
     ("open_timeout_s", 0.5, 600),
+    ("first_retry_s", 0.1, 60),
+    ("last_retry_s", 0.1, 3600),
     ("max_width", 16, 16384),
     ("max_height", 16, 16384),
     ("thumbnail_width", 16, 1920),

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from pipeline.cameras import CameraSpec
 from pipeline.clipping import ClipBuilder
 from pipeline.colours import Matrix, from_bt601
 from pipeline.ingest import IngestConfig
@@ -82,6 +83,9 @@ def test_grey_is_grey_in_every_matrix(matrix: Matrix) -> None:
     assert torch.equal(from_bt601(grey, matrix), grey)
 
 
+LOBBY = CameraSpec(name="lobby", url="sim:lobby")
+
+
 def sample(time_s: float, *, is_last: bool = True) -> Sample:
     return Sample(time_s, PixelPicture(torch.full((36, 64, 3), 7, dtype=torch.uint8)), is_last)
 
@@ -92,7 +96,7 @@ def sizes(builder: ClipBuilder, arrivals: list[tuple[float, Sample]]) -> list[in
 
 
 def test_a_fast_source_fills_every_clip() -> None:
-    builder = ClipBuilder("lobby", IngestConfig(), 16, is_live=False)
+    builder = ClipBuilder(LOBBY, IngestConfig(), 16, is_live=False)
 
     assert sizes(builder, [(100.0, sample(place / 2)) for place in range(10)]) == [4, 4]
     rest = builder.flush(100.0)
@@ -103,14 +107,14 @@ def test_a_fast_source_fills_every_clip() -> None:
 
 
 def test_frames_one_by_one_wait_no_longer_than_allowed() -> None:
-    builder = ClipBuilder("lobby", IngestConfig(max_clip_wait_s=1), 16, is_live=True)
+    builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), 16, is_live=True)
 
     assert sizes(builder, [(place / 2 + 0.01, sample(place / 2)) for place in range(9)]) == [3, 3, 3]
 
 
 @pytest.mark.parametrize("lag_s", [-0.1, 0.0, 0.3])
 def test_a_segments_frames_go_together_and_at_once(lag_s: float) -> None:
-    builder = ClipBuilder("lobby", IngestConfig(max_clip_wait_s=1), 16, is_live=True)
+    builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), 16, is_live=True)
     arrivals = [
         (second + 1 + lag_s, sample(second + half / 2, is_last=half == 1)) for second in range(4) for half in range(2)
     ]
