@@ -55,7 +55,8 @@ class CameraFeed:
         self._clock = clock
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
-        self._has_pictures = False
+        self._has_pictures = self._was_live = False
+        self._notes = ""  # on the source that is played
         self._told: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
         self._gate = threading.Lock()  # nothing passes once stop() has returned
@@ -105,8 +106,8 @@ class CameraFeed:
 
     def _play_once(self) -> bool:
         """Plays until the source ends or breaks off; whether it is over for good. Raises if not one picture came."""
-        self._has_pictures = False
-        source = open_source(self._url, self._config, self._playback())
+        self._has_pictures, self._notes = False, ""
+        source = self._opened()
         try:
             self._feed_from(source)
         except SourceInvalid as error:
@@ -128,13 +129,23 @@ class CameraFeed:
         self._stopped.wait(self._config.first_retry_s + random.uniform(0, RETRY_JITTER_S))
         return False
 
+    def _opened(self) -> Source:
+        try:
+            return open_source(self._url, self._config, self._playback())
+        except SourceInvalid as error:
+            if not self._was_live:
+                raise
+            # It was a camera, and one that restarts or is set up anew may show no video for a while.
+            raise SourceUnreachable(str(error)) from error
+
     def _feed_from(self, source: Source) -> None:
         builder = ClipBuilder(self._spec, self._config, self._frame_size, is_live=source.is_live)
         try:
             for sample in source.samples():
                 self._newest_s = sample.time_s
                 self._has_pictures = True
-                self._report(CameraState.LIVE)
+                self._was_live = self._was_live or not source.is_finite
+                self._report(CameraState.LIVE, self._notes)
                 self._hand_over(builder.add(sample, self._clock()), can_wait=not source.is_live)
         finally:
             self._hand_over(builder.flush(self._clock()), can_wait=not source.is_live)
@@ -154,6 +165,11 @@ class CameraFeed:
             if frames and not self._stopped.is_set():
                 self._clips.count_dropped(self._spec.name, frames)
 
+    def _note(self, note: str) -> None:
+        """Shown beside the state as long as this source is played; the log hears of it once, with the state."""
+        if note not in self._notes:
+            self._notes = f"{self._notes}; {note}" if self._notes else note
+
     def _playback(self) -> Playback:
         return Playback(
             camera=self._spec.name,
@@ -163,6 +179,7 @@ class CameraFeed:
             clock=self._clock,
             wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),
             dropped=self._count_dropped,
+            note=self._note,
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:

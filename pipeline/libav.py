@@ -177,6 +177,8 @@ class MediaStream:
         video, context = videos[0], videos[0].codec_context
         if context is None or context.name in _TEXT_CODECS:
             raise SourceInvalid(self._said("nothing here decodes its codec" if context is None else "it is a text"))
+        if self._is_file and not context.width:
+            raise SourceInvalid(self._said("its pictures have no size, or one beyond all bounds"))
         if context.width > config.max_width or context.height > config.max_height:
             limit = f"{config.max_width}x{config.max_height}"
             raise SourceInvalid(self._said(f"its {context.width}x{context.height} pictures exceed {limit}"))

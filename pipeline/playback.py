@@ -15,7 +15,8 @@ class Playback:
     """How a source is to be played. Times are Unix seconds.
 
     started_s: when a recording or a scene without a start of its own begins; after_s: frames up to here are known
-    already; wait: sleeps so many seconds, if positive, and says whether to stop; dropped: told of sampled frames lost.
+    already; wait: sleeps so many seconds, if positive, and says whether to stop; dropped: told of sampled frames lost;
+    note: told what else the operator should know, once for each reason.
     """
 
     camera: str
@@ -25,6 +26,7 @@ class Playback:
     clock: Callable[[], float]
     wait: Callable[[float], bool]
     dropped: Callable[[int], None]
+    note: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

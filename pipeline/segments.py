@@ -39,7 +39,7 @@ class Cutter:
 
     A group longer than `segment_s` is cut each time that much more of it has come, at the cost of decoding it from its
     key frame again. Pictures that lean on an earlier group (open groups), that come before the first key frame or
-    beyond `max_gop_s` or `max_gop_bytes` are left out and counted in `missing`.
+    beyond `max_gop_s` or `max_gop_bytes` are left out and counted in `missing`, the latter in `beyond` too.
 
     Where key frames were seen to come at most `keys_within_s` apart, each is given alone, at once. What follows it is
     held only in case the next one is late: then the group is given as any other.
@@ -56,7 +56,7 @@ class Cutter:
     ) -> None:
         self.segment_s = segment_s
         self.keys_within_s = keys_within_s
-        self.missing = 0
+        self.missing = self.beyond = 0
         self._max_gop_s = max_gop_s
         self._max_gop_bytes = max_gop_bytes
         self._is_intra = is_intra
@@ -82,8 +82,14 @@ class Cutter:
         if self._is_too_long(packet):
             done = self.finish()
             self.missing += 1
+            self.beyond += 1
             return done
         return self._follow_key(packet) if self._gives_keys() else self._append(packet)
+
+    def give_keys_only(self) -> None:
+        """From now on each key frame is given alone, however far apart they are, and nothing else."""
+        self._is_intra = True
+        self._gop, self._is_given = [], True
 
     def finish(self) -> Segment | None:
         """The segment of what has not been given yet, if anything."""

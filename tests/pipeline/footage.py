@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -102,6 +103,28 @@ def spoil_all_but_key_frames(path: Path, spoilt: Path, container: str) -> None:
             other.pts, other.dts, other.duration = packet.pts, packet.dts, packet.duration
             other.time_base, other.stream = packet.time_base, copy
             file.mux(other)
+
+
+def drop_key_frames(path: Path, keyless: Path) -> None:
+    """Copies an MPEG transport stream without its key frames."""
+    with av.open(path) as whole, av.open(keyless, "w", format="mpegts") as file:
+        video = whole.streams.video[0]
+        copy = file.add_stream_from_template(video, opaque=True)
+        for packet in whole.demux(video):
+            if packet.size and not packet.is_keyframe:
+                packet.stream = copy
+                file.mux(packet)
+
+
+def claim_size(path: Path, width: int, height: int) -> None:
+    """Overwrites the size that the headers of an MJPEG file (AVI) state, everywhere."""
+    data = path.read_bytes()
+    for old, new in (
+        (struct.pack("<II", WIDTH, HEIGHT), struct.pack("<II", width, height)),  # AVI
+        (struct.pack(">HH", HEIGHT, WIDTH), struct.pack(">HH", height, width)),  # JPEG
+    ):
+        data = data.replace(old, new)
+    path.write_bytes(data)
 
 
 def write_audio(path: Path) -> Path:

@@ -18,6 +18,7 @@ from pipeline.urls import FileUrl
 from tests.pipeline import footage
 from tests.pipeline.footage import H264, MJPEG, VP8, VP9, Footage
 
+A100, H100 = (8, 0), (9, 0)
 DALI_FOOTAGE = {
     "vp9": VP9,
     "vp9_bt709": replace(VP9, colorspace=1),
@@ -149,9 +150,27 @@ def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> N
     ],
 )
 def test_dali_decodes_what_it_can(codec: str, on_gpu: Engine, on_cpu: Engine) -> None:
-    assert choose_engine(codec, "yuv420p", has_gpu=True) is on_gpu
-    assert choose_engine(codec, "yuv420p", has_gpu=False) is on_cpu
-    assert choose_engine(codec, "yuv422p10le", has_gpu=True) is on_cpu
+    assert choose_engine(codec, "yuv420p", (1920, 1080), H100) is on_gpu
+    assert choose_engine(codec, "yuv420p", (1920, 1080), None) is on_cpu
+    assert choose_engine(codec, "yuv422p10le", (1920, 1080), H100) is on_cpu
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "size", "gpu", "engine"),
+    [
+        ("av1", "yuv420p", (1920, 1080), A100, Engine.LIBAV),
+        ("av1", "yuv420p", (1920, 1080), (8, 6), Engine.DALI_GPU),
+        ("h264", "yuv420p10le", (1920, 1080), A100, Engine.LIBAV),
+        ("h264", "yuv420p", (5120, 2880), H100, Engine.LIBAV),
+        ("hevc", "yuv420p", (5120, 2880), A100, Engine.DALI_GPU),
+        ("hevc", "yuv420p", (160, 120), H100, Engine.LIBAV),
+        ("h264", "yuv420p", (0, 0), H100, Engine.LIBAV),
+    ],
+)
+def test_what_a_gpus_decoder_does_not_take_is_never_tried_on_it(
+    codec: str, pixels: str, size: tuple[int, int], gpu: tuple[int, int], engine: Engine
+) -> None:
+    assert choose_engine(codec, pixels, size, gpu) is engine
 
 
 @pytest.mark.gpu
