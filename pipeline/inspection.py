@@ -44,7 +44,7 @@ class Inspection:
 
 def longest_s(config: IngestConfig) -> float:
     """How long an inspection takes at most, about: connecting, opening, looking, waiting for a last picture."""
-    return 2 * config.open_timeout_s + max(LOOK_S, config.open_timeout_s) + config.stall_after_s
+    return 3 * config.open_timeout_s + max(LOOK_S, config.open_timeout_s) + config.stall_after_s
 
 
 def inspect(url: str, config: IngestConfig) -> Inspection:

@@ -178,6 +178,8 @@ class MediaStream:
 
     def _open(self, config: IngestConfig) -> av.container.InputContainer:
         with self._errors(config.open_timeout_s):
+            # libav opens in two steps, and each may take so long.
+            self._entrance.renew(2 * config.open_timeout_s)
             return av.open(
                 self._entrance.file,
                 format=self._entrance.format,
