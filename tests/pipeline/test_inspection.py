@@ -109,9 +109,9 @@ def test_a_stream_without_a_key_frame_is_told_as_that(tmp_path: Path) -> None:
     data = path.read_bytes()
     packets = [data[start : start + 188] for start in range(0, len(data), 188)]
     keyless = b"".join(without_key_frames(packets))
-    (tmp_path / "keyless.ts").write_bytes(keyless)
 
-    found = inspect(str(tmp_path / "keyless.ts"), QUICK)
+    with servers.scripted({"/live.ts": Reply(pieces=(keyless,))}) as camera:
+        found = inspect(f"{camera.url}/live.ts", QUICK)
 
     assert found.reason is Reason.NO_KEY_FRAME
 
