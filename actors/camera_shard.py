@@ -93,7 +93,7 @@ class CameraShard:
                 await self._tenure.rise(spec.name, assignment.floor)
                 return
             if held is not None:
-                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL or pace")
+                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace or masks")
             urls.parse(spec.url)
             if assignment.is_ahead:
                 self._get_ahead(assignment)
@@ -299,6 +299,7 @@ class CameraShard:
             detail=watched.detail,
             reason=watched.reason,
             memory=dataclasses.replace(memory, checkpointed_s=saved_s),
+            masks=watched.spec.masks,
             epoch=owner.epoch if (owner := self._tenure.owner(watched.spec.name)) else 0,
         )
 

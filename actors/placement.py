@@ -15,7 +15,12 @@ from cache_store import leases
 from pipeline import answers, cameras, urls
 from pipeline.redaction import REDACTOR
 
-_WATCHED = (cameras.CameraState.LIVE, cameras.CameraState.STALLED, cameras.CameraState.ENDED)
+_WATCHED = (
+    cameras.CameraState.LIVE,
+    cameras.CameraState.STALLED,
+    cameras.CameraState.BACKING_OFF,
+    cameras.CameraState.ENDED,
+)
 
 
 def _already() -> asyncio.Event:
@@ -177,7 +182,9 @@ class Board:
         """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras."""
         spec = assignment.spec
         REDACTOR.remember(spec.url)
-        status = cameras.CameraStatus(name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING)
+        status = cameras.CameraStatus(
+            name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING, masks=spec.masks
+        )
         roomiest = (*self.takers(), *range(len(self.places)))[0]
         self.placed[spec.name] = Placed(assignment, roomiest, status, is_configured)
         return self.placed[spec.name]
@@ -215,15 +222,17 @@ class Board:
 
 
 def is_undecided(status: cameras.CameraStatus) -> bool:
-    """Whether a camera is still being opened for the first time; a detail says that this failed."""
-    return status.state is cameras.CameraState.CONNECTING and not status.detail
+    """Whether a camera is still being opened for the first time."""
+    return status.state is cameras.CameraState.CONNECTING
 
 
 def refusal(status: cameras.CameraStatus, waited_s: float) -> cameras.CameraError | None:
     """Why a camera that was just added is of no use, None if it is."""
     if status.state is cameras.CameraState.FAILED:
         return cameras.SourceInvalid(status.detail, status.reason or cameras.Reason.UNKNOWN)
+    if status.state is cameras.CameraState.BACKING_OFF:
+        return cameras.SourceUnreachable(status.detail, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.CONNECTING:
         late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}"
-        return cameras.SourceUnreachable(status.detail or late, status.reason or cameras.Reason.NO_ANSWER)
+        return cameras.SourceUnreachable(late, cameras.Reason.NO_ANSWER)
     return None

@@ -29,6 +29,7 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (answers.Overloaded, Code.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS"),
     (answers.AnswerFailed, Code.ABORTED, "ANSWER_FAILED"),
     (answers.QuestionError, Code.INTERNAL, "QUESTION_FAILED"),
+    (cameras.InvalidMask, Code.INVALID_ARGUMENT, "INVALID_MASK"),
     (cameras.InvalidCamera, Code.INVALID_ARGUMENT, "INVALID_CAMERA"),
     (cameras.CameraExists, Code.ALREADY_EXISTS, "CAMERA_EXISTS"),
     (cameras.TooManyCameras, Code.RESOURCE_EXHAUSTED, "TOO_MANY_CAMERAS"),

@@ -12,6 +12,7 @@ from protos import hermes_v1_pb2 as pb
 _STATES = {
     cameras.CameraState.CONNECTING: pb.CAMERA_STATE_CONNECTING,
     cameras.CameraState.LIVE: pb.CAMERA_STATE_LIVE,
+    cameras.CameraState.BACKING_OFF: pb.CAMERA_STATE_BACKING_OFF,
     cameras.CameraState.STALLED: pb.CAMERA_STATE_STALLED,
     cameras.CameraState.ENDED: pb.CAMERA_STATE_ENDED,
     cameras.CameraState.FAILED: pb.CAMERA_STATE_FAILED,
@@ -34,10 +35,11 @@ _WARNING_CODES = {answers.WarningCode.UNKNOWN_WORDS: pb.WARNING_CODE_UNKNOWN_WOR
 
 
 def spec_from(request: pb.AddCameraRequest) -> cameras.CameraSpec:
-    """The camera that a client wants watched. Raises InvalidCamera."""
+    """The camera that a client wants watched. Raises InvalidCamera, InvalidMask."""
     if request.pace not in _PACES:
         raise cameras.InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is none of 1 (live), 2 (fast)")
-    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace])
+    masks = tuple(tuple((corner.x, corner.y) for corner in mask.corners) for mask in request.masks)
+    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks)
 
 
 def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
@@ -51,6 +53,7 @@ def camera_message(placed: placement.PlacedCamera) -> pb.Camera:
         shard=placed.shard_index,
         memory=_memory_message(status.memory),
         epoch=status.epoch,
+        masks=[pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in status.masks],
         reason=_SOURCE_REASONS[status.reason],
     )
 

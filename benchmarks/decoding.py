@@ -71,7 +71,7 @@ def _row(path: Path, seconds: int, size: str) -> Row:
     wanted = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
     libav_ms = _spent_ms(segments, lambda segment: list(stream.decode(segment, wanted))) / seconds
     remux_ms = dali_ms = None
-    if choose_engine(stream.codec, stream.pixel_format, has_gpu=False) is Engine.DALI_CPU:
+    if choose_engine(stream.codec, stream.pixel_format, (stream.width, stream.height), None) is Engine.DALI_CPU:
         dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=3 * stream.width * stream.height)
         remux_ms = _spent_ms(segments, stream.as_file) / seconds
         dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, wanted))) / seconds

@@ -46,6 +46,7 @@ class Pace(StrEnum):
     FAST = "fast"
 
 
+_MASK_HELP = "A polygon to black out, as corners in 0..1: '0,0 0.5,0 0.5,0.3'. Repeat it for more."
 _PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}
 
 
@@ -76,13 +77,16 @@ def add_camera(
     name: CameraName,
     url: Annotated[str, typer.Argument(help="sim:SCENE?seed=N, a file, rtsp(s):// or http(s)://")],
     pace: Annotated[Pace, typer.Option(help="How a file is played.")] = Pace.LIVE,
+    mask: Annotated[list[str] | None, typer.Option(help=_MASK_HELP)] = None,
     as_json: Json = False,
     address: Address = client.DEFAULT_ADDRESS,
     token_file: TokenFile = None,
 ) -> None:
     """Watch a camera."""
+    masks = [_corners_of(text) for text in mask or ()]
     with _connected(address, token_file) as hermes:
-        _print_camera(hermes.add_camera(name, _with_whole_path(url), _PACES[pace]), as_json)
+        added = hermes.add_camera(name, _with_whole_path(url), _PACES[pace], masks=masks)
+    _print_camera(added, as_json)
 
 
 @cameras.command("test")
@@ -247,6 +251,18 @@ def _with_whole_path(url: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
         return url
     return str(Path(url).absolute())
+
+
+def _corners_of(mask: str) -> list[tuple[float, float]]:
+    """The corners in "X,Y X,Y …"."""
+    corners = []
+    for corner in mask.split():
+        try:
+            x, y = map(float, corner.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{corner!r} is no corner: write X,Y", param_hint="--mask") from None
+        corners.append((x, y))
+    return corners
 
 
 def _print_camera(camera: pb.Camera, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -69,9 +69,15 @@ class HermesClient:
             finally:
                 call.cancel()
 
-    def add_camera(self, name: str, url: str, pace: pb.Pace = pb.PACE_LIVE) -> pb.Camera:
-        """Watches a camera; returns when its first frame has come."""
-        request = pb.AddCameraRequest(name=name, url=url, pace=pace)
+    def add_camera(
+        self, name: str, url: str, pace: pb.Pace = pb.PACE_LIVE, *, masks: Sequence[Sequence[tuple[float, float]]] = ()
+    ) -> pb.Camera:
+        """Watches a camera; returns when its first frame has come.
+
+        `masks`: polygons that are blacked out, each corner across and down in 0..1 of the picture.
+        """
+        hidden = [pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in masks]
+        request = pb.AddCameraRequest(name=name, url=url, pace=pace, masks=hidden)
         camera: pb.Camera = self._call(self._cameras.AddCamera, request).camera
         return camera
 

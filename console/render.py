@@ -20,6 +20,7 @@ _STATE_STYLES = {
     pb.CAMERA_STATE_CONNECTING: "yellow",
     pb.CAMERA_STATE_RECOVERING: "yellow",
     pb.CAMERA_STATE_STALLED: "yellow",
+    pb.CAMERA_STATE_BACKING_OFF: "yellow",
     pb.CAMERA_STATE_FAILED: "red",
 }
 
@@ -106,6 +107,7 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
         "detail": camera.detail,
         "shard": camera.shard,
         "epoch": camera.epoch,
+        "masks": [[[corner.x, corner.y] for corner in mask.corners] for mask in camera.masks],
         "memory": {
             "frames_seen": memory.frames_seen,
             "frames_dropped": memory.frames_dropped,
@@ -219,6 +221,7 @@ def camera_details(camera: pb.Camera) -> Table:
         "compressed": f"{memory.compressions} times",
         "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
         "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
+        "masks": str(len(camera.masks)),
         "covers": f"{_clock(_moment(memory, 'oldest'))} to {_clock(_moment(memory, 'newest'))}",
         "saved": _clock(_moment(memory, "checkpointed")),
     }

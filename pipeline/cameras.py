@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,10 @@ class CameraError(Exception):
 
 class InvalidCamera(CameraError):
     """The name or the URL cannot be one of a camera's."""
+
+
+class InvalidMask(InvalidCamera):
+    """A polygon that hides nothing, or is partly outside of the picture."""
 
 
 class TooManyCameras(CameraError):
@@ -77,6 +82,7 @@ class CameraState(StrEnum):
     CONNECTING = "connecting"
     LIVE = "live"
     STALLED = "stalled"
+    BACKING_OFF = "backing_off"
     ENDED = "ended"
     FAILED = "failed"
     RECOVERING = "recovering"
@@ -87,15 +93,23 @@ class Pace(StrEnum):
     FAST = "fast"
 
 
+Polygon = tuple[tuple[float, float], ...]  # corners, each across and down, in 0..1 of the upright picture
+MAX_MASKS, MAX_CORNERS, LEAST_AREA = 32, 64, 1e-6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
-    """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead."""
+    """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead.
+
+    masks: what is blacked out before anything sees it. Raises InvalidCamera, InvalidMask.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     name: str
     url: str
     pace: Pace = Pace.LIVE
+    masks: tuple[Polygon, ...] = ()
 
     def __post_init__(self) -> None:
         if not CAMERA_NAME.fullmatch(self.name):
@@ -103,6 +117,27 @@ class CameraSpec:
                 f"camera name {self.name[:80]!r}: use 1 to 63 letters, digits, '.', '_' or '-', "
                 "the first a letter or digit"
             )
+        if len(self.masks) > MAX_MASKS:
+            raise InvalidMask(f"camera {self.name!r}: {len(self.masks)} masks (limit {MAX_MASKS})")
+        for index, polygon in enumerate(self.masks):
+            if complaint := _complaint(polygon):
+                raise InvalidMask(f"camera {self.name!r}: mask {index}: {complaint}")
+
+
+def _complaint(polygon: Polygon) -> str:
+    """What is wrong with a mask, empty if nothing is."""
+    if not 3 <= len(polygon) <= MAX_CORNERS:
+        return f"{len(polygon)} corners (at least 3, at most {MAX_CORNERS})"
+    for corner in polygon:
+        if not all(math.isfinite(value) and 0 <= value <= 1 for value in corner):
+            return f"corner {list(corner)} lies outside of the picture (0 to 1 each way)"
+    area = _area(polygon)
+    return "" if area >= LEAST_AREA else f"its area is {area:.2g} of the picture (at least {LEAST_AREA:g})"
+
+
+def _area(polygon: Polygon) -> float:
+    edges = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
+    return abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in edges)) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +162,9 @@ class MemoryStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
-    """How a camera is doing; `url` is redacted, `epoch` says which owner told it.
+    """How a camera is doing.
 
+    `url` is redacted, `epoch` says which owner told it, `masks` what is blacked out.
     detail, reason: why it is in this state, for people and, if its source is to blame, for programs.
     """
 
@@ -139,3 +175,4 @@ class CameraStatus:
     memory: MemoryStatus = MemoryStatus()
     epoch: int = 0
     reason: Reason | None = None
+    masks: tuple[Polygon, ...] = ()

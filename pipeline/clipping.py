@@ -7,19 +7,22 @@ import math
 import torch
 from torch import Tensor
 
+from pipeline.cameras import CameraSpec
 from pipeline.clips import Clip
 from pipeline.ingest import IngestConfig
-from pipeline.pictures import reduce_frames, thumbnail_jpeg
+from pipeline.masks import Masks
+from pipeline.pictures import thumbnail_jpeg, view_of
 from pipeline.playback import Sample
 
 PATIENCE = 1.25  # of the longest wait: arrivals jitter
 
 
 class ClipBuilder:
-    """Reduces each picture and holds it until its clip is full or, where frames come live, has waited long enough."""
+    """Masks and reduces each picture; holds it until its clip is full or, where frames come live, has waited enough."""
 
-    def __init__(self, camera: str, config: IngestConfig, frame_size: int, *, is_live: bool) -> None:
-        self._camera = camera
+    def __init__(self, spec: CameraSpec, config: IngestConfig, frame_size: int, *, is_live: bool) -> None:
+        self._camera = spec.name
+        self._masks = Masks(spec.masks)
         self._config = config
         self._frame_size = frame_size
         self._patience_s = PATIENCE * config.max_clip_wait_s if is_live else math.inf
@@ -34,9 +37,10 @@ class ClipBuilder:
         Pictures come in batches, a segment's at once. After each it is guessed that the next will take as long as this
         one took, and the clip goes when it would be too old by then.
         """
-        self._frames.append(reduce_frames(sample.picture[None], self._frame_size, self._frame_size)[0].cpu())
+        view = view_of(self._masks.over(sample.picture), self._frame_size, self._config.thumbnail_width)
+        self._frames.append(view.resized(self._frame_size, self._frame_size).cpu())
         self._times_s.append(sample.time_s)
-        self._thumbnails.append(thumbnail_jpeg(sample.picture, self._config.thumbnail_width))
+        self._thumbnails.append(thumbnail_jpeg(view.preview(), self._config.thumbnail_width))
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)
         return self.flush(now_s) if is_full or is_old else None

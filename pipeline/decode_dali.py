@@ -12,7 +12,8 @@ from torch import Tensor, cuda
 from torch.utils.dlpack import from_dlpack
 
 from pipeline.colours import Matrix, from_bt601
-from pipeline.decoders import DecodeError, Picture
+from pipeline.decoders import Decoded, DecodeError
+from pipeline.pictures import PixelPicture
 from pipeline.segments import Segment
 
 MAX_OUTPUT_NBYTES = 64 << 20  # of pictures decoded at once
@@ -39,18 +40,18 @@ class DaliDecoder:
         self._at_once = max(1, MAX_OUTPUT_NBYTES // max(1, picture_nbytes))
         self._pipeline: Pipeline | None = None
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Decoded]:
         """The wanted pictures. Raises DecodeError, at once, if the segment is damaged or has fewer pictures."""
         encoded = np.frombuffer(self._as_file(segment), np.uint8)
         batches = [wanted[at : at + self._at_once] for at in range(0, len(wanted), self._at_once)]
         first = self._run(encoded, batches[0])
         return self._pictures(encoded, batches, first)
 
-    def _pictures(self, encoded: NDArray[np.uint8], batches: list[Sequence[int]], first: Tensor) -> Iterator[Picture]:
+    def _pictures(self, encoded: NDArray[np.uint8], batches: list[Sequence[int]], first: Tensor) -> Iterator[Decoded]:
         for number, batch in enumerate(batches):
             frames = first if number == 0 else self._run(encoded, batch)
             for index, frame in zip(batch, frames, strict=True):
-                yield Picture(index, from_bt601(frame, self._matrix))
+                yield Decoded(index, PixelPicture(from_bt601(frame, self._matrix)))
 
     def _run(self, encoded: NDArray[np.uint8], wanted: Sequence[int]) -> Tensor:
         pipeline = self._pipeline or self._build()

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Protocol
 
 import structlog
-from torch import Tensor
 
+from pipeline.pictures import Picture
 from pipeline.segments import Segment
 
 log = structlog.get_logger(__name__)
@@ -22,17 +22,17 @@ class DecodeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A decoded picture, upright: uint8 RGB [H, W, 3]; `index` is its place in its segment's times_s."""
+class Decoded:
+    """A picture and its place in its segment's times_s."""
 
     index: int
-    pixels: Tensor
+    picture: Picture
 
 
 class Decoder(Protocol):
     """Decodes segments of one stream."""
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Decoded]:
         """The pictures at the wanted indices (ascending), in order.
 
         For a picture that cannot be decoded the next one that can stands in, under its own index, or none.
@@ -46,14 +46,37 @@ class Engine(StrEnum):
     LIBAV = "libav"
 
 
-_ON_GPU = frozenset({"h264", "hevc", "vp9", "av1", "mpeg4"})
+@dataclass(frozen=True, slots=True)
+class _Nvdec:
+    """What NVIDIA's decoder chips take of a codec: sides in pixels, and the oldest chip, by compute capability."""
+
+    least: int
+    most: int
+    since: tuple[int, int] = (0, 0)
+
+    def takes(self, size: tuple[int, int], gpu: tuple[int, int]) -> bool:
+        """Whether this GPU decodes pictures of this size."""
+        return gpu >= self.since and min(size) >= self.least and max(size) <= self.most
+
+
+_ON_GPU = {
+    "h264": _Nvdec(48, 4096),
+    "hevc": _Nvdec(144, 8192),
+    "vp9": _Nvdec(128, 8192),
+    "av1": _Nvdec(128, 8192, since=(8, 6)),  # not on an A100, which is 8.0
+    "mpeg4": _Nvdec(48, 2032),
+}
 _GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})  # what every generation of its decoder chip knows
 _ON_CPU = frozenset({"vp8", "vp9", "mjpeg"})
 
 
-def choose_engine(codec: str, pixel_format: str, *, has_gpu: bool) -> Engine:
-    """Who decodes a codec: DALI wherever it can, libav the rest."""
-    if has_gpu and codec in _ON_GPU and pixel_format in _GPU_PIXELS:
+def choose_engine(codec: str, pixel_format: str, size: tuple[int, int], gpu: tuple[int, int] | None) -> Engine:
+    """Who decodes a stream: DALI wherever it can, libav the rest. `gpu` is its compute capability, if there is one.
+
+    What a chip is known not to take is never tried on it.
+    """
+    chip = _ON_GPU.get(codec) if pixel_format in _GPU_PIXELS else None
+    if gpu is not None and chip is not None and chip.takes(size, gpu):
         return Engine.DALI_GPU
     return Engine.DALI_CPU if codec in _ON_CPU else Engine.LIBAV
 
@@ -67,7 +90,7 @@ class FallbackDecoder:
         self._camera = camera
         self._in_a_row = 0
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterable[Decoded]:
         if self._in_a_row >= MAX_FAILURES:
             return self._second.decode(segment, wanted)
         try:

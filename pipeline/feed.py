@@ -23,7 +23,7 @@ from pipeline.sources import open_source
 
 log = structlog.get_logger(__name__)
 
-FIRST_RETRY_S, LAST_RETRY_S, RETRY_JITTER_S = 0.5, 30.0, 1.0
+RETRY_JITTER_S = 1.0
 # Many cameras lock out who knocks too often; and what is wrong here is put right by people.
 _SLOW = frozenset({Reason.UNAUTHORIZED, Reason.FORBIDDEN, Reason.REDIRECTED})
 STOP_TIMEOUT_S = 2.0
@@ -57,8 +57,9 @@ class CameraFeed:
         self._clock = clock
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
-        self._was_live = self._has_pictures = False
-        self._reported: tuple[CameraState, str, Reason | None] | None = None
+        self._has_pictures = self._was_live = False
+        self._notes = ""  # on the source that is played
+        self._told: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
         self._gate = threading.Lock()  # nothing passes once stop() has returned
         self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
@@ -109,8 +110,8 @@ class CameraFeed:
 
     def _play_once(self) -> bool:
         """Plays until the source ends or breaks off; whether it is over for good. Raises if not one picture came."""
-        self._has_pictures = False
-        source = open_source(self._url, self._config, self._playback())
+        self._has_pictures, self._notes = False, ""
+        source = self._opened()
         try:
             self._feed_from(source)
         except SourceInvalid as error:
@@ -129,16 +130,26 @@ class CameraFeed:
             self._report(CameraState.STALLED, "the stream ended")
         finally:
             source.close()
-        self._stopped.wait(FIRST_RETRY_S + random.uniform(0, RETRY_JITTER_S))
+        self._stopped.wait(self._config.first_retry_s + random.uniform(0, RETRY_JITTER_S))
         return False
 
+    def _opened(self) -> Source:
+        try:
+            return open_source(self._url, self._config, self._playback())
+        except SourceInvalid as error:
+            if not self._was_live:
+                raise
+            # It was a camera, and one that restarts or is set up anew may show no video for a while.
+            raise SourceUnreachable(str(error), error.reason) from error
+
     def _feed_from(self, source: Source) -> None:
-        builder = ClipBuilder(self._spec.name, self._config, self._frame_size, is_live=source.is_live)
+        builder = ClipBuilder(self._spec, self._config, self._frame_size, is_live=source.is_live)
         try:
             for sample in source.samples():
                 self._newest_s = sample.time_s
-                self._has_pictures = self._was_live = True
-                self._report(CameraState.LIVE)
+                self._has_pictures = True
+                self._was_live = self._was_live or not source.is_finite
+                self._report(CameraState.LIVE, self._notes)
                 self._hand_over(builder.add(sample, self._clock()), can_wait=not source.is_live)
         finally:
             self._hand_over(builder.flush(self._clock()), can_wait=not source.is_live)
@@ -158,6 +169,11 @@ class CameraFeed:
             if frames and not self._stopped.is_set():
                 self._clips.count_dropped(self._spec.name, frames)
 
+    def _note(self, note: str) -> None:
+        """Shown beside the state as long as this source is played; the log hears of it once, with the state."""
+        if note not in self._notes:
+            self._notes = f"{self._notes}; {note}" if self._notes else note
+
     def _playback(self) -> Playback:
         return Playback(
             camera=self._spec.name,
@@ -165,30 +181,38 @@ class CameraFeed:
             started_s=self._started_s,
             after_s=self._newest_s,
             clock=self._clock,
-            wait=lambda seconds: self._stopped.wait(max(0.0, seconds)),
+            wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),
             dropped=self._count_dropped,
+            note=self._note,
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
-        state = CameraState.STALLED if self._was_live else CameraState.CONNECTING
-        self._report(state, str(error), _reason(error))
+        wait_s = retry.next_action.sleep if retry.next_action else 0.0
+        next_step = f"try {retry.attempt_number + 1} in {wait_s:.1f} s"
+        self._report(CameraState.BACKING_OFF, str(error), _reason(error), next_step=next_step)
 
     def _pause_s(self, retry: tenacity.RetryCallState) -> float:
+        usual_s = tenacity.wait_exponential_jitter(
+            max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=RETRY_JITTER_S
+        )(retry)
         is_slow = retry.outcome is not None and _reason(retry.outcome.exception()) in _SLOW
-        return max(self._config.refused_retry_s if is_slow else 0.0, _USUAL_PAUSE(retry))
+        return max(self._config.refused_retry_s if is_slow else 0.0, usual_s)
 
-    def _report(self, state: CameraState, detail: str = "", reason: Reason | None = None) -> None:
+    def _report(self, state: CameraState, said: str = "", reason: Reason | None = None, *, next_step: str = "") -> None:
+        """Tells each change; the log hears of states and reasons only, or a camera that is away for days would fill it.
+
+        `next_step` follows what is said in the detail.
+        """
         with self._gate:
-            if self._stopped.is_set() or self._reported == (state, detail, reason):
+            told = (state, said, next_step)
+            if self._stopped.is_set() or self._told == told:
                 return
-            self._reported = state, detail, reason
-            log.info("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
-            self._on_state(state, detail, reason)
+            if self._told is None or self._told[:2] != told[:2]:
+                log.info("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=said)
+            self._told = told
+            self._on_state(state, "; ".join(filter(None, (said, next_step))), reason)
 
 
 def _reason(error: BaseException | None) -> Reason | None:
     return error.reason if isinstance(error, SourceError) else None
-
-
-_USUAL_PAUSE = tenacity.wait_exponential_jitter(max=LAST_RETRY_S, multiplier=FIRST_RETRY_S, jitter=RETRY_JITTER_S)

@@ -27,6 +27,10 @@ class IngestConfig:
     stall_after_s: float = 10.0
     open_timeout_s: float = 10.0
     refused_retry_s: float = 300.0  # how long a camera is left alone that refuses who asks
+    first_retry_s: float = 0.5  # and twice as long each time that nothing came
+    last_retry_s: float = 30.0
+    max_fps: float = 130.0  # of faster cameras only the key frames are decoded
+    max_key_wait_s: float = 70.0  # for a live stream's first key frame
     max_width: int = 4096
     max_height: int = 4096
     thumbnail_width: int = 320
@@ -74,6 +78,10 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("stall_after_s", 0.5, 600),
     ("open_timeout_s", 0.5, 600),
     ("refused_retry_s", 1, 86_400),
+    ("first_retry_s", 0.1, 60),
+    ("last_retry_s", 0.1, 3600),
+    ("max_fps", 1, 1000),
+    ("max_key_wait_s", 1, 3600),
     ("max_width", 16, 16384),
     ("max_height", 16, 16384),
     ("thumbnail_width", 16, 1920),

@@ -16,13 +16,13 @@ from typing import cast
 import av
 import torch
 from av.error import FFmpegError
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from pipeline import entrances, frame_formats
 from pipeline.cameras import Reason, SourceError, SourceInvalid, SourceUnreachable
 from pipeline.colours import Matrix
-from pipeline.decoders import DecodeError, Picture
+from pipeline.decoders import Decoded, DecodeError
 from pipeline.ingest import IngestConfig
 from pipeline.segments import Packet, Segment
 from pipeline.timeline import PacketClock
@@ -54,7 +54,8 @@ _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
 _FASTEST_FPS, _USUAL_FPS = 240, 25
 
 # Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
-_TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND)
+_EXACT = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+_Scalers = defaultdict[Interpolation, VideoReformatter]
 
 
 class MediaStream:
@@ -85,6 +86,8 @@ class MediaStream:
         self.width: int = context.width
         self.height: int = context.height
         self.pixel_format: str = context.pix_fmt
+        self._scalers: _Scalers = defaultdict(VideoReformatter)
+        self._tick: Fraction = self._video.time_base
         rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
         self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
         is_recording = not isinstance(self._entrance.file, str) and self._container.duration is not None
@@ -98,11 +101,11 @@ class MediaStream:
     def packets(self) -> Iterator[Packet]:
         """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
         packet_clock = PacketClock(self.frame_s)
-        is_timed = self._container.format.name not in _UNTIMED_FORMATS
+        is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
         with self._errors(self._stall_after_s):
             # All streams are read, lest one that has gone silent hides behind its own sound.
             for packet in self._container.demux():
-                if packet.stream_index == self._video.index and packet.size:
+                if packet.stream_index == video and packet.size:
                     yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
                     self._wait(self._stall_after_s)
                 elif self._has_waited(self._stall_after_s) and not self._is_file:
@@ -136,7 +139,7 @@ class MediaStream:
         frame = self._first_frame(segment)
         return 0 if frame is None else int(frame.rotation) % 360
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Decoded]:
         """As pipeline.decoders.Decoder asks, for any codec; a damaged segment gives fewer pictures, no DecodeError."""
         context = self._video.codec_context
         context.flush_buffers()
@@ -150,7 +153,7 @@ class MediaStream:
                     continue
                 while pending and pending[0] <= index:
                     pending.popleft()
-                yield Picture(index, _pixels(frame))
+                yield Decoded(index, _FramePicture(frame, round(frame.rotation / 90) % 4, self._scalers))
                 if not pending:
                     return
 
@@ -197,6 +200,9 @@ class MediaStream:
         video, context = videos[0], videos[0].codec_context
         if context is None:
             raise SourceInvalid(self._said("nothing here decodes its codec"), Reason.NO_DECODER)
+        if self._is_file and not context.width:
+            text = "its pictures have no size, or one beyond all bounds"
+            raise SourceInvalid(self._said(text), Reason.NOT_VIDEO)
         if context.width > config.max_width or context.height > config.max_height:
             limit = f"{config.max_width}x{config.max_height}"
             text = f"its {context.width}x{context.height} pictures exceed {limit}"
@@ -206,11 +212,14 @@ class MediaStream:
         return video
 
     def _packet(self, packet: av.Packet, clock: PacketClock, came_s: float | None) -> Packet:
-        pts_s, dts_s = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
+        pts_s, dts_s = self._seconds(packet.pts), self._seconds(packet.dts)
         stamp = clock.stamp(pts_s, dts_s) if came_s is None else clock.stamp(came_s, came_s)
         # In VP8 a bit says whether a picture is shown or only referred to.
         is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
         return Packet(stamp.shown_s, stamp.decoded_s, packet.is_keyframe, packet.size, packet, is_visible)
+
+    def _seconds(self, ticks: int | None) -> float | None:
+        return None if ticks is None else ticks * self._tick.numerator / self._tick.denominator
 
     @contextmanager
     def _errors(self, limit_s: float) -> Iterator[None]:
@@ -258,10 +267,39 @@ def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.
         return []
 
 
-def _pixels(frame: av.VideoFrame) -> Tensor:
-    """uint8 RGB [H, W, 3], upright"""
-    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24", interpolation=_TO_RGB))
-    return pixels.rot90(round(frame.rotation / 90)) if frame.rotation else pixels
+class _FramePicture:
+    """A picture as libav decoded it."""
+
+    def __init__(self, frame: av.VideoFrame, turns: int, scalers: _Scalers) -> None:
+        """`turns`: quarters, counter-clockwise, that make it upright. `scalers` are prepared once for many pictures."""
+        self._frame, self._turns, self._scalers = frame, turns, scalers
+        size = (frame.height, frame.width)
+        self.height, self.width = size[::-1] if self._turns % 2 else size
+
+    def whole(self) -> Tensor:
+        return self._rgb(self.height, self.width, Interpolation.BILINEAR | _EXACT)
+
+    def preview(self) -> Tensor:
+        return self._rgb(self.height, self.width, Interpolation.BILINEAR)
+
+    def resized(self, height: int, width: int) -> Tensor:
+        return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
+
+    def reduced(self, height: int, width: int) -> _FramePicture:
+        name = self._frame.format.name
+        kept = name if name.startswith("yuv") else "rgb24"
+        frame = self._reformatted(height, width, kept, Interpolation.AREA | _EXACT)
+        return _FramePicture(frame, self._turns, self._scalers)
+
+    def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Tensor:
+        pixels = torch.from_numpy(self._reformatted(height, width, "rgb24", interpolation).to_ndarray())
+        return pixels.rot90(self._turns) if self._turns else pixels
+
+    def _reformatted(self, height: int, width: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
+        height, width = (width, height) if self._turns % 2 else (height, width)
+        # One thread: by default libav starts as many as there are cores, for each picture.
+        scaler = self._scalers[interpolation]
+        return scaler.reformat(self._frame, width, height, name, interpolation=int(interpolation), threads=1)
 
 
 def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:

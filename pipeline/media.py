@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import structlog
 import torch
 
-from pipeline.cameras import Pace, SourceInvalid, SourceUnreachable
+from pipeline.cameras import Pace, Reason, SourceInvalid, SourceUnreachable
 from pipeline.decode_dali import DaliDecoder
 from pipeline.decoders import Decoder, Engine, FallbackDecoder, choose_engine
 from pipeline.ingest import IngestConfig
 from pipeline.libav import MediaStream
 from pipeline.playback import Playback, Sample
-from pipeline.sampling import Sampler
+from pipeline.sampling import FrameRate, Sampler
 from pipeline.segments import Cutter, Packet, Segment
 from pipeline.timeline import FileTimeline, LiveTimeline, Timeline
 from pipeline.urls import FileUrl, NetworkUrl, redacted
@@ -21,6 +21,9 @@ from pipeline.urls import FileUrl, NetworkUrl, redacted
 log = structlog.get_logger(__name__)
 
 BURST_S = 15.0  # a playlist's pieces come whole, each this long at most
+KEYS_LATE = 1.05  # of the sampling period: key frames that come so often are all that is decoded
+SLOW = 0.9  # of the sampling rate
+MAX_LOST_KEYS = 3  # in a row, and groups are decoded whole again
 MAX_DECODE_SHARE = 0.5  # of a live stream's time
 AT_HAND_S, MAX_STORED = 0.01, 2_000  # a packet that comes later than that was waited for
 
@@ -40,30 +43,29 @@ class MediaSource:
             config.max_gop_s,
             config.max_gop_bytes,
             is_intra=stream.is_intra,
+            keys_within_s=KEYS_LATE / config.sample_fps,
         )
         self._timeline: Timeline = FileTimeline(playback.started_s) if stream.is_finite else LiveTimeline()
         in_bursts = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
         self._max_lag_s = max(config.max_lag_s, BURST_S) if in_bursts else config.max_lag_s
         self._sampler = Sampler(config.sample_fps)
         self._decoder: Decoder | None = None
-        self._opened_s = playback.clock()
+        self._frame_rate = FrameRate()
+        self._rate: float | None = None
+        self._has_key = False
+        self._opened_s = self._well_s = playback.clock()
         self._newest_s = playback.after_s
-        self._tried = self._given = 0
+        self._tried = self._given = self._lost_keys = 0
 
     def samples(self) -> Iterator[Sample]:
         """As pipeline.playback.Source asks."""
-        last_given_s, segment = self._playback.clock(), None
+        segment = None
         for segment in self._segments():
-            for sample in self._decoded(segment):
-                last_given_s = self._playback.clock()
-                yield sample
-            silent_s = self._playback.clock() - last_given_s
-            if not self.is_finite and silent_s > self._config.stall_after_s:
-                limit = f"(limit {self._config.stall_after_s:g} s)"
-                raise SourceUnreachable(f"{self._name}: no picture could be decoded for {silent_s:.1f} s {limit}")
+            yield from self._decoded(segment)
+            self._require_pictures()
         if segment is None or (self._tried and not self._given):
             error = SourceInvalid if self.is_finite else SourceUnreachable
-            raise error(f"{self._name}: it ended without a picture that could be decoded")
+            raise error(f"{self._name}: it ended without a picture that could be decoded", Reason.NO_PICTURES)
 
     def close(self) -> None:
         """Closes the stream."""
@@ -76,45 +78,96 @@ class MediaSource:
         for packet in self._packets():
             if self._playback.wait(self._timeline.unix(packet.decoded_s) - clock() if is_paced else 0):
                 return
-            if (segment := self._cutter.add(packet)) is not None:
+            segment = self._cutter.add(packet)
+            self._look_at(packet)
+            if segment is not None:
+                self._has_key = True
                 yield segment
         if (segment := self._cutter.finish()) is not None:
             yield segment
+
+    def _require_pictures(self) -> None:
+        silent_s = self._playback.clock() - self._well_s
+        if not self.is_finite and silent_s > self._config.stall_after_s:
+            limit = f"(limit {self._config.stall_after_s:g} s)"
+            text = f"{self._name}: no picture could be decoded for {silent_s:.1f} s {limit}"
+            raise SourceUnreachable(text, Reason.NO_PICTURES)
+
+    def _look_at(self, packet: Packet) -> None:
+        """Notices what cannot be watched as it was meant to, before anything is decoded."""
+        if not self._has_key and not self.is_finite:
+            self._require_key()
+        if self._cutter.beyond == 1:
+            limits = f"{self._config.max_gop_s:g} s or {self._config.max_gop_bytes >> 20} MiB"
+            self._playback.note(f"its key frames are further apart than {limits}: what is beyond is left out")
+        if self._rate is None and (rate := self._frame_rate.add(packet.shown_s)) is not None:
+            self._rate = rate
+            self._judge(rate)
+
+    def _require_key(self) -> None:
+        waited_s = self._playback.clock() - self._opened_s
+        if waited_s > self._config.max_key_wait_s:
+            limit = f"(limit {self._config.max_key_wait_s:g} s)"
+            text = f"{self._name}: no key frame for {waited_s:.1f} s {limit}"
+            raise SourceUnreachable(text, Reason.NO_KEY_FRAME)
+
+    def _judge(self, rate: float) -> None:
+        if rate > self._config.max_fps:
+            self._cutter.give_keys_only()
+            limit = f"(limit {self._config.max_fps:g})"
+            self._playback.note(f"it has {rate:.0f} frames/s {limit}: only its key frames are decoded")
+        elif rate < SLOW * self._config.sample_fps:
+            self._playback.note(f"it has {rate:.2g} frames/s, fewer than the {self._config.sample_fps:g} to be sampled")
 
     def _packets(self) -> Iterator[Packet]:
         """The stream's packets. What a live stream had in store when it was opened is seen whole before it is dated."""
         stored: list[Packet] = []
         is_storing, came_s = not self.is_finite, self._playback.clock()
         for packet in self._stream.packets():
-            waited_s = self._playback.clock() - came_s
-            came_s += waited_s
-            self._timeline.see(packet.shown_s, came_s)
-            stored.append(packet)
-            is_storing = is_storing and waited_s < AT_HAND_S and len(stored) < MAX_STORED
-            if not is_storing:
+            now_s = self._playback.clock()
+            self._timeline.see(packet.shown_s, now_s)
+            is_storing = is_storing and now_s - came_s < AT_HAND_S and len(stored) < MAX_STORED
+            came_s = now_s
+            if is_storing:
+                stored.append(packet)
+                continue
+            if stored:
                 yield from stored
                 stored.clear()
+            yield packet
         yield from stored
 
     def _decoded(self, segment: Segment) -> Iterator[Sample]:
         times_s = [self._timeline.unix(shown_s) for shown_s in segment.times_s]
         wanted = self._wanted(times_s)
         if not wanted:
+            self._well_s = self._playback.clock()
             return
         began_s, lost = self._playback.clock(), len(wanted)
         self._tried += len(wanted)
-        for picture in self._decoder_for(segment).decode(segment, wanted):
-            time_s = times_s[picture.index]
+        for decoded in self._decoder_for(segment).decode(segment, wanted):
+            time_s = times_s[decoded.index]
             if time_s > self._newest_s:
                 self._newest_s = time_s
                 lost -= 1
                 self._given += 1
-                yield Sample(time_s, picture.pixels, is_last=picture.index >= wanted[-1])
+                self._well_s = self._playback.clock()
+                yield Sample(time_s, decoded.picture, is_last=decoded.index >= wanted[-1])
         self._playback.dropped(lost)
+        self._learn_of_keys(segment, lost)
         if self.is_live:
             # Each cut of a long group decodes it from its key frame again: the slower that is, the rarer the cuts.
             spent_s = self._playback.clock() - began_s
             self._cutter.segment_s = max(self._config.max_segment_s, spent_s / MAX_DECODE_SHARE)
+
+    def _learn_of_keys(self, segment: Segment, lost: int) -> None:
+        """Key frames that only look as if they decoded alone (gradual refresh) are found out by trying."""
+        if len(segment.packets) > 1 or self._stream.is_intra or not self._cutter.keys_within_s:
+            return
+        self._lost_keys = self._lost_keys + 1 if lost else 0
+        if self._lost_keys == MAX_LOST_KEYS:
+            self._cutter.keys_within_s = 0.0
+            log.warning("key_frames_do_not_stand_alone", camera=self._playback.camera)
 
     def _wanted(self, times_s: list[float]) -> list[int]:
         """Which frames are due, and neither known nor too old: those are dropped, if they came since the opening."""
@@ -128,7 +181,9 @@ class MediaSource:
 
     def _decoder_for(self, segment: Segment) -> Decoder:
         if self._decoder is None:
-            engine = choose_engine(self._stream.codec, self._stream.pixel_format, has_gpu=_has_gpu(self._config.device))
+            stream = self._stream
+            size = (stream.width, stream.height)
+            engine = choose_engine(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
             # DALI doesn't turn pictures upright.
             is_for_libav = engine is Engine.LIBAV or self._stream.rotation_of(segment) != 0
             self._decoder = self._stream if is_for_libav else self._dali(engine)
@@ -145,5 +200,7 @@ class MediaSource:
         return FallbackDecoder(dali, self._stream, camera=self._playback.camera)
 
 
-def _has_gpu(device: str) -> bool:
-    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+def _gpu(device: str) -> tuple[int, int] | None:
+    """The compute capability of the GPU that decodes, None without one."""
+    has_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.cuda.get_device_capability() if has_gpu else None

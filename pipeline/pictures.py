@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,69 @@ from PIL import Image
 from torch import Tensor
 
 JPEG_QUALITY = 80
+
+
+class Picture(Protocol):
+    """A decoded picture, upright. It is converted when it is asked for, and only as far."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    def whole(self) -> Tensor:
+        """uint8 RGB [H, W, 3]"""
+
+    def preview(self) -> Tensor:
+        """For eyes only: colours may be two levels off where that is much cheaper. uint8 RGB [H, W, 3]"""
+
+    def resized(self, height: int, width: int) -> Tensor:
+        """By antialiased bicubic interpolation. uint8 RGB [height, width, 3]"""
+
+    def reduced(self, height: int, width: int) -> Picture:
+        """A smaller one, by the cheapest way that mixes every pixel in: a first step on the way to a much smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPicture:
+    """A picture whose pixels are at hand. uint8 RGB [H, W, 3]"""
+
+    pixels: Tensor
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    def whole(self) -> Tensor:
+        return self.pixels
+
+    def preview(self) -> Tensor:
+        return self.pixels
+
+    def resized(self, height: int, width: int) -> Tensor:
+        return reduce_frames(self.pixels[None], height, width)[0]
+
+    def reduced(self, height: int, width: int) -> PixelPicture:
+        return PixelPicture(self.resized(height, width))
+
+
+def view_of(picture: Picture, side: int, width: int) -> Picture:
+    """The picture as small as still serves a square of `side` and a thumbnail of `width`.
+
+    libav reduces a picture as it is compressed, before it turns it into RGB: from 1080p, a twelfth of the work. At
+    twice the square each way, the square differs by a quarter of a level in the mean.
+    """
+    scale = max(width / picture.width, 2 * side / picture.width, 2 * side / picture.height)
+    if scale >= 1:
+        return picture
+    return picture.reduced(round(picture.height * scale), round(picture.width * scale))
 
 
 def reduce_frames(frames: Tensor, height: int, width: int) -> Tensor:
@@ -27,8 +92,8 @@ def reduce_frames(frames: Tensor, height: int, width: int) -> Tensor:
 def thumbnail_jpeg(picture: Tensor, width: int) -> bytes:
     """A JPEG at most `width` wide, in the picture's shape. uint8 [H, W, 3]"""
     full_height, full_width = picture.shape[:2]
-    width = min(width, full_width)
-    small = reduce_frames(picture[None], max(1, round(full_height * width / full_width)), width)[0]
+    if full_width > width:
+        picture = reduce_frames(picture[None], max(1, round(full_height * width / full_width)), width)[0]
     buffer = io.BytesIO()
-    Image.fromarray(small.cpu().numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(picture.cpu().numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from pipeline.cameras import Pace
+from pipeline.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +15,8 @@ class Playback:
     """How a source is to be played. Times are Unix seconds.
 
     started_s: when a recording or a scene without a start of its own begins; after_s: frames up to here are known
-    already; wait: sleeps so many seconds, if positive, and says whether to stop; dropped: told of sampled frames lost.
+    already; wait: sleeps so many seconds, if positive, and says whether to stop; dropped: told of sampled frames lost;
+    note: told what else the operator should know, once for each reason.
     """
 
     camera: str
@@ -26,14 +26,15 @@ class Playback:
     clock: Callable[[], float]
     wait: Callable[[float], bool]
     dropped: Callable[[int], None]
+    note: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sampled picture, uint8 RGB [H, W, 3], and when it was taken; `is_last` of those that are at hand now."""
+    """A sampled picture and when it was taken; `is_last` of those that are at hand now."""
 
     time_s: float
-    picture: Tensor
+    picture: Picture
     is_last: bool = True
 
 

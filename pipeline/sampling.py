@@ -5,7 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+SPAN_S = 4.0
 EARLY = 0.01  # of the period: a frame this much before its moment is on time
+
+
+class FrameRate:
+    """Learns how many frames a second a stream really has; what its header says is often made up."""
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._frames = 0
+
+    def add(self, time_s: float) -> float | None:
+        """Takes the time of the next frame, in whatever order; returns the rate once SPAN_S of them have come."""
+        self._first_s = time_s if self._first_s is None else self._first_s
+        self._frames += 1
+        span_s = time_s - self._first_s
+        return (self._frames - 1) / span_s if span_s >= SPAN_S else None
 
 
 class Sampler:
@@ -28,6 +44,7 @@ class Sampler:
             return False
         if self._start_s is None:
             self._start_s = time_s
-        moment = math.floor((time_s - self._start_s) / self._period_s + EARLY)
+        # Half as much again, or rounding would take a frame that is just on time for one of the moment before.
+        moment = math.floor((time_s - self._start_s) / self._period_s + 1.5 * EARLY)
         self._due_s = max(self._start_s + (moment + 1) * self._period_s, time_s + 0.6 * self._period_s)
         return True

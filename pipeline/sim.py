@@ -10,6 +10,7 @@ import torch
 from models.tiny.scene import Scene
 from pipeline.cameras import Pace
 from pipeline.ingest import IngestConfig
+from pipeline.pictures import PixelPicture
 from pipeline.playback import Playback, Sample
 from pipeline.urls import SimUrl
 
@@ -50,5 +51,6 @@ class SimSource:
         """The first moment later than `time_s`."""
         return max(0, math.floor((time_s - self._start_s) / self._period_s + 1e-6) + 1) if time_s > -math.inf else 0
 
-    def _draw(self, moment: int) -> torch.Tensor:
-        return torch.from_numpy(self._scene.frame(moment * self._period_s, self._url.width, self._url.height))
+    def _draw(self, moment: int) -> PixelPicture:
+        drawn = self._scene.frame(moment * self._period_s, self._url.width, self._url.height)
+        return PixelPicture(torch.from_numpy(drawn))

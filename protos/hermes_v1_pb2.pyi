@@ -54,6 +54,7 @@ class CameraState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAMERA_STATE_ENDED: _ClassVar[CameraState]
     CAMERA_STATE_FAILED: _ClassVar[CameraState]
     CAMERA_STATE_RECOVERING: _ClassVar[CameraState]
+    CAMERA_STATE_BACKING_OFF: _ClassVar[CameraState]
 
 class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -100,6 +101,7 @@ CAMERA_STATE_STALLED: CameraState
 CAMERA_STATE_ENDED: CameraState
 CAMERA_STATE_FAILED: CameraState
 CAMERA_STATE_RECOVERING: CameraState
+CAMERA_STATE_BACKING_OFF: CameraState
 PACE_UNSPECIFIED: Pace
 PACE_LIVE: Pace
 PACE_FAST: Pace
@@ -199,7 +201,7 @@ class Done(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ...) -> None: ...
 
 class Camera(_message.Message):
-    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason")
+    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +210,7 @@ class Camera(_message.Message):
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     state: CameraState
@@ -216,7 +219,22 @@ class Camera(_message.Message):
     memory: MemoryStatus
     epoch: int
     reason: SourceReason
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ...) -> None: ...
+    masks: _containers.RepeatedCompositeFieldContainer[Mask]
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ...) -> None: ...
+
+class Mask(_message.Message):
+    __slots__ = ("corners",)
+    CORNERS_FIELD_NUMBER: _ClassVar[int]
+    corners: _containers.RepeatedCompositeFieldContainer[Point]
+    def __init__(self, corners: _Optional[_Iterable[_Union[Point, _Mapping]]] = ...) -> None: ...
+
+class Point(_message.Message):
+    __slots__ = ("x", "y")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ...) -> None: ...
 
 class MemoryStatus(_message.Message):
     __slots__ = ("frames_seen", "frames_dropped", "compressions", "prefix_tokens", "summary_tier_tokens", "recent_window_tokens", "bytes", "thumbnails", "thumbnail_bytes", "next_position", "oldest", "newest", "checkpointed", "gaps")
@@ -251,14 +269,16 @@ class MemoryStatus(_message.Message):
     def __init__(self, frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., compressions: _Optional[int] = ..., prefix_tokens: _Optional[int] = ..., summary_tier_tokens: _Optional[int] = ..., recent_window_tokens: _Optional[int] = ..., bytes: _Optional[int] = ..., thumbnails: _Optional[int] = ..., thumbnail_bytes: _Optional[int] = ..., next_position: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkpointed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ...) -> None: ...
 
 class AddCameraRequest(_message.Message):
-    __slots__ = ("name", "url", "pace")
+    __slots__ = ("name", "url", "pace", "masks")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     PACE_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     pace: Pace
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ...) -> None: ...
+    masks: _containers.RepeatedCompositeFieldContainer[Mask]
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ...) -> None: ...
 
 class AddCameraResponse(_message.Message):
     __slots__ = ("camera",)

@@ -138,10 +138,17 @@ class ScriptedShard:
 
     def _status(self, name: str) -> cameras.CameraStatus:
         state, detail = self.states.get(name, (cameras.CameraState.LIVE, ""))
-        url = urls.redacted(self.assignments[name].spec.url)
+        spec = self.assignments[name].spec
         memory = cameras.MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
         return cameras.CameraStatus(
-            name=name, url=url, state=state, detail=detail, memory=memory, epoch=self.epoch, reason=self.reason
+            name=name,
+            url=urls.redacted(spec.url),
+            state=state,
+            detail=detail,
+            memory=memory,
+            epoch=self.epoch,
+            masks=spec.masks,
+            reason=self.reason,
         )
 
     def _require_here(self) -> None:

@@ -42,7 +42,7 @@ def test_every_section_is_read() -> None:
         router: {host: "::1", port: 0}
         cameras:
           - {name: gate, url: "sim:gate?seed=7"}
-          - {name: film, url: /tmp/film.mp4, pace: fast}
+          - {name: film, url: /tmp/film.mp4, pace: fast, masks: [[[0, 0], [0.5, 0], [0.5, 0.25]]]}
         """
     )
 
@@ -52,6 +52,7 @@ def test_every_section_is_read() -> None:
     assert settings.embedded_store_folder is None
     assert settings.router.is_loopback
     assert [camera.pace for camera in settings.cameras] == [cameras.Pace.LIVE, cameras.Pace.FAST]
+    assert settings.cameras[1].masks == (((0, 0), (0.5, 0), (0.5, 0.25)),)
 
 
 def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_lie() -> None:
@@ -155,6 +156,8 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("cameras: [{name: 'a b', url: 'sim:a'}]", "camera name 'a b'"),
         ("cameras: [{name: a, url: 'ftp://host/x'}]", "hermes.yaml:1: cameras.0.url: camera URL 'ftp://host/x'"),
         ("cameras: [{name: a, url: 'sim:a'}, {name: a, url: 'sim:b'}]", "the name 'a' is used 2 times"),
+        ("cameras: [{name: a, url: 'sim:a', masks: [[[0, 0], [1, 1]]]}]", "camera 'a': mask 0: 2 corners"),
+        ("cameras: [{name: a, url: 'sim:a', masks: [[[0, 0], [1, 0], [1, 2]]]}]", "corner [1.0, 2.0] lies outside"),
         ("router: {host: 0.0.0.0}", "router.host is '0.0.0.0', which others can reach"),
         ("router: {host: example.org}", "router.host is 'example.org', which others can reach"),
     ],

@@ -74,7 +74,7 @@ async def test_a_malformed_url_is_refused_before_any_shard_hears_of_it(fleet_, s
     ("state", "detail", "expected"),
     [
         (cameras.CameraState.FAILED, "no video in it", cameras.SourceInvalid),
-        (cameras.CameraState.CONNECTING, "connection refused", cameras.SourceUnreachable),
+        (cameras.CameraState.BACKING_OFF, "connection refused", cameras.SourceUnreachable),
         (cameras.CameraState.CONNECTING, "", cameras.SourceUnreachable),
     ],
 )
@@ -90,13 +90,13 @@ async def test_a_camera_that_shows_nothing_is_not_kept(fleet_, shards, state, de
 
 
 async def test_an_expected_camera_is_kept_although_it_shows_nothing(fleet_, shards) -> None:
-    shards[0].states["a"] = (cameras.CameraState.CONNECTING, "connection refused")
+    shards[0].states["a"] = (cameras.CameraState.BACKING_OFF, "connection refused")
     fleet_.expect(spec("a"))
     await fleet_.reconcile()
 
     placed = await fleet_.get_camera("a")
 
-    assert placed.status.state is cameras.CameraState.CONNECTING
+    assert placed.status.state is cameras.CameraState.BACKING_OFF
     assert placed.status.detail == "connection refused"
 
 

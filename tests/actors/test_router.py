@@ -129,7 +129,7 @@ async def test_a_camera_that_cannot_be_is_refused(serving, request_, code, reaso
     ("state", "code", "reason"),
     [
         (cameras.CameraState.FAILED, grpc.StatusCode.FAILED_PRECONDITION, "SOURCE_INVALID"),
-        (cameras.CameraState.CONNECTING, grpc.StatusCode.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+        (cameras.CameraState.BACKING_OFF, grpc.StatusCode.UNAVAILABLE, "SOURCE_UNREACHABLE"),
     ],
 )
 async def test_a_camera_that_shows_nothing_is_refused(serving, state, code, reason) -> None:

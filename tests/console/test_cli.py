@@ -117,6 +117,18 @@ async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
     assert [camera["name"] for camera in json.loads(watched.out)] == ["gate"]
 
 
+async def test_a_camera_is_added_with_masks_and_a_bad_one_is_refused(serving: Serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        to_yard = ("cameras", "add", "yard", "sim:yard", "--json", "--address", address)
+        added = await run(*to_yard, "--mask", "0,0 0.5,0 0.5,0.25", "--mask", "0.9,0.9 1,0.9 1,1")
+        outside = await run("cameras", "add", "a", "sim:a", "--mask", "0,0 1,0 1,2", "--address", address)
+        garbled = await run("cameras", "add", "a", "sim:a", "--mask", "0;0 1;0", "--address", address)
+
+    assert json.loads(added.out)["masks"] == [[[0, 0], [0.5, 0], [0.5, 0.25]], [[0.9, 0.9], [1, 0.9], [1, 1]]]
+    assert (outside.code, "corner [1.0, 2.0] lies outside of the picture" in outside.err) == (2, True)
+    assert (garbled.code, "'0;0' is no corner" in garbled.err) == (2, True)
+
+
 async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving) -> None:
     async with serving(ScriptedShard(pid=100), ScriptedShard(pid=200)) as address:
         listed = await run("shards", "list", "--json", "--address", address)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.video.frame import PictureType
 
 WIDTH, HEIGHT, BITS = 192, 112, 8
 
@@ -58,8 +60,11 @@ def number_of(picture: torch.Tensor) -> int:
     return sum(int(row[(2 * bit + 1) * width // (2 * BITS)] > 128) << bit for bit in range(BITS))
 
 
-def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None) -> Path:
-    """Encodes the footage into a file; its frames are numbered from 0 unless `numbers` says otherwise."""
+def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None, *, keys: Container[int] = ()) -> Path:
+    """Encodes the footage into a file; its frames are numbered from 0 unless `numbers` says otherwise.
+
+    At the places in `keys` there are key frames, wherever else there are.
+    """
     width, height = footage.size
     with av.open(path, "w", format=footage.container, options=footage.muxing) as file:
         audio = _add_audio(file) if footage.with_audio else None
@@ -79,9 +84,47 @@ def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None) ->
             frame = frame.reformat(format=footage.pixels, dst_colorspace=footage.colorspace)
             frame.pts = footage.times[place] if footage.times else place
             frame.time_base = Fraction(1, 1000 if footage.times else footage.fps)
+            frame.pict_type = PictureType.I if place in keys else PictureType.NONE
             file.mux(video.encode(frame))
         file.mux(video.encode(None))
     return path
+
+
+def spoil_all_but_key_frames(path: Path, spoilt: Path, container: str) -> None:
+    """Copies a video; of every picture that leans on others only the start is left."""
+    noise = np.random.default_rng(0)
+    with av.open(path) as whole, av.open(spoilt, "w", format=container) as file:
+        video = whole.streams.video[0]
+        copy = file.add_stream_from_template(video, opaque=True)
+        for packet in whole.demux(video):
+            if not packet.size:
+                continue
+            other = packet if packet.is_keyframe else av.Packet(bytes(packet)[:8] + noise.bytes(packet.size - 8))
+            other.pts, other.dts, other.duration = packet.pts, packet.dts, packet.duration
+            other.time_base, other.stream = packet.time_base, copy
+            file.mux(other)
+
+
+def drop_key_frames(path: Path, keyless: Path) -> None:
+    """Copies an MPEG transport stream without its key frames."""
+    with av.open(path) as whole, av.open(keyless, "w", format="mpegts") as file:
+        video = whole.streams.video[0]
+        copy = file.add_stream_from_template(video, opaque=True)
+        for packet in whole.demux(video):
+            if packet.size and not packet.is_keyframe:
+                packet.stream = copy
+                file.mux(packet)
+
+
+def claim_size(path: Path, width: int, height: int) -> None:
+    """Overwrites the size that the headers of an MJPEG file (AVI) state, everywhere."""
+    data = path.read_bytes()
+    for old, new in (
+        (struct.pack("<II", WIDTH, HEIGHT), struct.pack("<II", width, height)),  # AVI
+        (struct.pack(">HH", HEIGHT, WIDTH), struct.pack(">HH", height, width)),  # JPEG
+    ):
+        data = data.replace(old, new)
+    path.write_bytes(data)
 
 
 def write_audio(path: Path) -> Path:

@@ -33,6 +33,7 @@ QUICK = IngestConfig(
 class Played:
     samples: list[Sample] = field(default_factory=list)
     dropped: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def times_s(self) -> list[float]:
@@ -64,6 +65,7 @@ def play(
         clock=clock,
         wait=lambda seconds: stopped.wait(max(0.0, seconds)),
         dropped=count,
+        note=played.notes.append,
     )
     source = open_source(parse(url), config, playback)
     try:

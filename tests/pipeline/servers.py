@@ -10,12 +10,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 RTSP_SERVER = Path(__file__).parent / "rtsp_server.py"
+PIECE_NBYTES = 1880
 TEST_PICTURE = (
     "( videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=10/1 "
     "! vp8enc deadline=1 keyframe-max-dist=10 ! rtpvp8pay name=pay0 )"
@@ -183,6 +184,56 @@ def scripted(
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Stream(http.server.BaseHTTPRequestHandler):
+    parts: tuple[tuple[bytes, float], ...] = ()
+    began_s = 0.0
+    stopped = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp2t")
+        self.end_headers()
+        part = 0
+        for place in range(len(self.parts)):
+            if time.monotonic() - self.began_s >= sum(seconds for _, seconds in self.parts[:place]):
+                part = place
+        for data, over_s in self.parts[part:]:
+            pieces = [data[at : at + PIECE_NBYTES] for at in range(0, len(data), PIECE_NBYTES)]
+            for piece in pieces:
+                try:
+                    self.wfile.write(piece)
+                except OSError:
+                    return
+                if self.stopped.wait(over_s / len(pieces)):
+                    return
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def pushed_parts(*parts: tuple[bytes, float]) -> Iterator[str]:
+    """A camera that pushes a transport stream over HTTP, its parts one after the other, each over so many seconds.
+
+    Whoever comes later gets the part that is on by then, from its beginning.
+    """
+    stopped = threading.Event()
+    handler = type("Stream", (_Stream,), {"parts": parts, "began_s": time.monotonic(), "stopped": stopped})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/live.ts"
+    finally:
+        stopped.set()
+        server.shutdown()
+        server.server_close()
+
+
+def pushed_bytes(data: bytes, over_s: float) -> AbstractContextManager[str]:
+    """A camera that pushes one transport stream."""
+    return pushed_parts((data, over_s))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.decode_dali import DaliDecoder
-from pipeline.decoders import MAX_FAILURES, DecodeError, Engine, FallbackDecoder, Picture, choose_engine
+from pipeline.decoders import MAX_FAILURES, Decoded, DecodeError, Engine, FallbackDecoder, choose_engine
 from pipeline.ingest import IngestConfig
 from pipeline.libav import MediaStream
 from pipeline.segments import Cutter, Segment
@@ -18,6 +18,7 @@ from pipeline.urls import FileUrl
 from tests.pipeline import footage
 from tests.pipeline.footage import H264, MJPEG, VP8, VP9, Footage
 
+A100, H100 = (8, 0), (9, 0)
 DALI_FOOTAGE = {
     "vp9": VP9,
     "vp9_bt709": replace(VP9, colorspace=1),
@@ -61,9 +62,9 @@ def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
 
     assert [picture.index for picture in by_dali] == [picture.index for picture in by_libav] == list(wanted)
     for ours, theirs in zip(by_dali, by_libav, strict=True):
-        difference = (ours.pixels.int() - theirs.pixels.int()).abs()
+        difference = (ours.picture.whole().int() - theirs.picture.whole().int()).abs()
         assert difference.float().mean() < 1.0
-        assert footage.number_of(ours.pixels) == footage.number_of(theirs.pixels)
+        assert footage.number_of(ours.picture.whole()) == footage.number_of(theirs.picture.whole())
 
 
 @pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
@@ -72,7 +73,7 @@ def test_a_segments_pictures_are_those_of_its_times(opened: Opened) -> None:
         for decoder in (opened.dali, opened.stream):
             pictures = list(decoder.decode(segment, range(len(segment.times_s))))
 
-            numbers = [footage.number_of(picture.pixels) for picture in pictures]
+            numbers = [footage.number_of(picture.picture.whole()) for picture in pictures]
             assert numbers == [round(time_s * 10) for time_s in segment.times_s]
 
 
@@ -86,7 +87,7 @@ def test_colours_come_back_as_they_were_filmed(made: Footage, colorspace: int | 
         (picture,) = decoder.decode(opened.segments[0], [0])
 
         filmed = torch.from_numpy(footage.draw(0)).float()
-        assert (picture.pixels.float() - filmed).abs().mean() < 2.5
+        assert (picture.picture.whole().float() - filmed).abs().mean() < 2.5
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
@@ -100,7 +101,7 @@ def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
     with pytest.raises(DecodeError):
         opened.dali.decode(good, short)
 
-    assert footage.number_of(next(iter(opened.dali.decode(good, [4]))).pixels) == 4
+    assert footage.number_of(next(iter(opened.dali.decode(good, [4]))).picture.whole()) == 4
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
@@ -109,7 +110,7 @@ def test_big_pictures_are_decoded_few_at_a_time(opened: Opened) -> None:
 
     pictures = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
 
-    assert [footage.number_of(picture.pixels) for picture in pictures] == [1, 2, 5, 6, 9]
+    assert [footage.number_of(picture.picture.whole()) for picture in pictures] == [1, 2, 5, 6, 9]
 
 
 class BrokenDecoder:
@@ -118,7 +119,7 @@ class BrokenDecoder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> list[Picture]:
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> list[Decoded]:
         self.calls += 1
         raise DecodeError("broken on purpose")
 
@@ -130,7 +131,7 @@ def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> N
 
     for _ in range(MAX_FAILURES + 2):
         (picture,) = decoder.decode(opened.segments[0], [7])
-        assert footage.number_of(picture.pixels) == 7
+        assert footage.number_of(picture.picture.whole()) == 7
 
     assert broken.calls == decoder.failures == MAX_FAILURES
 
@@ -149,9 +150,27 @@ def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> N
     ],
 )
 def test_dali_decodes_what_it_can(codec: str, on_gpu: Engine, on_cpu: Engine) -> None:
-    assert choose_engine(codec, "yuv420p", has_gpu=True) is on_gpu
-    assert choose_engine(codec, "yuv420p", has_gpu=False) is on_cpu
-    assert choose_engine(codec, "yuv422p10le", has_gpu=True) is on_cpu
+    assert choose_engine(codec, "yuv420p", (1920, 1080), H100) is on_gpu
+    assert choose_engine(codec, "yuv420p", (1920, 1080), None) is on_cpu
+    assert choose_engine(codec, "yuv422p10le", (1920, 1080), H100) is on_cpu
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "size", "gpu", "engine"),
+    [
+        ("av1", "yuv420p", (1920, 1080), A100, Engine.LIBAV),
+        ("av1", "yuv420p", (1920, 1080), (8, 6), Engine.DALI_GPU),
+        ("h264", "yuv420p10le", (1920, 1080), A100, Engine.LIBAV),
+        ("h264", "yuv420p", (5120, 2880), H100, Engine.LIBAV),
+        ("hevc", "yuv420p", (5120, 2880), A100, Engine.DALI_GPU),
+        ("hevc", "yuv420p", (160, 120), H100, Engine.LIBAV),
+        ("h264", "yuv420p", (0, 0), H100, Engine.LIBAV),
+    ],
+)
+def test_what_a_gpus_decoder_does_not_take_is_never_tried_on_it(
+    codec: str, pixels: str, size: tuple[int, int], gpu: tuple[int, int], engine: Engine
+) -> None:
+    assert choose_engine(codec, pixels, size, gpu) is engine
 
 
 @pytest.mark.gpu
@@ -168,8 +187,8 @@ def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
     for ours, theirs in zip(
         on_gpu.decode(opened.segments[0], [0, 4, 9]), opened.stream.decode(opened.segments[0], [0, 4, 9]), strict=True
     ):
-        assert footage.number_of(ours.pixels.cpu()) == footage.number_of(theirs.pixels)
-        assert (ours.pixels.cpu().int() - theirs.pixels.int()).abs().float().mean() < 3.0
+        assert footage.number_of(ours.picture.whole().cpu()) == footage.number_of(theirs.picture.whole())
+        assert (ours.picture.whole().cpu().int() - theirs.picture.whole().int()).abs().float().mean() < 3.0
 
 
 @pytest.mark.parametrize("made", [VP9, VP8, MJPEG], ids=["vp9", "vp8", "mjpeg"])
@@ -187,4 +206,4 @@ def test_pictures_of_another_size_never_reach_dali(made: Footage, tmp_path: Path
             stream.dali.decode(segment, [0])
 
     (picture,) = small.stream.decode(large.segments[0], [0])
-    assert picture.pixels.shape == (240, 320, 3)
+    assert picture.picture.whole().shape == (240, 320, 3)

@@ -62,7 +62,9 @@ def test_every_source_reduces_pictures_alike(tmp_path: Path) -> None:
         clip = watched.take_until_over()[0]
 
     samples = play(str(path)).samples[:4]
-    assert torch.equal(clip.frames, torch.cat([reduce_frames(sample.picture[None], 64, 64) for sample in samples]))
+    assert torch.equal(
+        clip.frames, torch.cat([reduce_frames(sample.picture.whole()[None], 64, 64) for sample in samples])
+    )
 
 
 def test_a_fast_file_waits_for_the_device_and_loses_nothing(tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_credentials_open_the_camera_and_show_nowhere(logged: list[structlog.typ
             while len(refused.states) < 2 and time.monotonic() < deadline_s:
                 time.sleep(0.02)
 
-    assert refused.states[-1][0] is CameraState.CONNECTING
+    assert refused.states[-1][0] is CameraState.BACKING_OFF
     assert "401" in refused.states[-1][1]
     assert CANARY not in repr([states, refused.states, logged])
 
@@ -235,7 +237,7 @@ def test_no_failure_tells_a_secret(scheme: str, logged: list[structlog.typing.Ev
             time.sleep(0.02)
 
     state, detail = watched.states[-1]
-    assert state is CameraState.CONNECTING
+    assert state is CameraState.BACKING_OFF
     assert f"{scheme}://127.0.0.1:1/" in detail
     assert f"={CANARY}" not in repr([watched.states, logged])
     assert f"{CANARY}!" not in repr([watched.states, logged])

@@ -75,12 +75,12 @@ def test_every_second_of_a_file_is_sampled(made: Footage, tmp_path: Path) -> Non
 
     played = play(str(path))
 
-    numbers = [footage.number_of(sample.picture) for sample in played.samples]
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
     assert numbers == [round(time_s * made.fps) for time_s in played.times_s]
     rate = min(2, made.fps)
     assert len(numbers) == made.frames // made.fps * rate
     assert played.dropped == 0
-    assert {sample.picture.shape[1::-1] for sample in played.samples} == {made.size}
+    assert {(sample.picture.width, sample.picture.height) for sample in played.samples} == {made.size}
 
 
 CUT_AT_OPEN_GROUPS = {
@@ -97,7 +97,7 @@ CUT_AT_OPEN_GROUPS = {
 def test_open_groups_lose_no_more_than_their_first_pictures(made: Footage, tmp_path: Path) -> None:
     played = play(str(footage.write(tmp_path / "video", made)))
 
-    numbers = [footage.number_of(sample.picture) for sample in played.samples]
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
     offset = numbers[0]  # the file's first picture may itself lean on nothing
     assert numbers == [offset + round(time_s * made.fps) for time_s in played.times_s]
     assert len(numbers) >= made.frames // made.fps * 2 - 1
@@ -108,7 +108,7 @@ def test_pictures_of_a_turned_phone_stand_upright(tmp_path: Path) -> None:
     upright = play(str(footage.write(tmp_path / "upright", replace(H264, frames=10))))
     turned = play(str(footage.write(tmp_path / "turned", replace(H264, frames=10, rotation=90))))
 
-    ours, theirs = turned.samples[0].picture, upright.samples[0].picture
+    ours, theirs = turned.samples[0].picture.whole(), upright.samples[0].picture.whole()
     assert ours.shape == (footage.WIDTH, footage.HEIGHT, 3)
     assert (ours.int() - theirs.rot90(1).int()).abs().float().mean() < 1
 
@@ -121,7 +121,7 @@ def test_a_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
     played = play(str(footage.write(tmp_path / "video", made, [place % 256 for place in range(len(times))])))
 
     assert [round(time_s, 2) for time_s in played.times_s] == [0, 0.5, 3, 3.5, 6, 6.5]
-    assert [footage.number_of(sample.picture) for sample in played.samples] == [0, 50, 100, 150, 200, 250]
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == [0, 50, 100, 150, 200, 250]
 
 
 @pytest.mark.parametrize("made", [replace(H264, gop=30), replace(VP9, gop=30)], ids=["h264", "vp9"])
@@ -131,7 +131,7 @@ def test_long_groups_played_live_are_cut_and_lose_nothing(made: Footage, tmp_pat
 
     played = play(str(path), pace=Pace.LIVE, started_s=time.time(), config=config)
 
-    numbers = [footage.number_of(sample.picture) for sample in played.samples]
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
     assert numbers == [0, 5, 10, 15, 20, 25]
 
 
@@ -140,7 +140,59 @@ def test_a_group_longer_than_the_limit_is_left_until_the_next_key_frame(tmp_path
 
     played = play(str(path), config=replace(QUICK, max_gop_s=1))
 
-    assert [footage.number_of(sample.picture) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
+
+
+KEYS_ONLY = {
+    "h264": replace(H264, frames=60),
+    "h264_b_frames": replace(H264, options=B_FRAMES, frames=60),
+    "h264_open": replace(H264, options=OPEN_GOP, frames=60),
+    "hevc": replace(H264, codec="libx265", options=X265, frames=60),
+    "hevc_open": replace(H264, codec="libx265", options=X265_OPEN, frames=60),
+    "vp9": replace(VP9, frames=60),
+    "vp8": replace(VP8, frames=60),
+    "mjpeg": replace(MJPEG, frames=60),
+}
+
+
+@pytest.mark.parametrize("made", KEYS_ONLY.values(), ids=KEYS_ONLY)
+def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_decoded(
+    made: Footage, tmp_path: Path
+) -> None:
+    """Everything between them is noise, and is not missed."""
+    path = footage.write(tmp_path / "video", made)
+    footage.spoil_all_but_key_frames(path, tmp_path / "spoilt", made.container)
+
+    played = play(str(tmp_path / "spoilt"), config=replace(QUICK, sample_fps=1))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [0, 10, 20, 30, 40, 50]
+    assert [round(time_s, 3) for time_s in played.times_s] == [0, 1, 2, 3, 4, 5]
+    assert played.dropped == 0
+
+
+def test_when_key_frames_become_rare_the_frames_between_them_are_sampled(tmp_path: Path) -> None:
+    rare = {"preset": "ultrafast", "x264-params": "keyint=infinite:scenecut=0", "forced-idr": "1"}
+    made = replace(H264, options=rare, frames=130, gop=1000)
+    path = footage.write(tmp_path / "video", made, keys=(0, 10, 20, 30, 40, 80, 90, 100, 110, 120))
+
+    played = play(str(path), config=replace(QUICK, sample_fps=1))
+
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == list(range(0, 130, 10))
+    assert [round(time_s, 3) for time_s in played.times_s] == list(range(13))
+
+
+def test_key_frames_that_do_not_stand_alone_are_found_out(tmp_path: Path) -> None:
+    """A picture that is refreshed stripe by stripe: what is marked as a key frame shows nothing yet."""
+    refresh = {"preset": "ultrafast", "x264-params": "intra-refresh=1:keyint=10:scenecut=0"}
+    path = footage.write(tmp_path / "video", replace(H264, options=refresh, frames=120))
+
+    played = play(str(path), config=replace(QUICK, sample_fps=1))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [round(time_s * 10) for time_s in played.times_s]
+    assert numbers[-6:] == [69, 79, 89, 99, 109, 119]
+    assert played.dropped == 3
 
 
 FAST_START = replace(H264, muxing={"movflags": "faststart"})
@@ -156,7 +208,7 @@ def test_a_truncated_file_gives_what_can_be_read(made: Footage, tmp_path: Path) 
 
     played = play(str(path), config=QUICK)
 
-    numbers = [footage.number_of(sample.picture) for sample in played.samples]
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
     assert numbers == [0, 5, 10, 15, 20, 25][: len(numbers)]
     assert len(numbers) >= 2
 

@@ -86,6 +86,62 @@ def test_times_are_those_of_visible_pictures_in_the_order_of_showing() -> None:
     assert segment.times_s == (0.0, 0.1, 0.2, 0.3)
 
 
+def keys_only() -> Cutter:
+    return Cutter(9, 30, 1 << 20, keys_within_s=0.35)
+
+
+def test_key_frames_that_come_often_enough_are_given_alone_once_that_is_known() -> None:
+    assert cut(keys_only(), packets("KPPKPPKPPKPPKPP")) == ["0 1 2", "3 4 5", "6", "9", "12"]
+
+
+def test_a_key_frame_given_alone_does_not_wait_for_its_group() -> None:
+    cutter = keys_only()
+    for packet in packets("KPPKPPKPP"):
+        cutter.add(packet)
+
+    segment = cutter.add(Packet(0.9, 0.9, True, 100, "now"))
+
+    assert segment is not None
+    assert places(segment) == "now"
+    assert segment.times_s == (0.9,)
+
+
+def test_when_a_key_frame_is_late_its_group_is_given_whole_and_nothing_is_lost() -> None:
+    """One late key frame is enough; the next ones must be on time again before they are trusted."""
+    found = cut(keys_only(), packets("KPPKPPKPP" + "KPPPPPPP" + "KPPKPPKPP"))
+
+    assert found == ["0 1 2", "3 4 5", "6", "9", "9 10 11 12 13 14 15 16", "17 18 19", "20 21 22", "23"]
+
+
+def test_key_frames_that_come_too_rarely_are_never_given_alone() -> None:
+    assert cut(keys_only(), packets("KPPP" * 4)) == ["0 1 2 3", "4 5 6 7", "8 9 10 11", "12 13 14 15"]
+
+
+def test_key_frames_found_not_to_decode_alone_are_given_with_their_groups_at_once() -> None:
+    cutter = keys_only()
+    stream = packets("KPPKPPKPPKPPKPP")
+    early = [cutter.add(packet) for packet in stream[:10]]
+
+    cutter.keys_within_s = 0
+
+    late = [*map(cutter.add, stream[10:]), cutter.finish()]
+    assert [places(segment) for segment in early if segment] == ["0 1 2", "3 4 5", "6", "9"]
+    assert [places(segment) for segment in late if segment] == ["9 10 11", "12 13 14"]
+
+
+@given(st.text("KPPP", max_size=60), st.floats(0.05, 1), st.floats(0.05, 1))
+def test_no_moment_is_further_from_a_given_picture_than_key_frames_may_be(
+    pattern: str, segment_s: float, within_s: float
+) -> None:
+    cutter = Cutter(segment_s, 30, 1 << 20, keys_within_s=within_s)
+    stream = packets(pattern)
+    places_given = {place for segment in cut(cutter, stream) for place in segment.split()}
+    given_s = [packet.shown_s for packet in stream if str(packet.body) in places_given]
+
+    for packet in stream[pattern.find("K") :] if "K" in pattern else []:
+        assert any(packet.shown_s - within_s - 1e-9 <= time_s <= packet.shown_s for time_s in given_s)
+
+
 @given(st.text("KPPP", max_size=60), st.floats(0.05, 3))
 def test_every_packet_is_given_or_counted(pattern: str, segment_s: float) -> None:
     cutter = Cutter(segment_s, 30, 1 << 20)

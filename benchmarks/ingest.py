@@ -1,0 +1,135 @@
+"""What a watched camera costs the processor: python -m benchmarks.ingest --help.
+
+A 1080p H.264 camera with a key frame a second of which one frame a second is sampled, from the file to the clip that
+the device takes: demux, cut, decode, reduce to the model's square, thumbnail. Beside it the least that PyAV alone can
+do about it: demux, decode the key frames, reformat to the model's square. Both in turn, in processor time of
+this process, on one thread, so that it can be run beside others; medians over the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import av
+import structlog
+import torch
+
+from models.tiny.scene import Scene
+from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
+from pipeline.encode import write_video
+from pipeline.feed import CameraFeed
+from pipeline.handover import HandOver
+from pipeline.ingest import IngestConfig
+
+WIDTH, HEIGHT, FPS, BITS_PER_S = 1920, 1080, 25, 4_000_000
+FRAME_SIZE = 64  # of the tiny model
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The metrics, and what they come from: milliseconds of processor time for one second of one camera."""
+
+    cameras_per_core: float
+    over_bare_pyav: float
+    ingest_ms: float
+    bare_pyav_ms: float
+    seconds: int
+    pairs: int
+
+
+def main() -> None:
+    """Measures and prints a Markdown table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=30, help="length of the video")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    torch.set_num_threads(1)
+    costs = measure(options.seconds, options.pairs)
+    print(json.dumps(asdict(costs)) if options.json else _table(costs))
+
+
+def measure(seconds: int, pairs: int) -> Costs:
+    """Draws and encodes the camera's view, then plays it both ways in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "camera.mp4"
+        scene = Scene(7)
+        pictures = (scene.frame(place / FPS, WIDTH, HEIGHT) for place in range(seconds * FPS))
+        write_video(pictures, path, fps=FPS, codec="h264", bits_per_s=BITS_PER_S)
+        for play in (play_bare, play_camera):
+            assert play(path) == seconds, f"{play.__name__} did not see one frame a second"
+        spent = [(_spent_ms(play_camera, path), _spent_ms(play_bare, path)) for _ in range(pairs)]
+    ours_ms, bare_ms = (statistics.median(column) / seconds for column in zip(*spent, strict=True))
+    return Costs(
+        cameras_per_core=round(1000 / ours_ms, 1),
+        over_bare_pyav=round(statistics.median(ours / bare for ours, bare in spent), 3),
+        ingest_ms=round(ours_ms, 2),
+        bare_pyav_ms=round(bare_ms, 2),
+        seconds=seconds,
+        pairs=pairs,
+    )
+
+
+def play_bare(path: Path) -> int:
+    """PyAV alone, on one thread; returns how many frames it reformatted."""
+    frames = 0
+    with av.open(path) as container:
+        video = container.streams.video[0]
+        video.codec_context.skip_frame, video.codec_context.thread_count = "NONKEY", 1
+        for frame in container.decode(video):
+            frame.reformat(FRAME_SIZE, FRAME_SIZE, "rgb24", threads=1).to_ndarray()
+            frames += 1
+    return frames
+
+
+def play_camera(path: Path) -> int:
+    """A camera's feed as a shard runs it; returns how many frames its clips held."""
+    is_over, has_clip = threading.Event(), threading.Event()
+    clips = HandOver(4, on_put=has_clip.set)
+
+    def on_state(state: CameraState, detail: str, reason: Reason | None) -> None:
+        if state in (CameraState.ENDED, CameraState.FAILED):
+            is_over.set()
+            has_clip.set()
+
+    spec = CameraSpec(name="camera", url=str(path), pace=Pace.FAST)
+    config = IngestConfig(sample_fps=1, device="cpu", video_folders=(path.parent,))
+    feed = CameraFeed(spec, config, FRAME_SIZE, clips, on_state=on_state)
+    frames = 0
+    feed.start()
+    while not is_over.is_set() or clips.has_clips():
+        has_clip.wait()
+        has_clip.clear()
+        while (clip := clips.take()) is not None:
+            frames += len(clip.times_s)
+    feed.stop()
+    return frames
+
+
+def _spent_ms(play: Callable[[Path], int], path: Path) -> float:
+    began_s = time.process_time()
+    play(path)
+    return (time.process_time() - began_s) * 1e3
+
+
+def _table(costs: Costs) -> str:
+    return (
+        "| | ms of processor time for a second of a camera | cameras for each core |\n|---|---:|---:|\n"
+        f"| ingest | {costs.ingest_ms} | {costs.cameras_per_core} |\n"
+        f"| PyAV alone | {costs.bare_pyav_ms} | {1000 / costs.bare_pyav_ms:.1f} |\n\n"
+        f"ingest over PyAV alone: {costs.over_bare_pyav} (median of {costs.pairs} pairs, {costs.seconds} s of video)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Whether ingest grows over hours: python -m benchmarks.soak --help.
+
+Cameras of three codecs play recordings as fast as they go, again and again, until each has been watched for that many
+hours of its own time. After the first tenth, memory, threads and open files should stay where they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import structlog
+import torch
+
+from models.tiny.scene import Scene
+from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
+from pipeline.encode import write_video
+from pipeline.feed import CameraFeed
+from pipeline.handover import HandOver
+from pipeline.ingest import IngestConfig
+
+CODECS: tuple[Literal["h264", "vp9", "mjpeg"], ...] = ("h264", "vp9", "mjpeg")
+WIDTH, HEIGHT, FPS, RECORDING_S = 320, 180, 10, 120
+FRAME_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the process holds after so many hours of each camera."""
+
+    hours: float
+    rss_mb: float
+    threads: int
+    files: int
+    frames: int
+
+
+class _Camera:
+    """One camera, its recording started anew as often as it ends."""
+
+    def __init__(self, name: str, path: Path, clips: HandOver) -> None:
+        self.plays = 0
+        self.failure = ""
+        self._spec = CameraSpec(name=name, url=str(path), pace=Pace.FAST)
+        self._clips = clips
+        self._is_over = threading.Event()
+        self._feed = self._started()
+
+    def go_on(self) -> None:
+        """Starts the recording again if it has ended. Raises RuntimeError if it failed."""
+        if self.failure:
+            raise RuntimeError(self.failure)
+        if self._is_over.is_set():
+            self._feed.stop()
+            self.plays += 1
+            self._is_over.clear()
+            self._feed = self._started()
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._feed.stop()
+
+    def _started(self) -> CameraFeed:
+        config = IngestConfig(sample_fps=1, device="cpu", video_folders=(Path(self._spec.url).parent,))
+        feed = CameraFeed(self._spec, config, FRAME_SIZE, self._clips, on_state=self._note)
+        feed.start()
+        return feed
+
+    def _note(self, state: CameraState, detail: str, reason: Reason | None) -> None:
+        self.failure = detail if state is CameraState.FAILED else self.failure
+        if state in (CameraState.ENDED, CameraState.FAILED):
+            self._is_over.set()
+
+
+def main() -> None:
+    """Plays and prints a row for each twentieth, as a Markdown table or as JSON lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cameras", type=int, default=16)
+    parser.add_argument("--hours", type=float, default=2.0, help="of each camera's own time")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        recordings = [_record(Path(folder) / codec, codec) for codec in CODECS]
+        if not options.json:
+            print("| hours of each camera | RSS, MB | threads | open files | frames |\n|---:|---:|---:|---:|---:|")
+        for row in soak(recordings, options.cameras, options.hours):
+            cells = asdict(row)
+            line = json.dumps(cells) if options.json else f"| {' | '.join(str(cell) for cell in cells.values())} |"
+            print(line, flush=True)
+
+
+def soak(recordings: list[Path], cameras: int, hours: float) -> Iterator[Footprint]:
+    """The footprint at every twentieth of the way."""
+    clips = HandOver(4)
+    paths = cycle(recordings)
+    watched = [_Camera(f"camera-{number}", next(paths), clips) for number in range(cameras)]
+    rows = 0
+    frames, plays = 0, hours * 3600 / RECORDING_S
+    while rows < 20:
+        while (clip := clips.take()) is not None:
+            frames += len(clip.times_s)
+        for camera in watched:
+            camera.go_on()
+        if sum(camera.plays for camera in watched) / cameras >= plays * (rows + 1) / 20:
+            rows += 1
+            yield _footprint(hours * rows / 20, frames)
+        time.sleep(0.002)
+    for camera in watched:
+        camera.stop()
+
+
+def _footprint(hours: float, frames: int) -> Footprint:
+    process = psutil.Process()
+    return Footprint(
+        hours=round(hours, 2),
+        rss_mb=round(process.memory_info().rss / 1e6, 1),
+        threads=process.num_threads(),
+        files=process.num_fds(),
+        frames=frames,
+    )
+
+
+def _record(path: Path, codec: Literal["h264", "vp9", "mjpeg"]) -> Path:
+    scene = Scene(7)
+    pictures = (scene.frame(place / FPS, WIDTH, HEIGHT) for place in range(RECORDING_S * FPS))
+    write_video(pictures, path, fps=FPS, codec=codec)
+    return path
+
+
+if __name__ == "__main__":
+    main()
