@@ -56,6 +56,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", CHANGES.values(), ids=CHANGES)
 def test_frames_go_on_when_a_stream_changes_in_the_middle(later: Footage, tmp_path: Path) -> None:
     parts = [(ts(tmp_path, TS), 4.0)] + [(ts(tmp_path, later, SECOND), 4.0)] * 9
@@ -79,6 +80,7 @@ def test_a_clock_that_is_set_back_costs_no_connection(tmp_path: Path) -> None:
     assert max(steps_s) < 1.3
 
 
+@pytest.mark.slow
 @pytest.mark.rtsp
 @needs_rtsp
 def test_an_rtsp_camera_that_comes_back_with_another_codec_and_size_is_watched_on(tmp_path: Path) -> None:
@@ -99,6 +101,7 @@ def test_an_rtsp_camera_that_comes_back_with_another_codec_and_size_is_watched_o
     assert CameraState.FAILED not in dict(watched.states)
 
 
+@pytest.mark.slow
 def test_a_camera_that_was_live_is_tried_again_although_it_shows_no_video_now(tmp_path: Path) -> None:
     part = ts(tmp_path, TS, SECOND)
     sound = footage.write_audio(tmp_path / "sound.ts").read_bytes()
