@@ -7,8 +7,9 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SCHEDULES ?= 1000
 CLUSTER_SCHEDULES ?= 40
+SEGMENTS ?= 1000
 
-.PHONY: setup demo test check bench bench-accuracy chaos protos format
+.PHONY: setup demo test check bench bench-accuracy chaos fuzz protos format
 
 setup: $(READY)
 
@@ -38,6 +39,9 @@ bench-accuracy: $(READY)
 
 chaos: $(READY)
 	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) HERMES_CHAOS_CLUSTER_SCHEDULES=$(CLUSTER_SCHEDULES) $(BIN)/pytest -m chaos
+
+fuzz: $(READY)
+	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) $(BIN)/pytest tests/pipeline/test_fuzz.py
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

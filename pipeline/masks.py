@@ -21,17 +21,17 @@ class Masks:
     def __init__(self, polygons: tuple[Polygon, ...]) -> None:
         """Corners in 0..1 of the upright picture's width and height."""
         self._polygons = polygons
-        self._hidden = torch.zeros(0, 0, dtype=torch.bool)
+        self._shown = torch.zeros(0, 0, 3, dtype=torch.uint8)  # 1 where nothing is hidden, 0 elsewhere
 
     def over(self, picture: Picture) -> Picture:
         """The picture with the masks in black; the same one if there are none."""
         if not self._polygons:
             return picture
         pixels = picture.whole()
-        height, width = pixels.shape[:2]
-        if self._hidden.shape != (height, width) or self._hidden.device != pixels.device:
-            self._hidden = hidden_by(self._polygons, height, width).to(pixels.device)
-        return PixelPicture(pixels.masked_fill(self._hidden[..., None], 0))
+        if self._shown.shape != pixels.shape or self._shown.device != pixels.device:
+            shown = ~hidden_by(self._polygons, *pixels.shape[:2])
+            self._shown = shown[..., None].expand(pixels.shape).to(pixels.device, torch.uint8).contiguous()
+        return PixelPicture(pixels * self._shown)
 
 
 def hidden_by(polygons: tuple[Polygon, ...], height: int, width: int) -> Tensor:

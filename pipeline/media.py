@@ -53,7 +53,7 @@ class MediaSource:
         self._frame_rate = FrameRate()
         self._rate: float | None = None
         self._has_key = False
-        self._opened_s = self._well_s = playback.clock()
+        self._opened_s = self._given_s = playback.clock()
         self._newest_s = playback.after_s
         self._tried = self._given = self._lost_keys = 0
 
@@ -87,10 +87,10 @@ class MediaSource:
             yield segment
 
     def _require_pictures(self) -> None:
-        silent_s = self._playback.clock() - self._well_s
-        if not self.is_finite and silent_s > self._config.stall_after_s:
-            limit = f"(limit {self._config.stall_after_s:g} s)"
-            text = f"{self._name}: no picture could be decoded for {silent_s:.1f} s {limit}"
+        silent_s = self._playback.clock() - self._given_s
+        limit_s = self._config.stall_after_s + 2 / self._config.sample_fps
+        if not self.is_finite and silent_s > limit_s:
+            text = f"{self._name}: no picture could be decoded for {silent_s:.1f} s (limit {limit_s:g} s)"
             raise SourceUnreachable(text, Reason.NO_PICTURES)
 
     def _look_at(self, packet: Packet) -> None:
@@ -141,7 +141,6 @@ class MediaSource:
         times_s = [self._timeline.unix(shown_s) for shown_s in segment.times_s]
         wanted = self._wanted(times_s)
         if not wanted:
-            self._well_s = self._playback.clock()
             return
         began_s, lost = self._playback.clock(), len(wanted)
         self._tried += len(wanted)
@@ -151,7 +150,7 @@ class MediaSource:
                 self._newest_s = time_s
                 lost -= 1
                 self._given += 1
-                self._well_s = self._playback.clock()
+                self._given_s = self._playback.clock()
                 yield Sample(time_s, decoded.picture, is_last=decoded.index >= wanted[-1])
         self._playback.dropped(lost)
         self._learn_of_keys(segment, lost)

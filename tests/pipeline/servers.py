@@ -28,6 +28,11 @@ def h264_file(path: Path) -> str:
     return f'( filesrc location="{path}" ! qtdemux ! h264parse ! rtph264pay name=pay0 )'
 
 
+def hevc_file(path: Path) -> str:
+    """The launch line that plays an MP4 of HEVC as a camera would."""
+    return f'( filesrc location="{path}" ! qtdemux ! h265parse ! rtph265pay name=pay0 )'
+
+
 def why_no_rtsp() -> str:
     """Why no RTSP server can be started here; empty if one can."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
@@ -94,6 +99,7 @@ def pushed(picture: bytes) -> bytes:
 class _Pushed(http.server.BaseHTTPRequestHandler):
     pictures: tuple[bytes, ...] = ()
     pause_s = 0.0
+    most = 1 << 30
     stopped = threading.Event()
 
     def do_GET(self) -> None:
@@ -101,7 +107,7 @@ class _Pushed(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         place = 0
-        while not self.stopped.wait(self.pause_s):
+        while place < self.most and not self.stopped.wait(self.pause_s):
             picture = self.pictures[place % len(self.pictures)]
             try:
                 self.wfile.write(pushed(picture))
@@ -114,10 +120,10 @@ class _Pushed(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def pushed_jpegs(pictures: tuple[bytes, ...], pause_s: float, *, port: int = 0) -> Iterator[str]:
-    """A camera that pushes JPEGs over HTTP for ever, without times."""
+def pushed_jpegs(pictures: tuple[bytes, ...], pause_s: float, *, port: int = 0, most: int = 1 << 30) -> Iterator[str]:
+    """A camera that pushes JPEGs over HTTP, without times; after so many it hangs up."""
     stopped = threading.Event()
-    handler = type("Pushed", (_Pushed,), {"pictures": pictures, "pause_s": pause_s, "stopped": stopped})
+    handler = type("Pushed", (_Pushed,), {"pictures": pictures, "pause_s": pause_s, "most": most, "stopped": stopped})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
