@@ -9,7 +9,7 @@ import pydantic
 import structlog
 
 from actors import shard
-from cache_store import redis_store
+from cache_store import redis_connection
 from pipeline import cameras
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ class RedisRegistry:
     """A CameraRegistry in the hash `hermes:cameras`."""
 
     def __init__(self, url: str) -> None:
-        self._connection = redis_store.Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
+        self._connection = redis_connection.Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
     async def remember(self, assignment: shard.Assignment) -> None:
         spec = assignment.spec
@@ -73,7 +73,7 @@ class RedisRegistry:
     async def remembered(self) -> list[shard.Assignment]:
         async with self._connection.translated():
             entries = await self._connection.client.hgetall(_KEY)
-        texts = {redis_store.as_text(name): text for name, text in entries.items()}
+        texts = {redis_connection.as_text(name): text for name, text in entries.items()}
         found = (_assignment(name, texts[name]) for name in sorted(texts))
         return [assignment for assignment in found if assignment is not None]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.commands.core import AsyncScript
 
-from cache_store import leases, redis_store
+from cache_store import leases, redis_connection, redis_store
 
 # A lease that nobody renewed for so long says nothing any more; a takeover needs far less.
 _KEPT_MS = 3_600_000
@@ -64,7 +64,7 @@ class RedisLeases:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
-        self._connection = redis_store.Connection(url, timeout_s=timeout_s, retries=0)
+        self._connection = redis_connection.Connection(url, timeout_s=timeout_s, retries=0)
         self._renew, self._acquire, self._release = map(
             self._connection.client.register_script, (_RENEW, _ACQUIRE, _RELEASE)
         )
@@ -80,13 +80,13 @@ class RedisLeases:
         keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else leases.NOBODY)]
         is_granted, told = await self._run(self._acquire, keys, [incarnation, floor, *_told(gone)])
         if not is_granted:
-            raise leases.owned_by(camera, redis_store.as_text(told))
+            raise leases.owned_by(camera, redis_connection.as_text(told))
         return leases.Owner(int(told), incarnation)
 
     async def owner(self, camera: str) -> leases.Owner | None:
         async with self._connection.translated():
             epoch, held = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
-        return leases.Owner(int(epoch), redis_store.as_text(held)) if epoch and held and held != _FREE else None
+        return leases.Owner(int(epoch), redis_connection.as_text(held)) if epoch and held and held != _FREE else None
 
     async def lease(self, incarnation: str) -> leases.Lease | None:
         key = _lease(incarnation)

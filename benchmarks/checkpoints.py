@@ -1,0 +1,255 @@
+"""What checkpoints cost and how fast they come back: python -m benchmarks.checkpoints --help.
+
+Simulated cameras are read into memories as a shard's device does; after as many frames as a camera shows between two
+checkpoints, one is taken and saved in an embedded Valkey. Work is time on a processor, of this process and of the store,
+against that of the ingest; waiting is not work. Restoring is measured against the same client reading the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from actors import config, embedded_store
+from benchmarks import real_shape
+from cache_store import checkpoint, leases, memory, redis_connection, redis_leases, redis_store, slabs, store, tiers
+from models import keeper, registry, vlm
+from models.tiny import scene
+from pipeline import clips, ingest, pictures, watched
+
+_CAMERA = "camera"
+_OWNER = "benchmark"
+_SECONDS_A_MINUTE = 60.0
+_FRAME_HEIGHT, _FRAME_WIDTH = 360, 640
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Medians over the intervals between two checkpoints. Seconds of processor time, but for save_wall_s."""
+
+    model: str
+    tokens_per_layer: int
+    interval_s: float
+    frames: int
+    ingest_s: float
+    snapshot_s: float  # on the device's thread: what ingest waits for
+    save_s: float  # of this process
+    store_s: float  # of the store's
+    save_wall_s: float
+    checkpoint_share: float
+    nbytes: int
+    bytes_per_camera_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Medians over pairs, and of their ratios."""
+
+    nbytes: int
+    load_s: float
+    raw_read_s: float
+    restore_over_raw_read: float
+
+
+def main() -> None:
+    """Measures, prints Markdown, and writes JSON if asked."""
+    options = _options()
+    torch.set_num_threads(1)
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    print(machine, "\n")
+    costs = [asyncio.run(measure_cost(registry.load_model("tiny"), 256, options.intervals))]
+    if options.real_shape:
+        costs.append(asyncio.run(measure_cost(real_shape.load(), 4_000, options.real_shape)))
+    restore = asyncio.run(measure_restore(options.restores))
+    print(table(costs, restore))
+    if options.json:
+        found = {"machine": machine, "costs": [asdict(cost) for cost in costs], "restore": asdict(restore)}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: int) -> Cost:
+    """One camera, read until its memory is full, then over some intervals, each ended by a checkpoint."""
+    interval_s = config.ShardsConfig().checkpoint_every_s
+    settings = ingest.IngestConfig()
+    reader = keeper.Keeper(
+        model, tiers.MemoryConfig(tokens_per_layer=tokens), max_frames=settings.frames_per_clip, reserve=320
+    )
+    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    camera = watched.WatchedCamera(_CAMERA, held, reader, gap_after_s=3.0, started_s=0.0)
+    stream = _clips(model.spec.frame_size, settings)
+    while not held.compactions:
+        camera.feed(next(stream))
+    num_clips = round(interval_s * settings.sample_fps / settings.frames_per_clip)
+    async with _kept() as room:
+        rows = [await _one_interval(camera, stream, num_clips, room) for _ in range(intervals)]
+    ingest_s, snapshot_s, save_s, store_s, wall_s, nbytes = (statistics.median(c) for c in zip(*rows, strict=True))
+    shares = [(snapshot + saving + storing) / reading for reading, snapshot, saving, storing, *_ in rows]
+    return Cost(
+        model.spec.name,
+        tokens,
+        interval_s,
+        num_clips * settings.frames_per_clip,
+        round(ingest_s, 4),
+        round(snapshot_s, 5),
+        round(save_s, 5),
+        round(store_s, 5),
+        round(wall_s, 4),
+        round(statistics.median(shares), 4),
+        round(nbytes),
+        round(nbytes * _SECONDS_A_MINUTE / interval_s),
+    )
+
+
+async def _one_interval(
+    camera: watched.WatchedCamera, stream: Iterator[clips.Clip], num_clips: int, room: _Kept
+) -> tuple[float, float, float, float, float, float]:
+    shown = [next(stream) for _ in range(num_clips)]
+    began_s = time.thread_time()
+    for clip in shown:
+        camera.feed(clip)
+    read_s = time.thread_time()
+    taken = camera.snapshot(0, time.time())
+    copied_s = time.thread_time()
+    theirs_s, ours_s, wall_s = await room.spent_s(), time.process_time(), time.perf_counter()
+    await room.store.save(_CAMERA, taken, room.owner)
+    wall_s, ours_s = time.perf_counter() - wall_s, time.process_time() - ours_s
+    theirs_s = await room.spent_s() - theirs_s
+    nbytes = sum(map(len, checkpoint.to_parts(taken)))
+    return read_s - began_s, copied_s - read_s, ours_s, theirs_s, wall_s, nbytes
+
+
+async def measure_restore(pairs: int, *, layers: int = 24, tokens: int = 4_000) -> Restore:
+    """A checkpoint of LLaVA-OneVision 0.5B's shape, loaded, and its chunks read and held, in turns."""
+    async with _kept() as room:
+        await room.store.save(_CAMERA, _random_checkpoint(layers, tokens), room.owner)
+        client = room.connection.client
+        manifest = (await client.lrange(f"hermes:{{{_CAMERA}}}:manifests", 0, 0))[0]
+        chunks = store.read_manifest(manifest).chunks
+        rows = []
+        for _ in range(pairs):
+            began_s = time.perf_counter()
+            pieces = [await client.get(chunk.key) for chunk in chunks]
+            raw_s = time.perf_counter() - began_s
+            del pieces
+            began_s = time.perf_counter()
+            loaded = await room.store.load(_CAMERA, "random")
+            rows.append((time.perf_counter() - began_s, raw_s))
+            del loaded
+    return Restore(
+        sum(chunk.nbytes for chunk in chunks),
+        round(statistics.median(load_s for load_s, _ in rows), 4),
+        round(statistics.median(raw_s for _, raw_s in rows), 4),
+        round(statistics.median(load_s / raw_s for load_s, raw_s in rows), 3),
+    )
+
+
+def table(costs: list[Cost], restore: Restore) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "| model | tokens a layer | ingest of one interval | snapshot | save | the store | checkpoint share | bytes a minute |",
+        "|---|" + "---:|" * 7,
+    ]
+    for cost in costs:
+        spent = f"{1000 * cost.snapshot_s:.1f} ms | {1000 * cost.save_s:.1f} ms | {1000 * cost.store_s:.1f} ms"
+        lines.append(
+            f"| {cost.model} | {cost.tokens_per_layer:,} | {cost.ingest_s:.2f} s | {spent} "
+            f"| {cost.checkpoint_share:.2%} | {cost.bytes_per_camera_minute / 1e6:.1f} MB |"
+        )
+    lines += [
+        "",
+        f"Restoring {restore.nbytes / 1e6:.1f} MB takes {1000 * restore.load_s:.0f} ms, reading the same bytes "
+        f"{1000 * restore.raw_read_s:.0f} ms: {restore.restore_over_raw_read:.2f} times as long, median of pairs.",
+    ]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A store of this benchmark's own, and a plain client of the same server."""
+
+    store: redis_store.RedisCheckpointStore
+    owner: leases.Owner
+    connection: redis_connection.Connection
+
+    async def spent_s(self) -> float:
+        """Processor time of the server so far."""
+        used = await self.connection.client.info("cpu")
+        return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+
+@asynccontextmanager
+async def _kept() -> AsyncIterator[_Kept]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hermes-checkpoints-") as folder,
+        embedded_store.running(Path(folder)) as url,
+    ):
+        granted_by = redis_leases.RedisLeases(url)
+        owner = await granted_by.acquire(_CAMERA, _OWNER, gone=leases.MINE)
+        room = _Kept(
+            redis_store.RedisCheckpointStore(url),
+            owner,
+            redis_connection.Connection(url, timeout_s=5.0, retries=0),
+        )
+        yield room
+        for opened in (granted_by, room.store, room.connection):
+            await opened.close()
+
+
+def _clips(side: int, settings: ingest.IngestConfig) -> Iterator[clips.Clip]:
+    """A simulated street as its feed would bring it."""
+    world = scene.Scene(seed=7)
+    for start in itertools.count(step=settings.frames_per_clip):
+        times_s = tuple((start + offset) / settings.sample_fps for offset in range(settings.frames_per_clip))
+        shown = torch.stack([torch.from_numpy(world.frame(at_s, _FRAME_HEIGHT, _FRAME_WIDTH)) for at_s in times_s])
+        thumbnails = tuple(pictures.thumbnail_jpeg(picture, settings.thumbnail_width) for picture in shown)
+        yield clips.Clip(_CAMERA, pictures.reduce_frames(shown, side, side), times_s, thumbnails, times_s[-1])
+
+
+def _random_checkpoint(num_layers: int, num_tokens: int) -> checkpoint.Checkpoint:
+    generator = torch.Generator().manual_seed(0)
+    facts = checkpoint.CheckpointFacts(
+        fingerprint="random",
+        saved_s=0.0,
+        started_s=0.0,
+        newest_s=0.0,
+        next_position=num_tokens,
+        next_frame=num_tokens,
+        frames_seen=num_tokens,
+        frames_dropped=0,
+        compactions=1,
+    )
+    return checkpoint.Checkpoint(facts, tuple(_random_layer(num_tokens, generator) for _ in range(num_layers)), {})
+
+
+def _random_layer(num_tokens: int, generator: torch.Generator) -> memory.CachedTokens:
+    places = torch.arange(num_tokens)
+    keys, values = torch.randn(2, 2, num_tokens, 64, generator=generator).bfloat16()
+    return memory.CachedTokens(keys, values, places, places, torch.ones_like(places), places.double())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--intervals", type=int, default=20, help="checkpoints of the tiny model's memory")
+    parser.add_argument(
+        "--real-shape", type=int, default=0, help="checkpoints of LLaVA-OneVision 0.5B's; a minute each"
+    )
+    parser.add_argument("--restores", type=int, default=25, help="pairs")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
