@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cache_store import memory, slabs, tensor_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class StoreError(Exception):
@@ -89,8 +89,6 @@ class CheckpointFacts:
     frames_dropped: int
     compactions: int
     gaps: tuple[Gap, ...] = ()
-    thumbnail_frames: tuple[int, ...] = ()
-    thumbnail_nbytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +122,16 @@ def restore(held: memory.Memory, saved: Checkpoint) -> None:
 
 
 def to_parts(saved: Checkpoint) -> list[memoryview]:
-    """The checkpoint as the bytes of a safetensors file, in parts; it must not change as long as they are used."""
-    frames = tuple(saved.thumbnails)
-    pictures = tuple(saved.thumbnails.values())
-    facts = dataclasses.replace(
-        saved.facts, thumbnail_frames=frames, thumbnail_nbytes=tuple(len(picture) for picture in pictures)
-    )
+    """All but the pictures as the bytes of a safetensors file, in parts. It must not change as long as they are used."""
     tensors = {
         f"layers.{index}.{name}": getattr(tokens, name) for index, tokens in enumerate(saved.layers) for name in _FIELDS
     }
-    tensors["thumbnails"] = torch.frombuffer(bytearray(b"".join(pictures) or b"\0"), dtype=torch.uint8)
-    described = {"schema_version": SCHEMA_VERSION, "facts": dataclasses.asdict(facts)}
+    described = {"schema_version": SCHEMA_VERSION, "facts": dataclasses.asdict(saved.facts)}
     return tensor_bytes.packed(tensors, {"hermes": json.dumps(described)})
 
 
-def from_bytes(data: Tensor) -> Checkpoint:
-    """The checkpoint in these bytes, its tensors views of them. uint8 [N]. Raises CheckpointCorrupt."""
+def from_bytes(data: Tensor, thumbnails: dict[int, bytes]) -> Checkpoint:
+    """The checkpoint in these bytes, its tensors views of them, with its pictures. uint8 [N]. Raises CheckpointCorrupt."""
     try:
         tensors, metadata = tensor_bytes.unpacked(data)
         described = json.loads(metadata["hermes"])
@@ -153,22 +145,13 @@ def from_bytes(data: Tensor) -> Checkpoint:
             memory.CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name in _FIELDS})
             for index in range(num_layers)
         )
-        pictures = _pictures(facts, tensors["thumbnails"])
     except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointCorrupt(f"checkpoint of {data.numel()} bytes: {type(error).__name__}: {error}") from error
-    return Checkpoint(facts, layers, pictures)
+    return Checkpoint(facts, layers, thumbnails)
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(memory.CachedTokens))
 _FACTS = TypeAdapter(CheckpointFacts)
-
-
-def _pictures(facts: CheckpointFacts, joined: Tensor) -> dict[int, bytes]:
-    data, pictures, start = joined.numpy().tobytes(), {}, 0
-    for frame, nbytes in zip(facts.thumbnail_frames, facts.thumbnail_nbytes, strict=False):
-        pictures[frame] = data[start : start + nbytes]
-        start += nbytes
-    return pictures
 
 
 def _mapped(tokens: memory.CachedTokens) -> memory.CachedTokens:

@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 import torch
 
-from cache_store import checkpoint, leases
+from cache_store import checkpoint, kept_pictures, leases
 
 GENERATIONS = 2
 CHUNK_NBYTES = 2 << 20
@@ -93,6 +93,7 @@ class Manifest:
     started_s: float
     saved_s: float
     chunks: tuple[Chunk, ...]
+    pictures: tuple[kept_pictures.Picture, ...]
 
     def to_text(self) -> str:
         """As it is kept."""
@@ -112,7 +113,13 @@ class Manifest:
 _MANIFEST = pydantic.TypeAdapter(Manifest)
 
 
-def manifest_of(camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner, chunks: Iterable[Chunk]) -> Manifest:
+def manifest_of(
+    camera: str,
+    saved: checkpoint.Checkpoint,
+    owner: leases.Owner,
+    chunks: Iterable[Chunk],
+    pictures: tuple[kept_pictures.Picture, ...] = (),
+) -> Manifest:
     """The manifest of a checkpoint that was cut into these chunks."""
     return Manifest(
         schema_version=checkpoint.SCHEMA_VERSION,
@@ -123,6 +130,7 @@ def manifest_of(camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner, 
         started_s=saved.facts.started_s,
         saved_s=saved.facts.saved_s,
         chunks=tuple(chunks),
+        pictures=pictures,
     )
 
 
@@ -164,6 +172,7 @@ class InMemoryCheckpointStore:
     def __init__(self, owners: leases.Leases) -> None:
         self._owners = owners
         self._pieces: dict[str, bytes] = {}
+        self._thumbnails: dict[str, dict[int, bytes]] = {}
         self._manifests: dict[str, list[str]] = {}
 
     async def ping(self) -> None:
@@ -175,6 +184,7 @@ class InMemoryCheckpointStore:
             raise leases.owned_by(camera, held.incarnation if held else leases.NOBODY)
         pieces = dict(cut(camera, saved))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
+        self._thumbnails |= {chunk.key: saved.thumbnails for chunk in pieces}
         generations = [manifest_of(camera, saved, owner, pieces).to_text(), *self._manifests.get(camera, [])]
         self._manifests[camera] = generations[:GENERATIONS]
         for old in generations[GENERATIONS:]:
@@ -189,7 +199,7 @@ class InMemoryCheckpointStore:
                 joining = Joining(found.chunks)
                 for index, chunk in enumerate(found.chunks):
                     joining.put(index, self._pieces.get(chunk.key))
-                return checkpoint.from_bytes(joining.data)
+                return checkpoint.from_bytes(joining.data, self._thumbnails[found.chunks[0].key])
             except checkpoint.CheckpointCorrupt as broken:
                 error = broken
         if error is not None:
@@ -206,3 +216,4 @@ class InMemoryCheckpointStore:
     def _drop(self, text: str) -> None:
         for chunk in read_manifest(text).chunks:
             self._pieces.pop(chunk.key, None)
+            self._thumbnails.pop(chunk.key, None)

@@ -110,7 +110,7 @@ async def test_only_two_generations_are_kept(server_url: str, in_redis: redis_st
         await in_redis.save("lobby", saved_at(float(moment)), OWNER)
     with raw(server_url) as client:
         assert client.llen("hermes:{lobby}:manifests") == 2
-        assert len(client.keys("hermes:{lobby}:*")) == 4
+        assert len(client.keys("hermes:{lobby}:*:0")) == 2
     await in_redis.delete("lobby")
     with raw(server_url) as client:
         assert client.keys("hermes:{lobby}:*") == [b"hermes:{lobby}:owner"]
@@ -179,3 +179,85 @@ def test_a_chunk_of_an_impossible_size_is_refused_before_there_is_room_for_it(nb
 def test_the_folder_of_a_socket_is_all_that_is_shown(tmp_path: Path) -> None:
     shown = redis_store.RedisCheckpointStore(f"unix://{tmp_path}/s?password=canary")
     assert "canary" not in repr(vars(vars(shown)["_connection"])["where"])
+
+
+def with_pictures(saved: checkpoint.Checkpoint, thumbnails: dict[int, bytes]) -> checkpoint.Checkpoint:
+    return dataclasses.replace(saved, thumbnails=thumbnails)
+
+
+def picture_keys(url: str) -> int:
+    with raw(url) as client:
+        return len(client.keys("hermes:{lobby}:picture:*"))
+
+
+@pytest.mark.redis
+async def test_a_picture_is_written_once_and_goes_with_the_last_generation_that_shows_it(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    shared, early, late = b"shared", b"early", b"late"
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: shared, 2: early}), OWNER)
+    with raw(server_url) as client:
+        written = client.info("commandstats")["cmdstat_set"]["calls"]
+    await in_redis.save("lobby", with_pictures(saved_at(2.0), {1: shared, 3: late}), OWNER)
+    with raw(server_url) as client:
+        assert client.info("commandstats")["cmdstat_set"]["calls"] == written + 2
+    assert picture_keys(server_url) == 3
+
+    await in_redis.save("lobby", with_pictures(saved_at(3.0), {1: shared, 3: late}), OWNER)
+
+    assert picture_keys(server_url) == 2
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.thumbnails == {1: shared, 3: late}
+
+
+@pytest.mark.redis
+async def test_frames_that_are_counted_anew_do_not_show_the_pictures_of_before(
+    in_redis: redis_store.RedisCheckpointStore,
+) -> None:
+    """As of a camera that is removed and added again."""
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"before"}), OWNER)
+    await in_redis.save("lobby", with_pictures(saved_at(2.0), {1: b"after!"}), OWNER)
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.thumbnails == {1: b"after!"}
+
+
+@pytest.mark.redis
+async def test_a_picture_that_is_gone_is_left_out_and_written_again(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    saved = with_pictures(saved_at(1.0), {1: b"one", 2: b"two"})
+    await in_redis.save("lobby", saved, OWNER)
+    with raw(server_url) as client:
+        client.delete(client.keys("hermes:{lobby}:picture:*")[0])
+
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert len(loaded.thumbnails) == 1
+
+    await in_redis.save("lobby", saved, OWNER)
+    assert picture_keys(server_url) == 2
+
+
+@pytest.mark.redis
+async def test_a_commit_that_names_what_is_gone_is_refused(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    saved = with_pictures(saved_at(1.0), {1: b"one"})
+    await in_redis.save("lobby", saved, OWNER)
+    with raw(server_url) as client:
+        client.delete(client.keys("hermes:{lobby}:picture:*")[0])
+
+    with pytest.raises(checkpoint.StoreUnavailable, match="was gone at its commit"):
+        await in_redis.save("lobby", saved, OWNER)
+    await in_redis.save("lobby", saved, OWNER)
+
+    assert picture_keys(server_url) == 1
+
+
+@pytest.mark.redis
+async def test_what_is_committed_never_expires(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"one"}), OWNER)
+    with raw(server_url) as client:
+        assert {client.pttl(key) for key in client.keys("hermes:{lobby}:*")} == {-1}
