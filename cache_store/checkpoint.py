@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
 
 from cache_store import memory, slabs, tensor_bytes
 
@@ -122,7 +122,7 @@ def restore(held: memory.Memory, saved: Checkpoint) -> None:
 
 
 def to_parts(saved: Checkpoint) -> list[memoryview]:
-    """All but the pictures as the bytes of a safetensors file, in parts. It must not change as long as they are used."""
+    """All but its pictures as a safetensors file, in parts; the checkpoint must not change as long as they are used."""
     tensors = {
         f"layers.{index}.{name}": getattr(tokens, name) for index, tokens in enumerate(saved.layers) for name in _FIELDS
     }
@@ -130,10 +130,10 @@ def to_parts(saved: Checkpoint) -> list[memoryview]:
     return tensor_bytes.packed(tensors, {"hermes": json.dumps(described)})
 
 
-def from_bytes(data: Tensor, thumbnails: dict[int, bytes]) -> Checkpoint:
-    """The checkpoint in these bytes, its tensors views of them, with its pictures. uint8 [N]. Raises CheckpointCorrupt."""
+def from_pieces(pieces: Sequence[bytes], thumbnails: dict[int, bytes]) -> Checkpoint:
+    """The checkpoint of a file that comes in pieces, and its pictures. Raises CheckpointCorrupt."""
     try:
-        tensors, metadata = tensor_bytes.unpacked(data)
+        tensors, metadata = tensor_bytes.unpacked(pieces)
         described = json.loads(metadata["hermes"])
         if described["schema_version"] != SCHEMA_VERSION:
             raise CheckpointCorrupt(
@@ -146,7 +146,9 @@ def from_bytes(data: Tensor, thumbnails: dict[int, bytes]) -> Checkpoint:
             for index in range(num_layers)
         )
     except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointCorrupt(f"checkpoint of {data.numel()} bytes: {type(error).__name__}: {error}") from error
+        raise CheckpointCorrupt(
+            f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
+        ) from error
     return Checkpoint(facts, layers, thumbnails)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
-from cache_store import checkpoint, kept_pictures, leases, redis_connection, store
+from cache_store import checkpoint, kept_pictures, leases, redis_connection, redis_scripts, store
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
@@ -15,94 +15,6 @@ _PICTURES_AT_A_TIME = 64
 
 # What a save that never came to its end left behind goes by itself; far longer than any save takes.
 _UNCOMMITTED_KEPT_MS = 600_000
-
-# What a manifest names: its chunks, and its pictures, which it shares with others. A broken one names nothing.
-_KEYS = """
-local function keys_of(manifest, prefix)
-    local found, is_read, told = {}, pcall(cjson.decode, manifest)
-    local chunks = is_read and type(told) == 'table' and type(told.chunks) == 'table' and told.chunks or {}
-    local pictures = is_read and type(told) == 'table' and type(told.pictures) == 'table' and told.pictures or {}
-    for _, chunk in ipairs(chunks) do
-        if type(chunk) == 'table' and type(chunk.key) == 'string' and chunk.key:sub(1, #prefix) == prefix then
-            found[#found + 1] = chunk.key
-        end
-    end
-    for _, picture in ipairs(pictures) do
-        if type(picture) == 'table' and type(picture.sha256) == 'string' then
-            found[#found + 1] = prefix .. ':picture:' .. picture.sha256
-        end
-    end
-    return found
-end
-"""
-
-# Deletes what the outdated manifests alone name. Here and not by the client: when its word of a commit is lost,
-# nobody would know of them any more.
-_DROP = (
-    _KEYS
-    + """
-local function drop(outdated, kept, prefix)
-    local needed = {}
-    for _, manifest in ipairs(kept) do
-        for _, key in ipairs(keys_of(manifest, prefix)) do
-            needed[key] = true
-        end
-    end
-    for _, manifest in ipairs(outdated) do
-        for _, key in ipairs(keys_of(manifest, prefix)) do
-            if not needed[key] then
-                redis.call('UNLINK', key)
-            end
-        end
-    end
-end
-"""
-)
-
-# What came of it, and whose the camera is or which key is gone. The client may send it again when no answer came: a
-# generation that is there already is not added twice, or dropping the one would break the other.
-_COMMIT = (
-    _DROP
-    + """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
-    return {'owner', redis.call('HGET', KEYS[1], 'incarnation') or ''}
-end
-if redis.call('LINDEX', KEYS[2], 0) == ARGV[3] then
-    return {'committed', ''}
-end
-local named = keys_of(ARGV[3], ARGV[5])
-for _, key in ipairs(named) do
-    if redis.call('EXISTS', key) == 0 then
-        return {'lost', key}
-    end
-end
-for _, key in ipairs(named) do
-    redis.call('PERSIST', key)
-end
-redis.call('LPUSH', KEYS[2], ARGV[3])
-local outdated = redis.call('LRANGE', KEYS[2], ARGV[4], -1)
-redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
-drop(outdated, redis.call('LRANGE', KEYS[2], 0, -1), ARGV[5])
-return {'committed', ''}
-"""
-)
-
-_DROP_UNCOMMITTED = """
-for _, key in ipairs(KEYS) do
-    if redis.call('PTTL', key) > 0 then
-        redis.call('UNLINK', key)
-    end
-end
-"""
-
-_DELETE = (
-    _DROP
-    + """
-local outdated = redis.call('LRANGE', KEYS[1], 0, -1)
-redis.call('DEL', KEYS[1])
-drop(outdated, {}, ARGV[1])
-"""
-)
 
 
 class RedisCheckpointStore:
@@ -117,10 +29,10 @@ class RedisCheckpointStore:
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._connection = redis_connection.Connection(url, timeout_s=timeout_s, retries=_RETRIES)
         self._client = self._connection.client
-        self._commit = self._client.register_script(_COMMIT)
-        self._drop_uncommitted = self._client.register_script(_DROP_UNCOMMITTED)
+        self._commit = self._client.register_script(redis_scripts.COMMIT)
+        self._drop_uncommitted = self._client.register_script(redis_scripts.DROP_UNCOMMITTED)
         self._pictures: dict[str, kept_pictures.KeptPictures] = {}
-        self._delete = self._client.register_script(_DELETE)
+        self._delete = self._client.register_script(redis_scripts.DELETE)
 
     async def ping(self) -> None:
         async with self._connection.translated():
@@ -128,10 +40,12 @@ class RedisCheckpointStore:
 
     async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
         before = self._pictures.get(camera, kept_pictures.NO_PICTURES)
-        pictures = await asyncio.to_thread(before.after, saved)
+        cutting = store.cut(_prefix(camera), saved)
+        # In one go: a small checkpoint costs less than the way to another thread and back.
+        pictures, first = await asyncio.to_thread(lambda: (before.after(saved), next(cutting)))
         keys: list[str] = []
         try:
-            chunks = [chunk async for chunk in self._written(_prefix(camera), saved, keys)]
+            chunks = await self._write(first, cutting, keys)
             await self._write_pictures(_prefix(camera), pictures.missing_in(before), keys)
             manifest = store.manifest_of(camera, saved, owner, chunks, pictures.pictures)
             await self._make_visible(camera, manifest.to_text(), owner)
@@ -161,15 +75,20 @@ class RedisCheckpointStore:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _written(self, prefix: str, saved: checkpoint.Checkpoint, keys: list[str]) -> AsyncIterator[store.Chunk]:
-        """The chunks of the checkpoint, each when it is written; notes their keys."""
-        cutting = store.cut(prefix, saved)
-        while (cut := await asyncio.to_thread(next, cutting, None)) is not None:
+    async def _write(
+        self, first: tuple[store.Chunk, bytes], others: Iterator[tuple[store.Chunk, bytes]], keys: list[str]
+    ) -> list[store.Chunk]:
+        """Writes the chunks of a checkpoint; notes their keys."""
+        chunks, cut = [], first
+        while True:
             chunk, piece = cut
             keys.append(chunk.key)
             async with self._connection.translated():
                 await self._client.set(chunk.key, piece, px=_UNCOMMITTED_KEPT_MS)
-            yield chunk
+            chunks.append(chunk)
+            if (following := await asyncio.to_thread(next, others, None)) is None:
+                return chunks
+            cut = following
 
     async def _write_pictures(
         self, prefix: str, missing: list[tuple[kept_pictures.Picture, bytes]], keys: list[str]
@@ -204,17 +123,17 @@ class RedisCheckpointStore:
     async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> checkpoint.Checkpoint:
         found = store.read_manifest(text)
         found.require_readable(camera, fingerprint)
-        joining = store.Joining(found.chunks)
+        checks: list[asyncio.Task[bytes]] = []
         try:
             async with asyncio.TaskGroup() as checking:
-                for index, chunk in enumerate(found.chunks):
+                for chunk in found.chunks:
                     async with self._connection.translated():
                         piece: Any = await self._client.get(chunk.key)
-                    checking.create_task(asyncio.to_thread(joining.put, index, piece))
+                    checks.append(checking.create_task(asyncio.to_thread(store.require_whole, chunk, piece)))
         except* checkpoint.StoreError as errors:
             raise errors.exceptions[0] from None
         pictures = await self._read_pictures(_prefix(camera), found.pictures)
-        loaded = await asyncio.to_thread(checkpoint.from_bytes, joining.data, pictures)
+        loaded = await asyncio.to_thread(checkpoint.from_pieces, [check.result() for check in checks], pictures)
         self._pictures[camera] = kept_pictures.KeptPictures(
             {
                 picture.frame: (picture, pictures[picture.frame])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import numpy as np
 import pydantic
-import torch
 
 from cache_store import checkpoint, kept_pictures, leases
 
@@ -59,23 +56,30 @@ class Chunk:
 
 
 def cut(prefix: str, saved: checkpoint.Checkpoint) -> Iterator[tuple[Chunk, bytes]]:
-    """The checkpoint's bytes in pieces of CHUNK_NBYTES, the last one shorter, under keys never used before."""
+    """The checkpoint's bytes in pieces of at most CHUNK_NBYTES under keys never used before."""
     generation = uuid.uuid4().hex
     for index, piece in enumerate(pieces_of(checkpoint.to_parts(saved), CHUNK_NBYTES)):
         yield Chunk(f"{prefix}:{generation}:{index}", len(piece), hashlib.sha256(piece).hexdigest()), piece
 
 
 def pieces_of(parts: Iterable[memoryview], nbytes: int) -> Iterator[bytes]:
-    """The same bytes in pieces of `nbytes`, the last one shorter; no more than one is held at a time."""
+    """The same bytes in pieces of at most `nbytes`. No more than one is held at a time.
+
+    A part that fits in a piece is not cut, so that whoever reads it need not put it together again.
+    """
     waiting: list[memoryview] = []
     room = nbytes
     for part in parts:
-        while len(part) >= room:
-            yield b"".join([*waiting, part[:room]])
-            part, waiting, room = part[room:], [], nbytes
-        waiting.append(part)
-        room -= len(part)
-    if room < nbytes:
+        if waiting and len(part) > room:
+            yield b"".join(waiting)
+            waiting, room = [], nbytes
+        while len(part) > room:
+            yield bytes(part[:room])
+            part = part[room:]
+        if len(part):
+            waiting.append(part)
+            room -= len(part)
+    if waiting:
         yield b"".join(waiting)
 
 
@@ -143,27 +147,12 @@ def read_manifest(text: str | bytes) -> Manifest:
         raise checkpoint.CheckpointCorrupt(f"manifest of {len(text)} bytes: {first['loc']}: {first['msg']}") from None
 
 
-class Joining:
-    """The bytes of a checkpoint, put together chunk by chunk as they come. Any thread, in any order."""
-
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        for chunk in chunks:
-            if not 0 < chunk.nbytes <= CHUNK_NBYTES:
-                raise checkpoint.CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes (1 to {CHUNK_NBYTES})")
-        self._starts = list(itertools.accumulate((chunk.nbytes for chunk in chunks), initial=0))
-        self._chunks = chunks
-        # numpy asks for huge pages, which cost half as much as torch's when they are first written to.
-        self.data = torch.from_numpy(np.empty(self._starts[-1], dtype=np.uint8))
-
-    def put(self, index: int, piece: bytes | None) -> None:
-        """Puts a chunk in its place. Raises CheckpointCorrupt if it is missing or changed."""
-        chunk = self._chunks[index]
-        if piece is None or len(piece) != chunk.nbytes or hashlib.sha256(piece).hexdigest() != chunk.sha256:
-            state = "missing" if piece is None else "changed"
-            raise checkpoint.CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes is {state}")
-        # numpy copies outside of the interpreter's lock, unlike a bytearray.
-        place = self.data[self._starts[index] : self._starts[index + 1]].numpy()
-        np.copyto(place, np.frombuffer(piece, dtype=np.uint8))
+def require_whole(chunk: Chunk, piece: bytes | None) -> bytes:
+    """The bytes of a chunk. Raises CheckpointCorrupt if they are missing or changed."""
+    if piece is None or hashlib.sha256(piece).hexdigest() != chunk.sha256:
+        state = "missing" if piece is None else "changed"
+        raise checkpoint.CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes is {state}")
+    return piece
 
 
 class InMemoryCheckpointStore:
@@ -196,10 +185,8 @@ class InMemoryCheckpointStore:
             try:
                 found = read_manifest(text)
                 found.require_readable(camera, fingerprint)
-                joining = Joining(found.chunks)
-                for index, chunk in enumerate(found.chunks):
-                    joining.put(index, self._pieces.get(chunk.key))
-                return checkpoint.from_bytes(joining.data, self._thumbnails[found.chunks[0].key])
+                pieces = [require_whole(chunk, self._pieces.get(chunk.key)) for chunk in found.chunks]
+                return checkpoint.from_pieces(pieces, self._thumbnails[found.chunks[0].key])
             except checkpoint.CheckpointCorrupt as broken:
                 error = broken
         if error is not None:

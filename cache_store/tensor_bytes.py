@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# What is read is only ever copied into a memory.
+warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
 _DTYPES = {
     "I64": torch.int64,
@@ -41,36 +47,57 @@ def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[m
     return [memoryview(len(text).to_bytes(_LENGTH_NBYTES, "little") + text), *parts]
 
 
-def unpacked(data: Tensor) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, as views of the file's bytes, and the metadata. uint8 [N]. Raises ValueError."""
-    start = _LENGTH_NBYTES + int.from_bytes(_text(data, 0, _LENGTH_NBYTES), "little")
+def unpacked(pieces: Sequence[bytes]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file that comes in pieces, and its metadata. Raises ValueError.
+
+    A tensor that lies in one piece is a view of it, not to be written to; only the others are copied.
+    """
+    file = _File(pieces)
+    start = _LENGTH_NBYTES + int.from_bytes(file.read(0, _LENGTH_NBYTES), "little")
     try:
-        header = json.loads(_text(data, _LENGTH_NBYTES, start))
+        header = json.loads(file.read(_LENGTH_NBYTES, start))
         metadata = header.pop("__metadata__", {})
-        tensors = {name: _view(data[start:], **described) for name, described in header.items()}
+        tensors = {name: _tensor(file, start, **described) for name, described in header.items()}
+        end = max((described["data_offsets"][1] for described in header.values()), default=0)
     except (TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ValueError(f"no header of safetensors: {type(error).__name__}: {error}") from error
-    _require_whole(header.values(), data.numel() - start)
+        raise ValueError(f"no header of tensors: {type(error).__name__}: {error}") from error
+    if start + end != file.nbytes:
+        raise ValueError(f"{file.nbytes} bytes (the header says that the last tensor ends at {start + end})")
     return tensors, metadata
 
 
-def _text(data: Tensor, start: int, end: int) -> bytes:
-    if end > data.numel():
-        raise ValueError(f"{data.numel()} bytes end before byte {end}")
-    return data[start:end].numpy().tobytes()
+class _File:
+    """Bytes that come in pieces."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+        self._starts = list(itertools.accumulate(map(len, pieces), initial=0))
+        self.nbytes = self._starts[-1]
+
+    def find(self, start: int, end: int) -> tuple[bytes, int]:
+        """Bytes that hold those from `start` to before `end`, and where they begin there."""
+        if not 0 <= start <= end <= self.nbytes:
+            raise ValueError(f"bytes {start} to {end} of {self.nbytes}")
+        first = max(0, bisect.bisect_right(self._starts, start, hi=len(self._pieces)) - 1)
+        offset = start - self._starts[first]
+        if end <= self._starts[first + 1]:
+            return self._pieces[first], offset
+        last = bisect.bisect_left(self._starts, end)
+        return b"".join(self._pieces[first:last])[offset:], 0
+
+    def read(self, start: int, end: int) -> bytes:
+        if start == end:
+            return b""
+        data, offset = self.find(start, end)
+        return data[offset : offset + end - start]
 
 
-def _view(data: Tensor, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
+def _tensor(file: _File, origin: int, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
     start, end = data_offsets
     kind = _DTYPES[dtype]
-    if not 0 <= start <= end <= data.numel() or min(shape, default=0) < 0:
-        raise ValueError(f"a tensor of shape {shape} at bytes {start} to {end} of {data.numel()}")
-    if end - start != math.prod(shape) * kind.itemsize or (data.storage_offset() + start) % kind.itemsize:
+    if min(shape, default=0) < 0 or end - start != math.prod(shape) * kind.itemsize or start < 0:
         raise ValueError(f"a tensor of {dtype} {shape} at bytes {start} to {end}")
-    return data[start:end].view(kind).view(shape)
-
-
-def _require_whole(described: Iterable[dict[str, Any]], nbytes: int) -> None:
-    end = max((one["data_offsets"][1] for one in described), default=0)
-    if end != nbytes:
-        raise ValueError(f"{nbytes} bytes of tensors (the header says {end})")
+    if start == end:
+        return torch.empty(shape, dtype=kind)
+    data, offset = file.find(origin + start, origin + end)
+    return torch.frombuffer(data, dtype=kind, count=math.prod(shape), offset=offset).view(shape)

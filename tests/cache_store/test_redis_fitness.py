@@ -86,9 +86,11 @@ async def test_a_replica_is_refused(server_url: str, client: redis.Redis) -> Non
 
 
 async def test_a_cluster_is_refused(tmp_path: Path) -> None:
-    with servers.running(servers.VALKEY, tmp_path, cluster_enabled="yes") as server:
-        with pytest.raises(checkpoint.StoreUnfit, match="a Redis Cluster"):
-            await redis_fitness.require(server.url)
+    with (
+        servers.running(servers.VALKEY, tmp_path, cluster_enabled="yes") as server,
+        pytest.raises(checkpoint.StoreUnfit, match="a Redis Cluster"),
+    ):
+        await redis_fitness.require(server.url)
 
 
 async def test_what_it_is_is_told(url_of: Callable[[str], str]) -> None:

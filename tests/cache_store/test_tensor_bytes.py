@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -31,7 +32,7 @@ def as_file(tensors: dict[str, torch.Tensor]) -> bytes:
 
 
 def read(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    return tensor_bytes.unpacked(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    return tensor_bytes.unpacked([data])
 
 
 def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
@@ -58,10 +59,19 @@ def test_what_the_library_saved_is_read_here(tensors: dict[str, torch.Tensor]) -
     assert_equal(read(safetensors.torch.save(tensors, {"about": "us"}))[0], tensors)
 
 
-def test_a_tensor_is_a_view_of_the_file() -> None:
-    data = torch.frombuffer(bytearray(as_file({"keys": torch.arange(6)})), dtype=torch.uint8)
-    found, _ = tensor_bytes.unpacked(data)
-    assert found["keys"].untyped_storage().data_ptr() == data.untyped_storage().data_ptr()
+@given(named_tensors(), st.lists(st.integers(0, 400), max_size=5))
+def test_it_does_not_matter_in_which_pieces_a_file_comes(tensors: dict[str, torch.Tensor], cuts: list[int]) -> None:
+    data = as_file(tensors)
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pieces = [data[start:end] for start, end in itertools.pairwise(places)]
+    assert_equal(tensor_bytes.unpacked(pieces)[0], tensors)
+
+
+def test_a_tensor_that_lies_in_one_piece_is_a_view_of_it() -> None:
+    data = as_file({"keys": torch.arange(6)})
+    again, _ = tensor_bytes.unpacked([data])
+    found, _ = tensor_bytes.unpacked([data])
+    assert found["keys"].data_ptr() == again["keys"].data_ptr()
 
 
 def test_a_part_of_a_tensor_is_packed_as_that_part() -> None:
@@ -89,5 +99,5 @@ def test_a_part_of_a_tensor_is_packed_as_that_part() -> None:
 def test_a_header_that_does_not_fit_its_bytes_is_refused(described: object) -> None:
     text = json.dumps({"keys": described}).encode()
     text += b" " * (-len(text) % 8)
-    with pytest.raises(ValueError, match="tensor"):
+    with pytest.raises(ValueError, match="tensor|bytes"):
         read(len(text).to_bytes(8, "little") + text + bytes(16))
