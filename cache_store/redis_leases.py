@@ -14,8 +14,12 @@ from cache_store import leases, redis_connection, redis_store
 _KEPT_MS = 3_600_000
 _FREE_KEPT_MS = 86_400_000  # the last epoch of a camera that nobody owns
 
+# A server that is full refuses a script's first write if it may need memory, but not what follows one that needs none.
+# So each script begins with such a write: who owns what is a few bytes, and without them every camera falls silent.
+
 # Times that it has been renewed, 1 for a lease that was not there.
 _RENEW = """
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('HSETNX', KEYS[1], 'home', ARGV[1])
 local renewals = redis.call('HINCRBY', KEYS[1], 'renewals', 1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -25,6 +29,7 @@ return renewals
 # {1, epoch} when granted, {0, owner} when not. An epoch counts milliseconds where it can, so that it goes on
 # rising when the server has lost what it knew; where its clock steps back, it counts on from the last one.
 _ACQUIRE = """
+redis.call('PERSIST', KEYS[1])
 local me, floor, followed, stands_at = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or 0)
 local owner = redis.call('HGET', KEYS[1], 'incarnation') or ''
@@ -42,14 +47,13 @@ end
 local now = redis.call('TIME')
 epoch = math.max(epoch + 1, floor + 1, now[1] * 1000 + math.floor(now[2] / 1000))
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'incarnation', me)
-redis.call('PERSIST', KEYS[1])
 return {1, epoch}
 """
 
 _RELEASE = """
 if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] and redis.call('HGET', KEYS[1], 'incarnation') == ARGV[2] then
-    redis.call('HSET', KEYS[1], 'incarnation', 'free')
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    redis.call('HSET', KEYS[1], 'incarnation', 'free')
 end
 """
 _FREE = b"free"

@@ -97,8 +97,9 @@ def _process(kind: str, folder: Path, settings: dict[str, str], *flags: str, tex
 def _wait_for(server: Server, folder: Path) -> None:
     until_s = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < until_s and server.process.poll() is None:
-        with contextlib.suppress(redis.exceptions.ConnectionError), server.client() as client:
-            client.ping()
+        with contextlib.suppress(redis.exceptions.ConnectionError), server.client(retry=None) as client:
+            with contextlib.suppress(redis.exceptions.BusyLoadingError):
+                client.ping()
             return
         time.sleep(0.02)
     raise AssertionError((folder / "log").read_text())

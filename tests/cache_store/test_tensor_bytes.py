@@ -99,5 +99,5 @@ def test_a_part_of_a_tensor_is_packed_as_that_part() -> None:
 def test_a_header_that_does_not_fit_its_bytes_is_refused(described: object) -> None:
     text = json.dumps({"keys": described}).encode()
     text += b" " * (-len(text) % 8)
-    with pytest.raises(ValueError, match="tensor|bytes"):
+    with pytest.raises(ValueError, match=r"tensor|bytes"):
         read(len(text).to_bytes(8, "little") + text + bytes(16))
