@@ -16,13 +16,14 @@ import yaml
 from actors import complaints
 from actors.complaints import Key
 from actors.errors import ConfigError
+from cache_store import store_urls
 from cache_store.tiers import MemoryConfig
 from pipeline import urls
 from pipeline.cameras import CameraError, CameraSpec
 from pipeline.device import DeviceConfig
 from pipeline.ingest import IngestConfig
 
-_STORE = re.compile(r"embedded(:.+)?|(redis|rediss|unix)://.+")
+_EMBEDDED = re.compile(r"embedded(:.+)?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -120,14 +121,14 @@ class HermesConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     shards: ShardsConfig = field(default_factory=ShardsConfig)
-    store: str = "embedded"  # "embedded", "embedded:FOLDER", redis://, rediss:// or unix://
+    store: str = "embedded"  # "embedded", "embedded:FOLDER" or a URL of store_urls.SCHEMES
     router: RouterConfig = field(default_factory=RouterConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     cameras: tuple[CameraSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _STORE.fullmatch(self.store):
-            raise ValueError("store is neither 'embedded', 'embedded:FOLDER' nor a redis://, rediss:// or unix:// URL")
+        if not _EMBEDDED.fullmatch(self.store):
+            _require_store_url(self.store)
         names = [camera.name for camera in self.cameras]
         for name in names:
             if names.count(name) > 1:
@@ -230,6 +231,13 @@ def _with_variables(value: object, environment: Mapping[str, str], document: _Do
     if missing:
         raise document.error(key, f"the environment has no variable {missing[0]!r}")
     return _VARIABLE.sub(lambda match: environment[match[1]], value)
+
+
+def _require_store_url(url: str) -> None:
+    try:
+        store_urls.require_known(url)
+    except ValueError as error:
+        raise ValueError(f"store is neither 'embedded' nor 'embedded:FOLDER': {error}") from None
 
 
 def _require_at_least(name: str, value: float, least: float) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from redis.commands.core import AsyncScript
 
-from cache_store import leases, redis_connection, redis_store
+from cache_store import checkpoint, leases, redis_connection, redis_store
 
 # A lease that nobody renewed for so long says nothing any more; a takeover needs far less.
 _KEPT_MS = 3_600_000
+_REPLICATED_WITHIN_MS = 500
 _FREE_KEPT_MS = 86_400_000  # the last epoch of a camera that nobody owns
 
 # A server that is full refuses a script's first write if it may need memory, but not what follows one that needs none.
@@ -34,6 +35,7 @@ local me, floor, followed, stands_at = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or 0)
 local owner = redis.call('HGET', KEYS[1], 'incarnation') or ''
 if owner == me and epoch > floor then
+    redis.call('HSET', KEYS[1], 'incarnation', me) -- written again, for a replica to acknowledge
     return {1, epoch}
 end
 if owner ~= 'free' and owner ~= me then
@@ -62,6 +64,9 @@ _FREE = b"free"
 class RedisLeases:
     """Leases on any server that speaks Redis 6.2: one primary, with or without replicas; not a Redis Cluster.
 
+    Where there are replicas, and always with Sentinels, a camera is granted only when one of them knows it too: what
+    a failover cannot lose. Else StoreNotReplicated is raised; whoever asks again may get it.
+
     Keys: `hermes:{CAMERA}:owner` with the fields epoch and incarnation, `hermes:lease:INCARNATION` with renewals and
     home (NOBODY's lease is the one without a name). timeout_s: for one operation, which is never tried again here: who
     renews a lease wants to know.
@@ -69,9 +74,7 @@ class RedisLeases:
 
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
         self._connection = redis_connection.Connection(url, timeout_s=timeout_s, retries=0)
-        self._renew, self._acquire, self._release = map(
-            self._connection.client.register_script, (_RENEW, _ACQUIRE, _RELEASE)
-        )
+        self._renew, self._release = map(self._connection.client.register_script, (_RENEW, _RELEASE))
 
     async def renew(self, incarnation: leases.Incarnation) -> int:
         home = incarnation.home
@@ -82,9 +85,22 @@ class RedisLeases:
         self, camera: str, incarnation: str, *, floor: int = 0, gone: leases.Gone | None = None
     ) -> leases.Owner:
         keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else leases.NOBODY)]
-        is_granted, told = await self._run(self._acquire, keys, [incarnation, floor, *_told(gone)])
+        async with self._connection.translated():
+            has_replicas = bool((await self._connection.client.info("replication"))["connected_slaves"])
+        must_wait = has_replicas or self._connection.is_sentinel
+        async with self._connection.translated(), self._connection.client.pipeline(transaction=False) as together:
+            together.eval(_ACQUIRE, len(keys), *keys, incarnation, floor, *_told(gone))
+            if must_wait:
+                # Of this very connection's writes; inside of a script it would not wait.
+                together.wait(1, _REPLICATED_WITHIN_MS)
+            (is_granted, told), *acknowledged = await together.execute()
         if not is_granted:
             raise leases.owned_by(camera, redis_connection.as_text(told))
+        if must_wait and not acknowledged[0]:
+            raise checkpoint.StoreNotReplicated(
+                f"store {self._connection.where}: camera {camera!r} is granted, but no replica said within "
+                f"{_REPLICATED_WITHIN_MS} ms that it knows (at least 1)"
+            )
         return leases.Owner(int(told), incarnation)
 
     async def owner(self, camera: str) -> leases.Owner | None:
