@@ -51,6 +51,7 @@ class ShardsConfig:
     num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
+    checkpoint_max_mb_per_s: float | None = None  # of all cameras of a shard together; None: as fast as it goes
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
 
@@ -59,6 +60,8 @@ class ShardsConfig:
         _require_at_least("shards.num_cpus", self.num_cpus, 0)
         _require_at_least("shards.num_gpus", self.num_gpus, 0)
         _require_at_least("shards.checkpoint_every_s", self.checkpoint_every_s, 0.1)
+        if self.checkpoint_max_mb_per_s is not None:
+            _require_at_least("shards.checkpoint_max_mb_per_s", self.checkpoint_max_mb_per_s, 0.01)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +131,7 @@ class HermesConfig:
 
     def __post_init__(self) -> None:
         if not _EMBEDDED.fullmatch(self.store):
-            _require_store_url(self.store)
+            store_urls.require_known(self.store)
         names = [camera.name for camera in self.cameras]
         for name in names:
             if names.count(name) > 1:
@@ -231,13 +234,6 @@ def _with_variables(value: object, environment: Mapping[str, str], document: _Do
     if missing:
         raise document.error(key, f"the environment has no variable {missing[0]!r}")
     return _VARIABLE.sub(lambda match: environment[match[1]], value)
-
-
-def _require_store_url(url: str) -> None:
-    try:
-        store_urls.require_known(url)
-    except ValueError as error:
-        raise ValueError(f"store is neither 'embedded' nor 'embedded:FOLDER': {error}") from None
 
 
 def _require_at_least(name: str, value: float, least: float) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from actors import checkpointing, config, succession, tenure
+from actors import checkpointing, config, pacing, succession, tenure
 from cache_store import checkpoint, leases, store
 from models import vlm
 from pipeline import answers, cameras, device, feed, urls
@@ -101,7 +101,12 @@ class CameraShard:
         self._incarnation = leases.Incarnation(uuid.uuid4().hex, succession.home())
         self._tenure = tenure.Tenure(granted_by, self._incarnation, settings.shards.lease, on_lost=self._lose)
         self._saving = checkpointing.Checkpointing(
-            self._device, checkpoints, settings.shards.checkpoint_every_s, self._tenure, clock=clock
+            self._device,
+            checkpoints,
+            settings.shards.checkpoint_every_s,
+            self._tenure,
+            clock=clock,
+            pace=pacing.Pace(settings.shards.checkpoint_max_mb_per_s),
         )
         self._watched: dict[str, _Watched] = {}
         self._changing = asyncio.Lock()

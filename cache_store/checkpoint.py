@@ -99,6 +99,11 @@ class Checkpoint:
     layers: tuple[memory.CachedTokens, ...]
     thumbnails: dict[int, bytes]
 
+    @property
+    def nbytes(self) -> int:
+        """Of the tensors and the pictures."""
+        return sum(tokens.nbytes for tokens in self.layers) + sum(map(len, self.thumbnails.values()))
+
 
 def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTokens, ...]:
     """Copies of what each layer holds between prefix and recent window, on the CPU."""

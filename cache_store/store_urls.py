@@ -28,7 +28,10 @@ def require_known(url: str) -> None:
     """Returns if a store may have this URL. Raises ValueError, which never shows what may be a password."""
     scheme = url.partition(":")[0]
     if scheme not in SCHEMES or not url.startswith(f"{scheme}://") or url == f"{scheme}://":
-        raise ValueError(f"store URL of scheme {scheme!r} (one of {', '.join(f'{name}://' for name in SCHEMES)})")
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(
+            f"store is neither 'embedded', 'embedded:FOLDER' nor a URL of {known}: its scheme is {scheme!r}"
+        )
     if scheme == SENTINEL_SCHEME:
         sentinel_address(url)
         return

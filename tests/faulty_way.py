@@ -60,7 +60,8 @@ class FaultyWay:
         assert task is not None
         self._ways.add(task)
         self.connections += 1
-        with contextlib.suppress(OSError):
+        # Cancelled only by `open`, at its end; asyncio would make an error of it.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             if not self.fault.is_refused:
                 await self._connect(reader, writer)
         writer.transport.abort()

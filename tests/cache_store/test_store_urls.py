@@ -23,9 +23,9 @@ def test_a_known_form_is_taken(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("mysql://user:canary@host", "scheme 'mysql'"),
-        ("redis:user:canary@host", "scheme 'redis'"),
-        ("redis://", "scheme 'redis'"),
+        ("mysql://user:canary@host", "scheme is 'mysql'"),
+        ("redis:user:canary@host", "scheme is 'redis'"),
+        ("redis://", "scheme is 'redis'"),
         ("redis://user:canary@host:notaport", "its port is no number"),
         ("redis+sentinel://user:canary@one,two", "names no service"),
         ("redis+sentinel://user:canary@one,two/cameras/2", "names no service"),
@@ -36,7 +36,7 @@ def test_a_known_form_is_taken(url: str) -> None:
     ],
 )
 def test_any_other_is_refused_without_what_may_be_a_password(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match="store URL") as raised:
+    with pytest.raises(ValueError, match=r"^store ") as raised:
         store_urls.require_known(url)
     assert told in str(raised.value)
     assert "canary" not in str(raised.value)
