@@ -97,8 +97,9 @@ class Checkpointing:
         if owner is None:
             return False
         try:
-            snapshot = asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
-            taken = await asyncio.wait_for(snapshot, _SNAPSHOT_TIMEOUT_S)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
+            async with asyncio.timeout(_SNAPSHOT_TIMEOUT_S):
+                taken = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
             previous = self._saved.get(camera)
             if is_whole or previous is None or previous.frames_seen != taken.facts.frames_seen:
                 await self._store.save(camera, taken, owner)

@@ -192,3 +192,21 @@ async def test_saves_of_one_shard_keep_to_its_pace_and_the_last_ones_do_not_wait
     await saving.save_all(timeout_s=5)
 
     assert kept_in.saves == ["gate"]
+
+
+async def test_a_camera_is_dropped_also_at_the_very_moment_at_which_its_memory_was_copied() -> None:
+    taken: futures.Future[checkpoint.Checkpoint] = futures.Future()
+
+    class Late(ScriptedSource):
+        def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
+            if not taken.done():
+                taken.set_running_or_notify_cancel()
+            return taken
+
+    saving = await checkpointing(Late(), CountingStore(), every_s=0.01)
+    saving.keep("gate")
+    await until(taken.running)
+
+    taken.set_result(checkpoint.Checkpoint(FACTS, (), {}))
+    async with asyncio.timeout(2.0):
+        await saving.drop("gate")
