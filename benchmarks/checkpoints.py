@@ -39,18 +39,23 @@ _FRAME_HEIGHT, _FRAME_WIDTH = 360, 640
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Medians over the intervals between two checkpoints. Seconds of processor time, but for save_wall_s."""
+    """Medians over the intervals between two checkpoints. Seconds of processor time, but for save_wall_s.
+
+    Ingest is what a decoded frame costs: its reduction and its picture (feed_s), and the device's work (device_s).
+    """
 
     model: str
     tokens_per_layer: int
     interval_s: float
     frames: int
-    ingest_s: float
+    feed_s: float
+    device_s: float
     snapshot_s: float  # on the device's thread: what ingest waits for
     save_s: float  # of this process
     store_s: float  # of the store's
     save_wall_s: float
     checkpoint_share: float
+    checkpoint_share_of_device: float
     nbytes: int
     bytes_per_camera_minute: int
 
@@ -90,36 +95,42 @@ async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: in
     )
     held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
     camera = watched.WatchedCamera(_CAMERA, held, reader, gap_after_s=3.0, started_s=0.0)
-    stream = _clips(model.spec.frame_size, settings)
+    stream = _shown(settings)
     while not held.compactions:
-        camera.feed(next(stream))
+        camera.feed(_clip(*next(stream), model.spec.frame_size, settings))
     num_clips = round(interval_s * settings.sample_fps / settings.frames_per_clip)
     async with _kept() as room:
-        rows = [await _one_interval(camera, stream, num_clips, room) for _ in range(intervals)]
-    ingest_s, snapshot_s, save_s, store_s, wall_s, nbytes = (statistics.median(c) for c in zip(*rows, strict=True))
-    shares = [(snapshot + saving + storing) / reading for reading, snapshot, saving, storing, *_ in rows]
+        rows = []
+        for _ in range(intervals):
+            shown = [next(stream) for _ in range(num_clips)]
+            fed_s = time.thread_time()
+            ready = [_clip(*one, model.spec.frame_size, settings) for one in shown]
+            rows.append((time.thread_time() - fed_s, *await _one_interval(camera, ready, room)))
+    feed_s, device_s, snapshot_s, save_s, store_s, wall_s, nbytes = map(statistics.median, zip(*rows, strict=True))
+    work = [(feeding, device, sum(parts)) for feeding, device, *parts, _, _ in rows]
     return Cost(
         model.spec.name,
         tokens,
         interval_s,
         num_clips * settings.frames_per_clip,
-        round(ingest_s, 4),
+        round(feed_s, 4),
+        round(device_s, 4),
         round(snapshot_s, 5),
         round(save_s, 5),
         round(store_s, 5),
         round(wall_s, 4),
-        round(statistics.median(shares), 4),
+        round(statistics.median(spent / (feeding + device) for feeding, device, spent in work), 4),
+        round(statistics.median(spent / device for _, device, spent in work), 4),
         round(nbytes),
         round(nbytes * _SECONDS_A_MINUTE / interval_s),
     )
 
 
 async def _one_interval(
-    camera: watched.WatchedCamera, stream: Iterator[clips.Clip], num_clips: int, room: _Kept
+    camera: watched.WatchedCamera, ready: list[clips.Clip], room: _Kept
 ) -> tuple[float, float, float, float, float, float]:
-    shown = [next(stream) for _ in range(num_clips)]
     began_s = time.thread_time()
-    for clip in shown:
+    for clip in ready:
         camera.feed(clip)
     read_s = time.thread_time()
     taken = camera.snapshot(0, time.time())
@@ -161,15 +172,15 @@ async def measure_restore(pairs: int, *, layers: int = 24, tokens: int = 4_000) 
 def table(costs: list[Cost], restore: Restore) -> str:
     """The figures as Markdown."""
     lines = [
-        "| model | tokens a layer | ingest | snapshot | save | the store | checkpoint share | bytes a minute |",
-        "|---|" + "---:|" * 7,
+        "| model | tokens a layer | feed | device | snapshot | save | store | share | of the device | a minute |",
+        "|---|" + "---:|" * 9,
     ]
     for cost in costs:
-        spent = f"{1000 * cost.snapshot_s:.1f} ms | {1000 * cost.save_s:.1f} ms | {1000 * cost.store_s:.1f} ms"
-        lines.append(
-            f"| {cost.model} | {cost.tokens_per_layer:,} | {cost.ingest_s:.2f} s | {spent} "
-            f"| {cost.checkpoint_share:.2%} | {cost.bytes_per_camera_minute / 1e6:.1f} MB |"
-        )
+        spent_s = (cost.feed_s, cost.device_s, cost.snapshot_s, cost.save_s, cost.store_s)
+        spent = " | ".join(f"{1000 * one:.1f} ms" for one in spent_s)
+        shares = f"{cost.checkpoint_share:.2%} | {cost.checkpoint_share_of_device:.2%}"
+        minute = f"{cost.bytes_per_camera_minute / 1e6:.1f} MB"
+        lines.append(f"| {cost.model} | {cost.tokens_per_layer:,} | {spent} | {shares} | {minute} |")
     lines += [
         "",
         f"Restoring {restore.nbytes / 1e6:.1f} MB takes {1000 * restore.load_s:.0f} ms, reading the same bytes "
@@ -214,14 +225,17 @@ async def _kept() -> AsyncIterator[_Kept]:
             await opened.close()
 
 
-def _clips(side: int, settings: ingest.IngestConfig) -> Iterator[clips.Clip]:
-    """A simulated street as its feed would bring it."""
+def _shown(settings: ingest.IngestConfig) -> Iterator[tuple[torch.Tensor, tuple[float, ...]]]:
+    """A simulated street as a decoder would bring it, a clip at a time."""
     world = scene.Scene(seed=7)
     for start in itertools.count(step=settings.frames_per_clip):
         times_s = tuple((start + offset) / settings.sample_fps for offset in range(settings.frames_per_clip))
-        shown = torch.stack([torch.from_numpy(world.frame(at_s, _FRAME_HEIGHT, _FRAME_WIDTH)) for at_s in times_s])
-        thumbnails = tuple(pictures.thumbnail_jpeg(picture, settings.thumbnail_width) for picture in shown)
-        yield clips.Clip(_CAMERA, pictures.reduce_frames(shown, side, side), times_s, thumbnails, times_s[-1])
+        yield torch.stack([torch.from_numpy(world.frame(at, _FRAME_HEIGHT, _FRAME_WIDTH)) for at in times_s]), times_s
+
+
+def _clip(shown: torch.Tensor, times_s: tuple[float, ...], side: int, settings: ingest.IngestConfig) -> clips.Clip:
+    thumbnails = tuple(pictures.thumbnail_jpeg(picture, settings.thumbnail_width) for picture in shown)
+    return clips.Clip(_CAMERA, pictures.reduce_frames(shown, side, side), times_s, thumbnails, times_s[-1])
 
 
 def _random_checkpoint(num_layers: int, num_tokens: int) -> checkpoint.Checkpoint:
