@@ -123,17 +123,13 @@ class RedisCheckpointStore:
     async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> checkpoint.Checkpoint:
         found = store.read_manifest(text)
         found.require_readable(camera, fingerprint)
-        checks: list[asyncio.Task[bytes]] = []
-        try:
-            async with asyncio.TaskGroup() as checking:
-                for chunk in found.chunks:
-                    async with self._connection.translated():
-                        piece: Any = await self._client.get(chunk.key)
-                    checks.append(checking.create_task(asyncio.to_thread(store.require_whole, chunk, piece)))
-        except* checkpoint.StoreError as errors:
-            raise errors.exceptions[0] from None
+        pieces = []
+        for chunk in found.chunks:
+            async with self._connection.translated():
+                piece: Any = await self._client.get(chunk.key)
+            pieces.append(store.require_whole(chunk, piece))
         pictures = await self._read_pictures(_prefix(camera), found.pictures)
-        loaded = await asyncio.to_thread(checkpoint.from_pieces, [check.result() for check in checks], pictures)
+        loaded = await asyncio.to_thread(checkpoint.from_pieces, pieces, pictures)
         self._pictures[camera] = kept_pictures.KeptPictures(
             {
                 picture.frame: (picture, pictures[picture.frame])
