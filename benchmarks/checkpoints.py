@@ -15,24 +15,21 @@ import json
 import os
 import platform
 import statistics
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from actors import config, embedded_store
-from benchmarks import real_shape
-from cache_store import checkpoint, leases, memory, redis_connection, redis_leases, redis_store, slabs, store, tiers
+from actors import config
+from benchmarks import own_store, real_shape
+from cache_store import checkpoint, memory, slabs, store, tiers
 from models import keeper, registry, vlm
 from models.tiny import scene
 from pipeline import clips, ingest, pictures, watched
 
 _CAMERA = "camera"
-_OWNER = "benchmark"
 _SECONDS_A_MINUTE = 60.0
 _FRAME_HEIGHT, _FRAME_WIDTH = 360, 640
 
@@ -82,8 +79,18 @@ def main() -> None:
     restore = asyncio.run(measure_restore(options.restores))
     print(table(costs, restore))
     if options.json:
-        found = {"machine": machine, "costs": [asdict(cost) for cost in costs], "restore": asdict(restore)}
+        rows = {"costs": [asdict(cost) for cost in costs], "restore": asdict(restore)}
+        found = {"machine": machine, **figures(costs[0], restore), **rows}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def figures(cost: Cost, restore: Restore) -> dict[str, float]:
+    """What the promises are about."""
+    return {
+        "checkpoint_share": cost.checkpoint_share,
+        "bytes_per_camera_minute": cost.bytes_per_camera_minute,
+        "restore_over_raw_read": restore.restore_over_raw_read,
+    }
 
 
 async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: int) -> Cost:
@@ -99,7 +106,7 @@ async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: in
     while not held.compactions:
         camera.feed(_clip(*next(stream), model.spec.frame_size, settings))
     num_clips = round(interval_s * settings.sample_fps / settings.frames_per_clip)
-    async with _kept() as room:
+    async with own_store.running(_CAMERA) as room:
         rows = []
         for _ in range(intervals):
             shown = [next(stream) for _ in range(num_clips)]
@@ -127,7 +134,7 @@ async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: in
 
 
 async def _one_interval(
-    camera: watched.WatchedCamera, ready: list[clips.Clip], room: _Kept
+    camera: watched.WatchedCamera, ready: list[clips.Clip], room: own_store.OwnStore
 ) -> tuple[float, float, float, float, float, float]:
     began_s = time.thread_time()
     for clip in ready:
@@ -146,7 +153,7 @@ async def _one_interval(
 
 async def measure_restore(pairs: int, *, layers: int = 24, tokens: int = 4_000) -> Restore:
     """A checkpoint of LLaVA-OneVision 0.5B's shape, loaded, and its chunks read and held, in turns."""
-    async with _kept() as room:
+    async with own_store.running(_CAMERA) as room:
         await room.store.save(_CAMERA, _random_checkpoint(layers, tokens), room.owner)
         client = room.connection.client
         manifest = (await client.lrange(f"hermes:{{{_CAMERA}}}:manifests", 0, 0))[0]
@@ -187,42 +194,6 @@ def table(costs: list[Cost], restore: Restore) -> str:
         f"{1000 * restore.raw_read_s:.0f} ms: {restore.restore_over_raw_read:.2f} times as long, median of pairs.",
     ]
     return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A store of this benchmark's own, and a plain client of the same server."""
-
-    store: redis_store.RedisCheckpointStore
-    owner: leases.Owner
-    connection: redis_connection.Connection
-
-    async def spent_s(self) -> float:
-        """Processor time of the server so far."""
-        used = await self.connection.client.info("cpu")
-        return float(used["used_cpu_user"] + used["used_cpu_sys"])
-
-    async def received_nbytes(self) -> int:
-        """What clients sent to the server so far."""
-        return int((await self.connection.client.info("stats"))["total_net_input_bytes"])
-
-
-@asynccontextmanager
-async def _kept() -> AsyncIterator[_Kept]:
-    with (
-        tempfile.TemporaryDirectory(prefix="hermes-checkpoints-") as folder,
-        embedded_store.running(Path(folder)) as url,
-    ):
-        granted_by = redis_leases.RedisLeases(url)
-        owner = await granted_by.acquire(_CAMERA, _OWNER, gone=leases.MINE)
-        room = _Kept(
-            redis_store.RedisCheckpointStore(url),
-            owner,
-            redis_connection.Connection(url, timeout_s=5.0, retries=0),
-        )
-        yield room
-        for opened in (granted_by, room.store, room.connection):
-            await opened.close()
 
 
 def _shown(settings: ingest.IngestConfig) -> Iterator[tuple[torch.Tensor, tuple[float, ...]]]:
