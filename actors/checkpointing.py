@@ -19,7 +19,6 @@ log = structlog.get_logger(__name__)
 
 _SNAPSHOT_TIMEOUT_S = 30.0
 _OVERDUE_AFTER = 4  # intervals without a checkpoint
-_FIRST_AFTER = 1 / 8  # of an interval, at the earliest
 
 
 class SnapshotSource(Protocol):
@@ -145,8 +144,7 @@ class Checkpointing:
 
     async def _run(self, camera: str) -> None:
         # Spread over the interval by name, so that the cameras of a shard do not all save at once.
-        spread = _FIRST_AFTER + (1 - _FIRST_AFTER) * zlib.crc32(camera.encode()) / (1 << 32)
-        await asyncio.sleep(self._every_s * spread)
+        await asyncio.sleep(self._every_s * (1 + zlib.crc32(camera.encode()) % 8) / 8)
         while True:
             # As large as the last one: what is taken when its turn has come is the newest there is.
             saved = self._saved.get(camera)

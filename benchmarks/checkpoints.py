@@ -72,7 +72,6 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-    print(machine, "\n")
     costs = [asyncio.run(measure_cost(registry.load_model("tiny"), 256, options.intervals))]
     if options.real_shape:
         costs.append(asyncio.run(measure_cost(real_shape.load(), 4_000, options.real_shape)))
@@ -105,21 +104,26 @@ async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: in
     stream = _shown(settings)
     while not held.compactions:
         camera.feed(_clip(*next(stream), model.spec.frame_size, settings))
-    num_clips = round(interval_s * settings.sample_fps / settings.frames_per_clip)
+    frames = round(interval_s * settings.sample_fps)
+    num_clips = -(-frames // settings.frames_per_clip)
+    # Whole clips are read, which may be a little more than an interval.
+    part = frames / (num_clips * settings.frames_per_clip)
     async with own_store.running(_CAMERA) as room:
         rows = []
         for _ in range(intervals):
             shown = [next(stream) for _ in range(num_clips)]
             fed_s = time.thread_time()
             ready = [_clip(*one, model.spec.frame_size, settings) for one in shown]
-            rows.append((time.thread_time() - fed_s, *await _one_interval(camera, ready, room)))
+            fed_s = time.thread_time() - fed_s
+            device_s, *spent = await _one_interval(camera, ready, room)
+            rows.append((part * fed_s, part * device_s, *spent))
     feed_s, device_s, snapshot_s, save_s, store_s, wall_s, nbytes = map(statistics.median, zip(*rows, strict=True))
     work = [(feeding, device, sum(parts)) for feeding, device, *parts, _, _ in rows]
     return Cost(
         model.spec.name,
         tokens,
         interval_s,
-        num_clips * settings.frames_per_clip,
+        frames,
         round(feed_s, 4),
         round(device_s, 4),
         round(snapshot_s, 5),
