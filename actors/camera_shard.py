@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from actors import checkpointing, config, inbox, succession, tenure
+from actors import checkpointing, config, inbox, pacing, succession, tenure
 from actors.errors import InvalidShard
 from actors.shard import Assignment, ShardStatus
 from cache_store import checkpoint, leases, store
@@ -54,7 +54,12 @@ class CameraShard:
             granted_by, self._incarnation, settings.shards.lease, on_lost=self._lose, on_retired=on_retired
         )
         self._saving = checkpointing.Checkpointing(
-            self._device, checkpoints, settings.shards.checkpoint_every_s, self._tenure, clock=clock
+            self._device,
+            checkpoints,
+            settings.shards.checkpoint_every_s,
+            self._tenure,
+            clock=clock,
+            pace=pacing.Pace(settings.shards.checkpoint_max_mb_per_s),
         )
         self._watched: dict[str, _Watched] = {}
         self._ahead: dict[str, _Watched] = {}

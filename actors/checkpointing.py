@@ -11,13 +11,14 @@ from typing import Protocol
 
 import structlog
 
-from actors import tenure
+from actors import pacing, tenure
 from cache_store import checkpoint, leases, store
 from pipeline import answers
 
 log = structlog.get_logger(__name__)
 
 _SNAPSHOT_TIMEOUT_S = 30.0
+_OVERDUE_AFTER = 4  # intervals without a checkpoint
 
 
 class SnapshotSource(Protocol):
@@ -30,10 +31,19 @@ class SnapshotSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """When a checkpoint was taken and how many frames it knew."""
+    """When a checkpoint was taken, how many frames it knew, and how large it was."""
 
     at_s: float
     frames_seen: int
+    nbytes: int
+
+
+@dataclass(slots=True)
+class _Failing:
+    """A camera whose memory cannot be saved: since when, and whether it was said that this lasts too long."""
+
+    since_s: float
+    is_overdue: bool = False
 
 
 class Checkpointing:
@@ -47,14 +57,17 @@ class Checkpointing:
         held_by: tenure.Tenure,
         *,
         clock: Callable[[], float],
+        pace: pacing.Pace | None = None,
     ) -> None:
         self._source = source
         self._store = kept_in
         self._every_s = every_s
         self._tenure = held_by
         self._clock = clock
+        self._pace = pace or pacing.Pace(None)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._saved: dict[str, _Saved] = {}
+        self._failing: dict[str, _Failing] = {}
 
     def keep(self, camera: str) -> None:
         """Saves the camera's memory from now on, until `drop`. Needs a running event loop."""
@@ -64,6 +77,7 @@ class Checkpointing:
         """Stops saving the camera's memory; on return nothing writes it any more."""
         task = self._tasks.pop(camera)
         self._saved.pop(camera, None)
+        self._failing.pop(camera, None)
         task.cancel()
         await asyncio.wait([task])
 
@@ -75,27 +89,47 @@ class Checkpointing:
     async def save(self, camera: str, *, is_whole: bool = False) -> bool:
         """Saves the camera's global tier if it changed, or its whole memory.
 
-        False, and a line in the log, if the store would not take it.
+        False if the store would not take it; the log says when that begins, when it lasts, and when it is over.
         """
         # Taken before the memory is: what was remembered as one owner is not saved as the next.
         owner = self._tenure.owner(camera)
         if owner is None:
             return False
         try:
-            snapshot = asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
-            taken = await asyncio.wait_for(snapshot, _SNAPSHOT_TIMEOUT_S)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
+            async with asyncio.timeout(_SNAPSHOT_TIMEOUT_S):
+                taken = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
             previous = self._saved.get(camera)
             if is_whole or previous is None or previous.frames_seen != taken.facts.frames_seen:
                 await self._store.save(camera, taken, owner)
-            self._saved[camera] = _Saved(self._clock(), taken.facts.frames_seen)
+            self._note_saved(camera, taken)
         except leases.OwnedByAnother as error:
             log.warning("checkpoint_fenced", camera=camera, epoch=owner.epoch, reason=str(error))
             self._tenure.doubt()
             return False
         except (checkpoint.StoreError, answers.QuestionError, TimeoutError) as error:
-            log.warning("checkpoint_failed", camera=camera, reason=str(error) or type(error).__name__)
+            self._note_failed(camera, str(error) or type(error).__name__)
             return False
         return True
+
+    def _note_saved(self, camera: str, taken: checkpoint.Checkpoint) -> None:
+        self._saved[camera] = _Saved(self._clock(), taken.facts.frames_seen, taken.nbytes)
+        failing = self._failing.pop(camera, None)
+        if failing is not None:
+            log.info("checkpoint_saved_again", camera=camera, failed_for_s=round(self._clock() - failing.since_s, 1))
+
+    def _note_failed(self, camera: str, reason: str) -> None:
+        """One line when saving begins to fail, one more when it has for long; not one a try."""
+        now_s = self._clock()
+        saved_s = self.saved_s(camera)
+        age_s = None if saved_s is None else round(now_s - saved_s, 1)
+        failing = self._failing.get(camera)
+        if failing is None:
+            self._failing[camera] = _Failing(now_s)
+            log.warning("checkpoint_failed", camera=camera, reason=reason, age_s=age_s)
+        elif not failing.is_overdue and now_s - failing.since_s >= _OVERDUE_AFTER * self._every_s:
+            failing.is_overdue = True
+            log.error("checkpoint_overdue", camera=camera, reason=reason, age_s=age_s)
 
     async def save_all(self, timeout_s: float) -> None:
         """Saves every memory once more, whole, and stops; what is not saved in time is left as it was."""
@@ -112,5 +146,8 @@ class Checkpointing:
         # Spread over the interval by name, so that the cameras of a shard do not all save at once.
         await asyncio.sleep(self._every_s * (1 + zlib.crc32(camera.encode()) % 8) / 8)
         while True:
+            # As large as the last one: what is taken when its turn has come is the newest there is.
+            saved = self._saved.get(camera)
+            await self._pace.turn(saved.nbytes if saved else 0)
             await self.save(camera)
             await asyncio.sleep(self._every_s)

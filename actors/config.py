@@ -16,13 +16,14 @@ import yaml
 from actors import camera_entries, complaints
 from actors.complaints import Key
 from actors.errors import ConfigError
+from cache_store import store_urls
 from cache_store.tiers import MemoryConfig
 from pipeline import urls
 from pipeline.cameras import CameraError, CameraSpec
 from pipeline.device import DeviceConfig
 from pipeline.ingest import IngestConfig
 
-_STORE = re.compile(r"embedded(:.+)?|(redis|rediss|unix)://.+")
+_EMBEDDED = re.compile(r"embedded(:.+)?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -52,6 +53,7 @@ class ShardsConfig:
     num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
+    checkpoint_max_mb_per_s: float | None = None  # of all cameras of a shard together; None: as fast as it goes
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
 
@@ -63,6 +65,8 @@ class ShardsConfig:
         _require_at_least("shards.num_cpus", self.num_cpus, 0)
         _require_at_least("shards.num_gpus", self.num_gpus, 0)
         _require_at_least("shards.checkpoint_every_s", self.checkpoint_every_s, 0.1)
+        if self.checkpoint_max_mb_per_s is not None:
+            _require_at_least("shards.checkpoint_max_mb_per_s", self.checkpoint_max_mb_per_s, 0.01)
 
     @property
     def is_local(self) -> bool:
@@ -130,14 +134,14 @@ class HermesConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     shards: ShardsConfig = field(default_factory=ShardsConfig)
-    store: str = "embedded"  # "embedded", "embedded:FOLDER", redis://, rediss:// or unix://
+    store: str = "embedded"  # "embedded", "embedded:FOLDER" or a URL of store_urls.SCHEMES
     router: RouterConfig = field(default_factory=RouterConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     cameras: tuple[CameraSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _STORE.fullmatch(self.store):
-            raise ValueError("store is neither 'embedded', 'embedded:FOLDER' nor a redis://, rediss:// or unix:// URL")
+        if not _EMBEDDED.fullmatch(self.store):
+            store_urls.require_known(self.store)
         names = [camera.name for camera in self.cameras]
         for name in names:
             if names.count(name) > 1:

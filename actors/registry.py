@@ -13,7 +13,7 @@ import pydantic
 import structlog
 
 from actors import shard
-from cache_store import redis_store
+from cache_store import redis_connection
 from pipeline import cameras
 
 log = structlog.get_logger(__name__)
@@ -99,7 +99,7 @@ class RedisRegistry:
     """A CameraRegistry in the hash `hermes:cameras`; its version and lineage in keys beside it."""
 
     def __init__(self, url: str) -> None:
-        self._connection = redis_store.Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
+        self._connection = redis_connection.Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
     async def remember(self, *entries: Entry) -> None:
         async with self._change() as together:
@@ -113,13 +113,13 @@ class RedisRegistry:
     async def news(self, version: str | None) -> Known | None:
         async with self._connection.translated():
             now = await self._connection.client.get(_VERSION_KEY)
-            if now is not None and redis_store.as_text(now) == version:
+            if now is not None and redis_connection.as_text(now) == version:
                 return None
             async with self._connection.client.pipeline() as together:
                 together.mget(_LINEAGE_KEY, _VERSION_KEY)
                 together.hgetall(_KEY)
                 (lineage, now), found = await together.execute()
-        texts = {redis_store.as_text(name): text for name, text in found.items()}
+        texts = {redis_connection.as_text(name): text for name, text in found.items()}
         entries = {name: entry for name in sorted(texts) if (entry := _entry(name, texts[name])) is not None}
         return Known(_optional_text(lineage), _optional_text(now), entries)
 
@@ -139,7 +139,7 @@ class RedisRegistry:
 
 
 def _optional_text(found: str | bytes | None) -> str | None:
-    return None if found is None else redis_store.as_text(found)
+    return None if found is None else redis_connection.as_text(found)
 
 
 def _text(entry: Entry) -> str:

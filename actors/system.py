@@ -14,7 +14,7 @@ import torch
 
 from actors import clusters, config, embedded_store, fleet, registry, remote, router, succession, supervision
 from actors.errors import ConfigError
-from cache_store import leases, redis_leases, redis_store
+from cache_store import leases, redis_fitness, redis_leases
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ async def running(
     async with AsyncExitStack() as stack:
         on_progress("starting the store")
         store_url = stack.enter_context(_store(settings))
-        await redis_store.require(store_url)
+        await redis_fitness.require(store_url)
         granted_by = redis_leases.RedisLeases(store_url)
         stack.push_async_callback(granted_by.close)
         owners = succession.Succession(granted_by, settings.shards.lease.length_s)

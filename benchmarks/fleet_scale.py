@@ -25,7 +25,7 @@ from pathlib import Path
 
 from actors import config, embedded_store, fleet, logs, registry, shard, succession, supervision, tenure
 from actors.errors import ShardUnavailable
-from cache_store import leases, redis_leases, redis_store
+from cache_store import leases, redis_connection, redis_leases
 from pipeline import answers, cameras, inspection
 
 _LEASE = config.LeaseConfig()
@@ -177,7 +177,7 @@ async def _until_whole(shards: list[SimulatedShard], num_cameras: int, began_s: 
 
 
 async def _traffic(store_url: str, over_s: float) -> Traffic:
-    connection = redis_store.Connection(store_url, timeout_s=5.0, retries=1)
+    connection = redis_connection.Connection(store_url, timeout_s=5.0, retries=1)
 
     async def counted() -> tuple[int, int, float, float]:
         stats = await connection.client.info("stats")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import safetensors
-import safetensors.torch
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
 
-from cache_store import memory, slabs
+from cache_store import memory, slabs, tensor_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class StoreError(Exception):
@@ -23,6 +21,11 @@ class StoreError(Exception):
 
     StoreError
     ├── StoreUnavailable        the store cannot be reached, or refused
+    │   ├── StoreFull           it has no memory left for what it is given
+    │   ├── StoreReadOnly       it takes no writes: a replica, or a primary of before
+    │   ├── StoreForbidden      it does not let us in, or not do this
+    │   ├── StoreLoading        it is still reading what it kept
+    │   └── StoreNotReplicated  it took what it was given, but no replica has it
     ├── StoreUnfit              the store is set up so that it would lose what it is given
     ├── CheckpointCorrupt       the bytes are no checkpoint that this version can read
     └── leases.OwnedByAnother   the camera is another shard's
@@ -31,6 +34,26 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached, or refused."""
+
+
+class StoreFull(StoreUnavailable):
+    """The store has no memory left for what it is given, and evicts nothing. What it has it keeps."""
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The store takes no writes: it is a replica, or was the primary before."""
+
+
+class StoreForbidden(StoreUnavailable):
+    """The store does not let us in, or not do this."""
+
+
+class StoreLoading(StoreUnavailable):
+    """The store is still reading what it kept."""
+
+
+class StoreNotReplicated(StoreUnavailable):
+    """The store took what it was given, but no replica has it, so that a failover would lose it."""
 
 
 class StoreUnfit(StoreError):
@@ -66,8 +89,6 @@ class CheckpointFacts:
     frames_dropped: int
     compactions: int
     gaps: tuple[Gap, ...] = ()
-    thumbnail_frames: tuple[int, ...] = ()
-    thumbnail_nbytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,11 @@ class Checkpoint:
     facts: CheckpointFacts
     layers: tuple[memory.CachedTokens, ...]
     thumbnails: dict[int, bytes]
+
+    @property
+    def nbytes(self) -> int:
+        """Of the tensors and the pictures."""
+        return sum(tokens.nbytes for tokens in self.layers) + sum(map(len, self.thumbnails.values()))
 
 
 def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTokens, ...]:
@@ -100,29 +126,20 @@ def restore(held: memory.Memory, saved: Checkpoint) -> None:
     held.compactions = saved.facts.compactions
 
 
-def to_bytes(saved: Checkpoint) -> bytes:
-    """The checkpoint as safetensors bytes."""
-    frames = tuple(saved.thumbnails)
-    pictures = tuple(saved.thumbnails.values())
-    facts = dataclasses.replace(
-        saved.facts, thumbnail_frames=frames, thumbnail_nbytes=tuple(len(picture) for picture in pictures)
-    )
+def to_parts(saved: Checkpoint) -> list[memoryview]:
+    """All but its pictures as a safetensors file, in parts; the checkpoint must not change as long as they are used."""
     tensors = {
-        f"layers.{index}.{name}": getattr(tokens, name).contiguous()
-        for index, tokens in enumerate(saved.layers)
-        for name in _FIELDS
+        f"layers.{index}.{name}": getattr(tokens, name) for index, tokens in enumerate(saved.layers) for name in _FIELDS
     }
-    tensors["thumbnails"] = torch.frombuffer(bytearray(b"".join(pictures) or b"\0"), dtype=torch.uint8)
-    described = {"schema_version": SCHEMA_VERSION, "facts": dataclasses.asdict(facts)}
-    return safetensors.torch.save(tensors, metadata={"hermes": json.dumps(described)})
+    described = {"schema_version": SCHEMA_VERSION, "facts": dataclasses.asdict(saved.facts)}
+    return tensor_bytes.packed(tensors, {"hermes": json.dumps(described)})
 
 
-def from_bytes(data: bytes) -> Checkpoint:
-    """The checkpoint in these bytes. Raises CheckpointCorrupt."""
+def from_pieces(pieces: Sequence[bytes], thumbnails: dict[int, bytes]) -> Checkpoint:
+    """The checkpoint of a file that comes in pieces, and its pictures. Raises CheckpointCorrupt."""
     try:
-        tensors = safetensors.torch.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        described = json.loads(header["__metadata__"]["hermes"])
+        tensors, metadata = tensor_bytes.unpacked(pieces)
+        described = json.loads(metadata["hermes"])
         if described["schema_version"] != SCHEMA_VERSION:
             raise CheckpointCorrupt(
                 f"checkpoint of schema version {described['schema_version']!r} (this one reads {SCHEMA_VERSION})"
@@ -133,21 +150,15 @@ def from_bytes(data: bytes) -> Checkpoint:
             memory.CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name in _FIELDS})
             for index in range(num_layers)
         )
-    except (safetensors.SafetensorError, ValidationError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointCorrupt(f"checkpoint of {len(data)} bytes: {type(error).__name__}: {error}") from error
-    return Checkpoint(facts, layers, _pictures(facts, tensors["thumbnails"]))
+    except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointCorrupt(
+            f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
+        ) from error
+    return Checkpoint(facts, layers, thumbnails)
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(memory.CachedTokens))
 _FACTS = TypeAdapter(CheckpointFacts)
-
-
-def _pictures(facts: CheckpointFacts, joined: Tensor) -> dict[int, bytes]:
-    data, pictures, start = joined.numpy().tobytes(), {}, 0
-    for frame, nbytes in zip(facts.thumbnail_frames, facts.thumbnail_nbytes, strict=False):
-        pictures[frame] = data[start : start + nbytes]
-        start += nbytes
-    return pictures
 
 
 def _mapped(tokens: memory.CachedTokens) -> memory.CachedTokens:

@@ -26,6 +26,11 @@ class CachedTokens:
     def __len__(self) -> int:
         return self.positions.numel()
 
+    @property
+    def nbytes(self) -> int:
+        tensors = (self.keys, self.values, self.positions, self.token_ids, self.counts, self.times_s)
+        return sum(tensor.nbytes for tensor in tensors)
+
     def at(self, places: Tensor) -> CachedTokens:
         """A copy of the tokens at these places, in their order. [K]"""
         return CachedTokens(

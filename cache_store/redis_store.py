@@ -3,192 +3,151 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextlib
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError
-
-from cache_store import checkpoint, leases, store
+from cache_store import checkpoint, kept_pictures, leases, redis_connection, redis_scripts, store
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
-_LEAST_VERSION = (6, 2)
-_NOT_KEPT = "no append-only file, so a restart loses what is newer than its last snapshot"
+_PICTURES_AT_A_TIME = 64
 
-_TRY_RIGHTS = """
-redis.call('HSET', KEYS[1], 'field', 1)
-redis.call('PEXPIRE', KEYS[1], 1000)
-redis.call('TIME')
-return redis.call('DEL', KEYS[1])
-"""
-
-# {1, the manifests that are outdated now} when committed, {0, owner} when not. The client may send it again when no
-# answer came: a generation that is there already is not added twice, or dropping the one would break the other.
-_COMMIT = """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
-    return {0, redis.call('HGET', KEYS[1], 'incarnation') or ''}
-end
-if redis.call('LINDEX', KEYS[2], 0) == ARGV[3] then
-    return {1, {}}
-end
-redis.call('LPUSH', KEYS[2], ARGV[3])
-local outdated = redis.call('LRANGE', KEYS[2], ARGV[4], -1)
-redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
-return {1, outdated}
-"""
-
-
-class Connection:
-    """A client of one server, and its errors as ours."""
-
-    def __init__(self, url: str, *, timeout_s: float, retries: int) -> None:
-        self.where = _shown(url)
-        self.client: redis.Redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries),
-        )
-
-    @asynccontextmanager
-    async def translated(self) -> AsyncIterator[None]:
-        """Turns what the client raises in the block into StoreUnavailable."""
-        try:
-            yield
-        except (RedisError, OSError, TimeoutError) as error:
-            raise checkpoint.StoreUnavailable(f"store {self.where}: {type(error).__name__}: {error}") from error
-
-    async def close(self) -> None:
-        """Lets go of the connection."""
-        await self.client.aclose()
+# What a save that never came to its end left behind goes by itself; far longer than any save takes.
+_UNCOMMITTED_KEPT_MS = 600_000
 
 
 class RedisCheckpointStore:
-    """A CheckpointStore on any server that speaks Redis 6.2, by a redis://, rediss:// or unix:// URL.
+    """A CheckpointStore on any server that speaks Redis 6.2, by a URL of store_urls.SCHEMES.
 
-    Keys: `hermes:{CAMERA}:manifests`, a list, newest first, `hermes:{CAMERA}:GENERATION:N` for the chunks, and
-    `hermes:{CAMERA}:owner`, without whose consent no manifest is added.
+    Keys: `hermes:{CAMERA}:manifests`, a list, newest first, `hermes:{CAMERA}:GENERATION:N` for the chunks,
+    `hermes:{CAMERA}:picture:SHA256` for the pictures, which generations share, and `hermes:{CAMERA}:owner`, without
+    whose consent no manifest is added. timeout_s: for one try to read or write
+    one chunk; there are three.
     """
 
-    def __init__(self, url: str) -> None:
-        self._connection = Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._connection = redis_connection.Connection(url, timeout_s=timeout_s, retries=_RETRIES)
         self._client = self._connection.client
-        self._commit = self._client.register_script(_COMMIT)
+        self._commit = self._client.register_script(redis_scripts.COMMIT)
+        self._drop_uncommitted = self._client.register_script(redis_scripts.DROP_UNCOMMITTED)
+        self._pictures: dict[str, kept_pictures.KeptPictures] = {}
+        self._delete = self._client.register_script(redis_scripts.DELETE)
 
     async def ping(self) -> None:
         async with self._connection.translated():
             await self._client.ping()
 
     async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
-        data = await asyncio.to_thread(checkpoint.to_bytes, saved)
-        pieces = store.cut(_prefix(camera), data)
-        manifest = store.manifest_of(camera, saved, owner, pieces).to_text()
-        async with self._connection.translated():
-            for chunk, piece in pieces.items():
-                await self._client.set(chunk.key, piece)
-            is_committed, told = await self._commit(
-                keys=[owner_key(camera), _manifests(camera)],
-                args=[owner.epoch, owner.incarnation, manifest, store.GENERATIONS],
-            )
-            await self._drop(told if is_committed else [manifest])
-        if not is_committed:
-            raise leases.owned_by(camera, told.decode())
+        before = self._pictures.get(camera, kept_pictures.NO_PICTURES)
+        cutting = store.cut(_prefix(camera), saved)
+        # In one go: a small checkpoint costs less than the way to another thread and back.
+        pictures, first = await asyncio.to_thread(lambda: (before.after(saved), next(cutting)))
+        keys: list[str] = []
+        try:
+            chunks = await self._write(first, cutting, keys)
+            await self._write_pictures(_prefix(camera), pictures.missing_in(before), keys)
+            manifest = store.manifest_of(camera, saved, owner, chunks, pictures.pictures)
+            await self._make_visible(camera, manifest.to_text(), owner)
+        except (checkpoint.StoreFull, leases.OwnedByAnother):
+            await self._discard(keys)
+            raise
+        self._pictures[camera] = pictures
 
     async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
         error = None
         async with self._connection.translated():
-            for text in await self._client.lrange(_manifests(camera), 0, -1):
-                try:
-                    return await self._read(text, camera, fingerprint)
-                except checkpoint.CheckpointCorrupt as broken:
-                    error = broken
+            manifests = await self._client.lrange(_manifests(camera), 0, -1)
+        for text in manifests:
+            try:
+                return await self._read(text, camera, fingerprint)
+            except checkpoint.CheckpointCorrupt as broken:
+                error = broken
         if error is not None:
             raise error
         return None
 
     async def delete(self, camera: str) -> None:
+        self._pictures.pop(camera, None)
         async with self._connection.translated():
-            manifests = await self._client.lrange(_manifests(camera), 0, -1)
-            await self._client.delete(_manifests(camera))
-            await self._drop(manifests)
+            await self._delete(keys=[_manifests(camera)], args=[_prefix(camera)])
 
     async def close(self) -> None:
         await self._connection.close()
 
+    async def _write(
+        self, first: tuple[store.Chunk, bytes], others: Iterator[tuple[store.Chunk, bytes]], keys: list[str]
+    ) -> list[store.Chunk]:
+        """Writes the chunks of a checkpoint; notes their keys."""
+        chunks, cut = [], first
+        while True:
+            chunk, piece = cut
+            keys.append(chunk.key)
+            async with self._connection.translated():
+                await self._client.set(chunk.key, piece, px=_UNCOMMITTED_KEPT_MS)
+            chunks.append(chunk)
+            if (following := await asyncio.to_thread(next, others, None)) is None:
+                return chunks
+            cut = following
+
+    async def _write_pictures(
+        self, prefix: str, missing: list[tuple[kept_pictures.Picture, bytes]], keys: list[str]
+    ) -> None:
+        for start in range(0, len(missing), _PICTURES_AT_A_TIME):
+            async with self._connection.translated(), self._client.pipeline(transaction=False) as together:
+                for picture, jpeg in missing[start : start + _PICTURES_AT_A_TIME]:
+                    keys.append(_picture(prefix, picture))
+                    # One that is there already is another generation's too, and must not begin to expire.
+                    together.set(keys[-1], jpeg, px=_UNCOMMITTED_KEPT_MS, nx=True)
+                await together.execute()
+
+    async def _make_visible(self, camera: str, manifest: str, owner: leases.Owner) -> None:
+        values: list[str | int] = [owner.epoch, owner.incarnation, manifest, store.GENERATIONS, _prefix(camera)]
+        async with self._connection.translated():
+            found = await self._commit(keys=[owner_key(camera), _manifests(camera)], args=values)
+        outcome, told = map(redis_connection.as_text, found)
+        if outcome == "owner":
+            self._pictures.pop(camera, None)
+            raise leases.owned_by(camera, told)
+        if outcome == "lost":
+            # The next save writes every picture again.
+            self._pictures.pop(camera, None)
+            raise checkpoint.StoreUnavailable(f"store {self._connection.where}: {told} was gone at its commit")
+
+    async def _discard(self, keys: list[str]) -> None:
+        """Deletes what no manifest names at once, if the store lets us; by itself it would go later."""
+        with contextlib.suppress(checkpoint.StoreUnavailable):
+            async with self._connection.translated():
+                await self._drop_uncommitted(keys=keys)
+
     async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> checkpoint.Checkpoint:
         found = store.read_manifest(text)
         found.require_readable(camera, fingerprint)
-        chunks = found.chunks
-        pieces = [_as_bytes(await self._client.get(chunk.key)) for chunk in chunks]
-        return await asyncio.to_thread(checkpoint.from_bytes, store.joined(chunks, pieces))
-
-    async def _drop(self, manifests: list[str | bytes]) -> None:
-        keys = [chunk.key for text in manifests for chunk in store.chunks_to_drop(text)]
-        if keys:
-            await self._client.delete(*keys)
-
-
-async def require(url: str, *, is_durable: bool = False) -> str:
-    """What server it is, if the store at this URL can be used. Raises StoreUnavailable, StoreUnfit.
-
-    is_durable: it must also keep what it has when it restarts. Writes, reads and deletes a key of its own.
-    """
-    connection = Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
-    try:
-        async with connection.translated():
-            facts = await connection.client.info()
-            key = f"hermes:rights:{uuid.uuid4().hex}"
-            await connection.client.eval(_TRY_RIGHTS, 1, key)
-    finally:
-        await connection.close()
-    _require_fit(connection.where, facts, is_durable)
-    name = "Valkey" if facts.get("server_name") == "valkey" else "Redis"
-    version = facts.get("valkey_version") or facts["redis_version"]
-    return f"{name} {version}, {facts['maxmemory_policy']}, {_durability(facts)}"
-
-
-def _require_fit(where: str, facts: dict[str, Any], is_durable: bool) -> None:
-    version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
-    if version < _LEAST_VERSION:
-        raise checkpoint.StoreUnfit(f"store {where}: version {facts['redis_version']} (at least 6.2)")
-    if facts.get("cluster_enabled"):
-        raise checkpoint.StoreUnfit(f"store {where}: a Redis Cluster (use one primary, with replicas if you like)")
-    if facts.get("role") != "master":
-        raise checkpoint.StoreUnfit(f"store {where}: a replica, which takes no writes (use its primary)")
-    if facts["maxmemory_policy"] != "noeviction":
-        raise checkpoint.StoreUnfit(
-            f"store {where}: maxmemory-policy is {facts['maxmemory_policy']}, which deletes checkpoints when memory is "
-            "short (use noeviction)"
+        pieces = []
+        for chunk in found.chunks:
+            async with self._connection.translated():
+                piece: Any = await self._client.get(chunk.key)
+            pieces.append(store.require_whole(chunk, piece))
+        pictures = await self._read_pictures(_prefix(camera), found.pictures)
+        loaded = await asyncio.to_thread(checkpoint.from_pieces, pieces, pictures)
+        self._pictures[camera] = kept_pictures.KeptPictures(
+            {
+                picture.frame: (picture, pictures[picture.frame])
+                for picture in found.pictures
+                if picture.frame in pictures
+            }
         )
-    if is_durable and _durability(facts) == _NOT_KEPT:
-        raise checkpoint.StoreUnfit(f"store {where}: {_NOT_KEPT} (use appendonly yes)")
+        return loaded
 
-
-def _durability(facts: dict[str, Any]) -> str:
-    if facts.get("aof_enabled"):
-        return "append-only file"
-    return _NOT_KEPT
-
-
-def _shown(url: str) -> str:
-    """Host and port alone: a URL may hold a password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-def as_text(value: bytes | str) -> str:
-    """What a client brought back, whichever way it was told to."""
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _as_bytes(piece: bytes | str | None) -> bytes | None:
-    return piece.encode() if isinstance(piece, str) else piece
+    async def _read_pictures(self, prefix: str, pictures: tuple[kept_pictures.Picture, ...]) -> dict[int, bytes]:
+        """By frame. One that is missing or changed is left out: the memory does not need it."""
+        found: dict[int, bytes] = {}
+        for start in range(0, len(pictures), _PICTURES_AT_A_TIME):
+            wanted = pictures[start : start + _PICTURES_AT_A_TIME]
+            async with self._connection.translated():
+                jpegs: Any = await self._client.mget([_picture(prefix, picture) for picture in wanted])
+            found |= {picture.frame: jpeg for picture, jpeg in zip(wanted, jpegs, strict=True) if picture.is_of(jpeg)}
+        return found
 
 
 def owner_key(camera: str) -> str:
@@ -198,6 +157,10 @@ def owner_key(camera: str) -> str:
 
 def _prefix(camera: str) -> str:
     return f"hermes:{{{camera}}}"
+
+
+def _picture(prefix: str, picture: kept_pictures.Picture) -> str:
+    return f"{prefix}:picture:{picture.sha256}"
 
 
 def _manifests(camera: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import pydantic
 
-from cache_store import checkpoint, leases
+from cache_store import checkpoint, kept_pictures, leases
 
 GENERATIONS = 2
 CHUNK_NBYTES = 2 << 20
@@ -48,21 +48,42 @@ class CheckpointStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One immutable piece of a checkpoint: where it is, how long, and its SHA-256."""
+    """One immutable piece of a checkpoint: where it is, how long, and its CRC-32.
+
+    Against what wears and tears, not against who forges; SHA-256 takes as long as the reading itself.
+    """
 
     key: str
     nbytes: int
-    sha256: str
+    crc32: int
 
 
-def cut(prefix: str, data: bytes) -> dict[Chunk, bytes]:
-    """The data in pieces of at most CHUNK_NBYTES under keys never used before."""
+def cut(prefix: str, saved: checkpoint.Checkpoint) -> Iterator[tuple[Chunk, bytes]]:
+    """The checkpoint's bytes in pieces of at most CHUNK_NBYTES under keys never used before."""
     generation = uuid.uuid4().hex
-    pieces = (data[start : start + CHUNK_NBYTES] for start in range(0, len(data), CHUNK_NBYTES))
-    return {
-        Chunk(f"{prefix}:{generation}:{index}", len(piece), hashlib.sha256(piece).hexdigest()): piece
-        for index, piece in enumerate(pieces)
-    }
+    for index, piece in enumerate(pieces_of(checkpoint.to_parts(saved), CHUNK_NBYTES)):
+        yield Chunk(f"{prefix}:{generation}:{index}", len(piece), zlib.crc32(piece)), piece
+
+
+def pieces_of(parts: Iterable[memoryview], nbytes: int) -> Iterator[bytes]:
+    """The same bytes in pieces of at most `nbytes`. No more than one is held at a time.
+
+    A part that fits in a piece is not cut, so that whoever reads it need not put it together again.
+    """
+    waiting: list[memoryview] = []
+    room = nbytes
+    for part in parts:
+        if waiting and len(part) > room:
+            yield b"".join(waiting)
+            waiting, room = [], nbytes
+        while len(part) > room:
+            yield bytes(part[:room])
+            part = part[room:]
+        if len(part):
+            waiting.append(part)
+            room -= len(part)
+    if waiting:
+        yield b"".join(waiting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +100,7 @@ class Manifest:
     started_s: float
     saved_s: float
     chunks: tuple[Chunk, ...]
+    pictures: tuple[kept_pictures.Picture, ...]
 
     def to_text(self) -> str:
         """As it is kept."""
@@ -98,7 +120,13 @@ class Manifest:
 _MANIFEST = pydantic.TypeAdapter(Manifest)
 
 
-def manifest_of(camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner, chunks: Iterable[Chunk]) -> Manifest:
+def manifest_of(
+    camera: str,
+    saved: checkpoint.Checkpoint,
+    owner: leases.Owner,
+    chunks: Iterable[Chunk],
+    pictures: tuple[kept_pictures.Picture, ...] = (),
+) -> Manifest:
     """The manifest of a checkpoint that was cut into these chunks."""
     return Manifest(
         schema_version=checkpoint.SCHEMA_VERSION,
@@ -109,6 +137,7 @@ def manifest_of(camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner, 
         started_s=saved.facts.started_s,
         saved_s=saved.facts.saved_s,
         chunks=tuple(chunks),
+        pictures=pictures,
     )
 
 
@@ -121,21 +150,12 @@ def read_manifest(text: str | bytes) -> Manifest:
         raise checkpoint.CheckpointCorrupt(f"manifest of {len(text)} bytes: {first['loc']}: {first['msg']}") from None
 
 
-def chunks_to_drop(text: str | bytes) -> tuple[Chunk, ...]:
-    """The chunks that a manifest names, none if it is broken: then nothing knows them any more."""
-    try:
-        return read_manifest(text).chunks
-    except checkpoint.CheckpointCorrupt:
-        return ()
-
-
-def joined(chunks: Sequence[Chunk], pieces: Sequence[bytes | None]) -> bytes:
-    """The data of all chunks. Raises CheckpointCorrupt if one is missing or changed."""
-    for chunk, piece in zip(chunks, pieces, strict=True):
-        if piece is None or hashlib.sha256(piece).hexdigest() != chunk.sha256:
-            state = "missing" if piece is None else "changed"
-            raise checkpoint.CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes is {state}")
-    return b"".join(piece for piece in pieces if piece is not None)
+def require_whole(chunk: Chunk, piece: bytes | None) -> bytes:
+    """The bytes of a chunk. Raises CheckpointCorrupt if they are missing or changed."""
+    if piece is None or len(piece) != chunk.nbytes or zlib.crc32(piece) != chunk.crc32:
+        state = "missing" if piece is None else "changed"
+        raise checkpoint.CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes is {state}")
+    return piece
 
 
 class InMemoryCheckpointStore:
@@ -144,6 +164,7 @@ class InMemoryCheckpointStore:
     def __init__(self, owners: leases.Leases) -> None:
         self._owners = owners
         self._pieces: dict[str, bytes] = {}
+        self._thumbnails: dict[str, dict[int, bytes]] = {}
         self._manifests: dict[str, list[str]] = {}
 
     async def ping(self) -> None:
@@ -153,8 +174,9 @@ class InMemoryCheckpointStore:
         held = await self._owners.owner(camera)
         if held != owner:
             raise leases.owned_by(camera, held.incarnation if held else leases.NOBODY)
-        pieces = cut(camera, checkpoint.to_bytes(saved))
+        pieces = dict(cut(camera, saved))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
+        self._thumbnails |= {chunk.key: saved.thumbnails for chunk in pieces}
         generations = [manifest_of(camera, saved, owner, pieces).to_text(), *self._manifests.get(camera, [])]
         self._manifests[camera] = generations[:GENERATIONS]
         for old in generations[GENERATIONS:]:
@@ -166,8 +188,8 @@ class InMemoryCheckpointStore:
             try:
                 found = read_manifest(text)
                 found.require_readable(camera, fingerprint)
-                chunks = found.chunks
-                return checkpoint.from_bytes(joined(chunks, [self._pieces.get(chunk.key) for chunk in chunks]))
+                pieces = [require_whole(chunk, self._pieces.get(chunk.key)) for chunk in found.chunks]
+                return checkpoint.from_pieces(pieces, self._thumbnails[found.chunks[0].key])
             except checkpoint.CheckpointCorrupt as broken:
                 error = broken
         if error is not None:
@@ -182,5 +204,6 @@ class InMemoryCheckpointStore:
         """Nothing to let go of."""
 
     def _drop(self, text: str) -> None:
-        for chunk in chunks_to_drop(text):
+        for chunk in read_manifest(text).chunks:
             self._pieces.pop(chunk.key, None)
+            self._thumbnails.pop(chunk.key, None)

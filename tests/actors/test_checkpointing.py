@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from concurrent import futures
 
-from actors import config, tenure
+from structlog.testing import capture_logs
+
+from actors import config, pacing, tenure
 from actors.checkpointing import Checkpointing
 from cache_store import checkpoint, leases, store
 from pipeline import answers
@@ -49,12 +52,19 @@ async def nothing(camera: str) -> None:
     """Who is told of a lost camera."""
 
 
-async def checkpointing(source: ScriptedSource, kept_in: CountingStore, every_s: float = 0.05) -> Checkpointing:
+async def checkpointing(
+    source: ScriptedSource,
+    kept_in: CountingStore,
+    every_s: float = 0.05,
+    *,
+    clock: Callable[[], float] = lambda: 77.0,
+    pace: pacing.Pace | None = None,
+) -> Checkpointing:
     """Of a shard that owns every camera of these tests."""
     held_by = tenure.Tenure(kept_in.owners, leases.Incarnation("me"), config.LeaseConfig(), on_lost=nothing)
     for camera in ("gate", "yard"):
         await held_by.acquire(camera, gone=leases.MINE)
-    return Checkpointing(source, kept_in, every_s, held_by, clock=lambda: 77.0)
+    return Checkpointing(source, kept_in, every_s, held_by, clock=clock, pace=pace)
 
 
 async def test_a_memory_that_changed_is_saved_again() -> None:
@@ -141,3 +151,62 @@ async def test_what_another_shard_owns_by_now_is_not_saved() -> None:
     assert not await saving.save("gate")
 
     assert await kept_in.load("gate", FACTS.fingerprint) is None
+
+
+async def test_a_failure_is_said_when_it_begins_when_it_lasts_and_when_it_is_over() -> None:
+    """And not at every try."""
+    source, now = ScriptedSource(), [1_000.0]
+    saving = await checkpointing(source, CountingStore(), 15.0, clock=lambda: now[0])
+    with capture_logs() as said:
+        await saving.save("gate")
+        source.failure = checkpoint.StoreFull("store redis://host: full")
+        for _ in range(10):
+            now[0] += 15.0
+            assert not await saving.save("gate")
+        source.failure = None
+        assert await saving.save("gate")
+        assert await saving.save("gate")
+
+    told = [{name: line[name] for name in line if name not in ("reason", "camera")} for line in said]
+    assert told == [
+        {"event": "checkpoint_failed", "log_level": "warning", "age_s": 15.0},
+        {"event": "checkpoint_overdue", "log_level": "error", "age_s": 75.0},
+        {"event": "checkpoint_saved_again", "log_level": "info", "failed_for_s": 135.0},
+    ]
+    assert all(line["camera"] == "gate" for line in said)
+
+
+async def test_saves_of_one_shard_keep_to_its_pace_and_the_last_ones_do_not_wait_for_it() -> None:
+    kept_in, source, asked = CountingStore(), ScriptedSource(), []
+
+    class Slow(pacing.Pace):
+        async def turn(self, nbytes: int) -> None:
+            asked.append(nbytes)
+            await asyncio.Event().wait()
+
+    saving = await checkpointing(source, kept_in, pace=Slow(None))
+    saving.keep("gate")
+    await until(lambda: asked == [0])
+    assert kept_in.saves == []
+
+    await saving.save_all(timeout_s=5)
+
+    assert kept_in.saves == ["gate"]
+
+
+async def test_a_camera_is_dropped_also_at_the_very_moment_at_which_its_memory_was_copied() -> None:
+    taken: futures.Future[checkpoint.Checkpoint] = futures.Future()
+
+    class Late(ScriptedSource):
+        def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
+            if not taken.done():
+                taken.set_running_or_notify_cancel()
+            return taken
+
+    saving = await checkpointing(Late(), CountingStore(), every_s=0.01)
+    saving.keep("gate")
+    await until(taken.running)
+
+    taken.set_result(checkpoint.Checkpoint(FACTS, (), {}))
+    async with asyncio.timeout(2.0):
+        await saving.drop("gate")

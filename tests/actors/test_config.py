@@ -148,6 +148,7 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("ingest: {sample_fps: 0}", "ingest.sample_fps is 0"),
         ("store: mysql://localhost", "store is neither 'embedded'"),
+        ("store: redis+sentinel://one,two", "store URL names no service"),
         ("model: [a, b]", "model: "),
         ("- a list", "hermes.yaml"),
         ("model: tiny\nmodel: other", "hermes.yaml:2: model: given twice"),
@@ -181,6 +182,8 @@ def test_a_missing_variable_is_named() -> None:
     [
         "store: mysql://user:canary@host",
         "store: ['redis://user:canary@host']",
+        "store: redis+sentinel://user:canary@one,two",
+        "store: redis://user:canary@host:port",
         "cameras: [{name: gate, url: ['rtsp://user:canary@host']}]",
         "cameras: [{name: gate, url: 'rtsp://user:canary@ho st/1'}]",
         "cameras: [{name: gate, url: 'ftp://user:canary@host/1'}]",
@@ -206,6 +209,14 @@ def test_a_token_file_without_a_token_is_a_mistake(tmp_path: Path, content: str 
 
     with pytest.raises(ConfigError, match=str(path)):
         config.AuthConfig(token_file=path).token()
+
+
+def test_a_store_may_be_found_by_its_sentinels() -> None:
+    url = "redis+sentinel://user:secret@one:26379,two/cameras"
+    settings = parse(f"store: {url}")
+
+    assert settings.store == url
+    assert settings.embedded_store_folder is None
 
 
 def test_the_embedded_store_keeps_its_data_where_it_is_told() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from actors import config, doctor
 from pipeline.ingest import IngestConfig
+from tests import servers
 
 
 def finding(name: str, settings: config.HermesConfig | None = None) -> doctor.Finding:
@@ -37,6 +38,30 @@ def test_a_store_that_is_down_is_named_without_its_password() -> None:
     assert not found.is_ok
     assert "127.0.0.1:9" in found.detail
     assert "canary" not in found.detail
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "use noeviction"),
+        (("CONFIG", "SET", "appendonly", "no"), "use appendonly yes"),
+        (("REPLICAOF", "127.0.0.1", "1"), "use its primary"),
+        (("ACL", "SETUSER", "default", "-lpush"), "LPUSH is refused"),
+    ],
+)
+def test_a_store_that_would_not_do_is_said_to_be_so_and_why(
+    tmp_path: Path, command: tuple[str, ...], told: str
+) -> None:
+    with servers.running(servers.VALKEY, tmp_path, appendonly="yes") as server, server.client() as client:
+        settings = config.HermesConfig(store=server.url)
+        found = finding("store", settings)
+        assert found.is_ok, found.detail
+        client.execute_command(*command)
+        found = finding("store", settings)
+
+    assert not found.is_ok
+    assert told in found.detail
 
 
 @pytest.mark.ray

@@ -42,9 +42,13 @@ def assert_equal(left: checkpoint.Checkpoint, right: checkpoint.Checkpoint) -> N
             assert torch.equal(getattr(mine, field.name), getattr(other, field.name))
 
 
+def as_bytes(saved: checkpoint.Checkpoint) -> bytes:
+    return b"".join(checkpoint.to_parts(saved))
+
+
 def test_bytes_there_and_back_are_exact() -> None:
     saved = saved_at(7.0)
-    loaded = checkpoint.from_bytes(checkpoint.to_bytes(saved))
+    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.thumbnails)
     assert_equal(saved, loaded)
     assert loaded.facts.gaps == FACTS.gaps
 
@@ -62,21 +66,21 @@ def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
 @given(st.binary(max_size=200))
 def test_noise_is_refused(noise: bytes) -> None:
     with pytest.raises(checkpoint.CheckpointCorrupt):
-        checkpoint.from_bytes(noise)
+        checkpoint.from_pieces([noise], {})
 
 
 @given(st.data())
 def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
-    whole = checkpoint.to_bytes(saved_at(7.0))
+    whole = as_bytes(saved_at(7.0))
     with pytest.raises(checkpoint.CheckpointCorrupt):
-        checkpoint.from_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], {})
 
 
 def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = checkpoint.to_bytes(saved_at(7.0))
+    whole = as_bytes(saved_at(7.0))
     monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 99)
-    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 1"):
-        checkpoint.from_bytes(whole)
+    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 2"):
+        checkpoint.from_pieces([whole], {})
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""What everything that grants ownership promises; the Redis one against a real Valkey."""
+"""What everything that grants ownership promises; the Redis one against real servers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache_store import checkpoint, leases, redis_leases, redis_store, store
+from tests import servers
 from tests.cache_store.test_checkpoint import FACTS, saved_at
 
 HOME = leases.Home("boot pid:[1]", 4_711, 1_700_000_000.25)
+PLACES = ("memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in servers.KINDS))
 ME, OTHER = leases.Incarnation("me", HOME), leases.Incarnation("other")
 
 
@@ -24,12 +26,12 @@ async def first(granted_by: leases.Leases, incarnation: leases.Incarnation) -> l
     return await granted_by.acquire("lobby", incarnation.id, gone=leases.Gone(leases.NOBODY, lease.renewals))
 
 
-@pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-async def granted_by(request: pytest.FixtureRequest) -> AsyncIterator[leases.Leases]:
+@pytest_asyncio.fixture(params=PLACES)
+async def granted_by(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[leases.Leases]:
     if request.param == "memory":
         yield leases.InMemoryLeases()
         return
-    url: str = request.getfixturevalue("valkey_url")
+    url = url_of(request.param)
     client = redis_leases.RedisLeases(url)
     yield client
     await client.close()
@@ -166,14 +168,16 @@ async def test_epochs_rise_however_the_clock_steps(steps_back_s: list[float]) ->
     assert epochs == sorted(set(epochs))
 
 
-@pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[leases.Leases, store.CheckpointStore]]:
+@pytest_asyncio.fixture(params=PLACES)
+async def both(
+    request: pytest.FixtureRequest, url_of: Callable[[str], str]
+) -> AsyncIterator[tuple[leases.Leases, store.CheckpointStore]]:
     """What grants a camera, and the store that asks it before it takes a checkpoint."""
     if request.param == "memory":
         owners = leases.InMemoryLeases()
         yield owners, store.InMemoryCheckpointStore(owners)
         return
-    url: str = request.getfixturevalue("valkey_url")
+    url = url_of(request.param)
     client, kept = redis_leases.RedisLeases(url), redis_store.RedisCheckpointStore(url)
     yield client, kept
     await client.close()
@@ -202,11 +206,11 @@ async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[leases.Leases
 
 
 @pytest.mark.redis
-async def test_a_refused_checkpoint_leaves_nothing_behind(valkey_url: str) -> None:
-    kept = redis_store.RedisCheckpointStore(valkey_url)
+async def test_a_refused_checkpoint_leaves_nothing_behind(server_url: str) -> None:
+    kept = redis_store.RedisCheckpointStore(server_url)
     with pytest.raises(leases.OwnedByAnother, match="nobody is known to own it"):
         await kept.save("lobby", saved_at(1.0), leases.Owner(1, "me"))
-    with redis.Redis.from_url(valkey_url) as client:
+    with redis.Redis.from_url(server_url) as client:
         assert client.keys("hermes:{lobby}:*") == []
     await kept.close()
 

@@ -1,45 +1,48 @@
-"""What every checkpoint store promises; the Redis one against a real Valkey."""
+"""What every checkpoint store promises; the Redis one against real servers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache_store import checkpoint, leases, redis_leases, redis_store, store
+from tests import servers
 from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
 
 
-@pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-async def kept(request: pytest.FixtureRequest) -> AsyncIterator[store.CheckpointStore]:
+@pytest_asyncio.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in servers.KINDS)])
+async def kept(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[store.CheckpointStore]:
     if request.param == "memory":
         yield store.InMemoryCheckpointStore(NOBODY_ELSE)
         return
-    async with owned(request.getfixturevalue("valkey_url")) as client:
+    async with owned(url_of(request.param)) as client:
         yield client
 
 
 @pytest_asyncio.fixture
-async def in_valkey(valkey_url: str) -> AsyncIterator[redis_store.RedisCheckpointStore]:
-    async with owned(valkey_url) as client:
+async def in_redis(server_url: str) -> AsyncIterator[redis_store.RedisCheckpointStore]:
+    async with owned(server_url) as client:
         yield client
 
 
 @asynccontextmanager
-async def owned(valkey_url: str) -> AsyncIterator[redis_store.RedisCheckpointStore]:
+async def owned(server_url: str) -> AsyncIterator[redis_store.RedisCheckpointStore]:
     """A store in which the cameras of these tests have their owner; empty again afterwards."""
-    client, granted_by = redis_store.RedisCheckpointStore(valkey_url), redis_leases.RedisLeases(valkey_url)
+    client, granted_by = redis_store.RedisCheckpointStore(server_url), redis_leases.RedisLeases(server_url)
     for camera in ("lobby", "gate"):
         await granted_by.acquire(camera, OWNER.incarnation, floor=OWNER.epoch - 1, gone=leases.MINE)
     yield client
     await client.close()
     await granted_by.close()
-    with redis.Redis.from_url(valkey_url) as cleaner:
+    with redis.Redis.from_url(server_url) as cleaner:
         cleaner.flushall()
 
 
@@ -102,39 +105,25 @@ def raw(url: str) -> redis.Redis:
 
 
 @pytest.mark.redis
-async def test_only_two_generations_are_kept(valkey_url: str, in_valkey: redis_store.RedisCheckpointStore) -> None:
+async def test_only_two_generations_are_kept(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
     for moment in range(5):
-        await in_valkey.save("lobby", saved_at(float(moment)), OWNER)
-    with raw(valkey_url) as client:
+        await in_redis.save("lobby", saved_at(float(moment)), OWNER)
+    with raw(server_url) as client:
         assert client.llen("hermes:{lobby}:manifests") == 2
-        assert len(client.keys("hermes:{lobby}:*")) == 4
-    await in_valkey.delete("lobby")
-    with raw(valkey_url) as client:
+        assert len(client.keys("hermes:{lobby}:*:0")) == 2
+    await in_redis.delete("lobby")
+    with raw(server_url) as client:
         assert client.keys("hermes:{lobby}:*") == [b"hermes:{lobby}:owner"]
-
-
-@pytest.mark.redis
-async def test_a_commit_that_is_sent_twice_counts_once(
-    valkey_url: str, in_valkey: redis_store.RedisCheckpointStore
-) -> None:
-    """As by a client that heard no answer to the first."""
-    await in_valkey.save("lobby", saved_at(1.0), OWNER)
-    keys = ["hermes:{lobby}:owner", "hermes:{lobby}:manifests"]
-    with raw(valkey_url) as client:
-        newest = client.lindex(keys[1], 0)
-        again = client.eval(redis_store._COMMIT, 2, *keys, OWNER.epoch, OWNER.incarnation, newest, store.GENERATIONS)
-        assert again == [1, []]
-        assert client.llen(keys[1]) == 1
 
 
 @pytest.mark.redis
 @pytest.mark.parametrize("fault", ["missing", "changed", "manifest", "of a later version", "of another camera"])
 async def test_a_broken_generation_falls_back_to_the_older_one(
-    valkey_url: str, in_valkey: redis_store.RedisCheckpointStore, fault: str
+    server_url: str, in_redis: redis_store.RedisCheckpointStore, fault: str
 ) -> None:
-    await in_valkey.save("lobby", saved_at(1.0), OWNER)
-    await in_valkey.save("lobby", saved_at(2.0), OWNER)
-    with raw(valkey_url) as client:
+    await in_redis.save("lobby", saved_at(1.0), OWNER)
+    await in_redis.save("lobby", saved_at(2.0), OWNER)
+    with raw(server_url) as client:
         newest = client.lindex("hermes:{lobby}:manifests", 0)
         chunk = store.read_manifest(newest).chunks[0].key
         if fault == "missing":
@@ -147,20 +136,20 @@ async def test_a_broken_generation_falls_back_to_the_older_one(
             client.lset("hermes:{lobby}:manifests", 0, dataclasses.replace(found, **other).to_text())
         else:
             client.lset("hermes:{lobby}:manifests", 0, b"{")
-    loaded = await in_valkey.load("lobby", FACTS.fingerprint)
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert loaded.facts.saved_s == 1.0
 
 
 @pytest.mark.redis
 async def test_when_all_generations_are_broken_it_says_so(
-    valkey_url: str, in_valkey: redis_store.RedisCheckpointStore
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
 ) -> None:
-    await in_valkey.save("lobby", saved_at(1.0), OWNER)
-    with raw(valkey_url) as client:
+    await in_redis.save("lobby", saved_at(1.0), OWNER)
+    with raw(server_url) as client:
         client.delete(*client.keys("hermes:{lobby}:*:0"))
     with pytest.raises(checkpoint.CheckpointCorrupt, match="is missing"):
-        await in_valkey.load("lobby", FACTS.fingerprint)
+        await in_redis.load("lobby", FACTS.fingerprint)
 
 
 @pytest.mark.redis
@@ -172,10 +161,15 @@ async def test_a_store_that_is_down_is_named_without_its_password() -> None:
     await kept.close()
 
 
-def test_a_checkpoint_is_cut_into_bounded_pieces() -> None:
-    pieces = store.cut("p", bytes(2 * store.CHUNK_NBYTES + 5))
-    assert [chunk.nbytes for chunk in pieces] == [store.CHUNK_NBYTES, store.CHUNK_NBYTES, 5]
-    assert store.joined(list(pieces), list(pieces.values())) == bytes(2 * store.CHUNK_NBYTES + 5)
+@given(sizes=st.lists(st.integers(0, 9), max_size=12), nbytes=st.integers(1, 7))
+def test_pieces_are_the_same_bytes_and_what_fits_in_one_is_not_cut(sizes: list[int], nbytes: int) -> None:
+    parts = [bytes([number]) * size for number, size in enumerate(sizes)]
+    pieces = list(store.pieces_of(map(memoryview, parts), nbytes))
+    assert b"".join(pieces) == b"".join(parts)
+    assert all(0 < len(piece) <= nbytes for piece in pieces)
+    for part in parts:
+        if 0 < len(part) <= nbytes:
+            assert any(part in piece for piece in pieces)
 
 
 def test_the_folder_of_a_socket_is_all_that_is_shown(tmp_path: Path) -> None:
@@ -183,47 +177,83 @@ def test_the_folder_of_a_socket_is_all_that_is_shown(tmp_path: Path) -> None:
     assert "canary" not in repr(vars(vars(shown)["_connection"])["where"])
 
 
+def with_pictures(saved: checkpoint.Checkpoint, thumbnails: dict[int, bytes]) -> checkpoint.Checkpoint:
+    return dataclasses.replace(saved, thumbnails=thumbnails)
+
+
+def picture_keys(url: str) -> int:
+    with raw(url) as client:
+        return len(client.keys("hermes:{lobby}:picture:*"))
+
+
 @pytest.mark.redis
-@pytest.mark.parametrize(
-    ("setting", "value", "usual", "told"),
-    [
-        ("maxmemory-policy", "allkeys-lru", "noeviction", "maxmemory-policy is allkeys-lru.*use noeviction"),
-        ("appendonly", "no", "yes", "no append-only file.*use appendonly yes"),
-    ],
-)
-async def test_a_store_that_would_lose_data_is_refused_with_the_setting_named(
-    valkey_url: str, setting: str, value: str, usual: str, told: str
+async def test_a_picture_is_written_once_and_goes_with_the_last_generation_that_shows_it(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
 ) -> None:
-    with raw(valkey_url) as client:
-        client.config_set("appendonly", "yes")
-        client.config_set(setting, value)
-        try:
-            with pytest.raises(checkpoint.StoreUnfit, match=told):
-                await redis_store.require(valkey_url, is_durable=True)
-        finally:
-            client.config_set(setting, usual)
-    assert "noeviction, append-only file" in await redis_store.require(valkey_url, is_durable=True)
+    shared, early, late = b"shared", b"early", b"late"
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: shared, 2: early}), OWNER)
+    with raw(server_url) as client:
+        written = client.info("commandstats")["cmdstat_set"]["calls"]
+    await in_redis.save("lobby", with_pictures(saved_at(2.0), {1: shared, 3: late}), OWNER)
+    with raw(server_url) as client:
+        assert client.info("commandstats")["cmdstat_set"]["calls"] == written + 2
+    assert picture_keys(server_url) == 3
+
+    await in_redis.save("lobby", with_pictures(saved_at(3.0), {1: shared, 3: late}), OWNER)
+
+    assert picture_keys(server_url) == 2
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.thumbnails == {1: shared, 3: late}
 
 
 @pytest.mark.redis
-async def test_a_store_without_the_rights_is_refused(valkey_url: str) -> None:
-    with raw(valkey_url) as client:
-        client.acl_setuser("reader", enabled=True, passwords=["+canary"], commands=["+info"], keys=["*"])
-        try:
-            door = valkey_url.removeprefix("unix://")
-            with pytest.raises(checkpoint.StoreUnavailable, match="NoPermission") as raised:
-                await redis_store.require(f"unix://reader:canary@{door}")
-        finally:
-            client.acl_deluser("reader")
-    assert "canary" not in str(raised.value)
+async def test_frames_that_are_counted_anew_do_not_show_the_pictures_of_before(
+    in_redis: redis_store.RedisCheckpointStore,
+) -> None:
+    """As of a camera that is removed and added again."""
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"before"}), OWNER)
+    await in_redis.save("lobby", with_pictures(saved_at(2.0), {1: b"after!"}), OWNER)
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.thumbnails == {1: b"after!"}
 
 
 @pytest.mark.redis
-async def test_a_replica_is_refused(valkey_url: str) -> None:
-    with raw(valkey_url) as client:
-        client.replicaof("127.0.0.1", "1")
-        try:
-            with pytest.raises(checkpoint.StoreError, match=r"a replica|read only"):
-                await redis_store.require(valkey_url)
-        finally:
-            client.replicaof("NO", "ONE")
+async def test_a_picture_that_is_gone_is_left_out_and_written_again(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    saved = with_pictures(saved_at(1.0), {1: b"one", 2: b"two"})
+    await in_redis.save("lobby", saved, OWNER)
+    with raw(server_url) as client:
+        client.delete(client.keys("hermes:{lobby}:picture:*")[0])
+
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert len(loaded.thumbnails) == 1
+
+    await in_redis.save("lobby", saved, OWNER)
+    assert picture_keys(server_url) == 2
+
+
+@pytest.mark.redis
+async def test_a_commit_that_names_what_is_gone_is_refused(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    saved = with_pictures(saved_at(1.0), {1: b"one"})
+    await in_redis.save("lobby", saved, OWNER)
+    with raw(server_url) as client:
+        client.delete(client.keys("hermes:{lobby}:picture:*")[0])
+
+    with pytest.raises(checkpoint.StoreUnavailable, match="was gone at its commit"):
+        await in_redis.save("lobby", saved, OWNER)
+    await in_redis.save("lobby", saved, OWNER)
+
+    assert picture_keys(server_url) == 1
+
+
+@pytest.mark.redis
+async def test_what_is_committed_never_expires(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"one"}), OWNER)
+    with raw(server_url) as client:
+        assert {client.pttl(key) for key in client.keys("hermes:{lobby}:*")} == {-1}

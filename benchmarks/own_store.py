@@ -1,0 +1,49 @@
+"""A store of a benchmark's own, the embedded one, with a plain client that sees what it costs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors import embedded_store
+from cache_store import leases, redis_connection, redis_leases, redis_store
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStore:
+    """A store of this benchmark's own, and a plain client of the same server."""
+
+    store: redis_store.RedisCheckpointStore
+    owner: leases.Owner
+    connection: redis_connection.Connection
+
+    async def spent_s(self) -> float:
+        """Processor time of the server so far."""
+        used = await self.connection.client.info("cpu")
+        return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+    async def received_nbytes(self) -> int:
+        """What clients sent to the server so far."""
+        return int((await self.connection.client.info("stats"))["total_net_input_bytes"])
+
+
+@asynccontextmanager
+async def running(camera: str) -> AsyncIterator[OwnStore]:
+    """An embedded Valkey in which the camera is this process's, for the time of the block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hermes-benchmark-") as folder,
+        embedded_store.running(Path(folder)) as url,
+    ):
+        granted_by = redis_leases.RedisLeases(url)
+        owner = await granted_by.acquire(camera, "benchmark", gone=leases.MINE)
+        room = OwnStore(
+            redis_store.RedisCheckpointStore(url),
+            owner,
+            redis_connection.Connection(url, timeout_s=5.0, retries=0),
+        )
+        yield room
+        for opened in (granted_by, room.store, room.connection):
+            await opened.close()

@@ -1,0 +1,50 @@
+"""Which pictures of a camera its store has already: a picture never changes, so each is written once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cache_store import checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a checkpoint: of which frame, how long, and its SHA-256, by which it is found."""
+
+    frame: int
+    nbytes: int
+    sha256: str
+
+    def is_of(self, jpeg: bytes | None) -> bool:
+        """Whether these are its bytes."""
+        return jpeg is not None and len(jpeg) == self.nbytes and hashlib.sha256(jpeg).hexdigest() == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPictures:
+    """The pictures of one checkpoint that is in the store, each with its bytes."""
+
+    by_frame: Mapping[int, tuple[Picture, bytes]]
+
+    def after(self, saved: checkpoint.Checkpoint) -> KeptPictures:
+        """Those of the next checkpoint; what is the same object as before is not read again."""
+        return KeptPictures({frame: self._described(frame, jpeg) for frame, jpeg in saved.thumbnails.items()})
+
+    def missing_in(self, before: KeptPictures) -> list[tuple[Picture, bytes]]:
+        """Those that an earlier checkpoint did not have."""
+        return [pair for frame, pair in self.by_frame.items() if before.by_frame.get(frame) is not pair]
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return tuple(picture for picture, _ in self.by_frame.values())
+
+    def _described(self, frame: int, jpeg: bytes) -> tuple[Picture, bytes]:
+        known = self.by_frame.get(frame)
+        if known is not None and known[1] is jpeg:
+            return known
+        return Picture(frame, len(jpeg), hashlib.sha256(jpeg).hexdigest()), jpeg
+
+
+NO_PICTURES = KeptPictures({})

