@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,7 +25,6 @@ class Nodes:
     def __init__(self, count: int) -> None:
         head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_NBYTES, "include_dashboard": False}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._started: list[subprocess.Popen[bytes]] = []
         self._hung: list[psutil.Process] = []
         for _ in range(count):
             self.add()
@@ -39,13 +35,8 @@ class Nodes:
         return str(self._cluster.address)
 
     def add(self) -> None:
-        """Starts one more node; it joins within seconds."""
-        # Not as the cluster's helper does it, which can only from the main thread, and blocks that.
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={self.address}"]
-        bounds = [f"--num-cpus={_CPUS}", f"--object-store-memory={_OBJECT_STORE_NBYTES}"]
-        self._started.append(
-            subprocess.Popen([*command, *bounds], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        )
+        """Starts one more node. Blocks for seconds; on the main thread only, as Ray wants its signals."""
+        self._cluster.add_node(wait=False, num_cpus=_CPUS, object_store_memory=_OBJECT_STORE_NBYTES)
 
     def kill(self, pid: int) -> None:
         """Ends the whole node that this process runs on, at once."""
@@ -73,12 +64,6 @@ class Nodes:
     def close(self) -> None:
         """Ends all of it."""
         self.wake()
-        for process in self._started:
-            for one in psutil.Process(process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.kill()
-            process.wait()
         self._cluster.shutdown()
 
 
