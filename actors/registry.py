@@ -62,7 +62,7 @@ class RedisRegistry:
 
     async def remember(self, assignment: shard.Assignment) -> None:
         spec = assignment.spec
-        entry = {"url": spec.url, "pace": spec.pace, "started_s": assignment.started_s}
+        entry = {"url": spec.url, "pace": spec.pace, "gate": spec.gate, "started_s": assignment.started_s}
         async with self._connection.translated():
             await self._connection.client.hset(_KEY, spec.name, json.dumps(entry))
 

@@ -32,7 +32,8 @@ def spec_from(request: pb.AddCameraRequest) -> cameras.CameraSpec:
     """The camera that a client wants watched. Raises InvalidCamera."""
     if request.pace not in _PACES:
         raise cameras.InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is none of 1 (live), 2 (fast)")
-    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace])
+    gate = {"gate": request.gate} if request.HasField("gate") else {}
+    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], **gate)
 
 
 def camera_message(placed: placement.PlacedCamera) -> pb.Camera:

@@ -76,13 +76,14 @@ def add_camera(
     name: CameraName,
     url: Annotated[str, typer.Argument(help="sim:SCENE?seed=N, a file, rtsp(s):// or http(s)://")],
     pace: Annotated[Pace, typer.Option(help="How a file is played.")] = Pace.LIVE,
+    gate: Annotated[bool, typer.Option(help="Leave unread what does not change in the picture.")] = True,
     as_json: Json = False,
     address: Address = client.DEFAULT_ADDRESS,
     token_file: TokenFile = None,
 ) -> None:
     """Watch a camera."""
     with _connected(address, token_file) as hermes:
-        _print_camera(hermes.add_camera(name, _with_whole_path(url), _PACES[pace]), as_json)
+        _print_camera(hermes.add_camera(name, _with_whole_path(url), _PACES[pace], gate=gate), as_json)
 
 
 @cameras.command("list")

@@ -69,9 +69,9 @@ class HermesClient:
             finally:
                 call.cancel()
 
-    def add_camera(self, name: str, url: str, pace: pb.Pace = pb.PACE_LIVE) -> pb.Camera:
-        """Watches a camera; returns when its first frame has come."""
-        request = pb.AddCameraRequest(name=name, url=url, pace=pace)
+    def add_camera(self, name: str, url: str, pace: pb.Pace = pb.PACE_LIVE, *, gate: bool | None = None) -> pb.Camera:
+        """Watches a camera; returns when its first frame has come. gate: None for the server's default."""
+        request = pb.AddCameraRequest(name=name, url=url, pace=pace, gate=gate)
         camera: pb.Camera = self._call(self._cameras.AddCamera, request).camera
         return camera
 

@@ -56,13 +56,17 @@ class Pace(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
-    """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead."""
+    """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead.
+
+    gate: whether what does not change in the picture is left unread (`pipeline/gate.py`).
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     name: str
     url: str
     pace: Pace = Pace.LIVE
+    gate: bool = True
 
     def __post_init__(self) -> None:
         if not CAMERA_NAME.fullmatch(self.name):
@@ -74,10 +78,11 @@ class CameraSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryStatus:
-    """One camera's memory in numbers; token counts are summed over all layers."""
+    """One camera's memory in numbers; token counts are summed over all layers, but for those read since start-up."""
 
     frames_seen: int = 0
     frames_dropped: int = 0
+    tokens_read: int = 0  # of frames, by one layer
     compressions: int = 0
     prefix_tokens: int = 0
     summary_tier_tokens: int = 0

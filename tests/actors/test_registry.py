@@ -15,7 +15,9 @@ from pipeline import cameras
 
 ASSIGNMENTS = [
     shard.Assignment(spec=cameras.CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1_700_000_000.25),
-    shard.Assignment(spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST), started_s=5.0),
+    shard.Assignment(
+        spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, gate=False), started_s=5.0
+    ),
 ]
 
 
