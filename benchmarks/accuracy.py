@@ -30,7 +30,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     try:
-        by_model = [list(run(_load(name), options)) for name in options.models]
+        by_model = [list(run(load(name), options)) for name in options.models]
     except (contenders.UnknownPolicy, keeper.InvalidBudget) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -71,7 +71,7 @@ def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> I
             yield part
 
 
-def _load(name: str) -> llava_onevision.LlavaOnevision:
+def load(name: str) -> llava_onevision.LlavaOnevision:
     model = registry.load_model(name)
     if not isinstance(model, llava_onevision.LlavaOnevision):
         sys.exit(f"--models {name}: this benchmark asks about scenes that only the tiny model knows")
