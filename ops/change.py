@@ -20,7 +20,7 @@ def gain(blocks: Tensor, before: Tensor) -> Tensor:
 
     [3, W, W] twice -> [3, 1, 1]
     """
-    ratios = (blocks + 1) / (before + 1)  # black stays black: nothing is divided by zero
+    ratios = blocks.clamp(min=1) / before.clamp(min=1)  # of 255: below is black, which tells nothing of the light
     return ratios.flatten(1).median(dim=1).values[:, None, None]
 
 
