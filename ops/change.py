@@ -8,6 +8,7 @@ from torch import Tensor
 
 # A side of each cell: as fine as what a visitor far away covers, yet of enough pixels to average noise away.
 BLOCKS = 4
+MOST_GAIN = 2.0  # a picture that lost more than half of its light shows something else
 
 
 def block_means(frames: Tensor, cells_per_side: int) -> Tensor:
@@ -16,12 +17,12 @@ def block_means(frames: Tensor, cells_per_side: int) -> Tensor:
 
 
 def gain(blocks: Tensor, before: Tensor) -> Tensor:
-    """How much brighter each channel became, by its median block: up to half of a picture may change meanwhile.
+    """How much brighter each channel became, by its median block, so half of a picture may change meanwhile.
 
     [3, W, W] twice -> [3, 1, 1]
     """
     ratios = blocks.clamp(min=1) / before.clamp(min=1)  # of 255: below is black, which tells nothing of the light
-    return ratios.flatten(1).median(dim=1).values[:, None, None]
+    return ratios.flatten(1).median(dim=1).values.clamp(1 / MOST_GAIN, MOST_GAIN)[:, None, None]
 
 
 def cell_changes(blocks: Tensor, before: Tensor) -> Tensor:
