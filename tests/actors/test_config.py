@@ -41,7 +41,7 @@ def test_every_section_is_read() -> None:
         router: {host: "::1", port: 0}
         cameras:
           - {name: gate, url: "sim:gate?seed=7"}
-          - {name: film, url: /tmp/film.mp4, pace: fast}
+          - {name: film, url: /tmp/film.mp4, pace: fast, gate: false}
         """
     )
 
@@ -51,6 +51,7 @@ def test_every_section_is_read() -> None:
     assert settings.embedded_store_folder is None
     assert settings.router.is_loopback
     assert [camera.pace for camera in settings.cameras] == [cameras.Pace.LIVE, cameras.Pace.FAST]
+    assert [camera.gate for camera in settings.cameras] == [True, False]
 
 
 def test_an_unknown_key_is_named_with_its_line_and_the_likely_one() -> None:
