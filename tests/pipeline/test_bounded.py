@@ -19,7 +19,8 @@ LAYERS = 2
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_five_thousand_clips_take_the_room_of_five_hundred(is_gated: bool) -> None:
     """Slots, process memory, pictures and the largest position, in compressed time, on a model of two layers."""
     config = network.tiny_config(vocabulary.build_tokenizer())
     config.text_config.num_hidden_layers = LAYERS
@@ -30,13 +31,15 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
         DeviceConfig(max_cameras=1, max_queued_clips=64),
     )
     device.start()
-    device.add_camera("lobby")
-    frames, picture = random_frames(1), bytes(4_000)
+    device.add_camera("lobby", is_gated=is_gated)
+    frames, picture = random_frames(2), bytes(4_000)
+    frames[1] = frames[0]
+    frames[1, :16, :16] ^= 128  # so that one cell changes from clip to clip
     nbytes, resident = device.nbytes, 0
     positions, pictures = 0, 0
     for turn in range(CLIPS):
         assert device.clips.wait_for_room("lobby", timeout_s=30)
-        device.clips.put(clips.Clip("lobby", frames, (turn / 2,), (picture,), turn / 2))
+        device.clips.put(clips.Clip("lobby", frames[turn % 2][None], (turn / 2,), (picture,), turn / 2))
         if turn == WARM_UP:
             resident = psutil.Process().memory_info().rss
         status = device.status("lobby")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from models.tiny import scene
-from pipeline import gate
+from pipeline import encode, gate
+from pipeline.cameras import Pace
+from tests.pipeline.playing import watching
 
 CELLS, SIDE, FPS, STEP = 16, 64, 2.0, 4
 NOBODY_S = 1e9
@@ -52,6 +55,29 @@ def test_a_still_street_costs_one_whole_frame_every_period(seed: int) -> None:
     read = passed[8:].any(dim=1)
     assert int(read.sum()) == (480 - 8) // (KEY_FRAME_EVERY_S * FPS)
     assert bool(passed[8:][read].all())
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
+def test_what_a_codec_makes_of_a_still_street_is_mostly_left_unread(codec: encode.Codec, tmp_path: Path) -> None:
+    """Through the real decoders: of the frames that show nobody one in eight is read at most, and every visitor is."""
+    world, started_s = scene.Scene(77, mean_gap_s=14.0), 1_000.0
+    pictures = (world.frame(frame / 4, 640, 360) for frame in range(4 * 60))
+    encode.write_video(pictures, tmp_path / "street", fps=4.0, codec=codec)
+    with watching(str(tmp_path / "street"), Pace.FAST, started_s=started_s) as played:
+        taken = played.take_until_over()
+
+    entrance = new_gate()
+    passed = torch.cat([entrance.admit(clip.frames, clip.times_s) for clip in taken])
+    times_s = [time_s - started_s for clip in taken for time_s in clip.times_s]
+
+    assert len(times_s) > 100
+    is_quiet = [not any(world.visible(at_s + near) for near in (-2, -1, 0, 1, 2)) for at_s in times_s]
+    is_quiet[:8] = [False] * 8
+    assert sum(is_quiet) > 30
+    assert passed[torch.tensor(is_quiet)].any(dim=1).float().mean() < 1 / 8
+    for visit in world.visits(times_s[-1] - 1):
+        first = next(index for index, at_s in enumerate(times_s) if at_s >= visit.enter_s)
+        assert bool(passed[first].any()), visit
 
 
 @pytest.mark.parametrize("seed", range(8))
