@@ -19,8 +19,7 @@ LAYERS = 2
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("is_gated", [False, True])
-def test_five_thousand_clips_take_the_room_of_five_hundred(is_gated: bool) -> None:
+def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     """Slots, process memory, pictures and the largest position, in compressed time, on a model of two layers."""
     config = network.tiny_config(vocabulary.build_tokenizer())
     config.text_config.num_hidden_layers = LAYERS
@@ -31,10 +30,10 @@ def test_five_thousand_clips_take_the_room_of_five_hundred(is_gated: bool) -> No
         DeviceConfig(max_cameras=1, max_queued_clips=64),
     )
     device.start()
-    device.add_camera("lobby", is_gated=is_gated)
+    device.add_camera("lobby", is_gated=True)
     frames, picture = random_frames(2), bytes(4_000)
     frames[1] = frames[0]
-    frames[1, :16, :16] ^= 128  # so that one cell changes from clip to clip
+    frames[1, :16, :16] ^= 128  # one cell changes from clip to clip, so every clip passes the gate
     nbytes, resident = device.nbytes, 0
     positions, pictures = 0, 0
     for turn in range(CLIPS):

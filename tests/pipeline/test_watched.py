@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,10 +17,14 @@ LAYERS = 6
 
 
 def new_camera(
-    model: llava_onevision.LlavaOnevision, *, tokens_per_layer: int = 128, is_gated: bool = True
+    model: llava_onevision.LlavaOnevision,
+    *,
+    tokens_per_layer: int = 128,
+    is_gated: bool = True,
+    kind: type[keeper.Keeper] = keeper.Keeper,
 ) -> watched.WatchedCamera:
     config = tiers.MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4)
-    reader = keeper.Keeper(model, config, max_frames=8, reserve=128)
+    reader = kind(model, config, max_frames=8, reserve=128)
     static = gate.StaticGate(TOKENS_PER_FRAME, key_frame_every_s=30.0)
     entrance = static if is_gated else gate.OpenGate(TOKENS_PER_FRAME)
     return watched.WatchedCamera("lobby", new_memory(reader), reader, entrance, gap_after_s=3.0, started_s=0.0)
@@ -91,17 +97,35 @@ def test_a_silence_is_a_gap_and_a_still_picture_is_not(model: llava_onevision.Ll
     assert list(camera.gaps) == [answers.Gap(119.5, 130.0, "no frames")]
 
 
-def test_a_clip_that_could_not_be_read_is_not_taken_for_read(model: llava_onevision.LlavaOnevision) -> None:
-    camera = new_camera(model)
+class Exhausted(keeper.Keeper):
+    """A keeper whose device is out of memory for a while."""
+
+    is_exhausted = False
+
+    def read(
+        self, memories: Sequence[memory.Memory], embedded: Tensor, times_s: Tensor, passed: Tensor | None = None
+    ) -> None:
+        if self.is_exhausted:
+            raise torch.OutOfMemoryError("out of memory")
+        super().read(memories, embedded, times_s, passed)
+
+
+def test_what_the_device_could_not_read_is_not_taken_for_read(model: llava_onevision.LlavaOnevision) -> None:
+    """Somebody comes while the device is out of memory, and stays: they are read as soon as it goes on."""
+    camera = new_camera(model, kind=Exhausted)
+    reader = camera._keeper
+    assert isinstance(reader, Exhausted)
     show(camera, still(8), first_s=0.0)
     before = camera.tokens_read
-    broken = clips.Clip("lobby", torch.zeros(1, 3, 3, 3, dtype=torch.uint8), (4.0,), (b"",), 4.0)
-    with pytest.raises(RuntimeError):
-        camera.feed(broken)
+    reader.is_exhausted = True
+    with pytest.raises(torch.OutOfMemoryError):
+        show(camera, still(4, seed=3), first_s=4.0)
+    reader.is_exhausted = False
 
-    show(camera, still(4), first_s=4.5)
+    show(camera, still(4, seed=3), first_s=6.0)
 
     assert camera.tokens_read == before + TOKENS_PER_FRAME
+    assert camera.frames_seen == 12
 
 
 @pytest.mark.parametrize("is_gated", [True, False])
