@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,19 +59,24 @@ def main() -> None:
     """Measures, prints a table, and writes JSON if asked."""
     options = _options()
     torch.set_num_threads(1)
-    model = registry.load_model(options.models[0])
-    found = [*quiet_rows(model, options.minutes, options.seed), *vigilance_rows(model, options.seed)]
-    print(table(found), flush=True)
-    if not options.quiet_only:
-        found += loss_rows(options)
-        print(table(found))
+    found: list[Row] = []
+    for part in options.parts:
+        found += _PARTS[part](options)
+    print(table(found))
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
 
 
-def quiet_rows(model: vlm.VideoLanguageModel, minutes: float, seed: int = 1) -> Iterator[Row]:
+_PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
+    "quiet": lambda options: quiet_rows(registry.load_model(options.models[0]), options.minutes, options.seed),
+    "vigilance": lambda options: vigilance_rows(registry.load_model(options.models[0]), options.seed),
+    "loss": lambda options: loss_rows(options),
+}
+
+
+def quiet_rows(model: vlm.VideoLanguageModel, minutes: int, seed: int = 1) -> Iterator[Row]:
     """How many times less a quiet camera costs when it is gated: tokens, and time of the device thread."""
-    frames = round(60 * minutes * streams.FRAMES_PER_S)
+    frames = 60 * minutes * round(streams.FRAMES_PER_S)
     closed, opened = (quiet_cost(model, frames, seed, is_gated=is_gated) for is_gated in (True, False))
     of = f"{frames:,} frames of a street without visitors, {model.spec.name}"
     yield _row("quiet_token_ratio", opened.tokens / closed.tokens, frames, of)
@@ -199,17 +204,13 @@ def _interval(plain: Sequence[Sequence[bool]], gated: Sequence[Sequence[bool]]) 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--models", nargs="+", default=["tiny"], help="the first one for the quiet camera, all for the loss"
-    )
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=list(_PARTS), help="what is measured")
+    parser.add_argument("--models", nargs="+", default=["tiny"], help="all for the loss, the first for the rest")
     parser.add_argument("--seed", type=int, default=1, help="of the scenes")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the quiet camera")
-    parser.add_argument(
-        "--quiet-only", action="store_true", help="without the loss, which takes minutes for each model"
-    )
-    parser.add_argument("--streams", type=int, default=12, help="of each length")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[48, 256], help="tokens a layer")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[256], help="frames")
+    parser.add_argument("--minutes", type=accuracy.positive, default=10, help="of the quiet camera, at least one")
+    parser.add_argument("--streams", type=accuracy.positive, default=12, help="of each length")
+    parser.add_argument("--budgets", type=accuracy.positive, nargs="+", default=[48, 256], help="tokens a layer")
+    parser.add_argument("--lengths", type=accuracy.positive, nargs="+", default=[256], help="frames")
     parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
     parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
     policies = [contenders.OURS, contenders.GATED]

@@ -10,7 +10,7 @@ from cache_store import tiers
 from models.tiny import network, vocabulary
 from pipeline import clips
 from pipeline.device import Device, DeviceConfig
-from tests.conftest import random_frames, random_model
+from tests.conftest import TOKENS_PER_FRAME, random_frames, random_model
 
 CLIPS = 5_000
 WARM_UP = 500
@@ -51,6 +51,7 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     device.close()
 
     assert status.frames_dropped == 0
+    assert status.tokens_read == CLIPS * TOKENS_PER_FRAME
     assert device.nbytes == nbytes
     assert positions <= model.spec.max_positions
     assert pictures <= 40 * LAYERS + 1
