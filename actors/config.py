@@ -47,6 +47,8 @@ class ShardsConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     count: int = 1
+    spares: int = 0  # of these, so many stay empty while the others have room
+    ray: str = "local"  # or the address of a cluster that is there already: HOST:PORT, auto
     num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
@@ -55,9 +57,17 @@ class ShardsConfig:
 
     def __post_init__(self) -> None:
         _require_at_least("shards.count", self.count, 1)
+        _require_at_least("shards.spares", self.spares, 0)
+        if self.spares >= self.count:
+            raise ValueError(f"shards.spares is {self.spares} (less than shards.count, which is {self.count})")
         _require_at_least("shards.num_cpus", self.num_cpus, 0)
         _require_at_least("shards.num_gpus", self.num_gpus, 0)
         _require_at_least("shards.checkpoint_every_s", self.checkpoint_every_s, 0.1)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the shards run in a Ray of this machine alone."""
+        return self.ray == "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +142,11 @@ class HermesConfig:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"cameras: the name {name!r} is used {names.count(name)} times")
+        if not self.shards.is_local and self.embedded_store_folder is not None:
+            raise ValueError(
+                f"shards.ray is {self.shards.ray!r}: shards of a cluster need a store that all of them reach, not "
+                f"{self.store!r}"
+            )
         if not self.router.is_loopback and self.auth.token_file is None:
             raise ValueError(
                 f"router.host is {self.router.host!r}, which others can reach: set auth.token_file, or use 127.0.0.1"

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 
-from actors import config, embedded_store, listening, local_ray, router
+from actors import clusters, config, embedded_store, listening, router
 from actors.errors import ServiceError
 from cache_store import checkpoint, redis_store
 from models import registry, vlm
@@ -95,7 +95,7 @@ def _store(settings: config.HermesConfig) -> str:
 
 
 def _ray(_: config.HermesConfig) -> str:
-    with local_ray.running(num_cpus=1, num_gpus=0):
+    with clusters.running(num_cpus=1, num_gpus=0):
         found = listening.listeners(psutil.Process())
     return f"{_version('ray')}, token authentication, {len(found)} ports, none beyond this machine"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import structlog
 
-from actors import placement, reconciling, registry, shard, succession
+from actors import moving, placement, reconciling, registry, shard, succession, supervision, wanting
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ServiceError, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras, urls
@@ -17,12 +18,18 @@ from pipeline import answers, cameras, urls
 log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 0.1
+_TEND_EVERY_S = 1.0
 # A question waits for a camera that moves; longer than this it had better be asked again.
 _LONGEST_MOVE_S = 5.0
+# Another fleet may be moving it: this one hears of it when it looks, once a second.
+_SEARCHES = 15
 
 
 class Fleet:
-    """All shards as one. One event loop owns it."""
+    """All shards as one. One event loop owns it.
+
+    Several may run over the same shards; the one that supervises brings cameras to them, the others follow.
+    """
 
     def __init__(
         self,
@@ -30,12 +37,17 @@ class Fleet:
         owners: succession.Succession,
         known: registry.CameraRegistry,
         *,
+        supervises: supervision.Supervises = lambda: True,
+        spares: int = 0,
         open_timeout_s: float = 12.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._board = placement.Board(shards)
-        self._reconciler = reconciling.Reconciler(self._board, owners)
-        self._registry = known
+        self._board = placement.Board(shards, spares)
+        self._reconciler = reconciling.Reconciler(self._board, owners, supervises)
+        self._mover = moving.Mover(self._board, self._reconciler)
+        self._wanted = wanting.Wanted(self._board, known)
+        self._supervises = supervises
+        self._had_headroom = True
         self._open_timeout_s = open_timeout_s
         self._clock = clock
 
@@ -44,26 +56,30 @@ class Fleet:
         """Whether at least one shard answers."""
         return any(place.is_up for place in self._board.places)
 
+    @property
+    def headroom(self) -> int:
+        """How many cameras could still be added if the fullest shard were lost; negative: so many find no place."""
+        return self._board.headroom
+
     def started_s(self, name: str) -> float:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
         return self._board.find(name).assignment.started_s
 
     def expect(self, spec: cameras.CameraSpec) -> None:
-        """Watches a camera from the next reconciliation on, and keeps trying if it cannot be reached."""
-        self._board.put(shard.Assignment(spec=spec, started_s=self._clock()))
+        """Watches a camera of the configuration from the next reconciliation on, and keeps trying to reach it."""
+        self._board.put(shard.Assignment(spec=spec, started_s=self._clock()), is_configured=True)
 
-    async def expect_remembered(self) -> None:
-        """Expects every camera that was added to an earlier system, unless one of its name is expected already."""
-        for assignment in await self._registry.remembered():
-            if assignment.spec.name not in self._board.placed:
-                self._board.put(assignment)
+    async def forget_unexpected(self) -> None:
+        """Drops what an earlier configuration named and this one does not. Raises StoreUnavailable."""
+        await self._wanted.forget_unexpected()
 
     async def run(self) -> None:
         """Brings every camera to its shard and back to it, for ever."""
-        await self._reconciler.run()
+        await asyncio.gather(self._reconciler.run(), self._tend_for_ever())
 
     async def reconcile(self) -> None:
         """Brings every camera to its shard once."""
+        await self._wanted.follow()
         await self._reconciler.once()
 
     async def add_camera(self, spec: cameras.CameraSpec) -> placement.PlacedCamera:
@@ -72,6 +88,7 @@ class Fleet:
         Raises CameraExists, TooManyCameras, InvalidCamera, SourceInvalid, SourceUnreachable, StoreUnavailable and
         ShardUnavailable; then the camera is not watched.
         """
+        await self._wanted.follow()
         held = self._board.placed.get(spec.name)
         if held is not None and held.spec == spec:
             return await self.get_camera(spec.name)
@@ -80,15 +97,15 @@ class Fleet:
         urls.parse(spec.url)
         placed = self._board.put(shard.Assignment(spec=spec, started_s=self._clock()))
         try:
-            await self._registry.remember(placed.assignment)
-            async with self._board.place_of(placed).changing:
+            await self._wanted.publish(placed)
+            async with placed.changing:
                 await self._reconciler.hand_over(placed)
         except leases.OwnedByAnother as error:
             # It is known from now on, and brought to its shard as soon as that is safe.
             placed.recover(str(error))
             return placed.shown()
         except (cameras.CameraError, checkpoint.StoreError, ServiceError):
-            await self._drop(spec.name)
+            await self._wanted.drop(spec.name)
             raise
         await self._await_first_frame(placed)
         return placed.shown()
@@ -121,39 +138,19 @@ class Fleet:
         ShardUnavailable and CameraRecovering; then it stays where it was.
         """
         placed = self._board.find(name)
-        source, target = placed.shard_index, self._target(placed, to_shard)
-        if target == source:
-            return placed.shown()
-        placed.settled.clear()
-        try:
-            async with self._board.places[source].changing:
-                await self._board.places[source].shard.remove_camera(name, is_forgotten=False)
-                placed.shard_index = target
-            async with self._board.places[target].changing:
-                await self._reconciler.hand_over(placed)
-        except answers.UnknownCamera:
-            raise CameraRecovering(f"camera {name!r}: {placed.why_away}") from None
-        except (cameras.CameraError, checkpoint.StoreError, ServiceError):
-            # Its memory is saved whole: the next reconciliation brings it back.
-            placed.shard_index = source
-            raise
-        finally:
-            placed.settled.set()
-        log.info("camera_moved", camera=name, from_shard=source, to_shard=target)
+        await self._mover.move(placed, self._target(placed, to_shard))
         return await self.get_camera(name)
 
     async def drain(self, index: int) -> placement.PlacedShard:
-        """Moves every camera of a shard away; it gets no new ones. Raises InvalidShard.
+        """Moves every camera of a shard away; it gets no new ones until its process is started anew.
 
-        A camera that finds no room elsewhere stays, and is named in what comes back.
+        A camera that finds no room elsewhere stays, and is named in what comes back. Raises InvalidShard,
+        ShardUnavailable.
         """
         self._require_shard(index)
-        self._board.places[index].is_draining = True
-        for placed in self._board.on(index):
-            try:
-                await self.move_camera(placed.spec.name)
-            except (cameras.CameraError, checkpoint.StoreError, ServiceError) as error:
-                log.warning("camera_not_moved", camera=placed.spec.name, reason=str(error))
+        await self._board.places[index].shard.drain()
+        await self._reconciler.look(index)
+        await self._mover.empty(index)
         return self._board.shown(index)
 
     async def shard_status(self, camera: str) -> shard.ShardStatus:
@@ -168,6 +165,7 @@ class Fleet:
         Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven.
         """
         placed = self._board.find(camera)
+        placed.asked_s = asyncio.get_running_loop().time()
         await self._settled(placed)
         index, has_spoken = placed.shard_index, False
         try:
@@ -177,23 +175,44 @@ class Fleet:
                     yield event
             return
         except (CameraRecovering, ShardUnavailable, OwnershipUnproven, answers.AnswerFailed):
-            if has_spoken:
-                raise
-            await self._settled(placed)
-            if placed.shard_index == index:
+            if has_spoken or not await self._has_moved(placed, index):
                 raise
         # It moved while the question was on its way, and nothing has been said yet.
         async with aclosing(self._answer(placed, question, max_answer_tokens)) as events:
             async for event in events:
                 yield event
 
-    async def close(self) -> None:
-        """Closes every shard, all at once."""
-        closing = (place.shard.close() for place in self._board.places)
-        results = await asyncio.gather(*closing, return_exceptions=True)
-        for index, result in enumerate(results):
-            if isinstance(result, BaseException):
-                log.warning("shard_not_closed", shard=index, reason=str(result))
+    async def _tend_for_ever(self) -> None:
+        while True:
+            try:
+                await self._tend()
+            except Exception:  # the one guard: whatever went wrong, the next second is another chance
+                log.exception("tending_failed")
+            await asyncio.sleep(_TEND_EVERY_S)
+
+    async def _tend(self) -> None:
+        """Follows the registry; as the supervisor, empties shards that are drained, evens out, warns in time."""
+        with contextlib.suppress(checkpoint.StoreUnavailable):
+            await self._wanted.follow()
+        if not self._supervises():
+            return
+        for index, place in enumerate(self._board.places):
+            if place.is_up and place.is_draining:
+                await self._mover.empty(index)
+        await self._mover.balance()
+        if (has_headroom := self.headroom >= 0) != self._had_headroom:
+            say = log.info if has_headroom else log.warning
+            say("headroom_for_the_loss_of_a_shard", cameras=self.headroom)
+            self._had_headroom = has_headroom
+
+    async def _has_moved(self, placed: placement.Placed, index: int) -> bool:
+        """Whether the camera is on another shard now, or turns up on one in a moment."""
+        for _ in range(_SEARCHES):
+            if placed.shard_index != index:
+                break
+            await asyncio.sleep(_LOOK_EVERY_S)
+        await self._settled(placed)
+        return placed.shard_index != index
 
     async def _answer(
         self, placed: placement.Placed, question: str, max_answer_tokens: int | None
@@ -231,9 +250,9 @@ class Fleet:
             if not self._board.places[to_shard].is_open:
                 raise InvalidShard(f"shard {to_shard}: takes no cameras now, it is being drained or restarted")
             return to_shard
-        others = self._board.others(placed.shard_index)
+        others = self._board.takers(but=placed.shard_index)
         if not others:
-            raise InvalidShard(f"camera {placed.spec.name!r}: no other shard takes cameras now")
+            raise InvalidShard(f"camera {placed.spec.name!r}: no other shard has room now")
         return others[0]
 
     def _require_shard(self, index: int) -> None:
@@ -252,18 +271,9 @@ class Fleet:
             raise refusal
 
     async def _remove(self, placed: placement.Placed, *, is_forgotten: bool) -> None:
-        place = self._board.place_of(placed)
-        async with place.changing:
+        async with placed.changing:
             try:
-                await place.shard.remove_camera(placed.spec.name, is_forgotten=is_forgotten)
+                await self._board.place_of(placed).shard.remove_camera(placed.spec.name, is_forgotten=is_forgotten)
             except answers.UnknownCamera:
                 log.info("camera_was_gone", camera=placed.spec.name)
-            await self._drop(placed.spec.name)
-
-    async def _drop(self, name: str) -> None:
-        """Forgets a camera; where the store does not, it comes back with the next system, and the log says so."""
-        self._board.placed.pop(name, None)
-        try:
-            await self._registry.forget(name)
-        except checkpoint.StoreUnavailable as error:
-            log.error("camera_still_remembered", camera=name, reason=str(error))
+            await self._wanted.drop(placed.spec.name)

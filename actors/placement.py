@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from actors import shard
 from actors.errors import CameraRecovering
+from actors.shard import ShardStatus
 from cache_store import leases
 from pipeline import answers, cameras, urls
 
@@ -30,13 +32,21 @@ class PlacedCamera:
 
 @dataclass(slots=True)
 class Placed:
-    """A camera that shall be watched: where, since when, and what was last heard of it."""
+    """A camera that shall be watched: where, since when, and what was last heard of it.
+
+    newest_epoch: that anybody spoke in; asked_s: when it was last asked, by the loop's clock; settled: not while it
+    moves; changing: held while it is added to a shard or removed from one.
+    """
 
     assignment: shard.Assignment
     shard_index: int
     status: cameras.CameraStatus
-    newest_epoch: int = 0  # that anybody spoke in
-    settled: asyncio.Event = field(default_factory=_already)  # not while it moves
+    is_configured: bool = False
+    is_known: bool = False  # to the registry
+    newest_epoch: int = 0
+    asked_s: float = 0.0
+    settled: asyncio.Event = field(default_factory=_already)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def spec(self) -> cameras.CameraSpec:
@@ -80,47 +90,68 @@ class Placed:
 
 @dataclass(slots=True)
 class Place:
-    """A shard as the fleet sees it. `changing` is held while a camera is added to it or removed from it.
+    """A shard as the fleet sees it.
 
-    incarnation: as which owner it last spoke; gone: that this owner may be followed; is_draining: it gets no new ones.
+    incarnation: as which owner it last spoke; gone: that this owner may be followed; away_since_s: by the loop's clock;
+    slots, busy_share, is_draining: as its status says.
     """
 
     shard: shard.Shard
     is_up: bool = True
     is_draining: bool = False
     pid: int | None = None
+    node: str = ""
     incarnation: str | None = None
     gone: leases.Gone | None = None
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    away_since_s: float | None = None
+    slots: int = 0
+    busy_share: float = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether it takes cameras."""
         return self.is_up and not self.is_draining
 
+    def hear(self, status: ShardStatus) -> None:
+        """It answers, and says so of itself."""
+        if self.incarnation != status.incarnation:
+            self.incarnation, self.gone = status.incarnation, None
+        self.is_up, self.away_since_s, self.pid, self.node = True, None, status.pid, status.node
+        self.slots, self.busy_share, self.is_draining = status.slots, status.busy_share, status.is_draining
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedShard:
-    """A shard as the operator sees it."""
+    """A shard as the operator sees it. node: of its machine or pod; slots: room for so many cameras."""
 
     index: int
     pid: int | None
+    node: str
     is_up: bool
     is_draining: bool
     cameras: tuple[str, ...]
+    slots: int
+    busy_share: float
 
 
 class Board:
-    """Which camera is on which shard."""
+    """Which camera is on which shard. `spares`: so many shards stay empty as long as the others have room."""
 
-    def __init__(self, shards: Iterable[shard.Shard]) -> None:
+    def __init__(self, shards: Iterable[shard.Shard], spares: int = 0) -> None:
         self.places = [Place(held) for held in shards]
         self.placed: dict[str, Placed] = {}
+        self._spares = spares
 
     @property
     def newest_epoch(self) -> int:
         """Of any camera."""
         return max((placed.newest_epoch for placed in self.placed.values()), default=0)
+
+    @property
+    def headroom(self) -> int:
+        """How many cameras could still be added if the fullest shard were lost; negative: so many find no place."""
+        free = [place.slots - len(self.on(index)) if place.is_open else 0 for index, place in enumerate(self.places)]
+        return min(sum(free) - free[index] - len(self.on(index)) for index in range(len(self.places)))
 
     def find(self, name: str) -> Placed:
         """Raises UnknownCamera."""
@@ -134,29 +165,48 @@ class Board:
         """The shard that a camera is on."""
         return self.places[placed.shard_index]
 
-    def put(self, assignment: shard.Assignment) -> Placed:
+    def index_of(self, incarnation: str) -> int | None:
+        """Which shard it is that answers as this owner."""
+        known = (index for index, place in enumerate(self.places) if place.is_up and place.incarnation == incarnation)
+        return next(known, None)
+
+    def put(self, assignment: shard.Assignment, *, is_configured: bool = False) -> Placed:
         """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras."""
         spec = assignment.spec
         status = cameras.CameraStatus(name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING)
-        counts = {index: len(self.on(index)) for index in range(len(self.places))}
-        roomiest = min(counts, key=lambda index: (not self.places[index].is_open, counts[index]))
-        self.placed[spec.name] = Placed(assignment, roomiest, status)
+        roomiest = (*self.takers(), *range(len(self.places)))[0]
+        self.placed[spec.name] = Placed(assignment, roomiest, status, is_configured)
         return self.placed[spec.name]
 
     def on(self, index: int) -> list[Placed]:
         """The cameras of a shard."""
         return [placed for placed in self.placed.values() if placed.shard_index == index]
 
-    def others(self, index: int) -> list[int]:
-        """The other shards that take cameras, the emptiest first."""
-        open_ = (other for other, place in enumerate(self.places) if place.is_open and other != index)
-        return sorted(open_, key=lambda other: len(self.on(other)))
+    def takers(self, *, but: int | None = None) -> list[int]:
+        """The shards that have room for a camera, the emptiest first, spares last."""
+        counts = {index: len(self.on(index)) for index, place in enumerate(self.places) if place.is_open}
+        with_room = [index for index in counts if counts[index] < (self.places[index].slots or math.inf)]
+        spared = self._spared()
+        ranked = sorted(with_room, key=lambda one: (one in spared, counts[one], self.places[one].busy_share))
+        return [index for index in ranked if index != but]
+
+    def in_use(self) -> list[int]:
+        """The shards that take cameras, but for spares."""
+        spared = self._spared()
+        return [index for index, place in enumerate(self.places) if place.is_open and index not in spared]
 
     def shown(self, index: int) -> PlacedShard:
         """What is known of a shard now."""
         place = self.places[index]
         names = tuple(sorted(placed.spec.name for placed in self.on(index)))
-        return PlacedShard(index, place.pid, place.is_up, place.is_draining, names)
+        return PlacedShard(
+            index, place.pid, place.node, place.is_up, place.is_draining, names, place.slots, round(place.busy_share, 3)
+        )
+
+    def _spared(self) -> set[int]:
+        """The last of the empty shards, as many as shall be spared."""
+        empty = [index for index, place in enumerate(self.places) if place.is_open and not self.on(index)]
+        return set(empty[len(empty) - min(self._spares, len(empty)) :])
 
 
 def is_undecided(status: cameras.CameraStatus) -> bool:

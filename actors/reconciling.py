@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
-from actors import placement, succession
-from actors.errors import ServiceError, ShardUnavailable
+from actors import placement, succession, supervision
+from actors.errors import InvalidShard, ServiceError, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import cameras
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
+# So long nobody reaches a shard before it is told to stop: it may be alive, and would keep its cameras for ever.
+_UNREACHED_S = 3.0
+_RESTORES_AT_ONCE = 4  # on one shard
 
 
 class Reconciler:
-    """Makes what is true of the shards what the board says. One event loop owns both."""
+    """Makes what is true of the shards what the board says. One event loop owns both.
 
-    def __init__(self, board: placement.Board, owners: succession.Succession) -> None:
+    Where another fleet supervises, it only looks.
+    """
+
+    def __init__(
+        self, board: placement.Board, owners: succession.Succession, supervises: supervision.Supervises
+    ) -> None:
         self._board = board
         self._owners = owners
+        self._supervises = supervises
 
     async def run(self) -> None:
         """Reconciles for ever; each shard at its own pace, as one may hang."""
-        work: list[Callable[[], Awaitable[None]]] = [partial(self._reconcile, index) for index in self._indices]
-        await asyncio.gather(*(_again_and_again(one) for one in (self._watch_leases, *work)))
+        await asyncio.gather(*(self._again_and_again(index) for index in range(len(self._board.places))))
 
     async def once(self) -> None:
-        """Looks at every shard once and gives it, or in its place another, what it lacks."""
-        await self._watch_leases()
-        await asyncio.gather(*(self._reconcile(index) for index in self._indices))
+        """Looks at every shard and gives it, or in its place another, what it lacks."""
+        # First at all of them: a camera that one lacks may be on another.
+        await self.look_everywhere()
+        await asyncio.gather(*(self._reconcile(index) for index in range(len(self._board.places))))
 
     async def look_everywhere(self) -> None:
         """Notes how all cameras are doing."""
-        await asyncio.gather(*(self.look(index) for index in self._indices))
+        await asyncio.gather(*(self.look(index) for index in range(len(self._board.places))))
 
     async def look(self, index: int) -> list[placement.Placed]:
         """Notes how a shard's cameras are doing; returns those that it lacks."""
@@ -46,17 +54,11 @@ class Reconciler:
         try:
             status = await place.shard.status()
         except ShardUnavailable as error:
-            if place.is_up:
-                log.warning("shard_down", shard=index, reason=str(error))
-            place.is_up = False
-            for placed in self._board.on(index):
-                placed.recover(f"shard {index} is restarting")
+            self._note_away(index, str(error))
             return []
         if not place.is_up:
             log.info("shard_up", shard=index, pid=status.pid)
-        if place.incarnation != status.incarnation:
-            place.incarnation, place.gone = status.incarnation, None
-        place.is_up, place.pid = True, status.pid
+        place.hear(status)
         there = {camera.name: camera for camera in status.cameras}
         self._adopt(index, status.cameras)
         missing = []
@@ -69,61 +71,93 @@ class Reconciler:
                 missing.append(placed)
         return missing
 
+    def _note_away(self, index: int, reason: str) -> None:
+        place = self._board.places[index]
+        if place.is_up:
+            log.warning("shard_down", shard=index, reason=reason)
+            place.is_up, place.away_since_s = False, asyncio.get_running_loop().time()
+        for placed in self._board.on(index):
+            placed.recover(f"shard {index} is restarting")
+
     def _adopt(self, index: int, found: Sequence[cameras.CameraStatus]) -> None:
         """Follows a camera to the shard that owns it by now, e.g. after a hand-over of which no answer came."""
         for status in found:
             placed = self._board.placed.get(status.name)
-            if placed is not None and placed.shard_index != index and status.epoch > placed.newest_epoch:
+            if placed is None or placed.shard_index == index:
+                continue
+            if status.epoch and status.epoch >= placed.newest_epoch:
                 log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
                 placed.shard_index = index
 
-    async def _watch_leases(self) -> None:
-        """Notes which shards' leases have stood still; a store that is away proves nothing."""
-        for place in self._board.places:
-            if place.incarnation is not None:
-                try:
-                    place.gone = await self._owners.gone(place.incarnation)
-                except checkpoint.StoreUnavailable:
-                    place.gone = None
+    async def _again_and_again(self, index: int) -> None:
+        while True:
+            try:
+                await self._reconcile(index)
+            except Exception:  # the one guard: whatever went wrong, the next second is another chance
+                log.exception("reconcile_failed", shard=index)
+            await asyncio.sleep(_EVERY_S)
 
     async def _reconcile(self, index: int) -> None:
+        missing = await self.look(index)
+        if not self._supervises():
+            return
         place = self._board.places[index]
-        for placed in await self.look(index):
-            async with place.changing:
-                if self._board.placed.get(placed.spec.name) is placed and placed.shard_index == index:
-                    await self._bring(placed)
-        if not place.is_up and place.gone is not None:
-            await self._evacuate(index)
+        await self._watch_lease(place)
+        if place.is_up:
+            await self._bring(missing, index, is_gone=False)
+        elif place.gone is not None:
+            await self._bring(self._board.on(index), index, is_gone=True)
 
-    async def _evacuate(self, index: int) -> None:
-        """Finds another shard for every camera of one that can be followed, as far as there is room."""
-        taken_in = set()
-        for placed in self._board.on(index):
-            for other in self._board.others(index):
-                async with self._board.places[other].changing:
-                    placed.shard_index = other
-                    try:
-                        await self.hand_over(placed)
-                    except cameras.TooManyCameras:
-                        placed.shard_index = index
-                        continue
-                    except (cameras.CameraError, checkpoint.StoreError, ServiceError) as error:
-                        placed.shard_index = index
-                        placed.recover(str(error))
-                    else:
-                        log.info("camera_moved", camera=placed.spec.name, from_shard=index, to_shard=other)
-                        taken_in.add(other)
-                    break
-            else:
-                placed.recover(f"shard {index} is gone, and no other has room")
-        for other in taken_in:
-            await self.look(other)
-
-    async def _bring(self, placed: placement.Placed) -> None:
-        """Gives its shard a camera that it lacks; a failure is shown in the camera's status and tried again."""
+    async def _watch_lease(self, place: placement.Place) -> None:
+        """Notes whether the shard's lease stood still; a store that is away proves nothing."""
+        if place.incarnation is None:
+            return
         try:
-            await self.hand_over(placed)
+            place.gone = await self._owners.gone(place.incarnation)
+            now_s = asyncio.get_running_loop().time()
+            if place.gone is None and place.away_since_s is not None and now_s - place.away_since_s >= _UNREACHED_S:
+                await self._owners.retire(place.incarnation)
+        except checkpoint.StoreUnavailable:
+            place.gone = None
+
+    async def _bring(self, lacking: Iterable[placement.Placed], index: int, *, is_gone: bool) -> None:
+        """Gives each camera to the shard, or to another if it is gone or full; those that were asked last go first."""
+        turns = asyncio.Semaphore(_RESTORES_AT_ONCE)
+
+        async def bring(placed: placement.Placed) -> None:
+            async with turns, placed.changing:
+                if self._board.placed.get(placed.spec.name) is placed and placed.shard_index == index:
+                    await self._bring_one(placed, is_gone=is_gone)
+
+        await asyncio.gather(*(bring(placed) for placed in sorted(lacking, key=lambda one: -one.asked_s)))
+
+    async def _bring_one(self, placed: placement.Placed, *, is_gone: bool) -> None:
+        """A failure is shown in the camera's status and tried again."""
+        home = placed.shard_index
+        candidates, tried = [*([] if is_gone else [home]), *self._board.takers(but=home)], set()
+        try:
+            while candidates:
+                candidate = candidates.pop(0)
+                tried.add(candidate)
+                placed.shard_index = candidate
+                try:
+                    await self.hand_over(placed)
+                except (cameras.TooManyCameras, InvalidShard):
+                    continue
+                except leases.OwnedByAnother as error:
+                    owner = self._board.index_of(error.incarnation)
+                    if owner is None or owner in tried:
+                        raise
+                    # As after a move that broke off: it was left to that shard, which has not heard of it.
+                    candidates = [owner]
+                    continue
+                if candidate != home:
+                    log.info("camera_moved", camera=placed.spec.name, from_shard=home, to_shard=candidate)
+                return
+            placed.shard_index = home
+            placed.recover(f"shard {home} is gone, and no other has room" if is_gone else "no shard has room")
         except (checkpoint.StoreError, ServiceError) as error:
+            placed.shard_index = home
             placed.recover(str(error))
         except cameras.CameraError as error:
             placed.status = replace(placed.status, state=cameras.CameraState.FAILED, detail=str(error))
@@ -145,16 +179,3 @@ class Reconciler:
             if gone.incarnation != leases.NOBODY:
                 log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
             await held.add_camera(replace(assignment, gone=gone))
-
-    @property
-    def _indices(self) -> range:
-        return range(len(self._board.places))
-
-
-async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await work()
-        except Exception:  # the one guard: whatever went wrong, the next second is another chance
-            log.exception("reconcile_failed")
-        await asyncio.sleep(_EVERY_S)

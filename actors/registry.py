@@ -1,9 +1,13 @@
-"""The cameras that were added while a system ran, kept so that the next one watches them too."""
+"""Which cameras shall be watched, kept in the store: those of the configuration and those added while systems ran."""
 
 from __future__ import annotations
 
 import json
-from typing import Protocol
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pydantic
 import structlog
@@ -14,27 +18,48 @@ from pipeline import cameras
 
 log = structlog.get_logger(__name__)
 
-_KEY = "hermes:cameras"
+_KEY, _VERSION_KEY, _LINEAGE_KEY = "hermes:cameras", "hermes:cameras:version", "hermes:cameras:lineage"
 _TIMEOUT_S = 2.0
 _RETRIES = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A camera that shall be watched. is_configured: a configuration names it, so the next one may take it back."""
+
+    assignment: shard.Assignment
+    is_configured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Every camera, by name.
+
+    version: changes whenever a camera does; lineage: changes when the registry has lost its memory. Both are None for
+    one that was never told anything.
+    """
+
+    lineage: str | None
+    version: str | None
+    entries: dict[str, Entry]
+
+
 class CameraRegistry(Protocol):
-    """Remembers assignments by the camera's name. Every method raises StoreUnavailable.
+    """What every router and supervisor goes by. Every method raises StoreUnavailable.
 
     URLs are kept as they were given, credentials included: who can read the store can read them.
     """
 
-    async def remember(self, assignment: shard.Assignment) -> None:
-        """Adds the camera, or replaces what was known of it."""
+    async def remember(self, entry: Entry) -> None:
+        """Adds the camera, unless there is one of its name."""
         ...
 
     async def forget(self, name: str) -> None:
         """Removes the camera; nothing happens if it is not known."""
         ...
 
-    async def remembered(self) -> list[shard.Assignment]:
-        """Every camera, by name. One whose entry cannot be read is left out, with a line in the log."""
+    async def news(self, version: str | None) -> Known | None:
+        """Every camera, None where nothing changed since this version. Entries that cannot be read are left out."""
         ...
 
 
@@ -42,51 +67,90 @@ class InMemoryRegistry:
     """A CameraRegistry that ends with its process."""
 
     def __init__(self) -> None:
-        self._known: dict[str, shard.Assignment] = {}
+        self._known: dict[str, Entry] = {}
+        self._lineage: str | None = None
+        self._version: str | None = None
 
-    async def remember(self, assignment: shard.Assignment) -> None:
-        self._known[assignment.spec.name] = assignment
+    async def remember(self, entry: Entry) -> None:
+        self._known.setdefault(entry.assignment.spec.name, entry)
+        self._change()
 
     async def forget(self, name: str) -> None:
         self._known.pop(name, None)
+        self._change()
 
-    async def remembered(self) -> list[shard.Assignment]:
-        return [self._known[name] for name in sorted(self._known)]
+    async def news(self, version: str | None) -> Known | None:
+        if version is not None and version == self._version:
+            return None
+        return Known(self._lineage, self._version, {name: self._known[name] for name in sorted(self._known)})
+
+    def forget_everything(self) -> None:
+        """As a store that comes back empty."""
+        self._known.clear()
+        self._lineage = self._version = None
+
+    def _change(self) -> None:
+        self._version = uuid.uuid4().hex
+        self._lineage = self._lineage or self._version
 
 
 class RedisRegistry:
-    """A CameraRegistry in the hash `hermes:cameras`."""
+    """A CameraRegistry in the hash `hermes:cameras`; its version and lineage in keys beside it."""
 
     def __init__(self, url: str) -> None:
         self._connection = redis_store.Connection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
-    async def remember(self, assignment: shard.Assignment) -> None:
-        spec = assignment.spec
-        entry = {"url": spec.url, "pace": spec.pace, "gate": spec.gate, "started_s": assignment.started_s}
-        async with self._connection.translated():
-            await self._connection.client.hset(_KEY, spec.name, json.dumps(entry))
+    async def remember(self, entry: Entry) -> None:
+        async with self._change() as together:
+            together.hsetnx(_KEY, entry.assignment.spec.name, _text(entry))
 
     async def forget(self, name: str) -> None:
-        async with self._connection.translated():
-            await self._connection.client.hdel(_KEY, name)
+        async with self._change() as together:
+            together.hdel(_KEY, name)
 
-    async def remembered(self) -> list[shard.Assignment]:
+    async def news(self, version: str | None) -> Known | None:
         async with self._connection.translated():
-            entries = await self._connection.client.hgetall(_KEY)
-        texts = {redis_store.as_text(name): text for name, text in entries.items()}
-        found = (_assignment(name, texts[name]) for name in sorted(texts))
-        return [assignment for assignment in found if assignment is not None]
+            now = await self._connection.client.get(_VERSION_KEY)
+            if now is not None and redis_store.as_text(now) == version:
+                return None
+            async with self._connection.client.pipeline() as together:
+                together.mget(_LINEAGE_KEY, _VERSION_KEY)
+                together.hgetall(_KEY)
+                (lineage, now), found = await together.execute()
+        texts = {redis_store.as_text(name): text for name, text in found.items()}
+        entries = {name: entry for name in sorted(texts) if (entry := _entry(name, texts[name])) is not None}
+        return Known(_optional_text(lineage), _optional_text(now), entries)
 
     async def close(self) -> None:
         """Lets go of the connection."""
         await self._connection.close()
 
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[Any]:
+        """What is put into the pipeline is done all at once, with a new version."""
+        async with self._connection.translated(), self._connection.client.pipeline() as together:
+            yield together
+            version = uuid.uuid4().hex
+            together.set(_LINEAGE_KEY, version, nx=True)
+            together.set(_VERSION_KEY, version)
+            await together.execute()
 
-def _assignment(name: str, text: str | bytes) -> shard.Assignment | None:
+
+def _optional_text(found: str | bytes | None) -> str | None:
+    return None if found is None else redis_store.as_text(found)
+
+
+def _text(entry: Entry) -> str:
+    spec, started_s = entry.assignment.spec, entry.assignment.started_s
+    told = {"spec": _SPEC.dump_python(spec, mode="json"), "started_s": started_s, "is_configured": entry.is_configured}
+    return json.dumps(told)
+
+
+def _entry(name: str, text: str | bytes) -> Entry | None:
     try:
-        entry = json.loads(text)
-        started_s = float(entry.pop("started_s"))
-        return shard.Assignment(spec=_SPEC.validate_python({"name": name, **entry}), started_s=started_s)
+        told = json.loads(text)
+        spec = _SPEC.validate_python(told["spec"])
+        return Entry(shard.Assignment(spec=spec, started_s=float(told["started_s"])), bool(told["is_configured"]))
     except (ValueError, KeyError, TypeError, AttributeError, cameras.CameraError) as error:
         log.error("remembered_camera_unreadable", camera=name, reason=type(error).__name__)
         return None

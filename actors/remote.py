@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 import logging
 import os
 import time
@@ -18,7 +20,7 @@ import ray
 import structlog
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-from actors import config, logs, shard
+from actors import camera_shard, config, logs, shard
 from actors.errors import ShardNotStarted, ShardUnavailable
 from cache_store import redis_leases, redis_store
 from models import registry, vlm
@@ -44,14 +46,18 @@ class ShardProcess:
 
     def __init__(self, settings: config.HermesConfig, store_url: str, log_level: int) -> None:
         logs.log_to_stderr(log_level)
-        self._built: shard.CameraShard | ShardNotStarted
+        self._settings_id = settings_id(settings, store_url)
+        self._built: camera_shard.CameraShard | ShardNotStarted
         try:
             model = registry.load_model(settings.model, settings.ingest.device)
         except vlm.ModelError as error:
             self._built = ShardNotStarted(str(error))
         else:
             kept_in, self._leases = redis_store.RedisCheckpointStore(store_url), redis_leases.RedisLeases(store_url)
-            self._built = shard.CameraShard(model, settings, kept_in, self._leases)
+            # A process whose lease is renewed no more ends itself: Ray starts another, if it has not yet.
+            self._built = camera_shard.CameraShard(
+                model, settings, kept_in, self._leases, on_retired=lambda: os._exit(1)
+            )
 
     async def ask(
         self, camera: str, question: str, max_answer_tokens: int | None
@@ -65,9 +71,17 @@ class ShardProcess:
         """See Shard.add_camera."""
         await self._shard.add_camera(assignment)
 
-    async def remove_camera(self, name: str, is_forgotten: bool) -> None:
+    async def remove_camera(self, name: str, is_forgotten: bool, heir: str | None) -> None:
         """See Shard.remove_camera."""
-        await self._shard.remove_camera(name, is_forgotten=is_forgotten)
+        await self._shard.remove_camera(name, is_forgotten=is_forgotten, heir=heir)
+
+    async def drain(self) -> None:
+        """See Shard.drain."""
+        await self._shard.drain()
+
+    async def settings_id(self) -> str:
+        """What it was built with, see settings_id."""
+        return self._settings_id
 
     async def status(self) -> shard.ShardStatus:
         """See Shard.status. A process whose device has stopped ends itself: Ray starts another."""
@@ -77,12 +91,12 @@ class ShardProcess:
         return await self._shard.status()
 
     async def close(self) -> None:
-        """See Shard.close."""
+        """See CameraShard.close."""
         await self._shard.close()
         await self._leases.close()
 
     @property
-    def _shard(self) -> shard.CameraShard:
+    def _shard(self) -> camera_shard.CameraShard:
         if isinstance(self._built, ShardNotStarted):
             raise self._built
         return self._built
@@ -92,7 +106,10 @@ ShardActor = ray.remote(ShardProcess)
 
 
 class RemoteShard:
-    """A Shard that lives in a Ray actor. Ray restarts its process; the fleet gives it its cameras back."""
+    """A Shard that lives in a Ray actor. Ray restarts its process; the fleet gives it its cameras back.
+
+    In a cluster that was joined the actor has a name, whoever comes first starts it, and it outlives us.
+    """
 
     def __init__(
         self, index: int, settings: config.HermesConfig, store_url: str, *, log_level: int = logging.INFO
@@ -107,7 +124,9 @@ class RemoteShard:
     async def ready(self, timeout_s: float) -> shard.ShardStatus:
         """Waits until the process has loaded its model. Raises ShardNotStarted."""
         try:
-            return await asyncio.wait_for(self._actor.status.remote(), timeout_s)
+            status: shard.ShardStatus = await asyncio.wait_for(self._actor.status.remote(), timeout_s)
+            await self._require_same_settings()
+            return status
         except TimeoutError:
             raise ShardNotStarted(f"shard {self._index}: not ready within {timeout_s:.0f} s") from None
         except RayTaskError as error:
@@ -132,17 +151,29 @@ class RemoteShard:
     async def add_camera(self, assignment: shard.Assignment) -> None:
         await self._call(self._actor.add_camera.remote(assignment), _CHANGE_TIMEOUT_S)
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
-        await self._call(self._actor.remove_camera.remote(name, is_forgotten), _CHANGE_TIMEOUT_S)
+    async def remove_camera(self, name: str, *, is_forgotten: bool, heir: str | None = None) -> None:
+        await self._call(self._actor.remove_camera.remote(name, is_forgotten, heir), _CHANGE_TIMEOUT_S)
+
+    async def drain(self) -> None:
+        await self._call(self._actor.drain.remote(), _STATUS_TIMEOUT_S)
 
     async def status(self) -> shard.ShardStatus:
         return await self._call(self._actor.status.remote(), _STATUS_TIMEOUT_S)
 
     async def close(self) -> None:
+        """Lets it save every memory once more and give up every camera. Raises ShardUnavailable."""
         await self._call(self._actor.close.remote(), _CLOSE_TIMEOUT_S)
+
+    async def _require_same_settings(self) -> None:
+        if await self._actor.settings_id.remote() != settings_id(self._settings, self._store_url):
+            raise ShardNotStarted(
+                f"shard {self._index}: it runs in this cluster already, with another model, memory, ingest, shards or "
+                "store; end those shards first, or use their configuration"
+            )
 
     def _start(self) -> None:
         shards = self._settings.shards
+        shared = {"name": f"shard-{self._index}", "lifetime": "detached", "get_if_exists": True}
         self._started_at = time.monotonic()
         self._actor = ShardActor.options(
             num_cpus=shards.num_cpus,
@@ -150,6 +181,8 @@ class RemoteShard:
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=_MAX_CONCURRENT_CALLS,
+            scheduling_strategy="SPREAD",
+            **({} if shards.is_local else shared),
         ).remote(self._settings, self._store_url, self._log_level)
 
     async def _call(self, reference: Awaitable[T], timeout_s: float) -> T:
@@ -179,6 +212,13 @@ class RemoteShard:
             log.warning("shard_started_anew", shard=self._index)
             ray.kill(self._actor)
             self._start()
+
+
+def settings_id(settings: config.HermesConfig, store_url: str) -> str:
+    """What tells shards of different settings apart, whatever the system around them looks like."""
+    shards = dataclasses.replace(settings.shards, count=1, spares=0)
+    told = repr((settings.model, settings.memory, settings.ingest, shards, store_url))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _last_line(error: Exception) -> str:

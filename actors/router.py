@@ -104,7 +104,7 @@ class FleetService(pb_grpc.FleetServiceServicer):
         """See hermes_v1.proto."""
         async with refusals.refusing(context):
             placed = await self._fleet.list_shards()
-        return pb.ListShardsResponse(shards=[wire.shard_message(one) for one in placed])
+        return pb.ListShardsResponse(shards=[wire.shard_message(one) for one in placed], headroom=self._fleet.headroom)
 
     async def MigrateCamera(  # noqa: N802
         self, request: pb.MigrateCameraRequest, context: grpc.aio.ServicerContext[Any, Any]

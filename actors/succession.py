@@ -47,6 +47,10 @@ class Succession:
             return None
         return leases.Gone(incarnation, renewals) if now_s - seen.since_s >= self._length_s else None
 
+    async def retire(self, incarnation: str) -> None:
+        """Makes the lease of an owner whom nobody reaches stand still. Raises StoreUnavailable."""
+        await self._leases.retire(incarnation)
+
 
 def home() -> leases.Home | None:
     """This process, as any other on this machine could recognise it; None where that is not known how."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from asyncio import ALL_COMPLETED, FIRST_COMPLETED
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
 import torch
 
-from actors import config, embedded_store, fleet, local_ray, registry, remote, router, succession
+from actors import clusters, config, embedded_store, fleet, registry, remote, router, succession, supervision
 from actors.errors import ConfigError
 from cache_store import leases, redis_leases, redis_store
 
@@ -50,22 +51,25 @@ async def running(
         owners = succession.Succession(granted_by, settings.shards.lease.length_s)
         # Watched from now on, so that while Ray starts the store proves that it has not just lost its memory.
         await owners.gone(leases.NOBODY)
-        on_progress("starting Ray")
         shards = settings.shards
-        stack.enter_context(
-            local_ray.running(
-                num_cpus=shards.count * shards.num_cpus,
-                num_gpus=shards.count * shards.num_gpus,
-                shows_logs=log_level <= logging.INFO,
-            )
-        )
+        on_progress("starting Ray" if shards.is_local else f"joining Ray at {shards.ray}")
+        stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
         on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
         ready = await _start_shards(settings, store_url, log_level)
+        if shards.is_local:
+            stack.push_async_callback(_close, ready)
         known = registry.RedisRegistry(store_url)
         stack.push_async_callback(known.close)
-        held = fleet.Fleet(ready, owners, known, open_timeout_s=settings.ingest.open_timeout_s + 2.0)
-        stack.push_async_callback(held.close)
-        address = await stack.enter_async_context(_serving(held, settings, token))
+        bid = supervision.Supervision(granted_by, owners, shards.lease, home=succession.home())
+        held = fleet.Fleet(
+            ready,
+            owners,
+            known,
+            supervises=bid.is_mine,
+            spares=shards.spares,
+            open_timeout_s=settings.ingest.open_timeout_s + 2.0,
+        )
+        address = await stack.enter_async_context(_serving(held, bid, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
         yield System(address, held)
 
@@ -81,8 +85,18 @@ def _store(settings: config.HermesConfig) -> Iterator[str]:
         yield url
 
 
+def _ray(shards: config.ShardsConfig, *, shows_logs: bool) -> AbstractContextManager[None]:
+    if not shards.is_local:
+        return clusters.joined(shards.ray, shows_logs=shows_logs)
+    return clusters.running(
+        num_cpus=shards.count * shards.num_cpus, num_gpus=shards.count * shards.num_gpus, shows_logs=shows_logs
+    )
+
+
 def _require_gpus(shards: config.ShardsConfig) -> None:
     """Ray would believe the number it is given, and wait for ever for the rest."""
+    if not shards.is_local:
+        return
     there = torch.cuda.device_count()
     if shards.count * shards.num_gpus > there:
         raise ConfigError(
@@ -94,21 +108,36 @@ async def _start_shards(settings: config.HermesConfig, store_url: str, log_level
     shards = [
         remote.RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)
     ]
-    for index, status in enumerate(await asyncio.gather(*(one.ready(_SHARD_START_TIMEOUT_S) for one in shards))):
-        log.info("shard_up", shard=index, pid=status.pid)
+    starting = [asyncio.create_task(one.ready(_SHARD_START_TIMEOUT_S)) for one in shards]
+    # In a cluster some may wait for their node: the fleet takes them in when they come.
+    await asyncio.wait(starting, return_when=ALL_COMPLETED if settings.shards.is_local else FIRST_COMPLETED)
+    for index, one in enumerate(starting):
+        if one.done():
+            log.info("shard_up", shard=index, pid=one.result().pid)
     return shards
 
 
+async def _close(shards: Sequence[remote.RemoteShard]) -> None:
+    """All at once; each saves every memory once more."""
+    results = await asyncio.gather(*(one.close() for one in shards), return_exceptions=True)
+    for index, result in enumerate(results):
+        if isinstance(result, BaseException):
+            log.warning("shard_not_closed", shard=index, reason=str(result))
+
+
 @asynccontextmanager
-async def _serving(held: fleet.Fleet, settings: config.HermesConfig, token: str | None) -> AsyncIterator[str]:
+async def _serving(
+    held: fleet.Fleet, bid: supervision.Supervision, settings: config.HermesConfig, token: str | None
+) -> AsyncIterator[str]:
     """The router and the fleet's own loop, with the cameras of the configuration."""
     for spec in settings.cameras:
         held.expect(spec)
-    await held.expect_remembered()
+    await held.forget_unexpected()
+    await bid.bid()
     await held.reconcile()
     door = router.Router(held, settings.router, token)
     address = await door.start()
-    loops = [asyncio.create_task(held.run()), asyncio.create_task(door.report_health())]
+    loops = [asyncio.create_task(one) for one in (bid.run(), held.run(), door.report_health())]
     try:
         yield address
     finally:

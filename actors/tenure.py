@@ -23,7 +23,10 @@ _RENEWALS_A_LEASE = 6
 
 
 class Tenure:
-    """One shard's lease and the cameras under it. `on_lost` is told of a camera that another shard owns by now."""
+    """One shard's lease and the cameras under it.
+
+    `on_lost` is told of a camera that another shard owns by now, `on_retired` that the lease is renewed no more.
+    """
 
     def __init__(
         self,
@@ -32,14 +35,17 @@ class Tenure:
         settings: config.LeaseConfig,
         *,
         on_lost: Callable[[str], Awaitable[None]],
+        on_retired: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leases = granted_by
         self._incarnation = incarnation
         self._settings = settings
         self._on_lost = on_lost
+        self._on_retired = on_retired
         self._clock = clock
         self._owned: dict[str, leases.Owner] = {}
+        self._left: dict[str, int] = {}  # in which epoch
         self._renewals = 0
         self._proven_until_s = -float("inf")
         self._is_in_doubt = False
@@ -63,9 +69,11 @@ class Tenure:
             )
 
     async def acquire(self, camera: str, *, floor: int = 0, gone: leases.Gone | None = None) -> leases.Owner:
-        """Makes the camera this shard's, in an epoch above `floor`. Raises OwnedByAnother, StoreUnavailable."""
+        """Makes the camera this shard's, in an epoch above `floor`. Raises StoreError."""
         if not self.is_proven:
             await self.renew()
+        # A release of which no answer came may still be done: of the next epoch it takes nothing away.
+        floor = max(floor, self._left.get(camera, 0))
         self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=floor, gone=gone)
         return self._owned[camera]
 
@@ -75,13 +83,17 @@ class Tenure:
         if held is not None and held.epoch < floor:
             self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=floor)
 
-    async def release(self, camera: str) -> None:
-        """Gives the camera up, so that another shard may have it at once. A store that is away finds out by itself."""
+    async def release(self, camera: str, *, heir: str | None = None) -> None:
+        """Gives the camera up, so that another shard, or this heir, may have it at once.
+
+        A store that is away finds out by itself.
+        """
         owner = self._owned.pop(camera, None)
         if owner is None:
             return
+        self._left[camera] = owner.epoch
         try:
-            await self._leases.release(camera, owner)
+            await self._leases.release(camera, owner, heir=heir)
         except checkpoint.StoreUnavailable as error:
             log.warning("camera_not_released", camera=camera, reason=str(error))
 
@@ -95,7 +107,7 @@ class Tenure:
         self._doubted.set()
 
     async def run(self) -> None:
-        """Renews the lease, for ever."""
+        """Renews the lease, until it is renewed no more."""
         is_renewed = True
         while True:
             try:
@@ -107,12 +119,17 @@ class Tenure:
                 if is_renewed:
                     log.warning("lease_not_renewed", reason=str(error))
                 is_renewed = False
+            except leases.Retired as error:
+                log.error("lease_retired", reason=str(error))
+                self._proven_until_s = -float("inf")
+                self._on_retired()
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.length_s / _RENEWALS_A_LEASE):
                     await self._doubted.wait()
 
     async def renew(self) -> None:
-        """Renews the lease once. Raises StoreUnavailable.
+        """Renews the lease once. Raises StoreUnavailable, Retired.
 
         Where the lease may have lapsed, or the store lost it, every camera is looked up before anything is proven.
         """
@@ -133,6 +150,9 @@ class Tenure:
             # After a lapse somebody else may have owned it before the store forgot: then it is not ours to claim.
             if owner is None and was_proven:
                 owner = await self._acquired_again(camera, held)
+            if self._owned.get(camera) != held:
+                # Given up or acquired anew while the store was asked: that word is newer.
+                continue
             if owner is not None and owner.incarnation == self._incarnation.id:
                 self._owned[camera] = owner
             else:

@@ -54,7 +54,15 @@ def shard_message(placed: placement.PlacedShard) -> pb.Shard:
     """A shard as clients see it."""
     working = pb.SHARD_STATE_DRAINING if placed.is_draining else pb.SHARD_STATE_UP
     state = working if placed.is_up else pb.SHARD_STATE_AWAY
-    return pb.Shard(index=placed.index, state=state, pid=placed.pid or 0, cameras=placed.cameras)
+    return pb.Shard(
+        index=placed.index,
+        state=state,
+        pid=placed.pid or 0,
+        cameras=placed.cameras,
+        node=placed.node,
+        slots=placed.slots,
+        busy_share=placed.busy_share,
+    )
 
 
 def event_message(event: answers.AnswerEvent) -> pb.AskResponse:

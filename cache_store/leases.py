@@ -81,17 +81,30 @@ class OwnedByAnother(checkpoint.StoreError):
         return type(self), (str(self), self.incarnation)
 
 
+class Retired(checkpoint.StoreError):
+    """This incarnation was told to stop: its lease is renewed no more."""
+
+
 def owned_by(camera: str, incarnation: str) -> OwnedByAnother:
     """The refusal that names the owner."""
     why = f"owned by shard {incarnation[:8]}" if incarnation else "nobody is known to own it, for how long is not known"
     return OwnedByAnother(f"camera {camera!r}: {why}", incarnation)
 
 
+def retired(incarnation: Incarnation) -> Retired:
+    """What a shard hears that shall stop."""
+    return Retired(f"shard {incarnation.id[:8]}: nobody could reach it, so its lease is renewed no more")
+
+
 class Leases(Protocol):
     """Grants and shows ownership. Every method raises StoreUnavailable; then nothing is known of what it did."""
 
     async def renew(self, incarnation: Incarnation) -> int:
-        """Shows that this shard lives. -> how many times it has: 1 where the store knew nothing of it."""
+        """Shows that this shard lives. -> how often it has: 1 where the store knew nothing of it. Raises Retired."""
+        ...
+
+    async def retire(self, incarnation: str) -> None:
+        """Lets a shard that nobody reaches renew its lease no more, so that it can be followed in the end."""
         ...
 
     async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: Gone | None = None) -> Owner:
@@ -109,8 +122,8 @@ class Leases(Protocol):
         """What a shard last showed of itself; NOBODY's is there from the first time that somebody asks for it."""
         ...
 
-    async def release(self, camera: str, owner: Owner) -> None:
-        """Gives the camera up for anybody to take; nothing happens if it is another's by now."""
+    async def release(self, camera: str, owner: Owner, *, heir: str | None = None) -> None:
+        """Gives the camera up, to anybody or to this heir alone; nothing happens if it is another's by now."""
         ...
 
 
@@ -121,13 +134,19 @@ class InMemoryLeases:
         self._clock = clock
         self._leases: dict[str, Lease] = {}
         self._owners: dict[str, Owner] = {}
+        self._retired: set[str] = set()
         self._times_forgotten = 0
 
     async def renew(self, incarnation: Incarnation) -> int:
+        if incarnation.id in self._retired:
+            raise retired(incarnation)
         held = self._leases.get(incarnation.id)
         lease = Lease(incarnation, held.renewals + 1 if held else 1)
         self._leases[incarnation.id] = lease
         return lease.renewals
+
+    async def retire(self, incarnation: str) -> None:
+        self._retired.add(incarnation)
 
     async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: Gone | None = None) -> Owner:
         held = self._owners.get(camera)
@@ -154,14 +173,15 @@ class InMemoryLeases:
             self._leases.setdefault(NOBODY, Lease(Incarnation(NOBODY), self._times_forgotten))
         return self._leases.get(incarnation)
 
-    async def release(self, camera: str, owner: Owner) -> None:
+    async def release(self, camera: str, owner: Owner, *, heir: str | None = None) -> None:
         if self._owners.get(camera) == owner:
-            self._owners[camera] = Owner(owner.epoch, _FREE)
+            self._owners[camera] = Owner(owner.epoch + 1, heir) if heir else Owner(owner.epoch, _FREE)
 
     def forget_everything(self) -> None:
         """As a store that comes back empty."""
         self._leases.clear()
         self._owners.clear()
+        self._retired.clear()
         self._times_forgotten += 1
 
     def _is_gone(self, incarnation: str, gone: Gone | None) -> bool:

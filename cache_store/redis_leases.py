@@ -14,8 +14,11 @@ from cache_store import leases, redis_store
 _KEPT_MS = 3_600_000
 _FREE_KEPT_MS = 86_400_000  # the last epoch of a camera that nobody owns
 
-# Times that it has been renewed, 1 for a lease that was not there.
+# Times that it has been renewed, 1 for a lease that was not there, 0 for one that is renewed no more.
 _RENEW = """
+if redis.call('HEXISTS', KEYS[1], 'retired') == 1 then
+    return 0
+end
 redis.call('HSETNX', KEYS[1], 'home', ARGV[1])
 local renewals = redis.call('HINCRBY', KEYS[1], 'renewals', 1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -48,8 +51,12 @@ return {1, epoch}
 
 _RELEASE = """
 if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] and redis.call('HGET', KEYS[1], 'incarnation') == ARGV[2] then
-    redis.call('HSET', KEYS[1], 'incarnation', 'free')
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    if ARGV[4] == '' then
+        redis.call('HSET', KEYS[1], 'incarnation', 'free')
+        redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    else
+        redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', ARGV[1] + 1), 'incarnation', ARGV[4])
+    end
 end
 """
 _FREE = b"free"
@@ -58,9 +65,9 @@ _FREE = b"free"
 class RedisLeases:
     """Leases on any server that speaks Redis 6.2: one primary, with or without replicas; not a Redis Cluster.
 
-    Keys: `hermes:{CAMERA}:owner` with the fields epoch and incarnation, `hermes:lease:INCARNATION` with renewals and
-    home (NOBODY's lease is the one without a name). timeout_s: for one operation, which is never tried again here: who
-    renews a lease wants to know.
+    Keys: `hermes:{CAMERA}:owner` with the fields epoch and incarnation, `hermes:lease:INCARNATION` with renewals, home
+    and, once it shall stop, retired (NOBODY's lease is the one without a name). timeout_s: for one operation, which is
+    never tried again here: who renews a lease wants to know.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
@@ -72,7 +79,17 @@ class RedisLeases:
     async def renew(self, incarnation: leases.Incarnation) -> int:
         home = incarnation.home
         text = json.dumps([home.place, home.pid, home.born_s] if home else None)
-        return int(await self._run(self._renew, [_lease(incarnation.id)], [text, _KEPT_MS]))
+        renewals = int(await self._run(self._renew, [_lease(incarnation.id)], [text, _KEPT_MS]))
+        if not renewals:
+            raise leases.retired(incarnation)
+        return renewals
+
+    async def retire(self, incarnation: str) -> None:
+        key = _lease(incarnation)
+        async with self._connection.translated(), self._connection.client.pipeline() as together:
+            together.hset(key, "retired", "1")
+            together.pexpire(key, _KEPT_MS)
+            await together.execute()
 
     async def acquire(
         self, camera: str, incarnation: str, *, floor: int = 0, gone: leases.Gone | None = None
@@ -100,8 +117,9 @@ class RedisLeases:
         told = json.loads(home)
         return leases.Lease(leases.Incarnation(incarnation, leases.Home(*told) if told else None), int(renewals))
 
-    async def release(self, camera: str, owner: leases.Owner) -> None:
-        await self._run(self._release, [redis_store.owner_key(camera)], [owner.epoch, owner.incarnation, _FREE_KEPT_MS])
+    async def release(self, camera: str, owner: leases.Owner, *, heir: str | None = None) -> None:
+        told: list[str | int] = [owner.epoch, owner.incarnation, _FREE_KEPT_MS, heir or ""]
+        await self._run(self._release, [redis_store.owner_key(camera)], told)
 
     async def close(self) -> None:
         """Lets go of the connection."""

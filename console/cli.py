@@ -133,21 +133,36 @@ def migrate_camera(
 def list_shards(as_json: Json = False, address: Address = client.DEFAULT_ADDRESS, token_file: TokenFile = None) -> None:
     """How all shards are doing."""
     with _connected(address, token_file) as hermes:
-        _print_shards(hermes.list_shards(), as_json)
+        found = hermes.list_shards()
+    if as_json:
+        shown = [render.shard_json(shard) for shard in found.shards]
+        out.print(render.as_json({"shards": shown, "headroom": found.headroom}), markup=False)
+        return
+    out.print(render.shard_table(found.shards))
+    err.print(render.headroom_note(found.headroom), markup=False)
 
 
 @shards.command("drain")
-def drain_shard(
-    index: Annotated[int, typer.Argument(metavar="SHARD", min=0)],
+def drain_shards(
+    index: Annotated[int | None, typer.Argument(metavar="[SHARD]", min=0)] = None,
+    node: Annotated[str | None, typer.Option("--node", help="Every shard of this machine or pod instead.")] = None,
     as_json: Json = False,
     address: Address = client.DEFAULT_ADDRESS,
     token_file: TokenFile = None,
 ) -> None:
     """Move every camera of a shard away; it gets no new ones. A camera that stays for want of room is a failure."""
+    if (index is None) == (node is None):
+        _fail("name either a shard or, with --node, a machine or pod", MISTAKE)
     with _connected(address, token_file) as hermes:
-        drained = hermes.drain_shard(index)
-        _print_shards([drained], as_json)
-    _exit(FAILURE if drained.cameras else 0)
+        there = [shard.index for shard in hermes.list_shards().shards if shard.node == node]
+        if node is not None and not there:
+            _fail(f"node {node!r}: no shard runs there", FAILURE)
+        drained = [hermes.drain_shard(one) for one in (there if index is None else [index])]
+    if as_json:
+        out.print(render.as_json([render.shard_json(shard) for shard in drained]), markup=False)
+    else:
+        out.print(render.shard_table(drained))
+    _exit(FAILURE if any(shard.cameras for shard in drained) else 0)
 
 
 @app.command()
@@ -217,13 +232,6 @@ def _with_whole_path(url: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
         return url
     return str(Path(url).absolute())
-
-
-def _print_shards(found: list[pb.Shard], as_json: bool) -> None:
-    if as_json:
-        out.print(render.as_json([render.shard_json(shard) for shard in found]), markup=False)
-    else:
-        out.print(render.shard_table(found))
 
 
 def _print_camera(camera: pb.Camera, as_json: bool) -> None:

@@ -94,12 +94,13 @@ class HermesClient:
         camera: pb.Camera = self._call(self._fleet.MigrateCamera, request).camera
         return camera
 
-    def list_shards(self) -> list[pb.Shard]:
-        """How all shards are doing."""
-        return list(self._call(self._fleet.ListShards, pb.ListShardsRequest()).shards)
+    def list_shards(self) -> pb.ListShardsResponse:
+        """How all shards are doing, and what would be left if one were lost."""
+        found: pb.ListShardsResponse = self._call(self._fleet.ListShards, pb.ListShardsRequest())
+        return found
 
     def drain_shard(self, index: int) -> pb.Shard:
-        """Moves every camera of a shard away, and gives it no new ones."""
+        """Moves every camera of a shard away, and gives it no new ones until its process is started anew."""
         shard: pb.Shard = self._call(self._fleet.DrainShard, pb.DrainShardRequest(shard=index)).shard
         return shard
 

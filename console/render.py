@@ -80,7 +80,15 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
 
 def shard_json(shard: pb.Shard) -> dict[str, Any]:
     """One shard for programs."""
-    return {"shard": shard.index, "state": shard_state(shard), "pid": shard.pid, "cameras": list(shard.cameras)}
+    return {
+        "shard": shard.index,
+        "state": shard_state(shard),
+        "node": shard.node,
+        "pid": shard.pid,
+        "cameras": list(shard.cameras),
+        "slots": shard.slots,
+        "busy_share": round(shard.busy_share, 3),
+    }
 
 
 def shard_state(shard: pb.Shard) -> str:
@@ -125,13 +133,28 @@ def camera_table(cameras: Iterable[pb.Camera]) -> Table:
     return table
 
 
+def headroom_note(headroom: int) -> str:
+    """What the loss of a shard would mean."""
+    if headroom < 0:
+        return f"if the fullest shard were lost, {-headroom} cameras would find no place"
+    return f"room for {headroom} more, with the fullest shard lost"
+
+
 def shard_table(shards: Iterable[pb.Shard]) -> Table:
     """All shards, a row each."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("shard", "state", "process", "cameras"):
+    for heading in ("shard", "state", "node", "process", "busy", "slots", "cameras"):
         table.add_column(heading, overflow="fold")
     for shard in shards:
-        table.add_row(str(shard.index), shard_state(shard), str(shard.pid), Text(", ".join(shard.cameras) or "none"))
+        table.add_row(
+            str(shard.index),
+            shard_state(shard),
+            Text(printable(shard.node)),
+            str(shard.pid),
+            f"{shard.busy_share:.0%}",
+            f"{len(shard.cameras)} of {shard.slots}",
+            Text(", ".join(shard.cameras) or "none"),
+        )
     return table
 
 

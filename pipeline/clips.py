@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import dataclasses
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -20,3 +22,13 @@ class Clip:
     times_s: tuple[float, ...]
     thumbnails: tuple[bytes, ...]
     received_s: float
+
+    def after(self, time_s: float) -> Clip | None:
+        """What of it is later than `time_s`, None if nothing is."""
+        first = bisect.bisect_right(self.times_s, time_s)
+        if first == 0:
+            return self
+        if first == len(self.times_s):
+            return None
+        frames, times_s, thumbnails = self.frames[first:], self.times_s[first:], self.thumbnails[first:]
+        return dataclasses.replace(self, frames=frames, times_s=times_s, thumbnails=thumbnails)

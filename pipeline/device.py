@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _COMMAND_TIMEOUT_S = 60.0
+_BUSY_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class Device:
         self._commands: deque[Callable[[], None]] = deque()
         self._background: deque[Callable[[], None]] = deque()
         self._is_closing = False
+        self.busy_share = 0.0  # of this thread's time, over the last seconds
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self.clips = handover.HandOver(config.max_queued_clips, on_put=self._wake.set)
 
@@ -191,13 +193,19 @@ class Device:
         return future
 
     def _run(self) -> None:
+        since_s, idle_s = time.monotonic(), 0.0
         try:
             while not self._is_closing:
                 while self._commands:
                     self._commands.popleft()()
                 if not self._do_one_job():
+                    idle_from_s = time.monotonic()
                     self._wake.wait(timeout=1.0)
+                    idle_s += time.monotonic() - idle_from_s
                 self._wake.clear()
+                if (passed_s := time.monotonic() - since_s) > _BUSY_WINDOW_S:
+                    self.busy_share = 1.0 - idle_s / passed_s
+                    since_s, idle_s = time.monotonic(), 0.0
         finally:
             # Also after an error that nobody foresaw: whoever waits must hear of it.
             self._is_closing = True

@@ -70,10 +70,14 @@ class CameraFeed:
 
         A thread that is blocked in a connection is left behind until its timeout (stall_after_s) ends it.
         """
-        with self._gate:
-            self._stopped.set()
+        self.leave()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
+
+    def leave(self) -> None:
+        """Ends the feed like `stop`, without waiting for its thread."""
+        with self._gate:
+            self._stopped.set()
 
     def _run(self) -> None:
         self._report(CameraState.CONNECTING)

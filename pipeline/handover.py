@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pipeline.clips import Clip
 
@@ -18,6 +19,8 @@ class HandOver:
         self._on_put = on_put
         self._waiting: OrderedDict[str, deque[Clip]] = OrderedDict()  # the next camera to be served first
         self._dropped: Counter[str] = Counter()
+        self._held: dict[str, int] = {}  # and how many frames had been dropped by then
+        self._after_s: dict[str, float] = {}
         self._changed = threading.Condition()
 
     def put(self, clip: Clip) -> None:
@@ -32,17 +35,38 @@ class HandOver:
     def take(self) -> Clip | None:
         """The oldest clip of the camera that has waited longest for its turn; None if no clip waits."""
         with self._changed:
-            for camera, clips in self._waiting.items():
-                if clips:
-                    self._waiting.move_to_end(camera)
-                    self._changed.notify_all()
-                    return clips.popleft()
+            while (camera := next(self._ready(), None)) is not None:
+                self._waiting.move_to_end(camera)
+                self._changed.notify_all()
+                clip = self._waiting[camera].popleft().after(self._after_s.get(camera, -math.inf))
+                if clip is not None:
+                    return clip
         return None
 
     def has_clips(self) -> bool:
-        """Whether a clip waits."""
+        """Whether a clip waits that is not held."""
         with self._changed:
-            return any(self._waiting.values())
+            return next(self._ready(), None) is not None
+
+    def hold(self, camera: str) -> None:
+        """Keeps the camera's clips, newest wins as ever, until `let_go`: none is taken."""
+        with self._changed:
+            self._held[camera] = self._dropped[camera]
+
+    def held_since_s(self, camera: str) -> float | None:
+        """The time of the oldest frame that is held."""
+        with self._changed:
+            clips = self._waiting.get(camera)
+            return clips[0].times_s[0] if clips and camera in self._held else None
+
+    def let_go(self, camera: str, after_s: float = -math.inf) -> None:
+        """Ends `hold`; frames up to `after_s`, of clips that are still to come too, were seen elsewhere."""
+        with self._changed:
+            dropped_before, clips = self._held.pop(camera, 0), self._waiting.get(camera)
+            if clips and clips[0].times_s[0] <= after_s:
+                self._dropped[camera] = dropped_before
+            self._after_s[camera] = after_s
+        self._on_put()
 
     def wait_for_room(self, camera: str, timeout_s: float) -> bool:
         """Blocks until a put would drop nothing; False if that takes too long. For sources that can wait."""
@@ -64,7 +88,12 @@ class HandOver:
         with self._changed:
             self._waiting.pop(camera, None)
             self._dropped.pop(camera, None)
+            self._after_s.pop(camera, None)
+            self._held.pop(camera, None)
             self._changed.notify_all()
+
+    def _ready(self) -> Iterator[str]:
+        return (camera for camera, clips in self._waiting.items() if clips and camera not in self._held)
 
     def _count(self, camera: str) -> int:
         return len(self._waiting.get(camera, ()))

@@ -254,26 +254,34 @@ class RemoveCameraResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Shard(_message.Message):
-    __slots__ = ("index", "state", "pid", "cameras")
+    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     CAMERAS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_SHARE_FIELD_NUMBER: _ClassVar[int]
     index: int
     state: ShardState
     pid: int
     cameras: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ...) -> None: ...
+    node: str
+    slots: int
+    busy_share: float
+    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ...) -> None: ...
 
 class ListShardsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListShardsResponse(_message.Message):
-    __slots__ = ("shards",)
+    __slots__ = ("shards", "headroom")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
+    HEADROOM_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[Shard]
-    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ...) -> None: ...
+    headroom: int
+    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., headroom: _Optional[int] = ...) -> None: ...
 
 class MigrateCameraRequest(_message.Message):
     __slots__ = ("name", "to_shard")

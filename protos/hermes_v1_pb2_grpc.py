@@ -353,7 +353,7 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainShard(self, request, context):
-        """Moves every camera of a shard away, and gives it no new ones. A camera that finds no room elsewhere stays.
+        """Moves every camera of a shard away, and gives it no new ones until its process is started anew. A camera that finds no room elsewhere stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

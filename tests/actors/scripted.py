@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 
-from actors import fleet, registry, shard, succession
-from actors.errors import ShardUnavailable
+from actors import fleet, registry, shard, succession, supervision
+from actors.errors import InvalidShard, ShardUnavailable
 from cache_store import leases
 from pipeline import answers, cameras, urls
 
@@ -33,10 +33,20 @@ def a_fleet(
     granted_by: leases.Leases | None = None,
     known: registry.CameraRegistry | None = None,
     length_s: float = 0.0,
+    supervises: supervision.Supervises = lambda: True,
+    spares: int = 0,
 ) -> fleet.Fleet:
     """A fleet of these shards; an owner that stands in the way is gone when its lease stood still for `length_s`."""
     owners = succession.Succession(granted_by or leases.InMemoryLeases(), length_s)
-    return fleet.Fleet(shards, owners, known or registry.InMemoryRegistry(), open_timeout_s=0.3, clock=lambda: 500.0)
+    return fleet.Fleet(
+        shards,
+        owners,
+        known or registry.InMemoryRegistry(),
+        supervises=supervises,
+        spares=spares,
+        open_timeout_s=0.3,
+        clock=lambda: 500.0,
+    )
 
 
 class ScriptedShard:
@@ -50,11 +60,13 @@ class ScriptedShard:
         self.states: dict[str, tuple[cameras.CameraState, str]] = {}
         self.is_away = False
         self.refusal: Exception | None = None
-        self.is_closed = False
+        self.is_draining = False
+        self.ahead: set[str] = set()
         self.unfinished = 0
         self.pause_s = 0.0
         self.epoch = 0
         self.busy_s = 0.0
+        self.busy_share = 0.0
         self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
@@ -62,6 +74,7 @@ class ScriptedShard:
     def restart(self) -> None:
         """As after a kill: the process is another, and its cameras are gone."""
         self.assignments.clear()
+        self.is_draining = False
         self._pid += 1
 
     async def ask(
@@ -82,11 +95,17 @@ class ScriptedShard:
         await asyncio.sleep(self.busy_s)
         if self.refusal is not None:
             raise self.refusal
+        if self.is_draining:
+            raise InvalidShard("it is being drained")
         if len(self.assignments) >= self._max_cameras:
             raise cameras.TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
+        if assignment.is_ahead:
+            self.ahead.add(assignment.spec.name)
+            return
+        self.ahead.discard(assignment.spec.name)
         self.assignments[assignment.spec.name] = assignment
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
+    async def remove_camera(self, name: str, *, is_forgotten: bool, heir: str | None = None) -> None:
         self._require_here()
         if self.assignments.pop(name, None) is None:
             raise answers.UnknownCamera(f"camera {name!r} is not here")
@@ -96,11 +115,18 @@ class ScriptedShard:
     async def status(self) -> shard.ShardStatus:
         self._require_here()
         return shard.ShardStatus(
-            pid=self._pid, incarnation=str(self._pid), cameras=tuple(map(self._status, self.assignments))
+            pid=self._pid,
+            incarnation=str(self._pid),
+            cameras=tuple(map(self._status, self.assignments)),
+            ahead=dict.fromkeys(self.ahead, 1_000.0),
+            slots=self._max_cameras,
+            busy_share=self.busy_share,
+            is_draining=self.is_draining,
         )
 
-    async def close(self) -> None:
-        self.is_closed = True
+    async def drain(self) -> None:
+        self._require_here()
+        self.is_draining = True
 
     def _status(self, name: str) -> cameras.CameraStatus:
         state, detail = self.states.get(name, (cameras.CameraState.LIVE, ""))

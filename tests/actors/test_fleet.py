@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors import fleet, registry
+from actors import fleet, reconciling, registry, shard
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras
@@ -217,12 +217,6 @@ async def test_the_loop_gives_cameras_back_by_itself(fleet_, shards) -> None:
         await asyncio.wait([loop])
 
 
-async def test_closing_the_fleet_closes_every_shard(fleet_, shards) -> None:
-    await fleet_.close()
-
-    assert all(one.is_closed for one in shards)
-
-
 @pytest.fixture
 def granted_by() -> leases.InMemoryLeases:
     return leases.InMemoryLeases()
@@ -328,7 +322,7 @@ async def test_a_camera_that_was_added_is_watched_by_the_next_system_and_a_remov
 
     later = a_fleet(ScriptedShard(), known=known)
     later.expect(spec("c"))
-    await later.expect_remembered()
+    await later.forget_unexpected()
     await later.reconcile()
 
     assert [placed.status.name for placed in await later.list_cameras()] == ["a", "c"]
@@ -342,7 +336,13 @@ async def test_a_camera_that_shows_nothing_is_not_remembered(shards) -> None:
     with pytest.raises(cameras.SourceInvalid):
         await a_fleet(*shards, known=known).add_camera(spec("a"))
 
-    assert await known.remembered() == []
+    assert await names(known) == []
+
+
+async def names(known: registry.CameraRegistry) -> list[str]:
+    found = await known.news(None)
+    assert found is not None
+    return list(found.entries)
 
 
 async def test_a_camera_of_the_configuration_goes_before_one_that_is_remembered(shards) -> None:
@@ -351,9 +351,170 @@ async def test_a_camera_of_the_configuration_goes_before_one_that_is_remembered(
 
     later = a_fleet(ScriptedShard(), known=known)
     later.expect(spec("a", "sim:new"))
-    await later.expect_remembered()
+    await later.forget_unexpected()
+    await later.reconcile()
 
     assert [placed.status.url for placed in await later.list_cameras()] == ["sim:new"]
+
+
+async def test_a_camera_that_the_configuration_names_no_more_is_not_watched_any_more(shards) -> None:
+    known = registry.InMemoryRegistry()
+    earlier = a_fleet(*shards, known=known)
+    earlier.expect(spec("a"))
+    await earlier.reconcile()
+
+    later = a_fleet(ScriptedShard(), known=known)
+    await later.forget_unexpected()
+    await later.reconcile()
+
+    assert await later.list_cameras() == []
+
+
+async def test_what_one_fleet_adds_and_removes_another_over_the_same_shards_hears_of(shards) -> None:
+    known = registry.InMemoryRegistry()
+    one = a_fleet(*shards, known=known)
+    other = a_fleet(*shards, known=known, supervises=lambda: False)
+    await one.add_camera(spec("a"))
+    await other.reconcile()
+    assert await ask(other, "a") == list(ANSWER)
+
+    await one.remove_camera("a")
+    await other.reconcile()
+
+    with pytest.raises(answers.UnknownCamera):
+        await ask(other, "a")
+
+
+async def test_a_camera_that_another_fleet_added_a_moment_ago_cannot_be_added_as_another(shards) -> None:
+    known = registry.InMemoryRegistry()
+    one, other = a_fleet(*shards, known=known), a_fleet(*shards, known=known)
+    await one.add_camera(spec("a"))
+
+    with pytest.raises(cameras.CameraExists):
+        await other.add_camera(spec("a", "sim:yard"))
+
+
+async def test_a_fleet_that_does_not_supervise_gives_no_shard_a_camera(shards) -> None:
+    held = a_fleet(*shards, supervises=lambda: False)
+    held.expect(spec("a"))
+    await held.reconcile()
+
+    assert shards[0].assignments == {}
+    assert (await held.get_camera("a")).status.state is cameras.CameraState.CONNECTING
+
+
+async def test_a_registry_that_comes_back_empty_is_told_again(shards) -> None:
+    known = registry.InMemoryRegistry()
+    held = a_fleet(*shards, known=known)
+    await held.add_camera(spec("a"))
+    await held.reconcile()
+    known.forget_everything()
+
+    await held.reconcile()
+
+    assert await names(known) == ["a"]
+    assert await ask(held, "a") == list(ANSWER)
+
+
+async def test_what_one_fleet_tells_a_registry_that_came_back_empty_costs_another_none_of_its_cameras(shards) -> None:
+    known = registry.InMemoryRegistry()
+    held = a_fleet(*shards, known=known)
+    for name in ("a", "b"):
+        await held.add_camera(spec(name))
+    await held.reconcile()
+    known.forget_everything()
+    await known.remember(registry.Entry(shard.Assignment(spec=spec("b"), started_s=500.0)))
+
+    await held.reconcile()
+
+    assert await names(known) == ["a", "b"]
+    assert [placed.status.name for placed in await held.list_cameras()] == ["a", "b"]
+
+
+async def test_a_supervisor_that_starts_anew_finds_the_cameras_where_they_are(shards) -> None:
+    known = registry.InMemoryRegistry()
+    earlier = a_fleet(*shards, known=known)
+    for name in ("a", "b", "c"):
+        await earlier.add_camera(spec(name))
+    for one in shards:
+        one.epoch = 7
+    await earlier.move_camera("a", 1)
+
+    later = a_fleet(*shards, known=known)
+    await later.reconcile()
+
+    assert [sorted(one.assignments) for one in shards] == [["c"], ["a", "b"]]
+    assert (await later.get_camera("a")).shard_index == 1
+
+
+async def test_a_shard_that_comes_later_takes_cameras_over(shards) -> None:
+    shards[1].is_away = True
+    held = a_fleet(*shards)
+    await held.reconcile()
+    for name in ("a", "b", "c", "d"):
+        await held.add_camera(spec(name))
+
+    shards[1].is_away = False
+    loop = asyncio.create_task(held.run())
+    try:
+        await until(lambda: len(shards[1].assignments) == 2)
+    finally:
+        loop.cancel()
+        await asyncio.wait([loop])
+
+    assert len(shards[0].assignments) == 2
+
+
+async def test_a_shard_that_says_that_it_is_drained_is_emptied(fleet_, shards) -> None:
+    """As its process does when it is told to end."""
+    for name in ("a", "b"):
+        await fleet_.add_camera(spec(name))
+    await shards[0].drain()
+
+    loop = asyncio.create_task(fleet_.run())
+    try:
+        await until(lambda: not shards[0].assignments)
+    finally:
+        loop.cancel()
+        await asyncio.wait([loop])
+
+    assert sorted(shards[1].assignments) == ["a", "b"]
+
+
+async def test_a_spare_shard_stays_empty_while_the_others_have_room() -> None:
+    shards = [ScriptedShard(pid=100 * (number + 1), max_cameras=2) for number in range(3)]
+    held = a_fleet(*shards, spares=1)
+    await held.reconcile()
+    for name in ("a", "b", "c", "d", "e"):
+        await held.add_camera(spec(name))
+
+    assert [sorted(one.assignments) for one in shards] == [["a", "c"], ["b", "d"], ["e"]]
+
+
+async def test_headroom_is_what_is_left_when_the_fullest_shard_is_lost(fleet_, shards) -> None:
+    assert a_fleet(ScriptedShard()).headroom == 0
+    await fleet_.reconcile()
+    assert fleet_.headroom == 16
+    for number in range(10):
+        await fleet_.add_camera(spec(f"camera{number}"))
+    assert fleet_.headroom == 16 - 10
+    shards[1].is_away = True
+    await fleet_.reconcile()
+    assert fleet_.headroom == -10
+
+
+async def test_a_shard_that_nobody_reaches_is_told_to_stop(shards, granted_by, monkeypatch) -> None:
+    """It may be alive, and would keep its cameras for ever."""
+    monkeypatch.setattr(reconciling, "_UNREACHED_S", 0.0)
+    zombie = leases.Incarnation("100")
+    await granted_by.renew(zombie)
+    held = a_fleet(*shards, granted_by=granted_by, length_s=60.0)
+    await held.add_camera(spec("a"))
+    shards[0].is_away = True
+    await held.reconcile()
+
+    with pytest.raises(leases.Retired):
+        await granted_by.renew(zombie)
 
 
 async def test_a_camera_moves_to_the_emptiest_other_shard_and_is_not_forgotten(fleet_, shards) -> None:

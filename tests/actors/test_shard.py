@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from actors import config, shard
-from actors.errors import OwnershipUnproven
+from actors import camera_shard, config, shard
+from actors.errors import InvalidShard, OwnershipUnproven
 from cache_store import checkpoint, leases, store, tiers
 from models import llava_onevision
 from pipeline import answers, cameras, device, encode
@@ -66,15 +68,19 @@ def checkpoints() -> UnreliableStore:
     return UnreliableStore()
 
 
-Running = Callable[..., "asynccontextmanager[shard.CameraShard]"]
+Running = Callable[..., "asynccontextmanager[camera_shard.CameraShard]"]
 
 
 @pytest.fixture
 def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore) -> Running:
     @asynccontextmanager
     async def run(
-        *, every_s: float = 3_600.0, max_cameras: int = 2, lease: config.LeaseConfig = USUAL_LEASE
-    ) -> AsyncIterator[shard.CameraShard]:
+        *,
+        every_s: float = 3_600.0,
+        max_cameras: int = 2,
+        lease: config.LeaseConfig = USUAL_LEASE,
+        on_retired: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[camera_shard.CameraShard]:
         settings = config.HermesConfig(
             memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
             shards=config.ShardsConfig(
@@ -83,7 +89,7 @@ def running(model: llava_onevision.LlavaOnevision, checkpoints: UnreliableStore)
                 device=device.DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
             ),
         )
-        held = shard.CameraShard(model, settings, checkpoints, checkpoints.owners)
+        held = camera_shard.CameraShard(model, settings, checkpoints, checkpoints.owners, on_retired=on_retired)
         try:
             yield held
         finally:
@@ -97,11 +103,11 @@ def assignment(name: str, url: str, pace: cameras.Pace = cameras.Pace.FAST) -> s
     return shard.Assignment(spec=spec, started_s=STARTED_S, gone=leases.MINE)
 
 
-async def status(held: shard.CameraShard, name: str) -> cameras.CameraStatus:
+async def status(held: camera_shard.CameraShard, name: str) -> cameras.CameraStatus:
     return next(camera for camera in (await held.status()).cameras if camera.name == name)
 
 
-async def watch_whole(held: shard.CameraShard, name: str, url: str) -> None:
+async def watch_whole(held: camera_shard.CameraShard, name: str, url: str) -> None:
     """Adds a film and waits until all of it is in the memory."""
     await held.add_camera(assignment(name, url))
 
@@ -135,7 +141,7 @@ async def test_questions_that_cannot_be_asked_are_refused_at_once(running: Runni
 
 
 async def test_many_questions_at_once_are_all_answered(running: Running, film: str) -> None:
-    async def ask(held: shard.CameraShard) -> answers.AnswerEvent:
+    async def ask(held: camera_shard.CameraShard) -> answers.AnswerEvent:
         return [event async for event in held.ask("film", "what is in view")][-1]
 
     async with running() as held:
@@ -444,3 +450,101 @@ async def test_a_camera_whose_memory_cannot_be_saved_stays(
 
         assert isinstance([event async for event in held.ask("film", "what is in view")][-1], answers.Done)
         checkpoints.is_down = False
+
+
+async def test_a_camera_whose_next_owner_looked_ahead_loses_no_frame_in_a_move(running: Running) -> None:
+    def due(memory: cameras.MemoryStatus, begun_s: float) -> int:
+        """How many sampled moments of the scene there were since the first that was seen."""
+        assert memory.newest_s is not None
+        return round((memory.newest_s - begun_s) * 2) + 1
+
+    live = assignment("street", f"sim:street?start={int(time.time())}", cameras.Pace.LIVE)
+    async with running() as one, running() as other:
+        await one.add_camera(live)
+        await until(partial(seen, one, "street", 4))
+        begun_s = (await status(one, "street")).memory.oldest_s
+        assert begun_s is not None
+
+        await other.add_camera(dataclasses.replace(live, is_ahead=True))
+        assert (await other.status()).cameras == ()
+        await until(partial(held_since, other, "street"))
+        since_s = (await other.status()).ahead["street"]
+        await until(partial(seen_until, one, "street", since_s))
+        heir = (await other.status()).incarnation
+        await one.remove_camera("street", is_forgotten=False, heir=heir)
+        before = (await other.status()).ahead
+        await other.add_camera(live)
+        await until(partial(seen_until, other, "street", since_s + 4.0))
+
+        memory = (await status(other, "street")).memory
+        assert before == {"street": since_s}
+        assert (await other.status()).ahead == {}
+        assert memory.frames_seen == due(memory, begun_s)
+        assert memory.frames_dropped == 0
+        assert memory.gaps == ()
+
+
+async def seen(held: camera_shard.CameraShard, name: str, frames: int) -> bool:
+    return (await status(held, name)).memory.frames_seen >= frames
+
+
+async def seen_until(held: camera_shard.CameraShard, name: str, time_s: float | None) -> bool:
+    newest_s = (await status(held, name)).memory.newest_s
+    return newest_s is not None and time_s is not None and newest_s >= time_s
+
+
+async def held_since(held: camera_shard.CameraShard, name: str) -> bool:
+    return (await held.status()).ahead[name] is not None
+
+
+async def test_a_camera_that_is_left_to_an_heir_goes_to_nobody_else(running: Running, film: str) -> None:
+    async with running() as one, running() as other, running() as third:
+        await watch_whole(one, "film", film)
+        await one.remove_camera("film", is_forgotten=False, heir=(await other.status()).incarnation)
+
+        with pytest.raises(leases.OwnedByAnother):
+            await third.add_camera(assignment("film", film))
+        await other.add_camera(assignment("film", film))
+
+        assert (await status(other, "film")).memory.frames_seen == FRAMES_SAMPLED
+
+
+async def test_a_shard_that_looks_ahead_in_vain_lets_the_stream_go(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_shard, "_LONGEST_AHEAD_S", 0.05)
+    live = assignment("street", "sim:street", cameras.Pace.LIVE)
+    async with running() as held:
+        await held.add_camera(dataclasses.replace(live, is_ahead=True))
+        await until(partial(is_empty, held))
+
+
+async def is_empty(held: camera_shard.CameraShard) -> bool:
+    return (await held.status()).ahead == {}
+
+
+async def test_a_shard_that_is_drained_takes_no_more_and_leaves_what_it_refuses_to_others(
+    running: Running, film: str
+) -> None:
+    async with running() as held, running() as other:
+        await held.add_camera(assignment("film", film))
+        await held.drain()
+
+        with pytest.raises(InvalidShard, match="'more'"):
+            await held.add_camera(assignment("more", film))
+        assert (await held.status()).is_draining
+        assert [camera.name for camera in (await held.status()).cameras] == ["film"]
+        await other.add_camera(assignment("more", film))
+
+
+async def test_a_shard_that_is_told_to_stop_speaks_no_more_and_says_so(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    told: list[bool] = []
+    async with running(lease=QUICK_LEASE, on_retired=lambda: told.append(True)) as held:
+        await watch_whole(held, "film", film)
+        await checkpoints.owners.retire((await held.status()).incarnation)
+        await until(lambda: bool(told))
+
+        with pytest.raises(OwnershipUnproven):
+            await anext(held.ask("film", "what is in view"))

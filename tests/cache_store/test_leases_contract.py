@@ -130,6 +130,29 @@ async def test_renewals_are_counted_and_shown_with_the_home(granted_by: leases.L
     assert await granted_by.lease(OTHER.id) == leases.Lease(OTHER, 1)
 
 
+async def test_a_camera_that_is_left_to_an_heir_is_its_alone(granted_by: leases.Leases) -> None:
+    before = await first(granted_by, OTHER)
+    await granted_by.release("lobby", before, heir=ME.id)
+    with pytest.raises(leases.OwnedByAnother) as raised:
+        await granted_by.acquire("lobby", OTHER.id)
+    assert raised.value.incarnation == ME.id
+    owner = await granted_by.acquire("lobby", ME.id)
+    assert owner == await granted_by.owner("lobby") == leases.Owner(before.epoch + 1, ME.id)
+
+
+async def test_a_shard_that_shall_stop_renews_no_more_and_can_be_followed(granted_by: leases.Leases) -> None:
+    await granted_by.renew(OTHER)
+    renewals = await granted_by.renew(OTHER)
+    await first(granted_by, OTHER)
+    await granted_by.retire(OTHER.id)
+    await granted_by.retire("never seen")
+    with pytest.raises(leases.Retired, match="shard other"):
+        await granted_by.renew(OTHER)
+    with pytest.raises(leases.Retired):
+        await granted_by.renew(leases.Incarnation("never seen"))
+    assert (await granted_by.acquire("lobby", ME.id, gone=leases.Gone(OTHER.id, renewals))).incarnation == ME.id
+
+
 @given(steps_back_s=st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
 async def test_epochs_rise_however_the_clock_steps(steps_back_s: list[float]) -> None:
     now = [1_700_000_000.0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent import futures
 from typing import TypeVar
 
-from actors import checkpointing, config, shard, succession, tenure
+from actors import checkpointing, config, fleet, registry, shard, succession, supervision, tenure
 from actors.errors import ShardUnavailable
 from cache_store import checkpoint, leases, store
 from pipeline import answers, cameras, urls
@@ -19,6 +19,7 @@ from tests.chaos.virtual_time import now_s
 
 LEASE = config.LeaseConfig(length_s=6.0, margin_s=1.0)
 CHECKPOINT_EVERY_S = 3.0
+SLOTS = 6
 _FRAME_EVERY_S = 0.5
 _STORE_TIMEOUT_S = 1.0
 _CALL_TIMEOUT_S = 5.0
@@ -32,6 +33,7 @@ class Store:
     def __init__(self, rng: random.Random, history: History) -> None:
         self.leases = leases.InMemoryLeases(clock=lambda: now_s() + self.clock_step_s)
         self.checkpoints = store.InMemoryCheckpointStore(self.leases)
+        self.registry = registry.InMemoryRegistry()
         self.history = history
         self.is_away = False
         self.slowness_s = 0.002
@@ -42,6 +44,7 @@ class Store:
     def forget_everything(self) -> None:
         """As a server that comes back without its file."""
         self.leases.forget_everything()
+        self.registry.forget_everything()
         self.checkpoints = store.InMemoryCheckpointStore(self.leases)
 
     async def do(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -72,18 +75,27 @@ class Store:
 class Process:
     """One life of a shard: it can be killed, or hang for a while and go on as if nothing had been."""
 
-    def __init__(self, name: str, kept_in: Store) -> None:
+    def __init__(self, name: str, kept_in: Store, on_retired: Callable[[Process], None]) -> None:
         self.incarnation = leases.Incarnation(name)
         self.is_dead = False
         self._store = kept_in
         self._history = kept_in.history
         self._goes_on = asyncio.Event()
         self._goes_on.set()
-        self.tenure = tenure.Tenure(_Leases(self), self.incarnation, LEASE, on_lost=self._lose, clock=now_s)
+        self.tenure = tenure.Tenure(
+            _Leases(self),
+            self.incarnation,
+            LEASE,
+            on_lost=self._lose,
+            on_retired=lambda: on_retired(self),
+            clock=now_s,
+        )
         self._saving = checkpointing.Checkpointing(
             _Devices(self), _Checkpoints(self), CHECKPOINT_EVERY_S, self.tenure, clock=now_s
         )
         self.watched: dict[str, cameras.CameraSpec] = {}
+        self.ahead: dict[str, float] = {}
+        self.is_draining = False
         self.frames: dict[str, int] = {}
         self._tasks = [asyncio.create_task(self.tenure.run()), asyncio.create_task(self._see())]
 
@@ -121,7 +133,11 @@ class Process:
         if name in self.watched:
             await self.tenure.rise(name, assignment.floor)
             return
+        if assignment.is_ahead:
+            self.ahead[name] = now_s()
+            return
         owner = await self.tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
+        self.ahead.pop(name, None)
         try:
             saved = await _Checkpoints(self).load(name, FACTS.fingerprint)
         except checkpoint.StoreError:
@@ -134,6 +150,17 @@ class Process:
         self.note("restored", name, owner, self.frames[name])
         self.watched[name] = assignment.spec
         self._saving.keep(name)
+
+    async def remove(self, name: str, heir: str | None) -> None:
+        if name not in self.watched:
+            raise answers.UnknownCamera(name)
+        await self._saving.drop(name)
+        if not await self._saving.save(name, is_whole=True):
+            await self.step()
+            self._saving.keep(name)
+            raise checkpoint.StoreUnavailable("not saved")
+        del self.watched[name]
+        await self.tenure.release(name, heir=heir)
 
     def note(self, kind: str, camera: str, owner: leases.Owner, frames: int = 0) -> None:
         """Adds to the history."""
@@ -158,6 +185,7 @@ class SimulatedShard:
         self._number = number
         self._store = kept_in
         self._lives = 0
+        self.is_unreachable = False
         self.zombies: list[Process] = []
         self.process = self._born()
 
@@ -175,7 +203,7 @@ class SimulatedShard:
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[answers.AnswerEvent, None]:
         process = self.process
-        await process.step()
+        await self._called(process.step())
         owner = process.tenure.owner(camera)
         if owner is None or camera not in process.watched:
             raise answers.UnknownCamera(camera)
@@ -192,23 +220,40 @@ class SimulatedShard:
     async def add_camera(self, assignment: shard.Assignment) -> None:
         await self._called(self.process.add(assignment))
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool) -> None:
-        raise NotImplementedError
+    async def remove_camera(self, name: str, *, is_forgotten: bool, heir: str | None = None) -> None:
+        await self._called(self.process.remove(name, heir))
 
     async def status(self) -> shard.ShardStatus:
         process = self.process
         await self._called(process.step())
         found = tuple(self._status(process, name) for name in process.watched)
-        return shard.ShardStatus(pid=self._lives, incarnation=process.incarnation.id, cameras=found)
+        return shard.ShardStatus(
+            pid=self._lives,
+            incarnation=process.incarnation.id,
+            cameras=found,
+            ahead=dict(process.ahead),
+            slots=SLOTS,
+            is_draining=process.is_draining,
+        )
 
-    async def close(self) -> None:
-        self.process.kill()
+    async def drain(self) -> None:
+        self.process.is_draining = True
 
     def _born(self) -> Process:
         self._lives += 1
-        return Process(f"{self._number}.{self._lives}", self._store)
+        return Process(f"{self._number}.{self._lives}", self._store, self._retire)
 
-    async def _called(self, work: Awaitable[T]) -> T:
+    def _retire(self, process: Process) -> None:
+        """It ends itself, and Ray starts another."""
+        process.kill()
+        if process is self.process:
+            self.process = self._born()
+
+    async def _called(self, work: Coroutine[None, None, T]) -> T:
+        if self.is_unreachable:
+            work.close()
+            await asyncio.sleep(0.1)
+            raise ShardUnavailable("nobody reaches it")
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 return await work
@@ -225,9 +270,12 @@ class SimulatedShard:
         )
 
 
-def owners(kept_in: Store) -> succession.Succession:
-    """What a fleet of this world watches earlier owners with."""
-    return succession.Succession(_Leases(kept_in), LEASE.length_s, clock=now_s)
+def a_fleet(shards: Sequence[SimulatedShard], kept_in: Store) -> tuple[fleet.Fleet, supervision.Supervision]:
+    """One of the fleets of this world, with its bid to supervise."""
+    granted_by = _Leases(kept_in)
+    owners = succession.Succession(granted_by, LEASE.length_s, clock=now_s)
+    bid = supervision.Supervision(granted_by, owners, LEASE, clock=now_s)
+    return fleet.Fleet(shards, owners, _Registry(kept_in), supervises=bid.is_mine), bid
 
 
 class _Leases:
@@ -245,7 +293,8 @@ class _Leases:
     ) -> leases.Owner:
         async def acquire() -> leases.Owner:
             owner = await self._store.leases.acquire(camera, incarnation, floor=floor, gone=gone)
-            self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
+            if camera != supervision.ROLE:
+                self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
             return owner
 
         return await self._caller.do(acquire)
@@ -256,8 +305,27 @@ class _Leases:
     async def lease(self, incarnation: str) -> leases.Lease | None:
         return await self._caller.do(lambda: self._store.leases.lease(incarnation))
 
-    async def release(self, camera: str, owner: leases.Owner) -> None:
-        await self._caller.do(lambda: self._store.leases.release(camera, owner))
+    async def release(self, camera: str, owner: leases.Owner, *, heir: str | None = None) -> None:
+        await self._caller.do(lambda: self._store.leases.release(camera, owner, heir=heir))
+
+    async def retire(self, incarnation: str) -> None:
+        await self._caller.do(lambda: self._store.leases.retire(incarnation))
+
+
+class _Registry:
+    """The store's registry, as a fleet reaches it."""
+
+    def __init__(self, kept_in: Store) -> None:
+        self._store = kept_in
+
+    async def remember(self, entry: registry.Entry) -> None:
+        await self._store.do(lambda: self._store.registry.remember(entry))
+
+    async def forget(self, name: str) -> None:
+        await self._store.do(lambda: self._store.registry.forget(name))
+
+    async def news(self, version: str | None) -> registry.Known | None:
+        return await self._store.do(lambda: self._store.registry.news(version))
 
 
 class _Checkpoints:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from pathlib import Path
 
 import pytest
 
-from actors import fleet, registry
+from actors import fleet, supervision
 from actors.errors import ServiceError
 from cache_store import checkpoint
 from pipeline import answers, cameras
@@ -23,30 +24,47 @@ CAMERAS = tuple(f"camera{number}" for number in range(6))
 FAULTY_S, QUIET_S = 90.0, 40.0
 
 
+class RunningFleet:
+    """A fleet with its bid to supervise, as a process runs them."""
+
+    def __init__(self, held: fleet.Fleet, bid: supervision.Supervision) -> None:
+        self.held = held
+        self._bid = bid
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._bid.run()), asyncio.create_task(self.held.run())]
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
 class World:
-    """A fleet of three shards, somebody who asks all the time, and the faults of one seed."""
+    """Three shards under two fleets, somebody who asks all the time, and the faults of one seed."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.history = History(seed)
         self.store = simulated.Store(self.rng, self.history)
         self.shards = [simulated.SimulatedShard(number, self.store) for number in range(3)]
-        self.fleet = self._new_fleet()
+        self.fleets = [self._new_fleet() for _ in range(2)]
         spared = self.rng.choice(ALL_AT_ONCE_IS_TOO_MUCH)
         self.faults = [fault for fault in FAULTS if fault is not spared]
-        self.is_restarted = asyncio.Event()
         self.answered_s: dict[str, float] = {}
         self._background: set[asyncio.Task[None]] = set()
 
-    def _new_fleet(self) -> fleet.Fleet:
-        held = fleet.Fleet(self.shards, simulated.owners(self.store), registry.InMemoryRegistry())
+    def _new_fleet(self) -> RunningFleet:
+        held, bid = simulated.a_fleet(self.shards, self.store)
         for name in CAMERAS:
             held.expect(cameras.CameraSpec(name=name, url="sim:street"))
-        return held
+        return RunningFleet(held, bid)
 
     async def run(self) -> None:
         """Faults for a while, then none, so that everything can come back."""
-        for work in (self._supervise(), self._watch(), *(self._ask(name) for name in CAMERAS)):
+        for running in self.fleets:
+            running.start()
+        for work in (self._watch(), *(self._ask(name) for name in CAMERAS)):
             self._start(work)
         await asyncio.sleep(5.0)
         while now_s() < 1_000.0 + FAULTY_S:
@@ -55,6 +73,8 @@ class World:
         await asyncio.sleep(QUIET_S)
         for task in self._background:
             task.cancel()
+        for running in self.fleets:
+            running.stop()
 
     def note(self, fault: str) -> None:
         self.history.add(Event(now_s(), "fault", detail=fault))
@@ -64,20 +84,13 @@ class World:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _supervise(self) -> None:
-        while True:
-            running = asyncio.create_task(self.fleet.run())
-            await self.is_restarted.wait()
-            self.is_restarted.clear()
-            running.cancel()
-
     async def _ask(self, name: str) -> None:
-        """One client, who believes what the fleet lets through."""
+        """One client of each fleet, who believes what it lets through."""
         while True:
             await asyncio.sleep(self.rng.uniform(0.1, 0.6))
             try:
                 started, known = None, ""
-                async for event in self.fleet.ask(name, "how many"):
+                async for event in self.rng.choice(self.fleets).held.ask(name, "how many"):
                     if isinstance(event, answers.Started):
                         started = event
                     elif isinstance(event, answers.Done):
@@ -143,9 +156,37 @@ class World:
         self.store.clock_step_s += self.rng.uniform(-7_200, 3_600)
 
     async def supervisor_restarts(self) -> None:
-        self.note("supervisor restarted")
-        self.fleet = self._new_fleet()
-        self.is_restarted.set()
+        """Without a word, as by SIGKILL."""
+        place = self.rng.randrange(len(self.fleets))
+        self.note(f"fleet {place} restarted")
+        self.fleets[place].stop()
+        self.fleets[place] = self._new_fleet()
+        self.fleets[place].start()
+
+    async def unreachable(self) -> None:
+        held = self.rng.choice(self.shards)
+        self.note(f"shard {held.process.incarnation.id} cannot be reached")
+        held.is_unreachable = True
+        await asyncio.sleep(self.rng.uniform(0.5, 12.0))
+        held.is_unreachable = False
+
+    async def move(self) -> None:
+        name, to_shard = self.rng.choice(CAMERAS), self.rng.randrange(len(self.shards))
+        self.note(f"{name} ordered to shard {to_shard}")
+        with contextlib.suppress(ServiceError, answers.QuestionError, checkpoint.StoreError, cameras.CameraError):
+            await self.rng.choice(self.fleets).held.move_camera(name, to_shard)
+
+    async def drain(self) -> None:
+        """And start it anew later, as for an update."""
+        place = self.rng.randrange(len(self.shards))
+        held, drained = self.shards[place], self.shards[place].process
+        self.note(f"shard {drained.incarnation.id} drained")
+        with contextlib.suppress(ServiceError, checkpoint.StoreError):
+            await self.rng.choice(self.fleets).held.drain(place)
+        await asyncio.sleep(self.rng.uniform(0.0, 5.0))
+        if held.process is drained:
+            drained.kill()
+            held.replace_process()
 
 
 FAULTS = (
@@ -160,6 +201,10 @@ FAULTS = (
     World.store_emptied,
     World.clock_steps,
     World.supervisor_restarts,
+    World.unreachable,
+    World.move,
+    World.move,
+    World.drain,
 )
 
 

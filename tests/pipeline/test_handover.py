@@ -90,3 +90,33 @@ def test_every_frame_is_taken_or_counted_and_each_camera_in_order(steps: list[tu
     for camera in "abc":
         times_s = [time_s for name, time_s in got if name == camera]
         assert times_s == sorted(times_s)
+
+
+def test_clips_that_are_held_wait_and_the_newest_win() -> None:
+    clips = HandOver(2)
+    clips.hold("lobby")
+    assert clips.held_since_s("lobby") is None
+    for time_s in range(3):
+        clips.put(clip("lobby", time_s))
+    clips.put(clip("yard", 9))
+
+    assert taken(clips) == [("yard", 9)]
+    assert not clips.has_clips()
+    assert clips.held_since_s("lobby") == 1
+    clips.let_go("lobby")
+    assert clips.has_clips()
+    assert taken(clips) == [("lobby", 1), ("lobby", 2)]
+    assert clips.dropped_frames("lobby") == 1
+
+
+def test_what_was_seen_elsewhere_is_left_out_of_held_clips_and_of_those_to_come() -> None:
+    clips = HandOver(2)
+    clips.hold("lobby")
+    for time_s in (0, 1, 2):
+        clips.put(clip("lobby", time_s, frames=3))
+    clips.let_go("lobby", after_s=2.1)
+
+    assert [one.times_s for one in iter(clips.take, None)] == [(2.2,)]
+    assert clips.dropped_frames("lobby") == 0
+    clips.put(clip("lobby", 2.05, frames=2))
+    assert [one.times_s for one in iter(clips.take, None)] == [(2.05 + 0.1,)]

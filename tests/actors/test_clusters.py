@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors import listening, local_ray
+from actors import clusters, listening
 from actors.errors import RayNotStarted
 
 # isort: split
@@ -26,7 +26,7 @@ class Worker:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[None]:
-    with local_ray.running(num_cpus=1, num_gpus=0):
+    with clusters.running(num_cpus=1, num_gpus=0):
         assert ray.get(Worker.remote().ping.remote(), timeout=60) == "pong"
         yield
 
@@ -50,7 +50,7 @@ def test_without_the_token_nobody_is_let_in(running: None) -> None:
 
 def test_a_second_ray_in_one_process_is_refused(running: None) -> None:
     with pytest.raises(RayNotStarted, match="runs in this process already"):
-        local_ray.running(num_cpus=1, num_gpus=0).__enter__()
+        clusters.running(num_cpus=1, num_gpus=0).__enter__()
 
 
 def test_a_listener_knows_loopback_by_its_address() -> None:

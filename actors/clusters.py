@@ -1,4 +1,4 @@
-"""A Ray of this machine alone: token authentication on, nothing beyond loopback."""
+"""The Ray that shards run in: one of this machine alone, or a cluster that is there already."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 
 @contextmanager
 def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> Iterator[None]:
-    """Ray, with that much to give to shards, for the time of the block. Blocks for seconds. Raises RayNotStarted.
+    """A Ray of this machine alone, with that much to give to shards, for the time of the block. Raises RayNotStarted.
+
+    Token authentication is on, and nothing listens beyond loopback. Blocks for seconds.
 
     shows_logs: whether what shards write to standard error appears on ours; else it is in Ray's session folder only.
     """
@@ -45,6 +47,22 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
         raise RayNotStarted(f"Ray did not start: {error}") from error
     try:
         _require_loopback()
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
+    """A driver of the cluster at this address (HOST:PORT, or auto) for the time of the block. Raises RayNotStarted.
+
+    What is detached there outlives it. The cluster's token must be in the environment.
+    """
+    try:
+        ray.init(address=address, namespace=NAMESPACE, configure_logging=False, log_to_driver=shows_logs)
+    except (RayError, OSError, RuntimeError, ValueError) as error:
+        raise RayNotStarted(f"shards.ray {address!r}: cannot join that cluster: {error}") from error
+    try:
         yield
     finally:
         ray.shutdown()

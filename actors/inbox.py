@@ -1,0 +1,31 @@
+"""The events of one answer, from the device thread to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipeline import answers
+
+_STEP_TIMEOUT_S = 60.0
+
+
+class Inbox:
+    """Takes events on any thread and gives them on its loop. An answer's token limit is its bound."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._events: asyncio.Queue[answers.AnswerEvent | answers.QuestionError] = asyncio.Queue()
+
+    def deliver(self, event: answers.AnswerEvent | answers.QuestionError) -> None:
+        """Takes an event from any thread; does not block."""
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def next(self) -> answers.AnswerEvent:
+        """The next event. Raises the QuestionError that ended the answer, AnswerFailed if nothing comes for long."""
+        try:
+            event = await asyncio.wait_for(self._events.get(), _STEP_TIMEOUT_S)
+        except TimeoutError:
+            raise answers.AnswerFailed(f"no word from the device for {_STEP_TIMEOUT_S:.0f} s") from None
+        if isinstance(event, answers.QuestionError):
+            raise event
+        return event

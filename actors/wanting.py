@@ -1,0 +1,99 @@
+"""Keeps a fleet's board and the registry of cameras alike: what one fleet adds or removes, all of them hear of."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from actors import placement, registry
+from cache_store import checkpoint
+
+log = structlog.get_logger(__name__)
+
+
+class Wanted:
+    """Which cameras the board has. One event loop owns it, with the board."""
+
+    def __init__(self, board: placement.Board, known: registry.CameraRegistry) -> None:
+        self._board = board
+        self._registry = known
+        self._lineage: str | None = None
+        self._version: str | None = None
+        self._changing = asyncio.Lock()
+
+    async def follow(self) -> None:
+        """Brings board and registry together. Raises StoreUnavailable."""
+        async with self._changing:
+            for placed in tuple(self._board.placed.values()):
+                if placed.is_configured and not placed.is_known:
+                    await self._publish(placed)
+            known = await self._registry.news(self._version)
+            if known is None:
+                return
+            if known.lineage != self._lineage:
+                known = await self._reminded(known)
+            self._lineage, self._version = known.lineage, known.version
+            self._apply(known)
+
+    async def publish(self, placed: placement.Placed) -> None:
+        """Lets every fleet know of a camera. Raises StoreUnavailable."""
+        async with self._changing:
+            await self._publish(placed)
+
+    async def drop(self, name: str) -> None:
+        """Forgets a camera; where the store does not, it comes back with the next system, and the log says so."""
+        async with self._changing:
+            self._board.placed.pop(name, None)
+            try:
+                await self._registry.forget(name)
+            except checkpoint.StoreUnavailable as error:
+                log.error("camera_still_remembered", camera=name, reason=str(error))
+
+    async def forget_unexpected(self) -> None:
+        """Forgets what only an earlier configuration named, and other cameras of a name that this one uses.
+
+        Raises StoreUnavailable.
+        """
+        known = await self._registry.news(None)
+        for name, entry in known.entries.items() if known else ():
+            placed = self._board.placed.get(name)
+            is_other = placed is not None and placed.spec != entry.assignment.spec
+            if is_other or (placed is None and entry.is_configured):
+                await self._registry.forget(name)
+
+    async def _publish(self, placed: placement.Placed) -> None:
+        await self._registry.remember(registry.Entry(placed.assignment, placed.is_configured))
+        placed.is_known = True
+
+    async def _reminded(self, known: registry.Known) -> registry.Known:
+        """What a registry that is new, or came back empty, knows when it was told all that this fleet knows."""
+        if self._lineage is not None:
+            log.warning("registry_forgotten", cameras=len(self._board.placed))
+        while True:
+            before = known.lineage
+            for placed in tuple(self._board.placed.values()):
+                await self._publish(placed)
+            known = await self._all_known()
+            # Else it forgot again while it was told.
+            if known.lineage == before:
+                return known
+
+    async def _all_known(self) -> registry.Known:
+        known = await self._registry.news(None)
+        assert known is not None
+        return known
+
+    def _apply(self, known: registry.Known) -> None:
+        for name, entry in known.entries.items():
+            placed = self._board.placed.get(name)
+            if placed is not None and placed.spec != entry.assignment.spec:
+                del self._board.placed[name]
+                placed = None
+            if placed is None:
+                placed = self._board.put(entry.assignment, is_configured=entry.is_configured)
+            placed.is_known = True
+        for name, placed in tuple(self._board.placed.items()):
+            if placed.is_known and name not in known.entries:
+                log.info("camera_removed_elsewhere", camera=name)
+                del self._board.placed[name]
