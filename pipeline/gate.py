@@ -76,7 +76,7 @@ class StaticGate:
             share, is_last = float(is_new.float().mean()), index == len(times_s) - 1
             if share > _MOST_CELLS or (is_last and (has_part or share)):
                 is_new = torch.ones_like(is_new)
-            has_part = bool(is_new.any()) and (has_part or not bool(is_new.all()))
+            has_part = (has_part or bool(is_new.any())) and not bool(is_new.all())
             self._note(blocks[index], is_new, time_s)
             passed.append(is_new)
         return torch.stack(passed).cpu()

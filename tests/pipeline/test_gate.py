@@ -106,13 +106,15 @@ def test_where_somebody_was_is_read_anew_when_they_are_gone() -> None:
 
 
 def test_a_step_in_which_a_part_changed_ends_with_a_whole_frame() -> None:
+    """Also one in which nothing followed that change."""
     pictures = noisy(40)
     pictures[21:23, 20:28, 36:44] += 60
+    pictures[28:, 20:28, 36:44] += 60
 
     passed = admitted(new_gate(), pixels(pictures))
 
     assert passed[20:24].sum(dim=1).tolist() == [0, 1, 0, CELLS]
-    assert not bool(passed[24:].any())
+    assert passed[24:36].sum(dim=1).tolist() == [0, 0, 0, 0, 1, 0, 0, CELLS, 0, 0, 0, 0]
 
 
 def test_when_lamps_go_off_one_step_is_read_at_most_and_then_all_is_calm() -> None:
