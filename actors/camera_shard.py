@@ -98,7 +98,7 @@ class CameraShard:
                 await self._tenure.rise(spec.name, assignment.floor)
                 return
             if held is not None:
-                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace or masks")
+                raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate")
             urls.parse(spec.url)
             if assignment.is_ahead:
                 self._get_ahead(assignment)
@@ -248,14 +248,14 @@ class CameraShard:
 
         Where there are some, and none can be read, what they held is declared as a gap.
         """
-        name, started_s = assignment.spec.name, assignment.started_s
+        name, started_s, is_gated = assignment.spec.name, assignment.started_s, assignment.spec.gate
         try:
             saved = await self._store.load(name, self._model.spec.fingerprint)
-            await asyncio.to_thread(self._device.add_camera, name, saved, started_s=started_s)
+            await asyncio.to_thread(self._device.add_camera, name, saved, started_s=started_s, is_gated=is_gated)
         except checkpoint.CheckpointCorrupt as error:
             log.error("checkpoint_unreadable", camera=name, reason=str(error))
             lost = checkpoint.Gap(started_s, max(started_s, self._clock()), "its checkpoints could not be read")
-            await asyncio.to_thread(self._device.add_camera, name, started_s=started_s, lost=lost)
+            await asyncio.to_thread(self._device.add_camera, name, started_s=started_s, lost=lost, is_gated=is_gated)
             return None
         return saved
 

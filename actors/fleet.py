@@ -94,7 +94,7 @@ class Fleet:
         if held is not None and held.spec == spec:
             return await self.get_camera(spec.name)
         if held is not None:
-            raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace or masks")
+            raise cameras.CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate")
         urls.parse(spec.url)
         placed = self._board.put(shard.Assignment(spec=spec, started_s=self._clock()))
         try:

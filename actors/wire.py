@@ -39,7 +39,8 @@ def spec_from(request: pb.AddCameraRequest) -> cameras.CameraSpec:
     if request.pace not in _PACES:
         raise cameras.InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is none of 1 (live), 2 (fast)")
     masks = tuple(tuple((corner.x, corner.y) for corner in mask.corners) for mask in request.masks)
-    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks)
+    gate = {"gate": request.gate} if request.HasField("gate") else {}
+    return cameras.CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks, **gate)
 
 
 def camera_message(placed: placement.PlacedCamera) -> pb.Camera:

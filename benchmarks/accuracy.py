@@ -30,7 +30,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     try:
-        by_model = [list(run(_load(name), options)) for name in options.models]
+        by_model = [list(run(load(name), options)) for name in options.models]
     except (contenders.UnknownPolicy, keeper.InvalidBudget) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -71,7 +71,7 @@ def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> I
             yield part
 
 
-def _load(name: str) -> llava_onevision.LlavaOnevision:
+def load(name: str) -> llava_onevision.LlavaOnevision:
     model = registry.load_model(name)
     if not isinstance(model, llava_onevision.LlavaOnevision):
         sys.exit(f"--models {name}: this benchmark asks about scenes that only the tiny model knows")
@@ -129,19 +129,19 @@ def _options() -> argparse.Namespace:
         help="names or folders of checkpoints of the tiny shape",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the scenes: another seed, other streams")
-    parser.add_argument("--streams", type=_positive, default=12, help="of each length")
+    parser.add_argument("--streams", type=positive, default=12, help="of each length")
     parser.add_argument("--character", choices=[parts.MIXED, *streams.Character], default=parts.MIXED)
     parser.add_argument(
-        "--visits", type=_positive, default=streams.VISITS, help="of a stream, about, however long it is"
+        "--visits", type=positive, default=streams.VISITS, help="of a stream, about, however long it is"
     )
     parser.add_argument("--policies", nargs="+", default=list(contenders.POLICIES), metavar="NAME", help=_ideas())
     parser.add_argument("--ablations", action="store_true", help="the default policy and its variants instead")
-    parser.add_argument("--budgets", type=_positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
-    parser.add_argument("--lengths", type=_positive, nargs="+", default=list(LENGTHS), help="frames")
+    parser.add_argument("--budgets", type=positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
+    parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), help="frames")
     parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
     parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
-    parser.add_argument("--threads", type=_positive, default=2, help="of torch")
+    parser.add_argument("--threads", type=positive, default=2, help="of torch")
     options = parser.parse_args()
     if options.ablations:
         options.policies = list(contenders.ABLATIONS)
@@ -153,7 +153,7 @@ def _ideas() -> str:
     return "; ".join(f"{name}: {contender.idea}" for name, contender in contenders.CONTENDERS.items())
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} (at least 1)")

@@ -27,7 +27,7 @@ from benchmarks import own_store, real_shape
 from cache_store import checkpoint, memory, slabs, store, tiers
 from models import keeper, registry, vlm
 from models.tiny import scene
-from pipeline import clips, ingest, pictures, watched
+from pipeline import clips, gate, ingest, pictures, watched
 
 _CAMERA = "camera"
 _SECONDS_A_MINUTE = 60.0
@@ -100,7 +100,9 @@ async def measure_cost(model: vlm.VideoLanguageModel, tokens: int, intervals: in
         model, tiers.MemoryConfig(tokens_per_layer=tokens), max_frames=settings.frames_per_clip, reserve=320
     )
     held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    camera = watched.WatchedCamera(_CAMERA, held, reader, gap_after_s=3.0, started_s=0.0)
+    # Everything is read: what a busy camera costs.
+    entrance = gate.OpenGate(model.spec.tokens_per_frame)
+    camera = watched.WatchedCamera(_CAMERA, held, reader, entrance, gap_after_s=3.0, started_s=0.0)
     stream = _shown(settings)
     while not held.compactions:
         camera.feed(_clip(*next(stream), model.spec.frame_size, settings))

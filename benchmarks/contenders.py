@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from benchmarks import baselines, readers
 from cache_store import policies, tiers
 from models import guidance, llava_onevision
 
 OURS = "questions"
+GATED = "ours-gated"
 Guiding = Callable[[llava_onevision.LlavaOnevision], guidance.Guidance]
 
 
@@ -19,12 +22,16 @@ class UnknownPolicy(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a contender is asked to do: so many streams at once, so many tokens a layer, so many frames."""
+    """What a contender is asked to do: so many streams at once, so many tokens a layer, so many frames.
+
+    passed: what a static gate lets pass of each stream, for whoever has one. B × [F, P]
+    """
 
     model: llava_onevision.LlavaOnevision
     batch: int
     budget: int
     num_frames: int
+    passed: Sequence[Tensor] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,12 @@ def _streaming(
         return readers.Streaming(task.model, config, task.batch, policy, guiding(task.model) if guiding else None)
 
     return make
+
+
+def _gated(task: Task) -> readers.Reader:
+    config = tiers.MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
+    policy = policies.Policy(policies.most_looked_at, policies.Guide.QUESTIONS)
+    return readers.Streaming(task.model, config, task.batch, policy, passed=task.passed)
 
 
 def _full(task: Task) -> readers.Reader:
@@ -122,6 +135,7 @@ CONTENDERS: dict[str, Contender] = {
         is_ablation=True,
     ),
     OURS: Contender("ours: the most that a bank of questions looks at", _streaming(_best, _BANK)),
+    GATED: Contender("ours, of what changes in the picture", _gated, is_ablation=True),
     "ours-roles": Contender("HERMES' prompts for the bank", _streaming(_best, _ROLES), is_ablation=True),
     "ours-mean": Contender(
         "mean over the bank, not the peak", _streaming(_best, guiding=baselines.averaged_bank), is_ablation=True

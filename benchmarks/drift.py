@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model = registry.load_model(options.model)
     scenes = [_scene(options.seed, which, options.frames) for which in range(options.streams)]
-    given = [streams.embed(model, world, options.frames) for world in scenes]
+    given = [streams.film(model, world, options.frames).embedded for world in scenes]
     found: list[Row] = []
     for policy in options.policies:
         found += measure(model, policy, options.budget, scenes, given)

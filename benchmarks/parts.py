@@ -72,13 +72,14 @@ def load(settings: Settings, folder: Path) -> Part | None:
 
 def measure(model: llava_onevision.LlavaOnevision, settings: Settings, given: Sequence[streams.Stream]) -> Part:
     """Reads the streams side by side under one policy and asks at every moment."""
-    task = contenders.Task(model, len(given), settings.budget, settings.length)
+    passed = [stream.footage.passed for stream in given]
+    task = contenders.Task(model, len(given), settings.budget, settings.length, passed)
     reader = contenders.named(settings.policy).make(task)
     examiner = exam.Examiner(model)
     clock = _FirstToken(model)
     outcomes: list[list[exam.Outcome]] = [[] for _ in given]
     waits, ingest_s = [], _embedding_s(model) * settings.length * len(given)
-    for newest, embedded, times_s in streams.steps([stream.embedded for stream in given]):
+    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         began_s = time.perf_counter()
         reader.read(embedded, times_s)
         ingest_s += time.perf_counter() - began_s

@@ -57,7 +57,10 @@ class TimedKeeper(keeper.Keeper):
 
 
 class Streaming:
-    """A bounded memory, as the product has it, under any policy and guidance."""
+    """A bounded memory, as the product has it, under any policy and guidance.
+
+    passed: what a static gate lets pass of each stream, B × [F, P]; nothing for no gate.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class Streaming:
         batch: int,
         policy: policies.Policy,
         guide: guidance.Guidance | None = None,
+        passed: Sequence[Tensor] = (),
     ) -> None:
+        self._passed = list(passed)
         self.keeper = TimedKeeper(
             model, config, max_frames=streams.FRAMES_PER_STEP, reserve=QUESTION_ROOM, policy=policy, guide=guide
         )
@@ -80,7 +85,16 @@ class Streaming:
         return self.keeper.upkeep_s
 
     def read(self, embedded: Tensor, times_s: Tensor) -> None:
-        self.keeper.read(self.memories, embedded, times_s)
+        if not self._passed:
+            self.keeper.read(self.memories, embedded, times_s)
+            return
+        num_frames = times_s.shape[1]
+        for which, held in enumerate(self.memories):  # each takes a different number of tokens
+            passed, self._passed[which] = self._passed[which].tensor_split([num_frames])
+            is_read = passed.any(dim=1)
+            if bool(is_read.any()):
+                frames = embedded[which].view(num_frames, -1, embedded.shape[-1])[is_read]
+                self.keeper.read([held], frames.flatten(0, 1)[None], times_s[which, is_read][None], passed[is_read])
 
     def recall(
         self, stream: int, asked: Sequence[streams.Asked]

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from models import vlm
 from models.tiny import questions, scene
+from pipeline import gate
 
 FRAMES_PER_S = 2.0
 FRAMES_PER_STEP = 4
+KEY_FRAME_EVERY_S = 30.0
 RECENT_S = 16.0  # a fact older than that is past
 VISITS = 10  # of a stream, about, however long it is, unless told otherwise: the facts that a memory has to hold
 MOMENTS = 6  # of a stream, at which every type of question is asked that is well defined then
@@ -61,12 +63,20 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Footage:
+    """What one camera shows, as the decoder sees it, [F, P, E], and what a static gate lets pass of it, [F, P]."""
+
+    embedded: Tensor
+    passed: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
-    """What one camera shows, as the decoder sees it, [F, P, E], and what is asked after which frame."""
+    """What one camera shows, and what is asked after which frame."""
 
     seed: int
     character: Character
-    embedded: Tensor
+    footage: Footage
     asked: dict[int, tuple[Asked, ...]]
 
 
@@ -82,7 +92,7 @@ def make_stream(
     rng = random.Random(f"{seed} {num_frames}")
     world = make_scene(seed, character, num_frames, visits)
     asked = dict(sorted(_questions(world, num_frames, rng).items()))
-    return Stream(seed, character, embed(model, world, num_frames), asked)
+    return Stream(seed, character, film(model, world, num_frames), asked)
 
 
 def make_scene(seed: int, character: Character, num_frames: int, visits: int = VISITS) -> scene.Scene:
@@ -96,14 +106,18 @@ def make_scene(seed: int, character: Character, num_frames: int, visits: int = V
     )
 
 
-def embed(model: vlm.VideoLanguageModel, world: scene.Scene, num_frames: int) -> Tensor:
-    """Every frame of a scene from its beginning. -> [F, P, E]"""
-    side, parts = model.spec.frame_size, []
+def film(model: vlm.VideoLanguageModel, world: scene.Scene, num_frames: int) -> Footage:
+    """Every frame of a scene from its beginning."""
+    side, embedded, passed = model.spec.frame_size, [], []
+    entrance = gate.StaticGate(model.spec.tokens_per_frame, key_frame_every_s=KEY_FRAME_EVERY_S)
     for start in range(0, num_frames, _DRAWN_AT_ONCE):
-        frames = range(start, min(start + _DRAWN_AT_ONCE, num_frames))
-        pixels = np.stack([world.frame(frame / FRAMES_PER_S, side, side) for frame in frames])
-        parts.append(model.embed_frames(torch.from_numpy(pixels)))
-    return torch.cat(parts)
+        times_s = [frame / FRAMES_PER_S for frame in range(start, min(start + _DRAWN_AT_ONCE, num_frames))]
+        pixels = torch.from_numpy(np.stack([world.frame(at_s, side, side) for at_s in times_s]))
+        embedded.append(model.embed_frames(pixels))
+        for step in range(0, len(times_s), FRAMES_PER_STEP):
+            frames = slice(step, step + FRAMES_PER_STEP)
+            passed.append(entrance.admit(pixels[frames], times_s[frames]))
+    return Footage(torch.cat(embedded), torch.cat(passed))
 
 
 def steps(given: Sequence[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -131,22 +131,21 @@ class Memory:
         self.slabs.keys[index][self.slot, :, start:end] = keys
         self.slabs.values[index][self.slot, :, start:end] = values
 
-    def next_positions(self, num_tokens: int) -> Tensor:
-        """Where the next tokens stand, the same in every layer. -> [T]"""
-        start = self.next_position
-        return torch.arange(start, start + num_tokens, device=self.slabs.shape.device)
+    def commit(self, token_ids: Tensor, times_s: Tensor, offsets: Tensor | None = None) -> None:
+        """Makes the T tokens just written in every layer valid. [T], [T]
 
-    def commit(self, token_ids: Tensor, times_s: Tensor) -> None:
-        """Makes the T tokens just written in every layer valid, at the next positions. [T], [T]"""
+        offsets: [T], rising, where each stands from the next position on; one after the other unless given.
+        """
         room, num_tokens = self.slabs, token_ids.numel()
+        offsets = torch.arange(num_tokens, device=room.shape.device) if offsets is None else offsets
         for index, start in enumerate(self.lengths):
             new = slice(start, start + num_tokens)
-            room.positions[index, self.slot, new] = self.next_positions(num_tokens)
+            room.positions[index, self.slot, new] = self.next_position + offsets
             room.token_ids[index, self.slot, new] = token_ids
             room.times_s[index, self.slot, new] = times_s
             room.counts[index, self.slot, new] = 1
             self.lengths[index] += num_tokens
-        self.next_position += num_tokens
+        self.next_position += int(offsets[-1]) + 1 if num_tokens else 0
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Puts these tokens in place of all that a layer holds after its prefix. They must not be views of it."""

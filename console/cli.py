@@ -78,6 +78,7 @@ def add_camera(
     url: Annotated[str, typer.Argument(help="sim:SCENE?seed=N, a file, rtsp(s):// or http(s)://")],
     pace: Annotated[Pace, typer.Option(help="How a file is played.")] = Pace.LIVE,
     mask: Annotated[list[str] | None, typer.Option(help=_MASK_HELP)] = None,
+    gate: Annotated[bool, typer.Option(help="Leave unread what does not change in the picture.")] = True,
     as_json: Json = False,
     address: Address = client.DEFAULT_ADDRESS,
     token_file: TokenFile = None,
@@ -85,7 +86,7 @@ def add_camera(
     """Watch a camera."""
     masks = [_corners_of(text) for text in mask or ()]
     with _connected(address, token_file) as hermes:
-        added = hermes.add_camera(name, _with_whole_path(url), _PACES[pace], masks=masks)
+        added = hermes.add_camera(name, _with_whole_path(url), _PACES[pace], masks=masks, gate=gate)
     _print_camera(added, as_json)
 
 

@@ -70,14 +70,21 @@ class HermesClient:
                 call.cancel()
 
     def add_camera(
-        self, name: str, url: str, pace: pb.Pace = pb.PACE_LIVE, *, masks: Sequence[Sequence[tuple[float, float]]] = ()
+        self,
+        name: str,
+        url: str,
+        pace: pb.Pace = pb.PACE_LIVE,
+        *,
+        masks: Sequence[Sequence[tuple[float, float]]] = (),
+        gate: bool | None = None,
     ) -> pb.Camera:
         """Watches a camera; returns when its first frame has come.
 
-        `masks`: polygons that are blacked out, each corner across and down in 0..1 of the picture.
+        masks: polygons that are blacked out, each corner across and down in 0..1 of the picture; gate: whether what
+        does not change is left unread, None for the server's default.
         """
         hidden = [pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in masks]
-        request = pb.AddCameraRequest(name=name, url=url, pace=pace, masks=hidden)
+        request = pb.AddCameraRequest(name=name, url=url, pace=pace, masks=hidden, gate=gate)
         camera: pb.Camera = self._call(self._cameras.AddCamera, request).camera
         return camera
 

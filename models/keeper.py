@@ -62,24 +62,42 @@ class Keeper:
         held.commit(torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.float64, device=ids.device))
         held.prefix_length = len(ids)
 
-    def feed(self, memories: Sequence[memory.Memory], frames: Tensor, times_s: Tensor) -> None:
+    def feed(
+        self, memories: Sequence[memory.Memory], frames: Tensor, times_s: Tensor, passed: Tensor | None = None
+    ) -> None:
         """Reads one step of frames into each memory, in one batch, and compacts what is then over budget.
 
-        frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds.
+        frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds; passed: bool
+        [F, P], which of their tokens are read, all unless given. A frame of which none is read is not even encoded,
+        and takes no frame number.
         """
+        if passed is not None:
+            is_read = passed.any(dim=1)
+            if not bool(is_read.any()):
+                return
+            frames, times_s, passed = frames[:, is_read], times_s[:, is_read], passed[is_read]
         batch, num_frames = frames.shape[:2]
         embedded = self.model.embed_frames(frames.flatten(0, 1))
-        self.read(memories, embedded.view(batch, self._tokens(num_frames), -1), times_s)
+        self.read(memories, embedded.view(batch, self._tokens(num_frames), -1), times_s, passed)
 
-    def read(self, memories: Sequence[memory.Memory], embedded: Tensor, times_s: Tensor) -> None:
-        """Like `feed`, of frames that the model has embedded already. [B, F · tokens_per_frame, E], [B, F]"""
+    def read(
+        self, memories: Sequence[memory.Memory], embedded: Tensor, times_s: Tensor, passed: Tensor | None = None
+    ) -> None:
+        """Like `feed`, of frames that the model has embedded already, each of which has a token that is read.
+
+        embedded: [B, F · P, E]; times_s: [B, F]. A token stands where it would if all of its frames' were read.
+        """
         num_frames = times_s.shape[1]
         assert num_frames <= self.max_frames, (num_frames, self.max_frames)
+        places = torch.arange(self._tokens(num_frames), device=embedded.device)
+        if passed is not None:
+            places = places[passed.flatten().to(embedded.device)]
         for held in memories:
             self._make_room_for_positions(held, self._tokens(num_frames))
-        self.model.decode(embedded, slot_pass.SlotPass(memories, embedded.shape[1]))
+        self.model.decode(embedded[:, places], slot_pass.SlotPass(memories, len(places), offsets=places))
         for held, times in zip(memories, times_s.to(embedded.device), strict=True):
-            held.commit(self._token_ids(held, num_frames), times.repeat_interleave(self._tokens(1)))
+            token_ids = self._tokens(held.next_frame) + places
+            held.commit(token_ids, times.repeat_interleave(self._tokens(1))[places], places)
             held.next_frame += num_frames
         self.compact(memories)
 
@@ -112,10 +130,6 @@ class Keeper:
             # Not all the room, so that the next renumbering is a few steps off.
             room = int(_CLOSED_UP_SHARE * (last - held.prefix_length))
             held.close_up(self.frequency, room=room, longest_gap=self._tokens(1))
-
-    def _token_ids(self, held: memory.Memory, num_frames: int) -> Tensor:
-        first = self._tokens(held.next_frame)
-        return torch.arange(first, first + self._tokens(num_frames), device=self.model.spec.device)
 
     def _tokens(self, num_frames: int) -> int:
         return num_frames * self.model.spec.tokens_per_frame

@@ -101,7 +101,8 @@ MAX_MASKS, MAX_CORNERS, LEAST_AREA = 32, 64, 1e-6
 class CameraSpec:
     """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead.
 
-    masks: what is blacked out before anything sees it. Raises InvalidCamera, InvalidMask.
+    masks: what is blacked out before anything sees it; gate: whether what does not change in the picture is left unread
+    (`pipeline/gate.py`). Raises InvalidCamera, InvalidMask.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -110,6 +111,7 @@ class CameraSpec:
     url: str
     pace: Pace = Pace.LIVE
     masks: tuple[Polygon, ...] = ()
+    gate: bool = True
 
     def __post_init__(self) -> None:
         if not CAMERA_NAME.fullmatch(self.name):
@@ -142,10 +144,11 @@ def _area(polygon: Polygon) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryStatus:
-    """One camera's memory in numbers; token counts are summed over all layers."""
+    """One camera's memory in numbers; token counts are summed over all layers, but for those read since start-up."""
 
     frames_seen: int = 0
     frames_dropped: int = 0
+    tokens_read: int = 0  # of frames, by one layer
     compressions: int = 0
     prefix_tokens: int = 0
     summary_tier_tokens: int = 0

@@ -15,7 +15,7 @@ import structlog
 
 from cache_store import checkpoint, memory, slabs, tiers
 from models import answering, keeper, vlm
-from pipeline import answers, cameras, clips, handover, questions, schedule, watched
+from pipeline import answers, cameras, clips, gate, handover, questions, schedule, watched
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,7 @@ class DeviceConfig:
     max_frames_per_step: int = 8
     max_queued_clips: int = 4  # per camera
     gap_after_s: float = 3.0
+    key_frame_every_s: float = 30.0  # of a gated camera: so often a frame is read whole, changed or not
 
     def __post_init__(self) -> None:
         for limit in dataclasses.fields(self):
@@ -116,15 +117,16 @@ class Device:
         *,
         started_s: float | None = None,
         lost: checkpoint.Gap | None = None,
+        is_gated: bool = False,
     ) -> None:
         """Gives a camera a slot, and what an earlier process saved of it; `lost` is what is known to be missing.
 
-        Waits for the device.
+        With `is_gated` only what changes in its picture is read. Waits for the device.
 
         Raises CameraExists, TooManyCameras, CheckpointCorrupt; then the camera is not added.
         """
         started = started_s if started_s is not None else self._clock()
-        self._command(lambda: self._add(name, restored, started, lost)).result(_COMMAND_TIMEOUT_S)
+        self._command(lambda: self._add(name, restored, started, lost, is_gated)).result(_COMMAND_TIMEOUT_S)
 
     def remove_camera(self, name: str) -> None:
         """Frees the camera's slot; its questions end with AnswerFailed. Waits for the device. Raises UnknownCamera."""
@@ -243,7 +245,12 @@ class Device:
         self._statuses[camera.name] = camera.status(self.clips.dropped_frames(camera.name))
 
     def _add(
-        self, name: str, restored: checkpoint.Checkpoint | None, started_s: float, lost: checkpoint.Gap | None
+        self,
+        name: str,
+        restored: checkpoint.Checkpoint | None,
+        started_s: float,
+        lost: checkpoint.Gap | None,
+        is_gated: bool = False,
     ) -> None:
         if name in self._cameras:
             raise cameras.CameraExists(f"camera {name!r}: on this device already")
@@ -251,7 +258,7 @@ class Device:
             raise cameras.TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
         held = memory.Memory(self._slabs, self._free_slots[0])
         camera = watched.WatchedCamera(
-            name, held, self._keeper, gap_after_s=self._config.gap_after_s, started_s=started_s
+            name, held, self._keeper, self._gate(is_gated), gap_after_s=self._config.gap_after_s, started_s=started_s
         )
         if restored is not None:
             camera.restore(restored)
@@ -260,6 +267,12 @@ class Device:
         self._free_slots.popleft()
         self._cameras[name] = camera
         self._publish(camera)
+
+    def _gate(self, is_gated: bool) -> gate.Gate:
+        per_frame = self._model.spec.tokens_per_frame
+        if not is_gated:
+            return gate.OpenGate(per_frame)
+        return gate.StaticGate(per_frame, key_frame_every_s=self._config.key_frame_every_s)
 
     def _remove(self, name: str) -> None:
         camera = self._cameras.pop(name, None)

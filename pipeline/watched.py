@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 
 from cache_store import checkpoint, memory
 from models import keeper
-from pipeline import answers, cameras, clips, thumbnails
+from pipeline import answers, cameras, clips, gate, thumbnails
 
 _MAX_GAPS = 32
 _NO_TOKEN = 1 << 62  # no token has an id as high
 
 
 class WatchedCamera:
-    """A camera's memory with its pictures. `gap_after_s`: more time than this between two frames is a gap."""
+    """A camera's memory with its pictures. `gap_after_s`: more time than this between two frames is a gap.
+
+    A frame of which the gate lets nothing pass is seen all the same: the memory is as of then.
+    """
 
     def __init__(
-        self, name: str, held: memory.Memory, reader: keeper.Keeper, *, gap_after_s: float, started_s: float
+        self,
+        name: str,
+        held: memory.Memory,
+        reader: keeper.Keeper,
+        entrance: gate.Gate,
+        *,
+        gap_after_s: float,
+        started_s: float,
     ) -> None:
         self.name = name
         self.memory = held
         self.pictures = thumbnails.Thumbnails()
         self.gaps: deque[answers.Gap] = deque(maxlen=_MAX_GAPS)
         self.frames_seen = 0
+        self.tokens_read = 0
         self._dropped_before = 0
         self.started_s = started_s
         self.newest_s: float | None = None
         self.saved_s: float | None = None
         self._keeper = reader
+        self._gate = entrance
+        # Of the newest frames seen: the number that each got, or would have got, and when the one before it was seen.
+        self._newest: deque[tuple[int, float | None]] = deque(maxlen=reader.config.recent_frames)
         self._gap_after_s = gap_after_s
         self._gap_reason = "no frames"
         reader.begin(held)
@@ -43,14 +58,28 @@ class WatchedCamera:
         times_s = clip.times_s[step]
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
         self._note_gap(times_s[0])
-        times = torch.tensor([times_s], dtype=torch.float64)
-        self._keeper.feed([self.memory], clip.frames[None, step], times)
-        for offset, jpeg in enumerate(clip.thumbnails[step]):
-            self.pictures.add(first_frame + offset, jpeg)
-        self.frames_seen += len(times_s)
-        self.newest_s = times_s[-1]
+        try:
+            passed = self._gate.admit(clip.frames[step], times_s)
+            times = torch.tensor([times_s], dtype=torch.float64)
+            self._keeper.feed([self.memory], clip.frames[None, step], times, passed)
+        except RuntimeError:
+            self._gate.forget()
+            raise
+        self.tokens_read += int(passed.sum())
+        self._note_seen(times_s, clip.thumbnails[step], passed.any(dim=1).tolist(), first_frame)
         if self.memory.compactions != compactions:
             self.pictures.keep_only(self._cached_frames())
+
+    def _note_seen(
+        self, times_s: Sequence[float], pictures: Sequence[bytes], are_read: Sequence[bool], next_frame: int
+    ) -> None:
+        for time_s, picture, is_read in zip(times_s, pictures, are_read, strict=True):
+            self._newest.append((next_frame, self.newest_s))
+            if is_read:
+                self.pictures.add(next_frame, picture)
+            next_frame += is_read
+            self.frames_seen += 1
+            self.newest_s = time_s
 
     def _note_gap(self, next_s: float) -> None:
         if self.newest_s is not None and next_s - self.newest_s > self._gap_after_s:
@@ -63,16 +92,23 @@ class WatchedCamera:
         return set(torch.unique(frames).tolist())
 
     def snapshot(self, frames_dropped: int, now: float, *, is_whole: bool = False) -> checkpoint.Checkpoint:
-        """The global summary tier as it is now, or the whole memory, with the pictures of its frames."""
-        first_left_out = _NO_TOKEN if is_whole else self._keeper.first_recent_id(self.memory)
-        layers = checkpoint.capture(self.memory, first_left_out)
+        """The memory without the newest frames seen, as many as make a recent window, or the whole of it; with the
+        pictures of its frames.
+
+        What is left out comes back from the stream in a moment. In a still picture nothing would, so nothing is.
+        """
         per_frame = self._keeper.model.spec.tokens_per_frame
+        first_left_out, newest_s = _NO_TOKEN, self.newest_s
+        if self._newest and not is_whole:
+            next_frame, newest_s = self._newest[0]
+            first_left_out = next_frame * per_frame
+        layers = checkpoint.capture(self.memory, first_left_out)
         held_frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // per_frame).tolist()
         facts = checkpoint.CheckpointFacts(
             fingerprint=self._keeper.model.spec.fingerprint,
             saved_s=now,
             started_s=self.started_s,
-            newest_s=max((float(layer.times_s.max()) for layer in layers if len(layer)), default=0.0),
+            newest_s=newest_s or 0.0,
             next_position=self.memory.next_position,
             next_frame=self.memory.next_frame,
             frames_seen=self.frames_seen,
@@ -106,6 +142,7 @@ class WatchedCamera:
         return cameras.MemoryStatus(
             frames_seen=self.frames_seen,
             frames_dropped=self._dropped_before + frames_dropped,
+            tokens_read=self.tokens_read,
             compressions=held.compactions,
             prefix_tokens=held.prefix_length * held.num_layers,
             summary_tier_tokens=total - recent,

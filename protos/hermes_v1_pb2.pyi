@@ -269,16 +269,18 @@ class MemoryStatus(_message.Message):
     def __init__(self, frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., compressions: _Optional[int] = ..., prefix_tokens: _Optional[int] = ..., summary_tier_tokens: _Optional[int] = ..., recent_window_tokens: _Optional[int] = ..., bytes: _Optional[int] = ..., thumbnails: _Optional[int] = ..., thumbnail_bytes: _Optional[int] = ..., next_position: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkpointed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ...) -> None: ...
 
 class AddCameraRequest(_message.Message):
-    __slots__ = ("name", "url", "pace", "masks")
+    __slots__ = ("name", "url", "pace", "gate", "masks")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     PACE_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     pace: Pace
+    gate: bool
     masks: _containers.RepeatedCompositeFieldContainer[Mask]
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., gate: _Optional[bool] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ...) -> None: ...
 
 class AddCameraResponse(_message.Message):
     __slots__ = ("camera",)

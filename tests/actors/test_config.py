@@ -42,7 +42,7 @@ def test_every_section_is_read() -> None:
         router: {host: "::1", port: 0}
         cameras:
           - {name: gate, url: "sim:gate?seed=7"}
-          - {name: film, url: /tmp/film.mp4, pace: fast, masks: [[[0, 0], [0.5, 0], [0.5, 0.25]]]}
+          - {name: film, url: /tmp/film.mp4, pace: fast, gate: false, masks: [[[0, 0], [0.5, 0], [0.5, 0.25]]]}
         """
     )
 
@@ -52,6 +52,7 @@ def test_every_section_is_read() -> None:
     assert settings.embedded_store_folder is None
     assert settings.router.is_loopback
     assert [camera.pace for camera in settings.cameras] == [cameras.Pace.LIVE, cameras.Pace.FAST]
+    assert [camera.gate for camera in settings.cameras] == [True, False]
     assert settings.cameras[1].masks == (((0, 0), (0.5, 0), (0.5, 0.25)),)
 
 

@@ -20,7 +20,8 @@ ENTRIES = {
     ),
     "yard": registry.Entry(
         shard.Assignment(
-            spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, masks=MASKS), started_s=5.0
+            spec=cameras.CameraSpec(name="yard", url="/f.mp4", pace=cameras.Pace.FAST, masks=MASKS, gate=False),
+            started_s=5.0,
         ),
         is_configured=True,
     ),

@@ -108,6 +108,15 @@ async def test_cameras_are_added_shown_listed_and_removed(serving) -> None:
     assert [camera.name for camera in left.cameras] == ["gate"]
 
 
+@pytest.mark.parametrize(("asked", "is_gated"), [({}, True), ({"gate": True}, True), ({"gate": False}, False)])
+async def test_a_camera_is_gated_unless_its_client_says_no(serving, asked: dict[str, bool], is_gated: bool) -> None:
+    held = ScriptedShard()
+    async with serving(held) as address:
+        await call_cameras(address, "AddCamera", pb.AddCameraRequest(name="yard", url="sim:yard", **asked))
+
+    assert held.assignments["yard"].spec.gate is is_gated
+
+
 @pytest.mark.parametrize(
     ("request_", "code", "reason"),
     [

@@ -31,7 +31,7 @@ def given(tiny: llava_onevision.LlavaOnevision) -> list[streams.Stream]:
 
 
 def read_all(reader: readers.Reader, given: list[streams.Stream]) -> None:
-    for _, embedded, times_s in streams.steps([stream.embedded for stream in given]):
+    for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         reader.read(embedded, times_s)
 
 
@@ -43,7 +43,9 @@ def settings(policy: str = contenders.OURS, commit: str = "abc", budget: int = 9
 def test_every_contender_recalls_no_more_than_its_budget(
     tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream], name: str
 ) -> None:
-    reader = contenders.named(name).make(contenders.Task(tiny, len(given), 48, 48))
+    reader = contenders.named(name).make(
+        contenders.Task(tiny, len(given), 48, 48, [stream.footage.passed for stream in given])
+    )
     read_all(reader, given)
     asked = next(iter(given[0].asked.values()))
 
@@ -58,9 +60,9 @@ def test_every_contender_recalls_no_more_than_its_budget(
 def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: llava_onevision.LlavaOnevision) -> None:
     first, again, other = (streams.make_stream(tiny, seed, 32) for seed in (5, 5, 6))
 
-    assert torch.equal(first.embedded, again.embedded)
+    assert torch.equal(first.footage.embedded, again.footage.embedded)
     assert first.asked == again.asked
-    assert not torch.equal(first.embedded, other.embedded)
+    assert not torch.equal(first.footage.embedded, other.footage.embedded)
 
 
 def test_questions_come_at_the_end_of_a_step_in_the_second_half(given: list[streams.Stream]) -> None:
@@ -155,7 +157,7 @@ def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: llava_o
     steady, lights = (streams.make_stream(tiny, 4, 48, character) for character in characters)
 
     assert steady.asked == lights.asked
-    assert not torch.equal(steady.embedded, lights.embedded)
+    assert not torch.equal(steady.footage.embedded, lights.footage.embedded)
 
 
 def test_an_interval_of_streams_that_agree_is_narrow_and_of_streams_that_do_not_is_wide() -> None:

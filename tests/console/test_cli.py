@@ -161,6 +161,19 @@ async def test_a_file_is_sent_with_its_whole_path(serving: Serving, tmp_path: Pa
     assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
 
 
+async def test_a_camera_is_gated_unless_its_operator_says_no(serving: Serving) -> None:
+    held = ScriptedShard()
+    async with serving(held) as address:
+        await run("cameras", "add", "yard", "sim:yard", "--address", address)
+        await run("cameras", "add", "pond", "sim:pond", "--no-gate", "--address", address)
+
+    assert {name: assignment.spec.gate for name, assignment in held.assignments.items()} == {
+        "gate": True,
+        "yard": True,
+        "pond": False,
+    }
+
+
 async def test_credentials_in_a_url_are_never_printed(serving: Serving) -> None:
     async with serving(ScriptedShard()) as address:
         ends = [

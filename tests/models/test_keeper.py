@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cache_store import tiers
-from models import keeper, llava_onevision
+from cache_store import memory, tiers
+from models import keeper, llava_onevision, slot_pass
 from ops import rope
 from tests.conftest import TOKENS_PER_FRAME, assert_same, contents, feed, new_memory, random_frames
 
@@ -113,3 +113,88 @@ def test_below_the_budget_compacting_is_a_no_op(reader: keeper.Keeper) -> None:
     reader.compact([held])
     assert_same(before, contents(held))
     assert held.next_position == position
+
+
+def some_passed(num_frames: int, seed: int = 0) -> torch.Tensor:
+    """A few tokens of each frame. bool [F, P]"""
+    generator = torch.Generator().manual_seed(seed)
+    passed = torch.rand(num_frames, TOKENS_PER_FRAME, generator=generator) < 0.2
+    passed[:, 3] = True
+    return passed
+
+
+def feed_passed(reader: keeper.Keeper, held: memory.Memory, frames: torch.Tensor, passed: torch.Tensor) -> None:
+    """Feeds what passed of frames half a second apart, four at a time."""
+    times = torch.arange(len(frames), dtype=torch.float64)[None] / 2
+    for start in range(0, len(frames), 4):
+        step = slice(start, start + 4)
+        reader.feed([held], frames[None, step], times[:, step], passed[step])
+
+
+def test_a_frame_of_which_all_passes_is_read_as_if_there_were_no_gate(reader: keeper.Keeper) -> None:
+    held, gated, frames = new_memory(reader), new_memory(reader), random_frames(20)
+
+    feed(reader, held, frames)
+    feed_passed(reader, gated, frames, torch.ones(20, TOKENS_PER_FRAME, dtype=torch.bool))
+
+    assert_same(contents(held), contents(gated))
+
+
+def test_frames_of_which_nothing_passes_leave_no_trace(reader: keeper.Keeper) -> None:
+    held, frames = new_memory(reader), random_frames(8)
+    feed(reader, held, frames)
+    before, frame, position = contents(held), held.next_frame, held.next_position
+
+    feed_passed(reader, held, frames, torch.zeros(8, TOKENS_PER_FRAME, dtype=torch.bool))
+
+    assert_same(before, contents(held))
+    assert (held.next_frame, held.next_position) == (frame, position)
+
+
+def test_tokens_that_pass_say_their_frame_and_cell_and_stand_where_they_would(reader: keeper.Keeper) -> None:
+    """A frame that is not read takes neither a number nor positions."""
+    held, passed = new_memory(reader), some_passed(4)
+    passed[1] = False
+    feed_passed(reader, held, random_frames(4), passed)
+
+    kept = passed[[0, 2, 3]].flatten().nonzero().squeeze(1)
+    for layer in range(held.num_layers):
+        tokens = held.remembered(layer)
+        assert torch.equal(tokens.token_ids, kept)
+        assert torch.equal(tokens.positions, held.prefix_length + kept)
+        assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[kept // TOKENS_PER_FRAME])
+    assert held.next_frame == 3
+
+
+def test_a_token_that_passes_sees_the_others_and_nothing_that_did_not(model: llava_onevision.LlavaOnevision) -> None:
+    """The plain reference: the same tokens in one pass of the decoder, each at its place."""
+    reader = small(model)
+    held, frames, passed = new_memory(reader), random_frames(2), some_passed(2)
+    feed_passed(reader, held, frames, passed)
+
+    plain = new_memory(reader)
+    kept = passed.flatten().nonzero().squeeze(1)
+    for place in kept.tolist():
+        token = model.embed_frames(frames).flatten(0, 1)[None, place : place + 1]
+        offset = torch.tensor([place])
+        model.decode(token, slot_pass.SlotPass([plain], 1, offsets=offset + held.prefix_length - plain.next_position))
+        plain.commit(offset, torch.zeros(1).double(), offset + plain.prefix_length - plain.next_position)
+
+    for layer in range(held.num_layers):
+        assert torch.allclose(held.remembered(layer).keys, plain.remembered(layer).keys, atol=1e-4)
+        assert torch.equal(held.remembered(layer).positions, plain.remembered(layer).positions)
+
+
+@pytest.mark.parametrize("policy", list(tiers.PolicyName))
+def test_a_gated_memory_stays_in_bounds_and_in_order(model: llava_onevision.LlavaOnevision, policy: str) -> None:
+    reader = small(model, policy=policy)
+    held, frames = new_memory(reader), random_frames(4)
+    for clip in range(150):
+        times = (torch.arange(4.0)[None] + 4 * clip).double()
+        reader.feed([held], frames[None], times, some_passed(4, seed=clip))
+        for layer in range(held.num_layers):
+            tokens = held.remembered(layer)
+            assert len(tokens) <= 64
+            assert bool((tokens.positions.diff() >= 0).all())
+            assert int(tokens.token_ids.max()) < held.next_frame * TOKENS_PER_FRAME
+    assert held.next_position <= model.spec.max_positions - 128

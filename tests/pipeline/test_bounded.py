@@ -10,7 +10,7 @@ from cache_store import tiers
 from models.tiny import network, vocabulary
 from pipeline import clips
 from pipeline.device import Device, DeviceConfig
-from tests.conftest import random_frames, random_model
+from tests.conftest import TOKENS_PER_FRAME, random_frames, random_model
 
 CLIPS = 5_000
 WARM_UP = 500
@@ -30,13 +30,15 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
         DeviceConfig(max_cameras=1, max_queued_clips=64),
     )
     device.start()
-    device.add_camera("lobby")
-    frames, picture = random_frames(1), bytes(4_000)
+    device.add_camera("lobby", is_gated=True)
+    frames, picture = random_frames(2), bytes(4_000)
+    frames[1] = frames[0]
+    frames[1, :16, :16] ^= 128  # one cell changes from clip to clip, so every clip passes the gate
     nbytes, resident = device.nbytes, 0
     positions, pictures = 0, 0
     for turn in range(CLIPS):
         assert device.clips.wait_for_room("lobby", timeout_s=30)
-        device.clips.put(clips.Clip("lobby", frames, (turn / 2,), (picture,), turn / 2))
+        device.clips.put(clips.Clip("lobby", frames[turn % 2][None], (turn / 2,), (picture,), turn / 2))
         if turn == WARM_UP:
             resident = psutil.Process().memory_info().rss
         status = device.status("lobby")
@@ -49,6 +51,7 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     device.close()
 
     assert status.frames_dropped == 0
+    assert status.tokens_read == CLIPS * TOKENS_PER_FRAME
     assert device.nbytes == nbytes
     assert positions <= model.spec.max_positions
     assert pictures <= 40 * LAYERS + 1

@@ -1,0 +1,222 @@
+"""What the static gate saves on a quiet camera and what it costs in accuracy: python -m benchmarks.gate --help.
+
+Quiet: a street that nobody visits, with sensor noise, drifting light and lamps that go off and on, through the code of
+the product, gated and not. Loss: the default policy of benchmarks.accuracy on the same streams, gated and not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import accuracy, contenders, parts, streams
+from cache_store import memory, slabs, tiers
+from models import keeper, registry, vlm
+from models.tiny import scene
+from pipeline import clips, gate, watched
+
+GOALS = {"quiet_token_ratio": 10.0, "quiet_device_time_ratio": 5.0, "gate_loss_points": 1.0}
+
+_NOBODY_S = 1e9  # mean time until the first visitor
+_SWITCH_EVERY_S = 120.0
+_WARM_UP_FRAMES = 64  # until the memory is full and compacted at every step
+_VIGILANCE_FRAMES = 512
+_DRAWS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. low, high: where it is of drawn streams, what 95 % of other draws would have given."""
+
+    metric: str
+    value: float
+    goal: float | None
+    n: int
+    of: str
+    commit: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one camera for some time: tokens read, and seconds of the device thread."""
+
+    tokens: int
+    device_s: float
+
+
+def main() -> None:
+    """Measures, prints a table, and writes JSON if asked."""
+    options = _options()
+    torch.set_num_threads(1)
+    found: list[Row] = []
+    for part in options.parts:
+        found += _PARTS[part](options)
+    print(table(found))
+    if options.json:
+        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
+    "quiet": lambda options: quiet_rows(registry.load_model(options.models[0]), options.minutes, options.seed),
+    "vigilance": lambda options: vigilance_rows(registry.load_model(options.models[0]), options.seed),
+    "loss": lambda options: loss_rows(options),
+}
+
+
+def quiet_rows(model: vlm.VideoLanguageModel, minutes: int, seed: int = 1) -> Iterator[Row]:
+    """How many times less a quiet camera costs when it is gated: tokens, and time of the device thread."""
+    frames = 60 * minutes * round(streams.FRAMES_PER_S)
+    closed, opened = (quiet_cost(model, frames, seed, is_gated=is_gated) for is_gated in (True, False))
+    of = f"{frames:,} frames of a street without visitors, {model.spec.name}"
+    yield _row("quiet_token_ratio", opened.tokens / closed.tokens, frames, of)
+    yield _row("quiet_device_time_ratio", opened.device_s / closed.device_s, frames, of)
+    yield _row("device_ms_per_frame_ungated", 1000 * opened.device_s / frames, frames, of)
+    yield _row("device_ms_per_frame_gated", 1000 * closed.device_s / frames, frames, of)
+
+
+def quiet_cost(model: vlm.VideoLanguageModel, num_frames: int, seed: int, *, is_gated: bool) -> Cost:
+    """What so many frames of a quiet camera cost, once its memory is full or its gate knows the noise."""
+    reader = keeper.Keeper(model, tiers.MemoryConfig(), max_frames=streams.FRAMES_PER_STEP, reserve=256)
+    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    per_frame = model.spec.tokens_per_frame
+    entrance = (
+        gate.StaticGate(per_frame, key_frame_every_s=streams.KEY_FRAME_EVERY_S)
+        if is_gated
+        else gate.OpenGate(per_frame)
+    )
+    camera = watched.WatchedCamera("quiet", held, reader, entrance, gap_after_s=3.0, started_s=0.0)
+    street = scene.Scene(seed, mean_gap_s=_NOBODY_S, switch_every_s=_SWITCH_EVERY_S)
+    for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES)):
+        camera.feed(clip)
+    tokens_before, device_s = camera.tokens_read, 0.0
+    for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES, _WARM_UP_FRAMES + num_frames)):
+        began_s = time.thread_time()
+        camera.feed(clip)
+        device_s += time.thread_time() - began_s
+    return Cost(camera.tokens_read - tokens_before, device_s)
+
+
+def _clips(street: scene.Scene, side: int, frames: range) -> Iterator[clips.Clip]:
+    for start in range(frames.start, frames.stop, streams.FRAMES_PER_STEP):
+        times_s = tuple(frame / streams.FRAMES_PER_S for frame in range(start, start + streams.FRAMES_PER_STEP))
+        pixels = torch.from_numpy(np.stack([street.frame(at_s, side, side) for at_s in times_s]))
+        yield clips.Clip("quiet", pixels, times_s, (b"",) * len(times_s), times_s[-1])
+
+
+def vigilance_rows(model: vlm.VideoLanguageModel, seed: int, num_streams: int = 24) -> Iterator[Row]:
+    """Whether visitors pass at once, and how many frames that show nobody pass though no whole one is due."""
+    entered: list[bool] = []
+    empty: list[bool] = []
+    for which in range(num_streams):
+        character = list(streams.Character)[which % len(streams.Character)]
+        world = streams.make_scene(seed * 1_000 + which, character, _VIGILANCE_FRAMES)
+        passed = streams.film(model, world, _VIGILANCE_FRAMES).passed
+        entered += _noticed(world, passed)
+        empty += _alarms(world, passed)
+    of = f"{num_streams} streams of {_VIGILANCE_FRAMES} frames"
+    yield _row("visitors_read_at_once_share", sum(entered) / len(entered), len(entered), of)
+    yield _row("false_alarm_share", sum(empty) / len(empty), len(empty), f"{of}: those that show nobody")
+
+
+def _noticed(world: scene.Scene, passed: Tensor) -> Iterator[bool]:
+    """Of each visitor: whether the cell of its centre is read in the first frame that has it."""
+    side = math.isqrt(passed.shape[1])
+    for visit in world.visits(len(passed) / streams.FRAMES_PER_S):
+        first = math.ceil(visit.enter_s * streams.FRAMES_PER_S)
+        if first < len(passed):
+            column, row = (min(int(share * side), side - 1) for share in visit.centre(first / streams.FRAMES_PER_S))
+            yield bool(passed[first, row * side + column])
+
+
+def _alarms(world: scene.Scene, passed: Tensor) -> Iterator[bool]:
+    """Of each frame in a step and after a step that show nobody: whether it is read before a whole one is due."""
+    per_step, whole = streams.FRAMES_PER_STEP, 0
+    for frame, tokens in enumerate(passed):
+        step = frame // per_step * per_step
+        near = range(max(0, step - per_step), step + per_step)
+        is_due = (frame - whole) / streams.FRAMES_PER_S >= streams.KEY_FRAME_EVERY_S
+        if frame >= 2 * per_step and not any(world.visible(other / streams.FRAMES_PER_S) for other in near):
+            yield bool(tokens.any()) and not is_due
+        whole = frame if bool(tokens.all()) else whole
+
+
+def loss_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """By how many points answers from gated memories are worse, below zero better: for each length and budget."""
+    found: dict[tuple[int, int], dict[str, list[parts.Part]]] = {}
+    for name in options.models:
+        for part in accuracy.run(accuracy.load(name), options):
+            kind = part.settings.length, part.settings.budget
+            found.setdefault(kind, {}).setdefault(part.settings.policy, []).append(part)
+    for (length, budget), by_policy in found.items():
+        plain, gated = (_right(by_policy[policy]) for policy in options.policies)
+        of = (
+            f"{length:,} frames, {budget} tokens a layer, {len(options.models)} models: "
+            f"{_share(plain):.3f} ungated, {_share(gated):.3f} gated"
+        )
+        loss = 100 * (_share(plain) - _share(gated))
+        yield _row("gate_loss_points", loss, sum(len(answers) for answers in plain), of, _interval(plain, gated))
+
+
+def table(found: Iterable[Row]) -> str:
+    """The rows as Markdown."""
+    lines = ["| metric | value | 95 % | goal | n | of |", "|---|---:|---:|---:|---:|---|"]
+    for row in found:
+        span = "-" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
+        goal = "-" if row.goal is None else f"{row.goal:g}"
+        lines.append(f"| {row.metric} | {row.value:.4g} | {span} | {goal} | {row.n:,} | {row.of} |")
+    return "\n".join(lines)
+
+
+def _row(metric: str, value: float, n: int, of: str, span: tuple[float, float] = (math.nan, math.nan)) -> Row:
+    low, high = (None if math.isnan(end) else round(end, 4) for end in span)
+    return Row(metric, round(value, 4), GOALS.get(metric), n, of, parts.current_commit(), low, high)
+
+
+def _right(found: Sequence[parts.Part]) -> list[list[bool]]:
+    """Which answers were right, stream by stream, all models together."""
+    by_stream = zip(*(part.outcomes for part in found), strict=True)
+    return [[outcome.is_right for outcomes in of_stream for outcome in outcomes] for of_stream in by_stream]
+
+
+def _share(by_stream: Sequence[Sequence[bool]]) -> float:
+    return sum(map(sum, by_stream)) / sum(map(len, by_stream))
+
+
+def _interval(plain: Sequence[Sequence[bool]], gated: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """95 % of the losses that other streams would have given: a bootstrap over whole streams, each with its pair."""
+    lost = np.array([sum(before) - sum(after) for before, after in zip(plain, gated, strict=True)], dtype=float)
+    asked = np.array([len(answers) for answers in plain], dtype=float)
+    drawn = np.random.default_rng(0).integers(0, len(lost), (_DRAWS, len(lost)))
+    low, high = np.quantile(100 * lost[drawn].sum(axis=1) / asked[drawn].sum(axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=list(_PARTS), help="what is measured")
+    parser.add_argument("--models", nargs="+", default=["tiny"], help="all for the loss, the first for the rest")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes")
+    parser.add_argument("--minutes", type=accuracy.positive, default=10, help="of the quiet camera, at least one")
+    parser.add_argument("--streams", type=accuracy.positive, default=12, help="of each length")
+    parser.add_argument("--budgets", type=accuracy.positive, nargs="+", default=[48, 256], help="tokens a layer")
+    parser.add_argument("--lengths", type=accuracy.positive, nargs="+", default=[256], help="frames")
+    parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
+    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    policies = [contenders.OURS, contenders.GATED]
+    parser.set_defaults(policies=policies, character=parts.MIXED, visits=streams.VISITS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
