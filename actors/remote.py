@@ -21,7 +21,7 @@ import structlog
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 from actors import camera_shard, config, logs, shard
-from actors.errors import ShardNotStarted, ShardUnavailable
+from actors.errors import ConfigError, ShardNotStarted, ShardUnavailable
 from cache_store import redis_leases, redis_store
 from models import registry, vlm
 from pipeline import answers, inspection
@@ -126,7 +126,7 @@ class RemoteShard:
         self._start()
 
     async def ready(self, timeout_s: float) -> shard.ShardStatus:
-        """Waits until the process has loaded its model. Raises ShardNotStarted."""
+        """Waits until the process has loaded its model. Raises ShardNotStarted, ConfigError."""
         try:
             status: shard.ShardStatus = await asyncio.wait_for(self._actor.status.remote(), timeout_s)
             await self._require_same_settings()
@@ -174,7 +174,7 @@ class RemoteShard:
 
     async def _require_same_settings(self) -> None:
         if await self._actor.settings_id.remote() != settings_id(self._settings, self._store_url):
-            raise ShardNotStarted(
+            raise ConfigError(
                 f"shard {self._index}: it runs in this cluster already, with another model, memory, ingest, shards or "
                 "store; end those shards first, or use their configuration"
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import ALL_COMPLETED, FIRST_COMPLETED
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from actors import clusters, config, embedded_store, fleet, registry, remote, router, succession, supervision
-from actors.errors import ConfigError
+from actors import clusters, config, embedded_store, fleet, registry, remote, router, shard, succession, supervision
+from actors.errors import ConfigError, ShardNotStarted
 from cache_store import leases, redis_fitness, redis_leases
 
 log = structlog.get_logger(__name__)
@@ -109,12 +108,28 @@ async def _start_shards(settings: config.HermesConfig, store_url: str, log_level
         remote.RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)
     ]
     starting = [asyncio.create_task(one.ready(_SHARD_START_TIMEOUT_S)) for one in shards]
-    # In a cluster some may wait for their node: the fleet takes them in when they come.
-    await asyncio.wait(starting, return_when=ALL_COMPLETED if settings.shards.is_local else FIRST_COMPLETED)
-    for index, one in enumerate(starting):
-        if one.done():
+    if settings.shards.is_local:
+        await asyncio.wait(starting)
+        for index, one in enumerate(starting):
             log.info("shard_up", shard=index, pid=one.result().pid)
+    else:
+        await _first_of(starting)
     return shards
+
+
+async def _first_of(starting: Sequence[asyncio.Task[shard.ShardStatus]]) -> None:
+    """Waits for one shard of a cluster. Others may lack a node or be restarted: the fleet takes them in when they come.
+
+    Raises ConfigError if one runs with other settings, and what became of the last if none comes.
+    """
+    for ended in asyncio.as_completed(starting):
+        try:
+            log.info("shard_up", pid=(await ended).pid)
+            return
+        except ShardNotStarted as error:
+            log.warning("shard_down", reason=str(error))
+            last = error
+    raise last
 
 
 async def _close(shards: Sequence[remote.RemoteShard]) -> None:
