@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -35,14 +36,17 @@ class Reconciler:
         self._supervises = supervises
 
     async def run(self) -> None:
-        """Reconciles for ever; each shard at its own pace, as one may hang."""
-        await asyncio.gather(*(self._again_and_again(index) for index in range(len(self._board.places))))
+        """Reconciles for ever; each shard at its own pace, as one may hang, and its lease beside it."""
+        indices = range(len(self._board.places))
+        work = [partial(step, index) for step in (self._keep_full, self._follow) for index in indices]
+        await asyncio.gather(*map(_again_and_again, work))
 
     async def once(self) -> None:
         """Looks at every shard and gives it, or in its place another, what it lacks."""
         # First at all of them: a camera that one lacks may be on another.
         await self.look_everywhere()
-        await asyncio.gather(*(self._reconcile(index) for index in range(len(self._board.places))))
+        for step in (self._keep_full, self._follow):
+            await asyncio.gather(*(step(index) for index in range(len(self._board.places))))
 
     async def look_everywhere(self) -> None:
         """Notes how all cameras are doing."""
@@ -90,23 +94,19 @@ class Reconciler:
                 log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
                 placed.shard_index = index
 
-    async def _again_and_again(self, index: int) -> None:
-        while True:
-            try:
-                await self._reconcile(index)
-            except Exception:  # the one guard: whatever went wrong, the next second is another chance
-                log.exception("reconcile_failed", shard=index)
-            await asyncio.sleep(_EVERY_S)
-
-    async def _reconcile(self, index: int) -> None:
+    async def _keep_full(self, index: int) -> None:
+        """Gives a shard that answers what it lacks."""
         missing = await self.look(index)
+        if self._supervises() and self._board.places[index].is_up:
+            await self._bring(missing, index, is_gone=False)
+
+    async def _follow(self, index: int) -> None:
+        """Finds other shards for the cameras of one that does not answer and may be followed."""
         if not self._supervises():
             return
         place = self._board.places[index]
         await self._watch_lease(place)
-        if place.is_up:
-            await self._bring(missing, index, is_gone=False)
-        elif place.gone is not None:
+        if not place.is_up and place.gone is not None:
             await self._bring(self._board.on(index), index, is_gone=True)
 
     async def _watch_lease(self, place: placement.Place) -> None:
@@ -180,3 +180,12 @@ class Reconciler:
             if gone.incarnation != leases.NOBODY:
                 log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
             await held.add_camera(replace(assignment, gone=gone))
+
+
+async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # the one guard: whatever went wrong, the next second is another chance
+            log.exception("reconcile_failed")
+        await asyncio.sleep(_EVERY_S)

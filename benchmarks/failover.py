@@ -69,7 +69,8 @@ class Moves:
 def main() -> None:
     """Measures, prints a Markdown table, and writes JSON if asked."""
     options = _options()
-    logs.log_to_stderr(logging.ERROR)
+    # What a move tells is what is measured of it.
+    logs.log_to_stderr(logging.INFO)
     losses, moves = asyncio.run(measure(options))
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     found = figures(losses, moves)
@@ -122,7 +123,8 @@ async def _running(options: argparse.Namespace) -> AsyncIterator[tuple[system.Sy
     with (
         tempfile.TemporaryDirectory(prefix="hermes-failover-") as folder,
         embedded_store.running(Path(folder)) as store_url,
-        nodes.running(options.shards) as cluster,
+        # One more than there are shards, so that a shard whose node was lost can start elsewhere.
+        nodes.running(options.shards + 1) as cluster,
     ):
         settings = _settings(options.cameras, options.shards, store_url, cluster.address)
         async with system.running(settings, log_level=logging.ERROR) as running:

@@ -15,8 +15,7 @@ import psutil
 from ray.cluster_utils import Cluster
 
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
-# Of a node: one for a shard, and one for that of a node that was lost.
-_CPUS = 2
+_CPUS = 1  # of a node: one shard, as where each has a GPU
 
 
 class Nodes:

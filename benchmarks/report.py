@@ -95,7 +95,7 @@ def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str
     axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     for policy in _distinct(row.policy for row in found):
         points = sorted((row for row in found if row.policy == policy), key=at)
-        is_ours = policy == contenders.OURS
+        is_ours = policy in (contenders.OURS, contenders.GATED)
         xs, ys = [at(row) for row in points], [row.accuracy for row in points]
         axes.plot(xs, ys, marker="o", markersize=3, linewidth=3 if is_ours else 1.2, label=policy)
         axes.fill_between(xs, [row.low for row in points], [row.high for row in points], alpha=0.08)

