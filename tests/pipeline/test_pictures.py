@@ -15,7 +15,7 @@ from pipeline.cameras import CameraSpec
 from pipeline.clipping import ClipBuilder
 from pipeline.colours import Matrix, from_bt601
 from pipeline.ingest import IngestConfig
-from pipeline.pictures import PixelPicture, reduce_frames, thumbnail_jpeg, view_of
+from pipeline.pictures import PixelPicture, jpeg_of, preview_of, reduce_frames, view_of
 from pipeline.playback import Sample
 from tests.pipeline import footage
 from tests.pipeline.playing import play
@@ -71,7 +71,7 @@ def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_
 def test_a_thumbnail_keeps_the_pictures_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
     picture = torch.from_numpy(footage.draw(5, *size))
 
-    with Image.open(io.BytesIO(thumbnail_jpeg(picture, 320))) as thumbnail:
+    with Image.open(io.BytesIO(jpeg_of(preview_of(PixelPicture(picture), 320)))) as thumbnail:
         assert thumbnail.format == "JPEG"
         assert thumbnail.size == expected
 
