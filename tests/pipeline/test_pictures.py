@@ -76,6 +76,15 @@ def test_a_thumbnail_keeps_the_pictures_shape(size: tuple[int, int], expected: t
         assert thumbnail.size == expected
 
 
+def test_a_preview_keeps_nothing_larger_alive() -> None:
+    """A decoder gives a whole segment's pictures in one tensor, and a clip may wait long after it."""
+    pictures = torch.zeros(50, 36, 64, 3, dtype=torch.uint8)
+
+    preview = preview_of(PixelPicture(pictures[7]), 320)
+
+    assert preview.untyped_storage().nbytes() == preview.nbytes == 36 * 64 * 3
+
+
 @pytest.mark.parametrize("matrix", Matrix)
 def test_grey_is_grey_in_every_matrix(matrix: Matrix) -> None:
     grey = torch.arange(256, dtype=torch.uint8)[:, None].expand(256, 3)
