@@ -96,7 +96,7 @@ def quiet(minutes: int) -> dict[str, float]:
 
 
 def known_loss(path: Path = GATE_ROWS) -> dict[str, float | str]:
-    """The most points that the gate was seen to cost, over lengths and budgets. Thousands of questions: not asked anew."""
+    """The most points that the gate was seen to cost, over lengths and budgets; it takes too long to ask anew."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     worst = max((row for row in rows if row["metric"] == "gate_loss_points"), key=lambda row: row["value"])
     return {"gate_loss_points": worst["value"], "gate_loss_of": worst["of"], "gate_loss_commit": worst["commit"]}
