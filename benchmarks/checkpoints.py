@@ -211,8 +211,8 @@ def _shown(settings: ingest.IngestConfig) -> Iterator[tuple[torch.Tensor, tuple[
 
 
 def _clip(shown: torch.Tensor, times_s: tuple[float, ...], side: int, settings: ingest.IngestConfig) -> clips.Clip:
-    thumbnails = tuple(pictures.thumbnail_jpeg(picture, settings.thumbnail_width) for picture in shown)
-    return clips.Clip(_CAMERA, pictures.reduce_frames(shown, side, side), times_s, thumbnails, times_s[-1])
+    previews = tuple(pictures.preview_of(pictures.PixelPicture(pixels), settings.thumbnail_width) for pixels in shown)
+    return clips.Clip(_CAMERA, pictures.reduce_frames(shown, side, side), times_s, previews, times_s[-1])
 
 
 def _random_checkpoint(num_layers: int, num_tokens: int) -> checkpoint.Checkpoint:

@@ -69,7 +69,7 @@ def _row(path: Path, seconds: int, size: str) -> Row:
     # Of a stream of key frames only the wanted ones become segments.
     segments = segments[:: len(segments) // (2 * seconds)] if stream.is_intra else segments
     wanted = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
-    libav_ms = _spent_ms(segments, lambda segment: list(stream.decode(segment, wanted))) / seconds
+    libav_ms = _spent_ms(segments, lambda segment: list(stream.decoder.decode(segment, wanted))) / seconds
     remux_ms = dali_ms = None
     if choose_engine(stream.codec, stream.pixel_format, (stream.width, stream.height), None) is Engine.DALI_CPU:
         dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=3 * stream.width * stream.height)

@@ -111,7 +111,7 @@ def _clips(street: scene.Scene, side: int, frames: range) -> Iterator[clips.Clip
     for start in range(frames.start, frames.stop, streams.FRAMES_PER_STEP):
         times_s = tuple(frame / streams.FRAMES_PER_S for frame in range(start, start + streams.FRAMES_PER_STEP))
         pixels = torch.from_numpy(np.stack([street.frame(at_s, side, side) for at_s in times_s]))
-        yield clips.Clip("quiet", pixels, times_s, (b"",) * len(times_s), times_s[-1])
+        yield clips.Clip("quiet", pixels, times_s, tuple(pixels), times_s[-1])
 
 
 def vigilance_rows(model: vlm.VideoLanguageModel, seed: int, num_streams: int = 24) -> Iterator[Row]:

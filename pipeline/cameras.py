@@ -75,7 +75,7 @@ class SourceUnreachable(SourceError):
 
 
 class SourceInvalid(SourceError):
-    """It is no video, or one that nothing here can decode; trying again would not help."""
+    """It is no video, or none that is decoded here, or it may not be looked at; trying again soon would not help."""
 
 
 class CameraState(StrEnum):

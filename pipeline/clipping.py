@@ -11,7 +11,7 @@ from pipeline.cameras import CameraSpec
 from pipeline.clips import Clip
 from pipeline.ingest import IngestConfig
 from pipeline.masks import Masks
-from pipeline.pictures import thumbnail_jpeg, view_of
+from pipeline.pictures import preview_of, view_of
 from pipeline.playback import Sample
 
 PATIENCE = 1.25  # of the longest wait: arrivals jitter
@@ -29,7 +29,7 @@ class ClipBuilder:
         self._came_s: float | None = None
         self._frames: list[Tensor] = []
         self._times_s: list[float] = []
-        self._thumbnails: list[bytes] = []
+        self._previews: list[Tensor] = []
 
     def add(self, sample: Sample, now_s: float) -> Clip | None:
         """Takes the next picture; returns the clip that it completes, if it does.
@@ -40,7 +40,7 @@ class ClipBuilder:
         view = view_of(self._masks.over(sample.picture), self._frame_size, self._config.thumbnail_width)
         self._frames.append(view.resized(self._frame_size, self._frame_size).cpu())
         self._times_s.append(sample.time_s)
-        self._thumbnails.append(thumbnail_jpeg(view.preview(), self._config.thumbnail_width))
+        self._previews.append(preview_of(view, self._config.thumbnail_width))
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)
         return self.flush(now_s) if is_full or is_old else None
@@ -49,8 +49,8 @@ class ClipBuilder:
         """The clip of what is held, if anything is."""
         if not self._frames:
             return None
-        clip = Clip(self._camera, torch.stack(self._frames), tuple(self._times_s), tuple(self._thumbnails), now_s)
-        self._frames, self._times_s, self._thumbnails = [], [], []
+        clip = Clip(self._camera, torch.stack(self._frames), tuple(self._times_s), tuple(self._previews), now_s)
+        self._frames, self._times_s, self._previews = [], [], []
         return clip
 
     def _will_be_old(self, now_s: float) -> bool:

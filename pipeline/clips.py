@@ -14,13 +14,14 @@ class Clip:
     """Sampled frames of one camera in order of time, ready for the device.
 
     frames: uint8 RGB [F, S, S, 3], reduced to the model's square; times_s: Unix seconds, one per frame,
-    strictly increasing; thumbnails: one JPEG per frame; received_s: when the newest frame was at hand.
+    strictly increasing; previews: a small picture for eyes per frame, uint8 RGB [h, w, 3]; received_s: when the
+    newest frame was at hand.
     """
 
     camera: str
     frames: Tensor
     times_s: tuple[float, ...]
-    thumbnails: tuple[bytes, ...]
+    previews: tuple[Tensor, ...]
     received_s: float
 
     def after(self, time_s: float) -> Clip | None:
@@ -30,5 +31,5 @@ class Clip:
             return self
         if first == len(self.times_s):
             return None
-        frames, times_s, thumbnails = self.frames[first:], self.times_s[first:], self.thumbnails[first:]
-        return dataclasses.replace(self, frames=frames, times_s=times_s, thumbnails=thumbnails)
+        frames, times_s, previews = self.frames[first:], self.times_s[first:], self.previews[first:]
+        return dataclasses.replace(self, frames=frames, times_s=times_s, previews=previews)

@@ -111,17 +111,24 @@ class CameraFeed:
     def _play_once(self) -> bool:
         """Plays until the source ends or breaks off; whether it is over for good. Raises if not one picture came."""
         self._has_pictures, self._notes = False, ""
-        source = self._opened()
+        try:
+            return self._played()
+        except SourceInvalid as error:
+            if not isinstance(self._url, urls.NetworkUrl):
+                raise
+            # A file stays what it is. A camera restarts or is set up anew, and people put right what is wrong with it.
+            raise SourceUnreachable(str(error), error.reason) from error
+
+    def _played(self) -> bool:
+        source = open_source(self._url, self._config, self._playback())
         try:
             self._feed_from(source)
-        except SourceInvalid as error:
+        except SourceError as error:
             if not self._has_pictures:
                 raise
-            self._report(CameraState.ENDED, f"broke off: {error}", error.reason)
-            return True
-        except SourceUnreachable as error:
-            if not self._has_pictures:
-                raise
+            if isinstance(error, SourceInvalid) and source.is_finite:
+                self._report(CameraState.ENDED, f"broke off: {error}", error.reason)
+                return True
             self._report(CameraState.STALLED, str(error), error.reason)
         else:
             if source.is_finite or self._stopped.is_set():
@@ -132,15 +139,6 @@ class CameraFeed:
             source.close()
         self._stopped.wait(self._config.first_retry_s + random.uniform(0, RETRY_JITTER_S))
         return False
-
-    def _opened(self) -> Source:
-        try:
-            return open_source(self._url, self._config, self._playback())
-        except SourceInvalid as error:
-            if not self._was_live:
-                raise
-            # It was a camera, and one that restarts or is set up anew may show no video for a while.
-            raise SourceUnreachable(str(error), error.reason) from error
 
     def _feed_from(self, source: Source) -> None:
         builder = ClipBuilder(self._spec, self._config, self._frame_size, is_live=source.is_live)
@@ -190,14 +188,20 @@ class CameraFeed:
         error = retry.outcome.exception() if retry.outcome else None
         wait_s = retry.next_action.sleep if retry.next_action else 0.0
         next_step = f"try {retry.attempt_number + 1} in {wait_s:.1f} s"
-        self._report(CameraState.BACKING_OFF, str(error), _reason(error), next_step=next_step)
+        state = CameraState.FAILED if self._was_never_right(error) else CameraState.BACKING_OFF
+        self._report(state, str(error), _reason(error), next_step=next_step)
 
     def _pause_s(self, retry: tenacity.RetryCallState) -> float:
         usual_s = tenacity.wait_exponential_jitter(
             max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=RETRY_JITTER_S
         )(retry)
-        is_slow = retry.outcome is not None and _reason(retry.outcome.exception()) in _SLOW
+        error = retry.outcome.exception() if retry.outcome else None
+        is_slow = _reason(error) in _SLOW or self._was_never_right(error)
         return max(self._config.refused_retry_s if is_slow else 0.0, usual_s)
+
+    def _was_never_right(self, error: BaseException | None) -> bool:
+        """Whether it is no camera, as far as anybody has seen."""
+        return error is not None and isinstance(error.__cause__, SourceInvalid) and not self._was_live
 
     def _report(self, state: CameraState, said: str = "", reason: Reason | None = None, *, next_step: str = "") -> None:
         """Tells each change; the log hears of states and reasons only, or a camera that is away for days would fill it.

@@ -103,7 +103,7 @@ def _shows_a_picture(stream: MediaStream, seen: list[Packet]) -> bool:
         return False
     group = tuple(seen[first:])
     times_s = tuple(sorted(packet.shown_s for packet in group if packet.is_visible))
-    return next(iter(stream.decode(Segment(group, times_s), range(len(times_s)))), None) is not None
+    return next(iter(stream.decoder.decode(Segment(group, times_s), range(len(times_s)))), None) is not None
 
 
 def _measured(video: Video, seen: list[Packet], sample_every_s: float) -> Video:

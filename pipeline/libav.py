@@ -1,4 +1,4 @@
-"""Reading streams with libav: opens URLs, takes them apart into packets, packs segments into files, decodes.
+"""Reading streams with libav: opens URLs, takes them apart into packets, packs segments into files.
 
 Every libav error leaves here as a SourceError whose text holds no secret of the URL.
 """
@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import io
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import cast
 
 import av
-import torch
 from av.error import FFmpegError
-from av.video.reformatter import Interpolation, VideoReformatter
-from torch import Tensor
 
 from pipeline import entrances, frame_formats
 from pipeline.cameras import Reason, SourceError, SourceInvalid, SourceUnreachable
 from pipeline.colours import Matrix
-from pipeline.decoders import Decoded, DecodeError
+from pipeline.decode_libav import LibavDecoder, body_of
+from pipeline.decoders import DecodeError
 from pipeline.ingest import IngestConfig
 from pipeline.segments import Packet, Segment
 from pipeline.timeline import PacketClock
@@ -53,10 +49,6 @@ _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
 )
 _FASTEST_FPS, _USUAL_FPS = 240, 25
 
-# Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
-_EXACT = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-_Scalers = defaultdict[Interpolation, VideoReformatter]
-
 
 class MediaStream:
     """The video of one opened file or network stream. Belongs to the thread that opened it."""
@@ -86,7 +78,7 @@ class MediaStream:
         self.width: int = context.width
         self.height: int = context.height
         self.pixel_format: str = context.pix_fmt
-        self._scalers: _Scalers = defaultdict(VideoReformatter)
+        self.decoder = LibavDecoder(context)
         self._tick: Fraction = self._video.time_base
         rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
         self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
@@ -126,7 +118,7 @@ class MediaStream:
             with av.open(buffer, "w", format=_CONTAINERS[self.codec]) as file:
                 stream = file.add_stream_from_template(self._video, opaque=True)
                 for packet, (pts, dts) in zip(segment.packets, _evenly_spaced(segment), strict=True):
-                    copy = av.Packet(bytes(_body(packet)))
+                    copy = av.Packet(bytes(body_of(packet)))
                     copy.stream, copy.time_base, copy.is_keyframe = stream, Fraction(1, 50), packet.is_key
                     copy.pts, copy.dts, copy.duration = pts, dts, 2
                     file.mux(copy)
@@ -134,42 +126,11 @@ class MediaStream:
             raise DecodeError(f"{self.codec} fits no {_CONTAINERS[self.codec]}: {error.strerror}") from error
         return buffer.getvalue()
 
-    def rotation_of(self, segment: Segment) -> int:
-        """By how many degrees the segment's first picture must be turned to be upright, counter-clockwise; 0 mostly."""
-        frame = self._first_frame(segment)
-        return 0 if frame is None else int(frame.rotation) % 360
-
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[Decoded]:
-        """As pipeline.decoders.Decoder asks, for any codec; a damaged segment gives fewer pictures, no DecodeError."""
-        context = self._video.codec_context
-        context.flush_buffers()
-        places = _places(segment)
-        needed = {pts for pts, indices in places.items() if pts is None or not set(wanted).isdisjoint(indices)}
-        pending = deque(wanted)
-        for packet in (*map(_body, segment.packets), None):
-            context.skip_frame = "DEFAULT" if packet is None or packet.pts in needed else "NONREF"
-            for frame in _decode(context, packet):
-                if not places[frame.pts] or (index := places[frame.pts].popleft()) < pending[0]:
-                    continue
-                while pending and pending[0] <= index:
-                    pending.popleft()
-                yield Decoded(index, _FramePicture(frame, round(frame.rotation / 90) % 4, self._scalers))
-                if not pending:
-                    return
-
-    def _first_frame(self, segment: Segment) -> av.VideoFrame | None:
-        context = self._video.codec_context
-        context.flush_buffers()
-        for packet in (_body(segment.packets[0]), None):
-            for frame in _decode(context, packet):
-                return frame
-        return None
-
     def _keeps_its_format(self, segment: Segment) -> bool:
         if self.codec in frame_formats.READABLE:
-            packets = (bytes(_body(packet)) for packet in segment.packets)
+            packets = (bytes(body_of(packet)) for packet in segment.packets)
             return frame_formats.are_all_of(self.codec, packets, self.width, self.height)
-        frame = self._first_frame(segment)
+        frame = self.decoder.first_frame(segment)
         return frame is not None and (frame.width, frame.height, frame.format.name) == (
             self.width,
             self.height,
@@ -253,62 +214,6 @@ def _complaint(error: FFmpegError) -> tuple[str, Reason]:
         return "no video, or a damaged one", Reason.NOT_VIDEO
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.UNKNOWN)
     return error.strerror or type(error).__name__, reason
-
-
-def _body(packet: Packet) -> av.Packet:
-    return cast(av.Packet, packet.body)
-
-
-def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
-    """The frames that this packet completes; none if it is damaged."""
-    try:
-        return list(context.decode(packet))
-    except FFmpegError:
-        return []
-
-
-class _FramePicture:
-    """A picture as libav decoded it."""
-
-    def __init__(self, frame: av.VideoFrame, turns: int, scalers: _Scalers) -> None:
-        """`turns`: quarters, counter-clockwise, that make it upright. `scalers` are prepared once for many pictures."""
-        self._frame, self._turns, self._scalers = frame, turns, scalers
-        size = (frame.height, frame.width)
-        self.height, self.width = size[::-1] if self._turns % 2 else size
-
-    def whole(self) -> Tensor:
-        return self._rgb(self.height, self.width, Interpolation.BILINEAR | _EXACT)
-
-    def preview(self) -> Tensor:
-        return self._rgb(self.height, self.width, Interpolation.BILINEAR)
-
-    def resized(self, height: int, width: int) -> Tensor:
-        return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
-
-    def reduced(self, height: int, width: int) -> _FramePicture:
-        name = self._frame.format.name
-        kept = name if name.startswith("yuv") else "rgb24"
-        frame = self._reformatted(height, width, kept, Interpolation.AREA | _EXACT)
-        return _FramePicture(frame, self._turns, self._scalers)
-
-    def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Tensor:
-        pixels = torch.from_numpy(self._reformatted(height, width, "rgb24", interpolation).to_ndarray())
-        return pixels.rot90(self._turns) if self._turns else pixels
-
-    def _reformatted(self, height: int, width: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
-        height, width = (width, height) if self._turns % 2 else (height, width)
-        # One thread: by default libav starts as many as there are cores, for each picture.
-        scaler = self._scalers[interpolation]
-        return scaler.reformat(self._frame, width, height, name, interpolation=int(interpolation), threads=1)
-
-
-def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:
-    """From libav's own time stamp of a frame, which may be missing or repeated, to its indices in times_s."""
-    visible = sorted((packet for packet in segment.packets if packet.is_visible), key=lambda packet: packet.shown_s)
-    places: defaultdict[int | None, deque[int]] = defaultdict(deque)
-    for index, packet in enumerate(visible):
-        places[_body(packet).pts].append(index)
-    return places
 
 
 def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:

@@ -184,8 +184,8 @@ class MediaSource:
             size = (stream.width, stream.height)
             engine = choose_engine(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
             # DALI doesn't turn pictures upright.
-            is_for_libav = engine is Engine.LIBAV or self._stream.rotation_of(segment) != 0
-            self._decoder = self._stream if is_for_libav else self._dali(engine)
+            is_for_libav = engine is Engine.LIBAV or self._stream.decoder.rotation_of(segment) != 0
+            self._decoder = self._stream.decoder if is_for_libav else self._dali(engine)
             log.info("decoder_chosen", camera=self._playback.camera, codec=self._stream.codec, engine=str(engine))
         return self._decoder
 
@@ -196,7 +196,7 @@ class MediaSource:
             picture_nbytes=3 * self._stream.width * self._stream.height,
             matrix=self._stream.matrix,
         )
-        return FallbackDecoder(dali, self._stream, camera=self._playback.camera)
+        return FallbackDecoder(dali, self._stream.decoder, camera=self._playback.camera)
 
 
 def _gpu(device: str) -> tuple[int, int] | None:

@@ -29,7 +29,10 @@ class Picture(Protocol):
         """uint8 RGB [H, W, 3]"""
 
     def preview(self) -> Tensor:
-        """For eyes only: colours may be two levels off where that is much cheaper. uint8 RGB [H, W, 3]"""
+        """For eyes only, in memory of its own: colours may be two levels off where that is much cheaper.
+
+        uint8 RGB [H, W, 3]
+        """
 
     def resized(self, height: int, width: int) -> Tensor:
         """By antialiased bicubic interpolation. uint8 RGB [height, width, 3]"""
@@ -56,7 +59,8 @@ class PixelPicture:
         return self.pixels
 
     def preview(self) -> Tensor:
-        return self.pixels
+        # A decoder gives many pictures in one tensor, and a preview outlives them.
+        return self.pixels.clone()
 
     def resized(self, height: int, width: int) -> Tensor:
         return reduce_frames(self.pixels[None], height, width)[0]
@@ -89,11 +93,16 @@ def reduce_frames(frames: Tensor, height: int, width: int) -> Tensor:
     return small.permute(0, 2, 3, 1).contiguous()
 
 
-def thumbnail_jpeg(picture: Tensor, width: int) -> bytes:
-    """A JPEG at most `width` wide, in the picture's shape. uint8 [H, W, 3]"""
-    full_height, full_width = picture.shape[:2]
-    if full_width > width:
-        picture = reduce_frames(picture[None], max(1, round(full_height * width / full_width)), width)[0]
+def preview_of(picture: Picture, width: int) -> Tensor:
+    """What a thumbnail shows, on the CPU: at most `width` wide, in the picture's shape. uint8 RGB [h, w, 3]"""
+    preview = picture.preview()
+    if picture.width > width:
+        preview = reduce_frames(preview[None], max(1, round(picture.height * width / picture.width)), width)[0]
+    return preview.cpu()
+
+
+def jpeg_of(preview: Tensor) -> bytes:
+    """The thumbnail. uint8 RGB [h, w, 3]"""
     buffer = io.BytesIO()
-    Image.fromarray(picture.cpu().numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(preview.numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

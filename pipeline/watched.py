@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from cache_store import checkpoint, memory
 from models import keeper
-from pipeline import answers, cameras, clips, gate, thumbnails
+from pipeline import answers, cameras, clips, gate, pictures, thumbnails
 
 _MAX_GAPS = 32
 _NO_TOKEN = 1 << 62  # no token has an id as high
@@ -66,17 +67,17 @@ class WatchedCamera:
             self._gate.forget()
             raise
         self.tokens_read += int(passed.sum())
-        self._note_seen(times_s, clip.thumbnails[step], passed.any(dim=1).tolist(), first_frame)
+        self._note_seen(times_s, clip.previews[step], passed.any(dim=1).tolist(), first_frame)
         if self.memory.compactions != compactions:
             self.pictures.keep_only(self._cached_frames())
 
     def _note_seen(
-        self, times_s: Sequence[float], pictures: Sequence[bytes], are_read: Sequence[bool], next_frame: int
+        self, times_s: Sequence[float], previews: Sequence[Tensor], are_read: Sequence[bool], next_frame: int
     ) -> None:
-        for time_s, picture, is_read in zip(times_s, pictures, are_read, strict=True):
+        for time_s, preview, is_read in zip(times_s, previews, are_read, strict=True):
             self._newest.append((next_frame, self.newest_s))
             if is_read:
-                self.pictures.add(next_frame, picture)
+                self.pictures.add(next_frame, pictures.jpeg_of(preview))
             next_frame += is_read
             self.frames_seen += 1
             self.newest_s = time_s

@@ -97,6 +97,7 @@ async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(runnin
         ("text", "SOURCE_INVALID", "text.mp4"),
         ("audio", "SOURCE_INVALID", "audio.wav"),
         ("folder", "SOURCE_INVALID", "folder"),
+        ("http://user:canary@169.254.169.254/1", "SOURCE_INVALID", "169.254.169.254"),
         ("rtsp://user:canary@127.0.0.1:9/1", "SOURCE_UNREACHABLE", "127.0.0.1"),
         ("http://user:canary@127.0.0.1:9/1?key=canary", "SOURCE_UNREACHABLE", "127.0.0.1"),
         ("rtsp://user:canary@no host/1", "INVALID_CAMERA", "rtsp"),

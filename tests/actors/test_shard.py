@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors import camera_shard, config, shard
+from actors import camera_shard, config, placement, shard
 from actors.errors import InvalidShard, OwnershipUnproven
 from cache_store import checkpoint, leases, store, tiers
 from models import llava_onevision
@@ -191,6 +191,22 @@ async def test_a_bad_camera_leaves_the_others_alone(running: Running, film: str,
 
         await until(has_failed)
         assert "none.mp4" in (await status(held, "none")).detail
+
+
+async def test_an_address_where_no_camera_may_be_is_refused_at_once(running: Running) -> None:
+    """Whoever adds it by hand hears why, although a configured one is tried again for ever."""
+    async with running() as held:
+        await held.add_camera(assignment("cloud", "http://169.254.169.254/latest"))
+
+        async def has_failed() -> bool:
+            return (await status(held, "cloud")).state is cameras.CameraState.FAILED
+
+        await until(has_failed)
+        refusal = placement.refusal(await status(held, "cloud"), 10.0)
+
+    assert isinstance(refusal, cameras.SourceInvalid)
+    assert refusal.reason is cameras.Reason.ADDRESS_REFUSED
+    assert "169.254.169.254" in str(refusal)
 
 
 async def test_a_shard_that_comes_after_takes_over_what_was_saved(running: Running, film: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,8 @@ import pytest
 from benchmarks import ingest
 from models.tiny.scene import Scene
 from pipeline.encode import write_video
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +32,28 @@ def test_every_way_sees_one_frame_a_second(recording: Path) -> None:
 
 def test_a_recording_has_the_bit_rate_that_was_asked_for(recording: Path) -> None:
     assert recording.stat().st_size * 8 / 4 == pytest.approx(300_000, rel=0.5)
+
+
+@pytest.mark.slow
+def test_programs_get_all_five_metrics() -> None:
+    command = [sys.executable, "-m", "benchmarks.ingest", "--json", "--seconds", "3", "--pairs", "1", "--minutes", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    told = json.loads(done.stdout)
+    assert told["cameras_per_core"] == pytest.approx(1000 / told["ingest_ms"], rel=0.01)
+    assert told["over_bare_pyav"] == pytest.approx(told["ingest_ms"] / told["bare_pyav_ms"], rel=0.01)
+    assert told["quiet_token_ratio"] == 60.0
+    assert told["quiet_device_time_ratio"] > 2
+    assert told["gate_loss_points"] == ingest.known_loss()["gate_loss_points"]
+
+
+def test_the_loss_that_is_told_is_the_worst_that_was_measured(tmp_path: Path) -> None:
+    rows = [
+        {"metric": metric, "value": value, "of": f"of {value}", "commit": "c0ffee"}
+        for metric, value in (("gate_loss_points", -1.0), ("gate_loss_points", 0.5), ("quiet_token_ratio", 60.0))
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    told = ingest.known_loss(tmp_path / "rows.jsonl")
+
+    assert told == {"gate_loss_points": 0.5, "gate_loss_of": "of 0.5", "gate_loss_commit": "c0ffee"}

@@ -33,7 +33,7 @@ def report(path: str, how_many: int) -> dict[str, object]:
     """What came of so many damaged segments of one video."""
     stream = MediaStream(FileUrl(Path(path)), IngestConfig())
     segments = segments_of(stream)
-    decoders = [stream.decode]
+    decoders = [stream.decoder.decode]
     if choose_engine(stream.codec, stream.pixel_format, (stream.width, stream.height), None) is Engine.DALI_CPU:
         dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=1 << 20, matrix=stream.matrix)
         decoders.append(dali.decode)

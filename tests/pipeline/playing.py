@@ -81,10 +81,17 @@ def play(
 class Watched:
     """A running feed, the states it reported and the clips it handed over."""
 
-    def __init__(self, url: str, pace: Pace = Pace.LIVE, config: IngestConfig = QUICK, **options: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        pace: Pace = Pace.LIVE,
+        config: IngestConfig = QUICK,
+        clips: HandOver | None = None,
+        **options: float,
+    ) -> None:
         self.states: list[tuple[CameraState, str]] = []
         self.reasons: list[Reason | None] = []
-        self.clips = HandOver(4)
+        self.clips = HandOver(4) if clips is None else clips
         spec = CameraSpec(name="lobby", url=url, pace=pace)
         self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._note, **options)
         self._changed = threading.Condition()
@@ -125,9 +132,11 @@ class Watched:
 
 
 @contextmanager
-def watching(url: str, pace: Pace = Pace.LIVE, config: IngestConfig = QUICK, **options: float) -> Iterator[Watched]:
+def watching(
+    url: str, pace: Pace = Pace.LIVE, config: IngestConfig = QUICK, clips: HandOver | None = None, **options: float
+) -> Iterator[Watched]:
     """A started feed, stopped in the end."""
-    watched = Watched(url, pace, config, **options)
+    watched = Watched(url, pace, config, clips, **options)
     watched.feed.start()
     try:
         yield watched

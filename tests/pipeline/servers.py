@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,7 @@ class Reply:
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
-    pieces: tuple[bytes, ...] = ()
+    pieces: Iterable[bytes] = ()
     pause_s: float = 0.0
     challenge: str = ""
     proof: Callable[[str], bool] = bool

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import psutil
 import pytest
+import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from cache_store import tiers
 from models.tiny import network, vocabulary
-from pipeline import clips
+from pipeline import clips, pictures
 from pipeline.device import Device, DeviceConfig
 from tests.conftest import TOKENS_PER_FRAME, random_frames, random_model
 
@@ -31,18 +32,18 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     )
     device.start()
     device.add_camera("lobby", is_gated=True)
-    frames, picture = random_frames(2), bytes(4_000)
+    frames, preview = random_frames(2), torch.zeros(180, 320, 3, dtype=torch.uint8)
     frames[1] = frames[0]
     frames[1, :16, :16] ^= 128  # one cell changes from clip to clip, so every clip passes the gate
     nbytes, resident = device.nbytes, 0
-    positions, pictures = 0, 0
+    positions, kept = 0, 0
     for turn in range(CLIPS):
         assert device.clips.wait_for_room("lobby", timeout_s=30)
-        device.clips.put(clips.Clip("lobby", frames[turn % 2][None], (turn / 2,), (picture,), turn / 2))
+        device.clips.put(clips.Clip("lobby", frames[turn % 2][None], (turn / 2,), (preview,), turn / 2))
         if turn == WARM_UP:
             resident = psutil.Process().memory_info().rss
         status = device.status("lobby")
-        positions, pictures = max(positions, status.next_position), max(pictures, status.thumbnails)
+        positions, kept = max(positions, status.next_position), max(kept, status.thumbnails)
     device.snapshot("lobby").result(timeout=60)
     while device.status("lobby").frames_seen < CLIPS:
         device.snapshot("lobby").result(timeout=60)
@@ -54,6 +55,6 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     assert status.tokens_read == CLIPS * TOKENS_PER_FRAME
     assert device.nbytes == nbytes
     assert positions <= model.spec.max_positions
-    assert pictures <= 40 * LAYERS + 1
-    assert status.thumbnail_nbytes == status.thumbnails * len(picture)
+    assert kept <= 40 * LAYERS + 1
+    assert status.thumbnail_nbytes == status.thumbnails * len(pictures.jpeg_of(preview))
     assert grown < 40 << 20

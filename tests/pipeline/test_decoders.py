@@ -58,7 +58,7 @@ def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
     wanted = range(0, len(segment.times_s), 3)
 
     by_dali = list(opened.dali.decode(segment, wanted))
-    by_libav = list(opened.stream.decode(segment, wanted))
+    by_libav = list(opened.stream.decoder.decode(segment, wanted))
 
     assert [picture.index for picture in by_dali] == [picture.index for picture in by_libav] == list(wanted)
     for ours, theirs in zip(by_dali, by_libav, strict=True):
@@ -70,7 +70,7 @@ def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
 @pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
 def test_a_segments_pictures_are_those_of_its_times(opened: Opened) -> None:
     for segment in opened.segments[:3]:
-        for decoder in (opened.dali, opened.stream):
+        for decoder in (opened.dali, opened.stream.decoder):
             pictures = list(decoder.decode(segment, range(len(segment.times_s))))
 
             numbers = [footage.number_of(picture.picture.whole()) for picture in pictures]
@@ -81,7 +81,7 @@ def test_a_segments_pictures_are_those_of_its_times(opened: Opened) -> None:
 @pytest.mark.parametrize("made", [VP9, H264], ids=["vp9", "h264"])
 def test_colours_come_back_as_they_were_filmed(made: Footage, colorspace: int | None, tmp_path: Path) -> None:
     opened = Opened(footage.write(tmp_path / "video", replace(made, colorspace=colorspace)))
-    decoders = [opened.stream] if made is H264 else [opened.stream, opened.dali]
+    decoders = [opened.stream.decoder] if made is H264 else [opened.stream.decoder, opened.dali]
 
     for decoder in decoders:
         (picture,) = decoder.decode(opened.segments[0], [0])
@@ -127,7 +127,7 @@ class BrokenDecoder:
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
 def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> None:
     broken = BrokenDecoder()
-    decoder = FallbackDecoder(broken, opened.stream, camera="lobby")
+    decoder = FallbackDecoder(broken, opened.stream.decoder, camera="lobby")
 
     for _ in range(MAX_FAILURES + 2):
         (picture,) = decoder.decode(opened.segments[0], [7])
@@ -185,7 +185,9 @@ def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
     on_gpu = DaliDecoder(opened.stream.as_file, "mixed", picture_nbytes=1, matrix=opened.stream.matrix)
 
     for ours, theirs in zip(
-        on_gpu.decode(opened.segments[0], [0, 4, 9]), opened.stream.decode(opened.segments[0], [0, 4, 9]), strict=True
+        on_gpu.decode(opened.segments[0], [0, 4, 9]),
+        opened.stream.decoder.decode(opened.segments[0], [0, 4, 9]),
+        strict=True,
     ):
         assert footage.number_of(ours.picture.whole().cpu()) == footage.number_of(theirs.picture.whole())
         assert (ours.picture.whole().cpu().int() - theirs.picture.whole().int()).abs().float().mean() < 3.0
@@ -205,5 +207,5 @@ def test_pictures_of_another_size_never_reach_dali(made: Footage, tmp_path: Path
         with pytest.raises(DecodeError, match="another format"):
             stream.dali.decode(segment, [0])
 
-    (picture,) = small.stream.decode(large.segments[0], [0])
+    (picture,) = small.stream.decoder.decode(large.segments[0], [0])
     assert picture.picture.whole().shape == (240, 320, 3)

@@ -10,7 +10,7 @@ import torch
 
 from cache_store import checkpoint, tiers
 from models import llava_onevision
-from pipeline import answers, cameras, clips
+from pipeline import answers, cameras, clips, pictures
 from pipeline.device import Device, DeviceConfig
 from tests.conftest import random_frames
 
@@ -26,10 +26,15 @@ def device(model: llava_onevision.LlavaOnevision) -> Iterator[Device]:
     running.close()
 
 
+def preview(moment: float) -> torch.Tensor:
+    """One that no other moment has."""
+    return torch.full((9, 16, 3), int(2 * moment) % 256, dtype=torch.uint8)
+
+
 def clip(camera: str, first_s: float, num_frames: int = 4, seed: int = 0) -> clips.Clip:
     times = tuple(first_s + offset / 2 for offset in range(num_frames))
-    pictures = tuple(f"jpeg {moment}".encode() for moment in times)
-    return clips.Clip(camera, random_frames(num_frames, seed), times, pictures, received_s=times[-1])
+    previews = tuple(preview(moment) for moment in times)
+    return clips.Clip(camera, random_frames(num_frames, seed), times, previews, received_s=times[-1])
 
 
 def feed(device: Device, camera: str, num_clips: int, *, first_s: float = 1_000.0) -> None:
@@ -71,7 +76,7 @@ def test_a_question_brings_started_tokens_and_done(device: Device) -> None:
     assert "".join(tokens) == events[-1].answer
     for event in events:
         if isinstance(event, answers.Evidence):
-            assert event.thumbnail_jpeg == f"jpeg {event.time_s}".encode()
+            assert event.thumbnail_jpeg == pictures.jpeg_of(preview(event.time_s))
 
 
 def test_words_that_the_model_does_not_know_come_as_a_warning(device: Device) -> None:
@@ -191,7 +196,8 @@ def test_a_camera_comes_back_from_its_checkpoint_on_another_device(
 ) -> None:
     device.add_camera("lobby", started_s=900.0)
     feed(device, "lobby", 20)
-    saved = checkpoint.from_bytes(checkpoint.to_bytes(device.snapshot("lobby").result(timeout=20)))
+    saved = device.snapshot("lobby").result(timeout=20)
+    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(saved))], saved.thumbnails)
     other = Device(model, MEMORY, CONFIG)
     other.start()
     other.add_camera("lobby", saved)
@@ -223,7 +229,13 @@ def test_a_checkpoint_that_does_not_fit_leaves_no_camera_behind(device: Device) 
 def test_a_clip_that_the_device_cannot_read_hurts_its_camera_only(device: Device) -> None:
     device.add_camera("lobby")
     device.add_camera("gate")
-    broken = clips.Clip("lobby", torch.zeros(4, 3, 3, 3, dtype=torch.uint8), (1.0, 2.0, 3.0, 4.0), (b"",) * 4, 4.0)
+    broken = clips.Clip(
+        "lobby",
+        torch.zeros(4, 3, 3, 3, dtype=torch.uint8),
+        (1.0, 2.0, 3.0, 4.0),
+        tuple(torch.zeros(4, 3, 3, 3, dtype=torch.uint8)),
+        4.0,
+    )
     device.clips.put(broken)
     feed(device, "gate", 2)
     feed(device, "lobby", 2)

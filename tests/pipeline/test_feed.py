@@ -50,8 +50,7 @@ def test_a_file_becomes_full_clips_and_ends(made: footage.Footage, tmp_path: Pat
         assert clip.camera == "lobby"
         assert clip.frames.dtype == torch.uint8
         assert clip.frames.shape == (len(clip.times_s), 64, 64, 3)
-        assert len(clip.thumbnails) == len(clip.times_s)
-        assert all(jpeg.startswith(b"\xff\xd8") for jpeg in clip.thumbnails)
+        assert [preview.shape for preview in clip.previews] == [(112, 192, 3)] * len(clip.times_s)
         assert clip.received_s == pytest.approx(time.time(), abs=60)
 
 
@@ -225,6 +224,45 @@ def test_a_camera_that_refuses_is_asked_again_slowly_and_comes_when_it_lets_in()
     assert watched.reasons[1] is Reason.UNAUTHORIZED
     assert watched.reasons[-1] is None
     assert CANARY not in repr(watched.states)
+
+
+def test_an_address_where_cameras_are_refused_has_failed_and_is_tried_again() -> None:
+    """The name may lead elsewhere tomorrow."""
+    config = replace(QUICK, allowed_networks=(), refused_retry_s=1.0)
+    with watching("http://127.0.0.1:1/live", config=config) as watched:
+        watched.wait_for(FAILED)
+        deadline_s = time.monotonic() + 10
+        while len(watched.states) < 3 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+
+    assert watched.reasons == [None, Reason.ADDRESS_REFUSED, Reason.ADDRESS_REFUSED]
+    assert "ingest.allowed_networks may allow it" in watched.states[1][1]
+    assert [detail.partition("; ")[2].partition(" in ")[0] for _, detail in watched.states[1:]] == ["try 2", "try 3"]
+
+
+def test_a_network_camera_that_has_no_video_yet_has_failed_and_is_watched_once_it_does(tmp_path: Path) -> None:
+    sound = servers.Reply(pieces=(footage.write_audio(tmp_path / "sound.ts").read_bytes(),))
+    video = servers.Reply(
+        headers=(("Content-Type", "multipart/x-mixed-replace; boundary=frame"),),
+        pieces=tuple(servers.pushed(jpeg(number)) for number in range(60)),
+        pause_s=0.1,
+    )
+    replies = {"/live": sound}
+    with (
+        servers.scripted(replies) as camera,
+        watching(f"{camera.url}/live", config=replace(QUICK, refused_retry_s=2.0)) as watched,
+    ):
+        detail = watched.wait_for(FAILED)
+        time.sleep(1.0)
+        asked = len(camera.asked)
+        replies["/live"] = video
+        watched.wait_for(CameraState.LIVE)
+        clip = watched.take()
+
+    assert asked == 1
+    assert watched.reasons[1] is Reason.AUDIO_ONLY
+    assert "; try 2 in 2" in detail
+    assert len(clip.times_s) > 0
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])

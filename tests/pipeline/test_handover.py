@@ -14,7 +14,13 @@ from pipeline.handover import HandOver
 
 def clip(camera: str, time_s: float, frames: int = 1) -> Clip:
     times_s = tuple(time_s + place / 10 for place in range(frames))
-    return Clip(camera, torch.zeros(frames, 4, 4, 3, dtype=torch.uint8), times_s, (b"",) * frames, time_s)
+    return Clip(
+        camera,
+        torch.zeros(frames, 4, 4, 3, dtype=torch.uint8),
+        times_s,
+        (torch.zeros(4, 4, 3, dtype=torch.uint8),) * frames,
+        time_s,
+    )
 
 
 def taken(clips: HandOver) -> list[tuple[str, float]]:

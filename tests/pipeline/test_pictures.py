@@ -15,7 +15,7 @@ from pipeline.cameras import CameraSpec
 from pipeline.clipping import ClipBuilder
 from pipeline.colours import Matrix, from_bt601
 from pipeline.ingest import IngestConfig
-from pipeline.pictures import PixelPicture, reduce_frames, thumbnail_jpeg, view_of
+from pipeline.pictures import PixelPicture, jpeg_of, preview_of, reduce_frames, view_of
 from pipeline.playback import Sample
 from tests.pipeline import footage
 from tests.pipeline.playing import play
@@ -71,9 +71,18 @@ def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_
 def test_a_thumbnail_keeps_the_pictures_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
     picture = torch.from_numpy(footage.draw(5, *size))
 
-    with Image.open(io.BytesIO(thumbnail_jpeg(picture, 320))) as thumbnail:
+    with Image.open(io.BytesIO(jpeg_of(preview_of(PixelPicture(picture), 320)))) as thumbnail:
         assert thumbnail.format == "JPEG"
         assert thumbnail.size == expected
+
+
+def test_a_preview_keeps_nothing_larger_alive() -> None:
+    """A decoder gives a whole segment's pictures in one tensor, and a clip may wait long after it."""
+    pictures = torch.zeros(50, 36, 64, 3, dtype=torch.uint8)
+
+    preview = preview_of(PixelPicture(pictures[7]), 320)
+
+    assert preview.untyped_storage().nbytes() == preview.nbytes == 36 * 64 * 3
 
 
 @pytest.mark.parametrize("matrix", Matrix)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cache_store import checkpoint, memory, tiers
 from models import keeper, llava_onevision
-from pipeline import answers, clips, gate, watched
+from pipeline import answers, clips, gate, pictures, watched
 from tests.conftest import TOKENS_PER_FRAME, new_memory, random_frames
 
 LAYERS = 6
@@ -30,13 +30,18 @@ def new_camera(
     return watched.WatchedCamera("lobby", new_memory(reader), reader, entrance, gap_after_s=3.0, started_s=0.0)
 
 
-def show(camera: watched.WatchedCamera, pictures: Tensor, *, first_s: float) -> None:
+def preview(moment: float) -> Tensor:
+    """One that no other moment has."""
+    return torch.full((9, 16, 3), int(2 * moment) % 256, dtype=torch.uint8)
+
+
+def show(camera: watched.WatchedCamera, shown: Tensor, *, first_s: float) -> None:
     """Feeds pictures half a second apart in clips of four."""
-    times_s = [first_s + frame / 2 for frame in range(len(pictures))]
-    for at in range(0, len(pictures), 4):
+    times_s = [first_s + frame / 2 for frame in range(len(shown))]
+    for at in range(0, len(shown), 4):
         moments = tuple(times_s[at : at + 4])
-        jpegs = tuple(f"jpeg {moment}".encode() for moment in moments)
-        camera.feed(clips.Clip("lobby", pictures[at : at + 4], moments, jpegs, moments[-1]))
+        previews = tuple(preview(moment) for moment in moments)
+        camera.feed(clips.Clip("lobby", shown[at : at + 4], moments, previews, moments[-1]))
 
 
 def still(num_frames: int, seed: int = 0) -> Tensor:
@@ -78,14 +83,14 @@ def test_what_was_read_of_a_still_picture_stays_whole_however_long_nothing_happe
 
 def test_pictures_are_kept_of_the_frames_that_were_read_alone(model: llava_onevision.LlavaOnevision) -> None:
     camera = new_camera(model)
-    pictures = still(24).clone()
-    pictures[13, :16, :16] ^= 128
-    show(camera, pictures, first_s=100.0)
+    shown = still(24).clone()
+    shown[13, :16, :16] ^= 128
+    show(camera, shown, first_s=100.0)
 
     tokens = camera.memory.remembered(0)
     for frame in frames_of(camera.memory):
         time_s = float(tokens.times_s[tokens.token_ids // TOKENS_PER_FRAME == frame][0])
-        assert camera.pictures.get(frame) == f"jpeg {time_s}".encode()
+        assert camera.pictures.get(frame) == pictures.jpeg_of(preview(time_s))
     assert len(camera.pictures) == len(frames_of(camera.memory)) < 12
 
 
@@ -161,7 +166,8 @@ def test_a_camera_that_comes_back_goes_on_gating(model: llava_onevision.LlavaOne
     camera = new_camera(model)
     show(camera, random_frames(20), first_s=100.0)
     show(camera, still(20, seed=7), first_s=110.0)
-    saved = checkpoint.from_bytes(checkpoint.to_bytes(camera.snapshot(0, 121.0)))
+    saved = camera.snapshot(0, 121.0)
+    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(saved))], saved.thumbnails)
 
     other = new_camera(model)
     other.restore(saved)

@@ -1,0 +1,125 @@
+"""How much one camera that is hard to decode delays the clips of others: python -m benchmarks.neighbours --help.
+
+Four ordinary cameras at the pace of their own clocks, alone and beside one more, in turn. A delay is the time from a
+clip's newest frame to its hand-over, waiting for the rest of its group of pictures included; medians over all clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+
+from models.tiny.scene import Scene
+from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
+from pipeline.encode import write_video
+from pipeline.feed import CameraFeed
+from pipeline.handover import HandOver
+from pipeline.ingest import IngestConfig
+
+FRAME_SIZE = 64  # of the tiny model
+NUM_ORDINARY = 4
+MOST_CLIPS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A camera's video."""
+
+    name: str
+    width: int
+    height: int
+    fps: int
+    gop_s: float
+    bits_per_s: int
+
+
+ORDINARY = Kind("ordinary", 1280, 720, 25, 1.0, 2_000_000)
+HARD = (
+    Kind("1080p at 60 frames/s, every frame a key frame", 1920, 1080, 60, 1 / 60, 40_000_000),
+    Kind("1080p at 60 frames/s, a key frame a minute", 1920, 1080, 60, 60.0, 8_000_000),
+)
+
+
+def main() -> None:
+    """Measures and prints a Markdown table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=15, help="length of each turn")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    torch.set_num_threads(1)
+    delays = measure(options.seconds, options.turns)
+    print(json.dumps(delays) if options.json else _table(delays))
+
+
+def measure(seconds: int, turns: int) -> dict[str, float]:
+    """The median delay of the ordinary cameras' clips in seconds, by what is beside them."""
+    with tempfile.TemporaryDirectory() as folder:
+        ordinary = film(ORDINARY, seconds, Path(folder))
+        beside = {"nobody": ()} | {kind.name: (film(kind, seconds, Path(folder)),) for kind in HARD}
+        found: dict[str, list[float]] = {name: [] for name in beside}
+        for _ in range(turns):
+            for name, others in beside.items():
+                found[name] += delays_s([ordinary] * NUM_ORDINARY, others)
+    return {name: round(statistics.median(delays), 4) for name, delays in found.items()}
+
+
+def film(kind: Kind, seconds: int, folder: Path) -> Path:
+    """A recording of a street by such a camera."""
+    path = folder / f"{len(list(folder.iterdir()))}.mp4"
+    scene = Scene(7)
+    pictures = (scene.frame(place / kind.fps, kind.width, kind.height) for place in range(seconds * kind.fps))
+    write_video(pictures, path, fps=kind.fps, codec="h264", gop_s=kind.gop_s, bits_per_s=kind.bits_per_s)
+    return path
+
+
+def delays_s(watched: Sequence[Path], others: Sequence[Path]) -> list[float]:
+    """Plays all of them at once to their ends; how late each clip of those that are watched was handed over."""
+    clips, ended = HandOver(MOST_CLIPS), threading.Semaphore(0)
+    feeds = [_feed(path, f"watched-{place}", clips, ended) for place, path in enumerate(watched)]
+    feeds += [_feed(path, f"other-{place}", clips, ended) for place, path in enumerate(others)]
+    for feed in feeds:
+        feed.start()
+    for _ in feeds:
+        ended.acquire()
+    assert not any(clips.dropped_frames(f"watched-{place}") for place in range(len(watched)))
+    return list(_late(clips))
+
+
+def _feed(path: Path, name: str, clips: HandOver, ended: threading.Semaphore) -> CameraFeed:
+    def on_state(state: CameraState, detail: str, reason: Reason | None) -> None:
+        assert state is not CameraState.FAILED, detail
+        if state is CameraState.ENDED:
+            ended.release()
+
+    config = IngestConfig(device="cpu", video_folders=(path.parent,))
+    spec = CameraSpec(name=name, url=str(path), pace=Pace.LIVE)
+    return CameraFeed(spec, config, FRAME_SIZE, clips, on_state=on_state)
+
+
+def _late(clips: HandOver) -> Iterator[float]:
+    while (clip := clips.take()) is not None:
+        if clip.camera.startswith("watched"):
+            yield clip.received_s - clip.times_s[-1]
+
+
+def _table(delays: dict[str, float]) -> str:
+    alone_s = delays["nobody"]
+    lines = ["| beside them | median delay of a clip, ms | over alone |", "|---|---:|---:|"]
+    lines += [f"| {name} | {1e3 * late_s:.0f} | {late_s / alone_s:.3f} |" for name, late_s in delays.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
