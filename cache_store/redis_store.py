@@ -129,7 +129,7 @@ class RedisCheckpointStore:
                 piece: Any = await self._client.get(chunk.key)
             pieces.append(store.require_whole(chunk, piece))
         pictures = await self._read_pictures(_prefix(camera), found.pictures)
-        loaded = await asyncio.to_thread(checkpoint.from_pieces, pieces, pictures)
+        loaded = await asyncio.to_thread(checkpoint.from_pieces, pieces, found.facts, pictures)
         self._pictures[camera] = kept_pictures.KeptPictures(
             {
                 picture.frame: (picture, pictures[picture.frame])

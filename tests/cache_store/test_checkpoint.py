@@ -48,7 +48,7 @@ def as_bytes(saved: checkpoint.Checkpoint) -> bytes:
 
 def test_bytes_there_and_back_are_exact() -> None:
     saved = saved_at(7.0)
-    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.thumbnails)
+    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, saved.thumbnails)
     assert_equal(saved, loaded)
     assert loaded.facts.gaps == FACTS.gaps
 
@@ -66,21 +66,21 @@ def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
 @given(st.binary(max_size=200))
 def test_noise_is_refused(noise: bytes) -> None:
     with pytest.raises(checkpoint.CheckpointCorrupt):
-        checkpoint.from_pieces([noise], {})
+        checkpoint.from_pieces([noise], FACTS, {})
 
 
 @given(st.data())
 def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
     whole = as_bytes(saved_at(7.0))
     with pytest.raises(checkpoint.CheckpointCorrupt):
-        checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], {})
+        checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], FACTS, {})
 
 
 def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
     monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 99)
-    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 2"):
-        checkpoint.from_pieces([whole], {})
+    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 3"):
+        checkpoint.from_pieces([whole], FACTS, {})
 
 
 @pytest.mark.parametrize(
