@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -51,6 +52,45 @@ def test_bytes_there_and_back_are_exact() -> None:
     loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, saved.thumbnails)
     assert_equal(saved, loaded)
     assert loaded.facts.gaps == FACTS.gaps
+
+
+def in_int8(saved: checkpoint.Checkpoint, dtype: torch.dtype = torch.float32) -> checkpoint.Checkpoint:
+    """The same, to be written as int8."""
+    layers = tuple(
+        dataclasses.replace(one, keys=one.keys.to(dtype), values=one.values.to(dtype)) for one in saved.layers
+    )
+    return dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=checkpoint.Rows.INT8), layers=layers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_int8_rows_come_back_in_their_dtype_and_near_what_they_were_and_all_else_exactly(dtype: torch.dtype) -> None:
+    saved = in_int8(saved_at(7.0), dtype)
+    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, {})
+    assert loaded.facts == saved.facts
+    for mine, other in zip(saved.layers, loaded.layers, strict=True):
+        for name in ("positions", "token_ids", "counts", "times_s"):
+            assert torch.equal(getattr(mine, name), getattr(other, name))
+        for name in ("keys", "values"):
+            before, after = getattr(mine, name), getattr(other, name)
+            assert after.dtype == dtype
+            allowed = before.abs().amax(dim=-1, keepdim=True) * (0.5 / 127 + 2 * torch.finfo(dtype).eps)
+            assert bool(((after.float() - before.float()).abs() <= allowed.float()).all())
+
+
+def test_a_memory_takes_int8_rows_like_exact_ones() -> None:
+    saved = in_int8(saved_at(7.0))
+    fresh = filled(0)
+    checkpoint.restore(fresh, checkpoint.from_pieces([as_bytes(saved)], saved.facts, {}))
+    assert torch.allclose(fresh.remembered(2).values, saved.layers[2].values, atol=0.05)
+
+
+@given(st.data())
+def test_int8_rows_that_are_cut_or_changed_are_refused_or_read_but_nothing_else(data: st.DataObject) -> None:
+    saved = in_int8(saved_at(7.0))
+    whole = bytearray(as_bytes(saved))
+    whole[data.draw(st.integers(0, 1_500))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(checkpoint.CheckpointCorrupt):
+        checkpoint.from_pieces([bytes(whole)], saved.facts, {})
 
 
 def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
