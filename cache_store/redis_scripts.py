@@ -46,15 +46,13 @@ end
 )
 
 # What came of it, and whose the camera is or which key is gone. The client may send it again when no answer came: a
-# generation that is there already is not added twice, or dropping the one would break the other.
+# generation that is there already is not added twice, or dropping the one would break the other. The newest manifest
+# is replaced, not followed, if it is ARGV[6].
 COMMIT = (
     _DROP
     + """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
     return {'owner', redis.call('HGET', KEYS[1], 'incarnation') or ''}
-end
-if redis.call('LINDEX', KEYS[2], 0) == ARGV[3] then
-    return {'committed', ''}
 end
 local named = keys_of(ARGV[3], ARGV[5])
 for _, key in ipairs(named) do
@@ -62,12 +60,22 @@ for _, key in ipairs(named) do
         return {'lost', key}
     end
 end
+local newest = redis.call('LINDEX', KEYS[2], 0)
+if newest == ARGV[3] then
+    return {'committed', ''}
+end
 for _, key in ipairs(named) do
     redis.call('PERSIST', key)
+end
+if newest == ARGV[6] then
+    redis.call('LTRIM', KEYS[2], 1, -1)
 end
 redis.call('LPUSH', KEYS[2], ARGV[3])
 local outdated = redis.call('LRANGE', KEYS[2], ARGV[4], -1)
 redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
+if newest == ARGV[6] then
+    outdated[#outdated + 1] = newest
+end
 drop(outdated, redis.call('LRANGE', KEYS[2], 0, -1), ARGV[5])
 return {'committed', ''}
 """

@@ -28,10 +28,10 @@ FACTS = checkpoint.CheckpointFacts(
 
 
 def saved_at(saved_s: float) -> checkpoint.Checkpoint:
-    """A checkpoint of a compacted memory with two pictures."""
+    """A checkpoint of a compacted memory with two pictures; at another moment it has read on."""
     held = filled(60)
     compact(held, 20, first_recent_id=56)
-    facts = dataclasses.replace(FACTS, saved_s=saved_s)
+    facts = dataclasses.replace(FACTS, saved_s=saved_s, next_frame=60 + int(saved_s))
     return checkpoint.Checkpoint(facts, checkpoint.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
 
 
@@ -98,7 +98,7 @@ def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
     fresh = filled(0)
     checkpoint.restore(fresh, saved)
     assert fresh.lengths == [PREFIX + 16] * LAYERS
-    assert (fresh.next_position, fresh.next_frame, fresh.compactions) == (63, 60, 1)
+    assert (fresh.next_position, fresh.next_frame, fresh.compactions) == (63, 67, 1)
     assert torch.equal(fresh.remembered(2).keys, saved.layers[2].keys)
     assert bool((fresh.remembered(0).token_ids < 56).all())
 

@@ -137,7 +137,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once_and_leaves_nothing_beh
     reached: Reached, any_server: servers.Server
 ) -> None:
     await reached.store.save("lobby", saved_at(2.0), reached.owner)
-    reached.way.fault = Fault(loses_answer_to=b"EVALSHA")
+    reached.way.fault = Fault(loses_answer_to=b"EVAL")
 
     await reached.store.save("lobby", saved_at(3.0), reached.owner)
 
