@@ -125,9 +125,12 @@ class Checkpoint:
 
 
 def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTokens, ...]:
-    """Copies of what each layer holds between prefix and recent window, on the CPU."""
+    """Copies of what each layer holds between prefix and recent window, on the CPU.
+
+    Tokens of the recent window are the last of every layer, so one slice is all that stands before them.
+    """
     layers = (held.remembered(index) for index in range(held.num_layers))
-    return tuple(_mapped(tokens.at((tokens.token_ids < first_recent_id).nonzero().squeeze(1))) for tokens in layers)
+    return tuple(_copied(tokens.slice(0, int((tokens.token_ids < first_recent_id).sum()))) for tokens in layers)
 
 
 def restore(held: memory.Memory, saved: Checkpoint) -> None:
@@ -188,8 +191,8 @@ _ROWS = (".keys", ".values")
 _STEPS = ".steps"
 
 
-def _mapped(tokens: memory.CachedTokens) -> memory.CachedTokens:
-    return memory.CachedTokens(**{name: getattr(tokens, name).cpu() for name in _FIELDS})
+def _copied(tokens: memory.CachedTokens) -> memory.CachedTokens:
+    return memory.CachedTokens(**{name: getattr(tokens, name).to("cpu", copy=True) for name in _FIELDS})
 
 
 def _check_fit(tokens: memory.CachedTokens, shape: slabs.KVShape, room: int, index: int) -> None:

@@ -14,11 +14,9 @@ def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
     A value comes back within half a step, the rounding of its dtype aside; one that is not finite spoils its row.
     """
     exact = rows.float()
-    steps = exact.abs().amax(dim=-1) / _LEVELS
-    # Smaller ones have no reciprocal in float32; that includes the step of a row of zeros.
-    steps = steps.clamp(min=torch.finfo(torch.float32).tiny)
-    levels = (exact / steps[..., None]).round().clamp(-_LEVELS, _LEVELS)
-    return levels.nan_to_num().to(torch.int8), steps
+    # Smaller steps lose their own digits; and zeros need one too.
+    steps = exact.abs().amax(dim=-1).div_(_LEVELS).clamp_(min=torch.finfo(torch.float32).tiny)
+    return (exact / steps[..., None]).round_().to(torch.int8), steps
 
 
 def dequantise(levels: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
