@@ -38,18 +38,21 @@ class RedisCheckpointStore:
             await self._client.ping()
 
     async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
-        saving = outgoing.Outgoing(_prefix(camera), saved, self._kept.get(camera, outgoing.NOTHING))
+        prefix = _prefix(camera)
+        saving = outgoing.Outgoing(prefix, saved, self._kept.get(camera, outgoing.NOTHING))
         batches, keys = saving.batches(store.CHUNK_NBYTES), []
         try:
             more_follow = True
             while more_follow:
+                # In one go: a small checkpoint costs less than the way to another thread and back.
                 batch, more_follow = await asyncio.to_thread(next, batches)
                 keys += [key for key, _ in batch]
                 if more_follow:
                     await self._write(batch)
             kept = saving.kept(camera, owner)
-            commit = owner.epoch, owner.incarnation, kept.manifest, store.GENERATIONS, _prefix(camera), saving.replaced
-            *_, found = await self._write(batch, owner_key(camera), _manifests(camera), *commit)
+            generation = kept.manifest, store.GENERATIONS, prefix, saving.replaced
+            names = owner_key(camera), _manifests(camera)
+            *_, found = await self._write(batch, *names, owner.epoch, owner.incarnation, *generation, *keys)
             self._require_visible(camera, *map(redis_connection.as_text, found))
         except (checkpoint.StoreFull, leases.OwnedByAnother):
             await self._discard(keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -235,6 +236,7 @@ async def test_a_picture_that_is_gone_is_left_out_and_written_again(
 
     await in_redis.save("lobby", saved, OWNER)
     assert picture_keys(server_url) == 2
+    assert lifetimes(server_url) == {-1}
 
 
 @pytest.mark.redis
@@ -334,6 +336,33 @@ async def test_a_memory_whose_chunks_are_gone_is_written_again(
 
 @pytest.mark.redis
 async def test_what_is_committed_never_expires(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
-    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"one"}), OWNER)
+    for moment, pictures in ((1.0, {1: b"one"}), (2.0, {1: b"one", 2: b"two"}), (3.0, {2: b"two", 3: b"three"})):
+        await in_redis.save("lobby", with_pictures(saved_at(moment), pictures), OWNER)
+        assert lifetimes(server_url) == {-1}
+
+
+@pytest.mark.redis
+async def test_what_a_save_before_left_behind_does_not_expire_once_it_is_committed(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    """As of one whose answer never came."""
+    saved = with_pictures(saved_at(1.0), {1: b"one"})
     with raw(server_url) as client:
-        assert {client.pttl(key) for key in client.keys("hermes:{lobby}:*")} == {-1}
+        client.set(f"hermes:{{lobby}}:picture:{hashlib.sha256(b'one').hexdigest()}", b"one", px=60_000)
+    await in_redis.save("lobby", saved, OWNER)
+    assert lifetimes(server_url) == {-1}
+
+
+@pytest.mark.redis
+async def test_more_pictures_than_a_script_may_look_for_at_once(in_redis: redis_store.RedisCheckpointStore) -> None:
+    pictures = {frame: f"picture {frame}".encode() for frame in range(2_500)}
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), pictures), OWNER)
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.thumbnails == pictures
+
+
+def lifetimes(url: str) -> set[int]:
+    """In milliseconds, of every key of the camera; -1 of one that stays."""
+    with raw(url) as client:
+        return {client.pttl(key) for key in client.keys("hermes:{lobby}:*")}
