@@ -45,7 +45,8 @@ class Street:
 STREETS = {
     "ungated": Street(6.0, is_gated=False),
     "busy": Street(2.0),
-    "ordinary": Street(4.0),
+    "ordinary": Street(4.0),  # as the demo's
+    "calm": Street(30.0),
     "quiet": Street(3_600.0),
 }
 

@@ -32,6 +32,7 @@ class Row:
     processor time; lost_points: accuracy below exact rows, low and high where 95 % of other streams would have it.
     """
 
+    model: str
     rows: str
     budget: int
     frames: int
@@ -63,14 +64,16 @@ def main() -> None:
     model = accuracy.load(options.model)
     seeds = range(options.seed * 1_000, options.seed * 1_000 + options.streams)
     given = [streams.make_stream(model, seed, options.frames) for seed in seeds]
-    found = [row for budget in options.budgets for row in measure(model, given, budget)]
+    found = [row for budget in options.budgets for row in measure(model, options.model, given, budget)]
     print(table(found))
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
 
 
 @torch.inference_mode()
-def measure(model: llava_onevision.LlavaOnevision, given: Sequence[streams.Stream], budget: int) -> Iterator[Row]:
+def measure(
+    model: llava_onevision.LlavaOnevision, name: str, given: Sequence[streams.Stream], budget: int
+) -> Iterator[Row]:
     """A row for each way to write rows."""
     num_frames = len(given[0].footage.embedded)
     reader = contenders.named(contenders.OURS).make(contenders.Task(model, len(given), budget, num_frames))
@@ -87,7 +90,7 @@ def measure(model: llava_onevision.LlavaOnevision, given: Sequence[streams.Strea
                 came_back, cost = _there_and_back(held, kind)
                 tally.is_right[which] += [outcome.is_right for outcome in examiner.ask(came_back, asked)]
                 tally.costs.append(cost)
-    yield from (_row(kind, tallies, budget, num_frames) for kind in tallies)
+    yield from (_row(name, kind, tallies, budget, num_frames) for kind in tallies)
 
 
 def _there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.Memory, tuple[int, float, float]]:
@@ -116,12 +119,13 @@ def _there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.
     return came_back, (len(written), written_s - began_s, read_s - written_s)
 
 
-def _row(kind: checkpoint.Rows, tallies: dict[checkpoint.Rows, _Tally], budget: int, num_frames: int) -> Row:
+def _row(name: str, kind: checkpoint.Rows, tallies: dict[checkpoint.Rows, _Tally], budget: int, num_frames: int) -> Row:
     mine, exact = tallies[kind].is_right, tallies[checkpoint.Rows.EXACT].is_right
     before, after = list(itertools.chain(*exact)), list(itertools.chain(*mine))
     low, high = rows.loss_interval(exact, mine)
     nbytes, write_s, read_s = map(statistics.median, zip(*tallies[kind].costs, strict=True))
     return Row(
+        model=name,
         rows=kind,
         budget=budget,
         frames=num_frames,
@@ -142,15 +146,15 @@ def _row(kind: checkpoint.Rows, tallies: dict[checkpoint.Rows, _Tally], budget: 
 def table(found: Iterable[Row]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| rows | tokens a layer | frames | n | accuracy | points lost | 95 % | other answers | bytes | write | read |",
-        "|---|" + "---:|" * 10,
+        "| model | rows | tokens | frames | n | accuracy | points lost | 95 % | other answers | bytes | write | read |",
+        "|---|---|" + "---:|" * 10,
     ]
     for row in found:
         answers = (
             f"{row.accuracy:.3f} | {row.lost_points:.2f} | {row.low:.2f} to {row.high:.2f} | {row.changed_answers}"
         )
         costs = f"{row.nbytes:,} | {row.write_ms:.2f} ms | {row.read_ms:.2f} ms"
-        lines.append(f"| {row.rows} | {row.budget} | {row.frames:,} | {row.n:,} | {answers} | {costs} |")
+        lines.append(f"| {row.model} | {row.rows} | {row.budget} | {row.frames:,} | {row.n:,} | {answers} | {costs} |")
     return "\n".join(lines)
 
 

@@ -23,4 +23,4 @@ def dequantise(levels: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
     """The rows that these stand for, contiguous. [..., D] int8, [...] float32 -> [..., D]"""
     # In float32 the largest rows of a dtype may come out a hair above what it can hold.
     largest = torch.finfo(dtype).max
-    return (levels * steps[..., None]).clamp(-largest, largest).to(dtype)
+    return (levels * steps[..., None]).clamp_(-largest, largest).to(dtype)
