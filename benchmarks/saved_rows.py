@@ -87,13 +87,13 @@ def measure(
                 continue
             (held, _), *_ = reader.recall(which, asked)
             for kind, tally in tallies.items():
-                came_back, cost = _there_and_back(held, kind)
+                came_back, cost = there_and_back(held, kind)
                 tally.is_right[which] += [outcome.is_right for outcome in examiner.ask(came_back, asked)]
                 tally.costs.append(cost)
     yield from (_row(name, kind, tallies, budget, num_frames) for kind in tallies)
 
 
-def _there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.Memory, tuple[int, float, float]]:
+def there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.Memory, tuple[int, float, float]]:
     """The memory as it comes back from such a checkpoint, its bytes, and the seconds to write and to read them."""
     facts = checkpoint.CheckpointFacts(
         fingerprint="",
