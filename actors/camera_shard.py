@@ -60,6 +60,7 @@ class CameraShard:
             self._tenure,
             clock=clock,
             pace=pacing.Pace(settings.shards.checkpoint_max_mb_per_s),
+            rows=settings.shards.checkpoint_rows,
         )
         self._watched: dict[str, _Watched] = {}
         self._ahead: dict[str, _Watched] = {}

@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -58,13 +58,16 @@ class Checkpointing:
         *,
         clock: Callable[[], float],
         pace: pacing.Pace | None = None,
+        rows: checkpoint.Rows = checkpoint.Rows.EXACT,
     ) -> None:
+        """`rows`: how the global tiers are written; whole memories always are exact."""
         self._source = source
         self._store = kept_in
         self._every_s = every_s
         self._tenure = held_by
         self._clock = clock
         self._pace = pace or pacing.Pace(None)
+        self._rows = rows
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._saved: dict[str, _Saved] = {}
         self._failing: dict[str, _Failing] = {}
@@ -99,6 +102,8 @@ class Checkpointing:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
             async with asyncio.timeout(_SNAPSHOT_TIMEOUT_S):
                 taken = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
+            if not is_whole:
+                taken = replace(taken, facts=replace(taken.facts, rows=self._rows))
             previous = self._saved.get(camera)
             if is_whole or previous is None or previous.frames_seen != taken.facts.frames_seen:
                 await self._store.save(camera, taken, owner)

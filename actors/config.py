@@ -17,6 +17,7 @@ from actors import camera_entries, complaints
 from actors.complaints import Key
 from actors.errors import ConfigError
 from cache_store import store_urls
+from cache_store.checkpoint import Rows
 from cache_store.tiers import MemoryConfig
 from pipeline import urls
 from pipeline.cameras import CameraError, CameraSpec
@@ -53,6 +54,7 @@ class ShardsConfig:
     num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
+    checkpoint_rows: Rows = Rows.EXACT  # moves are exact in any case
     checkpoint_max_mb_per_s: float | None = None  # of all cameras of a shard together; None: as fast as it goes
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, contenders, parts, streams
+from benchmarks import accuracy, contenders, parts, rows, streams
 from cache_store import memory, slabs, tiers
 from models import keeper, registry, vlm
 from models.tiny import scene
@@ -30,7 +30,6 @@ _NOBODY_S = 1e9  # mean time until the first visitor
 _SWITCH_EVERY_S = 120.0
 _WARM_UP_FRAMES = 64  # until the memory is full and compacted at every step
 _VIGILANCE_FRAMES = 512
-_DRAWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,9 @@ def loss_rows(options: argparse.Namespace) -> Iterator[Row]:
             f"{_share(plain):.3f} ungated, {_share(gated):.3f} gated"
         )
         loss = 100 * (_share(plain) - _share(gated))
-        yield _row("gate_loss_points", loss, sum(len(answers) for answers in plain), of, _interval(plain, gated))
+        yield _row(
+            "gate_loss_points", loss, sum(len(answers) for answers in plain), of, rows.loss_interval(plain, gated)
+        )
 
 
 def table(found: Iterable[Row]) -> str:
@@ -191,15 +192,6 @@ def _right(found: Sequence[parts.Part]) -> list[list[bool]]:
 
 def _share(by_stream: Sequence[Sequence[bool]]) -> float:
     return sum(map(sum, by_stream)) / sum(map(len, by_stream))
-
-
-def _interval(plain: Sequence[Sequence[bool]], gated: Sequence[Sequence[bool]]) -> tuple[float, float]:
-    """95 % of the losses that other streams would have given: a bootstrap over whole streams, each with its pair."""
-    lost = np.array([sum(before) - sum(after) for before, after in zip(plain, gated, strict=True)], dtype=float)
-    asked = np.array([len(answers) for answers in plain], dtype=float)
-    drawn = np.random.default_rng(0).integers(0, len(lost), (_DRAWS, len(lost)))
-    low, high = np.quantile(100 * lost[drawn].sum(axis=1) / asked[drawn].sum(axis=1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _options() -> argparse.Namespace:

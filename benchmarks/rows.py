@@ -72,6 +72,15 @@ def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float,
     return float(low), float(high)
 
 
+def loss_interval(before: Sequence[Sequence[bool]], after: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """95 % of the points that other streams would have lost: a bootstrap over whole streams, each with its pair."""
+    lost = np.array([sum(right) - sum(others) for right, others in zip(before, after, strict=True)], dtype=float)
+    asked = np.array([len(right) for right in before], dtype=float)
+    drawn = np.random.default_rng(0).integers(0, len(lost), (_DRAWS, len(lost)))
+    low, high = np.quantile(100 * lost[drawn].sum(axis=1) / asked[drawn].sum(axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
 def _row(
     found: Sequence[parts.Part], need: str, delay_s: float | None, is_meant: Callable[[exam.Outcome], bool]
 ) -> Iterator[Row]:

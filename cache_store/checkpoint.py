@@ -6,14 +6,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 from cache_store import memory, slabs, tensor_bytes
+from ops import quantising
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class StoreError(Exception):
@@ -73,6 +74,13 @@ class Gap:
     reason: str
 
 
+class Rows(StrEnum):
+    """How keys and values are written."""
+
+    EXACT = "exact"  # bit for bit
+    INT8 = "int8"  # in a byte each, one step for each token and head
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFacts:
     """What is known of a checkpoint beside its tensors. Times in Unix seconds."""
@@ -89,6 +97,7 @@ class CheckpointFacts:
     frames_dropped: int
     compactions: int
     gaps: tuple[Gap, ...] = ()
+    rows: Rows = Rows.EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +113,24 @@ class Checkpoint:
         """Of the tensors and the pictures."""
         return sum(tokens.nbytes for tokens in self.layers) + sum(map(len, self.thumbnails.values()))
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """Equal for two checkpoints of one memory, since it began or was restored, only if their tokens are the same.
+
+        A memory changes by frames and compactions alone, and what is left out of it are always its newest tokens.
+        """
+        facts = self.facts
+        lengths = tuple(map(len, self.layers))
+        return facts.rows, facts.next_position, facts.next_frame, facts.compactions, lengths
+
 
 def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTokens, ...]:
-    """Copies of what each layer holds between prefix and recent window, on the CPU."""
+    """Copies of what each layer holds between prefix and recent window, on the CPU.
+
+    Tokens of the recent window are the last of every layer, so one slice is all that stands before them.
+    """
     layers = (held.remembered(index) for index in range(held.num_layers))
-    return tuple(_mapped(tokens.at((tokens.token_ids < first_recent_id).nonzero().squeeze(1))) for tokens in layers)
+    return tuple(_copied(tokens.slice(0, int((tokens.token_ids < first_recent_id).sum()))) for tokens in layers)
 
 
 def restore(held: memory.Memory, saved: Checkpoint) -> None:
@@ -127,16 +149,21 @@ def restore(held: memory.Memory, saved: Checkpoint) -> None:
 
 
 def to_parts(saved: Checkpoint) -> list[memoryview]:
-    """All but its pictures as a safetensors file, in parts; the checkpoint must not change as long as they are used."""
+    """The tensors as a safetensors file, in parts; the checkpoint must not change as long as they are used."""
     tensors = {
         f"layers.{index}.{name}": getattr(tokens, name) for index, tokens in enumerate(saved.layers) for name in _FIELDS
     }
-    described = {"schema_version": SCHEMA_VERSION, "facts": dataclasses.asdict(saved.facts)}
+    quantised: dict[str, str] = {}
+    if saved.facts.rows is Rows.INT8:
+        quantised = {name: tensor_bytes.NAMES[rows.dtype] for name, rows in tensors.items() if name.endswith(_ROWS)}
+        for name in quantised:
+            tensors[name], tensors[name + _STEPS] = quantising.quantise(tensors[name])
+    described = {"schema_version": SCHEMA_VERSION, "quantised": quantised}
     return tensor_bytes.packed(tensors, {"hermes": json.dumps(described)})
 
 
-def from_pieces(pieces: Sequence[bytes], thumbnails: dict[int, bytes]) -> Checkpoint:
-    """The checkpoint of a file that comes in pieces, and its pictures. Raises CheckpointCorrupt."""
+def from_pieces(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int, bytes]) -> Checkpoint:
+    """The checkpoint of these facts and pictures whose tensors are a file in pieces. Raises CheckpointCorrupt."""
     try:
         tensors, metadata = tensor_bytes.unpacked(pieces)
         described = json.loads(metadata["hermes"])
@@ -144,13 +171,15 @@ def from_pieces(pieces: Sequence[bytes], thumbnails: dict[int, bytes]) -> Checkp
             raise CheckpointCorrupt(
                 f"checkpoint of schema version {described['schema_version']!r} (this one reads {SCHEMA_VERSION})"
             )
-        facts = _FACTS.validate_python(described["facts"])
+        for name, dtype in described["quantised"].items():
+            steps = tensors.pop(name + _STEPS)
+            tensors[name] = quantising.dequantise(tensors[name], steps, tensor_bytes.DTYPES[dtype])
         num_layers = sum(name.endswith(".keys") for name in tensors)
         layers = tuple(
             memory.CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name in _FIELDS})
             for index in range(num_layers)
         )
-    except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointCorrupt(
             f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
         ) from error
@@ -158,11 +187,12 @@ def from_pieces(pieces: Sequence[bytes], thumbnails: dict[int, bytes]) -> Checkp
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(memory.CachedTokens))
-_FACTS = TypeAdapter(CheckpointFacts)
+_ROWS = (".keys", ".values")
+_STEPS = ".steps"
 
 
-def _mapped(tokens: memory.CachedTokens) -> memory.CachedTokens:
-    return memory.CachedTokens(**{name: getattr(tokens, name).cpu() for name in _FIELDS})
+def _copied(tokens: memory.CachedTokens) -> memory.CachedTokens:
+    return memory.CachedTokens(**{name: getattr(tokens, name).to("cpu", copy=True) for name in _FIELDS})
 
 
 def _check_fit(tokens: memory.CachedTokens, shape: slabs.KVShape, room: int, index: int) -> None:

@@ -17,6 +17,10 @@ class Picture:
     nbytes: int
     sha256: str
 
+    def key(self, prefix: str) -> str:
+        """Where it lies in a store."""
+        return f"{prefix}:picture:{self.sha256}"
+
     def is_of(self, jpeg: bytes | None) -> bool:
         """Whether these are its bytes."""
         return jpeg is not None and len(jpeg) == self.nbytes and hashlib.sha256(jpeg).hexdigest() == self.sha256

@@ -27,16 +27,14 @@ end
 _DROP = (
     _KEYS
     + """
-local function drop(outdated, kept, prefix)
-    local needed = {}
-    for _, manifest in ipairs(kept) do
-        for _, key in ipairs(keys_of(manifest, prefix)) do
-            needed[key] = true
-        end
+local function drop(outdated, needed, prefix)
+    local is_needed = {}
+    for _, key in ipairs(needed) do
+        is_needed[key] = true
     end
     for _, manifest in ipairs(outdated) do
         for _, key in ipairs(keys_of(manifest, prefix)) do
-            if not needed[key] then
+            if not is_needed[key] then
                 redis.call('UNLINK', key)
             end
         end
@@ -46,29 +44,58 @@ end
 )
 
 # What came of it, and whose the camera is or which key is gone. The client may send it again when no answer came: a
-# generation that is there already is not added twice, or dropping the one would break the other.
+# generation that is there already is not added twice, or dropping the one would break the other. The newest manifest
+# is replaced, not followed, if it is ARGV[6]; from ARGV[7] on stand the keys that were written for the new one, the
+# others that it names never expire already. A call takes so long that all keys are looked for in few.
 COMMIT = (
     _DROP
     + """
+local function gone(keys)
+    for first = 1, #keys, 1000 do
+        local last = math.min(first + 999, #keys)
+        if redis.call('EXISTS', unpack(keys, first, last)) <= last - first then
+            for place = first, last do
+                if redis.call('EXISTS', keys[place]) == 0 then
+                    return keys[place]
+                end
+            end
+        end
+    end
+    return nil
+end
+
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
     return {'owner', redis.call('HGET', KEYS[1], 'incarnation') or ''}
 end
-if redis.call('LINDEX', KEYS[2], 0) == ARGV[3] then
+local needed = keys_of(ARGV[3], ARGV[5])
+local lost = gone(needed)
+if lost then
+    return {'lost', lost}
+end
+local newest = redis.call('LINDEX', KEYS[2], 0)
+if newest == ARGV[3] then
     return {'committed', ''}
 end
-local named = keys_of(ARGV[3], ARGV[5])
-for _, key in ipairs(named) do
-    if redis.call('EXISTS', key) == 0 then
-        return {'lost', key}
-    end
+for place = 7, #ARGV do
+    redis.call('PERSIST', ARGV[place])
 end
-for _, key in ipairs(named) do
-    redis.call('PERSIST', key)
+if newest == ARGV[6] then
+    redis.call('LTRIM', KEYS[2], 1, -1)
 end
 redis.call('LPUSH', KEYS[2], ARGV[3])
 local outdated = redis.call('LRANGE', KEYS[2], ARGV[4], -1)
 redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
-drop(outdated, redis.call('LRANGE', KEYS[2], 0, -1), ARGV[5])
+if newest == ARGV[6] then
+    outdated[#outdated + 1] = newest
+end
+if #outdated > 0 then
+    for _, older in ipairs(redis.call('LRANGE', KEYS[2], 1, -1)) do
+        for _, key in ipairs(keys_of(older, ARGV[5])) do
+            needed[#needed + 1] = key
+        end
+    end
+    drop(outdated, needed, ARGV[5])
+end
 return {'committed', ''}
 """
 )

@@ -96,9 +96,7 @@ class Manifest:
     camera: str
     epoch: int
     incarnation: str
-    fingerprint: str
-    started_s: float
-    saved_s: float
+    facts: checkpoint.CheckpointFacts
     chunks: tuple[Chunk, ...]
     pictures: tuple[kept_pictures.Picture, ...]
 
@@ -111,7 +109,7 @@ class Manifest:
         for what, found, wanted in (
             ("schema version", self.schema_version, checkpoint.SCHEMA_VERSION),
             ("camera", self.camera, camera),
-            ("model", self.fingerprint[:12], fingerprint[:12]),
+            ("model", self.facts.fingerprint[:12], fingerprint[:12]),
         ):
             if found != wanted:
                 raise checkpoint.CheckpointCorrupt(f"manifest of {what} {found!r} (expected {wanted!r})")
@@ -133,9 +131,7 @@ def manifest_of(
         camera=camera,
         epoch=owner.epoch,
         incarnation=owner.incarnation,
-        fingerprint=saved.facts.fingerprint,
-        started_s=saved.facts.started_s,
-        saved_s=saved.facts.saved_s,
+        facts=saved.facts,
         chunks=tuple(chunks),
         pictures=pictures,
     )
@@ -189,7 +185,7 @@ class InMemoryCheckpointStore:
                 found = read_manifest(text)
                 found.require_readable(camera, fingerprint)
                 pieces = [require_whole(chunk, self._pieces.get(chunk.key)) for chunk in found.chunks]
-                return checkpoint.from_pieces(pieces, self._thumbnails[found.chunks[0].key])
+                return checkpoint.from_pieces(pieces, found.facts, self._thumbnails[found.chunks[0].key])
             except checkpoint.CheckpointCorrupt as broken:
                 error = broken
         if error is not None:

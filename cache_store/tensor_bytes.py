@@ -16,7 +16,7 @@ from torch import Tensor
 # What is read is only ever copied into a memory.
 warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
-_DTYPES = {
+DTYPES = {
     "I64": torch.int64,
     "F64": torch.float64,
     "F32": torch.float32,
@@ -25,7 +25,7 @@ _DTYPES = {
     "I8": torch.int8,
     "U8": torch.uint8,
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LENGTH_NBYTES = 8  # of the header's length, in front of it
 _ALIGNMENT = 8
 
@@ -39,7 +39,7 @@ def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[m
     for name, tensor in ordered:
         raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         end = start + raw.numel()
-        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         parts.append(raw.numpy().data)
         start = end
     text = json.dumps(header).encode()
@@ -94,7 +94,7 @@ class _File:
 
 def _tensor(file: _File, origin: int, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
     start, end = data_offsets
-    kind = _DTYPES[dtype]
+    kind = DTYPES[dtype]
     if min(shape, default=0) < 0 or end - start != math.prod(shape) * kind.itemsize or start < 0:
         raise ValueError(f"a tensor of {dtype} {shape} at bytes {start} to {end}")
     if start == end:

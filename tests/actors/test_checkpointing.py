@@ -59,12 +59,13 @@ async def checkpointing(
     *,
     clock: Callable[[], float] = lambda: 77.0,
     pace: pacing.Pace | None = None,
+    rows: checkpoint.Rows = checkpoint.Rows.EXACT,
 ) -> Checkpointing:
     """Of a shard that owns every camera of these tests."""
     held_by = tenure.Tenure(kept_in.owners, leases.Incarnation("me"), config.LeaseConfig(), on_lost=nothing)
     for camera in ("gate", "yard"):
         await held_by.acquire(camera, gone=leases.MINE)
-    return Checkpointing(source, kept_in, every_s, held_by, clock=clock, pace=pace)
+    return Checkpointing(source, kept_in, every_s, held_by, clock=clock, pace=pace, rows=rows)
 
 
 async def test_a_memory_that_changed_is_saved_again() -> None:
@@ -88,6 +89,23 @@ async def test_a_memory_that_did_not_change_is_not_saved_again() -> None:
 
     assert kept_in.saves == ["gate"]
     assert saving.saved_s("gate") == 77.0
+
+
+async def rows_in(kept_in: CountingStore) -> checkpoint.Rows:
+    loaded = await kept_in.load("gate", FACTS.fingerprint)
+    assert loaded is not None
+    return loaded.facts.rows
+
+
+async def test_a_global_tier_is_saved_with_the_rows_that_are_asked_for_a_whole_memory_with_exact_ones() -> None:
+    kept_in = CountingStore()
+    saving = await checkpointing(ScriptedSource(), kept_in, rows=checkpoint.Rows.INT8)
+
+    assert await saving.save("gate")
+    assert await rows_in(kept_in) is checkpoint.Rows.INT8
+
+    assert await saving.save("gate", is_whole=True)
+    assert await rows_in(kept_in) is checkpoint.Rows.EXACT
 
 
 async def test_a_failure_is_tried_again_at_the_next_beat() -> None:

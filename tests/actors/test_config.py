@@ -9,6 +9,7 @@ import structlog
 
 from actors import config
 from actors.errors import ConfigError
+from cache_store.checkpoint import Rows
 from pipeline import cameras
 
 
@@ -37,7 +38,7 @@ def test_every_section_is_read() -> None:
         model: llava-onevision-0.5b
         memory: {tokens_per_layer: 4000, policy: hermes}
         ingest: {sample_fps: 1, device: cpu}
-        shards: {count: 2, checkpoint_every_s: 5, device: {max_cameras: 8}}
+        shards: {count: 2, checkpoint_every_s: 5, checkpoint_rows: int8, device: {max_cameras: 8}}
         store: redis://localhost:6379/0
         router: {host: "::1", port: 0}
         cameras:
@@ -49,6 +50,7 @@ def test_every_section_is_read() -> None:
     assert settings.memory.tokens_per_layer == 4000
     assert settings.shards.device.max_cameras == 8
     assert settings.shards.count == 2
+    assert settings.shards.checkpoint_rows is Rows.INT8
     assert settings.embedded_store_folder is None
     assert settings.router.is_loopback
     assert [camera.pace for camera in settings.cameras] == [cameras.Pace.LIVE, cameras.Pace.FAST]

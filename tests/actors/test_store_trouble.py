@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors import config, shard
+from actors import camera_shard, config, shard
 from actors.errors import OwnershipUnproven
 from cache_store import leases, redis_leases, redis_store, store, tiers
 from models import llava_onevision
@@ -31,14 +31,14 @@ def server(tmp_path: Path) -> Iterator[servers.Server]:
 
 
 @asynccontextmanager
-async def watching(model: llava_onevision.LlavaOnevision, url: str) -> AsyncIterator[shard.CameraShard]:
+async def watching(model: llava_onevision.LlavaOnevision, url: str) -> AsyncIterator[camera_shard.CameraShard]:
     """A shard with the camera `yard`, which has a checkpoint by now."""
     settings = config.HermesConfig(
         memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
         shards=config.ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
     )
     kept, granted_by = redis_store.RedisCheckpointStore(url, timeout_s=0.3), redis_leases.RedisLeases(url)
-    held = shard.CameraShard(model, settings, kept, granted_by)
+    held = camera_shard.CameraShard(model, settings, kept, granted_by)
     try:
         spec = cameras.CameraSpec(name="yard", url="sim:yard?seed=3")
         await held.add_camera(shard.Assignment(spec=spec, started_s=time.time(), gone=leases.MINE))
@@ -53,11 +53,11 @@ async def watching(model: llava_onevision.LlavaOnevision, url: str) -> AsyncIter
         await granted_by.close()
 
 
-async def memory_of(held: shard.CameraShard) -> cameras.MemoryStatus:
+async def memory_of(held: camera_shard.CameraShard) -> cameras.MemoryStatus:
     return (await held.status()).cameras[0].memory
 
 
-async def sees_more(held: shard.CameraShard, frames: int = 4) -> None:
+async def sees_more(held: camera_shard.CameraShard, frames: int = 4) -> None:
     """Returns when so many more frames are in the memory."""
     seen = (await memory_of(held)).frames_seen
 
@@ -67,7 +67,7 @@ async def sees_more(held: shard.CameraShard, frames: int = 4) -> None:
     await until(is_so)
 
 
-async def answer(held: shard.CameraShard) -> str:
+async def answer(held: camera_shard.CameraShard) -> str:
     events = [event async for event in held.ask("yard", "what is in view")]
     assert isinstance(events[-1], answers.Done)
     return events[-1].answer

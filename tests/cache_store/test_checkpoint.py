@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -27,10 +28,10 @@ FACTS = checkpoint.CheckpointFacts(
 
 
 def saved_at(saved_s: float) -> checkpoint.Checkpoint:
-    """A checkpoint of a compacted memory with two pictures."""
+    """A checkpoint of a compacted memory with two pictures; at another moment it has read on."""
     held = filled(60)
     compact(held, 20, first_recent_id=56)
-    facts = dataclasses.replace(FACTS, saved_s=saved_s)
+    facts = dataclasses.replace(FACTS, saved_s=saved_s, next_frame=60 + int(saved_s))
     return checkpoint.Checkpoint(facts, checkpoint.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
 
 
@@ -48,9 +49,48 @@ def as_bytes(saved: checkpoint.Checkpoint) -> bytes:
 
 def test_bytes_there_and_back_are_exact() -> None:
     saved = saved_at(7.0)
-    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.thumbnails)
+    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, saved.thumbnails)
     assert_equal(saved, loaded)
     assert loaded.facts.gaps == FACTS.gaps
+
+
+def in_int8(saved: checkpoint.Checkpoint, dtype: torch.dtype = torch.float32) -> checkpoint.Checkpoint:
+    """The same, to be written as int8."""
+    layers = tuple(
+        dataclasses.replace(one, keys=one.keys.to(dtype), values=one.values.to(dtype)) for one in saved.layers
+    )
+    return dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=checkpoint.Rows.INT8), layers=layers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_int8_rows_come_back_in_their_dtype_and_near_what_they_were_and_all_else_exactly(dtype: torch.dtype) -> None:
+    saved = in_int8(saved_at(7.0), dtype)
+    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, {})
+    assert loaded.facts == saved.facts
+    for mine, other in zip(saved.layers, loaded.layers, strict=True):
+        for name in ("positions", "token_ids", "counts", "times_s"):
+            assert torch.equal(getattr(mine, name), getattr(other, name))
+        for name in ("keys", "values"):
+            before, after = getattr(mine, name), getattr(other, name)
+            assert after.dtype == dtype
+            allowed = before.abs().amax(dim=-1, keepdim=True) * (0.5 / 127 + 2 * torch.finfo(dtype).eps)
+            assert bool(((after.float() - before.float()).abs() <= allowed.float()).all())
+
+
+def test_a_memory_takes_int8_rows_like_exact_ones() -> None:
+    saved = in_int8(saved_at(7.0))
+    fresh = filled(0)
+    checkpoint.restore(fresh, checkpoint.from_pieces([as_bytes(saved)], saved.facts, {}))
+    assert torch.allclose(fresh.remembered(2).values, saved.layers[2].values, atol=0.05)
+
+
+@given(st.data())
+def test_int8_rows_that_are_cut_or_changed_are_refused_or_read_but_nothing_else(data: st.DataObject) -> None:
+    saved = in_int8(saved_at(7.0))
+    whole = bytearray(as_bytes(saved))
+    whole[data.draw(st.integers(0, 1_500))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(checkpoint.CheckpointCorrupt):
+        checkpoint.from_pieces([bytes(whole)], saved.facts, {})
 
 
 def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
@@ -58,7 +98,7 @@ def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
     fresh = filled(0)
     checkpoint.restore(fresh, saved)
     assert fresh.lengths == [PREFIX + 16] * LAYERS
-    assert (fresh.next_position, fresh.next_frame, fresh.compactions) == (63, 60, 1)
+    assert (fresh.next_position, fresh.next_frame, fresh.compactions) == (63, 67, 1)
     assert torch.equal(fresh.remembered(2).keys, saved.layers[2].keys)
     assert bool((fresh.remembered(0).token_ids < 56).all())
 
@@ -66,21 +106,21 @@ def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
 @given(st.binary(max_size=200))
 def test_noise_is_refused(noise: bytes) -> None:
     with pytest.raises(checkpoint.CheckpointCorrupt):
-        checkpoint.from_pieces([noise], {})
+        checkpoint.from_pieces([noise], FACTS, {})
 
 
 @given(st.data())
 def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
     whole = as_bytes(saved_at(7.0))
     with pytest.raises(checkpoint.CheckpointCorrupt):
-        checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], {})
+        checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], FACTS, {})
 
 
 def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
     monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 99)
-    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 2"):
-        checkpoint.from_pieces([whole], {})
+    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 3"):
+        checkpoint.from_pieces([whole], FACTS, {})
 
 
 @pytest.mark.parametrize(

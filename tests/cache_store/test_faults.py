@@ -137,7 +137,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once_and_leaves_nothing_beh
     reached: Reached, any_server: servers.Server
 ) -> None:
     await reached.store.save("lobby", saved_at(2.0), reached.owner)
-    reached.way.fault = Fault(loses_answer_to=b"EVALSHA")
+    reached.way.fault = Fault(loses_answer_to=b"EVAL")
 
     await reached.store.save("lobby", saved_at(3.0), reached.owner)
 
@@ -145,6 +145,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once_and_leaves_nothing_beh
     with any_server.client() as client:
         assert client.llen("hermes:{lobby}:manifests") == 2
         assert len(client.keys("hermes:{lobby}:*:0")) == 2
+        assert {client.pttl(key) for key in client.keys("hermes:{lobby}:*")} == {-1}
 
 
 async def test_an_acquire_whose_answer_was_lost_is_ours_when_asked_again(reached: Reached) -> None:

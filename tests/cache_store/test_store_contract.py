@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import redis
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -234,6 +236,7 @@ async def test_a_picture_that_is_gone_is_left_out_and_written_again(
 
     await in_redis.save("lobby", saved, OWNER)
     assert picture_keys(server_url) == 2
+    assert lifetimes(server_url) == {-1}
 
 
 @pytest.mark.redis
@@ -252,8 +255,114 @@ async def test_a_commit_that_names_what_is_gone_is_refused(
     assert picture_keys(server_url) == 1
 
 
+def seen_more(saved: checkpoint.Checkpoint, saved_s: float) -> checkpoint.Checkpoint:
+    """The checkpoint of the same memory after frames of which nothing was read."""
+    facts = dataclasses.replace(saved.facts, saved_s=saved_s, newest_s=saved_s, frames_seen=saved.facts.frames_seen + 8)
+    return dataclasses.replace(saved, facts=facts)
+
+
+async def test_of_a_memory_that_read_nothing_more_the_newest_facts_come_back(kept: store.CheckpointStore) -> None:
+    saved = saved_at(1.0)
+    await kept.save("lobby", saved, OWNER)
+
+    await kept.save("lobby", seen_more(saved, 2.0), OWNER)
+
+    loaded = await kept.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.facts == seen_more(saved, 2.0).facts
+    assert_equal(loaded, seen_more(saved, 2.0))
+
+
+async def test_rows_come_back_as_they_were_written_whatever_the_next_ones_are(kept: store.CheckpointStore) -> None:
+    """Of one memory, first in int8 and then exactly, as of a camera that moves."""
+    saved = saved_at(1.0)
+    coarse = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=checkpoint.Rows.INT8))
+
+    await kept.save("lobby", coarse, OWNER)
+    first = await kept.load("lobby", FACTS.fingerprint)
+    await kept.save("lobby", saved, OWNER)
+    second = await kept.load("lobby", FACTS.fingerprint)
+
+    assert first is not None
+    assert second is not None
+    assert first.facts.rows is checkpoint.Rows.INT8
+    assert not torch.equal(first.layers[0].keys, saved.layers[0].keys)
+    assert torch.allclose(first.layers[0].keys, saved.layers[0].keys, atol=0.05)
+    assert_equal(second, saved)
+
+
+def input_nbytes(url: str) -> int:
+    with raw(url) as client:
+        return int(client.info("stats")["total_net_input_bytes"])
+
+
+@pytest.mark.redis
+async def test_a_memory_that_read_nothing_more_is_not_written_again_and_the_older_generation_stays(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    await in_redis.save("lobby", saved_at(1.0), OWNER)
+    saved = with_pictures(saved_at(2.0), {1: b"one"})
+    await in_redis.save("lobby", saved, OWNER)
+    with raw(server_url) as client:
+        keys = sorted(client.keys("*"))
+    before = input_nbytes(server_url)
+    for moment in (3.0, 4.0, 5.0):
+        await in_redis.save("lobby", seen_more(saved, moment), OWNER)
+
+    assert input_nbytes(server_url) - before < saved.nbytes
+    with raw(server_url) as client:
+        assert sorted(client.keys("*")) == keys
+        found = [store.read_manifest(text).facts.saved_s for text in client.lrange("hermes:{lobby}:manifests", 0, -1)]
+    assert found == [5.0, 1.0]
+
+
+@pytest.mark.redis
+async def test_a_memory_whose_chunks_are_gone_is_written_again(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    saved = saved_at(1.0)
+    await in_redis.save("lobby", saved, OWNER)
+    with raw(server_url) as client:
+        client.delete(*client.keys("hermes:{lobby}:*:0"))
+
+    with pytest.raises(checkpoint.StoreUnavailable, match="was gone at its commit"):
+        await in_redis.save("lobby", seen_more(saved, 2.0), OWNER)
+    await in_redis.save("lobby", seen_more(saved, 3.0), OWNER)
+
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert_equal(loaded, seen_more(saved, 3.0))
+
+
 @pytest.mark.redis
 async def test_what_is_committed_never_expires(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
-    await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"one"}), OWNER)
+    for moment, pictures in ((1.0, {1: b"one"}), (2.0, {1: b"one", 2: b"two"}), (3.0, {2: b"two", 3: b"three"})):
+        await in_redis.save("lobby", with_pictures(saved_at(moment), pictures), OWNER)
+        assert lifetimes(server_url) == {-1}
+
+
+@pytest.mark.redis
+async def test_what_a_save_before_left_behind_does_not_expire_once_it_is_committed(
+    server_url: str, in_redis: redis_store.RedisCheckpointStore
+) -> None:
+    """As of one whose answer never came."""
+    saved = with_pictures(saved_at(1.0), {1: b"one"})
     with raw(server_url) as client:
-        assert {client.pttl(key) for key in client.keys("hermes:{lobby}:*")} == {-1}
+        client.set(f"hermes:{{lobby}}:picture:{hashlib.sha256(b'one').hexdigest()}", b"one", px=60_000)
+    await in_redis.save("lobby", saved, OWNER)
+    assert lifetimes(server_url) == {-1}
+
+
+@pytest.mark.redis
+async def test_more_pictures_than_a_script_may_look_for_at_once(in_redis: redis_store.RedisCheckpointStore) -> None:
+    pictures = {frame: f"picture {frame}".encode() for frame in range(2_500)}
+    await in_redis.save("lobby", with_pictures(saved_at(1.0), pictures), OWNER)
+    loaded = await in_redis.load("lobby", FACTS.fingerprint)
+    assert loaded is not None
+    assert loaded.thumbnails == pictures
+
+
+def lifetimes(url: str) -> set[int]:
+    """In milliseconds, of every key of the camera; -1 of one that stays."""
+    with raw(url) as client:
+        return {client.pttl(key) for key in client.keys("hermes:{lobby}:*")}

@@ -166,8 +166,8 @@ def test_a_camera_that_comes_back_goes_on_gating(model: llava_onevision.LlavaOne
     camera = new_camera(model)
     show(camera, random_frames(20), first_s=100.0)
     show(camera, still(20, seed=7), first_s=110.0)
-    saved = camera.snapshot(0, 121.0)
-    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(saved))], saved.thumbnails)
+    taken = camera.snapshot(0, 121.0)
+    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(taken))], taken.facts, taken.thumbnails)
 
     other = new_camera(model)
     other.restore(saved)
@@ -177,3 +177,43 @@ def test_a_camera_that_comes_back_goes_on_gating(model: llava_onevision.LlavaOne
     assert other.frames_seen == saved.facts.frames_seen + 40
     assert other.tokens_read == 4 * TOKENS_PER_FRAME
     assert other.memory.next_frame == saved.facts.next_frame + 4
+
+
+def test_two_snapshots_of_equal_content_hold_the_same_tokens_and_other_tokens_are_other_content(
+    model: llava_onevision.LlavaOnevision,
+) -> None:
+    camera = new_camera(model)
+    pictures = torch.cat((random_frames(24), still(48, seed=9), random_frames(8, seed=3), still(40, seed=4)))
+    taken = []
+    for at in range(0, len(pictures), 4):
+        show(camera, pictures[at : at + 4], first_s=at / 2)
+        taken += [camera.snapshot(0, 0.0), camera.snapshot(0, 0.0, is_whole=True)]
+
+    for one in taken:
+        for other in taken:
+            is_same = all(
+                torch.equal(mine.token_ids, its.token_ids)
+                and torch.equal(mine.positions, its.positions)
+                and torch.equal(mine.keys, its.keys)
+                and torch.equal(mine.values, its.values)
+                for mine, its in zip(one.layers, other.layers, strict=True)
+            )
+            assert is_same or one.content != other.content
+    assert len({one.content for one in taken}) < len(taken)
+    assert taken[-2].content == taken[-1].content
+
+
+def test_a_snapshot_holds_what_is_older_than_the_frames_left_out_and_is_no_view(
+    model: llava_onevision.LlavaOnevision,
+) -> None:
+    camera = new_camera(model)
+    show(camera, random_frames(32), first_s=0.0)
+    taken = camera.snapshot(0, 0.0)
+    for index, layer in enumerate(taken.layers):
+        tokens = camera.memory.remembered(index)
+        is_older = tokens.token_ids < camera.memory.next_frame * TOKENS_PER_FRAME - 4 * TOKENS_PER_FRAME
+        assert torch.equal(layer.token_ids, tokens.token_ids[is_older])
+        assert torch.equal(layer.keys, tokens.keys[:, is_older])
+        before = layer.keys.clone()
+        tokens.keys.zero_()
+        assert torch.equal(layer.keys, before)

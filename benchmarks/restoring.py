@@ -1,0 +1,83 @@
+"""How fast a checkpoint comes back, against the same client reading the same bytes and holding them, in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks import own_store
+from cache_store import checkpoint, memory, store
+
+_CAMERA = "camera"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Medians over pairs, and of their ratios."""
+
+    rows: str
+    nbytes: int
+    load_s: float
+    raw_read_s: float
+    restore_over_raw_read: float
+
+
+async def measure(pairs: int, kind: checkpoint.Rows, *, layers: int = 24, tokens: int = 4_000) -> Restore:
+    """A checkpoint of LLaVA-OneVision 0.5B's shape, loaded, and its chunks read and held, in turns."""
+    async with own_store.running(_CAMERA) as room:
+        await room.store.save(_CAMERA, _random_checkpoint(layers, tokens, kind), room.owner)
+        client = room.connection.client
+        manifest = (await client.lrange(f"hermes:{{{_CAMERA}}}:manifests", 0, 0))[0]
+        chunks = store.read_manifest(manifest).chunks
+        rows = []
+        for _ in range(pairs):
+            began_s = time.perf_counter()
+            pieces = [await client.get(chunk.key) for chunk in chunks]
+            raw_s = time.perf_counter() - began_s
+            del pieces
+            began_s = time.perf_counter()
+            loaded = await room.store.load(_CAMERA, "random")
+            rows.append((time.perf_counter() - began_s, raw_s))
+            del loaded
+    return Restore(
+        kind,
+        sum(chunk.nbytes for chunk in chunks),
+        round(statistics.median(load_s for load_s, _ in rows), 4),
+        round(statistics.median(raw_s for _, raw_s in rows), 4),
+        round(statistics.median(load_s / raw_s for load_s, raw_s in rows), 3),
+    )
+
+
+def told(restores: list[Restore]) -> str:
+    """The restores in words."""
+    return "\n".join(
+        f"Restoring {one.nbytes / 1e6:.1f} MB of {one.rows} rows takes {1000 * one.load_s:.0f} ms, reading the same "
+        f"bytes {1000 * one.raw_read_s:.0f} ms: {one.restore_over_raw_read:.2f} times as long, median of pairs."
+        for one in restores
+    )
+
+
+def _random_checkpoint(num_layers: int, num_tokens: int, rows: checkpoint.Rows) -> checkpoint.Checkpoint:
+    generator = torch.Generator().manual_seed(0)
+    facts = checkpoint.CheckpointFacts(
+        fingerprint="random",
+        saved_s=0.0,
+        started_s=0.0,
+        newest_s=0.0,
+        next_position=num_tokens,
+        next_frame=num_tokens,
+        frames_seen=num_tokens,
+        frames_dropped=0,
+        compactions=1,
+        rows=rows,
+    )
+    return checkpoint.Checkpoint(facts, tuple(_random_layer(num_tokens, generator) for _ in range(num_layers)), {})
+
+
+def _random_layer(num_tokens: int, generator: torch.Generator) -> memory.CachedTokens:
+    places = torch.arange(num_tokens)
+    keys, values = torch.randn(2, 2, num_tokens, 64, generator=generator).bfloat16()
+    return memory.CachedTokens(keys, values, places, places, torch.ones_like(places), places.double())

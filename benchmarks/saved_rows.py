@@ -1,0 +1,173 @@
+"""What int8 rows do to answers and to bytes: python -m benchmarks.saved_rows --help.
+
+Streams of benchmarks.accuracy are read under the default policy; at every moment at which there are questions, the
+memory is saved, restored and asked, once with exact rows and once with int8 rows. Whole memories, the recent window
+included, so that the rows are all that differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import operator
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks import accuracy, contenders, exam, parts, rows, streams
+from cache_store import checkpoint, memory, slabs
+from models import llava_onevision
+
+_EVERYTHING = 1 << 62  # no token has an id as high
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of one way to write rows, over all moments. nbytes, write_ms, read_ms: medians, pictures aside, of this process's
+    processor time; lost_points: accuracy below exact rows, low and high where 95 % of other streams would have it.
+    """
+
+    model: str
+    rows: str
+    budget: int
+    frames: int
+    streams: int
+    n: int
+    accuracy: float
+    lost_points: float
+    low: float
+    high: float
+    changed_answers: int  # right with one and wrong with the other
+    nbytes: int
+    write_ms: float
+    read_ms: float
+    commit: str
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one way to write rows came to: by stream whether each answer is right, and by moment its costs."""
+
+    is_right: list[list[bool]]
+    costs: list[tuple[int, float, float]]
+
+
+def main() -> None:
+    """Measures, prints a table, and writes JSON if asked."""
+    options = _options()
+    torch.set_num_threads(1)
+    model = accuracy.load(options.model)
+    seeds = range(options.seed * 1_000, options.seed * 1_000 + options.streams)
+    given = [streams.make_stream(model, seed, options.frames) for seed in seeds]
+    found = [row for budget in options.budgets for row in measure(model, options.model, given, budget)]
+    print(table(found))
+    if options.json:
+        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+
+
+@torch.inference_mode()
+def measure(
+    model: llava_onevision.LlavaOnevision, name: str, given: Sequence[streams.Stream], budget: int
+) -> Iterator[Row]:
+    """A row for each way to write rows."""
+    num_frames = len(given[0].footage.embedded)
+    reader = contenders.named(contenders.OURS).make(contenders.Task(model, len(given), budget, num_frames))
+    examiner = exam.Examiner(model)
+    tallies = {kind: _Tally([[] for _ in given], []) for kind in checkpoint.Rows}
+    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
+        reader.read(embedded, times_s)
+        for which, stream in enumerate(given):
+            asked = stream.asked.get(newest)
+            if not asked:
+                continue
+            (held, _), *_ = reader.recall(which, asked)
+            for kind, tally in tallies.items():
+                came_back, cost = there_and_back(held, kind)
+                tally.is_right[which] += [outcome.is_right for outcome in examiner.ask(came_back, asked)]
+                tally.costs.append(cost)
+    yield from (_row(name, kind, tallies, budget, num_frames) for kind in tallies)
+
+
+def there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.Memory, tuple[int, float, float]]:
+    """The memory as it comes back from such a checkpoint, its bytes, and the seconds to write and to read them."""
+    facts = checkpoint.CheckpointFacts(
+        fingerprint="",
+        saved_s=0.0,
+        started_s=0.0,
+        newest_s=0.0,
+        next_position=held.next_position,
+        next_frame=held.next_frame,
+        frames_seen=held.next_frame,
+        frames_dropped=0,
+        compactions=held.compactions,
+        rows=kind,
+    )
+    taken = checkpoint.Checkpoint(facts, checkpoint.capture(held, _EVERYTHING), {})
+    began_s = time.thread_time()
+    written = b"".join(checkpoint.to_parts(taken))
+    written_s = time.thread_time()
+    loaded = checkpoint.from_pieces([written], facts, {})
+    read_s = time.thread_time()
+    came_back = memory.Memory(slabs.Slabs(held.slabs.shape, slots=1, capacity=held.slabs.capacity), 0)
+    came_back.copy_from(held)
+    checkpoint.restore(came_back, loaded)
+    return came_back, (len(written), written_s - began_s, read_s - written_s)
+
+
+def _row(name: str, kind: checkpoint.Rows, tallies: dict[checkpoint.Rows, _Tally], budget: int, num_frames: int) -> Row:
+    mine, exact = tallies[kind].is_right, tallies[checkpoint.Rows.EXACT].is_right
+    before, after = list(itertools.chain(*exact)), list(itertools.chain(*mine))
+    low, high = rows.loss_interval(exact, mine)
+    nbytes, write_s, read_s = map(statistics.median, zip(*tallies[kind].costs, strict=True))
+    return Row(
+        model=name,
+        rows=kind,
+        budget=budget,
+        frames=num_frames,
+        streams=len(mine),
+        n=len(after),
+        accuracy=round(statistics.fmean(after), 4),
+        lost_points=round(100 * (statistics.fmean(before) - statistics.fmean(after)), 3),
+        low=round(low, 3),
+        high=round(high, 3),
+        changed_answers=sum(map(operator.ne, before, after)),
+        nbytes=round(nbytes),
+        write_ms=round(1000 * write_s, 3),
+        read_ms=round(1000 * read_s, 3),
+        commit=parts.current_commit(),
+    )
+
+
+def table(found: Iterable[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| model | rows | tokens | frames | n | accuracy | points lost | 95 % | other answers | bytes | write | read |",
+        "|---|---|" + "---:|" * 10,
+    ]
+    for row in found:
+        answers = (
+            f"{row.accuracy:.3f} | {row.lost_points:.2f} | {row.low:.2f} to {row.high:.2f} | {row.changed_answers}"
+        )
+        costs = f"{row.nbytes:,} | {row.write_ms:.2f} ms | {row.read_ms:.2f} ms"
+        lines.append(f"| {row.model} | {row.rows} | {row.budget} | {row.frames:,} | {row.n:,} | {answers} | {costs} |")
+    return "\n".join(lines)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="name or folder of a checkpoint of the tiny shape")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes")
+    parser.add_argument("--streams", type=accuracy.positive, default=12)
+    parser.add_argument("--frames", type=accuracy.positive, default=256, help="of each stream")
+    parser.add_argument("--budgets", type=accuracy.positive, nargs="+", default=[48, 256], help="tokens a layer")
+    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
