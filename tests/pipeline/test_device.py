@@ -197,7 +197,7 @@ def test_a_camera_comes_back_from_its_checkpoint_on_another_device(
     device.add_camera("lobby", started_s=900.0)
     feed(device, "lobby", 20)
     saved = device.snapshot("lobby").result(timeout=20)
-    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(saved))], saved.thumbnails)
+    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(saved))], saved.facts, saved.thumbnails)
     other = Device(model, MEMORY, CONFIG)
     other.start()
     other.add_camera("lobby", saved)
