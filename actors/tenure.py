@@ -19,7 +19,7 @@ from cache_store import checkpoint, leases
 
 log = structlog.get_logger(__name__)
 
-_RENEWALS_A_LEASE = 6
+_RENEWALS_A_LEASE = 5
 
 
 class Tenure:

@@ -24,9 +24,11 @@ if redis.call('HEXISTS', KEYS[1], 'retired') == 1 then
     return 0
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('HSETNX', KEYS[1], 'home', ARGV[1])
 local renewals = redis.call('HINCRBY', KEYS[1], 'renewals', 1)
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if renewals == 1 then
+    redis.call('HSET', KEYS[1], 'home', ARGV[1])
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
 return renewals
 """
 
