@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
+import gc
 import importlib
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ADDRESSES: dict[str, list[str]] = PROJECT["tool"]["hermes"]["addresses"]
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+@functools.cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
+    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    # CPython 3.11 fails to parse where collecting garbage in the middle of it ends what other tests left behind.
+    gc.collect()
+    gc.disable()
+    try:
+        return tuple((path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in paths)
+    finally:
+        gc.enable()
 
 
 def imported(tree: ast.Module) -> set[str]:
