@@ -130,11 +130,9 @@ class CameraShard:
                 self._device.clips.let_go(name)
                 self._saving.keep(name)
                 raise
-            held = self._watched.pop(name)
-            held.feed.leave()
+            self._end(self._watched.pop(name))
             await self._tenure.release(name, heir=heir)
             await asyncio.to_thread(self._device.remove_camera, name)
-            self._later(asyncio.to_thread(held.feed.stop))
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
 
     async def drain(self) -> None:
@@ -211,9 +209,13 @@ class CameraShard:
     def _drop_ahead(self, name: str) -> None:
         ahead = self._ahead.pop(name, None)
         if ahead is not None:
-            ahead.feed.leave()
-            self._later(asyncio.to_thread(ahead.feed.stop))
+            self._end(ahead)
             self._device.clips.forget(name)
+
+    def _end(self, watched: _Watched) -> None:
+        """Nothing comes from its feed any more; its thread may take a moment to end."""
+        watched.feed.leave()
+        self._later(asyncio.to_thread(watched.feed.stop))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -232,10 +234,8 @@ class CameraShard:
         """Where another shard owns the camera by now, nothing of it is said or saved here any more."""
         if name in self._watched and self._tenure.owner(name) is None:
             await self._saving.drop(name)
-            held = self._watched.pop(name)
-            held.feed.leave()
+            self._end(self._watched.pop(name))
             await asyncio.to_thread(self._device.remove_camera, name)
-            self._later(asyncio.to_thread(held.feed.stop))
             log.warning("camera_lost_to_another_shard", camera=name)
 
     async def _save_whole(self, name: str) -> None:

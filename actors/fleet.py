@@ -19,7 +19,6 @@ from pipeline.redaction import REDACTOR
 log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 0.1
-_TEND_EVERY_S = 1.0
 # A question waits for a camera that moves; longer than this it had better be asked again.
 _LONGEST_MOVE_S = 5.0
 # Another fleet may be moving it: this one hears of it when it looks, once a second.
@@ -76,7 +75,7 @@ class Fleet:
 
     async def run(self) -> None:
         """Brings every camera to its shard and back to it, for ever."""
-        await asyncio.gather(self._reconciler.run(), self._tend_for_ever())
+        await asyncio.gather(self._reconciler.run(), reconciling.again_and_again(self._tend))
 
     async def reconcile(self) -> None:
         """Brings every camera to its shard once."""
@@ -195,14 +194,6 @@ class Fleet:
         async with aclosing(self._answer(placed, question, max_answer_tokens)) as events:
             async for event in events:
                 yield event
-
-    async def _tend_for_ever(self) -> None:
-        while True:
-            try:
-                await self._tend()
-            except Exception:  # the one guard: whatever went wrong, the next second is another chance
-                log.exception("tending_failed")
-            await asyncio.sleep(_TEND_EVERY_S)
 
     async def _tend(self) -> None:
         """Follows the registry; as the supervisor, empties shards that are drained, evens out, warns in time."""

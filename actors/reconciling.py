@@ -39,7 +39,7 @@ class Reconciler:
         """Reconciles for ever; each shard at its own pace, as one may hang, and its lease beside it."""
         indices = range(len(self._board.places))
         work = [partial(step, index) for step in (self._keep_full, self._follow) for index in indices]
-        await asyncio.gather(*map(_again_and_again, work))
+        await asyncio.gather(*map(again_and_again, work))
 
     async def once(self) -> None:
         """Looks at every shard and gives it, or in its place another, what it lacks."""
@@ -135,7 +135,8 @@ class Reconciler:
     async def _bring_one(self, placed: placement.Placed, *, is_gone: bool) -> None:
         """A failure is shown in the camera's status and tried again."""
         home = placed.shard_index
-        candidates, tried = [*([] if is_gone else [home]), *self._board.takers(but=home)], set()
+        # Who else has room is counted over all cameras: not for each that its own shard takes.
+        candidates, tried = self._board.takers(but=home) if is_gone else [home], set()
         try:
             while candidates:
                 candidate = candidates.pop(0)
@@ -144,6 +145,8 @@ class Reconciler:
                 try:
                     await self.hand_over(placed)
                 except (cameras.TooManyCameras, InvalidShard):
+                    if candidate == home:
+                        candidates = self._board.takers(but=home)
                     continue
                 except leases.OwnedByAnother as error:
                     owner = self._board.index_of(error.incarnation)
@@ -182,7 +185,8 @@ class Reconciler:
             await held.add_camera(replace(assignment, gone=gone))
 
 
-async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
+async def again_and_again(work: Callable[[], Awaitable[None]]) -> None:
+    """Does the work once a second, for ever."""
     while True:
         try:
             await work()

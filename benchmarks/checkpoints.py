@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from pathlib import Path
 import torch
 
 from actors import config
-from benchmarks import own_store, real_shape, restoring
+from benchmarks import machine, own_store, real_shape, restoring
 from cache_store import checkpoint, memory, slabs, tiers
 from models import keeper, registry, vlm
 from models.tiny import scene
@@ -94,7 +92,7 @@ def main() -> None:
     """Measures, prints Markdown, and writes JSON if asked."""
     options = _options()
     torch.set_num_threads(1)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    ran_on = f"{machine.described()}, torch {torch.__version__}"
     costs = []
     for camera in options.cameras:
         costs += asyncio.run(measure_costs(registry.load_model("tiny"), 256, camera, options.intervals))
@@ -104,7 +102,7 @@ def main() -> None:
     restores = [asyncio.run(restoring.measure(options.restores, rows)) for rows in checkpoint.Rows]
     print(table(costs), restoring.told(restores), sep="\n\n")
     if options.json:
-        found = {"machine": machine, **figures(costs, restores)}
+        found = {"machine": ran_on, **figures(costs, restores)}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

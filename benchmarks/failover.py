@@ -14,7 +14,6 @@ import contextlib
 import json
 import logging
 import os
-import platform
 import signal
 import statistics
 import sys
@@ -28,7 +27,7 @@ from structlog.testing import capture_logs
 
 from actors import config, embedded_store, fleet, logs, system
 from actors.errors import ServiceError
-from benchmarks import nodes
+from benchmarks import machine, nodes
 from cache_store import checkpoint
 from models.tiny import questions, scene
 from pipeline import answers, cameras, device
@@ -72,12 +71,12 @@ def main() -> None:
     # What a move tells is what is measured of it.
     logs.log_to_stderr(logging.INFO)
     losses, moves = asyncio.run(measure(options))
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    ran_on = machine.described()
     found = figures(losses, moves)
-    print(f"{options.cameras} cameras on {options.shards} shards; {machine}\n")
+    print(f"{options.cameras} cameras on {options.shards} shards; {ran_on}\n")
     print(table(found))
     if options.json:
-        facts = {"machine": machine, **found, "rows": [asdict(loss) for loss in losses], "moves": asdict(moves)}
+        facts = {"machine": ran_on, **found, "rows": [asdict(loss) for loss in losses], "moves": asdict(moves)}
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 

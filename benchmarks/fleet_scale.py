@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import os
-import platform
 import random
 import resource
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from actors import config, embedded_store, fleet, logs, registry, shard, succession, supervision, tenure
 from actors.errors import ShardUnavailable
+from benchmarks import machine
 from cache_store import leases, redis_connection, redis_leases
 from pipeline import answers, cameras, inspection
 
@@ -118,13 +118,13 @@ def main() -> None:
     options = _options()
     logs.log_to_stderr(logging.CRITICAL)
     found = asyncio.run(measure(options.cameras, options.shards, options.kills, options.rest_s))
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    print(f"{options.cameras} cameras on {options.shards} shards, {options.kills} killed at once; {machine}\n")
+    ran_on = machine.described()
+    print(f"{options.cameras} cameras on {options.shards} shards, {options.kills} killed at once; {ran_on}\n")
     print(
         "\n".join(["| figure | value |", "|---|---:|", *(f"| {name} | {value:g} |" for name, value in found.items())])
     )
     if options.json:
-        facts = {"machine": machine, "cameras": options.cameras, "shards": options.shards, **found}
+        facts = {"machine": ran_on, "cameras": options.cameras, "shards": options.shards, **found}
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import machine
 from cache_store import memory, slabs, tiers
 from models import answering, keeper, registry, vlm
 from models.tiny import scene
@@ -45,11 +44,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model = registry.load_model(options.model)
     rows = list(measure(model, options.tokens, options.lengths, options.repeats))
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-    print(f"{options.model} on {model.spec.device}, {options.tokens} tokens a layer; {machine}\n")
+    ran_on = f"{machine.described()}, torch {torch.__version__}"
+    print(f"{options.model} on {model.spec.device}, {options.tokens} tokens a layer; {ran_on}\n")
     print(table(rows))
     if options.json:
-        facts = {"model": options.model, "machine": machine, "rows": [asdict(row) for row in rows]}
+        facts = {"model": options.model, "machine": ran_on, "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -70,6 +70,15 @@ class Lobby:
         seen = self.memory.frames_seen
         self.wait_until(lambda: self.memory.frames_seen >= seen + more)
 
+    def end_with_one_gap(self) -> answers.Gap:
+        """Ends the camera once all of it is remembered; the memory's one gap is that of the frames that came."""
+        self.feed.feed.stop()
+        self.wait_until(lambda: self.memory.newest_s == self.passing.times_s[-1])
+
+        (gap,) = self.memory.gaps
+        assert (gap,) == self.passing.gaps
+        return gap
+
 
 @contextmanager
 def lobby(model: llava_onevision.LlavaOnevision, url: str, config: IngestConfig = QUICK) -> Iterator[Lobby]:
@@ -105,12 +114,8 @@ def test_a_killed_and_restarted_server_leaves_exactly_one_gap(model: llava_onevi
         with servers.rtsp_camera(servers.TEST_PICTURE, port=port):
             watched.wait_until(lambda: bool(watched.memory.gaps))
             watched.wait_for_frames()
-        watched.feed.feed.stop()
-        watched.wait_until(lambda: watched.memory.newest_s == watched.passing.times_s[-1])
+        gap = watched.end_with_one_gap()
 
-        (gap,) = watched.memory.gaps
-
-    assert (gap,) == watched.passing.gaps
     assert gap.start_s < killed_s < back_s < gap.end_s
     assert killed_s - gap.start_s < 3
 
@@ -133,12 +138,8 @@ def test_a_silence_that_is_too_long_is_one_gap_and_the_camera_is_called_again(
         heard_s = time.time()
         watched.wait_until(lambda: bool(watched.memory.gaps))
         watched.wait_for_frames()
-        watched.feed.feed.stop()
-        watched.wait_until(lambda: watched.memory.newest_s == watched.passing.times_s[-1])
+        gap = watched.end_with_one_gap()
 
-        (gap,) = watched.memory.gaps
-
-    assert (gap,) == watched.passing.gaps
     assert gap.start_s < silent_s < heard_s < gap.end_s
     assert CameraState.STALLED in dict(watched.feed.states)
 
@@ -157,12 +158,8 @@ def test_a_silence_that_is_borne_is_one_gap_on_the_same_connection(model: llava_
     ):
         watched.wait_until(lambda: bool(watched.memory.gaps))
         watched.wait_for_frames()
-        watched.feed.feed.stop()
-        watched.wait_until(lambda: watched.memory.newest_s == watched.passing.times_s[-1])
+        gap = watched.end_with_one_gap()
 
-        (gap,) = watched.memory.gaps
-
-    assert (gap,) == watched.passing.gaps
     assert OUTAGE_S - 1 < gap.end_s - gap.start_s < OUTAGE_S + 1
     assert len(camera.asked) == 1
 
