@@ -37,7 +37,7 @@ async def watching(model: llava_onevision.LlavaOnevision, url: str) -> AsyncIter
         memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
         shards=config.ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
     )
-    kept, granted_by = redis_store.RedisCheckpointStore(url, timeout_s=0.3), redis_leases.RedisLeases(url)
+    kept, granted_by = redis_store.RedisCheckpointStore(url), redis_leases.RedisLeases(url)
     held = camera_shard.CameraShard(model, settings, kept, granted_by)
     try:
         spec = cameras.CameraSpec(name="yard", url="sim:yard?seed=3")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def until(is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 60.0) -> float:
+async def until(is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 120.0) -> float:
     """How long it took. A plain function that blocks is called in a thread."""
     began_at = time.monotonic()
     async with asyncio.timeout(within_s):
