@@ -10,17 +10,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
+import logging
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import structlog
 import torch
 
 from actors import config
+from benchmarks import ingest as ingest_bench
 from benchmarks import machine, own_store, real_shape, restoring
 from cache_store import checkpoint, memory, slabs, tiers
 from models import keeper, registry, vlm
@@ -38,9 +43,11 @@ class Street:
 
     mean_gap_s: float
     is_gated: bool = True
+    is_encoded: bool = False  # 1080p H.264 as in benchmarks.ingest, demuxed and decoded, not drawn
 
 
 STREETS = {
+    "1080p": Street(6.0, is_gated=False, is_encoded=True),
     "ungated": Street(6.0, is_gated=False),
     "busy": Street(2.0),
     "ordinary": Street(4.0),  # as the demo's
@@ -53,7 +60,8 @@ STREETS = {
 class Cost:
     """Means over the intervals between two checkpoints. Seconds of processor time, but for save_wall_s.
 
-    Ingest is what a decoded frame costs: its reduction and its picture (feed_s), and the device's work (device_s).
+    Ingest is what a frame costs up to its clip (feed_s): its reduction and its picture, and of an encoded camera its
+    demuxing and decoding; and the device's work (device_s).
     """
 
     camera: str
@@ -92,6 +100,7 @@ def main() -> None:
     """Measures, prints Markdown, and writes JSON if asked."""
     options = _options()
     torch.set_num_threads(1)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     ran_on = f"{machine.described()}, torch {torch.__version__}"
     costs = []
     for camera in options.cameras:
@@ -134,6 +143,7 @@ async def measure_costs(model: vlm.VideoLanguageModel, tokens: int, camera: str,
     )
     watching = _watching(model, reader, STREETS[camera])
     stream = _shown(settings, STREETS[camera])
+    decoded_s = played_s(interval_s, settings.sample_fps) if STREETS[camera].is_encoded else None
     while not watching.memory.compactions:
         watching.feed(_clip(*next(stream), model.spec.frame_size, settings))
     frames = round(interval_s * settings.sample_fps)
@@ -148,17 +158,28 @@ async def measure_costs(model: vlm.VideoLanguageModel, tokens: int, camera: str,
             shown = [next(stream) for _ in range(num_clips)]
             fed_s = time.thread_time()
             ready = [_clip(*one, model.spec.frame_size, settings) for one in shown]
-            fed_s = time.thread_time() - fed_s
+            fed_s = part * (time.thread_time() - fed_s) if decoded_s is None else decoded_s
             device_s = _read(watching, ready)
             # The second of two finds the memory in the processor's caches: they take turns.
             for rows in sorted(rooms, reverse=bool(interval % 2)):
                 found = await _save(watching, rows, rooms[rows])
                 if interval:
-                    spent[rows].append((part * fed_s, part * device_s, *found))
+                    spent[rows].append((fed_s, part * device_s, *found))
     return [
         Cost(camera, rows, model.spec.name, tokens, interval_s, intervals, frames, *(round(mean, 5) for mean in means))
         for rows, means in ((rows, map(statistics.fmean, zip(*found, strict=True))) for rows, found in spent.items())
     ]
+
+
+def played_s(seconds: float, sample_fps: float) -> float:
+    """Processor time from the file to the clips, of so many seconds of an encoded camera; the median of five."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "camera.mp4"
+        film_s = round(seconds)
+        ingest_bench.film_camera(path, film_s)
+        play = functools.partial(ingest_bench.play_camera, sample_fps=sample_fps)
+        spent_ms = statistics.median(ingest_bench.spent_ms(play, path) for _ in range(5))
+    return spent_ms / 1000 * seconds / film_s
 
 
 def _watching(model: vlm.VideoLanguageModel, reader: keeper.Keeper, street: Street) -> watched.WatchedCamera:
@@ -211,7 +232,7 @@ def _shown(settings: ingest.IngestConfig, street: Street) -> Iterator[tuple[torc
     world = scene.Scene(seed=7, mean_gap_s=street.mean_gap_s)
     for start in itertools.count(step=settings.frames_per_clip):
         times_s = tuple((start + offset) / settings.sample_fps for offset in range(settings.frames_per_clip))
-        yield torch.stack([torch.from_numpy(world.frame(at, _FRAME_HEIGHT, _FRAME_WIDTH)) for at in times_s]), times_s
+        yield torch.stack([torch.from_numpy(world.frame(at, _FRAME_WIDTH, _FRAME_HEIGHT)) for at in times_s]), times_s
 
 
 def _clip(shown: torch.Tensor, times_s: tuple[float, ...], side: int, settings: ingest.IngestConfig) -> clips.Clip:

@@ -70,12 +70,10 @@ def measure(seconds: int, pairs: int) -> Costs:
     """Draws and encodes the camera's view, then plays it both ways in turn."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "camera.mp4"
-        scene = Scene(7)
-        pictures = (scene.frame(place / FPS, WIDTH, HEIGHT) for place in range(seconds * FPS))
-        write_video(pictures, path, fps=FPS, codec="h264", bits_per_s=BITS_PER_S)
+        film_camera(path, seconds)
         for play in _WAYS:
             assert play(path) == seconds, f"{play.__name__} did not see one frame a second"
-        spent = [[_spent_ms(play, path) for play in _WAYS] for _ in range(pairs)]
+        spent = [[spent_ms(play, path) for play in _WAYS] for _ in range(pairs)]
     ours_ms, bare_ms, masked_ms, default_ms = (statistics.median(way) / seconds for way in zip(*spent, strict=True))
     return Costs(
         cameras_per_core=round(1000 / ours_ms, 1),
@@ -87,6 +85,13 @@ def measure(seconds: int, pairs: int) -> Costs:
         seconds=seconds,
         pairs=pairs,
     )
+
+
+def film_camera(path: Path, seconds: int) -> None:
+    """Draws and encodes what the camera sees."""
+    scene = Scene(7)
+    pictures = (scene.frame(place / FPS, WIDTH, HEIGHT) for place in range(seconds * FPS))
+    write_video(pictures, path, fps=FPS, codec="h264", bits_per_s=BITS_PER_S)
 
 
 def quiet(minutes: int) -> dict[str, float]:
@@ -119,7 +124,7 @@ def play_bare_by_default(path: Path) -> int:
     return play_bare(path, threads=0)
 
 
-def play_camera(path: Path, masks: tuple[Polygon, ...] = ()) -> int:
+def play_camera(path: Path, masks: tuple[Polygon, ...] = (), *, sample_fps: float = 1.0) -> int:
     """A camera's feed as a shard runs it; returns how many frames its clips held."""
     is_over, has_clip = threading.Event(), threading.Event()
     clips = HandOver(4, on_put=has_clip.set)
@@ -130,7 +135,7 @@ def play_camera(path: Path, masks: tuple[Polygon, ...] = ()) -> int:
             has_clip.set()
 
     spec = CameraSpec(name="camera", url=str(path), pace=Pace.FAST, masks=masks)
-    config = IngestConfig(sample_fps=1, device="cpu", video_folders=(path.parent,))
+    config = IngestConfig(sample_fps=sample_fps, device="cpu", video_folders=(path.parent,))
     feed = CameraFeed(spec, config, FRAME_SIZE, clips, on_state=on_state)
     frames = 0
     feed.start()
@@ -151,7 +156,8 @@ def play_masked_camera(path: Path) -> int:
 _WAYS = (play_camera, play_bare, play_masked_camera, play_bare_by_default)
 
 
-def _spent_ms(play: Callable[[Path], int], path: Path) -> float:
+def spent_ms(play: Callable[[Path], int], path: Path) -> float:
+    """Processor time of this process while it plays."""
     began_s = time.process_time()
     play(path)
     return (time.process_time() - began_s) * 1e3
