@@ -92,7 +92,7 @@ class Reconciler:
                 continue
             if status.epoch and status.epoch >= placed.newest_epoch:
                 log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
-                placed.shard_index = index
+                self._board.reassign(placed, index)
 
     async def _keep_full(self, index: int) -> None:
         """Gives a shard that answers what it lacks."""
@@ -141,7 +141,7 @@ class Reconciler:
             while candidates:
                 candidate = candidates.pop(0)
                 tried.add(candidate)
-                placed.shard_index = candidate
+                self._board.reassign(placed, candidate)
                 try:
                     await self.hand_over(placed)
                 except (cameras.TooManyCameras, InvalidShard):
@@ -158,10 +158,10 @@ class Reconciler:
                 if candidate != home:
                     log.info("camera_moved", camera=placed.spec.name, from_shard=home, to_shard=candidate)
                 return
-            placed.shard_index = home
+            self._board.reassign(placed, home)
             placed.recover(f"shard {home} is gone, and no other has room" if is_gone else "no shard has room")
         except (checkpoint.StoreError, ServiceError) as error:
-            placed.shard_index = home
+            self._board.reassign(placed, home)
             placed.recover(str(error))
         except cameras.CameraError as error:
             placed.status = replace(placed.status, state=cameras.CameraState.FAILED, detail=str(error))
