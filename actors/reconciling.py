@@ -34,6 +34,8 @@ class Reconciler:
         self._board = board
         self._owners = owners
         self._supervises = supervises
+        # That the store has not just lost its memory, as last proven; the store checks it whenever it grants a camera.
+        self._nobody: leases.Gone | None = None
 
     async def run(self) -> None:
         """Reconciles for ever; each shard at its own pace, as one may hang, and its lease beside it."""
@@ -173,14 +175,16 @@ class Reconciler:
         """
         held = self._board.places[placed.shard_index].shard
         # Above every epoch that was seen anywhere: a store that forgot, with a clock set back, would grant old ones.
-        assignment = replace(placed.assignment, floor=self._board.newest_epoch)
+        assignment = replace(placed.assignment, floor=self._board.newest_epoch, gone=self._nobody)
         try:
             await held.add_camera(assignment)
         except leases.OwnedByAnother as error:
             gone = await self._owners.gone(error.incarnation)
             if gone is None:
                 raise
-            if gone.incarnation != leases.NOBODY:
+            if gone.incarnation == leases.NOBODY:
+                self._nobody = gone
+            else:
                 log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
             await held.add_camera(replace(assignment, gone=gone))
 
