@@ -246,11 +246,13 @@ def is_undecided(status: cameras.CameraStatus) -> bool:
 
 def refusal(status: cameras.CameraStatus, waited_s: float) -> cameras.CameraError | None:
     """Why a camera that was just added is of no use, None if it is."""
+    # What its feed would do next is done for no camera that is not kept.
+    why = f"{status.detail.partition('; try ')[0]}; the camera was not added"
     if status.state is cameras.CameraState.FAILED:
-        return cameras.SourceInvalid(status.detail, status.reason or cameras.Reason.UNKNOWN)
+        return cameras.SourceInvalid(why, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.BACKING_OFF:
-        return cameras.SourceUnreachable(status.detail, status.reason or cameras.Reason.UNKNOWN)
+        return cameras.SourceUnreachable(why, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.CONNECTING:
-        late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}"
+        late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}; the camera was not added"
         return cameras.SourceUnreachable(late, cameras.Reason.NO_ANSWER)
     return None
