@@ -120,7 +120,7 @@ class Fleet:
         up = [index for index, place in enumerate(self._board.places) if place.is_up]
         if not up:
             raise ShardUnavailable("no shard is up to test a camera from")
-        emptiest = min(up, key=lambda index: len(self._board.on(index)))
+        emptiest = min(up, key=self._board.counts().__getitem__)
         return await self._board.places[emptiest].shard.test_camera(url)
 
     async def remove_camera(self, name: str) -> None:

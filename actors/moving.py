@@ -47,13 +47,13 @@ class Mover:
             try:
                 heir = self._board.places[target].incarnation
                 await self._board.places[source].shard.remove_camera(name, is_forgotten=False, heir=heir)
-                placed.shard_index = target
+                self._board.reassign(placed, target)
                 await self._reconciler.hand_over(placed)
             except answers.UnknownCamera:
                 raise CameraRecovering(f"camera {name!r}: {placed.why_away}") from None
             except (cameras.CameraError, checkpoint.StoreError, ServiceError):
                 # Its memory is saved whole: the next reconciliation brings it back.
-                placed.shard_index = source
+                self._board.reassign(placed, source)
                 raise
             finally:
                 placed.settled.set()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors import shard
@@ -147,6 +146,7 @@ class Board:
     def __init__(self, shards: Iterable[shard.Shard], spares: int = 0) -> None:
         self.places = [Place(held) for held in shards]
         self.placed: dict[str, Placed] = {}
+        self._on: list[dict[str, Placed]] = [{} for _ in self.places]
         self.newest_epoch = 0  # of any camera
         self._spares = spares
 
@@ -157,9 +157,9 @@ class Board:
         free = [place.slots - counts[index] if place.is_open else 0 for index, place in enumerate(self.places)]
         return min(sum(free) - free[index] - counts[index] for index in range(len(self.places)))
 
-    def counts(self) -> Counter[int]:
+    def counts(self) -> list[int]:
         """How many cameras each shard has."""
-        return Counter(placed.shard_index for placed in self.placed.values())
+        return list(map(len, self._on))
 
     def find(self, name: str) -> Placed:
         """Raises UnknownCamera."""
@@ -179,19 +179,37 @@ class Board:
         return next(known, None)
 
     def put(self, assignment: shard.Assignment, *, is_configured: bool = False) -> Placed:
-        """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras."""
+        """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras.
+
+        It takes the place of another one of its name.
+        """
         spec = assignment.spec
         REDACTOR.remember(spec.url)
         status = cameras.CameraStatus(
             name=spec.name, url=urls.redacted(spec.url), state=cameras.CameraState.CONNECTING, masks=spec.masks
         )
+        self.drop(spec.name)
         roomiest = (*self.takers(), *range(len(self.places)))[0]
-        self.placed[spec.name] = Placed(assignment, roomiest, status, is_configured)
-        return self.placed[spec.name]
+        placed = Placed(assignment, roomiest, status, is_configured)
+        self.placed[spec.name] = self._on[roomiest][spec.name] = placed
+        return placed
+
+    def reassign(self, placed: Placed, index: int) -> None:
+        """The camera is on this shard from now on; of one that was dropped meanwhile nothing is counted."""
+        if self.placed.get(placed.spec.name) is placed:
+            del self._on[placed.shard_index][placed.spec.name]
+            self._on[index][placed.spec.name] = placed
+        placed.shard_index = index
+
+    def drop(self, name: str) -> None:
+        """A camera that shall be watched no more; nothing happens if it is not known."""
+        placed = self.placed.pop(name, None)
+        if placed is not None:
+            del self._on[placed.shard_index][name]
 
     def on(self, index: int) -> list[Placed]:
         """The cameras of a shard."""
-        return [placed for placed in self.placed.values() if placed.shard_index == index]
+        return list(self._on[index].values())
 
     def takers(self, *, but: int | None = None) -> list[int]:
         """The shards that have room for a camera, the emptiest first, spares last."""
@@ -215,7 +233,7 @@ class Board:
             index, place.pid, place.node, place.is_up, place.is_draining, names, place.slots, round(place.busy_share, 3)
         )
 
-    def _spared(self, counts: Counter[int]) -> set[int]:
+    def _spared(self, counts: Sequence[int]) -> set[int]:
         """The last of the empty shards, as many as shall be spared."""
         empty = [index for index, place in enumerate(self.places) if place.is_open and not counts[index]]
         return set(empty[len(empty) - min(self._spares, len(empty)) :])
@@ -228,11 +246,13 @@ def is_undecided(status: cameras.CameraStatus) -> bool:
 
 def refusal(status: cameras.CameraStatus, waited_s: float) -> cameras.CameraError | None:
     """Why a camera that was just added is of no use, None if it is."""
+    # What its feed would do next is done for no camera that is not kept.
+    why = f"{status.detail.partition('; try ')[0]}; the camera was not added"
     if status.state is cameras.CameraState.FAILED:
-        return cameras.SourceInvalid(status.detail, status.reason or cameras.Reason.UNKNOWN)
+        return cameras.SourceInvalid(why, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.BACKING_OFF:
-        return cameras.SourceUnreachable(status.detail, status.reason or cameras.Reason.UNKNOWN)
+        return cameras.SourceUnreachable(why, status.reason or cameras.Reason.UNKNOWN)
     if status.state is cameras.CameraState.CONNECTING:
-        late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}"
+        late = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}; the camera was not added"
         return cameras.SourceUnreachable(late, cameras.Reason.NO_ANSWER)
     return None

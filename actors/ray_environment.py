@@ -5,7 +5,8 @@ other systems is the only one that keeps all of a local Ray on 127.0.0.1: it lim
 `_node_ip_address="127.0.0.1"` is turned back into the outer address and every port is then open to the network. Who
 joins a cluster of several machines sets it to 1.
 
-A node that does not answer is given up after about two seconds; Ray's own choice would be a minute.
+A node that does not answer is given up after about two seconds; Ray's own choice would be a minute. A head that is away
+is waited for twice as long as the minute that Ray gives it: who misses it for longer is ended by Ray.
 """
 
 from __future__ import annotations
@@ -21,5 +22,6 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DEDUP_LOGS"] = "0"
 for name, value in {"period_ms": "300", "timeout_ms": "1000", "failure_threshold": "3"}.items():
     os.environ.setdefault(f"RAY_health_check_{name}", value)
+os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "120")
 # A machine that is busy just then may start a node slowly.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")

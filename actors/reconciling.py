@@ -34,6 +34,8 @@ class Reconciler:
         self._board = board
         self._owners = owners
         self._supervises = supervises
+        # That the store has not just lost its memory, as last proven; the store checks it whenever it grants a camera.
+        self._nobody: leases.Gone | None = None
 
     async def run(self) -> None:
         """Reconciles for ever; each shard at its own pace, as one may hang, and its lease beside it."""
@@ -92,7 +94,7 @@ class Reconciler:
                 continue
             if status.epoch and status.epoch >= placed.newest_epoch:
                 log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
-                placed.shard_index = index
+                self._board.reassign(placed, index)
 
     async def _keep_full(self, index: int) -> None:
         """Gives a shard that answers what it lacks."""
@@ -141,7 +143,7 @@ class Reconciler:
             while candidates:
                 candidate = candidates.pop(0)
                 tried.add(candidate)
-                placed.shard_index = candidate
+                self._board.reassign(placed, candidate)
                 try:
                     await self.hand_over(placed)
                 except (cameras.TooManyCameras, InvalidShard):
@@ -158,10 +160,10 @@ class Reconciler:
                 if candidate != home:
                     log.info("camera_moved", camera=placed.spec.name, from_shard=home, to_shard=candidate)
                 return
-            placed.shard_index = home
+            self._board.reassign(placed, home)
             placed.recover(f"shard {home} is gone, and no other has room" if is_gone else "no shard has room")
         except (checkpoint.StoreError, ServiceError) as error:
-            placed.shard_index = home
+            self._board.reassign(placed, home)
             placed.recover(str(error))
         except cameras.CameraError as error:
             placed.status = replace(placed.status, state=cameras.CameraState.FAILED, detail=str(error))
@@ -173,14 +175,16 @@ class Reconciler:
         """
         held = self._board.places[placed.shard_index].shard
         # Above every epoch that was seen anywhere: a store that forgot, with a clock set back, would grant old ones.
-        assignment = replace(placed.assignment, floor=self._board.newest_epoch)
+        assignment = replace(placed.assignment, floor=self._board.newest_epoch, gone=self._nobody)
         try:
             await held.add_camera(assignment)
         except leases.OwnedByAnother as error:
             gone = await self._owners.gone(error.incarnation)
             if gone is None:
                 raise
-            if gone.incarnation != leases.NOBODY:
+            if gone.incarnation == leases.NOBODY:
+                self._nobody = gone
+            else:
                 log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
             await held.add_camera(replace(assignment, gone=gone))
 

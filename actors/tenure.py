@@ -50,6 +50,8 @@ class Tenure:
         self._proven_until_s = -float("inf")
         self._is_in_doubt = False
         self._doubted = asyncio.Event()
+        # Two at once may be answered in another order than they were counted in, which would look like a lapse.
+        self._renewing = asyncio.Lock()
 
     @property
     def is_proven(self) -> bool:
@@ -133,6 +135,10 @@ class Tenure:
 
         Where the lease may have lapsed, or the store lost it, every camera is looked up before anything is proven.
         """
+        async with self._renewing:
+            await self._renew()
+
+    async def _renew(self) -> None:
         self._doubted.clear()
         # From before the request: whenever the store acted on it, it was not earlier.
         sent_s = self._clock()

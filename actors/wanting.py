@@ -45,7 +45,7 @@ class Wanted:
     async def drop(self, name: str) -> None:
         """Forgets a camera; where the store does not, it comes back with the next system, and the log says so."""
         async with self._changing:
-            self._board.placed.pop(name, None)
+            self._board.drop(name)
             try:
                 await self._registry.forget(name)
             except checkpoint.StoreUnavailable as error:
@@ -97,13 +97,10 @@ class Wanted:
     def _apply(self, known: registry.Known) -> None:
         for name, entry in known.entries.items():
             placed = self._board.placed.get(name)
-            if placed is not None and placed.spec != entry.assignment.spec:
-                del self._board.placed[name]
-                placed = None
-            if placed is None:
+            if placed is None or placed.spec != entry.assignment.spec:
                 placed = self._board.put(entry.assignment, is_configured=entry.is_configured)
             placed.is_known = True
         for name, placed in tuple(self._board.placed.items()):
             if placed.is_known and name not in known.entries:
                 log.info("camera_removed_elsewhere", camera=name)
-                del self._board.placed[name]
+                self._board.drop(name)

@@ -3,7 +3,8 @@
 A whole system over a Ray cluster of several nodes on this machine: embedded store, shards, fleet. First cameras are
 moved: how long questions wait, and how many sampled frames nobody saw. Then a shard's process is killed, or its node,
 or its node is stopped; every camera that it held is asked again and again, through the fleet, what came first, until
-the answer is right. The first visitor is long out of view by then, so a right answer needs the memory of before.
+the answer is right. The first visitor is long out of view by then, so a right answer needs the memory of before. Last,
+what checkpoints cost and how fast they come back, the two figures of `benchmarks.checkpoints` that are promised.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from structlog.testing import capture_logs
 
 from actors import config, embedded_store, fleet, logs, system
 from actors.errors import ServiceError
-from benchmarks import machine, nodes
+from benchmarks import checkpoints, machine, nodes, restoring
 from cache_store import checkpoint
+from models import registry
 from models.tiny import questions, scene
 from pipeline import answers, cameras, device
 
@@ -38,6 +41,7 @@ _SAMPLE_FPS = 2.0
 _LONGEST_SILENCE_S = 90.0
 _ASK_EVERY_S = 0.05
 _HANGS_S = 20.0
+_RESTORES = 25
 
 Fault = Callable[[nodes.Nodes, int], None]
 
@@ -70,9 +74,11 @@ def main() -> None:
     options = _options()
     # What a move tells is what is measured of it.
     logs.log_to_stderr(logging.INFO)
-    losses, moves = asyncio.run(measure(options))
+    losses, moves = asyncio.run(measure(options)) if options.faults or options.moves else ([], Moves([], 0))
     ran_on = machine.described()
     found = figures(losses, moves)
+    if options.intervals:
+        found |= asyncio.run(measure_checkpoints(options.intervals))
     print(f"{options.cameras} cameras on {options.shards} shards; {ran_on}\n")
     print(table(found))
     if options.json:
@@ -115,6 +121,17 @@ async def measure(options: argparse.Namespace) -> tuple[list[Loss], Moves]:
                 print(f"{fault}, shard {losses[-1].shard}: {losses[-1].silent_s} s", file=sys.stderr, flush=True)
                 await _mend(running.fleet, cluster, fault)
     return losses, moves
+
+
+async def measure_checkpoints(intervals: int) -> dict[str, float]:
+    """Work on exact checkpoints against that of the ingest, and restoring against raw reads."""
+    torch.set_num_threads(1)
+    exact, _ = await checkpoints.measure_costs(registry.load_model("tiny"), 256, "ungated", intervals)
+    restored = await restoring.measure(_RESTORES, checkpoint.Rows.EXACT)
+    return {
+        "checkpoint_share": round(exact.checkpoint_share, 4),
+        "restore_over_raw_read": restored.restore_over_raw_read,
+    }
 
 
 @contextlib.asynccontextmanager
@@ -243,7 +260,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--repeats", type=int, default=3, help="of each fault")
-    parser.add_argument("--moves", type=int, default=32)
+    parser.add_argument("--moves", type=int, default=32, help="0 for none")
+    parser.add_argument("--intervals", type=int, default=20, help="between checkpoints; 0 leaves their figures out")
     parser.add_argument("--watch-s", type=float, default=40.0, help="before the first of it")
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args()

@@ -60,6 +60,14 @@ class Nodes:
                 process.send_signal(signal.SIGCONT)
         self._hung = []
 
+    def kill_head(self) -> None:
+        """Ends what keeps the cluster's state, at once; it can only come back if that state is in a Redis."""
+        self._cluster.head_node.kill_gcs_server()
+
+    def start_head(self) -> None:
+        """Starts it again. Blocks for seconds; on the main thread only."""
+        self._cluster.head_node.start_gcs_server()
+
     def close(self) -> None:
         """Ends all of it."""
         self.wake()

@@ -71,17 +71,17 @@ async def test_a_malformed_url_is_refused_before_any_shard_hears_of_it(fleet_, s
 
 
 @pytest.mark.parametrize(
-    ("state", "detail", "expected"),
+    ("state", "detail", "expected", "told"),
     [
-        (cameras.CameraState.FAILED, "no video in it", cameras.SourceInvalid),
-        (cameras.CameraState.BACKING_OFF, "connection refused", cameras.SourceUnreachable),
-        (cameras.CameraState.CONNECTING, "", cameras.SourceUnreachable),
+        (cameras.CameraState.FAILED, "no video in it", cameras.SourceInvalid, "no video in it"),
+        (cameras.CameraState.BACKING_OFF, "refused; try 2 in 1.5 s", cameras.SourceUnreachable, "refused"),
+        (cameras.CameraState.CONNECTING, "", cameras.SourceUnreachable, "no frame within 0 s of sim:street"),
     ],
 )
-async def test_a_camera_that_shows_nothing_is_not_kept(fleet_, shards, state, detail, expected) -> None:
+async def test_a_camera_that_shows_nothing_is_not_kept(fleet_, shards, state, detail, expected, told) -> None:
     shards[0].states["a"] = (state, detail)
 
-    with pytest.raises(expected, match=detail or "no frame within"):
+    with pytest.raises(expected, match=f"{told}; the camera was not added$"):
         await fleet_.add_camera(spec("a"))
 
     assert shards[0].assignments == {}
@@ -311,6 +311,39 @@ async def test_a_camera_whose_earlier_owner_still_speaks_is_known_and_waits(shar
     shards[0].refusal = None
     await held.reconcile()
     assert (await held.get_camera("a")).status.state is cameras.CameraState.LIVE
+
+
+class OwningShard(ScriptedShard):
+    """Takes a camera only as what grants them lets it."""
+
+    def __init__(self, granted_by: leases.Leases) -> None:
+        super().__init__(pid=100)
+        self.attempts = 0
+        self._granted_by = granted_by
+
+    async def add_camera(self, assignment: shard.Assignment) -> None:
+        self.attempts += 1
+        await self._granted_by.acquire(assignment.spec.name, "100", gone=assignment.gone)
+        await super().add_camera(assignment)
+
+
+async def test_a_store_that_proved_its_memory_once_grants_new_cameras_at_the_first_attempt_until_it_forgets() -> None:
+    granted_by = leases.InMemoryLeases()
+    owning = OwningShard(granted_by)
+    held = a_fleet(owning, granted_by=granted_by)
+    await held.add_camera(spec("a"))
+    await held.reconcile()
+    assert "a" in owning.assignments
+
+    owning.attempts = 0
+    await held.add_camera(spec("b"))
+    assert (owning.attempts, set(owning.assignments)) == (1, {"a", "b"})
+
+    granted_by.forget_everything()
+    await held.add_camera(spec("c"))
+    assert set(owning.assignments) == {"a", "b"}
+    await held.reconcile()
+    assert set(owning.assignments) == {"a", "b", "c"}
 
 
 async def test_a_camera_that_was_added_is_watched_by_the_next_system_and_a_removed_one_is_not(shards) -> None:

@@ -202,11 +202,14 @@ async def test_an_address_where_no_camera_may_be_is_refused_at_once(running: Run
             return (await status(held, "cloud")).state is cameras.CameraState.FAILED
 
         await until(has_failed)
-        refusal = placement.refusal(await status(held, "cloud"), 10.0)
+        seen = await status(held, "cloud")
+        refusal = placement.refusal(seen, 10.0)
 
     assert isinstance(refusal, cameras.SourceInvalid)
     assert refusal.reason is cameras.Reason.ADDRESS_REFUSED
     assert "169.254.169.254" in str(refusal)
+    assert "; try 2 in " in seen.detail
+    assert str(refusal) == seen.detail.partition("; try 2 in ")[0] + "; the camera was not added"
 
 
 async def test_a_shard_that_comes_after_takes_over_what_was_saved(running: Running, film: str) -> None:

@@ -37,6 +37,27 @@ class SlowLeases(leases.InMemoryLeases):
         return await super().renew(incarnation)
 
 
+class CrossingLeases(leases.InMemoryLeases):
+    """Of two renewals that are on their way at once, the second is answered first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_up: list[str] = []
+        self._on_their_way = 0
+
+    async def renew(self, incarnation: leases.Incarnation) -> int:
+        self._on_their_way += 1
+        renewals, turns = await super().renew(incarnation), 0 if self._on_their_way > 1 else 5
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        self._on_their_way -= 1
+        return renewals
+
+    async def owner(self, camera: str) -> leases.Owner | None:
+        self.looked_up.append(camera)
+        return await super().owner(camera)
+
+
 class Held:
     """A tenure with its clock, its leases and what it lost."""
 
@@ -81,6 +102,17 @@ async def test_a_lease_counts_from_when_the_renewal_was_sent(held: Held) -> None
     assert not held.is_refused(owner)
     held.clock.now_s += 0.2
     assert held.is_refused(owner)
+
+
+async def test_cameras_that_come_at_once_are_not_in_doubt_at_the_next_renewal() -> None:
+    crossing, clock = CrossingLeases(), Clock()
+    held = tenure.Tenure(crossing, ME, LEASE, on_lost=Held()._lose, clock=clock)
+    await asyncio.gather(*(held.acquire(camera, gone=leases.MINE) for camera in ("gate", "yard")))
+
+    crossing.looked_up.clear()
+    await held.renew()
+
+    assert crossing.looked_up == []
 
 
 async def test_a_renewal_that_fails_proves_nothing(held: Held) -> None:
