@@ -14,9 +14,14 @@ from pipeline.pictures import PixelPicture
 from pipeline.playback import Playback, Sample
 from pipeline.urls import SimUrl
 
+REPEATS_AFTER_S = 21_600.0
+
 
 class SimSource:
-    """An endless scene, drawn only at the moments that are sampled."""
+    """An endless scene, drawn only at the moments that are sampled.
+
+    Every six hours it starts over: what happens in a scene is made up in order from its beginning, and kept.
+    """
 
     is_finite = False
 
@@ -52,5 +57,5 @@ class SimSource:
         return max(0, math.floor((time_s - self._start_s) / self._period_s + 1e-6) + 1) if time_s > -math.inf else 0
 
     def _draw(self, moment: int) -> PixelPicture:
-        drawn = self._scene.frame(moment * self._period_s, self._url.width, self._url.height)
+        drawn = self._scene.frame(moment * self._period_s % REPEATS_AFTER_S, self._url.width, self._url.height)
         return PixelPicture(torch.from_numpy(drawn))

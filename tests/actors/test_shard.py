@@ -551,7 +551,7 @@ async def test_a_shard_that_looks_ahead_in_vain_lets_the_stream_go(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(camera_shard, "_LONGEST_AHEAD_S", 0.05)
-    live = assignment("street", "sim:street", cameras.Pace.LIVE)
+    live = assignment("street", f"sim:street?start={int(time.time())}", cameras.Pace.LIVE)
     async with running() as held:
         await held.add_camera(dataclasses.replace(live, is_ahead=True))
         await until(partial(is_empty, held))

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from models.tiny.scene import Scene
+from pipeline import sim
 from pipeline.cameras import Pace, Reason, SourceInvalid, SourceUnreachable
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, VP9
@@ -147,6 +148,14 @@ def test_a_simulated_camera_goes_on_where_live_now_is() -> None:
 
     assert played.samples[0].time_s > time.time() - 2
     assert (played.samples[0].time_s - began_s) % 0.5 == pytest.approx(0, abs=1e-3)
+
+
+def test_a_scene_that_began_decades_ago_shows_its_next_picture_at_once() -> None:
+    """It repeats: what came in it is made up from its beginning, and would take minutes and gigabytes."""
+    played = play("sim:street?start=0&seed=3&width=64&height=36", pace=Pace.LIVE, most=1)
+
+    at_s = played.samples[0].time_s % sim.REPEATS_AFTER_S
+    assert np.array_equal(played.samples[0].picture.whole().numpy(), Scene(3).frame(at_s, 64, 36))
 
 
 def unreadable(folder: Path) -> dict[str, str]:
