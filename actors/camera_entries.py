@@ -38,6 +38,14 @@ def resolved(values: object, *, as_written: object) -> object:
     return values | {"cameras": [_resolved(entry, index) for index, entry in enumerate(entries)]}
 
 
+def with_user(url: str, user: str, password_file: str | None) -> str:
+    """The URL with the user and the password that the file holds. Raises InvalidEntry."""
+    try:
+        return _joined(url, user, _read(password_file))
+    except _Unusable as error:
+        raise InvalidEntry((error.key,), str(error)) from None
+
+
 def _cameras(values: object) -> list[Any]:
     entries = values.get("cameras") if isinstance(values, dict) else None
     return entries if isinstance(entries, list) else []

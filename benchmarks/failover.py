@@ -126,7 +126,7 @@ async def measure(options: argparse.Namespace) -> tuple[list[Loss], Moves]:
 async def measure_checkpoints(intervals: int) -> dict[str, float]:
     """Work on exact checkpoints against that of the ingest, and restoring against raw reads."""
     torch.set_num_threads(1)
-    exact, _ = await checkpoints.measure_costs(registry.load_model("tiny"), 256, "ungated", intervals)
+    exact, _ = await checkpoints.measure_costs(registry.load_model("tiny"), 256, "1080p", intervals)
     restored = await restoring.measure(_RESTORES, checkpoint.Rows.EXACT)
     return {
         "checkpoint_share": round(exact.checkpoint_share, 4),

@@ -117,6 +117,40 @@ async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
     assert [camera["name"] for camera in json.loads(watched.out)] == ["gate"]
 
 
+async def test_a_cameras_password_comes_from_a_file_and_goes_nowhere_else(serving: Serving, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("c4n4ry/1\n")
+    url, credentials = "rtsp://camera.example/1", ("--user", "viewer", "--password-file", str(secret))
+    held = ScriptedShard()
+    held.inspections = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": inspection.Inspection(url=url)}
+    async with serving(held) as address:
+        tested = await run("cameras", "test", url, *credentials, "--json", "--address", address)
+        added = await run("cameras", "add", "door", url, *credentials, "--json", "--address", address)
+
+    assert (tested.code, added.code) == (0, 0)
+    assert held.assignments["door"].spec.url == "rtsp://viewer:c4n4ry%2F1@camera.example/1"
+    assert "c4n4ry" not in tested.out + tested.err + added.out + added.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("rtsp://c/1", "--password-file", "/none"), "error: --password-file: it needs --user beside it"),
+        (("rtsp://c/1", "--user", "u", "--password-file", "/none"), "error: --password-file: '/none': No such file"),
+        (("rtsp://c4n4ry@c/1", "--user", "u"), "error: --user: the URL holds a user already"),
+        (("sim:yard", "--user", "u"), "error: --user: only a camera on the network takes one"),
+    ],
+)
+async def test_a_user_who_cannot_be_is_refused_before_anything_is_sent(
+    arguments: tuple[str, ...], complaint: str
+) -> None:
+    ended = await run("cameras", "add", "door", *arguments, "--address", "127.0.0.1:9")
+
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(complaint)
+    assert "c4n4ry" not in ended.err
+
+
 async def test_a_camera_is_added_with_masks_and_a_bad_one_is_refused(serving: Serving) -> None:
     async with serving(ScriptedShard()) as address:
         to_yard = ("cameras", "add", "yard", "sim:yard", "--json", "--address", address)
@@ -214,7 +248,7 @@ async def test_a_failed_source_is_the_users_mistake(serving: Serving) -> None:
     async with serving(held) as address:
         ended = await run("cameras", "add", "film", "/tmp/x", "--address", address)
 
-    assert (ended.code, ended.err) == (2, "error: '/tmp/x': no video in it\n")
+    assert (ended.code, ended.err) == (2, "error: '/tmp/x': no video in it; the camera was not added\n")
 
 
 async def test_an_answer_that_breaks_off_is_a_failure(serving: Serving) -> None:
