@@ -34,7 +34,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What was found at a URL; without a reason all is well. `url` and `detail` hold no secret."""
+    """What was found at a URL; without a reason all is well, and `detail` is a remark. Neither text holds a secret."""
 
     url: str
     video: Video | None = None
@@ -80,7 +80,7 @@ def _looked_at(stream: MediaStream, shown: str, config: IngestConfig, began_s: f
         failure = error
     video = _measured(video, seen, 1 / config.sample_fps)
     if video.first_frame_ms:
-        return Inspection(url=shown, video=video)
+        return Inspection(url=shown, video=video, detail=stream.note or "")
     reason, detail = _why_no_picture(seen, failure)
     return Inspection(url=shown, video=video, reason=reason, detail=f"{shown}: {detail}")
 
