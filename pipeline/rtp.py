@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-# Both as libav's own RTSP has them over UDP.
+# As libav waits for RTP over UDP.
 WAIT_S = 0.1
 MOST_HELD = 500
+MOST_HELD_NBYTES = 4 << 20  # a packet may have 64 KiB
 
 _NUMBERS = 1 << 16
 _HEADER_NBYTES = 12
@@ -16,6 +17,7 @@ class InOrder:
     def __init__(self) -> None:
         self._next: int | None = None
         self._held: dict[int, tuple[float, bytes]] = {}  # in order of arrival; none MOST_HELD or more ahead
+        self._nbytes = 0  # of these
 
     def add(self, packet: bytes, now_s: float) -> list[bytes]:
         """What is in order by now. A packet that is late, known or no RTP is dropped."""
@@ -29,32 +31,41 @@ class InOrder:
             return given
         if ahead >= MOST_HELD:  # the camera counts anew, or as much was lost
             given, first = self._held_from(first, MOST_HELD), number
-        self._held.setdefault(number, (now_s, packet))
-        return given + self._run_from(first)
+        if number not in self._held:
+            self._held[number] = now_s, packet
+            self._nbytes += len(packet)
+        return given + self._run_from(first) + self.overdue(now_s)
 
     def overdue(self, now_s: float) -> list[bytes]:
-        """What has waited long enough; what is missing before it is passed over."""
+        """What has waited long enough, or is too much; what is missing before it is passed over."""
         given: list[bytes] = []
         while self._held and self._next is not None:
             number, (came_s, _) = next(iter(self._held.items()))
-            if now_s - came_s < WAIT_S:
+            if now_s - came_s < WAIT_S and self._nbytes <= MOST_HELD_NBYTES:
                 break
             given += self._held_from(self._next, (number - self._next) % _NUMBERS) + self._run_from(number)
         return given
 
     def _held_from(self, first: int, numbers: int) -> list[bytes]:
         """Those of so many numbers that are there."""
-        wanted = ((first + step) % _NUMBERS for step in range(numbers))
-        return [self._held.pop(number)[1] for number in wanted if number in self._held]
+        packets = (self._take((first + step) % _NUMBERS) for step in range(numbers))
+        return [packet for packet in packets if packet is not None]
 
     def _run_from(self, first: int) -> list[bytes]:
         """Those without a gap; the next one is then the first that is missing."""
         given = []
-        while (found := self._held.pop(first, None)) is not None:
-            given.append(found[1])
+        while (packet := self._take(first)) is not None:
+            given.append(packet)
             first = (first + 1) % _NUMBERS
         self._next = first
         return given
+
+    def _take(self, number: int) -> bytes | None:
+        if number not in self._held:
+            return None
+        _, packet = self._held.pop(number)
+        self._nbytes -= len(packet)
+        return packet
 
 
 def interleaved(packet: bytes, channel: int) -> bytes:

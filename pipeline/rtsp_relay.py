@@ -96,22 +96,25 @@ class RtspRelay:
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._camera, selectors.EVENT_READ)
             waiting.register(libav, selectors.EVENT_READ)
-            is_listening = False
             while not self._is_over:
                 ready = {key.fileobj for key, _ in waiting.select(_LOOK_EVERY_S)}
                 if libav in ready and not self._from_libav(libav):
                     return
                 if self._camera in ready and not self._from_camera(libav):
                     return
-                if self._udp is None or not self._udp.is_playing:
+                if self._udp is not None and self._udp.is_playing:
+                    self._from_udp(self._udp, libav, waiting)
+                else:
                     time.sleep(_GATHER_S)
-                    continue
-                if not is_listening:
-                    for end in self._udp.sockets:
-                        waiting.register(end, selectors.EVENT_READ)
-                    is_listening = True
-                self._send(libav, self._udp.received(time.monotonic()))
-                time.sleep(_GATHER_UDP_S)
+
+    def _from_udp(self, udp: UdpSession, libav: socket.socket, waiting: selectors.BaseSelector) -> None:
+        for end in udp.sockets:
+            if end not in waiting.get_map():
+                waiting.register(end, selectors.EVENT_READ)
+        data = udp.received(time.monotonic())
+        self._send(libav, data)
+        if len(data) < _CHUNK_NBYTES:  # else it is in the midst of a key frame
+            time.sleep(_GATHER_UDP_S)
 
     @property
     def _is_past_talking(self) -> bool:

@@ -13,7 +13,7 @@ from pipeline.cameras import Reason, SourceInvalid, SourceUnreachable
 REPORT_EVERY_S = 5.0  # RFC 3550, 6.2
 MOST_STREAMS = 8
 _PAIR_TRIES = 32
-_MOST_AT_ONCE = 256  # packets
+_MOST_AT_ONCE = 128  # packets
 _LARGEST = 1 << 16
 _BUFFER_NBYTES = 1 << 21  # a key frame comes at once; the system may allow less (net.core.rmem_max)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import rtp
-from pipeline.rtp import MOST_HELD, WAIT_S, InOrder
+from pipeline.rtp import MOST_HELD, MOST_HELD_NBYTES, WAIT_S, InOrder
 
 numbers = st.integers(0, 0xFFFF)
 
@@ -99,6 +99,16 @@ def test_what_is_held_is_bounded(came: list[int]) -> None:
 
     assert len(in_order.overdue(WAIT_S)) <= MOST_HELD
     assert in_order.overdue(WAIT_S) == []
+
+
+def test_large_packets_are_held_the_fewer() -> None:
+    in_order, large = InOrder(), bytes(1 << 16)
+    in_order.add(packet(0), 0.0)
+
+    kept = [number for number in range(2, 300, 2) if not in_order.add(packet(number) + large, 0.0)]
+
+    assert kept[-1] < 2 * MOST_HELD_NBYTES / (1 << 16) < 150
+    assert numbers_of(in_order.overdue(WAIT_S))[-1] == 298
 
 
 @given(st.binary(max_size=40).filter(lambda data: len(data) < 12 or data[0] >> 6 != 2))
