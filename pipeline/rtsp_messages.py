@@ -67,7 +67,8 @@ def channels_asked(message: bytes) -> tuple[int, int] | None:
     """The channels on which a SETUP wants RTP and RTCP, None for any other message."""
     transport = _TRANSPORT.search(message) if message.startswith(b"SETUP ") else None
     found = _CHANNELS.search(transport[2]) if transport else None
-    return (int(found[1]), int(found[2])) if found else None
+    channels = (int(found[1]), int(found[2])) if found else None
+    return channels if channels is not None and max(channels) < 256 else None
 
 
 def asking_udp(setup: bytes, port: int) -> bytes:

@@ -77,7 +77,13 @@ def test_a_setup_for_channels_becomes_one_for_ports() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [SETUP.replace(b"SETUP", b"PLAY"), SETUP.replace(b"RTP/AVP/TCP", b"RTP/AVP"), b"$\0\0\0"]
+    "other",
+    [
+        SETUP.replace(b"SETUP", b"PLAY"),
+        SETUP.replace(b"2-3", b"256-257"),
+        SETUP.replace(b"RTP/AVP/TCP", b"RTP/AVP"),
+        b"$\0\0\0",
+    ],
 )
 def test_nothing_else_asks_for_channels(other: bytes) -> None:
     assert rtsp_messages.channels_asked(other) is None

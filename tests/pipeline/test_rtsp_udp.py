@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from pipeline import rtp, rtsp_messages
-from pipeline.cameras import Reason, SourceError
+from pipeline.cameras import CameraState, Reason, SourceError
 from pipeline.rtsp_relay import RtspRelay
 from pipeline.rtsp_udp import MOST_STREAMS, REPORT_EVERY_S, UdpSession
 from tests.pipeline import servers
@@ -22,6 +23,8 @@ from tests.pipeline.test_rtp import packet
 from tests.pipeline.test_sources import needs_rtsp
 
 LONG_S = 20.0
+PATIENT = replace(QUICK, open_timeout_s=LONG_S, stall_after_s=LONG_S)
+REMARK = "it sends over UDP: what is lost on the way is missing in its pictures"
 SETUP = "SETUP rtsp://lobby RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved={}\r\nCSeq: 3\r\n\r\n"
 REFUSED = "RTSP/1.0 461 Unsupported Transport\r\nCSeq: {}\r\n\r\n"
 GRANTED = "RTSP/1.0 200 OK\r\nCSeq: {}\r\nTransport: RTP/AVP;unicast;{}\r\nSession: 12\r\n\r\n"
@@ -127,9 +130,12 @@ def has_ipv6() -> bool:
     "host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here"))]
 )
 def test_what_comes_over_udp_is_heard_on_the_connection_in_order(host: str) -> None:
-    with playing(host) as call:
+    with calling(host) as call:
+        call.ask_for_udp()
+        call.grant()
         call.send(7, 9, 8, 9, 10)
         call.rtcp.sendto(b"a report", (call.there[0], call.there[1] + 1))
+        call.play()
         heard = [call.libav.hear() for _ in range(5)]
 
     assert [one for one in heard if one[1] == 0] == [rtp.interleaved(packet(number), 0) for number in (7, 8, 9, 10)]
@@ -343,10 +349,10 @@ def test_pictures_come_although_packets_are_lost() -> None:
         "audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay1 )"
     )
     with servers.rtsp_camera(launch, transport="UDP") as (port, _):
-        played = play(f"rtsp://127.0.0.1:{port}/live", config=replace(QUICK, stall_after_s=30.0), most=10)
+        played = play(f"rtsp://127.0.0.1:{port}/live", config=PATIENT, most=10)
 
     assert len(played.samples) == 10
-    assert played.notes == ["it sends over UDP: what is lost on the way is missing in its pictures"]
+    assert played.notes == [REMARK]
 
 
 @pytest.mark.rtsp
@@ -373,15 +379,15 @@ def test_a_camera_that_takes_both_sends_over_its_connection() -> None:
 
 @pytest.mark.rtsp
 @needs_rtsp
-def test_it_is_said_beside_the_state_that_packets_may_be_lost() -> None:
+def test_it_is_said_beside_the_state_and_once_in_the_log_that_packets_may_be_lost() -> None:
     with (
+        structlog.testing.capture_logs() as logged,
         servers.rtsp_camera(servers.TEST_PICTURE, transport="UDP") as (port, _),
-        watching(f"rtsp://127.0.0.1:{port}/live") as watched,
+        watching(f"rtsp://127.0.0.1:{port}/live", config=PATIENT) as watched,
     ):
-        watched.take()
-        watched.take()
+        for _ in range(2):
+            watched.take()
+        said = watched.wait_for(CameraState.LIVE)
 
-    assert [detail for _, detail in watched.states] == [
-        "",
-        "it sends over UDP: what is lost on the way is missing in its pictures",
-    ]
+    assert said == REMARK
+    assert [event["event"] for event in logged if REMARK in str(event)] == ["camera_state"]
