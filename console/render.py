@@ -67,7 +67,7 @@ def inspection_json(found: pb.TestCameraResponse) -> dict[str, Any]:
 def inspection_details(found: pb.TestCameraResponse) -> Table:
     """What was found at a URL, a fact a row."""
     video, rows = found.video, {"url": found.url}
-    rows["verdict"] = f"{reason_name(found.reason)} · {found.detail}" if found.reason else "good"
+    rows["verdict"] = " · ".join(filter(None, (reason_name(found.reason) or "good", found.detail)))
     if found.HasField("video"):
         interval = "fewer than two seen"
         if video.HasField("key_frame_interval_s"):

@@ -57,6 +57,10 @@ class Entrance(Protocol):
     def failure(self) -> SourceError | None:
         """Why a file of ours came to an early end, None if none did."""
 
+    @property
+    def note(self) -> str | None:
+        """What an operator should know of this way in, None where there is nothing."""
+
     def renew(self, limit_s: float) -> None:
         """From now on it has `limit_s` to give something."""
 
@@ -67,7 +71,7 @@ class Entrance(Protocol):
 class FileEntrance:
     """A local file, whatever its name looks like."""
 
-    format = open_more = failure = None
+    format = open_more = failure = note = None
 
     def __init__(self, path: Path) -> None:
         self.file = f"file:{path}"
@@ -99,6 +103,13 @@ class RtspEntrance:
         """Why the relay ended the connection, None if it did not."""
         return self._relay.failure
 
+    @property
+    def note(self) -> str | None:
+        """That packets may be lost."""
+        return (
+            "it sends over UDP: what is lost on the way is missing in its pictures" if self._relay.is_over_udp else None
+        )
+
     def renew(self, limit_s: float) -> None:
         """libav has limits of its own."""
 
@@ -109,6 +120,8 @@ class RtspEntrance:
 
 class HttpEntrance:
     """A web server, read by us; what a playlist names is opened by the same rules."""
+
+    note = None
 
     def __init__(self, url: NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> None:
         """Opens it. Raises SourceError."""

@@ -34,7 +34,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What was found at a URL; without a reason all is well. `url` and `detail` hold no secret."""
+    """What was found at a URL; without a reason all is well, and `detail` is a remark. Neither text holds a secret."""
 
     url: str
     video: Video | None = None
@@ -80,9 +80,9 @@ def _looked_at(stream: MediaStream, shown: str, config: IngestConfig, began_s: f
         failure = error
     video = _measured(video, seen, 1 / config.sample_fps)
     if video.first_frame_ms:
-        return Inspection(url=shown, video=video)
-    reason, detail = _why_no_picture(seen, failure)
-    return Inspection(url=shown, video=video, reason=reason, detail=f"{shown}: {detail}")
+        return Inspection(url=shown, video=video, detail=stream.note or "")
+    reason, detail = _why_no_picture(seen, failure, shown)
+    return Inspection(url=shown, video=video, reason=reason, detail=detail)
 
 
 def _packets(stream: MediaStream, first_key_timeout_s: float) -> Iterator[Packet]:
@@ -123,10 +123,11 @@ def _mean_step_s(times_s: list[float]) -> float | None:
     return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else None
 
 
-def _why_no_picture(seen: list[Packet], failure: SourceError | None) -> tuple[Reason, str]:
+def _why_no_picture(seen: list[Packet], failure: SourceError | None, shown: str) -> tuple[Reason, str]:
+    if not seen and failure is not None:
+        return failure.reason, str(failure)
     if not seen:
-        reason = failure.reason if failure is not None else Reason.NO_PICTURES
-        return reason, str(failure) if failure is not None else "it ended without a picture"
+        return Reason.NO_PICTURES, f"{shown}: it ended without a picture"
     if not any(packet.is_key for packet in seen):
-        return Reason.NO_KEY_FRAME, f"{len(seen)} pictures came, and no key frame among them"
-    return Reason.NO_DECODER, f"none of the {len(seen)} pictures that came could be decoded"
+        return Reason.NO_KEY_FRAME, f"{shown}: {len(seen)} pictures came, and no key frame among them"
+    return Reason.NO_DECODER, f"{shown}: none of the {len(seen)} pictures that came could be decoded"

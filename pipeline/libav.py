@@ -84,6 +84,7 @@ class MediaStream:
         self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
         is_recording = not isinstance(self._entrance.file, str) and self._container.duration is not None
         self.is_finite = self._is_file or is_recording
+        self.note = self._entrance.note
 
     def close(self) -> None:
         """Closes the file or connection."""

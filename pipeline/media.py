@@ -56,6 +56,8 @@ class MediaSource:
         self._opened_s = self._given_s = playback.clock()
         self._newest_s = playback.after_s
         self._tried = self._given = self._lost_keys = 0
+        if stream.note is not None:
+            playback.note(stream.note)
 
     def samples(self) -> Iterator[Sample]:
         """As pipeline.playback.Source asks."""

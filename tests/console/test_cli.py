@@ -93,7 +93,9 @@ async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
     held = ScriptedShard()
     video = inspection.Video(codec="h264", width=1920, height=1080, declared_fps=25.0, measured_fps=24.9)
     held.inspections = {
-        "rtsp://10.0.0.18/good": inspection.Inspection(url="rtsp://10.0.0.18/good", video=video),
+        "rtsp://10.0.0.18/good": inspection.Inspection(
+            url="rtsp://10.0.0.18/good", video=video, detail="it sends over UDP"
+        ),
         "rtsp://u:canary@10.0.0.18/bad": inspection.Inspection(
             url="rtsp://10.0.0.18/bad", reason=cameras.Reason.UNAUTHORIZED, detail="rtsp://10.0.0.18/bad: 401"
         ),
@@ -104,7 +106,12 @@ async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
         watched = await run("cameras", "list", "--json", "--address", address)
 
     assert good.code == 0
-    for fact in ("good", "h264, 1920x1080", "25.0 fps declared, 24.9 measured", "fewer than two seen"):
+    for fact in (
+        "good · it sends over UDP",
+        "h264, 1920x1080",
+        "25.0 fps declared, 24.9 measured",
+        "fewer than two seen",
+    ):
         assert fact in good.out
     assert bad.code == 1
     assert json.loads(bad.out.splitlines()[-1]) == {

@@ -1,6 +1,7 @@
-"""An RTSP camera for tests. Run by the system's Python, which has GStreamer: rtsp_server.py PORT LAUNCH [USER PASSWORD]
+"""An RTSP camera for tests. Run by the system's Python, which has GStreamer.
 
-Serves the launch line at /live, prints its port and runs until it is killed.
+rtsp_server.py PORT LAUNCH TRANSPORT [USER PASSWORD]: serves the launch line at /live, prints its port and runs until it
+is killed. TRANSPORT is any, or TCP, UDP or UDP_MCAST for that alone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import sys
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 
-def main(port: str, launch: str, *credentials: str) -> None:
+def main(port: str, launch: str, transport: str, *credentials: str) -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -22,6 +24,8 @@ def main(port: str, launch: str, *credentials: str) -> None:
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(launch)
     factory.set_shared(False)
+    if transport != "any":
+        factory.set_protocols(getattr(GstRtsp.RTSPLowerTrans, transport))
     if credentials:
         _protect(server, factory, *credentials)
     server.get_mount_points().add_factory("/live", factory)

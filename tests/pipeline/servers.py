@@ -44,9 +44,11 @@ def why_no_rtsp() -> str:
 
 
 @contextmanager
-def rtsp_camera(launch: str, *credentials: str, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A running RTSP server: its port and its process."""
-    command = [SYSTEM_PYTHON, str(RTSP_SERVER), str(port), launch, *credentials]
+def rtsp_camera(
+    launch: str, *credentials: str, port: int = 0, transport: str = "any"
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """A running RTSP server, of one transport alone if that is named: its port and its process."""
+    command = [SYSTEM_PYTHON, str(RTSP_SERVER), str(port), launch, transport, *credentials]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None

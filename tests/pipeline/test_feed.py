@@ -27,6 +27,7 @@ from tests.pipeline.test_sources import jpeg, needs_rtsp
 
 CANARY = "c4n4ry"
 ENDED, FAILED = CameraState.ENDED, CameraState.FAILED
+over_both = pytest.mark.parametrize("transport", ["any", "UDP"])
 
 
 @pytest.fixture
@@ -150,16 +151,17 @@ def test_a_camera_comes_back_when_its_server_does() -> None:
 
 @pytest.mark.rtsp
 @needs_rtsp
-def test_an_rtsp_camera_comes_back_after_its_server_was_killed() -> None:
+@over_both
+def test_an_rtsp_camera_comes_back_after_its_server_was_killed(transport: str) -> None:
     with (
-        servers.rtsp_camera(servers.TEST_PICTURE) as (port, process),
+        servers.rtsp_camera(servers.TEST_PICTURE, transport=transport) as (port, process),
         watching(f"rtsp://127.0.0.1:{port}/live") as watched,
     ):
         before = watched.take()
         process.kill()
         watched.wait_for(CameraState.STALLED)
         watched.states.clear()
-        with servers.rtsp_camera(servers.TEST_PICTURE, port=port):
+        with servers.rtsp_camera(servers.TEST_PICTURE, port=port, transport=transport):
             watched.wait_for(CameraState.LIVE, timeout_s=30)
             while (after := watched.take()).times_s[0] <= before.times_s[-1] + 1:
                 pass
@@ -169,9 +171,10 @@ def test_an_rtsp_camera_comes_back_after_its_server_was_killed() -> None:
 
 @pytest.mark.rtsp
 @needs_rtsp
-def test_a_frozen_rtsp_server_is_noticed_and_stop_does_not_wait_for_it() -> None:
+@over_both
+def test_a_frozen_rtsp_server_is_noticed_and_stop_does_not_wait_for_it(transport: str) -> None:
     config = replace(QUICK, stall_after_s=3.0)
-    with servers.rtsp_camera(servers.TEST_PICTURE) as (port, process):
+    with servers.rtsp_camera(servers.TEST_PICTURE, transport=transport) as (port, process):
         with watching(f"rtsp://127.0.0.1:{port}/live", config=config) as watched:
             watched.take()
             process.send_signal(signal.SIGSTOP)

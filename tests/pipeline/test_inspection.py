@@ -48,12 +48,16 @@ def test_key_frames_suffice_where_they_come_as_often_as_frames_are_sampled(
 
 @pytest.mark.rtsp
 @needs_rtsp
-def test_a_live_camera_is_described_within_seconds() -> None:
-    with servers.rtsp_camera(servers.TEST_PICTURE) as (port, _):
+@pytest.mark.parametrize(
+    ("transport", "remark"),
+    [("any", ""), ("UDP", "it sends over UDP: what is lost on the way is missing in its pictures")],
+)
+def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) -> None:
+    with servers.rtsp_camera(servers.TEST_PICTURE, transport=transport) as (port, _):
         began_s = time.monotonic()
         found = inspect(f"rtsp://127.0.0.1:{port}/live", replace(QUICK, open_timeout_s=10))
 
-    assert found.reason is None
+    assert (found.reason, found.detail) == (None, remark)
     assert found.video is not None
     assert (found.video.codec, found.video.width, found.video.height) == ("vp8", 160, 120)
     assert found.video.measured_fps == pytest.approx(10, rel=0.2)

@@ -38,6 +38,7 @@ def jpeg(number: int) -> bytes:
         "http_pushed",
         pytest.param("rtsp_vp8", marks=[pytest.mark.rtsp, needs_rtsp]),
         pytest.param("rtsp_h264", marks=[pytest.mark.rtsp, needs_rtsp]),
+        pytest.param("rtsp_udp", marks=[pytest.mark.rtsp, needs_rtsp]),
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
@@ -51,11 +52,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             "http_pushed": lambda: stack.enter_context(servers.pushed_jpegs((jpeg(1), jpeg(2)), 0.1)),
             "rtsp_vp8": lambda: rtsp(stack, servers.TEST_PICTURE),
             "rtsp_h264": lambda: rtsp(stack, servers.h264_file(video)),
+            "rtsp_udp": lambda: rtsp(stack, servers.h264_file(video), "UDP"),
         }[request.param]()
 
 
-def rtsp(stack: ExitStack, launch: str) -> str:
-    port, _ = stack.enter_context(servers.rtsp_camera(launch))
+def rtsp(stack: ExitStack, launch: str, transport: str = "any") -> str:
+    port, _ = stack.enter_context(servers.rtsp_camera(launch, transport=transport))
     return f"rtsp://127.0.0.1:{port}/live"
 
 
