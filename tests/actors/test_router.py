@@ -149,7 +149,7 @@ async def test_a_camera_that_shows_nothing_is_refused(serving, state, code, reas
         request = pb.AddCameraRequest(name="film", url="/tmp/x")
         found, info, message = await refused(call_cameras(address, "AddCamera", request))
 
-    assert (found, info.reason, message) == (code, reason, "no video in '/tmp/x'")
+    assert (found, info.reason, message) == (code, reason, "no video in '/tmp/x'; the camera was not added")
     assert info.metadata["source_reason"] == "NOT_VIDEO"
 
 
