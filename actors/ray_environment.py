@@ -7,6 +7,9 @@ joins a cluster of several machines sets it to 1.
 
 A node that does not answer is given up after about two seconds; Ray's own choice would be a minute. A head that is away
 is waited for twice as long as the minute that Ray gives it: who misses it for longer is ended by Ray.
+
+The C allocator of every process keeps two arenas, not eight a core: with threads that come and go, a shard's memory grew
+for hours (docs/ingest.md).
 """
 
 from __future__ import annotations
@@ -23,5 +26,6 @@ os.environ["RAY_DEDUP_LOGS"] = "0"
 for name, value in {"period_ms": "300", "timeout_ms": "1000", "failure_threshold": "3"}.items():
     os.environ.setdefault(f"RAY_health_check_{name}", value)
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "120")
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 # A machine that is busy just then may start a node slowly.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
