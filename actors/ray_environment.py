@@ -8,8 +8,8 @@ joins a cluster of several machines sets it to 1.
 A node that does not answer is given up after about two seconds; Ray's own choice would be a minute. A head that is away
 is waited for twice as long as the minute that Ray gives it: who misses it for longer is ended by Ray.
 
-The C allocator of every process keeps two arenas, not eight a core: with threads that come and go, a shard's memory grew
-for hours (docs/ingest.md).
+The C allocator of every process keeps two arenas, not eight a core: with threads that come and go, memory grew for
+hours (docs/ingest.md).
 """
 
 from __future__ import annotations

@@ -62,11 +62,17 @@ class Nodes:
 
     def kill_head(self) -> None:
         """Ends what keeps the cluster's state, at once; it can only come back if that state is in a Redis."""
-        self._cluster.head_node.kill_gcs_server()
+        self._cluster.head_node.kill_gcs_server(check_alive=False)
 
     def start_head(self) -> None:
         """Starts it again. Blocks for seconds; on the main thread only."""
         self._cluster.head_node.start_gcs_server()
+
+    def keep_head(self) -> None:
+        """Starts it where it has ended by itself, as whoever runs a cluster does; otherwise as `start_head`."""
+        if any(kind == "gcs_server" for kind, _ in self._cluster.head_node.dead_processes()):
+            self.kill_head()
+            self.start_head()
 
     def close(self) -> None:
         """Ends all of it."""

@@ -105,6 +105,8 @@ async def _witness(seen: Witness, cluster: nodes.Nodes, away_s: float) -> None:
     seen.note(pid=victim.pid, cameras=list(victim.cameras))
     os.kill(victim.pid, signal.SIGKILL)
     async for _ in _rounds(_PATIENCE_S):
+        # Ray's was once seen to end without a word when a shard was killed within a second of its return.
+        cluster.keep_head()
         has_answered = await asyncio.to_thread(seen.ask, victim.cameras)
         up = {one.pid for one in await asyncio.to_thread(seen.shards) if one.state == pb.SHARD_STATE_UP}
         if has_answered and len(up - {victim.pid}) == SHARDS:
