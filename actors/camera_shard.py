@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from actors import checkpointing, config, inbox, pacing, succession, tenure
+from actors import checkpointing, config, ending, inbox, pacing, succession, tenure
 from actors.errors import InvalidShard
 from actors.shard import Assignment, ShardStatus
 from cache_store import checkpoint, leases, store
@@ -174,8 +174,7 @@ class CameraShard:
         await asyncio.gather(*(asyncio.to_thread(one.stop) for one in feeds))
         await self._saving.save_all(_CLOSING_TIMEOUT_S)
         if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.wait([self._renewing])
+            await ending.end(self._renewing)
         await self._tenure.release_all()
         self._watched.clear()
         self._ahead.clear()

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from actors import pacing, tenure
+from actors import ending, pacing, tenure
 from cache_store import checkpoint, leases, store
 from pipeline import answers
 
@@ -81,8 +81,7 @@ class Checkpointing:
         task = self._tasks.pop(camera)
         self._saved.pop(camera, None)
         self._failing.pop(camera, None)
-        task.cancel()
-        await asyncio.wait([task])
+        await ending.end(task)
 
     def saved_s(self, camera: str) -> float | None:
         """When this process last saved the camera's memory, in Unix seconds."""

@@ -23,7 +23,9 @@ class Inbox:
     async def next(self) -> answers.AnswerEvent:
         """The next event. Raises the QuestionError that ended the answer, AnswerFailed if nothing comes for long."""
         try:
-            event = await asyncio.wait_for(self._events.get(), _STEP_TIMEOUT_S)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the event.
+            async with asyncio.timeout(_STEP_TIMEOUT_S):
+                event = await self._events.get()
         except TimeoutError:
             raise answers.AnswerFailed(f"no word from the device for {_STEP_TIMEOUT_S:.0f} s") from None
         if isinstance(event, answers.QuestionError):

@@ -128,8 +128,9 @@ class RemoteShard:
     async def ready(self, timeout_s: float) -> shard.ShardStatus:
         """Waits until the process has loaded its model. Raises ShardNotStarted, ConfigError."""
         try:
-            status: shard.ShardStatus = await asyncio.wait_for(self._actor.status.remote(), timeout_s)
-            await self._require_same_settings()
+            async with asyncio.timeout(timeout_s):
+                status: shard.ShardStatus = await self._actor.status.remote()
+                await self._require_same_settings()
             return status
         except TimeoutError:
             raise ShardNotStarted(f"shard {self._index}: not ready within {timeout_s:.0f} s") from None
@@ -194,8 +195,10 @@ class RemoteShard:
         ).remote(self._settings, self._store_url, self._log_level)
 
     async def _call(self, reference: Awaitable[T], timeout_s: float) -> T:
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
         with self._translated():
-            return await asyncio.wait_for(reference, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await reference
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

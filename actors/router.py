@@ -45,7 +45,8 @@ class QueryService(pb_grpc.QueryServiceServicer):
 
     async def _write(self, context: grpc.aio.ServicerContext[Any, Any], message: pb.AskResponse) -> None:
         try:
-            await asyncio.wait_for(context.write(message), self._write_timeout_s)
+            async with asyncio.timeout(self._write_timeout_s):
+                await context.write(message)
         except TimeoutError:
             raise ClientTooSlow(f"answer not read for {self._write_timeout_s:g} s (limit)") from None
         except grpc.aio.InternalError:

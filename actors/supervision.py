@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from actors import config, succession, tenure
+from actors import config, ending, succession, tenure
 from cache_store import checkpoint, leases
 
 log = structlog.get_logger(__name__)
@@ -52,8 +52,7 @@ class Supervision:
                 await self.bid()
                 await asyncio.sleep(_EVERY_S)
         finally:
-            renewing.cancel()
-            await asyncio.wait([renewing])
+            await ending.end(renewing)
             await self._tenure.release(ROLE)
 
     async def bid(self) -> None:

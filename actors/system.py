@@ -11,7 +11,19 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from actors import clusters, config, embedded_store, fleet, registry, remote, router, shard, succession, supervision
+from actors import (
+    clusters,
+    config,
+    embedded_store,
+    ending,
+    fleet,
+    registry,
+    remote,
+    router,
+    shard,
+    succession,
+    supervision,
+)
 from actors.errors import ConfigError, ShardNotStarted
 from cache_store import leases, redis_fitness, redis_leases
 
@@ -157,6 +169,4 @@ async def _serving(
         yield address
     finally:
         await door.stop()
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
+        await ending.end(*loops)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors import config, embedded_store, system
+from actors import config, embedded_store, ending, system
 from actors.errors import ServiceError
 from benchmarks import nodes
 from cache_store import checkpoint, redis_store
@@ -63,9 +63,7 @@ class World:
                     while not all(self.answered_s.get(name, 0.0) > quiet_from_s for name in CAMERAS):  # noqa: ASYNC110
                         await asyncio.sleep(0.2)
             self.silent = [name for name in CAMERAS if self.answered_s.get(name, 0.0) <= quiet_from_s]
-            for task in watching:
-                task.cancel()
-            await asyncio.wait(watching)
+            await ending.end(*watching)
             await self._checkpoints.close()
 
     def note(self, fault: str) -> None:
