@@ -98,8 +98,8 @@ class Placed:
 class Place:
     """A shard as the fleet sees it.
 
-    incarnation: as which owner it last spoke; gone: that this owner may be followed; away_since_s: by the loop's clock;
-    slots, busy_share, is_draining: as its status says.
+    incarnation: as which owner it last spoke, and replaced: as which before; gone: that this owner may be followed;
+    away_since_s: by the loop's clock; slots, busy_share, is_draining: as its status says.
     """
 
     shard: shard.Shard
@@ -108,6 +108,7 @@ class Place:
     pid: int | None = None
     node: str = ""
     incarnation: str | None = None
+    replaced: str | None = None
     gone: leases.Gone | None = None
     away_since_s: float | None = None
     slots: int = 0
@@ -121,7 +122,7 @@ class Place:
     def hear(self, status: ShardStatus) -> None:
         """It answers, and says so of itself."""
         if self.incarnation != status.incarnation:
-            self.incarnation, self.gone = status.incarnation, None
+            self.replaced, self.incarnation, self.gone = self.incarnation, status.incarnation, None
         self.is_up, self.away_since_s, self.pid, self.node = True, None, status.pid, status.node
         self.slots, self.busy_share, self.is_draining = status.slots, status.busy_share, status.is_draining
 
@@ -177,6 +178,10 @@ class Board:
         """Which shard it is that answers as this owner."""
         known = (index for index, place in enumerate(self.places) if place.is_up and place.incarnation == incarnation)
         return next(known, None)
+
+    def has_replaced(self, incarnation: str) -> bool:
+        """Whether another process is the shard that spoke as this owner."""
+        return any(place.replaced == incarnation for place in self.places)
 
     def put(self, assignment: shard.Assignment, *, is_configured: bool = False) -> Placed:
         """A camera that shall be watched, on the shard with the fewest, if possible one that takes cameras.

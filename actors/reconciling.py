@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 _EVERY_S = 1.0
 # So long nobody reaches a shard before it is told to stop: it may be alive, and would keep its cameras for ever.
 _UNREACHED_S = 3.0
+# And so long an owner whom no shard answers as: a fleet that has just begun may not have heard them all.
+_STRANGE_S = 10.0
 _RESTORES_AT_ONCE = 4  # on one shard
 
 
@@ -36,6 +38,7 @@ class Reconciler:
         self._supervises = supervises
         # That the store has not just lost its memory, as last proven; the store checks it whenever it grants a camera.
         self._nobody: leases.Gone | None = None
+        self._strange_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
         """Reconciles for ever; each shard at its own pace, as one may hang, and its lease beside it."""
@@ -181,12 +184,26 @@ class Reconciler:
         except leases.OwnedByAnother as error:
             gone = await self._owners.gone(error.incarnation)
             if gone is None:
+                await self._retire_stranger(error.incarnation)
                 raise
+            self._strange_since_s.pop(error.incarnation, None)
             if gone.incarnation == leases.NOBODY:
                 self._nobody = gone
             else:
                 log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
             await held.add_camera(replace(assignment, gone=gone))
+
+    async def _retire_stranger(self, incarnation: str) -> None:
+        """Tells an owner to stop whom nobody reaches: a process that lives on although another one took its place."""
+        if incarnation == leases.NOBODY or not self._supervises():
+            return
+        if self._board.index_of(incarnation) is not None:
+            self._strange_since_s.pop(incarnation, None)
+            return
+        now_s = asyncio.get_running_loop().time()
+        since_s = self._strange_since_s.setdefault(incarnation, now_s)
+        if self._board.has_replaced(incarnation) or now_s - since_s >= _STRANGE_S:
+            await self._owners.retire(incarnation)
 
 
 async def again_and_again(work: Callable[[], Awaitable[None]]) -> None:

@@ -249,6 +249,54 @@ async def test_the_cameras_of_a_shard_whose_lease_is_renewed_stay_on_it(shards, 
     assert (await held.get_camera("a")).status.state is cameras.CameraState.RECOVERING
 
 
+async def is_told_to_stop(granted_by: leases.Leases, owner: str) -> bool:
+    try:
+        await granted_by.renew(leases.Incarnation(owner))
+    except leases.Retired:
+        return True
+    return False
+
+
+async def test_a_process_that_lives_on_although_another_took_its_place_is_told_to_stop(shards, granted_by) -> None:
+    """As when its node was given up: it renews its lease for ever, and nobody reaches it."""
+    held = a_fleet(*shards, granted_by=granted_by, length_s=60.0)
+    await held.add_camera(spec("a"))
+    shards[0].restart()
+    shards[0].refusal = leases.owned_by("a", "100")
+    await held.reconcile()
+
+    assert await is_told_to_stop(granted_by, "100")
+
+
+async def test_an_owner_whom_no_shard_answers_as_is_told_to_stop_after_a_while(
+    shards, granted_by, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = a_fleet(*shards, granted_by=granted_by, length_s=60.0)
+    held.expect(spec("a"))
+    shards[0].refusal = leases.owned_by("a", "earlier")
+    await held.reconcile()
+    assert not await is_told_to_stop(granted_by, "earlier")
+
+    monkeypatch.setattr(reconciling, "_STRANGE_S", 0.0)
+    await held.reconcile()
+
+    assert await is_told_to_stop(granted_by, "earlier")
+
+
+async def test_an_owner_whom_a_shard_answers_as_is_not_told_to_stop(
+    shards, granted_by, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "_STRANGE_S", 0.0)
+    held = a_fleet(*shards, granted_by=granted_by, length_s=60.0)
+    await held.reconcile()
+    held.expect(spec("a"))
+    shards[0].refusal = leases.owned_by("a", "200")
+    await held.reconcile()
+
+    assert not await is_told_to_stop(granted_by, "200")
+    assert list(shards[1].assignments) == ["a"]
+
+
 async def test_without_room_elsewhere_a_camera_waits_for_its_shard_and_says_so(granted_by) -> None:
     shards = [ScriptedShard(pid=100), ScriptedShard(pid=200, max_cameras=1)]
     held = a_fleet(*shards, granted_by=granted_by)
