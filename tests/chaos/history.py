@@ -43,12 +43,21 @@ class History:
         return [*self._shared_epochs(), *self._old_epochs(), *self._lost_commits(), *self._two_owners()]
 
     def _shared_epochs(self) -> list[str]:
-        owners: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for event in self._of("owned", "commit", "answer"):
-            owners[event.camera, event.epoch].add(event.incarnation)
-        return [
-            f"{camera}: epoch {epoch} of {sorted(held)}" for (camera, epoch), held in owners.items() if len(held) > 1
-        ]
+        """No two have one epoch, but where the store forgot the first before it had said or saved anything."""
+        granted: dict[tuple[str, int], set[str]] = defaultdict(set)
+        used: dict[tuple[str, int], set[str]] = defaultdict(set)
+        found = []
+        for event in self.events:
+            held = event.camera, event.epoch
+            if event.kind == "fault" and event.detail == "store emptied":
+                granted.clear()
+            elif event.kind in ("owned", "commit", "answer"):
+                granted[held].add(event.incarnation)
+                if event.kind != "owned":
+                    used[held].add(event.incarnation)
+                if len(granted[held] | used[held]) > 1:
+                    found.append(f"{event.camera}: epoch {event.epoch} of {sorted(granted[held] | used[held])}")
+        return found
 
     def _old_epochs(self) -> list[str]:
         found = []
