@@ -22,7 +22,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors import config, embedded_store, fleet, logs, registry, shard, succession, supervision, tenure
+from actors import config, embedded_store, ending, fleet, logs, registry, shard, succession, supervision, tenure
 from actors.errors import ShardUnavailable
 from benchmarks import machine
 from cache_store import leases, redis_connection, redis_leases
@@ -155,9 +155,7 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
             killed.kill()
             killed.watched = {}
         whole_s = await _until_whole(shards, num_cameras, time.monotonic())
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
+        await ending.end(*loops)
         await granted_by.close()
         await known.close()
     return {

@@ -69,7 +69,7 @@ class Nodes:
         self._cluster.head_node.start_gcs_server()
 
     def keep_head(self) -> None:
-        """Starts it where it has ended by itself, as whoever runs a cluster does; otherwise as `start_head`."""
+        """Starts it again, as whoever runs a cluster does, if it has ended by itself. Blocks then like `start_head`."""
         if any(kind == "gcs_server" for kind, _ in self._cluster.head_node.dead_processes()):
             self.kill_head()
             self.start_head()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors import fleet, reconciling, registry, shard
+from actors import ending, fleet, reconciling, registry, shard
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ShardUnavailable
 from cache_store import checkpoint, leases
 from pipeline import answers, cameras
@@ -213,8 +213,7 @@ async def test_the_loop_gives_cameras_back_by_itself(fleet_, shards) -> None:
     try:
         await until(lambda: bool(shards[0].assignments))
     finally:
-        loop.cancel()
-        await asyncio.wait([loop])
+        await ending.end(loop)
 
 
 @pytest.fixture
@@ -540,8 +539,7 @@ async def test_a_shard_that_comes_later_takes_cameras_over(shards) -> None:
     try:
         await until(lambda: len(shards[1].assignments) == 2)
     finally:
-        loop.cancel()
-        await asyncio.wait([loop])
+        await ending.end(loop)
 
     assert len(shards[0].assignments) == 2
 
@@ -556,8 +554,7 @@ async def test_a_shard_that_says_that_it_is_drained_is_emptied(fleet_, shards) -
     try:
         await until(lambda: not shards[0].assignments)
     finally:
-        loop.cancel()
-        await asyncio.wait([loop])
+        await ending.end(loop)
 
     assert sorted(shards[1].assignments) == ["a", "b"]
 

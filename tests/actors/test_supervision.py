@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from actors import config, succession, supervision
+from actors import config, ending, succession, supervision
 from cache_store import checkpoint, leases
 from tests.actors.waiting import until
 
@@ -85,8 +85,7 @@ async def test_a_supervisor_that_ends_leaves_the_role_at_once(bidders: Bidders) 
     one, other = await a_supervisor(bidders), bidders.bidder()
     running = asyncio.create_task(one.run())
     await until(one.is_mine)
-    running.cancel()
-    await asyncio.wait([running])
+    await ending.end(running)
 
     await other.bid()
 

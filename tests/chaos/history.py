@@ -46,7 +46,7 @@ class History:
         """No two have one epoch, but where the store forgot the first before it had said or saved anything."""
         granted: dict[tuple[str, int], set[str]] = defaultdict(set)
         used: dict[tuple[str, int], set[str]] = defaultdict(set)
-        found = []
+        found: dict[tuple[str, int], str] = {}
         for event in self.events:
             held = event.camera, event.epoch
             if event.kind == "fault" and event.detail == "store emptied":
@@ -55,9 +55,10 @@ class History:
                 granted[held].add(event.incarnation)
                 if event.kind != "owned":
                     used[held].add(event.incarnation)
-                if len(granted[held] | used[held]) > 1:
-                    found.append(f"{event.camera}: epoch {event.epoch} of {sorted(granted[held] | used[held])}")
-        return found
+                owners = granted[held] | used[held]
+                if len(owners) > 1:
+                    found[held] = f"{event.camera}: epoch {event.epoch} of {sorted(owners)}"
+        return list(found.values())
 
     def _old_epochs(self) -> list[str]:
         found = []
