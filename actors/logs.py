@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from pipeline.redaction import REDACTOR
+from pipeline.network.redaction import REDACTOR
 
 _PLAIN = (int, float, type(None))
 

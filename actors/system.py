@@ -11,21 +11,21 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from actors import (
-    clusters,
-    config,
-    embedded_store,
-    ending,
-    fleet,
-    registry,
-    remote,
-    router,
-    shard,
-    succession,
-    supervision,
-)
+from actors import embedded_store, ray_cluster, task_cancellation
+from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
-from cache_store import leases, redis_fitness, redis_leases
+from actors.fleet.fleet import Fleet
+from actors.fleet.registry import RedisRegistry
+from actors.ownership import failure_detector
+from actors.ownership.failure_detector import FailureDetector
+from actors.ownership.leader_election import LeaderElection
+from actors.server import server
+from actors.server.server import Router
+from actors.shard.interface import ShardStatus
+from actors.shard.ray_shard import RemoteShard
+from cache_store import redis_preflight
+from cache_store.leases import UNOWNED
+from cache_store.redis_leases import RedisLeases
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +39,12 @@ class System:
     """A running system: where it listens, and its fleet."""
 
     address: str
-    fleet: fleet.Fleet
+    fleet: Fleet
 
 
 @asynccontextmanager
 async def running(
-    settings: config.HermesConfig, *, log_level: int = logging.INFO, on_progress: Progress = lambda _: None
+    settings: HermesConfig, *, log_level: int = logging.INFO, on_progress: Progress = lambda _: None
 ) -> AsyncIterator[System]:
     """A system for the time of the block; at its end every memory is saved once more.
 
@@ -52,16 +52,16 @@ async def running(
     """
     token = settings.auth.token()
     _require_gpus(settings.shards)
-    router.require_free(settings.router)
+    server.require_free(settings.router)
     async with AsyncExitStack() as stack:
         on_progress("starting the store")
         store_url = stack.enter_context(_store(settings))
-        await redis_fitness.require(store_url)
-        granted_by = redis_leases.RedisLeases(store_url)
-        stack.push_async_callback(granted_by.close)
-        owners = succession.Succession(granted_by, settings.shards.lease.length_s)
+        await redis_preflight.require(store_url)
+        leases = RedisLeases(store_url)
+        stack.push_async_callback(leases.close)
+        owners = FailureDetector(leases, settings.shards.lease.length_s)
         # Watched from now on, so that while Ray starts the store proves that it has not just lost its memory.
-        await owners.gone(leases.NOBODY)
+        await owners.gone(UNOWNED)
         shards = settings.shards
         on_progress("starting Ray" if shards.is_local else f"joining Ray at {shards.ray}")
         stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
@@ -69,10 +69,10 @@ async def running(
         ready = await _start_shards(settings, store_url, log_level)
         if shards.is_local:
             stack.push_async_callback(_close, ready)
-        known = registry.RedisRegistry(store_url)
+        known = RedisRegistry(store_url)
         stack.push_async_callback(known.close)
-        bid = supervision.Supervision(granted_by, owners, shards.lease, home=succession.home())
-        held = fleet.Fleet(
+        bid = LeaderElection(leases, owners, shards.lease, home=failure_detector.home())
+        held = Fleet(
             ready,
             owners,
             known,
@@ -86,7 +86,7 @@ async def running(
 
 
 @contextmanager
-def _store(settings: config.HermesConfig) -> Iterator[str]:
+def _store(settings: HermesConfig) -> Iterator[str]:
     """The URL of the store, of our own if the configuration says so."""
     folder = settings.embedded_store_folder
     if folder is None:
@@ -96,15 +96,15 @@ def _store(settings: config.HermesConfig) -> Iterator[str]:
         yield url
 
 
-def _ray(shards: config.ShardsConfig, *, shows_logs: bool) -> AbstractContextManager[None]:
+def _ray(shards: ShardsConfig, *, shows_logs: bool) -> AbstractContextManager[None]:
     if not shards.is_local:
-        return clusters.joined(shards.ray, shows_logs=shows_logs)
-    return clusters.running(
+        return ray_cluster.joined(shards.ray, shows_logs=shows_logs)
+    return ray_cluster.running(
         num_cpus=shards.count * shards.num_cpus, num_gpus=shards.count * shards.num_gpus, shows_logs=shows_logs
     )
 
 
-def _require_gpus(shards: config.ShardsConfig) -> None:
+def _require_gpus(shards: ShardsConfig) -> None:
     """Ray would believe the number it is given, and wait for ever for the rest."""
     if not shards.is_local:
         return
@@ -115,10 +115,8 @@ def _require_gpus(shards: config.ShardsConfig) -> None:
         )
 
 
-async def _start_shards(settings: config.HermesConfig, store_url: str, log_level: int) -> list[remote.RemoteShard]:
-    shards = [
-        remote.RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)
-    ]
+async def _start_shards(settings: HermesConfig, store_url: str, log_level: int) -> list[RemoteShard]:
+    shards = [RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)]
     starting = [asyncio.create_task(one.ready(_SHARD_START_TIMEOUT_S)) for one in shards]
     if settings.shards.is_local:
         await asyncio.wait(starting)
@@ -129,7 +127,7 @@ async def _start_shards(settings: config.HermesConfig, store_url: str, log_level
     return shards
 
 
-async def _first_of(starting: Sequence[asyncio.Task[shard.ShardStatus]]) -> None:
+async def _first_of(starting: Sequence[asyncio.Task[ShardStatus]]) -> None:
     """Waits for one shard of a cluster. Others may lack a node or be restarted: the fleet takes them in when they come.
 
     Raises ConfigError if one runs with other settings, and what became of the last if none comes.
@@ -144,7 +142,7 @@ async def _first_of(starting: Sequence[asyncio.Task[shard.ShardStatus]]) -> None
     raise last
 
 
-async def _close(shards: Sequence[remote.RemoteShard]) -> None:
+async def _close(shards: Sequence[RemoteShard]) -> None:
     """All at once; each saves every memory once more."""
     results = await asyncio.gather(*(one.close() for one in shards), return_exceptions=True)
     for index, result in enumerate(results):
@@ -153,20 +151,18 @@ async def _close(shards: Sequence[remote.RemoteShard]) -> None:
 
 
 @asynccontextmanager
-async def _serving(
-    held: fleet.Fleet, bid: supervision.Supervision, settings: config.HermesConfig, token: str | None
-) -> AsyncIterator[str]:
+async def _serving(held: Fleet, bid: LeaderElection, settings: HermesConfig, token: str | None) -> AsyncIterator[str]:
     """The router and the fleet's own loop, with the cameras of the configuration."""
     for spec in settings.cameras:
         held.expect(spec)
     await held.forget_unexpected()
     await bid.bid()
     await held.reconcile()
-    door = router.Router(held, settings.router, token)
+    door = Router(held, settings.router, token)
     address = await door.start()
     loops = [asyncio.create_task(one) for one in (bid.run(), held.run(), door.report_health())]
     try:
         yield address
     finally:
         await door.stop()
-        await ending.end(*loops)
+        await task_cancellation.end(*loops)

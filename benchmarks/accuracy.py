@@ -19,7 +19,12 @@ from pathlib import Path
 import torch
 
 from benchmarks import contenders, parts, report, rows, streams
-from models import keeper, llava_onevision, registry
+from benchmarks.contenders import ABLATIONS, CONTENDERS, POLICIES, UnknownPolicy
+from benchmarks.parts import MIXED, Part, Settings
+from benchmarks.streams import VISITS, Character, Stream
+from models import registry
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import InvalidBudget
 
 BUDGETS = (48, 96, 256, 512)
 LENGTHS = (64, 256, 1_024)
@@ -31,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     try:
         by_model = [list(run(load(name), options)) for name in options.models]
-    except (contenders.UnknownPolicy, keeper.InvalidBudget) as error:
+    except (UnknownPolicy, InvalidBudget) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     found = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
@@ -42,12 +47,12 @@ def main() -> None:
         report.plot(found, options.plots)
 
 
-def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> Iterator[parts.Part]:
+def run(model: LlavaOnevision, options: argparse.Namespace) -> Iterator[Part]:
     """Every part that was asked for, from the folder or measured now."""
     commit, fingerprint = parts.current_commit(), model.spec.fingerprint[:12]
     for length in options.lengths:
         wanted = [
-            parts.Settings(
+            Settings(
                 commit,
                 fingerprint,
                 options.seed,
@@ -61,7 +66,7 @@ def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> I
             for policy in _able(options.policies, length)
             for budget in _budgets(model, policy, options.budgets)
         ]
-        given: list[streams.Stream] = []
+        given: list[Stream] = []
         for settings in wanted:
             part = parts.load(settings, options.folder)
             if part is None:
@@ -71,16 +76,14 @@ def run(model: llava_onevision.LlavaOnevision, options: argparse.Namespace) -> I
             yield part
 
 
-def load(name: str) -> llava_onevision.LlavaOnevision:
+def load(name: str) -> LlavaOnevision:
     model = registry.load_model(name)
-    if not isinstance(model, llava_onevision.LlavaOnevision):
+    if not isinstance(model, LlavaOnevision):
         sys.exit(f"--models {name}: this benchmark asks about scenes that only the tiny model knows")
     return model
 
 
-def _measured(
-    model: llava_onevision.LlavaOnevision, settings: parts.Settings, given: Sequence[streams.Stream]
-) -> parts.Part:
+def _measured(model: LlavaOnevision, settings: Settings, given: Sequence[Stream]) -> Part:
     began_s = time.monotonic()
     part = parts.measure(model, settings, given)
     whole = next(rows.rows_of([part]))
@@ -93,8 +96,8 @@ def _measured(
     return part
 
 
-def _streams(model: llava_onevision.LlavaOnevision, settings: parts.Settings) -> list[streams.Stream]:
-    character = None if settings.character == parts.MIXED else streams.Character(settings.character)
+def _streams(model: LlavaOnevision, settings: Settings) -> list[Stream]:
+    character = None if settings.character == MIXED else Character(settings.character)
     return [
         streams.make_stream(model, settings.seed * 1_000 + which, settings.length, character, settings.visits)
         for which in range(settings.num_streams)
@@ -107,13 +110,13 @@ def _able(policies: Sequence[str], length: int) -> list[str]:
     return [name for name in policies if (limit := most[name]) is None or length <= limit]
 
 
-def _budgets(model: llava_onevision.LlavaOnevision, policy: str, budgets: Sequence[int]) -> list[int]:
+def _budgets(model: LlavaOnevision, policy: str, budgets: Sequence[int]) -> list[int]:
     """The budgets to sweep; a full cache has none, and stands beside the largest."""
     for budget in budgets:
         per_frame = model.spec.tokens_per_frame
         least = per_frame * contenders.recent_frames(budget) + 2
         if budget < least:
-            raise keeper.InvalidBudget(
+            raise InvalidBudget(
                 f"--budgets {budget}: the recent window ({least - 2} tokens) and a summary need at least {least}"
             )
     return [max(budgets)] if policy == "full" else list(budgets)
@@ -130,11 +133,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the scenes: another seed, other streams")
     parser.add_argument("--streams", type=positive, default=12, help="of each length")
-    parser.add_argument("--character", choices=[parts.MIXED, *streams.Character], default=parts.MIXED)
-    parser.add_argument(
-        "--visits", type=positive, default=streams.VISITS, help="of a stream, about, however long it is"
-    )
-    parser.add_argument("--policies", nargs="+", default=list(contenders.POLICIES), metavar="NAME", help=_ideas())
+    parser.add_argument("--character", choices=[MIXED, *Character], default=MIXED)
+    parser.add_argument("--visits", type=positive, default=VISITS, help="of a stream, about, however long it is")
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), metavar="NAME", help=_ideas())
     parser.add_argument("--ablations", action="store_true", help="the default policy and its variants instead")
     parser.add_argument("--budgets", type=positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
     parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), help="frames")
@@ -144,13 +145,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, default=2, help="of torch")
     options = parser.parse_args()
     if options.ablations:
-        options.policies = list(contenders.ABLATIONS)
+        options.policies = list(ABLATIONS)
     return options
 
 
 def _ideas() -> str:
     """Every contender, for --help."""
-    return "; ".join(f"{name}: {contender.idea}" for name, contender in contenders.CONTENDERS.items())
+    return "; ".join(f"{name}: {contender.idea}" for name, contender in CONTENDERS.items())
 
 
 def positive(text: str) -> int:

@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cache_store import memory, policies, tiers
-from models import guidance, llava_onevision, packing, slot_pass, vlm
+from cache_store import policies, tiers
+from cache_store.memory import Memory
+from cache_store.policies import LayerView, MemoryView, Retention
+from cache_store.tiers import MemoryConfig
+from models import importance
+from models.importance import ImportanceScorer, PromptedImportance
+from models.llava_onevision import LlavaOnevision
+from models.packing import PackedTexts
+from models.slot_cache import AttentionCapture, SlotCache
+from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
 from ops import retention, scores
 
@@ -21,26 +29,26 @@ HALF_LIFE_S = 60.0
 COVERAGE_SHARE = 0.35
 MOST_PROTOTYPES = 8  # new ones at a compaction
 
-Decision = Callable[[policies.MemoryView], list[policies.Retention]]
+Decision = Callable[[MemoryView], list[Retention]]
 
 
-def by_score(score: Callable[[policies.LayerView], Tensor]) -> Decision:
+def by_score(score: Callable[[LayerView], Tensor]) -> Decision:
     """Keeps the highest of some score in every layer; the rest is dropped."""
     return lambda view: [policies.retain(score(layer), layer.budget, folds_evicted=False) for layer in view]
 
 
-def sinks_and_newest(layer: policies.LayerView) -> Tensor:
+def sinks_and_newest(layer: LayerView) -> Tensor:
     """A sliding window with attention sinks: the first few tokens ever, and the newest."""
     rank = torch.arange(len(layer.tokens), dtype=torch.float32, device=layer.attention.device)
     return torch.where(rank < NUM_SINKS, torch.inf, rank)
 
 
-def scattered(layer: policies.LayerView) -> Tensor:
+def scattered(layer: LayerView) -> Tensor:
     """A draw that each token keeps for life: what stays is a uniform sample of all that ever was."""
     return ((layer.tokens.token_ids * 2_654_435_761 + 12_345) % 1_000_003).float()
 
 
-def novelty(layer: policies.LayerView) -> Tensor:
+def novelty(layer: LayerView) -> Tensor:
     """1 - cosine of a token's values to those of the token before it in the same cell, 1 for the first. [N]"""
     tokens, cells = layer.tokens, layer.tokens.token_ids % layer.tokens_per_frame
     order = cells.sort(stable=True).indices
@@ -52,7 +60,7 @@ def novelty(layer: policies.LayerView) -> Tensor:
     return found
 
 
-def infinipot(view: policies.MemoryView) -> list[policies.Retention]:
+def infinipot(view: MemoryView) -> list[Retention]:
     """InfiniPot-V's idea, blind to questions: half by novelty over time, half by the norm of the values."""
     found = []
     for layer in view:
@@ -63,7 +71,7 @@ def infinipot(view: policies.MemoryView) -> list[policies.Retention]:
     return found
 
 
-def streammem(view: policies.MemoryView) -> list[policies.Retention]:
+def streammem(view: MemoryView) -> list[Retention]:
     """StreamMem's idea: attention of a proxy query, and what a frame loses folds into one prototype of that frame."""
     found = []
     for layer in view:
@@ -73,29 +81,29 @@ def streammem(view: policies.MemoryView) -> list[policies.Retention]:
         frames = torch.unique(layer.frames[lost])[-min(MOST_PROTOTYPES, layer.budget // 4) :]
         groups = tuple(lost[layer.frames[lost] == frame] for frame in frames)
         kept = retention.keep_top(layer.attention, layer.budget - len(groups))
-        found.append(policies.Retention(kept, groups))
+        found.append(Retention(kept, groups))
     return found
 
 
-def hermes_by_place(view: policies.MemoryView) -> list[policies.Retention]:
+def hermes_by_place(view: MemoryView) -> list[Retention]:
     """HERMES with scores smoothed by place, as published: after a compaction, of unrelated tokens."""
     places = [torch.arange(len(layer.tokens), device=layer.attention.device) for layer in view]
     return policies.blended_and_smoothed(view, places)
 
 
-def with_recency(layer: policies.LayerView) -> Tensor:
+def with_recency(layer: LayerView) -> Tensor:
     """Attention blended with recency in seconds, halved every minute."""
     age_s = (layer.tokens.times_s.max() - layer.tokens.times_s).float() if len(layer.tokens) else layer.attention
     recent = torch.exp2(-age_s / HALF_LIFE_S)
     return (1 - RECENCY_SHARE) * scores.min_max(layer.attention) + RECENCY_SHARE * recent
 
 
-def times_novelty(layer: policies.LayerView) -> Tensor:
+def times_novelty(layer: LayerView) -> Tensor:
     """Attention × non-redundancy (OmniMem's idea)."""
     return layer.attention * novelty(layer)
 
 
-def half_by_novelty(view: policies.MemoryView) -> list[policies.Retention]:
+def half_by_novelty(view: MemoryView) -> list[Retention]:
     """Half of the budget by attention, the rest by novelty over time."""
     found = []
     for layer in view:
@@ -105,7 +113,7 @@ def half_by_novelty(view: policies.MemoryView) -> list[policies.Retention]:
     return found
 
 
-def with_coverage(view: policies.MemoryView) -> list[policies.Retention]:
+def with_coverage(view: MemoryView) -> list[Retention]:
     """A part of the budget spread evenly over time buckets that double in length, the rest by attention."""
     found = []
     for layer in view:
@@ -121,7 +129,7 @@ def with_coverage(view: policies.MemoryView) -> list[policies.Retention]:
     return found
 
 
-def with_cap(view: policies.MemoryView) -> list[policies.Retention]:
+def with_cap(view: MemoryView) -> list[Retention]:
     """At most a quarter of a frame's tokens, unless nothing else is left."""
     found = []
     for layer in view:
@@ -134,7 +142,7 @@ def with_cap(view: policies.MemoryView) -> list[policies.Retention]:
     return found
 
 
-def with_summaries(view: policies.MemoryView) -> list[policies.Retention]:
+def with_summaries(view: MemoryView) -> list[Retention]:
     """What is not kept folds into summaries, one for each doubling of age, in every layer."""
     found = []
     for layer in view:
@@ -148,29 +156,29 @@ def with_summaries(view: policies.MemoryView) -> list[policies.Retention]:
         kept = retention.keep_top(score, layer.budget - most)
         lost = retention.others(kept, len(layer.tokens))
         old = bucket[lost].clamp(max=most - 1)
-        found.append(policies.Retention(kept, tuple(lost[old == which] for which in torch.unique(old))))
+        found.append(Retention(kept, tuple(lost[old == which] for which in torch.unique(old))))
     return found
 
 
 class Unpropagated:
     """Guidance as published: each layer's queries are projected from the raw embeddings, not from what came before."""
 
-    def __init__(self, model: llava_onevision.LlavaOnevision, roles: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: LlavaOnevision, roles: Sequence[Sequence[int]]) -> None:
         self._model = model
         self._roles = roles
         self.longest = max(len(ids) for ids in roles)
         self.num_tokens = sum(len(ids) for ids in roles)
 
     @torch.inference_mode()
-    def attention(self, memories: Sequence[memory.Memory]) -> list[list[Tensor]]:
+    def attention(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
         """As guidance.Guidance.attention."""
         return [[self._layer(held, layer) for layer in range(held.num_layers)] for held in memories]
 
-    def _layer(self, held: memory.Memory, index: int) -> Tensor:
+    def _layer(self, held: Memory, index: int) -> Tensor:
         decoder, ids = self._model.decoder, torch.tensor(self._roles[index])
         layer, hidden = decoder.layers[index], self._model.embed_tokens(ids)[None]
-        gaze = slot_pass.Gaze([slice(0, len(ids))] * held.num_layers)
-        running = slot_pass.SlotPass([held], len(ids), is_read_only=True, gaze=gaze)
+        capture = AttentionCapture([slice(0, len(ids))] * held.num_layers)
+        running = SlotCache([held], len(ids), is_read_only=True, capture=capture)
         layer.self_attn(
             layer.input_layernorm(hidden),
             position_embeddings=decoder.rotary_emb(hidden, running.positions()),
@@ -178,16 +186,16 @@ class Unpropagated:
             past_key_values=running,
             slot_pass=running,
         )
-        return gaze.weights[index][0][held.prefix_length :]
+        return capture.weights[index][0][held.prefix_length :]
 
 
-def proxy(model: vlm.VideoLanguageModel) -> guidance.Guidance:
+def proxy(model: VideoLanguageModel) -> ImportanceScorer:
     """StreamMem's proxy query: the chat template around a question that asks nothing."""
-    texts = packing.PackedTexts([model.embed_question(torch.tensor(model.prompts.question("").ids))])
-    return guidance.AskedGuidance(model, texts, [texts.places[0]] * model.spec.kv.num_layers, attention_ops.mean_weight)
+    texts = PackedTexts([model.embed_question(torch.tensor(model.prompts.question("").ids))])
+    return PromptedImportance(model, texts, [texts.places[0]] * model.spec.kv.num_layers, attention_ops.mean_weight)
 
 
-def averaged_bank(model: vlm.VideoLanguageModel) -> guidance.Guidance:
+def averaged_bank(model: VideoLanguageModel) -> ImportanceScorer:
     """The same bank of questions, scored by the mean over all its words."""
-    plans = tiers.plan_layers(model.spec.kv.num_layers, tiers.MemoryConfig())
-    return guidance.by_questions(model, plans, attention_ops.mean_weight)
+    plans = tiers.plan_layers(model.spec.kv.num_layers, MemoryConfig())
+    return importance.by_questions(model, plans, attention_ops.mean_weight)

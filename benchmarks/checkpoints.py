@@ -24,13 +24,26 @@ from pathlib import Path
 import structlog
 import torch
 
-from actors import config
+from actors.config.schema import ShardsConfig
 from benchmarks import ingest as ingest_bench
 from benchmarks import machine, own_store, real_shape, restoring
-from cache_store import checkpoint, memory, slabs, tiers
-from models import keeper, registry, vlm
-from models.tiny import scene
-from pipeline import clips, device, gate, ingest, pictures, watched
+from benchmarks.own_store import OwnStore
+from benchmarks.restoring import Restore
+from cache_store.checkpoint import Rows
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models import registry
+from models.memory_writer import MemoryWriter
+from models.tiny.scenes.scene import Scene
+from models.vision_language_model import VideoLanguageModel
+from pipeline.decoding import images
+from pipeline.decoding.images import ArrayImage
+from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.change_gate import OpenGate, StaticGate
+from pipeline.device.engine import DeviceConfig
+from pipeline.sources.clips import Clip
+from pipeline.sources.ingest_config import IngestConfig
 
 _CAMERA = "camera"
 _SECONDS_A_MINUTE = 60.0
@@ -105,17 +118,17 @@ def main() -> None:
     costs = []
     for camera in options.cameras:
         costs += asyncio.run(measure_costs(registry.load_model("tiny"), 256, camera, options.intervals))
-        print(table(costs[-len(checkpoint.Rows) :]), flush=True)
+        print(table(costs[-len(Rows) :]), flush=True)
     if options.real_shape:
         costs += asyncio.run(measure_costs(real_shape.load(), 4_000, "ungated", options.real_shape))
-    restores = [asyncio.run(restoring.measure(options.restores, rows)) for rows in checkpoint.Rows]
+    restores = [asyncio.run(restoring.measure(options.restores, rows)) for rows in Rows]
     print(table(costs), restoring.told(restores), sep="\n\n")
     if options.json:
         found = {"machine": ran_on, **figures(costs, restores)}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def figures(costs: list[Cost], restores: list[restoring.Restore]) -> dict[str, object]:
+def figures(costs: list[Cost], restores: list[Restore]) -> dict[str, object]:
     """All of them, those that the promises are about first."""
     return {
         "checkpoint_share": round(costs[0].checkpoint_share, 4),
@@ -134,12 +147,12 @@ def figures(costs: list[Cost], restores: list[restoring.Restore]) -> dict[str, o
     }
 
 
-async def measure_costs(model: vlm.VideoLanguageModel, tokens: int, camera: str, intervals: int) -> list[Cost]:
+async def measure_costs(model: VideoLanguageModel, tokens: int, camera: str, intervals: int) -> list[Cost]:
     """One camera, read until its memory is full, then over some intervals, each ended by a checkpoint in each rows."""
-    interval_s = config.ShardsConfig().checkpoint_every_s
-    settings = ingest.IngestConfig()
-    reader = keeper.Keeper(
-        model, tiers.MemoryConfig(tokens_per_layer=tokens), max_frames=settings.frames_per_clip, reserve=320
+    interval_s = ShardsConfig().checkpoint_every_s
+    settings = IngestConfig()
+    reader = MemoryWriter(
+        model, MemoryConfig(tokens_per_layer=tokens), max_frames=settings.frames_per_clip, reserve=320
     )
     watching = _watching(model, reader, STREETS[camera])
     stream = _shown(settings, STREETS[camera])
@@ -150,9 +163,9 @@ async def measure_costs(model: vlm.VideoLanguageModel, tokens: int, camera: str,
     num_clips = -(-frames // settings.frames_per_clip)
     # Whole clips are read, which may be a little more than an interval.
     part = frames / (num_clips * settings.frames_per_clip)
-    spent: dict[checkpoint.Rows, list[tuple[float, ...]]] = {rows: [] for rows in checkpoint.Rows}
+    spent: dict[Rows, list[tuple[float, ...]]] = {rows: [] for rows in Rows}
     async with contextlib.AsyncExitStack() as stack:
-        rooms = {rows: await stack.enter_async_context(own_store.running(_CAMERA)) for rows in checkpoint.Rows}
+        rooms = {rows: await stack.enter_async_context(own_store.running(_CAMERA)) for rows in Rows}
         # The first checkpoint of all has every picture to write.
         for interval in range(intervals + 1):
             shown = [next(stream) for _ in range(num_clips)]
@@ -182,23 +195,21 @@ def played_s(seconds: float, sample_fps: float) -> float:
     return spent_ms / 1000 * seconds / film_s
 
 
-def _watching(model: vlm.VideoLanguageModel, reader: keeper.Keeper, street: Street) -> watched.WatchedCamera:
-    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    static = gate.StaticGate(model.spec.tokens_per_frame, key_frame_every_s=device.DeviceConfig().key_frame_every_s)
-    entrance = static if street.is_gated else gate.OpenGate(model.spec.tokens_per_frame)
-    return watched.WatchedCamera(_CAMERA, held, reader, entrance, gap_after_s=3.0, started_s=0.0)
+def _watching(model: VideoLanguageModel, reader: MemoryWriter, street: Street) -> CameraMemory:
+    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    static = StaticGate(model.spec.tokens_per_frame, key_frame_every_s=DeviceConfig().key_frame_every_s)
+    entrance = static if street.is_gated else OpenGate(model.spec.tokens_per_frame)
+    return CameraMemory(_CAMERA, held, reader, entrance, gap_after_s=3.0, started_s=0.0)
 
 
-def _read(camera: watched.WatchedCamera, ready: list[clips.Clip]) -> float:
+def _read(camera: CameraMemory, ready: list[Clip]) -> float:
     began_s = time.thread_time()
     for clip in ready:
         camera.feed(clip)
     return time.thread_time() - began_s
 
 
-async def _save(
-    camera: watched.WatchedCamera, rows: checkpoint.Rows, room: own_store.OwnStore
-) -> tuple[float, float, float, float, float]:
+async def _save(camera: CameraMemory, rows: Rows, room: OwnStore) -> tuple[float, float, float, float, float]:
     copied_s = time.thread_time()
     taken = camera.snapshot(0, time.time())
     copied_s = time.thread_time() - copied_s
@@ -227,17 +238,17 @@ def table(costs: list[Cost]) -> str:
     return "\n".join(lines)
 
 
-def _shown(settings: ingest.IngestConfig, street: Street) -> Iterator[tuple[torch.Tensor, tuple[float, ...]]]:
+def _shown(settings: IngestConfig, street: Street) -> Iterator[tuple[torch.Tensor, tuple[float, ...]]]:
     """A simulated street as a decoder would bring it, a clip at a time."""
-    world = scene.Scene(seed=7, mean_gap_s=street.mean_gap_s)
+    world = Scene(seed=7, mean_gap_s=street.mean_gap_s)
     for start in itertools.count(step=settings.frames_per_clip):
         times_s = tuple((start + offset) / settings.sample_fps for offset in range(settings.frames_per_clip))
         yield torch.stack([torch.from_numpy(world.frame(at, _FRAME_WIDTH, _FRAME_HEIGHT)) for at in times_s]), times_s
 
 
-def _clip(shown: torch.Tensor, times_s: tuple[float, ...], side: int, settings: ingest.IngestConfig) -> clips.Clip:
-    previews = tuple(pictures.preview_of(pictures.PixelPicture(pixels), settings.thumbnail_width) for pixels in shown)
-    return clips.Clip(_CAMERA, pictures.reduce_frames(shown, side, side), times_s, previews, times_s[-1])
+def _clip(shown: torch.Tensor, times_s: tuple[float, ...], side: int, settings: IngestConfig) -> Clip:
+    previews = tuple(images.preview_of(ArrayImage(pixels), settings.thumbnail_width) for pixels in shown)
+    return Clip(_CAMERA, images.reduce_frames(shown, side, side), times_s, previews, times_s[-1])
 
 
 def _options() -> argparse.Namespace:

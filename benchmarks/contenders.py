@@ -7,13 +7,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmarks import baselines, readers
+from benchmarks import baselines
+from benchmarks.baselines import Decision, Unpropagated
+from benchmarks.readers import Reader, Rereading, Retrieving, Streaming
 from cache_store import policies, tiers
-from models import guidance, llava_onevision
+from cache_store.policies import CORRECTED, PUBLISHED, Guide, Policy, SummaryRule
+from cache_store.tiers import MemoryConfig, Reindexing
+from models import importance
+from models.importance import ImportanceScorer
+from models.llava_onevision import LlavaOnevision
 
 OURS = "questions"
 GATED = "ours-gated"
-Guiding = Callable[[llava_onevision.LlavaOnevision], guidance.Guidance]
+Guiding = Callable[[LlavaOnevision], ImportanceScorer]
 
 
 class UnknownPolicy(ValueError):
@@ -27,7 +33,7 @@ class Task:
     passed: what a static gate lets pass of each stream, for whoever has one. B × [F, P]
     """
 
-    model: llava_onevision.LlavaOnevision
+    model: LlavaOnevision
     batch: int
     budget: int
     num_frames: int
@@ -39,7 +45,7 @@ class Contender:
     """idea: whose it is, in a few words; most_frames: what it can take at all, None for anything."""
 
     idea: str
-    make: Callable[[Task], readers.Reader]
+    make: Callable[[Task], Reader]
     most_frames: int | None = None
     is_ablation: bool = False
 
@@ -57,47 +63,47 @@ def named(name: str) -> Contender:
 
 
 def _streaming(
-    decide: baselines.Decision,
-    guide: policies.Guide = policies.Guide.NONE,
+    decide: Decision,
+    guide: Guide = Guide.NONE,
     *,
     guiding: Guiding | None = None,
-    summary: policies.SummaryRule = policies.CORRECTED,
+    summary: SummaryRule = CORRECTED,
     has_window: bool = True,
-    reindexing: tiers.Reindexing = tiers.Reindexing.LAZY,
-) -> Callable[[Task], readers.Reader]:
-    def make(task: Task) -> readers.Reader:
-        config = tiers.MemoryConfig(
+    reindexing: Reindexing = Reindexing.LAZY,
+) -> Callable[[Task], Reader]:
+    def make(task: Task) -> Reader:
+        config = MemoryConfig(
             tokens_per_layer=task.budget,
             recent_frames=recent_frames(task.budget) if has_window else 0,
             reindexing=reindexing,
         )
-        policy = policies.Policy(decide, guide, summary)
-        return readers.Streaming(task.model, config, task.batch, policy, guiding(task.model) if guiding else None)
+        policy = Policy(decide, guide, summary)
+        return Streaming(task.model, config, task.batch, policy, guiding(task.model) if guiding else None)
 
     return make
 
 
-def _gated(task: Task) -> readers.Reader:
-    config = tiers.MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
-    policy = policies.Policy(policies.most_looked_at, policies.Guide.QUESTIONS)
-    return readers.Streaming(task.model, config, task.batch, policy, passed=task.passed)
+def _gated(task: Task) -> Reader:
+    config = MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
+    policy = Policy(policies.by_peak_attention, Guide.QUESTIONS)
+    return Streaming(task.model, config, task.batch, policy, passed=task.passed)
 
 
-def _full(task: Task) -> readers.Reader:
-    config = tiers.MemoryConfig(tokens_per_layer=task.num_frames * task.model.spec.tokens_per_frame)
-    return readers.Streaming(task.model, config, task.batch, _NOTHING)
+def _full(task: Task) -> Reader:
+    config = MemoryConfig(tokens_per_layer=task.num_frames * task.model.spec.tokens_per_frame)
+    return Streaming(task.model, config, task.batch, _NOTHING)
 
 
-def _unpropagated(model: llava_onevision.LlavaOnevision) -> guidance.Guidance:
-    texts = guidance.role_prompts(model)
-    roles = tiers.layer_roles(model.spec.kv.num_layers, tiers.MemoryConfig())
-    return baselines.Unpropagated(model, [texts[role] for role in roles])
+def _unpropagated(model: LlavaOnevision) -> ImportanceScorer:
+    texts = importance.role_prompts(model)
+    roles = tiers.layer_roles(model.spec.kv.num_layers, MemoryConfig())
+    return Unpropagated(model, [texts[role] for role in roles])
 
 
-_ROLES, _BANK, _NONE = policies.Guide.ROLES, policies.Guide.QUESTIONS, policies.Guide.NONE
-_NOTHING = policies.Policy(policies.most_looked_at, _NONE)
-_WINDOW = policies.Policy(baselines.by_score(baselines.sinks_and_newest), _NONE)
-_best = policies.most_looked_at
+_ROLES, _BANK, _NONE = Guide.ROLES, Guide.QUESTIONS, Guide.NONE
+_NOTHING = Policy(policies.by_peak_attention, _NONE)
+_WINDOW = Policy(baselines.by_score(baselines.sinks_and_newest), _NONE)
+_best = policies.by_peak_attention
 
 CONTENDERS: dict[str, Contender] = {
     "full": Contender("full cache, unbounded: the upper bound", _full, most_frames=240),
@@ -106,11 +112,11 @@ CONTENDERS: dict[str, Contender] = {
     ),
     "last-n": Contender(
         "the newest frames alone, read anew",
-        lambda task: readers.Rereading(task.model, task.budget, task.batch, is_uniform=False),
+        lambda task: Rereading(task.model, task.budget, task.batch, is_uniform=False),
     ),
     "uniform": Contender(
         "frames spread over all time, read anew",
-        lambda task: readers.Rereading(task.model, task.budget, task.batch, is_uniform=True),
+        lambda task: Rereading(task.model, task.budget, task.batch, is_uniform=True),
     ),
     "random": Contender("random tokens", _streaming(baselines.by_score(baselines.scattered))),
     "infinipot": Contender("InfiniPot-V: novelty and value norm", _streaming(baselines.infinipot)),
@@ -119,14 +125,12 @@ CONTENDERS: dict[str, Contender] = {
     ),
     "rekv": Contender(
         "ReKV: everything stored, frames retrieved",
-        lambda task: readers.Retrieving(task.model, task.budget, task.batch, _WINDOW),
+        lambda task: Retrieving(task.model, task.budget, task.batch, _WINDOW),
         most_frames=5_000,
     ),
     "hermes-published": Contender(
         "HERMES as published",
-        _streaming(
-            baselines.hermes_by_place, _ROLES, guiding=_unpropagated, summary=policies.PUBLISHED, has_window=False
-        ),
+        _streaming(baselines.hermes_by_place, _ROLES, guiding=_unpropagated, summary=PUBLISHED, has_window=False),
     ),
     "hermes": Contender("HERMES, corrected", _streaming(policies.hermes, _ROLES)),
     "hermes-unpropagated": Contender(
@@ -143,7 +147,7 @@ CONTENDERS: dict[str, Contender] = {
     "ours-no-window": Contender("no recent window", _streaming(_best, _BANK, has_window=False), is_ablation=True),
     "ours-ranks": Contender(
         "positions closed up to ranks at every compaction",
-        _streaming(_best, _BANK, reindexing=tiers.Reindexing.EAGER),
+        _streaming(_best, _BANK, reindexing=Reindexing.EAGER),
         is_ablation=True,
     ),
     "ours-recency": Contender(

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.tiny.scene import Scene
-from pipeline.decode_dali import DaliDecoder
-from pipeline.decoders import Engine, choose_engine
-from pipeline.encode import write_video
-from pipeline.ingest import IngestConfig
-from pipeline.libav import MediaStream
-from pipeline.segments import Cutter, Segment
-from pipeline.urls import FileUrl
+from models.tiny.scenes.scene import Scene
+from pipeline.decoding.dali import DaliDecoder
+from pipeline.decoding.decoders import DecoderBackend, choose_backend
+from pipeline.decoding.segments import GopSplitter, Segment
+from pipeline.decoding.video_writer import write_video
+from pipeline.network.urls import FileUrl
+from pipeline.sources.demuxer import Demuxer
+from pipeline.sources.ingest_config import IngestConfig
 
 CODECS: tuple[Literal["h264", "vp9", "mjpeg"], ...] = ("h264", "vp9", "mjpeg")
 SIZES = ((640, 360), (1920, 1080))
@@ -63,15 +63,18 @@ def measure(seconds: int, fps: int) -> Iterator[Row]:
 
 
 def _row(path: Path, seconds: int, size: str) -> Row:
-    stream = MediaStream(FileUrl(path), IngestConfig())
-    cutter = Cutter(30, 30, 1 << 30, is_intra=stream.is_intra)
+    stream = Demuxer(FileUrl(path), IngestConfig())
+    cutter = GopSplitter(30, 30, 1 << 30, is_intra=stream.is_intra)
     segments = [segment for segment in [*map(cutter.add, stream.packets()), cutter.finish()] if segment is not None]
     # Of a stream of key frames only the wanted ones become segments.
     segments = segments[:: len(segments) // (2 * seconds)] if stream.is_intra else segments
     wanted = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
     libav_ms = _spent_ms(segments, lambda segment: list(stream.decoder.decode(segment, wanted))) / seconds
     remux_ms = dali_ms = None
-    if choose_engine(stream.codec, stream.pixel_format, (stream.width, stream.height), None) is Engine.DALI_CPU:
+    if (
+        choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
+        is DecoderBackend.DALI_CPU
+    ):
         dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=3 * stream.width * stream.height)
         remux_ms = _spent_ms(segments, stream.as_file) / seconds
         dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, wanted))) / seconds

@@ -20,13 +20,20 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from benchmarks import contenders, exam, parts, readers, streams
-from cache_store import memory
-from models import registry, vlm
-from models.tiny import questions, scene
+from benchmarks import contenders, parts, streams
+from benchmarks.contenders import OURS, Task
+from benchmarks.exam import Examiner
+from benchmarks.readers import Streaming
+from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Asked, Character, Need
+from cache_store.memory import Memory
+from models import registry
+from models.tiny.scenes import questions
+from models.tiny.scenes.questions import Question
+from models.tiny.scenes.scene import Scene
+from models.vision_language_model import VideoLanguageModel
 
 DISTANCES = (64, 256, 1_024, 4_096, 10_000, 20_000)
-POLICIES = (contenders.OURS, "hermes", "hermes-published", "window")
+POLICIES = (OURS, "hermes", "hermes-published", "window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +67,16 @@ def main() -> None:
 
 
 def measure(
-    model: vlm.VideoLanguageModel, policy: str, budget: int, scenes: Sequence[scene.Scene], given: Sequence[Tensor]
+    model: VideoLanguageModel, policy: str, budget: int, scenes: Sequence[Scene], given: Sequence[Tensor]
 ) -> Iterator[Row]:
     """A row for each distance."""
-    reader = contenders.named(policy).make(contenders.Task(model, len(given), budget, len(given[0])))  # type: ignore[arg-type]
-    assert isinstance(reader, readers.Streaming)
-    examiner = exam.Examiner(model)
+    reader = contenders.named(policy).make(Task(model, len(given), budget, len(given[0])))  # type: ignore[arg-type]
+    assert isinstance(reader, Streaming)
+    examiner = Examiner(model)
     means = [_TrueMean() for _ in given]
-    per_step = streams.FRAMES_PER_STEP * model.spec.tokens_per_frame
+    per_step = FRAMES_PER_STEP * model.spec.tokens_per_frame
 
-    def note(memories: Sequence[memory.Memory]) -> None:
+    def note(memories: Sequence[Memory]) -> None:
         for mean, held in zip(means, memories, strict=True):
             mean.add(held, per_step)
 
@@ -121,13 +128,13 @@ class _TrueMean:
         self._sum: Tensor | float = 0.0
         self._count = 0
 
-    def add(self, held: memory.Memory, num_new: int) -> None:
+    def add(self, held: Memory, num_new: int) -> None:
         """After a step, before anything of it is dropped."""
         tokens = held.remembered(held.num_layers - 1)
         self._sum = self._sum + tokens.values[:, -num_new:].double().sum(dim=1)
         self._count += num_new
 
-    def cosine(self, held: memory.Memory) -> float | None:
+    def cosine(self, held: Memory) -> float | None:
         """Of the summaries' mean to the mean of what they stand for; None without summaries."""
         tokens = held.remembered(held.num_layers - 1)
         is_summary = tokens.token_ids < 0
@@ -143,9 +150,9 @@ def _row(
     policy: str,
     budget: int,
     seen: int,
-    examiner: exam.Examiner,
-    memories: Sequence[memory.Memory],
-    scenes: Sequence[scene.Scene],
+    examiner: Examiner,
+    memories: Sequence[Memory],
+    scenes: Sequence[Scene],
     means: Sequence[_TrueMean],
 ) -> Row:
     outcomes = [
@@ -165,25 +172,23 @@ def _row(
     )
 
 
-def _about_the_first(world: scene.Scene, seen: int) -> list[streams.Asked]:
-    now_s = (seen - 1) / streams.FRAMES_PER_S
+def _about_the_first(world: Scene, seen: int) -> list[Asked]:
+    now_s = (seen - 1) / FRAMES_PER_S
     visits = world.visits(now_s)
     texts = ["what came first", f"has a {visits[0].name} appeared"]
     if sum(visit.kind == visits[0].kind for visit in visits) == 1:
         texts.append(f"what colour was the last {visits[0].kind}")
     answers = [(text, questions.answer_at(text, visits, now_s)) for text in texts]
     return [
-        streams.Asked(questions.Question("first", text, answer), now_s, streams.Need.PAST, None)
-        for text, answer in answers
-        if answer is not None
+        Asked(Question("first", text, answer), now_s, Need.PAST, None) for text, answer in answers if answer is not None
     ]
 
 
-def _scene(seed: int, which: int, num_frames: int) -> scene.Scene:
+def _scene(seed: int, which: int, num_frames: int) -> Scene:
     """The first scene, in order of their seeds, whose first visitor has come and gone within 56 frames."""
     rng = random.Random(f"{seed} {which}")
     while True:
-        world = streams.make_scene(rng.randrange(2**20), streams.Character.STEADY, num_frames)
+        world = streams.make_scene(rng.randrange(2**20), Character.STEADY, num_frames)
         visits = world.visits(28.0)
         if visits and visits[0].leave_s < 28.0:
             return world

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchmarks import streams
-from cache_store import memory
-from models import answering, packing, slot_pass, vlm
-from models.tiny import answers
-from pipeline import evidence
+from benchmarks.streams import FRAMES_PER_S, Asked, Need
+from cache_store.memory import Memory
+from models import answer_decoder
+from models.packing import PackedTexts
+from models.slot_cache import AttentionCapture
+from models.tiny.scenes.ground_truth import Window
+from models.vision_language_model import VideoLanguageModel
+from pipeline.device import evidence
+from pipeline.device.evidence import MAX_MOMENTS, SAME_MOMENT_S
 
-_FRAME_S = 1 / streams.FRAMES_PER_S
+_FRAME_S = 1 / FRAMES_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Outcome:
     """
 
     type: str
-    need: streams.Need
+    need: Need
     delay_s: float | None
     is_right: bool
     cited: int = 0
@@ -41,28 +45,28 @@ class Examiner:
     is looked for where an answer is right and a picture can prove it.
     """
 
-    def __init__(self, model: vlm.VideoLanguageModel) -> None:
+    def __init__(self, model: VideoLanguageModel) -> None:
         self._model = model
-        self._is_telling = answering.telling_layers(model.spec.kv.num_layers)
+        self._is_telling = answer_decoder.evidence_layers(model.spec.kv.num_layers)
 
     @torch.inference_mode()
-    def ask(self, held: memory.Memory, asked: Sequence[streams.Asked]) -> list[Outcome]:
+    def ask(self, held: Memory, asked: Sequence[Asked]) -> list[Outcome]:
         """An outcome for each question."""
         expected = [(*self._model.prompts.ids(item.question.answer), self._model.prompts.end_id) for item in asked]
-        texts = packing.PackedTexts(
+        texts = PackedTexts(
             [self._embed(item.question.text, answer) for item, answer in zip(asked, expected, strict=True)]
         )
         # Each answer's tokens are foreseen one place before they stand; its end is no evidence.
         places = [
             slice(place.stop - len(answer), place.stop) for place, answer in zip(texts.places, expected, strict=True)
         ]
-        gaze = slot_pass.Gaze(
+        capture = AttentionCapture(
             [slice(0, texts.places[-1].stop) if telling else None for telling in self._is_telling],
             lambda weights: torch.stack([weights[:, place][:, :-1].mean(dim=(0, 1)) for place in places]),
         )
-        likeliest = self._model.next_token(texts.read(self._model, [held], gaze)[0]).tolist()
+        likeliest = self._model.next_token(texts.read(self._model, [held], capture)[0]).tolist()
         return [
-            self._judge(item, held, gaze, which, is_right=tuple(likeliest[place]) == answer)
+            self._judge(item, held, capture, which, is_right=tuple(likeliest[place]) == answer)
             for which, (item, place, answer) in enumerate(zip(asked, places, expected, strict=True))
         ]
 
@@ -71,17 +75,16 @@ class Examiner:
         asked = self._model.embed_question(torch.tensor(self._model.prompts.question(question).ids, device=device))
         return torch.cat((asked, self._model.embed_tokens(torch.tensor(answer[:-1], device=device))))
 
-    def _judge(
-        self, item: streams.Asked, held: memory.Memory, gaze: slot_pass.Gaze, which: int, *, is_right: bool
-    ) -> Outcome:
+    def _judge(self, item: Asked, held: Memory, capture: AttentionCapture, which: int, *, is_right: bool) -> Outcome:
         outcome = Outcome(item.question.type, item.need, item.delay_s, is_right)
         if not is_right or not item.question.witness:
             return outcome
         looked = (
-            (held.remembered(layer), weights[0][which, held.prefix_length :]) for layer, weights in gaze.weights.items()
+            (held.remembered(layer), weights[0][which, held.prefix_length :])
+            for layer, weights in capture.weights.items()
         )
         cited = [moment.time_s for moment in evidence.moments(looked, self._model.spec.tokens_per_frame)]
-        newest = [item.at_s - back * evidence.SAME_MOMENT_S for back in range(evidence.MAX_MOMENTS)]
+        newest = [item.at_s - back * SAME_MOMENT_S for back in range(MAX_MOMENTS)]
         ever = [frame * _FRAME_S for frame in range(round(item.at_s / _FRAME_S) + 1)]
         return replace(
             outcome,
@@ -92,7 +95,7 @@ class Examiner:
         )
 
 
-def _shown(times_s: Sequence[float], witness: Sequence[answers.Window]) -> int:
+def _shown(times_s: Sequence[float], witness: Sequence[Window]) -> int:
     """How many of the moments show it; half a frame is allowed for."""
     margin_s = _FRAME_S / 2
     return sum(any(start_s - margin_s <= at_s <= end_s + margin_s for start_s, end_s in witness) for at_s in times_s)

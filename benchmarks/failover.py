@@ -27,13 +27,20 @@ from pathlib import Path
 import torch
 from structlog.testing import capture_logs
 
-from actors import config, embedded_store, fleet, logs, system
+from actors import embedded_store, logs, system
+from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import ServiceError
+from actors.fleet.fleet import Fleet
+from actors.system import System
 from benchmarks import checkpoints, machine, nodes, restoring
-from cache_store import checkpoint
+from benchmarks.nodes import Nodes
+from cache_store.checkpoint import Rows, StoreError
 from models import registry
-from models.tiny import questions, scene
-from pipeline import answers, cameras, device
+from models.tiny.scenes import questions
+from models.tiny.scenes.scene import Scene
+from pipeline.answers import Done, QuestionError
+from pipeline.cameras import CameraSpec
+from pipeline.device.engine import DeviceConfig
 
 _QUESTION = "what came first"
 _GAP_S = 6
@@ -43,12 +50,12 @@ _ASK_EVERY_S = 0.05
 _HANGS_S = 20.0
 _RESTORES = 25
 
-Fault = Callable[[nodes.Nodes, int], None]
+Fault = Callable[[Nodes, int], None]
 
 FAULTS: dict[str, Fault] = {
     "process_kill": lambda _, pid: os.kill(pid, signal.SIGKILL),
-    "node_kill": nodes.Nodes.kill,
-    "node_hang": nodes.Nodes.hang,
+    "node_kill": Nodes.kill,
+    "node_hang": Nodes.hang,
 }
 
 
@@ -127,7 +134,7 @@ async def measure_checkpoints(intervals: int) -> dict[str, float]:
     """Work on exact checkpoints against that of the ingest, and restoring against raw reads."""
     torch.set_num_threads(1)
     exact, _ = await checkpoints.measure_costs(registry.load_model("tiny"), 256, "1080p", intervals)
-    restored = await restoring.measure(_RESTORES, checkpoint.Rows.EXACT)
+    restored = await restoring.measure(_RESTORES, Rows.EXACT)
     return {
         "checkpoint_share": round(exact.checkpoint_share, 4),
         "restore_over_raw_read": restored.restore_over_raw_read,
@@ -135,7 +142,7 @@ async def measure_checkpoints(intervals: int) -> dict[str, float]:
 
 
 @contextlib.asynccontextmanager
-async def _running(options: argparse.Namespace) -> AsyncIterator[tuple[system.System, nodes.Nodes]]:
+async def _running(options: argparse.Namespace) -> AsyncIterator[tuple[System, Nodes]]:
     with (
         tempfile.TemporaryDirectory(prefix="hermes-failover-") as folder,
         embedded_store.running(Path(folder)) as store_url,
@@ -147,7 +154,7 @@ async def _running(options: argparse.Namespace) -> AsyncIterator[tuple[system.Sy
             yield running, cluster
 
 
-async def _lose(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> Loss:
+async def _lose(held: Fleet, cluster: Nodes, fault: str) -> Loss:
     """The shard that holds the most cameras."""
     fullest = max(await held.list_shards(), key=lambda one: len(one.cameras))
     FAULTS[fault](cluster, (await held.shard_status(fullest.cameras[0])).pid)
@@ -155,7 +162,7 @@ async def _lose(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> Loss:
     return Loss(fault, fullest.index, [round(silence, 2) for silence in silent])
 
 
-async def _mend(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> None:
+async def _mend(held: Fleet, cluster: Nodes, fault: str) -> None:
     """Until all shards are up and hold about the same again."""
     if fault == "node_hang":
         await asyncio.sleep(_HANGS_S)
@@ -171,7 +178,7 @@ async def _mend(held: fleet.Fleet, cluster: nodes.Nodes, fault: str) -> None:
             await asyncio.sleep(1.0)
 
 
-async def _move(held: fleet.Fleet, count: int) -> Moves:
+async def _move(held: Fleet, count: int) -> Moves:
     """Cameras in turn, each to another shard."""
     names = sorted(placed.status.name for placed in await held.list_cameras())
     before = await _seen(held)
@@ -194,17 +201,17 @@ class _Seen:
     newest_s: float
 
 
-async def _seen(held: fleet.Fleet) -> dict[str, _Seen]:
+async def _seen(held: Fleet) -> dict[str, _Seen]:
     return {
         placed.status.name: _Seen(placed.status.memory.frames_seen, placed.status.memory.newest_s or 0.0)
         for placed in await held.list_cameras()
     }
 
 
-async def _right_after_s(held: fleet.Fleet, name: str) -> float:
+async def _right_after_s(held: Fleet, name: str) -> float:
     """Asks until the answer is right, and says how long that took."""
     began_s = time.monotonic()
-    street = scene.Scene(_seed(name), mean_gap_s=_GAP_S)
+    street = Scene(_seed(name), mean_gap_s=_GAP_S)
     while time.monotonic() - began_s < _LONGEST_SILENCE_S:
         now_s = time.time() - held.started_s(name)
         if await _answer(held, name) == questions.answer_at(_QUESTION, street.visits(now_s), now_s):
@@ -213,12 +220,12 @@ async def _right_after_s(held: fleet.Fleet, name: str) -> float:
     return _LONGEST_SILENCE_S
 
 
-async def _answer(held: fleet.Fleet, name: str) -> str | None:
+async def _answer(held: Fleet, name: str) -> str | None:
     try:
         async for event in held.ask(name, _QUESTION):
-            if isinstance(event, answers.Done):
+            if isinstance(event, Done):
                 return event.answer
-    except (ServiceError, answers.QuestionError, checkpoint.StoreError):
+    except (ServiceError, QuestionError, StoreError):
         pass
     return None
 
@@ -228,15 +235,15 @@ def table(found: dict[str, float]) -> str:
     return "\n".join(["| figure | value |", "|---|---:|", *(f"| {name} | {value} |" for name, value in found.items())])
 
 
-def _settings(num_cameras: int, num_shards: int, store_url: str, ray: str) -> config.HermesConfig:
-    return config.HermesConfig(
-        shards=config.ShardsConfig(
-            count=num_shards, ray=ray, checkpoint_every_s=5.0, device=device.DeviceConfig(max_cameras=num_cameras)
+def _settings(num_cameras: int, num_shards: int, store_url: str, ray: str) -> HermesConfig:
+    return HermesConfig(
+        shards=ShardsConfig(
+            count=num_shards, ray=ray, checkpoint_every_s=5.0, device=DeviceConfig(max_cameras=num_cameras)
         ),
         store=store_url,
-        router=config.RouterConfig(port=0),
+        router=RouterConfig(port=0),
         cameras=tuple(
-            cameras.CameraSpec(name=_name(number), url=f"sim:street?seed={_seed(_name(number))}&gap={_GAP_S}")
+            CameraSpec(name=_name(number), url=f"sim:street?seed={_seed(_name(number))}&gap={_GAP_S}")
             for number in range(num_cameras)
         ),
     )

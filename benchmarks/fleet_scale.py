@@ -22,25 +22,36 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors import config, embedded_store, ending, fleet, logs, registry, shard, succession, supervision, tenure
+from actors import embedded_store, logs, task_cancellation
+from actors.config.schema import LeaseConfig
 from actors.errors import ShardUnavailable
+from actors.fleet.fleet import Fleet
+from actors.fleet.registry import RedisRegistry
+from actors.ownership.failure_detector import FailureDetector
+from actors.ownership.leader_election import LeaderElection
+from actors.ownership.lease_holder import LeaseHolder
+from actors.shard.interface import Assignment, ShardStatus
 from benchmarks import machine
-from cache_store import leases, redis_connection, redis_leases
-from pipeline import answers, cameras, inspection
+from cache_store.leases import UNOWNED, Leases, ShardIncarnation
+from cache_store.redis_connection import RedisConnection
+from cache_store.redis_leases import RedisLeases
+from pipeline.answers import AnswerEvent, Done, FinishReason, Started, UnknownCamera
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus, TooManyCameras
+from pipeline.sources.probe import ProbeResult
 
-_LEASE = config.LeaseConfig()
+_LEASE = LeaseConfig()
 _LOOK_EVERY_S = 0.25
 
 
 class SimulatedShard:
     """A Shard whose cameras are owned for real and watched by nobody."""
 
-    def __init__(self, granted_by: leases.Leases, slots: int) -> None:
-        self._incarnation = leases.Incarnation(uuid.uuid4().hex)
-        self._tenure = tenure.Tenure(granted_by, self._incarnation, _LEASE, on_lost=self._lose)
+    def __init__(self, leases: Leases, slots: int) -> None:
+        self._incarnation = ShardIncarnation(uuid.uuid4().hex)
+        self._tenure = LeaseHolder(leases, self._incarnation, _LEASE, on_lost=self._lose)
         self._slots = slots
         self._is_dead = False
-        self.watched: dict[str, cameras.CameraSpec] = {}
+        self.watched: dict[str, CameraSpec] = {}
         self._renewing = asyncio.create_task(self._tenure.run())
 
     def kill(self) -> None:
@@ -50,35 +61,35 @@ class SimulatedShard:
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
-    ) -> AsyncGenerator[answers.AnswerEvent, None]:
+    ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_alive()
         owner = self._tenure.owner(camera)
         if owner is None:
-            raise answers.UnknownCamera(camera)
+            raise UnknownCamera(camera)
         self._tenure.require(camera, owner)
-        yield answers.Started("1", camera, time.time(), epoch=owner.epoch)
-        yield answers.Done(answers.FinishReason.END, "", 1, 0, 0.0)
+        yield Started("1", camera, time.time(), epoch=owner.epoch)
+        yield Done(FinishReason.END, "", 1, 0, 0.0)
 
-    async def add_camera(self, assignment: shard.Assignment) -> None:
+    async def add_camera(self, assignment: Assignment) -> None:
         self._require_alive()
         name = assignment.spec.name
         if name in self.watched:
             await self._tenure.rise(name, assignment.floor)
             return
         if len(self.watched) >= self._slots:
-            raise cameras.TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
+            raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
         await self._tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
         self.watched[name] = assignment.spec
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, heir: str | None = None) -> None:
+    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
         self._require_alive()
         if self.watched.pop(name, None) is None:
-            raise answers.UnknownCamera(name)
-        await self._tenure.release(name, heir=heir)
+            raise UnknownCamera(name)
+        await self._tenure.release(name, successor=successor)
 
-    async def status(self) -> shard.ShardStatus:
+    async def status(self) -> ShardStatus:
         self._require_alive()
-        return shard.ShardStatus(
+        return ShardStatus(
             pid=os.getpid(),
             incarnation=self._incarnation.id,
             cameras=tuple(map(self._status, self.watched.values())),
@@ -88,13 +99,13 @@ class SimulatedShard:
     async def drain(self) -> None:
         """Nobody asks for it here."""
 
-    async def test_camera(self, url: str) -> inspection.Inspection:
+    async def test_camera(self, url: str) -> ProbeResult:
         raise ShardUnavailable("nothing is opened here")
 
-    def _status(self, spec: cameras.CameraSpec) -> cameras.CameraStatus:
+    def _status(self, spec: CameraSpec) -> CameraStatus:
         owner = self._tenure.owner(spec.name)
         epoch = owner.epoch if owner else 0
-        return cameras.CameraStatus(name=spec.name, url=spec.url, state=cameras.CameraState.LIVE, epoch=epoch)
+        return CameraStatus(name=spec.name, url=spec.url, state=CameraState.LIVE, epoch=epoch)
 
     def _require_alive(self) -> None:
         if self._is_dead:
@@ -134,18 +145,18 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         tempfile.TemporaryDirectory(prefix="hermes-scale-") as folder,
         embedded_store.running(Path(folder)) as store_url,
     ):
-        granted_by, known = redis_leases.RedisLeases(store_url), registry.RedisRegistry(store_url)
-        owners = succession.Succession(granted_by, _LEASE.length_s)
-        await owners.gone(leases.NOBODY)
+        leases, known = RedisLeases(store_url), RedisRegistry(store_url)
+        owners = FailureDetector(leases, _LEASE.length_s)
+        await owners.gone(UNOWNED)
         await asyncio.sleep(_LEASE.length_s)
         # As many slots as leave room for the loss.
         slots = -(-num_cameras // (num_shards - num_kills)) + 1
-        shards = [SimulatedShard(granted_by, slots) for _ in range(num_shards)]
-        bid = supervision.Supervision(granted_by, owners, _LEASE)
+        shards = [SimulatedShard(leases, slots) for _ in range(num_shards)]
+        bid = LeaderElection(leases, owners, _LEASE)
         await bid.bid()
-        held = fleet.Fleet(shards, owners, known, supervises=bid.is_mine)
+        held = Fleet(shards, owners, known, supervises=bid.is_mine)
         for number in range(num_cameras):
-            held.expect(cameras.CameraSpec(name=f"camera{number}", url="sim:street"))
+            held.expect(CameraSpec(name=f"camera{number}", url="sim:street"))
         began_s = time.monotonic()
         loops = [asyncio.create_task(held.run()), asyncio.create_task(bid.run())]
         placed_s = await _until_whole(shards, num_cameras, began_s)
@@ -155,8 +166,8 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
             killed.kill()
             killed.watched = {}
         whole_s = await _until_whole(shards, num_cameras, time.monotonic())
-        await ending.end(*loops)
-        await granted_by.close()
+        await task_cancellation.end(*loops)
+        await leases.close()
         await known.close()
     return {
         "placed_s": round(placed_s, 2),
@@ -175,7 +186,7 @@ async def _until_whole(shards: list[SimulatedShard], num_cameras: int, began_s: 
 
 
 async def _traffic(store_url: str, over_s: float) -> Traffic:
-    connection = redis_connection.Connection(store_url, timeout_s=5.0, retries=1)
+    connection = RedisConnection(store_url, timeout_s=5.0, retries=1)
 
     async def counted() -> tuple[int, int, float, float]:
         stats = await connection.client.info("stats")

@@ -18,11 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, contenders, parts, rows, streams
-from cache_store import memory, slabs, tiers
-from models import keeper, registry, vlm
-from models.tiny import scene
-from pipeline import clips, gate, watched
+from benchmarks import accuracy, parts, rows, streams
+from benchmarks.contenders import GATED, OURS
+from benchmarks.parts import MIXED, Part
+from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, KEY_FRAME_EVERY_S, VISITS, Character
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models import registry
+from models.memory_writer import MemoryWriter
+from models.tiny.scenes.scene import Scene
+from models.vision_language_model import VideoLanguageModel
+from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.change_gate import OpenGate, StaticGate
+from pipeline.sources.clips import Clip
 
 GOALS = {"quiet_token_ratio": 10.0, "quiet_device_time_ratio": 5.0, "gate_loss_points": 1.0}
 
@@ -73,9 +82,9 @@ _PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
 }
 
 
-def quiet_rows(model: vlm.VideoLanguageModel, minutes: int, seed: int = 1) -> Iterator[Row]:
+def quiet_rows(model: VideoLanguageModel, minutes: int, seed: int = 1) -> Iterator[Row]:
     """How many times less a quiet camera costs when it is gated: tokens, and time of the device thread."""
-    frames = 60 * minutes * round(streams.FRAMES_PER_S)
+    frames = 60 * minutes * round(FRAMES_PER_S)
     closed, opened = (quiet_cost(model, frames, seed, is_gated=is_gated) for is_gated in (True, False))
     of = f"{frames:,} frames of a street without visitors, {model.spec.name}"
     yield _row("quiet_token_ratio", opened.tokens / closed.tokens, frames, of)
@@ -84,18 +93,14 @@ def quiet_rows(model: vlm.VideoLanguageModel, minutes: int, seed: int = 1) -> It
     yield _row("device_ms_per_frame_gated", 1000 * closed.device_s / frames, frames, of)
 
 
-def quiet_cost(model: vlm.VideoLanguageModel, num_frames: int, seed: int, *, is_gated: bool) -> Cost:
+def quiet_cost(model: VideoLanguageModel, num_frames: int, seed: int, *, is_gated: bool) -> Cost:
     """What so many frames of a quiet camera cost, once its memory is full or its gate knows the noise."""
-    reader = keeper.Keeper(model, tiers.MemoryConfig(), max_frames=streams.FRAMES_PER_STEP, reserve=256)
-    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    reader = MemoryWriter(model, MemoryConfig(), max_frames=FRAMES_PER_STEP, reserve=256)
+    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
     per_frame = model.spec.tokens_per_frame
-    entrance = (
-        gate.StaticGate(per_frame, key_frame_every_s=streams.KEY_FRAME_EVERY_S)
-        if is_gated
-        else gate.OpenGate(per_frame)
-    )
-    camera = watched.WatchedCamera("quiet", held, reader, entrance, gap_after_s=3.0, started_s=0.0)
-    street = scene.Scene(seed, mean_gap_s=_NOBODY_S, switch_every_s=_SWITCH_EVERY_S)
+    entrance = StaticGate(per_frame, key_frame_every_s=KEY_FRAME_EVERY_S) if is_gated else OpenGate(per_frame)
+    camera = CameraMemory("quiet", held, reader, entrance, gap_after_s=3.0, started_s=0.0)
+    street = Scene(seed, mean_gap_s=_NOBODY_S, switch_every_s=_SWITCH_EVERY_S)
     for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES)):
         camera.feed(clip)
     tokens_before, device_s = camera.tokens_read, 0.0
@@ -106,19 +111,19 @@ def quiet_cost(model: vlm.VideoLanguageModel, num_frames: int, seed: int, *, is_
     return Cost(camera.tokens_read - tokens_before, device_s)
 
 
-def _clips(street: scene.Scene, side: int, frames: range) -> Iterator[clips.Clip]:
-    for start in range(frames.start, frames.stop, streams.FRAMES_PER_STEP):
-        times_s = tuple(frame / streams.FRAMES_PER_S for frame in range(start, start + streams.FRAMES_PER_STEP))
+def _clips(street: Scene, side: int, frames: range) -> Iterator[Clip]:
+    for start in range(frames.start, frames.stop, FRAMES_PER_STEP):
+        times_s = tuple(frame / FRAMES_PER_S for frame in range(start, start + FRAMES_PER_STEP))
         pixels = torch.from_numpy(np.stack([street.frame(at_s, side, side) for at_s in times_s]))
-        yield clips.Clip("quiet", pixels, times_s, tuple(pixels), times_s[-1])
+        yield Clip("quiet", pixels, times_s, tuple(pixels), times_s[-1])
 
 
-def vigilance_rows(model: vlm.VideoLanguageModel, seed: int, num_streams: int = 24) -> Iterator[Row]:
+def vigilance_rows(model: VideoLanguageModel, seed: int, num_streams: int = 24) -> Iterator[Row]:
     """Whether visitors pass at once, and how many frames that show nobody pass though no whole one is due."""
     entered: list[bool] = []
     empty: list[bool] = []
     for which in range(num_streams):
-        character = list(streams.Character)[which % len(streams.Character)]
+        character = list(Character)[which % len(Character)]
         world = streams.make_scene(seed * 1_000 + which, character, _VIGILANCE_FRAMES)
         passed = streams.film(model, world, _VIGILANCE_FRAMES).passed
         entered += _noticed(world, passed)
@@ -128,31 +133,31 @@ def vigilance_rows(model: vlm.VideoLanguageModel, seed: int, num_streams: int = 
     yield _row("false_alarm_share", sum(empty) / len(empty), len(empty), f"{of}: those that show nobody")
 
 
-def _noticed(world: scene.Scene, passed: Tensor) -> Iterator[bool]:
+def _noticed(world: Scene, passed: Tensor) -> Iterator[bool]:
     """Of each visitor: whether the cell of its centre is read in the first frame that has it."""
     side = math.isqrt(passed.shape[1])
-    for visit in world.visits(len(passed) / streams.FRAMES_PER_S):
-        first = math.ceil(visit.enter_s * streams.FRAMES_PER_S)
+    for visit in world.visits(len(passed) / FRAMES_PER_S):
+        first = math.ceil(visit.enter_s * FRAMES_PER_S)
         if first < len(passed):
-            column, row = (min(int(share * side), side - 1) for share in visit.centre(first / streams.FRAMES_PER_S))
+            column, row = (min(int(share * side), side - 1) for share in visit.centre(first / FRAMES_PER_S))
             yield bool(passed[first, row * side + column])
 
 
-def _alarms(world: scene.Scene, passed: Tensor) -> Iterator[bool]:
+def _alarms(world: Scene, passed: Tensor) -> Iterator[bool]:
     """Of each frame in a step and after a step that show nobody: whether it is read before a whole one is due."""
-    per_step, whole = streams.FRAMES_PER_STEP, 0
+    per_step, whole = FRAMES_PER_STEP, 0
     for frame, tokens in enumerate(passed):
         step = frame // per_step * per_step
         near = range(max(0, step - per_step), step + per_step)
-        is_due = (frame - whole) / streams.FRAMES_PER_S >= streams.KEY_FRAME_EVERY_S
-        if frame >= 2 * per_step and not any(world.visible(other / streams.FRAMES_PER_S) for other in near):
+        is_due = (frame - whole) / FRAMES_PER_S >= KEY_FRAME_EVERY_S
+        if frame >= 2 * per_step and not any(world.visible(other / FRAMES_PER_S) for other in near):
             yield bool(tokens.any()) and not is_due
         whole = frame if bool(tokens.all()) else whole
 
 
 def loss_rows(options: argparse.Namespace) -> Iterator[Row]:
     """By how many points answers from gated memories are worse, below zero better: for each length and budget."""
-    found: dict[tuple[int, int], dict[str, list[parts.Part]]] = {}
+    found: dict[tuple[int, int], dict[str, list[Part]]] = {}
     for name in options.models:
         for part in accuracy.run(accuracy.load(name), options):
             kind = part.settings.length, part.settings.budget
@@ -184,7 +189,7 @@ def _row(metric: str, value: float, n: int, of: str, span: tuple[float, float] =
     return Row(metric, round(value, 4), GOALS.get(metric), n, of, parts.current_commit(), low, high)
 
 
-def _right(found: Sequence[parts.Part]) -> list[list[bool]]:
+def _right(found: Sequence[Part]) -> list[list[bool]]:
     """Which answers were right, stream by stream, all models together."""
     by_stream = zip(*(part.outcomes for part in found), strict=True)
     return [[outcome.is_right for outcomes in of_stream for outcome in outcomes] for of_stream in by_stream]
@@ -205,8 +210,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lengths", type=accuracy.positive, nargs="+", default=[256], help="frames")
     parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
     parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
-    policies = [contenders.OURS, contenders.GATED]
-    parser.set_defaults(policies=policies, character=parts.MIXED, visits=streams.VISITS)
+    policies = [OURS, GATED]
+    parser.set_defaults(policies=policies, character=MIXED, visits=VISITS)
     return parser.parse_args()
 
 

@@ -25,13 +25,14 @@ import structlog
 import torch
 
 from benchmarks import gate
+from benchmarks.gate import GOALS
 from models import registry
-from models.tiny.scene import Scene
-from pipeline.cameras import CameraSpec, CameraState, Pace, Polygon, Reason
-from pipeline.encode import write_video
-from pipeline.feed import CameraFeed
-from pipeline.handover import HandOver
-from pipeline.ingest import IngestConfig
+from models.tiny.scenes.scene import Scene
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon, SourceReason
+from pipeline.decoding.video_writer import write_video
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
 
 WIDTH, HEIGHT, FPS, BITS_PER_S = 1920, 1080, 25, 4_000_000
 FRAME_SIZE = 64  # of the tiny model
@@ -97,7 +98,7 @@ def film_camera(path: Path, seconds: int) -> None:
 def quiet(minutes: int) -> dict[str, float]:
     """How many times less a quiet camera costs for the gate: in tokens, and in time of the device thread."""
     found = gate.quiet_rows(registry.load_model("tiny", "cpu"), minutes)
-    return {row.metric: row.value for row in found if row.metric in gate.GOALS}
+    return {row.metric: row.value for row in found if row.metric in GOALS}
 
 
 def known_loss(path: Path = GATE_ROWS) -> dict[str, float | str]:
@@ -127,14 +128,14 @@ def play_bare_by_default(path: Path) -> int:
 def play_camera(path: Path, masks: tuple[Polygon, ...] = (), *, sample_fps: float = 1.0) -> int:
     """A camera's feed as a shard runs it; returns how many frames its clips held."""
     is_over, has_clip = threading.Event(), threading.Event()
-    clips = HandOver(4, on_put=has_clip.set)
+    clips = ClipQueue(4, on_put=has_clip.set)
 
-    def on_state(state: CameraState, detail: str, reason: Reason | None) -> None:
+    def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
         if state in (CameraState.ENDED, CameraState.FAILED):
             is_over.set()
             has_clip.set()
 
-    spec = CameraSpec(name="camera", url=str(path), pace=Pace.FAST, masks=masks)
+    spec = CameraSpec(name="camera", url=str(path), pace=PlaybackSpeed.FAST, masks=masks)
     config = IngestConfig(sample_fps=sample_fps, device="cpu", video_folders=(path.parent,))
     feed = CameraFeed(spec, config, FRAME_SIZE, clips, on_state=on_state)
     frames = 0

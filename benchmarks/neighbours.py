@@ -19,12 +19,12 @@ from pathlib import Path
 import structlog
 import torch
 
-from models.tiny.scene import Scene
-from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
-from pipeline.encode import write_video
-from pipeline.feed import CameraFeed
-from pipeline.handover import HandOver
-from pipeline.ingest import IngestConfig
+from models.tiny.scenes.scene import Scene
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.decoding.video_writer import write_video
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
 
 FRAME_SIZE = 64  # of the tiny model
 NUM_ORDINARY = 4
@@ -86,7 +86,7 @@ def film(kind: Kind, seconds: int, folder: Path) -> Path:
 
 def delays_s(watched: Sequence[Path], others: Sequence[Path]) -> list[float]:
     """Plays all of them at once to their ends; how late each clip of those that are watched was handed over."""
-    clips, ended = HandOver(MOST_CLIPS), threading.Semaphore(0)
+    clips, ended = ClipQueue(MOST_CLIPS), threading.Semaphore(0)
     feeds = [_feed(path, f"watched-{place}", clips, ended) for place, path in enumerate(watched)]
     feeds += [_feed(path, f"other-{place}", clips, ended) for place, path in enumerate(others)]
     for feed in feeds:
@@ -97,18 +97,18 @@ def delays_s(watched: Sequence[Path], others: Sequence[Path]) -> list[float]:
     return list(_late(clips))
 
 
-def _feed(path: Path, name: str, clips: HandOver, ended: threading.Semaphore) -> CameraFeed:
-    def on_state(state: CameraState, detail: str, reason: Reason | None) -> None:
+def _feed(path: Path, name: str, clips: ClipQueue, ended: threading.Semaphore) -> CameraFeed:
+    def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
         assert state is not CameraState.FAILED, detail
         if state is CameraState.ENDED:
             ended.release()
 
     config = IngestConfig(device="cpu", video_folders=(path.parent,))
-    spec = CameraSpec(name=name, url=str(path), pace=Pace.LIVE)
+    spec = CameraSpec(name=name, url=str(path), pace=PlaybackSpeed.LIVE)
     return CameraFeed(spec, config, FRAME_SIZE, clips, on_state=on_state)
 
 
-def _late(clips: HandOver) -> Iterator[float]:
+def _late(clips: ClipQueue) -> Iterator[float]:
     while (clip := clips.take()) is not None:
         if clip.camera.startswith("watched"):
             yield clip.received_s - clip.times_s[-1]

@@ -7,7 +7,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors import clusters, ray_environment  # noqa: F401
+from actors import (
+    ray_environment,  # noqa: F401
+)
 
 # isort: split
 

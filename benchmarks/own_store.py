@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors import embedded_store
-from cache_store import leases, redis_connection, redis_leases, redis_store
+from cache_store.leases import OWN_LEASE, Owner
+from cache_store.redis_connection import RedisConnection
+from cache_store.redis_leases import RedisLeases
+from cache_store.redis_store import RedisCheckpointStore
 
 
 @dataclass(frozen=True, slots=True)
 class OwnStore:
     """A store of this benchmark's own, and a plain client of the same server."""
 
-    store: redis_store.RedisCheckpointStore
-    owner: leases.Owner
-    connection: redis_connection.Connection
+    store: RedisCheckpointStore
+    owner: Owner
+    connection: RedisConnection
 
     async def spent_s(self) -> float:
         """Processor time of the server so far."""
@@ -37,13 +40,13 @@ async def running(camera: str) -> AsyncIterator[OwnStore]:
         tempfile.TemporaryDirectory(prefix="hermes-benchmark-") as folder,
         embedded_store.running(Path(folder)) as url,
     ):
-        granted_by = redis_leases.RedisLeases(url)
-        owner = await granted_by.acquire(camera, "benchmark", gone=leases.MINE)
+        leases = RedisLeases(url)
+        owner = await leases.acquire(camera, "benchmark", gone=OWN_LEASE)
         room = OwnStore(
-            redis_store.RedisCheckpointStore(url),
+            RedisCheckpointStore(url),
             owner,
-            redis_connection.Connection(url, timeout_s=5.0, retries=0),
+            RedisConnection(url, timeout_s=5.0, retries=0),
         )
         yield room
-        for opened in (granted_by, room.store, room.connection):
+        for opened in (leases, room.store, room.connection):
             await opened.close()

@@ -14,9 +14,15 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import contenders, exam, readers, streams
-from cache_store import memory, slabs
-from models import answering, llava_onevision
+from benchmarks import contenders, streams
+from benchmarks.contenders import Task
+from benchmarks.exam import Examiner, Outcome
+from benchmarks.readers import QUESTION_ROOM, Reader
+from benchmarks.streams import FRAMES_PER_STEP, VISITS, Asked, Need, Stream
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from models.answer_decoder import Answer, AnswerDecoder
+from models.llava_onevision import LlavaOnevision
 
 MIXED = "mixed"  # streams of every character
 
@@ -35,7 +41,7 @@ class Settings:
     budget: int
     length: int
     character: str = MIXED
-    visits: int = streams.VISITS
+    visits: int = VISITS
 
     def file(self, folder: Path) -> Path:
         """Where its outcomes lie."""
@@ -48,7 +54,7 @@ class Part:
     """What was measured. outcomes: by stream."""
 
     settings: Settings
-    outcomes: list[list[exam.Outcome]]
+    outcomes: list[list[Outcome]]
     nbytes_per_camera: int
     upkeep_share: float
     ttft_ms: float
@@ -70,14 +76,14 @@ def load(settings: Settings, folder: Path) -> Part | None:
     return Part(**saved | {"settings": settings, "outcomes": outcomes})
 
 
-def measure(model: llava_onevision.LlavaOnevision, settings: Settings, given: Sequence[streams.Stream]) -> Part:
+def measure(model: LlavaOnevision, settings: Settings, given: Sequence[Stream]) -> Part:
     """Reads the streams side by side under one policy and asks at every moment."""
     passed = [stream.footage.passed for stream in given]
-    task = contenders.Task(model, len(given), settings.budget, settings.length, passed)
+    task = Task(model, len(given), settings.budget, settings.length, passed)
     reader = contenders.named(settings.policy).make(task)
-    examiner = exam.Examiner(model)
+    examiner = Examiner(model)
     clock = _FirstToken(model)
-    outcomes: list[list[exam.Outcome]] = [[] for _ in given]
+    outcomes: list[list[Outcome]] = [[] for _ in given]
     waits, ingest_s = [], _embedding_s(model) * settings.length * len(given)
     for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         began_s = time.perf_counter()
@@ -112,40 +118,40 @@ def _git(*words: str) -> str:
         return "unknown"
 
 
-def _outcome(*, need: str, **rest: object) -> exam.Outcome:
-    return exam.Outcome(need=streams.Need(need), **rest)  # type: ignore[arg-type]
+def _outcome(*, need: str, **rest: object) -> Outcome:
+    return Outcome(need=Need(need), **rest)  # type: ignore[arg-type]
 
 
-def _embedding_s(model: llava_onevision.LlavaOnevision) -> float:
+def _embedding_s(model: LlavaOnevision) -> float:
     """What the vision encoder takes for a frame; the streams of a run are embedded once for all policies."""
     side = model.spec.frame_size
-    frames = torch.zeros(streams.FRAMES_PER_STEP, side, side, 3, dtype=torch.uint8)
+    frames = torch.zeros(FRAMES_PER_STEP, side, side, 3, dtype=torch.uint8)
     model.embed_frames(frames)
     began_s = time.perf_counter()
     for _ in range(5):
         model.embed_frames(frames)
-    return (time.perf_counter() - began_s) / (5 * streams.FRAMES_PER_STEP)
+    return (time.perf_counter() - began_s) / (5 * FRAMES_PER_STEP)
 
 
 class _FirstToken:
     """Times what a question waits for on an idle device: whatever is to be recalled, the copy, the first token."""
 
-    def __init__(self, model: llava_onevision.LlavaOnevision) -> None:
+    def __init__(self, model: LlavaOnevision) -> None:
         self._model = model
-        self._writer = answering.Answering(model)
-        self._room: slabs.Slabs | None = None
+        self._writer = AnswerDecoder(model)
+        self._room: Slabs | None = None
 
-    def wait_s(self, reader: readers.Reader, stream: int, asked: Sequence[streams.Asked]) -> float:
+    def wait_s(self, reader: Reader, stream: int, asked: Sequence[Asked]) -> float:
         began_s = time.perf_counter()
         held, _ = next(reader.recall(stream, asked[:1]))
         copy = self._copy(held)
-        self._writer.read(answering.Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
+        self._writer.read(Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
         return time.perf_counter() - began_s
 
-    def _copy(self, held: memory.Memory) -> memory.Memory:
-        needed = held.slabs.capacity + readers.QUESTION_ROOM
+    def _copy(self, held: Memory) -> Memory:
+        needed = held.slabs.capacity + QUESTION_ROOM
         if self._room is None or self._room.capacity < needed:
-            self._room = slabs.Slabs(self._model.spec.kv, slots=1, capacity=needed)
-        copy = memory.Memory(self._room, 0)
+            self._room = Slabs(self._model.spec.kv, slots=1, capacity=needed)
+        copy = Memory(self._room, 0)
         copy.copy_from(held)
         return copy

@@ -9,9 +9,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from benchmarks import streams
-from cache_store import memory, policies, slabs, tiers
-from models import guidance, keeper, slot_pass, vlm
+from benchmarks.streams import FRAMES_PER_STEP, Asked
+from cache_store import memory, policies
+from cache_store.memory import CachedTokens, Memory
+from cache_store.policies import Guide, Policy
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models.importance import ImportanceScorer
+from models.memory_writer import MemoryWriter
+from models.slot_cache import AttentionCapture, SlotCache
+from models.vision_language_model import VideoLanguageModel
 from ops import rope
 
 QUESTION_ROOM = 256  # tokens and positions for a question and its answer
@@ -30,9 +37,7 @@ class Reader(Protocol):
         """One step of frames of every stream. [B, T, E], [B, F]"""
         ...
 
-    def recall(
-        self, stream: int, asked: Sequence[streams.Asked]
-    ) -> Iterator[tuple[memory.Memory, Sequence[streams.Asked]]]:
+    def recall(self, stream: int, asked: Sequence[Asked]) -> Iterator[tuple[Memory, Sequence[Asked]]]:
         """What the questions are to be read over: memories, and which of the questions each is for."""
         ...
 
@@ -42,13 +47,13 @@ class Reader(Protocol):
         ...
 
 
-class TimedKeeper(keeper.Keeper):
+class TimedKeeper(MemoryWriter):
     """Knows what compaction took. `before_compaction` sees the memories after every step, whole."""
 
     upkeep_s = 0.0
-    before_compaction: Callable[[Sequence[memory.Memory]], None] | None = None
+    before_compaction: Callable[[Sequence[Memory]], None] | None = None
 
-    def compact(self, memories: Sequence[memory.Memory]) -> None:
+    def compact(self, memories: Sequence[Memory]) -> None:
         if self.before_compaction is not None:
             self.before_compaction(memories)
         started_s = time.perf_counter()
@@ -64,19 +69,19 @@ class Streaming:
 
     def __init__(
         self,
-        model: vlm.VideoLanguageModel,
-        config: tiers.MemoryConfig,
+        model: VideoLanguageModel,
+        config: MemoryConfig,
         batch: int,
-        policy: policies.Policy,
-        guide: guidance.Guidance | None = None,
+        policy: Policy,
+        guide: ImportanceScorer | None = None,
         passed: Sequence[Tensor] = (),
     ) -> None:
         self._passed = list(passed)
         self.keeper = TimedKeeper(
-            model, config, max_frames=streams.FRAMES_PER_STEP, reserve=QUESTION_ROOM, policy=policy, guide=guide
+            model, config, max_frames=FRAMES_PER_STEP, reserve=QUESTION_ROOM, policy=policy, guide=guide
         )
-        room = slabs.Slabs(model.spec.kv, slots=batch, capacity=self.keeper.capacity)
-        self.memories = [memory.Memory(room, slot) for slot in range(batch)]
+        room = Slabs(model.spec.kv, slots=batch, capacity=self.keeper.capacity)
+        self.memories = [Memory(room, slot) for slot in range(batch)]
         for held in self.memories:
             self.keeper.begin(held)
 
@@ -96,9 +101,7 @@ class Streaming:
                 frames = embedded[which].view(num_frames, -1, embedded.shape[-1])[is_read]
                 self.keeper.read([held], frames.flatten(0, 1)[None], times_s[which, is_read][None], passed[is_read])
 
-    def recall(
-        self, stream: int, asked: Sequence[streams.Asked]
-    ) -> Iterator[tuple[memory.Memory, Sequence[streams.Asked]]]:
+    def recall(self, stream: int, asked: Sequence[Asked]) -> Iterator[tuple[Memory, Sequence[Asked]]]:
         yield self.memories[stream], asked
 
     @property
@@ -112,14 +115,14 @@ class Rereading:
 
     upkeep_s = 0.0
 
-    def __init__(self, model: vlm.VideoLanguageModel, budget: int, batch: int, *, is_uniform: bool) -> None:
+    def __init__(self, model: VideoLanguageModel, budget: int, batch: int, *, is_uniform: bool) -> None:
         self._model = model
         self._num_frames = budget // model.spec.tokens_per_frame
         self._is_uniform = is_uniform
-        config = tiers.MemoryConfig(tokens_per_layer=budget, recent_frames=self._num_frames - 1)
-        nothing = policies.Policy(policies.most_looked_at, policies.Guide.NONE)
-        self._keeper = keeper.Keeper(model, config, max_frames=self._num_frames, reserve=QUESTION_ROOM, policy=nothing)
-        self._memory = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=self._keeper.capacity), 0)
+        config = MemoryConfig(tokens_per_layer=budget, recent_frames=self._num_frames - 1)
+        nothing = Policy(policies.by_peak_attention, Guide.NONE)
+        self._keeper = MemoryWriter(model, config, max_frames=self._num_frames, reserve=QUESTION_ROOM, policy=nothing)
+        self._memory = Memory(Slabs(model.spec.kv, slots=1, capacity=self._keeper.capacity), 0)
         self._seen: list[Tensor] = []
         self._times: list[Tensor] = []
 
@@ -130,9 +133,7 @@ class Rereading:
             most = -(-self._num_frames // times_s.shape[1])
             del self._seen[:-most], self._times[:-most]
 
-    def recall(
-        self, stream: int, asked: Sequence[streams.Asked]
-    ) -> Iterator[tuple[memory.Memory, Sequence[streams.Asked]]]:
+    def recall(self, stream: int, asked: Sequence[Asked]) -> Iterator[tuple[Memory, Sequence[Asked]]]:
         frames = torch.cat([step[stream] for step in self._seen])
         times = torch.cat([step[stream] for step in self._times])
         newest = len(frames) - 1
@@ -160,14 +161,12 @@ class Retrieving:
     mean of every frame chooses; the chosen frames and the newest ones stand one after the other when it is read.
     """
 
-    def __init__(self, model: vlm.VideoLanguageModel, budget: int, batch: int, window: policies.Policy) -> None:
+    def __init__(self, model: VideoLanguageModel, budget: int, batch: int, window: Policy) -> None:
         self._model = model
         self._per_frame = model.spec.tokens_per_frame
         self._num_frames = budget // self._per_frame
-        self._window = Streaming(
-            model, tiers.MemoryConfig(tokens_per_layer=max(budget, 256), recent_frames=0), batch, window
-        )
-        self._stored: list[list[list[memory.CachedTokens]]] = [
+        self._window = Streaming(model, MemoryConfig(tokens_per_layer=max(budget, 256), recent_frames=0), batch, window)
+        self._stored: list[list[list[CachedTokens]]] = [
             [[] for _ in range(model.spec.kv.num_layers)] for _ in range(batch)
         ]
 
@@ -184,16 +183,12 @@ class Retrieving:
                 new = tokens.at(torch.arange(len(tokens) - num_new, len(tokens)))
                 layer.append(self._moved(new, -new.positions))
 
-    def recall(
-        self, stream: int, asked: Sequence[streams.Asked]
-    ) -> Iterator[tuple[memory.Memory, Sequence[streams.Asked]]]:
+    def recall(self, stream: int, asked: Sequence[Asked]) -> Iterator[tuple[Memory, Sequence[Asked]]]:
         layers = [memory.joined(*parts) for parts in self._stored[stream]]
         index = self._index(stream, layers)
-        room = slabs.Slabs(
-            self._model.spec.kv, slots=1, capacity=index.prefix_length + self._num_frames * self._per_frame
-        )
+        room = Slabs(self._model.spec.kv, slots=1, capacity=index.prefix_length + self._num_frames * self._per_frame)
         for item in asked:
-            found = memory.Memory(room, 0)
+            found = Memory(room, 0)
             self._copy_prefix(found, index)
             for layer, frames in enumerate(self._best(index, item)):
                 places = (frames[:, None] * self._per_frame + torch.arange(self._per_frame)).flatten()
@@ -207,18 +202,18 @@ class Retrieving:
         kept = sum(len(part) for part in self._stored[0][0])
         return kept * self._model.spec.kv.nbytes_per_token * self._model.spec.kv.num_layers
 
-    def _moved(self, tokens: memory.CachedTokens, distance: Tensor) -> memory.CachedTokens:
+    def _moved(self, tokens: CachedTokens, distance: Tensor) -> CachedTokens:
         keys = rope.rotate(tokens.keys, distance, self._window.keeper.frequency)
-        return memory.CachedTokens(
+        return CachedTokens(
             keys, tokens.values, tokens.positions + distance, tokens.token_ids, tokens.counts, tokens.times_s
         )
 
-    def _index(self, stream: int, layers: Sequence[memory.CachedTokens]) -> memory.Memory:
+    def _index(self, stream: int, layers: Sequence[CachedTokens]) -> Memory:
         """A memory whose tokens are the means of all frames, all in the first place after the prefix."""
         num_frames = len(layers[0]) // self._per_frame
         live = self._window.memories[stream]
-        room = slabs.Slabs(self._model.spec.kv, slots=1, capacity=live.prefix_length + num_frames)
-        index = memory.Memory(room, 0)
+        room = Slabs(self._model.spec.kv, slots=1, capacity=live.prefix_length + num_frames)
+        index = Memory(room, 0)
         self._copy_prefix(index, live)
         first = torch.arange(num_frames) * self._per_frame
         for layer, tokens in enumerate(layers):
@@ -230,20 +225,20 @@ class Retrieving:
         index.next_position = index.prefix_length + 1
         return index
 
-    def _best(self, index: memory.Memory, item: streams.Asked) -> list[Tensor]:
+    def _best(self, index: Memory, item: Asked) -> list[Tensor]:
         """For each layer the frames to bring back, oldest first; the newest is always among them."""
         ids = torch.tensor(self._model.prompts.question(item.question.text).ids)
         embedded = self._model.embed_question(ids)
-        gaze = slot_pass.Gaze([slice(0, len(embedded))] * index.num_layers)
-        self._model.decode(embedded[None], slot_pass.SlotPass([index], len(embedded), is_read_only=True, gaze=gaze))
+        capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
+        self._model.decode(embedded[None], SlotCache([index], len(embedded), is_read_only=True, capture=capture))
         found = []
         for layer in range(index.num_layers):
-            weights = gaze.weights[layer][0][index.prefix_length :].clone()
+            weights = capture.weights[layer][0][index.prefix_length :].clone()
             weights[-1] = torch.inf
             found.append(weights.topk(min(self._num_frames, len(weights))).indices.sort().values)
         return found
 
-    def _copy_prefix(self, target: memory.Memory, source: memory.Memory) -> None:
+    def _copy_prefix(self, target: Memory, source: Memory) -> None:
         target.lengths = [source.prefix_length] * source.num_layers
         target.prefix_length = source.prefix_length
         for layer in range(source.num_layers):
@@ -256,5 +251,5 @@ def _per_frame_means(tokens: Tensor, num_frames: int) -> Tensor:
     return tokens.view(heads, num_frames, -1, width).mean(dim=2)
 
 
-def _nbytes(held: memory.Memory) -> int:
+def _nbytes(held: Memory) -> int:
     return held.slabs.nbytes // held.slabs.keys[0].shape[0]

@@ -14,18 +14,19 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from models import llava_onevision, prompts
+from models.llava_onevision import TEXTS, LlavaOnevision
+from models.prompts import Prompts, PromptTexts
 
 _BYTES_A_TOKEN = 4
 
 
-def load() -> llava_onevision.LlavaOnevision:
+def load() -> LlavaOnevision:
     """The model, in bfloat16 on the CPU."""
-    words = prompts.Prompts(_byte_tokenizer(), _shortened(llava_onevision.TEXTS))
-    return llava_onevision.LlavaOnevision(_half_billion(), words, name="llava-onevision-0.5b, random weights")
+    words = Prompts(_byte_tokenizer(), _shortened(TEXTS))
+    return LlavaOnevision(_half_billion(), words, name="llava-onevision-0.5b, random weights")
 
 
-def _shortened(texts: prompts.PromptTexts) -> prompts.PromptTexts:
+def _shortened(texts: PromptTexts) -> PromptTexts:
     """Texts of about as many bytes as the real vocabulary makes tokens of them."""
     return dataclasses.replace(
         texts,

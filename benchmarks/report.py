@@ -11,11 +11,14 @@ from typing import TypeVar
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from benchmarks import contenders, parts, rows, streams
+from benchmarks.contenders import GATED, OURS
+from benchmarks.parts import MIXED
+from benchmarks.rows import ALL, Row
+from benchmarks.streams import VISITS, Need
 
 _T = TypeVar("_T")
-_NEEDS = (rows.ALL, *streams.Need)
-_USUAL = (streams.VISITS, parts.MIXED)
+_NEEDS = (ALL, *Need)
+_USUAL = (VISITS, MIXED)
 
 
 def main() -> None:
@@ -24,13 +27,13 @@ def main() -> None:
     parser.add_argument("rows", type=Path, nargs="+", help="files that benchmarks.accuracy wrote with --json")
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
     options = parser.parse_args()
-    found = [rows.Row(**json.loads(line)) for file in options.rows for line in file.read_text().splitlines()]
+    found = [Row(**json.loads(line)) for file in options.rows for line in file.read_text().splitlines()]
     print(markdown(found))
     if options.plots:
         plot(found, options.plots)
 
 
-def markdown(found: Sequence[rows.Row]) -> str:
+def markdown(found: Sequence[Row]) -> str:
     """A table for each kind of stream and budget, policies by rows."""
     tables = []
     for kind in _distinct(_kind(row) for row in found):
@@ -39,29 +42,29 @@ def markdown(found: Sequence[rows.Row]) -> str:
     return "\n\n".join(tables)
 
 
-def _kind(row: rows.Row) -> tuple[object, ...]:
+def _kind(row: Row) -> tuple[object, ...]:
     return row.length, row.visits, row.character, row.budget
 
 
-def _heading(row: rows.Row) -> str:
+def _heading(row: Row) -> str:
     words = [f"{row.length:,} frames"]
-    if row.visits != streams.VISITS:
+    if row.visits != VISITS:
         words.append(f"{row.visits} visits")
-    if row.character != parts.MIXED:
+    if row.character != MIXED:
         words.append(row.character)
     return ", ".join([*words, f"{row.budget} tokens a layer"])
 
 
-def _table(found: Sequence[rows.Row]) -> str:
+def _table(found: Sequence[Row]) -> str:
     has_models = len(found[0].by_model) > 1
     heads = ["policy", *(str(need) for need in _NEEDS), *["each model"] * has_models, "n"]
     heads += ["evidence", "by chance", "newest", "KB a camera", "upkeep", "TTFT"]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for policy in _distinct(row.policy for row in found):
         by_need = {row.need: row for row in found if row.policy == policy}
-        whole = by_need[rows.ALL]
+        whole = by_need[ALL]
         cells = [f"{whole.accuracy:.3f} ({whole.low:.3f}-{whole.high:.3f})"]
-        cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in streams.Need]
+        cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in Need]
         cells += [" ".join(f"{accuracy:.3f}" for accuracy in whole.by_model)] * has_models + [f"{whole.n:,}"]
         evidence = (whole.evidence_precision, whole.evidence_chance, whole.evidence_newest)
         cells += ["-" if share is None else f"{share:.2f}" for share in evidence]
@@ -70,11 +73,11 @@ def _table(found: Sequence[rows.Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(found: Sequence[rows.Row], folder: Path) -> None:
+def plot(found: Sequence[Row], folder: Path) -> None:
     """Accuracy against budget, stream length, delay and visits, as far as the rows have more than one of each."""
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
-    usual = [row for row in found if row.need == rows.ALL and (row.visits, row.character) == _USUAL]
+    usual = [row for row in found if row.need == ALL and (row.visits, row.character) == _USUAL]
     whole = [row for row in usual if row.delay_s is None]
     by_visits = _by_visits(found)
     plots = [("visits", by_visits, _visits, "visits in the stream, about")]
@@ -90,12 +93,12 @@ def plot(found: Sequence[rows.Row], folder: Path) -> None:
             _plot(some, at, label, folder / f"accuracy-{name}.png")
 
 
-def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str, file: Path) -> None:
+def _plot(found: Sequence[Row], at: Callable[[Row], float], label: str, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     for policy in _distinct(row.policy for row in found):
         points = sorted((row for row in found if row.policy == policy), key=at)
-        is_ours = policy in (contenders.OURS, contenders.GATED)
+        is_ours = policy in (OURS, GATED)
         xs, ys = [at(row) for row in points], [row.accuracy for row in points]
         axes.plot(xs, ys, marker="o", markersize=3, linewidth=3 if is_ours else 1.2, label=policy)
         axes.fill_between(xs, [row.low for row in points], [row.high for row in points], alpha=0.08)
@@ -108,48 +111,48 @@ def _plot(found: Sequence[rows.Row], at: Callable[[rows.Row], float], label: str
     pyplot.close(figure)
 
 
-def _by_delay(found: Sequence[rows.Row], length: int) -> list[rows.Row]:
+def _by_delay(found: Sequence[Row], length: int) -> list[Row]:
     budget = _common_budget(found, length)
     return [row for row in found if row.delay_s is not None and (row.length, row.budget) == (length, budget)]
 
 
-def _by_visits(found: Sequence[rows.Row]) -> list[rows.Row]:
+def _by_visits(found: Sequence[Row]) -> list[Row]:
     """Rows that differ in nothing but the number of visits, of the longest streams for which there is more than one."""
-    whole = [row for row in found if row.need == rows.ALL and row.delay_s is None and row.character == parts.MIXED]
-    alike: dict[tuple[int, int], list[rows.Row]] = {}
+    whole = [row for row in found if row.need == ALL and row.delay_s is None and row.character == MIXED]
+    alike: dict[tuple[int, int], list[Row]] = {}
     for row in whole:
         alike.setdefault((row.length, row.budget), []).append(row)
     several = {kind: some for kind, some in alike.items() if len({row.visits for row in some}) > 1}
     return several[max(several)] if several else []
 
 
-def _common_budget(found: Sequence[rows.Row], length: int) -> int:
+def _common_budget(found: Sequence[Row], length: int) -> int:
     """The largest budget that was measured at a length."""
     return max(row.budget for row in found if row.length == length)
 
 
-def _common_length(found: Sequence[rows.Row]) -> int:
+def _common_length(found: Sequence[Row]) -> int:
     """The length at which the most budgets were measured, the longest of those."""
     return max(_distinct(row.length for row in found), key=lambda length: (len(_budgets(found, length)), length))
 
 
-def _budgets(found: Sequence[rows.Row], length: int) -> set[int]:
+def _budgets(found: Sequence[Row], length: int) -> set[int]:
     return {row.budget for row in found if row.length == length}
 
 
-def _budget(row: rows.Row) -> float:
+def _budget(row: Row) -> float:
     return row.budget
 
 
-def _length(row: rows.Row) -> float:
+def _length(row: Row) -> float:
     return row.length
 
 
-def _visits(row: rows.Row) -> float:
+def _visits(row: Row) -> float:
     return row.visits
 
 
-def _delay(row: rows.Row) -> float:
+def _delay(row: Row) -> float:
     assert row.delay_s is not None
     return row.delay_s
 

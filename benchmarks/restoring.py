@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import own_store
-from cache_store import checkpoint, memory, store
+from cache_store import store
+from cache_store.checkpoint import Checkpoint, CheckpointFacts, Rows
+from cache_store.memory import CachedTokens
 
 _CAMERA = "camera"
 
@@ -25,7 +27,7 @@ class Restore:
     restore_over_raw_read: float
 
 
-async def measure(pairs: int, kind: checkpoint.Rows, *, layers: int = 24, tokens: int = 4_000) -> Restore:
+async def measure(pairs: int, kind: Rows, *, layers: int = 24, tokens: int = 4_000) -> Restore:
     """A checkpoint of LLaVA-OneVision 0.5B's shape, loaded, and its chunks read and held, in turns."""
     async with own_store.running(_CAMERA) as room:
         await room.store.save(_CAMERA, _random_checkpoint(layers, tokens, kind), room.owner)
@@ -60,9 +62,9 @@ def told(restores: list[Restore]) -> str:
     )
 
 
-def _random_checkpoint(num_layers: int, num_tokens: int, rows: checkpoint.Rows) -> checkpoint.Checkpoint:
+def _random_checkpoint(num_layers: int, num_tokens: int, rows: Rows) -> Checkpoint:
     generator = torch.Generator().manual_seed(0)
-    facts = checkpoint.CheckpointFacts(
+    facts = CheckpointFacts(
         fingerprint="random",
         saved_s=0.0,
         started_s=0.0,
@@ -74,10 +76,10 @@ def _random_checkpoint(num_layers: int, num_tokens: int, rows: checkpoint.Rows) 
         compactions=1,
         rows=rows,
     )
-    return checkpoint.Checkpoint(facts, tuple(_random_layer(num_tokens, generator) for _ in range(num_layers)), {})
+    return Checkpoint(facts, tuple(_random_layer(num_tokens, generator) for _ in range(num_layers)), {})
 
 
-def _random_layer(num_tokens: int, generator: torch.Generator) -> memory.CachedTokens:
+def _random_layer(num_tokens: int, generator: torch.Generator) -> CachedTokens:
     places = torch.arange(num_tokens)
     keys, values = torch.randn(2, 2, num_tokens, 64, generator=generator).bfloat16()
-    return memory.CachedTokens(keys, values, places, places, torch.ones_like(places), places.double())
+    return CachedTokens(keys, values, places, places, torch.ones_like(places), places.double())

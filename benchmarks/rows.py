@@ -9,7 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks import exam, parts, streams
+from benchmarks.exam import Outcome
+from benchmarks.parts import Part
+from benchmarks.streams import Need
 
 DELAYS_S = (4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0)  # upper ends
 ALL = "all"
@@ -46,13 +48,13 @@ class Row:
     commit: str
 
 
-def rows_of(found: Sequence[parts.Part]) -> Iterator[Row]:
+def rows_of(found: Sequence[Part]) -> Iterator[Row]:
     """A row for all questions, one for each need, and one for each delay that occurred.
 
     found: the same part of each model. Every model is asked about the same streams, so a stream stays one whole.
     """
     yield from _row(found, ALL, None, lambda _: True)
-    for need in streams.Need:
+    for need in Need:
         yield from _row(found, need, None, partial(_needs, need))
     for low_s, high_s in zip((-1.0, *DELAYS_S), DELAYS_S, strict=False):
         yield from _row(found, ALL, high_s, partial(_is_between, low_s, high_s))
@@ -81,9 +83,7 @@ def loss_interval(before: Sequence[Sequence[bool]], after: Sequence[Sequence[boo
     return float(low), float(high)
 
 
-def _row(
-    found: Sequence[parts.Part], need: str, delay_s: float | None, is_meant: Callable[[exam.Outcome], bool]
-) -> Iterator[Row]:
+def _row(found: Sequence[Part], need: str, delay_s: float | None, is_meant: Callable[[Outcome], bool]) -> Iterator[Row]:
     by_model = [[[o for o in of_stream if is_meant(o)] for of_stream in part.outcomes] for part in found]
     by_stream = [[o for of_model in of_stream for o in of_model] for of_stream in zip(*by_model, strict=True)]
     outcomes = [o for of_stream in by_stream for o in of_stream]
@@ -119,9 +119,9 @@ def _share(parts_of_one: Iterable[float]) -> float:
     return round(statistics.fmean(parts_of_one), 4)
 
 
-def _needs(need: streams.Need, outcome: exam.Outcome) -> bool:
+def _needs(need: Need, outcome: Outcome) -> bool:
     return outcome.need == need
 
 
-def _is_between(low_s: float, high_s: float, outcome: exam.Outcome) -> bool:
+def _is_between(low_s: float, high_s: float, outcome: Outcome) -> bool:
     return outcome.delay_s is not None and low_s < outcome.delay_s <= high_s

@@ -19,9 +19,15 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import accuracy, contenders, exam, parts, rows, streams
-from cache_store import checkpoint, memory, slabs
-from models import llava_onevision
+from benchmarks import accuracy, contenders, parts, rows, streams
+from benchmarks.contenders import OURS, Task
+from benchmarks.exam import Examiner
+from benchmarks.streams import Stream
+from cache_store import checkpoint
+from cache_store.checkpoint import Checkpoint, CheckpointFacts, Rows
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from models.llava_onevision import LlavaOnevision
 
 _EVERYTHING = 1 << 62  # no token has an id as high
 
@@ -71,14 +77,12 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def measure(
-    model: llava_onevision.LlavaOnevision, name: str, given: Sequence[streams.Stream], budget: int
-) -> Iterator[Row]:
+def measure(model: LlavaOnevision, name: str, given: Sequence[Stream], budget: int) -> Iterator[Row]:
     """A row for each way to write rows."""
     num_frames = len(given[0].footage.embedded)
-    reader = contenders.named(contenders.OURS).make(contenders.Task(model, len(given), budget, num_frames))
-    examiner = exam.Examiner(model)
-    tallies = {kind: _Tally([[] for _ in given], []) for kind in checkpoint.Rows}
+    reader = contenders.named(OURS).make(Task(model, len(given), budget, num_frames))
+    examiner = Examiner(model)
+    tallies = {kind: _Tally([[] for _ in given], []) for kind in Rows}
     for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         reader.read(embedded, times_s)
         for which, stream in enumerate(given):
@@ -93,9 +97,9 @@ def measure(
     yield from (_row(name, kind, tallies, budget, num_frames) for kind in tallies)
 
 
-def there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.Memory, tuple[int, float, float]]:
+def there_and_back(held: Memory, kind: Rows) -> tuple[Memory, tuple[int, float, float]]:
     """The memory as it comes back from such a checkpoint, its bytes, and the seconds to write and to read them."""
-    facts = checkpoint.CheckpointFacts(
+    facts = CheckpointFacts(
         fingerprint="",
         saved_s=0.0,
         started_s=0.0,
@@ -107,20 +111,20 @@ def there_and_back(held: memory.Memory, kind: checkpoint.Rows) -> tuple[memory.M
         compactions=held.compactions,
         rows=kind,
     )
-    taken = checkpoint.Checkpoint(facts, checkpoint.capture(held, _EVERYTHING), {})
+    taken = Checkpoint(facts, checkpoint.capture(held, _EVERYTHING), {})
     began_s = time.thread_time()
     written = b"".join(checkpoint.to_parts(taken))
     written_s = time.thread_time()
     loaded = checkpoint.from_pieces([written], facts, {})
     read_s = time.thread_time()
-    came_back = memory.Memory(slabs.Slabs(held.slabs.shape, slots=1, capacity=held.slabs.capacity), 0)
+    came_back = Memory(Slabs(held.slabs.shape, slots=1, capacity=held.slabs.capacity), 0)
     came_back.copy_from(held)
     checkpoint.restore(came_back, loaded)
     return came_back, (len(written), written_s - began_s, read_s - written_s)
 
 
-def _row(name: str, kind: checkpoint.Rows, tallies: dict[checkpoint.Rows, _Tally], budget: int, num_frames: int) -> Row:
-    mine, exact = tallies[kind].is_right, tallies[checkpoint.Rows.EXACT].is_right
+def _row(name: str, kind: Rows, tallies: dict[Rows, _Tally], budget: int, num_frames: int) -> Row:
+    mine, exact = tallies[kind].is_right, tallies[Rows.EXACT].is_right
     before, after = list(itertools.chain(*exact)), list(itertools.chain(*mine))
     low, high = rows.loss_interval(exact, mine)
     nbytes, write_s, read_s = map(statistics.median, zip(*tallies[kind].costs, strict=True))

@@ -22,12 +22,12 @@ import psutil
 import structlog
 import torch
 
-from models.tiny.scene import Scene
-from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
-from pipeline.encode import write_video
-from pipeline.feed import CameraFeed
-from pipeline.handover import HandOver
-from pipeline.ingest import IngestConfig
+from models.tiny.scenes.scene import Scene
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.decoding.video_writer import write_video
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
 
 CODECS: tuple[Literal["h264", "vp9", "mjpeg"], ...] = ("h264", "vp9", "mjpeg")
 WIDTH, HEIGHT, FPS, RECORDING_S = 320, 180, 10, 120
@@ -48,10 +48,10 @@ class Footprint:
 class _Camera:
     """One camera, its recording started anew as often as it ends."""
 
-    def __init__(self, name: str, path: Path, clips: HandOver) -> None:
+    def __init__(self, name: str, path: Path, clips: ClipQueue) -> None:
         self.plays = 0
         self.failure = ""
-        self._spec = CameraSpec(name=name, url=str(path), pace=Pace.FAST)
+        self._spec = CameraSpec(name=name, url=str(path), pace=PlaybackSpeed.FAST)
         self._clips = clips
         self._is_over = threading.Event()
         self._feed = self._started()
@@ -76,7 +76,7 @@ class _Camera:
         feed.start()
         return feed
 
-    def _note(self, state: CameraState, detail: str, reason: Reason | None) -> None:
+    def _note(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
         self.failure = detail if state is CameraState.FAILED else self.failure
         if state in (CameraState.ENDED, CameraState.FAILED):
             self._is_over.set()
@@ -103,7 +103,7 @@ def main() -> None:
 
 def soak(recordings: list[Path], cameras: int, hours: float) -> Iterator[Footprint]:
     """The footprint at every twentieth of the way."""
-    clips = HandOver(4)
+    clips = ClipQueue(4)
     paths = cycle(recordings)
     watched = [_Camera(f"camera-{number}", next(paths), clips) for number in range(cameras)]
     rows = 0

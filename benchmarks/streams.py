@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import vlm
-from models.tiny import questions, scene
-from pipeline import gate
+from models.tiny.scenes import questions
+from models.tiny.scenes.questions import Question
+from models.tiny.scenes.scene import Scene
+from models.vision_language_model import VideoLanguageModel
+from pipeline.device.change_gate import StaticGate
 
 FRAMES_PER_S = 2.0
 FRAMES_PER_STEP = 4
@@ -56,7 +58,7 @@ _NEEDS = {
 class Asked:
     """A question at a moment. delay_s: since its proof was last seen; None where no moment proves the answer."""
 
-    question: questions.Question
+    question: Question
     at_s: float
     need: Need
     delay_s: float | None
@@ -81,7 +83,7 @@ class Stream:
 
 
 def make_stream(
-    model: vlm.VideoLanguageModel,
+    model: VideoLanguageModel,
     seed: int,
     num_frames: int,
     character: Character | None = None,
@@ -95,10 +97,10 @@ def make_stream(
     return Stream(seed, character, film(model, world, num_frames), asked)
 
 
-def make_scene(seed: int, character: Character, num_frames: int, visits: int = VISITS) -> scene.Scene:
+def make_scene(seed: int, character: Character, num_frames: int, visits: int = VISITS) -> Scene:
     """About so many visits over the whole stream: the longer it is, the longer the quiet between them."""
     span_s = num_frames / FRAMES_PER_S
-    return scene.Scene(
+    return Scene(
         _FIRST_SEED + 2**20 * seed + num_frames,
         mean_gap_s=max(1.5, span_s / visits - 1.5),
         burst=3 if character is Character.BURSTS else 1,
@@ -106,10 +108,10 @@ def make_scene(seed: int, character: Character, num_frames: int, visits: int = V
     )
 
 
-def film(model: vlm.VideoLanguageModel, world: scene.Scene, num_frames: int) -> Footage:
+def film(model: VideoLanguageModel, world: Scene, num_frames: int) -> Footage:
     """Every frame of a scene from its beginning."""
     side, embedded, passed = model.spec.frame_size, [], []
-    entrance = gate.StaticGate(model.spec.tokens_per_frame, key_frame_every_s=KEY_FRAME_EVERY_S)
+    entrance = StaticGate(model.spec.tokens_per_frame, key_frame_every_s=KEY_FRAME_EVERY_S)
     for start in range(0, num_frames, _DRAWN_AT_ONCE):
         times_s = [frame / FRAMES_PER_S for frame in range(start, min(start + _DRAWN_AT_ONCE, num_frames))]
         pixels = torch.from_numpy(np.stack([world.frame(at_s, side, side) for at_s in times_s]))
@@ -129,20 +131,20 @@ def steps(given: Sequence[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
         yield int(frames[-1]), embedded, (frames.double() / FRAMES_PER_S).expand(len(given), -1)
 
 
-def ask_about(world: scene.Scene, frame: int, rng: random.Random) -> tuple[Asked, ...]:
+def ask_about(world: Scene, frame: int, rng: random.Random) -> tuple[Asked, ...]:
     """Every type of question that is well defined at a frame."""
     now_s = frame / FRAMES_PER_S
     found = questions.questions_at(world.visits(now_s + 1), now_s, rng)
     return tuple(_sorted_by_need(question, now_s) for question in found)
 
 
-def _sorted_by_need(question: questions.Question, now_s: float) -> Asked:
+def _sorted_by_need(question: Question, now_s: float) -> Asked:
     delay_s = now_s - max(end_s for _, end_s in question.witness) if question.witness else None
     is_recent = delay_s is not None and delay_s <= RECENT_S
     return Asked(question, now_s, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
 
 
-def _questions(world: scene.Scene, num_frames: int, rng: random.Random) -> dict[int, tuple[Asked, ...]]:
+def _questions(world: Scene, num_frames: int, rng: random.Random) -> dict[int, tuple[Asked, ...]]:
     asked: dict[int, tuple[Asked, ...]] = {}
     for _ in range(100 * MOMENTS):
         frame = _moment(world, num_frames, rng)
@@ -153,7 +155,7 @@ def _questions(world: scene.Scene, num_frames: int, rng: random.Random) -> dict[
     return asked
 
 
-def _moment(world: scene.Scene, num_frames: int, rng: random.Random) -> int:
+def _moment(world: Scene, num_frames: int, rng: random.Random) -> int:
     """The last frame of a step in the second half of the stream."""
     end_s = num_frames / FRAMES_PER_S
     visits = [visit for visit in world.visits(end_s) if visit.leave_s > end_s / 2]

@@ -17,9 +17,14 @@ from pathlib import Path
 import torch
 
 from benchmarks import machine
-from cache_store import memory, slabs, tiers
-from models import answering, keeper, registry, vlm
-from models.tiny import scene
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models import registry
+from models.answer_decoder import Answer, AnswerDecoder
+from models.memory_writer import MemoryWriter
+from models.tiny.scenes.scene import Scene
+from models.vision_language_model import VideoLanguageModel
 
 FRAMES_PER_STEP = 4
 FRAMES_PER_S = 2.0
@@ -52,13 +57,13 @@ def main() -> None:
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def measure(model: vlm.VideoLanguageModel, tokens: int, lengths: list[int], repeats: int) -> Iterator[Row]:
+def measure(model: VideoLanguageModel, tokens: int, lengths: list[int], repeats: int) -> Iterator[Row]:
     """A row for each length, all of one stream."""
-    config = tiers.MemoryConfig(tokens_per_layer=tokens)
-    reader = keeper.Keeper(model, config, max_frames=FRAMES_PER_STEP, reserve=320)
-    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 320), 0)
-    writer = answering.Answering(model)
+    config = MemoryConfig(tokens_per_layer=tokens)
+    reader = MemoryWriter(model, config, max_frames=FRAMES_PER_STEP, reserve=320)
+    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 320), 0)
+    writer = AnswerDecoder(model)
     reader.begin(held)
     for length in lengths:
         ingest_ms = [1000 * seconds / FRAMES_PER_STEP for seconds in _feed_until(reader, held, length)]
@@ -88,9 +93,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _feed_until(reader: keeper.Keeper, held: memory.Memory, length: int) -> Iterator[float]:
+def _feed_until(reader: MemoryWriter, held: Memory, length: int) -> Iterator[float]:
     """Reads the stream on to `length` frames; the seconds that each step took."""
-    world, side = scene.Scene(seed=7), reader.model.spec.frame_size
+    world, side = Scene(seed=7), reader.model.spec.frame_size
     while held.next_frame < length:
         seen_s = [(held.next_frame + offset) / FRAMES_PER_S for offset in range(FRAMES_PER_STEP)]
         frames = torch.stack([torch.from_numpy(world.frame(at_s, side, side)) for at_s in seen_s])
@@ -99,13 +104,11 @@ def _feed_until(reader: keeper.Keeper, held: memory.Memory, length: int) -> Iter
         yield time.perf_counter() - started
 
 
-def _first_token_s(
-    writer: answering.Answering, held: memory.Memory, scratch: memory.Memory, model: vlm.VideoLanguageModel
-) -> float:
+def _first_token_s(writer: AnswerDecoder, held: Memory, scratch: Memory, model: VideoLanguageModel) -> float:
     started = time.perf_counter()
     question = model.prompts.question("what colour was the last car")
     scratch.copy_from(held)
-    answer = answering.Answer(scratch, question)
+    answer = Answer(scratch, question)
     writer.read(answer)
     return time.perf_counter() - started
 

@@ -17,9 +17,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import readers, real_shape
-from cache_store import memory, slabs, tiers
-from models import llava_onevision
+from benchmarks import real_shape
+from benchmarks.readers import TimedKeeper
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig, PolicyName
+from models.llava_onevision import LlavaOnevision
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="of a clip, 196 tokens each")
     parser.add_argument("--clips", type=int, default=3, help="measured, after those that fill the memory")
     parser.add_argument("--tokens", type=int, default=4_000, help="budget: tokens a layer")
-    parser.add_argument("--policies", nargs="+", default=list(tiers.PolicyName), choices=list(tiers.PolicyName))
+    parser.add_argument("--policies", nargs="+", default=list(PolicyName), choices=list(PolicyName))
     parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
@@ -53,13 +56,11 @@ def main() -> None:
         options.json.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
 
 
-def measure(
-    model: llava_onevision.LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int
-) -> Row:
+def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int) -> Row:
     """One policy over a stream of random pictures."""
-    config = tiers.MemoryConfig(tokens_per_layer=tokens_per_layer, policy=tiers.PolicyName(policy))
-    reader = readers.TimedKeeper(model, config, max_frames=num_frames, reserve=512)
-    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    config = MemoryConfig(tokens_per_layer=tokens_per_layer, policy=PolicyName(policy))
+    reader = TimedKeeper(model, config, max_frames=num_frames, reserve=512)
+    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
     reader.begin(held)
     per_clip = num_frames * model.spec.tokens_per_frame
     timed = []
@@ -94,9 +95,7 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _one_clip(
-    reader: readers.TimedKeeper, held: memory.Memory, num_frames: int, *, first_s: float
-) -> tuple[float, float, float]:
+def _one_clip(reader: TimedKeeper, held: Memory, num_frames: int, *, first_s: float) -> tuple[float, float, float]:
     """Seconds for vision, for prefill, and for upkeep."""
     side, upkeep_before_s = reader.model.spec.frame_size, reader.upkeep_s
     frames = torch.randint(0, 256, (num_frames, side, side, 3), dtype=torch.uint8)

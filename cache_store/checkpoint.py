@@ -11,7 +11,10 @@ from typing import ClassVar
 
 import torch
 
-from cache_store import memory, slabs, tensor_bytes
+from cache_store import tensor_bytes
+from cache_store.memory import CachedTokens, Memory
+from cache_store.slabs import KVShape
+from cache_store.tensor_bytes import DTYPES, NAMES
 from ops import quantising
 
 SCHEMA_VERSION = 3
@@ -105,7 +108,7 @@ class Checkpoint:
     """The tier of all layers, on the CPU, and the pictures of the frames that it still holds a token of."""
 
     facts: CheckpointFacts
-    layers: tuple[memory.CachedTokens, ...]
+    layers: tuple[CachedTokens, ...]
     thumbnails: dict[int, bytes]
 
     @property
@@ -124,7 +127,7 @@ class Checkpoint:
         return facts.rows, facts.next_position, facts.next_frame, facts.compactions, lengths
 
 
-def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTokens, ...]:
+def capture(held: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
     """Copies of what each layer holds between prefix and recent window, on the CPU.
 
     Tokens of the recent window are the last of every layer, so one slice is all that stands before them.
@@ -133,7 +136,7 @@ def capture(held: memory.Memory, first_recent_id: int) -> tuple[memory.CachedTok
     return tuple(_copied(tokens.slice(0, int((tokens.token_ids < first_recent_id).sum()))) for tokens in layers)
 
 
-def restore(held: memory.Memory, saved: Checkpoint) -> None:
+def restore(held: Memory, saved: Checkpoint) -> None:
     """Puts a checkpoint behind the prefix of a fresh memory. Raises CheckpointCorrupt if its shape does not fit."""
     shape = held.slabs.shape
     room = held.slabs.capacity - held.prefix_length
@@ -155,7 +158,7 @@ def to_parts(saved: Checkpoint) -> list[memoryview]:
     }
     quantised: dict[str, str] = {}
     if saved.facts.rows is Rows.INT8:
-        quantised = {name: tensor_bytes.NAMES[rows.dtype] for name, rows in tensors.items() if name.endswith(_ROWS)}
+        quantised = {name: NAMES[rows.dtype] for name, rows in tensors.items() if name.endswith(_ROWS)}
         for name in quantised:
             tensors[name], tensors[name + _STEPS] = quantising.quantise(tensors[name])
     described = {"schema_version": SCHEMA_VERSION, "quantised": quantised}
@@ -173,11 +176,10 @@ def from_pieces(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dic
             )
         for name, dtype in described["quantised"].items():
             steps = tensors.pop(name + _STEPS)
-            tensors[name] = quantising.dequantise(tensors[name], steps, tensor_bytes.DTYPES[dtype])
+            tensors[name] = quantising.dequantise(tensors[name], steps, DTYPES[dtype])
         num_layers = sum(name.endswith(".keys") for name in tensors)
         layers = tuple(
-            memory.CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name in _FIELDS})
-            for index in range(num_layers)
+            CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name in _FIELDS}) for index in range(num_layers)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointCorrupt(
@@ -186,16 +188,16 @@ def from_pieces(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dic
     return Checkpoint(facts, layers, thumbnails)
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(memory.CachedTokens))
+_FIELDS = tuple(field.name for field in dataclasses.fields(CachedTokens))
 _ROWS = (".keys", ".values")
 _STEPS = ".steps"
 
 
-def _copied(tokens: memory.CachedTokens) -> memory.CachedTokens:
-    return memory.CachedTokens(**{name: getattr(tokens, name).to("cpu", copy=True) for name in _FIELDS})
+def _copied(tokens: CachedTokens) -> CachedTokens:
+    return CachedTokens(**{name: getattr(tokens, name).to("cpu", copy=True) for name in _FIELDS})
 
 
-def _check_fit(tokens: memory.CachedTokens, shape: slabs.KVShape, room: int, index: int) -> None:
+def _check_fit(tokens: CachedTokens, shape: KVShape, room: int, index: int) -> None:
     """A checkpoint comes from outside: every tensor must be what a memory of this model could hold."""
     cached = (shape.num_kv_heads, len(tokens), shape.head_dim)
     wanted = {name: (tuple(cached), shape.dtype) for name in ("keys", "values")}

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cache_store import memory, policies, tiers
+from cache_store import memory
+from cache_store.memory import CachedTokens, Memory
+from cache_store.policies import LayerView, Policy, SummaryRule
+from cache_store.tiers import LayerPlan
 from ops import folding
 
 _MOST_GROUPS = 1 << 20  # of one compaction
 
 
-def is_due(held: memory.Memory, budget: int) -> bool:
+def is_due(held: Memory, budget: int) -> bool:
     """Whether any layer holds more than `budget` tokens after its prefix."""
     return held.longest - held.prefix_length > budget
 
 
-def window_lengths(held: memory.Memory, first_token_id: int) -> list[int]:
+def window_lengths(held: Memory, first_token_id: int) -> list[int]:
     """How many of each layer's newest tokens are of frames from `first_token_id` on: the recent window."""
     room = held.slabs
     counts = [
@@ -28,11 +31,11 @@ def window_lengths(held: memory.Memory, first_token_id: int) -> list[int]:
 
 
 def compact(
-    held: memory.Memory,
+    held: Memory,
     attention: Sequence[Tensor],
-    plans: Sequence[tiers.LayerPlan],
+    plans: Sequence[LayerPlan],
     *,
-    policy: policies.Policy,
+    policy: Policy,
     budget: int,
     first_recent_id: int,
     tokens_per_frame: int,
@@ -64,41 +67,41 @@ def compact(
 
 
 def _view(
-    held: memory.Memory,
+    held: Memory,
     index: int,
     attention: Tensor,
-    plan: tiers.LayerPlan,
+    plan: LayerPlan,
     window: int,
     budget: int,
     tokens_per_frame: int,
-) -> policies.LayerView:
+) -> LayerView:
     tokens = held.remembered(index)
     past = len(tokens) - window
-    return policies.LayerView(tokens.slice(0, past), attention[:past], plan, max(budget, 0), tokens_per_frame)
+    return LayerView(tokens.slice(0, past), attention[:past], plan, max(budget, 0), tokens_per_frame)
 
 
-def _recent(held: memory.Memory, index: int, window: int) -> memory.CachedTokens:
+def _recent(held: Memory, index: int, window: int) -> CachedTokens:
     tokens = held.remembered(index)
     return tokens.slice(len(tokens) - window, len(tokens))
 
 
-def _newest_position(held: memory.Memory) -> int:
+def _newest_position(held: Memory) -> int:
     return max(int(held.layer(index).positions[-1]) for index in range(held.num_layers))
 
 
-def _summary_id(held: memory.Memory, group: int) -> int:
+def _summary_id(held: Memory, group: int) -> int:
     """Negative, and the same in every layer for the same group of one compaction."""
     return -1 - held.compactions * _MOST_GROUPS - group
 
 
 def _summary(
-    tokens: memory.CachedTokens,
+    tokens: CachedTokens,
     kept: Tensor,
     folded: Tensor,
-    rule: policies.SummaryRule,
+    rule: SummaryRule,
     token_id: int,
     frequency: Tensor,
-) -> memory.CachedTokens:
+) -> CachedTokens:
     """One token for all the folded ones, as CachedTokens of length one."""
     evicted = tokens.at(folded)
     counts = evicted.counts if rule.is_weighted else evicted.counts.new_ones(len(evicted))
@@ -107,7 +110,7 @@ def _summary(
     position = newest if rule.is_newest else middle
     mean = folding.fold(evicted.keys, evicted.values, evicted.positions, counts, position=position, frequency=frequency)
     count = evicted.counts.sum() if rule.is_weighted else counts[0]
-    return memory.CachedTokens(
+    return CachedTokens(
         keys=mean.key[:, None],
         values=mean.value[:, None],
         positions=position.reshape(1),

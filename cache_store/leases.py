@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cache_store import checkpoint
+from cache_store.checkpoint import StoreError
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class ProcessIdentity:
     """A process that its own machine can tell from every other. place: machine and process namespace."""
 
     place: str
@@ -25,11 +25,11 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
-class Incarnation:
+class ShardIncarnation:
     """One life of a shard; its id is never used again. home: None where a process cannot be told apart."""
 
     id: str
-    home: Home | None = None
+    home: ProcessIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,18 @@ class Owner:
 class Lease:
     """What a shard last showed of itself. renewals: grows as long as it lives."""
 
-    incarnation: Incarnation
+    incarnation: ShardIncarnation
     renewals: int
 
 
 # The owner of every camera that the store knows nothing of. A store that has lost its memory knows nothing of anything,
 # so nobody is followed like anybody else: when his lease stood still. Its renewals are a number that a store
 # keeps as long as it remembers.
-NOBODY = ""
+UNOWNED = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class LeaseExpiry:
     """That an owner may be followed: its lease still stands at so many renewals (None: it has none).
 
     is_dead: it may be, whatever its lease is.
@@ -67,13 +67,13 @@ class Gone:
 
 
 # What lets the last owner have its camera back from a store that forgot it: it knows that nobody came after.
-MINE = Gone(NOBODY, None, is_dead=True)
+OWN_LEASE = LeaseExpiry(UNOWNED, None, is_dead=True)
 
 
-class OwnedByAnother(checkpoint.StoreError):
+class OwnedByAnother(StoreError):
     """The camera is another's; `incarnation` says whose."""
 
-    def __init__(self, message: str, incarnation: str = NOBODY) -> None:
+    def __init__(self, message: str, incarnation: str = UNOWNED) -> None:
         super().__init__(message)
         self.incarnation = incarnation
 
@@ -81,7 +81,7 @@ class OwnedByAnother(checkpoint.StoreError):
         return type(self), (str(self), self.incarnation)
 
 
-class Retired(checkpoint.StoreError):
+class Retired(StoreError):
     """This incarnation was told to stop: its lease is renewed no more."""
 
 
@@ -91,7 +91,7 @@ def owned_by(camera: str, incarnation: str) -> OwnedByAnother:
     return OwnedByAnother(f"camera {camera!r}: {why}", incarnation)
 
 
-def retired(incarnation: Incarnation) -> Retired:
+def retired(incarnation: ShardIncarnation) -> Retired:
     """What a shard hears that shall stop."""
     return Retired(f"shard {incarnation.id[:8]}: nobody could reach it, so its lease is renewed no more")
 
@@ -99,7 +99,7 @@ def retired(incarnation: Incarnation) -> Retired:
 class Leases(Protocol):
     """Grants and shows ownership. Every method raises StoreUnavailable; then nothing is known of what it did."""
 
-    async def renew(self, incarnation: Incarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> int:
         """Shows that this shard lives. -> how often it has: 1 where the store knew nothing of it. Raises Retired."""
         ...
 
@@ -107,7 +107,7 @@ class Leases(Protocol):
         """Lets a shard that nobody reaches renew its lease no more, so that it can be followed in the end."""
         ...
 
-    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: Gone | None = None) -> Owner:
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
         """Makes the shard the camera's owner, in an epoch above `floor` and all before; its own already is kept.
 
         Raises OwnedByAnother, unless `gone` says that exactly this owner may be followed and it still stands as said.
@@ -122,7 +122,7 @@ class Leases(Protocol):
         """What a shard last showed of itself; NOBODY's is there from the first time that somebody asks for it."""
         ...
 
-    async def release(self, camera: str, owner: Owner, *, heir: str | None = None) -> None:
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
         """Gives the camera up, to anybody or to this heir alone; nothing happens if it is another's by now."""
         ...
 
@@ -137,7 +137,7 @@ class InMemoryLeases:
         self._retired: set[str] = set()
         self._times_forgotten = 0
 
-    async def renew(self, incarnation: Incarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> int:
         if incarnation.id in self._retired:
             raise retired(incarnation)
         held = self._leases.get(incarnation.id)
@@ -148,12 +148,12 @@ class InMemoryLeases:
     async def retire(self, incarnation: str) -> None:
         self._retired.add(incarnation)
 
-    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: Gone | None = None) -> Owner:
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
         held = self._owners.get(camera)
         if held is not None and held.incarnation == incarnation and held.epoch > floor:
             return held
-        if held is None and not self._is_gone(NOBODY, gone):
-            raise owned_by(camera, NOBODY)
+        if held is None and not self._is_gone(UNOWNED, gone):
+            raise owned_by(camera, UNOWNED)
         if (
             held is not None
             and held.incarnation not in (_FREE, incarnation)
@@ -169,13 +169,13 @@ class InMemoryLeases:
         return held if held is not None and held.incarnation != _FREE else None
 
     async def lease(self, incarnation: str) -> Lease | None:
-        if incarnation == NOBODY:
-            self._leases.setdefault(NOBODY, Lease(Incarnation(NOBODY), self._times_forgotten))
+        if incarnation == UNOWNED:
+            self._leases.setdefault(UNOWNED, Lease(ShardIncarnation(UNOWNED), self._times_forgotten))
         return self._leases.get(incarnation)
 
-    async def release(self, camera: str, owner: Owner, *, heir: str | None = None) -> None:
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
         if self._owners.get(camera) == owner:
-            self._owners[camera] = Owner(owner.epoch + 1, heir) if heir else Owner(owner.epoch, _FREE)
+            self._owners[camera] = Owner(owner.epoch + 1, successor) if successor else Owner(owner.epoch, _FREE)
 
     def forget_everything(self) -> None:
         """As a store that comes back empty."""
@@ -184,7 +184,7 @@ class InMemoryLeases:
         self._retired.clear()
         self._times_forgotten += 1
 
-    def _is_gone(self, incarnation: str, gone: Gone | None) -> bool:
+    def _is_gone(self, incarnation: str, gone: LeaseExpiry | None) -> bool:
         if gone is None or gone.incarnation != incarnation:
             return False
         lease = self._leases.get(incarnation)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cache_store import slabs
+from cache_store.slabs import Slabs
 from ops import positions as position_ops
 from ops import rope
 
@@ -86,7 +86,7 @@ class Memory:
     How many tokens are valid is a number per layer. Owned by the device's one thread.
     """
 
-    def __init__(self, room: slabs.Slabs, slot: int) -> None:
+    def __init__(self, room: Slabs, slot: int) -> None:
         self.slabs = room
         self.slot = slot
         self.clear()
@@ -164,10 +164,10 @@ class Memory:
         for index in range(self.num_layers):
             self.layer(index).overwrite(other.layer(index))
 
-    def close_up(self, frequency: Tensor, *, room: int, longest_gap: int) -> None:
+    def reindex(self, frequency: Tensor, *, room: int, longest_gap: int) -> None:
         """Renumbers the positions of all layers together and turns the keys along; they stay below prefix + `room`."""
         layers = [self.remembered(index) for index in range(self.num_layers)]
-        moved = position_ops.close_up(
+        moved = position_ops.reindex(
             [layer.positions for layer in layers], first=self.prefix_length, room=room, longest_gap=longest_gap
         )
         for layer, new in zip(layers, moved, strict=True):

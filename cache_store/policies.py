@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from torch import Tensor
 
-from cache_store import memory, tiers
+from cache_store.memory import CachedTokens
+from cache_store.tiers import LayerPlan, PolicyName
 from ops import retention, scores, smoothing
 
 
@@ -19,9 +20,9 @@ class LayerView:
     attention: [N], how much the guidance looks at each; budget: how many of them may stay, summaries included.
     """
 
-    tokens: memory.CachedTokens
+    tokens: CachedTokens
     attention: Tensor
-    plan: tiers.LayerPlan
+    plan: LayerPlan
     budget: int
     tokens_per_frame: int
 
@@ -72,7 +73,7 @@ class Policy:
     summary: SummaryRule = CORRECTED
 
 
-def most_looked_at(view: MemoryView) -> list[Retention]:
+def by_peak_attention(view: MemoryView) -> list[Retention]:
     """What the guidance looks at most, in every layer for itself; the rest is dropped."""
     return [retain(layer.attention, layer.budget, folds_evicted=False) for layer in view]
 
@@ -101,6 +102,6 @@ def retain(layer_scores: Tensor, budget: int, *, folds_evicted: bool) -> Retenti
 
 
 POLICIES = {
-    tiers.PolicyName.QUESTIONS: Policy(most_looked_at, Guide.QUESTIONS),
-    tiers.PolicyName.HERMES: Policy(hermes, Guide.ROLES),
+    PolicyName.QUESTIONS: Policy(by_peak_attention, Guide.QUESTIONS),
+    PolicyName.HERMES: Policy(hermes, Guide.ROLES),
 }

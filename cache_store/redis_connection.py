@@ -14,24 +14,26 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
-from cache_store import checkpoint, store_urls
+from cache_store import store_urls
+from cache_store.checkpoint import StoreForbidden, StoreFull, StoreLoading, StoreReadOnly, StoreUnavailable
+from cache_store.store_urls import SentinelAddress
 
 _BACKOFF_BASE_S = 0.05
 _BACKOFF_CAP_S = 0.5
 
 # What a server says of itself; the first that fits. Inside of a script the words are the same, around them are others.
-_REFUSALS: tuple[tuple[re.Pattern[str], type[checkpoint.StoreUnavailable]], ...] = (
-    (re.compile(r"OutOfMemory|\bOOM\b|used memory > 'maxmemory'"), checkpoint.StoreFull),
-    (re.compile(r"ReadOnly|READONLY|read only replica|is now a slave"), checkpoint.StoreReadOnly),
+_REFUSALS: tuple[tuple[re.Pattern[str], type[StoreUnavailable]], ...] = (
+    (re.compile(r"OutOfMemory|\bOOM\b|used memory > 'maxmemory'"), StoreFull),
+    (re.compile(r"ReadOnly|READONLY|read only replica|is now a slave"), StoreReadOnly),
     (
         re.compile(r"NoPermission|NOPERM|Authentication|WRONGPASS|NOAUTH|ACL failure|can't run this command"),
-        checkpoint.StoreForbidden,
+        StoreForbidden,
     ),
-    (re.compile(r"BusyLoading|LOADING"), checkpoint.StoreLoading),
+    (re.compile(r"BusyLoading|LOADING"), StoreLoading),
 )
 
 
-class Connection:
+class RedisConnection:
     """A client of one server, or of whichever is the primary by its Sentinels' word, and its errors as ours.
 
     timeout_s: for one try; a try that could not reach the server is repeated `retries` times.
@@ -72,9 +74,9 @@ class Connection:
             await self._sentinel.aclose()
 
 
-def kind_of(told: str) -> type[checkpoint.StoreUnavailable]:
+def kind_of(told: str) -> type[StoreUnavailable]:
     """What a server's refusal, in its own words, means."""
-    return next((kind for pattern, kind in _REFUSALS if pattern.search(told)), checkpoint.StoreUnavailable)
+    return next((kind for pattern, kind in _REFUSALS if pattern.search(told)), StoreUnavailable)
 
 
 def as_text(value: bytes | str) -> str:
@@ -82,7 +84,7 @@ def as_text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _sentinel(address: store_urls.SentinelAddress, settings: dict[str, Any]) -> Sentinel:
+def _sentinel(address: SentinelAddress, settings: dict[str, Any]) -> Sentinel:
     # One Sentinel that is down must not cost more than a try: the next one knows as much.
     asking = settings | {"username": address.sentinel_username, "password": address.sentinel_password}
     asking["retry"] = Retry(ExponentialWithJitterBackoff(base=_BACKOFF_BASE_S, cap=_BACKOFF_CAP_S), 0)

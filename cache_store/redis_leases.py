@@ -8,7 +8,10 @@ from typing import Any
 
 from redis.commands.core import AsyncScript
 
-from cache_store import checkpoint, leases, redis_connection, redis_store
+from cache_store import leases, redis_connection, redis_store
+from cache_store.checkpoint import StoreNotReplicated
+from cache_store.leases import UNOWNED, Lease, LeaseExpiry, Owner, ProcessIdentity, ShardIncarnation
+from cache_store.redis_connection import RedisConnection
 
 # A lease that nobody renewed for so long says nothing any more; a takeover needs far less.
 _KEPT_MS = 3_600_000
@@ -83,10 +86,10 @@ class RedisLeases:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
-        self._connection = redis_connection.Connection(url, timeout_s=timeout_s, retries=0)
+        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=0)
         self._renew, self._release = map(self._connection.client.register_script, (_RENEW, _RELEASE))
 
-    async def renew(self, incarnation: leases.Incarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> int:
         home = incarnation.home
         text = json.dumps([home.place, home.pid, home.born_s] if home else None)
         renewals = int(await self._run(self._renew, [_lease(incarnation.id)], [text, _KEPT_MS]))
@@ -101,10 +104,8 @@ class RedisLeases:
             together.pexpire(key, _KEPT_MS)
             await together.execute()
 
-    async def acquire(
-        self, camera: str, incarnation: str, *, floor: int = 0, gone: leases.Gone | None = None
-    ) -> leases.Owner:
-        keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else leases.NOBODY)]
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
+        keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else UNOWNED)]
         async with self._connection.translated():
             has_replicas = bool((await self._connection.client.info("replication"))["connected_slaves"])
         must_wait = has_replicas or self._connection.is_sentinel
@@ -117,31 +118,31 @@ class RedisLeases:
         if not is_granted:
             raise leases.owned_by(camera, redis_connection.as_text(told))
         if must_wait and not acknowledged[0]:
-            raise checkpoint.StoreNotReplicated(
+            raise StoreNotReplicated(
                 f"store {self._connection.where}: camera {camera!r} is granted, but no replica said within "
                 f"{_REPLICATED_WITHIN_MS} ms that it knows (at least 1)"
             )
-        return leases.Owner(int(told), incarnation)
+        return Owner(int(told), incarnation)
 
-    async def owner(self, camera: str) -> leases.Owner | None:
+    async def owner(self, camera: str) -> Owner | None:
         async with self._connection.translated():
             epoch, held = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
-        return leases.Owner(int(epoch), redis_connection.as_text(held)) if epoch and held and held != _FREE else None
+        return Owner(int(epoch), redis_connection.as_text(held)) if epoch and held and held != _FREE else None
 
-    async def lease(self, incarnation: str) -> leases.Lease | None:
+    async def lease(self, incarnation: str) -> Lease | None:
         key = _lease(incarnation)
         async with self._connection.translated():
-            if incarnation == leases.NOBODY:
+            if incarnation == UNOWNED:
                 await self._connection.client.hsetnx(key, "home", "null")
                 await self._connection.client.hsetnx(key, "renewals", str(secrets.randbits(48)))
             renewals, home = await self._connection.client.hmget(key, ["renewals", "home"])
         if renewals is None or home is None:
             return None
         told = json.loads(home)
-        return leases.Lease(leases.Incarnation(incarnation, leases.Home(*told) if told else None), int(renewals))
+        return Lease(ShardIncarnation(incarnation, ProcessIdentity(*told) if told else None), int(renewals))
 
-    async def release(self, camera: str, owner: leases.Owner, *, heir: str | None = None) -> None:
-        told: list[str | int] = [owner.epoch, owner.incarnation, _FREE_KEPT_MS, heir or ""]
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
+        told: list[str | int] = [owner.epoch, owner.incarnation, _FREE_KEPT_MS, successor or ""]
         await self._run(self._release, [redis_store.owner_key(camera)], told)
 
     async def close(self) -> None:
@@ -153,7 +154,7 @@ class RedisLeases:
             return await script(keys=keys, args=values)
 
 
-def _told(gone: leases.Gone | None) -> list[str | int]:
+def _told(gone: LeaseExpiry | None) -> list[str | int]:
     """Whose lease stands how, as the script wants it."""
     if gone is None:
         return ["", ""]

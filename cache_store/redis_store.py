@@ -7,7 +7,14 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from cache_store import checkpoint, kept_pictures, leases, outgoing, redis_connection, redis_scripts, store
+from cache_store import checkpoint, leases, redis_connection, store
+from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, StoreFull, StoreUnavailable
+from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload, UploadedCheckpoint
+from cache_store.leases import OwnedByAnother, Owner
+from cache_store.redis_connection import RedisConnection
+from cache_store.redis_scripts import COMMIT, DELETE, DROP_UNCOMMITTED
+from cache_store.store import CHUNK_NBYTES, GENERATIONS
+from cache_store.thumbnail_dedup import StoredThumbnail, StoredThumbnails
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
@@ -27,20 +34,20 @@ class RedisCheckpointStore:
     """
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._connection = redis_connection.Connection(url, timeout_s=timeout_s, retries=_RETRIES)
+        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
         self._client = self._connection.client
-        self._drop_uncommitted = self._client.register_script(redis_scripts.DROP_UNCOMMITTED)
-        self._kept: dict[str, outgoing.Kept] = {}
-        self._delete = self._client.register_script(redis_scripts.DELETE)
+        self._drop_uncommitted = self._client.register_script(DROP_UNCOMMITTED)
+        self._kept: dict[str, UploadedCheckpoint] = {}
+        self._delete = self._client.register_script(DELETE)
 
     async def ping(self) -> None:
         async with self._connection.translated():
             await self._client.ping()
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
+    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
         prefix = _prefix(camera)
-        saving = outgoing.Outgoing(prefix, saved, self._kept.get(camera, outgoing.NOTHING))
-        batches, keys = saving.batches(store.CHUNK_NBYTES), []
+        saving = CheckpointUpload(prefix, saved, self._kept.get(camera, NOTHING_UPLOADED))
+        batches, keys = saving.batches(CHUNK_NBYTES), []
         try:
             more_follow = True
             while more_follow:
@@ -50,16 +57,16 @@ class RedisCheckpointStore:
                 if more_follow:
                     await self._write(batch)
             kept = saving.kept(camera, owner)
-            generation = kept.manifest, store.GENERATIONS, prefix, saving.replaced
+            generation = kept.manifest, GENERATIONS, prefix, saving.replaced
             names = owner_key(camera), _manifests(camera)
             *_, found = await self._write(batch, *names, owner.epoch, owner.incarnation, *generation, *keys)
             self._require_visible(camera, *map(redis_connection.as_text, found))
-        except (checkpoint.StoreFull, leases.OwnedByAnother):
+        except (StoreFull, OwnedByAnother):
             await self._discard(keys)
             raise
         self._kept[camera] = kept
 
-    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
+    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         error = None
         self._kept.pop(camera, None)
         async with self._connection.translated():
@@ -67,7 +74,7 @@ class RedisCheckpointStore:
         for text in manifests:
             try:
                 return await self._read(text, camera, fingerprint)
-            except checkpoint.CheckpointCorrupt as broken:
+            except CheckpointCorrupt as broken:
                 error = broken
         if error is not None:
             raise error
@@ -89,7 +96,7 @@ class RedisCheckpointStore:
                 # it is sent once more. It must not begin to expire.
                 together.set(key, value, px=_UNCOMMITTED_KEPT_MS, nx=True)
             if commit:
-                together.eval(redis_scripts.COMMIT, 2, *commit)
+                together.eval(COMMIT, 2, *commit)
             # The client's own way of raising shows what was written.
             answers = await together.execute(raise_on_error=False)
             for answer in answers:
@@ -104,15 +111,15 @@ class RedisCheckpointStore:
         if outcome == "owner":
             raise leases.owned_by(camera, told)
         if outcome == "lost":
-            raise checkpoint.StoreUnavailable(f"store {self._connection.where}: {told} was gone at its commit")
+            raise StoreUnavailable(f"store {self._connection.where}: {told} was gone at its commit")
 
     async def _discard(self, keys: list[str]) -> None:
         """Deletes what no manifest names at once, if the store lets us; by itself it would go later."""
-        with contextlib.suppress(checkpoint.StoreUnavailable):
+        with contextlib.suppress(StoreUnavailable):
             async with self._connection.translated():
                 await self._drop_uncommitted(keys=keys)
 
-    async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> checkpoint.Checkpoint:
+    async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> Checkpoint:
         found = store.read_manifest(text)
         found.require_readable(camera, fingerprint)
         pieces = []
@@ -123,10 +130,10 @@ class RedisCheckpointStore:
         pictures = await self._read_pictures(_prefix(camera), found.pictures)
         loaded = await asyncio.to_thread(checkpoint.from_pieces, pieces, found.facts, pictures)
         there = {one.frame: (one, pictures[one.frame]) for one in found.pictures if one.frame in pictures}
-        self._kept[camera] = outgoing.Kept(pictures=kept_pictures.KeptPictures(there))
+        self._kept[camera] = UploadedCheckpoint(pictures=StoredThumbnails(there))
         return loaded
 
-    async def _read_pictures(self, prefix: str, pictures: tuple[kept_pictures.Picture, ...]) -> dict[int, bytes]:
+    async def _read_pictures(self, prefix: str, pictures: tuple[StoredThumbnail, ...]) -> dict[int, bytes]:
         """By frame. One that is missing or changed is left out: the memory does not need it."""
         found: dict[int, bytes] = {}
         for start in range(0, len(pictures), _PICTURES_AT_A_TIME):

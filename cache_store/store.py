@@ -10,7 +10,10 @@ from typing import ClassVar, Protocol
 
 import pydantic
 
-from cache_store import checkpoint, kept_pictures, leases
+from cache_store import checkpoint, leases
+from cache_store.checkpoint import SCHEMA_VERSION, Checkpoint, CheckpointCorrupt, CheckpointFacts
+from cache_store.leases import UNOWNED, Leases, Owner
+from cache_store.thumbnail_dedup import StoredThumbnail
 
 GENERATIONS = 2
 CHUNK_NBYTES = 2 << 20
@@ -23,14 +26,14 @@ class CheckpointStore(Protocol):
         """Returns if the store can be reached."""
         ...
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
+    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
         """Adds a generation and drops the oldest; readers see the old ones until it is whole.
 
         Raises OwnedByAnother unless this is the camera's owner at the moment at which it becomes visible.
         """
         ...
 
-    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
+    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         """The newest generation that is whole and of the model of that fingerprint, None if there is none at all.
 
         Raises CheckpointCorrupt if none of those that there are can be read.
@@ -58,7 +61,7 @@ class Chunk:
     crc32: int
 
 
-def cut(prefix: str, saved: checkpoint.Checkpoint) -> Iterator[tuple[Chunk, bytes]]:
+def cut(prefix: str, saved: Checkpoint) -> Iterator[tuple[Chunk, bytes]]:
     """The checkpoint's bytes in pieces of at most CHUNK_NBYTES under keys never used before."""
     generation = uuid.uuid4().hex
     for index, piece in enumerate(pieces_of(checkpoint.to_parts(saved), CHUNK_NBYTES)):
@@ -96,9 +99,9 @@ class Manifest:
     camera: str
     epoch: int
     incarnation: str
-    facts: checkpoint.CheckpointFacts
+    facts: CheckpointFacts
     chunks: tuple[Chunk, ...]
-    pictures: tuple[kept_pictures.Picture, ...]
+    pictures: tuple[StoredThumbnail, ...]
 
     def to_text(self) -> str:
         """As it is kept."""
@@ -107,12 +110,12 @@ class Manifest:
     def require_readable(self, camera: str, fingerprint: str) -> None:
         """Returns if it is of this camera, model and version. Raises CheckpointCorrupt."""
         for what, found, wanted in (
-            ("schema version", self.schema_version, checkpoint.SCHEMA_VERSION),
+            ("schema version", self.schema_version, SCHEMA_VERSION),
             ("camera", self.camera, camera),
             ("model", self.facts.fingerprint[:12], fingerprint[:12]),
         ):
             if found != wanted:
-                raise checkpoint.CheckpointCorrupt(f"manifest of {what} {found!r} (expected {wanted!r})")
+                raise CheckpointCorrupt(f"manifest of {what} {found!r} (expected {wanted!r})")
 
 
 _MANIFEST = pydantic.TypeAdapter(Manifest)
@@ -120,14 +123,14 @@ _MANIFEST = pydantic.TypeAdapter(Manifest)
 
 def manifest_of(
     camera: str,
-    saved: checkpoint.Checkpoint,
-    owner: leases.Owner,
+    saved: Checkpoint,
+    owner: Owner,
     chunks: Iterable[Chunk],
-    pictures: tuple[kept_pictures.Picture, ...] = (),
+    pictures: tuple[StoredThumbnail, ...] = (),
 ) -> Manifest:
     """The manifest of a checkpoint that was cut into these chunks."""
     return Manifest(
-        schema_version=checkpoint.SCHEMA_VERSION,
+        schema_version=SCHEMA_VERSION,
         camera=camera,
         epoch=owner.epoch,
         incarnation=owner.incarnation,
@@ -143,21 +146,21 @@ def read_manifest(text: str | bytes) -> Manifest:
         return _MANIFEST.validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise checkpoint.CheckpointCorrupt(f"manifest of {len(text)} bytes: {first['loc']}: {first['msg']}") from None
+        raise CheckpointCorrupt(f"manifest of {len(text)} bytes: {first['loc']}: {first['msg']}") from None
 
 
 def require_whole(chunk: Chunk, piece: bytes | None) -> bytes:
     """The bytes of a chunk. Raises CheckpointCorrupt if they are missing or changed."""
     if piece is None or len(piece) != chunk.nbytes or zlib.crc32(piece) != chunk.crc32:
         state = "missing" if piece is None else "changed"
-        raise checkpoint.CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes is {state}")
+        raise CheckpointCorrupt(f"chunk {chunk.key} of {chunk.nbytes} bytes is {state}")
     return piece
 
 
 class InMemoryCheckpointStore:
     """A CheckpointStore that ends with its process."""
 
-    def __init__(self, owners: leases.Leases) -> None:
+    def __init__(self, owners: Leases) -> None:
         self._owners = owners
         self._pieces: dict[str, bytes] = {}
         self._thumbnails: dict[str, dict[int, bytes]] = {}
@@ -166,10 +169,10 @@ class InMemoryCheckpointStore:
     async def ping(self) -> None:
         """Always there."""
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
+    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
         held = await self._owners.owner(camera)
         if held != owner:
-            raise leases.owned_by(camera, held.incarnation if held else leases.NOBODY)
+            raise leases.owned_by(camera, held.incarnation if held else UNOWNED)
         pieces = dict(cut(camera, saved))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
         self._thumbnails |= {chunk.key: saved.thumbnails for chunk in pieces}
@@ -178,7 +181,7 @@ class InMemoryCheckpointStore:
         for old in generations[GENERATIONS:]:
             self._drop(old)
 
-    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
+    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         error = None
         for text in self._manifests.get(camera, []):
             try:
@@ -186,7 +189,7 @@ class InMemoryCheckpointStore:
                 found.require_readable(camera, fingerprint)
                 pieces = [require_whole(chunk, self._pieces.get(chunk.key)) for chunk in found.chunks]
                 return checkpoint.from_pieces(pieces, found.facts, self._thumbnails[found.chunks[0].key])
-            except checkpoint.CheckpointCorrupt as broken:
+            except CheckpointCorrupt as broken:
                 error = broken
         if error is not None:
             raise error

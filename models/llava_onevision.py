@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from cache_store import slabs
-from models import prompts, slot_pass, vlm
+from cache_store.slabs import KVShape
+from models.prompts import Prompts, PromptTexts
+from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.vision_language_model import ModelSpec
 
-TEXTS = prompts.PromptTexts(
+TEXTS = PromptTexts(
     prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
     question="\n{question}<|im_end|>\n<|im_start|>assistant\n",
     guidance_local="Say what can be seen right now: every object, what it does and where it is.",
@@ -44,13 +46,13 @@ class LlavaOnevision:
     def __init__(
         self,
         network: LlavaOnevisionForConditionalGeneration,
-        words: prompts.Prompts,
+        words: Prompts,
         *,
         name: str,
         pixels: PixelScale = PixelScale(),
         reliable_positions: int | None = None,
     ) -> None:
-        network.set_attn_implementation({"text_config": slot_pass.ATTENTION_NAME, "vision_config": "sdpa"})
+        network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
         self._network = network.eval().requires_grad_(False)
         self.decoder = network.model.language_model
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
@@ -78,7 +80,7 @@ class LlavaOnevision:
         return torch.cat((newline[None], self.embed_tokens(ids)))
 
     @torch.inference_mode()
-    def decode(self, embeddings: Tensor, running: slot_pass.SlotPass) -> Tensor:
+    def decode(self, embeddings: Tensor, running: SlotCache) -> Tensor:
         output = self.decoder(
             inputs_embeds=embeddings,
             position_ids=running.positions(),
@@ -97,18 +99,18 @@ class LlavaOnevision:
 
 
 def _spec(
-    network: LlavaOnevisionForConditionalGeneration, name: str, words: prompts.Prompts, reliable_positions: int | None
-) -> vlm.ModelSpec:
+    network: LlavaOnevisionForConditionalGeneration, name: str, words: Prompts, reliable_positions: int | None
+) -> ModelSpec:
     text, vision = network.config.text_config, network.config.vision_config
     side = -(-(vision.image_size // vision.patch_size) // 2)  # the family pools patches two by two
-    kv = slabs.KVShape(
+    kv = KVShape(
         num_layers=text.num_hidden_layers,
         num_kv_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         dtype=network.dtype,
         device=network.device,
     )
-    return vlm.ModelSpec(
+    return ModelSpec(
         name=name,
         fingerprint=_fingerprint(network, words),
         kv=kv,
@@ -120,7 +122,7 @@ def _spec(
     )
 
 
-def _fingerprint(network: LlavaOnevisionForConditionalGeneration, words: prompts.Prompts) -> str:
+def _fingerprint(network: LlavaOnevisionForConditionalGeneration, words: Prompts) -> str:
     """Whose memories this model can read: its shapes, its texts and a sample of every weight."""
     digest = hashlib.sha256(repr((words.texts, str(network.dtype))).encode())
     for name, weight in sorted(network.state_dict().items()):

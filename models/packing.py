@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store import memory
-from models import slot_pass, vlm
+from cache_store.memory import Memory
+from models.slot_cache import AttentionCapture, SlotCache
+from models.vision_language_model import VideoLanguageModel
 
 
 class PackedTexts:
@@ -25,10 +26,10 @@ class PackedTexts:
         self._offsets = torch.cat([torch.arange(length) for length in lengths]).to(device)
 
     def read(
-        self, model: vlm.VideoLanguageModel, memories: Sequence[memory.Memory], gaze: slot_pass.Gaze | None = None
+        self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None = None
     ) -> Tensor:
         """One pass of all texts over each memory, which stays as it is. -> [B, sum of T_i, E]"""
-        running = slot_pass.SlotPass(
-            memories, len(self._embedded), sees=self._sees, offsets=self._offsets, is_read_only=True, gaze=gaze
+        running = SlotCache(
+            memories, len(self._embedded), sees=self._sees, offsets=self._offsets, is_read_only=True, capture=capture
         )
         return model.decode(self._embedded.expand(len(memories), -1, -1), running)

@@ -59,7 +59,7 @@ class Prompts:
             decoded = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
         return decoded.rstrip("\N{REPLACEMENT CHARACTER}")
 
-    def is_witnessed(self, answer: str) -> bool:
+    def has_evidence(self, answer: str) -> bool:
         """Whether an answer rests on moments that could be shown: what was not seen, or was counted, does not."""
         words = re.findall(r"\w+", answer.lower())
         return bool(words) and words[0] not in self.texts.unwitnessed

@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from models import llava_onevision, prompts, vlm
+from models.llava_onevision import TEXTS, LlavaOnevision, PixelScale
+from models.prompts import Prompts, PromptTexts
+from models.vision_language_model import ModelInvalid, ModelNotFound, VideoLanguageModel
 
 NAMES = {
     "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
@@ -27,11 +29,11 @@ class _Notes:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    texts: prompts.PromptTexts = llava_onevision.TEXTS
+    texts: PromptTexts = TEXTS
     reliable_positions: int | None = None
 
 
-def load_model(name: str, device: str = "auto") -> vlm.VideoLanguageModel:
+def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
     """The model of that name, hub id or local folder, on `device` ("auto": a GPU where there is one).
 
     bfloat16 on a GPU, float32 on a CPU. Only safetensors are read and no remote code runs. Raises ModelNotFound
@@ -39,22 +41,22 @@ def load_model(name: str, device: str = "auto") -> vlm.VideoLanguageModel:
     """
     where = NAMES.get(name, name)
     if "/" in where and not Path(where).is_dir() and Path(where).is_absolute():
-        raise vlm.ModelNotFound(f"model {name!r}: no folder there")
+        raise ModelNotFound(f"model {name!r}: no folder there")
     transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
     dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     try:
         family = AutoConfig.from_pretrained(where).model_type
         if family != "llava_onevision":
-            raise vlm.ModelInvalid(f"model {name!r}: family {family!r} (known: llava_onevision)")
+            raise ModelInvalid(f"model {name!r}: family {family!r} (known: llava_onevision)")
         network = LlavaOnevisionForConditionalGeneration.from_pretrained(where, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError) as error:
-        raise vlm.ModelInvalid(f"model {name!r}: {_first_line(error)}") from error
+        raise ModelInvalid(f"model {name!r}: {_first_line(error)}") from error
     notes = _notes(Path(where))
-    return llava_onevision.LlavaOnevision(
+    return LlavaOnevision(
         network.to(chosen),
-        prompts.Prompts(tokenizer, notes.texts),
+        Prompts(tokenizer, notes.texts),
         name=name,
         pixels=_pixels(Path(where)),
         reliable_positions=notes.reliable_positions,
@@ -75,14 +77,14 @@ def _notes(folder: Path) -> _Notes:
     try:
         return TypeAdapter(_Notes).validate_python(described)
     except ValidationError as error:
-        raise vlm.ModelInvalid(f"{folder / 'hermes.json'}: {error}") from error
+        raise ModelInvalid(f"{folder / 'hermes.json'}: {error}") from error
 
 
-def _pixels(folder: Path) -> llava_onevision.PixelScale:
+def _pixels(folder: Path) -> PixelScale:
     described = _read_json(folder / "preprocessor_config.json")
     if described is None:
-        return llava_onevision.PixelScale()
-    return llava_onevision.PixelScale(tuple(described["image_mean"]), tuple(described["image_std"]))
+        return PixelScale()
+    return PixelScale(tuple(described["image_mean"]), tuple(described["image_std"]))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def close_up(positions: Sequence[Tensor], *, first: int, room: int, longest_gap: int) -> list[Tensor]:
+def reindex(positions: Sequence[Tensor], *, first: int, room: int, longest_gap: int) -> list[Tensor]:
     """The positions that any layer holds, counted from `first`, with no gap between two longer than `longest_gap`.
 
     L × [N_l] -> L × [N_l]. Order is kept and a token has the same position in every layer. With a gap of 1 these are

@@ -37,7 +37,7 @@ class CameraExists(CameraError):
     """Another camera has this name already."""
 
 
-class Reason(StrEnum):
+class SourceReason(StrEnum):
     """Why a source cannot be read, for programs; the message says it for people."""
 
     UNKNOWN = "unknown"
@@ -65,7 +65,7 @@ class Reason(StrEnum):
 class SourceError(CameraError):
     """The source cannot be read: SourceUnreachable, SourceInvalid."""
 
-    def __init__(self, message: str, reason: Reason = Reason.UNKNOWN) -> None:
+    def __init__(self, message: str, reason: SourceReason = SourceReason.UNKNOWN) -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -88,7 +88,7 @@ class CameraState(StrEnum):
     RECOVERING = "recovering"
 
 
-class Pace(StrEnum):
+class PlaybackSpeed(StrEnum):
     LIVE = "live"
     FAST = "fast"
 
@@ -109,7 +109,7 @@ class CameraSpec:
 
     name: str
     url: str
-    pace: Pace = Pace.LIVE
+    pace: PlaybackSpeed = PlaybackSpeed.LIVE
     masks: tuple[Polygon, ...] = ()
     gate: bool = True
 
@@ -177,5 +177,5 @@ class CameraStatus:
     detail: str = ""
     memory: MemoryStatus = MemoryStatus()
     epoch: int = 0
-    reason: Reason | None = None
+    reason: SourceReason | None = None
     masks: tuple[Polygon, ...] = ()

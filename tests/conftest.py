@@ -7,9 +7,15 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from cache_store import memory, slabs, tiers
-from models import keeper, llava_onevision, prompts
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
+from models.prompts import Prompts, PromptTexts
 from models.tiny import network, vocabulary
+from models.tiny.network import TOKENS_PER_FRAME
+from models.tiny.vocabulary import GUIDANCE_GLOBAL, GUIDANCE_LOCAL, GUIDANCE_QUESTIONS, PREFIX_TEXT, QUESTION_TEXT
 
 torch.set_num_threads(1)
 
@@ -17,44 +23,44 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 
-TOKENS_PER_FRAME = network.TOKENS_PER_FRAME
+TOKENS_PER_FRAME = TOKENS_PER_FRAME
 
 
 @pytest.fixture(scope="session")
-def model() -> llava_onevision.LlavaOnevision:
+def model() -> LlavaOnevision:
     """The tiny shape with random weights: fast, exact in float32, and it knows nothing."""
     return random_model(network.build_model(vocabulary.build_tokenizer(), seed=0))
 
 
-def random_model(weights: LlavaOnevisionForConditionalGeneration) -> llava_onevision.LlavaOnevision:
+def random_model(weights: LlavaOnevisionForConditionalGeneration) -> LlavaOnevision:
     """A model of these weights that speaks the tiny model's words."""
     tokenizer = vocabulary.build_tokenizer()
-    texts = prompts.PromptTexts(
-        prefix=vocabulary.PREFIX_TEXT,
-        question=vocabulary.QUESTION_TEXT,
-        guidance_local=vocabulary.GUIDANCE_LOCAL,
-        guidance_global=vocabulary.GUIDANCE_GLOBAL,
-        guidance_questions=vocabulary.GUIDANCE_QUESTIONS,
+    texts = PromptTexts(
+        prefix=PREFIX_TEXT,
+        question=QUESTION_TEXT,
+        guidance_local=GUIDANCE_LOCAL,
+        guidance_global=GUIDANCE_GLOBAL,
+        guidance_questions=GUIDANCE_QUESTIONS,
     )
-    return llava_onevision.LlavaOnevision(weights, prompts.Prompts(tokenizer, texts), name="random")
+    return LlavaOnevision(weights, Prompts(tokenizer, texts), name="random")
 
 
 @pytest.fixture
-def reader(model: llava_onevision.LlavaOnevision) -> keeper.Keeper:
+def reader(model: LlavaOnevision) -> MemoryWriter:
     """A keeper with a budget of 128 tokens a layer, 4 frames of them recent."""
-    config = tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4)
-    return keeper.Keeper(model, config, max_frames=8, reserve=128)
+    config = MemoryConfig(tokens_per_layer=128, recent_frames=4)
+    return MemoryWriter(model, config, max_frames=8, reserve=128)
 
 
 @pytest.fixture
-def held(reader: keeper.Keeper) -> memory.Memory:
+def held(reader: MemoryWriter) -> Memory:
     """A fresh memory with its prefix."""
     return new_memory(reader)
 
 
-def new_memory(reader: keeper.Keeper, *, slots: int = 1, slot: int = 0) -> memory.Memory:
-    room = slabs.Slabs(reader.model.spec.kv, slots=slots, capacity=reader.capacity + 256)
-    fresh = memory.Memory(room, slot)
+def new_memory(reader: MemoryWriter, *, slots: int = 1, slot: int = 0) -> Memory:
+    room = Slabs(reader.model.spec.kv, slots=slots, capacity=reader.capacity + 256)
+    fresh = Memory(room, slot)
     reader.begin(fresh)
     return fresh
 
@@ -65,14 +71,14 @@ def random_frames(num_frames: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (num_frames, 64, 64, 3), dtype=torch.uint8, generator=generator)
 
 
-def feed(reader: keeper.Keeper, held: memory.Memory, frames: torch.Tensor, *, first_s: float = 0.0) -> None:
+def feed(reader: MemoryWriter, held: Memory, frames: torch.Tensor, *, first_s: float = 0.0) -> None:
     """Feeds frames half a second apart, four at a time."""
     times = first_s + torch.arange(len(frames), dtype=torch.float64) / 2
     for start in range(0, len(frames), 4):
         reader.feed([held], frames[None, start : start + 4], times[None, start : start + 4])
 
 
-def contents(held: memory.Memory) -> list[torch.Tensor]:
+def contents(held: Memory) -> list[torch.Tensor]:
     """A copy of everything that is valid in a memory."""
     layers = (held.layer(index) for index in range(held.num_layers))
     return [

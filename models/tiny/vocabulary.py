@@ -6,9 +6,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from models.tiny.answers import ANSWER_WORDS
-from models.tiny.questions import PLURALS, TEMPLATES
-from models.tiny.scene import COLOURS, KINDS
+from models.tiny.scenes.ground_truth import ANSWER_WORDS
+from models.tiny.scenes.questions import PLURALS, TEMPLATES
+from models.tiny.scenes.scene import COLOURS, KINDS
 
 PAD, UNKNOWN, IMAGE, VIDEO, USER, ASSISTANT, END = (
     "<pad>", "[UNK]", "<image>", "<video>", "<user>", "<assistant>", "<end>",

@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from actors import config, router
-from pipeline import cameras
+from actors.config.schema import RouterConfig
+from actors.server.server import Router
+from pipeline.cameras import CameraSpec
 from tests.actors.scripted import ScriptedShard, a_fleet
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
@@ -21,9 +22,9 @@ def serving() -> Serving:
     @asynccontextmanager
     async def running(*held: ScriptedShard, token: str | None = None, **settings: float) -> AsyncIterator[str]:
         served = a_fleet(*held)
-        served.expect(cameras.CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
+        served.expect(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
         await served.reconcile()
-        door = router.Router(served, config.RouterConfig(port=0, **settings), token)
+        door = Router(served, RouterConfig(port=0, **settings), token)
         address = await door.start()
         try:
             yield address

@@ -6,42 +6,49 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 
-from actors import fleet, registry, shard, succession, supervision
 from actors.errors import InvalidShard, ShardUnavailable
-from cache_store import leases
-from pipeline import answers, cameras, inspection, urls
+from actors.fleet.fleet import Fleet
+from actors.fleet.registry import CameraRegistry, InMemoryRegistry
+from actors.ownership.failure_detector import FailureDetector
+from actors.ownership.leader_election import IsLeader
+from actors.shard.interface import Assignment, ShardStatus
+from cache_store.leases import InMemoryLeases, Leases
+from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
+from pipeline.cameras import CameraState, CameraStatus, MemoryStatus, SourceReason, TooManyCameras
+from pipeline.network import urls
+from pipeline.sources.probe import ProbeResult
 
-STARTED = answers.Started(answer_id="1", camera="gate", memory_as_of_s=1_000.25)
-DONE = answers.Done(
-    finish_reason=answers.FinishReason.END,
+STARTED = Started(answer_id="1", camera="gate", memory_as_of_s=1_000.25)
+DONE = Done(
+    finish_reason=FinishReason.END,
     answer="red car",
     question_tokens=5,
     answer_tokens=2,
     time_to_first_token_ms=12.5,
 )
-ANSWER: tuple[answers.AnswerEvent, ...] = (
+ANSWER: tuple[AnswerEvent, ...] = (
     STARTED,
-    answers.Token("red", 0),
-    answers.Token(" car", 1),
-    answers.Evidence(time_s=999.5, weight=0.75, thumbnail_jpeg=b"jpeg"),
+    Token("red", 0),
+    Token(" car", 1),
+    Evidence(time_s=999.5, weight=0.75, thumbnail_jpeg=b"jpeg"),
     DONE,
 )
 
 
 def a_fleet(
     *shards: ScriptedShard,
-    granted_by: leases.Leases | None = None,
-    known: registry.CameraRegistry | None = None,
+    leases: Leases | None = None,
+    known: CameraRegistry | None = None,
     length_s: float = 0.0,
-    supervises: supervision.Supervises = lambda: True,
+    supervises: IsLeader = lambda: True,
     spares: int = 0,
-) -> fleet.Fleet:
+) -> Fleet:
     """A fleet of these shards; an owner that stands in the way is gone when its lease stood still for `length_s`."""
-    owners = succession.Succession(granted_by or leases.InMemoryLeases(), length_s)
-    return fleet.Fleet(
+    owners = FailureDetector(leases or InMemoryLeases(), length_s)
+    return Fleet(
         shards,
         owners,
-        known or registry.InMemoryRegistry(),
+        known or InMemoryRegistry(),
         supervises=supervises,
         spares=spares,
         open_timeout_s=0.3,
@@ -53,13 +60,13 @@ class ScriptedShard:
     """Every camera is live at once, but for those whose state is scripted."""
 
     def __init__(
-        self, *, answer: Iterable[answers.AnswerEvent | Exception] = ANSWER, max_cameras: int = 16, pid: int = 1
+        self, *, answer: Iterable[AnswerEvent | Exception] = ANSWER, max_cameras: int = 16, pid: int = 1
     ) -> None:
-        self.assignments: dict[str, shard.Assignment] = {}
+        self.assignments: dict[str, Assignment] = {}
         self.forgotten: list[str] = []
-        self.states: dict[str, tuple[cameras.CameraState, str]] = {}
-        self.inspections: dict[str, inspection.Inspection] = {}
-        self.reason: cameras.Reason | None = None
+        self.states: dict[str, tuple[CameraState, str]] = {}
+        self.inspections: dict[str, ProbeResult] = {}
+        self.reason: SourceReason | None = None
         self.is_away = False
         self.refusal: Exception | None = None
         self.is_draining = False
@@ -81,10 +88,10 @@ class ScriptedShard:
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
-    ) -> AsyncGenerator[answers.AnswerEvent, None]:
+    ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_here()
         if camera not in self.assignments:
-            raise answers.UnknownCamera(f"camera {camera!r}: not on this device")
+            raise UnknownCamera(f"camera {camera!r}: not on this device")
         with self._counting_unfinished():
             for event in self.answer:
                 await asyncio.sleep(self.pause_s)
@@ -92,7 +99,7 @@ class ScriptedShard:
                     raise event
                 yield event
 
-    async def add_camera(self, assignment: shard.Assignment) -> None:
+    async def add_camera(self, assignment: Assignment) -> None:
         self._require_here()
         await asyncio.sleep(self.busy_s)
         if self.refusal is not None:
@@ -100,28 +107,28 @@ class ScriptedShard:
         if self.is_draining:
             raise InvalidShard("it is being drained")
         if len(self.assignments) >= self._max_cameras:
-            raise cameras.TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
-        if assignment.is_ahead:
+            raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
+        if assignment.is_standby:
             self.ahead.add(assignment.spec.name)
             return
         self.ahead.discard(assignment.spec.name)
         self.assignments[assignment.spec.name] = assignment
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, heir: str | None = None) -> None:
+    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
         self._require_here()
         if self.assignments.pop(name, None) is None:
-            raise answers.UnknownCamera(f"camera {name!r} is not here")
+            raise UnknownCamera(f"camera {name!r} is not here")
         if is_forgotten:
             self.forgotten.append(name)
 
-    async def test_camera(self, url: str) -> inspection.Inspection:
+    async def test_camera(self, url: str) -> ProbeResult:
         self._require_here()
         urls.parse(url)
-        return self.inspections.get(url, inspection.Inspection(url=urls.redacted(url)))
+        return self.inspections.get(url, ProbeResult(url=urls.redacted(url)))
 
-    async def status(self) -> shard.ShardStatus:
+    async def status(self) -> ShardStatus:
         self._require_here()
-        return shard.ShardStatus(
+        return ShardStatus(
             pid=self._pid,
             node="somewhere",
             incarnation=str(self._pid),
@@ -136,11 +143,11 @@ class ScriptedShard:
         self._require_here()
         self.is_draining = True
 
-    def _status(self, name: str) -> cameras.CameraStatus:
-        state, detail = self.states.get(name, (cameras.CameraState.LIVE, ""))
+    def _status(self, name: str) -> CameraStatus:
+        state, detail = self.states.get(name, (CameraState.LIVE, ""))
         spec = self.assignments[name].spec
-        memory = cameras.MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
-        return cameras.CameraStatus(
+        memory = MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
+        return CameraStatus(
             name=name,
             url=urls.redacted(spec.url),
             state=state,

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from actors import config, doctor
-from pipeline.ingest import IngestConfig
+from actors import doctor
+from actors.config.schema import HermesConfig, RouterConfig
+from actors.doctor import Finding
+from pipeline.sources.ingest_config import IngestConfig
 from tests import servers
+from tests.servers import VALKEY
 
 
-def finding(name: str, settings: config.HermesConfig | None = None) -> doctor.Finding:
-    return next(iter(doctor.examine(settings or config.HermesConfig(), names=[name])))
+def finding(name: str, settings: HermesConfig | None = None) -> Finding:
+    return next(iter(doctor.examine(settings or HermesConfig(), names=[name])))
 
 
 @pytest.mark.parametrize("name", ["python", "torch", "dali", "pyav"])
@@ -26,14 +29,14 @@ def test_what_is_installed_is_found(name: str) -> None:
 
 @pytest.mark.redis
 def test_the_embedded_store_is_tried_out_somewhere_else(tmp_path: Path) -> None:
-    found = finding("store", config.HermesConfig(store=f"embedded:{tmp_path / 'store'}"))
+    found = finding("store", HermesConfig(store=f"embedded:{tmp_path / 'store'}"))
 
     assert found.is_ok, found.detail
     assert not (tmp_path / "store").exists()
 
 
 def test_a_store_that_is_down_is_named_without_its_password() -> None:
-    found = finding("store", config.HermesConfig(store="redis://user:canary@127.0.0.1:9/0"))
+    found = finding("store", HermesConfig(store="redis://user:canary@127.0.0.1:9/0"))
 
     assert not found.is_ok
     assert "127.0.0.1:9" in found.detail
@@ -53,8 +56,8 @@ def test_a_store_that_is_down_is_named_without_its_password() -> None:
 def test_a_store_that_would_not_do_is_said_to_be_so_and_why(
     tmp_path: Path, command: tuple[str, ...], told: str
 ) -> None:
-    with servers.running(servers.VALKEY, tmp_path, appendonly="yes") as server, server.client() as client:
-        settings = config.HermesConfig(store=server.url)
+    with servers.running(VALKEY, tmp_path, appendonly="yes") as server, server.client() as client:
+        settings = HermesConfig(store=server.url)
         found = finding("store", settings)
         assert found.is_ok, found.detail
         client.execute_command(*command)
@@ -73,7 +76,7 @@ def test_ray_is_tried_out_for_its_doors() -> None:
 
 
 def test_a_model_that_is_none_is_named() -> None:
-    found = finding("model", config.HermesConfig(model="/nothing/here"))
+    found = finding("model", HermesConfig(model="/nothing/here"))
 
     assert (found.is_ok, found.detail) == (False, "model '/nothing/here': no folder there")
 
@@ -81,20 +84,20 @@ def test_a_model_that_is_none_is_named() -> None:
 def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
-    assert not finding("torch", config.HermesConfig(ingest=IngestConfig(device="cuda"))).is_ok
+    assert not finding("torch", HermesConfig(ingest=IngestConfig(device="cuda"))).is_ok
 
 
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = finding("router", config.HermesConfig(router=config.RouterConfig(port=port)))
+        found = finding("router", HermesConfig(router=RouterConfig(port=port)))
 
     assert not found.is_ok
     assert str(port) in found.detail
 
 
 def test_a_finding_does_not_end_the_examination() -> None:
-    settings = config.HermesConfig(model="/nothing/here", router=config.RouterConfig(port=0))
+    settings = HermesConfig(model="/nothing/here", router=RouterConfig(port=0))
     names = [found.name for found in doctor.examine(settings, names=["model", "router"])]
 
     assert names == ["model", "router"]

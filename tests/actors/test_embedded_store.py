@@ -10,7 +10,7 @@ import psutil
 import pytest
 import redis
 
-from actors import embedded_store, listening
+from actors import embedded_store, open_ports
 from actors.errors import StoreInUse, StoreNotStarted
 
 pytestmark = pytest.mark.redis
@@ -24,11 +24,11 @@ def test_what_was_saved_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_it_opens_no_port(tmp_path: Path) -> None:
-    before = listening.listeners(psutil.Process())
+    before = open_ports.listeners(psutil.Process())
 
     with embedded_store.running(tmp_path) as url:
         assert url.startswith("unix:///")
-        assert listening.listeners(psutil.Process()) == before
+        assert open_ports.listeners(psutil.Process()) == before
 
 
 def test_its_door_is_closed_to_other_users(tmp_path: Path) -> None:

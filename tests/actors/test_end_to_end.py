@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from actors import config, listening, system
+from actors import open_ports, system
+from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
+from actors.system import System
 
 # isort: split
 import numpy as np
@@ -21,15 +23,21 @@ import pytest_asyncio
 import ray
 import structlog
 
-from cache_store import tiers
-from console import client, told
-from models.tiny import questions, scene
-from pipeline import cameras, encode, ingest
+from cache_store.tiers import MemoryConfig
+from console.client import answers
+from console.client.answers import Answer
+from console.client.client import ClientError, HermesClient
+from models.tiny.scenes import questions
+from models.tiny.scenes.scene import Scene
+from pipeline.cameras import CameraSpec
+from pipeline.decoding import video_writer
+from pipeline.sources.ingest_config import IngestConfig
 from protos import hermes_v1_pb2 as pb
-from tests.actors.reflected import ReflectedClient
+from tests.actors.server.reflected import ReflectedClient
 from tests.actors.waiting import until
 from tests.console.test_cli import Ended, run
 from tests.pipeline import servers
+from tests.pipeline.servers import TEST_PICTURE, Reply
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +49,16 @@ BACK_WITHIN_S = 15.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[system.System]:
-    settings = config.HermesConfig(
-        memory=tiers.MemoryConfig(tokens_per_layer=256),
-        ingest=ingest.IngestConfig(allowed_networks=("127.0.0.0/8",), video_folders=(Path(tempfile.gettempdir()),)),
-        shards=config.ShardsConfig(count=2, checkpoint_every_s=2.0),
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    settings = HermesConfig(
+        memory=MemoryConfig(tokens_per_layer=256),
+        ingest=IngestConfig(allowed_networks=("127.0.0.0/8",), video_folders=(Path(tempfile.gettempdir()),)),
+        shards=ShardsConfig(count=2, checkpoint_every_s=2.0),
         store=f"embedded:{tmp_path_factory.mktemp('store')}",
-        router=config.RouterConfig(port=0),
+        router=RouterConfig(port=0),
         cameras=(
-            cameras.CameraSpec(name="gate", url=f"sim:gate?seed={SEED}&gap={GAP_S}"),
-            cameras.CameraSpec(name="yard", url=f"sim:yard?seed=11&gap={GAP_S}"),
+            CameraSpec(name="gate", url=f"sim:gate?seed={SEED}&gap={GAP_S}"),
+            CameraSpec(name="yard", url=f"sim:yard?seed=11&gap={GAP_S}"),
         ),
     )
     async with system.running(settings) as up:
@@ -58,23 +66,23 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[sys
 
 
 @pytest.fixture
-def hermes(running: system.System) -> Iterable[client.HermesClient]:
-    with client.HermesClient(running.address) as connected:
+def hermes(running: System) -> Iterable[HermesClient]:
+    with HermesClient(running.address) as connected:
         yield connected
 
 
-def ask(hermes: client.HermesClient, camera: str, question: str) -> told.ToldAnswer:
-    return told.listen(camera, question, hermes.ask(camera, question))
+def ask(hermes: HermesClient, camera: str, question: str) -> Answer:
+    return answers.listen(camera, question, hermes.ask(camera, question))
 
 
-async def test_nothing_of_it_listens_beyond_this_machine(running: system.System) -> None:
-    found = listening.listeners(psutil.Process())
+async def test_nothing_of_it_listens_beyond_this_machine(running: System) -> None:
+    found = open_ports.listeners(psutil.Process())
 
     assert any(f":{one.port}" in running.address for one in found)
     assert [one for one in found if not one.is_loopback] == []
 
 
-async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(running: system.System) -> None:
+async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(running: System) -> None:
     def converse() -> tuple[list[dict], list[dict]]:
         reflected = ReflectedClient(running.address)
         listed = list(reflected.call("hermes.v1.CameraService", "ListCameras", {}))
@@ -106,9 +114,9 @@ async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(runnin
     ],
 )
 async def test_a_source_that_is_none_is_refused_by_name(
-    hermes: client.HermesClient, tmp_path: Path, make: str, code: str, named: str
+    hermes: HermesClient, tmp_path: Path, make: str, code: str, named: str
 ) -> None:
-    with pytest.raises(client.ClientError) as caught:
+    with pytest.raises(ClientError) as caught:
         await asyncio.to_thread(hermes.add_camera, "bad", source(make, tmp_path))
 
     assert caught.value.reason == code
@@ -119,14 +127,14 @@ async def test_a_source_that_is_none_is_refused_by_name(
 
 @pytest.mark.rtsp
 @pytest.mark.skipif(bool(NO_RTSP), reason=NO_RTSP)
-async def test_a_password_is_nowhere_in_what_the_system_says(running: system.System, capfd) -> None:
+async def test_a_password_is_nowhere_in_what_the_system_says(running: System, capfd) -> None:
     """Wherever it goes right or wrong: the command line, gRPC, our logs, Ray's logs; raw, quoted, as Basic sends it."""
     word = "c4n4ry/w@rd"
     quoted = quote(word, safe="")
     ended: list[Ended] = []
-    refusing = servers.Reply(401, (("WWW-Authenticate", "Basic realm=camera"),))
+    refusing = Reply(401, (("WWW-Authenticate", "Basic realm=camera"),))
     with (
-        servers.rtsp_camera(servers.TEST_PICTURE, "viewer", word) as (port, _),
+        servers.rtsp_camera(TEST_PICTURE, "viewer", word) as (port, _),
         servers.scripted({"/live": refusing}) as web,
     ):
         good = f"rtsp://viewer:{quoted}@127.0.0.1:{port}/live"
@@ -162,10 +170,10 @@ def ray_logs() -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: client.HermesClient, tmp_path: Path) -> None:
+async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: HermesClient, tmp_path: Path) -> None:
     pictures = (np.full((64, 96, 3), 5 * number, np.uint8) for number in range(40))
     path = tmp_path / "cut"
-    encode.write_video(pictures, path, fps=4, codec="mjpeg")
+    video_writer.write_video(pictures, path, fps=4, codec="mjpeg")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
     await asyncio.to_thread(hermes.add_camera, "cut", str(path), pb.PACE_FAST)
@@ -176,18 +184,18 @@ async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: client.Hermes
     await asyncio.to_thread(hermes.remove_camera, "cut")
 
 
-async def test_a_question_that_is_none_is_refused_and_the_next_is_answered(hermes: client.HermesClient) -> None:
+async def test_a_question_that_is_none_is_refused_and_the_next_is_answered(hermes: HermesClient) -> None:
     for question, complaint in (("", "empty"), ("where " * 10_000, "59999 characters")):
-        with pytest.raises(client.ClientError, match=complaint) as caught:
+        with pytest.raises(ClientError, match=complaint) as caught:
             await asyncio.to_thread(ask, hermes, "gate", question)
         assert caught.value.reason == "INVALID_QUESTION"
-    with pytest.raises(client.ClientError, match="'gaet'"):
+    with pytest.raises(ClientError, match="'gaet'"):
         await asyncio.to_thread(ask, hermes, "gaet", "what is in view")
 
     assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
 
 
-async def test_answers_that_are_left_early_leave_room_for_others(hermes: client.HermesClient) -> None:
+async def test_answers_that_are_left_early_leave_room_for_others(hermes: HermesClient) -> None:
     """More of them than a shard can answer at once: each must give its slot back."""
 
     def leave_early() -> None:
@@ -201,11 +209,9 @@ async def test_answers_that_are_left_early_leave_room_for_others(hermes: client.
     assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
 
 
-async def test_a_camera_comes_back_with_its_memory_after_kill_9(
-    running: system.System, hermes: client.HermesClient
-) -> None:
+async def test_a_camera_comes_back_with_its_memory_after_kill_9(running: System, hermes: HermesClient) -> None:
     """What came first left before the kill and is in no recent window: only the restored summary knows it."""
-    seen = scene.Scene(SEED, mean_gap_s=GAP_S)
+    seen = Scene(SEED, mean_gap_s=GAP_S)
     first = seen.visits(60.0)[0]
     started_s = running.fleet.started_s("gate")
 
@@ -238,7 +244,7 @@ async def test_a_camera_comes_back_with_its_memory_after_kill_9(
     assert after.memory_as_of.timestamp() > before.memory_as_of.timestamp() - 10
 
 
-async def shard_pid(running: system.System, camera: str) -> int:
+async def shard_pid(running: System, camera: str) -> int:
     return (await running.fleet.shard_status(camera)).pid
 
 

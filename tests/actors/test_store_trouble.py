@@ -10,38 +10,47 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors import camera_shard, config, shard
+from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import OwnershipUnproven
-from cache_store import leases, redis_leases, redis_store, store, tiers
-from models import llava_onevision
-from pipeline import answers, cameras
-from tests import faulty_way, servers
+from actors.shard.camera_shard import CameraShard
+from actors.shard.interface import Assignment
+from cache_store import store
+from cache_store.leases import OWN_LEASE
+from cache_store.redis_leases import RedisLeases
+from cache_store.redis_store import RedisCheckpointStore
+from cache_store.tiers import MemoryConfig
+from models.llava_onevision import LlavaOnevision
+from pipeline.answers import Done, QuestionError
+from pipeline.cameras import CameraSpec, MemoryStatus
+from tests import servers
 from tests.actors.waiting import until
+from tests.faulty_way import Fault, FaultyWay
+from tests.servers import VALKEY, Server
 
 pytestmark = pytest.mark.redis
 
 EVERY_S = 0.3
-LEASE = config.LeaseConfig(length_s=3.0, margin_s=0.5)
+LEASE = LeaseConfig(length_s=3.0, margin_s=0.5)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[servers.Server]:
-    with servers.running(servers.VALKEY, tmp_path) as started:
+def server(tmp_path: Path) -> Iterator[Server]:
+    with servers.running(VALKEY, tmp_path) as started:
         yield started
 
 
 @asynccontextmanager
-async def watching(model: llava_onevision.LlavaOnevision, url: str) -> AsyncIterator[camera_shard.CameraShard]:
+async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard]:
     """A shard with the camera `yard`, which has a checkpoint by now."""
-    settings = config.HermesConfig(
-        memory=tiers.MemoryConfig(tokens_per_layer=128, recent_frames=4),
-        shards=config.ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
+    settings = HermesConfig(
+        memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
+        shards=ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
     )
-    kept, granted_by = redis_store.RedisCheckpointStore(url), redis_leases.RedisLeases(url)
-    held = camera_shard.CameraShard(model, settings, kept, granted_by)
+    kept, leases = RedisCheckpointStore(url), RedisLeases(url)
+    held = CameraShard(model, settings, kept, leases)
     try:
-        spec = cameras.CameraSpec(name="yard", url="sim:yard?seed=3")
-        await held.add_camera(shard.Assignment(spec=spec, started_s=time.time(), gone=leases.MINE))
+        spec = CameraSpec(name="yard", url="sim:yard?seed=3")
+        await held.add_camera(Assignment(spec=spec, started_s=time.time(), gone=OWN_LEASE))
 
         async def is_saved() -> bool:
             return (await memory_of(held)).checkpointed_s is not None and (await memory_of(held)).compressions > 0
@@ -50,14 +59,14 @@ async def watching(model: llava_onevision.LlavaOnevision, url: str) -> AsyncIter
         yield held
     finally:
         await held.close()
-        await granted_by.close()
+        await leases.close()
 
 
-async def memory_of(held: camera_shard.CameraShard) -> cameras.MemoryStatus:
+async def memory_of(held: CameraShard) -> MemoryStatus:
     return (await held.status()).cameras[0].memory
 
 
-async def sees_more(held: camera_shard.CameraShard, frames: int = 4) -> None:
+async def sees_more(held: CameraShard, frames: int = 4) -> None:
     """Returns when so many more frames are in the memory."""
     seen = (await memory_of(held)).frames_seen
 
@@ -67,14 +76,14 @@ async def sees_more(held: camera_shard.CameraShard, frames: int = 4) -> None:
     await until(is_so)
 
 
-async def answer(held: camera_shard.CameraShard) -> str:
+async def answer(held: CameraShard) -> str:
     events = [event async for event in held.ask("yard", "what is in view")]
-    assert isinstance(events[-1], answers.Done)
+    assert isinstance(events[-1], Done)
     return events[-1].answer
 
 
 async def test_a_full_store_stops_neither_ingest_nor_answers_and_is_an_alarm_once(
-    model: llava_onevision.LlavaOnevision, server: servers.Server
+    model: LlavaOnevision, server: Server
 ) -> None:
     async with watching(model, server.url) as held:
         with server.client() as client, capture_logs() as said:
@@ -95,19 +104,19 @@ async def test_a_full_store_stops_neither_ingest_nor_answers_and_is_an_alarm_onc
 
 
 async def test_a_store_that_answers_nothing_silences_what_cannot_be_proven_and_nothing_else(
-    model: llava_onevision.LlavaOnevision, server: servers.Server
+    model: LlavaOnevision, server: Server
 ) -> None:
-    async with faulty_way.FaultyWay(server.port).open() as way, watching(model, way.url) as held:
+    async with FaultyWay(server.port).open() as way, watching(model, way.url) as held:
         epoch = (await held.status()).cameras[0].epoch
-        way.fault = faulty_way.Fault(is_half_open=True)
+        way.fault = Fault(is_half_open=True)
         await sees_more(held, frames=8)
 
-        way.fault = faulty_way.Fault()
+        way.fault = Fault()
 
         async def is_answered() -> bool:
             try:
                 return bool(await answer(held))
-            except (answers.QuestionError, OwnershipUnproven):
+            except (QuestionError, OwnershipUnproven):
                 return False
 
         await until(is_answered)

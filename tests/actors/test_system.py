@@ -7,23 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from actors import config, embedded_store, system
+from actors import embedded_store, system
+from actors.config.schema import AuthConfig, HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
-from cache_store import checkpoint
+from cache_store.checkpoint import StoreUnavailable
 
 
-async def start(settings: config.HermesConfig) -> None:
+async def start(settings: HermesConfig) -> None:
     async with system.running(settings):
         raise AssertionError("it came up")
 
 
 async def test_a_token_file_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="/none/token"):
-        await start(config.HermesConfig(auth=config.AuthConfig(token_file=Path("/none/token"))))
+        await start(HermesConfig(auth=AuthConfig(token_file=Path("/none/token"))))
 
 
 async def test_gpus_that_are_not_there_are_counted() -> None:
-    settings = config.HermesConfig(shards=config.ShardsConfig(count=100, num_gpus=1))
+    settings = HermesConfig(shards=ShardsConfig(count=100, num_gpus=1))
 
     with pytest.raises(ConfigError, match=r"shards.count 100 with shards.num_gpus 1 each: this machine has \d+ GPUs"):
         await start(settings)
@@ -33,13 +34,13 @@ async def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(AddressInUse, match=f"127.0.0.1:{port}"):
-            await start(config.HermesConfig(router=config.RouterConfig(port=port)))
+            await start(HermesConfig(router=RouterConfig(port=port)))
 
 
 async def test_a_store_that_is_down_is_named_without_its_password() -> None:
-    settings = config.HermesConfig(store="redis://user:canary@127.0.0.1:9/0", router=config.RouterConfig(port=0))
+    settings = HermesConfig(store="redis://user:canary@127.0.0.1:9/0", router=RouterConfig(port=0))
 
-    with pytest.raises(checkpoint.StoreUnavailable, match=r"127\.0\.0\.1:9") as caught:
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9") as caught:
         await start(settings)
 
     assert "canary" not in str(caught.value)
@@ -47,7 +48,7 @@ async def test_a_store_that_is_down_is_named_without_its_password() -> None:
 
 @pytest.mark.redis
 async def test_a_store_that_another_hermes_uses_is_named(tmp_path: Path) -> None:
-    settings = config.HermesConfig(store=f"embedded:{tmp_path}", router=config.RouterConfig(port=0))
+    settings = HermesConfig(store=f"embedded:{tmp_path}", router=RouterConfig(port=0))
 
     with embedded_store.running(tmp_path), pytest.raises(StoreInUse, match=str(tmp_path)):
         await start(settings)

@@ -11,41 +11,47 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import contenders, exam, parts, readers, rows, streams
-from cache_store import memory, slabs
-from models import answering, keeper, llava_onevision, registry
+from benchmarks import contenders, parts, rows, streams
+from benchmarks.contenders import CONTENDERS, OURS, Task
+from benchmarks.exam import Examiner
+from benchmarks.parts import Settings
+from benchmarks.readers import Reader
+from benchmarks.rows import ALL
+from benchmarks.streams import FRAMES_PER_STEP, Character, Stream
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from models import registry
+from models.answer_decoder import Answer, AnswerDecoder
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import InvalidBudget
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tiny() -> llava_onevision.LlavaOnevision:
+def tiny() -> LlavaOnevision:
     loaded = registry.load_model("tiny", "cpu")
-    assert isinstance(loaded, llava_onevision.LlavaOnevision)
+    assert isinstance(loaded, LlavaOnevision)
     return loaded
 
 
 @pytest.fixture(scope="module")
-def given(tiny: llava_onevision.LlavaOnevision) -> list[streams.Stream]:
+def given(tiny: LlavaOnevision) -> list[Stream]:
     return [streams.make_stream(tiny, seed, 48) for seed in (1, 2, 3)]
 
 
-def read_all(reader: readers.Reader, given: list[streams.Stream]) -> None:
+def read_all(reader: Reader, given: list[Stream]) -> None:
     for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         reader.read(embedded, times_s)
 
 
-def settings(policy: str = contenders.OURS, commit: str = "abc", budget: int = 96) -> parts.Settings:
-    return parts.Settings(commit, "model", 1, 3, policy, budget, 48)
+def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Settings:
+    return Settings(commit, "model", 1, 3, policy, budget, 48)
 
 
-@pytest.mark.parametrize("name", [name for name in contenders.CONTENDERS if name != "full"])
-def test_every_contender_recalls_no_more_than_its_budget(
-    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream], name: str
-) -> None:
-    reader = contenders.named(name).make(
-        contenders.Task(tiny, len(given), 48, 48, [stream.footage.passed for stream in given])
-    )
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "full"])
+def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, given: list[Stream], name: str) -> None:
+    reader = contenders.named(name).make(Task(tiny, len(given), 48, 48, [stream.footage.passed for stream in given]))
     read_all(reader, given)
     asked = next(iter(given[0].asked.values()))
 
@@ -57,7 +63,7 @@ def test_every_contender_recalls_no_more_than_its_budget(
     assert reader.nbytes_per_camera > 0
 
 
-def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: llava_onevision.LlavaOnevision) -> None:
+def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: LlavaOnevision) -> None:
     first, again, other = (streams.make_stream(tiny, seed, 32) for seed in (5, 5, 6))
 
     assert torch.equal(first.footage.embedded, again.footage.embedded)
@@ -65,20 +71,18 @@ def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: llava_onevi
     assert not torch.equal(first.footage.embedded, other.footage.embedded)
 
 
-def test_questions_come_at_the_end_of_a_step_in_the_second_half(given: list[streams.Stream]) -> None:
+def test_questions_come_at_the_end_of_a_step_in_the_second_half(given: list[Stream]) -> None:
     frames = [frame for stream in given for frame in stream.asked]
 
     assert frames
-    assert all(24 <= frame < 48 and frame % streams.FRAMES_PER_STEP == streams.FRAMES_PER_STEP - 1 for frame in frames)
+    assert all(24 <= frame < 48 and frame % FRAMES_PER_STEP == FRAMES_PER_STEP - 1 for frame in frames)
 
 
-def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(
-    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
-) -> None:
+def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(tiny: LlavaOnevision, given: list[Stream]) -> None:
     """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
-    reader = contenders.named(contenders.OURS).make(contenders.Task(tiny, len(given), 96, 48))
+    reader = contenders.named(OURS).make(Task(tiny, len(given), 96, 48))
     read_all(reader, given)
-    writer, examiner = answering.Answering(tiny), exam.Examiner(tiny)
+    writer, examiner = AnswerDecoder(tiny), Examiner(tiny)
     for which, stream in enumerate(given):
         asked = [item for some in stream.asked.values() for item in some]
         held, _ = next(reader.recall(which, asked))
@@ -91,12 +95,10 @@ def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(
         ]
 
 
-def greedy(
-    tiny: llava_onevision.LlavaOnevision, writer: answering.Answering, held: memory.Memory, question: str
-) -> str:
-    copy = memory.Memory(slabs.Slabs(tiny.spec.kv, slots=1, capacity=held.slabs.capacity + 64), 0)
+def greedy(tiny: LlavaOnevision, writer: AnswerDecoder, held: Memory, question: str) -> str:
+    copy = Memory(Slabs(tiny.spec.kv, slots=1, capacity=held.slabs.capacity + 64), 0)
     copy.copy_from(held)
-    answer = answering.Answer(copy, tiny.prompts.question(question))
+    answer = Answer(copy, tiny.prompts.question(question))
     writer.read(answer)
     while not writer.is_ended(answer) and len(answer.ids) < 8:
         writer.step([answer])
@@ -104,7 +106,7 @@ def greedy(
 
 
 def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(
-    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream], tmp_path: Path
+    tiny: LlavaOnevision, given: list[Stream], tmp_path: Path
 ) -> None:
     part = parts.measure(tiny, settings(), given)
     part.save(tmp_path)
@@ -114,20 +116,18 @@ def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(
     assert parts.load(settings(budget=48), tmp_path) is None
 
 
-def test_rows_count_every_question_once_for_each_need(
-    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
-) -> None:
+def test_rows_count_every_question_once_for_each_need(tiny: LlavaOnevision, given: list[Stream]) -> None:
     part = parts.measure(tiny, settings(), given)
 
     found = {row.need: row for row in rows.rows_of([part]) if row.delay_s is None}
 
-    assert found[rows.ALL].n == sum(row.n for need, row in found.items() if need != rows.ALL)
-    assert found[rows.ALL].n == sum(len(some) for stream in given for some in stream.asked.values())
+    assert found[ALL].n == sum(row.n for need, row in found.items() if need != ALL)
+    assert found[ALL].n == sum(len(some) for stream in given for some in stream.asked.values())
     assert all(row.low <= row.accuracy <= row.high and row.commit == "abc" for row in found.values())
 
 
 def test_rows_of_several_models_count_each_of_them_about_the_same_streams(
-    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
+    tiny: LlavaOnevision, given: list[Stream]
 ) -> None:
     part = parts.measure(tiny, settings(), given)
     wrong = [[replace(outcome, is_right=False) for outcome in of_stream] for of_stream in part.outcomes]
@@ -141,7 +141,7 @@ def test_rows_of_several_models_count_each_of_them_about_the_same_streams(
 
 
 def test_evidence_is_counted_against_chance_and_against_the_newest_moments(
-    tiny: llava_onevision.LlavaOnevision, given: list[streams.Stream]
+    tiny: LlavaOnevision, given: list[Stream]
 ) -> None:
     part = parts.measure(tiny, settings(), given)
     proven = [outcome for of_stream in part.outcomes for outcome in of_stream if outcome.cited]
@@ -152,8 +152,8 @@ def test_evidence_is_counted_against_chance_and_against_the_newest_moments(
     assert all(outcome.newest > 0 for outcome in proven if outcome.type == "where")
 
 
-def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: llava_onevision.LlavaOnevision) -> None:
-    characters = (streams.Character.STEADY, streams.Character.LIGHTS)
+def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: LlavaOnevision) -> None:
+    characters = (Character.STEADY, Character.LIGHTS)
     steady, lights = (streams.make_stream(tiny, 4, 48, character) for character in characters)
 
     assert steady.asked == lights.asked
@@ -213,6 +213,6 @@ def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(tmp_p
     assert {file.name for file in tmp_path.glob("*.png")} == {f"accuracy-{of}.png" for of in ("budget", "delay")}
 
 
-def test_a_budget_without_room_for_the_window_is_refused(tiny: llava_onevision.LlavaOnevision) -> None:
-    with pytest.raises(keeper.InvalidBudget, match="at least 18"):
-        contenders.named(contenders.OURS).make(contenders.Task(tiny, 1, 17, 48))
+def test_a_budget_without_room_for_the_window_is_refused(tiny: LlavaOnevision) -> None:
+    with pytest.raises(InvalidBudget, match="at least 18"):
+        contenders.named(OURS).make(Task(tiny, 1, 17, 48))

@@ -11,18 +11,19 @@ import pytest
 import torch
 
 from benchmarks import gate
-from models import registry, vlm
-from models.tiny import scene
+from models import registry
+from models.tiny.scenes.scene import Scene
+from models.vision_language_model import VideoLanguageModel
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tiny() -> vlm.VideoLanguageModel:
+def tiny() -> VideoLanguageModel:
     return registry.load_model("tiny", "cpu")
 
 
-def test_a_quiet_camera_costs_a_tenth_of_the_tokens_and_less_time(tiny: vlm.VideoLanguageModel) -> None:
+def test_a_quiet_camera_costs_a_tenth_of_the_tokens_and_less_time(tiny: VideoLanguageModel) -> None:
     found = {row.metric: row for row in gate.quiet_rows(tiny, minutes=1)}
 
     assert found["quiet_token_ratio"].value == 60.0
@@ -30,11 +31,11 @@ def test_a_quiet_camera_costs_a_tenth_of_the_tokens_and_less_time(tiny: vlm.Vide
     assert all(row.n == 120 for row in found.values())
 
 
-def test_without_the_gate_every_token_is_read(tiny: vlm.VideoLanguageModel) -> None:
+def test_without_the_gate_every_token_is_read(tiny: VideoLanguageModel) -> None:
     assert gate.quiet_cost(tiny, 40, seed=3, is_gated=False).tokens == 40 * tiny.spec.tokens_per_frame
 
 
-def test_every_visitor_is_read_at_once_and_an_empty_street_is_not(tiny: vlm.VideoLanguageModel) -> None:
+def test_every_visitor_is_read_at_once_and_an_empty_street_is_not(tiny: VideoLanguageModel) -> None:
     found = {row.metric: row for row in gate.vigilance_rows(tiny, seed=2, num_streams=2)}
 
     assert found["visitors_read_at_once_share"].value == 1.0
@@ -43,7 +44,7 @@ def test_every_visitor_is_read_at_once_and_an_empty_street_is_not(tiny: vlm.Vide
 
 
 def test_a_gate_that_misses_visitors_or_cries_wolf_is_found_out() -> None:
-    world = scene.Scene(5, mean_gap_s=10.0)
+    world = Scene(5, mean_gap_s=10.0)
     nothing = torch.zeros(200, 16, dtype=torch.bool)
 
     assert not any(gate._noticed(world, nothing))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ingest
-from models.tiny.scene import Scene
-from pipeline.encode import write_video
+from models.tiny.scenes.scene import Scene
+from pipeline.decoding.video_writer import write_video
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests import servers
+from tests.servers import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def url_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         yield url
 
 
-@pytest.fixture(params=servers.KINDS)
+@pytest.fixture(params=KINDS)
 def server_url(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> str:
     """A server of each kind."""
     return url_of(request.param)

@@ -10,10 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store import checkpoint, memory
+from cache_store import checkpoint
+from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, CheckpointFacts, Gap, Rows
+from cache_store.memory import CachedTokens
 from tests.cache_store.test_compaction import LAYERS, PREFIX, compact, filled
 
-FACTS = checkpoint.CheckpointFacts(
+FACTS = CheckpointFacts(
     fingerprint="abc",
     saved_s=1_000.5,
     started_s=900.0,
@@ -23,27 +25,27 @@ FACTS = checkpoint.CheckpointFacts(
     frames_seen=60,
     frames_dropped=2,
     compactions=1,
-    gaps=(checkpoint.Gap(start_s=920.0, end_s=930.0, reason="no frames"),),
+    gaps=(Gap(start_s=920.0, end_s=930.0, reason="no frames"),),
 )
 
 
-def saved_at(saved_s: float) -> checkpoint.Checkpoint:
+def saved_at(saved_s: float) -> Checkpoint:
     """A checkpoint of a compacted memory with two pictures; at another moment it has read on."""
     held = filled(60)
     compact(held, 20, first_recent_id=56)
     facts = dataclasses.replace(FACTS, saved_s=saved_s, next_frame=60 + int(saved_s))
-    return checkpoint.Checkpoint(facts, checkpoint.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
+    return Checkpoint(facts, checkpoint.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
 
 
-def assert_equal(left: checkpoint.Checkpoint, right: checkpoint.Checkpoint) -> None:
+def assert_equal(left: Checkpoint, right: Checkpoint) -> None:
     assert left.thumbnails == right.thumbnails
     assert left.facts.saved_s == right.facts.saved_s
     for mine, other in zip(left.layers, right.layers, strict=True):
-        for field in dataclasses.fields(memory.CachedTokens):
+        for field in dataclasses.fields(CachedTokens):
             assert torch.equal(getattr(mine, field.name), getattr(other, field.name))
 
 
-def as_bytes(saved: checkpoint.Checkpoint) -> bytes:
+def as_bytes(saved: Checkpoint) -> bytes:
     return b"".join(checkpoint.to_parts(saved))
 
 
@@ -54,12 +56,12 @@ def test_bytes_there_and_back_are_exact() -> None:
     assert loaded.facts.gaps == FACTS.gaps
 
 
-def in_int8(saved: checkpoint.Checkpoint, dtype: torch.dtype = torch.float32) -> checkpoint.Checkpoint:
+def in_int8(saved: Checkpoint, dtype: torch.dtype = torch.float32) -> Checkpoint:
     """The same, to be written as int8."""
     layers = tuple(
         dataclasses.replace(one, keys=one.keys.to(dtype), values=one.values.to(dtype)) for one in saved.layers
     )
-    return dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=checkpoint.Rows.INT8), layers=layers)
+    return dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=Rows.INT8), layers=layers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -89,7 +91,7 @@ def test_int8_rows_that_are_cut_or_changed_are_refused_or_read_but_nothing_else(
     saved = in_int8(saved_at(7.0))
     whole = bytearray(as_bytes(saved))
     whole[data.draw(st.integers(0, 1_500))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(checkpoint.CheckpointCorrupt):
+    with contextlib.suppress(CheckpointCorrupt):
         checkpoint.from_pieces([bytes(whole)], saved.facts, {})
 
 
@@ -105,21 +107,21 @@ def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused(noise: bytes) -> None:
-    with pytest.raises(checkpoint.CheckpointCorrupt):
+    with pytest.raises(CheckpointCorrupt):
         checkpoint.from_pieces([noise], FACTS, {})
 
 
 @given(st.data())
 def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
     whole = as_bytes(saved_at(7.0))
-    with pytest.raises(checkpoint.CheckpointCorrupt):
+    with pytest.raises(CheckpointCorrupt):
         checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], FACTS, {})
 
 
 def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
     monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 99)
-    with pytest.raises(checkpoint.CheckpointCorrupt, match="schema version 3"):
+    with pytest.raises(CheckpointCorrupt, match="schema version 3"):
         checkpoint.from_pieces([whole], FACTS, {})
 
 
@@ -136,10 +138,10 @@ def test_tensors_that_do_not_fit_the_model_are_refused(field: str, wrong: torch.
     saved = saved_at(7.0)
     broken = dataclasses.replace(saved.layers[1], **{field: wrong})
     layers = (saved.layers[0], broken, *saved.layers[2:])
-    with pytest.raises(checkpoint.CheckpointCorrupt, match=named):
+    with pytest.raises(CheckpointCorrupt, match=named):
         checkpoint.restore(filled(0), dataclasses.replace(saved, layers=layers))
 
 
 def test_a_tier_larger_than_the_slot_is_refused() -> None:
-    with pytest.raises(checkpoint.CheckpointCorrupt, match=r"16 tokens \(room for 7\)"):
+    with pytest.raises(CheckpointCorrupt, match=r"16 tokens \(room for 7\)"):
         checkpoint.restore(filled(0, capacity=10), saved_at(7.0))

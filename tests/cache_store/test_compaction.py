@@ -9,23 +9,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store import compaction, memory, policies, slabs, tiers
+from cache_store import compaction, policies, tiers
+from cache_store.memory import Memory
+from cache_store.policies import POLICIES, PUBLISHED, Guide, MemoryView, Policy, Retention
+from cache_store.slabs import KVShape, Slabs
+from cache_store.tiers import LayerPlan, MemoryConfig, PolicyName, Role
 from ops import rope
 from tests.conftest import assert_same, contents
 
 PREFIX = 3
 LAYERS = 6
-SHAPE = slabs.KVShape(num_layers=LAYERS, num_kv_heads=2, head_dim=8, dtype=torch.float32, device=torch.device("cpu"))
+SHAPE = KVShape(num_layers=LAYERS, num_kv_heads=2, head_dim=8, dtype=torch.float32, device=torch.device("cpu"))
 FREQUENCY = rope.frequencies(8, 10_000.0)
-PLANS = tiers.plan_layers(LAYERS, tiers.MemoryConfig())
+PLANS = tiers.plan_layers(LAYERS, MemoryConfig())
 NO_WINDOW = 1 << 40
-REFERENCE = policies.Policy(policies.hermes, policies.Guide.ROLES, policies.PUBLISHED)
-EVERY_POLICY = (*policies.POLICIES.values(), REFERENCE)
+REFERENCE = Policy(policies.hermes, Guide.ROLES, PUBLISHED)
+EVERY_POLICY = (*POLICIES.values(), REFERENCE)
 
 
-def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> memory.Memory:
+def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> Memory:
     """A memory with a prefix of 3 and random tokens after it, one frame a token."""
-    held = memory.Memory(slabs.Slabs(SHAPE, slots=2, capacity=capacity), 1)
+    held = Memory(Slabs(SHAPE, slots=2, capacity=capacity), 1)
     held.prefix_length = PREFIX
     append(held, PREFIX, seed=99)
     held.next_frame = 0
@@ -33,7 +37,7 @@ def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> memory.Mem
     return held
 
 
-def append(held: memory.Memory, num_tokens: int, seed: int) -> None:
+def append(held: Memory, num_tokens: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for layer in range(LAYERS):
         keys, values = (torch.randn(2, num_tokens, 8, generator=generator) for _ in range(2))
@@ -43,18 +47,18 @@ def append(held: memory.Memory, num_tokens: int, seed: int) -> None:
     held.next_frame += num_tokens
 
 
-def random_attention(held: memory.Memory, seed: int = 0) -> list[torch.Tensor]:
+def random_attention(held: Memory, seed: int = 0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.rand(length - held.prefix_length, generator=generator) for length in held.lengths]
 
 
 def compact(
-    held: memory.Memory,
+    held: Memory,
     budget: int,
     *,
     attention: list[torch.Tensor] | None = None,
-    plans: tuple[tiers.LayerPlan, ...] = PLANS,
-    policy: policies.Policy = policies.POLICIES[tiers.PolicyName.HERMES],
+    plans: tuple[LayerPlan, ...] = PLANS,
+    policy: Policy = POLICIES[PolicyName.HERMES],
     first_recent_id: int = NO_WINDOW,
 ) -> None:
     compaction.compact(
@@ -69,15 +73,13 @@ def compact(
     )
 
 
-def unsmoothed(plans: tuple[tiers.LayerPlan, ...]) -> tuple[tiers.LayerPlan, ...]:
+def unsmoothed(plans: tuple[LayerPlan, ...]) -> tuple[LayerPlan, ...]:
     return tuple(replace(plan, smoothing_share=0.0) for plan in plans)
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 @given(num_tokens=st.integers(0, 60), budget=st.integers(2, 40), seed=st.integers(0, 1_000))
-def test_every_layer_holds_prefix_and_budget_at_most(
-    policy: policies.Policy, num_tokens: int, budget: int, seed: int
-) -> None:
+def test_every_layer_holds_prefix_and_budget_at_most(policy: Policy, num_tokens: int, budget: int, seed: int) -> None:
     held = filled(num_tokens, seed)
     compact(held, budget, policy=policy)
     assert held.lengths == [PREFIX + min(num_tokens, budget)] * LAYERS
@@ -85,9 +87,7 @@ def test_every_layer_holds_prefix_and_budget_at_most(
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 @given(num_tokens=st.integers(0, 60), budget=st.integers(2, 40), window=st.integers(0, 8), seed=st.integers(0, 1_000))
-def test_what_stays_is_what_was_there(
-    policy: policies.Policy, num_tokens: int, budget: int, window: int, seed: int
-) -> None:
+def test_what_stays_is_what_was_there(policy: Policy, num_tokens: int, budget: int, window: int, seed: int) -> None:
     """Keys, values, positions and times to the bit, in order of time; the window whole; the prefix untouched."""
     held = filled(num_tokens, seed)
     window = min(window, budget - 1, num_tokens)
@@ -129,7 +129,7 @@ def test_deep_layers_keep_the_most_looked_at_and_one_summary_last() -> None:
     for layer in range(LAYERS):
         tokens = held.remembered(layer)
         summaries = (tokens.token_ids < 0).nonzero().flatten().tolist()
-        assert summaries == ([11] if PLANS[layer].role is tiers.Role.LONG_TERM else [])
+        assert summaries == ([11] if PLANS[layer].role is Role.LONG_TERM else [])
     deep = held.remembered(LAYERS - 1)
     best = attention[-1].topk(11).indices.sort().values
     assert deep.token_ids[:11].tolist() == best.tolist()
@@ -163,7 +163,7 @@ def test_a_summary_stands_between_prefix_and_window_and_counts_all_it_stands_for
     compact(held, 16, attention=random_attention(held, 77), first_recent_id=held.next_frame - window)
     for layer in range(LAYERS):
         tokens = held.remembered(layer)
-        if PLANS[layer].role is tiers.Role.LONG_TERM:
+        if PLANS[layer].role is Role.LONG_TERM:
             assert int(tokens.counts.sum()) == held.next_frame
             newest_summary = int(tokens.positions[tokens.token_ids < 0].max())
             assert newest_summary < int(tokens.positions[-window])
@@ -192,9 +192,9 @@ def test_a_whole_history_folds_as_if_at_once() -> None:
 def test_closing_up_moves_keys_as_a_fresh_rotation_and_leaves_values() -> None:
     held = filled(30)
     raw = [rope.rotate(held.remembered(0).keys, -held.remembered(0).positions, FREQUENCY)]
-    compact(held, 10, policy=policies.POLICIES[tiers.PolicyName.QUESTIONS])
+    compact(held, 10, policy=POLICIES[PolicyName.QUESTIONS])
     ids, values = held.remembered(0).token_ids.clone(), held.remembered(0).values.clone()
-    held.close_up(FREQUENCY, room=1_000, longest_gap=1)
+    held.reindex(FREQUENCY, room=1_000, longest_gap=1)
     tokens = held.remembered(0)
     assert torch.allclose(tokens.keys, rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4)
     assert torch.equal(tokens.values, values)
@@ -204,13 +204,13 @@ def test_closing_up_moves_keys_as_a_fresh_rotation_and_leaves_values() -> None:
 
 
 def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
-    def keep_ten_fold_pairs(view: policies.MemoryView) -> list[policies.Retention]:
+    def keep_ten_fold_pairs(view: MemoryView) -> list[Retention]:
         assert view[0].frames.tolist() == list(range(12))
-        return [policies.Retention(torch.arange(4, 12), (torch.arange(0, 2), torch.arange(2, 4))) for _ in view]
+        return [Retention(torch.arange(4, 12), (torch.arange(0, 2), torch.arange(2, 4))) for _ in view]
 
     held = filled(12)
     before = held.remembered(0).values.clone()
-    compact(held, 10, policy=policies.Policy(keep_ten_fold_pairs, policies.Guide.NONE))
+    compact(held, 10, policy=Policy(keep_ten_fold_pairs, Guide.NONE))
     for layer in range(LAYERS):
         tokens = held.remembered(layer)
         assert tokens.token_ids.tolist() == [-1, -2, *range(4, 12)]
@@ -221,7 +221,7 @@ def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
 def test_a_token_has_one_position_in_all_layers() -> None:
     held = filled(60)
     compact(held, 20)
-    held.close_up(FREQUENCY, room=30, longest_gap=1)
+    held.reindex(FREQUENCY, room=30, longest_gap=1)
     places: dict[int, int] = {}
     for layer in range(LAYERS):
         tokens = held.remembered(layer)

@@ -13,9 +13,14 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 
-from cache_store import checkpoint, leases, redis_fitness, redis_leases, redis_store
+from cache_store import redis_preflight
+from cache_store.checkpoint import StoreNotReplicated, StoreUnavailable, StoreUnfit
+from cache_store.leases import OWN_LEASE, LeaseExpiry, OwnedByAnother
+from cache_store.redis_leases import RedisLeases
+from cache_store.redis_store import RedisCheckpointStore
 from tests import servers
 from tests.cache_store.test_checkpoint import FACTS, saved_at
+from tests.servers import VALKEY, Server
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
@@ -29,9 +34,9 @@ T = TypeVar("T")
 class Watched:
     """The two servers, their Sentinels, and the URL by which the primary is found."""
 
-    first: servers.Server
-    second: servers.Server
-    guards: list[servers.Server]
+    first: Server
+    second: Server
+    guards: list[Server]
     url: str
 
 
@@ -39,8 +44,8 @@ class Watched:
 def watched(tmp_path: Path) -> Iterator[Watched]:
     with ExitStack() as stack:
         start = stack.enter_context
-        first = start(servers.running(servers.VALKEY, tmp_path / "first", repl_diskless_sync_delay="0"))
-        second = start(servers.running(servers.VALKEY, tmp_path / "second", repl_diskless_sync_delay="0"))
+        first = start(servers.running(VALKEY, tmp_path / "first", repl_diskless_sync_delay="0"))
+        second = start(servers.running(VALKEY, tmp_path / "second", repl_diskless_sync_delay="0"))
         second.client().replicaof("127.0.0.1", str(first.port))
         guards = [start(servers.sentinel(tmp_path / f"guard{number}", first, SERVICE)) for number in range(3)]
         _until(lambda: first.client().info("replication")["connected_slaves"] == 1)
@@ -55,15 +60,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 class Shard:
     """What one shard has of the store."""
 
-    leases: redis_leases.RedisLeases
-    store: redis_store.RedisCheckpointStore
+    leases: RedisLeases
+    store: RedisCheckpointStore
 
 
 @pytest_asyncio.fixture
 async def shards(watched: Watched) -> AsyncIterator[tuple[Shard, Shard]]:
-    both = tuple(
-        Shard(redis_leases.RedisLeases(watched.url), redis_store.RedisCheckpointStore(watched.url)) for _ in range(2)
-    )
+    both = tuple(Shard(RedisLeases(watched.url), RedisCheckpointStore(watched.url)) for _ in range(2))
     yield both[0], both[1]
     for shard in both:
         await shard.leases.close()
@@ -74,7 +77,7 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
     watched: Watched, shards: tuple[Shard, Shard]
 ) -> None:
     stale, next_one = shards
-    before = await stale.leases.acquire("lobby", "stale", gone=leases.MINE)
+    before = await stale.leases.acquire("lobby", "stale", gone=OWN_LEASE)
     await stale.store.save("lobby", saved_at(1.0), before)
     with watched.first.client() as client:
         assert client.wait(1, 5_000) == 1
@@ -83,8 +86,8 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
     epoch_of_before = (await _patiently(lambda: next_one.leases.owner("lobby"))).epoch
     assert epoch_of_before == before.epoch
     # Its only replica is the primary by now, and has none of its own: no camera is granted until there is one.
-    with pytest.raises(checkpoint.StoreNotReplicated, match="no replica said within 500 ms"):
-        await next_one.leases.acquire("lobby", "next", gone=leases.Gone("stale", None, is_dead=True))
+    with pytest.raises(StoreNotReplicated, match="no replica said within 500 ms"):
+        await next_one.leases.acquire("lobby", "next", gone=LeaseExpiry("stale", None, is_dead=True))
 
     # Until a Sentinel tells it, the primary of before takes writes: here for as long as they are all asleep.
     assert await next_one.store.load("lobby", FACTS.fingerprint)
@@ -101,11 +104,11 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
         guard.go_on()
 
     after = await _patiently(
-        lambda: next_one.leases.acquire("lobby", "next", gone=leases.Gone("stale", None, is_dead=True))
+        lambda: next_one.leases.acquire("lobby", "next", gone=LeaseExpiry("stale", None, is_dead=True))
     )
     assert after.epoch > before.epoch
     await next_one.store.save("lobby", saved_at(3.0), after)
-    with pytest.raises(leases.OwnedByAnother) as raised:
+    with pytest.raises(OwnedByAnother) as raised:
         await _patiently(lambda: stale.store.save("lobby", saved_at(4.0), before))
     assert raised.value.incarnation == "next"
     for shard in shards:
@@ -115,14 +118,14 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
 
 
 async def test_a_camera_is_granted_only_when_a_replica_knows_it(watched: Watched, shards: tuple[Shard, Shard]) -> None:
-    owner = await shards[0].leases.acquire("lobby", "me", gone=leases.MINE)
+    owner = await shards[0].leases.acquire("lobby", "me", gone=OWN_LEASE)
     with watched.second.client() as client:
         assert int(client.hget("hermes:{lobby}:owner", "epoch")) == owner.epoch
 
     watched.second.pause()
     for _ in range(2):
-        with pytest.raises(checkpoint.StoreNotReplicated):
-            await shards[0].leases.acquire("yard", "me", gone=leases.MINE)
+        with pytest.raises(StoreNotReplicated):
+            await shards[0].leases.acquire("yard", "me", gone=OWN_LEASE)
     watched.second.go_on()
 
     granted = await _patiently(lambda: shards[0].leases.acquire("yard", "me"))
@@ -130,18 +133,18 @@ async def test_a_camera_is_granted_only_when_a_replica_knows_it(watched: Watched
 
 
 async def test_what_sentinels_say_is_examined_too(watched: Watched) -> None:
-    assert "1 replica" in await redis_fitness.require(watched.url)
+    assert "1 replica" in await redis_preflight.require(watched.url)
     with watched.second.client() as client:
         client.replicaof("NO", "ONE")
         await asyncio.sleep(0.1)
-        with pytest.raises(checkpoint.StoreUnfit, match="its primary has no replica"):
-            await redis_fitness.require(watched.url)
+        with pytest.raises(StoreUnfit, match="its primary has no replica"):
+            await redis_preflight.require(watched.url)
 
 
 async def test_sentinels_that_are_away_are_said_to_be_in_time() -> None:
-    client = redis_leases.RedisLeases("redis+sentinel://user:canary@127.0.0.1:1,127.0.0.1:2/cameras")
+    client = RedisLeases("redis+sentinel://user:canary@127.0.0.1:1,127.0.0.1:2/cameras")
     began_s = time.monotonic()
-    with pytest.raises(checkpoint.StoreUnavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2/cameras") as raised:
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2/cameras") as raised:
         await client.owner("lobby")
     assert time.monotonic() - began_s < 2.0
     assert "canary" not in str(raised.value)
@@ -154,7 +157,7 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await work()
-        except checkpoint.StoreUnavailable:
+        except StoreUnavailable:
             if time.monotonic() > until_s:
                 raise
             await asyncio.sleep(0.2)

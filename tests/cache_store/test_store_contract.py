@@ -15,59 +15,64 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store import checkpoint, leases, redis_leases, redis_store, store
-from tests import servers
+from cache_store import store
+from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, Rows, StoreUnavailable
+from cache_store.leases import OWN_LEASE, InMemoryLeases, Owner
+from cache_store.redis_leases import RedisLeases
+from cache_store.redis_store import RedisCheckpointStore
+from cache_store.store import CheckpointStore, InMemoryCheckpointStore
 from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
+from tests.servers import KINDS
 
 
-@pytest_asyncio.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in servers.KINDS)])
-async def kept(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[store.CheckpointStore]:
+@pytest_asyncio.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS)])
+async def kept(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[CheckpointStore]:
     if request.param == "memory":
-        yield store.InMemoryCheckpointStore(NOBODY_ELSE)
+        yield InMemoryCheckpointStore(NOBODY_ELSE)
         return
     async with owned(url_of(request.param)) as client:
         yield client
 
 
 @pytest_asyncio.fixture
-async def in_redis(server_url: str) -> AsyncIterator[redis_store.RedisCheckpointStore]:
+async def in_redis(server_url: str) -> AsyncIterator[RedisCheckpointStore]:
     async with owned(server_url) as client:
         yield client
 
 
 @asynccontextmanager
-async def owned(server_url: str) -> AsyncIterator[redis_store.RedisCheckpointStore]:
+async def owned(server_url: str) -> AsyncIterator[RedisCheckpointStore]:
     """A store in which the cameras of these tests have their owner; empty again afterwards."""
-    client, granted_by = redis_store.RedisCheckpointStore(server_url), redis_leases.RedisLeases(server_url)
+    client, leases = RedisCheckpointStore(server_url), RedisLeases(server_url)
     for camera in ("lobby", "gate"):
-        await granted_by.acquire(camera, OWNER.incarnation, floor=OWNER.epoch - 1, gone=leases.MINE)
+        await leases.acquire(camera, OWNER.incarnation, floor=OWNER.epoch - 1, gone=OWN_LEASE)
     yield client
     await client.close()
-    await granted_by.close()
+    await leases.close()
     with redis.Redis.from_url(server_url) as cleaner:
         cleaner.flushall()
 
 
-class OneOwner(leases.InMemoryLeases):
+class OneOwner(InMemoryLeases):
     """Grants every camera to one owner from the beginning."""
 
-    async def owner(self, camera: str) -> leases.Owner | None:
+    async def owner(self, camera: str) -> Owner | None:
         return OWNER
 
 
-OWNER = leases.Owner(9_000_000_000_000, "me")
+OWNER = Owner(9_000_000_000_000, "me")
 NOBODY_ELSE = OneOwner()
 
 
-async def test_it_answers_a_ping(kept: store.CheckpointStore) -> None:
+async def test_it_answers_a_ping(kept: CheckpointStore) -> None:
     await kept.ping()
 
 
-async def test_an_unknown_camera_has_no_checkpoint(kept: store.CheckpointStore) -> None:
+async def test_an_unknown_camera_has_no_checkpoint(kept: CheckpointStore) -> None:
     assert await kept.load("lobby", FACTS.fingerprint) is None
 
 
-async def test_the_newest_checkpoint_comes_back_exactly(kept: store.CheckpointStore) -> None:
+async def test_the_newest_checkpoint_comes_back_exactly(kept: CheckpointStore) -> None:
     for moment in (1.0, 2.0, 3.0):
         await kept.save("lobby", saved_at(moment), OWNER)
     loaded = await kept.load("lobby", FACTS.fingerprint)
@@ -76,7 +81,7 @@ async def test_the_newest_checkpoint_comes_back_exactly(kept: store.CheckpointSt
 
 
 async def test_an_older_generation_of_this_model_is_better_than_the_newest_of_another(
-    kept: store.CheckpointStore,
+    kept: CheckpointStore,
 ) -> None:
     await kept.save("lobby", saved_at(1.0), OWNER)
     other = saved_at(2.0)
@@ -86,11 +91,11 @@ async def test_an_older_generation_of_this_model_is_better_than_the_newest_of_an
 
     assert loaded is not None
     assert loaded.facts.saved_s == 1.0
-    with pytest.raises(checkpoint.CheckpointCorrupt, match="manifest of model"):
+    with pytest.raises(CheckpointCorrupt, match="manifest of model"):
         await kept.load("lobby", "y")
 
 
-async def test_cameras_do_not_see_each_other(kept: store.CheckpointStore) -> None:
+async def test_cameras_do_not_see_each_other(kept: CheckpointStore) -> None:
     await kept.save("lobby", saved_at(1.0), OWNER)
     await kept.save("gate", saved_at(2.0), OWNER)
     await kept.delete("gate")
@@ -98,7 +103,7 @@ async def test_cameras_do_not_see_each_other(kept: store.CheckpointStore) -> Non
     assert await kept.load("lobby", FACTS.fingerprint) is not None
 
 
-async def test_deleting_what_is_not_there_is_no_error(kept: store.CheckpointStore) -> None:
+async def test_deleting_what_is_not_there_is_no_error(kept: CheckpointStore) -> None:
     await kept.delete("nobody")
 
 
@@ -107,7 +112,7 @@ def raw(url: str) -> redis.Redis:
 
 
 @pytest.mark.redis
-async def test_only_two_generations_are_kept(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
+async def test_only_two_generations_are_kept(server_url: str, in_redis: RedisCheckpointStore) -> None:
     for moment in range(5):
         await in_redis.save("lobby", saved_at(float(moment)), OWNER)
     with raw(server_url) as client:
@@ -121,7 +126,7 @@ async def test_only_two_generations_are_kept(server_url: str, in_redis: redis_st
 @pytest.mark.redis
 @pytest.mark.parametrize("fault", ["missing", "changed", "manifest", "of a later version", "of another camera"])
 async def test_a_broken_generation_falls_back_to_the_older_one(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore, fault: str
+    server_url: str, in_redis: RedisCheckpointStore, fault: str
 ) -> None:
     await in_redis.save("lobby", saved_at(1.0), OWNER)
     await in_redis.save("lobby", saved_at(2.0), OWNER)
@@ -144,20 +149,18 @@ async def test_a_broken_generation_falls_back_to_the_older_one(
 
 
 @pytest.mark.redis
-async def test_when_all_generations_are_broken_it_says_so(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
-) -> None:
+async def test_when_all_generations_are_broken_it_says_so(server_url: str, in_redis: RedisCheckpointStore) -> None:
     await in_redis.save("lobby", saved_at(1.0), OWNER)
     with raw(server_url) as client:
         client.delete(*client.keys("hermes:{lobby}:*:0"))
-    with pytest.raises(checkpoint.CheckpointCorrupt, match="is missing"):
+    with pytest.raises(CheckpointCorrupt, match="is missing"):
         await in_redis.load("lobby", FACTS.fingerprint)
 
 
 @pytest.mark.redis
 async def test_a_store_that_is_down_is_named_without_its_password() -> None:
-    kept = redis_store.RedisCheckpointStore("redis://user:canary@127.0.0.1:1/0")
-    with pytest.raises(checkpoint.StoreUnavailable, match=r"redis://127\.0\.0\.1:1") as raised:
+    kept = RedisCheckpointStore("redis://user:canary@127.0.0.1:1/0")
+    with pytest.raises(StoreUnavailable, match=r"redis://127\.0\.0\.1:1") as raised:
         await kept.ping()
     assert "canary" not in str(raised.value)
     await kept.close()
@@ -175,11 +178,11 @@ def test_pieces_are_the_same_bytes_and_what_fits_in_one_is_not_cut(sizes: list[i
 
 
 def test_the_folder_of_a_socket_is_all_that_is_shown(tmp_path: Path) -> None:
-    shown = redis_store.RedisCheckpointStore(f"unix://{tmp_path}/s?password=canary")
+    shown = RedisCheckpointStore(f"unix://{tmp_path}/s?password=canary")
     assert "canary" not in repr(vars(vars(shown)["_connection"])["where"])
 
 
-def with_pictures(saved: checkpoint.Checkpoint, thumbnails: dict[int, bytes]) -> checkpoint.Checkpoint:
+def with_pictures(saved: Checkpoint, thumbnails: dict[int, bytes]) -> Checkpoint:
     return dataclasses.replace(saved, thumbnails=thumbnails)
 
 
@@ -190,7 +193,7 @@ def picture_keys(url: str) -> int:
 
 @pytest.mark.redis
 async def test_a_picture_is_written_once_and_goes_with_the_last_generation_that_shows_it(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
+    server_url: str, in_redis: RedisCheckpointStore
 ) -> None:
     shared, early, late = b"shared", b"early", b"late"
     await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: shared, 2: early}), OWNER)
@@ -211,7 +214,7 @@ async def test_a_picture_is_written_once_and_goes_with_the_last_generation_that_
 
 @pytest.mark.redis
 async def test_frames_that_are_counted_anew_do_not_show_the_pictures_of_before(
-    in_redis: redis_store.RedisCheckpointStore,
+    in_redis: RedisCheckpointStore,
 ) -> None:
     """As of a camera that is removed and added again."""
     await in_redis.save("lobby", with_pictures(saved_at(1.0), {1: b"before"}), OWNER)
@@ -223,7 +226,7 @@ async def test_frames_that_are_counted_anew_do_not_show_the_pictures_of_before(
 
 @pytest.mark.redis
 async def test_a_picture_that_is_gone_is_left_out_and_written_again(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
+    server_url: str, in_redis: RedisCheckpointStore
 ) -> None:
     saved = with_pictures(saved_at(1.0), {1: b"one", 2: b"two"})
     await in_redis.save("lobby", saved, OWNER)
@@ -240,28 +243,26 @@ async def test_a_picture_that_is_gone_is_left_out_and_written_again(
 
 
 @pytest.mark.redis
-async def test_a_commit_that_names_what_is_gone_is_refused(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
-) -> None:
+async def test_a_commit_that_names_what_is_gone_is_refused(server_url: str, in_redis: RedisCheckpointStore) -> None:
     saved = with_pictures(saved_at(1.0), {1: b"one"})
     await in_redis.save("lobby", saved, OWNER)
     with raw(server_url) as client:
         client.delete(client.keys("hermes:{lobby}:picture:*")[0])
 
-    with pytest.raises(checkpoint.StoreUnavailable, match="was gone at its commit"):
+    with pytest.raises(StoreUnavailable, match="was gone at its commit"):
         await in_redis.save("lobby", saved, OWNER)
     await in_redis.save("lobby", saved, OWNER)
 
     assert picture_keys(server_url) == 1
 
 
-def seen_more(saved: checkpoint.Checkpoint, saved_s: float) -> checkpoint.Checkpoint:
+def seen_more(saved: Checkpoint, saved_s: float) -> Checkpoint:
     """The checkpoint of the same memory after frames of which nothing was read."""
     facts = dataclasses.replace(saved.facts, saved_s=saved_s, newest_s=saved_s, frames_seen=saved.facts.frames_seen + 8)
     return dataclasses.replace(saved, facts=facts)
 
 
-async def test_of_a_memory_that_read_nothing_more_the_newest_facts_come_back(kept: store.CheckpointStore) -> None:
+async def test_of_a_memory_that_read_nothing_more_the_newest_facts_come_back(kept: CheckpointStore) -> None:
     saved = saved_at(1.0)
     await kept.save("lobby", saved, OWNER)
 
@@ -273,10 +274,10 @@ async def test_of_a_memory_that_read_nothing_more_the_newest_facts_come_back(kep
     assert_equal(loaded, seen_more(saved, 2.0))
 
 
-async def test_rows_come_back_as_they_were_written_whatever_the_next_ones_are(kept: store.CheckpointStore) -> None:
+async def test_rows_come_back_as_they_were_written_whatever_the_next_ones_are(kept: CheckpointStore) -> None:
     """Of one memory, first in int8 and then exactly, as of a camera that moves."""
     saved = saved_at(1.0)
-    coarse = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=checkpoint.Rows.INT8))
+    coarse = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=Rows.INT8))
 
     await kept.save("lobby", coarse, OWNER)
     first = await kept.load("lobby", FACTS.fingerprint)
@@ -285,7 +286,7 @@ async def test_rows_come_back_as_they_were_written_whatever_the_next_ones_are(ke
 
     assert first is not None
     assert second is not None
-    assert first.facts.rows is checkpoint.Rows.INT8
+    assert first.facts.rows is Rows.INT8
     assert not torch.equal(first.layers[0].keys, saved.layers[0].keys)
     assert torch.allclose(first.layers[0].keys, saved.layers[0].keys, atol=0.05)
     assert_equal(second, saved)
@@ -298,7 +299,7 @@ def input_nbytes(url: str) -> int:
 
 @pytest.mark.redis
 async def test_a_memory_that_read_nothing_more_is_not_written_again_and_the_older_generation_stays(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
+    server_url: str, in_redis: RedisCheckpointStore
 ) -> None:
     await in_redis.save("lobby", saved_at(1.0), OWNER)
     saved = with_pictures(saved_at(2.0), {1: b"one"})
@@ -317,15 +318,13 @@ async def test_a_memory_that_read_nothing_more_is_not_written_again_and_the_olde
 
 
 @pytest.mark.redis
-async def test_a_memory_whose_chunks_are_gone_is_written_again(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
-) -> None:
+async def test_a_memory_whose_chunks_are_gone_is_written_again(server_url: str, in_redis: RedisCheckpointStore) -> None:
     saved = saved_at(1.0)
     await in_redis.save("lobby", saved, OWNER)
     with raw(server_url) as client:
         client.delete(*client.keys("hermes:{lobby}:*:0"))
 
-    with pytest.raises(checkpoint.StoreUnavailable, match="was gone at its commit"):
+    with pytest.raises(StoreUnavailable, match="was gone at its commit"):
         await in_redis.save("lobby", seen_more(saved, 2.0), OWNER)
     await in_redis.save("lobby", seen_more(saved, 3.0), OWNER)
 
@@ -335,7 +334,7 @@ async def test_a_memory_whose_chunks_are_gone_is_written_again(
 
 
 @pytest.mark.redis
-async def test_what_is_committed_never_expires(server_url: str, in_redis: redis_store.RedisCheckpointStore) -> None:
+async def test_what_is_committed_never_expires(server_url: str, in_redis: RedisCheckpointStore) -> None:
     for moment, pictures in ((1.0, {1: b"one"}), (2.0, {1: b"one", 2: b"two"}), (3.0, {2: b"two", 3: b"three"})):
         await in_redis.save("lobby", with_pictures(saved_at(moment), pictures), OWNER)
         assert lifetimes(server_url) == {-1}
@@ -343,7 +342,7 @@ async def test_what_is_committed_never_expires(server_url: str, in_redis: redis_
 
 @pytest.mark.redis
 async def test_what_a_save_before_left_behind_does_not_expire_once_it_is_committed(
-    server_url: str, in_redis: redis_store.RedisCheckpointStore
+    server_url: str, in_redis: RedisCheckpointStore
 ) -> None:
     """As of one whose answer never came."""
     saved = with_pictures(saved_at(1.0), {1: b"one"})
@@ -354,7 +353,7 @@ async def test_what_a_save_before_left_behind_does_not_expire_once_it_is_committ
 
 
 @pytest.mark.redis
-async def test_more_pictures_than_a_script_may_look_for_at_once(in_redis: redis_store.RedisCheckpointStore) -> None:
+async def test_more_pictures_than_a_script_may_look_for_at_once(in_redis: RedisCheckpointStore) -> None:
     pictures = {frame: f"picture {frame}".encode() for frame in range(2_500)}
     await in_redis.save("lobby", with_pictures(saved_at(1.0), pictures), OWNER)
     loaded = await in_redis.load("lobby", FACTS.fingerprint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cache_store import store_urls
+from cache_store.store_urls import SentinelAddress
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_sentinels_service_and_credentials_are_read() -> None:
     found = store_urls.sentinel_address(
         "redis+sentinel://me:p%40ss@one:1,two/cameras?sentinel_username=asker&sentinel_password=word"
     )
-    assert found == store_urls.SentinelAddress(
+    assert found == SentinelAddress(
         sentinels=(("one", 1), ("two", 26_379)),
         service="cameras",
         username="me",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cache_store import tiers
+from cache_store.tiers import LLAVA_CODE, PAPER, MemoryConfig, Role
 
-DEFAULT = tiers.MemoryConfig()
+DEFAULT = MemoryConfig()
 
 
 @pytest.mark.parametrize(
@@ -14,21 +15,21 @@ DEFAULT = tiers.MemoryConfig()
 )
 def test_roles_by_depth(num_layers: int, sensory: int, long_term_from: int) -> None:
     roles = tiers.layer_roles(num_layers, DEFAULT)
-    assert [layer for layer, role in enumerate(roles) if role is tiers.Role.SENSORY] == list(range(sensory))
-    assert roles.index(tiers.Role.LONG_TERM) == long_term_from
-    assert all(role is tiers.Role.LONG_TERM for role in roles[long_term_from:])
+    assert [layer for layer, role in enumerate(roles) if role is Role.SENSORY] == list(range(sensory))
+    assert roles.index(Role.LONG_TERM) == long_term_from
+    assert all(role is Role.LONG_TERM for role in roles[long_term_from:])
 
 
 @pytest.mark.parametrize("num_layers", [2, 3, 4])
 def test_every_depth_has_a_first_and_a_last_role(num_layers: int) -> None:
-    roles = tiers.layer_roles(num_layers, tiers.MemoryConfig(sensory_share=0.0, long_term_share=0.0))
-    assert roles[0] is tiers.Role.SENSORY
-    assert roles[-1] is tiers.Role.LONG_TERM
+    roles = tiers.layer_roles(num_layers, MemoryConfig(sensory_share=0.0, long_term_share=0.0))
+    assert roles[0] is Role.SENSORY
+    assert roles[-1] is Role.LONG_TERM
 
 
 def test_recency_of_the_middle_layers_as_published() -> None:
-    paper = tiers.plan_layers(28, DEFAULT, tiers.PAPER)
-    llava = tiers.plan_layers(28, DEFAULT, tiers.LLAVA_CODE)
+    paper = tiers.plan_layers(28, DEFAULT, PAPER)
+    llava = tiers.plan_layers(28, DEFAULT, LLAVA_CODE)
     assert (paper[2].recency_share, llava[2].recency_share) == (0.75, 1.0)
     assert paper[18].recency_share == pytest.approx(0.1853, abs=1e-4)
     assert llava[18].recency_share == pytest.approx(0.1529, abs=1e-4)
@@ -54,4 +55,4 @@ def test_the_first_layers_see_recency_alone_and_the_last_attention_alone() -> No
 )
 def test_a_wrong_bound_is_named(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        tiers.MemoryConfig(**wrong)  # type: ignore[arg-type]
+        MemoryConfig(**wrong)  # type: ignore[arg-type]

@@ -17,23 +17,26 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from actors import config, embedded_store, system
+from actors import embedded_store, system
+from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
 from benchmarks import nodes
-from console import client
-from pipeline import cameras, device
+from benchmarks.nodes import Nodes
+from console.client.client import ClientError, HermesClient
+from pipeline.cameras import CameraSpec
+from pipeline.device.engine import DeviceConfig
 from protos import hermes_v1_pb2 as pb
 
 CAMERAS = tuple(f"camera{number}" for number in range(4))
 SHARDS = 2
 _ROUND_S, _PATIENCE_S = 0.5, 150.0
 # A shard that loses a camera only because this machine is busy is not what is looked for.
-_LEASE = config.LeaseConfig(length_s=12.0)
+_LEASE = LeaseConfig(length_s=12.0)
 
 
 class Witness:
     """A client that notes what becomes of each of its calls. phase: what it happens in."""
 
-    def __init__(self, hermes: client.HermesClient, path: Path) -> None:
+    def __init__(self, hermes: HermesClient, path: Path) -> None:
         self.phase = "starting"
         self._hermes = hermes
         self._path = path
@@ -51,7 +54,7 @@ class Witness:
         """None of them where that is refused."""
         try:
             listed = list(self._hermes.list_shards().shards)
-        except client.ClientError as error:
+        except ClientError as error:
             self.note(call="list_shards", refused=error.reason)
             return []
         self.note(call="list_shards", found=[one.pid for one in listed])
@@ -60,13 +63,13 @@ class Witness:
     def cameras(self) -> None:
         try:
             self.note(call="list_cameras", found=[one.name for one in self._hermes.list_cameras()])
-        except client.ClientError as error:
+        except ClientError as error:
             self.note(call="list_cameras", refused=error.reason)
 
     def _ask(self, name: str) -> bool:
         try:
             events = list(self._hermes.ask(name, "what is in view"))
-        except client.ClientError as error:
+        except ClientError as error:
             self.note(call="ask", camera=name, refused=error.reason)
             return False
         self.note(call="ask", camera=name, epoch=events[0].started.epoch)
@@ -77,11 +80,11 @@ async def main(folder: Path, away_s: float) -> None:
     """Asks before, while and after the head is away, then after a shard was killed."""
     with embedded_store.running(folder / "store") as store_url, nodes.running(SHARDS + 1) as cluster:
         async with system.running(_settings(store_url, cluster.address)) as running:
-            with client.HermesClient(running.address) as hermes:
+            with HermesClient(running.address) as hermes:
                 await _witness(Witness(hermes, folder / "seen"), cluster, away_s)
 
 
-async def _witness(seen: Witness, cluster: nodes.Nodes, away_s: float) -> None:
+async def _witness(seen: Witness, cluster: Nodes, away_s: float) -> None:
     async for _ in _rounds(_PATIENCE_S):
         if await asyncio.to_thread(seen.ask, CAMERAS):
             break
@@ -132,20 +135,18 @@ def _listens(address: str) -> bool:
     return True
 
 
-def _settings(store_url: str, ray: str) -> config.HermesConfig:
-    return config.HermesConfig(
-        shards=config.ShardsConfig(
+def _settings(store_url: str, ray: str) -> HermesConfig:
+    return HermesConfig(
+        shards=ShardsConfig(
             count=SHARDS,
             ray=ray,
             checkpoint_every_s=2.0,
             lease=_LEASE,
-            device=device.DeviceConfig(max_cameras=len(CAMERAS)),
+            device=DeviceConfig(max_cameras=len(CAMERAS)),
         ),
         store=store_url,
-        router=config.RouterConfig(port=0),
-        cameras=tuple(
-            cameras.CameraSpec(name=name, url=f"sim:street?seed={number}") for number, name in enumerate(CAMERAS)
-        ),
+        router=RouterConfig(port=0),
+        cameras=tuple(CameraSpec(name=name, url=f"sim:street?seed={number}") for number, name in enumerate(CAMERAS)),
     )
 
 

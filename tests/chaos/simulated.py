@@ -9,15 +9,26 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from concurrent import futures
 from typing import TypeVar
 
-from actors import checkpointing, config, fleet, registry, shard, succession, supervision, tenure
+from actors.config.schema import LeaseConfig
 from actors.errors import ShardUnavailable
-from cache_store import checkpoint, leases, store
-from pipeline import answers, cameras, urls
+from actors.fleet.fleet import Fleet
+from actors.fleet.registry import InMemoryRegistry, RegistryEntry, RegistrySnapshot
+from actors.ownership.failure_detector import FailureDetector
+from actors.ownership.leader_election import ROLE, LeaderElection
+from actors.ownership.lease_holder import LeaseHolder
+from actors.shard.checkpointer import Checkpointer
+from actors.shard.interface import Assignment, ShardStatus
+from cache_store.checkpoint import Checkpoint, StoreError, StoreUnavailable
+from cache_store.leases import InMemoryLeases, Lease, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.store import InMemoryCheckpointStore
+from pipeline.answers import AnswerEvent, Done, FinishReason, Started, Token, UnknownCamera
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus
+from pipeline.network import urls
 from tests.cache_store.test_checkpoint import FACTS
 from tests.chaos.history import Event, History
 from tests.chaos.virtual_time import now_s
 
-LEASE = config.LeaseConfig(length_s=6.0, margin_s=1.0)
+LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
 CHECKPOINT_EVERY_S = 3.0
 SLOTS = 6
 _FRAME_EVERY_S = 0.5
@@ -31,9 +42,9 @@ class Store:
     """The store and the way to it: it can be away, slow, forgetful, and its clock can step."""
 
     def __init__(self, rng: random.Random, history: History) -> None:
-        self.leases = leases.InMemoryLeases(clock=lambda: now_s() + self.clock_step_s)
-        self.checkpoints = store.InMemoryCheckpointStore(self.leases)
-        self.registry = registry.InMemoryRegistry()
+        self.leases = InMemoryLeases(clock=lambda: now_s() + self.clock_step_s)
+        self.checkpoints = InMemoryCheckpointStore(self.leases)
+        self.registry = InMemoryRegistry()
         self.history = history
         self.is_away = False
         self.slowness_s = 0.002
@@ -45,7 +56,7 @@ class Store:
         """As a server that comes back without its file."""
         self.leases.forget_everything()
         self.registry.forget_everything()
-        self.checkpoints = store.InMemoryCheckpointStore(self.leases)
+        self.checkpoints = InMemoryCheckpointStore(self.leases)
 
     async def do(self, work: Callable[[], Awaitable[T]]) -> T:
         """Runs one operation there, and brings back what came of it, if it does so in time.
@@ -54,7 +65,7 @@ class Store:
         """
         if self.is_away:
             await asyncio.sleep(self._rng.uniform(0, 0.1))
-            raise checkpoint.StoreUnavailable("store: away")
+            raise StoreUnavailable("store: away")
         running = asyncio.ensure_future(self._done(work))
         self._late.add(running)
         running.add_done_callback(self._late.discard)
@@ -63,7 +74,7 @@ class Store:
                 return await asyncio.shield(running)
         except TimeoutError:
             running.add_done_callback(lambda task: task.cancelled() or task.exception())
-            raise checkpoint.StoreUnavailable("store: no answer in time") from None
+            raise StoreUnavailable("store: no answer in time") from None
 
     async def _done(self, work: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(self._rng.expovariate(1 / self.slowness_s))
@@ -76,13 +87,13 @@ class Process:
     """One life of a shard: it can be killed, or hang for a while and go on as if nothing had been."""
 
     def __init__(self, name: str, kept_in: Store, on_retired: Callable[[Process], None]) -> None:
-        self.incarnation = leases.Incarnation(name)
+        self.incarnation = ShardIncarnation(name)
         self.is_dead = False
         self._store = kept_in
         self._history = kept_in.history
         self._goes_on = asyncio.Event()
         self._goes_on.set()
-        self.tenure = tenure.Tenure(
+        self.tenure = LeaseHolder(
             _Leases(self),
             self.incarnation,
             LEASE,
@@ -90,10 +101,8 @@ class Process:
             on_retired=lambda: on_retired(self),
             clock=now_s,
         )
-        self._saving = checkpointing.Checkpointing(
-            _Devices(self), _Checkpoints(self), CHECKPOINT_EVERY_S, self.tenure, clock=now_s
-        )
-        self.watched: dict[str, cameras.CameraSpec] = {}
+        self._saving = Checkpointer(_Devices(self), _Checkpoints(self), CHECKPOINT_EVERY_S, self.tenure, clock=now_s)
+        self.watched: dict[str, CameraSpec] = {}
         self.ahead: dict[str, float] = {}
         self.is_draining = False
         self.frames: dict[str, int] = {}
@@ -128,19 +137,19 @@ class Process:
         if self.is_dead:
             raise ShardUnavailable("its process is gone")
 
-    async def add(self, assignment: shard.Assignment) -> None:
+    async def add(self, assignment: Assignment) -> None:
         name = assignment.spec.name
         if name in self.watched:
             await self.tenure.rise(name, assignment.floor)
             return
-        if assignment.is_ahead:
+        if assignment.is_standby:
             self.ahead[name] = now_s()
             return
         owner = await self.tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
         self.ahead.pop(name, None)
         try:
             saved = await _Checkpoints(self).load(name, FACTS.fingerprint)
-        except checkpoint.StoreError:
+        except StoreError:
             await self.tenure.release(name)
             raise
         await self.step()
@@ -151,18 +160,18 @@ class Process:
         self.watched[name] = assignment.spec
         self._saving.keep(name)
 
-    async def remove(self, name: str, heir: str | None) -> None:
+    async def remove(self, name: str, successor: str | None) -> None:
         if name not in self.watched:
-            raise answers.UnknownCamera(name)
+            raise UnknownCamera(name)
         await self._saving.drop(name)
         if not await self._saving.save(name, is_whole=True):
             await self.step()
             self._saving.keep(name)
-            raise checkpoint.StoreUnavailable("not saved")
+            raise StoreUnavailable("not saved")
         del self.watched[name]
-        await self.tenure.release(name, heir=heir)
+        await self.tenure.release(name, successor=successor)
 
-    def note(self, kind: str, camera: str, owner: leases.Owner, frames: int = 0) -> None:
+    def note(self, kind: str, camera: str, owner: Owner, frames: int = 0) -> None:
         """Adds to the history."""
         self._history.add(Event(now_s(), kind, camera, owner.epoch, owner.incarnation, frames))
 
@@ -201,33 +210,33 @@ class SimulatedShard:
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
-    ) -> AsyncGenerator[answers.AnswerEvent, None]:
+    ) -> AsyncGenerator[AnswerEvent, None]:
         process = self.process
         await self._called(process.step())
         owner = process.tenure.owner(camera)
         if owner is None or camera not in process.watched:
-            raise answers.UnknownCamera(camera)
+            raise UnknownCamera(camera)
         process.tenure.require(camera, owner)
         known = process.frames[camera]
-        yield answers.Started(process.incarnation.id, camera, float(known), epoch=owner.epoch)
+        yield Started(process.incarnation.id, camera, float(known), epoch=owner.epoch)
         for index in range(3):
             await asyncio.sleep(0.1)
             await process.step()
             process.tenure.require(camera, owner)
-            yield answers.Token(str(known), index)
-        yield answers.Done(answers.FinishReason.END, str(known), 1, 3, 100.0)
+            yield Token(str(known), index)
+        yield Done(FinishReason.END, str(known), 1, 3, 100.0)
 
-    async def add_camera(self, assignment: shard.Assignment) -> None:
+    async def add_camera(self, assignment: Assignment) -> None:
         await self._called(self.process.add(assignment))
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, heir: str | None = None) -> None:
-        await self._called(self.process.remove(name, heir))
+    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
+        await self._called(self.process.remove(name, successor))
 
-    async def status(self) -> shard.ShardStatus:
+    async def status(self) -> ShardStatus:
         process = self.process
         await self._called(process.step())
         found = tuple(self._status(process, name) for name in process.watched)
-        return shard.ShardStatus(
+        return ShardStatus(
             pid=self._lives,
             incarnation=process.incarnation.id,
             cameras=found,
@@ -260,22 +269,22 @@ class SimulatedShard:
         except TimeoutError:
             raise ShardUnavailable("no answer in time") from None
 
-    def _status(self, process: Process, name: str) -> cameras.CameraStatus:
+    def _status(self, process: Process, name: str) -> CameraStatus:
         owner = process.tenure.owner(name)
-        return cameras.CameraStatus(
+        return CameraStatus(
             name=name,
             url=urls.redacted(process.watched[name].url),
-            state=cameras.CameraState.LIVE,
+            state=CameraState.LIVE,
             epoch=owner.epoch if owner else 0,
         )
 
 
-def a_fleet(shards: Sequence[SimulatedShard], kept_in: Store) -> tuple[fleet.Fleet, supervision.Supervision]:
+def a_fleet(shards: Sequence[SimulatedShard], kept_in: Store) -> tuple[Fleet, LeaderElection]:
     """One of the fleets of this world, with its bid to supervise."""
-    granted_by = _Leases(kept_in)
-    owners = succession.Succession(granted_by, LEASE.length_s, clock=now_s)
-    bid = supervision.Supervision(granted_by, owners, LEASE, clock=now_s)
-    return fleet.Fleet(shards, owners, _Registry(kept_in), supervises=bid.is_mine), bid
+    leases = _Leases(kept_in)
+    owners = FailureDetector(leases, LEASE.length_s, clock=now_s)
+    bid = LeaderElection(leases, owners, LEASE, clock=now_s)
+    return Fleet(shards, owners, _Registry(kept_in), supervises=bid.is_mine), bid
 
 
 class _Leases:
@@ -285,28 +294,26 @@ class _Leases:
         self._caller = caller
         self._store = caller._store if isinstance(caller, Process) else caller
 
-    async def renew(self, incarnation: leases.Incarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> int:
         return await self._caller.do(lambda: self._store.leases.renew(incarnation))
 
-    async def acquire(
-        self, camera: str, incarnation: str, *, floor: int = 0, gone: leases.Gone | None = None
-    ) -> leases.Owner:
-        async def acquire() -> leases.Owner:
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
+        async def acquire() -> Owner:
             owner = await self._store.leases.acquire(camera, incarnation, floor=floor, gone=gone)
-            if camera != supervision.ROLE:
+            if camera != ROLE:
                 self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
             return owner
 
         return await self._caller.do(acquire)
 
-    async def owner(self, camera: str) -> leases.Owner | None:
+    async def owner(self, camera: str) -> Owner | None:
         return await self._caller.do(lambda: self._store.leases.owner(camera))
 
-    async def lease(self, incarnation: str) -> leases.Lease | None:
+    async def lease(self, incarnation: str) -> Lease | None:
         return await self._caller.do(lambda: self._store.leases.lease(incarnation))
 
-    async def release(self, camera: str, owner: leases.Owner, *, heir: str | None = None) -> None:
-        await self._caller.do(lambda: self._store.leases.release(camera, owner, heir=heir))
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
+        await self._caller.do(lambda: self._store.leases.release(camera, owner, successor=successor))
 
     async def retire(self, incarnation: str) -> None:
         await self._caller.do(lambda: self._store.leases.retire(incarnation))
@@ -318,13 +325,13 @@ class _Registry:
     def __init__(self, kept_in: Store) -> None:
         self._store = kept_in
 
-    async def remember(self, *entries: registry.Entry) -> None:
+    async def remember(self, *entries: RegistryEntry) -> None:
         await self._store.do(lambda: self._store.registry.remember(*entries))
 
     async def forget(self, name: str) -> None:
         await self._store.do(lambda: self._store.registry.forget(name))
 
-    async def news(self, version: str | None) -> registry.Known | None:
+    async def news(self, version: str | None) -> RegistrySnapshot | None:
         return await self._store.do(lambda: self._store.registry.news(version))
 
 
@@ -338,14 +345,14 @@ class _Checkpoints:
     async def ping(self) -> None:
         """Not asked here."""
 
-    async def save(self, camera: str, saved: checkpoint.Checkpoint, owner: leases.Owner) -> None:
+    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
         async def save() -> None:
             await self._store.checkpoints.save(camera, saved, owner)
             self._process.note("commit", camera, owner, saved.facts.frames_seen)
 
         await self._process.do(save)
 
-    async def load(self, camera: str, fingerprint: str) -> checkpoint.Checkpoint | None:
+    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         return await self._process.do(lambda: self._store.checkpoints.load(camera, fingerprint))
 
     async def delete(self, camera: str) -> None:
@@ -361,9 +368,7 @@ class _Devices:
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[checkpoint.Checkpoint]:
-        taken: futures.Future[checkpoint.Checkpoint] = futures.Future()
-        taken.set_result(
-            checkpoint.Checkpoint(dataclasses.replace(FACTS, frames_seen=self._process.frames[camera]), (), {})
-        )
+    def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[Checkpoint]:
+        taken: futures.Future[Checkpoint] = futures.Future()
+        taken.set_result(Checkpoint(dataclasses.replace(FACTS, frames_seen=self._process.frames[camera]), (), {}))
         return taken

@@ -15,12 +15,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors import config, embedded_store, ending, system
+from actors import embedded_store, system, task_cancellation
+from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import ServiceError
+from actors.system import System
 from benchmarks import nodes
-from cache_store import checkpoint, redis_store
+from benchmarks.nodes import Nodes
+from cache_store.checkpoint import StoreError
+from cache_store.redis_store import RedisCheckpointStore
 from models import registry
-from pipeline import answers, cameras, device
+from pipeline.answers import QuestionError, Started
+from pipeline.cameras import CameraError, CameraSpec, CameraState
+from pipeline.device.engine import DeviceConfig
 from tests.chaos.history import Event, History
 
 SCHEDULES = int(os.environ.get("HERMES_CHAOS_CLUSTER_SCHEDULES", "1"))
@@ -43,9 +49,9 @@ class World:
         self.silent: list[str] = []
         self._fingerprint = ground.fingerprint
         self.answered_s: dict[str, float] = {}
-        self.fleets: list[system.System] = []
+        self.fleets: list[System] = []
         self._store_url = ground.store_url
-        self._checkpoints = redis_store.RedisCheckpointStore(ground.store_url)
+        self._checkpoints = RedisCheckpointStore(ground.store_url)
         self._epochs: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -63,24 +69,24 @@ class World:
                     while not all(self.answered_s.get(name, 0.0) > quiet_from_s for name in CAMERAS):  # noqa: ASYNC110
                         await asyncio.sleep(0.2)
             self.silent = [name for name in CAMERAS if self.answered_s.get(name, 0.0) <= quiet_from_s]
-            await ending.end(*watching)
+            await task_cancellation.end(*watching)
             await self._checkpoints.close()
 
     def note(self, fault: str) -> None:
         self.history.add(Event(time.time(), "fault", detail=fault))
 
-    def fleet(self) -> contextlib.AbstractAsyncContextManager[system.System]:
-        settings = config.HermesConfig(
-            shards=config.ShardsConfig(
+    def fleet(self) -> contextlib.AbstractAsyncContextManager[System]:
+        settings = HermesConfig(
+            shards=ShardsConfig(
                 count=SHARDS,
                 ray=self.cluster.address,
                 checkpoint_every_s=2.0,
-                device=device.DeviceConfig(max_cameras=len(CAMERAS)),
+                device=DeviceConfig(max_cameras=len(CAMERAS)),
             ),
             store=self._store_url,
-            router=config.RouterConfig(port=0),
+            router=RouterConfig(port=0),
             cameras=tuple(
-                cameras.CameraSpec(name=name, url=f"sim:street?seed={number}") for number, name in enumerate(CAMERAS)
+                CameraSpec(name=name, url=f"sim:street?seed={number}") for number, name in enumerate(CAMERAS)
             ),
         )
         return system.running(settings)
@@ -92,25 +98,25 @@ class World:
             try:
                 epoch = 0
                 async for event in self.rng.choice(self.fleets).fleet.ask(name, "what is in view"):
-                    if isinstance(event, answers.Started):
+                    if isinstance(event, Started):
                         epoch = event.epoch
                 self.history.add(Event(time.time(), "answer", name, epoch))
                 self.answered_s[name] = time.time()
-            except (ServiceError, answers.QuestionError, checkpoint.StoreError):
+            except (ServiceError, QuestionError, StoreError):
                 continue
 
     async def _commits(self) -> None:
         """What the store keeps of each camera, and what an owner in a new epoch knows of it."""
         while True:
             await asyncio.sleep(0.5)
-            with contextlib.suppress(checkpoint.StoreError, ServiceError, TimeoutError):
+            with contextlib.suppress(StoreError, ServiceError, TimeoutError):
                 async with asyncio.timeout(3.0):
                     await self._look()
 
     async def _look(self) -> None:
         for placed in await self.fleets[0].fleet.list_cameras():
             status, known = placed.status, self._epochs.get(placed.status.name, 0)
-            if status.epoch > known and status.state is cameras.CameraState.LIVE:
+            if status.epoch > known and status.state is CameraState.LIVE:
                 self._epochs[status.name] = status.epoch
                 frames = status.memory.frames_seen
                 self.history.add(Event(time.time(), "restored", status.name, status.epoch, frames=frames))
@@ -174,7 +180,7 @@ class World:
     async def move(self) -> None:
         name = self.rng.choice(CAMERAS)
         self.note(f"{name} ordered to another shard")
-        with contextlib.suppress(ServiceError, answers.QuestionError, checkpoint.StoreError, cameras.CameraError):
+        with contextlib.suppress(ServiceError, QuestionError, StoreError, CameraError):
             await self.fleets[0].fleet.move_camera(name)
 
     @property
@@ -198,7 +204,7 @@ FAULTS = (
 class Ground:
     """What all schedules run on, one after the other: what a cluster's shards know, they know in the next one too."""
 
-    cluster: nodes.Nodes
+    cluster: Nodes
     store_url: str
     fingerprint: str
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from actors import refusals
+from actors.server.status_codes import ROWS
 from tests import servers
-from tests.chaos import headless
+from tests.chaos.headless import CAMERAS, SHARDS
+from tests.servers import VALKEY
 
 ROOT = Path(__file__).parents[2]
 AWAY_S = 60.0 if "HERMES_CHAOS_CLUSTER_SCHEDULES" in os.environ else 10.0
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(900)]
 
-REASONS = {reason for _, _, reason in refusals.ROWS}
+REASONS = {reason for _, _, reason in ROWS}
 
 Seen = dict[str, list[dict[str, Any]]]  # by phase
 
@@ -28,7 +29,7 @@ Seen = dict[str, list[dict[str, Any]]]  # by phase
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("headless")
-    with servers.running(servers.VALKEY, folder / "state") as state, (folder / "log").open("wb") as log:
+    with servers.running(VALKEY, folder / "state") as state, (folder / "log").open("wb") as log:
         subprocess.run(
             [sys.executable, "-m", "tests.chaos.headless", str(folder), str(AWAY_S)],
             cwd=ROOT,
@@ -52,7 +53,7 @@ def test_every_question_is_answered_by_the_camera_s_owner_while_the_head_is_away
 
     assert {told["head_listens"] for told in seen["away"] if "head_listens" in told} == {False}
     assert [told for told in asked if "epoch" not in told] == []
-    for camera in headless.CAMERAS:
+    for camera in CAMERAS:
         epochs = [told["epoch"] for told in [*seen["before"], *asked] if told["camera"] == camera]
         assert len(epochs) > 2
         assert epochs == sorted(epochs)
@@ -74,4 +75,4 @@ def test_once_the_head_is_back_a_killed_shard_is_followed_and_started_anew(seen:
 
     assert set(after) == set(killed["cameras"]) != set()
     assert all(epoch > before[name] for name, epoch in after.items())
-    assert len(set(processes) - {killed["pid"]}) == headless.SHARDS
+    assert len(set(processes) - {killed["pid"]}) == SHARDS

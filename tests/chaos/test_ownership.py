@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from actors import fleet, supervision
 from actors.errors import ServiceError
-from cache_store import checkpoint
-from pipeline import answers, cameras
+from actors.fleet.fleet import Fleet
+from actors.ownership.leader_election import LeaderElection
+from cache_store.checkpoint import StoreError
+from pipeline.answers import Done, QuestionError, Started
+from pipeline.cameras import CameraError, CameraSpec
 from tests.chaos import simulated, virtual_time
 from tests.chaos.history import Event, History
+from tests.chaos.simulated import SimulatedShard, Store
 from tests.chaos.virtual_time import now_s
 
 SCHEDULES = int(os.environ.get("HERMES_CHAOS_SCHEDULES", "40"))
@@ -27,7 +30,7 @@ FAULTY_S, QUIET_S = 90.0, 40.0
 class RunningFleet:
     """A fleet with its bid to supervise, as a process runs them."""
 
-    def __init__(self, held: fleet.Fleet, bid: supervision.Supervision) -> None:
+    def __init__(self, held: Fleet, bid: LeaderElection) -> None:
         self.held = held
         self._bid = bid
         self._tasks: list[asyncio.Task[None]] = []
@@ -46,8 +49,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.history = History(seed)
-        self.store = simulated.Store(self.rng, self.history)
-        self.shards = [simulated.SimulatedShard(number, self.store) for number in range(3)]
+        self.store = Store(self.rng, self.history)
+        self.shards = [SimulatedShard(number, self.store) for number in range(3)]
         self.fleets = [self._new_fleet() for _ in range(2)]
         spared = self.rng.choice(ALL_AT_ONCE_IS_TOO_MUCH)
         self.faults = [fault for fault in FAULTS if fault is not spared]
@@ -57,7 +60,7 @@ class World:
     def _new_fleet(self) -> RunningFleet:
         held, bid = simulated.a_fleet(self.shards, self.store)
         for name in CAMERAS:
-            held.expect(cameras.CameraSpec(name=name, url="sim:street"))
+            held.expect(CameraSpec(name=name, url="sim:street"))
         return RunningFleet(held, bid)
 
     async def run(self) -> None:
@@ -91,11 +94,11 @@ class World:
             try:
                 started, known = None, ""
                 async for event in self.rng.choice(self.fleets).held.ask(name, "how many"):
-                    if isinstance(event, answers.Started):
+                    if isinstance(event, Started):
                         started = event
-                    elif isinstance(event, answers.Done):
+                    elif isinstance(event, Done):
                         known = event.answer
-            except (ServiceError, answers.QuestionError, checkpoint.StoreError):
+            except (ServiceError, QuestionError, StoreError):
                 continue
             assert started is not None
             self.answered_s[name] = now_s()
@@ -173,7 +176,7 @@ class World:
     async def move(self) -> None:
         name, to_shard = self.rng.choice(CAMERAS), self.rng.randrange(len(self.shards))
         self.note(f"{name} ordered to shard {to_shard}")
-        with contextlib.suppress(ServiceError, answers.QuestionError, checkpoint.StoreError, cameras.CameraError):
+        with contextlib.suppress(ServiceError, QuestionError, StoreError, CameraError):
             await self.rng.choice(self.fleets).held.move_camera(name, to_shard)
 
     async def drain(self) -> None:
@@ -181,7 +184,7 @@ class World:
         place = self.rng.randrange(len(self.shards))
         held, drained = self.shards[place], self.shards[place].process
         self.note(f"shard {drained.incarnation.id} drained")
-        with contextlib.suppress(ServiceError, checkpoint.StoreError):
+        with contextlib.suppress(ServiceError, StoreError):
             await self.rng.choice(self.fleets).held.drain(place)
         await asyncio.sleep(self.rng.uniform(0.0, 5.0))
         if held.process is drained:

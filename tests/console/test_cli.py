@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from console import cli
-from pipeline import answers, cameras, inspection
+from console.cli import main
+from pipeline.answers import AnswerFailed, AnswerWarning, Started, Token, WarningCode
+from pipeline.cameras import CameraState, SourceReason
+from pipeline.sources.probe import ProbeResult, VideoInfo
 from tests.actors.conftest import Serving
 from tests.actors.scripted import DONE, STARTED, ScriptedShard
 
@@ -29,7 +31,7 @@ class Ended:
 
 async def run(*arguments: str) -> Ended:
     """The command line in this process."""
-    result = await asyncio.to_thread(CliRunner().invoke, cli.app, list(arguments))
+    result = await asyncio.to_thread(CliRunner().invoke, main.app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ended(result.exit_code, result.stdout, result.stderr)
@@ -56,8 +58,8 @@ async def test_an_answer_as_json_is_one_object(serving: Serving) -> None:
 
 
 async def test_words_that_the_model_does_not_know_are_warned_of(serving: Serving) -> None:
-    warning = answers.AnswerWarning(answers.WarningCode.UNKNOWN_WORDS, "the model does not know 'zebra'", ("zebra",))
-    started = answers.Started(answer_id="1", camera="gate", memory_as_of_s=9.0, warnings=(warning,))
+    warning = AnswerWarning(WarningCode.UNKNOWN_WORDS, "the model does not know 'zebra'", ("zebra",))
+    started = Started(answer_id="1", camera="gate", memory_as_of_s=9.0, warnings=(warning,))
     async with serving(ScriptedShard(answer=[started, DONE])) as address:
         ended = await run("ask", "is there a zebra", "-c", "gate", "--address", address)
 
@@ -65,7 +67,7 @@ async def test_words_that_the_model_does_not_know_are_warned_of(serving: Serving
 
 
 async def test_a_model_cannot_give_orders_to_the_terminal(serving: Serving) -> None:
-    told = answers.Token("\x1b[2Jred [bold]car[/]", 0)
+    told = Token("\x1b[2Jred [bold]car[/]", 0)
     async with serving(ScriptedShard(answer=[STARTED, told, DONE])) as address:
         ended = await run("ask", "what", "-c", "gate", "--address", address)
 
@@ -91,13 +93,11 @@ async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> N
 
 async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
     held = ScriptedShard()
-    video = inspection.Video(codec="h264", width=1920, height=1080, declared_fps=25.0, measured_fps=24.9)
+    video = VideoInfo(codec="h264", width=1920, height=1080, declared_fps=25.0, measured_fps=24.9)
     held.inspections = {
-        "rtsp://10.0.0.18/good": inspection.Inspection(
-            url="rtsp://10.0.0.18/good", video=video, detail="it sends over UDP"
-        ),
-        "rtsp://u:canary@10.0.0.18/bad": inspection.Inspection(
-            url="rtsp://10.0.0.18/bad", reason=cameras.Reason.UNAUTHORIZED, detail="rtsp://10.0.0.18/bad: 401"
+        "rtsp://10.0.0.18/good": ProbeResult(url="rtsp://10.0.0.18/good", video=video, detail="it sends over UDP"),
+        "rtsp://u:canary@10.0.0.18/bad": ProbeResult(
+            url="rtsp://10.0.0.18/bad", reason=SourceReason.UNAUTHORIZED, detail="rtsp://10.0.0.18/bad: 401"
         ),
     }
     async with serving(held) as address:
@@ -129,7 +129,7 @@ async def test_a_cameras_password_comes_from_a_file_and_goes_nowhere_else(servin
     secret.write_text("c4n4ry/1\n")
     url, credentials = "rtsp://camera.example/1", ("--user", "viewer", "--password-file", str(secret))
     held = ScriptedShard()
-    held.inspections = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": inspection.Inspection(url=url)}
+    held.inspections = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": ProbeResult(url=url)}
     async with serving(held) as address:
         tested = await run("cameras", "test", url, *credentials, "--json", "--address", address)
         added = await run("cameras", "add", "door", url, *credentials, "--json", "--address", address)
@@ -251,7 +251,7 @@ async def test_a_mistake_ends_with_one_line(
 
 async def test_a_failed_source_is_the_users_mistake(serving: Serving) -> None:
     held = ScriptedShard()
-    held.states["film"] = (cameras.CameraState.FAILED, "'/tmp/x': no video in it")
+    held.states["film"] = (CameraState.FAILED, "'/tmp/x': no video in it")
     async with serving(held) as address:
         ended = await run("cameras", "add", "film", "/tmp/x", "--address", address)
 
@@ -259,7 +259,7 @@ async def test_a_failed_source_is_the_users_mistake(serving: Serving) -> None:
 
 
 async def test_an_answer_that_breaks_off_is_a_failure(serving: Serving) -> None:
-    held = ScriptedShard(answer=[STARTED, answers.Token("red", 0), answers.AnswerFailed("camera 'gate' was removed")])
+    held = ScriptedShard(answer=[STARTED, Token("red", 0), AnswerFailed("camera 'gate' was removed")])
     async with serving(held) as address:
         ended = await run("ask", "what", "-c", "gate", "--address", address)
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cache_store import memory, slabs, tiers
-from models import answering, keeper, llava_onevision
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models.answer_decoder import Answer, AnswerDecoder
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
 from models.tiny import network, vocabulary
 from tests.conftest import feed, new_memory, random_frames, random_model
 
@@ -15,14 +19,14 @@ from tests.conftest import feed, new_memory, random_frames, random_model
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
 def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     weights = network.build_model(vocabulary.build_tokenizer(), seed=0).to("cuda", torch.bfloat16)
-    model: llava_onevision.LlavaOnevision = random_model(weights)
-    reader = keeper.Keeper(model, tiers.MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=128)
+    model: LlavaOnevision = random_model(weights)
+    reader = MemoryWriter(model, MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=128)
     held = new_memory(reader)
     feed(reader, held, random_frames(40))
-    scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 256), 0)
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 256), 0)
     scratch.copy_from(held)
-    answer = answering.Answer(scratch, model.prompts.question("what is in view"))
-    writer = answering.Answering(model)
+    answer = Answer(scratch, model.prompts.question("what is in view"))
+    writer = AnswerDecoder(model)
     writer.read(answer)
     writer.step([answer])
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from models import llava_onevision, prompts
+from models.llava_onevision import LlavaOnevision
+from models.prompts import Prompts
 
 
-def test_a_question_takes_its_place_in_the_models_text(model: llava_onevision.LlavaOnevision) -> None:
+def test_a_question_takes_its_place_in_the_models_text(model: LlavaOnevision) -> None:
     plain = model.prompts.question("what is in view")
     assert model.prompts.question("What is in VIEW?").ids == plain.ids
     assert plain.unknown_words == ()
 
 
-def test_each_unknown_word_is_named_once_as_it_was_written(model: llava_onevision.LlavaOnevision) -> None:
+def test_each_unknown_word_is_named_once_as_it_was_written(model: LlavaOnevision) -> None:
     found = model.prompts.question("Is the Zeppelin a zeppelin, or is the Zeppelin a car?")
     assert found.unknown_words == ("Zeppelin", "zeppelin")
 
 
-def test_braces_in_a_question_are_only_text(model: llava_onevision.LlavaOnevision) -> None:
+def test_braces_in_a_question_are_only_text(model: LlavaOnevision) -> None:
     assert model.prompts.question("{question}").unknown_words == ("question",)
 
 
@@ -26,13 +27,11 @@ def test_braces_in_a_question_are_only_text(model: llava_onevision.LlavaOnevisio
     ("answer", "is_witnessed"),
     [("red car", True), ("Yes.", True), ("no", False), ("Nothing at all", False), ("none", False), ("", False)],
 )
-def test_what_was_not_seen_rests_on_no_moment(
-    model: llava_onevision.LlavaOnevision, answer: str, is_witnessed: bool
-) -> None:
-    assert model.prompts.is_witnessed(answer) is is_witnessed
+def test_what_was_not_seen_rests_on_no_moment(model: LlavaOnevision, answer: str, has_evidence: bool) -> None:
+    assert model.prompts.has_evidence(answer) is has_evidence
 
 
-def test_half_a_character_is_held_back(model: llava_onevision.LlavaOnevision) -> None:
+def test_half_a_character_is_held_back(model: LlavaOnevision) -> None:
     class HalfDone:
         eos_token_id = 0
         unk_token_id = None
@@ -43,5 +42,5 @@ def test_half_a_character_is_held_back(model: llava_onevision.LlavaOnevision) ->
         def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
             return "caf\N{REPLACEMENT CHARACTER}"
 
-    words = prompts.Prompts(HalfDone(), model.prompts.texts)  # type: ignore[arg-type]
+    words = Prompts(HalfDone(), model.prompts.texts)  # type: ignore[arg-type]
     assert words.text((1, 2)) == "caf"

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from benchmarks import real_shape
-from cache_store import memory, slabs, tiers
-from models import answering, keeper
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models.answer_decoder import Answer, AnswerDecoder
+from models.memory_writer import MemoryWriter
 
 
 @pytest.mark.slow
@@ -17,17 +20,17 @@ def test_one_clip_and_one_question_go_through_the_real_shape() -> None:
     model = real_shape.load()
     assert (model.spec.tokens_per_frame, model.spec.frame_size, model.spec.kv.nbytes_per_token) == (196, 384, 512)
 
-    config = tiers.MemoryConfig(tokens_per_layer=400, recent_frames=1)
-    reader = keeper.Keeper(model, config, max_frames=3, reserve=512)
-    held = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    config = MemoryConfig(tokens_per_layer=400, recent_frames=1)
+    reader = MemoryWriter(model, config, max_frames=3, reserve=512)
+    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
     reader.begin(held)
     frames = torch.randint(0, 256, (1, 3, 384, 384, 3), dtype=torch.uint8)
     reader.feed([held], frames, torch.arange(3, dtype=torch.float64)[None])
 
-    scratch = memory.Memory(slabs.Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 512), 0)
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 512), 0)
     scratch.copy_from(held)
-    answer = answering.Answer(scratch, model.prompts.question("What colour was the last car?"))
-    writer = answering.Answering(model)
+    answer = Answer(scratch, model.prompts.question("What colour was the last car?"))
+    writer = AnswerDecoder(model)
     writer.read(answer)
     writer.step([answer])
 

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ops import change
+from ops.change import BLOCKS, MOST_GAIN
 
 CELLS = 4
-SIDE = CELLS * change.BLOCKS
+SIDE = CELLS * BLOCKS
 
 seeds = st.integers(0, 10_000)
-gains = st.lists(st.floats(1 / change.MOST_GAIN, change.MOST_GAIN), min_size=3, max_size=3)
+gains = st.lists(st.floats(1 / MOST_GAIN, MOST_GAIN), min_size=3, max_size=3)
 cells = st.integers(0, CELLS**2 - 1)
 
 
@@ -24,7 +25,7 @@ def picture(seed: int) -> Tensor:
 
 def of_cell(cell: int) -> tuple[slice, slice]:
     row, column = divmod(cell, CELLS)
-    return tuple(slice(change.BLOCKS * at, change.BLOCKS * (at + 1)) for at in (row, column))  # type: ignore[return-value]
+    return tuple(slice(BLOCKS * at, BLOCKS * (at + 1)) for at in (row, column))  # type: ignore[return-value]
 
 
 @given(seeds, gains)
@@ -85,7 +86,7 @@ def test_block_means_are_means_of_the_blocks(seed: int, shape: tuple[int, int]) 
 
     blocks = change.block_means(frames, cells_per_side)
 
-    assert blocks.shape == (2, 3, change.BLOCKS * cells_per_side, change.BLOCKS * cells_per_side)
+    assert blocks.shape == (2, 3, BLOCKS * cells_per_side, BLOCKS * cells_per_side)
     if side % blocks.shape[-1] == 0:
         step = side // blocks.shape[-1]
         assert torch.allclose(blocks[0, :, 0, 0], frames[0, :step, :step].float().mean(dim=(0, 1)), atol=1e-3)

@@ -15,11 +15,11 @@ layers = st.lists(st.sets(st.integers(0, 5_000), max_size=40).map(sorted), min_s
 
 def closed_up(held: list[list[int]], *, first: int, room: int, longest_gap: int) -> list[torch.Tensor]:
     tensors = [torch.tensor(layer, dtype=torch.int64) for layer in held]
-    return positions.close_up(tensors, first=first, room=room, longest_gap=longest_gap)
+    return positions.reindex(tensors, first=first, room=room, longest_gap=longest_gap)
 
 
 def test_layers_that_hold_the_same_are_numbered_without_gaps() -> None:
-    closed = positions.close_up([torch.tensor([7, 9, 200])] * 3, first=2, room=100, longest_gap=1)
+    closed = positions.reindex([torch.tensor([7, 9, 200])] * 3, first=2, room=100, longest_gap=1)
     assert all(layer.tolist() == [2, 3, 4] for layer in closed)
 
 

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.cameras import CameraSpec, CameraState, Pace, Reason
-from pipeline.clips import Clip
-from pipeline.feed import CameraFeed
-from pipeline.handover import HandOver
-from pipeline.ingest import IngestConfig
-from pipeline.playback import Playback, Sample
-from pipeline.sources import open_source
-from pipeline.urls import parse
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.network.urls import parse
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clips import Clip
+from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.opening import open_source
+from pipeline.sources.source import SampledFrame, SourceContext
 
 START_S = 1_700_000_000.0
 QUICK = IngestConfig(
@@ -31,7 +31,7 @@ QUICK = IngestConfig(
 
 @dataclass
 class Played:
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[SampledFrame] = field(default_factory=list)
     dropped: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Played:
 def play(
     url: str,
     *,
-    pace: Pace = Pace.FAST,
+    pace: PlaybackSpeed = PlaybackSpeed.FAST,
     config: IngestConfig = QUICK,
     after_s: float = -math.inf,
     most: int = 10_000,
@@ -57,7 +57,7 @@ def play(
     def count(frames: int) -> None:
         played.dropped += frames
 
-    playback = Playback(
+    playback = SourceContext(
         camera="lobby",
         pace=pace,
         started_s=started_s,
@@ -84,14 +84,14 @@ class Watched:
     def __init__(
         self,
         url: str,
-        pace: Pace = Pace.LIVE,
+        pace: PlaybackSpeed = PlaybackSpeed.LIVE,
         config: IngestConfig = QUICK,
-        clips: HandOver | None = None,
+        clips: ClipQueue | None = None,
         **options: float,
     ) -> None:
         self.states: list[tuple[CameraState, str]] = []
-        self.reasons: list[Reason | None] = []
-        self.clips = HandOver(4) if clips is None else clips
+        self.reasons: list[SourceReason | None] = []
+        self.clips = ClipQueue(4) if clips is None else clips
         spec = CameraSpec(name="lobby", url=url, pace=pace)
         self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._note, **options)
         self._changed = threading.Condition()
@@ -124,7 +124,7 @@ class Watched:
             time.sleep(0.005)
         raise AssertionError(f"no clip within {timeout_s} s: {self.states}")
 
-    def _note(self, state: CameraState, detail: str, reason: Reason | None) -> None:
+    def _note(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
         with self._changed:
             self.states.append((state, detail))
             self.reasons.append(reason)
@@ -133,7 +133,11 @@ class Watched:
 
 @contextmanager
 def watching(
-    url: str, pace: Pace = Pace.LIVE, config: IngestConfig = QUICK, clips: HandOver | None = None, **options: float
+    url: str,
+    pace: PlaybackSpeed = PlaybackSpeed.LIVE,
+    config: IngestConfig = QUICK,
+    clips: ClipQueue | None = None,
+    **options: float,
 ) -> Iterator[Watched]:
     """A started feed, stopped in the end."""
     watched = Watched(url, pace, config, clips, **options)

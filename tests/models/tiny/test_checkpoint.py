@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
-from models.tiny.evaluate import evaluate
-from models.tiny.lessons import see
+from models.tiny.training.evaluate import evaluate
+from models.tiny.training.lessons import see
 from models.tiny.vocabulary import UNKNOWN, words
 
 torch.set_num_threads(2)

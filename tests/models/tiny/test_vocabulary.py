@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from models.tiny.answers import ANSWER_WORDS
-from models.tiny.questions import PLURALS, TEMPLATES
-from models.tiny.scene import COLOURS, KINDS
+from models.tiny.scenes.ground_truth import ANSWER_WORDS
+from models.tiny.scenes.questions import PLURALS, TEMPLATES
+from models.tiny.scenes.scene import COLOURS, KINDS
 from models.tiny.vocabulary import (
     ASSISTANT,
     GUIDANCE_GLOBAL,

@@ -1,0 +1,1 @@
+"""The configuration file: its schema, its loading and its error messages."""

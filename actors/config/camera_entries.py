@@ -1,0 +1,111 @@
+"""A camera as the configuration names it: its password may lie elsewhere, in a variable or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from pipeline.cameras import CameraError
+from pipeline.network import urls
+from pipeline.network.urls import NetworkUrl
+
+log = structlog.get_logger(__name__)
+
+KEYS = ("user", "password", "password_file")
+
+
+class InvalidEntry(Exception):
+    """A value of a camera's entry cannot be used; `key` says where it stands."""
+
+    def __init__(self, key: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def resolved(values: object, *, as_written: object) -> object:
+    """The values of a configuration, each camera's user and password inside its URL. Raises InvalidEntry.
+
+    `as_written`: the values before variables were replaced; a password that stands there itself is warned of.
+    """
+    entries = _cameras(values)
+    if not isinstance(values, dict) or not entries:
+        return values
+    for entry in filter(_holds_credentials, _cameras(as_written)):
+        log.warning("password_in_url", camera=entry.get("name"), better="the keys user and password_file, or ${NAME}")
+    return values | {"cameras": [_resolved(entry, index) for index, entry in enumerate(entries)]}
+
+
+def with_user(url: str, user: str, password_file: str | None) -> str:
+    """The URL with the user and the password that the file holds. Raises InvalidEntry."""
+    try:
+        return _joined(url, user, _read(password_file))
+    except _Unusable as error:
+        raise InvalidEntry((error.key,), str(error)) from None
+
+
+def _cameras(values: object) -> list[Any]:
+    entries = values.get("cameras") if isinstance(values, dict) else None
+    return entries if isinstance(entries, list) else []
+
+
+def _holds_credentials(entry: object) -> bool:
+    """Whether a user or a password stands in the URL itself, and in no variable."""
+    url = entry.get("url", "") if isinstance(entry, dict) else ""
+    userinfo, at, _ = str(url).partition("://")[2].rpartition("@")
+    return bool(at) and "${" not in userinfo
+
+
+def _resolved(entry: object, index: int) -> object:
+    if not isinstance(entry, dict):
+        return entry
+    try:
+        return _with_credentials(entry)
+    except _Unusable as error:
+        raise InvalidEntry(("cameras", index, error.key), str(error)) from None
+
+
+class _Unusable(Exception):
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def _with_credentials(entry: Mapping[str, object]) -> dict[str, object]:
+    given = {key: str(entry[key]) for key in KEYS if key in entry}
+    rest = {key: value for key, value in entry.items() if key not in KEYS}
+    if not given:
+        return rest
+    if "user" not in given:
+        raise _Unusable(next(iter(given)), "it needs the key user beside it")
+    if "password" in given and "password_file" in given:
+        raise _Unusable("password_file", "the key password stands there too: which of them?")
+    password = given["password"] if "password" in given else _read(given.get("password_file"))
+    return rest | {"url": _joined(str(entry.get("url", "")), given["user"], password)}
+
+
+def _read(name: str | None) -> str:
+    if name is None:
+        return ""
+    try:
+        return Path(name).expanduser().read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise _Unusable("password_file", f"{name!r}: {why}") from None
+
+
+def _joined(url: str, user: str, password: str) -> str:
+    try:
+        parsed = urls.parse(url)
+    except CameraError as error:
+        raise _Unusable("url", str(error)) from None
+    if not isinstance(parsed, NetworkUrl):
+        raise _Unusable("user", "only a camera on the network takes one")
+    if urls.credentials(url) is not None:
+        raise _Unusable("user", "the URL holds a user already")
+    scheme, _, rest = url.partition("://")
+    userinfo = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    return f"{scheme}://{userinfo}@{rest}"

@@ -1,0 +1,1 @@
+"""Which process owns a camera: leases held, failures detected, a leader elected."""

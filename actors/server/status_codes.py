@@ -1,0 +1,104 @@
+"""Which error a caller sees for which of ours: a row each, and google.rpc.Status around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from actors.errors import (
+    CameraRecovering,
+    ClientTooSlow,
+    InvalidShard,
+    OwnershipUnproven,
+    ServiceError,
+    ShardUnavailable,
+)
+from cache_store.checkpoint import StoreError, StoreUnavailable, StoreUnfit
+from cache_store.leases import OwnedByAnother
+from pipeline.answers import AnswerFailed, InvalidQuestion, Overloaded, QuestionError, UnknownCamera
+from pipeline.cameras import (
+    CameraError,
+    CameraExists,
+    InvalidCamera,
+    InvalidMask,
+    SourceError,
+    SourceInvalid,
+    SourceUnreachable,
+    TooManyCameras,
+    TooManyTests,
+)
+from pipeline.network.redaction import REDACTOR
+
+DOMAIN = "hermes"
+_RETRY_AFTER_S = 1
+
+Code = grpc.StatusCode
+
+# The first row whose class fits decides, so kinds stand before their roots.
+ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
+    (UnknownCamera, Code.NOT_FOUND, "UNKNOWN_CAMERA"),
+    (InvalidQuestion, Code.INVALID_ARGUMENT, "INVALID_QUESTION"),
+    (Overloaded, Code.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS"),
+    (AnswerFailed, Code.ABORTED, "ANSWER_FAILED"),
+    (QuestionError, Code.INTERNAL, "QUESTION_FAILED"),
+    (InvalidMask, Code.INVALID_ARGUMENT, "INVALID_MASK"),
+    (InvalidCamera, Code.INVALID_ARGUMENT, "INVALID_CAMERA"),
+    (CameraExists, Code.ALREADY_EXISTS, "CAMERA_EXISTS"),
+    (TooManyCameras, Code.RESOURCE_EXHAUSTED, "TOO_MANY_CAMERAS"),
+    (TooManyTests, Code.RESOURCE_EXHAUSTED, "TOO_MANY_TESTS"),
+    (SourceUnreachable, Code.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+    (SourceInvalid, Code.FAILED_PRECONDITION, "SOURCE_INVALID"),
+    (CameraError, Code.INTERNAL, "CAMERA_FAILED"),
+    (StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    (StoreUnfit, Code.FAILED_PRECONDITION, "STORE_UNFIT"),
+    (OwnedByAnother, Code.UNAVAILABLE, "CAMERA_OWNED_ELSEWHERE"),
+    (StoreError, Code.INTERNAL, "STORE_FAILED"),
+    (CameraRecovering, Code.UNAVAILABLE, "CAMERA_RECOVERING"),
+    (InvalidShard, Code.FAILED_PRECONDITION, "INVALID_SHARD"),
+    (OwnershipUnproven, Code.UNAVAILABLE, "OWNERSHIP_UNPROVEN"),
+    (ShardUnavailable, Code.UNAVAILABLE, "SHARD_UNAVAILABLE"),
+    (ClientTooSlow, Code.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW"),
+    (ServiceError, Code.INTERNAL, "SERVICE_FAILED"),
+)
+_KNOWN = tuple(kind for kind, _, _ in ROWS)
+_WORTH_A_RETRY = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
+
+
+def status_of(error: Exception, **metadata: str) -> status_pb2.Status:
+    """The refusal for one of our errors, with ErrorInfo and, where trying again helps, RetryInfo."""
+    code, reason = next((code, reason) for kind, code, reason in ROWS if isinstance(error, kind))
+    if isinstance(error, SourceError):
+        metadata["source_reason"] = error.reason.name
+    return refusal(code, reason, str(error), **metadata)
+
+
+def refusal(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> status_pb2.Status:
+    """A google.rpc.Status that a program can act on and a person can read."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    details = [_packed(info)]
+    if code in _WORTH_A_RETRY:
+        delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status_pb2.Status(code=code.value[0], message=REDACTOR.struck(message), details=details)
+
+
+@asynccontextmanager
+async def refusing(context: grpc.aio.ServicerContext[Any, Any], **metadata: str) -> AsyncIterator[None]:
+    """Ends the call with a refusal when one of our errors leaves the block."""
+    try:
+        yield
+    except _KNOWN as error:
+        await context.abort_with_status(rpc_status.to_status(status_of(error, **metadata)))
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

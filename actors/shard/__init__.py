@@ -1,0 +1,1 @@
+"""The cameras of one device, and the Ray actor that hosts them."""

@@ -1,0 +1,261 @@
+"""What people see: answers and cameras as lines, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+from rich.text import Text
+
+from console.client.answers import Answer
+from protos import hermes_v1_pb2 as pb
+
+_STATE_STYLES = {
+    pb.CAMERA_STATE_LIVE: "green",
+    pb.CAMERA_STATE_ENDED: "blue",
+    pb.CAMERA_STATE_CONNECTING: "yellow",
+    pb.CAMERA_STATE_RECOVERING: "yellow",
+    pb.CAMERA_STATE_STALLED: "yellow",
+    pb.CAMERA_STATE_BACKING_OFF: "yellow",
+    pb.CAMERA_STATE_FAILED: "red",
+}
+
+
+def printable(text: str) -> str:
+    """Text of a model or a camera without what a terminal would take for an order."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def state_name(state: int) -> str:
+    """live, ended, …"""
+    return pb.CameraState.Name(state).removeprefix("CAMERA_STATE_").lower()
+
+
+def reason_name(reason: int) -> str | None:
+    """no_answer, unauthorized, …; None if there is none."""
+    return pb.SourceReason.Name(reason).removeprefix("SOURCE_REASON_").lower() if reason else None
+
+
+def inspection_json(found: pb.TestCameraResponse) -> dict[str, Any]:
+    """What was found at a URL for programs; numbers that are not known are null."""
+    video = found.video
+    has_interval = video.HasField("key_frame_interval_s")
+    return {
+        "url": found.url,
+        "ok": not found.reason,
+        "reason": reason_name(found.reason),
+        "detail": found.detail,
+        "video": {
+            "codec": video.codec,
+            "width": video.width,
+            "height": video.height,
+            "declared_fps": round(video.declared_fps, 2) or None,
+            "measured_fps": round(video.measured_fps, 2) or None,
+            "key_frame_interval_s": round(video.key_frame_interval_s, 2) if has_interval else None,
+            "has_key_frames_enough": video.has_key_frames_enough,
+            "first_frame_ms": round(video.first_frame_ms, 1) or None,
+        }
+        if found.HasField("video")
+        else None,
+    }
+
+
+def inspection_details(found: pb.TestCameraResponse) -> Table:
+    """What was found at a URL, a fact a row."""
+    video, rows = found.video, {"url": found.url}
+    rows["verdict"] = " · ".join(filter(None, (reason_name(found.reason) or "good", found.detail)))
+    if found.HasField("video"):
+        interval = "fewer than two seen"
+        if video.HasField("key_frame_interval_s"):
+            interval = f"every {video.key_frame_interval_s:.2f} s"
+        enough = "often enough to be sampled alone" if video.has_key_frames_enough else "too rare to be sampled alone"
+        rows["video"] = f"{video.codec}, {video.width}x{video.height}"
+        rows["rate"] = f"{video.declared_fps:.1f} fps declared, {video.measured_fps:.1f} measured"
+        rows["key frames"] = f"{interval}, {enough}"
+        if video.first_frame_ms:
+            rows["first frame"] = f"after {video.first_frame_ms:.0f} ms"
+    return _facts(rows)
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """One answer for programs. Times are ISO 8601 in UTC."""
+    return {
+        "camera": answer.camera,
+        "question": answer.question,
+        "answer": answer.text,
+        "ttft_ms": None if answer.ttft_ms is None else round(answer.ttft_ms, 1),
+        "memory_as_of": _iso(answer.memory_as_of),
+        "epoch": answer.epoch,
+        "evidence": [{"time": _iso(one.time), "weight": round(one.weight, 3)} for one in answer.evidence],
+        "warnings": answer.warnings,
+        "gaps": [_gap_json(gap) for gap in answer.gaps],
+    }
+
+
+def camera_json(camera: pb.Camera) -> dict[str, Any]:
+    """One camera for programs."""
+    memory = camera.memory
+    return {
+        "name": camera.name,
+        "url": camera.url,
+        "state": state_name(camera.state),
+        "reason": reason_name(camera.reason),
+        "detail": camera.detail,
+        "shard": camera.shard,
+        "epoch": camera.epoch,
+        "masks": [[[corner.x, corner.y] for corner in mask.corners] for mask in camera.masks],
+        "memory": {
+            "frames_seen": memory.frames_seen,
+            "frames_dropped": memory.frames_dropped,
+            "compressions": memory.compressions,
+            "prefix_tokens": memory.prefix_tokens,
+            "summary_tier_tokens": memory.summary_tier_tokens,
+            "recent_window_tokens": memory.recent_window_tokens,
+            "bytes": memory.bytes,
+            "thumbnails": memory.thumbnails,
+            "thumbnail_bytes": memory.thumbnail_bytes,
+            "next_position": memory.next_position,
+            "oldest": _iso(_moment(memory, "oldest")),
+            "newest": _iso(_moment(memory, "newest")),
+            "checkpointed": _iso(_moment(memory, "checkpointed")),
+            "gaps": [_gap_json(gap) for gap in memory.gaps],
+        },
+    }
+
+
+def shard_json(shard: pb.Shard) -> dict[str, Any]:
+    """One shard for programs."""
+    return {
+        "shard": shard.index,
+        "state": shard_state(shard),
+        "node": shard.node,
+        "pid": shard.pid,
+        "cameras": list(shard.cameras),
+        "slots": shard.slots,
+        "busy_share": round(shard.busy_share, 3),
+    }
+
+
+def shard_state(shard: pb.Shard) -> str:
+    """up, away or draining"""
+    return pb.ShardState.Name(shard.state).removeprefix("SHARD_STATE_").lower()
+
+
+def as_json(value: object) -> str:
+    """One line of JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def answer_notes(answer: Answer) -> str:
+    """What belongs to an answer beside its words: how fast, how fresh, where it looked."""
+    notes = []
+    if answer.ttft_ms is not None:
+        notes.append(f"first word after {answer.ttft_ms:.0f} ms")
+    if answer.memory_as_of is not None:
+        notes.append(f"as of {_clock(answer.memory_as_of)}")
+    if answer.evidence:
+        notes.append("looked at " + ", ".join(_clock(moment.time) for moment in answer.evidence))
+    return " · ".join(notes)
+
+
+def camera_table(cameras: Iterable[pb.Camera]) -> Table:
+    """All cameras, a row each."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("camera", "state", "shard", "frames", "dropped", "compressed", "newest", "url"):
+        table.add_column(heading, overflow="fold")
+    for camera in cameras:
+        memory = camera.memory
+        table.add_row(
+            Text(camera.name, style="bold"),
+            Text(state_name(camera.state), style=_STATE_STYLES.get(camera.state, "")),
+            str(camera.shard),
+            str(memory.frames_seen),
+            str(memory.frames_dropped),
+            str(memory.compressions),
+            _clock(_moment(memory, "newest")),
+            Text(printable(camera.url)),
+        )
+    return table
+
+
+def headroom_note(headroom: int) -> str:
+    """What the loss of a shard would mean."""
+    if headroom < 0:
+        return f"if the fullest shard were lost, {-headroom} cameras would find no place"
+    return f"room for {headroom} more, with the fullest shard lost"
+
+
+def shard_table(shards: Iterable[pb.Shard]) -> Table:
+    """All shards, a row each."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("shard", "state", "node", "process", "busy", "slots", "cameras"):
+        table.add_column(heading, overflow="fold")
+    for shard in shards:
+        table.add_row(
+            str(shard.index),
+            shard_state(shard),
+            Text(printable(shard.node)),
+            str(shard.pid),
+            f"{shard.busy_share:.0%}",
+            f"{len(shard.cameras)} of {shard.slots}",
+            Text(", ".join(shard.cameras) or "none"),
+        )
+    return table
+
+
+def camera_details(camera: pb.Camera) -> Table:
+    """One camera, a fact a row."""
+    memory = camera.memory
+    rows = {
+        "camera": camera.name,
+        "url": camera.url,
+        "state": " · ".join(filter(None, (state_name(camera.state), reason_name(camera.reason), camera.detail))),
+        "shard": f"{camera.shard}, epoch {camera.epoch}",
+        "frames": f"{memory.frames_seen} seen, {memory.frames_dropped} dropped",
+        "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "
+        f"{memory.recent_window_tokens} recent window (all layers)",
+        "compressed": f"{memory.compressions} times",
+        "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
+        "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
+        "masks": str(len(camera.masks)),
+        "covers": f"{_clock(_moment(memory, 'oldest'))} to {_clock(_moment(memory, 'newest'))}",
+        "saved": _clock(_moment(memory, "checkpointed")),
+    }
+    table = _facts(rows)
+    for gap in memory.gaps:
+        table.add_row("gap", Text(f"{_clock(_utc(gap.start))} to {_clock(_utc(gap.end))}: {gap.reason}"))
+    return table
+
+
+def _facts(rows: dict[str, str]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(printable(value)))
+    return table
+
+
+def _gap_json(gap: pb.Gap) -> dict[str, Any]:
+    return {"start": _iso(_utc(gap.start)), "end": _iso(_utc(gap.end)), "reason": gap.reason}
+
+
+def _moment(memory: pb.MemoryStatus, name: str) -> datetime | None:
+    return _utc(getattr(memory, name)) if memory.HasField(name) else None
+
+
+def _utc(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds")
+
+
+def _clock(at: datetime | None) -> str:
+    """The time of day where the reader is."""
+    return "never" if at is None else at.astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,1 @@
+"""The Python client: imports the wire contract alone."""

@@ -1,0 +1,1 @@
+"""The drawn streets: who visits when, how it looks, what can be asked and what is true."""

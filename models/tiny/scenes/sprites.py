@@ -1,0 +1,103 @@
+"""Pictures of the visitors, by kind, colour, facing and pose, laid over a frame of any size."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from models.tiny.scenes.drawings import DETAIL, DRAW, MARGIN, SIZES, Pen, Rgb
+
+FRAME_SIZE = (640, 360)  # the frame whose pixels sprites are measured in
+
+PAINT: dict[str, Rgb] = {
+    "red": (214, 44, 38),
+    "green": (36, 158, 72),
+    "blue": (42, 88, 216),
+    "yellow": (246, 204, 36),
+    "purple": (146, 58, 186),
+    "white": (242, 242, 244),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a visitor looks like at a moment. Poses: 0 standing, 1 and 2 two strides."""
+
+    kind: str
+    colour: str
+    is_facing_left: bool
+    pose: int
+
+
+def _light_from_above(picture: Image.Image) -> Image.Image:
+    pixels = np.asarray(picture).astype(np.float32)
+    fall = np.linspace(1.1, 0.84, pixels.shape[0], dtype=np.float32)[:, None, None]
+    pixels[..., :3] = np.clip(pixels[..., :3] * fall, 0, 255)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _shadow(width: int, height: int) -> Image.Image:
+    pen = Pen(width, height)
+    pen.disc(width / 2, height - 2, width * 0.5, (0, 0, 0), 7)
+    blurred = pen.canvas.filter(ImageFilter.GaussianBlur(3 * DETAIL))
+    blurred.putalpha(blurred.getchannel("A").point(lambda alpha: alpha * 0.5))
+    return blurred
+
+
+@lru_cache(maxsize=512)
+def _master(look: Look) -> Image.Image:
+    pen = Pen(*SIZES[look.kind])
+    DRAW[look.kind](pen, PAINT[look.colour], look.pose)
+    picture = Image.alpha_composite(_shadow(*SIZES[look.kind]), _light_from_above(pen.canvas))
+    if look.is_facing_left:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return picture.convert("RGBa")
+
+
+@lru_cache(maxsize=20_000)
+def cut_out(look: Look, *, pixels_per_unit: tuple[float, float], phase: tuple[float, float]) -> NDArray[np.float32]:
+    """The sprite with its alpha already multiplied in, 0..255, [h, w, 4].
+
+    `pixels_per_unit` are target pixels per pixel of the 640 x 360 frame, each way; `phase` is how far inside
+    its first target pixel the sprite begins. One pixel of border is left on every side for the shadow.
+    """
+    (width, height), (scale_x, scale_y), (phase_x, phase_y) = SIZES[look.kind], pixels_per_unit, phase
+    columns, rows = int(np.ceil(width * scale_x + phase_x)) + 2, int(np.ceil(height * scale_y + phase_y)) + 2
+    left, top = MARGIN - (1 + phase_x) / scale_x, MARGIN - (1 + phase_y) / scale_y
+    edges = (left, top, left + columns / scale_x, top + rows / scale_y)
+    master = _master(look)
+    region = _inside(tuple(edge * DETAIL for edge in edges), master.size)
+    resized = master.resize((columns, rows), Image.Resampling.BICUBIC, box=region, reducing_gap=3.0)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def _inside(region: tuple[float, ...], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = region
+    return max(0.0, left), max(0.0, top), min(float(size[0]), right), min(float(size[1]), bottom)
+
+
+def paste(canvas: NDArray[np.float32], look: Look, *, left: float, top: float, scale: float) -> None:
+    """Lays the sprite over a canvas [H, W, 3], in place, its corner at fractions of the frame.
+
+    `scale` 1 is the sprite's size in a 640 x 360 frame. Small frames place it to a quarter of a pixel.
+    """
+    height, width = canvas.shape[:2]
+    steps = 4 if width < 200 else 1
+    x, y = round(left * width * steps) / steps, round(top * height * steps) / steps
+    picture = cut_out(
+        look,
+        pixels_per_unit=(scale * width / FRAME_SIZE[0], scale * height / FRAME_SIZE[1]),
+        phase=(x - math.floor(x), y - math.floor(y)),
+    )
+    column, row = math.floor(x) - 1, math.floor(y) - 1
+    first_x, first_y = max(0, -column), max(0, -row)
+    last_x, last_y = min(picture.shape[1], width - column), min(picture.shape[0], height - row)
+    if first_x >= last_x or first_y >= last_y:
+        return
+    part = picture[first_y:last_y, first_x:last_x]
+    target = canvas[row + first_y : row + last_y, column + first_x : column + last_x]
+    target *= 1 - part[..., 3:] / 255
+    target += part[..., :3]

@@ -1,0 +1,205 @@
+"""Packs a clip and many questions about it into one sequence: prefix, frames, question blocks.
+
+Each block is asked at a moment of its own: it sees the prefix, what is kept of the frames up to then,
+and itself.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from models.tiny.network import RELIABLE_POSITIONS, TOKENS_PER_FRAME
+from models.tiny.scenes.questions import YES_NO_TYPES
+from models.tiny.training.clips import Clip
+from models.tiny.training.labels import IGNORED
+from models.tiny.vocabulary import ASSISTANT, END, PREFIX_TEXT
+from ops.positions import reindex
+
+NEWLINE = -1  # stands for the image_newline embedding among the text ids
+WINDOW_FRAMES = 4  # the newest frames, which are always whole
+MAX_POSITION = 4096
+
+_SPARE_POSITIONS = 64
+_RANKS_SHARE = 0.25  # of the bounded memories
+_ROOMY_SHARE = 0.25  # of the others: nothing is closed up
+_ROOMS = (500, RELIABLE_POSITIONS)
+_LOSS_WEIGHT = dict.fromkeys(YES_NO_TYPES, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clips packed and padded to one length. B clips, T frames, N video tokens, S sequence, L labels."""
+
+    pixels: Tensor  # [B, T, 64, 64, 3] uint8
+    cells: Tensor  # [B, T, 16, 2]
+    centres: Tensor  # [B, T, 16, 2]
+    events: Tensor  # [B, T, 16, 4]
+    video: Tensor  # [B, N] which of the T * 16 tokens
+    text: Tensor  # [B, S] token ids; the video's place is filled with pad
+    frame: Tensor  # [B, S] newest frame known there, -1 in the prefix
+    block: Tensor  # [B, S] 0 prefix and video, 1.. questions, -1 padding
+    is_kept: Tensor  # [B, S] survives when its frame is no longer among the newest
+    positions: Tensor  # [B, S]
+    labels: Tensor  # [B, S] id that comes next, or IGNORED
+    weights: Tensor  # [B, S]
+    types: list[list[str]]  # of each clip's questions
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One clip's video tokens: which, whether they last, and where."""
+
+    video: NDArray[np.int64]  # [N]
+    is_kept: NDArray[np.bool_]  # [N]
+    positions: NDArray[np.int64]  # [N]
+
+
+def lay_out(
+    rng: random.Random,
+    frames: int,
+    asked: Sequence[int],
+    *,
+    prefix: int,
+    lasting: NDArray[np.float64] | None = None,
+    places: NDArray[np.int64] | None = None,
+    has_gaps: bool = False,
+) -> Layout:
+    """Which video tokens are there and at which positions.
+
+    lasting: [T * 16], how likely each lasts, as in a bounded memory; of the others only those stay in the
+    sequence that are among the newest frames at some question. The positions of such clips are closed up whenever
+    they run out, as the product does it, or to ranks. None: the whole video. places: [T], which frame of the stream
+    each is, where that is not simply its number. has_gaps: positions of a whole video jump.
+    """
+    noise = np.random.default_rng(rng.getrandbits(32))
+    frame = np.repeat(np.arange(frames), TOKENS_PER_FRAME)
+    is_kept = np.ones(len(frame), dtype=bool) if lasting is None else noise.random(len(frame)) < lasting
+    is_new = np.zeros(frames, dtype=bool)
+    for moment in set(asked) | {frames - 1}:
+        is_new[max(0, moment - WINDOW_FRAMES + 1) : moment + 1] = True
+    video = np.flatnonzero(is_kept | is_new[frame])
+    positions = prefix + (video if lasting is None else _as_kept(rng, video, places))
+    if has_gaps and lasting is None:
+        positions = (
+            positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame[video]]
+        )
+    return Layout(video, is_kept[video], positions)
+
+
+def _as_kept(rng: random.Random, video: NDArray[np.int64], places: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Where the tokens of a bounded memory stand, from 0 on. [N] -> [N]"""
+    frame, cell = np.divmod(video, TOKENS_PER_FRAME)
+    stands = (frame if places is None else places[frame]) * TOKENS_PER_FRAME + cell
+    if rng.random() < _RANKS_SHARE:
+        return np.arange(len(video))
+    room = MAX_POSITION - _SPARE_POSITIONS if rng.random() < _ROOMY_SHARE else int(rng.uniform(*_ROOMS))
+    return closed_up_in_time(rng, stands, max(room, 2 * len(video)))
+
+
+def closed_up_in_time(rng: random.Random, stands: NDArray[np.int64], room: int) -> NDArray[np.int64]:
+    """The same tokens when all positions beyond `room` had to be made by closing up what was there by then. [N] -> [N]
+
+    In a long quiet time that happens more than once, so how far after it the next token stands is up to chance.
+    """
+    moved = stands.copy()
+    while moved[-1] >= room:
+        new = int(np.searchsorted(moved, room))
+        last, jump = -1, int(moved[new]) + 1
+        if new:
+            before, jump = [torch.from_numpy(moved[:new])], int(moved[new] - moved[new - 1])
+            moved[:new] = reindex(before, first=0, room=room * 3 // 4, longest_gap=TOKENS_PER_FRAME)[0].numpy()
+            last = int(moved[new - 1])
+        moved[new:] += last + min(jump, rng.randint(1, room - 1 - last)) - moved[new]
+    return moved
+
+
+def _jumps(noise: np.random.Generator, frames: int, room: int) -> NDArray[np.int64]:
+    """How far each frame is moved on: a few large jumps, or many small ones. [T]"""
+    total = float(noise.uniform(0, 1)) ** 1.5 * max(0, room)
+    steps = noise.exponential(1, frames) * (noise.random(frames) < noise.choice([0.1, 0.5, 1.0]))
+    steps[0] *= noise.random() < 0.3
+    moved: NDArray[np.int64] = np.floor(np.cumsum(steps) / max(steps.sum(), 1e-6) * total).astype(np.int64)
+    return moved
+
+
+class Packer:
+    """Turns clips into batches with one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._words: dict[str, int] = tokenizer.get_vocab()
+        self.prefix = [self._words[word] for word in PREFIX_TEXT.split()]
+        self.end = self._words[END]
+
+    def ids(self, text: str) -> list[int]:
+        """Ids of words that are all known."""
+        return [self._words[word] for word in text.split()]
+
+    def pack(self, clips: Sequence[Clip], layouts: Sequence[Layout]) -> Batch:
+        """One padded batch; the layouts say what of each clip's video there is."""
+        rows = [self._row(clip, layout) for clip, layout in zip(clips, layouts, strict=True)]
+        length = max(row["text"].size for row in rows)
+        video = max(layout.video.size for layout in layouts)
+        filler = {
+            "text": 0,
+            "frame": -1,
+            "block": -1,
+            "is_kept": 0,
+            "positions": 0,
+            "labels": IGNORED,
+            "weights": 0,
+        }
+        columns = {name: _padded([row[name] for row in rows], length, fill) for name, fill in filler.items()}
+        return Batch(
+            pixels=torch.from_numpy(np.stack([clip.pixels for clip in clips])),
+            cells=torch.from_numpy(np.stack([clip.cells for clip in clips])),
+            centres=torch.from_numpy(np.stack([clip.centres for clip in clips])),
+            events=torch.from_numpy(np.stack([clip.events for clip in clips])),
+            video=_padded([layout.video for layout in layouts], video, -1),
+            text=columns["text"],
+            frame=columns["frame"],
+            block=columns["block"],
+            is_kept=columns["is_kept"].bool(),
+            positions=columns["positions"],
+            labels=columns["labels"],
+            weights=columns["weights"].float(),
+            types=[[question.type for _, question in clip.questions] for clip in clips],
+        )
+
+    def _row(self, clip: Clip, layout: Layout) -> dict[str, NDArray[np.generic]]:
+        start, video = len(self.prefix), layout.video
+        frame_of = video // TOKENS_PER_FRAME
+        next_position = {int(f): int(p) + 1 for f, p in zip(frame_of, layout.positions, strict=True)}
+        text, frame = self.prefix + [0] * video.size, [-1] * start + frame_of.tolist()
+        block, positions = [0] * len(text), [*range(start), *layout.positions.tolist()]
+        is_kept, labels, weights = (
+            [True] * start + layout.is_kept.tolist(),
+            [IGNORED] * len(text),
+            [0.0] * len(text),
+        )
+        for number, (moment, question) in enumerate(clip.questions, start=1):
+            asked, answer = self.ids(f"{question.text} {ASSISTANT}"), [*self.ids(question.answer), self.end]
+            piece = [NEWLINE, *asked, *answer[:-1]]
+            text += piece
+            frame += [moment] * len(piece)
+            block += [number] * len(piece)
+            positions += range(next_position[moment], next_position[moment] + len(piece))
+            is_kept += [True] * len(piece)
+            labels += [IGNORED] * len(asked) + answer
+            weights += [_LOSS_WEIGHT.get(question.type, 1.0)] * len(piece)
+        columns = {"text": text, "frame": frame, "block": block, "positions": positions}
+        row: dict[str, NDArray[np.generic]] = {name: np.array(values) for name, values in columns.items()}
+        row |= {"is_kept": np.array(is_kept, dtype=np.int64), "labels": np.array(labels)}
+        return row | {"weights": np.array(weights, dtype=np.float32)}
+
+
+def _padded(rows: Sequence[NDArray[np.generic]], length: int, fill: float) -> Tensor:
+    out = np.full((len(rows), length), fill, dtype=rows[0].dtype)
+    for index, row in enumerate(rows):
+        out[index, : row.size] = row
+    return torch.from_numpy(out)

@@ -1,0 +1,70 @@
+"""What is to be known of each cell of a clip's frames: what covers it, and what has just happened there.
+
+It teaches, and is never a hint: no reader of the model sees it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.tiny.scenes.scene import COLOURS, KINDS, Scene, Visit
+
+IGNORED = -100
+CELLS = 4  # tokens of a frame, each way
+COMING, ENTERED, STAYING, LEFT = range(4)  # the progress of a visit, as of one frame
+MOST_NUMBERED = 6  # visits of one kind; later ones count as this
+
+_SLIVER, _COVERED = 0.02, 0.2  # shares of a cell
+
+
+def label_cells(scene: Scene, times: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Kind and colour (0 for none, IGNORED for a sliver) and centre of what covers a cell. [T, 16, 2] each"""
+    cells = np.zeros((len(times), CELLS, CELLS, 2), dtype=np.int64)
+    centres = np.full((len(times), CELLS, CELLS, 2), np.nan, dtype=np.float32)
+    for index, at_s in enumerate(times):
+        for visit, share in _shares(scene, at_s):
+            sliver, covered = (share > _SLIVER) & (share < _COVERED), share >= _COVERED
+            cells[index][sliver & (cells[index][..., 0] == 0)] = IGNORED
+            cells[index][covered] = (1 + KINDS.index(visit.kind), 1 + COLOURS.index(visit.colour))
+            centres[index][covered] = visit.centre(at_s)
+    return cells.reshape(len(times), -1, 2), centres.reshape(len(times), -1, 2)
+
+
+def label_events(scene: Scene, times: Sequence[float]) -> NDArray[np.int64]:
+    """Of each cell: the progress of the visit that covers it, its number among its kind, and, for all cells of
+    a frame, kind and colour of who left since the frame before (0 for nobody). [T, 16, 4]
+    """
+    events = np.full((len(times), CELLS, CELLS, 4), IGNORED, dtype=np.int64)
+    visits, numbers = scene.visits(times[-1] + 2), dict[float, int]()
+    for kind in KINDS:
+        alike = [visit for visit in visits if visit.kind == kind]
+        numbers |= {visit.enter_s: min(number, MOST_NUMBERED) for number, visit in enumerate(alike)}
+    before_s = 0.0
+    for index, at_s in enumerate(times):
+        for visit, share in _shares(scene, at_s):
+            progress = _progress(visit, before_s, at_s)
+            events[index][share >= _COVERED, :2] = (progress, numbers[visit.enter_s])
+        gone = [visit for visit in visits if before_s < visit.leave_s <= at_s]
+        latest = max(gone, key=lambda visit: visit.leave_s, default=None)
+        events[index][..., 2:] = (1 + KINDS.index(latest.kind), 1 + COLOURS.index(latest.colour)) if latest else (0, 0)
+        before_s = at_s
+    return events.reshape(len(times), -1, 4)
+
+
+def _progress(visit: Visit, before_s: float, at_s: float) -> int:
+    if at_s < visit.enter_s:
+        return COMING
+    if at_s >= visit.leave_s:
+        return LEFT
+    return ENTERED if visit.enter_s > before_s else STAYING
+
+
+def _shares(scene: Scene, at_s: float) -> Iterator[tuple[Visit, NDArray[np.float64]]]:
+    """Every visit that is seen, farthest first, and the share of each cell that it covers. [4, 4]"""
+    edges = np.arange(CELLS + 1) / CELLS
+    for visit in scene.visible(at_s):
+        left, top, right, bottom = visit.box(at_s)
+        across = np.clip(np.minimum(right, edges[1:]) - np.maximum(left, edges[:-1]), 0, None) * CELLS
+        down = np.clip(np.minimum(bottom, edges[1:]) - np.maximum(top, edges[:-1]), 0, None) * CELLS
+        yield visit, down[:, None] * across[None, :]

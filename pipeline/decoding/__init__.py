@@ -1,0 +1,1 @@
+"""From compressed segments to images of the model's size, masked, by DALI or libav."""

@@ -1,0 +1,117 @@
+"""Decoding with libav: any codec, on the calling thread. Pictures are converted as they are asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import av
+import torch
+from av.error import FFmpegError
+from av.video.reformatter import Interpolation, VideoReformatter
+from torch import Tensor
+
+from pipeline.decoding.decoders import DecodedFrame
+from pipeline.decoding.segments import Packet, Segment
+
+# Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
+_EXACT = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+_Scalers = defaultdict[Interpolation, VideoReformatter]
+
+
+class LibavDecoder:
+    """Decodes segments of one stream. Belongs to the thread that opened the stream."""
+
+    def __init__(self, context: av.VideoCodecContext) -> None:
+        self._context = context
+        self._scalers: _Scalers = defaultdict(VideoReformatter)
+
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
+        """As pipeline.decoders.Decoder asks, for any codec; a damaged segment gives fewer pictures, no DecodeError."""
+        context = self._context
+        context.flush_buffers()
+        places = _places(segment)
+        needed = {pts for pts, indices in places.items() if pts is None or not set(wanted).isdisjoint(indices)}
+        pending = deque(wanted)
+        for packet in (*map(body_of, segment.packets), None):
+            context.skip_frame = "DEFAULT" if packet is None or packet.pts in needed else "NONREF"
+            for frame in _decode(context, packet):
+                if not places[frame.pts] or (index := places[frame.pts].popleft()) < pending[0]:
+                    continue
+                while pending and pending[0] <= index:
+                    pending.popleft()
+                yield DecodedFrame(index, _LibavImage(frame, round(frame.rotation / 90) % 4, self._scalers))
+                if not pending:
+                    return
+
+    def rotation_of(self, segment: Segment) -> int:
+        """By how many degrees the segment's first picture must be turned to be upright, counter-clockwise; 0 mostly."""
+        frame = self.first_frame(segment)
+        return 0 if frame is None else int(frame.rotation) % 360
+
+    def first_frame(self, segment: Segment) -> av.VideoFrame | None:
+        """The segment's first picture as libav decodes it, None if it cannot."""
+        context = self._context
+        context.flush_buffers()
+        for packet in (body_of(segment.packets[0]), None):
+            for frame in _decode(context, packet):
+                return frame
+        return None
+
+
+def body_of(packet: Packet) -> av.Packet:
+    """libav's own packet."""
+    return cast(av.Packet, packet.body)
+
+
+def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """The frames that this packet completes; none if it is damaged."""
+    try:
+        return list(context.decode(packet))
+    except FFmpegError:
+        return []
+
+
+class _LibavImage:
+    """A picture as libav decoded it."""
+
+    def __init__(self, frame: av.VideoFrame, turns: int, scalers: _Scalers) -> None:
+        """`turns`: quarters, counter-clockwise, that make it upright. `scalers` are prepared once for many pictures."""
+        self._frame, self._turns, self._scalers = frame, turns, scalers
+        size = (frame.height, frame.width)
+        self.height, self.width = size[::-1] if self._turns % 2 else size
+
+    def whole(self) -> Tensor:
+        return self._rgb(self.height, self.width, Interpolation.BILINEAR | _EXACT)
+
+    def preview(self) -> Tensor:
+        return self._rgb(self.height, self.width, Interpolation.BILINEAR)
+
+    def resized(self, height: int, width: int) -> Tensor:
+        return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
+
+    def reduced(self, height: int, width: int) -> _LibavImage:
+        name = self._frame.format.name
+        kept = name if name.startswith("yuv") else "rgb24"
+        frame = self._reformatted(height, width, kept, Interpolation.AREA | _EXACT)
+        return _LibavImage(frame, self._turns, self._scalers)
+
+    def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Tensor:
+        pixels = torch.from_numpy(self._reformatted(height, width, "rgb24", interpolation).to_ndarray())
+        return pixels.rot90(self._turns) if self._turns else pixels
+
+    def _reformatted(self, height: int, width: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
+        height, width = (width, height) if self._turns % 2 else (height, width)
+        # One thread: by default libav starts as many as there are cores, for each picture.
+        scaler = self._scalers[interpolation]
+        return scaler.reformat(self._frame, width, height, name, interpolation=int(interpolation), threads=1)
+
+
+def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:
+    """From libav's own time stamp of a frame, which may be missing or repeated, to its indices in times_s."""
+    visible = sorted((packet for packet in segment.packets if packet.is_visible), key=lambda packet: packet.shown_s)
+    places: defaultdict[int | None, deque[int]] = defaultdict(deque)
+    for index, packet in enumerate(visible):
+        places[body_of(packet).pts].append(index)
+    return places

@@ -1,0 +1,60 @@
+"""Gathers sampled pictures into clips."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pipeline.cameras import CameraSpec
+from pipeline.decoding.images import preview_of, view_of
+from pipeline.decoding.privacy_masks import PrivacyMasks
+from pipeline.sources.clips import Clip
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.source import SampledFrame
+
+PATIENCE = 1.25  # of the longest wait: arrivals jitter
+
+
+class ClipBuilder:
+    """Masks and reduces each picture; holds it until its clip is full or, where frames come live, has waited enough."""
+
+    def __init__(self, spec: CameraSpec, config: IngestConfig, frame_size: int, *, is_live: bool) -> None:
+        self._camera = spec.name
+        self._masks = PrivacyMasks(spec.masks)
+        self._config = config
+        self._frame_size = frame_size
+        self._patience_s = PATIENCE * config.max_clip_wait_s if is_live else math.inf
+        self._came_s: float | None = None
+        self._frames: list[Tensor] = []
+        self._times_s: list[float] = []
+        self._previews: list[Tensor] = []
+
+    def add(self, sample: SampledFrame, now_s: float) -> Clip | None:
+        """Takes the next picture; returns the clip that it completes, if it does.
+
+        Pictures come in batches, a segment's at once. After each it is guessed that the next will take as long as this
+        one took, and the clip goes when it would be too old by then.
+        """
+        view = view_of(self._masks.over(sample.picture), self._frame_size, self._config.thumbnail_width)
+        self._frames.append(view.resized(self._frame_size, self._frame_size).cpu())
+        self._times_s.append(sample.time_s)
+        self._previews.append(preview_of(view, self._config.thumbnail_width))
+        is_full = len(self._frames) >= self._config.frames_per_clip
+        is_old = sample.is_last and self._will_be_old(now_s)
+        return self.flush(now_s) if is_full or is_old else None
+
+    def flush(self, now_s: float) -> Clip | None:
+        """The clip of what is held, if anything is."""
+        if not self._frames:
+            return None
+        clip = Clip(self._camera, torch.stack(self._frames), tuple(self._times_s), tuple(self._previews), now_s)
+        self._frames, self._times_s, self._previews = [], [], []
+        return clip
+
+    def _will_be_old(self, now_s: float) -> bool:
+        oldest_s = self._times_s[0]
+        batch_s = now_s - (oldest_s if self._came_s is None else self._came_s)
+        self._came_s = now_s
+        return now_s + batch_s - oldest_s > self._patience_s

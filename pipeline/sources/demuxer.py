@@ -1,0 +1,227 @@
+"""Reading streams with libav: opens URLs, takes them apart into packets, packs segments into files.
+
+Every libav error leaves here as a SourceError whose text holds no secret of the URL.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import av
+from av.error import FFmpegError
+
+from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
+from pipeline.decoding import bitstream_headers
+from pipeline.decoding.bitstream_headers import READABLE
+from pipeline.decoding.colourspace import ColourMatrix
+from pipeline.decoding.decoders import DecodeError
+from pipeline.decoding.libav import LibavDecoder, body_of
+from pipeline.decoding.segments import Packet, Segment
+from pipeline.network.urls import FileUrl, NetworkUrl, redacted, scrubbed
+from pipeline.sources import libav_inputs
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.timestamps import PacketClock
+
+_CONTAINERS = {
+    "vp8": "webm",
+    "vp9": "webm",
+    "mjpeg": "avi",
+    "h264": "mp4",
+    "hevc": "mp4",
+    "av1": "mp4",
+    "mpeg4": "mp4",
+}
+_UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pictures pushed one by one, their times made up
+_MATRICES = {1: ColourMatrix.BT709, 9: ColourMatrix.BT2020, 10: ColourMatrix.BT2020}
+_NO_VIDEO = (av.error.InvalidDataError, av.error.ArgumentError)  # the latter: of a format that is not allowed
+_REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
+    (av.error.HTTPUnauthorizedError, SourceReason.UNAUTHORIZED),
+    (av.error.HTTPForbiddenError, SourceReason.FORBIDDEN),
+    (av.error.HTTPNotFoundError, SourceReason.NOT_FOUND),
+    (av.error.HTTPClientError, SourceReason.SERVER_ERROR),
+    (av.error.HTTPError, SourceReason.SERVER_ERROR),
+    (ConnectionRefusedError, SourceReason.CONNECTION_REFUSED),
+    (av.error.EOFError, SourceReason.BROKE_OFF),
+    (ConnectionError, SourceReason.BROKE_OFF),
+    (TimeoutError, SourceReason.NO_ANSWER),
+)
+_FASTEST_FPS, _USUAL_FPS = 240, 25
+
+
+class Demuxer:
+    """The video of one opened file or network stream. Belongs to the thread that opened it."""
+
+    def __init__(
+        self, url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Opens it within open_timeout_s or until `is_stopped`, which any thread may set. Raises a SourceError."""
+        self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
+        self._is_file = isinstance(url, FileUrl)
+        self._stall_after_s = config.stall_after_s
+        self._entrance = libav_inputs.input_for(url, config, is_stopped)
+        try:
+            self._container = self._open(config)
+        except SourceError:
+            self._entrance.close()
+            raise
+        try:
+            self._video = self._find_video(config)
+        except SourceError:
+            self.close()
+            raise
+        context = self._video.codec_context
+        self.codec: str = context.codec.canonical_name
+        self.is_intra: bool = context.codec.intra_only
+        self.matrix = _MATRICES.get(context.colorspace, ColourMatrix.BT601)
+        self.width: int = context.width
+        self.height: int = context.height
+        self.pixel_format: str = context.pix_fmt
+        self.decoder = LibavDecoder(context)
+        self._tick: Fraction = self._video.time_base
+        rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
+        self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
+        is_recording = not isinstance(self._entrance.file, str) and self._container.duration is not None
+        self.is_finite = self._is_file or is_recording
+        self.note = self._entrance.note
+
+    def close(self) -> None:
+        """Closes the file or connection."""
+        self._container.close()
+        self._entrance.close()
+
+    def packets(self) -> Iterator[Packet]:
+        """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
+        packet_clock = PacketClock(self.frame_s)
+        is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
+        with self._errors(self._stall_after_s):
+            # All streams are read, lest one that has gone silent hides behind its own sound.
+            for packet in self._container.demux():
+                if packet.stream_index == video and packet.size:
+                    yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
+                    self._wait(self._stall_after_s)
+                elif self._has_waited(self._stall_after_s) and not self._is_file:
+                    text = f"sound but no picture within {self._stall_after_s:g} s"
+                    raise SourceUnreachable(self._said(text), SourceReason.NO_PICTURES)
+            if self._entrance.failure is not None:
+                raise self._entrance.failure
+
+    def as_file(self, segment: Segment) -> bytes:
+        """The segment as a little file of its own, its pictures evenly spaced.
+
+        Raises DecodeError if it fits none, or if its pictures aren't all as large as the file's header says.
+        """
+        if not self._keeps_its_format(segment):
+            raise DecodeError(f"pictures of another format than {self.width}x{self.height}")
+        buffer = io.BytesIO()
+        try:
+            with av.open(buffer, "w", format=_CONTAINERS[self.codec]) as file:
+                stream = file.add_stream_from_template(self._video, opaque=True)
+                for packet, (pts, dts) in zip(segment.packets, _evenly_spaced(segment), strict=True):
+                    copy = av.Packet(bytes(body_of(packet)))
+                    copy.stream, copy.time_base, copy.is_keyframe = stream, Fraction(1, 50), packet.is_key
+                    copy.pts, copy.dts, copy.duration = pts, dts, 2
+                    file.mux(copy)
+        except FFmpegError as error:
+            raise DecodeError(f"{self.codec} fits no {_CONTAINERS[self.codec]}: {error.strerror}") from error
+        return buffer.getvalue()
+
+    def _keeps_its_format(self, segment: Segment) -> bool:
+        if self.codec in READABLE:
+            packets = (bytes(body_of(packet)) for packet in segment.packets)
+            return bitstream_headers.are_all_of(self.codec, packets, self.width, self.height)
+        frame = self.decoder.first_frame(segment)
+        return frame is not None and (frame.width, frame.height, frame.format.name) == (
+            self.width,
+            self.height,
+            self.pixel_format,
+        )
+
+    def _open(self, config: IngestConfig) -> av.container.InputContainer:
+        with self._errors(config.open_timeout_s):
+            # libav opens in two steps, and each may take so long.
+            self._entrance.renew(2 * config.open_timeout_s)
+            return av.open(
+                self._entrance.file,
+                format=self._entrance.format,
+                options=self._entrance.options,
+                timeout=(config.open_timeout_s, config.stall_after_s),
+                metadata_errors="replace",
+                io_open=self._entrance.open_more,
+            )
+
+    def _find_video(self, config: IngestConfig) -> av.VideoStream:
+        pictures = int(av.stream.Disposition.attached_pic)
+        videos = [video for video in self._container.streams.video if not int(video.disposition) & pictures]
+        if not videos and self._entrance.failure is not None:
+            raise self._entrance.failure
+        if not videos:
+            reason = SourceReason.AUDIO_ONLY if self._container.streams.audio else SourceReason.NOT_VIDEO
+            raise SourceInvalid(self._said("it has no video"), reason)
+        video, context = videos[0], videos[0].codec_context
+        if context is None:
+            raise SourceInvalid(self._said("nothing here decodes its codec"), SourceReason.NO_DECODER)
+        if self._is_file and not context.width:
+            text = "its pictures have no size, or one beyond all bounds"
+            raise SourceInvalid(self._said(text), SourceReason.NOT_VIDEO)
+        if context.width > config.max_width or context.height > config.max_height:
+            limit = f"{config.max_width}x{config.max_height}"
+            text = f"its {context.width}x{context.height} pictures exceed {limit}"
+            raise SourceInvalid(self._said(text), SourceReason.TOO_LARGE)
+        context.options = {"max_pixels": str(config.max_width * config.max_height)}
+        context.thread_count = 1  # many cameras share the cores; threads would also add frames of delay
+        return video
+
+    def _packet(self, packet: av.Packet, clock: PacketClock, came_s: float | None) -> Packet:
+        pts_s, dts_s = self._seconds(packet.pts), self._seconds(packet.dts)
+        stamp = clock.stamp(pts_s, dts_s) if came_s is None else clock.stamp(came_s, came_s)
+        # In VP8 a bit says whether a picture is shown or only referred to.
+        is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
+        return Packet(stamp.shown_s, stamp.decoded_s, packet.is_keyframe, packet.size, packet, is_visible)
+
+    def _seconds(self, ticks: int | None) -> float | None:
+        return None if ticks is None else ticks * self._tick.numerator / self._tick.denominator
+
+    @contextmanager
+    def _errors(self, limit_s: float) -> Iterator[None]:
+        self._wait(limit_s)
+        try:
+            yield
+        except FFmpegError as error:
+            if self._entrance.failure is not None:
+                raise self._entrance.failure from None
+            text, reason = _complaint(error)
+            if self._has_waited(limit_s):
+                text, reason = f"no answer within {limit_s:g} s", SourceReason.NO_ANSWER
+            raise (SourceInvalid if self._is_file else SourceUnreachable)(self._said(text), reason) from None
+        except UnicodeDecodeError:  # what a playlist names
+            raise SourceInvalid(self._said("it names what is no URL"), SourceReason.NOT_VIDEO) from None
+
+    def _wait(self, limit_s: float) -> None:
+        """From now on the stream has so long to give something."""
+        self._waiting_since_s = time.monotonic()
+        self._entrance.renew(limit_s)
+
+    def _has_waited(self, limit_s: float) -> bool:
+        return time.monotonic() - self._waiting_since_s >= limit_s
+
+    def _said(self, text: str) -> str:
+        return scrubbed(f"{redacted(self._address).removeprefix('file:')}: {text}", self._address)
+
+
+def _complaint(error: FFmpegError) -> tuple[str, SourceReason]:
+    if isinstance(error, _NO_VIDEO):
+        return "no video, or a damaged one", SourceReason.NOT_VIDEO
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), SourceReason.UNKNOWN)
+    return error.strerror or type(error).__name__, reason
+
+
+def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:
+    """Presentation and decode time for each packet, in fiftieths: shown ones on even, hidden ones on odd numbers."""
+    ranks = {id(packet): 2 * rank for rank, packet in enumerate(sorted(segment.packets, key=lambda p: p.shown_s))}
+    pts = [ranks[id(packet)] for packet in segment.packets]
+    delay = max(rank - shown for rank, shown in zip(sorted(pts), pts, strict=True))
+    return [(shown, rank - delay) for rank, shown in zip(sorted(pts), pts, strict=True)]

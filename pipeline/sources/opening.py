@@ -1,0 +1,48 @@
+"""Opens what a camera's URL names."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.cameras import SourceInvalid, SourceReason
+from pipeline.network.urls import FileUrl, NetworkUrl, SimUrl, SourceUrl
+from pipeline.sources.demuxer import Demuxer
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.media_source import MediaSource
+from pipeline.sources.simulated import SimulatedSource
+from pipeline.sources.source import Source, SourceContext
+
+
+def open_source(url: SourceUrl, config: IngestConfig, playback: SourceContext) -> Source:
+    """The opened source. Raises SourceInvalid or SourceUnreachable; blocks for at most about open_timeout_s."""
+    if isinstance(url, SimUrl):
+        return SimulatedSource(url, config, playback)
+    stream = open_stream(url, config, is_stopped=lambda: playback.wait(0))
+    return MediaSource(stream, url, config, playback)
+
+
+def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> Demuxer:
+    """A file or network stream, where the configuration lets cameras be. Raises SourceError, as open_source does."""
+    if isinstance(url, FileUrl):
+        url = FileUrl(_checked(url.path, config.video_folders))
+    return Demuxer(url, config, is_stopped)
+
+
+def _checked(path: Path, folders: tuple[Path, ...]) -> Path:
+    """The file itself, wherever links lead. Raises SourceInvalid if it is none, or not below one of the folders."""
+    found = path.resolve()
+    if not any(found.is_relative_to(folder.resolve()) for folder in folders):
+        named = ", ".join(map(str, folders)) or "none"
+        text = f"{path}: files are read only below the folders in ingest.video_folders ({named})"
+        raise SourceInvalid(text, SourceReason.FILE_REFUSED)
+    try:
+        about = found.stat()
+    except OSError as error:
+        raise SourceInvalid(f"{path}: {error.strerror}", SourceReason.NO_FILE) from error
+    if not stat.S_ISREG(about.st_mode):
+        raise SourceInvalid(f"{path}: it is a directory or device, not a video file", SourceReason.NOT_VIDEO)
+    if about.st_size == 0:
+        raise SourceInvalid(f"{path}: the file is empty", SourceReason.NOT_VIDEO)
+    return found

@@ -1,0 +1,61 @@
+"""Simulated cameras: the scene generator, played as a source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from models.tiny.scenes.scene import Scene
+from pipeline.cameras import PlaybackSpeed
+from pipeline.decoding.images import ArrayImage
+from pipeline.network.urls import SimUrl
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.source import SampledFrame, SourceContext
+
+REPEATS_AFTER_S = 21_600.0
+
+
+class SimulatedSource:
+    """An endless scene, drawn only at the moments that are sampled.
+
+    Every six hours it starts over: what happens in a scene is made up in order from its beginning, and kept.
+    """
+
+    is_finite = False
+
+    def __init__(self, url: SimUrl, config: IngestConfig, playback: SourceContext) -> None:
+        self._url = url
+        self._scene = Scene(url.seed, mean_gap_s=url.gap_s)
+        self._start_s = playback.started_s if url.start_s is None else url.start_s
+        self._period_s = 1 / config.sample_fps
+        self._max_lag_s = config.max_lag_s
+        self._playback = playback
+        self.is_live = playback.pace is PlaybackSpeed.LIVE
+
+    def samples(self) -> Iterator[SampledFrame]:
+        """Without end. Live: from now on, each at its moment. Fast: from the start, or from where it was left."""
+        play = self._playback
+        moment = self._moment_after(max(play.after_s, play.clock() - self._period_s) if self.is_live else play.after_s)
+        while not play.wait(self._time_s(moment) - play.clock() if self.is_live else 0):
+            yield SampledFrame(self._time_s(moment), self._draw(moment))
+            moment += 1
+            if self.is_live and play.clock() - self._time_s(moment) > self._max_lag_s:
+                missed = self._moment_after(play.clock() - self._period_s) - moment
+                play.dropped(missed)
+                moment += missed
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _time_s(self, moment: int) -> float:
+        return self._start_s + moment * self._period_s
+
+    def _moment_after(self, time_s: float) -> int:
+        """The first moment later than `time_s`."""
+        return max(0, math.floor((time_s - self._start_s) / self._period_s + 1e-6) + 1) if time_s > -math.inf else 0
+
+    def _draw(self, moment: int) -> ArrayImage:
+        drawn = self._scene.frame(moment * self._period_s % REPEATS_AFTER_S, self._url.width, self._url.height)
+        return ArrayImage(torch.from_numpy(drawn))

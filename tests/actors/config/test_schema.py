@@ -1,0 +1,242 @@
+"""The configuration: defaults that work, mistakes that are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import structlog
+
+from actors.config import schema
+from actors.config.schema import AuthConfig, HermesConfig
+from actors.errors import ConfigError
+from cache_store.checkpoint import Rows
+from pipeline.cameras import PlaybackSpeed
+
+
+def parse(text: str, **environment: str) -> HermesConfig:
+    return schema.parse_config(text, origin="hermes.yaml", environment=environment)
+
+
+def complaint(text: str, **environment: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, **environment)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_empty_file_is_a_system_with_defaults() -> None:
+    settings = parse("")
+
+    assert settings == HermesConfig()
+    assert settings.model == "tiny"
+    assert settings.router.is_loopback
+
+
+def test_every_section_is_read() -> None:
+    settings = parse(
+        """
+        model: llava-onevision-0.5b
+        memory: {tokens_per_layer: 4000, policy: hermes}
+        ingest: {sample_fps: 1, device: cpu}
+        shards: {count: 2, checkpoint_every_s: 5, checkpoint_rows: int8, device: {max_cameras: 8}}
+        store: redis://localhost:6379/0
+        router: {host: "::1", port: 0}
+        cameras:
+          - {name: gate, url: "sim:gate?seed=7"}
+          - {name: film, url: /tmp/film.mp4, pace: fast, gate: false, masks: [[[0, 0], [0.5, 0], [0.5, 0.25]]]}
+        """
+    )
+
+    assert settings.memory.tokens_per_layer == 4000
+    assert settings.shards.device.max_cameras == 8
+    assert settings.shards.count == 2
+    assert settings.shards.checkpoint_rows is Rows.INT8
+    assert settings.embedded_store_folder is None
+    assert settings.router.is_loopback
+    assert [camera.pace for camera in settings.cameras] == [PlaybackSpeed.LIVE, PlaybackSpeed.FAST]
+    assert [camera.gate for camera in settings.cameras] == [True, False]
+    assert settings.cameras[1].masks == (((0, 0), (0.5, 0), (0.5, 0.25)),)
+
+
+def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_lie() -> None:
+    settings = parse(
+        """
+        ingest: {video_folders: [/archive], allowed_networks: [127.0.0.0/8], refused_networks: ["10.1.0.0/16"]}
+        cameras: [{name: film, url: /films/film.mp4}, {name: gate, url: "sim:gate"}]
+        """
+    )
+
+    assert settings.ingest.video_folders == (Path("/archive"),)
+    assert settings.sources.video_folders == (Path("/archive"), Path("/films"))
+    assert parse("").sources.video_folders == ()
+
+
+def test_a_password_may_lie_in_a_variable_or_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("p@ss/word\n")
+    settings = parse(
+        f"""
+        cameras:
+          - {{name: gate, url: "rtsp://10.0.0.17:554/live?a=1", user: viewer, password_file: {tmp_path / "secret"}}}
+          - {{name: yard, url: "http://10.0.0.18/", user: viewer, password: "${{WORD}}"}}
+          - {{name: shop, url: "http://10.0.0.19/", user: token}}
+        """,
+        WORD="x:y",
+    )
+
+    assert [camera.url for camera in settings.cameras] == [
+        "rtsp://viewer:p%40ss%2Fword@10.0.0.17:554/live?a=1",
+        "http://viewer:x%3Ay@10.0.0.18/",
+        "http://token@10.0.0.19/",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("url: 'rtsp://c/1', user: u, password_file: /none", "cameras.0.password_file: '/none': No such file"),
+        ("url: 'rtsp://c/1', password: c4n4ry", "cameras.0.password: it needs the key user beside it"),
+        (
+            "url: 'rtsp://c/1', user: u, password: c4n4ry, password_file: /x",
+            "cameras.0.password_file: the key password",
+        ),
+        ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras.0.user: the URL holds a user already"),
+        ("url: 'sim:gate', user: u", "cameras.0.user: only a camera on the network"),
+        ("url: 'rtsp://u:c4n4ry@', user: u", "cameras.0.url: camera URL 'rtsp://'"),
+        ("url: 'rtsp://c/1', pasword_file: /x", "unknown key (did you mean 'password_file'?)"),
+    ],
+)
+def test_a_password_that_cannot_be_used_is_named_by_its_key_alone(entry: str, expected: str) -> None:
+    said = complaint(f"cameras: [{{name: gate, {entry}}}]")
+
+    assert expected in said
+    assert "c4n4ry" not in said
+
+
+def test_a_password_in_a_url_is_warned_of_once() -> None:
+    with structlog.testing.capture_logs() as logged:
+        parse(
+            """
+            cameras:
+              - {name: gate, url: "rtsp://u:c4n4ry@10.0.0.17/live"}
+              - {name: yard, url: "rtsp://u:${WORD}@10.0.0.17/live"}
+              - {name: shop, url: "rtsp://10.0.0.17/live", user: u, password: "${WORD}"}
+            """,
+            WORD="c4n4ry",
+        )
+
+    assert [(event["event"], event["camera"]) for event in logged] == [("password_in_url", "gate")]
+    assert "c4n4ry" not in repr(logged)
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_likely_one() -> None:
+    assert complaint("model: tiny\nmemory:\n  tokens_per_layr: 256\n") == (
+        "hermes.yaml:3: memory.tokens_per_layr: unknown key (did you mean 'tokens_per_layer'?)"
+    )
+
+
+def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
+    assert "sotre: unknown key (did you mean 'store'?)" in complaint("sotre: embedded\n")
+    assert "router.tls: unknown key (known: host, port" in complaint("router: {tls: on}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("memory: {tokens_per_layer: many}", "memory.tokens_per_layer: "),
+        ("memory: {tokens_per_layer: many}", "'many'"),
+        ("memory: {tokens_per_layer: 1}", "memory.tokens_per_layer is 1 (at least 2)"),
+        ("router: {port: 65536}", "router.port is 65536 (at most 65535)"),
+        ("ingest: {refused_networks: [10.0.0.1/8]}", "ingest: ingest.refused_networks: 10.0.0.1/8 has host bits set"),
+        ("ingest: {video_folders: [films]}", "ingest.video_folders: 'films' is not absolute"),
+        ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
+        ("ingest: {sample_fps: 0}", "ingest.sample_fps is 0"),
+        ("store: mysql://localhost", "store is neither 'embedded'"),
+        ("store: redis+sentinel://one,two", "store URL names no service"),
+        ("model: [a, b]", "model: "),
+        ("- a list", "hermes.yaml"),
+        ("model: tiny\nmodel: other", "hermes.yaml:2: model: given twice"),
+        ("model: 'tiny", "not valid YAML"),
+        ("cameras: [{name: gate}]", "cameras.0.url: missing"),
+        ("cameras: [{name: 'a b', url: 'sim:a'}]", "camera name 'a b'"),
+        ("cameras: [{name: a, url: 'ftp://host/x'}]", "hermes.yaml:1: cameras.0.url: camera URL 'ftp://host/x'"),
+        ("cameras: [{name: a, url: 'sim:a'}, {name: a, url: 'sim:b'}]", "the name 'a' is used 2 times"),
+        ("cameras: [{name: a, url: 'sim:a', masks: [[[0, 0], [1, 1]]]}]", "camera 'a': mask 0: 2 corners"),
+        ("cameras: [{name: a, url: 'sim:a', masks: [[[0, 0], [1, 0], [1, 2]]]}]", "corner [1.0, 2.0] lies outside"),
+        ("router: {host: 0.0.0.0}", "router.host is '0.0.0.0', which others can reach"),
+        ("router: {host: example.org}", "router.host is 'example.org', which others can reach"),
+    ],
+)
+def test_a_mistake_is_named_with_its_value(text: str, expected: str) -> None:
+    assert expected in complaint(text)
+
+
+def test_variables_come_from_the_environment() -> None:
+    settings = parse("cameras: [{name: gate, url: 'rtsp://user:${PASSWORD}@host/1'}]", PASSWORD="canary")
+
+    assert settings.cameras[0].url == "rtsp://user:canary@host/1"
+
+
+def test_a_missing_variable_is_named() -> None:
+    assert complaint("model: ${MODEL}") == "hermes.yaml:1: model: the environment has no variable 'MODEL'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "store: mysql://user:canary@host",
+        "store: ['redis://user:canary@host']",
+        "store: redis+sentinel://user:canary@one,two",
+        "store: redis://user:canary@host:port",
+        "cameras: [{name: gate, url: ['rtsp://user:canary@host']}]",
+        "cameras: [{name: gate, url: 'rtsp://user:canary@ho st/1'}]",
+        "cameras: [{name: gate, url: 'ftp://user:canary@host/1'}]",
+        "cameras: [{name: gate, url: 'rtsp://user:canary@host/1', pce: live}]",
+    ],
+)
+def test_credentials_are_never_shown(text: str) -> None:
+    assert "canary" not in complaint(text)
+
+
+def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    settings = parse(f"router: {{host: 0.0.0.0}}\nauth: {{token_file: {tmp_path / 'token'}}}")
+
+    assert settings.auth.token() == "secret"
+
+
+@pytest.mark.parametrize("content", [None, "  \n"])
+def test_a_token_file_without_a_token_is_a_mistake(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ConfigError, match=str(path)):
+        AuthConfig(token_file=path).token()
+
+
+def test_a_store_may_be_found_by_its_sentinels() -> None:
+    url = "redis+sentinel://user:secret@one:26379,two/cameras"
+    settings = parse(f"store: {url}")
+
+    assert settings.store == url
+    assert settings.embedded_store_folder is None
+
+
+def test_the_embedded_store_keeps_its_data_where_it_is_told() -> None:
+    assert parse("store: embedded:/var/lib/hermes").embedded_store_folder == Path("/var/lib/hermes")
+    assert parse("store: embedded").embedded_store_folder == schema.default_data_folder() / "store"
+
+
+def test_the_example_of_the_readme_is_a_configuration() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.split("```yaml\n")[1].split("```")[0]
+
+    settings = parse(example, GATE_PASSWORD="canary")
+
+    assert len(settings.cameras) > 1
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        schema.load_config(tmp_path / "none.yaml")

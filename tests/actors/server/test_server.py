@@ -1,0 +1,283 @@
+"""The gRPC server, over a real connection, in front of scripted shards."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from actors.config.schema import RouterConfig
+from actors.errors import AddressInUse
+from actors.server import server
+from actors.server.server import SERVICES, Router
+from pipeline import answers
+from pipeline.answers import (
+    AnswerFailed,
+    AnswerWarning,
+    Evidence,
+    InvalidQuestion,
+    Overloaded,
+    Started,
+    Token,
+    WarningCode,
+)
+from pipeline.cameras import CameraState, SourceReason
+from protos import hermes_v1_pb2 as pb
+from protos import hermes_v1_pb2_grpc as pb_grpc
+from tests.actors.scripted import DONE, STARTED, ScriptedShard, a_fleet
+from tests.actors.server.reflected import ReflectedClient
+from tests.actors.waiting import until
+
+
+async def ask(address: str, camera: str = "gate", **options) -> list[pb.AskResponse]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera=camera, question="what"), **options)
+        return [event async for event in call]
+
+
+async def call_cameras(address: str, method: str, request, **options):
+    async with grpc.aio.insecure_channel(address) as channel:
+        return await getattr(pb_grpc.CameraServiceStub(channel), method)(request, timeout=20, **options)
+
+
+async def refused(call) -> tuple[grpc.StatusCode, error_details_pb2.ErrorInfo, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status, info = rpc_status.from_call(caught.value), error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    return caught.value.code(), info, caught.value.details()
+
+
+async def test_an_answer_is_streamed_from_started_to_done(serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        events = await ask(address)
+
+    assert [event.WhichOneof("event") for event in events] == ["started", "token", "token", "evidence", "done"]
+    assert events[0].started.memory_as_of.ToNanoseconds() == 1_000_250_000_000
+    assert "".join(event.token.text for event in events) == "red car"
+    assert events[3].evidence.thumbnail_jpeg == b"jpeg"
+    assert events[4].done.finish_reason == pb.FINISH_REASON_END
+
+
+async def test_warnings_and_gaps_come_with_started(serving) -> None:
+    started = Started(
+        answer_id="1",
+        camera="gate",
+        memory_as_of_s=9.0,
+        gaps=(answers.Gap(1.0, 2.5, "restored from a checkpoint"),),
+        warnings=(AnswerWarning(WarningCode.UNKNOWN_WORDS, "does not know 'zebra'", ("zebra",)),),
+    )
+    async with serving(ScriptedShard(answer=[started, DONE])) as address:
+        events = await ask(address)
+
+    assert events[0].started.gaps[0].end.ToNanoseconds() == 2_500_000_000
+    assert events[0].started.warnings[0].code == pb.WARNING_CODE_UNKNOWN_WORDS
+    assert list(events[0].started.warnings[0].words) == ["zebra"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (InvalidQuestion("question: empty"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION"),
+        (Overloaded("64 wait already"), grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS"),
+        (AnswerFailed("removed"), grpc.StatusCode.ABORTED, "ANSWER_FAILED"),
+    ],
+)
+async def test_a_question_that_fails_ends_with_its_reason(serving, error, code, reason) -> None:
+    async with serving(ScriptedShard(answer=[STARTED, error])) as address:
+        found, info, message = await refused(ask(address))
+
+    assert (found, info.reason, message) == (code, reason, str(error))
+    assert info.metadata["camera"] == "gate"
+
+
+async def test_an_unknown_camera_is_not_found(serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        found, info, message = await refused(ask(address, "gaet"))
+
+    assert (found, info.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_CAMERA")
+    assert message == "camera 'gaet': not watched here (watched: gate)"
+
+
+async def test_cameras_are_added_shown_listed_and_removed(serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        added = await call_cameras(address, "AddCamera", pb.AddCameraRequest(name="yard", url="sim:yard"))
+        listed = await call_cameras(address, "ListCameras", pb.ListCamerasRequest())
+        shown = await call_cameras(address, "GetCamera", pb.GetCameraRequest(name="yard"))
+        await call_cameras(address, "RemoveCamera", pb.RemoveCameraRequest(name="yard"))
+        left = await call_cameras(address, "ListCameras", pb.ListCamerasRequest())
+
+    assert added.camera.state == pb.CAMERA_STATE_LIVE
+    assert shown.camera.memory.frames_seen == 8
+    assert not shown.camera.memory.HasField("checkpointed")
+    assert [camera.name for camera in listed.cameras] == ["gate", "yard"]
+    assert [camera.name for camera in left.cameras] == ["gate"]
+
+
+@pytest.mark.parametrize(("asked", "is_gated"), [({}, True), ({"gate": True}, True), ({"gate": False}, False)])
+async def test_a_camera_is_gated_unless_its_client_says_no(serving, asked: dict[str, bool], is_gated: bool) -> None:
+    held = ScriptedShard()
+    async with serving(held) as address:
+        await call_cameras(address, "AddCamera", pb.AddCameraRequest(name="yard", url="sim:yard", **asked))
+
+    assert held.assignments["yard"].spec.gate is is_gated
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason"),
+    [
+        (pb.AddCameraRequest(name="", url="sim:a"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CAMERA"),
+        (pb.AddCameraRequest(name="a", url=""), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CAMERA"),
+        (pb.AddCameraRequest(name="a", url="gopher://x"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CAMERA"),
+        (pb.AddCameraRequest(name="a", url="sim:a", pace=7), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CAMERA"),
+        (pb.AddCameraRequest(name="gate", url="sim:a"), grpc.StatusCode.ALREADY_EXISTS, "CAMERA_EXISTS"),
+    ],
+)
+async def test_a_camera_that_cannot_be_is_refused(serving, request_, code, reason) -> None:
+    async with serving(ScriptedShard()) as address:
+        found, info, _ = await refused(call_cameras(address, "AddCamera", request_))
+
+    assert (found, info.reason) == (code, reason)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "reason"),
+    [
+        (CameraState.FAILED, grpc.StatusCode.FAILED_PRECONDITION, "SOURCE_INVALID"),
+        (CameraState.BACKING_OFF, grpc.StatusCode.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+    ],
+)
+async def test_a_camera_that_shows_nothing_is_refused(serving, state, code, reason) -> None:
+    held = ScriptedShard()
+    held.states["film"] = (state, "no video in '/tmp/x'")
+    held.reason = SourceReason.NOT_VIDEO
+    async with serving(held) as address:
+        request = pb.AddCameraRequest(name="film", url="/tmp/x")
+        found, info, message = await refused(call_cameras(address, "AddCamera", request))
+
+    assert (found, info.reason, message) == (code, reason, "no video in '/tmp/x'; the camera was not added")
+    assert info.metadata["source_reason"] == "NOT_VIDEO"
+
+
+async def test_a_secret_that_got_into_an_error_gets_no_further(serving) -> None:
+    held = ScriptedShard()
+    held.states["yard"] = (CameraState.FAILED, "libav: u:c4n4ry@host c4n4ry%21 c4n4ry!")
+    async with serving(held) as address:
+        request = pb.AddCameraRequest(name="yard", url="rtsp://u:c4n4ry%21@host/live")
+        _, _, message = await refused(call_cameras(address, "AddCamera", request))
+
+    assert "c4n4ry%21" not in message
+    assert "c4n4ry!" not in message
+
+
+async def test_credentials_in_a_url_are_in_no_response(serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        listed = await call_cameras(address, "ListCameras", pb.ListCamerasRequest())
+        request = pb.AddCameraRequest(name="a", url="rtsp://user:canary@ho st/1")
+        *_, message = await refused(call_cameras(address, "AddCamera", request))
+
+    assert "camera.example" in listed.cameras[0].url
+    assert "canary" not in str(listed) + message
+
+
+async def test_a_caller_who_leaves_stops_the_answer(serving) -> None:
+    held = ScriptedShard(answer=[Token("word ", number) for number in range(10_000)])
+    held.pause_s = 0.01
+    async with serving(held) as address, grpc.aio.insecure_channel(address) as channel:
+        call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera="gate", question="what"))
+        await call.read()
+        assert held.unfinished == 1
+        call.cancel()
+        await until(lambda: not held.unfinished)
+
+
+async def test_a_caller_who_does_not_read_is_cut_off(serving) -> None:
+    picture = Evidence(1.0, 1.0, bytes(1 << 20))
+    held = ScriptedShard(answer=[picture] * 64)
+    async with serving(held, write_timeout_s=0.2) as address, grpc.aio.insecure_channel(address) as channel:
+        call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera="gate", question="what"))
+        await call.read()
+        await until(lambda: not held.unfinished)
+
+
+async def test_without_the_token_nobody_is_let_in(serving) -> None:
+    async with serving(ScriptedShard(), token="right") as address:
+        for metadata in (None, (("authorization", "Bearer wrong"),), (("authorization", "right"),)):
+            found, info, _ = await refused(ask(address, metadata=metadata))
+            assert (found, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+            found, *_ = await refused(call_cameras(address, "ListCameras", pb.ListCamerasRequest(), metadata=metadata))
+            assert found is grpc.StatusCode.UNAUTHENTICATED
+        events = await ask(address, metadata=(("authorization", "Bearer right"),))
+
+    assert events[-1].done.answer == "red car"
+
+
+async def test_health_is_told_to_everybody_service_by_service(serving) -> None:
+    async with serving(ScriptedShard(), token="right") as address, grpc.aio.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        overall = await health.Check(health_pb2.HealthCheckRequest())
+
+    assert overall.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_services_are_unhealthy_while_no_shard_answers() -> None:
+    held = ScriptedShard()
+    held.is_away = True
+    served = a_fleet(held)
+    await served.reconcile()
+    door = Router(served, RouterConfig(port=0), None)
+    address = await door.start()
+    reporting = asyncio.create_task(door.report_health())
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            for service in SERVICES:
+                found = await health.Check(health_pb2.HealthCheckRequest(service=service))
+                assert found.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    finally:
+        reporting.cancel()
+        await door.stop()
+
+
+async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(serving) -> None:
+    def converse(address: str) -> tuple[list[str], list[dict], list[dict]]:
+        client = ReflectedClient(address)
+        try:
+            listed = list(client.call("hermes.v1.CameraService", "ListCameras", {}))
+            told = list(client.call("hermes.v1.QueryService", "Ask", {"camera": "gate", "question": "what"}))
+            return client.services(), listed, told
+        finally:
+            client.close()
+
+    async with serving(ScriptedShard()) as address:
+        services, listed, told = await asyncio.to_thread(converse, address)
+
+    assert {"hermes.v1.CameraService", "hermes.v1.QueryService"} <= set(services)
+    assert listed[0]["cameras"][0]["name"] == "gate"
+    assert told[-1]["done"]["answer"] == "red car"
+
+
+async def test_an_address_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = RouterConfig(port=taken.getsockname()[1])
+        with pytest.raises(AddressInUse, match=f"127.0.0.1:{settings.port}"):
+            server.require_free(settings)
+
+
+async def test_two_routers_never_share_a_port() -> None:
+    first = Router(a_fleet(ScriptedShard()), RouterConfig(port=0), None)
+    port = int((await first.start()).rpartition(":")[2])
+    second = Router(a_fleet(ScriptedShard()), RouterConfig(port=port), None)
+    try:
+        with pytest.raises(AddressInUse, match=str(port)):
+            await second.start()
+    finally:
+        await first.stop()
+        await second.stop()

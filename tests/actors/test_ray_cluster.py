@@ -1,0 +1,62 @@
+"""Ray is ours alone: nothing beyond this machine, and nothing without the token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from actors import open_ports, ray_cluster
+from actors.errors import RayNotStarted
+from actors.open_ports import Listener
+
+# isort: split
+import grpc
+import psutil
+import pytest
+import ray
+
+pytestmark = pytest.mark.ray
+
+
+@ray.remote(num_cpus=0)
+class Worker:
+    """Makes Ray start a process as it does for a shard."""
+
+    async def ping(self) -> str:
+        return "pong"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[None]:
+    with ray_cluster.running(num_cpus=1, num_gpus=0):
+        assert ray.get(Worker.remote().ping.remote(), timeout=60) == "pong"
+        yield
+
+
+def test_nothing_listens_beyond_this_machine(running: None) -> None:
+    found = open_ports.listeners(psutil.Process())
+
+    assert any("raylet" in one.command for one in found)
+    assert any("gcs_server" in one.command for one in found)
+    assert [one for one in found if not one.is_loopback] == []
+
+
+def test_without_the_token_nobody_is_let_in(running: None) -> None:
+    with grpc.insecure_channel(ray.get_runtime_context().gcs_address) as channel:
+        nodes = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+        with pytest.raises(grpc.RpcError) as caught:
+            nodes(b"", timeout=10)
+
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_second_ray_in_one_process_is_refused(running: None) -> None:
+    with pytest.raises(RayNotStarted, match="runs in this process already"):
+        ray_cluster.running(num_cpus=1, num_gpus=0).__enter__()
+
+
+def test_a_listener_knows_loopback_by_its_address() -> None:
+    def is_loopback(host: str) -> bool:
+        return Listener(1, "x", host, 80).is_loopback
+
+    assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.2", "::ffff:192.0.2.2")))

@@ -1,0 +1,88 @@
+"""What people and programs read."""
+
+from __future__ import annotations
+
+import io
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+
+from console.cli import output
+from console.client import answers
+from protos import hermes_v1_pb2 as pb
+
+
+def stamp(at_s: float) -> Timestamp:
+    return Timestamp(seconds=int(at_s))
+
+
+def camera() -> pb.Camera:
+    memory = pb.MemoryStatus(
+        frames_seen=1_200,
+        frames_dropped=3,
+        compressions=40,
+        oldest=stamp(1_000),
+        gaps=[pb.Gap(start=stamp(10), end=stamp(20), reason="no frames")],
+    )
+    return pb.Camera(
+        name="gate",
+        url="sim:gate",
+        state=pb.CAMERA_STATE_STALLED,
+        detail="no \x1bframe",
+        reason=pb.SOURCE_REASON_NO_ANSWER,
+        memory=memory,
+    )
+
+
+def shown(renderable: object) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(renderable)
+    return out.getvalue()
+
+
+def test_a_camera_for_programs_has_every_number_of_its_memory() -> None:
+    described = output.camera_json(camera())
+
+    assert described["state"] == "stalled"
+    assert described["reason"] == "no_answer"
+    assert set(described["memory"]) == {field.name for field in pb.MemoryStatus.DESCRIPTOR.fields}
+    assert described["memory"]["oldest"] == "1970-01-01T00:16:40.000+00:00"
+    assert described["memory"]["newest"] is None
+
+
+def test_a_camera_for_people_says_what_is_wrong_and_what_is_missing() -> None:
+    text = shown(output.camera_details(camera()))
+
+    assert "stalled · no_answer · no \N{REPLACEMENT CHARACTER}frame" in text
+    assert "1200 seen, 3 dropped" in text
+    assert "no frames" in text
+    assert "never" in text
+
+
+def test_a_table_has_a_row_for_each_camera() -> None:
+    text = shown(output.camera_table([camera(), camera()]))
+
+    assert text.count("gate") == 4
+    assert text.count("stalled") == 2
+
+
+def test_an_answer_is_put_together_from_its_events() -> None:
+    moments = iter([10.0, 10.25])
+    events = [
+        pb.AskResponse(started=pb.Started(memory_as_of=stamp(1_000))),
+        pb.AskResponse(token=pb.Token(text="red", index=0)),
+        pb.AskResponse(token=pb.Token(text=" car", index=1)),
+        pb.AskResponse(evidence=pb.Evidence(time=stamp(999), weight=0.5)),
+        pb.AskResponse(done=pb.Done(answer="red car")),
+    ]
+    pieces: list[str] = []
+
+    answer = answers.listen("gate", "what", events, pieces.append, clock=lambda: next(moments))
+
+    assert (answer.text, answer.is_done, answer.ttft_ms) == ("red car", True, 250.0)
+    assert pieces == ["red", " car"]
+    assert output.answer_notes(answer).startswith("first word after 250 ms · as of ")
+
+
+def test_an_answer_without_done_is_not_done() -> None:
+    assert not answers.listen("gate", "what", [pb.AskResponse(token=pb.Token(text="red"))]).is_done

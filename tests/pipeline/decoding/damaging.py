@@ -1,0 +1,120 @@
+"""Damages segments of videos in every way and has each decoder try them: damaging HOW_MANY FILE… Prints what came."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import psutil
+
+from pipeline.decoding.dali import DaliDecoder
+from pipeline.decoding.decoders import DecodeError, DecoderBackend, choose_backend
+from pipeline.decoding.segments import GopSplitter, Packet, Segment
+from pipeline.network.urls import FileUrl
+from pipeline.sources.demuxer import Demuxer
+from pipeline.sources.ingest_config import IngestConfig
+
+WARM_UP = 0.3  # of the segments: what a decoder keeps for good is there by then
+
+
+def main(how_many: str, *paths: str) -> None:
+    for path in paths:
+        sys.stdout.write(json.dumps(report(path, int(how_many))) + "\n")
+        sys.stdout.flush()
+
+
+def report(path: str, how_many: int) -> dict[str, object]:
+    """What came of so many damaged segments of one video."""
+    stream = Demuxer(FileUrl(Path(path)), IngestConfig())
+    segments = segments_of(stream)
+    decoders = [stream.decoder.decode]
+    if (
+        choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
+        is DecoderBackend.DALI_CPU
+    ):
+        dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=1 << 20, matrix=stream.matrix)
+        decoders.append(dali.decode)
+    outcomes: Counter[str] = Counter()
+    warm_rss = 0
+    for number in range(how_many):
+        damaged = damage(segments[number % len(segments)], segments, random.Random(number))
+        for decode in decoders:
+            outcomes[outcome(decode, damaged)] += 1
+        if number == int(WARM_UP * how_many):
+            warm_rss = psutil.Process().memory_info().rss
+    grown_mb = (psutil.Process().memory_info().rss - warm_rss) / 1e6
+    return {"path": path, "outcomes": outcomes, "decoders": len(decoders), "grown_mb": round(grown_mb, 1)}
+
+
+def segments_of(stream: Demuxer) -> list[Segment]:
+    cutter = GopSplitter(30, 30, 1 << 26, is_intra=stream.is_intra)
+    return [one for one in [*map(cutter.add, stream.packets()), cutter.finish()] if one is not None]
+
+
+def outcome(decode: object, segment: Segment) -> str:
+    """What a decoder makes of it; anything but a DecodeError passes through."""
+    wanted = range(0, len(segment.times_s), 3)
+    try:
+        found = list(decode(segment, wanted))
+        for decoded in found:
+            decoded.picture.resized(16, 16)
+    except DecodeError:
+        return "DecodeError"
+    return "pictures" if len(found) == len(wanted) else "fewer pictures"
+
+
+def damage(segment: Segment, others: Sequence[Segment], rng: random.Random) -> Segment:
+    way = rng.choice((flip_bits, truncate, swap_headers, drop_packets, shuffle))
+    packets = way([*segment.packets], [packet for other in others for packet in other.packets], rng)
+    return replace(segment, packets=tuple(packets))
+
+
+def flip_bits(packets: list[Packet], others: Sequence[Packet], rng: random.Random) -> Iterable[Packet]:
+    place = rng.randrange(len(packets))
+    data = bytearray(bytes(packets[place].body))
+    for _ in range(rng.choice((1, 8, 64))):
+        data[rng.randrange(min(len(data), rng.choice((16, 64, 1 << 20))))] ^= 1 << rng.randrange(8)
+    packets[place] = with_data(packets[place], bytes(data))
+    return packets
+
+
+def truncate(packets: list[Packet], others: Sequence[Packet], rng: random.Random) -> Iterable[Packet]:
+    place = rng.randrange(len(packets))
+    data = bytes(packets[place].body)
+    packets[place] = with_data(packets[place], data[: rng.randrange(1, len(data) + 1)])
+    return packets
+
+
+def swap_headers(packets: list[Packet], others: Sequence[Packet], rng: random.Random) -> Iterable[Packet]:
+    place, length = rng.randrange(len(packets)), rng.choice((4, 12, 40, 200))
+    other = bytes(rng.choice(others).body)
+    packets[place] = with_data(packets[place], other[:length] + bytes(packets[place].body)[length:])
+    return packets
+
+
+def drop_packets(packets: list[Packet], others: Sequence[Packet], rng: random.Random) -> Iterable[Packet]:
+    """As a connection over UDP does: their times stay."""
+    return [packet if rng.random() < 0.6 else with_data(packet, b"\0") for packet in packets]
+
+
+def shuffle(packets: list[Packet], others: Sequence[Packet], rng: random.Random) -> Iterable[Packet]:
+    datas = [bytes(packet.body) for packet in packets]
+    rng.shuffle(datas)
+    return [with_data(packet, data) for packet, data in zip(packets, datas, strict=True)]
+
+
+def with_data(packet: Packet, data: bytes) -> Packet:
+    body = av.Packet(data)
+    body.pts, body.dts, body.time_base = packet.body.pts, packet.body.dts, packet.body.time_base
+    body.is_keyframe = packet.body.is_keyframe
+    return replace(packet, body=body, nbytes=len(data))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

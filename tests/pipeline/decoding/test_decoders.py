@@ -1,0 +1,218 @@
+"""Every decoder gives the same pictures for the same moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.decoding.dali import DaliDecoder
+from pipeline.decoding.decoders import (
+    MAX_FAILURES,
+    DecodedFrame,
+    DecodeError,
+    DecoderBackend,
+    FallbackDecoder,
+    choose_backend,
+)
+from pipeline.decoding.segments import GopSplitter, Segment
+from pipeline.network.urls import FileUrl
+from pipeline.sources.demuxer import Demuxer
+from pipeline.sources.ingest_config import IngestConfig
+from tests.pipeline import footage
+from tests.pipeline.footage import H264, MJPEG, VP8, VP9, Footage
+
+A100, H100 = (8, 0), (9, 0)
+DALI_FOOTAGE = {
+    "vp9": VP9,
+    "vp9_bt709": replace(VP9, colorspace=1),
+    "vp9_444": replace(VP9, pixels="yuv444p"),
+    "vp9_odd": replace(VP9, size=(189, 111)),
+    "vp9_hidden": replace(VP9, options={"lag-in-frames": "8", "auto-alt-ref": "1", "cpu-used": "5", "b": "200k"}),
+    "vp8": VP8,
+    "vp8_odd": replace(VP8, size=(189, 111)),
+    "vp8_hidden": replace(VP8, options={"lag-in-frames": "8", "auto-alt-ref": "1", "cpu-used": "5", "b": "200k"}),
+    "mjpeg": MJPEG,
+    "mjpeg_422": replace(MJPEG, pixels="yuvj422p"),
+    "mjpeg_444": replace(MJPEG, pixels="yuvj444p"),
+}
+
+
+class Opened:
+    """A stream and its segments."""
+
+    def __init__(self, path: Path) -> None:
+        self.stream = Demuxer(FileUrl(path), IngestConfig())
+        cutter = GopSplitter(30, 30, 1 << 26, is_intra=self.stream.is_intra)
+        found = [cutter.add(packet) for packet in self.stream.packets()] + [cutter.finish()]
+        self.segments = [segment for segment in found if segment is not None]
+        self.dali = DaliDecoder(self.stream.as_file, "cpu", picture_nbytes=1 << 20, matrix=self.stream.matrix)
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
+    opened = Opened(footage.write(tmp_path / "video", request.param))
+    yield opened
+    opened.stream.close()
+
+
+@pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
+def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
+    segment = opened.segments[0]
+    wanted = range(0, len(segment.times_s), 3)
+
+    by_dali = list(opened.dali.decode(segment, wanted))
+    by_libav = list(opened.stream.decoder.decode(segment, wanted))
+
+    assert [picture.index for picture in by_dali] == [picture.index for picture in by_libav] == list(wanted)
+    for ours, theirs in zip(by_dali, by_libav, strict=True):
+        difference = (ours.picture.whole().int() - theirs.picture.whole().int()).abs()
+        assert difference.float().mean() < 1.0
+        assert footage.number_of(ours.picture.whole()) == footage.number_of(theirs.picture.whole())
+
+
+@pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
+def test_a_segments_pictures_are_those_of_its_times(opened: Opened) -> None:
+    for segment in opened.segments[:3]:
+        for decoder in (opened.dali, opened.stream.decoder):
+            pictures = list(decoder.decode(segment, range(len(segment.times_s))))
+
+            numbers = [footage.number_of(picture.picture.whole()) for picture in pictures]
+            assert numbers == [round(time_s * 10) for time_s in segment.times_s]
+
+
+@pytest.mark.parametrize("colorspace", [None, 5, 1, 9], ids=["untagged", "bt601", "bt709", "bt2020"])
+@pytest.mark.parametrize("made", [VP9, H264], ids=["vp9", "h264"])
+def test_colours_come_back_as_they_were_filmed(made: Footage, colorspace: int | None, tmp_path: Path) -> None:
+    opened = Opened(footage.write(tmp_path / "video", replace(made, colorspace=colorspace)))
+    decoders = [opened.stream.decoder] if made is H264 else [opened.stream.decoder, opened.dali]
+
+    for decoder in decoders:
+        (picture,) = decoder.decode(opened.segments[0], [0])
+
+        filmed = torch.from_numpy(footage.draw(0)).float()
+        assert (picture.picture.whole().float() - filmed).abs().mean() < 2.5
+
+
+@pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
+def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
+    good = opened.segments[0]
+    damaged = DaliDecoder(lambda segment: b"no video" * 100, "cpu", picture_nbytes=1)
+    short = range(len(good.times_s), len(good.times_s) + 2)
+
+    with pytest.raises(DecodeError):
+        damaged.decode(good, [0])
+    with pytest.raises(DecodeError):
+        opened.dali.decode(good, short)
+
+    assert footage.number_of(next(iter(opened.dali.decode(good, [4]))).picture.whole()) == 4
+
+
+@pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
+def test_big_pictures_are_decoded_few_at_a_time(opened: Opened) -> None:
+    decoder = DaliDecoder(opened.stream.as_file, "cpu", picture_nbytes=30 << 20)
+
+    pictures = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
+
+    assert [footage.number_of(picture.picture.whole()) for picture in pictures] == [1, 2, 5, 6, 9]
+
+
+class BrokenDecoder:
+    """Fails at every segment."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def decode(self, segment: Segment, wanted: Sequence[int]) -> list[DecodedFrame]:
+        self.calls += 1
+        raise DecodeError("broken on purpose")
+
+
+@pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
+def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> None:
+    broken = BrokenDecoder()
+    decoder = FallbackDecoder(broken, opened.stream.decoder, camera="lobby")
+
+    for _ in range(MAX_FAILURES + 2):
+        (picture,) = decoder.decode(opened.segments[0], [7])
+        assert footage.number_of(picture.picture.whole()) == 7
+
+    assert broken.calls == decoder.failures == MAX_FAILURES
+
+
+@pytest.mark.parametrize(
+    ("codec", "on_gpu", "on_cpu"),
+    [
+        ("h264", DecoderBackend.DALI_GPU, DecoderBackend.LIBAV),
+        ("hevc", DecoderBackend.DALI_GPU, DecoderBackend.LIBAV),
+        ("av1", DecoderBackend.DALI_GPU, DecoderBackend.LIBAV),
+        ("mpeg4", DecoderBackend.DALI_GPU, DecoderBackend.LIBAV),
+        ("vp9", DecoderBackend.DALI_GPU, DecoderBackend.DALI_CPU),
+        ("vp8", DecoderBackend.DALI_CPU, DecoderBackend.DALI_CPU),
+        ("mjpeg", DecoderBackend.DALI_CPU, DecoderBackend.DALI_CPU),
+        ("prores", DecoderBackend.LIBAV, DecoderBackend.LIBAV),
+    ],
+)
+def test_dali_decodes_what_it_can(codec: str, on_gpu: DecoderBackend, on_cpu: DecoderBackend) -> None:
+    assert choose_backend(codec, "yuv420p", (1920, 1080), H100) is on_gpu
+    assert choose_backend(codec, "yuv420p", (1920, 1080), None) is on_cpu
+    assert choose_backend(codec, "yuv422p10le", (1920, 1080), H100) is on_cpu
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "size", "gpu", "engine"),
+    [
+        ("av1", "yuv420p", (1920, 1080), A100, DecoderBackend.LIBAV),
+        ("av1", "yuv420p", (1920, 1080), (8, 6), DecoderBackend.DALI_GPU),
+        ("h264", "yuv420p10le", (1920, 1080), A100, DecoderBackend.LIBAV),
+        ("h264", "yuv420p", (5120, 2880), H100, DecoderBackend.LIBAV),
+        ("hevc", "yuv420p", (5120, 2880), A100, DecoderBackend.DALI_GPU),
+        ("hevc", "yuv420p", (160, 120), H100, DecoderBackend.LIBAV),
+        ("h264", "yuv420p", (0, 0), H100, DecoderBackend.LIBAV),
+    ],
+)
+def test_what_a_gpus_decoder_does_not_take_is_never_tried_on_it(
+    codec: str, pixels: str, size: tuple[int, int], gpu: tuple[int, int], engine: DecoderBackend
+) -> None:
+    assert choose_backend(codec, pixels, size, gpu) is engine
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(
+    "made",
+    [H264, replace(H264, colorspace=1), replace(H264, codec="libx265"), VP9],
+    ids=["h264", "bt709", "hevc", "vp9"],
+)
+def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
+    opened = Opened(footage.write(tmp_path / "video", replace(made, size=(320, 240))))
+    on_gpu = DaliDecoder(opened.stream.as_file, "mixed", picture_nbytes=1, matrix=opened.stream.matrix)
+
+    for ours, theirs in zip(
+        on_gpu.decode(opened.segments[0], [0, 4, 9]),
+        opened.stream.decoder.decode(opened.segments[0], [0, 4, 9]),
+        strict=True,
+    ):
+        assert footage.number_of(ours.picture.whole().cpu()) == footage.number_of(theirs.picture.whole())
+        assert (ours.picture.whole().cpu().int() - theirs.picture.whole().int()).abs().float().mean() < 3.0
+
+
+@pytest.mark.parametrize("made", [VP9, VP8, MJPEG], ids=["vp9", "vp8", "mjpeg"])
+def test_pictures_of_another_size_never_reach_dali(made: Footage, tmp_path: Path) -> None:
+    """They would be written past its buffers. libav takes them as they come."""
+    small, large = (
+        Opened(footage.write(tmp_path / "small", made)),
+        Opened(footage.write(tmp_path / "large", replace(made, size=(320, 240)))),
+    )
+    packets = (*small.segments[0].packets, *large.segments[0].packets)
+    mixed = Segment(packets, tuple(place / 10 for place in range(len(packets))))
+
+    for stream, segment in ((small, large.segments[0]), (large, small.segments[0]), (small, mixed)):
+        with pytest.raises(DecodeError, match="another format"):
+            stream.dali.decode(segment, [0])
+
+    (picture,) = small.stream.decoder.decode(large.segments[0], [0])
+    assert picture.picture.whole().shape == (240, 320, 3)

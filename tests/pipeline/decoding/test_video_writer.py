@@ -1,0 +1,43 @@
+"""Films written for the demo stream in again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.decoding.video_writer import write_video
+from pipeline.network.urls import FileUrl
+from pipeline.sources.demuxer import Demuxer
+from pipeline.sources.ingest_config import IngestConfig
+from tests.pipeline import footage
+from tests.pipeline.playing import play
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
+def test_what_was_written_is_read(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "film"
+
+    count = write_video((footage.draw(number) for number in range(40)), path, fps=8, codec=codec, gop_s=1)
+
+    played = play(str(path))
+    assert count == 40
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == list(range(0, 40, 4))
+    stream = Demuxer(FileUrl(path), IngestConfig())
+    keys = [round(packet.shown_s * 8) for packet in stream.packets() if packet.is_key]
+    assert stream.codec == codec
+    assert keys == (list(range(40)) if codec == "mjpeg" else [0, 8, 16, 24, 32])
+    stream.close()
+
+
+def test_a_film_needs_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no pictures"):
+        write_video([], tmp_path / "film", fps=8, codec="h264")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sample_fps", 0), ("frames_per_clip", 65), ("max_gop_s", 0.5), ("device", "tpu")]
+)
+def test_a_limit_out_of_range_is_named(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"ingest\.{name} is '?{value}"):
+        IngestConfig(**{name: value})

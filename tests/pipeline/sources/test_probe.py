@@ -1,0 +1,139 @@
+"""A look at a URL says what is wrong with it, or what it gives."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.cameras import InvalidCamera, SourceReason
+from pipeline.sources import probe
+from pipeline.sources.probe import inspect
+from tests.pipeline import footage, servers
+from tests.pipeline.footage import H264, VP9
+from tests.pipeline.playing import QUICK
+from tests.pipeline.servers import TEST_PICTURE, Reply
+from tests.pipeline.sources.test_opening import needs_rtsp
+
+CANARY = "c4n4ry"
+
+
+def test_a_good_file_is_described(tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video.mp4", replace(H264, frames=50))
+
+    found = inspect(str(path), QUICK)
+
+    assert found.reason is None
+    assert found.video is not None
+    assert (found.video.codec, found.video.width, found.video.height) == ("h264", *H264.size)
+    assert found.video.declared_fps == pytest.approx(10)
+    assert found.video.measured_fps == pytest.approx(10, rel=0.05)
+    assert found.video.first_frame_ms > 0
+
+
+@pytest.mark.parametrize(("sample_fps", "is_enough"), [(2, False), (1, True), (0.5, True)])
+def test_key_frames_suffice_where_they_come_as_often_as_frames_are_sampled(
+    sample_fps: float, is_enough: bool, tmp_path: Path
+) -> None:
+    path = footage.write(tmp_path / "video.mp4", replace(H264, frames=50))
+
+    video = inspect(str(path), replace(QUICK, sample_fps=sample_fps)).video
+
+    assert video is not None
+    assert video.key_frame_interval_s == pytest.approx(1, rel=0.05)
+    assert video.has_key_frames_enough is is_enough
+
+
+@pytest.mark.rtsp
+@needs_rtsp
+@pytest.mark.parametrize(
+    ("transport", "remark"),
+    [("any", ""), ("UDP", "it sends over UDP: what is lost on the way is missing in its pictures")],
+)
+def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) -> None:
+    with servers.rtsp_camera(TEST_PICTURE, transport=transport) as (port, _):
+        began_s = time.monotonic()
+        found = inspect(f"rtsp://127.0.0.1:{port}/live", replace(QUICK, open_timeout_s=10))
+
+    assert (found.reason, found.detail) == (None, remark)
+    assert found.video is not None
+    assert (found.video.codec, found.video.width, found.video.height) == ("vp8", 160, 120)
+    assert found.video.measured_fps == pytest.approx(10, rel=0.2)
+    assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.rtsp
+@needs_rtsp
+def test_what_an_rtsp_camera_refuses_is_told_apart() -> None:
+    with servers.rtsp_camera(TEST_PICTURE, "viewer", CANARY) as (port, _):
+        wrong = inspect(f"rtsp://viewer:{CANARY}wrong@127.0.0.1:{port}/live", QUICK)
+        absent = inspect(f"rtsp://viewer:{CANARY}@127.0.0.1:{port}/none", QUICK)
+
+    assert (wrong.reason, absent.reason) == (SourceReason.UNAUTHORIZED, SourceReason.NOT_FOUND)
+    assert CANARY not in repr([wrong, absent])
+
+
+def test_every_reason_is_told_apart(tmp_path: Path) -> None:
+    footage.write_audio(tmp_path / "sound.mp4")
+    footage.write(tmp_path / "wide.mp4", replace(VP9, size=(640, 64)))
+    replies = {
+        "/401": Reply(401),
+        "/403": Reply(403),
+        "/moved": Reply(301, (("Location", "http://169.254.169.254/"),)),
+        "/page": Reply(pieces=(b"<html>" * 1000,)),
+    }
+    with servers.scripted(replies) as camera, servers.silent_server() as silent:
+        expected = {
+            "http://no-such-camera.invalid/": SourceReason.NO_ADDRESS,
+            "http://169.254.169.254/latest": SourceReason.ADDRESS_REFUSED,
+            "http://127.0.0.1:9/live": SourceReason.CONNECTION_REFUSED,
+            f"http://127.0.0.1:{silent}/live": SourceReason.NO_ANSWER,
+            f"rtsp://127.0.0.1:{silent}/live": SourceReason.NO_ANSWER,
+            f"{camera.url.replace('http', 'https')}/live": SourceReason.TLS,
+            f"{camera.url}/401": SourceReason.UNAUTHORIZED,
+            f"{camera.url}/403": SourceReason.FORBIDDEN,
+            f"{camera.url}/none": SourceReason.NOT_FOUND,
+            f"{camera.url}/moved": SourceReason.REDIRECTED,
+            f"{camera.url}/page": SourceReason.NOT_VIDEO,
+            str(tmp_path / "none.mp4"): SourceReason.NO_FILE,
+            str(tmp_path / "sound.mp4"): SourceReason.AUDIO_ONLY,
+            str(tmp_path / "wide.mp4"): SourceReason.TOO_LARGE,
+            "/etc/passwd": SourceReason.FILE_REFUSED,
+        }
+        found = {url: inspect(url, replace(QUICK, max_width=512, open_timeout_s=1)).reason for url in expected}
+
+    assert found == expected
+
+
+def test_a_stream_without_a_key_frame_is_told_as_that(tmp_path: Path) -> None:
+    """As when one joins a camera that sends a key frame every minute."""
+    path = footage.write(tmp_path / "video.ts", replace(H264, frames=30, container="mpegts"))
+    data = path.read_bytes()
+    packets = [data[start : start + 188] for start in range(0, len(data), 188)]
+    keyless = b"".join(without_key_frames(packets))
+
+    with servers.scripted({"/live.ts": Reply(pieces=(keyless,))}) as camera:
+        found = inspect(f"{camera.url}/live.ts", QUICK)
+
+    assert found.reason is SourceReason.NO_KEY_FRAME
+
+
+def without_key_frames(packets: list[bytes]) -> list[bytes]:
+    """A transport stream's tables, then its pictures from behind the first key frame to before the second."""
+    starts = [place for place, packet in enumerate(packets) if packet[1] & 0x5F == 0x41]
+    return packets[: starts[0]] + packets[starts[1] : starts[9]]
+
+
+def test_a_simulated_camera_is_good() -> None:
+    assert inspect("sim:gate", QUICK).reason is None
+
+
+def test_what_is_no_url_is_refused() -> None:
+    with pytest.raises(InvalidCamera, match="gopher"):
+        inspect("gopher://old", QUICK)
+
+
+def test_a_look_is_bounded() -> None:
+    assert probe.longest_s(QUICK) < 20

@@ -1,0 +1,226 @@
+"""Files of every common codec, size and oddity stream in to their end, each picture under its own time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline.cameras import PlaybackSpeed
+from tests.pipeline import footage
+from tests.pipeline.footage import H264, HEIGHT, MJPEG, VP8, VP9, WIDTH, Footage
+from tests.pipeline.playing import QUICK, play
+
+B_FRAMES = {"preset": "ultrafast", "x264-params": "bframes=2:b-adapt=0:keyint=10:scenecut=0"}
+OPEN_GOP = {"preset": "ultrafast", "x264-params": "bframes=2:b-adapt=0:open-gop=1:keyint=10:scenecut=0"}
+X265 = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=10:bframes=3:open-gop=0"}
+X265_OPEN = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=10:bframes=3:open-gop=1"}
+
+EXACT = {
+    "h264": H264,
+    "h264_b_frames": replace(H264, options=B_FRAMES),
+    "h264_transport_stream": replace(H264, options=B_FRAMES, container="mpegts"),
+    "h264_flv": replace(H264, container="flv"),
+    "h264_fragmented": replace(H264, container="ismv"),
+    "h264_matroska": replace(H264, container="matroska"),
+    "h264_raw": replace(H264, container="h264", fps=25, frames=75, gop=25),
+    "h264_raw_b_frames": replace(H264, container="h264", options=B_FRAMES, fps=25, frames=75),
+    "h264_10_bit": replace(H264, pixels="yuv420p10le"),
+    "h264_422": replace(H264, pixels="yuv422p"),
+    "h264_444": replace(H264, pixels="yuv444p"),
+    "h264_grey": replace(H264, pixels="gray"),
+    "h264_odd": replace(H264, size=(190, 110)),
+    "h264_tall": replace(H264, size=(96, 256)),
+    "h264_one_long_group": replace(H264, gop=30),
+    "h264_every_frame_a_key": replace(H264, gop=1),
+    "h264_interlaced": replace(
+        H264, container="mpegts", options={"preset": "ultrafast", "x264-params": "interlaced=1"}
+    ),
+    "hevc": replace(H264, codec="libx265", options=X265),
+    "hevc_10_bit": replace(H264, codec="libx265", options=X265, pixels="yuv420p10le"),
+    "av1": replace(H264, codec="libsvtav1", options={"preset": "12"}),
+    "vp9": VP9,
+    "vp9_mp4": replace(VP9, container="mp4"),
+    "vp8": VP8,
+    "vp8_odd": replace(VP8, size=(189, 111)),
+    "mjpeg": MJPEG,
+    "mjpeg_mov": replace(MJPEG, container="mov"),
+    "mpeg4_avi_b_frames": replace(H264, codec="mpeg4", container="avi", options={"bf": "2", "qmax": "4"}),
+    "mpeg4_mp4": replace(H264, codec="mpeg4", options={"qmax": "4"}),
+    "mpeg1": replace(H264, codec="mpeg1video", container="mpeg", options={"qmax": "4"}, fps=25, frames=75, gop=12),
+    "wmv2": replace(H264, codec="wmv2", container="asf", options={"qmax": "4"}),
+    "msmpeg4": replace(H264, codec="msmpeg4", container="avi", options={"qmax": "4"}),
+    "flv1": replace(H264, codec="flv", container="flv", options={"qmax": "4"}),
+    "prores": replace(H264, codec="prores_ks", container="mov", pixels="yuv422p10le", options={}),
+    "ffv1": replace(H264, codec="ffv1", container="matroska", options={}),
+    "huffyuv": replace(H264, codec="huffyuv", container="avi", pixels="yuv422p", options={}),
+    "utvideo": replace(H264, codec="utvideo", container="avi", pixels="gbrp", options={}),
+    "png": replace(H264, codec="png", container="mov", pixels="rgb24", options={}),
+    "raw": replace(H264, codec="rawvideo", container="avi", options={}),
+    "quicktime_animation": replace(H264, codec="qtrle", container="mov", pixels="rgb24", options={}),
+    "gif": replace(H264, codec="gif", container="gif", pixels="rgb8", options={}),
+    "with_sound": replace(H264, with_audio=True),
+    "with_sound_ts": replace(H264, with_audio=True, container="mpegts"),
+    "with_sound_webm_in_mkv": replace(VP9, with_audio=True, container="matroska"),
+    "long_seconds": replace(H264, frames=8, fps=1, gop=4),
+}
+
+
+@pytest.mark.parametrize("made", EXACT.values(), ids=EXACT)
+def test_every_second_of_a_file_is_sampled(made: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", made)
+
+    played = play(str(path))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [round(time_s * made.fps) for time_s in played.times_s]
+    rate = min(2, made.fps)
+    assert len(numbers) == made.frames // made.fps * rate
+    assert played.dropped == 0
+    assert {(sample.picture.width, sample.picture.height) for sample in played.samples} == {made.size}
+
+
+CUT_AT_OPEN_GROUPS = {
+    "h264_open": replace(H264, options=OPEN_GOP, frames=60),
+    "hevc_open": replace(H264, codec="libx265", options=X265_OPEN, frames=60),
+    "mpeg2": replace(H264, codec="mpeg2video", container="mpeg", options={"bf": "2", "qmax": "4"}, fps=25, frames=75),
+    "mpeg2_ts": replace(
+        H264, codec="mpeg2video", container="mpegts", options={"bf": "2", "qmax": "4"}, fps=25, frames=75
+    ),
+}
+
+
+@pytest.mark.parametrize("made", CUT_AT_OPEN_GROUPS.values(), ids=CUT_AT_OPEN_GROUPS)
+def test_open_groups_lose_no_more_than_their_first_pictures(made: Footage, tmp_path: Path) -> None:
+    played = play(str(footage.write(tmp_path / "video", made)))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    offset = numbers[0]  # the file's first picture may itself lean on nothing
+    assert numbers == [offset + round(time_s * made.fps) for time_s in played.times_s]
+    assert len(numbers) >= made.frames // made.fps * 2 - 1
+    assert offset <= 3
+
+
+def test_pictures_of_a_turned_phone_stand_upright(tmp_path: Path) -> None:
+    upright = play(str(footage.write(tmp_path / "upright", replace(H264, frames=10))))
+    turned = play(str(footage.write(tmp_path / "turned", replace(H264, frames=10, rotation=90))))
+
+    ours, theirs = turned.samples[0].picture.whole(), upright.samples[0].picture.whole()
+    assert ours.shape == (WIDTH, HEIGHT, 3)
+    assert (ours.int() - theirs.rot90(1).int()).abs().float().mean() < 1
+
+
+def test_a_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
+    """Bursts at 100 frames/s and pauses of seconds: at most two frames a second, and none from a pause."""
+    times = tuple(at + burst * 3000 for burst in range(3) for at in range(0, 1000, 10))
+    made = Footage("libx264", "matroska", options={"preset": "ultrafast"}, frames=len(times), fps=100, times=times)
+
+    played = play(str(footage.write(tmp_path / "video", made, [place % 256 for place in range(len(times))])))
+
+    assert [round(time_s, 2) for time_s in played.times_s] == [0, 0.5, 3, 3.5, 6, 6.5]
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == [0, 50, 100, 150, 200, 250]
+
+
+@pytest.mark.parametrize("made", [replace(H264, gop=30), replace(VP9, gop=30)], ids=["h264", "vp9"])
+def test_long_groups_played_live_are_cut_and_lose_nothing(made: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", made)
+    config = replace(QUICK, max_segment_s=0.5)
+
+    played = play(str(path), pace=PlaybackSpeed.LIVE, started_s=time.time(), config=config)
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [0, 5, 10, 15, 20, 25]
+
+
+def test_a_group_longer_than_the_limit_is_left_until_the_next_key_frame(tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", replace(H264, frames=60, gop=40, options={"preset": "ultrafast"}))
+
+    played = play(str(path), config=replace(QUICK, max_gop_s=1))
+
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
+
+
+KEYS_ONLY = {
+    "h264": replace(H264, frames=60),
+    "h264_b_frames": replace(H264, options=B_FRAMES, frames=60),
+    "h264_open": replace(H264, options=OPEN_GOP, frames=60),
+    "hevc": replace(H264, codec="libx265", options=X265, frames=60),
+    "hevc_open": replace(H264, codec="libx265", options=X265_OPEN, frames=60),
+    "vp9": replace(VP9, frames=60),
+    "vp8": replace(VP8, frames=60),
+    "mjpeg": replace(MJPEG, frames=60),
+}
+
+
+@pytest.mark.parametrize("made", KEYS_ONLY.values(), ids=KEYS_ONLY)
+def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_decoded(
+    made: Footage, tmp_path: Path
+) -> None:
+    """Everything between them is noise, and is not missed."""
+    path = footage.write(tmp_path / "video", made)
+    footage.spoil_all_but_key_frames(path, tmp_path / "spoilt", made.container)
+
+    played = play(str(tmp_path / "spoilt"), config=replace(QUICK, sample_fps=1))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [0, 10, 20, 30, 40, 50]
+    assert [round(time_s, 3) for time_s in played.times_s] == [0, 1, 2, 3, 4, 5]
+    assert played.dropped == 0
+
+
+def test_when_key_frames_become_rare_the_frames_between_them_are_sampled(tmp_path: Path) -> None:
+    rare = {"preset": "ultrafast", "x264-params": "keyint=infinite:scenecut=0", "forced-idr": "1"}
+    made = replace(H264, options=rare, frames=130, gop=1000)
+    path = footage.write(tmp_path / "video", made, keys=(0, 10, 20, 30, 40, 80, 90, 100, 110, 120))
+
+    played = play(str(path), config=replace(QUICK, sample_fps=1))
+
+    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == list(range(0, 130, 10))
+    assert [round(time_s, 3) for time_s in played.times_s] == list(range(13))
+
+
+def test_key_frames_that_do_not_stand_alone_are_found_out(tmp_path: Path) -> None:
+    """A picture that is refreshed stripe by stripe: what is marked as a key frame shows nothing yet."""
+    refresh = {"preset": "ultrafast", "x264-params": "intra-refresh=1:keyint=10:scenecut=0"}
+    path = footage.write(tmp_path / "video", replace(H264, options=refresh, frames=120))
+
+    played = play(str(path), config=replace(QUICK, sample_fps=1))
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [round(time_s * 10) for time_s in played.times_s]
+    assert numbers[-6:] == [69, 79, 89, 99, 109, 119]
+    assert played.dropped == 3
+
+
+FAST_START = replace(H264, muxing={"movflags": "faststart"})
+
+
+@pytest.mark.parametrize(
+    "made", [FAST_START, VP9, MJPEG, replace(H264, container="mpegts")], ids=["mp4", "webm", "avi", "ts"]
+)
+def test_a_truncated_file_gives_what_can_be_read(made: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", made)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+
+    played = play(str(path), config=QUICK)
+
+    numbers = [footage.number_of(sample.picture.whole()) for sample in played.samples]
+    assert numbers == [0, 5, 10, 15, 20, 25][: len(numbers)]
+    assert len(numbers) >= 2
+
+
+@pytest.mark.parametrize("made", [H264, VP9, VP8, MJPEG], ids=["h264", "vp9", "vp8", "mjpeg"])
+def test_flipped_bits_raise_nothing(made: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", made)
+    damaged = bytearray(path.read_bytes())
+    for place in range(len(damaged) // 4, len(damaged) * 3 // 4, 97):
+        damaged[place] ^= 0x55
+    path.write_bytes(damaged)
+
+    played = play(str(path))
+
+    assert all(earlier < later for earlier, later in pairwise(played.times_s))
