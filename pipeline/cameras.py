@@ -102,7 +102,7 @@ class CameraSpec:
     """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead.
 
     masks: what is blacked out before anything sees it; gate: whether what does not change in the picture is left unread
-    (`pipeline/gate.py`). Raises InvalidCamera, InvalidMask.
+    (`pipeline/device/change_gate.py`). Raises InvalidCamera, InvalidMask.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

@@ -239,7 +239,7 @@ def _program() -> str:
     """How this program is called here: by its name if the shell finds that, by its path if not."""
     called = Path(sys.argv[0])
     if called.name != "hermes":
-        return "python -m console.cli"
+        return "python -m console.cli.main"
     return "hermes" if shutil.which("hermes") else str(called)
 
 

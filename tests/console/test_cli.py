@@ -329,6 +329,6 @@ async def test_asking_loads_neither_torch_nor_ray(serving: Serving) -> None:
 
 def hermes(*arguments: str) -> Ended:
     """The command line in a process of its own."""
-    command = [sys.executable, "-m", "console.cli", *arguments]
+    command = [sys.executable, "-m", "console.cli.main", *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     return Ended(ended.returncode, ended.stdout, ended.stderr)

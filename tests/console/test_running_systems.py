@@ -15,7 +15,7 @@ import pytest
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-HERMES = (sys.executable, "-m", "console.cli")
+HERMES = (sys.executable, "-m", "console.cli.main")
 KEYS = {"camera", "question", "answer", "expected", "ttft_ms", "memory_as_of", "evidence"}
 
 

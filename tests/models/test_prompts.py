@@ -24,7 +24,7 @@ def test_braces_in_a_question_are_only_text(model: LlavaOnevision) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_witnessed"),
+    ("answer", "has_evidence"),
     [("red car", True), ("Yes.", True), ("no", False), ("Nothing at all", False), ("none", False), ("", False)],
 )
 def test_what_was_not_seen_rests_on_no_moment(model: LlavaOnevision, answer: str, has_evidence: bool) -> None:

@@ -1,4 +1,4 @@
-"""Measures the tiny model on scenes it has never seen: python -m models.tiny.evaluate --model DIR."""
+"""Measures the tiny model on scenes it has never seen: python -m models.tiny.training.evaluate --model DIR."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Trains the tiny model from nothing, on new scenes all the time: python -m models.tiny.train --out DIR."""
+"""Trains the tiny model from nothing, on new scenes all the time: python -m models.tiny.training.train --out DIR."""
 
 import argparse
 import json

@@ -229,7 +229,7 @@ def test_the_embedded_store_keeps_its_data_where_it_is_told() -> None:
 
 
 def test_the_example_of_the_readme_is_a_configuration() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     example = readme.split("```yaml\n")[1].split("```")[0]
 
     settings = parse(example, GATE_PASSWORD="canary")

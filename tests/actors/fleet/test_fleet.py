@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from actors import reconciler, task_cancellation
+from actors import task_cancellation
 from actors.errors import CameraRecovering, InvalidShard, OwnershipUnproven, ShardUnavailable
+from actors.fleet import reconciler
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import CameraRegistry, InMemoryRegistry, RegistryEntry
 from actors.shard.interface import Assignment

@@ -31,7 +31,7 @@ KINDS = {
 @pytest.mark.timeout(240 + SEGMENTS * len(KINDS))
 def test_damaged_segments_crash_nothing_and_leave_nothing_behind(tmp_path: Path) -> None:
     paths = [footage.write(tmp_path / kind, made) for kind, made in KINDS.items()]
-    command = [sys.executable, "-m", "tests.pipeline.damaging", str(SEGMENTS), *map(str, paths)]
+    command = [sys.executable, "-m", "tests.pipeline.decoding.damaging", str(SEGMENTS), *map(str, paths)]
 
     found = subprocess.run(command, capture_output=True, check=False)
 
