@@ -13,14 +13,14 @@ _PLAIN = (int, float, type(None))
 
 
 def _strike_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {key: value if isinstance(value, _PLAIN) else REDACTOR.struck(str(value)) for key, value in event.items()}
+    return {key: value if isinstance(value, _PLAIN) else REDACTOR.redact(str(value)) for key, value in event.items()}
 
 
 class _Struck(logging.Formatter):
     """Lines of libraries that log by themselves, without our secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return REDACTOR.struck(super().format(record))
+        return REDACTOR.redact(super().format(record))
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

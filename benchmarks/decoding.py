@@ -75,8 +75,8 @@ def _row(path: Path, seconds: int, size: str) -> Row:
         choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
         is DecoderBackend.DALI_CPU
     ):
-        dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=3 * stream.width * stream.height)
-        remux_ms = _spent_ms(segments, stream.as_file) / seconds
+        dali = DaliDecoder(stream.remux, "cpu", picture_nbytes=3 * stream.width * stream.height)
+        remux_ms = _spent_ms(segments, stream.remux) / seconds
         dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, wanted))) / seconds
     stream.close()
     return Row(stream.codec, size, remux_ms, libav_ms, dali_ms)

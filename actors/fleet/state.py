@@ -199,9 +199,7 @@ class FleetState:
         """
         spec = assignment.spec
         REDACTOR.remember(spec.url)
-        status = CameraStatus(
-            name=spec.name, url=urls.redacted(spec.url), state=CameraState.CONNECTING, masks=spec.masks
-        )
+        status = CameraStatus(name=spec.name, url=urls.redact(spec.url), state=CameraState.CONNECTING, masks=spec.masks)
         self.drop(spec.name)
         roomiest = (*self.takers(), *range(len(self.places)))[0]
         placed = CameraRecord(assignment, roomiest, status, is_configured)

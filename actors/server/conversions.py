@@ -52,7 +52,7 @@ def camera_message(placed: CameraView) -> pb.Camera:
         name=status.name,
         url=status.url,
         state=_STATES[status.state],
-        detail=REDACTOR.struck(status.detail),
+        detail=REDACTOR.redact(status.detail),
         shard=placed.shard_index,
         memory=_memory_message(status.memory),
         epoch=status.epoch,
@@ -67,7 +67,7 @@ def inspection_message(found: ProbeResult) -> pb.TestCameraResponse:
     return pb.TestCameraResponse(
         url=found.url,
         reason=_SOURCE_REASONS[found.reason],
-        detail=REDACTOR.struck(found.detail),
+        detail=REDACTOR.redact(found.detail),
         video=None
         if video is None
         else pb.Video(

@@ -86,7 +86,7 @@ def refusal(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -
     if code in _WORTH_A_RETRY:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code.value[0], message=REDACTOR.struck(message), details=details)
+    return status_pb2.Status(code=code.value[0], message=REDACTOR.redact(message), details=details)
 
 
 @asynccontextmanager

@@ -145,12 +145,12 @@ class CameraShard:
             if name not in self._watched:
                 raise UnknownCamera(f"camera {name!r} is not here")
             # What comes from now on is for whoever watches it next.
-            self._device.clips.hold(name)
+            self._device.clips.hold_back(name)
             await self._saving.drop(name)
             try:
                 await (self._store.delete(name) if is_forgotten else self._save_whole(name))
             except StoreError:
-                self._device.clips.let_go(name)
+                self._device.clips.release(name)
                 self._saving.keep(name)
                 raise
             self._end(self._watched.pop(name))
@@ -174,7 +174,7 @@ class CameraShard:
             raise TooManyTests(f"{self._testing} URLs are being tested on this shard (at most {_MAX_TESTS})")
         self._testing += 1
         try:
-            return await asyncio.to_thread(probe.inspect, url, self._ingest)
+            return await asyncio.to_thread(probe.probe_url, url, self._ingest)
         finally:
             self._testing -= 1
 
@@ -184,7 +184,7 @@ class CameraShard:
             node=socket.gethostname(),
             incarnation=self._incarnation.id,
             cameras=tuple(self._status(held) for held in self._watched.values()),
-            ahead={name: self._device.clips.held_since_s(name) for name in self._ahead},
+            ahead={name: self._device.clips.held_back_since_s(name) for name in self._ahead},
             slots=self._slots,
             busy_share=self._device.busy_share,
             is_draining=self._is_draining,
@@ -218,7 +218,7 @@ class CameraShard:
         name = assignment.spec.name
         self._drop_ahead(name)
         self._require_room(name)
-        self._device.clips.hold(name)
+        self._device.clips.hold_back(name)
         self._ahead[name] = self._fed(assignment, None)
         self._later(self._give_up_ahead(name, self._ahead[name]))
 
@@ -232,11 +232,11 @@ class CameraShard:
         ahead = self._ahead.pop(name, None)
         if ahead is not None:
             self._end(ahead)
-            self._device.clips.forget(name)
+            self._device.clips.remove(name)
 
     def _end(self, watched: _Watched) -> None:
         """Nothing comes from its feed any more; its thread may take a moment to end."""
-        watched.feed.leave()
+        watched.feed.request_stop()
         self._later(asyncio.to_thread(watched.feed.stop))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
@@ -289,11 +289,11 @@ class CameraShard:
             self._watched[spec.name] = ahead
             # Two connections see one frame at slightly different times.
             seen_s = saved.facts.newest_s + 0.5 / self._ingest.sample_fps if saved else 0.0
-            self._device.clips.let_go(spec.name, seen_s)
+            self._device.clips.release(spec.name, seen_s)
         else:
             self._watched[spec.name] = self._fed(assignment, saved)
         self._saving.keep(spec.name)
-        log.info("camera_added", camera=spec.name, url=urls.redacted(spec.url), is_restored=saved is not None)
+        log.info("camera_added", camera=spec.name, url=urls.redact(spec.url), is_restored=saved is not None)
 
     def _fed(self, assignment: Assignment, saved: Checkpoint | None) -> _Watched:
         """The camera with a feed that runs from now on."""
@@ -322,7 +322,7 @@ class CameraShard:
         saved_s = self._saving.saved_s(watched.spec.name) or memory.checkpointed_s
         return CameraStatus(
             name=watched.spec.name,
-            url=urls.redacted(watched.spec.url),
+            url=urls.redact(watched.spec.url),
             state=watched.state,
             detail=watched.detail,
             reason=watched.reason,

@@ -164,7 +164,7 @@ class RemoteShard:
         await self._call(self._actor.drain.remote(), _STATUS_TIMEOUT_S)
 
     async def test_camera(self, url: str) -> ProbeResult:
-        timeout_s = probe.longest_s(self._settings.ingest) + _STATUS_TIMEOUT_S
+        timeout_s = probe.max_duration_s(self._settings.ingest) + _STATUS_TIMEOUT_S
         return await self._call(self._actor.test_camera.remote(url), timeout_s)
 
     async def status(self) -> ShardStatus:

@@ -28,13 +28,13 @@ class DaliDecoder:
 
     def __init__(
         self,
-        as_file: Callable[[Segment], bytes],
+        remux: Callable[[Segment], bytes],
         device: Literal["mixed", "cpu"],
         *,
         picture_nbytes: int,
         matrix: ColourMatrix = ColourMatrix.BT601,
     ) -> None:
-        self._as_file = as_file
+        self._remux = remux
         self._device = device
         self._matrix = matrix
         self._at_once = max(1, MAX_OUTPUT_NBYTES // max(1, picture_nbytes))
@@ -42,7 +42,7 @@ class DaliDecoder:
 
     def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
         """The wanted pictures. Raises DecodeError, at once, if the segment is damaged or has fewer pictures."""
-        encoded = np.frombuffer(self._as_file(segment), np.uint8)
+        encoded = np.frombuffer(self._remux(segment), np.uint8)
         batches = [wanted[at : at + self._at_once] for at in range(0, len(wanted), self._at_once)]
         first = self._run(encoded, batches[0])
         return self._pictures(encoded, batches, first)

@@ -293,7 +293,7 @@ class Engine:
             raise UnknownCamera(f"camera {name!r}: not on this device")
         del self._statuses[name]
         self._questions.fail_camera(name, f"camera {name!r} was removed")
-        self.clips.forget(name)
+        self.clips.remove(name)
         camera.memory.clear()
         self._free_slots.append(camera.memory.slot)
 

@@ -46,12 +46,12 @@ class AddressRules:
     allowed: tuple[Network, ...] = ()
     refused: tuple[Network, ...] = ()
 
-    def refusing(self, address: Address) -> Network | None:
+    def refusing_network(self, address: Address) -> Network | None:
         """The network for the sake of which an address is refused, None if it is not."""
         return next((found for form in _forms(address) if (found := self._refusing(form)) is not None), None)
 
     def _refusing(self, address: Address) -> Network | None:
-        refused = _narrowest((*parsed(_USUALLY_REFUSED), *self.refused), address)
+        refused = _narrowest((*parse_networks(_USUALLY_REFUSED), *self.refused), address)
         allowed = _narrowest(self.allowed, address)
         if refused is None or allowed is None or refused.prefixlen > allowed.prefixlen:
             return refused
@@ -59,7 +59,7 @@ class AddressRules:
         return refused if refused in self.refused and refused.prefixlen == allowed.prefixlen else None
 
 
-def parsed(networks: Iterable[str]) -> tuple[Network, ...]:
+def parse_networks(networks: Iterable[str]) -> tuple[Network, ...]:
     """Networks from CIDR form. Raises ValueError that names the one that is none."""
     return tuple(ipaddress.ip_network(network) for network in networks)
 
@@ -71,25 +71,25 @@ def system_lookup(host: str) -> list[str]:
 
 def resolve(
     host: str,
-    judged_by: AddressRules,
+    rules: AddressRules,
     timeout_s: float,
     *,
-    named: str,
+    label: str,
     lookup: Callable[[str], list[str]] = system_lookup,
 ) -> tuple[Address, ...]:
     """The addresses of a host, every one of them allowed.
 
     `named` stands for the camera in messages. Raises SourceUnreachable and SourceInvalid.
     """
-    addresses = tuple(dict.fromkeys(map(_plain, _looked_up(host, timeout_s, named, lookup))))
+    addresses = tuple(dict.fromkeys(map(_plain, _looked_up(host, timeout_s, label, lookup))))
     for address in addresses:
-        if (network := judged_by.refusing(address)) is not None:
-            told = f"{named}: its address {address} is in {network}, where cameras are refused"
+        if (network := rules.refusing_network(address)) is not None:
+            told = f"{label}: its address {address} is in {network}, where cameras are refused"
             raise SourceInvalid(f"{told} (ingest.allowed_networks may allow it)", SourceReason.ADDRESS_REFUSED)
     return addresses
 
 
-def _looked_up(host: str, timeout_s: float, named: str, lookup: Callable[[str], list[str]]) -> list[Address]:
+def _looked_up(host: str, timeout_s: float, label: str, lookup: Callable[[str], list[str]]) -> list[Address]:
     # The system asks name servers for as long as it likes: the thread that waits is left behind.
     told: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
@@ -106,11 +106,11 @@ def _looked_up(host: str, timeout_s: float, named: str, lookup: Callable[[str], 
         found = TimeoutError(0, f"no name server answers within {timeout_s:g} s")
     if isinstance(found, Exception):
         why = getattr(found, "strerror", None) or "it is no name of a host"
-        raise SourceUnreachable(f"{named}: host {host!r} has no address: {why}", SourceReason.NO_ADDRESS)
+        raise SourceUnreachable(f"{label}: host {host!r} has no address: {why}", SourceReason.NO_ADDRESS)
     return [ipaddress.ip_address(address) for address in found]
 
 
-def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, named: str) -> socket.socket:
+def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, label: str) -> socket.socket:
     """A connection to the first of these addresses that answers. Raises SourceUnreachable."""
     deadline_s, failure = time.monotonic() + timeout_s, None
     for place, address in enumerate(addresses):
@@ -119,39 +119,39 @@ def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, named:
             return socket.create_connection((str(address), port), left_s)
         except OSError as error:
             failure = error
-    raise _unreachable(failure, named, port, timeout_s)
+    raise _unreachable(failure, label, port, timeout_s)
 
 
 def connect_to(
-    host: str, port: int, judged_by: AddressRules, timeout_s: float, *, named: str, tls: ssl.SSLContext | None = None
+    host: str, port: int, rules: AddressRules, timeout_s: float, *, label: str, tls: ssl.SSLContext | None = None
 ) -> socket.socket:
     """A connection to a host that may be a camera, and with TLS is the one it says it is. Raises a SourceError."""
-    plain = connect(resolve(host, judged_by, timeout_s, named=named), port, timeout_s, named=named)
+    plain = connect(resolve(host, rules, timeout_s, label=label), port, timeout_s, label=label)
     if tls is None:
         return plain
     try:
         return tls.wrap_socket(plain, server_hostname=host)
     except OSError as error:
         plain.close()
-        raise _without_tls(error, named, timeout_s) from None
+        raise _without_tls(error, label, timeout_s) from None
 
 
-def _without_tls(error: OSError, named: str, timeout_s: float) -> SourceUnreachable:
+def _without_tls(error: OSError, label: str, timeout_s: float) -> SourceUnreachable:
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"{named}: its certificate is not believed: {error.verify_message} (ingest.ca_file may hold more)"
+        text = f"{label}: its certificate is not believed: {error.verify_message} (ingest.ca_file may hold more)"
         return SourceUnreachable(text, SourceReason.TLS)
     if isinstance(error, TimeoutError):
-        return SourceUnreachable(f"{named}: no answer within {timeout_s:g} s", SourceReason.NO_ANSWER)
+        return SourceUnreachable(f"{label}: no answer within {timeout_s:g} s", SourceReason.NO_ANSWER)
     return SourceUnreachable(
-        f"{named}: no TLS there: {getattr(error, 'reason', None) or error.strerror}", SourceReason.TLS
+        f"{label}: no TLS there: {getattr(error, 'reason', None) or error.strerror}", SourceReason.TLS
     )
 
 
-def _unreachable(error: OSError | None, named: str, port: int, timeout_s: float) -> SourceUnreachable:
+def _unreachable(error: OSError | None, label: str, port: int, timeout_s: float) -> SourceUnreachable:
     if isinstance(error, ConnectionRefusedError):
-        return SourceUnreachable(f"{named}: nothing listens on port {port}", SourceReason.CONNECTION_REFUSED)
+        return SourceUnreachable(f"{label}: nothing listens on port {port}", SourceReason.CONNECTION_REFUSED)
     why = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else getattr(error, "strerror", None)
-    return SourceUnreachable(f"{named}: {why or 'no way there'}", SourceReason.NO_ANSWER)
+    return SourceUnreachable(f"{label}: {why or 'no way there'}", SourceReason.NO_ANSWER)
 
 
 def _narrowest(networks: Iterable[Network], address: Address) -> Network | None:

@@ -15,15 +15,15 @@ class Deadline:
 
     def __init__(self, limit_s: float, is_stopped: Callable[[], bool]) -> None:
         self._is_stopped = is_stopped
-        self.renew(limit_s)
+        self.restart(limit_s)
 
-    def renew(self, limit_s: float) -> None:
+    def restart(self, limit_s: float) -> None:
         """From now on `limit_s` are left."""
         self.limit_s = limit_s
         self._deadline_s = time.monotonic() + limit_s
 
     @property
-    def is_over(self) -> bool:
+    def is_expired(self) -> bool:
         """Whether nothing is waited for any more."""
         return self.next_wait_s() <= 0
 

@@ -14,7 +14,7 @@ from pipeline.network import addresses, http_auth
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import Credentials
-from pipeline.network.urls import redacted
+from pipeline.network.urls import redact
 
 MAX_PLAYLIST_NBYTES = 1 << 20
 _PORTS = {"http": 80, "https": 443}
@@ -51,16 +51,16 @@ class HttpClient:
         """What lies there from byte `first` on, to before byte `end`. Raises SourceError."""
         return HttpFile(self, url, first, end)
 
-    def ask(self, url: str, first: int, end: int | None) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
+    def request(self, url: str, first: int, end: int | None) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
         """The connection and the good answer that comes on it. Raises SourceError."""
         parts = self._split(url)
         known = self._credentials if _origin(parts) == _origin(urlsplit(self._home)) else None
-        connection, answer = self._ask_once(parts, url, first, end, self._usual if known else None)
+        connection, answer = self._request_once(parts, url, first, end, self._usual if known else None)
         if answer.status == 401 and known is not None:
             asked = answer.headers.get_all("WWW-Authenticate", [])
             if (header := http_auth.authorization(asked, known, "GET", _target(parts))) is not None:
                 connection.close()
-                connection, answer = self._ask_once(parts, url, first, end, header)
+                connection, answer = self._request_once(parts, url, first, end, header)
                 # A digest is good for one request.
                 self._usual = header if header.startswith("Basic ") else None
         if (refusal := _refusal(url, answer, first)) is not None:
@@ -68,31 +68,31 @@ class HttpClient:
             raise refusal
         return connection, answer
 
-    def waited(self, url: str, step: Callable[[], T]) -> T:
+    def attempt(self, url: str, step: Callable[[], T]) -> T:
         """The outcome of a step that waits for the network. Raises SourceUnreachable where that fails."""
         try:
             return step()
         except TimeoutError:
-            text = f"{redacted(url)}: no answer within {self._waiting.limit_s:g} s"
+            text = f"{redact(url)}: no answer within {self._waiting.limit_s:g} s"
             raise SourceUnreachable(text, SourceReason.NO_ANSWER) from None
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or "what comes is not HTTP"
-            raise SourceUnreachable(f"{redacted(url)}: the connection failed: {why}", SourceReason.BROKE_OFF) from None
+            raise SourceUnreachable(f"{redact(url)}: the connection failed: {why}", SourceReason.BROKE_OFF) from None
 
     def _split(self, url: str) -> SplitResult:
         if url.startswith("crypto"):
-            raise SourceInvalid(f"{redacted(self._home)}: what it names is encrypted", SourceReason.NO_DECODER)
+            raise SourceInvalid(f"{redact(self._home)}: what it names is encrypted", SourceReason.NO_DECODER)
         try:
             parts = urlsplit(url)
             is_ours = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_ours = False
         if not is_ours:
-            text = f"{redacted(self._home)}: it names {redacted(url)!r}, which is neither http nor https"
+            text = f"{redact(self._home)}: it names {redact(url)!r}, which is neither http nor https"
             raise SourceInvalid(text, SourceReason.ADDRESS_REFUSED)
         return parts
 
-    def _ask_once(
+    def _request_once(
         self, parts: SplitResult, url: str, first: int, end: int | None, authorization: str | None = None
     ) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
         headers = {
@@ -107,7 +107,7 @@ class HttpClient:
             headers["Authorization"] = authorization
         connection = self._connected(parts, url)
         try:
-            return connection, self.waited(url, lambda: _answer(connection, _target(parts), headers))
+            return connection, self.attempt(url, lambda: _answer(connection, _target(parts), headers))
         except SourceError:
             connection.close()
             raise
@@ -116,7 +116,7 @@ class HttpClient:
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
         tls = self._tls if parts.scheme == "https" else None
         limit_s = self._waiting.limit_s
-        found = addresses.connect_to(host, port, self._rules, limit_s, named=redacted(url), tls=tls)
+        found = addresses.connect_to(host, port, self._rules, limit_s, label=redact(url), tls=tls)
         return DeadlineSocket(found, self._waiting)
 
 
@@ -128,7 +128,7 @@ class HttpFile:
         self.name = url
         self._reader, self._end = reader, end
         self._at = self._wanted = first
-        self._connection, self._answer = reader.ask(url, first, end)
+        self._connection, self._answer = reader.request(url, first, end)
         length = self._answer.length
         self.nbytes = None if length is None else first + length
         self.kind = self._answer.headers.get_content_type()
@@ -157,7 +157,7 @@ class HttpFile:
         data = self._take(size)
         self._wanted = self._at
         if self.is_playlist and self._at > MAX_PLAYLIST_NBYTES:
-            text = f"{redacted(self.name)}: its playlist exceeds {MAX_PLAYLIST_NBYTES} bytes"
+            text = f"{redact(self.name)}: its playlist exceeds {MAX_PLAYLIST_NBYTES} bytes"
             raise SourceInvalid(text, SourceReason.TOO_LARGE)
         return data
 
@@ -172,14 +172,14 @@ class HttpFile:
                 pass
         if self._at != self._wanted:
             self._connection.close()
-            self._connection, self._answer = self._reader.ask(self.name, self._wanted, self._end)
+            self._connection, self._answer = self._reader.request(self.name, self._wanted, self._end)
             self._at = self._wanted
 
     def _take(self, size: int) -> bytes:
-        data = self._reader.waited(self.name, lambda: self._answer.read1(size))
+        data = self._reader.attempt(self.name, lambda: self._answer.read1(size))
         self._at += len(data)
         if not data and self.nbytes is not None and self._at < self.nbytes:
-            text = f"{redacted(self.name)}: it broke off after {self._at} of {self.nbytes} bytes"
+            text = f"{redact(self.name)}: it broke off after {self._at} of {self.nbytes} bytes"
             raise SourceUnreachable(text, SourceReason.BROKE_OFF)
         return data
 
@@ -207,9 +207,9 @@ def _answer(connection: DeadlineSocket, target: str, headers: dict[str, str]) ->
 
 def _refusal(url: str, answer: http.client.HTTPResponse, first: int) -> SourceUnreachable | None:
     """Why this is not what was asked for, None if it is."""
-    status = f"{redacted(url)}: HTTP {answer.status}"
+    status = f"{redact(url)}: HTTP {answer.status}"
     if 300 <= answer.status < 400:
-        there = redacted(_joined(url, answer.headers.get("Location", "")))
+        there = redact(_joined(url, answer.headers.get("Location", "")))
         text = f"{status}: it redirects to {there}; no redirect is followed, name the camera's own URL"
         return SourceUnreachable(text, SourceReason.REDIRECTED)
     if answer.status >= 400:

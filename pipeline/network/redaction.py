@@ -34,7 +34,7 @@ class Redactor:
                 del self._forms[oldest]
             self._pattern = re.compile("|".join(map(re.escape, sorted(self._forms, key=len, reverse=True))))
 
-    def struck(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text without any secret that is known."""
         pattern = self._pattern
         return text if pattern is None else pattern.sub(MASK, text)

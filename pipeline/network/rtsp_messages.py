@@ -85,7 +85,7 @@ def _with_transport(message: bytes, transport: str) -> bytes:
     return _TRANSPORT.sub(lambda header: header[1] + b" " + transport.encode(), message)
 
 
-def ports_granted(answer: bytes, camera: str, *, named: str) -> tuple[int, int] | None:
+def ports_granted(answer: bytes, camera: str, *, label: str) -> tuple[int, int] | None:
     """The ports from which a camera at an address will send RTP and RTCP to us alone, None if it does not say.
 
     Raises SourceError if it will not, or not from its own address.
@@ -95,10 +95,10 @@ def ports_granted(answer: bytes, camera: str, *, named: str) -> tuple[int, int] 
     protocol, *parameters = said.split(";")
     known = {name.strip().lower(): value.strip() for name, _, value in (one.partition("=") for one in parameters)}
     if protocol.strip().upper() not in ("RTP/AVP", "RTP/AVP/UDP") or "multicast" in known:
-        text = f"{named}: asked to send to us alone over UDP, it offers {said[:_SHOWN]!r}"
+        text = f"{label}: asked to send to us alone over UDP, it offers {said[:_SHOWN]!r}"
         raise SourceUnreachable(text, SourceReason.SERVER_ERROR)
     if not _is_same(known.get("source") or camera, camera):
-        text = f"{named}: it would send from {known['source'][:_SHOWN]!r}, and only {camera} itself is listened to"
+        text = f"{label}: it would send from {known['source'][:_SHOWN]!r}, and only {camera} itself is listened to"
         raise SourceInvalid(text, SourceReason.ADDRESS_REFUSED)
     found = _PORTS.fullmatch(known.get("server_port", ""))
     if found is None:

@@ -19,7 +19,7 @@ from pipeline.cameras import SourceError, SourceReason, SourceUnreachable
 from pipeline.network import rtsp_messages
 from pipeline.network.rtsp_messages import UNSUPPORTED_TRANSPORT, MessageSplitter
 from pipeline.network.rtsp_udp import UdpSession
-from pipeline.network.urls import redacted
+from pipeline.network.urls import redact
 
 _LOOK_EVERY_S = 0.2  # whether to stop
 _GATHER_S = 0.005  # a camera's small packets are carried a few at a time
@@ -34,8 +34,8 @@ _TAIL_NBYTES = 8192  # of what was carried, in case a reply comes in two pieces
 class RtspProxy:
     """Owns the connection to the camera. One thread carries until either end closes it or it is told to stop."""
 
-    def __init__(self, camera: socket.socket, named: str, is_stopped: Callable[[], bool]) -> None:
-        self._camera, self._named, self._is_stopped = camera, named, is_stopped
+    def __init__(self, camera: socket.socket, label: str, is_stopped: Callable[[], bool]) -> None:
+        self._camera, self._label, self._is_stopped = camera, label, is_stopped
         self._failure: SourceError | None = None
         self._closed = threading.Event()
         self._is_playing = False
@@ -51,7 +51,7 @@ class RtspProxy:
     def failure(self) -> SourceError | None:
         """Why the connection was ended, or gave nothing; None where that is not known here."""
         if self._failure is None and self._udp is not None and self._udp.is_playing and not self._udp.has_received:
-            text = f"{self._named}: it sends over UDP, and none of that arrives here (is a firewall between?)"
+            text = f"{self._label}: it sends over UDP, and none of that arrives here (is a firewall between?)"
             return SourceUnreachable(text, SourceReason.NO_ANSWER)
         return self._failure
 
@@ -162,9 +162,9 @@ class RtspProxy:
     def _hear(self, answer: bytes, libav: socket.socket) -> None:
         if self._udp is None and self._is_refusal(answer):
             if isinstance(self._camera, SSLSocket):
-                text = f"{self._named}: it does not send over its connection, and nothing else is encrypted"
+                text = f"{self._label}: it does not send over its connection, and nothing else is encrypted"
                 raise SourceUnreachable(text, SourceReason.SERVER_ERROR)
-            self._udp = UdpSession(self._camera, self._named)
+            self._udp = UdpSession(self._camera, self._label)
             self._ask(self._asked)
         else:
             self._send(libav, answer if self._udp is None else self._udp.answered(answer))
@@ -178,7 +178,7 @@ class RtspProxy:
         try:
             return messages.add(data)
         except ValueError as error:
-            raise SourceUnreachable(f"{self._named}: {error}", SourceReason.NOT_VIDEO) from error
+            raise SourceUnreachable(f"{self._label}: {error}", SourceReason.NOT_VIDEO) from error
 
     def _take_leave(self, libav: socket.socket, udp: UdpSession) -> None:
         """A camera goes on sending over UDP until it is told to stop: libav hears of the end and tells it."""
@@ -204,8 +204,8 @@ class RtspProxy:
         if _REDIRECT.search(self._said) is None:
             return True
         there = _LOCATION.search(self._said)
-        shown = redacted(there[1].decode(errors="replace")) if there else "elsewhere"
-        text = f"{self._named}: it redirects to {shown}; no redirect is followed, name the camera's own URL"
+        shown = redact(there[1].decode(errors="replace")) if there else "elsewhere"
+        text = f"{self._label}: it redirects to {shown}; no redirect is followed, name the camera's own URL"
         self._failure = SourceUnreachable(text, SourceReason.REDIRECTED)
         return False
 

@@ -23,9 +23,9 @@ _BUFFER_NBYTES = 1 << 21  # a key frame comes at once; the system may allow less
 class UdpSession:
     """Stands between client and camera from the first SETUP that asks for UDP. Belongs to the relay's thread."""
 
-    def __init__(self, camera: socket.socket, named: str) -> None:
+    def __init__(self, camera: socket.socket, label: str) -> None:
         self.is_playing = self.has_received = False
-        self._camera, self._named = camera, named
+        self._camera, self._label = camera, label
         self._streams: dict[tuple[int, int], _Stream] = {}
         self._asked = b""
         self._report_at_s = 0.0
@@ -53,11 +53,11 @@ class UdpSession:
             return message
         channels = rtsp_messages.channels_asked(self._asked)
         if channels is not None and status == UNSUPPORTED_TRANSPORT:
-            text = f"{self._named}: it sends neither over TCP nor over UDP to us alone"
+            text = f"{self._label}: it sends neither over TCP nor over UDP to us alone"
             raise SourceUnreachable(text, SourceReason.SERVER_ERROR)
         if channels is not None and status == 200:
             camera = self._camera.getpeername()[0]
-            self._streams[channels].expect(rtsp_messages.ports_granted(message, camera, named=self._named))
+            self._streams[channels].expect(rtsp_messages.ports_granted(message, camera, label=self._label))
             message = rtsp_messages.giving_channels(message, channels)
         self.is_playing = self.is_playing or (status == 200 and self._asked.startswith(b"PLAY "))
         return rtsp_messages.renumbered(message, -1)
@@ -81,11 +81,11 @@ class UdpSession:
         """The stream's ports; the same where a SETUP is repeated."""
         if channels not in self._streams:
             if len(self._streams) == MOST_STREAMS:
-                raise SourceInvalid(f"{self._named}: it has more than {MOST_STREAMS} streams", SourceReason.TOO_LARGE)
+                raise SourceInvalid(f"{self._label}: it has more than {MOST_STREAMS} streams", SourceReason.TOO_LARGE)
             try:
                 self._streams[channels] = _Stream(self._camera, channels)
             except OSError as error:
-                text = f"{self._named}: it sends over UDP, and no two ports are free here: {error.strerror}"
+                text = f"{self._label}: it sends over UDP, and no two ports are free here: {error.strerror}"
                 raise SourceUnreachable(text) from error
         return self._streams[channels]
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipeline.cameras import InvalidCamera
 
-MAX_URL = 2048
+MAX_URL_LENGTH = 2048
 NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")
 MASK = "***"
 
@@ -54,8 +54,8 @@ SourceUrl = SimUrl | FileUrl | NetworkUrl
 
 def parse(url: str) -> SourceUrl:
     """What the URL names. Raises InvalidCamera, with the URL redacted in its message."""
-    if not url or len(url) > MAX_URL:
-        raise InvalidCamera(f"camera URL of {len(url)} characters: it needs 1 to {MAX_URL}")
+    if not url or len(url) > MAX_URL_LENGTH:
+        raise InvalidCamera(f"camera URL of {len(url)} characters: it needs 1 to {MAX_URL_LENGTH}")
     match = _SCHEME.match(url)
     scheme = match[1].lower() if match else "file"
     if scheme == "sim":
@@ -64,10 +64,10 @@ def parse(url: str) -> SourceUrl:
         return _parse_file(url)
     if scheme in NETWORK_SCHEMES:
         return _parse_network(url, scheme)
-    raise InvalidCamera(f"camera URL {redacted(url)!r}: {scheme!r} is none of sim, file, {', '.join(NETWORK_SCHEMES)}")
+    raise InvalidCamera(f"camera URL {redact(url)!r}: {scheme!r} is none of sim, file, {', '.join(NETWORK_SCHEMES)}")
 
 
-def redacted(url: str) -> str:
+def redact(url: str) -> str:
     """The URL without credentials and without the values in its path and query: fit for any output."""
     if (parts := _secret_parts(url)) is None:
         return url
@@ -80,22 +80,22 @@ def credentials(url: str) -> tuple[str, str] | None:
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
-def without_credentials(url: str) -> str:
+def strip_credentials(url: str) -> str:
     """The same well-formed URL for everybody."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def through_port(url: str, port: int) -> str:
+def with_local_port(url: str, port: int) -> str:
     """The same well-formed rtsp(s) URL, credentials kept, at a port of this machine."""
     parts = urlsplit(url)
     userinfo, at, _ = parts.netloc.rpartition("@")
     return parts._replace(scheme="rtsp", netloc=f"{userinfo}{at}127.0.0.1:{port}").geturl()
 
 
-def scrubbed(text: str, url: str) -> str:
+def scrub(text: str, url: str) -> str:
     """`text`, as a library wrote it about this URL, without the URL's secrets, raw or percent-decoded."""
-    text = text.replace(url, redacted(url))
+    text = text.replace(url, redact(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
@@ -124,7 +124,7 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
         host, port = None, None
         problem = "its host or port is malformed"
     if not host or port == 0 or _FORBIDDEN.search(url) or not url[len(scheme) :].startswith("://"):
-        raise InvalidCamera(f"camera URL {redacted(url)!r}: {problem}, without spaces or backslashes")
+        raise InvalidCamera(f"camera URL {redact(url)!r}: {problem}, without spaces or backslashes")
     return NetworkUrl(url, scheme, host, port)
 
 

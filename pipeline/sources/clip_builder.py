@@ -37,7 +37,7 @@ class ClipBuilder:
         Pictures come in batches, a segment's at once. After each it is guessed that the next will take as long as this
         one took, and the clip goes when it would be too old by then.
         """
-        view = view_of(self._masks.over(sample.picture), self._frame_size, self._config.thumbnail_width)
+        view = view_of(self._masks.over(sample.image), self._frame_size, self._config.thumbnail_width)
         self._frames.append(view.resized(self._frame_size, self._frame_size).cpu())
         self._times_s.append(sample.time_s)
         self._previews.append(preview_of(view, self._config.thumbnail_width))

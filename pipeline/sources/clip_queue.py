@@ -11,7 +11,7 @@ from pipeline.sources.clips import Clip
 
 
 class ClipQueue:
-    """Clips on their way to the device. Any thread may call anything; nothing but wait_for_room blocks."""
+    """Clips on their way to the device. Any thread may call anything; nothing but wait_for_space blocks."""
 
     def __init__(self, max_clips: int, on_put: Callable[[], None] = lambda: None) -> None:
         """`max_clips` of each camera wait; `on_put` is called, in the camera's thread, after each put."""
@@ -48,18 +48,18 @@ class ClipQueue:
         with self._changed:
             return next(self._ready(), None) is not None
 
-    def hold(self, camera: str) -> None:
-        """Keeps the camera's clips, newest wins as ever, until `let_go`: none is taken."""
+    def hold_back(self, camera: str) -> None:
+        """Keeps the camera's clips, newest wins as ever, until `release`: none is taken."""
         with self._changed:
             self._held[camera] = self._dropped[camera]
 
-    def held_since_s(self, camera: str) -> float | None:
+    def held_back_since_s(self, camera: str) -> float | None:
         """The time of the oldest frame that is held."""
         with self._changed:
             clips = self._waiting.get(camera)
             return clips[0].times_s[0] if clips and camera in self._held else None
 
-    def let_go(self, camera: str, after_s: float = -math.inf) -> None:
+    def release(self, camera: str, after_s: float = -math.inf) -> None:
         """Ends `hold`; frames up to `after_s`, of clips that are still to come too, were seen elsewhere."""
         with self._changed:
             dropped_before, clips = self._held.pop(camera, 0), self._waiting.get(camera)
@@ -68,7 +68,7 @@ class ClipQueue:
             self._after_s[camera] = after_s
         self._on_put()
 
-    def wait_for_room(self, camera: str, timeout_s: float) -> bool:
+    def wait_for_space(self, camera: str, timeout_s: float) -> bool:
         """Blocks until a put would drop nothing; False if that takes too long. For sources that can wait."""
         with self._changed:
             return self._changed.wait_for(lambda: self._count(camera) < self._max_clips, timeout_s)
@@ -83,7 +83,7 @@ class ClipQueue:
         with self._changed:
             return self._dropped[camera]
 
-    def forget(self, camera: str) -> None:
+    def remove(self, camera: str) -> None:
         """Removes the camera's clips and count."""
         with self._changed:
             self._waiting.pop(camera, None)

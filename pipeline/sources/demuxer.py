@@ -21,7 +21,7 @@ from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.decoders import DecodeError
 from pipeline.decoding.libav import LibavDecoder, body_of
 from pipeline.decoding.segments import Packet, Segment
-from pipeline.network.urls import FileUrl, NetworkUrl, redacted, scrubbed
+from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
 from pipeline.sources import libav_inputs
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.timestamps import PacketClock
@@ -83,7 +83,7 @@ class Demuxer:
         self.decoder = LibavDecoder(context)
         self._tick: Fraction = self._video.time_base
         rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
-        self.frame_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
+        self.frame_duration_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
         is_recording = not isinstance(self._entrance.file, str) and self._container.duration is not None
         self.is_finite = self._is_file or is_recording
         self.note = self._entrance.note
@@ -95,7 +95,7 @@ class Demuxer:
 
     def packets(self) -> Iterator[Packet]:
         """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
-        packet_clock = PacketClock(self.frame_s)
+        packet_clock = PacketClock(self.frame_duration_s)
         is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
         with self._errors(self._stall_after_s):
             # All streams are read, lest one that has gone silent hides behind its own sound.
@@ -109,7 +109,7 @@ class Demuxer:
             if self._entrance.failure is not None:
                 raise self._entrance.failure
 
-    def as_file(self, segment: Segment) -> bytes:
+    def remux(self, segment: Segment) -> bytes:
         """The segment as a little file of its own, its pictures evenly spaced.
 
         Raises DecodeError if it fits none, or if its pictures aren't all as large as the file's header says.
@@ -143,7 +143,7 @@ class Demuxer:
     def _open(self, config: IngestConfig) -> av.container.InputContainer:
         with self._errors(config.open_timeout_s):
             # libav opens in two steps, and each may take so long.
-            self._entrance.renew(2 * config.open_timeout_s)
+            self._entrance.restart(2 * config.open_timeout_s)
             return av.open(
                 self._entrance.file,
                 format=self._entrance.format,
@@ -203,13 +203,13 @@ class Demuxer:
     def _wait(self, limit_s: float) -> None:
         """From now on the stream has so long to give something."""
         self._waiting_since_s = time.monotonic()
-        self._entrance.renew(limit_s)
+        self._entrance.restart(limit_s)
 
     def _has_waited(self, limit_s: float) -> bool:
         return time.monotonic() - self._waiting_since_s >= limit_s
 
     def _said(self, text: str) -> str:
-        return scrubbed(f"{redacted(self._address).removeprefix('file:')}: {text}", self._address)
+        return scrub(f"{redact(self._address).removeprefix('file:')}: {text}", self._address)
 
 
 def _complaint(error: FFmpegError) -> tuple[str, SourceReason]:

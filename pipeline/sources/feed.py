@@ -74,11 +74,11 @@ class CameraFeed:
 
         A thread that is blocked in a connection is left behind until its timeout (stall_after_s) ends it.
         """
-        self.leave()
+        self.request_stop()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
 
-    def leave(self) -> None:
+    def request_stop(self) -> None:
         """Ends the feed like `stop`, without waiting for its thread."""
         with self._gate:
             self._stopped.set()
@@ -91,7 +91,7 @@ class CameraFeed:
             self._report(CameraState.FAILED, str(error), error.reason)
         except Exception as error:  # noqa: BLE001 - the one loop guard: a camera's fault stays with it
             # Not log.exception: renderers show local variables, and with them the URL.
-            trace = urls.scrubbed("".join(traceback.format_exception(error)), self._spec.url)
+            trace = urls.scrub("".join(traceback.format_exception(error)), self._spec.url)
             log.error("feed_failed", camera=self._spec.name, trace=trace)
             self._report(CameraState.FAILED, f"internal error: {type(error).__name__}")
 
@@ -121,7 +121,7 @@ class CameraFeed:
             raise SourceUnreachable(str(error), error.reason) from error
 
     def _played(self) -> bool:
-        source = open_source(self._url, self._config, self._playback())
+        source = open_source(self._url, self._config, self._context())
         try:
             self._feed_from(source)
         except SourceError as error:
@@ -156,7 +156,7 @@ class CameraFeed:
     def _hand_over(self, clip: Clip | None, *, can_wait: bool) -> None:
         if clip is None:
             return
-        while can_wait and not self._clips.wait_for_room(clip.camera, timeout_s=0.2):
+        while can_wait and not self._clips.wait_for_space(clip.camera, timeout_s=0.2):
             if self._stopped.is_set():
                 return
         with self._gate:
@@ -173,7 +173,7 @@ class CameraFeed:
         if note not in self._notes:
             self._notes = f"{self._notes}; {note}" if self._notes else note
 
-    def _playback(self) -> SourceContext:
+    def _context(self) -> SourceContext:
         return SourceContext(
             camera=self._spec.name,
             pace=self._spec.pace,
@@ -181,8 +181,8 @@ class CameraFeed:
             after_s=self._newest_s,
             clock=self._clock,
             wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),
-            dropped=self._count_dropped,
-            note=self._note,
+            on_dropped=self._count_dropped,
+            on_note=self._note,
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:

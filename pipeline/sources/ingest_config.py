@@ -51,10 +51,10 @@ class IngestConfig:
         for folder in self.video_folders:
             if not folder.is_absolute():
                 raise ValueError(f"ingest.video_folders: {str(folder)!r} is not absolute")
-        _ = self.rules
+        _ = self.address_rules
 
     @property
-    def rules(self) -> AddressRules:
+    def address_rules(self) -> AddressRules:
         """Where on the network cameras may be."""
         return AddressRules(
             _networks("allowed_networks", self.allowed_networks), _networks("refused_networks", self.refused_networks)
@@ -63,7 +63,7 @@ class IngestConfig:
 
 def _networks(name: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
     try:
-        return addresses.parsed(texts)
+        return addresses.parse_networks(texts)
     except ValueError as error:
         raise ValueError(f"ingest.{name}: {error}") from error
 

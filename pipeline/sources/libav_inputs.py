@@ -13,7 +13,7 @@ from pipeline.network.deadline import Deadline
 from pipeline.network.http_auth import Credentials
 from pipeline.network.http_client import HttpClient, HttpFile
 from pipeline.network.rtsp_proxy import RtspProxy
-from pipeline.network.urls import FileUrl, NetworkUrl, redacted
+from pipeline.network.urls import FileUrl, NetworkUrl, redact
 from pipeline.sources.ingest_config import IngestConfig
 
 # Nothing else is taken for a video, above all no list that names further files.
@@ -65,7 +65,7 @@ class LibavInput(Protocol):
     def note(self) -> str | None:
         """What an operator should know of this way in, None where there is nothing."""
 
-    def renew(self, limit_s: float) -> None:
+    def restart(self, limit_s: float) -> None:
         """From now on it has `limit_s` to give something."""
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class FileInput:
         self.file = f"file:{path}"
         self.options = {"protocol_whitelist": "file", "format_whitelist": _FILES}
 
-    def renew(self, limit_s: float) -> None:
+    def restart(self, limit_s: float) -> None:
         """A file is not waited for."""
 
     def close(self) -> None:
@@ -95,11 +95,11 @@ class RtspInput:
 
     def __init__(self, url: NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> None:
         """Connects. Raises SourceError."""
-        named, port = redacted(url.url), url.port or _RTSP_PORTS[url.scheme]
+        label, port = redact(url.url), url.port or _RTSP_PORTS[url.scheme]
         tls = _tls(config) if url.scheme == "rtsps" else None
-        camera = addresses.connect_to(url.host, port, config.rules, config.open_timeout_s, named=named, tls=tls)
-        self._relay = RtspProxy(camera, named, is_stopped)
-        self.file = urls.through_port(url.url, self._relay.port)
+        camera = addresses.connect_to(url.host, port, config.address_rules, config.open_timeout_s, label=label, tls=tls)
+        self._relay = RtspProxy(camera, label, is_stopped)
+        self.file = urls.with_local_port(url.url, self._relay.port)
         self.options = _RTSP
 
     @property
@@ -114,7 +114,7 @@ class RtspInput:
             "it sends over UDP: what is lost on the way is missing in its pictures" if self._relay.is_over_udp else None
         )
 
-    def renew(self, limit_s: float) -> None:
+    def restart(self, limit_s: float) -> None:
         """libav has limits of its own."""
 
     def close(self) -> None:
@@ -131,15 +131,15 @@ class HttpInput:
         """Opens it. Raises SourceError."""
         self._patience = Deadline(config.open_timeout_s, is_stopped)
         known = urls.credentials(url.url)
-        address = urls.without_credentials(url.url)
+        address = urls.strip_credentials(url.url)
         self._reader = HttpClient(
             address,
-            config.rules,
+            config.address_rules,
             _tls(config),
             self._patience,
             credentials=Credentials(*known) if known else None,
         )
-        self._named, self._opens = redacted(url.url), 0
+        self._label, self._opens = redact(url.url), 0
         self._opened: list[_Guarded] = []
         self.failure: SourceError | None = None
         main = self._reader.open(address)
@@ -152,11 +152,11 @@ class HttpInput:
 
     def open_more(self, url: str, flags: int, options: Mapping[str, str]) -> ReadableFile:
         """What a playlist names: the next part, or the playlist again. Raises nothing: see `failure`."""
-        if isinstance(self.failure, SourceInvalid) or self._patience.is_over:
+        if isinstance(self.failure, SourceInvalid) or self._patience.is_expired:
             return _Empty()
         self._opens += 1
         if self._opens > MOST_OPENS:
-            text = f"{self._named}: its playlist names more than {MOST_OPENS} others before one gives a picture"
+            text = f"{self._label}: its playlist names more than {MOST_OPENS} others before one gives a picture"
             self.failure = SourceInvalid(text, SourceReason.TOO_LARGE)
             return _Empty()
         try:
@@ -168,9 +168,9 @@ class HttpInput:
         self.failure = None
         return self._guarded(opened)
 
-    def renew(self, limit_s: float) -> None:
+    def restart(self, limit_s: float) -> None:
         """From now on it has `limit_s` to give something."""
-        self._patience.renew(limit_s)
+        self._patience.restart(limit_s)
         self._opens = 0
 
     def close(self) -> None:

@@ -15,12 +15,12 @@ from pipeline.sources.simulated import SimulatedSource
 from pipeline.sources.source import Source, SourceContext
 
 
-def open_source(url: SourceUrl, config: IngestConfig, playback: SourceContext) -> Source:
+def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) -> Source:
     """The opened source. Raises SourceInvalid or SourceUnreachable; blocks for at most about open_timeout_s."""
     if isinstance(url, SimUrl):
-        return SimulatedSource(url, config, playback)
-    stream = open_stream(url, config, is_stopped=lambda: playback.wait(0))
-    return MediaSource(stream, url, config, playback)
+        return SimulatedSource(url, config, context)
+    stream = open_stream(url, config, is_stopped=lambda: context.wait(0))
+    return MediaSource(stream, url, config, context)
 
 
 def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> Demuxer:

@@ -44,14 +44,14 @@ class ProbeResult:
     detail: str = ""
 
 
-def longest_s(config: IngestConfig) -> float:
+def max_duration_s(config: IngestConfig) -> float:
     """How long an inspection takes at most, about: connecting, opening, looking, waiting for a last picture."""
     return 3 * config.open_timeout_s + max(LOOK_S, config.open_timeout_s) + config.stall_after_s
 
 
-def inspect(url: str, config: IngestConfig) -> ProbeResult:
+def probe_url(url: str, config: IngestConfig) -> ProbeResult:
     """Blocks for at most about longest_s. Raises InvalidCamera for what is no URL of a camera."""
-    parsed, shown = urls.parse(url), urls.redacted(url)
+    parsed, shown = urls.parse(url), urls.redact(url)
     if isinstance(parsed, SimUrl):
         fps = config.sample_fps
         drawn = VideoInfo(
@@ -73,7 +73,7 @@ def _looked_at(stream: Demuxer, shown: str, config: IngestConfig, began_s: float
     seen: list[Packet] = []
     failure: SourceError | None = None
     video = VideoInfo(
-        codec=stream.codec, width=stream.width, height=stream.height, declared_fps=min(1 / stream.frame_s, 1e3)
+        codec=stream.codec, width=stream.width, height=stream.height, declared_fps=min(1 / stream.frame_duration_s, 1e3)
     )
     try:
         for packet in _packets(stream, config.open_timeout_s):

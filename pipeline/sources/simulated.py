@@ -25,25 +25,25 @@ class SimulatedSource:
 
     is_finite = False
 
-    def __init__(self, url: SimUrl, config: IngestConfig, playback: SourceContext) -> None:
+    def __init__(self, url: SimUrl, config: IngestConfig, context: SourceContext) -> None:
         self._url = url
         self._scene = Scene(url.seed, mean_gap_s=url.gap_s)
-        self._start_s = playback.started_s if url.start_s is None else url.start_s
+        self._start_s = context.started_s if url.start_s is None else url.start_s
         self._period_s = 1 / config.sample_fps
         self._max_lag_s = config.max_lag_s
-        self._playback = playback
-        self.is_live = playback.pace is PlaybackSpeed.LIVE
+        self._context = context
+        self.is_live = context.pace is PlaybackSpeed.LIVE
 
     def samples(self) -> Iterator[SampledFrame]:
         """Without end. Live: from now on, each at its moment. Fast: from the start, or from where it was left."""
-        play = self._playback
+        play = self._context
         moment = self._moment_after(max(play.after_s, play.clock() - self._period_s) if self.is_live else play.after_s)
         while not play.wait(self._time_s(moment) - play.clock() if self.is_live else 0):
             yield SampledFrame(self._time_s(moment), self._draw(moment))
             moment += 1
             if self.is_live and play.clock() - self._time_s(moment) > self._max_lag_s:
                 missed = self._moment_after(play.clock() - self._period_s) - moment
-                play.dropped(missed)
+                play.on_dropped(missed)
                 moment += missed
 
     def close(self) -> None:

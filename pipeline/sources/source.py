@@ -12,11 +12,13 @@ from pipeline.decoding.images import DecodedImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """How a source is to be played. Times are Unix seconds.
+    """How a source is played. Times are Unix seconds.
 
-    started_s: when a recording or a scene without a start of its own begins; after_s: frames up to here are known
-    already; wait: sleeps so many seconds, if positive, and says whether to stop; dropped: told of sampled frames lost;
-    note: told what else the operator should know, once for each reason.
+    started_s: when a recording, or a scene without a start of its own, begins.
+    after_s: frames up to this time are not given again.
+    wait: sleeps for so many seconds, if positive; returns whether to stop.
+    on_dropped: called with the number of sampled frames that were lost.
+    on_note: called with other facts that the operator should know, once for each fact.
     """
 
     camera: str
@@ -25,8 +27,8 @@ class SourceContext:
     after_s: float
     clock: Callable[[], float]
     wait: Callable[[float], bool]
-    dropped: Callable[[int], None]
-    note: Callable[[str], None]
+    on_dropped: Callable[[int], None]
+    on_note: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class SampledFrame:
     """A sampled picture and when it was taken; `is_last` of those that are at hand now."""
 
     time_s: float
-    picture: DecodedImage
+    image: DecodedImage
     is_last: bool = True
 
 

@@ -22,8 +22,8 @@ class Stamp:
 class PacketClock:
     """Stamps packets so that decode times always run ahead: missing, repeated and jumping times are made good."""
 
-    def __init__(self, frame_s: float) -> None:
-        self._frame_s = frame_s
+    def __init__(self, frame_duration_s: float) -> None:
+        self._frame_duration_s = frame_duration_s
         self._shift_s = 0.0
         self._last_s: float | None = None
         self._last_raw_s: float | None = None
@@ -34,7 +34,7 @@ class PacketClock:
         if self._last_s is None:
             decoded_s = raw_s if raw_s is not None else 0.0
         elif raw_s is None or raw_s == self._last_raw_s:
-            decoded_s, pts_s = self._last_s + self._frame_s, None
+            decoded_s, pts_s = self._last_s + self._frame_duration_s, None
         else:
             decoded_s = self._follow(self._last_s, raw_s)
         self._last_s, self._last_raw_s = decoded_s, raw_s
@@ -43,7 +43,7 @@ class PacketClock:
     def _follow(self, last_s: float, raw_s: float) -> float:
         step_s = raw_s + self._shift_s - last_s
         if not -MAX_STEP_BACK_S <= step_s <= MAX_STEP_AHEAD_S:
-            self._shift_s += self._frame_s - step_s
+            self._shift_s += self._frame_duration_s - step_s
         return max(last_s, raw_s + self._shift_s)
 
 

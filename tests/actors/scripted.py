@@ -124,7 +124,7 @@ class ScriptedShard:
     async def test_camera(self, url: str) -> ProbeResult:
         self._require_here()
         urls.parse(url)
-        return self.inspections.get(url, ProbeResult(url=urls.redacted(url)))
+        return self.inspections.get(url, ProbeResult(url=urls.redact(url)))
 
     async def status(self) -> ShardStatus:
         self._require_here()
@@ -149,7 +149,7 @@ class ScriptedShard:
         memory = MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
         return CameraStatus(
             name=name,
-            url=urls.redacted(spec.url),
+            url=urls.redact(spec.url),
             state=state,
             detail=detail,
             memory=memory,

@@ -273,7 +273,7 @@ class SimulatedShard:
         owner = process.tenure.owner(name)
         return CameraStatus(
             name=name,
-            url=urls.redacted(process.watched[name].url),
+            url=urls.redact(process.watched[name].url),
             state=CameraState.LIVE,
             epoch=owner.epoch if owner else 0,
         )

@@ -64,8 +64,8 @@ def play(
         after_s=after_s,
         clock=clock,
         wait=lambda seconds: stopped.wait(max(0.0, seconds)),
-        dropped=count,
-        note=played.notes.append,
+        on_dropped=count,
+        on_note=played.notes.append,
     )
     source = open_source(parse(url), config, playback)
     try:

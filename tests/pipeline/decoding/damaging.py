@@ -38,7 +38,7 @@ def report(path: str, how_many: int) -> dict[str, object]:
         choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
         is DecoderBackend.DALI_CPU
     ):
-        dali = DaliDecoder(stream.as_file, "cpu", picture_nbytes=1 << 20, matrix=stream.matrix)
+        dali = DaliDecoder(stream.remux, "cpu", picture_nbytes=1 << 20, matrix=stream.matrix)
         decoders.append(dali.decode)
     outcomes: Counter[str] = Counter()
     warm_rss = 0

@@ -49,7 +49,7 @@ class Opened:
         cutter = GopSplitter(30, 30, 1 << 26, is_intra=self.stream.is_intra)
         found = [cutter.add(packet) for packet in self.stream.packets()] + [cutter.finish()]
         self.segments = [segment for segment in found if segment is not None]
-        self.dali = DaliDecoder(self.stream.as_file, "cpu", picture_nbytes=1 << 20, matrix=self.stream.matrix)
+        self.dali = DaliDecoder(self.stream.remux, "cpu", picture_nbytes=1 << 20, matrix=self.stream.matrix)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
 def test_big_pictures_are_decoded_few_at_a_time(opened: Opened) -> None:
-    decoder = DaliDecoder(opened.stream.as_file, "cpu", picture_nbytes=30 << 20)
+    decoder = DaliDecoder(opened.stream.remux, "cpu", picture_nbytes=30 << 20)
 
     pictures = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
 
@@ -189,7 +189,7 @@ def test_what_a_gpus_decoder_does_not_take_is_never_tried_on_it(
 )
 def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
     opened = Opened(footage.write(tmp_path / "video", replace(made, size=(320, 240))))
-    on_gpu = DaliDecoder(opened.stream.as_file, "mixed", picture_nbytes=1, matrix=opened.stream.matrix)
+    on_gpu = DaliDecoder(opened.stream.remux, "mixed", picture_nbytes=1, matrix=opened.stream.matrix)
 
     for ours, theirs in zip(
         on_gpu.decode(opened.segments[0], [0, 4, 9]),

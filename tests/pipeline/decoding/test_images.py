@@ -53,11 +53,11 @@ def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_
     """Within a quarter of a level in the mean and six at the sharpest edge: no colour or range is lost on the way."""
     path = footage.write(tmp_path / "video", replace(made, frames=1, size=(1280, 720)))
     (sample,) = play(str(path)).samples
-    view = view_of(sample.picture, 64, 320)
+    view = view_of(sample.image, 64, 320)
 
     square = view.resized(64, 64)
 
-    exact = reduce_frames(sample.picture.whole()[None], 64, 64)[0]
+    exact = reduce_frames(sample.image.whole()[None], 64, 64)[0]
     difference = (square.int() - exact.int()).abs().float()
     assert (view.width, view.height) in ((320, 180), (320, 569))
     assert difference.mean() < 0.25

@@ -22,7 +22,7 @@ def test_what_was_written_is_read(codec: str, tmp_path: Path) -> None:
 
     played = play(str(path))
     assert count == 40
-    assert [footage.number_of(sample.picture.whole()) for sample in played.samples] == list(range(0, 40, 4))
+    assert [footage.number_of(sample.image.whole()) for sample in played.samples] == list(range(0, 40, 4))
     stream = Demuxer(FileUrl(path), IngestConfig())
     keys = [round(packet.shown_s * 8) for packet in stream.packets() if packet.is_key]
     assert stream.codec == codec

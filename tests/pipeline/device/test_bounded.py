@@ -39,7 +39,7 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     nbytes, resident = device.nbytes, 0
     positions, kept = 0, 0
     for turn in range(CLIPS):
-        assert device.clips.wait_for_room("lobby", timeout_s=30)
+        assert device.clips.wait_for_space("lobby", timeout_s=30)
         device.clips.put(Clip("lobby", frames[turn % 2][None], (turn / 2,), (preview,), turn / 2))
         if turn == WARM_UP:
             resident = psutil.Process().memory_info().rss

@@ -15,7 +15,7 @@ from pipeline.sources.ingest_config import IngestConfig
 
 
 def refuses(address: str, **rules: tuple[str, ...]) -> bool:
-    return IngestConfig(**rules).rules.refusing(ipaddress.ip_address(address)) is not None
+    return IngestConfig(**rules).address_rules.refusing_network(ipaddress.ip_address(address)) is not None
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_a_network_that_is_none_is_named(network: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1"])
 def test_a_name_is_judged_by_where_it_leads(host: str) -> None:
     with pytest.raises(SourceInvalid, match=r"http://camera: its address .* is in .*allowed_networks") as caught:
-        addresses.resolve(host, AddressRules(), 5.0, named="http://camera")
+        addresses.resolve(host, AddressRules(), 5.0, label="http://camera")
 
     assert caught.value.reason is SourceReason.ADDRESS_REFUSED
 
 
 def test_a_name_that_is_none_is_told_apart() -> None:
     with pytest.raises(SourceUnreachable) as caught:
-        addresses.resolve("no-such-camera.invalid", AddressRules(), 5.0, named="http://camera")
+        addresses.resolve("no-such-camera.invalid", AddressRules(), 5.0, label="http://camera")
 
     assert caught.value.reason is SourceReason.NO_ADDRESS
 
@@ -102,14 +102,14 @@ def test_a_name_that_is_none_is_told_apart() -> None:
 def test_one_bad_address_among_good_ones_is_enough() -> None:
     with pytest.raises(SourceInvalid, match=r"169\.254\.169\.254"):
         addresses.resolve(
-            "camera", AddressRules(), 5.0, named="http://camera", lookup=lambda _: ["10.0.0.1", "169.254.169.254"]
+            "camera", AddressRules(), 5.0, label="http://camera", lookup=lambda _: ["10.0.0.1", "169.254.169.254"]
         )
 
 
 def test_a_name_server_that_is_silent_is_not_waited_for() -> None:
     began_s = time.monotonic()
     with pytest.raises(SourceUnreachable, match=r"no name server answers within 0\.2 s") as caught:
-        addresses.resolve("camera", AddressRules(), 0.2, named="http://camera", lookup=lambda _: time.sleep(3) or [])
+        addresses.resolve("camera", AddressRules(), 0.2, label="http://camera", lookup=lambda _: time.sleep(3) or [])
 
     assert caught.value.reason is SourceReason.NO_ADDRESS
     assert time.monotonic() - began_s < 1
@@ -119,12 +119,12 @@ def test_the_first_address_that_answers_is_taken() -> None:
     with socket.create_server(("127.0.0.2", 0)) as listening:
         port = listening.getsockname()[1]
         tried = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("127.0.0.2")]
-        with addresses.connect(tried, port, 2.0, named="http://camera") as found:
+        with addresses.connect(tried, port, 2.0, label="http://camera") as found:
             assert found.getpeername()[0] == "127.0.0.2"
 
 
 def test_nobody_there_is_told_by_its_port() -> None:
     with pytest.raises(SourceUnreachable, match="nothing listens on port 9") as caught:
-        addresses.connect([ipaddress.ip_address("127.0.0.1")], 9, 2.0, named="http://camera")
+        addresses.connect([ipaddress.ip_address("127.0.0.1")], 9, 2.0, label="http://camera")
 
     assert caught.value.reason is SourceReason.CONNECTION_REFUSED

@@ -116,7 +116,7 @@ def test_of_an_answer_the_transport_and_the_number_alone_are_rewritten(head: byt
     ],
 )  # fmt: skip
 def test_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, int] | None) -> None:
-    assert rtsp_messages.ports_granted(answer(transport), CAMERA, named="lobby") == ports
+    assert rtsp_messages.ports_granted(answer(transport), CAMERA, label="lobby") == ports
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, in
 )
 def test_a_camera_that_would_send_otherwise_is_refused(transport: str, reason: SourceReason) -> None:
     with pytest.raises(SourceError, match=r"^lobby: ") as caught:
-        rtsp_messages.ports_granted(answer(transport), CAMERA, named="lobby")
+        rtsp_messages.ports_granted(answer(transport), CAMERA, label="lobby")
 
     assert caught.value.reason is reason
 
@@ -141,13 +141,13 @@ def test_a_camera_that_would_send_otherwise_is_refused(transport: str, reason: S
 def test_an_address_is_the_same_however_it_is_written() -> None:
     there = answer("RTP/AVP;unicast;source=2001:0DB8:0::5;server_port=5000-5001")
 
-    assert rtsp_messages.ports_granted(there, "2001:db8::5", named="lobby") == (5000, 5001)
+    assert rtsp_messages.ports_granted(there, "2001:db8::5", label="lobby") == (5000, 5001)
 
 
 @given(st.binary(max_size=400))
 def test_no_answer_makes_anything_but_a_source_error(data: bytes) -> None:
     try:
-        ports = rtsp_messages.ports_granted(b"RTSP/1.0 200 OK\r\nTransport:" + data, CAMERA, named="lobby")
+        ports = rtsp_messages.ports_granted(b"RTSP/1.0 200 OK\r\nTransport:" + data, CAMERA, label="lobby")
     except SourceError:
         return
     assert ports is None or all(0 < port < 1 << 16 for port in ports)

@@ -64,7 +64,7 @@ def test_a_forgotten_camera_leaves_nothing() -> None:
     clips.put(clip("lobby", 1))
     clips.count_dropped("lobby", 7)
 
-    clips.forget("lobby")
+    clips.remove("lobby")
 
     assert clips.take() is None
     assert clips.dropped_frames("lobby") == 0
@@ -74,10 +74,10 @@ def test_who_can_wait_waits_for_room() -> None:
     clips = ClipQueue(1)
     clips.put(clip("lobby", 0))
 
-    assert not clips.wait_for_room("lobby", timeout_s=0.01)
-    assert clips.wait_for_room("other", timeout_s=0.01)
+    assert not clips.wait_for_space("lobby", timeout_s=0.01)
+    assert clips.wait_for_space("other", timeout_s=0.01)
     threading.Timer(0.05, clips.take).start()
-    assert clips.wait_for_room("lobby", timeout_s=10)
+    assert clips.wait_for_space("lobby", timeout_s=10)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
@@ -100,16 +100,16 @@ def test_every_frame_is_taken_or_counted_and_each_camera_in_order(steps: list[tu
 
 def test_clips_that_are_held_wait_and_the_newest_win() -> None:
     clips = ClipQueue(2)
-    clips.hold("lobby")
-    assert clips.held_since_s("lobby") is None
+    clips.hold_back("lobby")
+    assert clips.held_back_since_s("lobby") is None
     for time_s in range(3):
         clips.put(clip("lobby", time_s))
     clips.put(clip("yard", 9))
 
     assert taken(clips) == [("yard", 9)]
     assert not clips.has_clips()
-    assert clips.held_since_s("lobby") == 1
-    clips.let_go("lobby")
+    assert clips.held_back_since_s("lobby") == 1
+    clips.release("lobby")
     assert clips.has_clips()
     assert taken(clips) == [("lobby", 1), ("lobby", 2)]
     assert clips.dropped_frames("lobby") == 1
@@ -117,10 +117,10 @@ def test_clips_that_are_held_wait_and_the_newest_win() -> None:
 
 def test_what_was_seen_elsewhere_is_left_out_of_held_clips_and_of_those_to_come() -> None:
     clips = ClipQueue(2)
-    clips.hold("lobby")
+    clips.hold_back("lobby")
     for time_s in (0, 1, 2):
         clips.put(clip("lobby", time_s, frames=3))
-    clips.let_go("lobby", after_s=2.1)
+    clips.release("lobby", after_s=2.1)
 
     assert [one.times_s for one in iter(clips.take, None)] == [(2.2,)]
     assert clips.dropped_frames("lobby") == 0

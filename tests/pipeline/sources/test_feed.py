@@ -64,7 +64,7 @@ def test_every_source_reduces_pictures_alike(tmp_path: Path) -> None:
 
     samples = play(str(path)).samples[:4]
     assert torch.equal(
-        clip.frames, torch.cat([reduce_frames(sample.picture.whole()[None], 64, 64) for sample in samples])
+        clip.frames, torch.cat([reduce_frames(sample.image.whole()[None], 64, 64) for sample in samples])
     )
 
 

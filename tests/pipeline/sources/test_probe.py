@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.cameras import InvalidCamera, SourceReason
 from pipeline.sources import probe
-from pipeline.sources.probe import inspect
+from pipeline.sources.probe import probe_url
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, VP9
 from tests.pipeline.playing import QUICK
@@ -23,7 +23,7 @@ CANARY = "c4n4ry"
 def test_a_good_file_is_described(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video.mp4", replace(H264, frames=50))
 
-    found = inspect(str(path), QUICK)
+    found = probe_url(str(path), QUICK)
 
     assert found.reason is None
     assert found.video is not None
@@ -39,7 +39,7 @@ def test_key_frames_suffice_where_they_come_as_often_as_frames_are_sampled(
 ) -> None:
     path = footage.write(tmp_path / "video.mp4", replace(H264, frames=50))
 
-    video = inspect(str(path), replace(QUICK, sample_fps=sample_fps)).video
+    video = probe_url(str(path), replace(QUICK, sample_fps=sample_fps)).video
 
     assert video is not None
     assert video.key_frame_interval_s == pytest.approx(1, rel=0.05)
@@ -55,7 +55,7 @@ def test_key_frames_suffice_where_they_come_as_often_as_frames_are_sampled(
 def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) -> None:
     with servers.rtsp_camera(TEST_PICTURE, transport=transport) as (port, _):
         began_s = time.monotonic()
-        found = inspect(f"rtsp://127.0.0.1:{port}/live", replace(QUICK, open_timeout_s=10))
+        found = probe_url(f"rtsp://127.0.0.1:{port}/live", replace(QUICK, open_timeout_s=10))
 
     assert (found.reason, found.detail) == (None, remark)
     assert found.video is not None
@@ -68,8 +68,8 @@ def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) 
 @needs_rtsp
 def test_what_an_rtsp_camera_refuses_is_told_apart() -> None:
     with servers.rtsp_camera(TEST_PICTURE, "viewer", CANARY) as (port, _):
-        wrong = inspect(f"rtsp://viewer:{CANARY}wrong@127.0.0.1:{port}/live", QUICK)
-        absent = inspect(f"rtsp://viewer:{CANARY}@127.0.0.1:{port}/none", QUICK)
+        wrong = probe_url(f"rtsp://viewer:{CANARY}wrong@127.0.0.1:{port}/live", QUICK)
+        absent = probe_url(f"rtsp://viewer:{CANARY}@127.0.0.1:{port}/none", QUICK)
 
     assert (wrong.reason, absent.reason) == (SourceReason.UNAUTHORIZED, SourceReason.NOT_FOUND)
     assert CANARY not in repr([wrong, absent])
@@ -102,7 +102,7 @@ def test_every_reason_is_told_apart(tmp_path: Path) -> None:
             str(tmp_path / "wide.mp4"): SourceReason.TOO_LARGE,
             "/etc/passwd": SourceReason.FILE_REFUSED,
         }
-        found = {url: inspect(url, replace(QUICK, max_width=512, open_timeout_s=1)).reason for url in expected}
+        found = {url: probe_url(url, replace(QUICK, max_width=512, open_timeout_s=1)).reason for url in expected}
 
     assert found == expected
 
@@ -115,7 +115,7 @@ def test_a_stream_without_a_key_frame_is_told_as_that(tmp_path: Path) -> None:
     keyless = b"".join(without_key_frames(packets))
 
     with servers.scripted({"/live.ts": Reply(pieces=(keyless,))}) as camera:
-        found = inspect(f"{camera.url}/live.ts", QUICK)
+        found = probe_url(f"{camera.url}/live.ts", QUICK)
 
     assert found.reason is SourceReason.NO_KEY_FRAME
 
@@ -127,13 +127,13 @@ def without_key_frames(packets: list[bytes]) -> list[bytes]:
 
 
 def test_a_simulated_camera_is_good() -> None:
-    assert inspect("sim:gate", QUICK).reason is None
+    assert probe_url("sim:gate", QUICK).reason is None
 
 
 def test_what_is_no_url_is_refused() -> None:
     with pytest.raises(InvalidCamera, match="gopher"):
-        inspect("gopher://old", QUICK)
+        probe_url("gopher://old", QUICK)
 
 
 def test_a_look_is_bounded() -> None:
-    assert probe.longest_s(QUICK) < 20
+    assert probe.max_duration_s(QUICK) < 20
