@@ -51,7 +51,10 @@ async def test_an_owner_that_the_store_knows_nothing_of_may_still_come_forward()
 
 @pytest.mark.skipif(failure_detector.home() is None, reason="this system does not tell processes of two machines apart")
 async def test_a_process_of_this_machine_that_ended_is_gone_at_once() -> None:
-    told = "from actors.ownership import failure_detector; h = failure_detector.home(); print(h.place, h.pid, h.born_s, sep='|', flush=True)"
+    told = (
+        "from actors.ownership import failure_detector; h = failure_detector.home(); "
+        "print(h.place, h.pid, h.born_s, sep='|', flush=True)"
+    )
     pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", f"{told}; input()", **pipes)
     assert process.stdout is not None
