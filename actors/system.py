@@ -61,7 +61,7 @@ async def running(
         stack.push_async_callback(leases.close)
         owners = FailureDetector(leases, settings.shards.lease.length_s)
         # Watched from now on, so that while Ray starts the store proves that it has not just lost its memory.
-        await owners.gone(UNOWNED)
+        await owners.expiry(UNOWNED)
         shards = settings.shards
         on_progress("starting Ray" if shards.is_local else f"joining Ray at {shards.ray}")
         stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
@@ -71,12 +71,12 @@ async def running(
             stack.push_async_callback(_close, ready)
         known = RedisRegistry(store_url)
         stack.push_async_callback(known.close)
-        bid = LeaderElection(leases, owners, shards.lease, home=failure_detector.home())
+        bid = LeaderElection(leases, owners, shards.lease, process=failure_detector.current_process())
         held = Fleet(
             ready,
             owners,
             known,
-            supervises=bid.is_mine,
+            is_leader=bid.is_leader,
             spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,
         )
@@ -154,9 +154,9 @@ async def _close(shards: Sequence[RemoteShard]) -> None:
 async def _serving(held: Fleet, bid: LeaderElection, settings: HermesConfig, token: str | None) -> AsyncIterator[str]:
     """The router and the fleet's own loop, with the cameras of the configuration."""
     for spec in settings.cameras:
-        held.expect(spec)
-    await held.forget_unexpected()
-    await bid.bid()
+        held.add_configured_camera(spec)
+    await held.remove_unconfigured()
+    await bid.campaign()
     await held.reconcile()
     door = Router(held, settings.router, token)
     address = await door.start()

@@ -1,20 +1,20 @@
-"""Ends what runs in the background of an event loop."""
+"""Ends background tasks of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 
-_AGAIN_AFTER_S = 5.0
+_RETRY_AFTER_S = 5.0
 
 
-async def end(*tasks: asyncio.Task[None], again_after_s: float = _AGAIN_AFTER_S) -> None:
-    """Cancels them and waits until they have ended.
+async def end(*tasks: asyncio.Task[None], retry_after_s: float = _RETRY_AFTER_S) -> None:
+    """Cancels the tasks and waits until all have ended.
 
-    One that goes on is told again: libraries are known to swallow a cancellation that comes at the same moment as
-    what they wait for.
+    A task that still runs after `retry_after_s` is cancelled again: some libraries swallow a cancellation that arrives
+    at the same moment as the result that they wait for.
     """
-    going_on = set(tasks)
-    while going_on:
-        for task in going_on:
+    running = set(tasks)
+    while running:
+        for task in running:
             task.cancel()
-        _, going_on = await asyncio.wait(going_on, timeout=again_after_s)
+        _, running = await asyncio.wait(running, timeout=retry_after_s)

@@ -74,11 +74,11 @@ class SimulatedShard:
         self._require_alive()
         name = assignment.spec.name
         if name in self.watched:
-            await self._tenure.rise(name, assignment.floor)
+            await self._tenure.raise_epoch(name, assignment.floor)
             return
         if len(self.watched) >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
-        await self._tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
+        await self._tenure.acquire(name, min_epoch=assignment.floor, expiry=assignment.gone)
         self.watched[name] = assignment.spec
 
     async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
@@ -147,16 +147,16 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
     ):
         leases, known = RedisLeases(store_url), RedisRegistry(store_url)
         owners = FailureDetector(leases, _LEASE.length_s)
-        await owners.gone(UNOWNED)
+        await owners.expiry(UNOWNED)
         await asyncio.sleep(_LEASE.length_s)
         # As many slots as leave room for the loss.
         slots = -(-num_cameras // (num_shards - num_kills)) + 1
         shards = [SimulatedShard(leases, slots) for _ in range(num_shards)]
         bid = LeaderElection(leases, owners, _LEASE)
-        await bid.bid()
-        held = Fleet(shards, owners, known, supervises=bid.is_mine)
+        await bid.campaign()
+        held = Fleet(shards, owners, known, is_leader=bid.is_leader)
         for number in range(num_cameras):
-            held.expect(CameraSpec(name=f"camera{number}", url="sim:street"))
+            held.add_configured_camera(CameraSpec(name=f"camera{number}", url="sim:street"))
         began_s = time.monotonic()
         loops = [asyncio.create_task(held.run()), asyncio.create_task(bid.run())]
         placed_s = await _until_whole(shards, num_cameras, began_s)

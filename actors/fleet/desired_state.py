@@ -30,7 +30,7 @@ class DesiredState:
         """Brings board and registry together. Raises StoreUnavailable."""
         async with self._changing:
             await self._publish([placed for placed in self._board.placed.values() if self._is_news(placed)])
-            known = await self._registry.news(self._version)
+            known = await self._registry.snapshot_since(self._version)
             if known is None:
                 return
             if known.lineage != self._lineage:
@@ -48,21 +48,21 @@ class DesiredState:
         async with self._changing:
             self._board.drop(name)
             try:
-                await self._registry.forget(name)
+                await self._registry.remove(name)
             except StoreUnavailable as error:
                 log.error("camera_still_remembered", camera=name, reason=str(error))
 
-    async def forget_unexpected(self) -> None:
+    async def remove_unconfigured(self) -> None:
         """Forgets what only an earlier configuration named, and other cameras of a name that this one uses.
 
         Raises StoreUnavailable.
         """
-        known = await self._registry.news(None)
+        known = await self._registry.snapshot_since(None)
         for name, entry in known.entries.items() if known else ():
             placed = self._board.placed.get(name)
             is_other = placed is not None and placed.spec != entry.assignment.spec
             if is_other or (placed is None and entry.is_configured):
-                await self._registry.forget(name)
+                await self._registry.remove(name)
 
     @staticmethod
     def _is_news(placed: CameraRecord) -> bool:
@@ -72,9 +72,7 @@ class DesiredState:
     async def _publish(self, new: Sequence[CameraRecord]) -> None:
         for first in range(0, len(new), _AT_ONCE):
             several = new[first : first + _AT_ONCE]
-            await self._registry.remember(
-                *(RegistryEntry(placed.assignment, placed.is_configured) for placed in several)
-            )
+            await self._registry.add(*(RegistryEntry(placed.assignment, placed.is_configured) for placed in several))
             for placed in several:
                 placed.is_known = True
 
@@ -91,7 +89,7 @@ class DesiredState:
                 return known
 
     async def _all_known(self) -> RegistrySnapshot:
-        known = await self._registry.news(None)
+        known = await self._registry.snapshot_since(None)
         assert known is not None
         return known
 

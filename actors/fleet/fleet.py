@@ -49,16 +49,16 @@ class Fleet:
         owners: FailureDetector,
         known: CameraRegistry,
         *,
-        supervises: IsLeader = lambda: True,
+        is_leader: IsLeader = lambda: True,
         spares: int = 0,
         open_timeout_s: float = 12.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._board = FleetState(shards, spares)
-        self._reconciler = Reconciler(self._board, owners, supervises)
+        self._reconciler = Reconciler(self._board, owners, is_leader)
         self._mover = Rebalancer(self._board, self._reconciler)
         self._wanted = DesiredState(self._board, known)
-        self._supervises = supervises
+        self._is_leader = is_leader
         self._had_headroom = True
         self._open_timeout_s = open_timeout_s
         self._clock = clock
@@ -77,13 +77,13 @@ class Fleet:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
         return self._board.find(name).assignment.started_s
 
-    def expect(self, spec: CameraSpec) -> None:
+    def add_configured_camera(self, spec: CameraSpec) -> None:
         """Watches a camera of the configuration from the next reconciliation on, and keeps trying to reach it."""
         self._board.put(Assignment(spec=spec, started_s=self._clock()), is_configured=True)
 
-    async def forget_unexpected(self) -> None:
+    async def remove_unconfigured(self) -> None:
         """Drops what an earlier configuration named and this one does not. Raises StoreUnavailable."""
-        await self._wanted.forget_unexpected()
+        await self._wanted.remove_unconfigured()
 
     async def run(self) -> None:
         """Brings every camera to its shard and back to it, for ever."""
@@ -211,7 +211,7 @@ class Fleet:
         """Follows the registry; as the supervisor, empties shards that are drained, evens out, warns in time."""
         with contextlib.suppress(StoreUnavailable):
             await self._wanted.follow()
-        if not self._supervises():
+        if not self._is_leader():
             return
         for index, place in enumerate(self._board.places):
             if place.is_up and place.is_draining:

@@ -33,10 +33,10 @@ class Reconciler:
     Where another fleet supervises, it only looks.
     """
 
-    def __init__(self, board: FleetState, owners: FailureDetector, supervises: IsLeader) -> None:
+    def __init__(self, board: FleetState, owners: FailureDetector, is_leader: IsLeader) -> None:
         self._board = board
         self._owners = owners
-        self._supervises = supervises
+        self._is_leader = is_leader
         # That the store has not just lost its memory, as last proven; the store checks it whenever it grants a camera.
         self._nobody: LeaseExpiry | None = None
         self._strange_since_s: dict[str, float] = {}
@@ -103,12 +103,12 @@ class Reconciler:
     async def _keep_full(self, index: int) -> None:
         """Gives a shard that answers what it lacks."""
         missing = await self.look(index)
-        if self._supervises() and self._board.places[index].is_up:
+        if self._is_leader() and self._board.places[index].is_up:
             await self._bring(missing, index, is_gone=False)
 
     async def _follow(self, index: int) -> None:
         """Finds other shards for the cameras of one that does not answer and may be followed."""
-        if not self._supervises():
+        if not self._is_leader():
             return
         place = self._board.places[index]
         await self._watch_lease(place)
@@ -120,7 +120,7 @@ class Reconciler:
         if place.incarnation is None:
             return
         try:
-            place.gone = await self._owners.gone(place.incarnation)
+            place.gone = await self._owners.expiry(place.incarnation)
             now_s = asyncio.get_running_loop().time()
             if place.gone is None and place.away_since_s is not None and now_s - place.away_since_s >= _UNREACHED_S:
                 await self._owners.retire(place.incarnation)
@@ -183,7 +183,7 @@ class Reconciler:
         try:
             await held.add_camera(assignment)
         except OwnedByAnother as error:
-            gone = await self._owners.gone(error.incarnation)
+            gone = await self._owners.expiry(error.incarnation)
             if gone is None:
                 await self._retire_stranger(error.incarnation)
                 raise
@@ -196,7 +196,7 @@ class Reconciler:
 
     async def _retire_stranger(self, incarnation: str) -> None:
         """Tells an owner to stop whom nobody reaches: a process that lives on although another one took its place."""
-        if incarnation == UNOWNED or not self._supervises():
+        if incarnation == UNOWNED or not self._is_leader():
             return
         if self._board.index_of(incarnation) is not None:
             self._strange_since_s.pop(incarnation, None)

@@ -51,15 +51,15 @@ class CameraRegistry(Protocol):
     URLs are kept as they were given, credentials included: who can read the store can read them.
     """
 
-    async def remember(self, *entries: RegistryEntry) -> None:
+    async def add(self, *entries: RegistryEntry) -> None:
         """Adds each camera, unless there is one of its name."""
         ...
 
-    async def forget(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
         """Removes the camera; nothing happens if it is not known."""
         ...
 
-    async def news(self, version: str | None) -> RegistrySnapshot | None:
+    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
         """Every camera, None where nothing changed since this version. Entries that cannot be read are left out."""
         ...
 
@@ -72,16 +72,16 @@ class InMemoryRegistry:
         self._lineage: str | None = None
         self._version: str | None = None
 
-    async def remember(self, *entries: RegistryEntry) -> None:
+    async def add(self, *entries: RegistryEntry) -> None:
         for entry in entries:
             self._known.setdefault(entry.assignment.spec.name, entry)
         self._change()
 
-    async def forget(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
         self._known.pop(name, None)
         self._change()
 
-    async def news(self, version: str | None) -> RegistrySnapshot | None:
+    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
         if version is not None and version == self._version:
             return None
         return RegistrySnapshot(self._lineage, self._version, {name: self._known[name] for name in sorted(self._known)})
@@ -102,16 +102,16 @@ class RedisRegistry:
     def __init__(self, url: str) -> None:
         self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
-    async def remember(self, *entries: RegistryEntry) -> None:
+    async def add(self, *entries: RegistryEntry) -> None:
         async with self._change() as together:
             for entry in entries:
                 together.hsetnx(_KEY, entry.assignment.spec.name, _text(entry))
 
-    async def forget(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
         async with self._change() as together:
             together.hdel(_KEY, name)
 
-    async def news(self, version: str | None) -> RegistrySnapshot | None:
+    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
         async with self._connection.translated():
             now = await self._connection.client.get(_VERSION_KEY)
             if now is not None and redis_connection.as_text(now) == version:

@@ -1,1 +1,1 @@
-"""Which process owns a camera: leases held, failures detected, a leader elected."""
+"""Which process owns a camera: shards hold leases, failed shards are detected, and one fleet is elected leader."""

@@ -1,4 +1,4 @@
-"""Whether an owner may be followed: its lease stood still for its whole length, or its own machine says it died."""
+"""Decides when an owner has failed: its lease was not renewed for the lease's length, or its process died here."""
 
 from __future__ import annotations
 
@@ -13,64 +13,71 @@ import psutil
 
 from cache_store.leases import LeaseExpiry, Leases, ProcessIdentity
 
-_SAME_BIRTH_S = 1.0
+_START_TOLERANCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
+    """A lease's renewal count (None: the store has no such lease), and since when it is unchanged."""
+
     renewals: int | None
     since_s: float
 
 
 class FailureDetector:
-    """Watches the leases of owners that stand in the way, each from the first time that it is asked about it."""
+    """Observes the leases of owners, each from the first call of `expiry` for its incarnation on."""
 
-    def __init__(self, leases: Leases, length_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, leases: Leases, lease_length_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._leases = leases
-        self._length_s = length_s
+        self._lease_length_s = lease_length_s
         self._clock = clock
-        self._seen: dict[str, _Observation] = {}
+        self._observations: dict[str, _Observation] = {}
 
-    async def gone(self, incarnation: str) -> LeaseExpiry | None:
-        """What lets others follow this owner, None for not yet. Raises StoreUnavailable."""
+    async def expiry(self, incarnation: str) -> LeaseExpiry | None:
+        """The proof that another owner may take over from this one, or None if there is none yet.
+
+        The lease has expired when its renewal count did not change for its whole length. An owner of this machine that
+        is known to have died needs no wait. Raises StoreUnavailable.
+        """
         lease = await self._leases.lease(incarnation)
         if lease is not None and lease.incarnation.home is not None and has_died(lease.incarnation.home):
             return LeaseExpiry(incarnation, None, is_dead=True)
         renewals = lease.renewals if lease else None
-        # After the answer came: whenever the store acted on a renewal that it shows, it was before now.
+        # Read after the store's reply: the store applied every renewal that the reply shows before this moment.
         now_s = self._clock()
-        seen = self._seen.get(incarnation)
-        if seen is None or seen.renewals != renewals:
-            self._seen[incarnation] = _Observation(renewals, now_s)
+        previous = self._observations.get(incarnation)
+        if previous is None or previous.renewals != renewals:
+            self._observations[incarnation] = _Observation(renewals, now_s)
             return None
-        return LeaseExpiry(incarnation, renewals) if now_s - seen.since_s >= self._length_s else None
+        return LeaseExpiry(incarnation, renewals) if now_s - previous.since_s >= self._lease_length_s else None
 
     async def retire(self, incarnation: str) -> None:
-        """Makes the lease of an owner whom nobody reaches stand still. Raises StoreUnavailable."""
+        """Revokes the lease of an unreachable incarnation. Raises StoreUnavailable."""
         await self._leases.retire(incarnation)
 
 
-def home() -> ProcessIdentity | None:
-    """This process, as any other on this machine could recognise it; None where that is not known how."""
-    place = _place()
-    return ProcessIdentity(place, os.getpid(), psutil.Process().create_time()) if place else None
+def current_process() -> ProcessIdentity | None:
+    """This process, as other processes of this machine can recognise it; None where the system does not tell."""
+    namespace = _namespace()
+    return ProcessIdentity(namespace, os.getpid(), psutil.Process().create_time()) if namespace else None
 
 
 def has_died(process: ProcessIdentity) -> bool:
-    """Whether a process of this very machine and namespace has ended; False for one of anywhere else."""
-    if process.place != _place():
+    """Whether a process of this machine and process namespace has ended. False for a process of any other machine."""
+    if process.place != _namespace():
         return False
     try:
         found = psutil.Process(process.pid)
-        is_same = abs(found.create_time() - process.born_s) < _SAME_BIRTH_S
+        # The system reuses process ids, so the start time must match too.
+        is_same = abs(found.create_time() - process.born_s) < _START_TOLERANCE_S
         return not is_same or found.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
 @functools.cache
-def _place() -> str | None:
-    """Boot and process namespace: process ids mean the same wherever this is the same."""
+def _namespace() -> str | None:
+    """Boot id and process namespace: where both are equal, a process id means the same process."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

@@ -1,7 +1,7 @@
-"""Who of several fleets supervises: brings cameras to shards and moves them. The others look, and take questions.
+"""Elects the leader among several fleets: it assigns cameras to shards and moves them. Every fleet answers questions.
 
-The role is owned like a camera: whoever follows has seen its owner's lease stand still. Two at once do no harm, since
-shards are fenced by their own leases; they would only undo each other's moves.
+Leadership is owned like a camera: a successor has observed that the leader's lease expired. Two leaders at once are
+harmless, because every shard is fenced by its own lease; they would only undo each other's moves.
 """
 
 from __future__ import annotations
@@ -22,59 +22,59 @@ from cache_store.leases import Leases, OwnedByAnother, ProcessIdentity, ShardInc
 
 log = structlog.get_logger(__name__)
 
-ROLE = "#supervisor"  # no camera has such a name
-_EVERY_S = 1.0
+LEADER_ROLE = "#supervisor"  # the key in the store; no camera can have such a name
+_CAMPAIGN_EVERY_S = 1.0
 
 IsLeader = Callable[[], bool]
 
 
 class LeaderElection:
-    """One fleet's bid for the role."""
+    """One fleet's candidacy for leadership."""
 
     def __init__(
         self,
         leases: Leases,
-        owners: FailureDetector,
+        failure_detector: FailureDetector,
         settings: LeaseConfig,
         *,
-        home: ProcessIdentity | None = None,
+        process: ProcessIdentity | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._owners = owners
-        incarnation = ShardIncarnation(uuid.uuid4().hex, home)
-        self._tenure = LeaseHolder(leases, incarnation, settings, on_lost=self._lose, clock=clock)
+        self._failure_detector = failure_detector
+        incarnation = ShardIncarnation(uuid.uuid4().hex, process)
+        self._lease_holder = LeaseHolder(leases, incarnation, settings, on_lost=self._on_lost, clock=clock)
 
-    def is_mine(self) -> bool:
-        """Whether this fleet supervises, beyond doubt."""
-        return self._tenure.is_proven and self._tenure.owner(ROLE) is not None
+    def is_leader(self) -> bool:
+        """Whether this fleet is the leader and its lease proves it."""
+        return self._lease_holder.is_proven and self._lease_holder.owner(LEADER_ROLE) is not None
 
     async def run(self) -> None:
-        """Takes the role whenever it is to be had, for ever."""
-        renewing = asyncio.create_task(self._tenure.run(), name="renewals of the supervisor's lease")
+        """Campaigns for leadership until cancelled, then resigns."""
+        renewals = asyncio.create_task(self._lease_holder.run(), name="renewals of the leader's lease")
         try:
             while True:
-                await self.bid()
-                await asyncio.sleep(_EVERY_S)
+                await self.campaign()
+                await asyncio.sleep(_CAMPAIGN_EVERY_S)
         finally:
-            await task_cancellation.end(renewing)
-            await self._tenure.release(ROLE)
+            await task_cancellation.end(renewals)
+            await self._lease_holder.release(LEADER_ROLE)
 
-    async def bid(self) -> None:
-        """Takes the role if it is to be had."""
-        if self._tenure.owner(ROLE) is not None:
+    async def campaign(self) -> None:
+        """Becomes the leader if there is none, or if the lease of the present one has expired."""
+        if self._lease_holder.owner(LEADER_ROLE) is not None:
             return
         try:
             try:
-                await self._tenure.acquire(ROLE)
+                await self._lease_holder.acquire(LEADER_ROLE)
             except OwnedByAnother as error:
-                gone = await self._owners.gone(error.incarnation)
-                if gone is None:
+                expiry = await self._failure_detector.expiry(error.incarnation)
+                if expiry is None:
                     return
-                await self._tenure.acquire(ROLE, gone=gone)
+                await self._lease_holder.acquire(LEADER_ROLE, expiry=expiry)
         except StoreError as error:
-            log.debug("not_supervising", reason=str(error))
+            log.debug("campaign_failed", reason=str(error))
             return
-        log.info("supervising")
+        log.info("leader_elected")
 
-    async def _lose(self, _: str) -> None:
-        log.warning("supervising_no_more")
+    async def _on_lost(self, _: str) -> None:
+        log.warning("leadership_lost")

@@ -1,7 +1,7 @@
-"""A shard's hold on its cameras: its lease renewed in time, and the proof, by its own clock, that it still is.
+"""Renews a shard's lease and proves, by the shard's own clock, that the shard still owns its cameras.
 
-Whoever follows has watched the lease stand still for its whole length; this shard stops earlier, by a margin. So at no
-moment do two shards speak for a camera, whatever the network, the store and Ray are doing.
+A successor has observed that the lease was not renewed for its whole length; this shard stops a margin earlier. So two
+shards never answer for one camera at the same moment, whatever happens to the network, the store or Ray.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from cache_store.leases import OWN_LEASE, LeaseExpiry, Leases, OwnedByAnother, O
 
 log = structlog.get_logger(__name__)
 
-_RENEWALS_A_LEASE = 5
+_RENEWALS_PER_LEASE = 5
+_NEVER_S = -float("inf")
 
 
 class LeaseHolder:
-    """One shard's lease and the cameras under it.
+    """The lease of one shard incarnation, and the cameras that it owns.
 
-    `on_lost` is told of a camera that another shard owns by now, `on_retired` that the lease is renewed no more.
+    on_lost: called with the name of a camera that another shard owns now; on_retired: called once the lease is revoked
+    and will not be renewed again.
     """
 
     def __init__(
@@ -45,56 +47,59 @@ class LeaseHolder:
         self._on_lost = on_lost
         self._on_retired = on_retired
         self._clock = clock
-        self._owned: dict[str, Owner] = {}
-        self._left: dict[str, int] = {}  # in which epoch
+        self._owners: dict[str, Owner] = {}
+        self._released_epochs: dict[str, int] = {}
         self._renewals = 0
-        self._proven_until_s = -float("inf")
-        self._is_in_doubt = False
-        self._doubted = asyncio.Event()
-        # Two at once may be answered in another order than they were counted in, which would look like a lapse.
-        self._renewing = asyncio.Lock()
+        self._proven_until_s = _NEVER_S
+        self._needs_recheck = False
+        self._recheck_requested = asyncio.Event()
+        # The replies of two renewals at once may arrive in the wrong order, which would look like a lapse.
+        self._renewal_lock = asyncio.Lock()
 
     @property
     def is_proven(self) -> bool:
-        """Whether nobody else can own what this shard does."""
+        """Whether it is certain that no other shard owns what this shard owns."""
         return self._clock() < self._proven_until_s
 
     def owner(self, camera: str) -> Owner | None:
-        """As what this shard last owned the camera."""
-        return self._owned.get(camera)
+        """This shard's last known ownership of the camera; None if it does not own it."""
+        return self._owners.get(camera)
 
     def require(self, camera: str, owner: Owner) -> None:
-        """Returns if the camera is still this owner's beyond doubt. Raises OwnershipUnproven."""
-        if not self.is_proven or self._owned.get(camera) != owner:
+        """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`."""
+        if not self.is_proven or self._owners.get(camera) != owner:
             raise OwnershipUnproven(
-                f"camera {camera!r}: the lease of {self._settings.length_s:g} s could not be renewed in time; "
-                "its shard speaks again when it can prove that the camera is its own"
+                f"camera {camera!r}: its shard could not renew the lease of {self._settings.length_s:g} s in time; "
+                "it answers again once it can prove that it still owns the camera; try again"
             )
 
-    async def acquire(self, camera: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
-        """Makes the camera this shard's, in an epoch above `floor`. Raises StoreError."""
+    async def acquire(self, camera: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None) -> Owner:
+        """Makes this shard the camera's owner, in an epoch above `min_epoch`.
+
+        expiry: the proof that the previous owner's lease has expired. Raises OwnedByAnother, StoreUnavailable, Retired.
+        """
         if not self.is_proven:
             await self.renew()
-        # A release of which no answer came may still be done: of the next epoch it takes nothing away.
-        floor = max(floor, self._left.get(camera, 0))
-        self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=floor, gone=gone)
-        return self._owned[camera]
+        # The store may still apply a release whose reply was lost. It cannot revoke a newer epoch.
+        min_epoch = max(min_epoch, self._released_epochs.get(camera, 0))
+        self._owners[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=min_epoch, gone=expiry)
+        return self._owners[camera]
 
-    async def rise(self, camera: str, floor: int) -> None:
-        """Goes on as the camera's owner, in an epoch not below `floor`. Raises OwnedByAnother, StoreUnavailable."""
-        held = self._owned.get(camera)
-        if held is not None and held.epoch < floor:
-            self._owned[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=floor)
+    async def raise_epoch(self, camera: str, min_epoch: int) -> None:
+        """Stays the camera's owner, in an epoch not below `min_epoch`. Raises OwnedByAnother, StoreUnavailable."""
+        owner = self._owners.get(camera)
+        if owner is not None and owner.epoch < min_epoch:
+            self._owners[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=min_epoch)
 
     async def release(self, camera: str, *, successor: str | None = None) -> None:
-        """Gives the camera up, so that another shard, or this heir, may have it at once.
+        """Gives the camera up, so that any shard, or only the successor, can acquire it at once.
 
-        A store that is away finds out by itself.
+        If the store is unavailable, the lease expires instead.
         """
-        owner = self._owned.pop(camera, None)
+        owner = self._owners.pop(camera, None)
         if owner is None:
             return
-        self._left[camera] = owner.epoch
+        self._released_epochs[camera] = owner.epoch
         try:
             await self._leases.release(camera, owner, successor=successor)
         except StoreUnavailable as error:
@@ -102,15 +107,15 @@ class LeaseHolder:
 
     async def release_all(self) -> None:
         """Gives up every camera."""
-        await asyncio.gather(*(self.release(camera) for camera in tuple(self._owned)))
+        await asyncio.gather(*(self.release(camera) for camera in tuple(self._owners)))
 
-    def doubt(self) -> None:
-        """Somebody saw that a camera is another's: `run` looks at once."""
-        self._is_in_doubt = True
-        self._doubted.set()
+    def request_recheck(self) -> None:
+        """Makes `run` look up the owner of every camera at once, because the store refused a write of a stale owner."""
+        self._needs_recheck = True
+        self._recheck_requested.set()
 
     async def run(self) -> None:
-        """Renews the lease, until it is renewed no more."""
+        """Renews the lease several times per lease length, until it is revoked."""
         is_renewed = True
         while True:
             try:
@@ -124,51 +129,52 @@ class LeaseHolder:
                 is_renewed = False
             except Retired as error:
                 log.error("lease_retired", reason=str(error))
-                self._proven_until_s = -float("inf")
+                self._proven_until_s = _NEVER_S
                 self._on_retired()
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.length_s / _RENEWALS_A_LEASE):
-                    await self._doubted.wait()
+                async with asyncio.timeout(self._settings.length_s / _RENEWALS_PER_LEASE):
+                    await self._recheck_requested.wait()
 
     async def renew(self) -> None:
         """Renews the lease once. Raises StoreUnavailable, Retired.
 
-        Where the lease may have lapsed, or the store lost it, every camera is looked up before anything is proven.
+        If the lease may have lapsed, or the store lost it, the owner of every camera is looked up before ownership
+        counts as proven again.
         """
-        async with self._renewing:
+        async with self._renewal_lock:
             await self._renew()
 
     async def _renew(self) -> None:
-        self._doubted.clear()
-        # From before the request: whenever the store acted on it, it was not earlier.
+        self._recheck_requested.clear()
+        # Read before the request: the store applies the renewal at this moment or later.
         sent_s = self._clock()
         renewals = await self._leases.renew(self._incarnation)
-        if self._is_in_doubt or not self.is_proven or renewals != self._renewals + 1:
-            was_proven, self._proven_until_s = self.is_proven, -float("inf")
-            await self._look_up_all(was_proven)
-            self._is_in_doubt = False
+        if self._needs_recheck or not self.is_proven or renewals != self._renewals + 1:
+            was_proven, self._proven_until_s = self.is_proven, _NEVER_S
+            await self._recheck_owners(was_proven)
+            self._needs_recheck = False
         self._renewals = renewals
         self._proven_until_s = sent_s + self._settings.length_s - self._settings.margin_s
 
-    async def _look_up_all(self, was_proven: bool) -> None:
-        for camera, held in tuple(self._owned.items()):
+    async def _recheck_owners(self, was_proven: bool) -> None:
+        for camera, previous in tuple(self._owners.items()):
             owner = await self._leases.owner(camera)
-            # After a lapse somebody else may have owned it before the store forgot: then it is not ours to claim.
+            # After a lapse another shard may have owned the camera before the store forgot it: it must not be claimed.
             if owner is None and was_proven:
-                owner = await self._acquired_again(camera, held)
-            if self._owned.get(camera) != held:
-                # Given up or acquired anew while the store was asked: that word is newer.
+                owner = await self._reacquire(camera, previous)
+            if self._owners.get(camera) != previous:
+                # Released or acquired anew during the look-up: that change is newer.
                 continue
             if owner is not None and owner.incarnation == self._incarnation.id:
-                self._owned[camera] = owner
+                self._owners[camera] = owner
             else:
-                self._owned.pop(camera, None)
+                self._owners.pop(camera, None)
                 await self._on_lost(camera)
 
-    async def _acquired_again(self, camera: str, held: Owner) -> Owner | None:
-        """Of a store that came back without it; above the epoch that was."""
+    async def _reacquire(self, camera: str, previous: Owner) -> Owner | None:
+        """Claims a camera that the store forgot, in an epoch above the previous one; None if another shard owns it."""
         try:
-            return await self._leases.acquire(camera, self._incarnation.id, floor=held.epoch, gone=OWN_LEASE)
+            return await self._leases.acquire(camera, self._incarnation.id, floor=previous.epoch, gone=OWN_LEASE)
         except OwnedByAnother:
             return None

@@ -72,7 +72,7 @@ class CameraShard:
         self._store = checkpoints
         self._clock = clock
         self._device = Engine(model, settings.memory, settings.shards.device, clock=clock)
-        self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.home())
+        self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._tenure = LeaseHolder(
             leases, self._incarnation, settings.shards.lease, on_lost=self._lose, on_retired=on_retired
         )
@@ -119,7 +119,7 @@ class CameraShard:
             await self._let_go_if_lost(spec.name)
             held = self._watched.get(spec.name)
             if held is not None and held.spec == spec:
-                await self._tenure.rise(spec.name, assignment.floor)
+                await self._tenure.raise_epoch(spec.name, assignment.floor)
                 return
             if held is not None:
                 raise CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate")
@@ -130,7 +130,7 @@ class CameraShard:
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._tenure.run(), name="renewals of the lease")
             # First of all: whatever is loaded after this, nobody else can replace.
-            await self._tenure.acquire(spec.name, floor=assignment.floor, gone=assignment.gone)
+            await self._tenure.acquire(spec.name, min_epoch=assignment.floor, expiry=assignment.gone)
             try:
                 self._require_room(spec.name)
                 saved = await self._begin_memory(assignment)

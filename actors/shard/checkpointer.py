@@ -113,7 +113,7 @@ class Checkpointer:
             self._note_saved(camera, taken)
         except OwnedByAnother as error:
             log.warning("checkpoint_fenced", camera=camera, epoch=owner.epoch, reason=str(error))
-            self._tenure.doubt()
+            self._tenure.request_recheck()
             return False
         except (StoreError, QuestionError, TimeoutError) as error:
             self._note_failed(camera, str(error) or type(error).__name__)

@@ -88,7 +88,7 @@ async def _run(options: DemoOptions, out: Console, err: Console) -> int:
                 progress.tell("recording three cameras")
                 await asyncio.gather(*recordings)
                 for camera in shown:
-                    running.fleet.expect(camera.spec(folder))
+                    running.fleet.add_configured_camera(camera.spec(folder))
                 await running.fleet.reconcile()
                 demo = _Demo(running, shown, options, out, err)
                 await asyncio.to_thread(demo.warm_up, progress.tell)

@@ -10,7 +10,7 @@ import pytest
 from actors.config.schema import RouterConfig
 from actors.server.server import Router
 from pipeline.cameras import CameraSpec
-from tests.actors.scripted import ScriptedShard, a_fleet
+from tests.actors.scripted import ScriptedShard, scripted_fleet
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
 
@@ -21,8 +21,8 @@ def serving() -> Serving:
 
     @asynccontextmanager
     async def running(*held: ScriptedShard, token: str | None = None, **settings: float) -> AsyncIterator[str]:
-        served = a_fleet(*held)
-        served.expect(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
+        served = scripted_fleet(*held)
+        served.add_configured_camera(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
         await served.reconcile()
         door = Router(served, RouterConfig(port=0, **settings), token)
         address = await door.start()

@@ -35,12 +35,12 @@ ANSWER: tuple[AnswerEvent, ...] = (
 )
 
 
-def a_fleet(
+def scripted_fleet(
     *shards: ScriptedShard,
     leases: Leases | None = None,
     known: CameraRegistry | None = None,
     length_s: float = 0.0,
-    supervises: IsLeader = lambda: True,
+    is_leader: IsLeader = lambda: True,
     spares: int = 0,
 ) -> Fleet:
     """A fleet of these shards; an owner that stands in the way is gone when its lease stood still for `length_s`."""
@@ -49,7 +49,7 @@ def a_fleet(
         shards,
         owners,
         known or InMemoryRegistry(),
-        supervises=supervises,
+        is_leader=is_leader,
         spares=spares,
         open_timeout_s=0.3,
         clock=lambda: 500.0,

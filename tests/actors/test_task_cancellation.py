@@ -26,7 +26,7 @@ async def test_a_task_that_swallows_a_cancellation_is_told_again() -> None:
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
 
-    await task_cancellation.end(task, again_after_s=0.01)
+    await task_cancellation.end(task, retry_after_s=0.01)
 
     assert swallowed
     assert task.cancelled()

@@ -14,7 +14,7 @@ from actors.errors import ShardUnavailable
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import InMemoryRegistry, RegistryEntry, RegistrySnapshot
 from actors.ownership.failure_detector import FailureDetector
-from actors.ownership.leader_election import ROLE, LeaderElection
+from actors.ownership.leader_election import LEADER_ROLE, LeaderElection
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.interface import Assignment, ShardStatus
@@ -140,12 +140,12 @@ class Process:
     async def add(self, assignment: Assignment) -> None:
         name = assignment.spec.name
         if name in self.watched:
-            await self.tenure.rise(name, assignment.floor)
+            await self.tenure.raise_epoch(name, assignment.floor)
             return
         if assignment.is_standby:
             self.ahead[name] = now_s()
             return
-        owner = await self.tenure.acquire(name, floor=assignment.floor, gone=assignment.gone)
+        owner = await self.tenure.acquire(name, min_epoch=assignment.floor, expiry=assignment.gone)
         self.ahead.pop(name, None)
         try:
             saved = await _Checkpoints(self).load(name, FACTS.fingerprint)
@@ -279,12 +279,12 @@ class SimulatedShard:
         )
 
 
-def a_fleet(shards: Sequence[SimulatedShard], kept_in: Store) -> tuple[Fleet, LeaderElection]:
+def simulated_fleet(shards: Sequence[SimulatedShard], kept_in: Store) -> tuple[Fleet, LeaderElection]:
     """One of the fleets of this world, with its bid to supervise."""
     leases = _Leases(kept_in)
     owners = FailureDetector(leases, LEASE.length_s, clock=now_s)
     bid = LeaderElection(leases, owners, LEASE, clock=now_s)
-    return Fleet(shards, owners, _Registry(kept_in), supervises=bid.is_mine), bid
+    return Fleet(shards, owners, _Registry(kept_in), is_leader=bid.is_leader), bid
 
 
 class _Leases:
@@ -300,7 +300,7 @@ class _Leases:
     async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
         async def acquire() -> Owner:
             owner = await self._store.leases.acquire(camera, incarnation, floor=floor, gone=gone)
-            if camera != ROLE:
+            if camera != LEADER_ROLE:
                 self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
             return owner
 
@@ -325,14 +325,14 @@ class _Registry:
     def __init__(self, kept_in: Store) -> None:
         self._store = kept_in
 
-    async def remember(self, *entries: RegistryEntry) -> None:
-        await self._store.do(lambda: self._store.registry.remember(*entries))
+    async def add(self, *entries: RegistryEntry) -> None:
+        await self._store.do(lambda: self._store.registry.add(*entries))
 
-    async def forget(self, name: str) -> None:
-        await self._store.do(lambda: self._store.registry.forget(name))
+    async def remove(self, name: str) -> None:
+        await self._store.do(lambda: self._store.registry.remove(name))
 
-    async def news(self, version: str | None) -> RegistrySnapshot | None:
-        return await self._store.do(lambda: self._store.registry.news(version))
+    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
+        return await self._store.do(lambda: self._store.registry.snapshot_since(version))
 
 
 class _Checkpoints:

@@ -58,9 +58,9 @@ class World:
         self._background: set[asyncio.Task[None]] = set()
 
     def _new_fleet(self) -> RunningFleet:
-        held, bid = simulated.a_fleet(self.shards, self.store)
+        held, bid = simulated.simulated_fleet(self.shards, self.store)
         for name in CAMERAS:
-            held.expect(CameraSpec(name=name, url="sim:street"))
+            held.add_configured_camera(CameraSpec(name=name, url="sim:street"))
         return RunningFleet(held, bid)
 
     async def run(self) -> None:

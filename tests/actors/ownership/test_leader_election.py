@@ -56,51 +56,51 @@ def bidders() -> Bidders:
 async def a_supervisor(bidders: Bidders) -> LeaderElection:
     """Of a store that knew nothing of any, so whoever bids has to watch that for a while."""
     bidder = bidders.bidder()
-    await bidder.bid()
-    assert not bidder.is_mine()
+    await bidder.campaign()
+    assert not bidder.is_leader()
     bidders.pass_s(LEASE.length_s)
-    await bidder.bid()
+    await bidder.campaign()
     return bidder
 
 
 async def test_one_of_them_supervises(bidders: Bidders) -> None:
     one, other = await a_supervisor(bidders), bidders.bidder()
     for _ in range(3):
-        await other.bid()
+        await other.campaign()
 
-    assert (one.is_mine(), other.is_mine()) == (True, False)
+    assert (one.is_leader(), other.is_leader()) == (True, False)
 
 
 async def test_a_supervisor_that_cannot_renew_stops_before_another_follows(bidders: Bidders) -> None:
     one, other = await a_supervisor(bidders), bidders.bidder()
-    await other.bid()
+    await other.campaign()
     bidders.pass_s(LEASE.length_s - LEASE.margin_s)
-    assert not one.is_mine()
-    await other.bid()
-    assert not other.is_mine()
+    assert not one.is_leader()
+    await other.campaign()
+    assert not other.is_leader()
 
     bidders.pass_s(LEASE.margin_s)
-    await other.bid()
+    await other.campaign()
 
-    assert (one.is_mine(), other.is_mine()) == (False, True)
+    assert (one.is_leader(), other.is_leader()) == (False, True)
 
 
 async def test_a_supervisor_that_ends_leaves_the_role_at_once(bidders: Bidders) -> None:
     one, other = await a_supervisor(bidders), bidders.bidder()
     running = asyncio.create_task(one.run())
-    await until(one.is_mine)
+    await until(one.is_leader)
     await task_cancellation.end(running)
 
-    await other.bid()
+    await other.campaign()
 
-    assert (one.is_mine(), other.is_mine()) == (False, True)
+    assert (one.is_leader(), other.is_leader()) == (False, True)
 
 
 async def test_without_the_store_nobody_begins_to_supervise(bidders: Bidders) -> None:
     bidders.leases.is_down = True
     bidder = bidders.bidder()
-    await bidder.bid()
+    await bidder.campaign()
     bidders.pass_s(LEASE.length_s)
-    await bidder.bid()
+    await bidder.campaign()
 
-    assert not bidder.is_mine()
+    assert not bidder.is_leader()

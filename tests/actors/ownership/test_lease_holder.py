@@ -86,7 +86,7 @@ def held() -> Held:
 
 
 async def test_it_speaks_until_a_margin_before_its_lease_ends(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", gone=OWN_LEASE)
+    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
 
     assert not held.is_refused(owner)
     held.clock.now_s += 4.9
@@ -96,7 +96,7 @@ async def test_it_speaks_until_a_margin_before_its_lease_ends(held: Held) -> Non
 
 
 async def test_a_lease_counts_from_when_the_renewal_was_sent(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", gone=OWN_LEASE)
+    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
     held.leases.takes_s = 3.0
     await held.tenure.renew()
 
@@ -109,7 +109,7 @@ async def test_a_lease_counts_from_when_the_renewal_was_sent(held: Held) -> None
 async def test_cameras_that_come_at_once_are_not_in_doubt_at_the_next_renewal() -> None:
     crossing, clock = CrossingLeases(), Clock()
     held = LeaseHolder(crossing, ME, LEASE, on_lost=Held()._lose, clock=clock)
-    await asyncio.gather(*(held.acquire(camera, gone=OWN_LEASE) for camera in ("gate", "yard")))
+    await asyncio.gather(*(held.acquire(camera, expiry=OWN_LEASE) for camera in ("gate", "yard")))
 
     crossing.looked_up.clear()
     await held.renew()
@@ -118,7 +118,7 @@ async def test_cameras_that_come_at_once_are_not_in_doubt_at_the_next_renewal() 
 
 
 async def test_a_renewal_that_fails_proves_nothing(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", gone=OWN_LEASE)
+    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
     held.clock.now_s += 4.0
     held.leases.is_down = True
     with pytest.raises(StoreUnavailable):
@@ -130,8 +130,8 @@ async def test_a_renewal_that_fails_proves_nothing(held: Held) -> None:
 
 async def test_after_a_lapse_it_speaks_again_for_what_is_still_its_own(held: Held) -> None:
     gate, yard = (
-        await held.tenure.acquire("gate", gone=OWN_LEASE),
-        await held.tenure.acquire("yard", gone=OWN_LEASE),
+        await held.tenure.acquire("gate", expiry=OWN_LEASE),
+        await held.tenure.acquire("yard", expiry=OWN_LEASE),
     )
     held.clock.now_s += 20.0
     taken = await held.leases.acquire("yard", "other", gone=LeaseExpiry("me", 1))
@@ -145,10 +145,10 @@ async def test_after_a_lapse_it_speaks_again_for_what_is_still_its_own(held: Hel
 
 
 async def test_what_a_forgetful_store_lost_is_acquired_again_above_its_epoch(held: Held) -> None:
-    before = await held.tenure.acquire("gate", gone=OWN_LEASE)
+    before = await held.tenure.acquire("gate", expiry=OWN_LEASE)
     await held.leases.acquire("gate", "me", floor=before.epoch + 1_000_000_000_000)
     await held.tenure.renew()
-    held.tenure.doubt()
+    held.tenure.request_recheck()
     await held.tenure.renew()
     high = held.tenure.owner("gate")
     assert high is not None
@@ -165,7 +165,7 @@ async def test_what_a_forgetful_store_lost_is_acquired_again_above_its_epoch(hel
 
 
 async def test_what_another_took_while_the_store_had_forgotten_is_lost(held: Held) -> None:
-    await held.tenure.acquire("gate", gone=OWN_LEASE)
+    await held.tenure.acquire("gate", expiry=OWN_LEASE)
     held.leases.forget_everything()
     await held.leases.acquire("gate", "other", gone=OWN_LEASE)
 
@@ -177,7 +177,7 @@ async def test_what_another_took_while_the_store_had_forgotten_is_lost(held: Hel
 
 async def test_after_a_lapse_it_does_not_claim_what_the_store_forgot(held: Held) -> None:
     """Somebody may have owned it in between, and may still."""
-    await held.tenure.acquire("gate", gone=OWN_LEASE)
+    await held.tenure.acquire("gate", expiry=OWN_LEASE)
     held.clock.now_s += 20.0
     held.leases.forget_everything()
 
@@ -188,11 +188,11 @@ async def test_after_a_lapse_it_does_not_claim_what_the_store_forgot(held: Held)
 
 
 async def test_it_rises_above_a_floor_only_where_it_is_below(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", gone=OWN_LEASE)
+    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
 
-    await held.tenure.rise("gate", owner.epoch)
+    await held.tenure.raise_epoch("gate", owner.epoch)
     assert held.tenure.owner("gate") == owner
-    await held.tenure.rise("gate", owner.epoch + 1)
+    await held.tenure.raise_epoch("gate", owner.epoch + 1)
 
     risen = held.tenure.owner("gate")
     assert risen is not None
@@ -200,12 +200,12 @@ async def test_it_rises_above_a_floor_only_where_it_is_below(held: Held) -> None
 
 
 async def test_doubt_is_looked_into_at_once(held: Held) -> None:
-    await held.tenure.acquire("gate", gone=OWN_LEASE)
+    await held.tenure.acquire("gate", expiry=OWN_LEASE)
     running = asyncio.create_task(held.tenure.run())
     await asyncio.sleep(0.05)
     await held.leases.acquire("gate", "other", gone=LeaseExpiry("me", None, is_dead=True))
 
-    held.tenure.doubt()
+    held.tenure.request_recheck()
     await asyncio.sleep(0.1)
 
     running.cancel()
@@ -213,7 +213,7 @@ async def test_doubt_is_looked_into_at_once(held: Held) -> None:
 
 
 async def test_a_released_camera_is_free_for_others(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", gone=OWN_LEASE)
+    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
     await held.tenure.release("gate")
 
     assert held.is_refused(owner)

@@ -30,7 +30,7 @@ from pipeline.answers import (
 from pipeline.cameras import CameraState, SourceReason
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
-from tests.actors.scripted import DONE, STARTED, ScriptedShard, a_fleet
+from tests.actors.scripted import DONE, STARTED, ScriptedShard, scripted_fleet
 from tests.actors.server.reflected import ReflectedClient
 from tests.actors.waiting import until
 
@@ -230,7 +230,7 @@ async def test_health_is_told_to_everybody_service_by_service(serving) -> None:
 async def test_services_are_unhealthy_while_no_shard_answers() -> None:
     held = ScriptedShard()
     held.is_away = True
-    served = a_fleet(held)
+    served = scripted_fleet(held)
     await served.reconcile()
     door = Router(served, RouterConfig(port=0), None)
     address = await door.start()
@@ -272,9 +272,9 @@ async def test_an_address_in_use_is_named() -> None:
 
 
 async def test_two_routers_never_share_a_port() -> None:
-    first = Router(a_fleet(ScriptedShard()), RouterConfig(port=0), None)
+    first = Router(scripted_fleet(ScriptedShard()), RouterConfig(port=0), None)
     port = int((await first.start()).rpartition(":")[2])
-    second = Router(a_fleet(ScriptedShard()), RouterConfig(port=port), None)
+    second = Router(scripted_fleet(ScriptedShard()), RouterConfig(port=port), None)
     try:
         with pytest.raises(AddressInUse, match=str(port)):
             await second.start()

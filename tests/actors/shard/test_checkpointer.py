@@ -68,7 +68,7 @@ async def checkpointing(
     """Of a shard that owns every camera of these tests."""
     held_by = LeaseHolder(kept_in.owners, ShardIncarnation("me"), LeaseConfig(), on_lost=nothing)
     for camera in ("gate", "yard"):
-        await held_by.acquire(camera, gone=OWN_LEASE)
+        await held_by.acquire(camera, expiry=OWN_LEASE)
     return Checkpointer(source, kept_in, every_s, held_by, clock=clock, pace=pace, rows=rows)
 
 
