@@ -41,7 +41,7 @@ from pipeline.decoding import images
 from pipeline.decoding.images import ArrayImage
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate, StaticGate
-from pipeline.device.engine import DeviceConfig
+from pipeline.device.device_config import DeviceConfig
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -156,9 +156,9 @@ async def measure_costs(model: VideoLanguageModel, tokens: int, camera: str, int
     )
     watching = _watching(model, reader, STREETS[camera])
     stream = _shown(settings, STREETS[camera])
-    decoded_s = played_s(interval_s, settings.sample_fps) if STREETS[camera].is_encoded else None
+    dts_s = played_s(interval_s, settings.sample_fps) if STREETS[camera].is_encoded else None
     while not watching.memory.compactions:
-        watching.feed(_clip(*next(stream), model.spec.frame_size, settings))
+        watching.append(_clip(*next(stream), model.spec.frame_size, settings))
     frames = round(interval_s * settings.sample_fps)
     num_clips = -(-frames // settings.frames_per_clip)
     # Whole clips are read, which may be a little more than an interval.
@@ -171,7 +171,7 @@ async def measure_costs(model: VideoLanguageModel, tokens: int, camera: str, int
             shown = [next(stream) for _ in range(num_clips)]
             fed_s = time.thread_time()
             ready = [_clip(*one, model.spec.frame_size, settings) for one in shown]
-            fed_s = part * (time.thread_time() - fed_s) if decoded_s is None else decoded_s
+            fed_s = part * (time.thread_time() - fed_s) if dts_s is None else dts_s
             device_s = _read(watching, ready)
             # The second of two finds the memory in the processor's caches: they take turns.
             for rows in sorted(rooms, reverse=bool(interval % 2)):
@@ -205,7 +205,7 @@ def _watching(model: VideoLanguageModel, reader: MemoryWriter, street: Street) -
 def _read(camera: CameraMemory, ready: list[Clip]) -> float:
     began_s = time.thread_time()
     for clip in ready:
-        camera.feed(clip)
+        camera.append(clip)
     return time.thread_time() - began_s
 
 
@@ -247,8 +247,8 @@ def _shown(settings: IngestConfig, street: Street) -> Iterator[tuple[torch.Tenso
 
 
 def _clip(shown: torch.Tensor, times_s: tuple[float, ...], side: int, settings: IngestConfig) -> Clip:
-    previews = tuple(images.preview_of(ArrayImage(pixels), settings.thumbnail_width) for pixels in shown)
-    return Clip(_CAMERA, images.reduce_frames(shown, side, side), times_s, previews, times_s[-1])
+    previews = tuple(images.make_preview(ArrayImage(pixels), settings.thumbnail_width) for pixels in shown)
+    return Clip(_CAMERA, images.resize_frames(shown, side, side), times_s, previews, times_s[-1])
 
 
 def _options() -> argparse.Namespace:

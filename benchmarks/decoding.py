@@ -65,7 +65,7 @@ def measure(seconds: int, fps: int) -> Iterator[Row]:
 def _row(path: Path, seconds: int, size: str) -> Row:
     stream = Demuxer(FileUrl(path), IngestConfig())
     cutter = GopSplitter(30, 30, 1 << 30, is_intra=stream.is_intra)
-    segments = [segment for segment in [*map(cutter.add, stream.packets()), cutter.finish()] if segment is not None]
+    segments = [segment for segment in [*map(cutter.add, stream.packets()), cutter.flush()] if segment is not None]
     # Of a stream of key frames only the wanted ones become segments.
     segments = segments[:: len(segments) // (2 * seconds)] if stream.is_intra else segments
     wanted = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
@@ -75,7 +75,7 @@ def _row(path: Path, seconds: int, size: str) -> Row:
         choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
         is DecoderBackend.DALI_CPU
     ):
-        dali = DaliDecoder(stream.remux, "cpu", picture_nbytes=3 * stream.width * stream.height)
+        dali = DaliDecoder(stream.remux, "cpu", image_nbytes=3 * stream.width * stream.height)
         remux_ms = _spent_ms(segments, stream.remux) / seconds
         dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, wanted))) / seconds
     stream.close()

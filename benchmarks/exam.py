@@ -83,7 +83,7 @@ class Examiner:
             (held.remembered(layer), weights[0][which, held.prefix_length :])
             for layer, weights in capture.weights.items()
         )
-        cited = [moment.time_s for moment in evidence.moments(looked, self._model.spec.tokens_per_frame)]
+        cited = [moment.time_s for moment in evidence.find_moments(looked, self._model.spec.tokens_per_frame)]
         newest = [item.at_s - back * SAME_MOMENT_S for back in range(MAX_MOMENTS)]
         ever = [frame * _FRAME_S for frame in range(round(item.at_s / _FRAME_S) + 1)]
         return replace(

@@ -40,7 +40,7 @@ from models.tiny.scenes import questions
 from models.tiny.scenes.scene import Scene
 from pipeline.answers import Done, QuestionError
 from pipeline.cameras import CameraSpec
-from pipeline.device.engine import DeviceConfig
+from pipeline.device.device_config import DeviceConfig
 
 _QUESTION = "what came first"
 _GAP_S = 6

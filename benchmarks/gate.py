@@ -102,11 +102,11 @@ def quiet_cost(model: VideoLanguageModel, num_frames: int, seed: int, *, is_gate
     camera = CameraMemory("quiet", held, reader, entrance, gap_after_s=3.0, started_s=0.0)
     street = Scene(seed, mean_gap_s=_NOBODY_S, switch_every_s=_SWITCH_EVERY_S)
     for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES)):
-        camera.feed(clip)
+        camera.append(clip)
     tokens_before, device_s = camera.tokens_read, 0.0
     for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES, _WARM_UP_FRAMES + num_frames)):
         began_s = time.thread_time()
-        camera.feed(clip)
+        camera.append(clip)
         device_s += time.thread_time() - began_s
     return Cost(camera.tokens_read - tokens_before, device_s)
 

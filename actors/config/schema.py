@@ -21,7 +21,7 @@ from cache_store import store_urls
 from cache_store.checkpoint import Rows
 from cache_store.tiers import MemoryConfig
 from pipeline.cameras import CameraError, CameraSpec
-from pipeline.device.engine import DeviceConfig
+from pipeline.device.device_config import DeviceConfig
 from pipeline.network import urls
 from pipeline.network.urls import FileUrl
 from pipeline.sources.ingest_config import IngestConfig

@@ -71,13 +71,13 @@ class CameraShard:
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
         self._clock = clock
-        self._device = Engine(model, settings.memory, settings.shards.device, clock=clock)
+        self._engine = Engine(model, settings.memory, settings.shards.device, clock=clock)
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._tenure = LeaseHolder(
             leases, self._incarnation, settings.shards.lease, on_lost=self._lose, on_retired=on_retired
         )
         self._saving = Checkpointer(
-            self._device,
+            self._engine,
             checkpoints,
             settings.shards.checkpoint_every_s,
             self._tenure,
@@ -90,7 +90,7 @@ class CameraShard:
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._is_draining = False
         self._background: set[asyncio.Task[None]] = set()
-        self._device.start()
+        self._engine.start()
         self._renewing: asyncio.Task[None] | None = None
 
     async def ask(
@@ -100,7 +100,7 @@ class CameraShard:
         if owner is None or camera not in self._watched:
             raise UnknownCamera(f"camera {camera!r}: not on this shard")
         waiting = AnswerStream(asyncio.get_running_loop())
-        ticket = self._device.ask(camera, question, waiting.deliver, max_answer_tokens=max_answer_tokens)
+        ticket = self._engine.ask(camera, question, waiting.deliver, max_answer_tokens=max_answer_tokens)
         try:
             self._tenure.require(camera, owner)
             while True:
@@ -145,17 +145,17 @@ class CameraShard:
             if name not in self._watched:
                 raise UnknownCamera(f"camera {name!r} is not here")
             # What comes from now on is for whoever watches it next.
-            self._device.clips.hold_back(name)
+            self._engine.clips.hold_back(name)
             await self._saving.drop(name)
             try:
                 await (self._store.delete(name) if is_forgotten else self._save_whole(name))
             except StoreError:
-                self._device.clips.release(name)
+                self._engine.clips.release(name)
                 self._saving.keep(name)
                 raise
             self._end(self._watched.pop(name))
             await self._tenure.release(name, successor=successor)
-            await asyncio.to_thread(self._device.remove_camera, name)
+            await asyncio.to_thread(self._engine.remove_camera, name)
         log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
 
     async def drain(self) -> None:
@@ -166,7 +166,7 @@ class CameraShard:
     @property
     def is_working(self) -> bool:
         """False once the device has stopped, on purpose or by an error that nobody foresaw."""
-        return self._device.is_running
+        return self._engine.is_running
 
     async def test_camera(self, url: str) -> ProbeResult:
         REDACTOR.remember(url)
@@ -184,9 +184,9 @@ class CameraShard:
             node=socket.gethostname(),
             incarnation=self._incarnation.id,
             cameras=tuple(self._status(held) for held in self._watched.values()),
-            ahead={name: self._device.clips.held_back_since_s(name) for name in self._ahead},
+            ahead={name: self._engine.clips.held_back_since_s(name) for name in self._ahead},
             slots=self._slots,
-            busy_share=self._device.busy_share,
+            busy_share=self._engine.busy_share,
             is_draining=self._is_draining,
         )
 
@@ -203,7 +203,7 @@ class CameraShard:
         self._ahead.clear()
         for task in self._background:
             task.cancel()
-        await asyncio.to_thread(self._device.close)
+        await asyncio.to_thread(self._engine.close)
         await self._store.close()
 
     def _require_room(self, name: str) -> None:
@@ -218,7 +218,7 @@ class CameraShard:
         name = assignment.spec.name
         self._drop_ahead(name)
         self._require_room(name)
-        self._device.clips.hold_back(name)
+        self._engine.clips.hold_back(name)
         self._ahead[name] = self._fed(assignment, None)
         self._later(self._give_up_ahead(name, self._ahead[name]))
 
@@ -232,7 +232,7 @@ class CameraShard:
         ahead = self._ahead.pop(name, None)
         if ahead is not None:
             self._end(ahead)
-            self._device.clips.remove(name)
+            self._engine.clips.remove(name)
 
     def _end(self, watched: _Watched) -> None:
         """Nothing comes from its feed any more; its thread may take a moment to end."""
@@ -257,12 +257,12 @@ class CameraShard:
         if name in self._watched and self._tenure.owner(name) is None:
             await self._saving.drop(name)
             self._end(self._watched.pop(name))
-            await asyncio.to_thread(self._device.remove_camera, name)
+            await asyncio.to_thread(self._engine.remove_camera, name)
             log.warning("camera_lost_to_another_shard", camera=name)
 
     async def _save_whole(self, name: str) -> None:
         """Saves all tiers, so that whoever watches the camera next goes on where this shard stopped."""
-        if not self._device.status(name).frames_seen or await self._saving.save(name, is_whole=True):
+        if not self._engine.status(name).frames_seen or await self._saving.save(name, is_whole=True):
             return
         raise StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
 
@@ -274,11 +274,11 @@ class CameraShard:
         name, started_s, is_gated = assignment.spec.name, assignment.started_s, assignment.spec.gate
         try:
             saved = await self._store.load(name, self._model.spec.fingerprint)
-            await asyncio.to_thread(self._device.add_camera, name, saved, started_s=started_s, is_gated=is_gated)
+            await asyncio.to_thread(self._engine.add_camera, name, saved, started_s=started_s, is_gated=is_gated)
         except CheckpointCorrupt as error:
             log.error("checkpoint_unreadable", camera=name, reason=str(error))
             lost = Gap(started_s, max(started_s, self._clock()), "its checkpoints could not be read")
-            await asyncio.to_thread(self._device.add_camera, name, started_s=started_s, lost=lost, is_gated=is_gated)
+            await asyncio.to_thread(self._engine.add_camera, name, started_s=started_s, gap=lost, is_gated=is_gated)
             return None
         return saved
 
@@ -289,7 +289,7 @@ class CameraShard:
             self._watched[spec.name] = ahead
             # Two connections see one frame at slightly different times.
             seen_s = saved.facts.newest_s + 0.5 / self._ingest.sample_fps if saved else 0.0
-            self._device.clips.release(spec.name, seen_s)
+            self._engine.clips.release(spec.name, seen_s)
         else:
             self._watched[spec.name] = self._fed(assignment, saved)
         self._saving.keep(spec.name)
@@ -308,7 +308,7 @@ class CameraShard:
                 spec,
                 self._ingest,
                 self._model.spec.frame_size,
-                self._device.clips,
+                self._engine.clips,
                 on_state=on_state,
                 resume_from_s=saved.facts.newest_s if saved else None,
                 started_s=saved.facts.started_s if saved else assignment.started_s,
@@ -318,7 +318,7 @@ class CameraShard:
         return watched
 
     def _status(self, watched: _Watched) -> CameraStatus:
-        memory = self._device.status(watched.spec.name)
+        memory = self._engine.status(watched.spec.name)
         saved_s = self._saving.saved_s(watched.spec.name) or memory.checkpointed_s
         return CameraStatus(
             name=watched.spec.name,

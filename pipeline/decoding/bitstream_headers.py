@@ -24,7 +24,7 @@ class FrameFormat:
     layout: tuple[int, ...] = ()
 
 
-def are_all_of(codec: str, packets: Iterable[bytes], width: int, height: int) -> bool:
+def all_match(codec: str, packets: Iterable[bytes], width: int, height: int) -> bool:
     """Whether all pictures in these packets (vp8, vp9 or mjpeg) are of this size and stored alike; no if damaged."""
     try:
         stated = {frame for packet in packets for frame in _READERS[codec](packet)}
@@ -138,4 +138,4 @@ class _Bits:
 
 
 _READERS: dict[str, Callable[[bytes], Iterator[FrameFormat]]] = {"vp8": _of_vp8, "vp9": _of_vp9, "mjpeg": _of_mjpeg}
-READABLE = frozenset(_READERS)
+CODECS = frozenset(_READERS)

@@ -31,13 +31,13 @@ class DaliDecoder:
         remux: Callable[[Segment], bytes],
         device: Literal["mixed", "cpu"],
         *,
-        picture_nbytes: int,
+        image_nbytes: int,
         matrix: ColourMatrix = ColourMatrix.BT601,
     ) -> None:
         self._remux = remux
         self._device = device
         self._matrix = matrix
-        self._at_once = max(1, MAX_OUTPUT_NBYTES // max(1, picture_nbytes))
+        self._at_once = max(1, MAX_OUTPUT_NBYTES // max(1, image_nbytes))
         self._pipeline: Pipeline | None = None
 
     def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[DecodedFrame]:

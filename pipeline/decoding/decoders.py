@@ -26,7 +26,7 @@ class DecodedFrame:
     """A picture and its place in its segment's times_s."""
 
     index: int
-    picture: DecodedImage
+    image: DecodedImage
 
 
 class Decoder(Protocol):

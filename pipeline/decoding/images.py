@@ -25,19 +25,19 @@ class DecodedImage(Protocol):
     def width(self) -> int:
         """In pixels."""
 
-    def whole(self) -> Tensor:
+    def to_rgb(self) -> Tensor:
         """uint8 RGB [H, W, 3]"""
 
-    def preview(self) -> Tensor:
+    def to_preview(self) -> Tensor:
         """For eyes only, in memory of its own: colours may be two levels off where that is much cheaper.
 
         uint8 RGB [H, W, 3]
         """
 
-    def resized(self, height: int, width: int) -> Tensor:
+    def resize(self, height: int, width: int) -> Tensor:
         """By antialiased bicubic interpolation. uint8 RGB [height, width, 3]"""
 
-    def reduced(self, height: int, width: int) -> DecodedImage:
+    def downscale(self, height: int, width: int) -> DecodedImage:
         """A smaller one, by the cheapest way that mixes every pixel in: a first step on the way to a much smaller."""
 
 
@@ -55,21 +55,21 @@ class ArrayImage:
     def width(self) -> int:
         return self.pixels.shape[1]
 
-    def whole(self) -> Tensor:
+    def to_rgb(self) -> Tensor:
         return self.pixels
 
-    def preview(self) -> Tensor:
+    def to_preview(self) -> Tensor:
         # A decoder gives many pictures in one tensor, and a preview outlives them.
         return self.pixels.clone()
 
-    def resized(self, height: int, width: int) -> Tensor:
-        return reduce_frames(self.pixels[None], height, width)[0]
+    def resize(self, height: int, width: int) -> Tensor:
+        return resize_frames(self.pixels[None], height, width)[0]
 
-    def reduced(self, height: int, width: int) -> ArrayImage:
-        return ArrayImage(self.resized(height, width))
+    def downscale(self, height: int, width: int) -> ArrayImage:
+        return ArrayImage(self.resize(height, width))
 
 
-def view_of(picture: DecodedImage, side: int, width: int) -> DecodedImage:
+def downscale_for(picture: DecodedImage, side: int, width: int) -> DecodedImage:
     """The picture as small as still serves a square of `side` and a thumbnail of `width`.
 
     libav reduces a picture as it is compressed, before it turns it into RGB: from 1080p, a twelfth of the work. At
@@ -78,10 +78,10 @@ def view_of(picture: DecodedImage, side: int, width: int) -> DecodedImage:
     scale = max(width / picture.width, 2 * side / picture.width, 2 * side / picture.height)
     if scale >= 1:
         return picture
-    return picture.reduced(round(picture.height * scale), round(picture.width * scale))
+    return picture.downscale(round(picture.height * scale), round(picture.width * scale))
 
 
-def reduce_frames(frames: Tensor, height: int, width: int) -> Tensor:
+def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
     """Resized by antialiased bicubic interpolation and rounded. uint8 [F, H, W, 3] -> uint8 [F, height, width, 3]"""
     planes = frames.permute(0, 3, 1, 2)
     # uint8 throughout is ten times as fast on a CPU (1080p to 64: 1.7 ms, not 29) and differs by one level at most
@@ -93,15 +93,15 @@ def reduce_frames(frames: Tensor, height: int, width: int) -> Tensor:
     return small.permute(0, 2, 3, 1).contiguous()
 
 
-def preview_of(picture: DecodedImage, width: int) -> Tensor:
+def make_preview(picture: DecodedImage, width: int) -> Tensor:
     """What a thumbnail shows, on the CPU: at most `width` wide, in the picture's shape. uint8 RGB [h, w, 3]"""
-    preview = picture.preview()
+    preview = picture.to_preview()
     if picture.width > width:
-        preview = reduce_frames(preview[None], max(1, round(picture.height * width / picture.width)), width)[0]
+        preview = resize_frames(preview[None], max(1, round(picture.height * width / picture.width)), width)[0]
     return preview.cpu()
 
 
-def jpeg_of(preview: Tensor) -> bytes:
+def encode_jpeg(preview: Tensor) -> bytes:
     """The thumbnail. uint8 RGB [h, w, 3]"""
     buffer = io.BytesIO()
     Image.fromarray(preview.numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)

@@ -34,7 +34,7 @@ class LibavDecoder:
         places = _places(segment)
         needed = {pts for pts, indices in places.items() if pts is None or not set(wanted).isdisjoint(indices)}
         pending = deque(wanted)
-        for packet in (*map(body_of, segment.packets), None):
+        for packet in (*map(av_packet, segment.packets), None):
             context.skip_frame = "DEFAULT" if packet is None or packet.pts in needed else "NONREF"
             for frame in _decode(context, packet):
                 if not places[frame.pts] or (index := places[frame.pts].popleft()) < pending[0]:
@@ -45,7 +45,7 @@ class LibavDecoder:
                 if not pending:
                     return
 
-    def rotation_of(self, segment: Segment) -> int:
+    def rotation_deg(self, segment: Segment) -> int:
         """By how many degrees the segment's first picture must be turned to be upright, counter-clockwise; 0 mostly."""
         frame = self.first_frame(segment)
         return 0 if frame is None else int(frame.rotation) % 360
@@ -54,13 +54,13 @@ class LibavDecoder:
         """The segment's first picture as libav decodes it, None if it cannot."""
         context = self._context
         context.flush_buffers()
-        for packet in (body_of(segment.packets[0]), None):
+        for packet in (av_packet(segment.packets[0]), None):
             for frame in _decode(context, packet):
                 return frame
         return None
 
 
-def body_of(packet: Packet) -> av.Packet:
+def av_packet(packet: Packet) -> av.Packet:
     """libav's own packet."""
     return cast(av.Packet, packet.body)
 
@@ -82,16 +82,16 @@ class _LibavImage:
         size = (frame.height, frame.width)
         self.height, self.width = size[::-1] if self._turns % 2 else size
 
-    def whole(self) -> Tensor:
+    def to_rgb(self) -> Tensor:
         return self._rgb(self.height, self.width, Interpolation.BILINEAR | _EXACT)
 
-    def preview(self) -> Tensor:
+    def to_preview(self) -> Tensor:
         return self._rgb(self.height, self.width, Interpolation.BILINEAR)
 
-    def resized(self, height: int, width: int) -> Tensor:
+    def resize(self, height: int, width: int) -> Tensor:
         return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
 
-    def reduced(self, height: int, width: int) -> _LibavImage:
+    def downscale(self, height: int, width: int) -> _LibavImage:
         name = self._frame.format.name
         kept = name if name.startswith("yuv") else "rgb24"
         frame = self._reformatted(height, width, kept, Interpolation.AREA | _EXACT)
@@ -110,8 +110,8 @@ class _LibavImage:
 
 def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:
     """From libav's own time stamp of a frame, which may be missing or repeated, to its indices in times_s."""
-    visible = sorted((packet for packet in segment.packets if packet.is_visible), key=lambda packet: packet.shown_s)
+    visible = sorted((packet for packet in segment.packets if packet.is_visible), key=lambda packet: packet.pts_s)
     places: defaultdict[int | None, deque[int]] = defaultdict(deque)
     for index, packet in enumerate(visible):
-        places[body_of(packet).pts].append(index)
+        places[av_packet(packet).pts].append(index)
     return places

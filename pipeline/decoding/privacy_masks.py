@@ -23,18 +23,18 @@ class PrivacyMasks:
         self._polygons = polygons
         self._shown = torch.zeros(0, 0, 3, dtype=torch.uint8)  # 1 where nothing is hidden, 0 elsewhere
 
-    def over(self, picture: DecodedImage) -> DecodedImage:
+    def apply(self, picture: DecodedImage) -> DecodedImage:
         """The picture with the masks in black; the same one if there are none."""
         if not self._polygons:
             return picture
-        pixels = picture.whole()
+        pixels = picture.to_rgb()
         if self._shown.shape != pixels.shape or self._shown.device != pixels.device:
-            shown = ~hidden_by(self._polygons, *pixels.shape[:2])
+            shown = ~hidden_pixels(self._polygons, *pixels.shape[:2])
             self._shown = shown[..., None].expand(pixels.shape).to(pixels.device, torch.uint8).contiguous()
         return ArrayImage(pixels * self._shown)
 
 
-def hidden_by(polygons: tuple[Polygon, ...], height: int, width: int) -> Tensor:
+def hidden_pixels(polygons: tuple[Polygon, ...], height: int, width: int) -> Tensor:
     """Every pixel that a polygon touches, and MARGIN more around it. bool [height, width]"""
     touched = torch.zeros(height, width, dtype=torch.bool)
     for polygon in polygons:

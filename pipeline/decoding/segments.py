@@ -14,8 +14,8 @@ REGULAR_KEYS = 2  # so many key frames in a row on time, and the next is expecte
 class Packet:
     """One compressed picture. Times in seconds of the stream; `body` belongs to the demuxer that made it."""
 
-    shown_s: float
-    decoded_s: float
+    pts_s: float
+    dts_s: float
     is_key: bool
     nbytes: int
     body: object
@@ -41,7 +41,7 @@ class GopSplitter:
     key frame again. Pictures that lean on an earlier group (open groups), that come before the first key frame or
     beyond `max_gop_s` or `max_gop_bytes` are left out and counted in `missing`, the latter in `beyond` too.
 
-    Where key frames were seen to come at most `keys_within_s` apart, each is given alone, at once. What follows it is
+    Where key frames were seen to come at most `max_key_gap_s` apart, each is given alone, at once. What follows it is
     held only in case the next one is late: then the group is given as any other.
     """
 
@@ -52,11 +52,11 @@ class GopSplitter:
         max_gop_bytes: int,
         *,
         is_intra: bool = False,
-        keys_within_s: float = 0.0,
+        max_key_gap_s: float = 0.0,
     ) -> None:
         self.segment_s = segment_s
-        self.keys_within_s = keys_within_s
-        self.missing = self.beyond = 0
+        self.max_key_gap_s = max_key_gap_s
+        self.missing = self.over_limit = 0
         self._max_gop_s = max_gop_s
         self._max_gop_bytes = max_gop_bytes
         self._is_intra = is_intra
@@ -70,28 +70,28 @@ class GopSplitter:
     def add(self, packet: Packet) -> Segment | None:
         """Takes the next packet; returns the segment that is complete with or before it, if one is."""
         if packet.is_key:
-            done = self.finish()
+            done = self.flush()
             self._begin(packet)
             if self._is_intra:
-                return self.finish()
+                return self.flush()
             # One segment at a time: a key frame that ends a whole group is given with the packet after it.
             return self._key_alone() if done is None and self._gives_keys() else done
-        if not self._gop or packet.shown_s < self._gop[0].shown_s:
+        if not self._gop or packet.pts_s < self._gop[0].pts_s:
             self.missing += 1
             return None
         if self._is_too_long(packet):
-            done = self.finish()
+            done = self.flush()
             self.missing += 1
-            self.beyond += 1
+            self.over_limit += 1
             return done
         return self._follow_key(packet) if self._gives_keys() else self._append(packet)
 
-    def give_keys_only(self) -> None:
+    def emit_keys_only(self) -> None:
         """From now on each key frame is given alone, however far apart they are, and nothing else."""
         self._is_intra = True
         self._gop, self._is_given = [], True
 
-    def finish(self) -> Segment | None:
+    def flush(self) -> Segment | None:
         """The segment of what has not been given yet, if anything."""
         done = None if self._is_given else _segment_of(self._gop)
         self._gop, self._is_given = [], True
@@ -108,30 +108,30 @@ class GopSplitter:
         key = None if self._is_given else self._key_alone()
         self._gop.append(packet)
         self._nbytes += packet.nbytes + PACKET_NBYTES
-        if packet.shown_s - self._gop[0].shown_s > self.keys_within_s:
+        if packet.pts_s - self._gop[0].pts_s > self.max_key_gap_s:
             self._regular_keys, self._is_given = 0, False
         return key
 
     def _begin(self, packet: Packet) -> None:
-        is_regular = 0 < packet.shown_s - self._last_key_s <= self.keys_within_s
+        is_regular = 0 < packet.pts_s - self._last_key_s <= self.max_key_gap_s
         self._regular_keys = self._regular_keys + 1 if is_regular else 0
-        self._last_key_s = packet.shown_s
+        self._last_key_s = packet.pts_s
         self._gop, self._nbytes = [packet], packet.nbytes + PACKET_NBYTES
-        self._cut_s, self._is_given = packet.decoded_s, False
+        self._cut_s, self._is_given = packet.dts_s, False
 
     def _append(self, packet: Packet) -> Segment | None:
         self._gop.append(packet)
         self._nbytes += packet.nbytes + PACKET_NBYTES
-        self._is_given = packet.decoded_s - self._cut_s >= self.segment_s
+        self._is_given = packet.dts_s - self._cut_s >= self.segment_s
         if not self._is_given:
             return None
-        self._cut_s = packet.decoded_s
+        self._cut_s = packet.dts_s
         return _segment_of(self._gop)
 
     def _is_too_long(self, packet: Packet) -> bool:
-        is_late = packet.decoded_s - self._gop[0].decoded_s > self._max_gop_s
+        is_late = packet.dts_s - self._gop[0].dts_s > self._max_gop_s
         return is_late or self._nbytes + packet.nbytes + PACKET_NBYTES > self._max_gop_bytes
 
 
 def _segment_of(packets: Sequence[Packet]) -> Segment:
-    return Segment(tuple(packets), tuple(sorted(packet.shown_s for packet in packets if packet.is_visible)))
+    return Segment(tuple(packets), tuple(sorted(packet.pts_s for packet in packets if packet.is_visible)))

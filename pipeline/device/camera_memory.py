@@ -41,7 +41,7 @@ class CameraMemory:
     ) -> None:
         self.name = name
         self.memory = held
-        self.pictures = Thumbnails()
+        self.thumbnails = Thumbnails()
         self.gaps: deque[answers.Gap] = deque(maxlen=_MAX_GAPS)
         self.frames_seen = 0
         self.tokens_read = 0
@@ -57,7 +57,7 @@ class CameraMemory:
         self._gap_reason = "no frames"
         reader.begin(held)
 
-    def feed(self, clip: Clip) -> None:
+    def append(self, clip: Clip) -> None:
         """Reads a clip into the memory, in steps of as many frames as the device takes at once."""
         for start in range(0, len(clip.times_s), self._keeper.max_frames):
             self._feed_step(clip, slice(start, start + self._keeper.max_frames))
@@ -71,12 +71,12 @@ class CameraMemory:
             times = torch.tensor([times_s], dtype=torch.float64)
             self._keeper.feed([self.memory], clip.frames[None, step], times, passed)
         except RuntimeError:
-            self._gate.forget()
+            self._gate.invalidate()
             raise
         self.tokens_read += int(passed.sum())
         self._note_seen(times_s, clip.previews[step], passed.any(dim=1).tolist(), first_frame)
         if self.memory.compactions != compactions:
-            self.pictures.keep_only(self._cached_frames())
+            self.thumbnails.keep_only(self._cached_frames())
 
     def _note_seen(
         self, times_s: Sequence[float], previews: Sequence[Tensor], are_read: Sequence[bool], next_frame: int
@@ -84,7 +84,7 @@ class CameraMemory:
         for time_s, preview, is_read in zip(times_s, previews, are_read, strict=True):
             self._newest.append((next_frame, self.newest_s))
             if is_read:
-                self.pictures.add(next_frame, images.jpeg_of(preview))
+                self.thumbnails.add(next_frame, images.encode_jpeg(preview))
             next_frame += is_read
             self.frames_seen += 1
             self.newest_s = time_s
@@ -124,14 +124,14 @@ class CameraMemory:
             compactions=self.memory.compactions,
             gaps=tuple(self.gaps),
         )
-        return Checkpoint(facts, layers, self.pictures.of(held_frames))
+        return Checkpoint(facts, layers, self.thumbnails.of(held_frames))
 
     def restore(self, saved: Checkpoint) -> None:
         """Takes over what an earlier process saved; a recent window that is not in it is lost and becomes a gap."""
         checkpoint.restore(self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
-            self.pictures.add(frame, jpeg)
+            self.thumbnails.add(frame, jpeg)
         self.gaps.extend(facts.gaps)
         self.frames_seen = facts.frames_seen
         self._dropped_before = facts.frames_dropped
@@ -156,8 +156,8 @@ class CameraMemory:
             summary_tier_tokens=total - recent,
             recent_window_tokens=recent,
             nbytes=held.slabs.capacity * held.slabs.shape.nbytes_per_token * held.num_layers,
-            thumbnails=len(self.pictures),
-            thumbnail_nbytes=self.pictures.nbytes,
+            thumbnails=len(self.thumbnails),
+            thumbnail_nbytes=self.thumbnails.nbytes,
             next_position=held.next_position,
             oldest_s=min((float(tokens.times_s[0]) for tokens in remembered if len(tokens)), default=None),
             newest_s=self.newest_s,

@@ -31,7 +31,7 @@ class ChangeGate(Protocol):
         """Which tokens of a step of frames are to be read. uint8 RGB [F, S, S, 3], F -> bool [F, P], on the CPU"""
         ...
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """What was admitted last has not been read after all: the next frame is read whole."""
         ...
 
@@ -45,7 +45,7 @@ class OpenGate:
     def admit(self, frames: Tensor, times_s: Sequence[float]) -> Tensor:
         return torch.ones(len(frames), self._tokens_per_frame, dtype=torch.bool)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Nothing was remembered."""
 
 
@@ -81,7 +81,7 @@ class StaticGate:
             passed.append(is_new)
         return torch.stack(passed).cpu()
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         self._read = None
 
     def _new_cells(self, blocks: Tensor, time_s: float) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -25,6 +23,7 @@ from pipeline.cameras import CameraError, CameraExists, MemoryStatus, TooManyCam
 from pipeline.device import questions
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
+from pipeline.device.device_config import DeviceConfig
 from pipeline.device.questions import Deliver, QuestionRequest, QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn
 from pipeline.sources.clip_queue import ClipQueue
@@ -36,29 +35,6 @@ T = TypeVar("T")
 
 _COMMAND_TIMEOUT_S = 60.0
 _BUSY_WINDOW_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceConfig:
-    """The bounds of one device."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    max_cameras: int = 16
-    max_running_questions: int = 4  # each has a slot of its own
-    max_waiting_questions: int = 64
-    max_question_chars: int = 2_000
-    max_question_tokens: int = 256
-    max_answer_tokens: int = 64
-    max_frames_per_step: int = 8
-    max_queued_clips: int = 4  # per camera
-    gap_after_s: float = 3.0
-    key_frame_every_s: float = 30.0  # of a gated camera: so often a frame is read whole, changed or not
-
-    def __post_init__(self) -> None:
-        for limit in dataclasses.fields(self):
-            if getattr(self, limit.name) <= 0:
-                raise ValueError(f"shards.device.{limit.name} is {getattr(self, limit.name)} (more than 0)")
 
 
 class Engine:
@@ -129,17 +105,17 @@ class Engine:
         restored: Checkpoint | None = None,
         *,
         started_s: float | None = None,
-        lost: Gap | None = None,
+        gap: Gap | None = None,
         is_gated: bool = False,
     ) -> None:
-        """Gives a camera a slot, and what an earlier process saved of it; `lost` is what is known to be missing.
+        """Gives a camera a slot, and what an earlier process saved of it; `gap` is what is known to be missing.
 
         With `is_gated` only what changes in its picture is read. Waits for the device.
 
         Raises CameraExists, TooManyCameras, CheckpointCorrupt; then the camera is not added.
         """
         started = started_s if started_s is not None else self._clock()
-        self._command(lambda: self._add(name, restored, started, lost, is_gated)).result(_COMMAND_TIMEOUT_S)
+        self._command(lambda: self._add(name, restored, started, gap, is_gated)).result(_COMMAND_TIMEOUT_S)
 
     def remove_camera(self, name: str) -> None:
         """Frees the camera's slot; its questions end with AnswerFailed. Waits for the device. Raises UnknownCamera."""
@@ -167,7 +143,7 @@ class Engine:
         """
         self.status(camera)
         limit = min(max_answer_tokens or self._config.max_answer_tokens, self._config.max_answer_tokens)
-        prompt = questions.read(
+        prompt = questions.parse(
             question,
             self._model.prompts,
             max_chars=self._config.max_question_chars,
@@ -248,7 +224,7 @@ class Engine:
         if clip is None or camera is None:
             return
         try:
-            camera.feed(clip)
+            camera.append(clip)
         except RuntimeError as error:
             # One clip that the device cannot take, e.g. out of memory, hurts its own camera only.
             log.error("clip_failed", camera=clip.camera, frames=len(clip.times_s), error=str(error))
@@ -262,7 +238,7 @@ class Engine:
         name: str,
         restored: Checkpoint | None,
         started_s: float,
-        lost: Gap | None,
+        gap: Gap | None,
         is_gated: bool = False,
     ) -> None:
         if name in self._cameras:
@@ -275,8 +251,8 @@ class Engine:
         )
         if restored is not None:
             camera.restore(restored)
-        if lost is not None:
-            camera.gaps.append(lost)
+        if gap is not None:
+            camera.gaps.append(gap)
         self._free_slots.popleft()
         self._cameras[name] = camera
         self._publish(camera)

@@ -29,7 +29,7 @@ class EvidenceFrame:
     weight: float
 
 
-def moments(looked: Iterable[tuple[CachedTokens, Tensor]], tokens_per_frame: int) -> list[EvidenceFrame]:
+def find_moments(looked: Iterable[tuple[CachedTokens, Tensor]], tokens_per_frame: int) -> list[EvidenceFrame]:
     """At most three moments, the heaviest first; none where the attention was spread evenly.
 
     looked: for each layer its cached tokens and the attention on each, [N]. Summaries are of no one moment and

@@ -181,8 +181,8 @@ class QuestionRunner:
 
     def _show_evidence(self, running: _Running) -> None:
         looked = [(running.answer.remembered(layer), seen) for layer, seen in running.answer.looked.items()]
-        for moment in evidence.moments(looked, self._tokens_per_frame):
-            picture = running.camera.pictures.get(moment.frame)
+        for moment in evidence.find_moments(looked, self._tokens_per_frame):
+            picture = running.camera.thumbnails.get(moment.frame)
             running.ticket.deliver(Evidence(moment.time_s, moment.weight, picture))
 
     def _fail(self, concerns: Callable[[QuestionRequest], bool], reason: str) -> None:
@@ -197,7 +197,7 @@ class QuestionRunner:
             ticket.deliver(AnswerFailed(reason))
 
 
-def read(text: str, words: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:
+def parse(text: str, words: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:
     """A question as the model reads it. Raises InvalidQuestion if it is empty or too long."""
     stripped = text.strip()
     if not stripped:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.cameras import CameraSpec
-from pipeline.decoding.images import preview_of, view_of
+from pipeline.decoding.images import downscale_for, make_preview
 from pipeline.decoding.privacy_masks import PrivacyMasks
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
@@ -37,10 +37,10 @@ class ClipBuilder:
         Pictures come in batches, a segment's at once. After each it is guessed that the next will take as long as this
         one took, and the clip goes when it would be too old by then.
         """
-        view = view_of(self._masks.over(sample.image), self._frame_size, self._config.thumbnail_width)
-        self._frames.append(view.resized(self._frame_size, self._frame_size).cpu())
+        view = downscale_for(self._masks.apply(sample.image), self._frame_size, self._config.thumbnail_width)
+        self._frames.append(view.resize(self._frame_size, self._frame_size).cpu())
         self._times_s.append(sample.time_s)
-        self._previews.append(preview_of(view, self._config.thumbnail_width))
+        self._previews.append(make_preview(view, self._config.thumbnail_width))
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)
         return self.flush(now_s) if is_full or is_old else None

@@ -16,10 +16,10 @@ from av.error import FFmpegError
 
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.decoding import bitstream_headers
-from pipeline.decoding.bitstream_headers import READABLE
+from pipeline.decoding.bitstream_headers import CODECS
 from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.decoders import DecodeError
-from pipeline.decoding.libav import LibavDecoder, body_of
+from pipeline.decoding.libav import LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
 from pipeline.sources import libav_inputs
@@ -121,7 +121,7 @@ class Demuxer:
             with av.open(buffer, "w", format=_CONTAINERS[self.codec]) as file:
                 stream = file.add_stream_from_template(self._video, opaque=True)
                 for packet, (pts, dts) in zip(segment.packets, _evenly_spaced(segment), strict=True):
-                    copy = av.Packet(bytes(body_of(packet)))
+                    copy = av.Packet(bytes(av_packet(packet)))
                     copy.stream, copy.time_base, copy.is_keyframe = stream, Fraction(1, 50), packet.is_key
                     copy.pts, copy.dts, copy.duration = pts, dts, 2
                     file.mux(copy)
@@ -130,9 +130,9 @@ class Demuxer:
         return buffer.getvalue()
 
     def _keeps_its_format(self, segment: Segment) -> bool:
-        if self.codec in READABLE:
-            packets = (bytes(body_of(packet)) for packet in segment.packets)
-            return bitstream_headers.are_all_of(self.codec, packets, self.width, self.height)
+        if self.codec in CODECS:
+            packets = (bytes(av_packet(packet)) for packet in segment.packets)
+            return bitstream_headers.all_match(self.codec, packets, self.width, self.height)
         frame = self.decoder.first_frame(segment)
         return frame is not None and (frame.width, frame.height, frame.format.name) == (
             self.width,
@@ -221,7 +221,7 @@ def _complaint(error: FFmpegError) -> tuple[str, SourceReason]:
 
 def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:
     """Presentation and decode time for each packet, in fiftieths: shown ones on even, hidden ones on odd numbers."""
-    ranks = {id(packet): 2 * rank for rank, packet in enumerate(sorted(segment.packets, key=lambda p: p.shown_s))}
+    ranks = {id(packet): 2 * rank for rank, packet in enumerate(sorted(segment.packets, key=lambda p: p.pts_s))}
     pts = [ranks[id(packet)] for packet in segment.packets]
     delay = max(rank - shown for rank, shown in zip(sorted(pts), pts, strict=True))
     return [(shown, rank - delay) for rank, shown in zip(sorted(pts), pts, strict=True)]

@@ -43,7 +43,7 @@ class MediaSource:
             config.max_gop_s,
             config.max_gop_bytes,
             is_intra=stream.is_intra,
-            keys_within_s=KEYS_LATE / config.sample_fps,
+            max_key_gap_s=KEYS_LATE / config.sample_fps,
         )
         self._timeline: Timeline = FileTimeline(context.started_s) if stream.is_finite else LiveTimeline()
         in_bursts = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
@@ -78,14 +78,14 @@ class MediaSource:
     def _segments(self) -> Iterator[Segment]:
         clock, is_paced = self._context.clock, self.is_finite and self.is_live
         for packet in self._packets():
-            if self._context.wait(self._timeline.unix(packet.decoded_s) - clock() if is_paced else 0):
+            if self._context.wait(self._timeline.unix(packet.dts_s) - clock() if is_paced else 0):
                 return
             segment = self._cutter.add(packet)
             self._look_at(packet)
             if segment is not None:
                 self._has_key = True
                 yield segment
-        if (segment := self._cutter.finish()) is not None:
+        if (segment := self._cutter.flush()) is not None:
             yield segment
 
     def _require_pictures(self) -> None:
@@ -99,10 +99,10 @@ class MediaSource:
         """Notices what cannot be watched as it was meant to, before anything is decoded."""
         if not self._has_key and not self.is_finite:
             self._require_key()
-        if self._cutter.beyond == 1:
+        if self._cutter.over_limit == 1:
             limits = f"{self._config.max_gop_s:g} s or {self._config.max_gop_bytes >> 20} MiB"
             self._context.on_note(f"its key frames are further apart than {limits}: what is beyond is left out")
-        if self._rate is None and (rate := self._frame_rate.add(packet.shown_s)) is not None:
+        if self._rate is None and (rate := self._frame_rate.add(packet.pts_s)) is not None:
             self._rate = rate
             self._judge(rate)
 
@@ -115,7 +115,7 @@ class MediaSource:
 
     def _judge(self, rate: float) -> None:
         if rate > self._config.max_fps:
-            self._cutter.give_keys_only()
+            self._cutter.emit_keys_only()
             limit = f"(limit {self._config.max_fps:g})"
             self._context.on_note(f"it has {rate:.0f} frames/s {limit}: only its key frames are decoded")
         elif rate < SLOW * self._config.sample_fps:
@@ -129,7 +129,7 @@ class MediaSource:
         is_storing, came_s = not self.is_finite, self._context.clock()
         for packet in self._stream.packets():
             now_s = self._context.clock()
-            self._timeline.see(packet.shown_s, now_s)
+            self._timeline.see(packet.pts_s, now_s)
             is_storing = is_storing and now_s - came_s < AT_HAND_S and len(stored) < MAX_STORED
             came_s = now_s
             if is_storing:
@@ -142,7 +142,7 @@ class MediaSource:
         yield from stored
 
     def _decoded(self, segment: Segment) -> Iterator[SampledFrame]:
-        times_s = [self._timeline.unix(shown_s) for shown_s in segment.times_s]
+        times_s = [self._timeline.unix(pts_s) for pts_s in segment.times_s]
         wanted = self._wanted(times_s)
         if not wanted:
             return
@@ -155,7 +155,7 @@ class MediaSource:
                 lost -= 1
                 self._given += 1
                 self._given_s = self._context.clock()
-                yield SampledFrame(time_s, decoded.picture, is_last=decoded.index >= wanted[-1])
+                yield SampledFrame(time_s, decoded.image, is_last=decoded.index >= wanted[-1])
         self._context.on_dropped(lost)
         self._learn_of_keys(segment, lost)
         if self.is_live:
@@ -165,11 +165,11 @@ class MediaSource:
 
     def _learn_of_keys(self, segment: Segment, lost: int) -> None:
         """Key frames that only look as if they decoded alone (gradual refresh) are found out by trying."""
-        if len(segment.packets) > 1 or self._stream.is_intra or not self._cutter.keys_within_s:
+        if len(segment.packets) > 1 or self._stream.is_intra or not self._cutter.max_key_gap_s:
             return
         self._lost_keys = self._lost_keys + 1 if lost else 0
         if self._lost_keys == MAX_LOST_KEYS:
-            self._cutter.keys_within_s = 0.0
+            self._cutter.max_key_gap_s = 0.0
             log.warning("key_frames_do_not_stand_alone", camera=self._context.camera)
 
     def _wanted(self, times_s: list[float]) -> list[int]:
@@ -188,7 +188,7 @@ class MediaSource:
             size = (stream.width, stream.height)
             engine = choose_backend(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
             # DALI doesn't turn pictures upright.
-            is_for_libav = engine is DecoderBackend.LIBAV or self._stream.decoder.rotation_of(segment) != 0
+            is_for_libav = engine is DecoderBackend.LIBAV or self._stream.decoder.rotation_deg(segment) != 0
             self._decoder = self._stream.decoder if is_for_libav else self._dali(engine)
             log.info("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, engine=str(engine))
         return self._decoder
@@ -197,7 +197,7 @@ class MediaSource:
         dali = DaliDecoder(
             self._stream.remux,
             "mixed" if engine is DecoderBackend.DALI_GPU else "cpu",
-            picture_nbytes=3 * self._stream.width * self._stream.height,
+            image_nbytes=3 * self._stream.width * self._stream.height,
             matrix=self._stream.matrix,
         )
         return FallbackDecoder(dali, self._stream.decoder, camera=self._context.camera)

@@ -106,15 +106,15 @@ def _shows_a_picture(stream: Demuxer, seen: list[Packet]) -> bool:
     if first is None or len(seen) - first > _TRIES or not seen[-1].is_visible:
         return False
     group = tuple(seen[first:])
-    times_s = tuple(sorted(packet.shown_s for packet in group if packet.is_visible))
+    times_s = tuple(sorted(packet.pts_s for packet in group if packet.is_visible))
     return next(iter(stream.decoder.decode(Segment(group, times_s), range(len(times_s)))), None) is not None
 
 
 def _measured(video: VideoInfo, seen: list[Packet], sample_every_s: float) -> VideoInfo:
     """With the rates that the times of its packets show."""
-    pictures_s = sorted(packet.shown_s for packet in seen if packet.is_visible)
+    pictures_s = sorted(packet.pts_s for packet in seen if packet.is_visible)
     every_s = _mean_step_s(pictures_s)
-    keys_every_s = _mean_step_s([packet.shown_s for packet in seen if packet.is_key])
+    keys_every_s = _mean_step_s([packet.pts_s for packet in seen if packet.is_key])
     return replace(
         video,
         measured_fps=1 / every_s if every_s else 0.0,

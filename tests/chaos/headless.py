@@ -23,7 +23,7 @@ from benchmarks import nodes
 from benchmarks.nodes import Nodes
 from console.client.client import ClientError, HermesClient
 from pipeline.cameras import CameraSpec
-from pipeline.device.engine import DeviceConfig
+from pipeline.device.device_config import DeviceConfig
 from protos import hermes_v1_pb2 as pb
 
 CAMERAS = tuple(f"camera{number}" for number in range(4))

@@ -26,7 +26,7 @@ from cache_store.redis_store import RedisCheckpointStore
 from models import registry
 from pipeline.answers import QuestionError, Started
 from pipeline.cameras import CameraError, CameraSpec, CameraState
-from pipeline.device.engine import DeviceConfig
+from pipeline.device.device_config import DeviceConfig
 from tests.chaos.history import Event, History
 
 SCHEDULES = int(os.environ.get("HERMES_CHAOS_CLUSTER_SCHEDULES", "1"))

@@ -38,7 +38,7 @@ from pipeline.cameras import (
     TooManyTests,
 )
 from pipeline.decoding import video_writer
-from pipeline.device.engine import DeviceConfig
+from pipeline.device.device_config import DeviceConfig
 from tests.actors.waiting import until
 from tests.cache_store.test_checkpoint import assert_equal
 from tests.pipeline import servers
@@ -484,13 +484,13 @@ async def test_a_store_that_comes_back_empty_hears_of_the_cameras_again_in_a_hig
 async def test_a_camera_that_moves_takes_all_tiers_along_to_the_bit(running: Running, film: str) -> None:
     async with running() as source, running() as target:
         await watch_whole(source, "film", film)
-        before = await asyncio.wrap_future(source._device.snapshot("film", is_whole=True))
+        before = await asyncio.wrap_future(source._engine.snapshot("film", is_whole=True))
         was = (await status(source, "film")).memory
 
         await source.remove_camera("film", is_forgotten=False)
         await target.add_camera(assignment("film", film))
 
-        after = await asyncio.wrap_future(target._device.snapshot("film", is_whole=True))
+        after = await asyncio.wrap_future(target._engine.snapshot("film", is_whole=True))
         now = (await status(target, "film")).memory
         assert was.recent_window_tokens > 0
         assert (now.recent_window_tokens, now.frames_seen) == (was.recent_window_tokens, was.frames_seen)

@@ -38,7 +38,7 @@ def report(path: str, how_many: int) -> dict[str, object]:
         choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
         is DecoderBackend.DALI_CPU
     ):
-        dali = DaliDecoder(stream.remux, "cpu", picture_nbytes=1 << 20, matrix=stream.matrix)
+        dali = DaliDecoder(stream.remux, "cpu", image_nbytes=1 << 20, matrix=stream.matrix)
         decoders.append(dali.decode)
     outcomes: Counter[str] = Counter()
     warm_rss = 0
@@ -54,7 +54,7 @@ def report(path: str, how_many: int) -> dict[str, object]:
 
 def segments_of(stream: Demuxer) -> list[Segment]:
     cutter = GopSplitter(30, 30, 1 << 26, is_intra=stream.is_intra)
-    return [one for one in [*map(cutter.add, stream.packets()), cutter.finish()] if one is not None]
+    return [one for one in [*map(cutter.add, stream.packets()), cutter.flush()] if one is not None]
 
 
 def outcome(decode: object, segment: Segment) -> str:
@@ -63,7 +63,7 @@ def outcome(decode: object, segment: Segment) -> str:
     try:
         found = list(decode(segment, wanted))
         for decoded in found:
-            decoded.picture.resized(16, 16)
+            decoded.image.resize(16, 16)
     except DecodeError:
         return "DecodeError"
     return "pictures" if len(found) == len(wanted) else "fewer pictures"

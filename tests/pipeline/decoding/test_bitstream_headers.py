@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding.bitstream_headers import READABLE, are_all_of
+from pipeline.decoding.bitstream_headers import CODECS, all_match
 from pipeline.network.urls import FileUrl
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
@@ -42,21 +42,21 @@ def test_the_size_is_read_from_every_packet(made: Footage, size: tuple[int, int]
     codec, packets = packets_of(footage.write(tmp_path / "video", replace(made, size=size, frames=24, gop=12)))
     width, height = size
 
-    assert are_all_of(codec, packets, width, height)
-    assert not are_all_of(codec, packets, width + 1, height)
-    assert not are_all_of(codec, packets, width, height - 1)
-    assert not are_all_of(codec, [packets[0][:3]], width, height)
+    assert all_match(codec, packets, width, height)
+    assert not all_match(codec, packets, width + 1, height)
+    assert not all_match(codec, packets, width, height - 1)
+    assert not all_match(codec, [packets[0][:3]], width, height)
 
 
 def test_pictures_that_are_stored_in_two_ways_are_not_alike(tmp_path: Path) -> None:
     _, some = packets_of(footage.write(tmp_path / "some", MJPEG))
     _, others = packets_of(footage.write(tmp_path / "others", replace(MJPEG, pixels="yuvj422p")))
 
-    assert are_all_of("mjpeg", some, WIDTH, HEIGHT)
-    assert not are_all_of("mjpeg", [some[0], others[0]], WIDTH, HEIGHT)
+    assert all_match("mjpeg", some, WIDTH, HEIGHT)
+    assert not all_match("mjpeg", [some[0], others[0]], WIDTH, HEIGHT)
 
 
-@pytest.mark.parametrize("codec", sorted(READABLE))
+@pytest.mark.parametrize("codec", sorted(CODECS))
 @given(packets=st.lists(st.binary(max_size=80), max_size=5))
 def test_nonsense_is_no_picture_and_raises_nothing(codec: str, packets: list[bytes]) -> None:
-    assert not are_all_of(codec, packets, 65_537, 65_537)
+    assert not all_match(codec, packets, 65_537, 65_537)

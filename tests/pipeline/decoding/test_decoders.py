@@ -47,9 +47,9 @@ class Opened:
     def __init__(self, path: Path) -> None:
         self.stream = Demuxer(FileUrl(path), IngestConfig())
         cutter = GopSplitter(30, 30, 1 << 26, is_intra=self.stream.is_intra)
-        found = [cutter.add(packet) for packet in self.stream.packets()] + [cutter.finish()]
+        found = [cutter.add(packet) for packet in self.stream.packets()] + [cutter.flush()]
         self.segments = [segment for segment in found if segment is not None]
-        self.dali = DaliDecoder(self.stream.remux, "cpu", picture_nbytes=1 << 20, matrix=self.stream.matrix)
+        self.dali = DaliDecoder(self.stream.remux, "cpu", image_nbytes=1 << 20, matrix=self.stream.matrix)
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
 
     assert [picture.index for picture in by_dali] == [picture.index for picture in by_libav] == list(wanted)
     for ours, theirs in zip(by_dali, by_libav, strict=True):
-        difference = (ours.picture.whole().int() - theirs.picture.whole().int()).abs()
+        difference = (ours.image.to_rgb().int() - theirs.image.to_rgb().int()).abs()
         assert difference.float().mean() < 1.0
-        assert footage.number_of(ours.picture.whole()) == footage.number_of(theirs.picture.whole())
+        assert footage.number_of(ours.image.to_rgb()) == footage.number_of(theirs.image.to_rgb())
 
 
 @pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
@@ -80,7 +80,7 @@ def test_a_segments_pictures_are_those_of_its_times(opened: Opened) -> None:
         for decoder in (opened.dali, opened.stream.decoder):
             pictures = list(decoder.decode(segment, range(len(segment.times_s))))
 
-            numbers = [footage.number_of(picture.picture.whole()) for picture in pictures]
+            numbers = [footage.number_of(picture.image.to_rgb()) for picture in pictures]
             assert numbers == [round(time_s * 10) for time_s in segment.times_s]
 
 
@@ -94,13 +94,13 @@ def test_colours_come_back_as_they_were_filmed(made: Footage, colorspace: int | 
         (picture,) = decoder.decode(opened.segments[0], [0])
 
         filmed = torch.from_numpy(footage.draw(0)).float()
-        assert (picture.picture.whole().float() - filmed).abs().mean() < 2.5
+        assert (picture.image.to_rgb().float() - filmed).abs().mean() < 2.5
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
 def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
     good = opened.segments[0]
-    damaged = DaliDecoder(lambda segment: b"no video" * 100, "cpu", picture_nbytes=1)
+    damaged = DaliDecoder(lambda segment: b"no video" * 100, "cpu", image_nbytes=1)
     short = range(len(good.times_s), len(good.times_s) + 2)
 
     with pytest.raises(DecodeError):
@@ -108,16 +108,16 @@ def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
     with pytest.raises(DecodeError):
         opened.dali.decode(good, short)
 
-    assert footage.number_of(next(iter(opened.dali.decode(good, [4]))).picture.whole()) == 4
+    assert footage.number_of(next(iter(opened.dali.decode(good, [4]))).image.to_rgb()) == 4
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
 def test_big_pictures_are_decoded_few_at_a_time(opened: Opened) -> None:
-    decoder = DaliDecoder(opened.stream.remux, "cpu", picture_nbytes=30 << 20)
+    decoder = DaliDecoder(opened.stream.remux, "cpu", image_nbytes=30 << 20)
 
     pictures = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
 
-    assert [footage.number_of(picture.picture.whole()) for picture in pictures] == [1, 2, 5, 6, 9]
+    assert [footage.number_of(picture.image.to_rgb()) for picture in pictures] == [1, 2, 5, 6, 9]
 
 
 class BrokenDecoder:
@@ -138,7 +138,7 @@ def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> N
 
     for _ in range(MAX_FAILURES + 2):
         (picture,) = decoder.decode(opened.segments[0], [7])
-        assert footage.number_of(picture.picture.whole()) == 7
+        assert footage.number_of(picture.image.to_rgb()) == 7
 
     assert broken.calls == decoder.failures == MAX_FAILURES
 
@@ -189,15 +189,15 @@ def test_what_a_gpus_decoder_does_not_take_is_never_tried_on_it(
 )
 def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
     opened = Opened(footage.write(tmp_path / "video", replace(made, size=(320, 240))))
-    on_gpu = DaliDecoder(opened.stream.remux, "mixed", picture_nbytes=1, matrix=opened.stream.matrix)
+    on_gpu = DaliDecoder(opened.stream.remux, "mixed", image_nbytes=1, matrix=opened.stream.matrix)
 
     for ours, theirs in zip(
         on_gpu.decode(opened.segments[0], [0, 4, 9]),
         opened.stream.decoder.decode(opened.segments[0], [0, 4, 9]),
         strict=True,
     ):
-        assert footage.number_of(ours.picture.whole().cpu()) == footage.number_of(theirs.picture.whole())
-        assert (ours.picture.whole().cpu().int() - theirs.picture.whole().int()).abs().float().mean() < 3.0
+        assert footage.number_of(ours.image.to_rgb().cpu()) == footage.number_of(theirs.image.to_rgb())
+        assert (ours.image.to_rgb().cpu().int() - theirs.image.to_rgb().int()).abs().float().mean() < 3.0
 
 
 @pytest.mark.parametrize("made", [VP9, VP8, MJPEG], ids=["vp9", "vp8", "mjpeg"])
@@ -215,4 +215,4 @@ def test_pictures_of_another_size_never_reach_dali(made: Footage, tmp_path: Path
             stream.dali.decode(segment, [0])
 
     (picture,) = small.stream.decoder.decode(large.segments[0], [0])
-    assert picture.picture.whole().shape == (240, 320, 3)
+    assert picture.image.to_rgb().shape == (240, 320, 3)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.cameras import CameraSpec
 from pipeline.decoding.colourspace import ColourMatrix, from_bt601
-from pipeline.decoding.images import ArrayImage, jpeg_of, preview_of, reduce_frames, view_of
+from pipeline.decoding.images import ArrayImage, downscale_for, encode_jpeg, make_preview, resize_frames
 from pipeline.sources.clip_builder import ClipBuilder
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
@@ -25,7 +25,7 @@ from tests.pipeline.playing import play
 def test_reducing_is_antialiased_bicubic_interpolation() -> None:
     picture = torch.from_numpy(footage.draw(170, 640, 360))
 
-    reduced = reduce_frames(picture[None], 64, 64)
+    reduced = resize_frames(picture[None], 64, 64)
 
     planes = picture[None].permute(0, 3, 1, 2).float()
     exact = F.interpolate(planes, (64, 64), mode="bicubic", antialias=True).round().clamp(0, 255)
@@ -53,16 +53,16 @@ def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_
     """Within a quarter of a level in the mean and six at the sharpest edge: no colour or range is lost on the way."""
     path = footage.write(tmp_path / "video", replace(made, frames=1, size=(1280, 720)))
     (sample,) = play(str(path)).samples
-    view = view_of(sample.image, 64, 320)
+    view = downscale_for(sample.image, 64, 320)
 
-    square = view.resized(64, 64)
+    square = view.resize(64, 64)
 
-    exact = reduce_frames(sample.image.whole()[None], 64, 64)[0]
+    exact = resize_frames(sample.image.to_rgb()[None], 64, 64)[0]
     difference = (square.int() - exact.int()).abs().float()
     assert (view.width, view.height) in ((320, 180), (320, 569))
     assert difference.mean() < 0.25
     assert difference.max() <= 6
-    preview = (view.preview().int() - view.whole().int()).abs().float()
+    preview = (view.to_preview().int() - view.to_rgb().int()).abs().float()
     assert preview.mean() < 2.5
 
 
@@ -72,7 +72,7 @@ def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_
 def test_a_thumbnail_keeps_the_pictures_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
     picture = torch.from_numpy(footage.draw(5, *size))
 
-    with Image.open(io.BytesIO(jpeg_of(preview_of(ArrayImage(picture), 320)))) as thumbnail:
+    with Image.open(io.BytesIO(encode_jpeg(make_preview(ArrayImage(picture), 320)))) as thumbnail:
         assert thumbnail.format == "JPEG"
         assert thumbnail.size == expected
 
@@ -81,7 +81,7 @@ def test_a_preview_keeps_nothing_larger_alive() -> None:
     """A decoder gives a whole segment's pictures in one tensor, and a clip may wait long after it."""
     pictures = torch.zeros(50, 36, 64, 3, dtype=torch.uint8)
 
-    preview = preview_of(ArrayImage(pictures[7]), 320)
+    preview = make_preview(ArrayImage(pictures[7]), 320)
 
     assert preview.untyped_storage().nbytes() == preview.nbytes == 36 * 64 * 3
 

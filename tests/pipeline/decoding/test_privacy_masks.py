@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.cameras import CameraSpec, InvalidMask, PlaybackSpeed, Polygon
 from pipeline.decoding.images import ArrayImage
-from pipeline.decoding.privacy_masks import hidden_by
+from pipeline.decoding.privacy_masks import hidden_pixels
 from pipeline.sources.clip_builder import ClipBuilder
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
@@ -48,7 +48,7 @@ def clip_of(pixels: torch.Tensor, *polygons: Polygon) -> Clip:
 def test_no_pixel_under_a_mask_changes_anything_behind_it(polygon: Polygon, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     pixels, others = torch.randint(0, 256, (2, 90, 160, 3), dtype=torch.uint8, generator=generator)
-    hidden = hidden_by((polygon,), 90, 160)
+    hidden = hidden_pixels((polygon,), 90, 160)
     changed = torch.where(hidden[..., None], others, pixels)
 
     ours, theirs = clip_of(pixels, polygon), clip_of(changed, polygon)
@@ -60,7 +60,7 @@ def test_no_pixel_under_a_mask_changes_anything_behind_it(polygon: Polygon, seed
 @settings(max_examples=60)
 @given(polygon=POLYGONS.filter(is_fair), height=st.integers(1, 70), width=st.integers(1, 70))
 def test_every_pixel_inside_of_a_polygon_is_hidden(polygon: Polygon, height: int, width: int) -> None:
-    hidden = hidden_by((polygon,), height, width)
+    hidden = hidden_pixels((polygon,), height, width)
 
     for row in range(height):
         for column in range(width):
@@ -78,7 +78,7 @@ def is_inside(polygon: Polygon, x: float, y: float) -> bool:
 
 
 def test_what_is_not_masked_is_left_as_it_is() -> None:
-    hidden = hidden_by((LEFT_HALF,), 100, 200)
+    hidden = hidden_pixels((LEFT_HALF,), 100, 200)
 
     assert hidden[:, :100].all()
     assert not hidden[:, 104:].any()

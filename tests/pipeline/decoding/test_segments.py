@@ -18,7 +18,7 @@ def packets(pattern: str, step_s: float = 0.1, nbytes: int = 100) -> list[Packet
 
 def cut(cutter: GopSplitter, stream: list[Packet]) -> list[str]:
     """The segments as strings of their packets' places."""
-    found = [*map(cutter.add, stream), cutter.finish()]
+    found = [*map(cutter.add, stream), cutter.flush()]
     return [places(segment) for segment in found if segment is not None]
 
 
@@ -53,7 +53,7 @@ def test_what_comes_before_the_first_key_frame_is_counted() -> None:
 
 def test_pictures_that_lean_on_the_group_before_are_left_out() -> None:
     key, after = packets("KP")
-    leading = Packet(shown_s=-0.05, decoded_s=0.05, is_key=False, nbytes=100, body="leading")
+    leading = Packet(pts_s=-0.05, dts_s=0.05, is_key=False, nbytes=100, body="leading")
     cutter = GopSplitter(1, 30, 1 << 20)
 
     assert cut(cutter, [key, leading, after]) == ["0 1"]
@@ -80,14 +80,14 @@ def test_times_are_those_of_visible_pictures_in_the_order_of_showing() -> None:
     for packet in stream:
         cutter.add(packet)
 
-    segment = cutter.finish()
+    segment = cutter.flush()
 
     assert segment is not None
     assert segment.times_s == (0.0, 0.1, 0.2, 0.3)
 
 
 def keys_only() -> GopSplitter:
-    return GopSplitter(9, 30, 1 << 20, keys_within_s=0.35)
+    return GopSplitter(9, 30, 1 << 20, max_key_gap_s=0.35)
 
 
 def test_key_frames_that_come_often_enough_are_given_alone_once_that_is_known() -> None:
@@ -122,9 +122,9 @@ def test_key_frames_found_not_to_decode_alone_are_given_with_their_groups_at_onc
     stream = packets("KPPKPPKPPKPPKPP")
     early = [cutter.add(packet) for packet in stream[:10]]
 
-    cutter.keys_within_s = 0
+    cutter.max_key_gap_s = 0
 
-    late = [*map(cutter.add, stream[10:]), cutter.finish()]
+    late = [*map(cutter.add, stream[10:]), cutter.flush()]
     assert [places(segment) for segment in early if segment] == ["0 1 2", "3 4 5", "6", "9"]
     assert [places(segment) for segment in late if segment] == ["9 10 11", "12 13 14"]
 
@@ -133,13 +133,13 @@ def test_key_frames_found_not_to_decode_alone_are_given_with_their_groups_at_onc
 def test_no_moment_is_further_from_a_given_picture_than_key_frames_may_be(
     pattern: str, segment_s: float, within_s: float
 ) -> None:
-    cutter = GopSplitter(segment_s, 30, 1 << 20, keys_within_s=within_s)
+    cutter = GopSplitter(segment_s, 30, 1 << 20, max_key_gap_s=within_s)
     stream = packets(pattern)
     places_given = {place for segment in cut(cutter, stream) for place in segment.split()}
-    given_s = [packet.shown_s for packet in stream if str(packet.body) in places_given]
+    given_s = [packet.pts_s for packet in stream if str(packet.body) in places_given]
 
     for packet in stream[pattern.find("K") :] if "K" in pattern else []:
-        assert any(packet.shown_s - within_s - 1e-9 <= time_s <= packet.shown_s for time_s in given_s)
+        assert any(packet.pts_s - within_s - 1e-9 <= time_s <= packet.pts_s for time_s in given_s)
 
 
 @given(st.text("KPPP", max_size=60), st.floats(0.05, 3))

@@ -10,7 +10,8 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from cache_store.tiers import MemoryConfig
 from models.tiny import network, vocabulary
 from pipeline.decoding import images
-from pipeline.device.engine import DeviceConfig, Engine
+from pipeline.device.device_config import DeviceConfig
+from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
 from tests.conftest import TOKENS_PER_FRAME, random_frames, random_model
 
@@ -57,5 +58,5 @@ def test_five_thousand_clips_take_the_room_of_five_hundred() -> None:
     assert device.nbytes == nbytes
     assert positions <= model.spec.max_positions
     assert kept <= 40 * LAYERS + 1
-    assert status.thumbnail_nbytes == status.thumbnails * len(images.jpeg_of(preview))
+    assert status.thumbnail_nbytes == status.thumbnails * len(images.encode_jpeg(preview))
     assert grown < 40 << 20

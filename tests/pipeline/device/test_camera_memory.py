@@ -48,7 +48,7 @@ def show(camera: CameraMemory, shown: Tensor, *, first_s: float) -> None:
     for at in range(0, len(shown), 4):
         moments = tuple(times_s[at : at + 4])
         previews = tuple(preview(moment) for moment in moments)
-        camera.feed(Clip("lobby", shown[at : at + 4], moments, previews, moments[-1]))
+        camera.append(Clip("lobby", shown[at : at + 4], moments, previews, moments[-1]))
 
 
 def still(num_frames: int, seed: int = 0) -> Tensor:
@@ -97,8 +97,8 @@ def test_pictures_are_kept_of_the_frames_that_were_read_alone(model: LlavaOnevis
     tokens = camera.memory.remembered(0)
     for frame in frames_of(camera.memory):
         time_s = float(tokens.times_s[tokens.token_ids // TOKENS_PER_FRAME == frame][0])
-        assert camera.pictures.get(frame) == images.jpeg_of(preview(time_s))
-    assert len(camera.pictures) == len(frames_of(camera.memory)) < 12
+        assert camera.thumbnails.get(frame) == images.encode_jpeg(preview(time_s))
+    assert len(camera.thumbnails) == len(frames_of(camera.memory)) < 12
 
 
 def test_a_silence_is_a_gap_and_a_still_picture_is_not(model: LlavaOnevision) -> None:

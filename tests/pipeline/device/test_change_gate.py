@@ -181,7 +181,7 @@ def test_what_could_not_be_read_is_read_whole_next_time() -> None:
     entrance, frames = new_gate(), pixels(noisy(24))
     admitted(entrance, frames[:16])
 
-    entrance.forget()
+    entrance.invalidate()
 
     assert bool(admitted(entrance, frames[16:], 16)[0].all())
 

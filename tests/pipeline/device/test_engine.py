@@ -28,7 +28,8 @@ from pipeline.answers import (
 )
 from pipeline.cameras import CameraExists, TooManyCameras
 from pipeline.decoding import images
-from pipeline.device.engine import DeviceConfig, Engine
+from pipeline.device.device_config import DeviceConfig
+from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
 from tests.conftest import random_frames
 
@@ -94,7 +95,7 @@ def test_a_question_brings_started_tokens_and_done(device: Engine) -> None:
     assert "".join(tokens) == events[-1].answer
     for event in events:
         if isinstance(event, Evidence):
-            assert event.thumbnail_jpeg == images.jpeg_of(preview(event.time_s))
+            assert event.thumbnail_jpeg == images.encode_jpeg(preview(event.time_s))
 
 
 def test_words_that_the_model_does_not_know_come_as_a_warning(device: Engine) -> None:

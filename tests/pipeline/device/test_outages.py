@@ -15,7 +15,8 @@ from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from pipeline import answers
 from pipeline.cameras import CameraState, MemoryStatus, SourceReason
-from pipeline.device.engine import DeviceConfig, Engine
+from pipeline.device.device_config import DeviceConfig
+from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig

@@ -212,7 +212,7 @@ def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
         played = play(f"{server}/live.m3u8", config=replace(QUICK, stall_after_s=6), most=14)
     growing.join()
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == sorted(set(numbers))
     assert numbers[0] < 50 < numbers[-1]  # whose segment no playlist named at first
 
@@ -227,7 +227,7 @@ def test_parts_of_a_file_are_read_by_byte_range(clip: bytes, tmp_path: Path) -> 
     with servers.http_files(tmp_path, has_ranges=True) as server:
         played = play(f"{server}/list.m3u8")
 
-    assert [footage.number_of(sample.image.whole()) for sample in played.samples] == [0, 5, 10, 15, 20, 25]
+    assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == [0, 5, 10, 15, 20, 25]
 
 
 def test_an_mp4_with_its_index_at_the_end_is_read_by_parts(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_an_mp4_with_its_index_at_the_end_is_read_by_parts(tmp_path: Path) -> No
     with servers.http_files(tmp_path, has_ranges=True) as server:
         played = play(f"{server}/video.mp4")
 
-    assert [footage.number_of(sample.image.whole()) for sample in played.samples] == list(range(0, 50, 5))
+    assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == list(range(0, 50, 5))
 
 
 @pytest.mark.parametrize("body", [(), (b"\n" * 100,), (b"<html>no camera here</html>" * 50,)], ids=str)

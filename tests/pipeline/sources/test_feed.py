@@ -16,7 +16,7 @@ import structlog
 import torch
 
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, PlaybackSpeed, SourceReason
-from pipeline.decoding.images import reduce_frames
+from pipeline.decoding.images import resize_frames
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
@@ -64,7 +64,7 @@ def test_every_source_reduces_pictures_alike(tmp_path: Path) -> None:
 
     samples = play(str(path)).samples[:4]
     assert torch.equal(
-        clip.frames, torch.cat([reduce_frames(sample.image.whole()[None], 64, 64) for sample in samples])
+        clip.frames, torch.cat([resize_frames(sample.image.to_rgb()[None], 64, 64) for sample in samples])
     )
 
 

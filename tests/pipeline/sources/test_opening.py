@@ -75,8 +75,8 @@ def test_a_live_source_gives_two_frames_a_second_of_now(url: str) -> None:
     assert began_s - 1 < times_s[0]
     assert times_s[-1] <= time.time() + 0.2
     for sample in played.samples:
-        assert sample.image.whole().ndim == 3
-        assert sample.image.whole().shape[2] == 3
+        assert sample.image.to_rgb().ndim == 3
+        assert sample.image.to_rgb().shape[2] == 3
 
 
 @pytest.mark.parametrize("over_http", [False, True], ids=["file", "http"])
@@ -93,7 +93,7 @@ def test_a_recording_played_fast_says_the_same_as_played_live(over_http: bool, t
 
 
 def contents(played: Played) -> list[tuple[float, int]]:
-    return [(sample.time_s, footage.number_of(sample.image.whole())) for sample in played.samples]
+    return [(sample.time_s, footage.number_of(sample.image.to_rgb())) for sample in played.samples]
 
 
 @pytest.mark.parametrize("pace", PlaybackSpeed)
@@ -104,7 +104,7 @@ def test_a_recording_goes_on_after_what_is_known(pace: PlaybackSpeed, tmp_path: 
 
     played = play(str(path), pace=pace, started_s=began_s, after_s=began_s + 1, config=replace(QUICK, max_lag_s=1.2))
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers[0] == 15 if pace is PlaybackSpeed.FAST else 15 < numbers[0] <= 45
     assert numbers == list(range(numbers[0], 60, 5))
     assert played.dropped == 0
@@ -129,7 +129,7 @@ def test_a_consumer_that_is_too_slow_sees_the_newest_and_the_loss_is_counted(tmp
     config = replace(QUICK, max_lag_s=0.5, max_segment_s=0.5)
     played = play(str(path), pace=PlaybackSpeed.LIVE, config=config, started_s=START_S + 0.2, clock=clock)
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [round((time_s - 0.2) * 10) for time_s in played.times_s]
     assert 0 < len(numbers) < 10
     assert len(numbers) + played.dropped == 10
@@ -141,7 +141,7 @@ def test_a_simulated_camera_shows_its_scene() -> None:
     scene = Scene(3, mean_gap_s=2.0)
     for place, sample in enumerate(played.samples):
         assert sample.time_s == 1_600_000_000 + place / 2
-        assert np.array_equal(sample.image.whole().numpy(), scene.frame(place / 2, 96, 54))
+        assert np.array_equal(sample.image.to_rgb().numpy(), scene.frame(place / 2, 96, 54))
 
 
 def test_a_simulated_camera_goes_on_where_live_now_is() -> None:
@@ -160,7 +160,7 @@ def test_a_scene_that_began_decades_ago_shows_its_next_picture_at_once() -> None
     played = play("sim:street?start=0&seed=3&width=64&height=36", pace=PlaybackSpeed.LIVE, most=1)
 
     at_s = played.samples[0].time_s % REPEATS_AFTER_S
-    assert np.array_equal(played.samples[0].image.whole().numpy(), Scene(3).frame(at_s, 64, 36))
+    assert np.array_equal(played.samples[0].image.to_rgb().numpy(), Scene(3).frame(at_s, 64, 36))
 
 
 def unreadable(folder: Path) -> dict[str, str]:

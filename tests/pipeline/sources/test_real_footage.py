@@ -75,7 +75,7 @@ def test_every_second_of_a_file_is_sampled(made: Footage, tmp_path: Path) -> Non
 
     played = play(str(path))
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [round(time_s * made.fps) for time_s in played.times_s]
     rate = min(2, made.fps)
     assert len(numbers) == made.frames // made.fps * rate
@@ -97,7 +97,7 @@ CUT_AT_OPEN_GROUPS = {
 def test_open_groups_lose_no_more_than_their_first_pictures(made: Footage, tmp_path: Path) -> None:
     played = play(str(footage.write(tmp_path / "video", made)))
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     offset = numbers[0]  # the file's first picture may itself lean on nothing
     assert numbers == [offset + round(time_s * made.fps) for time_s in played.times_s]
     assert len(numbers) >= made.frames // made.fps * 2 - 1
@@ -108,7 +108,7 @@ def test_pictures_of_a_turned_phone_stand_upright(tmp_path: Path) -> None:
     upright = play(str(footage.write(tmp_path / "upright", replace(H264, frames=10))))
     turned = play(str(footage.write(tmp_path / "turned", replace(H264, frames=10, rotation=90))))
 
-    ours, theirs = turned.samples[0].image.whole(), upright.samples[0].image.whole()
+    ours, theirs = turned.samples[0].image.to_rgb(), upright.samples[0].image.to_rgb()
     assert ours.shape == (WIDTH, HEIGHT, 3)
     assert (ours.int() - theirs.rot90(1).int()).abs().float().mean() < 1
 
@@ -121,7 +121,7 @@ def test_a_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
     played = play(str(footage.write(tmp_path / "video", made, [place % 256 for place in range(len(times))])))
 
     assert [round(time_s, 2) for time_s in played.times_s] == [0, 0.5, 3, 3.5, 6, 6.5]
-    assert [footage.number_of(sample.image.whole()) for sample in played.samples] == [0, 50, 100, 150, 200, 250]
+    assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == [0, 50, 100, 150, 200, 250]
 
 
 @pytest.mark.parametrize("made", [replace(H264, gop=30), replace(VP9, gop=30)], ids=["h264", "vp9"])
@@ -131,7 +131,7 @@ def test_long_groups_played_live_are_cut_and_lose_nothing(made: Footage, tmp_pat
 
     played = play(str(path), pace=PlaybackSpeed.LIVE, started_s=time.time(), config=config)
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [0, 5, 10, 15, 20, 25]
 
 
@@ -140,7 +140,7 @@ def test_a_group_longer_than_the_limit_is_left_until_the_next_key_frame(tmp_path
 
     played = play(str(path), config=replace(QUICK, max_gop_s=1))
 
-    assert [footage.number_of(sample.image.whole()) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
+    assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == [0, 5, 10, 40, 45, 50]
 
 
 KEYS_ONLY = {
@@ -165,7 +165,7 @@ def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_de
 
     played = play(str(tmp_path / "spoilt"), config=replace(QUICK, sample_fps=1))
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [0, 10, 20, 30, 40, 50]
     assert [round(time_s, 3) for time_s in played.times_s] == [0, 1, 2, 3, 4, 5]
     assert played.dropped == 0
@@ -178,7 +178,7 @@ def test_when_key_frames_become_rare_the_frames_between_them_are_sampled(tmp_pat
 
     played = play(str(path), config=replace(QUICK, sample_fps=1))
 
-    assert [footage.number_of(sample.image.whole()) for sample in played.samples] == list(range(0, 130, 10))
+    assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == list(range(0, 130, 10))
     assert [round(time_s, 3) for time_s in played.times_s] == list(range(13))
 
 
@@ -189,7 +189,7 @@ def test_key_frames_that_do_not_stand_alone_are_found_out(tmp_path: Path) -> Non
 
     played = play(str(path), config=replace(QUICK, sample_fps=1))
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [round(time_s * 10) for time_s in played.times_s]
     assert numbers[-6:] == [69, 79, 89, 99, 109, 119]
     assert played.dropped == 3
@@ -208,7 +208,7 @@ def test_a_truncated_file_gives_what_can_be_read(made: Footage, tmp_path: Path) 
 
     played = play(str(path), config=QUICK)
 
-    numbers = [footage.number_of(sample.image.whole()) for sample in played.samples]
+    numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [0, 5, 10, 15, 20, 25][: len(numbers)]
     assert len(numbers) >= 2
 
