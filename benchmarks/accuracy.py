@@ -9,16 +9,14 @@ code or another model are never mixed in.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from benchmarks import contenders, parts, report, rows, streams
+from benchmarks import contenders, parts, report, result_file, rows, streams
 from benchmarks.contenders import ABLATIONS, CONTENDERS, POLICIES, UnknownPolicy
 from benchmarks.parts import MIXED, Part, Settings
 from benchmarks.streams import VISITS, Character, Stream
@@ -41,8 +39,7 @@ def main() -> None:
         sys.exit(2)
     found = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
     print(report.markdown(found))
-    if options.json:
-        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+    result_file.write(options.json, {}, rows=found)
     if options.plots:
         report.plot(found, options.plots)
 
@@ -140,7 +137,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budgets", type=positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
     parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), help="frames")
     parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
-    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    result_file.add_option(parser)
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
     parser.add_argument("--threads", type=positive, default=2, help="of torch")
     options = parser.parse_args()

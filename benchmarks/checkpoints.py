@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import statistics
 import tempfile
@@ -26,7 +25,7 @@ import torch
 
 from actors.config.schema import ShardsConfig
 from benchmarks import ingest as ingest_bench
-from benchmarks import machine, own_store, real_shape, restoring
+from benchmarks import own_store, real_shape, restoring, result_file
 from benchmarks.own_store import OwnStore
 from benchmarks.restoring import Restore
 from cache_store.checkpoint import Rows
@@ -114,7 +113,6 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    ran_on = f"{machine.described()}, torch {torch.__version__}"
     costs = []
     for camera in options.cameras:
         costs += asyncio.run(measure_costs(registry.load_model("tiny"), 256, camera, options.intervals))
@@ -123,9 +121,7 @@ def main() -> None:
         costs += asyncio.run(measure_costs(real_shape.load(), 4_000, "ungated", options.real_shape))
     restores = [asyncio.run(restoring.measure(options.restores, rows)) for rows in Rows]
     print(table(costs), restoring.told(restores), sep="\n\n")
-    if options.json:
-        found = {"machine": ran_on, **figures(costs, restores)}
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    result_file.write(options.json, figures(costs, restores), machine_suffix=f", torch {torch.__version__}")
 
 
 def figures(costs: list[Cost], restores: list[Restore]) -> dict[str, object]:
@@ -259,7 +255,7 @@ def _options() -> argparse.Namespace:
         "--real-shape", type=int, default=0, help="checkpoints of LLaVA-OneVision 0.5B's; a minute each"
     )
     parser.add_argument("--restores", type=int, default=25, help="pairs")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    result_file.add_option(parser)
     return parser.parse_args()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
 from pipeline.decoding.dali import DaliDecoder
 from pipeline.decoding.decoders import DecoderBackend, choose_backend
@@ -39,15 +40,19 @@ class Row:
 
 
 def main() -> None:
-    """Measures and prints a Markdown table."""
+    """Measures, prints a Markdown table, and writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--fps", type=int, default=10)
+    result_file.add_option(parser)
     options = parser.parse_args()
+    rows = []
     print("| codec | size | remux ms | libav ms | DALI (CPU) ms |\n|---|---|---|---|---|")
     for row in measure(options.seconds, options.fps):
+        rows.append(row)
         cells = (row.codec, row.size, *(_shown(ms) for ms in (row.remux_ms, row.libav_ms, row.dali_ms)))
         print(f"| {' | '.join(cells)} |")
+    result_file.write(options.json, {}, rows=rows)
 
 
 def measure(seconds: int, fps: int) -> Iterator[Row]:

@@ -8,11 +8,10 @@ layer; a policy without summaries has none.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,7 +19,7 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from benchmarks import contenders, parts, streams
+from benchmarks import contenders, parts, result_file, streams
 from benchmarks.contenders import OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.readers import Streaming
@@ -62,8 +61,7 @@ def main() -> None:
         print(table(found[-len(DISTANCES) :]), flush=True)
     if options.plot:
         plot(found, options.plot)
-    if options.json:
-        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+    result_file.write(options.json, {}, rows=found)
 
 
 def measure(
@@ -203,7 +201,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=256, help="tokens a layer")
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), metavar="NAME")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
-    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    result_file.add_option(parser)
     parser.add_argument("--plot", type=Path, help="write the plot into this file")
     return parser.parse_args()
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -32,7 +31,7 @@ from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import ServiceError
 from actors.fleet.fleet import Fleet
 from actors.system import System
-from benchmarks import checkpoints, machine, nodes, restoring
+from benchmarks import checkpoints, machine, nodes, restoring, result_file
 from benchmarks.nodes import Nodes
 from cache_store.checkpoint import Rows, StoreError
 from models import registry
@@ -82,15 +81,12 @@ def main() -> None:
     # What a move tells is what is measured of it.
     logs.log_to_stderr(logging.INFO)
     losses, moves = asyncio.run(measure(options)) if options.faults or options.moves else ([], Moves([], 0))
-    ran_on = machine.described()
     found = figures(losses, moves)
     if options.intervals:
         found |= asyncio.run(measure_checkpoints(options.intervals))
-    print(f"{options.cameras} cameras on {options.shards} shards; {ran_on}\n")
+    print(f"{options.cameras} cameras on {options.shards} shards; {machine.described()}\n")
     print(table(found))
-    if options.json:
-        facts = {"machine": ran_on, **found, "rows": [asdict(loss) for loss in losses], "moves": asdict(moves)}
-        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+    result_file.write(options.json, found | {"moves": asdict(moves)}, rows=losses)
 
 
 def figures(losses: Sequence[Loss], moves: Moves) -> dict[str, float]:
@@ -270,7 +266,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--moves", type=int, default=32, help="0 for none")
     parser.add_argument("--intervals", type=int, default=20, help="between checkpoints; 0 leaves their figures out")
     parser.add_argument("--watch-s", type=float, default=40.0, help="before the first of it")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    result_file.add_option(parser)
     return parser.parse_args()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import random
@@ -31,7 +30,7 @@ from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.interface import Assignment, ShardStatus
-from benchmarks import machine
+from benchmarks import machine, result_file
 from cache_store.leases import UNOWNED, Leases, ShardIncarnation
 from cache_store.redis_connection import RedisConnection
 from cache_store.redis_leases import RedisLeases
@@ -129,14 +128,13 @@ def main() -> None:
     options = _options()
     logs.log_to_stderr(logging.CRITICAL)
     found = asyncio.run(measure(options.cameras, options.shards, options.kills, options.rest_s))
-    ran_on = machine.described()
-    print(f"{options.cameras} cameras on {options.shards} shards, {options.kills} killed at once; {ran_on}\n")
+    print(
+        f"{options.cameras} cameras on {options.shards} shards, {options.kills} killed at once; {machine.described()}\n"
+    )
     print(
         "\n".join(["| figure | value |", "|---|---:|", *(f"| {name} | {value:g} |" for name, value in found.items())])
     )
-    if options.json:
-        facts = {"machine": ran_on, "cameras": options.cameras, "shards": options.shards, **found}
-        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+    result_file.write(options.json, {"cameras": options.cameras, "shards": options.shards} | found)
 
 
 async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: float) -> dict[str, float]:
@@ -212,7 +210,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rest-s", type=float, default=20.0, help="of which the traffic at rest is measured")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    result_file.add_option(parser)
     return parser.parse_args()
 
 

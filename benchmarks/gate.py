@@ -7,18 +7,17 @@ the product, gated and not. Loss: the default policy of benchmarks.accuracy on t
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, parts, rows, streams
+from benchmarks import accuracy, parts, result_file, rows, streams
 from benchmarks.contenders import GATED, OURS
 from benchmarks.parts import MIXED, Part
 from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, KEY_FRAME_EVERY_S, VISITS, Character
@@ -71,8 +70,7 @@ def main() -> None:
     for part in options.parts:
         found += _PARTS[part](options)
     print(table(found))
-    if options.json:
-        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+    result_file.write(options.json, {row.metric: row.value for row in found}, rows=found)
 
 
 _PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
@@ -209,7 +207,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budgets", type=accuracy.positive, nargs="+", default=[48, 256], help="tokens a layer")
     parser.add_argument("--lengths", type=accuracy.positive, nargs="+", default=[256], help="frames")
     parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
-    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    result_file.add_option(parser)
     policies = [OURS, GATED]
     parser.set_defaults(policies=policies, character=MIXED, visits=VISITS)
     return parser.parse_args()

@@ -10,7 +10,6 @@ static gate saves on a quiet camera, measured, and the accuracy it costs, from t
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import statistics
 import tempfile
@@ -24,7 +23,7 @@ import av
 import structlog
 import torch
 
-from benchmarks import gate
+from benchmarks import gate, result_file
 from benchmarks.gate import GOALS
 from models import registry
 from models.tiny.scenes.scene import Scene
@@ -54,17 +53,19 @@ class Costs:
 
 
 def main() -> None:
-    """Measures and prints a Markdown table, or JSON."""
+    """Measures, prints a Markdown table, and writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=30, help="length of the video")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--minutes", type=int, default=10, help="of the quiet camera, with --json")
-    parser.add_argument("--json", action="store_true")
+    result_file.add_option(parser)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
     costs = measure(options.seconds, options.pairs)
-    print(json.dumps(asdict(costs) | quiet(options.minutes) | known_loss()) if options.json else _table(costs))
+    print(_table(costs))
+    if options.json:
+        result_file.write(options.json, asdict(costs) | quiet(options.minutes) | known_loss())
 
 
 def measure(seconds: int, pairs: int) -> Costs:
@@ -103,7 +104,7 @@ def quiet(minutes: int) -> dict[str, float]:
 
 def known_loss(path: Path = GATE_ROWS) -> dict[str, float | str]:
     """The most points that the gate was seen to cost, over lengths and budgets; it takes too long to ask anew."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = result_file.read_rows(path)
     worst = max((row for row in rows if row["metric"] == "gate_loss_points"), key=lambda row: row["value"])
     return {"gate_loss_points": worst["value"], "gate_loss_of": worst["of"], "gate_loss_commit": worst["commit"]}
 

@@ -7,7 +7,6 @@ clip's newest frame to its hand-over, waiting for the rest of its group of pictu
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
 from pipeline.decoding.video_writer import write_video
@@ -51,16 +51,17 @@ HARD = (
 
 
 def main() -> None:
-    """Measures and prints a Markdown table, or JSON."""
+    """Measures, prints a Markdown table, and writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=15, help="length of each turn")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    result_file.add_option(parser)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
     delays = measure(options.seconds, options.turns)
-    print(json.dumps(delays) if options.json else _table(delays))
+    print(_table(delays))
+    result_file.write(options.json, {"median_delay_s": delays})
 
 
 def measure(seconds: int, turns: int) -> dict[str, float]:

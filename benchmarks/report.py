@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 import matplotlib as mpl
 from matplotlib import pyplot
 
+from benchmarks import result_file
 from benchmarks.contenders import GATED, OURS
 from benchmarks.parts import MIXED
 from benchmarks.rows import ALL, Row
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("rows", type=Path, nargs="+", help="files that benchmarks.accuracy wrote with --json")
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
     options = parser.parse_args()
-    found = [Row(**json.loads(line)) for file in options.rows for line in file.read_text().splitlines()]
+    found = [Row(**row) for file in options.rows for row in result_file.read_rows(file)]
     print(markdown(found))
     if options.plots:
         plot(found, options.plots)

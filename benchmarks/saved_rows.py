@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import operator
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-from benchmarks import accuracy, contenders, parts, rows, streams
+from benchmarks import accuracy, contenders, parts, result_file, rows, streams
 from benchmarks.contenders import OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.streams import Stream
@@ -72,8 +70,7 @@ def main() -> None:
     given = [streams.make_stream(model, seed, options.frames) for seed in seeds]
     found = [row for budget in options.budgets for row in measure(model, options.model, given, budget)]
     print(table(found))
-    if options.json:
-        options.json.write_text("\n".join(json.dumps(asdict(row)) for row in found) + "\n")
+    result_file.write(options.json, {}, rows=found)
 
 
 @torch.inference_mode()
@@ -169,7 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--streams", type=accuracy.positive, default=12)
     parser.add_argument("--frames", type=accuracy.positive, default=256, help="of each stream")
     parser.add_argument("--budgets", type=accuracy.positive, nargs="+", default=[48, 256], help="tokens a layer")
-    parser.add_argument("--json", type=Path, help="write the rows here, one JSON object a line")
+    result_file.add_option(parser)
     return parser.parse_args()
 
 

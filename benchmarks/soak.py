@@ -7,7 +7,6 @@ hours of its own time. After the first tenth, memory, threads and open files sho
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 import threading
@@ -22,6 +21,7 @@ import psutil
 import structlog
 import torch
 
+from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
 from pipeline.decoding.video_writer import write_video
@@ -83,22 +83,22 @@ class _Camera:
 
 
 def main() -> None:
-    """Plays and prints a row for each twentieth, as a Markdown table or as JSON lines."""
+    """Plays and prints a row for each twentieth, as a Markdown table, and writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--hours", type=float, default=2.0, help="of each camera's own time")
-    parser.add_argument("--json", action="store_true")
+    result_file.add_option(parser)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         recordings = [_record(Path(folder) / codec, codec) for codec in CODECS]
-        if not options.json:
-            print("| hours of each camera | RSS, MB | threads | open files | frames |\n|---:|---:|---:|---:|---:|")
+        print("| hours of each camera | RSS, MB | threads | open files | frames |\n|---:|---:|---:|---:|---:|")
+        rows = []
         for row in soak(recordings, options.cameras, options.hours):
-            cells = asdict(row)
-            line = json.dumps(cells) if options.json else f"| {' | '.join(str(cell) for cell in cells.values())} |"
-            print(line, flush=True)
+            rows.append(row)
+            print(f"| {' | '.join(str(cell) for cell in asdict(row).values())} |", flush=True)
+    result_file.write(options.json, {"cameras": options.cameras}, rows=rows)
 
 
 def soak(recordings: list[Path], cameras: int, hours: float) -> Iterator[Footprint]:

@@ -7,16 +7,14 @@ timed is what a question waits for on an idle device: copy of the slot, prefill 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, result_file
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
@@ -52,9 +50,12 @@ def main() -> None:
     ran_on = f"{machine.described()}, torch {torch.__version__}"
     print(f"{options.model} on {model.spec.device}, {options.tokens} tokens a layer; {ran_on}\n")
     print(table(rows))
-    if options.json:
-        facts = {"model": options.model, "machine": ran_on, "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(facts, indent=2) + "\n")
+    metrics = {
+        "model": options.model,
+        "ttft_p50_ms": rows[-1].ttft_p50_ms,
+        "ttft_longest_over_shortest": round(rows[-1].ttft_p50_ms / rows[0].ttft_p50_ms, 3),
+    }
+    result_file.write(options.json, metrics, rows=rows, machine_suffix=f", torch {torch.__version__}")
 
 
 def measure(model: VideoLanguageModel, tokens: int, lengths: list[int], repeats: int) -> Iterator[Row]:
@@ -120,7 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 300, 1_000, 3_000, 10_000], help="frames")
     parser.add_argument("--repeats", type=int, default=50, help="questions at each length")
     parser.add_argument("--threads", type=int, default=1, help="of torch; a shard has one")
-    parser.add_argument("--json", type=Path, help="write the rows here too")
+    result_file.add_option(parser)
     return parser.parse_args()
 
 

@@ -7,17 +7,15 @@ prefill. Texts are cut to about the tokens that the real vocabulary makes of the
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-from benchmarks import real_shape
+from benchmarks import real_shape, result_file
 from benchmarks.readers import TimedKeeper
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -46,14 +44,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=3, help="measured, after those that fill the memory")
     parser.add_argument("--tokens", type=int, default=4_000, help="budget: tokens a layer")
     parser.add_argument("--policies", nargs="+", default=list(PolicyName), choices=list(PolicyName))
-    parser.add_argument("--json", type=Path, help="write the rows here too")
+    result_file.add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     model = real_shape.load()
     found = [measure(model, name, options.frames, options.clips, options.tokens) for name in options.policies]
     print(table(found))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+    result_file.write(options.json, {"upkeep_share": found[0].upkeep_share}, rows=found)
 
 
 def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int) -> Row:

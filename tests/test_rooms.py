@@ -86,13 +86,3 @@ def test_every_room_says_what_it_is_for_and_nothing_else() -> None:
         tree = ast.parse((ROOT / room / "__init__.py").read_text())
         assert ast.get_docstring(tree), room
         assert len(tree.body) == 1, room
-
-
-def test_the_readme_has_a_line_for_every_file() -> None:
-    tree = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0]
-    lines = {line.split()[0] for line in tree.splitlines() if line.strip()}
-    written = {
-        Path(path).name for path, _ in modules() if not path.endswith(("__init__.py", "_pb2.py", "_pb2_grpc.py"))
-    }
-    written |= {path.name for path in (ROOT / "benchmarks").glob("*.py") if path.name != "__init__.py"}
-    assert written == {line for line in lines if line.endswith(".py")}

@@ -201,14 +201,14 @@ def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(tmp_p
         "96",
     ]
     command += ["--policies", "full", "window", "questions", "--folder", str(tmp_path / "parts")]
-    command += ["--json", str(tmp_path / "rows.jsonl"), "--plots", str(tmp_path)]
+    command += ["--json", str(tmp_path / "rows.json"), "--plots", str(tmp_path)]
     first, again = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
 
     assert "### 32 frames, 96 tokens a layer" in first.stdout
     assert again.stdout == first.stdout
     assert "questions, 48 tokens, 32 frames" in first.stderr
     assert "tokens, 32 frames" not in again.stderr
-    written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    written = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {row["policy"] for row in written} == {"full", "window", "questions"}
     assert {file.name for file in tmp_path.glob("*.png")} == {f"accuracy-{of}.png" for of in ("budget", "delay")}
 

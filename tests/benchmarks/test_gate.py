@@ -66,10 +66,10 @@ def test_the_loss_is_of_the_same_questions_gated_and_not(tmp_path: Path) -> None
         "--budgets",
         "96",
     ]
-    command += ["--folder", str(tmp_path / "parts"), "--json", str(tmp_path / "rows.jsonl")]
+    command += ["--folder", str(tmp_path / "parts"), "--json", str(tmp_path / "rows.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
-    written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    written = json.loads((tmp_path / "rows.json").read_text())["rows"]
     loss = next(row for row in written if row["metric"] == "gate_loss_points")
     kept = [json.loads(file.read_text()) for file in (tmp_path / "parts").iterdir()]
     right = {
