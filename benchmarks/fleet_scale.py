@@ -73,11 +73,11 @@ class SimulatedShard:
         self._require_alive()
         name = assignment.spec.name
         if name in self.watched:
-            await self._tenure.raise_epoch(name, assignment.floor)
+            await self._tenure.raise_epoch(name, assignment.min_epoch)
             return
         if len(self.watched) >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
-        await self._tenure.acquire(name, min_epoch=assignment.floor, expiry=assignment.gone)
+        await self._tenure.acquire(name, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
         self.watched[name] = assignment.spec
 
     async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:

@@ -139,7 +139,7 @@ class Rebalancer:
         await taking.add_camera(replace(placed.assignment, is_standby=True))
 
         async def first_held_s() -> float | None:
-            return (await taking.status()).ahead.get(name)
+            return (await taking.status()).standby.get(name)
 
         async def newest_s() -> float | None:
             found = [camera for camera in (await source.status()).cameras if camera.name == name]

@@ -179,7 +179,7 @@ class Reconciler:
         """
         held = self._board.places[placed.shard_index].shard
         # Above every epoch that was seen anywhere: a store that forgot, with a clock set back, would grant old ones.
-        assignment = replace(placed.assignment, floor=self._board.newest_epoch, gone=self._nobody)
+        assignment = replace(placed.assignment, min_epoch=self._board.newest_epoch, expiry=self._nobody)
         try:
             await held.add_camera(assignment)
         except OwnedByAnother as error:
@@ -192,7 +192,7 @@ class Reconciler:
                 self._nobody = gone
             else:
                 log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
-            await held.add_camera(replace(assignment, gone=gone))
+            await held.add_camera(replace(assignment, expiry=gone))
 
     async def _retire_stranger(self, incarnation: str) -> None:
         """Tells an owner to stop whom nobody reaches: a process that lives on although another one took its place."""

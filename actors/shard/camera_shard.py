@@ -119,7 +119,7 @@ class CameraShard:
             await self._let_go_if_lost(spec.name)
             held = self._watched.get(spec.name)
             if held is not None and held.spec == spec:
-                await self._tenure.raise_epoch(spec.name, assignment.floor)
+                await self._tenure.raise_epoch(spec.name, assignment.min_epoch)
                 return
             if held is not None:
                 raise CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate")
@@ -130,7 +130,7 @@ class CameraShard:
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._tenure.run(), name="renewals of the lease")
             # First of all: whatever is loaded after this, nobody else can replace.
-            await self._tenure.acquire(spec.name, min_epoch=assignment.floor, expiry=assignment.gone)
+            await self._tenure.acquire(spec.name, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
             try:
                 self._require_room(spec.name)
                 saved = await self._begin_memory(assignment)
@@ -184,7 +184,7 @@ class CameraShard:
             node=socket.gethostname(),
             incarnation=self._incarnation.id,
             cameras=tuple(self._status(held) for held in self._watched.values()),
-            ahead={name: self._engine.clips.held_back_since_s(name) for name in self._ahead},
+            standby={name: self._engine.clips.held_back_since_s(name) for name in self._ahead},
             slots=self._slots,
             busy_share=self._engine.busy_share,
             is_draining=self._is_draining,

@@ -1,44 +1,55 @@
-"""Where cameras live: what the fleet may ask of a shard, and what it hears."""
+"""What the fleet asks of a shard: one Protocol, the values it exchanges, and the timeout of each operation."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from cache_store.leases import LeaseExpiry
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec, CameraStatus
+from pipeline.sources import probe
+from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.probe import ProbeResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# In seconds; that of a test depends on how long a source may take to open.
+Timeout = float | Callable[[IngestConfig], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A camera that a shard shall watch. `started_s`: second 0 of a file, in Unix seconds; it outlives the shard.
+    """A camera that a shard must watch.
 
-    floor: an epoch that its next owner must be above; gone: which earlier owner that one may follow; is_ahead: another
-    shard still owns it, so for now its stream is opened and its newest clips are kept.
+    started_s: second 0 of a file, in Unix seconds; it stays the same when the camera moves. min_epoch: the owner's new
+    epoch must be above it. expiry: the proof that the previous owner's lease expired, None without one. is_standby:
+    another shard still owns the camera, so this shard only opens the stream and keeps the newest clips.
     """
 
     spec: CameraSpec
     started_s: float
-    floor: int = 0
-    gone: LeaseExpiry | None = None
+    min_epoch: int = 0
+    expiry: LeaseExpiry | None = None
     is_standby: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStatus:
-    """A shard's process, as which owner it owns cameras, and the cameras that it holds.
+    """A shard's process, its incarnation, and the state of its cameras.
 
-    node: the name of its machine or pod; ahead: cameras of others whose clips it keeps, and since which frame, None
-    before the first; slots: room for so many cameras; busy_share: of the device's time, lately.
+    node: name of its machine or pod. standby: cameras of other shards whose clips it keeps, each with the time of the
+    first kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
+    recent time in which the device worked, 0 to 1.
     """
 
     pid: int
     incarnation: str
     cameras: tuple[CameraStatus, ...]
-    ahead: Mapping[str, float | None] = field(default_factory=dict)
+    standby: Mapping[str, float | None] = field(default_factory=dict)
     node: str = ""
     slots: int = 0
     busy_share: float = 0.0
@@ -46,39 +57,86 @@ class ShardStatus:
 
 
 class Shard(Protocol):
-    """Where cameras live: a CameraShard, or a RemoteShard that stands for one in another process."""
+    """The cameras of one device: a CameraShard, or a ForwardedShard that stands for one in another process."""
 
     def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of one answer, Done last. Raises QuestionError, OwnershipUnproven. Closing it stops the answer."""
+        """Streams the events of one answer, Done last. Closing the stream cancels the answer.
+
+        Raises QuestionError, OwnershipUnproven.
+        """
         ...
 
     async def add_camera(self, assignment: Assignment) -> None:
-        """Watches a camera, its memory restored if there is a checkpoint; nothing happens if it does so already.
+        """Acquires the camera's lease, restores its memory from its checkpoint if there is one, and opens its stream.
 
-        If it does so in an epoch that is not above the assignment's floor, it does from now on.
+        A camera that this shard already watches keeps running; its epoch is raised above the assignment's min_epoch.
 
         Raises CameraExists for another spec under the same name, TooManyCameras, InvalidCamera, StoreUnavailable,
-        InvalidShard if it is being drained, and OwnedByAnother while another shard may still speak for it.
+        InvalidShard while the shard is draining, and OwnedByAnother while another shard's lease may still be valid.
         """
         ...
 
     async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
-        """Stops the camera. Its checkpoints are deleted if it is to be forgotten, else its memory is saved whole first.
+        """Stops the camera. Deletes its checkpoints if `is_forgotten`; otherwise saves its whole memory first.
 
-        heir: the only one who may own it next. Raises UnknownCamera, StoreUnavailable; then it goes on.
+        successor: the only incarnation that may own the camera next. Raises UnknownCamera, StoreUnavailable; after
+        StoreUnavailable the camera is still watched.
         """
         ...
 
     async def test_camera(self, url: str) -> ProbeResult:
-        """Looks at a URL for some seconds, without watching it. Raises InvalidCamera and TooManyTests."""
+        """Opens a URL for some seconds without watching it. Raises InvalidCamera and TooManyTests."""
         ...
 
     async def status(self) -> ShardStatus:
-        """How the shard and its cameras are doing."""
+        """The state of the shard and its cameras."""
         ...
 
     async def drain(self) -> None:
-        """Takes no more cameras, until its process is started anew."""
+        """Refuses new cameras from now on, until the process restarts."""
         ...
+
+
+OPERATIONS = frozenset(name for name in vars(Shard) if not name.startswith("_"))
+
+
+def _forwarded(
+    operation: Callable[Concatenate[Shard, P], Coroutine[Any, Any, T]], timeout_s: Timeout
+) -> Callable[Concatenate[ForwardedShard, P], Coroutine[Any, Any, T]]:
+    async def forward(self: ForwardedShard, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = await self._call(operation.__name__, timeout_s, *args, **kwargs)
+        return result
+
+    return forward
+
+
+def _streamed(
+    operation: Callable[Concatenate[Shard, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate[ForwardedShard, P], AsyncGenerator[T, None]]:
+    def forward(self: ForwardedShard, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
+        return self._stream(operation.__name__, *args, **kwargs)
+
+    return forward
+
+
+class ForwardedShard(ABC):
+    """A Shard whose operations run in another process; a subclass knows how to reach it.
+
+    One line per operation: the signature is that of Shard, so mypy checks the callers; the timeout stands beside it. A
+    stream has no timeout: the shard bounds the wait for each event of an answer.
+    """
+
+    @abstractmethod
+    async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any: ...
+
+    @abstractmethod
+    def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]: ...
+
+    ask = _streamed(Shard.ask)
+    add_camera = _forwarded(Shard.add_camera, 30.0)
+    remove_camera = _forwarded(Shard.remove_camera, 30.0)
+    test_camera = _forwarded(Shard.test_camera, lambda ingest: probe.max_duration_s(ingest) + 5.0)
+    status = _forwarded(Shard.status, 5.0)
+    drain = _forwarded(Shard.drain, 5.0)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import hashlib
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterator
-from contextlib import aclosing, contextmanager
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from actors import ray_environment  # noqa: F401
 
@@ -20,102 +17,28 @@ import ray
 import structlog
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-from actors import logs
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ShardNotStarted, ShardUnavailable
-from actors.shard.camera_shard import CameraShard
-from actors.shard.interface import Assignment, ShardStatus
-from cache_store.redis_leases import RedisLeases
-from cache_store.redis_store import RedisCheckpointStore
-from models import registry
-from models.vision_language_model import ModelError
-from pipeline.answers import AnswerEvent
-from pipeline.sources import probe
-from pipeline.sources.probe import ProbeResult
+from actors.shard import shard_process
+from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
+from actors.shard.shard_process import ShardProcess
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_STATUS_TIMEOUT_S = 5.0
-_CHANGE_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 15.0
 _REVIVE_EVERY_S = 5.0
-# Every answer under way is a call, and a shard bears more waiting questions than that.
+# Every running answer is a call, and the shard's own limit of waiting questions must be reached before this one.
 _MAX_CONCURRENT_CALLS = 1_000
-
-
-class ShardProcess:
-    """What runs in the other process: a CameraShard built from plain settings.
-
-    A model that cannot be loaded is told to every caller: raised here, it would reach them as Ray's traceback.
-    """
-
-    def __init__(self, settings: HermesConfig, store_url: str, log_level: int) -> None:
-        logs.log_to_stderr(log_level)
-        self._settings_id = settings_id(settings, store_url)
-        self._built: CameraShard | ShardNotStarted
-        try:
-            model = registry.load_model(settings.model, settings.ingest.device)
-        except ModelError as error:
-            self._built = ShardNotStarted(str(error))
-        else:
-            kept_in, self._leases = RedisCheckpointStore(store_url), RedisLeases(store_url)
-            # A process whose lease is renewed no more ends itself: Ray starts another, if it has not yet.
-            self._built = CameraShard(model, settings, kept_in, self._leases, on_retired=lambda: os._exit(1))
-
-    async def ask(self, camera: str, question: str, max_answer_tokens: int | None) -> AsyncGenerator[AnswerEvent, None]:
-        """See Shard.ask."""
-        async with aclosing(self._shard.ask(camera, question, max_answer_tokens=max_answer_tokens)) as events:
-            async for event in events:
-                yield event
-
-    async def add_camera(self, assignment: Assignment) -> None:
-        """See Shard.add_camera."""
-        await self._shard.add_camera(assignment)
-
-    async def remove_camera(self, name: str, is_forgotten: bool, successor: str | None) -> None:
-        """See Shard.remove_camera."""
-        await self._shard.remove_camera(name, is_forgotten=is_forgotten, successor=successor)
-
-    async def drain(self) -> None:
-        """See Shard.drain."""
-        await self._shard.drain()
-
-    async def settings_id(self) -> str:
-        """What it was built with, see settings_id."""
-        return self._settings_id
-
-    async def test_camera(self, url: str) -> ProbeResult:
-        """See Shard.test_camera."""
-        return await self._shard.test_camera(url)
-
-    async def status(self) -> ShardStatus:
-        """See Shard.status. A process whose device has stopped ends itself: Ray starts another."""
-        if not self._shard.is_working:
-            log.error("device_stopped")
-            os._exit(1)
-        return await self._shard.status()
-
-    async def close(self) -> None:
-        """See CameraShard.close."""
-        await self._shard.close()
-        await self._leases.close()
-
-    @property
-    def _shard(self) -> CameraShard:
-        if isinstance(self._built, ShardNotStarted):
-            raise self._built
-        return self._built
-
 
 ShardActor = ray.remote(ShardProcess)
 
 
-class RemoteShard:
-    """A Shard that lives in a Ray actor. Ray restarts its process; the fleet gives it its cameras back.
+class RemoteShard(ForwardedShard):
+    """A Shard that lives in a Ray actor. Ray restarts its process; then the fleet adds its cameras again.
 
-    In a cluster that was joined the actor has a name, whoever comes first starts it, and it outlives us.
+    In a cluster that was joined the actor has a name: the first system starts it, and it outlives that system.
     """
 
     def __init__(self, index: int, settings: HermesConfig, store_url: str, *, log_level: int = logging.INFO) -> None:
@@ -130,7 +53,7 @@ class RemoteShard:
         """Waits until the process has loaded its model. Raises ShardNotStarted, ConfigError."""
         try:
             async with asyncio.timeout(timeout_s):
-                status: ShardStatus = await self._actor.status.remote()
+                status: ShardStatus = await self._actor.call.remote("status")
                 await self._require_same_settings()
             return status
         except TimeoutError:
@@ -140,42 +63,28 @@ class RemoteShard:
         except RayActorError as error:
             raise ShardNotStarted(f"shard {self._index}: {_last_line(error)}") from error
 
-    async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        stream = self._actor.ask.remote(camera, question, max_answer_tokens)
+    async def close(self) -> None:
+        """Saves every memory of the shard, releases every camera and stops it. Raises ShardUnavailable."""
+        await self._awaited(self._actor.close.remote(), _CLOSE_TIMEOUT_S)
+
+    async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
+        limit_s = timeout_s if isinstance(timeout_s, float) else timeout_s(self._settings.ingest)
+        return await self._awaited(self._actor.call.remote(operation, *args, **kwargs), limit_s)
+
+    async def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
+        references = self._actor.stream.remote(operation, *args, **kwargs)
         is_over = False
         try:
             with self._translated():
-                async for reference in stream:
+                async for reference in references:
                     yield await reference
             is_over = True
         finally:
             if not is_over:
-                ray.cancel(stream)
-
-    async def add_camera(self, assignment: Assignment) -> None:
-        await self._call(self._actor.add_camera.remote(assignment), _CHANGE_TIMEOUT_S)
-
-    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
-        await self._call(self._actor.remove_camera.remote(name, is_forgotten, successor), _CHANGE_TIMEOUT_S)
-
-    async def drain(self) -> None:
-        await self._call(self._actor.drain.remote(), _STATUS_TIMEOUT_S)
-
-    async def test_camera(self, url: str) -> ProbeResult:
-        timeout_s = probe.max_duration_s(self._settings.ingest) + _STATUS_TIMEOUT_S
-        return await self._call(self._actor.test_camera.remote(url), timeout_s)
-
-    async def status(self) -> ShardStatus:
-        return await self._call(self._actor.status.remote(), _STATUS_TIMEOUT_S)
-
-    async def close(self) -> None:
-        """Lets it save every memory once more and give up every camera. Raises ShardUnavailable."""
-        await self._call(self._actor.close.remote(), _CLOSE_TIMEOUT_S)
+                ray.cancel(references)
 
     async def _require_same_settings(self) -> None:
-        if await self._actor.settings_id.remote() != settings_id(self._settings, self._store_url):
+        if await self._actor.settings_id.remote() != shard_process.settings_id(self._settings, self._store_url):
             raise ConfigError(
                 f"shard {self._index}: it runs in this cluster already, with another model, memory, ingest, shards or "
                 "store; end those shards first, or use their configuration"
@@ -195,7 +104,7 @@ class RemoteShard:
             **({} if shards.is_local else shared),
         ).remote(self._settings, self._store_url, self._log_level)
 
-    async def _call(self, reference: Awaitable[T], timeout_s: float) -> T:
+    async def _awaited(self, reference: Awaitable[T], timeout_s: float) -> T:
         # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
         with self._translated():
             async with asyncio.timeout(timeout_s):
@@ -203,6 +112,7 @@ class RemoteShard:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        """Turns Ray's errors into those of the operation, or into ShardUnavailable."""
         try:
             yield
         except RayTaskError as error:
@@ -214,26 +124,22 @@ class RemoteShard:
             self._revive()
             raise ShardUnavailable(f"shard {self._index}: {_last_line(error)}") from error
         except RayActorError as error:
-            raise ShardUnavailable(f"shard {self._index}: its process is gone and is being restarted") from error
+            raise ShardUnavailable(f"shard {self._index}: its process ended and is being restarted") from error
         except TimeoutError as error:
-            raise ShardUnavailable(f"shard {self._index}: no answer in time") from error
+            raise ShardUnavailable(f"shard {self._index}: its process did not answer in time") from error
 
     def _revive(self) -> None:
-        """Ray gives a process up for good if it fails while it starts, e.g. while a dead one still holds the GPU."""
+        """Starts a new actor when Ray gave the process up.
+
+        Ray does so when a process fails while it starts, e.g. because its predecessor still holds the GPU's memory.
+        """
         if time.monotonic() - self._started_at >= _REVIVE_EVERY_S:
-            log.warning("shard_started_anew", shard=self._index)
+            log.warning("shard_restarted", shard=self._index)
             ray.kill(self._actor)
             self._start()
 
 
-def settings_id(settings: HermesConfig, store_url: str) -> str:
-    """What tells shards of different settings apart, whatever the system around them looks like."""
-    shards = dataclasses.replace(settings.shards, count=1, spares=0)
-    told = repr((settings.model, settings.memory, settings.ingest, shards, store_url))
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
 def _last_line(error: Exception) -> str:
-    """Ray puts a traceback around the reason; a user needs the reason alone."""
+    """The reason of an error, without the traceback that Ray puts around it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].strip()

@@ -133,7 +133,7 @@ class ScriptedShard:
             node="somewhere",
             incarnation=str(self._pid),
             cameras=tuple(map(self._status, self.assignments)),
-            ahead=dict.fromkeys(self.ahead, 1_000.0),
+            standby=dict.fromkeys(self.ahead, 1_000.0),
             slots=self._max_cameras,
             busy_share=self.busy_share,
             is_draining=self.is_draining,

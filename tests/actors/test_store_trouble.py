@@ -50,7 +50,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
     held = CameraShard(model, settings, kept, leases)
     try:
         spec = CameraSpec(name="yard", url="sim:yard?seed=3")
-        await held.add_camera(Assignment(spec=spec, started_s=time.time(), gone=OWN_LEASE))
+        await held.add_camera(Assignment(spec=spec, started_s=time.time(), expiry=OWN_LEASE))
 
         async def is_saved() -> bool:
             return (await memory_of(held)).checkpointed_s is not None and (await memory_of(held)).compressions > 0

@@ -140,12 +140,12 @@ class Process:
     async def add(self, assignment: Assignment) -> None:
         name = assignment.spec.name
         if name in self.watched:
-            await self.tenure.raise_epoch(name, assignment.floor)
+            await self.tenure.raise_epoch(name, assignment.min_epoch)
             return
         if assignment.is_standby:
             self.ahead[name] = now_s()
             return
-        owner = await self.tenure.acquire(name, min_epoch=assignment.floor, expiry=assignment.gone)
+        owner = await self.tenure.acquire(name, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
         self.ahead.pop(name, None)
         try:
             saved = await _Checkpoints(self).load(name, FACTS.fingerprint)
@@ -240,7 +240,7 @@ class SimulatedShard:
             pid=self._lives,
             incarnation=process.incarnation.id,
             cameras=found,
-            ahead=dict(process.ahead),
+            standby=dict(process.ahead),
             slots=SLOTS,
             is_draining=process.is_draining,
         )

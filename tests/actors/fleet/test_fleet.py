@@ -384,7 +384,7 @@ class OwningShard(ScriptedShard):
 
     async def add_camera(self, assignment: Assignment) -> None:
         self.attempts += 1
-        await self._granted_by.acquire(assignment.spec.name, "100", gone=assignment.gone)
+        await self._granted_by.acquire(assignment.spec.name, "100", gone=assignment.expiry)
         await super().add_camera(assignment)
 
 

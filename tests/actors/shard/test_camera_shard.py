@@ -124,7 +124,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
 
 def assignment(name: str, url: str, pace: PlaybackSpeed = PlaybackSpeed.FAST) -> Assignment:
     spec = CameraSpec(name=name, url=url, pace=pace)
-    return Assignment(spec=spec, started_s=STARTED_S, gone=OWN_LEASE)
+    return Assignment(spec=spec, started_s=STARTED_S, expiry=OWN_LEASE)
 
 
 async def status(held: CameraShard, name: str) -> CameraStatus:
@@ -527,17 +527,17 @@ async def test_a_camera_whose_next_owner_looked_ahead_loses_no_frame_in_a_move(r
         await other.add_camera(dataclasses.replace(live, is_standby=True))
         assert (await other.status()).cameras == ()
         await until(partial(held_since, other, "street"))
-        since_s = (await other.status()).ahead["street"]
+        since_s = (await other.status()).standby["street"]
         await until(partial(seen_until, one, "street", since_s))
         successor = (await other.status()).incarnation
         await one.remove_camera("street", is_forgotten=False, successor=successor)
-        before = (await other.status()).ahead
+        before = (await other.status()).standby
         await other.add_camera(live)
         await until(partial(seen_until, other, "street", since_s + 4.0))
 
         memory = (await status(other, "street")).memory
         assert before == {"street": since_s}
-        assert (await other.status()).ahead == {}
+        assert (await other.status()).standby == {}
         assert memory.frames_seen == due(memory, begun_s)
         assert memory.frames_dropped == 0
         assert memory.gaps == ()
@@ -553,7 +553,7 @@ async def seen_until(held: CameraShard, name: str, time_s: float | None) -> bool
 
 
 async def held_since(held: CameraShard, name: str) -> bool:
-    return (await held.status()).ahead[name] is not None
+    return (await held.status()).standby[name] is not None
 
 
 async def test_a_camera_that_is_left_to_an_heir_goes_to_nobody_else(running: Running, film: str) -> None:
@@ -579,7 +579,7 @@ async def test_a_shard_that_looks_ahead_in_vain_lets_the_stream_go(
 
 
 async def is_empty(held: CameraShard) -> bool:
-    return (await held.status()).ahead == {}
+    return (await held.status()).standby == {}
 
 
 async def test_a_shard_that_is_drained_takes_no_more_and_leaves_what_it_refuses_to_others(

@@ -1,0 +1,96 @@
+"""Operations that are forwarded to a shard elsewhere: same names, same arguments, same results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from actors.config.schema import HermesConfig
+from actors.errors import ShardNotStarted
+from actors.shard.interface import OPERATIONS, Assignment, ForwardedShard, Timeout
+from actors.shard.shard_process import ShardProcess
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import CameraSpec
+from pipeline.sources.ingest_config import IngestConfig
+from tests.actors.scripted import ANSWER, ScriptedShard
+
+
+class LoopbackShard(ForwardedShard):
+    """Forwards to a scripted shard by name, as a process boundary does."""
+
+    def __init__(self, target: ScriptedShard) -> None:
+        self._target = target
+        self.timeouts: dict[str, Timeout] = {}
+
+    async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
+        self.timeouts[operation] = timeout_s
+        return await getattr(self._target, operation)(*args, **kwargs)
+
+    def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
+        return getattr(self._target, operation)(*args, **kwargs)
+
+
+GATE = Assignment(spec=CameraSpec(name="gate", url="sim:yard"), started_s=1.0)
+
+
+def test_every_operation_of_the_interface_is_forwarded() -> None:
+    assert {name for name in vars(ForwardedShard) if not name.startswith("_")} == OPERATIONS
+
+
+async def test_a_forwarded_operation_has_the_effect_and_the_result_of_the_shard() -> None:
+    target = ScriptedShard()
+    shard = LoopbackShard(target)
+
+    await shard.add_camera(GATE)
+    status = await shard.status()
+    tested = await shard.test_camera("sim:yard")
+    events = [event async for event in shard.ask("gate", "what is in view", max_answer_tokens=3)]
+    await shard.drain()
+    await shard.remove_camera("gate", is_forgotten=True)
+
+    assert [camera.name for camera in status.cameras] == ["gate"]
+    assert tested.url == "sim:yard"
+    assert tuple(events) == ANSWER
+    assert target.is_draining
+    assert target.forgotten == ["gate"]
+
+
+async def test_a_forwarded_operation_raises_the_error_of_the_shard() -> None:
+    shard = LoopbackShard(ScriptedShard())
+
+    with pytest.raises(UnknownCamera):
+        await shard.remove_camera("gate", is_forgotten=True)
+    with pytest.raises(UnknownCamera):
+        await anext(shard.ask("gate", "what is in view"))
+
+
+async def test_the_timeout_of_a_test_follows_the_time_that_a_source_may_take_to_open() -> None:
+    shard = LoopbackShard(ScriptedShard())
+    await shard.test_camera("sim:yard")
+
+    timeout_s = shard.timeouts["test_camera"]
+
+    assert callable(timeout_s)
+    assert timeout_s(IngestConfig(open_timeout_s=20.0)) > timeout_s(IngestConfig(open_timeout_s=5.0)) > 15.0
+
+
+@pytest.mark.parametrize("name", ["close", "settings_id", "_store", "__class__", "flush"])
+async def test_a_process_refuses_a_name_that_is_no_operation(name: str) -> None:
+    process = ShardProcess(HermesConfig(model="/nowhere/model"), "redis://127.0.0.1:1", logging.CRITICAL)
+
+    with pytest.raises(ValueError, match=f"operation '{name}'"):
+        await process.call(name)
+    with pytest.raises(ValueError, match=f"operation '{name}'"):
+        await anext(process.stream(name))
+
+
+async def test_a_process_without_a_model_says_so_to_every_caller() -> None:
+    process = ShardProcess(HermesConfig(model="/nowhere/model"), "redis://127.0.0.1:1", logging.CRITICAL)
+
+    with pytest.raises(ShardNotStarted, match="/nowhere/model"):
+        await process.call("status")
+    with pytest.raises(ShardNotStarted, match="/nowhere/model"):
+        await process.close()
