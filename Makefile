@@ -8,8 +8,12 @@ BENCH_ARGS ?=
 SCHEDULES ?= 1000
 CLUSTER_SCHEDULES ?= 40
 SEGMENTS ?= 1000
+WORKERS ?= logical
+# Test files run side by side, the long ones first; those that start Ray follow one another in one worker.
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+SLOW_MARKERS := ray or redis or rtsp or slow or chaos
 
-.PHONY: setup demo test check bench bench-accuracy chaos fuzz protos format
+.PHONY: setup demo test test-fast check bench bench-accuracy chaos fuzz protos format
 
 setup: $(READY)
 
@@ -23,7 +27,10 @@ demo: $(READY)
 	@$(BIN)/hermes demo $(DEMO_ARGS)
 
 test: $(READY)
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-fast: $(READY)
+	$(PYTEST) -m 'not ($(SLOW_MARKERS))'
 
 check: $(READY)
 	$(BIN)/ruff format --check .
