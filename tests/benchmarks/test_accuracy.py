@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import contenders, parts, rows, streams
+from benchmarks import accuracy, contenders, parts, rows, streams
 from benchmarks.contenders import CONTENDERS, OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.parts import Settings
@@ -24,8 +22,7 @@ from models import registry
 from models.answer_decoder import Answer, AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import InvalidBudget
-
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.conftest import RunBenchmark
 
 
 @pytest.fixture(scope="module")
@@ -170,46 +167,38 @@ def test_an_interval_of_streams_that_agree_is_narrow_and_of_streams_that_do_not_
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "message"),
     [
         (["--policies", "lru"], "policy 'lru' (one of full, window"),
         (["--streams", "0"], "argument --streams: 0 (at least 1)"),
         (["--budgets", "17"], "--budgets 17: the recent window (16 tokens) and a summary need at least 18"),
     ],
 )
-def test_what_cannot_be_run_is_refused_with_the_limit_named(words: list[str], named: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.accuracy", "--folder", str(tmp_path), *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_what_cannot_be_run_is_refused_with_the_limit_named(
+    arguments: list[str], message: str, tmp_path: Path, run_benchmark: RunBenchmark
+) -> None:
+    ended = run_benchmark(accuracy, "--folder", tmp_path, *arguments)
 
-    assert done.returncode == 2
-    assert named in done.stderr
-    assert "Traceback" not in done.stderr
+    assert ended.code == 2
+    assert message in ended.err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.accuracy",
-        "--streams",
-        "2",
-        "--lengths",
-        "32",
-        "--budgets",
-        "48",
-        "96",
-    ]
-    command += ["--policies", "full", "window", "questions", "--folder", str(tmp_path / "parts")]
-    command += ["--json", str(tmp_path / "rows.json"), "--plots", str(tmp_path)]
-    first, again = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
+def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(
+    tmp_path: Path, run_benchmark: RunBenchmark
+) -> None:
+    arguments = ["--threads", "1", "--streams", "2", "--lengths", "32", "--budgets", "48", "96"]
+    arguments += ["--policies", "full", "window", "questions", "--folder", tmp_path / "parts"]
+    arguments += ["--json", tmp_path / "rows.json", "--plots", tmp_path]
+    first, again = (run_benchmark(accuracy, *arguments) for _ in range(2))
 
-    assert "### 32 frames, 96 tokens a layer" in first.stdout
-    assert again.stdout == first.stdout
-    assert "questions, 48 tokens, 32 frames" in first.stderr
-    assert "tokens, 32 frames" not in again.stderr
-    written = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert {row["policy"] for row in written} == {"full", "window", "questions"}
+    assert (first.code, again.code) == (0, 0)
+    assert "### 32 frames, 96 tokens a layer" in first.out
+    assert again.out == first.out
+    assert "questions, 48 tokens, 32 frames" in first.err
+    assert "tokens, 32 frames" not in again.err
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {row["policy"] for row in rows} == {"full", "window", "questions"}
     assert {file.name for file in tmp_path.glob("*.png")} == {f"accuracy-{of}.png" for of in ("budget", "delay")}
 
 

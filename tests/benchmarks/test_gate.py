@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ from benchmarks import gate
 from models import registry
 from models.tiny.scenes.scene import Scene
 from models.vision_language_model import VideoLanguageModel
-
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.conftest import RunBenchmark
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +49,12 @@ def test_a_gate_that_misses_visitors_or_cries_wolf_is_found_out() -> None:
     assert sum(gate._alarms(world, ~nothing)) > 10
 
 
-def test_the_loss_is_of_the_same_questions_gated_and_not(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.gate",
-        "--parts",
-        "loss",
-        "--streams",
-        "2",
-        "--lengths",
-        "32",
-        "--budgets",
-        "96",
-    ]
-    command += ["--folder", str(tmp_path / "parts"), "--json", str(tmp_path / "rows.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+def test_the_loss_is_of_the_same_questions_gated_and_not(tmp_path: Path, run_benchmark: RunBenchmark) -> None:
+    arguments = ["--parts", "loss", "--streams", "2", "--lengths", "32", "--budgets", "96"]
+    arguments += ["--folder", tmp_path / "parts", "--json", tmp_path / "rows.json"]
+    ended = run_benchmark(gate, *arguments)
 
+    assert ended.code == 0
     written = json.loads((tmp_path / "rows.json").read_text())["rows"]
     loss = next(row for row in written if row["metric"] == "gate_loss_points")
     kept = [json.loads(file.read_text()) for file in (tmp_path / "parts").iterdir()]
@@ -80,4 +66,4 @@ def test_the_loss_is_of_the_same_questions_gated_and_not(tmp_path: Path) -> None
     lost = (sum(right["questions"]) - sum(right["ours-gated"])) / loss["n"]
     assert loss["value"] == pytest.approx(100 * lost, abs=1e-3)
     assert loss["low"] <= loss["value"] <= loss["high"]
-    assert "| gate_loss_points |" in done.stdout
+    assert "| gate_loss_points |" in ended.out
