@@ -1,1 +1,1 @@
-"""Processes: who owns which camera, who comes back after a crash; the gRPC router. Ray and grpc live here."""
+"""Processes, Ray and gRPC: which shard owns a camera, what happens after a crash, and the server that answers."""

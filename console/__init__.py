@@ -1,1 +1,1 @@
-"""What people hold: the command line and the Python client. Speaks gRPC only."""
+"""What people hold, speaking gRPC only: the command line, the Python client and the demo."""

@@ -1,1 +1,1 @@
-"""Pure tensor functions of the memory: scores, smoothing, keeping, rotating, folding. No state, no I/O."""
+"""Pure tensor functions without state or I/O: scores, smoothing, retention, rotary positions, summaries."""

@@ -1,1 +1,1 @@
-"""One camera from URL to memory, one question from text to tokens; the device's work loop. No Ray, no gRPC."""
+"""One camera from URL to memory, one question from text to tokens, without Ray and gRPC."""

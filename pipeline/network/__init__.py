@@ -1,1 +1,1 @@
-"""How bytes come from a camera: URLs judged and resolved, HTTP, RTSP and RTP. No codec, no model."""
+"""How bytes come from a camera, without codecs or models: URLs judged and resolved, HTTP, RTSP and RTP."""
