@@ -1,6 +1,6 @@
 """The command line. Answers go to standard output, everything else to standard error.
 
-Exit codes: 0 done, 1 failure, 2 the user's mistake.
+Exit codes: 0 done, 1 failure, 2 mistake of the user. Subcommands that start or examine a system are imported late.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
-from console.cli import cameras, output, terminal
+from console.cli import output, terminal
+from console.cli.cameras import cameras
+from console.cli.shards import shards
 from console.cli.terminal import Address, Json, TokenFile
 from console.client import answers
 from console.client.client import DEFAULT_ADDRESS
@@ -19,8 +21,8 @@ from console.client.client import DEFAULT_ADDRESS
 app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-app.add_typer(cameras.cameras, name="cameras")
-app.add_typer(cameras.shards, name="shards")
+app.add_typer(cameras, name="cameras")
+app.add_typer(shards, name="shards")
 
 
 @app.command()
@@ -32,12 +34,12 @@ def ask(
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
 ) -> None:
-    """Ask a camera; the answer is printed as it comes."""
+    """Ask a camera; the answer is printed token by token."""
     with terminal.connected(address, token_file) as hermes:
         events = hermes.ask(camera, question, max_answer_tokens=max_tokens)
-        answer = answers.listen(camera, question, events, on_text=_ignore if as_json else _print_piece)
+        answer = answers.collect(camera, question, events, on_text=_ignore if as_json else _print_text)
     if as_json:
-        terminal.out.print(output.as_json(output.answer_json(answer)), markup=False)
+        terminal.print_json(output.answer_json(answer))
         return
     terminal.out.print()
     for warning in answer.warnings:
@@ -50,24 +52,23 @@ def serve(
     config: Annotated[Path, typer.Option("--config", "-c", help="A YAML file.")],
     verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
 ) -> None:
-    """Run a system until it is told to stop."""
-    from console.cli import serve as serving
+    """Run a system until SIGINT or SIGTERM."""
+    from console.cli import serve as serve_command
 
-    terminal.leave(serving.serve(config, terminal.err, is_verbose=verbose))
+    terminal.leave(serve_command.serve(config, terminal.err, is_verbose=verbose))
 
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(min=0, help="Which scenes are seen.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Which scenes the cameras show.")] = 7,
     exit_after_answers: Annotated[bool, typer.Option("--exit-after-answers", help="Do not stay up.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per question.")] = False,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Of the router; 0: any free one.")] = None,
 ) -> None:
-    """Four cameras, two shards, eight questions, each beside the truth."""
-    from console.demo import demo as show
-    from console.demo.demo import DemoOptions
+    """Four cameras, two shards, eight questions, each answer beside the truth."""
+    from console.cli import demo as demo_command
 
-    terminal.leave(show.run(DemoOptions(seed, exit_after_answers, as_json, port), terminal.out, terminal.err))
+    terminal.leave(demo_command.demo(seed, exit_after_answers=exit_after_answers, as_json=as_json, port=port))
 
 
 @app.command()
@@ -78,9 +79,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Examine this machine: can it run hermes?"""
-    from console.cli import serve as serving
+    from console.cli import doctor as doctor_command
 
-    terminal.leave(serving.examine(config, terminal.out, terminal.err, as_json=as_json))
+    terminal.leave(doctor_command.examine(config, terminal.out, as_json=as_json))
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def main() -> None:
     app()
 
 
-def _print_piece(text: str) -> None:
+def _print_text(text: str) -> None:
     terminal.out.print(output.printable(text), end="", markup=False)
     sys.stdout.flush()
 

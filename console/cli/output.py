@@ -1,4 +1,4 @@
-"""What people see: answers and cameras as lines, tables and JSON."""
+"""Answers and cameras as lines, tables and JSON."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _STATE_STYLES = {
 
 
 def printable(text: str) -> str:
-    """Text of a model or a camera without what a terminal would take for an order."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    """Text of a model or a camera without control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def state_name(state: int) -> str:
@@ -40,15 +40,15 @@ def reason_name(reason: int) -> str | None:
     return pb.SourceReason.Name(reason).removeprefix("SOURCE_REASON_").lower() if reason else None
 
 
-def inspection_json(found: pb.TestCameraResponse) -> dict[str, Any]:
-    """What was found at a URL for programs; numbers that are not known are null."""
-    video = found.video
+def probe_json(result: pb.TestCameraResponse) -> dict[str, Any]:
+    """The result of a test of a URL, for programs; unknown numbers are null."""
+    video = result.video
     has_interval = video.HasField("key_frame_interval_s")
     return {
-        "url": found.url,
-        "ok": not found.reason,
-        "reason": reason_name(found.reason),
-        "detail": found.detail,
+        "url": result.url,
+        "ok": not result.reason,
+        "reason": reason_name(result.reason),
+        "detail": result.detail,
         "video": {
             "codec": video.codec,
             "width": video.width,
@@ -59,23 +59,25 @@ def inspection_json(found: pb.TestCameraResponse) -> dict[str, Any]:
             "has_key_frames_enough": video.has_key_frames_enough,
             "first_frame_ms": round(video.first_frame_ms, 1) or None,
         }
-        if found.HasField("video")
+        if result.HasField("video")
         else None,
     }
 
 
-def inspection_details(found: pb.TestCameraResponse) -> Table:
-    """What was found at a URL, a fact a row."""
-    video, rows = found.video, {"url": found.url}
-    rows["verdict"] = " · ".join(filter(None, (reason_name(found.reason) or "good", found.detail)))
-    if found.HasField("video"):
+def probe_details(result: pb.TestCameraResponse) -> Table:
+    """The result of a test of a URL, one fact in each row."""
+    video, rows = result.video, {"url": result.url}
+    rows["verdict"] = " · ".join(filter(None, (reason_name(result.reason) or "good", result.detail)))
+    if result.HasField("video"):
         interval = "fewer than two seen"
         if video.HasField("key_frame_interval_s"):
             interval = f"every {video.key_frame_interval_s:.2f} s"
-        enough = "often enough to be sampled alone" if video.has_key_frames_enough else "too rare to be sampled alone"
+        density = (
+            "often enough to decode them alone" if video.has_key_frames_enough else "too rare to decode them alone"
+        )
         rows["video"] = f"{video.codec}, {video.width}x{video.height}"
         rows["rate"] = f"{video.declared_fps:.1f} fps declared, {video.measured_fps:.1f} measured"
-        rows["key frames"] = f"{interval}, {enough}"
+        rows["key frames"] = f"{interval}, {density}"
         if video.first_frame_ms:
             rows["first frame"] = f"after {video.first_frame_ms:.0f} ms"
     return _facts(rows)
@@ -90,7 +92,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "ttft_ms": None if answer.ttft_ms is None else round(answer.ttft_ms, 1),
         "memory_as_of": _iso(answer.memory_as_of),
         "epoch": answer.epoch,
-        "evidence": [{"time": _iso(one.time), "weight": round(one.weight, 3)} for one in answer.evidence],
+        "evidence": [{"time": _iso(frame.time), "weight": round(frame.weight, 3)} for frame in answer.evidence],
         "warnings": answer.warnings,
         "gaps": [_gap_json(gap) for gap in answer.gaps],
     }
@@ -119,30 +121,12 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
             "thumbnails": memory.thumbnails,
             "thumbnail_bytes": memory.thumbnail_bytes,
             "next_position": memory.next_position,
-            "oldest": _iso(_moment(memory, "oldest")),
-            "newest": _iso(_moment(memory, "newest")),
-            "checkpointed": _iso(_moment(memory, "checkpointed")),
+            "oldest": _iso(memory_time(memory, "oldest")),
+            "newest": _iso(memory_time(memory, "newest")),
+            "checkpointed": _iso(memory_time(memory, "checkpointed")),
             "gaps": [_gap_json(gap) for gap in memory.gaps],
         },
     }
-
-
-def shard_json(shard: pb.Shard) -> dict[str, Any]:
-    """One shard for programs."""
-    return {
-        "shard": shard.index,
-        "state": shard_state(shard),
-        "node": shard.node,
-        "pid": shard.pid,
-        "cameras": list(shard.cameras),
-        "slots": shard.slots,
-        "busy_share": round(shard.busy_share, 3),
-    }
-
-
-def shard_state(shard: pb.Shard) -> str:
-    """up, away or draining"""
-    return pb.ShardState.Name(shard.state).removeprefix("SHARD_STATE_").lower()
 
 
 def as_json(value: object) -> str:
@@ -151,19 +135,19 @@ def as_json(value: object) -> str:
 
 
 def answer_notes(answer: Answer) -> str:
-    """What belongs to an answer beside its words: how fast, how fresh, where it looked."""
+    """Time to the first token, age of the memory, and the times of the evidence frames, on one line."""
     notes = []
     if answer.ttft_ms is not None:
         notes.append(f"first word after {answer.ttft_ms:.0f} ms")
     if answer.memory_as_of is not None:
-        notes.append(f"as of {_clock(answer.memory_as_of)}")
+        notes.append(f"as of {clock_time(answer.memory_as_of)}")
     if answer.evidence:
-        notes.append("looked at " + ", ".join(_clock(moment.time) for moment in answer.evidence))
+        notes.append("looked at " + ", ".join(clock_time(frame.time) for frame in answer.evidence))
     return " · ".join(notes)
 
 
 def camera_table(cameras: Iterable[pb.Camera]) -> Table:
-    """All cameras, a row each."""
+    """One row for each camera."""
     table = Table(box=None, pad_edge=False)
     for heading in ("camera", "state", "shard", "frames", "dropped", "compressed", "newest", "url"):
         table.add_column(heading, overflow="fold")
@@ -176,39 +160,14 @@ def camera_table(cameras: Iterable[pb.Camera]) -> Table:
             str(memory.frames_seen),
             str(memory.frames_dropped),
             str(memory.compressions),
-            _clock(_moment(memory, "newest")),
+            clock_time(memory_time(memory, "newest")),
             Text(printable(camera.url)),
         )
     return table
 
 
-def headroom_note(headroom: int) -> str:
-    """What the loss of a shard would mean."""
-    if headroom < 0:
-        return f"if the fullest shard were lost, {-headroom} cameras would find no place"
-    return f"room for {headroom} more, with the fullest shard lost"
-
-
-def shard_table(shards: Iterable[pb.Shard]) -> Table:
-    """All shards, a row each."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("shard", "state", "node", "process", "busy", "slots", "cameras"):
-        table.add_column(heading, overflow="fold")
-    for shard in shards:
-        table.add_row(
-            str(shard.index),
-            shard_state(shard),
-            Text(printable(shard.node)),
-            str(shard.pid),
-            f"{shard.busy_share:.0%}",
-            f"{len(shard.cameras)} of {shard.slots}",
-            Text(", ".join(shard.cameras) or "none"),
-        )
-    return table
-
-
 def camera_details(camera: pb.Camera) -> Table:
-    """One camera, a fact a row."""
+    """One camera, one fact in each row."""
     memory = camera.memory
     rows = {
         "camera": camera.name,
@@ -222,12 +181,12 @@ def camera_details(camera: pb.Camera) -> Table:
         "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
         "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
         "masks": str(len(camera.masks)),
-        "covers": f"{_clock(_moment(memory, 'oldest'))} to {_clock(_moment(memory, 'newest'))}",
-        "saved": _clock(_moment(memory, "checkpointed")),
+        "covers": f"{clock_time(memory_time(memory, 'oldest'))} to {clock_time(memory_time(memory, 'newest'))}",
+        "saved": clock_time(memory_time(memory, "checkpointed")),
     }
     table = _facts(rows)
     for gap in memory.gaps:
-        table.add_row("gap", Text(f"{_clock(_utc(gap.start))} to {_clock(_utc(gap.end))}: {gap.reason}"))
+        table.add_row("gap", Text(f"{clock_time(_utc(gap.start))} to {clock_time(_utc(gap.end))}: {gap.reason}"))
     return table
 
 
@@ -244,7 +203,7 @@ def _gap_json(gap: pb.Gap) -> dict[str, Any]:
     return {"start": _iso(_utc(gap.start)), "end": _iso(_utc(gap.end)), "reason": gap.reason}
 
 
-def _moment(memory: pb.MemoryStatus, name: str) -> datetime | None:
+def memory_time(memory: pb.MemoryStatus, name: str) -> datetime | None:
     return _utc(getattr(memory, name)) if memory.HasField(name) else None
 
 
@@ -256,6 +215,6 @@ def _iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds")
 
 
-def _clock(at: datetime | None) -> str:
-    """The time of day where the reader is."""
+def clock_time(at: datetime | None) -> str:
+    """The local time of day."""
     return "never" if at is None else at.astimezone().strftime("%H:%M:%S")

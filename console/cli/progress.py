@@ -1,4 +1,4 @@
-"""What is being waited for: one line that changes on a terminal, a line for each change elsewhere."""
+"""Shows what a slow command waits for: one line that changes on a terminal, one line for each change elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from rich.console import Console
 
 
 class Progress:
-    """Shown for the time of the block, or until it is stopped."""
+    """A context manager: progress is shown for the time of the block, or until `stop`."""
 
-    def __init__(self, err: Console) -> None:
+    def __init__(self, err: Console, *, started_at_s: float | None = None) -> None:
+        """`started_at_s`: the monotonic time from which the seconds are counted, by default now."""
         self._err = err
         self._status = err.status("")
-        self._began_at = time.monotonic()
-        self._told = ""
+        self._started_at_s = time.monotonic() if started_at_s is None else started_at_s
+        self._message = ""
 
     def __enter__(self) -> Self:
         if self._err.is_terminal:
@@ -25,14 +26,15 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def tell(self, progress: str) -> None:
-        """Shows what is being waited for now."""
+    def show(self, message: str) -> None:
+        """Replaces the message; elsewhere than on a terminal, prints it with the seconds since the start."""
         if self._err.is_terminal:
-            self._status.update(progress)
-        elif progress != self._told:
-            self._err.print(f"{time.monotonic() - self._began_at:5.1f} s  {progress}", markup=False)
-        self._told = progress
+            self._status.update(message)
+            self._status.start()
+        elif message != self._message:
+            self._err.print(f"{time.monotonic() - self._started_at_s:5.1f} s  {message}", markup=False)
+        self._message = message
 
     def stop(self) -> None:
-        """There is nothing to wait for any more."""
+        """Removes the line from a terminal; `show` brings it back."""
         self._status.stop()

@@ -1,4 +1,4 @@
-"""`hermes serve` and `hermes doctor`: the subcommands that start or examine a system, behind the command line."""
+"""`hermes serve`: runs the system that a file describes. Imports `actors`, so the command line imports it late."""
 
 from __future__ import annotations
 
@@ -8,73 +8,46 @@ import signal
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
-from actors import doctor, logs, system
+from actors import logs, system
 from actors.config import schema
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ServiceError
 from cache_store.checkpoint import StoreError
-from console.cli import output
+from console.cli import terminal
+from console.cli.terminal import DONE, FAILURE, MISTAKE
 
-DONE, FAILURE, MISTAKE = 0, 1, 2
 
-
-def serve(path: Path, err: Console, *, is_verbose: bool) -> int:
-    """Runs the system that a file describes until SIGINT or SIGTERM; returns the exit code."""
-    level = logging.DEBUG if is_verbose else logging.INFO
-    logs.log_to_stderr(level)
+def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
+    """Runs the system until SIGINT or SIGTERM; returns the exit code."""
+    log_level = logging.DEBUG if is_verbose else logging.INFO
+    logs.log_to_stderr(log_level)
     try:
-        asyncio.run(_serve(schema.load_config(path), level, err))
+        asyncio.run(_serve(schema.load_config(config), log_level, err))
+    except ConfigError as error:
+        return terminal.report(str(error), MISTAKE)
     except (ServiceError, StoreError) as error:
-        return complain(error, err)
+        return terminal.report(str(error), FAILURE)
     except KeyboardInterrupt:
-        err.print("stopped before it was up")
+        err.print("stopped before the system was ready")
         return FAILURE
     return DONE
 
 
-def examine(path: Path | None, out: Console, err: Console, *, as_json: bool) -> int:
-    """Prints what the doctor finds; returns the exit code."""
-    logs.log_to_stderr(logging.ERROR)
-    try:
-        settings = schema.load_config(path) if path else HermesConfig()
-    except ConfigError as error:
-        return complain(error, err)
-    findings = []
-    for finding in doctor.examine(settings):
-        findings.append(finding)
-        if not as_json:
-            mark = Text("ok  ", style="green") if finding.is_ok else Text("FAIL", style="red")
-            out.print(mark, Text(f"{finding.name:<8}", style="bold"), Text(output.printable(finding.detail)))
-    if as_json:
-        out.print(
-            output.as_json([{"name": one.name, "ok": one.is_ok, "detail": one.detail} for one in findings]),
-            markup=False,
-        )
-    return DONE if all(finding.is_ok for finding in findings) else FAILURE
-
-
-def complain(error: Exception, err: Console) -> int:
-    """One line on what went wrong; returns the exit code."""
-    err.print(f"error: {output.printable(str(error))}", style="red", markup=False)
-    return MISTAKE if isinstance(error, ConfigError) else FAILURE
-
-
-async def _serve(settings: HermesConfig, level: int, err: Console) -> None:
-    def tell(progress: str) -> None:
-        err.print(f"{progress} …", style="dim", markup=False)
-
-    async with system.running(settings, log_level=level, on_progress=tell) as running:
-        err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
-        await until_told_to_stop()
-        err.print("saving memories …", style="dim")
-
-
-async def until_told_to_stop() -> None:
+async def until_stopped() -> None:
     """Waits for SIGINT or SIGTERM."""
-    told = asyncio.Event()
+    is_stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        loop.add_signal_handler(number, is_stopped.set)
+    await is_stopped.wait()
+
+
+async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
+    def show_progress(message: str) -> None:
+        err.print(f"{message} …", style="dim", markup=False)
+
+    async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
+        err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
+        await until_stopped()
+        err.print("saving memories …", style="dim")

@@ -1,4 +1,4 @@
-"""An answer as it was told: the events of one stream put together."""
+"""An answer as one value: the events of one stream put together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from protos import hermes_v1_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A moment that an answer rests on, and its share of the answer's attention."""
+    """A frame that an answer rests on: its time and its share of the answer's attention weights."""
 
     time: datetime
     weight: float
@@ -22,21 +22,24 @@ class Evidence:
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """One answer. `ttft_ms` is measured here, from the question to the first word, the way there and back included."""
+    """One answer. `ttft_ms` is measured by the client, from the question to the first token, network included.
+
+    `epoch`: of the owner that answered; `is_done`: whether the stream ended with Done.
+    """
 
     camera: str
     question: str
     text: str = ""
     ttft_ms: float | None = None
     memory_as_of: datetime | None = None
-    epoch: int = 0  # of the camera's owners, the one that answered
+    epoch: int = 0
     evidence: list[Evidence] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     gaps: list[pb.Gap] = field(default_factory=list)
     is_done: bool = False
 
 
-def listen(
+def collect(
     camera: str,
     question: str,
     events: Iterable[pb.AskResponse],
@@ -44,25 +47,25 @@ def listen(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
-    """Reads a stream to its end; `on_text` gets every piece of the answer as it comes."""
-    told = Answer(camera=camera, question=question)
-    asked_at = clock()
+    """Reads a stream to its end, and blocks until then; `on_text` gets every token's text when it arrives."""
+    answer = Answer(camera=camera, question=question)
+    asked_at_s = clock()
     for event in events:
         match event.WhichOneof("event"):
             case "started":
-                told.memory_as_of = event.started.memory_as_of.ToDatetime(tzinfo=UTC)
+                answer.memory_as_of = event.started.memory_as_of.ToDatetime(tzinfo=UTC)
                 warnings: list[Any] = list(event.started.warnings)  # its stub takes pb.Warning for the builtin
-                told.warnings = [warning.message for warning in warnings]
-                told.epoch = event.started.epoch
-                told.gaps = list(event.started.gaps)
+                answer.warnings = [warning.message for warning in warnings]
+                answer.epoch = event.started.epoch
+                answer.gaps = list(event.started.gaps)
             case "token":
-                if told.ttft_ms is None:
-                    told.ttft_ms = 1000 * (clock() - asked_at)
-                told.text += event.token.text
+                if answer.ttft_ms is None:
+                    answer.ttft_ms = 1000 * (clock() - asked_at_s)
+                answer.text += event.token.text
                 on_text(event.token.text)
             case "evidence":
-                moment = event.evidence
-                told.evidence.append(Evidence(moment.time.ToDatetime(tzinfo=UTC), moment.weight, moment.thumbnail_jpeg))
+                frame = event.evidence
+                answer.evidence.append(Evidence(frame.time.ToDatetime(tzinfo=UTC), frame.weight, frame.thumbnail_jpeg))
             case "done":
-                told.text, told.is_done = event.done.answer, True
-    return told
+                answer.text, answer.is_done = event.done.answer, True
+    return answer

@@ -17,14 +17,14 @@ from rich.text import Text
 
 from actors import logs, system
 from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
-from actors.errors import ServiceError
+from actors.errors import ConfigError, ServiceError
 from actors.server import server
 from actors.system import System
 from cache_store.checkpoint import StoreError
 from cache_store.tiers import MemoryConfig
-from console.cli import output, serve
+from console.cli import output, serve, terminal
 from console.cli.progress import Progress
-from console.cli.serve import DONE, FAILURE
+from console.cli.terminal import DONE, FAILURE, MISTAKE
 from console.client import answers
 from console.client.answers import Answer
 from console.client.client import DEFAULT_ADDRESS, ClientError, HermesClient
@@ -69,8 +69,10 @@ def run(options: DemoOptions, out: Console, err: Console) -> int:
     logs.log_to_stderr(logging.ERROR)
     try:
         return asyncio.run(_run(options, out, err))
+    except ConfigError as error:
+        return terminal.report(str(error), MISTAKE)
     except (ServiceError, StoreError, ClientError) as error:
-        return serve.complain(error, err)
+        return terminal.report(str(error), FAILURE)
     except KeyboardInterrupt:
         return FAILURE
 
@@ -83,20 +85,20 @@ async def _run(options: DemoOptions, out: Console, err: Console) -> int:
         recordings = [asyncio.wrap_future(processes.submit(camera.record, folder)) for camera in shown]
         with Progress(err) as progress:
             async with system.running(
-                _settings(options, folder), log_level=logging.ERROR, on_progress=progress.tell
+                _settings(options, folder), log_level=logging.ERROR, on_progress=progress.show
             ) as running:
-                progress.tell("recording three cameras")
+                progress.show("recording three cameras")
                 await asyncio.gather(*recordings)
                 for camera in shown:
                     running.fleet.add_configured_camera(camera.spec(folder))
                 await running.fleet.reconcile()
                 demo = _Demo(running, shown, options, out, err)
-                await asyncio.to_thread(demo.warm_up, progress.tell)
+                await asyncio.to_thread(demo.warm_up, progress.show)
                 progress.stop()
                 is_complete = await asyncio.to_thread(demo.ask_all)
                 if not options.exit_after_answers:
                     demo.say_how_to_go_on()
-                    await serve.until_told_to_stop()
+                    await serve.until_stopped()
     return DONE if is_complete else FAILURE
 
 
@@ -205,7 +207,7 @@ class _Demo:
             self._out.print(Text.assemble((camera.name, "bold"), f" · {asked.text}?"))
             self._out.print("  ", end="")
         events = self._hermes.ask(camera.name, asked.text)
-        answer = answers.listen(camera.name, asked.text, events, on_text=self._show_piece)
+        answer = answers.collect(camera.name, asked.text, events, on_text=self._show_piece)
         known_s = self._scene_s(camera.name, answer)
         judged = JudgedAnswer(answer, questions.truth(self._scenes[camera.name], asked.text, known_s) or "")
         self._show(judged)

@@ -72,7 +72,7 @@ def hermes(running: System) -> Iterable[HermesClient]:
 
 
 def ask(hermes: HermesClient, camera: str, question: str) -> Answer:
-    return answers.listen(camera, question, hermes.ask(camera, question))
+    return answers.collect(camera, question, hermes.ask(camera, question))
 
 
 async def test_nothing_of_it_listens_beyond_this_machine(running: System) -> None:

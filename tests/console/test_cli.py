@@ -315,8 +315,8 @@ async def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, t
 async def test_asking_loads_neither_torch_nor_ray(serving: Serving) -> None:
     script = (
         "import sys\n"
-        "from console import cli\n"
-        "cli.app(sys.argv[1:], standalone_mode=False)\n"
+        "from console.cli import main\n"
+        "main.app(sys.argv[1:], standalone_mode=False)\n"
         "heavy = {'torch', 'ray', 'transformers', 'actors', 'pipeline', 'models', 'redis', 'av'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

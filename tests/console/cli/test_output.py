@@ -77,7 +77,7 @@ def test_an_answer_is_put_together_from_its_events() -> None:
     ]
     pieces: list[str] = []
 
-    answer = answers.listen("gate", "what", events, pieces.append, clock=lambda: next(moments))
+    answer = answers.collect("gate", "what", events, pieces.append, clock=lambda: next(moments))
 
     assert (answer.text, answer.is_done, answer.ttft_ms) == ("red car", True, 250.0)
     assert pieces == ["red", " car"]
@@ -85,4 +85,4 @@ def test_an_answer_is_put_together_from_its_events() -> None:
 
 
 def test_an_answer_without_done_is_not_done() -> None:
-    assert not answers.listen("gate", "what", [pb.AskResponse(token=pb.Token(text="red"))]).is_done
+    assert not answers.collect("gate", "what", [pb.AskResponse(token=pb.Token(text="red"))]).is_done
