@@ -1,4 +1,4 @@
-"""The events of one answer, from the device thread to the event loop."""
+"""The events of one answer, passed from the engine's thread to the event loop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 from pipeline.answers import AnswerEvent, AnswerFailed, QuestionError
 
-_STEP_TIMEOUT_S = 60.0
+_EVENT_TIMEOUT_S = 60.0
 
 
 class AnswerStream:
-    """Takes events on any thread and gives them on its loop. An answer's token limit is its bound."""
+    """Takes events on any thread and returns them on its loop. The answer's token limit bounds its queue."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -21,13 +21,13 @@ class AnswerStream:
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def next(self) -> AnswerEvent:
-        """The next event. Raises the QuestionError that ended the answer, AnswerFailed if nothing comes for long."""
+        """Waits for the next event. Raises the QuestionError that ended the answer, AnswerFailed after 60 s."""
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the event.
-            async with asyncio.timeout(_STEP_TIMEOUT_S):
+            async with asyncio.timeout(_EVENT_TIMEOUT_S):
                 event = await self._events.get()
         except TimeoutError:
-            raise AnswerFailed(f"no word from the device for {_STEP_TIMEOUT_S:.0f} s") from None
+            raise AnswerFailed(f"no token from the device for {_EVENT_TIMEOUT_S:.0f} s (limit)") from None
         if isinstance(event, QuestionError):
             raise event
         return event

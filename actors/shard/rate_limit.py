@@ -1,4 +1,4 @@
-"""Bounds how fast one shard's checkpoints go to the store, so that they leave the network to others."""
+"""Bounds the rate at which one shard writes checkpoints, so that other users of the network keep their share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NBYTES_A_MB = 1_000_000
 
 
 class RateLimit:
-    """Turns, one after the other, each as long as its bytes take at the bound. None: no bound, and nobody waits."""
+    """Lets writes start one after the other, each after the time that the bytes before it take. None: no limit."""
 
     def __init__(
         self,
@@ -24,11 +24,11 @@ class RateLimit:
         self._sleep = sleep
         self._free_at_s = clock()
 
-    async def turn(self, nbytes: int) -> None:
-        """Waits until those who asked before have had their time, then takes as much as these bytes need."""
+    async def wait(self, nbytes: int) -> None:
+        """Waits until the writes before this one have had their time, then reserves the time of `nbytes`."""
         if self._max_mb_per_s is None:
             return
         now_s = self._clock()
-        begins_s = max(now_s, self._free_at_s)
-        self._free_at_s = begins_s + nbytes / (self._max_mb_per_s * _NBYTES_A_MB)
-        await self._sleep(begins_s - now_s)
+        start_s = max(now_s, self._free_at_s)
+        self._free_at_s = start_s + nbytes / (self._max_mb_per_s * _NBYTES_A_MB)
+        await self._sleep(start_s - now_s)

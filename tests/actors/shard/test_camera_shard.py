@@ -16,7 +16,7 @@ import pytest
 from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.fleet import state
-from actors.shard import camera_shard
+from actors.shard import camera_lifecycle
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint, StoreUnavailable
@@ -91,7 +91,7 @@ def checkpoints() -> UnreliableStore:
     return UnreliableStore()
 
 
-Running = Callable[..., "asynccontextmanager[camera_shard.CameraShard]"]
+Running = Callable[..., "asynccontextmanager[CameraShard]"]
 
 
 @pytest.fixture
@@ -571,7 +571,7 @@ async def test_a_camera_that_is_left_to_an_heir_goes_to_nobody_else(running: Run
 async def test_a_shard_that_looks_ahead_in_vain_lets_the_stream_go(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(camera_shard, "_LONGEST_AHEAD_S", 0.05)
+    monkeypatch.setattr(camera_lifecycle, "_MAX_STANDBY_S", 0.05)
     live = assignment("street", f"sim:street?start={int(time.time())}", PlaybackSpeed.LIVE)
     async with running() as held:
         await held.add_camera(dataclasses.replace(live, is_standby=True))

@@ -1,4 +1,4 @@
-"""When memories are saved, with a scripted device and a store in memory."""
+"""When memories are saved, with scripted memories and a store in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cache_store.test_checkpoint import FACTS
 
 
 class ScriptedSource:
-    """Memories that hold nothing but have seen frames."""
+    """Empty memories that have seen frames."""
 
     def __init__(self) -> None:
         self.frames_seen = 8
@@ -40,195 +40,197 @@ class ScriptedSource:
 
 class CountingStore(InMemoryCheckpointStore):
     def __init__(self) -> None:
-        self.owners = InMemoryLeases()
-        super().__init__(self.owners)
+        self.leases = InMemoryLeases()
+        super().__init__(self.leases)
         self.saves: list[str] = []
+        self.started_saves = 0
         self.blocked = asyncio.Event()
         self.blocked.set()
 
     async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
+        self.started_saves += 1
         await self.blocked.wait()
         await super().save(camera, saved, owner)
         self.saves.append(camera)
 
 
-async def nothing(camera: str) -> None:
-    """Who is told of a lost camera."""
+async def ignore(camera: str) -> None:
+    """Who is events of a lost camera."""
 
 
-async def checkpointing(
+async def checkpointer_of(
     source: ScriptedSource,
-    kept_in: CountingStore,
+    store: CountingStore,
     every_s: float = 0.05,
     *,
     clock: Callable[[], float] = lambda: 77.0,
-    pace: RateLimit | None = None,
+    rate_limit: RateLimit | None = None,
     rows: Rows = Rows.EXACT,
 ) -> Checkpointer:
-    """Of a shard that owns every camera of these tests."""
-    held_by = LeaseHolder(kept_in.owners, ShardIncarnation("me"), LeaseConfig(), on_lost=nothing)
+    """The checkpointer of a shard that owns every camera of these tests."""
+    lease_holder = LeaseHolder(store.leases, ShardIncarnation("me"), LeaseConfig(), on_lost=ignore)
     for camera in ("gate", "yard"):
-        await held_by.acquire(camera, expiry=OWN_LEASE)
-    return Checkpointer(source, kept_in, every_s, held_by, clock=clock, pace=pace, rows=rows)
+        await lease_holder.acquire(camera, expiry=OWN_LEASE)
+    return Checkpointer(source, store, every_s, lease_holder, clock=clock, rate_limit=rate_limit, rows=rows)
 
 
 async def test_a_memory_that_changed_is_saved_again() -> None:
-    source, kept_in = ScriptedSource(), CountingStore()
-    saving = await checkpointing(source, kept_in)
-    saving.keep("gate")
-    await until(lambda: len(kept_in.saves) == 1)
+    source, store = ScriptedSource(), CountingStore()
+    checkpointer = await checkpointer_of(source, store)
+    checkpointer.keep("gate")
+    await until(lambda: len(store.saves) == 1)
     source.frames_seen = 12
-    await until(lambda: len(kept_in.saves) == 2)
-    await saving.drop("gate")
+    await until(lambda: len(store.saves) == 2)
+    await checkpointer.drop("gate")
 
-    assert kept_in.saves == ["gate", "gate"]
+    assert store.saves == ["gate", "gate"]
 
 
 async def test_a_memory_that_did_not_change_is_not_saved_again() -> None:
-    kept_in = CountingStore()
-    saving = await checkpointing(ScriptedSource(), kept_in)
+    store = CountingStore()
+    checkpointer = await checkpointer_of(ScriptedSource(), store)
 
-    assert await saving.save("gate")
-    assert await saving.save("gate")
+    assert await checkpointer.save("gate")
+    assert await checkpointer.save("gate")
 
-    assert kept_in.saves == ["gate"]
-    assert saving.saved_s("gate") == 77.0
+    assert store.saves == ["gate"]
+    assert checkpointer.saved_s("gate") == 77.0
 
 
-async def rows_in(kept_in: CountingStore) -> Rows:
-    loaded = await kept_in.load("gate", FACTS.fingerprint)
+async def rows_in(store: CountingStore) -> Rows:
+    loaded = await store.load("gate", FACTS.fingerprint)
     assert loaded is not None
     return loaded.facts.rows
 
 
-async def test_a_global_tier_is_saved_with_the_rows_that_are_asked_for_a_whole_memory_with_exact_ones() -> None:
-    kept_in = CountingStore()
-    saving = await checkpointing(ScriptedSource(), kept_in, rows=Rows.INT8)
+async def test_a_global_tier_is_saved_with_the_configured_rows_and_a_whole_memory_with_exact_ones() -> None:
+    store = CountingStore()
+    checkpointer = await checkpointer_of(ScriptedSource(), store, rows=Rows.INT8)
 
-    assert await saving.save("gate")
-    assert await rows_in(kept_in) is Rows.INT8
+    assert await checkpointer.save("gate")
+    assert await rows_in(store) is Rows.INT8
 
-    assert await saving.save("gate", is_whole=True)
-    assert await rows_in(kept_in) is Rows.EXACT
+    assert await checkpointer.save("gate", is_whole=True)
+    assert await rows_in(store) is Rows.EXACT
 
 
-async def test_a_failure_is_tried_again_at_the_next_beat() -> None:
-    source, kept_in = ScriptedSource(), CountingStore()
+async def test_a_failed_save_is_tried_again_after_the_interval() -> None:
+    source, store = ScriptedSource(), CountingStore()
     source.failure = StoreUnavailable("refused")
-    saving = await checkpointing(source, kept_in)
-    assert not await saving.save("gate")
-    saving.keep("gate")
+    checkpointer = await checkpointer_of(source, store)
+    assert not await checkpointer.save("gate")
+    checkpointer.keep("gate")
     source.failure = None
-    await until(lambda: bool(kept_in.saves))
-    await saving.drop("gate")
+    await until(lambda: bool(store.saves))
+    await checkpointer.drop("gate")
 
 
-async def test_a_camera_that_left_the_device_is_no_failure_of_the_others() -> None:
+async def test_a_camera_that_left_the_device_is_not_saved() -> None:
     source = ScriptedSource()
-    source.failure = UnknownCamera("gone")
+    source.failure = UnknownCamera("camera 'gate' is not on this shard")
 
-    assert not await (await checkpointing(source, CountingStore())).save("gate")
+    assert not await (await checkpointer_of(source, CountingStore())).save("gate")
 
 
 async def test_nothing_is_written_once_a_camera_is_dropped() -> None:
-    kept_in = CountingStore()
-    kept_in.blocked.clear()
-    saving = await checkpointing(ScriptedSource(), kept_in)
-    saving.keep("gate")
-    await asyncio.sleep(0.1)
-    await saving.drop("gate")
-    kept_in.blocked.set()
-    await asyncio.sleep(0.1)
+    store = CountingStore()
+    store.blocked.clear()
+    checkpointer = await checkpointer_of(ScriptedSource(), store)
+    checkpointer.keep("gate")
+    await until(lambda: store.started_saves == 1)
+    await checkpointer.drop("gate")
+    store.blocked.set()
+    await asyncio.sleep(0)
 
-    assert kept_in.saves == []
+    assert store.saves == []
 
 
 async def test_the_last_saves_have_a_deadline() -> None:
-    kept_in = CountingStore()
-    kept_in.blocked.clear()
-    saving = await checkpointing(ScriptedSource(), kept_in, every_s=60)
-    saving.keep("gate")
+    store = CountingStore()
+    store.blocked.clear()
+    checkpointer = await checkpointer_of(ScriptedSource(), store, every_s=60)
+    checkpointer.keep("gate")
 
-    await saving.save_all(timeout_s=0.05)
+    await checkpointer.save_all(timeout_s=0.05)
 
-    assert kept_in.saves == []
+    assert store.saves == []
 
 
-async def test_every_memory_is_saved_once_more_at_the_end() -> None:
-    kept_in = CountingStore()
-    saving = await checkpointing(ScriptedSource(), kept_in, every_s=60)
+async def test_every_memory_is_saved_at_the_end() -> None:
+    store = CountingStore()
+    checkpointer = await checkpointer_of(ScriptedSource(), store, every_s=60)
     for camera in ("gate", "yard"):
-        saving.keep(camera)
+        checkpointer.keep(camera)
 
-    await saving.save_all(timeout_s=5)
+    await checkpointer.save_all(timeout_s=5)
 
-    assert sorted(kept_in.saves) == ["gate", "yard"]
-
-
-async def test_what_another_shard_owns_by_now_is_not_saved() -> None:
-    kept_in = CountingStore()
-    saving = await checkpointing(ScriptedSource(), kept_in)
-    await kept_in.owners.acquire("gate", "other", gone=LeaseExpiry("me", 1))
-
-    assert not await saving.save("gate")
-
-    assert await kept_in.load("gate", FACTS.fingerprint) is None
+    assert sorted(store.saves) == ["gate", "yard"]
 
 
-async def test_a_failure_is_said_when_it_begins_when_it_lasts_and_when_it_is_over() -> None:
-    """And not at every try."""
+async def test_a_stale_owner_saves_nothing() -> None:
+    store = CountingStore()
+    checkpointer = await checkpointer_of(ScriptedSource(), store)
+    await store.leases.acquire("gate", "other", gone=LeaseExpiry("me", 1))
+
+    assert not await checkpointer.save("gate")
+
+    assert await store.load("gate", FACTS.fingerprint) is None
+
+
+async def test_a_failure_is_logged_when_it_begins_when_it_is_overdue_and_when_it_ends() -> None:
+    """It is not logged at every attempt."""
     source, now = ScriptedSource(), [1_000.0]
-    saving = await checkpointing(source, CountingStore(), 15.0, clock=lambda: now[0])
-    with capture_logs() as said:
-        await saving.save("gate")
+    checkpointer = await checkpointer_of(source, CountingStore(), 15.0, clock=lambda: now[0])
+    with capture_logs() as lines:
+        await checkpointer.save("gate")
         source.failure = StoreFull("store redis://host: full")
         for _ in range(10):
             now[0] += 15.0
-            assert not await saving.save("gate")
+            assert not await checkpointer.save("gate")
         source.failure = None
-        assert await saving.save("gate")
-        assert await saving.save("gate")
+        assert await checkpointer.save("gate")
+        assert await checkpointer.save("gate")
 
-    told = [{name: line[name] for name in line if name not in ("reason", "camera")} for line in said]
-    assert told == [
+    events = [{name: line[name] for name in line if name not in ("reason", "camera")} for line in lines]
+    assert events == [
         {"event": "checkpoint_failed", "log_level": "warning", "age_s": 15.0},
         {"event": "checkpoint_overdue", "log_level": "error", "age_s": 75.0},
         {"event": "checkpoint_saved_again", "log_level": "info", "failed_for_s": 135.0},
     ]
-    assert all(line["camera"] == "gate" for line in said)
+    assert all(line["camera"] == "gate" for line in lines)
 
 
-async def test_saves_of_one_shard_keep_to_its_pace_and_the_last_ones_do_not_wait_for_it() -> None:
-    kept_in, source, asked = CountingStore(), ScriptedSource(), []
+async def test_saves_wait_for_the_rate_limit_except_the_last_ones() -> None:
+    store, source, waited = CountingStore(), ScriptedSource(), []
 
     class Slow(RateLimit):
-        async def turn(self, nbytes: int) -> None:
-            asked.append(nbytes)
+        async def wait(self, nbytes: int) -> None:
+            waited.append(nbytes)
             await asyncio.Event().wait()
 
-    saving = await checkpointing(source, kept_in, pace=Slow(None))
-    saving.keep("gate")
-    await until(lambda: asked == [0])
-    assert kept_in.saves == []
+    checkpointer = await checkpointer_of(source, store, rate_limit=Slow(None))
+    checkpointer.keep("gate")
+    await until(lambda: waited == [0])
+    assert store.saves == []
 
-    await saving.save_all(timeout_s=5)
+    await checkpointer.save_all(timeout_s=5)
 
-    assert kept_in.saves == ["gate"]
+    assert store.saves == ["gate"]
 
 
-async def test_a_camera_is_dropped_also_at_the_very_moment_at_which_its_memory_was_copied() -> None:
-    taken: futures.Future[Checkpoint] = futures.Future()
+async def test_a_drop_at_the_moment_of_a_snapshot_is_not_swallowed() -> None:
+    snapshot: futures.Future[Checkpoint] = futures.Future()
 
     class Late(ScriptedSource):
         def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[Checkpoint]:
-            if not taken.done():
-                taken.set_running_or_notify_cancel()
-            return taken
+            if not snapshot.done():
+                snapshot.set_running_or_notify_cancel()
+            return snapshot
 
-    saving = await checkpointing(Late(), CountingStore(), every_s=0.01)
-    saving.keep("gate")
-    await until(taken.running)
+    checkpointer = await checkpointer_of(Late(), CountingStore(), every_s=0.01)
+    checkpointer.keep("gate")
+    await until(snapshot.running)
 
-    taken.set_result(Checkpoint(FACTS, (), {}))
+    snapshot.set_result(Checkpoint(FACTS, (), {}))
     async with asyncio.timeout(2.0):
-        await saving.drop("gate")
+        await checkpointer.drop("gate")
