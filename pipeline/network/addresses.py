@@ -1,4 +1,4 @@
-"""Where a camera may be: names are resolved, addresses judged, and only what was judged is connected to."""
+"""Which addresses cameras may have. Host names are resolved once; only a checked address is connected to."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.cameras import SourceInvalid, SourceReason, SourceUnreachable
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# This machine, its own network segment, what is for many or for nobody; and where clouds keep credentials.
-_USUALLY_REFUSED = (
+# Loopback, link-local, multicast and reserved networks, and the addresses of cloud metadata services.
+_REFUSED_BY_DEFAULT = (
     "0.0.0.0/8",
     "127.0.0.0/8",
     "169.254.0.0/16",
@@ -34,38 +34,38 @@ _USUALLY_REFUSED = (
     "fe80::/10",
     "fd00:ec2::254/128",
     "ff00::/8",
-    "2001::/32",  # Teredo: an IPv4 address in disguise
+    "2001::/32",  # Teredo embeds an IPv4 address
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
 class AddressRules:
-    """Which networks are allowed and refused: the narrowest that an address is in decides; in none, it is allowed."""
+    """Allowed and refused networks. The longest matching prefix wins; an address that matches none is allowed."""
 
     allowed: tuple[Network, ...] = ()
     refused: tuple[Network, ...] = ()
 
     def refusing_network(self, address: Address) -> Network | None:
-        """The network for the sake of which an address is refused, None if it is not."""
-        return next((found for form in _forms(address) if (found := self._refusing(form)) is not None), None)
+        """The refused network that `address` is in, None if the address is allowed."""
+        return next((network for form in _forms(address) if (network := self._match(form)) is not None), None)
 
-    def _refusing(self, address: Address) -> Network | None:
-        refused = _narrowest((*parse_networks(_USUALLY_REFUSED), *self.refused), address)
-        allowed = _narrowest(self.allowed, address)
+    def _match(self, address: Address) -> Network | None:
+        refused = _longest_match((*parse_networks(_REFUSED_BY_DEFAULT), *self.refused), address)
+        allowed = _longest_match(self.allowed, address)
         if refused is None or allowed is None or refused.prefixlen > allowed.prefixlen:
             return refused
-        # What is said of one network in both lists: caution.
+        # A network in both lists is refused.
         return refused if refused in self.refused and refused.prefixlen == allowed.prefixlen else None
 
 
 def parse_networks(networks: Iterable[str]) -> tuple[Network, ...]:
-    """Networks from CIDR form. Raises ValueError that names the one that is none."""
+    """Networks from CIDR notation. Raises ValueError, which names the invalid one."""
     return tuple(ipaddress.ip_network(network) for network in networks)
 
 
 def system_lookup(host: str) -> list[str]:
-    """The addresses that the system knows for a host, the best first. Raises OSError, UnicodeError."""
+    """The addresses of a host, in the system's order of preference. Blocks. Raises OSError, UnicodeError."""
     return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
@@ -77,46 +77,47 @@ def resolve(
     label: str,
     lookup: Callable[[str], list[str]] = system_lookup,
 ) -> tuple[Address, ...]:
-    """The addresses of a host, every one of them allowed.
+    """The addresses of a host, all of them allowed by `rules`. Blocks for at most `timeout_s`.
 
-    `named` stands for the camera in messages. Raises SourceUnreachable and SourceInvalid.
+    `label` names the camera in messages. Raises SourceUnreachable if the host has no address, SourceInvalid if one of
+    its addresses is refused.
     """
-    addresses = tuple(dict.fromkeys(map(_plain, _looked_up(host, timeout_s, label, lookup))))
+    addresses = tuple(dict.fromkeys(map(_without_mapping, _look_up(host, timeout_s, label, lookup))))
     for address in addresses:
         if (network := rules.refusing_network(address)) is not None:
-            told = f"{label}: its address {address} is in {network}, where cameras are refused"
-            raise SourceInvalid(f"{told} (ingest.allowed_networks may allow it)", SourceReason.ADDRESS_REFUSED)
+            text = f"{label}: its address {address} is in the refused network {network}"
+            raise SourceInvalid(f"{text} (ingest.allowed_networks can allow it)", SourceReason.ADDRESS_REFUSED)
     return addresses
 
 
-def _looked_up(host: str, timeout_s: float, label: str, lookup: Callable[[str], list[str]]) -> list[Address]:
-    # The system asks name servers for as long as it likes: the thread that waits is left behind.
-    told: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+def _look_up(host: str, timeout_s: float, label: str, lookup: Callable[[str], list[str]]) -> list[Address]:
+    # getaddrinfo takes no timeout: after `timeout_s` the thread that waits for it is abandoned.
+    results: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            told.put(lookup(host))
+            results.put(lookup(host))
         except (OSError, UnicodeError) as error:
-            told.put(error)
+            results.put(error)
 
-    threading.Thread(target=ask, name="lookup", daemon=True).start()
+    threading.Thread(target=run, name="lookup", daemon=True).start()
     try:
-        found = told.get(timeout=timeout_s)
+        result = results.get(timeout=timeout_s)
     except queue.Empty:
-        found = TimeoutError(0, f"no name server answers within {timeout_s:g} s")
-    if isinstance(found, Exception):
-        why = getattr(found, "strerror", None) or "it is no name of a host"
-        raise SourceUnreachable(f"{label}: host {host!r} has no address: {why}", SourceReason.NO_ADDRESS)
-    return [ipaddress.ip_address(address) for address in found]
+        result = TimeoutError(0, f"no answer from a name server within {timeout_s:g} s")
+    if isinstance(result, Exception):
+        cause = getattr(result, "strerror", None) or "invalid host name"
+        raise SourceUnreachable(f"{label}: host {host!r} has no address: {cause}", SourceReason.NO_ADDRESS)
+    return [ipaddress.ip_address(address) for address in result]
 
 
 def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, label: str) -> socket.socket:
-    """A connection to the first of these addresses that answers. Raises SourceUnreachable."""
+    """A connection to the first address that answers, within about `timeout_s`. Raises SourceUnreachable."""
     deadline_s, failure = time.monotonic() + timeout_s, None
-    for place, address in enumerate(addresses):
-        left_s = max(0.05, (deadline_s - time.monotonic()) / (len(addresses) - place))
+    for index, address in enumerate(addresses):
+        share_s = max(0.05, (deadline_s - time.monotonic()) / (len(addresses) - index))
         try:
-            return socket.create_connection((str(address), port), left_s)
+            return socket.create_connection((str(address), port), share_s)
         except OSError as error:
             failure = error
     raise _unreachable(failure, label, port, timeout_s)
@@ -125,7 +126,7 @@ def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, label:
 def connect_to(
     host: str, port: int, rules: AddressRules, timeout_s: float, *, label: str, tls: ssl.SSLContext | None = None
 ) -> socket.socket:
-    """A connection to a host that may be a camera, and with TLS is the one it says it is. Raises a SourceError."""
+    """A connection to a host that `rules` allow, over TLS if `tls` is given. Raises SourceError."""
     plain = connect(resolve(host, rules, timeout_s, label=label), port, timeout_s, label=label)
     if tls is None:
         return plain
@@ -133,40 +134,42 @@ def connect_to(
         return tls.wrap_socket(plain, server_hostname=host)
     except OSError as error:
         plain.close()
-        raise _without_tls(error, label, timeout_s) from None
+        raise _tls_failure(error, label, timeout_s) from None
 
 
-def _without_tls(error: OSError, label: str, timeout_s: float) -> SourceUnreachable:
+def _tls_failure(error: OSError, label: str, timeout_s: float) -> SourceUnreachable:
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"{label}: its certificate is not believed: {error.verify_message} (ingest.ca_file may hold more)"
+        text = (
+            f"{label}: its TLS certificate is not trusted: {error.verify_message} (ingest.ca_file can add authorities)"
+        )
         return SourceUnreachable(text, SourceReason.TLS)
     if isinstance(error, TimeoutError):
         return SourceUnreachable(f"{label}: no answer within {timeout_s:g} s", SourceReason.NO_ANSWER)
     return SourceUnreachable(
-        f"{label}: no TLS there: {getattr(error, 'reason', None) or error.strerror}", SourceReason.TLS
+        f"{label}: the TLS handshake failed: {getattr(error, 'reason', None) or error.strerror}", SourceReason.TLS
     )
 
 
 def _unreachable(error: OSError | None, label: str, port: int, timeout_s: float) -> SourceUnreachable:
     if isinstance(error, ConnectionRefusedError):
         return SourceUnreachable(f"{label}: nothing listens on port {port}", SourceReason.CONNECTION_REFUSED)
-    why = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else getattr(error, "strerror", None)
-    return SourceUnreachable(f"{label}: {why or 'no way there'}", SourceReason.NO_ANSWER)
+    cause = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else getattr(error, "strerror", None)
+    return SourceUnreachable(f"{label}: {cause or 'no route'}", SourceReason.NO_ANSWER)
 
 
-def _narrowest(networks: Iterable[Network], address: Address) -> Network | None:
-    around = (network for network in networks if address.version == network.version and address in network)
-    return max(around, key=lambda network: network.prefixlen, default=None)
+def _longest_match(networks: Iterable[Network], address: Address) -> Network | None:
+    matches = (network for network in networks if address.version == network.version and address in network)
+    return max(matches, key=lambda network: network.prefixlen, default=None)
 
 
-def _plain(address: Address) -> Address:
-    """An IPv4 address that is written as one of IPv6, as what it is."""
+def _without_mapping(address: Address) -> Address:
+    """The IPv4 address of an IPv4-mapped IPv6 address; any other address unchanged."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def _forms(address: Address) -> Iterator[Address]:
-    """The address, and those of IPv4 that are reached through it."""
-    yield _plain(address)
+    """The address, and the IPv4 addresses that are reached through it (6to4, NAT64)."""
+    yield _without_mapping(address)
     if isinstance(address, ipaddress.IPv6Address):
         if address.sixtofour is not None:
             yield address.sixtofour

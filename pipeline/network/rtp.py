@@ -1,85 +1,85 @@
-"""RTP packets in order, and the RTCP that tells a camera that somebody listens. Knows no sockets and no clock."""
+"""Puts RTP packets in order; writes the RTCP that keeps a camera sending. Knows no sockets and no clock."""
 
 from __future__ import annotations
 
-# As libav waits for RTP over UDP.
-WAIT_S = 0.1
-MOST_HELD = 500
-MOST_HELD_NBYTES = 4 << 20  # a packet may have 64 KiB
+MAX_WAIT_S = 0.1  # libav's own limit for RTP over UDP
+MAX_PACKETS = 500
+MAX_NBYTES = 4 << 20  # a packet may have 64 KiB
 
-_NUMBERS = 1 << 16
+_MODULUS = 1 << 16  # of sequence numbers
 _HEADER_NBYTES = 12
 
 
 class ReorderBuffer:
-    """Packets of one stream by their sequence numbers; none waits longer than WAIT_S for one that is missing."""
+    """Sorts the packets of one stream by sequence number. A packet waits at most MAX_WAIT_S for a missing one."""
 
     def __init__(self) -> None:
         self._next: int | None = None
-        self._held: dict[int, tuple[float, bytes]] = {}  # in order of arrival; none MOST_HELD or more ahead
-        self._nbytes = 0  # of these
+        # By sequence number, in order of arrival; none is MAX_PACKETS or more ahead.
+        self._waiting: dict[int, tuple[float, bytes]] = {}
+        self._nbytes = 0  # of the waiting packets
 
     def add(self, packet: bytes, now_s: float) -> list[bytes]:
-        """What is in order by now. A packet that is late, known or no RTP is dropped."""
+        """Takes a packet; returns the packets that are now in order. Drops late, repeated and malformed packets."""
         if len(packet) < _HEADER_NBYTES or packet[0] >> 6 != 2:
             return []
         number = int.from_bytes(packet[2:4], "big")
         first = number if self._next is None else self._next
-        ahead = (number - first) % _NUMBERS
-        given: list[bytes] = []
-        if ahead >= _NUMBERS - MOST_HELD:
-            return given
-        if ahead >= MOST_HELD:  # the camera counts anew, or as much was lost
-            given, first = self._held_from(first, MOST_HELD), number
-        if number not in self._held:
-            self._held[number] = now_s, packet
+        distance = (number - first) % _MODULUS
+        ordered: list[bytes] = []
+        if distance >= _MODULUS - MAX_PACKETS:
+            return ordered
+        if distance >= MAX_PACKETS:  # the camera restarted its numbers, or that many packets were lost
+            ordered, first = self._take_range(first, MAX_PACKETS), number
+        if number not in self._waiting:
+            self._waiting[number] = now_s, packet
             self._nbytes += len(packet)
-        return given + self._run_from(first) + self.overdue(now_s)
+        return ordered + self._take_run(first) + self.take_overdue(now_s)
 
-    def overdue(self, now_s: float) -> list[bytes]:
-        """What has waited long enough, or is too much; what is missing before it is passed over."""
-        given: list[bytes] = []
-        while self._held and self._next is not None:
-            number, (came_s, _) = next(iter(self._held.items()))
-            if now_s - came_s < WAIT_S and self._nbytes <= MOST_HELD_NBYTES:
+    def take_overdue(self, now_s: float) -> list[bytes]:
+        """Packets that waited MAX_WAIT_S or exceed MAX_NBYTES; the missing ones before them are skipped."""
+        ordered: list[bytes] = []
+        while self._waiting and self._next is not None:
+            number, (arrived_s, _) = next(iter(self._waiting.items()))
+            if now_s - arrived_s < MAX_WAIT_S and self._nbytes <= MAX_NBYTES:
                 break
-            given += self._held_from(self._next, (number - self._next) % _NUMBERS) + self._run_from(number)
-        return given
+            ordered += self._take_range(self._next, (number - self._next) % _MODULUS) + self._take_run(number)
+        return ordered
 
-    def _held_from(self, first: int, numbers: int) -> list[bytes]:
-        """Those of so many numbers that are there."""
-        packets = (self._take((first + step) % _NUMBERS) for step in range(numbers))
+    def _take_range(self, first: int, count: int) -> list[bytes]:
+        """The waiting packets among `count` sequence numbers from `first` on."""
+        packets = (self._take((first + step) % _MODULUS) for step in range(count))
         return [packet for packet in packets if packet is not None]
 
-    def _run_from(self, first: int) -> list[bytes]:
-        """Those without a gap; the next one is then the first that is missing."""
-        given = []
+    def _take_run(self, first: int) -> list[bytes]:
+        """The waiting packets from `first` up to the next gap."""
+        run = []
         while (packet := self._take(first)) is not None:
-            given.append(packet)
-            first = (first + 1) % _NUMBERS
+            run.append(packet)
+            first = (first + 1) % _MODULUS
         self._next = first
-        return given
+        return run
 
     def _take(self, number: int) -> bytes | None:
-        if number not in self._held:
+        if number not in self._waiting:
             return None
-        _, packet = self._held.pop(number)
+        _, packet = self._waiting.pop(number)
         self._nbytes -= len(packet)
         return packet
 
 
-def interleaved(packet: bytes, channel: int) -> bytes:
-    """A packet as it comes on an RTSP connection."""
+def interleave(packet: bytes, channel: int) -> bytes:
+    """A packet framed for an RTSP connection (RFC 2326, 10.12)."""
     return b"$" + bytes((channel,)) + len(packet).to_bytes(2, "big") + packet
 
 
 def greeting(ssrc: int) -> bytes:
-    """An RTP packet without content, by which firewalls learn where RTP will come from."""
+    """An empty RTP packet. Sending it opens firewalls for the camera's packets."""
     return b"\x80" + bytes(7) + ssrc.to_bytes(4, "big")
 
 
 def receiver_report(ssrc: int) -> bytes:
-    """That we are there, in RTCP (RFC 3550, 6.4.2 and 6.5); it reports on nobody."""
-    who = ssrc.to_bytes(4, "big")
+    """An empty RTCP receiver report with a name (RFC 3550, 6.4.2 and 6.5): a keep-alive."""
+    source = ssrc.to_bytes(4, "big")
     name = b"\x01\x08" + f"{ssrc:08x}".encode() + bytes(2)
-    return b"\x80\xc9\x00\x01" + who + b"\x81\xca\x00\x04" + who + name
+    return b"\x80\xc9\x00\x01" + source + b"\x81\xca\x00\x04" + source + name

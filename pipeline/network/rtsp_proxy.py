@@ -1,7 +1,7 @@
-"""Carries one RTSP connection between libav and a camera.
+"""Proxies one RTSP connection between libav and a camera.
 
-By itself libav goes wherever a camera sends it and believes every certificate. Here the way to the camera is ours. What
-a camera sends over UDP alone is carried as if it came on the connection.
+libav alone follows every redirect and accepts every certificate, so the proxy makes the connection to the camera. RTP
+that a camera sends over UDP only is forwarded to libav over the connection.
 """
 
 from __future__ import annotations
@@ -21,196 +21,196 @@ from pipeline.network.rtsp_messages import UNSUPPORTED_TRANSPORT, MessageSplitte
 from pipeline.network.rtsp_udp import UdpSession
 from pipeline.network.urls import redact
 
-_LOOK_EVERY_S = 0.2  # whether to stop
-_GATHER_S = 0.005  # a camera's small packets are carried a few at a time
-_GATHER_UDP_S = 0.001  # what the system holds of them is little, and the rest is lost
-_LEAVE_S = 1.0
+_POLL_S = 0.2  # how often a wait checks for a stop request
+_GATHER_S = 0.005  # small packets are forwarded in groups
+_GATHER_UDP_S = 0.001  # the system's UDP buffer is small, and packets beyond it are lost
+_TEARDOWN_S = 1.0
 _CHUNK_NBYTES = 1 << 16
-_REDIRECT = re.compile(rb"RTSP/[^\s]*\s+\+?0*3\d\d")  # whatever libav takes for one
+_REDIRECT = re.compile(rb"RTSP/[^\s]*\s+\+?0*3\d\d")  # everything that libav accepts as a redirect
 _LOCATION = re.compile(rb"(?i)\nLocation: *([^\r\n]*)")
-_TAIL_NBYTES = 8192  # of what was carried, in case a reply comes in two pieces
+_TAIL_NBYTES = 8192  # of received data, because a response may arrive in two pieces
 
 
 class RtspProxy:
-    """Owns the connection to the camera. One thread carries until either end closes it or it is told to stop."""
+    """Owns the connection to the camera. Its thread forwards until either end closes or a stop is requested."""
 
     def __init__(self, camera: socket.socket, label: str, is_stopped: Callable[[], bool]) -> None:
         self._camera, self._label, self._is_stopped = camera, label, is_stopped
         self._failure: SourceError | None = None
         self._closed = threading.Event()
         self._is_playing = False
-        self._said = b""
-        self._requests, self._answers = MessageSplitter(), MessageSplitter()
-        self._asked = b""
+        self._received_tail = b""
+        self._requests, self._responses = MessageSplitter(), MessageSplitter()
+        self._last_request = b""
         self._udp: UdpSession | None = None
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._door.getsockname()[1]
-        threading.Thread(target=self._run, name="rtsp-relay", daemon=True).start()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._run, name="rtsp-proxy", daemon=True).start()
 
     @property
     def failure(self) -> SourceError | None:
-        """Why the connection was ended, or gave nothing; None where that is not known here."""
+        """Why the proxy ended the connection, or why no packet arrived; None if the proxy knows no reason."""
         if self._failure is None and self._udp is not None and self._udp.is_playing and not self._udp.has_received:
-            text = f"{self._label}: it sends over UDP, and none of that arrives here (is a firewall between?)"
+            text = f"{self._label}: it sends over UDP, and no packet arrives (is there a firewall on the way?)"
             return SourceUnreachable(text, SourceReason.NO_ANSWER)
         return self._failure
 
     @property
     def is_over_udp(self) -> bool:
-        """Whether the camera was found to send over UDP alone."""
+        """Whether the camera sends over UDP only."""
         return self._udp is not None
 
     def close(self) -> None:
-        """Ends both connections within a moment."""
+        """Requests the end of both connections; does not block."""
         self._closed.set()
 
     @property
-    def _is_over(self) -> bool:
+    def _is_ended(self) -> bool:
         return self._closed.is_set() or self._is_stopped()
 
     def _run(self) -> None:
-        with self._camera, self._door, suppress(OSError):
-            self._door.settimeout(_LOOK_EVERY_S)
-            while not self._is_over:
+        with self._camera, self._listener, suppress(OSError):
+            self._listener.settimeout(_POLL_S)
+            while not self._is_ended:
                 with suppress(TimeoutError):
-                    libav, _ = self._door.accept()
+                    libav, _ = self._listener.accept()
                     break
             else:
                 return
-            self._door.close()
+            self._listener.close()
             with libav:
                 self._serve(libav)
 
     def _serve(self, libav: socket.socket) -> None:
         try:
             with suppress(OSError):
-                self._carry(libav)
+                self._forward(libav)
         except SourceError as error:
             self._failure = error
         if self._udp is not None:
             with closing(self._udp):
-                self._take_leave(libav, self._udp)
+                self._tear_down(libav, self._udp)
 
-    def _carry(self, libav: socket.socket) -> None:
-        self._camera.settimeout(_LOOK_EVERY_S)
-        libav.settimeout(_LOOK_EVERY_S)
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(self._camera, selectors.EVENT_READ)
-            waiting.register(libav, selectors.EVENT_READ)
-            while not self._is_over:
-                ready = {key.fileobj for key, _ in waiting.select(_LOOK_EVERY_S)}
-                if libav in ready and not self._from_libav(libav):
+    def _forward(self, libav: socket.socket) -> None:
+        self._camera.settimeout(_POLL_S)
+        libav.settimeout(_POLL_S)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._camera, selectors.EVENT_READ)
+            selector.register(libav, selectors.EVENT_READ)
+            while not self._is_ended:
+                ready = {key.fileobj for key, _ in selector.select(_POLL_S)}
+                if libav in ready and not self._forward_requests(libav):
                     return
-                if self._camera in ready and not self._from_camera(libav):
+                if self._camera in ready and not self._forward_responses(libav):
                     return
                 if self._udp is not None and self._udp.is_playing:
-                    self._from_udp(self._udp, libav, waiting)
+                    self._forward_udp(self._udp, libav, selector)
                 else:
                     time.sleep(_GATHER_S)
 
-    def _from_udp(self, udp: UdpSession, libav: socket.socket, waiting: selectors.BaseSelector) -> None:
+    def _forward_udp(self, udp: UdpSession, libav: socket.socket, selector: selectors.BaseSelector) -> None:
         for end in udp.sockets:
-            if end not in waiting.get_map():
-                waiting.register(end, selectors.EVENT_READ)
-        data = udp.received(time.monotonic())
+            if end not in selector.get_map():
+                selector.register(end, selectors.EVENT_READ)
+        data = udp.receive(time.monotonic())
         self._send(libav, data)
-        if len(data) < _CHUNK_NBYTES:  # else it is in the midst of a key frame
+        if len(data) < _CHUNK_NBYTES:  # otherwise more packets of a key frame are waiting
             time.sleep(_GATHER_UDP_S)
 
     @property
-    def _is_past_talking(self) -> bool:
-        """Whether nothing needs to be understood any more: pictures come on the connection."""
+    def _is_passthrough(self) -> bool:
+        """Whether bytes are forwarded unparsed, because RTP arrives on the connection itself."""
         return self._is_playing and self._udp is None
 
-    def _from_libav(self, libav: socket.socket) -> bool:
+    def _forward_requests(self, libav: socket.socket) -> bool:
         data = libav.recv(_CHUNK_NBYTES)
-        if self._is_past_talking:
+        if self._is_passthrough:
             self._send(self._camera, data)
             return bool(data)
-        for request in self._cut(self._requests, data):
-            self._ask(request)
-        if self._is_past_talking:
+        for request in self._split(self._requests, data):
+            self._send_request(request)
+        if self._is_passthrough:
             self._send(self._camera, self._requests.take_rest())
-            self._send(libav, self._answers.take_rest())
+            self._send(libav, self._responses.take_rest())
         return bool(data)
 
-    def _ask(self, request: bytes) -> None:
-        self._asked = request
+    def _send_request(self, request: bytes) -> None:
+        self._last_request = request
         self._is_playing = self._is_playing or request.startswith(b"PLAY ")
-        self._send(self._camera, request if self._udp is None else self._udp.asked(request))
+        self._send(self._camera, request if self._udp is None else self._udp.to_camera(request))
 
-    def _from_camera(self, libav: socket.socket) -> bool:
-        is_more = True
-        while is_more:
+    def _forward_responses(self, libav: socket.socket) -> bool:
+        has_more = True
+        while has_more:
             try:
                 data = self._camera.recv(_CHUNK_NBYTES)
-            except TimeoutError:  # TLS: not yet a whole record
+            except TimeoutError:  # TLS: the record is incomplete
                 return True
-            if not self._is_harmless(data):
+            if self._is_redirect(data):
                 return False
             if not data:
-                self._send(libav, self._answers.take_rest())
+                self._send(libav, self._responses.take_rest())
                 return False
-            if self._is_past_talking:
+            if self._is_passthrough:
                 self._send(libav, data)
             else:
-                for answer in self._cut(self._answers, data):
-                    self._hear(answer, libav)
-            is_more = isinstance(self._camera, SSLSocket) and self._camera.pending() > 0
+                for response in self._split(self._responses, data):
+                    self._handle_response(response, libav)
+            has_more = isinstance(self._camera, SSLSocket) and self._camera.pending() > 0
         return True
 
-    def _hear(self, answer: bytes, libav: socket.socket) -> None:
-        if self._udp is None and self._is_refusal(answer):
+    def _handle_response(self, response: bytes, libav: socket.socket) -> None:
+        if self._udp is None and self._is_refusal(response):
             if isinstance(self._camera, SSLSocket):
-                text = f"{self._label}: it does not send over its connection, and nothing else is encrypted"
+                text = f"{self._label}: it refuses RTP over its TLS connection, and RTP over UDP would not be encrypted"
                 raise SourceUnreachable(text, SourceReason.SERVER_ERROR)
             self._udp = UdpSession(self._camera, self._label)
-            self._ask(self._asked)
+            self._send_request(self._last_request)
         else:
-            self._send(libav, answer if self._udp is None else self._udp.answered(answer))
+            self._send(libav, response if self._udp is None else self._udp.to_client(response))
 
-    def _is_refusal(self, answer: bytes) -> bool:
-        """Whether the camera does not send over the connection."""
-        is_setup = rtsp_messages.channels_asked(self._asked) is not None
-        return is_setup and rtsp_messages.status(answer) == UNSUPPORTED_TRANSPORT
+    def _is_refusal(self, response: bytes) -> bool:
+        """Whether the camera refuses to send RTP over the connection."""
+        is_setup = rtsp_messages.requested_channels(self._last_request) is not None
+        return is_setup and rtsp_messages.status(response) == UNSUPPORTED_TRANSPORT
 
-    def _cut(self, messages: MessageSplitter, data: bytes) -> list[bytes]:
+    def _split(self, messages: MessageSplitter, data: bytes) -> list[bytes]:
         try:
             return messages.add(data)
         except ValueError as error:
             raise SourceUnreachable(f"{self._label}: {error}", SourceReason.NOT_VIDEO) from error
 
-    def _take_leave(self, libav: socket.socket, udp: UdpSession) -> None:
-        """A camera goes on sending over UDP until it is told to stop: libav hears of the end and tells it."""
-        deadline_s = time.monotonic() + _LEAVE_S
+    def _tear_down(self, libav: socket.socket, udp: UdpSession) -> None:
+        """Ends libav's connection and forwards its TEARDOWN; without one the camera would go on sending over UDP."""
+        deadline_s = time.monotonic() + _TEARDOWN_S
         with suppress(OSError):
             libav.shutdown(socket.SHUT_WR)
         with suppress(OSError, SourceError):
             while time.monotonic() < deadline_s:
                 with suppress(TimeoutError):
                     data = libav.recv(_CHUNK_NBYTES)
-                    for request in self._cut(self._requests, data):
-                        self._camera.sendall(udp.asked(request))
+                    for request in self._split(self._requests, data):
+                        self._camera.sendall(udp.to_camera(request))
                     if not data:
                         break
-            # With its answer unread the connection would break off, and what was just said with it.
+            # Closing with unread data resets the connection, and the TEARDOWN could be lost.
             self._camera.recv(_CHUNK_NBYTES)
 
-    def _is_harmless(self, data: bytes) -> bool:
-        """Whether libav may hear it: before it plays, it follows whoever sends it elsewhere."""
+    def _is_redirect(self, data: bytes) -> bool:
+        """Whether the camera redirects, which is recorded as the failure. Before it plays, libav would follow."""
         if self._is_playing:
-            return True
-        self._said = self._said[-_TAIL_NBYTES:] + data
-        if _REDIRECT.search(self._said) is None:
-            return True
-        there = _LOCATION.search(self._said)
-        shown = redact(there[1].decode(errors="replace")) if there else "elsewhere"
-        text = f"{self._label}: it redirects to {shown}; no redirect is followed, name the camera's own URL"
+            return False
+        self._received_tail = self._received_tail[-_TAIL_NBYTES:] + data
+        if _REDIRECT.search(self._received_tail) is None:
+            return False
+        location = _LOCATION.search(self._received_tail)
+        target = redact(location[1].decode(errors="replace")) if location else "an unnamed URL"
+        text = f"{self._label}: it redirects to {target}; redirects are not followed: use the camera's own URL"
         self._failure = SourceUnreachable(text, SourceReason.REDIRECTED)
-        return False
+        return True
 
     def _send(self, to: socket.socket, data: bytes) -> None:
-        left = memoryview(data)
-        while left and not self._is_over:
+        rest = memoryview(data)
+        while rest and not self._is_ended:
             with suppress(TimeoutError):
-                left = left[to.send(left) :]
+                rest = rest[to.send(rest) :]

@@ -1,4 +1,4 @@
-"""A camera that sends over UDP alone, for a client that reads its RTSP connection alone."""
+"""Reads a camera that sends RTP over UDP only, for a client that reads only its RTSP connection."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from pipeline.network.rtp import ReorderBuffer
 from pipeline.network.rtsp_messages import UNSUPPORTED_TRANSPORT
 
 REPORT_EVERY_S = 5.0  # RFC 3550, 6.2
-MOST_STREAMS = 8
-_PAIR_TRIES = 32
-_MOST_AT_ONCE = 128  # packets
-_LARGEST = 1 << 16
-_BUFFER_NBYTES = 1 << 21  # a key frame comes at once; the system may allow less (net.core.rmem_max)
+MAX_STREAMS = 8
+_MAX_PAIR_TRIES = 32
+_MAX_PACKETS_PER_READ = 128
+_MAX_DATAGRAM_NBYTES = 1 << 16
+_BUFFER_NBYTES = 1 << 21  # a key frame arrives as one burst; the system may allow less (net.core.rmem_max)
 
 
 class UdpSession:
-    """Stands between client and camera from the first SETUP that asks for UDP. Belongs to the relay's thread."""
+    """Rewrites the messages between client and camera once the camera uses UDP. Belongs to the proxy's thread."""
 
     def __init__(self, camera: socket.socket, label: str) -> None:
         self.is_playing = self.has_received = False
         self._camera, self._label = camera, label
         self._streams: dict[tuple[int, int], _Stream] = {}
-        self._asked = b""
+        self._last_request = b""
         self._report_at_s = 0.0
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """Where packets come in."""
+        """The sockets that receive packets."""
         return [end for stream in self._streams.values() for end in (stream.rtp, stream.rtcp)]
 
-    def asked(self, message: bytes) -> bytes:
-        """What the client says, for the camera: one more request was made than it knows of. Raises SourceError."""
-        if message.startswith(b"$"):  # reports, of which ours take the place
+    def to_camera(self, message: bytes) -> bytes:
+        """The client's message for the camera, CSeq raised by the repeated SETUP. Raises SourceError."""
+        if message.startswith(b"$"):  # the client's RTCP; this session sends its own
             return b""
         if rtsp_messages.status(message) is not None:
             return message
-        self._asked = message
-        if (channels := rtsp_messages.channels_asked(message)) is not None:
-            message = rtsp_messages.asking_udp(message, self._stream(channels).port)
-        return rtsp_messages.renumbered(message, 1)
+        self._last_request = message
+        if (channels := rtsp_messages.requested_channels(message)) is not None:
+            message = rtsp_messages.with_udp_port(message, self._stream(channels).port)
+        return rtsp_messages.renumber(message, 1)
 
-    def answered(self, message: bytes) -> bytes:
-        """What the camera says, for the client. Raises SourceError."""
+    def to_client(self, message: bytes) -> bytes:
+        """The camera's message as the client gets it. Raises SourceError."""
         status = rtsp_messages.status(message)
         if status is None:
             return message
-        channels = rtsp_messages.channels_asked(self._asked)
+        channels = rtsp_messages.requested_channels(self._last_request)
         if channels is not None and status == UNSUPPORTED_TRANSPORT:
-            text = f"{self._label}: it sends neither over TCP nor over UDP to us alone"
+            text = f"{self._label}: it offers RTP neither over TCP nor over unicast UDP"
             raise SourceUnreachable(text, SourceReason.SERVER_ERROR)
         if channels is not None and status == 200:
-            camera = self._camera.getpeername()[0]
-            self._streams[channels].expect(rtsp_messages.ports_granted(message, camera, label=self._label))
-            message = rtsp_messages.giving_channels(message, channels)
-        self.is_playing = self.is_playing or (status == 200 and self._asked.startswith(b"PLAY "))
-        return rtsp_messages.renumbered(message, -1)
+            address = self._camera.getpeername()[0]
+            self._streams[channels].expect(rtsp_messages.server_ports(message, address, label=self._label))
+            message = rtsp_messages.with_channels(message, channels)
+        self.is_playing = self.is_playing or (status == 200 and self._last_request.startswith(b"PLAY "))
+        return rtsp_messages.renumber(message, -1)
 
-    def received(self, now_s: float) -> bytes:
-        """What has come and is in order by now, as packets of the connection."""
+    def receive(self, now_s: float) -> bytes:
+        """The packets that have arrived and are in order, framed for the RTSP connection. Sends reports when due."""
         if now_s >= self._report_at_s:
             self._report_at_s = now_s + REPORT_EVERY_S
             for stream in self._streams.values():
                 stream.report()
-        data = b"".join(packet for stream in self._streams.values() for packet in stream.received(now_s))
+        data = b"".join(packet for stream in self._streams.values() for packet in stream.receive(now_s))
         self.has_received = self.has_received or bool(data)
         return data
 
@@ -78,65 +78,66 @@ class UdpSession:
             end.close()
 
     def _stream(self, channels: tuple[int, int]) -> _Stream:
-        """The stream's ports; the same where a SETUP is repeated."""
+        """The stream of these channels. A repeated SETUP gets the same ports."""
         if channels not in self._streams:
-            if len(self._streams) == MOST_STREAMS:
-                raise SourceInvalid(f"{self._label}: it has more than {MOST_STREAMS} streams", SourceReason.TOO_LARGE)
+            if len(self._streams) == MAX_STREAMS:
+                text = f"{self._label}: it has too many streams (limit {MAX_STREAMS})"
+                raise SourceInvalid(text, SourceReason.TOO_LARGE)
             try:
                 self._streams[channels] = _Stream(self._camera, channels)
             except OSError as error:
-                text = f"{self._label}: it sends over UDP, and no two ports are free here: {error.strerror}"
+                text = f"{self._label}: it sends over UDP, and no pair of free UDP ports was found: {error.strerror}"
                 raise SourceUnreachable(text) from error
         return self._streams[channels]
 
 
 class _Stream:
-    """Two ports on the address that faces the camera, an even one for RTP and the next for RTCP."""
+    """A pair of ports on the address that faces the camera: an even one for RTP, the next one for RTCP."""
 
     def __init__(self, camera: socket.socket, channels: tuple[int, int]) -> None:
-        """Opens them. Raises OSError."""
+        """Opens the ports. Raises OSError."""
         self.rtp, self.rtcp = _open_pair(camera)
         self.port: int = self.rtp.getsockname()[1]
         self._camera, self._channels = camera.getpeername(), channels
-        self._ports: tuple[int, int] | None = None
-        self._in_order = ReorderBuffer()
+        self._server_ports: tuple[int, int] | None = None
+        self._reorder_buffer = ReorderBuffer()
         self._ssrc = random.getrandbits(32)
 
-    def expect(self, ports: tuple[int, int] | None) -> None:
-        """From now on the camera sends, from these ports if it has named them."""
-        self._ports = ports
-        if ports is None:
+    def expect(self, server_ports: tuple[int, int] | None) -> None:
+        """Accepts packets from these ports of the camera only; None if the camera named none."""
+        self._server_ports = server_ports
+        if server_ports is None:
             return
-        for end, port in zip((self.rtp, self.rtcp), ports, strict=True):
+        for end, port in zip((self.rtp, self.rtcp), server_ports, strict=True):
             end.connect((self._camera[0], port, *self._camera[2:]))
         with suppress(OSError):
             self.rtp.send(rtp.greeting(self._ssrc))
         self.report()
 
     def report(self) -> None:
-        """Says that somebody listens, if it is known where."""
+        """Sends a receiver report, if the camera's port is known."""
         with suppress(OSError):
             self.rtcp.send(rtp.receiver_report(self._ssrc))
 
-    def received(self, now_s: float) -> Iterator[bytes]:
-        for_rtp, for_rtcp = self._channels
-        from_rtp, from_rtcp = self._ports or (None, None)
-        for packet in self._packets(self.rtp, from_rtp):
-            for ordered in self._in_order.add(packet, now_s):
-                yield rtp.interleaved(ordered, for_rtp)
-        for ordered in self._in_order.overdue(now_s):
-            yield rtp.interleaved(ordered, for_rtp)
-        for packet in self._packets(self.rtcp, from_rtcp):
-            yield rtp.interleaved(packet, for_rtcp)
+    def receive(self, now_s: float) -> Iterator[bytes]:
+        rtp_channel, rtcp_channel = self._channels
+        rtp_port, rtcp_port = self._server_ports or (None, None)
+        for packet in self._packets(self.rtp, rtp_port):
+            for ordered in self._reorder_buffer.add(packet, now_s):
+                yield rtp.interleave(ordered, rtp_channel)
+        for ordered in self._reorder_buffer.take_overdue(now_s):
+            yield rtp.interleave(ordered, rtp_channel)
+        for packet in self._packets(self.rtcp, rtcp_port):
+            yield rtp.interleave(packet, rtcp_channel)
 
     def _packets(self, end: socket.socket, port: int | None) -> Iterator[bytes]:
-        """What is at hand from the camera. Others' packets may have come before it was known where it sends from."""
-        for _ in range(_MOST_AT_ONCE):
+        """The camera's packets that are at hand. Before `connect`, packets of other senders may have arrived too."""
+        for _ in range(_MAX_PACKETS_PER_READ):
             try:
-                packet, sender = end.recvfrom(_LARGEST)
+                packet, sender = end.recvfrom(_MAX_DATAGRAM_NBYTES)
             except BlockingIOError:
                 return
-            except OSError:  # an echo: what we sent was not taken
+            except OSError:  # an ICMP error in response to our own packet
                 continue
             if sender[0] == self._camera[0] and port in (None, sender[1]):
                 yield packet
@@ -144,7 +145,7 @@ class _Stream:
 
 def _open_pair(camera: socket.socket) -> tuple[socket.socket, socket.socket]:
     """Bound sockets of an even port and the next. Raises OSError."""
-    tries = _PAIR_TRIES
+    tries = _MAX_PAIR_TRIES
     while True:
         first = _open(camera, 0)
         port = first.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a camera's URL may be, and how it may be shown. Opens nothing and resolves nothing."""
+"""Parses camera URLs and redacts them for output. Opens nothing and resolves nothing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # two parsers may read these differently
-# Greedy, because an unquoted password may hold any sign, '@', '/', '#' and line ends too.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
+# Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
 _PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
 _VALUE = re.compile(r"(?<==)[^&;/?#]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimUrl:
-    """A simulated camera; `start_s` is the Unix time of the scene's second 0, by default when it is opened."""
+    """A simulated camera. `start_s`: Unix time of the scene's second 0 (default: when it is opened)."""
 
     name: str
     seed: int
@@ -36,12 +36,14 @@ class SimUrl:
 
 @dataclass(frozen=True, slots=True)
 class FileUrl:
+    """A local file. `path` is absolute."""
+
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkUrl:
-    """rtsp(s) or http(s), whole, credentials included: never show `url`."""
+    """An rtsp(s) or http(s) URL. `url` includes the credentials: never show it."""
 
     url: str
     scheme: str
@@ -53,9 +55,9 @@ SourceUrl = SimUrl | FileUrl | NetworkUrl
 
 
 def parse(url: str) -> SourceUrl:
-    """What the URL names. Raises InvalidCamera, with the URL redacted in its message."""
+    """The parsed URL. Raises InvalidCamera; its message shows the URL redacted."""
     if not url or len(url) > MAX_URL_LENGTH:
-        raise InvalidCamera(f"camera URL of {len(url)} characters: it needs 1 to {MAX_URL_LENGTH}")
+        raise InvalidCamera(f"camera URL of {len(url)} characters (1 to {MAX_URL_LENGTH} are allowed)")
     match = _SCHEME.match(url)
     scheme = match[1].lower() if match else "file"
     if scheme == "sim":
@@ -64,37 +66,39 @@ def parse(url: str) -> SourceUrl:
         return _parse_file(url)
     if scheme in NETWORK_SCHEMES:
         return _parse_network(url, scheme)
-    raise InvalidCamera(f"camera URL {redact(url)!r}: {scheme!r} is none of sim, file, {', '.join(NETWORK_SCHEMES)}")
+    raise InvalidCamera(
+        f"camera URL {redact(url)!r}: scheme {scheme!r} is not one of sim, file, {', '.join(NETWORK_SCHEMES)}"
+    )
 
 
 def redact(url: str) -> str:
-    """The URL without credentials and without the values in its path and query: fit for any output."""
+    """The URL without credentials and without the values in its path and query: safe for any output."""
     if (parts := _secret_parts(url)) is None:
         return url
     return parts["head"] + _VALUE.sub(MASK, parts["rest"])
 
 
 def credentials(url: str) -> tuple[str, str] | None:
-    """The user and the password that a well-formed URL holds, percent-decoded; None if it holds none."""
+    """User and password of a well-formed URL, percent-decoded; None if it has none."""
     parts = urlsplit(url)
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
 def strip_credentials(url: str) -> str:
-    """The same well-formed URL for everybody."""
+    """A well-formed URL without its user and password."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def with_local_port(url: str, port: int) -> str:
-    """The same well-formed rtsp(s) URL, credentials kept, at a port of this machine."""
+    """A well-formed rtsp(s) URL, credentials kept, pointed at a port of this machine as rtsp."""
     parts = urlsplit(url)
     userinfo, at, _ = parts.netloc.rpartition("@")
     return parts._replace(scheme="rtsp", netloc=f"{userinfo}{at}127.0.0.1:{port}").geturl()
 
 
 def scrub(text: str, url: str) -> str:
-    """`text`, as a library wrote it about this URL, without the URL's secrets, raw or percent-decoded."""
+    """A library's message about `url` without the secrets of `url`, raw or percent-decoded."""
     text = text.replace(url, redact(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, MASK)
@@ -110,19 +114,19 @@ def _secrets(url: str) -> set[str]:
 
 
 def _secret_parts(url: str) -> re.Match[str] | None:
-    """The URL's head, userinfo and rest; None if it is of a kind that holds no secrets."""
+    """Head, userinfo and rest of the URL; None for a scheme that has no secrets."""
     scheme = _SCHEME.match(url)
     return None if scheme is None or scheme[1].lower() in ("sim", "file") else _PARTS.match(url)
 
 
 def _parse_network(url: str, scheme: str) -> NetworkUrl:
-    problem = "it needs the form scheme://host[:port]/path"
+    problem = "expected scheme://host[:port]/path"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-        problem = "its host or port is malformed"
+        problem = "malformed host or port"
     if not host or port == 0 or _FORBIDDEN.search(url) or not url[len(scheme) :].startswith("://"):
         raise InvalidCamera(f"camera URL {redact(url)!r}: {problem}, without spaces or backslashes")
     return NetworkUrl(url, scheme, host, port)
@@ -132,7 +136,7 @@ def _parse_file(url: str) -> FileUrl:
     path = url[5:] if url[:5].lower() == "file:" else url
     path = path[2:] if path.startswith("///") else path
     if "\x00" in path or path.startswith("//") or not path:
-        raise InvalidCamera("camera URL: it names no local path; for a camera on the network put rtsp: in front")
+        raise InvalidCamera("camera URL: not a local path (a network camera needs rtsp: in front)")
     return FileUrl(Path(path).absolute())
 
 
@@ -140,10 +144,10 @@ def _parse_sim(url: str) -> SimUrl:
     name, _, query = url[4:].partition("?")
     if not _SIM_NAME.fullmatch(name):
         raise InvalidCamera(f"camera URL {url[:80]!r}: use sim:NAME, of letters, digits, '.', '_' or '-'")
-    given = parse_qsl(query, keep_blank_values=True)
-    values = {key: _sim_value(url, key, text) for key, text in given}
-    if len(values) != len(given):
-        raise InvalidCamera(f"camera URL {url!r}: a key stands there twice")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    values = {key: _sim_value(url, key, text) for key, text in pairs}
+    if len(values) != len(pairs):
+        raise InvalidCamera(f"camera URL {url!r}: a key is given twice")
     return SimUrl(
         name=name,
         seed=int(values.get("seed", zlib.crc32(name.encode()))),
@@ -165,12 +169,12 @@ _SIM_KEYS: dict[str, tuple[type[int] | type[float], float, float]] = {
 
 def _sim_value(url: str, key: str, text: str) -> float:
     if key not in _SIM_KEYS:
-        raise InvalidCamera(f"camera URL {url!r}: {key!r} is none of {', '.join(_SIM_KEYS)}")
+        raise InvalidCamera(f"camera URL {url!r}: {key!r} is not one of {', '.join(_SIM_KEYS)}")
     number, low, high = _SIM_KEYS[key]
     try:
         value = number(text)
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise InvalidCamera(f"camera URL {url!r}: {key} is {text!r}, it must be a number {low} to {high:.0f}")
+        raise InvalidCamera(f"camera URL {url!r}: {key} is {text!r}; expected a number from {low} to {high:.0f}")
     return value

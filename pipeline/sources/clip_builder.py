@@ -1,4 +1,4 @@
-"""Gathers sampled pictures into clips."""
+"""Builds clips from sampled frames."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
 
-PATIENCE = 1.25  # of the longest wait: arrivals jitter
+WAIT_TOLERANCE = 1.25  # of max_clip_wait_s, because arrival times jitter
 
 
 class ClipBuilder:
-    """Masks and reduces each picture; holds it until its clip is full or, where frames come live, has waited enough."""
+    """Masks and reduces each frame. Completes a clip when it is full or, if live, when it has waited enough."""
 
     def __init__(self, spec: CameraSpec, config: IngestConfig, frame_size: int, *, is_live: bool) -> None:
         self._camera = spec.name
         self._masks = PrivacyMasks(spec.masks)
         self._config = config
         self._frame_size = frame_size
-        self._patience_s = PATIENCE * config.max_clip_wait_s if is_live else math.inf
-        self._came_s: float | None = None
+        self._max_wait_s = WAIT_TOLERANCE * config.max_clip_wait_s if is_live else math.inf
+        self._last_batch_s: float | None = None
         self._frames: list[Tensor] = []
         self._times_s: list[float] = []
         self._previews: list[Tensor] = []
 
     def add(self, sample: SampledFrame, now_s: float) -> Clip | None:
-        """Takes the next picture; returns the clip that it completes, if it does.
+        """Takes the next frame; returns the clip that it completes, None if it completes none.
 
-        Pictures come in batches, a segment's at once. After each it is guessed that the next will take as long as this
-        one took, and the clip goes when it would be too old by then.
+        Frames arrive in batches, one for each segment. The next batch is expected to take as long as this one did; the
+        clip is completed now if it would be too old by then.
         """
         view = downscale_for(self._masks.apply(sample.image), self._frame_size, self._config.thumbnail_width)
         self._frames.append(view.resize(self._frame_size, self._frame_size).cpu())
@@ -46,7 +46,7 @@ class ClipBuilder:
         return self.flush(now_s) if is_full or is_old else None
 
     def flush(self, now_s: float) -> Clip | None:
-        """The clip of what is held, if anything is."""
+        """The clip of the frames taken so far, None without any."""
         if not self._frames:
             return None
         clip = Clip(self._camera, torch.stack(self._frames), tuple(self._times_s), tuple(self._previews), now_s)
@@ -55,6 +55,6 @@ class ClipBuilder:
 
     def _will_be_old(self, now_s: float) -> bool:
         oldest_s = self._times_s[0]
-        batch_s = now_s - (oldest_s if self._came_s is None else self._came_s)
-        self._came_s = now_s
-        return now_s + batch_s - oldest_s > self._patience_s
+        batch_s = now_s - (oldest_s if self._last_batch_s is None else self._last_batch_s)
+        self._last_batch_s = now_s
+        return now_s + batch_s - oldest_s > self._max_wait_s

@@ -1,4 +1,4 @@
-"""Between the cameras' threads and the device's: a bounded queue of clips for each camera, where the newest wins."""
+"""Hands clips from camera threads to the device thread. Each camera has a bounded queue that drops its oldest clip."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pipeline.sources.clips import Clip
 
 
 class ClipQueue:
-    """Clips on their way to the device. Any thread may call anything; nothing but wait_for_space blocks."""
+    """Clips on their way to the device. Thread-safe; only wait_for_space blocks."""
 
     def __init__(self, max_clips: int, on_put: Callable[[], None] = lambda: None) -> None:
-        """`max_clips` of each camera wait; `on_put` is called, in the camera's thread, after each put."""
+        """`max_clips`: of each camera. `on_put` is called after each put, in the calling thread."""
         self._max_clips = max_clips
         self._on_put = on_put
-        self._waiting: OrderedDict[str, deque[Clip]] = OrderedDict()  # the next camera to be served first
+        self._waiting: OrderedDict[str, deque[Clip]] = OrderedDict()  # in the order of the cameras' turns
         self._dropped: Counter[str] = Counter()
-        self._held: dict[str, int] = {}  # and how many frames had been dropped by then
+        self._held_back: dict[str, int] = {}  # camera -> frames dropped before hold_back
         self._after_s: dict[str, float] = {}
         self._changed = threading.Condition()
 
     def put(self, clip: Clip) -> None:
-        """Queues a clip; where the camera has max_clips already its oldest is dropped and counted."""
+        """Queues a clip. If the camera has max_clips already, its oldest clip is dropped and counted."""
         with self._changed:
             clips = self._waiting.setdefault(clip.camera, deque())
             if len(clips) == self._max_clips:
@@ -33,7 +33,7 @@ class ClipQueue:
         self._on_put()
 
     def take(self) -> Clip | None:
-        """The oldest clip of the camera that has waited longest for its turn; None if no clip waits."""
+        """Removes and returns the oldest clip of the camera whose turn it is; None if no clip is ready."""
         with self._changed:
             while (camera := next(self._ready(), None)) is not None:
                 self._waiting.move_to_end(camera)
@@ -44,56 +44,56 @@ class ClipQueue:
         return None
 
     def has_clips(self) -> bool:
-        """Whether a clip waits that is not held."""
+        """Whether `take` may return a clip."""
         with self._changed:
             return next(self._ready(), None) is not None
 
     def hold_back(self, camera: str) -> None:
-        """Keeps the camera's clips, newest wins as ever, until `release`: none is taken."""
+        """Stops `take` from returning the camera's clips until `release`; the queue goes on dropping its oldest."""
         with self._changed:
-            self._held[camera] = self._dropped[camera]
+            self._held_back[camera] = self._dropped[camera]
 
     def held_back_since_s(self, camera: str) -> float | None:
-        """The time of the oldest frame that is held."""
+        """The time of the oldest frame that is held back, None if none is."""
         with self._changed:
             clips = self._waiting.get(camera)
-            return clips[0].times_s[0] if clips and camera in self._held else None
+            return clips[0].times_s[0] if clips and camera in self._held_back else None
 
     def release(self, camera: str, after_s: float = -math.inf) -> None:
-        """Ends `hold`; frames up to `after_s`, of clips that are still to come too, were seen elsewhere."""
+        """Ends `hold_back`. Frames up to `after_s`, also of later clips, are left out: another shard has read them."""
         with self._changed:
-            dropped_before, clips = self._held.pop(camera, 0), self._waiting.get(camera)
+            num_dropped, clips = self._held_back.pop(camera, 0), self._waiting.get(camera)
             if clips and clips[0].times_s[0] <= after_s:
-                self._dropped[camera] = dropped_before
+                self._dropped[camera] = num_dropped
             self._after_s[camera] = after_s
         self._on_put()
 
     def wait_for_space(self, camera: str, timeout_s: float) -> bool:
-        """Blocks until a put would drop nothing; False if that takes too long. For sources that can wait."""
+        """Blocks until a put would drop nothing; False after `timeout_s`. For sources that can wait."""
         with self._changed:
             return self._changed.wait_for(lambda: self._count(camera) < self._max_clips, timeout_s)
 
     def count_dropped(self, camera: str, frames: int) -> None:
-        """Counts sampled frames that were lost on the way here."""
+        """Counts sampled frames that were lost before they reached the queue."""
         with self._changed:
             self._dropped[camera] += frames
 
     def dropped_frames(self, camera: str) -> int:
-        """Sampled frames of this camera that will never be seen, here or before."""
+        """How many sampled frames of this camera were lost, in the queue or before it."""
         with self._changed:
             return self._dropped[camera]
 
     def remove(self, camera: str) -> None:
-        """Removes the camera's clips and count."""
+        """Removes the camera's clips and counts."""
         with self._changed:
             self._waiting.pop(camera, None)
             self._dropped.pop(camera, None)
             self._after_s.pop(camera, None)
-            self._held.pop(camera, None)
+            self._held_back.pop(camera, None)
             self._changed.notify_all()
 
     def _ready(self) -> Iterator[str]:
-        return (camera for camera, clips in self._waiting.items() if clips and camera not in self._held)
+        return (camera for camera, clips in self._waiting.items() if clips and camera not in self._held_back)
 
     def _count(self, camera: str) -> int:
         return len(self._waiting.get(camera, ()))

@@ -13,9 +13,10 @@ from torch import Tensor
 class Clip:
     """Sampled frames of one camera in order of time, ready for the device.
 
-    frames: uint8 RGB [F, S, S, 3], reduced to the model's square; times_s: Unix seconds, one per frame,
-    strictly increasing; previews: a small picture for eyes per frame, uint8 RGB [h, w, 3]; received_s: when the
-    newest frame was at hand.
+    frames: uint8 RGB [F, S, S, 3], reduced to the model's square.
+    times_s: Unix time of each frame, strictly increasing.
+    previews: a small image of each frame for people to look at, uint8 RGB [h, w, 3].
+    received_s: Unix time at which the newest frame was decoded.
     """
 
     camera: str
@@ -25,7 +26,7 @@ class Clip:
     received_s: float
 
     def after(self, time_s: float) -> Clip | None:
-        """What of it is later than `time_s`, None if nothing is."""
+        """The part of the clip that is later than `time_s`, None if there is none."""
         first = bisect.bisect_right(self.times_s, time_s)
         if first == 0:
             return self

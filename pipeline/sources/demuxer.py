@@ -1,6 +1,6 @@
-"""Reading streams with libav: opens URLs, takes them apart into packets, packs segments into files.
+"""Reads streams with libav: opens URLs, demuxes packets, remuxes segments into files.
 
-Every libav error leaves here as a SourceError whose text holds no secret of the URL.
+Every libav error becomes a SourceError whose text contains no secret of the URL.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipeline.decoding.segments import Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
 from pipeline.sources import libav_inputs
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.libav_inputs import LibavArguments
 from pipeline.sources.timestamps import PacketClock
 
 _CONTAINERS = {
@@ -35,9 +36,9 @@ _CONTAINERS = {
     "av1": "mp4",
     "mpeg4": "mp4",
 }
-_UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pictures pushed one by one, their times made up
+_UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pushed frame by frame; libav invents their times
 _MATRICES = {1: ColourMatrix.BT709, 9: ColourMatrix.BT2020, 10: ColourMatrix.BT2020}
-_NO_VIDEO = (av.error.InvalidDataError, av.error.ArgumentError)  # the latter: of a format that is not allowed
+_NO_VIDEO = (av.error.InvalidDataError, av.error.ArgumentError)  # ArgumentError: the format is not in the whitelist
 _REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
     (av.error.HTTPUnauthorizedError, SourceReason.UNAUTHORIZED),
     (av.error.HTTPForbiddenError, SourceReason.FORBIDDEN),
@@ -49,24 +50,25 @@ _REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
     (ConnectionError, SourceReason.BROKE_OFF),
     (TimeoutError, SourceReason.NO_ANSWER),
 )
-_FASTEST_FPS, _USUAL_FPS = 240, 25
+_MAX_FPS, _DEFAULT_FPS = 240, 25
 
 
 class Demuxer:
-    """The video of one opened file or network stream. Belongs to the thread that opened it."""
+    """The video stream of one opened file or network stream. Belongs to the thread that opened it."""
 
     def __init__(
         self, url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool] = lambda: False
     ) -> None:
-        """Opens it within open_timeout_s or until `is_stopped`, which any thread may set. Raises a SourceError."""
+        """Opens the stream. Blocks for at most about open_timeout_s, or until `is_stopped`. Raises SourceError."""
         self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
         self._is_file = isinstance(url, FileUrl)
         self._stall_after_s = config.stall_after_s
-        self._entrance = libav_inputs.input_for(url, config, is_stopped)
+        self._input = libav_inputs.input_for(url, config, is_stopped)
         try:
-            self._container = self._open(config)
+            arguments = self._input.open()
+            self._container = self._open(arguments, config)
         except SourceError:
-            self._entrance.close()
+            self._input.close()
             raise
         try:
             self._video = self._find_video(config)
@@ -82,40 +84,40 @@ class Demuxer:
         self.pixel_format: str = context.pix_fmt
         self.decoder = LibavDecoder(context)
         self._tick: Fraction = self._video.time_base
-        rate = self._video.average_rate or self._video.guessed_rate or _USUAL_FPS
-        self.frame_duration_s = 1 / min(float(rate), _FASTEST_FPS) if rate > 0 else 1 / _USUAL_FPS
-        is_recording = not isinstance(self._entrance.file, str) and self._container.duration is not None
+        rate = self._video.average_rate or self._video.guessed_rate or _DEFAULT_FPS
+        self.frame_duration_s = 1 / min(float(rate), _MAX_FPS) if rate > 0 else 1 / _DEFAULT_FPS
+        is_recording = not isinstance(arguments.file, str) and self._container.duration is not None
         self.is_finite = self._is_file or is_recording
-        self.note = self._entrance.note
+        self.note = self._input.note
 
     def close(self) -> None:
         """Closes the file or connection."""
         self._container.close()
-        self._entrance.close()
+        self._input.close()
 
     def packets(self) -> Iterator[Packet]:
-        """The video's packets in decode order until it ends. Raises a SourceError where it breaks off or stalls."""
+        """The video's packets in decode order until its end. Blocks. Raises SourceError if it breaks off or stalls."""
         packet_clock = PacketClock(self.frame_duration_s)
         is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
         with self._errors(self._stall_after_s):
-            # All streams are read, lest one that has gone silent hides behind its own sound.
+            # All streams are read: audio that goes on must not hide that the video has stopped.
             for packet in self._container.demux():
                 if packet.stream_index == video and packet.size:
                     yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
-                    self._wait(self._stall_after_s)
+                    self._restart_wait(self._stall_after_s)
                 elif self._has_waited(self._stall_after_s) and not self._is_file:
-                    text = f"sound but no picture within {self._stall_after_s:g} s"
-                    raise SourceUnreachable(self._said(text), SourceReason.NO_PICTURES)
-            if self._entrance.failure is not None:
-                raise self._entrance.failure
+                    text = f"audio but no video within {self._stall_after_s:g} s"
+                    raise SourceUnreachable(self._message(text), SourceReason.NO_PICTURES)
+            if self._input.failure is not None:
+                raise self._input.failure
 
     def remux(self, segment: Segment) -> bytes:
-        """The segment as a little file of its own, its pictures evenly spaced.
+        """The segment as a video file in memory, its frames evenly spaced in time.
 
-        Raises DecodeError if it fits none, or if its pictures aren't all as large as the file's header says.
+        Raises DecodeError if no container takes the codec, or if a frame's size differs from the header's.
         """
-        if not self._keeps_its_format(segment):
-            raise DecodeError(f"pictures of another format than {self.width}x{self.height}")
+        if not self._has_one_format(segment):
+            raise DecodeError(f"frames of another format than {self.width}x{self.height}")
         buffer = io.BytesIO()
         try:
             with av.open(buffer, "w", format=_CONTAINERS[self.codec]) as file:
@@ -126,10 +128,12 @@ class Demuxer:
                     copy.pts, copy.dts, copy.duration = pts, dts, 2
                     file.mux(copy)
         except FFmpegError as error:
-            raise DecodeError(f"{self.codec} fits no {_CONTAINERS[self.codec]}: {error.strerror}") from error
+            raise DecodeError(
+                f"{self.codec} cannot be written to {_CONTAINERS[self.codec]}: {error.strerror}"
+            ) from error
         return buffer.getvalue()
 
-    def _keeps_its_format(self, segment: Segment) -> bool:
+    def _has_one_format(self, segment: Segment) -> bool:
         if self.codec in CODECS:
             packets = (bytes(av_packet(packet)) for packet in segment.packets)
             return bitstream_headers.all_match(self.codec, packets, self.width, self.height)
@@ -140,87 +144,87 @@ class Demuxer:
             self.pixel_format,
         )
 
-    def _open(self, config: IngestConfig) -> av.container.InputContainer:
+    def _open(self, arguments: LibavArguments, config: IngestConfig) -> av.container.InputContainer:
         with self._errors(config.open_timeout_s):
-            # libav opens in two steps, and each may take so long.
-            self._entrance.restart(2 * config.open_timeout_s)
+            # libav opens in two steps, each with this timeout.
+            self._input.restart(2 * config.open_timeout_s)
             return av.open(
-                self._entrance.file,
-                format=self._entrance.format,
-                options=self._entrance.options,
+                arguments.file,
+                format=arguments.format,
+                options=dict(arguments.options),
                 timeout=(config.open_timeout_s, config.stall_after_s),
                 metadata_errors="replace",
-                io_open=self._entrance.open_more,
+                io_open=arguments.open_nested,
             )
 
     def _find_video(self, config: IngestConfig) -> av.VideoStream:
-        pictures = int(av.stream.Disposition.attached_pic)
-        videos = [video for video in self._container.streams.video if not int(video.disposition) & pictures]
-        if not videos and self._entrance.failure is not None:
-            raise self._entrance.failure
+        cover_art = int(av.stream.Disposition.attached_pic)
+        videos = [video for video in self._container.streams.video if not int(video.disposition) & cover_art]
+        if not videos and self._input.failure is not None:
+            raise self._input.failure
         if not videos:
             reason = SourceReason.AUDIO_ONLY if self._container.streams.audio else SourceReason.NOT_VIDEO
-            raise SourceInvalid(self._said("it has no video"), reason)
+            raise SourceInvalid(self._message("it has no video"), reason)
         video, context = videos[0], videos[0].codec_context
         if context is None:
-            raise SourceInvalid(self._said("nothing here decodes its codec"), SourceReason.NO_DECODER)
+            raise SourceInvalid(self._message("no decoder for its codec"), SourceReason.NO_DECODER)
         if self._is_file and not context.width:
-            text = "its pictures have no size, or one beyond all bounds"
-            raise SourceInvalid(self._said(text), SourceReason.NOT_VIDEO)
+            text = "frame size missing or too large"
+            raise SourceInvalid(self._message(text), SourceReason.NOT_VIDEO)
         if context.width > config.max_width or context.height > config.max_height:
             limit = f"{config.max_width}x{config.max_height}"
-            text = f"its {context.width}x{context.height} pictures exceed {limit}"
-            raise SourceInvalid(self._said(text), SourceReason.TOO_LARGE)
+            text = f"frame size {context.width}x{context.height} exceeds {limit} (ingest.max_width, ingest.max_height)"
+            raise SourceInvalid(self._message(text), SourceReason.TOO_LARGE)
         context.options = {"max_pixels": str(config.max_width * config.max_height)}
-        context.thread_count = 1  # many cameras share the cores; threads would also add frames of delay
+        context.thread_count = 1  # many cameras share the cores; more threads would also delay frames
         return video
 
-    def _packet(self, packet: av.Packet, clock: PacketClock, came_s: float | None) -> Packet:
+    def _packet(self, packet: av.Packet, clock: PacketClock, arrived_s: float | None) -> Packet:
         pts_s, dts_s = self._seconds(packet.pts), self._seconds(packet.dts)
-        stamp = clock.stamp(pts_s, dts_s) if came_s is None else clock.stamp(came_s, came_s)
-        # In VP8 a bit says whether a picture is shown or only referred to.
+        stamp = clock.stamp(pts_s, dts_s) if arrived_s is None else clock.stamp(arrived_s, arrived_s)
+        # A bit of a VP8 frame says whether it is shown or only a reference.
         is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
-        return Packet(stamp.shown_s, stamp.decoded_s, packet.is_keyframe, packet.size, packet, is_visible)
+        return Packet(stamp.pts_s, stamp.dts_s, packet.is_keyframe, packet.size, packet, is_visible)
 
     def _seconds(self, ticks: int | None) -> float | None:
         return None if ticks is None else ticks * self._tick.numerator / self._tick.denominator
 
     @contextmanager
     def _errors(self, limit_s: float) -> Iterator[None]:
-        self._wait(limit_s)
+        self._restart_wait(limit_s)
         try:
             yield
         except FFmpegError as error:
-            if self._entrance.failure is not None:
-                raise self._entrance.failure from None
-            text, reason = _complaint(error)
+            if self._input.failure is not None:
+                raise self._input.failure from None
+            text, reason = _explain(error)
             if self._has_waited(limit_s):
                 text, reason = f"no answer within {limit_s:g} s", SourceReason.NO_ANSWER
-            raise (SourceInvalid if self._is_file else SourceUnreachable)(self._said(text), reason) from None
-        except UnicodeDecodeError:  # what a playlist names
-            raise SourceInvalid(self._said("it names what is no URL"), SourceReason.NOT_VIDEO) from None
+            raise (SourceInvalid if self._is_file else SourceUnreachable)(self._message(text), reason) from None
+        except UnicodeDecodeError:  # from a URL in a playlist
+            raise SourceInvalid(self._message("its playlist contains an invalid URL"), SourceReason.NOT_VIDEO) from None
 
-    def _wait(self, limit_s: float) -> None:
-        """From now on the stream has so long to give something."""
+    def _restart_wait(self, limit_s: float) -> None:
+        """Sets the deadline for the next packet to `limit_s` from now."""
         self._waiting_since_s = time.monotonic()
-        self._entrance.restart(limit_s)
+        self._input.restart(limit_s)
 
     def _has_waited(self, limit_s: float) -> bool:
         return time.monotonic() - self._waiting_since_s >= limit_s
 
-    def _said(self, text: str) -> str:
+    def _message(self, text: str) -> str:
         return scrub(f"{redact(self._address).removeprefix('file:')}: {text}", self._address)
 
 
-def _complaint(error: FFmpegError) -> tuple[str, SourceReason]:
+def _explain(error: FFmpegError) -> tuple[str, SourceReason]:
     if isinstance(error, _NO_VIDEO):
-        return "no video, or a damaged one", SourceReason.NOT_VIDEO
+        return "no video, or damaged video", SourceReason.NOT_VIDEO
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), SourceReason.UNKNOWN)
     return error.strerror or type(error).__name__, reason
 
 
 def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:
-    """Presentation and decode time for each packet, in fiftieths: shown ones on even, hidden ones on odd numbers."""
+    """Presentation and decode time of each packet, in units of 1/50 s; shown frames get even times, hidden ones odd."""
     ranks = {id(packet): 2 * rank for rank, packet in enumerate(sorted(segment.packets, key=lambda p: p.pts_s))}
     pts = [ranks[id(packet)] for packet in segment.packets]
     delay = max(rank - shown for rank, shown in zip(sorted(pts), pts, strict=True))

@@ -1,4 +1,4 @@
-"""The limits of ingest: how often a camera is sampled, how long is waited for what, what is too big."""
+"""The configuration of ingest (`ingest` in the YAML): sampling, time limits, size limits, networks and folders."""
 
 from __future__ import annotations
 
@@ -14,32 +14,56 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestConfig:
-    """Lengths of time in seconds, sizes in pixels and bytes. Raises ValueError for a value out of range."""
+    """Sampling, time limits and size limits of ingest. Raises ValueError for a value out of range.
+
+    sample_fps: frames sampled from each camera, per second.
+    frames_per_clip: sampled frames in a full clip.
+    max_clip_wait_s: seconds after which a clip that is not full is handed to the device too.
+    max_segment_s: seconds of a live stream after which a longer group of pictures is cut and decoded.
+    max_gop_s: seconds after a key frame beyond which the frames of its group are left out.
+    max_gop_bytes: bytes of a group of pictures beyond which its frames are left out.
+    max_lag_s: seconds after which a late frame of a live stream is dropped.
+    stall_after_s: seconds without data after which a stream counts as stalled and is reconnected.
+    open_timeout_s: seconds that connecting to a camera, or opening its stream, may take.
+    refused_retry_s: seconds before a camera is tried again that refused the login, redirects or gives no video.
+    first_retry_s: seconds before the first retry of a camera; doubles with each failure.
+    last_retry_s: seconds between retries at most.
+    max_fps: frames per second above which only a camera's key frames are decoded.
+    max_key_wait_s: seconds that the first key frame of a live stream may take.
+    max_width: pixels that a frame may be wide.
+    max_height: pixels that a frame may be high.
+    thumbnail_width: pixels that a thumbnail is wide.
+    device: where video is decoded: auto, cpu or cuda; auto is the GPU if there is one.
+    allowed_networks: networks (CIDR) that cameras may be in; the longest matching prefix wins.
+    refused_networks: networks (CIDR) that cameras must not be in; the longest matching prefix wins.
+    video_folders: absolute folders below which files may be cameras; without any, no file may.
+    ca_file: file of CA certificates (PEM) that are trusted for rtsps and https beside the system's own.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     sample_fps: float = 2.0
     frames_per_clip: int = 4
-    max_clip_wait_s: float = 1.0  # a clip is handed over when full or this old
-    max_segment_s: float = 1.0  # a live stream's longer groups of pictures are cut
-    max_gop_s: float = 30.0  # and what follows this long after a key frame is not read
+    max_clip_wait_s: float = 1.0
+    max_segment_s: float = 1.0
+    max_gop_s: float = 30.0
     max_gop_bytes: int = 64 << 20
-    max_lag_s: float = 4.0  # frames of a live stream that come later are dropped
+    max_lag_s: float = 4.0
     stall_after_s: float = 10.0
     open_timeout_s: float = 10.0
-    refused_retry_s: float = 300.0  # how long a camera is left alone that refuses who asks
-    first_retry_s: float = 0.5  # and twice as long each time that nothing came
+    refused_retry_s: float = 300.0
+    first_retry_s: float = 0.5
     last_retry_s: float = 30.0
-    max_fps: float = 130.0  # of faster cameras only the key frames are decoded
-    max_key_wait_s: float = 70.0  # for a live stream's first key frame
+    max_fps: float = 130.0
+    max_key_wait_s: float = 70.0
     max_width: int = 4096
     max_height: int = 4096
     thumbnail_width: int = 320
     device: str = "auto"
-    allowed_networks: tuple[str, ...] = ()  # CIDR; the narrowest network that an address is in decides
+    allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
-    video_folders: tuple[Path, ...] = ()  # a file is a camera only below these
-    ca_file: Path | None = None  # certificates that are believed beside the system's own authorities
+    video_folders: tuple[Path, ...] = ()
+    ca_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -55,7 +79,7 @@ class IngestConfig:
 
     @property
     def address_rules(self) -> AddressRules:
-        """Where on the network cameras may be."""
+        """Which addresses cameras may have."""
         return AddressRules(
             _networks("allowed_networks", self.allowed_networks), _networks("refused_networks", self.refused_networks)
         )

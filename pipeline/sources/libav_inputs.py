@@ -1,9 +1,10 @@
-"""What libav is given to read for each kind of URL, and what a stream may open in its turn."""
+"""What libav reads for each kind of URL, and which other URLs a stream may open."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,216 +15,183 @@ from pipeline.network.http_auth import Credentials
 from pipeline.network.http_client import HttpClient, HttpFile
 from pipeline.network.rtsp_proxy import RtspProxy
 from pipeline.network.urls import FileUrl, NetworkUrl, redact
+from pipeline.sources import guarded_files
+from pipeline.sources.guarded_files import EmptyFile, GuardedFile, ReadableFile
 from pipeline.sources.ingest_config import IngestConfig
 
-# Nothing else is taken for a video, above all no list that names further files.
-_FILES = (
+# Only these formats are video. Above all no format that lists other files (concat, playlists) is among them.
+_FILE_FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,ivf,h264,hevc,obu,av1,mpjpeg,mjpeg,m4v,nut,mxf,dv,rm,gif,apng,"
     "yuv4mpegpipe,wav,mp3,aac"
 )
-_STREAMS = f"{_FILES},hls,ac3,eac3,webvtt"
-_FORMATS = {"multipart/x-mixed-replace": "mpjpeg"}
-_RTSP = {"format_whitelist": "rtsp,sdp", "protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"}
-MOST_OPENS = 64  # a list of thousands would make us knock at thousands of doors
+_HTTP_FORMATS = f"{_FILE_FORMATS},hls,ac3,eac3,webvtt"
+_FORMAT_OF_TYPE = {"multipart/x-mixed-replace": "mpjpeg"}
+_FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FILE_FORMATS}
+_RTSP_OPTIONS = {"format_whitelist": "rtsp,sdp", "protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"}
+_HTTP_OPTIONS = {"protocol_whitelist": "http,https", "format_whitelist": _HTTP_FORMATS}
+# The connections are ours: libav has none that it could keep.
+_PLAYLIST_OPTIONS = {"http_persistent": "0", "http_multiple": "0", "http_seekable": "0"}
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
+MAX_NESTED_OPENS = 64  # a playlist of thousands must not cause thousands of connections
+
+OpenNested = Callable[[str, int, Mapping[str, str]], ReadableFile]
 
 
-class ReadableFile(Protocol):
-    """A file as libav reads it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibavArguments:
+    """The arguments with which libav opens a stream.
 
-    def read(self, size: int) -> bytes:
-        """At most so many bytes; b"" at the end."""
+    file: a name that libav opens itself, or a file of ours that it reads.
+    options: libav's options.
+    format: the name of the format, None if libav detects it.
+    open_nested: opens what the stream refers to; None where libav does so itself, within its options.
+    """
 
-    def close(self) -> None:
-        """Frees what it holds."""
+    file: str | ReadableFile
+    options: Mapping[str, str]
+    format: str | None = None
+    open_nested: OpenNested | None = None
 
 
 class LibavInput(Protocol):
-    """One way in, for one stream."""
+    """The connection behind one stream of libav's."""
 
-    @property
-    def file(self) -> str | ReadableFile:
-        """What libav opens: a name of its own, or a file of ours."""
+    def open(self) -> LibavArguments:
+        """Connects, once. Blocks for at most about open_timeout_s. Raises SourceError."""
 
-    @property
-    def format(self) -> str | None:
-        """What libav must take it for, None if it may find out."""
+    def restart(self, limit_s: float) -> None:
+        """Sets the deadline for the next data to `limit_s` from now."""
 
-    @property
-    def options(self) -> dict[str, str]:
-        """libav's options."""
-
-    @property
-    def open_more(self) -> Callable[[str, int, Mapping[str, str]], ReadableFile] | None:
-        """Opens what the stream names in its turn, None where libav opens by itself what its options allow."""
+    def close(self) -> None:
+        """Closes what `open` opened, if anything."""
 
     @property
     def failure(self) -> SourceError | None:
-        """Why a file of ours came to an early end, None if none did."""
+        """Why the input ended early, None if it did not or if the reason is unknown here."""
 
     @property
     def note(self) -> str | None:
-        """What an operator should know of this way in, None where there is nothing."""
-
-    def restart(self, limit_s: float) -> None:
-        """From now on it has `limit_s` to give something."""
-
-    def close(self) -> None:
-        """Closes what was opened."""
+        """A fact about the input that the operator should know, None without one."""
 
 
 class FileInput:
     """A local file, whatever its name looks like."""
 
-    format = open_more = failure = note = None
+    failure = note = None
 
     def __init__(self, path: Path) -> None:
-        self.file = f"file:{path}"
-        self.options = {"protocol_whitelist": "file", "format_whitelist": _FILES}
+        self._path = path
+
+    def open(self) -> LibavArguments:
+        """libav opens the file itself."""
+        return LibavArguments(file=f"file:{self._path}", options=_FILE_OPTIONS)
 
     def restart(self, limit_s: float) -> None:
-        """A file is not waited for."""
+        """Reading a file has no deadline."""
 
     def close(self) -> None:
         """libav closes what it opens."""
 
 
 class RtspInput:
-    """An RTSP server, behind a relay of ours."""
-
-    format = open_more = None
+    """An RTSP server, behind a local proxy."""
 
     def __init__(self, url: NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> None:
-        """Connects. Raises SourceError."""
-        label, port = redact(url.url), url.port or _RTSP_PORTS[url.scheme]
-        tls = _tls(config) if url.scheme == "rtsps" else None
-        camera = addresses.connect_to(url.host, port, config.address_rules, config.open_timeout_s, label=label, tls=tls)
-        self._relay = RtspProxy(camera, label, is_stopped)
-        self.file = urls.with_local_port(url.url, self._relay.port)
-        self.options = _RTSP
+        self._url, self._config, self._is_stopped = url, config, is_stopped
+        self._proxy: RtspProxy | None = None
+
+    def open(self) -> LibavArguments:
+        """Connects the proxy to the camera. Raises SourceError."""
+        label, port = redact(self._url.url), self._url.port or _RTSP_PORTS[self._url.scheme]
+        tls = _tls(self._config) if self._url.scheme == "rtsps" else None
+        rules, timeout_s = self._config.address_rules, self._config.open_timeout_s
+        camera = addresses.connect_to(self._url.host, port, rules, timeout_s, label=label, tls=tls)
+        self._proxy = RtspProxy(camera, label, self._is_stopped)
+        return LibavArguments(file=urls.with_local_port(self._url.url, self._proxy.port), options=_RTSP_OPTIONS)
 
     @property
     def failure(self) -> SourceError | None:
-        """Why the relay ended the connection, None if it did not."""
-        return self._relay.failure
+        """Why the proxy ended the connection, None if it did not."""
+        return None if self._proxy is None else self._proxy.failure
 
     @property
     def note(self) -> str | None:
-        """That packets may be lost."""
-        return (
-            "it sends over UDP: what is lost on the way is missing in its pictures" if self._relay.is_over_udp else None
-        )
+        """That packets may be lost, if the camera sends over UDP."""
+        is_over_udp = self._proxy is not None and self._proxy.is_over_udp
+        return "it sends over UDP: lost packets leave gaps in its pictures" if is_over_udp else None
 
     def restart(self, limit_s: float) -> None:
-        """libav has limits of its own."""
+        """libav applies its own timeouts to the connection with the proxy."""
 
     def close(self) -> None:
         """Ends the connection."""
-        self._relay.close()
+        if self._proxy is not None:
+            self._proxy.close()
 
 
 class HttpInput:
-    """A web server, read by us; what a playlist names is opened by the same rules."""
+    """An http(s) server. Every URL that a playlist refers to is opened here, by the same rules."""
 
     note = None
 
     def __init__(self, url: NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> None:
-        """Opens it. Raises SourceError."""
-        self._patience = Deadline(config.open_timeout_s, is_stopped)
-        known = urls.credentials(url.url)
-        address = urls.strip_credentials(url.url)
-        self._reader = HttpClient(
-            address,
-            config.address_rules,
-            _tls(config),
-            self._patience,
-            credentials=Credentials(*known) if known else None,
+        """Starts the deadline. Raises SourceInvalid if ca_file cannot be read."""
+        self._label, self._url = redact(url.url), urls.strip_credentials(url.url)
+        self._deadline = Deadline(config.open_timeout_s, is_stopped)
+        pair = urls.credentials(url.url)
+        credentials = None if pair is None else Credentials(*pair)
+        self._client = HttpClient(
+            self._url, config.address_rules, _tls(config), self._deadline, credentials=credentials
         )
-        self._label, self._opens = redact(url.url), 0
-        self._opened: list[_Guarded] = []
+        self._nested_opens = 0
+        self._files: list[GuardedFile] = []
         self.failure: SourceError | None = None
-        main = self._reader.open(address)
-        self.file = self._guarded(main)
-        self.format = "hls" if main.is_playlist else _FORMATS.get(main.kind)
-        self.options = {"format_whitelist": _STREAMS, "protocol_whitelist": "http,https"}
-        if main.is_playlist:
-            # libav's own connections are not there to be kept.
-            self.options |= {"http_persistent": "0", "http_multiple": "0", "http_seekable": "0"}
 
-    def open_more(self, url: str, flags: int, options: Mapping[str, str]) -> ReadableFile:
-        """What a playlist names: the next part, or the playlist again. Raises nothing: see `failure`."""
-        if isinstance(self.failure, SourceInvalid) or self._patience.is_expired:
-            return _Empty()
-        self._opens += 1
-        if self._opens > MOST_OPENS:
-            text = f"{self._label}: its playlist names more than {MOST_OPENS} others before one gives a picture"
+    def open(self) -> LibavArguments:
+        """Requests the URL. Raises SourceError."""
+        file = self._client.open(self._url)
+        return LibavArguments(
+            file=self._guard(file),
+            options=_HTTP_OPTIONS | (_PLAYLIST_OPTIONS if file.is_playlist else {}),
+            format="hls" if file.is_playlist else _FORMAT_OF_TYPE.get(file.content_type),
+            open_nested=self._open_nested,
+        )
+
+    def _open_nested(self, url: str, flags: int, options: Mapping[str, str]) -> ReadableFile:
+        """A URL of a playlist: the next segment, or the playlist again. Raises nothing: see `failure`."""
+        if isinstance(self.failure, SourceInvalid) or self._deadline.is_expired:
+            return EmptyFile()
+        self._nested_opens += 1
+        if self._nested_opens > MAX_NESTED_OPENS:
+            text = f"{self._label}: its playlist leads to more than {MAX_NESTED_OPENS} URLs before the first picture"
             self.failure = SourceInvalid(text, SourceReason.TOO_LARGE)
-            return _Empty()
+            return EmptyFile()
         try:
             end = options.get("end_offset")
-            opened = self._reader.open(url, first=int(options.get("offset", 0)), end=int(end) if end else None)
+            file = self._client.open(url, first=int(options.get("offset", 0)), end=int(end) if end else None)
         except SourceError as error:
             self.failure = error
-            return _Empty()
+            return EmptyFile()
         self.failure = None
-        return self._guarded(opened)
+        return self._guard(file)
 
     def restart(self, limit_s: float) -> None:
-        """From now on it has `limit_s` to give something."""
-        self._patience.restart(limit_s)
-        self._opens = 0
+        """Sets the deadline for the next data to `limit_s` from now."""
+        self._deadline.restart(limit_s)
+        self._nested_opens = 0
 
     def close(self) -> None:
         """Closes every connection."""
-        for opened in self._opened:
-            opened.close()
+        for file in self._files:
+            file.close()
 
-    def _guarded(self, opened: HttpFile) -> _Guarded:
-        self._opened = [one for one in self._opened if not one.is_closed]
-        guarded = _Seekable(opened, self._note) if opened.seekable() else _Guarded(opened, self._note)
-        self._opened.append(guarded)
-        return guarded
+    def _guard(self, file: HttpFile) -> GuardedFile:
+        self._files = [earlier for earlier in self._files if not earlier.is_closed]
+        self._files.append(guarded_files.guard(file, self._set_failure))
+        return self._files[-1]
 
-    def _note(self, error: SourceError) -> None:
+    def _set_failure(self, error: SourceError) -> None:
         self.failure = error
-
-
-class _Guarded:
-    """A file whose errors end it and are noted: libav would print what is raised in its midst."""
-
-    def __init__(self, opened: HttpFile, note: Callable[[SourceError], None]) -> None:
-        self.name = opened.name
-        self.is_closed = False
-        self._file, self._note = opened, note
-
-    def read(self, size: int) -> bytes:
-        try:
-            return self._file.read(size)
-        except SourceError as error:
-            self._note(error)
-            return b""
-
-    def close(self) -> None:
-        self.is_closed = True
-        self._file.close()
-
-
-class _Seekable(_Guarded):
-    def seek(self, offset: int, whence: int) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-class _Empty:
-    """In place of what could not be opened."""
-
-    def read(self, size: int) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def _tls(config: IngestConfig) -> ssl.SSLContext:
@@ -232,14 +200,13 @@ def _tls(config: IngestConfig) -> ssl.SSLContext:
         try:
             context.load_verify_locations(config.ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise SourceInvalid(
-                f"ingest.ca_file {str(config.ca_file)!r}: {error.strerror}", SourceReason.TLS
-            ) from error
+            text = f"ingest.ca_file {str(config.ca_file)!r}: {error.strerror}"
+            raise SourceInvalid(text, SourceReason.TLS) from error
     return context
 
 
 def input_for(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> LibavInput:
-    """The way in. Raises SourceError; blocks for at most about open_timeout_s."""
+    """The input for a URL, not yet opened. Raises SourceInvalid."""
     if isinstance(url, FileUrl):
         return FileInput(url.path)
     if url.scheme in _RTSP_PORTS:

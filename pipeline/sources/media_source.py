@@ -1,4 +1,4 @@
-"""Plays files and network streams: packets in, sampled pictures out."""
+"""Plays files and network streams: packets in, sampled frames out."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipeline.sources.timestamps import FileTimeline, LiveTimeline, Timeline
 
 log = structlog.get_logger(__name__)
 
-BURST_S = 15.0  # a playlist's pieces come whole, each this long at most
-KEYS_LATE = 1.05  # of the sampling period: key frames that come so often are all that is decoded
-SLOW = 0.9  # of the sampling rate
-MAX_LOST_KEYS = 3  # in a row, and groups are decoded whole again
+MAX_SEGMENT_BURST_S = 15.0  # a playlist's segments arrive whole, each at most this long
+KEY_INTERVAL_TOLERANCE = 1.05  # of the sampling period: only key frames are decoded if they come this often
+SLOW_SHARE = 0.9  # of the sampling rate: a camera below it is reported
+MAX_LOST_KEYS = 3  # in a row, after which whole groups are decoded again
 MAX_DECODE_SHARE = 0.5  # of a live stream's time
-AT_HAND_S, MAX_STORED = 0.01, 2_000  # a packet that comes later than that was waited for
+MAX_BACKLOG_STEP_S, MAX_BACKLOG = 0.01, 2_000  # a packet that arrives later than this was waited for
 
 
 class MediaSource:
-    """Plays a file or a network stream: as it comes, at the pace of its own clock, or as fast as it is taken."""
+    """Plays a network stream as it arrives, a file at the pace of its own clock or as fast as it is taken."""
 
     def __init__(
         self, stream: Demuxer, url: FileUrl | NetworkUrl, config: IngestConfig, context: SourceContext
@@ -38,41 +38,41 @@ class MediaSource:
         self.is_finite = stream.is_finite
         self._stream, self._config, self._context = stream, config, context
         self.is_live = not stream.is_finite or context.pace is PlaybackSpeed.LIVE
-        self._cutter = GopSplitter(
+        self._splitter = GopSplitter(
             config.max_segment_s if self.is_live else config.max_gop_s,
             config.max_gop_s,
             config.max_gop_bytes,
             is_intra=stream.is_intra,
-            max_key_gap_s=KEYS_LATE / config.sample_fps,
+            max_key_gap_s=KEY_INTERVAL_TOLERANCE / config.sample_fps,
         )
         self._timeline: Timeline = FileTimeline(context.started_s) if stream.is_finite else LiveTimeline()
-        in_bursts = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
-        self._max_lag_s = max(config.max_lag_s, BURST_S) if in_bursts else config.max_lag_s
+        is_bursty = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
+        self._max_lag_s = max(config.max_lag_s, MAX_SEGMENT_BURST_S) if is_bursty else config.max_lag_s
         self._sampler = Sampler(config.sample_fps)
         self._decoder: Decoder | None = None
         self._frame_rate = FrameRate()
         self._rate: float | None = None
         self._has_key = False
-        self._opened_s = self._given_s = context.clock()
+        self._opened_s = self._last_frame_s = context.clock()
         self._newest_s = context.after_s
-        self._tried = self._given = self._lost_keys = 0
+        self._num_tried = self._num_decoded = self._lost_keys = 0
         if stream.note is not None:
             context.on_note(stream.note)
 
     def samples(self) -> Iterator[SampledFrame]:
-        """As pipeline.playback.Source asks."""
+        """See Source.samples."""
         segment = None
         for segment in self._segments():
-            yield from self._decoded(segment)
-            self._require_pictures()
-        if segment is None or (self._tried and not self._given):
+            yield from self._decode(segment)
+            self._require_frames()
+        if segment is None or (self._num_tried and not self._num_decoded):
             error = SourceInvalid if self.is_finite else SourceUnreachable
-            raise error(f"{self._name}: it ended without a picture that could be decoded", SourceReason.NO_PICTURES)
+            raise error(f"{self._name}: it ended without a frame that could be decoded", SourceReason.NO_PICTURES)
 
     def close(self) -> None:
         """Closes the stream."""
-        if self._cutter.missing:
-            log.info("pictures_left_out", camera=self._context.camera, pictures=self._cutter.missing)
+        if self._splitter.missing:
+            log.info("frames_left_out", camera=self._context.camera, frames=self._splitter.missing)
         self._stream.close()
 
     def _segments(self) -> Iterator[Segment]:
@@ -80,31 +80,31 @@ class MediaSource:
         for packet in self._packets():
             if self._context.wait(self._timeline.unix(packet.dts_s) - clock() if is_paced else 0):
                 return
-            segment = self._cutter.add(packet)
-            self._look_at(packet)
+            segment = self._splitter.add(packet)
+            self._check(packet)
             if segment is not None:
                 self._has_key = True
                 yield segment
-        if (segment := self._cutter.flush()) is not None:
+        if (segment := self._splitter.flush()) is not None:
             yield segment
 
-    def _require_pictures(self) -> None:
-        silent_s = self._context.clock() - self._given_s
+    def _require_frames(self) -> None:
+        silent_s = self._context.clock() - self._last_frame_s
         limit_s = self._config.stall_after_s + 2 / self._config.sample_fps
         if not self.is_finite and silent_s > limit_s:
-            text = f"{self._name}: no picture could be decoded for {silent_s:.1f} s (limit {limit_s:g} s)"
+            text = f"{self._name}: no frame could be decoded for {silent_s:.1f} s (limit {limit_s:g} s)"
             raise SourceUnreachable(text, SourceReason.NO_PICTURES)
 
-    def _look_at(self, packet: Packet) -> None:
-        """Notices what cannot be watched as it was meant to, before anything is decoded."""
+    def _check(self, packet: Packet) -> None:
+        """Checks key frames, group length and frame rate before anything is decoded. Raises SourceUnreachable."""
         if not self._has_key and not self.is_finite:
             self._require_key()
-        if self._cutter.over_limit == 1:
+        if self._splitter.over_limit == 1:
             limits = f"{self._config.max_gop_s:g} s or {self._config.max_gop_bytes >> 20} MiB"
-            self._context.on_note(f"its key frames are further apart than {limits}: what is beyond is left out")
+            self._context.on_note(f"its key frames are further apart than {limits}: frames beyond that are left out")
         if self._rate is None and (rate := self._frame_rate.add(packet.pts_s)) is not None:
             self._rate = rate
-            self._judge(rate)
+            self._check_rate(rate)
 
     def _require_key(self) -> None:
         waited_s = self._context.clock() - self._opened_s
@@ -113,67 +113,67 @@ class MediaSource:
             text = f"{self._name}: no key frame for {waited_s:.1f} s {limit}"
             raise SourceUnreachable(text, SourceReason.NO_KEY_FRAME)
 
-    def _judge(self, rate: float) -> None:
+    def _check_rate(self, rate: float) -> None:
         if rate > self._config.max_fps:
-            self._cutter.emit_keys_only()
+            self._splitter.emit_keys_only()
             limit = f"(limit {self._config.max_fps:g})"
             self._context.on_note(f"it has {rate:.0f} frames/s {limit}: only its key frames are decoded")
-        elif rate < SLOW * self._config.sample_fps:
+        elif rate < SLOW_SHARE * self._config.sample_fps:
             self._context.on_note(
                 f"it has {rate:.2g} frames/s, fewer than the {self._config.sample_fps:g} to be sampled"
             )
 
     def _packets(self) -> Iterator[Packet]:
-        """The stream's packets. What a live stream had in store when it was opened is seen whole before it is dated."""
-        stored: list[Packet] = []
-        is_storing, came_s = not self.is_finite, self._context.clock()
+        """The stream's packets. The backlog of a live stream is read whole before its first packet is dated."""
+        backlog: list[Packet] = []
+        is_backlog, arrived_s = not self.is_finite, self._context.clock()
         for packet in self._stream.packets():
             now_s = self._context.clock()
-            self._timeline.see(packet.pts_s, now_s)
-            is_storing = is_storing and now_s - came_s < AT_HAND_S and len(stored) < MAX_STORED
-            came_s = now_s
-            if is_storing:
-                stored.append(packet)
+            self._timeline.add(packet.pts_s, now_s)
+            is_backlog = is_backlog and now_s - arrived_s < MAX_BACKLOG_STEP_S and len(backlog) < MAX_BACKLOG
+            arrived_s = now_s
+            if is_backlog:
+                backlog.append(packet)
                 continue
-            if stored:
-                yield from stored
-                stored.clear()
+            if backlog:
+                yield from backlog
+                backlog.clear()
             yield packet
-        yield from stored
+        yield from backlog
 
-    def _decoded(self, segment: Segment) -> Iterator[SampledFrame]:
+    def _decode(self, segment: Segment) -> Iterator[SampledFrame]:
         times_s = [self._timeline.unix(pts_s) for pts_s in segment.times_s]
-        wanted = self._wanted(times_s)
-        if not wanted:
+        indices = self._due(times_s)
+        if not indices:
             return
-        began_s, lost = self._context.clock(), len(wanted)
-        self._tried += len(wanted)
-        for decoded in self._decoder_for(segment).decode(segment, wanted):
+        began_s, lost = self._context.clock(), len(indices)
+        self._num_tried += len(indices)
+        for decoded in self._decoder_for(segment).decode(segment, indices):
             time_s = times_s[decoded.index]
             if time_s > self._newest_s:
                 self._newest_s = time_s
                 lost -= 1
-                self._given += 1
-                self._given_s = self._context.clock()
-                yield SampledFrame(time_s, decoded.image, is_last=decoded.index >= wanted[-1])
+                self._num_decoded += 1
+                self._last_frame_s = self._context.clock()
+                yield SampledFrame(time_s, decoded.image, is_last=decoded.index >= indices[-1])
         self._context.on_dropped(lost)
-        self._learn_of_keys(segment, lost)
+        self._check_keys(segment, lost)
         if self.is_live:
-            # Each cut of a long group decodes it from its key frame again: the slower that is, the rarer the cuts.
+            # Each cut of a long group decodes it from its key frame again. Slow decoding makes the cuts rarer.
             spent_s = self._context.clock() - began_s
-            self._cutter.segment_s = max(self._config.max_segment_s, spent_s / MAX_DECODE_SHARE)
+            self._splitter.segment_s = max(self._config.max_segment_s, spent_s / MAX_DECODE_SHARE)
 
-    def _learn_of_keys(self, segment: Segment, lost: int) -> None:
-        """Key frames that only look as if they decoded alone (gradual refresh) are found out by trying."""
-        if len(segment.packets) > 1 or self._stream.is_intra or not self._cutter.max_key_gap_s:
+    def _check_keys(self, segment: Segment, lost: int) -> None:
+        """Detects key frames that do not decode alone (gradual refresh): they give no frame when tried."""
+        if len(segment.packets) > 1 or self._stream.is_intra or not self._splitter.max_key_gap_s:
             return
         self._lost_keys = self._lost_keys + 1 if lost else 0
         if self._lost_keys == MAX_LOST_KEYS:
-            self._cutter.max_key_gap_s = 0.0
-            log.warning("key_frames_do_not_stand_alone", camera=self._context.camera)
+            self._splitter.max_key_gap_s = 0.0
+            log.warning("key_frames_not_decodable_alone", camera=self._context.camera)
 
-    def _wanted(self, times_s: list[float]) -> list[int]:
-        """Which frames are due, and neither known nor too old: those are dropped, if they came since the opening."""
+    def _due(self, times_s: list[float]) -> list[int]:
+        """Indices of the frames to decode: due, new and not too old. Those too old count as dropped if live."""
         due = [index for index in self._sampler.pick(times_s) if times_s[index] > self._newest_s]
         if not self.is_live:
             return due
@@ -187,7 +187,7 @@ class MediaSource:
             stream = self._stream
             size = (stream.width, stream.height)
             engine = choose_backend(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
-            # DALI doesn't turn pictures upright.
+            # DALI ignores the rotation of a video.
             is_for_libav = engine is DecoderBackend.LIBAV or self._stream.decoder.rotation_deg(segment) != 0
             self._decoder = self._stream.decoder if is_for_libav else self._dali(engine)
             log.info("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, engine=str(engine))

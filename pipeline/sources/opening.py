@@ -1,4 +1,4 @@
-"""Opens what a camera's URL names."""
+"""Opens the source that a camera's URL names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.sources.source import Source, SourceContext
 
 
 def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) -> Source:
-    """The opened source. Raises SourceInvalid or SourceUnreachable; blocks for at most about open_timeout_s."""
+    """The opened source. Blocks for at most about open_timeout_s. Raises SourceInvalid, SourceUnreachable."""
     if isinstance(url, SimUrl):
         return SimulatedSource(url, config, context)
     stream = open_stream(url, config, is_stopped=lambda: context.wait(0))
@@ -24,25 +24,25 @@ def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) ->
 
 
 def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> Demuxer:
-    """A file or network stream, where the configuration lets cameras be. Raises SourceError, as open_source does."""
+    """A file or network stream that the configuration allows. Blocks and raises as open_source does."""
     if isinstance(url, FileUrl):
-        url = FileUrl(_checked(url.path, config.video_folders))
+        url = FileUrl(_check(url.path, config.video_folders))
     return Demuxer(url, config, is_stopped)
 
 
-def _checked(path: Path, folders: tuple[Path, ...]) -> Path:
-    """The file itself, wherever links lead. Raises SourceInvalid if it is none, or not below one of the folders."""
-    found = path.resolve()
-    if not any(found.is_relative_to(folder.resolve()) for folder in folders):
-        named = ", ".join(map(str, folders)) or "none"
-        text = f"{path}: files are read only below the folders in ingest.video_folders ({named})"
+def _check(path: Path, folders: tuple[Path, ...]) -> Path:
+    """The path with links resolved. Raises SourceInvalid unless it is a regular file below one of the folders."""
+    resolved = path.resolve()
+    if not any(resolved.is_relative_to(folder.resolve()) for folder in folders):
+        allowed = ", ".join(map(str, folders)) or "none"
+        text = f"{path}: files are read only below the folders in ingest.video_folders ({allowed})"
         raise SourceInvalid(text, SourceReason.FILE_REFUSED)
     try:
-        about = found.stat()
+        info = resolved.stat()
     except OSError as error:
         raise SourceInvalid(f"{path}: {error.strerror}", SourceReason.NO_FILE) from error
-    if not stat.S_ISREG(about.st_mode):
-        raise SourceInvalid(f"{path}: it is a directory or device, not a video file", SourceReason.NOT_VIDEO)
-    if about.st_size == 0:
+    if not stat.S_ISREG(info.st_mode):
+        raise SourceInvalid(f"{path}: a directory or device, not a video file", SourceReason.NOT_VIDEO)
+    if info.st_size == 0:
         raise SourceInvalid(f"{path}: the file is empty", SourceReason.NOT_VIDEO)
-    return found
+    return resolved

@@ -1,4 +1,4 @@
-"""Looks at a camera's URL for some seconds without watching it: what it gives, or why it gives nothing."""
+"""Probes a camera's URL for some seconds: what video it gives, or why it gives none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from pipeline.sources import opening
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
 
-LOOK_S = 5.0
+WATCH_S = 5.0
 _ENOUGH_KEYS = 3
-_TRIES = 8  # each decodes all of them again
-_TOLERANCE = 1.05  # of an interval, before it counts as longer than another
+_MAX_TRIES = 8  # to decode the first frame; each try decodes the whole group again
+_INTERVAL_TOLERANCE = 1.05  # of the sampling period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What a camera gives. Rates in pictures a second, 0 where unknown; first_frame_ms: from opening to a picture."""
+    """The video of a camera. Rates in frames per second, 0 if unknown; first_frame_ms: from opening to the first frame.
+
+    has_key_frames_enough: whether key frames come so often that they alone are sampled.
+    """
 
     codec: str
     width: int
@@ -36,7 +39,12 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What was found at a URL; without a reason all is well, and `detail` is a remark. Neither text holds a secret."""
+    """What was found at a URL. No text contains a secret.
+
+    url: redacted.
+    reason: why the URL cannot be used as a camera, None if it can.
+    detail: the reason in words; without a reason a note, or empty.
+    """
 
     url: str
     video: VideoInfo | None = None
@@ -45,93 +53,99 @@ class ProbeResult:
 
 
 def max_duration_s(config: IngestConfig) -> float:
-    """How long an inspection takes at most, about: connecting, opening, looking, waiting for a last picture."""
-    return 3 * config.open_timeout_s + max(LOOK_S, config.open_timeout_s) + config.stall_after_s
+    """About how long probe_url blocks at most: connecting, opening, watching, waiting for the last packet."""
+    return 3 * config.open_timeout_s + max(WATCH_S, config.open_timeout_s) + config.stall_after_s
 
 
 def probe_url(url: str, config: IngestConfig) -> ProbeResult:
-    """Blocks for at most about longest_s. Raises InvalidCamera for what is no URL of a camera."""
-    parsed, shown = urls.parse(url), urls.redact(url)
+    """What the URL gives. Blocks for at most about max_duration_s. Raises InvalidCamera for an invalid URL."""
+    parsed, label = urls.parse(url), urls.redact(url)
     if isinstance(parsed, SimUrl):
-        fps = config.sample_fps
-        drawn = VideoInfo(
-            codec="simulated", width=parsed.width, height=parsed.height, declared_fps=fps, measured_fps=fps
-        )
-        return ProbeResult(url=shown, video=replace(drawn, key_frame_interval_s=1 / fps, has_key_frames_enough=True))
+        return ProbeResult(url=label, video=_simulated(parsed, config.sample_fps))
     began_s = time.monotonic()
     try:
         stream = opening.open_stream(parsed, config, is_stopped=lambda: False)
     except SourceError as error:
-        return ProbeResult(url=shown, reason=error.reason, detail=str(error))
+        return ProbeResult(url=label, reason=error.reason, detail=str(error))
     try:
-        return _looked_at(stream, shown, config, began_s)
+        return _probe(stream, label, config, began_s)
     finally:
         stream.close()
 
 
-def _looked_at(stream: Demuxer, shown: str, config: IngestConfig, began_s: float) -> ProbeResult:
-    seen: list[Packet] = []
-    failure: SourceError | None = None
-    video = VideoInfo(
-        codec=stream.codec, width=stream.width, height=stream.height, declared_fps=min(1 / stream.frame_duration_s, 1e3)
+def _simulated(url: SimUrl, fps: float) -> VideoInfo:
+    return VideoInfo(
+        codec="simulated",
+        width=url.width,
+        height=url.height,
+        declared_fps=fps,
+        measured_fps=fps,
+        key_frame_interval_s=1 / fps,
+        has_key_frames_enough=True,
     )
+
+
+def _probe(stream: Demuxer, label: str, config: IngestConfig, began_s: float) -> ProbeResult:
+    packets: list[Packet] = []
+    failure: SourceError | None = None
+    declared_fps = min(1 / stream.frame_duration_s, 1e3)
+    video = VideoInfo(codec=stream.codec, width=stream.width, height=stream.height, declared_fps=declared_fps)
     try:
-        for packet in _packets(stream, config.open_timeout_s):
-            seen.append(packet)
-            if not video.first_frame_ms and _shows_a_picture(stream, seen):
+        for packet in _watch(stream, config.open_timeout_s):
+            packets.append(packet)
+            if not video.first_frame_ms and _is_decodable(stream, packets):
                 video = replace(video, first_frame_ms=1e3 * (time.monotonic() - began_s))
     except SourceError as error:
         failure = error
-    video = _measured(video, seen, 1 / config.sample_fps)
+    video = _with_rates(video, packets, 1 / config.sample_fps)
     if video.first_frame_ms:
-        return ProbeResult(url=shown, video=video, detail=stream.note or "")
-    reason, detail = _why_no_picture(seen, failure, shown)
-    return ProbeResult(url=shown, video=video, reason=reason, detail=detail)
+        return ProbeResult(url=label, video=video, detail=stream.note or "")
+    reason, detail = _why_no_frame(packets, failure, label)
+    return ProbeResult(url=label, video=video, reason=reason, detail=detail)
 
 
-def _packets(stream: Demuxer, first_key_timeout_s: float) -> Iterator[Packet]:
-    """What comes while it is looked at: long enough for a few key frames, and for a rate to show."""
-    began_s, keys = time.monotonic(), 0
+def _watch(stream: Demuxer, first_key_timeout_s: float) -> Iterator[Packet]:
+    """The packets of the first seconds: enough for several key frames and for measuring the frame rate."""
+    began_s, num_keys = time.monotonic(), 0
     for packet in stream.packets():
         yield packet
-        keys += packet.is_key
-        looked_s = time.monotonic() - began_s
-        if looked_s > (LOOK_S if keys else first_key_timeout_s) or (keys > _ENOUGH_KEYS and looked_s > 1):
+        num_keys += packet.is_key
+        watched_s = time.monotonic() - began_s
+        if watched_s > (WATCH_S if num_keys else first_key_timeout_s) or (num_keys > _ENOUGH_KEYS and watched_s > 1):
             return
 
 
-def _shows_a_picture(stream: Demuxer, seen: list[Packet]) -> bool:
-    """Whether the newest packet, with what it leans on, decodes to a picture."""
-    first = next((place for place, packet in enumerate(seen) if packet.is_key), None)
-    if first is None or len(seen) - first > _TRIES or not seen[-1].is_visible:
+def _is_decodable(stream: Demuxer, packets: list[Packet]) -> bool:
+    """Whether the packets from the first key frame on decode to at least one frame. False after _MAX_TRIES packets."""
+    first = next((index for index, packet in enumerate(packets) if packet.is_key), None)
+    if first is None or len(packets) - first > _MAX_TRIES or not packets[-1].is_visible:
         return False
-    group = tuple(seen[first:])
+    group = tuple(packets[first:])
     times_s = tuple(sorted(packet.pts_s for packet in group if packet.is_visible))
     return next(iter(stream.decoder.decode(Segment(group, times_s), range(len(times_s)))), None) is not None
 
 
-def _measured(video: VideoInfo, seen: list[Packet], sample_every_s: float) -> VideoInfo:
-    """With the rates that the times of its packets show."""
-    pictures_s = sorted(packet.pts_s for packet in seen if packet.is_visible)
-    every_s = _mean_step_s(pictures_s)
-    keys_every_s = _mean_step_s([packet.pts_s for packet in seen if packet.is_key])
+def _with_rates(video: VideoInfo, packets: list[Packet], sampling_period_s: float) -> VideoInfo:
+    """The video with the frame rate and the key frame interval that the packets' times show."""
+    frame_interval_s = _mean_interval_s(sorted(packet.pts_s for packet in packets if packet.is_visible))
+    key_interval_s = _mean_interval_s([packet.pts_s for packet in packets if packet.is_key])
     return replace(
         video,
-        measured_fps=1 / every_s if every_s else 0.0,
-        key_frame_interval_s=keys_every_s,
-        has_key_frames_enough=keys_every_s is not None and keys_every_s <= _TOLERANCE * sample_every_s,
+        measured_fps=1 / frame_interval_s if frame_interval_s else 0.0,
+        key_frame_interval_s=key_interval_s,
+        has_key_frames_enough=key_interval_s is not None and key_interval_s <= _INTERVAL_TOLERANCE * sampling_period_s,
     )
 
 
-def _mean_step_s(times_s: list[float]) -> float | None:
+def _mean_interval_s(times_s: list[float]) -> float | None:
     return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else None
 
 
-def _why_no_picture(seen: list[Packet], failure: SourceError | None, shown: str) -> tuple[SourceReason, str]:
-    if not seen and failure is not None:
+def _why_no_frame(packets: list[Packet], failure: SourceError | None, label: str) -> tuple[SourceReason, str]:
+    if not packets and failure is not None:
         return failure.reason, str(failure)
-    if not seen:
-        return SourceReason.NO_PICTURES, f"{shown}: it ended without a picture"
-    if not any(packet.is_key for packet in seen):
-        return SourceReason.NO_KEY_FRAME, f"{shown}: {len(seen)} pictures came, and no key frame among them"
-    return SourceReason.NO_DECODER, f"{shown}: none of the {len(seen)} pictures that came could be decoded"
+    if not packets:
+        return SourceReason.NO_PICTURES, f"{label}: it ended without a frame"
+    if not any(packet.is_key for packet in packets):
+        return SourceReason.NO_KEY_FRAME, f"{label}: {len(packets)} frames arrived, none of them a key frame"
+    return SourceReason.NO_DECODER, f"{label}: none of the {len(packets)} frames that arrived could be decoded"

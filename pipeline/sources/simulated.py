@@ -1,4 +1,4 @@
-"""Simulated cameras: the scene generator, played as a source."""
+"""Simulated cameras: the scene generator as a source."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ REPEATS_AFTER_S = 21_600.0
 
 
 class SimulatedSource:
-    """An endless scene, drawn only at the moments that are sampled.
+    """An endless scene, drawn only at the sampled moments.
 
-    Every six hours it starts over: what happens in a scene is made up in order from its beginning, and kept.
+    It repeats every six hours, because a scene generates and keeps all its events from the beginning on.
     """
 
     is_finite = False
@@ -35,15 +35,17 @@ class SimulatedSource:
         self.is_live = context.pace is PlaybackSpeed.LIVE
 
     def samples(self) -> Iterator[SampledFrame]:
-        """Without end. Live: from now on, each at its moment. Fast: from the start, or from where it was left."""
-        play = self._context
-        moment = self._moment_after(max(play.after_s, play.clock() - self._period_s) if self.is_live else play.after_s)
-        while not play.wait(self._time_s(moment) - play.clock() if self.is_live else 0):
+        """Endless. Live: from now on, each frame at its time. Fast: from the start, or from after_s on."""
+        context = self._context
+        moment = self._moment_after(
+            max(context.after_s, context.clock() - self._period_s) if self.is_live else context.after_s
+        )
+        while not context.wait(self._time_s(moment) - context.clock() if self.is_live else 0):
             yield SampledFrame(self._time_s(moment), self._draw(moment))
             moment += 1
-            if self.is_live and play.clock() - self._time_s(moment) > self._max_lag_s:
-                missed = self._moment_after(play.clock() - self._period_s) - moment
-                play.on_dropped(missed)
+            if self.is_live and context.clock() - self._time_s(moment) > self._max_lag_s:
+                missed = self._moment_after(context.clock() - self._period_s) - moment
+                context.on_dropped(missed)
                 moment += missed
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What every source of pictures is asked and gives: the seam between cameras and feeds."""
+"""The seam between cameras and feeds: what every source of frames provides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SourceContext:
 
 @dataclass(frozen=True, slots=True)
 class SampledFrame:
-    """A sampled picture and when it was taken; `is_last` of those that are at hand now."""
+    """A sampled video frame. `time_s`: Unix time; `is_last`: no further frame of its segment follows."""
 
     time_s: float
     image: DecodedImage
@@ -45,14 +45,14 @@ class Source(Protocol):
 
     @property
     def is_finite(self) -> bool:
-        """Whether its end is the end of a recording, not of a connection."""
+        """Whether the source is a recording, which ends, and not a connection, which breaks off."""
 
     @property
     def is_live(self) -> bool:
-        """Whether its pictures come at their own pace; the others come as fast as they are taken."""
+        """Whether frames arrive at the pace of their own clock; else as fast as they are taken."""
 
     def samples(self) -> Iterator[SampledFrame]:
-        """Sampled pictures, times strictly increasing, until it ends or `wait` says stop. Raises SourceError."""
+        """Sampled frames, times strictly increasing, until the end or a stop request. Blocks. Raises SourceError."""
 
     def close(self) -> None:
-        """Frees what it holds; it gives no more pictures."""
+        """Frees its resources; no frame follows."""

@@ -108,7 +108,7 @@ def test_one_bad_address_among_good_ones_is_enough() -> None:
 
 def test_a_name_server_that_is_silent_is_not_waited_for() -> None:
     began_s = time.monotonic()
-    with pytest.raises(SourceUnreachable, match=r"no name server answers within 0\.2 s") as caught:
+    with pytest.raises(SourceUnreachable, match=r"no answer from a name server within 0\.2 s") as caught:
         addresses.resolve("camera", AddressRules(), 0.2, label="http://camera", lookup=lambda _: time.sleep(3) or [])
 
     assert caught.value.reason is SourceReason.NO_ADDRESS

@@ -15,7 +15,7 @@ from pipeline.cameras import SourceError, SourceInvalid, SourceReason
 from pipeline.network.urls import NetworkUrl, parse
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
-from pipeline.sources.libav_inputs import MOST_OPENS
+from pipeline.sources.libav_inputs import MAX_NESTED_OPENS
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK, play
@@ -168,7 +168,7 @@ def test_a_playlist_of_thousands_does_not_make_us_knock_at_thousands_of_doors() 
         refused = refusal(f"{camera.url}/list.m3u8", replace(QUICK, open_timeout_s=20))
 
     assert refused.reason is SourceReason.TOO_LARGE
-    assert len(camera.asked) <= MOST_OPENS + 1
+    assert len(camera.asked) <= MAX_NESTED_OPENS + 1
 
 
 def test_an_encrypted_playlist_is_told_as_that(clip: bytes) -> None:

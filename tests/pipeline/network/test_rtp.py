@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.network import rtp
-from pipeline.network.rtp import MOST_HELD, MOST_HELD_NBYTES, WAIT_S, ReorderBuffer
+from pipeline.network.rtp import MAX_NBYTES, MAX_PACKETS, MAX_WAIT_S, ReorderBuffer
 
 numbers = st.integers(0, 0xFFFF)
 
@@ -47,10 +47,10 @@ def test_whatever_comes_each_packet_is_given_once_in_order_and_in_time(
         now_s += after_s
         newest = max(first, newest + step)
         came_s.setdefault(newest, now_s)
-        packets = in_order.overdue(now_s) + in_order.add(packet(newest), now_s)
+        packets = in_order.take_overdue(now_s) + in_order.add(packet(newest), now_s)
         given_ += [first + (number - first) % (1 << 16) for number in numbers_of(packets)]
         waiting = [number for number in came_s if number > given_[-1]]
-        assert all(now_s - came_s[number] < WAIT_S for number in waiting)
+        assert all(now_s - came_s[number] < MAX_WAIT_S for number in waiting)
 
     assert given_ == sorted(set(given_))
     assert set(given_) <= set(came_s)
@@ -60,9 +60,9 @@ def test_a_missing_packet_is_waited_for_and_then_passed_over() -> None:
     in_order = ReorderBuffer()
     in_order.add(packet(7), 0.0)
 
-    held = in_order.add(packet(9), 1.0) + in_order.overdue(1.0 + WAIT_S / 2)
-    passed = in_order.overdue(1.0 + WAIT_S)
-    late = in_order.add(packet(8), 1.0 + WAIT_S)
+    held = in_order.add(packet(9), 1.0) + in_order.take_overdue(1.0 + MAX_WAIT_S / 2)
+    passed = in_order.take_overdue(1.0 + MAX_WAIT_S)
+    late = in_order.add(packet(8), 1.0 + MAX_WAIT_S)
 
     assert held == late == []
     assert passed == [packet(9)]
@@ -75,10 +75,10 @@ def test_where_many_are_missing_none_waits_for_each_gap_anew() -> None:
     for number in range(2, 80, 2):
         in_order.add(packet(number), number / 1000)
 
-    assert numbers_of(in_order.overdue(0.08 + WAIT_S)) == list(range(2, 80, 2))
+    assert numbers_of(in_order.take_overdue(0.08 + MAX_WAIT_S)) == list(range(2, 80, 2))
 
 
-@given(first=numbers, gap=st.integers(MOST_HELD + 1, (1 << 16) - MOST_HELD))
+@given(first=numbers, gap=st.integers(MAX_PACKETS + 1, (1 << 16) - MAX_PACKETS))
 def test_a_camera_that_counts_anew_is_followed_at_once(first: int, gap: int) -> None:
     in_order = ReorderBuffer()
     in_order.add(packet(first), 0.0)
@@ -97,8 +97,8 @@ def test_what_is_held_is_bounded(came: list[int]) -> None:
     for number in came:
         in_order.add(packet(number), 0.0)
 
-    assert len(in_order.overdue(WAIT_S)) <= MOST_HELD
-    assert in_order.overdue(WAIT_S) == []
+    assert len(in_order.take_overdue(MAX_WAIT_S)) <= MAX_PACKETS
+    assert in_order.take_overdue(MAX_WAIT_S) == []
 
 
 def test_large_packets_are_held_the_fewer() -> None:
@@ -107,8 +107,8 @@ def test_large_packets_are_held_the_fewer() -> None:
 
     kept = [number for number in range(2, 300, 2) if not in_order.add(packet(number) + large, 0.0)]
 
-    assert kept[-1] < 2 * MOST_HELD_NBYTES / (1 << 16) < 150
-    assert numbers_of(in_order.overdue(WAIT_S))[-1] == 298
+    assert kept[-1] < 2 * MAX_NBYTES / (1 << 16) < 150
+    assert numbers_of(in_order.take_overdue(MAX_WAIT_S))[-1] == 298
 
 
 @given(st.binary(max_size=40).filter(lambda data: len(data) < 12 or data[0] >> 6 != 2))

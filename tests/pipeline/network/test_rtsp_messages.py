@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.cameras import SourceError, SourceReason
 from pipeline.network import rtsp_messages
-from pipeline.network.rtsp_messages import MOST_NBYTES, MessageSplitter
+from pipeline.network.rtsp_messages import MAX_MESSAGE_NBYTES, MessageSplitter
 
 SETUP = (
     b"SETUP rtsp://127.0.0.1:40801/live/stream=0 RTSP/1.0\r\n"
@@ -66,12 +66,12 @@ def test_a_message_is_not_waited_for_without_end() -> None:
     messages.add(b"RTSP/1.0 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
 
     with pytest.raises(ValueError, match="256 KiB"):
-        messages.add(bytes(MOST_NBYTES))
+        messages.add(bytes(MAX_MESSAGE_NBYTES))
 
 
 def test_a_setup_for_channels_becomes_one_for_ports() -> None:
-    assert rtsp_messages.channels_asked(SETUP) == (2, 3)
-    assert rtsp_messages.asking_udp(SETUP, 6000) == SETUP.replace(
+    assert rtsp_messages.requested_channels(SETUP) == (2, 3)
+    assert rtsp_messages.with_udp_port(SETUP, 6000) == SETUP.replace(
         b"RTP/AVP/TCP;unicast;interleaved=2-3", b"RTP/AVP;unicast;client_port=6000-6001"
     )
 
@@ -86,7 +86,7 @@ def test_a_setup_for_channels_becomes_one_for_ports() -> None:
     ],
 )
 def test_nothing_else_asks_for_channels(other: bytes) -> None:
-    assert rtsp_messages.channels_asked(other) is None
+    assert rtsp_messages.requested_channels(other) is None
 
 
 @given(
@@ -94,7 +94,7 @@ def test_nothing_else_asks_for_channels(other: bytes) -> None:
     channels=st.tuples(st.integers(0, 255), st.integers(0, 255)),
 )
 def test_of_an_answer_the_transport_and_the_number_alone_are_rewritten(head: bytes, channels: tuple[int, int]) -> None:
-    rewritten = rtsp_messages.renumbered(rtsp_messages.giving_channels(head, channels), -1)
+    rewritten = rtsp_messages.renumber(rtsp_messages.with_channels(head, channels), -1)
 
     changed = [(old, new) for old, new in zip(head.split(b"\r\n"), rewritten.split(b"\r\n"), strict=True) if old != new]
     given_ = b"tRANSPORT: RTP/AVP/TCP;unicast;interleaved=%d-%d" % channels
@@ -116,7 +116,7 @@ def test_of_an_answer_the_transport_and_the_number_alone_are_rewritten(head: byt
     ],
 )  # fmt: skip
 def test_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, int] | None) -> None:
-    assert rtsp_messages.ports_granted(answer(transport), CAMERA, label="lobby") == ports
+    assert rtsp_messages.server_ports(answer(transport), CAMERA, label="lobby") == ports
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, in
 )
 def test_a_camera_that_would_send_otherwise_is_refused(transport: str, reason: SourceReason) -> None:
     with pytest.raises(SourceError, match=r"^lobby: ") as caught:
-        rtsp_messages.ports_granted(answer(transport), CAMERA, label="lobby")
+        rtsp_messages.server_ports(answer(transport), CAMERA, label="lobby")
 
     assert caught.value.reason is reason
 
@@ -141,13 +141,13 @@ def test_a_camera_that_would_send_otherwise_is_refused(transport: str, reason: S
 def test_an_address_is_the_same_however_it_is_written() -> None:
     there = answer("RTP/AVP;unicast;source=2001:0DB8:0::5;server_port=5000-5001")
 
-    assert rtsp_messages.ports_granted(there, "2001:db8::5", label="lobby") == (5000, 5001)
+    assert rtsp_messages.server_ports(there, "2001:db8::5", label="lobby") == (5000, 5001)
 
 
 @given(st.binary(max_size=400))
 def test_no_answer_makes_anything_but_a_source_error(data: bytes) -> None:
     try:
-        ports = rtsp_messages.ports_granted(b"RTSP/1.0 200 OK\r\nTransport:" + data, CAMERA, label="lobby")
+        ports = rtsp_messages.server_ports(b"RTSP/1.0 200 OK\r\nTransport:" + data, CAMERA, label="lobby")
     except SourceError:
         return
     assert ports is None or all(0 < port < 1 << 16 for port in ports)

@@ -17,7 +17,7 @@ from pipeline.cameras import CameraState, SourceError, SourceReason
 from pipeline.network import rtp
 from pipeline.network.rtsp_messages import MessageSplitter
 from pipeline.network.rtsp_proxy import RtspProxy
-from pipeline.network.rtsp_udp import MOST_STREAMS, REPORT_EVERY_S, UdpSession
+from pipeline.network.rtsp_udp import MAX_STREAMS, REPORT_EVERY_S, UdpSession
 from tests.pipeline import servers
 from tests.pipeline.network.test_rtp import packet
 from tests.pipeline.playing import QUICK, play, watching
@@ -26,7 +26,7 @@ from tests.pipeline.sources.test_opening import needs_rtsp
 
 LONG_S = 20.0
 PATIENT = replace(QUICK, open_timeout_s=LONG_S, stall_after_s=LONG_S)
-REMARK = "it sends over UDP: what is lost on the way is missing in its pictures"
+REMARK = "it sends over UDP: lost packets leave gaps in its pictures"
 SETUP = "SETUP rtsp://lobby RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved={}\r\nCSeq: 3\r\n\r\n"
 REFUSED = "RTSP/1.0 461 Unsupported Transport\r\nCSeq: {}\r\n\r\n"
 GRANTED = "RTSP/1.0 200 OK\r\nCSeq: {}\r\nTransport: RTP/AVP;unicast;{}\r\nSession: 12\r\n\r\n"
@@ -55,10 +55,10 @@ class End:
 
 
 class Call:
-    """A relay with a test at both of its ends, and the camera's ports."""
+    """A proxy with a test at both of its ends, and the camera's ports."""
 
-    def __init__(self, relay: RtspProxy, libav: End, camera: End, ends: list[socket.socket]) -> None:
-        self.relay, self.libav, self.camera = relay, libav, camera
+    def __init__(self, proxy: RtspProxy, libav: End, camera: End, ends: list[socket.socket]) -> None:
+        self.proxy, self.libav, self.camera = proxy, libav, camera
         self.rtp, self.rtcp = ends
         self.own_ports = f"server_port={self.rtp.getsockname()[1]}-{self.rtcp.getsockname()[1]}"
         self.there: tuple[str, int] = ("", 0)
@@ -103,12 +103,12 @@ def calling(host: str = "127.0.0.1", is_stopped: Callable[[], bool] = lambda: Fa
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as stack:
         door = stack.enter_context(socket.create_server((host, 0), family=family))
-        relay = RtspProxy(socket.create_connection(door.getsockname()[:2]), "lobby", is_stopped)
-        stack.callback(relay.close)
+        proxy = RtspProxy(socket.create_connection(door.getsockname()[:2]), "lobby", is_stopped)
+        stack.callback(proxy.close)
         camera, _ = door.accept()
-        libav = socket.create_connection(("127.0.0.1", relay.port))
+        libav = socket.create_connection(("127.0.0.1", proxy.port))
         ends = [stack.enter_context(udp(host)) for _ in range(2)]
-        yield Call(relay, End(stack.enter_context(libav)), End(stack.enter_context(camera)), ends)
+        yield Call(proxy, End(stack.enter_context(libav)), End(stack.enter_context(camera)), ends)
 
 
 @contextmanager
@@ -140,15 +140,15 @@ def test_what_comes_over_udp_is_heard_on_the_connection_in_order(host: str) -> N
         call.play()
         heard = [call.libav.hear() for _ in range(5)]
 
-    assert [one for one in heard if one[1] == 0] == [rtp.interleaved(packet(number), 0) for number in (7, 8, 9, 10)]
-    assert [one for one in heard if one[1] == 1] == [rtp.interleaved(b"a report", 1)]
+    assert [one for one in heard if one[1] == 0] == [rtp.interleave(packet(number), 0) for number in (7, 8, 9, 10)]
+    assert [one for one in heard if one[1] == 1] == [rtp.interleave(b"a report", 1)]
 
 
 def test_a_lost_packet_is_passed_over_although_nothing_follows() -> None:
     with playing() as call:
         call.send(7, 9)
 
-        assert [call.libav.hear() for _ in range(2)] == [rtp.interleaved(packet(number), 0) for number in (7, 9)]
+        assert [call.libav.hear() for _ in range(2)] == [rtp.interleave(packet(number), 0) for number in (7, 9)]
 
 
 def test_libav_hears_that_it_got_its_channels() -> None:
@@ -174,7 +174,7 @@ def test_each_stream_has_ports_of_its_own() -> None:
         call.rtp.sendto(packet(1), places[0])
         first = call.libav.hear()
 
-    assert (first, second) == (rtp.interleaved(packet(1), 0), rtp.interleaved(packet(2), 2))
+    assert (first, second) == (rtp.interleave(packet(1), 0), rtp.interleave(packet(2), 2))
 
 
 def test_packets_of_others_are_ignored() -> None:
@@ -190,7 +190,7 @@ def test_packets_of_others_are_ignored() -> None:
             other.sendto(b"a report", (call.there[0], call.there[1] + 1))
         call.send(3)
 
-        assert call.libav.hear() == rtp.interleaved(packet(3), 0)
+        assert call.libav.hear() == rtp.interleave(packet(3), 0)
 
 
 def test_a_camera_that_names_no_ports_may_use_any_of_its_own() -> None:
@@ -201,7 +201,7 @@ def test_a_camera_that_names_no_ports_may_use_any_of_its_own() -> None:
         stranger.sendto(packet(1), call.there)
         call.send(2)
 
-        assert call.libav.hear() == rtp.interleaved(packet(2), 0)
+        assert call.libav.hear() == rtp.interleave(packet(2), 0)
 
 
 def test_what_comes_before_play_is_answered_follows_the_answer() -> None:
@@ -212,7 +212,7 @@ def test_what_comes_before_play_is_answered_follows_the_answer() -> None:
         call.send(7)
         call.play()
 
-        assert call.libav.hear() == rtp.interleaved(packet(7), 0)
+        assert call.libav.hear() == rtp.interleave(packet(7), 0)
 
 
 def test_the_camera_is_greeted_from_both_ports_so_that_firewalls_let_it_in() -> None:
@@ -235,10 +235,10 @@ def test_the_camera_hears_now_and_then_that_somebody_listens() -> None:
         udp("127.0.0.1") as end,
         closing(UdpSession(camera, "lobby")) as session,
     ):
-        session.asked(SETUP.format("0-1").encode())
-        session.answered(GRANTED.format(4, "server_port={0}-{0}".format(end.getsockname()[1])).encode())
+        session.to_camera(SETUP.format("0-1").encode())
+        session.to_client(GRANTED.format(4, "server_port={0}-{0}".format(end.getsockname()[1])).encode())
         for now_s in (0.0, 0.5 * REPORT_EVERY_S, REPORT_EVERY_S, 1.5 * REPORT_EVERY_S):
-            session.received(now_s)
+            session.receive(now_s)
         heard = [end.recv(2048) for _ in range(4)]
         end.settimeout(0.1)
         with pytest.raises(TimeoutError):
@@ -249,7 +249,7 @@ def test_the_camera_hears_now_and_then_that_somebody_listens() -> None:
 
 def test_requests_go_on_while_pictures_come_and_reports_stay_here() -> None:
     with playing() as call:
-        call.libav.connection.sendall(rtp.interleaved(b"a report", 1))
+        call.libav.connection.sendall(rtp.interleave(b"a report", 1))
         call.libav.say("OPTIONS rtsp://lobby RTSP/1.0\r\nCSeq: 5\r\n\r\n")
         asked = call.camera.hear()
         call.camera.say(FINE.format(6))
@@ -263,7 +263,7 @@ def test_requests_go_on_while_pictures_come_and_reports_stay_here() -> None:
 def test_the_camera_is_told_to_stop_and_the_ports_are_freed(ended_by: str) -> None:
     stopped: list[bool] = []
     with playing(is_stopped=lambda: bool(stopped)) as call:
-        call.relay.close() if ended_by == "close" else stopped.append(True)
+        call.proxy.close() if ended_by == "close" else stopped.append(True)
         assert call.libav.hear() == b""
         call.libav.say("TEARDOWN rtsp://lobby RTSP/1.0\r\nCSeq: 5\r\n\r\n")
         told = call.camera.hear()
@@ -296,8 +296,8 @@ def wait_until_free(there: tuple[str, int]) -> None:
 
 def failure_of(call: Call) -> SourceError:
     assert call.libav.hear() == b""
-    assert call.relay.failure is not None
-    return call.relay.failure
+    assert call.proxy.failure is not None
+    return call.proxy.failure
 
 
 def test_a_camera_that_sends_from_elsewhere_is_refused() -> None:
@@ -307,7 +307,7 @@ def test_a_camera_that_sends_from_elsewhere_is_refused() -> None:
         failure = failure_of(call)
 
     assert failure.reason is SourceReason.ADDRESS_REFUSED
-    assert str(failure) == "lobby: it would send from '127.0.0.2', and only 127.0.0.1 itself is listened to"
+    assert str(failure) == "lobby: it would send from '127.0.0.2'; packets are accepted from 127.0.0.1 only"
 
 
 def test_a_camera_that_takes_neither_is_refused() -> None:
@@ -320,7 +320,7 @@ def test_a_camera_that_takes_neither_is_refused() -> None:
 
 def test_a_camera_of_many_streams_is_refused() -> None:
     with calling() as call:
-        for stream in range(MOST_STREAMS):
+        for stream in range(MAX_STREAMS):
             call.ask_for_udp(f"{2 * stream}-{2 * stream + 1}")
             call.grant()
         call.libav.say(SETUP.format("98-99"))
@@ -330,10 +330,10 @@ def test_a_camera_of_many_streams_is_refused() -> None:
 
 def test_that_nothing_arrives_is_said_until_something_does() -> None:
     with playing() as call:
-        before = call.relay.failure
+        before = call.proxy.failure
         call.send(7)
         call.libav.hear()
-        after = call.relay.failure
+        after = call.proxy.failure
 
     assert before is not None
     assert before.reason is SourceReason.NO_ANSWER
@@ -365,7 +365,7 @@ def test_what_is_encrypted_stays_on_its_connection(tmp_path: Path) -> None:
     with (
         servers.rtsp_camera(TEST_PICTURE, transport="UDP") as (plain, _),
         servers.behind_tls(plain, tls) as port,
-        pytest.raises(SourceError, match="nothing else is encrypted") as caught,
+        pytest.raises(SourceError, match="would not be encrypted") as caught,
     ):
         play(f"rtsps://localhost:{port}/live", config=believing)
 

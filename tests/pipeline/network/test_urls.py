@@ -56,7 +56,7 @@ def test_a_simulated_camera_has_a_seed_of_its_name_or_its_own() -> None:
         ("http://cam era/", "spaces"),
         ("http://camera/\r\nHost: x", "spaces"),
         ("http://[::1/", "malformed"),
-        ("file://host/share", "no local path"),
+        ("file://host/share", "not a local path"),
         ("sim:", "sim:NAME"),
         ("sim:a/b", "sim:NAME"),
         ("sim:a?colour=red", "'colour'"),

@@ -105,7 +105,7 @@ def test_a_simulated_camera_hands_over_what_has_waited() -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("none.mp4", "No such file"), ("noise.mp4", "no video, or a damaged one"), ("sound.mp4", "no video")],
+    [("none.mp4", "No such file"), ("noise.mp4", "no video, or damaged video"), ("sound.mp4", "no video")],
 )
 def test_what_cannot_be_read_fails_with_its_reason(name: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 100)
@@ -240,7 +240,7 @@ def test_an_address_where_cameras_are_refused_has_failed_and_is_tried_again() ->
             time.sleep(0.02)
 
     assert watched.reasons == [None, SourceReason.ADDRESS_REFUSED, SourceReason.ADDRESS_REFUSED]
-    assert "ingest.allowed_networks may allow it" in watched.states[1][1]
+    assert "ingest.allowed_networks can allow it" in watched.states[1][1]
     assert [detail.partition("; ")[2].partition(" in ")[0] for _, detail in watched.states[1:]] == ["try 2", "try 3"]
 
 

@@ -178,13 +178,13 @@ def unreadable(folder: Path) -> dict[str, str]:
         "none.mp4": "No such file",
         "": "directory",
         "empty.mp4": "empty",
-        "noise.mp4": "no video, or a damaged one",
-        "letter.txt": "no video, or a damaged one",
+        "noise.mp4": "no video, or damaged video",
+        "letter.txt": "no video, or damaged video",
         "sound.mp4": "no video",
         "wide.mp4": "640x64",
-        "headless.mp4": "no video, or a damaged one",
-        "unknown.avi": "decodes its codec",
-        "list.m3u8": "no video, or a damaged one",
+        "headless.mp4": "no video, or damaged video",
+        "unknown.avi": "no decoder for its codec",
+        "list.m3u8": "no video, or damaged video",
     }
 
 
@@ -247,7 +247,7 @@ def test_a_playlist_from_the_network_reads_no_local_file(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.1.1]", "[fd00:ec2::254]"])
 def test_link_local_addresses_are_refused(host: str) -> None:
-    with pytest.raises(SourceInvalid, match="where cameras are refused"):
+    with pytest.raises(SourceInvalid, match="is in the refused network"):
         play(f"http://{host}/latest/meta-data")
 
 

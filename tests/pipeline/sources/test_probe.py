@@ -50,7 +50,7 @@ def test_key_frames_suffice_where_they_come_as_often_as_frames_are_sampled(
 @needs_rtsp
 @pytest.mark.parametrize(
     ("transport", "remark"),
-    [("any", ""), ("UDP", "it sends over UDP: what is lost on the way is missing in its pictures")],
+    [("any", ""), ("UDP", "it sends over UDP: lost packets leave gaps in its pictures")],
 )
 def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) -> None:
     with servers.rtsp_camera(TEST_PICTURE, transport=transport) as (port, _):

@@ -17,7 +17,7 @@ RAW = st.one_of(st.none(), st.floats(-1e6, 1e6))
 def stamps(raw: list[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
     clock = PacketClock(FRAME_S)
     found = [clock.stamp(pts, dts) for pts, dts in raw]
-    return [(round(stamp.shown_s, 6), round(stamp.decoded_s, 6)) for stamp in found]
+    return [(round(stamp.pts_s, 6), round(stamp.dts_s, 6)) for stamp in found]
 
 
 def test_good_times_are_left_alone() -> None:
@@ -38,7 +38,7 @@ def test_times_that_are_all_zero_are_counted_in_frames() -> None:
 def test_after_a_jump_the_stream_goes_on_where_it_was(jump_s: float) -> None:
     raw = [(at + (jump_s if at > 0.1 else 0), at + (jump_s if at > 0.1 else 0)) for at in (0, 0.04, 0.08, 0.12, 0.16)]
 
-    assert [shown_s for shown_s, _ in stamps(list(raw))] == [0, 0.04, 0.08, 0.12, 0.16]
+    assert [pts_s for pts_s, _ in stamps(list(raw))] == [0, 0.04, 0.08, 0.12, 0.16]
 
 
 def test_a_pause_of_seconds_is_kept() -> None:
@@ -49,15 +49,15 @@ def test_a_pause_of_seconds_is_kept() -> None:
 def test_decode_times_never_run_back(raw: list[tuple[float | None, float | None]]) -> None:
     clock = PacketClock(FRAME_S)
 
-    decoded = [clock.stamp(pts, dts).decoded_s for pts, dts in raw]
+    decoded = [clock.stamp(pts, dts).dts_s for pts, dts in raw]
 
     assert all(earlier <= later <= earlier + 31 for earlier, later in pairwise(decoded))
 
 
 def test_a_recording_lies_where_it_started() -> None:
     timeline = FileTimeline(1000)
-    timeline.see(7.0, arrived_s=0)
-    timeline.see(8.0, arrived_s=0)
+    timeline.add(7.0, arrived_s=0)
+    timeline.add(8.0, arrived_s=0)
 
     assert (timeline.unix(7.0), timeline.unix(8.5)) == (1000, 1001.5)
 
@@ -65,8 +65,8 @@ def test_a_recording_lies_where_it_started() -> None:
 def test_a_burst_at_the_start_does_not_make_frames_late() -> None:
     """Ten seconds of store arrive at once: the newest is now, the others were before."""
     timeline = LiveTimeline()
-    for shown_s in range(11):
-        timeline.see(float(shown_s), arrived_s=5000.0)
+    for pts_s in range(11):
+        timeline.add(float(pts_s), arrived_s=5000.0)
 
     assert (timeline.unix(10.0), timeline.unix(0.0)) == (5000, 4990)
 
@@ -75,7 +75,7 @@ def test_a_burst_at_the_start_does_not_make_frames_late() -> None:
 def test_delays_on_the_way_move_no_frame_by_more_than_the_shortest(delays: list[float]) -> None:
     timeline = LiveTimeline()
     for place, delay_s in enumerate([0.0, *delays]):
-        timeline.see(place / 10, arrived_s=5000 + place / 10 + delay_s)
+        timeline.add(place / 10, arrived_s=5000 + place / 10 + delay_s)
 
         assert timeline.unix(place / 10) == pytest.approx(5000 + place / 10, abs=0.03)
 
@@ -84,6 +84,6 @@ def test_delays_on_the_way_move_no_frame_by_more_than_the_shortest(delays: list[
 def test_a_camera_whose_clock_runs_wrong_is_followed(rate: float) -> None:
     timeline = LiveTimeline()
     for second in range(3600):
-        timeline.see(second * rate, arrived_s=5000.0 + second)
+        timeline.add(second * rate, arrived_s=5000.0 + second)
 
     assert timeline.unix(3599 * rate) == pytest.approx(5000 + 3599, abs=0.1)
