@@ -1,4 +1,4 @@
-"""Keeps a fleet's board and the registry of cameras alike: what one fleet adds or removes, all of them hear of."""
+"""Keeps a fleet's cameras equal to the shared registry, so that every fleet sees what any fleet adds or removes."""
 
 from __future__ import annotations
 
@@ -7,99 +7,106 @@ from collections.abc import Sequence
 
 import structlog
 
+from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry, RegistryEntry, RegistrySnapshot
-from actors.fleet.state import CameraRecord, FleetState
+from actors.fleet.state import FleetState
 from cache_store.checkpoint import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 500
+_ENTRIES_PER_WRITE = 500
 
 
 class DesiredState:
-    """Which cameras the board has. One event loop owns it, with the board."""
+    """The cameras that shall be watched. One event loop owns it, with the state."""
 
-    def __init__(self, board: FleetState, known: CameraRegistry) -> None:
-        self._board = board
-        self._registry = known
+    def __init__(self, state: FleetState, registry: CameraRegistry) -> None:
+        self._state = state
+        self._registry = registry
         self._lineage: str | None = None
         self._version: str | None = None
-        self._changing = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def follow(self) -> None:
-        """Brings board and registry together. Raises StoreUnavailable."""
-        async with self._changing:
-            await self._publish([placed for placed in self._board.placed.values() if self._is_news(placed)])
-            known = await self._registry.snapshot_since(self._version)
-            if known is None:
-                return
-            if known.lineage != self._lineage:
-                known = await self._reminded(known)
-            self._lineage, self._version = known.lineage, known.version
-            self._apply(known)
-
-    async def publish(self, placed: CameraRecord) -> None:
-        """Lets every fleet know of a camera. Raises StoreUnavailable."""
-        async with self._changing:
-            await self._publish([placed])
-
-    async def drop(self, name: str) -> None:
-        """Forgets a camera; where the store does not, it comes back with the next system, and the log says so."""
-        async with self._changing:
-            self._board.drop(name)
-            try:
-                await self._registry.remove(name)
-            except StoreUnavailable as error:
-                log.error("camera_still_remembered", camera=name, reason=str(error))
-
-    async def remove_unconfigured(self) -> None:
-        """Forgets what only an earlier configuration named, and other cameras of a name that this one uses.
+    async def sync(self) -> None:
+        """Writes unpublished cameras of the configuration to the registry, then applies the registry to the state.
 
         Raises StoreUnavailable.
         """
-        known = await self._registry.snapshot_since(None)
-        for name, entry in known.entries.items() if known else ():
-            placed = self._board.placed.get(name)
-            is_other = placed is not None and placed.spec != entry.assignment.spec
-            if is_other or (placed is None and entry.is_configured):
+        async with self._lock:
+            await self._publish([record for record in self._state.cameras.values() if self._is_unpublished(record)])
+            snapshot = await self._registry.snapshot_since(self._version)
+            if snapshot is None:
+                return
+            if snapshot.lineage != self._lineage:
+                snapshot = await self._publish_all(snapshot)
+            self._lineage, self._version = snapshot.lineage, snapshot.version
+            self._apply(snapshot)
+
+    async def publish(self, record: CameraRecord) -> None:
+        """Writes a camera to the registry, for every fleet. Raises StoreUnavailable."""
+        async with self._lock:
+            await self._publish([record])
+
+    async def remove(self, name: str) -> None:
+        """Removes a camera from state and registry.
+
+        If the store is unavailable, the camera comes back with the next system, and the log says so.
+        """
+        async with self._lock:
+            self._state.remove(name)
+            try:
+                await self._registry.remove(name)
+            except StoreUnavailable as error:
+                log.error("camera_not_unregistered", camera=name, reason=str(error))
+
+    async def remove_unconfigured(self) -> None:
+        """Removes registry entries that only an earlier configuration named, or that differ from this configuration.
+
+        Raises StoreUnavailable.
+        """
+        snapshot = await self._registry.snapshot_since(None)
+        for name, entry in snapshot.entries.items() if snapshot else ():
+            record = self._state.cameras.get(name)
+            is_different = record is not None and record.spec != entry.assignment.spec
+            if is_different or (record is None and entry.is_configured):
                 await self._registry.remove(name)
 
     @staticmethod
-    def _is_news(placed: CameraRecord) -> bool:
-        """One that was added by hand is published by whoever adds it, or not at all."""
-        return placed.is_configured and not placed.is_known
+    def _is_unpublished(record: CameraRecord) -> bool:
+        """A camera that a client adds is published by that call, or not at all."""
+        return record.is_configured and not record.is_registered
 
-    async def _publish(self, new: Sequence[CameraRecord]) -> None:
-        for first in range(0, len(new), _AT_ONCE):
-            several = new[first : first + _AT_ONCE]
-            await self._registry.add(*(RegistryEntry(placed.assignment, placed.is_configured) for placed in several))
-            for placed in several:
-                placed.is_known = True
+    async def _publish(self, records: Sequence[CameraRecord]) -> None:
+        for first in range(0, len(records), _ENTRIES_PER_WRITE):
+            batch = records[first : first + _ENTRIES_PER_WRITE]
+            await self._registry.add(*(RegistryEntry(record.assignment, record.is_configured) for record in batch))
+            for record in batch:
+                record.mark_registered()
 
-    async def _reminded(self, known: RegistrySnapshot) -> RegistrySnapshot:
-        """What a registry that is new, or came back empty, knows when it was told all that this fleet knows."""
+    async def _publish_all(self, snapshot: RegistrySnapshot) -> RegistrySnapshot:
+        """Writes every camera of this fleet to a registry that is new or came back empty. -> the registry after that"""
         if self._lineage is not None:
-            log.warning("registry_forgotten", cameras=len(self._board.placed))
+            log.warning("registry_lost", cameras=len(self._state.cameras))
         while True:
-            before = known.lineage
-            await self._publish(list(self._board.placed.values()))
-            known = await self._all_known()
-            # Else it forgot again while it was told.
-            if known.lineage == before:
-                return known
+            lineage = snapshot.lineage
+            await self._publish(list(self._state.cameras.values()))
+            snapshot = await self._whole_snapshot()
+            # With another lineage the registry was lost again during the write.
+            if snapshot.lineage == lineage:
+                return snapshot
 
-    async def _all_known(self) -> RegistrySnapshot:
-        known = await self._registry.snapshot_since(None)
-        assert known is not None
-        return known
+    async def _whole_snapshot(self) -> RegistrySnapshot:
+        snapshot = await self._registry.snapshot_since(None)
+        assert snapshot is not None
+        return snapshot
 
-    def _apply(self, known: RegistrySnapshot) -> None:
-        for name, entry in known.entries.items():
-            placed = self._board.placed.get(name)
-            if placed is None or placed.spec != entry.assignment.spec:
-                placed = self._board.put(entry.assignment, is_configured=entry.is_configured)
-            placed.is_known = True
-        for name, placed in tuple(self._board.placed.items()):
-            if placed.is_known and name not in known.entries:
+    def _apply(self, snapshot: RegistrySnapshot) -> None:
+        for name, entry in snapshot.entries.items():
+            record = self._state.cameras.get(name)
+            if record is None or record.spec != entry.assignment.spec:
+                record = self._state.add(entry.assignment, is_configured=entry.is_configured)
+            record.mark_registered()
+        for name, record in tuple(self._state.cameras.items()):
+            if record.is_registered and name not in snapshot.entries:
                 log.info("camera_removed_elsewhere", camera=name)
-                self._board.drop(name)
+                self._state.remove(name)

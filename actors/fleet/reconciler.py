@@ -1,4 +1,4 @@
-"""Brings every camera to its shard and back to it, and to another one when its own is gone."""
+"""Reconciles shards with the fleet's state: assigns each camera to its shard, or to another one if its shard failed."""
 
 from __future__ import annotations
 
@@ -10,208 +10,197 @@ from functools import partial
 import structlog
 
 from actors.errors import InvalidShard, ServiceError, ShardUnavailable
-from actors.fleet.state import CameraRecord, FleetState, ShardRecord
+from actors.fleet.records import CameraRecord, ShardRecord
+from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from cache_store.checkpoint import StoreError, StoreUnavailable
 from cache_store.leases import UNOWNED, LeaseExpiry, OwnedByAnother
-from pipeline.cameras import CameraError, CameraState, CameraStatus, TooManyCameras
+from pipeline.cameras import CameraError, CameraStatus, TooManyCameras
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
-# So long nobody reaches a shard before it is told to stop: it may be alive, and would keep its cameras for ever.
-_UNREACHED_S = 3.0
-# And so long an owner whom no shard answers as: a fleet that has just begun may not have heard them all.
-_STRANGE_S = 10.0
+# Grace period before the lease of an unreachable shard is revoked: its process may live on and would keep its cameras.
+_UNREACHABLE_GRACE_S = 3.0
+# Grace period before an incarnation that no reachable shard reports is retired: a fleet that has just started may not
+# have heard from every shard yet.
+_UNKNOWN_GRACE_S = 10.0
 _RESTORES_AT_ONCE = 4  # on one shard
 
 
 class Reconciler:
-    """Makes what is true of the shards what the board says. One event loop owns both.
+    """Brings the shards to what the state says. One event loop owns both. Only the leader assigns; others observe."""
 
-    Where another fleet supervises, it only looks.
-    """
-
-    def __init__(self, board: FleetState, owners: FailureDetector, is_leader: IsLeader) -> None:
-        self._board = board
-        self._owners = owners
+    def __init__(self, state: FleetState, failure_detector: FailureDetector, is_leader: IsLeader) -> None:
+        self._state = state
+        self._failure_detector = failure_detector
         self._is_leader = is_leader
-        # That the store has not just lost its memory, as last proven; the store checks it whenever it grants a camera.
-        self._nobody: LeaseExpiry | None = None
-        self._strange_since_s: dict[str, float] = {}
+        # The last proof that the store has not lost its data. The store checks it again whenever it grants a camera.
+        self._unowned_expiry: LeaseExpiry | None = None
+        self._unknown_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Reconciles for ever; each shard at its own pace, as one may hang, and its lease beside it."""
-        indices = range(len(self._board.places))
-        work = [partial(step, index) for step in (self._keep_full, self._follow) for index in indices]
-        await asyncio.gather(*map(run_forever, work))
+        """Reconciles until cancelled; each shard in loops of its own, because a shard may hang."""
+        indices = range(len(self._state.shards))
+        loops = [partial(step, index) for step in (self._restore, self._fail_over) for index in indices]
+        await asyncio.gather(*map(run_forever, loops))
 
-    async def once(self) -> None:
-        """Looks at every shard and gives it, or in its place another, what it lacks."""
-        # First at all of them: a camera that one lacks may be on another.
-        await self.look_everywhere()
-        for step in (self._keep_full, self._follow):
-            await asyncio.gather(*(step(index) for index in range(len(self._board.places))))
+    async def run_once(self) -> None:
+        """Observes every shard, restores its missing cameras, and fails over those of shards whose lease expired."""
+        # All shards are observed first, because a camera that one lacks may be on another.
+        await self.observe_all()
+        for step in (self._restore, self._fail_over):
+            await asyncio.gather(*(step(index) for index in range(len(self._state.shards))))
 
-    async def look_everywhere(self) -> None:
-        """Notes how all cameras are doing."""
-        await asyncio.gather(*(self.look(index) for index in range(len(self._board.places))))
+    async def observe_all(self) -> None:
+        """Records the status of every shard and its cameras."""
+        await asyncio.gather(*(self.observe(index) for index in range(len(self._state.shards))))
 
-    async def look(self, index: int) -> list[CameraRecord]:
-        """Notes how a shard's cameras are doing; returns those that it lacks."""
-        place = self._board.places[index]
+    async def observe(self, index: int) -> list[CameraRecord]:
+        """Records the status of a shard and its cameras. -> the cameras that it lacks, see FleetState.observe"""
+        record = self._state.shards[index]
         try:
-            status = await place.shard.status()
+            status = await record.shard.status()
         except ShardUnavailable as error:
-            self._note_away(index, str(error))
+            if record.is_up:
+                log.warning("shard_down", shard=index, reason=str(error))
+            self._state.mark_shard_down(index, asyncio.get_running_loop().time())
             return []
-        if not place.is_up:
+        if not record.is_up:
             log.info("shard_up", shard=index, pid=status.pid)
-        place.hear(status)
-        there = {camera.name: camera for camera in status.cameras}
         self._adopt(index, status.cameras)
-        missing = []
-        for placed in self._board.on(index):
-            if placed.spec.name in there:
-                placed.note(there[placed.spec.name])
-                self._board.newest_epoch = max(self._board.newest_epoch, placed.newest_epoch)
+        return self._state.observe(index, status)
+
+    async def assign(self, record: CameraRecord) -> None:
+        """Adds the camera to its shard. If another shard owned it, that owner's lease must have expired.
+
+        Raises CameraError, ServiceError and StoreError, OwnedByAnother among them.
+        """
+        shard = self._state.shard_of(record).shard
+        # Above every epoch seen anywhere: a store that lost its data, with a clock set back, would grant stale epochs.
+        assignment = replace(record.assignment, min_epoch=self._state.newest_epoch, expiry=self._unowned_expiry)
+        try:
+            await shard.add_camera(assignment)
+        except OwnedByAnother as error:
+            expiry = await self._failure_detector.expiry(error.incarnation)
+            if expiry is None:
+                await self._retire_if_unknown(error.incarnation)
+                raise
+            self._unknown_since_s.pop(error.incarnation, None)
+            if expiry.incarnation == UNOWNED:
+                self._unowned_expiry = expiry
             else:
-                placed.miss()
-            if placed.spec.name not in there or placed.status.epoch < placed.newest_epoch:
-                missing.append(placed)
-        return missing
+                log.info(
+                    "camera_taken_over", camera=record.spec.name, from_shard=expiry.incarnation, died=expiry.is_dead
+                )
+            await shard.add_camera(replace(assignment, expiry=expiry))
 
-    def _note_away(self, index: int, reason: str) -> None:
-        place = self._board.places[index]
-        if place.is_up:
-            log.warning("shard_down", shard=index, reason=reason)
-            place.is_up, place.away_since_s = False, asyncio.get_running_loop().time()
-        for placed in self._board.on(index):
-            placed.recover(f"shard {index} is restarting")
-
-    def _adopt(self, index: int, found: Sequence[CameraStatus]) -> None:
-        """Follows a camera to the shard that owns it by now, e.g. after a hand-over of which no answer came."""
-        for status in found:
-            placed = self._board.placed.get(status.name)
-            if placed is None or placed.shard_index == index:
+    def _adopt(self, index: int, statuses: Sequence[CameraStatus]) -> None:
+        """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""
+        for status in statuses:
+            record = self._state.cameras.get(status.name)
+            if record is None or record.shard_index == index:
                 continue
-            if status.epoch and status.epoch >= placed.newest_epoch:
-                log.info("camera_found", camera=status.name, expected_on=placed.shard_index, shard=index)
-                self._board.reassign(placed, index)
+            if status.epoch and status.epoch >= record.newest_epoch:
+                log.info("camera_adopted", camera=status.name, expected_shard=record.shard_index, shard=index)
+                self._state.reassign(record, index)
 
-    async def _keep_full(self, index: int) -> None:
-        """Gives a shard that answers what it lacks."""
-        missing = await self.look(index)
-        if self._is_leader() and self._board.places[index].is_up:
-            await self._bring(missing, index, is_gone=False)
+    async def _restore(self, index: int) -> None:
+        """Assigns to a shard the cameras that it lacks."""
+        missing = await self.observe(index)
+        if self._is_leader() and self._state.shards[index].is_up:
+            await self._assign_all(missing, index, has_failed=False)
 
-    async def _follow(self, index: int) -> None:
-        """Finds other shards for the cameras of one that does not answer and may be followed."""
+    async def _fail_over(self, index: int) -> None:
+        """Assigns the cameras of a shard that is down to other shards, once its lease has expired."""
         if not self._is_leader():
             return
-        place = self._board.places[index]
-        await self._watch_lease(place)
-        if not place.is_up and place.gone is not None:
-            await self._bring(self._board.on(index), index, is_gone=True)
+        record = self._state.shards[index]
+        await self._check_lease(record)
+        if not record.is_up and record.expiry is not None:
+            await self._assign_all(self._state.cameras_on(index), index, has_failed=True)
 
-    async def _watch_lease(self, place: ShardRecord) -> None:
-        """Notes whether the shard's lease stood still; a store that is away proves nothing."""
-        if place.incarnation is None:
+    async def _check_lease(self, record: ShardRecord) -> None:
+        """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven."""
+        if record.incarnation is None:
             return
         try:
-            place.gone = await self._owners.expiry(place.incarnation)
+            record.mark_expiry(await self._failure_detector.expiry(record.incarnation))
             now_s = asyncio.get_running_loop().time()
-            if place.gone is None and place.away_since_s is not None and now_s - place.away_since_s >= _UNREACHED_S:
-                await self._owners.retire(place.incarnation)
+            is_unreachable = record.down_since_s is not None and now_s - record.down_since_s >= _UNREACHABLE_GRACE_S
+            if record.expiry is None and is_unreachable:
+                await self._failure_detector.retire(record.incarnation)
         except StoreUnavailable:
-            place.gone = None
+            record.mark_expiry(None)
 
-    async def _bring(self, lacking: Iterable[CameraRecord], index: int, *, is_gone: bool) -> None:
-        """Gives each camera to the shard, or to another if it is gone or full; those that were asked last go first."""
-        turns = asyncio.Semaphore(_RESTORES_AT_ONCE)
+    async def _assign_all(self, records: Iterable[CameraRecord], index: int, *, has_failed: bool) -> None:
+        """Assigns each camera to the shard, or to another if this one failed or is full; last asked cameras first."""
+        slots = asyncio.Semaphore(_RESTORES_AT_ONCE)
 
-        async def bring(placed: CameraRecord) -> None:
-            async with turns, placed.changing:
-                if self._board.placed.get(placed.spec.name) is placed and placed.shard_index == index:
-                    await self._bring_one(placed, is_gone=is_gone)
+        async def assign(record: CameraRecord) -> None:
+            async with slots, record.lock:
+                if self._state.cameras.get(record.spec.name) is record and record.shard_index == index:
+                    await self._assign_somewhere(record, has_failed=has_failed)
 
-        await asyncio.gather(*(bring(placed) for placed in sorted(lacking, key=lambda one: -one.asked_s)))
+        await asyncio.gather(*(assign(record) for record in sorted(records, key=lambda one: -one.last_question_s)))
 
-    async def _bring_one(self, placed: CameraRecord, *, is_gone: bool) -> None:
-        """A failure is shown in the camera's status and tried again."""
-        home = placed.shard_index
-        # Who else has room is counted over all cameras: not for each that its own shard takes.
-        candidates, tried = self._board.takers(but=home) if is_gone else [home], set()
+    async def _assign_somewhere(self, record: CameraRecord, *, has_failed: bool) -> None:
+        """Assigns the camera to the first shard that takes it. A failure is shown in its status and retried later."""
+        index = record.shard_index
+        # The other shards' free slots are counted over all cameras, so only once the own shard refuses.
+        candidates, tried = self._state.shards_with_capacity(exclude=index) if has_failed else [index], set()
         try:
             while candidates:
                 candidate = candidates.pop(0)
                 tried.add(candidate)
-                self._board.reassign(placed, candidate)
+                self._state.reassign(record, candidate)
                 try:
-                    await self.hand_over(placed)
+                    await self.assign(record)
                 except (TooManyCameras, InvalidShard):
-                    if candidate == home:
-                        candidates = self._board.takers(but=home)
+                    if candidate == index:
+                        candidates = self._state.shards_with_capacity(exclude=index)
                     continue
                 except OwnedByAnother as error:
-                    owner = self._board.index_of(error.incarnation)
+                    owner = self._state.index_of(error.incarnation)
                     if owner is None or owner in tried:
                         raise
-                    # As after a move that broke off: it was left to that shard, which has not heard of it.
+                    # A move broke off after the release: the camera is reserved for that shard.
                     candidates = [owner]
                     continue
-                if candidate != home:
-                    log.info("camera_moved", camera=placed.spec.name, from_shard=home, to_shard=candidate)
+                if candidate != index:
+                    log.info("camera_moved", camera=record.spec.name, from_shard=index, to_shard=candidate)
                 return
-            self._board.reassign(placed, home)
-            placed.recover(f"shard {home} is gone, and no other has room" if is_gone else "no shard has room")
+            self._state.reassign(record, index)
+            record.mark_recovering(
+                f"shard {index} is down and no other shard has a free slot"
+                if has_failed
+                else "no shard has a free slot"
+            )
         except (StoreError, ServiceError) as error:
-            self._board.reassign(placed, home)
-            placed.recover(str(error))
+            self._state.reassign(record, index)
+            record.mark_recovering(str(error))
         except CameraError as error:
-            placed.status = replace(placed.status, state=CameraState.FAILED, detail=str(error))
+            record.mark_failed(str(error))
 
-    async def hand_over(self, placed: CameraRecord) -> None:
-        """Gives its shard the camera; where another owned it, only once that one can be followed.
-
-        Raises CameraError, StoreError, OwnedByAnother among them, and ServiceError.
-        """
-        held = self._board.places[placed.shard_index].shard
-        # Above every epoch that was seen anywhere: a store that forgot, with a clock set back, would grant old ones.
-        assignment = replace(placed.assignment, min_epoch=self._board.newest_epoch, expiry=self._nobody)
-        try:
-            await held.add_camera(assignment)
-        except OwnedByAnother as error:
-            gone = await self._owners.expiry(error.incarnation)
-            if gone is None:
-                await self._retire_stranger(error.incarnation)
-                raise
-            self._strange_since_s.pop(error.incarnation, None)
-            if gone.incarnation == UNOWNED:
-                self._nobody = gone
-            else:
-                log.info("camera_taken_over", camera=placed.spec.name, from_shard=gone.incarnation, died=gone.is_dead)
-            await held.add_camera(replace(assignment, expiry=gone))
-
-    async def _retire_stranger(self, incarnation: str) -> None:
-        """Tells an owner to stop whom nobody reaches: a process that lives on although another one took its place."""
+    async def _retire_if_unknown(self, incarnation: str) -> None:
+        """Revokes the lease of an incarnation that no reachable shard reports: its process outlived its replacement."""
         if incarnation == UNOWNED or not self._is_leader():
             return
-        if self._board.index_of(incarnation) is not None:
-            self._strange_since_s.pop(incarnation, None)
+        if self._state.index_of(incarnation) is not None:
+            self._unknown_since_s.pop(incarnation, None)
             return
         now_s = asyncio.get_running_loop().time()
-        since_s = self._strange_since_s.setdefault(incarnation, now_s)
-        if self._board.has_replaced(incarnation) or now_s - since_s >= _STRANGE_S:
-            await self._owners.retire(incarnation)
+        since_s = self._unknown_since_s.setdefault(incarnation, now_s)
+        if self._state.has_replaced(incarnation) or now_s - since_s >= _UNKNOWN_GRACE_S:
+            await self._failure_detector.retire(incarnation)
 
 
 async def run_forever(work: Callable[[], Awaitable[None]]) -> None:
-    """Does the work once a second, for ever."""
+    """Runs `work` once a second until cancelled. An error is logged and does not end the loop."""
     while True:
         try:
             await work()
-        except Exception:  # the one guard: whatever went wrong, the next second is another chance
+        except Exception:  # the border of one pass of the loop: the next pass tries again
             log.exception("reconcile_failed")
         await asyncio.sleep(_EVERY_S)

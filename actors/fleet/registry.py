@@ -1,4 +1,4 @@
-"""Which cameras shall be watched, kept in the store: those of the configuration and those added while systems ran."""
+"""The cameras that shall be watched, kept in the store: those of the configuration and those that clients added."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RETRIES = 1
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
-    """A camera that shall be watched. is_configured: a configuration names it, so the next one may take it back."""
+    """A camera that shall be watched. is_configured: a configuration names it, so a later one can remove it."""
 
     assignment: Assignment
     is_configured: bool = False
@@ -34,10 +34,10 @@ class RegistryEntry:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySnapshot:
-    """Every camera, by name.
+    """All cameras, by name.
 
-    version: changes whenever a camera does; lineage: changes when the registry has lost its memory. Both are None for
-    one that was never told anything.
+    version: changes with every write; lineage: changes when the registry has lost its data. Both are None for a
+    registry that was never written.
     """
 
     lineage: str | None
@@ -46,21 +46,21 @@ class RegistrySnapshot:
 
 
 class CameraRegistry(Protocol):
-    """What every router and supervisor goes by. Every method raises StoreUnavailable.
+    """The desired cameras, shared by all fleets. Every method raises StoreUnavailable.
 
-    URLs are kept as they were given, credentials included: who can read the store can read them.
+    URLs are stored as given, credentials included: whoever can read the store can read them.
     """
 
     async def add(self, *entries: RegistryEntry) -> None:
-        """Adds each camera, unless there is one of its name."""
+        """Adds each camera, unless the registry has one of this name."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Removes the camera; nothing happens if it is not known."""
+        """Removes the camera; nothing happens if there is none of this name."""
         ...
 
     async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
-        """Every camera, None where nothing changed since this version. Entries that cannot be read are left out."""
+        """All cameras, or None if nothing changed since this version. Unreadable entries are logged and left out."""
         ...
 
 
@@ -68,27 +68,27 @@ class InMemoryRegistry:
     """A CameraRegistry that ends with its process."""
 
     def __init__(self) -> None:
-        self._known: dict[str, RegistryEntry] = {}
+        self._entries: dict[str, RegistryEntry] = {}
         self._lineage: str | None = None
         self._version: str | None = None
 
     async def add(self, *entries: RegistryEntry) -> None:
         for entry in entries:
-            self._known.setdefault(entry.assignment.spec.name, entry)
+            self._entries.setdefault(entry.assignment.spec.name, entry)
         self._change()
 
     async def remove(self, name: str) -> None:
-        self._known.pop(name, None)
+        self._entries.pop(name, None)
         self._change()
 
     async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
         if version is not None and version == self._version:
             return None
-        return RegistrySnapshot(self._lineage, self._version, {name: self._known[name] for name in sorted(self._known)})
+        return RegistrySnapshot(self._lineage, self._version, dict(sorted(self._entries.items())))
 
     def forget_everything(self) -> None:
-        """As a store that comes back empty."""
-        self._known.clear()
+        """Loses all data, like a store that comes back empty."""
+        self._entries.clear()
         self._lineage = self._version = None
 
     def _change(self) -> None:
@@ -97,65 +97,69 @@ class InMemoryRegistry:
 
 
 class RedisRegistry:
-    """A CameraRegistry in the hash `hermes:cameras`; its version and lineage in keys beside it."""
+    """A CameraRegistry in the Redis hash `hermes:cameras`, with version and lineage in keys of their own."""
 
     def __init__(self, url: str) -> None:
         self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
     async def add(self, *entries: RegistryEntry) -> None:
-        async with self._change() as together:
+        async with self._change() as pipeline:
             for entry in entries:
-                together.hsetnx(_KEY, entry.assignment.spec.name, _text(entry))
+                pipeline.hsetnx(_KEY, entry.assignment.spec.name, _to_json(entry))
 
     async def remove(self, name: str) -> None:
-        async with self._change() as together:
-            together.hdel(_KEY, name)
+        async with self._change() as pipeline:
+            pipeline.hdel(_KEY, name)
 
     async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
         async with self._connection.translated():
-            now = await self._connection.client.get(_VERSION_KEY)
-            if now is not None and redis_connection.as_text(now) == version:
+            present = await self._connection.client.get(_VERSION_KEY)
+            if present is not None and redis_connection.as_text(present) == version:
                 return None
-            async with self._connection.client.pipeline() as together:
-                together.mget(_LINEAGE_KEY, _VERSION_KEY)
-                together.hgetall(_KEY)
-                (lineage, now), found = await together.execute()
-        texts = {redis_connection.as_text(name): text for name, text in found.items()}
-        entries = {name: entry for name in sorted(texts) if (entry := _entry(name, texts[name])) is not None}
-        return RegistrySnapshot(_optional_text(lineage), _optional_text(now), entries)
+            async with self._connection.client.pipeline() as pipeline:
+                pipeline.mget(_LINEAGE_KEY, _VERSION_KEY)
+                pipeline.hgetall(_KEY)
+                (lineage, present), fields = await pipeline.execute()
+        texts = {redis_connection.as_text(name): text for name, text in fields.items()}
+        entries = {name: entry for name in sorted(texts) if (entry := _from_json(name, texts[name])) is not None}
+        return RegistrySnapshot(_optional_text(lineage), _optional_text(present), entries)
 
     async def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         await self._connection.close()
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[Any]:
-        """What is put into the pipeline is done all at once, with a new version."""
-        async with self._connection.translated(), self._connection.client.pipeline() as together:
-            yield together
+        """A transaction: the commands that the block adds to it and a new version are written together."""
+        async with self._connection.translated(), self._connection.client.pipeline() as pipeline:
+            yield pipeline
             version = uuid.uuid4().hex
-            together.set(_LINEAGE_KEY, version, nx=True)
-            together.set(_VERSION_KEY, version)
-            await together.execute()
+            pipeline.set(_LINEAGE_KEY, version, nx=True)
+            pipeline.set(_VERSION_KEY, version)
+            await pipeline.execute()
 
 
-def _optional_text(found: str | bytes | None) -> str | None:
-    return None if found is None else redis_connection.as_text(found)
+def _optional_text(value: str | bytes | None) -> str | None:
+    return None if value is None else redis_connection.as_text(value)
 
 
-def _text(entry: RegistryEntry) -> str:
+def _to_json(entry: RegistryEntry) -> str:
     spec, started_s = entry.assignment.spec, entry.assignment.started_s
-    told = {"spec": _SPEC.dump_python(spec, mode="json"), "started_s": started_s, "is_configured": entry.is_configured}
-    return json.dumps(told)
+    fields = {
+        "spec": _SPEC.dump_python(spec, mode="json"),
+        "started_s": started_s,
+        "is_configured": entry.is_configured,
+    }
+    return json.dumps(fields)
 
 
-def _entry(name: str, text: str | bytes) -> RegistryEntry | None:
+def _from_json(name: str, text: str | bytes) -> RegistryEntry | None:
     try:
-        told = json.loads(text)
-        spec = _SPEC.validate_python(told["spec"])
-        return RegistryEntry(Assignment(spec=spec, started_s=float(told["started_s"])), bool(told["is_configured"]))
+        fields = json.loads(text)
+        spec = _SPEC.validate_python(fields["spec"])
+        return RegistryEntry(Assignment(spec=spec, started_s=float(fields["started_s"])), bool(fields["is_configured"]))
     except (ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
-        log.error("remembered_camera_unreadable", camera=name, reason=type(error).__name__)
+        log.error("registry_entry_unreadable", camera=name, reason=type(error).__name__)
         return None
 
 

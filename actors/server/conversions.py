@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from actors.fleet.state import CameraView, ShardView
+from actors.fleet.views import CameraView, ShardView
 from pipeline import answers
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, WarningCode
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, MemoryStatus, PlaybackSpeed, SourceReason

@@ -1,0 +1,78 @@
+"""Routes questions to the shards of their cameras, waits for cameras that move, and fences answers of stale owners."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
+from actors.fleet.records import CameraRecord
+from actors.fleet.state import FleetState
+from pipeline.answers import AnswerEvent, AnswerFailed, Started, UnknownCamera
+
+_POLL_EVERY_S = 0.1
+# If another fleet moves the camera, this fleet observes that only once a second.
+_MOVE_POLLS = 15
+
+
+class QuestionRouter:
+    """Answers questions about the cameras of one fleet. One event loop owns it, with the state."""
+
+    def __init__(self, state: FleetState) -> None:
+        self._state = state
+
+    async def ask(
+        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of one answer, Done last. See Fleet.ask."""
+        record = self._state.find(camera)
+        record.mark_question(asyncio.get_running_loop().time())
+        await record.wait_until_settled()
+        index, has_begun = record.shard_index, False
+        try:
+            async with aclosing(self._ask_shard(record, question, max_answer_tokens)) as events:
+                async for event in events:
+                    has_begun = True
+                    yield event
+            return
+        except (CameraRecovering, ShardUnavailable, OwnershipUnproven, AnswerFailed):
+            if has_begun or not await self._has_moved(record, index):
+                raise
+        # The camera moved before any event reached the client, so the question goes to its new shard.
+        async with aclosing(self._ask_shard(record, question, max_answer_tokens)) as events:
+            async for event in events:
+                yield event
+
+    async def _ask_shard(
+        self, record: CameraRecord, question: str, max_answer_tokens: int | None
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """One answer of the shard that the camera is on now. Started is held back until the first token."""
+        camera, shard_record = record.spec.name, self._state.shard_of(record)
+        if not shard_record.is_up:
+            raise ShardUnavailable(f"camera {camera!r}: {record.unavailable_reason}")
+        started: Started | None = None
+        try:
+            answer = shard_record.shard.ask(camera, question, max_answer_tokens=max_answer_tokens)
+            async with aclosing(answer) as events:
+                async for event in events:
+                    if isinstance(event, Started):
+                        self._state.observe_epoch(record, event.epoch)
+                        started = event
+                        continue
+                    if started is not None:
+                        yield started
+                        started = None
+                    yield event
+        except UnknownCamera:
+            self._state.find(camera)
+            raise CameraRecovering(f"camera {camera!r}: {record.unavailable_reason}") from None
+
+    async def _has_moved(self, record: CameraRecord, index: int) -> bool:
+        """Whether the camera is on another shard than `index` now or within the next 1.5 s."""
+        for _ in range(_MOVE_POLLS):
+            if record.shard_index != index:
+                break
+            await asyncio.sleep(_POLL_EVERY_S)
+        await record.wait_until_settled()
+        return record.shard_index != index

@@ -1,0 +1,29 @@
+"""What operators see of cameras and shards: immutable copies of a fleet's records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.cameras import CameraStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """A camera's status and the index of its shard."""
+
+    status: CameraStatus
+    shard_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardView:
+    """A shard's process and its cameras. node: its machine or pod; slots: the most cameras that it can hold."""
+
+    index: int
+    pid: int | None
+    node: str
+    is_up: bool
+    is_draining: bool
+    cameras: tuple[str, ...]
+    slots: int
+    busy_share: float

@@ -1,0 +1,85 @@
+"""A fleet's records have one writer, and find each camera a shard."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from actors.fleet.records import CameraRecord, ShardRecord
+from actors.fleet.state import FleetState
+
+ACTORS = Path(__file__).parents[3] / "actors"
+FIELDS = {
+    *(field.name for record in (CameraRecord, ShardRecord) for field in fields(record)),
+    *(name for name in vars(FleetState(())) if not name.startswith("_")),
+} - {"lock"}
+WRITERS = {ACTORS / "fleet" / "records.py", ACTORS / "fleet" / "state.py"}
+MUTATIONS = {"append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+
+
+def test_only_the_records_and_the_state_assign_the_fields_of_a_fleet() -> None:
+    writes = [
+        f"{file.relative_to(ACTORS)}:{line} {name}"
+        for file in sorted(ACTORS.rglob("*.py"))
+        if file not in WRITERS
+        for line, name in foreign_writes(ast.parse(file.read_text()))
+    ]
+
+    assert writes == []
+
+
+def test_the_check_finds_assignments_deletions_and_mutations_of_another_object_s_fields() -> None:
+    source = """
+record.status = status
+record.slots += 1
+del state.cameras["gate"]
+state.cameras["gate"] = record
+(record.is_up, second), third = values
+record.pid: int = 1
+self._state.cameras.pop("gate")
+self.status = status
+status = record.status
+"""
+
+    assert [name for _, name in foreign_writes(ast.parse(source))] == [
+        "status",
+        "slots",
+        "cameras",
+        "cameras",
+        "is_up",
+        "pid",
+        "cameras",
+    ]
+
+
+def foreign_writes(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and name of each field of a record or the state that is written through anything but `self`."""
+    for node in ast.walk(tree):
+        for target in written(node):
+            while isinstance(target, ast.Subscript):
+                target = target.value
+            if isinstance(target, ast.Attribute) and target.attr in FIELDS and not is_self(target.value):
+                yield target.lineno, target.attr
+
+
+def written(node: ast.AST) -> list[ast.expr]:
+    """The expressions that a statement or a call writes to."""
+    if isinstance(node, ast.Assign | ast.Delete):
+        return [part for target in node.targets for part in flat(target)]
+    if isinstance(node, ast.AugAssign | ast.AnnAssign):
+        return [node.target]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATIONS:
+        return [node.func.value]
+    return []
+
+
+def flat(target: ast.expr) -> list[ast.expr]:
+    if isinstance(target, ast.Tuple | ast.List):
+        return [part for element in target.elts for part in flat(element)]
+    return [target]
+
+
+def is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
