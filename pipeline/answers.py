@@ -1,4 +1,4 @@
-"""What a question brings back, event by event, and why it may be refused. Knows no transport."""
+"""The events of an answer, and why a question can fail. Knows no transport."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cache_store.checkpoint import Gap as Gap
 
 
 class QuestionError(Exception):
-    """Root of what a question can end in: InvalidQuestion, Overloaded, AnswerFailed, UnknownCamera."""
+    """Root of why a question can fail: InvalidQuestion, Overloaded, AnswerFailed, UnknownCamera."""
 
 
 class InvalidQuestion(QuestionError):
@@ -17,15 +17,15 @@ class InvalidQuestion(QuestionError):
 
 
 class Overloaded(QuestionError):
-    """Every place in the queue of questions is taken; try again."""
+    """The queue of questions is full; a retry may help."""
 
 
 class AnswerFailed(QuestionError):
-    """The answer broke off: the device failed, the camera was removed or the shard is closing."""
+    """The answer was aborted: the device failed, the camera was removed or the shard is closing."""
 
 
 class UnknownCamera(QuestionError):
-    """No camera of that name lives here."""
+    """No camera here has that name."""
 
 
 class WarningCode(StrEnum):
@@ -34,6 +34,8 @@ class WarningCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AnswerWarning:
+    """A reason to doubt the answer. words: those of the question that it is about."""
+
     code: WarningCode
     message: str
     words: tuple[str, ...] = ()
@@ -41,9 +43,10 @@ class AnswerWarning:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The question reads a copy of the memory; `memory_as_of_s` is the newest moment it can know of.
+    """The question runs on a copy of the memory.
 
-    epoch: as which of the camera's owners the shard speaks; 0 where nobody counts them.
+    memory_as_of_s: time of the newest frame seen. gaps: times that the memory misses. epoch: the lease epoch of the
+    shard that answers; 0 without leases.
     """
 
     answer_id: str
@@ -56,7 +59,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Text to append to the answer so far."""
+    """Text to append to the answer. index: number of the token that completed it, from 0."""
 
     text: str
     index: int
@@ -64,7 +67,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A moment that the answer rests on: its time, its share of the answer's attention, its picture."""
+    """A moment that the answer rests on. weight: its share of the answer's attention on frames, 0..1."""
 
     time_s: float
     weight: float
@@ -78,6 +81,8 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
+    """The end of an answer. answer: the whole text. Token counts include the prompt and the end token."""
+
     finish_reason: FinishReason
     answer: str
     question_tokens: int

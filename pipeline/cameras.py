@@ -1,4 +1,4 @@
-"""A camera as the operator sees it: what was asked for, and how it is doing."""
+"""A camera as the operator sees it: its specification, its status, and what can be wrong with it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,57 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from pipeline import answers
+from pipeline.answers import Gap
 
-CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+CAMERA_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 class CameraError(Exception):
-    """Root of what is wrong with a camera: InvalidCamera, SourceError and its kinds, CameraExists, TooMany…"""
+    """Root of what can be wrong with a camera.
+
+    CameraError
+    ├── InvalidCamera          the name or the URL is invalid
+    │   └── InvalidMask        a mask is invalid
+    ├── CameraExists           the name is taken
+    ├── TooManyCameras         no free memory slot
+    ├── TooManyTests           no free place for a test
+    └── SourceError            the source cannot be read, for a SourceReason
+        ├── SourceUnreachable  now; a retry may help
+        └── SourceInvalid      a retry soon does not help
+    """
 
 
 class InvalidCamera(CameraError):
-    """The name or the URL cannot be one of a camera's."""
+    """The name or the URL of a camera is invalid."""
 
 
 class InvalidMask(InvalidCamera):
-    """A polygon that hides nothing, or is partly outside of the picture."""
+    """A mask is no polygon inside the picture."""
 
 
 class TooManyCameras(CameraError):
-    """Every slot of the shard is taken."""
+    """Every memory slot of the shard is taken."""
 
 
 class TooManyTests(CameraError):
-    """As many URLs are being tested as may be at a time."""
+    """The limit of URLs that are tested at the same time is reached."""
 
 
 class CameraExists(CameraError):
-    """Another camera has this name already."""
+    """Another camera has this name."""
 
 
 class SourceReason(StrEnum):
-    """Why a source cannot be read, for programs; the message says it for people."""
+    """Why a source cannot be read, for programs; the error message is for people."""
 
     UNKNOWN = "unknown"
-    NO_ADDRESS = "no_address"  # its host's name leads nowhere
-    ADDRESS_REFUSED = "address_refused"  # where cameras may not be, by the configuration or by nature
+    NO_ADDRESS = "no_address"  # the host name does not resolve
+    ADDRESS_REFUSED = "address_refused"  # outside of the networks that cameras may be in
     FILE_REFUSED = "file_refused"
     NO_FILE = "no_file"
     CONNECTION_REFUSED = "connection_refused"
-    NO_ANSWER = "no_answer"  # in time, or no way there
-    TLS = "tls"  # its certificate, mostly
+    NO_ANSWER = "no_answer"  # timeout, or no route
+    TLS = "tls"  # mostly its certificate
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
@@ -55,7 +66,7 @@ class SourceReason(StrEnum):
     SERVER_ERROR = "server_error"
     NOT_VIDEO = "not_video"
     AUDIO_ONLY = "audio_only"
-    NO_PICTURES = "no_pictures"  # none that could be decoded
+    NO_PICTURES = "no_pictures"  # none could be decoded
     NO_DECODER = "no_decoder"
     NO_KEY_FRAME = "no_key_frame"
     TOO_LARGE = "too_large"
@@ -63,7 +74,7 @@ class SourceReason(StrEnum):
 
 
 class SourceError(CameraError):
-    """The source cannot be read: SourceUnreachable, SourceInvalid."""
+    """The source cannot be read, for a SourceReason: SourceUnreachable, SourceInvalid."""
 
     def __init__(self, message: str, reason: SourceReason = SourceReason.UNKNOWN) -> None:
         super().__init__(message)
@@ -71,11 +82,11 @@ class SourceError(CameraError):
 
 
 class SourceUnreachable(SourceError):
-    """Nothing answers there now; trying again may help."""
+    """The source cannot be reached now; a retry may help."""
 
 
 class SourceInvalid(SourceError):
-    """It is no video, or none that is decoded here, or it may not be looked at; trying again soon would not help."""
+    """The source is no video, cannot be decoded, or refuses access; a retry soon does not help."""
 
 
 class CameraState(StrEnum):
@@ -93,16 +104,19 @@ class PlaybackSpeed(StrEnum):
     FAST = "fast"
 
 
-Polygon = tuple[tuple[float, float], ...]  # corners, each across and down, in 0..1 of the upright picture
-MAX_MASKS, MAX_CORNERS, LEAST_AREA = 32, 64, 1e-6
+Polygon = tuple[tuple[float, float], ...]  # corners (x, y) from the upper left, in 0..1 of the upright image
+MAX_MASKS, MAX_CORNERS, MIN_AREA = 32, 64, 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
-    """What was asked for. `url` may hold credentials: show `pipeline.urls.redacted(url)` instead.
+    """A camera as it was added. Raises InvalidCamera, InvalidMask.
 
-    masks: what is blacked out before anything sees it; gate: whether what does not change in the picture is left unread
-    (`pipeline/device/change_gate.py`). Raises InvalidCamera, InvalidMask.
+    name: 1 to 63 letters, digits, '.', '_' or '-', the first a letter or digit; unique in the fleet.
+    url: address of the source; it may hold credentials, so show `pipeline.network.urls.redact(url)` instead.
+    pace: `live` plays a file or a scene at its own speed, `fast` as fast as the device takes it.
+    masks: polygons that are blacked out in every image before it is used; corners are [x, y], 0 to 1 of the image.
+    gate: skip unchanged patches (default true).
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -114,7 +128,7 @@ class CameraSpec:
     gate: bool = True
 
     def __post_init__(self) -> None:
-        if not CAMERA_NAME.fullmatch(self.name):
+        if not CAMERA_NAME_PATTERN.fullmatch(self.name):
             raise InvalidCamera(
                 f"camera name {self.name[:80]!r}: use 1 to 63 letters, digits, '.', '_' or '-', "
                 "the first a letter or digit"
@@ -122,19 +136,19 @@ class CameraSpec:
         if len(self.masks) > MAX_MASKS:
             raise InvalidMask(f"camera {self.name!r}: {len(self.masks)} masks (limit {MAX_MASKS})")
         for index, polygon in enumerate(self.masks):
-            if complaint := _complaint(polygon):
-                raise InvalidMask(f"camera {self.name!r}: mask {index}: {complaint}")
+            if problem := _mask_problem(polygon):
+                raise InvalidMask(f"camera {self.name!r}: mask {index}: {problem}")
 
 
-def _complaint(polygon: Polygon) -> str:
-    """What is wrong with a mask, empty if nothing is."""
+def _mask_problem(polygon: Polygon) -> str:
+    """What is wrong with a mask, empty if it is valid."""
     if not 3 <= len(polygon) <= MAX_CORNERS:
         return f"{len(polygon)} corners (at least 3, at most {MAX_CORNERS})"
     for corner in polygon:
         if not all(math.isfinite(value) and 0 <= value <= 1 for value in corner):
             return f"corner {list(corner)} lies outside of the picture (0 to 1 each way)"
     area = _area(polygon)
-    return "" if area >= LEAST_AREA else f"its area is {area:.2g} of the picture (at least {LEAST_AREA:g})"
+    return "" if area >= MIN_AREA else f"its area is {area:.2g} of the picture (at least {MIN_AREA:g})"
 
 
 def _area(polygon: Polygon) -> float:
@@ -144,11 +158,15 @@ def _area(polygon: Polygon) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryStatus:
-    """One camera's memory in numbers; token counts are summed over all layers, but for those read since start-up."""
+    """One camera's memory in numbers. Token counts are summed over all layers, except `tokens_read`.
+
+    tokens_read: tokens of frames appended since the process started, in one layer. compressions: compactions so far.
+    nbytes: size of the memory slot. checkpointed_s: time of the newest checkpoint.
+    """
 
     frames_seen: int = 0
     frames_dropped: int = 0
-    tokens_read: int = 0  # of frames, by one layer
+    tokens_read: int = 0
     compressions: int = 0
     prefix_tokens: int = 0
     summary_tier_tokens: int = 0
@@ -160,15 +178,15 @@ class MemoryStatus:
     oldest_s: float | None = None
     newest_s: float | None = None
     checkpointed_s: float | None = None
-    gaps: tuple[answers.Gap, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
-    """How a camera is doing.
+    """State of a camera as its owner reports it.
 
-    `url` is redacted, `epoch` says which owner told it, `masks` what is blacked out.
-    detail, reason: why it is in this state, for people and, if its source is to blame, for programs.
+    url: redacted. epoch: the lease epoch of the owner that reports. masks: what is blacked out. detail: why the camera
+    is in this state, for people. reason: the same for programs, where the source is the cause.
     """
 
     name: str

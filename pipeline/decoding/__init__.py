@@ -1,1 +1,1 @@
-"""From compressed segments to images of the model's size, masked, by DALI or libav."""
+"""Decodes compressed segments into images of the model's size, with privacy masks, by DALI or libav."""

@@ -1,4 +1,4 @@
-"""How brightness and colour became numbers: the matrices of video, and from one to another."""
+"""The colour matrices of video (YCbCr to RGB), and the correction of images converted by the wrong one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 class ColourMatrix(StrEnum):
-    """Which weights of red and blue make up the brightness of a stream; untagged streams count as BT.601."""
+    """The YCbCr matrix of a stream; a stream without a tag counts as BT.601."""
 
     BT601 = "bt601"
     BT709 = "bt709"
     BT2020 = "bt2020"
 
 
-_RED_AND_BLUE = {
+_RED_AND_BLUE_IN_LUMA = {
     ColourMatrix.BT601: (0.299, 0.114),
     ColourMatrix.BT709: (0.2126, 0.0722),
     ColourMatrix.BT2020: (0.2627, 0.0593),
@@ -24,20 +24,20 @@ _RED_AND_BLUE = {
 
 
 def from_bt601(pixels: Tensor, matrix: ColourMatrix) -> Tensor:
-    """Pictures that were converted by BT.601 although they are in `matrix`, put right. uint8 [..., 3] -> uint8 [..., 3]
+    """Corrects RGB images that were converted by BT.601 although their matrix is `matrix`. uint8 [..., 3] -> [..., 3]
 
-    Colours that the wrong conversion drove out of range stay clipped.
+    Colours that the wrong conversion clipped stay clipped.
     """
     if matrix is ColourMatrix.BT601:
         return pixels
-    mend = _to_rgb(matrix) @ _to_rgb(ColourMatrix.BT601).inverse()
-    mended = pixels.float() @ mend.T.to(pixels.device)
-    return mended.round_().clamp_(0, 255).to(torch.uint8)
+    correction = _to_rgb(matrix) @ _to_rgb(ColourMatrix.BT601).inverse()
+    corrected = pixels.float() @ correction.T.to(pixels.device)
+    return corrected.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _to_rgb(matrix: ColourMatrix) -> Tensor:
-    """From brightness and the two colour differences to red, green and blue. [3, 3]"""
-    red, blue = _RED_AND_BLUE[matrix]
+    """The matrix from YCbCr (luma, blue and red difference) to RGB. [3, 3]"""
+    red, blue = _RED_AND_BLUE_IN_LUMA[matrix]
     green = 1 - red - blue
     return torch.tensor(
         [

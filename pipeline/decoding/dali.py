@@ -1,4 +1,4 @@
-"""Decoding with NVIDIA DALI: whole segments, as small files in memory, on the GPU or (VP8, VP9, MJPEG) on the CPU."""
+"""Decoding with NVIDIA DALI: each segment is a small file in memory, decoded on the GPU or (VP8, VP9, MJPEG) CPU."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from pipeline.decoding.decoders import DecodedFrame, DecodeError
 from pipeline.decoding.images import ArrayImage
 from pipeline.decoding.segments import Segment
 
-MAX_OUTPUT_NBYTES = 64 << 20  # of pictures decoded at once
+MAX_OUTPUT_NBYTES = 64 << 20  # of images decoded at once
 
 
 class DaliDecoder:
-    """Decodes segments of one stream. Not to be shared by threads; holds one small pipeline.
+    """Decodes segments of one stream with one small DALI pipeline. Belongs to one thread.
 
-    DALI knows no times and counts the pictures of a file, so this expects one picture for each of the segment's times.
-    It converts every stream by BT.601; `matrix` says what the stream is in and is put right here.
+    DALI has no timestamps and counts the images of a file, so a segment must have one image for each of its times.
+    DALI converts every stream by BT.601; the images are corrected if `matrix`, that of the stream, is another.
+
+    remux: turns a segment into a video file. image_nbytes: size of one decoded image.
     """
 
     def __init__(
@@ -37,17 +39,17 @@ class DaliDecoder:
         self._remux = remux
         self._device = device
         self._matrix = matrix
-        self._at_once = max(1, MAX_OUTPUT_NBYTES // max(1, image_nbytes))
+        self._max_images = max(1, MAX_OUTPUT_NBYTES // max(1, image_nbytes))
         self._pipeline: Pipeline | None = None
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
-        """The wanted pictures. Raises DecodeError, at once, if the segment is damaged or has fewer pictures."""
+    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
+        """The images at these indices. Raises DecodeError, at once, if the segment is damaged or has fewer images."""
         encoded = np.frombuffer(self._remux(segment), np.uint8)
-        batches = [wanted[at : at + self._at_once] for at in range(0, len(wanted), self._at_once)]
+        batches = [indices[at : at + self._max_images] for at in range(0, len(indices), self._max_images)]
         first = self._run(encoded, batches[0])
-        return self._pictures(encoded, batches, first)
+        return self._images(encoded, batches, first)
 
-    def _pictures(
+    def _images(
         self, encoded: NDArray[np.uint8], batches: list[Sequence[int]], first: Tensor
     ) -> Iterator[DecodedFrame]:
         for number, batch in enumerate(batches):
@@ -55,12 +57,12 @@ class DaliDecoder:
             for index, frame in zip(batch, frames, strict=True):
                 yield DecodedFrame(index, ArrayImage(from_bt601(frame, self._matrix)))
 
-    def _run(self, encoded: NDArray[np.uint8], wanted: Sequence[int]) -> Tensor:
+    def _run(self, encoded: NDArray[np.uint8], indices: Sequence[int]) -> Tensor:
         pipeline = self._pipeline or self._build()
-        self._pipeline = None  # a failure leaves it unusable for good
+        self._pipeline = None  # a pipeline that failed stays unusable
         try:
             pipeline.feed_input("encoded", [encoded])
-            pipeline.feed_input("wanted", [np.asarray(wanted, np.int32)])
+            pipeline.feed_input("indices", [np.asarray(indices, np.int32)])
             (output,) = pipeline.run()
             frames = from_dlpack(output[0]).clone()
         except RuntimeError as error:
@@ -79,16 +81,16 @@ class DaliDecoder:
         )
         with pipeline:
             encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
-            wanted = fn.external_source(name="wanted", dtype=types.INT32, ndim=1)
-            # Without an index a segment isn't scanned first; "none" makes a missing picture an error, not a grey one.
+            indices = fn.external_source(name="indices", dtype=types.INT32, ndim=1)
+            # No index: the segment is not scanned first. pad_mode "none": a missing image is an error, not a grey one.
             pipeline.set_outputs(
-                fn.decoders.video(encoded, frames=wanted, device=self._device, build_index=False, pad_mode="none")
+                fn.decoders.video(encoded, frames=indices, device=self._device, build_index=False, pad_mode="none")
             )
         pipeline.build()
         return pipeline
 
 
 def _reason(error: RuntimeError) -> str:
-    """The line of DALI's long message that says what happened."""
+    """The line of DALI's long message that states the error."""
     lines = str(error).rpartition("encountered:")[2].strip().splitlines() or ["unknown error"]
     return lines[0][:200]

@@ -1,4 +1,4 @@
-"""From a decoded picture to what is kept of it: the model's small square and a thumbnail."""
+"""Decoded images, reduced to the model's square input and to thumbnails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JPEG_QUALITY = 80
 
 
 class DecodedImage(Protocol):
-    """A decoded picture, upright. It is converted when it is asked for, and only as far."""
+    """A decoded image, upright. It is converted on demand, and only as far as needed."""
 
     @property
     def height(self) -> int:
@@ -29,21 +29,21 @@ class DecodedImage(Protocol):
         """uint8 RGB [H, W, 3]"""
 
     def to_preview(self) -> Tensor:
-        """For eyes only, in memory of its own: colours may be two levels off where that is much cheaper.
+        """The image for a thumbnail, in memory of its own. uint8 RGB [H, W, 3]
 
-        uint8 RGB [H, W, 3]
+        Colours may be two levels off where that is much cheaper.
         """
 
     def resize(self, height: int, width: int) -> Tensor:
-        """By antialiased bicubic interpolation. uint8 RGB [height, width, 3]"""
+        """Resized by antialiased bicubic interpolation. uint8 RGB [height, width, 3]"""
 
     def downscale(self, height: int, width: int) -> DecodedImage:
-        """A smaller one, by the cheapest way that mixes every pixel in: a first step on the way to a much smaller."""
+        """A smaller image, by the cheapest method that averages all pixels: a first step before `resize`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayImage:
-    """A picture whose pixels are at hand. uint8 RGB [H, W, 3]"""
+    """An image whose pixels are decoded already. uint8 RGB [H, W, 3]"""
 
     pixels: Tensor
 
@@ -59,7 +59,7 @@ class ArrayImage:
         return self.pixels
 
     def to_preview(self) -> Tensor:
-        # A decoder gives many pictures in one tensor, and a preview outlives them.
+        # A decoder returns many images in one tensor, and a preview outlives them.
         return self.pixels.clone()
 
     def resize(self, height: int, width: int) -> Tensor:
@@ -69,23 +69,23 @@ class ArrayImage:
         return ArrayImage(self.resize(height, width))
 
 
-def downscale_for(picture: DecodedImage, side: int, width: int) -> DecodedImage:
-    """The picture as small as still serves a square of `side` and a thumbnail of `width`.
+def downscale_for(image: DecodedImage, side: int, width: int) -> DecodedImage:
+    """Downscales an image to the size that a square of `side` and a thumbnail of `width` need.
 
-    libav reduces a picture as it is compressed, before it turns it into RGB: from 1080p, a twelfth of the work. At
-    twice the square each way, the square differs by a quarter of a level in the mean.
+    libav downscales before it converts to RGB: from 1080p that is a twelfth of the work. With twice the square each
+    way, the square differs by a quarter of a level on average.
     """
-    scale = max(width / picture.width, 2 * side / picture.width, 2 * side / picture.height)
+    scale = max(width / image.width, 2 * side / image.width, 2 * side / image.height)
     if scale >= 1:
-        return picture
-    return picture.downscale(round(picture.height * scale), round(picture.width * scale))
+        return image
+    return image.downscale(round(image.height * scale), round(image.width * scale))
 
 
 def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
-    """Resized by antialiased bicubic interpolation and rounded. uint8 [F, H, W, 3] -> uint8 [F, height, width, 3]"""
+    """Resizes by antialiased bicubic interpolation. uint8 [F, H, W, 3] -> uint8 [F, height, width, 3]"""
     planes = frames.permute(0, 3, 1, 2)
-    # uint8 throughout is ten times as fast on a CPU (1080p to 64: 1.7 ms, not 29) and differs by one level at most
-    # where pictures shrink; on a GPU torch has it for floats only.
+    # On a CPU uint8 is ten times as fast as float (1080p to 64: 1.7 ms, not 29) and differs by at most one level where
+    # images shrink. On a GPU torch resizes floats only.
     planes = planes.float() if planes.is_cuda else planes
     small = F.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False)
     if small.is_floating_point():
@@ -93,16 +93,16 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
     return small.permute(0, 2, 3, 1).contiguous()
 
 
-def make_preview(picture: DecodedImage, width: int) -> Tensor:
-    """What a thumbnail shows, on the CPU: at most `width` wide, in the picture's shape. uint8 RGB [h, w, 3]"""
-    preview = picture.to_preview()
-    if picture.width > width:
-        preview = resize_frames(preview[None], max(1, round(picture.height * width / picture.width)), width)[0]
+def make_preview(image: DecodedImage, width: int) -> Tensor:
+    """The pixels of a thumbnail, on the CPU, at most `width` wide, aspect ratio kept. uint8 RGB [h, w, 3]"""
+    preview = image.to_preview()
+    if image.width > width:
+        preview = resize_frames(preview[None], max(1, round(image.height * width / image.width)), width)[0]
     return preview.cpu()
 
 
 def encode_jpeg(preview: Tensor) -> bytes:
-    """The thumbnail. uint8 RGB [h, w, 3]"""
+    """The thumbnail as a JPEG. uint8 RGB [h, w, 3]"""
     buffer = io.BytesIO()
     Image.fromarray(preview.numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

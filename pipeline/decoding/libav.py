@@ -1,4 +1,4 @@
-"""Decoding with libav: any codec, on the calling thread. Pictures are converted as they are asked for."""
+"""Decoding with libav: any codec, on the calling thread. Images are converted on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.decoding.decoders import DecodedFrame
 from pipeline.decoding.segments import Packet, Segment
 
-# Chroma interpolated and sums rounded: bit for bit what DALI does on a CPU. libav's default is 1.4 levels off.
+# With chroma interpolation and rounding, bit for bit the same as DALI on a CPU. libav's default is 1.4 levels off.
 _EXACT = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _Scalers = defaultdict[Interpolation, VideoReformatter]
 
@@ -27,17 +27,17 @@ class LibavDecoder:
         self._context = context
         self._scalers: _Scalers = defaultdict(VideoReformatter)
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
-        """As pipeline.decoders.Decoder asks, for any codec; a damaged segment gives fewer pictures, no DecodeError."""
+    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
+        """As `Decoder` specifies, for any codec. A damaged segment gives fewer images, never a DecodeError."""
         context = self._context
         context.flush_buffers()
-        places = _places(segment)
-        needed = {pts for pts, indices in places.items() if pts is None or not set(wanted).isdisjoint(indices)}
-        pending = deque(wanted)
+        indices_of = _indices_by_pts(segment)
+        needed = {pts for pts, queue in indices_of.items() if pts is None or not set(indices).isdisjoint(queue)}
+        pending = deque(indices)
         for packet in (*map(av_packet, segment.packets), None):
             context.skip_frame = "DEFAULT" if packet is None or packet.pts in needed else "NONREF"
             for frame in _decode(context, packet):
-                if not places[frame.pts] or (index := places[frame.pts].popleft()) < pending[0]:
+                if not indices_of[frame.pts] or (index := indices_of[frame.pts].popleft()) < pending[0]:
                     continue
                 while pending and pending[0] <= index:
                     pending.popleft()
@@ -46,12 +46,12 @@ class LibavDecoder:
                     return
 
     def rotation_deg(self, segment: Segment) -> int:
-        """By how many degrees the segment's first picture must be turned to be upright, counter-clockwise; 0 mostly."""
+        """Degrees counter-clockwise that turn the segment's first image upright; 0 if it cannot be decoded."""
         frame = self.first_frame(segment)
         return 0 if frame is None else int(frame.rotation) % 360
 
     def first_frame(self, segment: Segment) -> av.VideoFrame | None:
-        """The segment's first picture as libav decodes it, None if it cannot."""
+        """The segment's first frame, None if it cannot be decoded."""
         context = self._context
         context.flush_buffers()
         for packet in (av_packet(segment.packets[0]), None):
@@ -61,7 +61,7 @@ class LibavDecoder:
 
 
 def av_packet(packet: Packet) -> av.Packet:
-    """libav's own packet."""
+    """The packet that libav demuxed."""
     return cast(av.Packet, packet.body)
 
 
@@ -74,10 +74,10 @@ def _decode(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.
 
 
 class _LibavImage:
-    """A picture as libav decoded it."""
+    """An image as libav decoded it."""
 
     def __init__(self, frame: av.VideoFrame, turns: int, scalers: _Scalers) -> None:
-        """`turns`: quarters, counter-clockwise, that make it upright. `scalers` are prepared once for many pictures."""
+        """turns: quarter turns, counter-clockwise, that make it upright. scalers: shared by the images of a stream."""
         self._frame, self._turns, self._scalers = frame, turns, scalers
         size = (frame.height, frame.width)
         self.height, self.width = size[::-1] if self._turns % 2 else size
@@ -93,8 +93,8 @@ class _LibavImage:
 
     def downscale(self, height: int, width: int) -> _LibavImage:
         name = self._frame.format.name
-        kept = name if name.startswith("yuv") else "rgb24"
-        frame = self._reformatted(height, width, kept, Interpolation.AREA | _EXACT)
+        pixel_format = name if name.startswith("yuv") else "rgb24"
+        frame = self._reformatted(height, width, pixel_format, Interpolation.AREA | _EXACT)
         return _LibavImage(frame, self._turns, self._scalers)
 
     def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Tensor:
@@ -103,15 +103,15 @@ class _LibavImage:
 
     def _reformatted(self, height: int, width: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
         height, width = (width, height) if self._turns % 2 else (height, width)
-        # One thread: by default libav starts as many as there are cores, for each picture.
+        # By default libav starts as many threads as there are cores, for each image.
         scaler = self._scalers[interpolation]
         return scaler.reformat(self._frame, width, height, name, interpolation=int(interpolation), threads=1)
 
 
-def _places(segment: Segment) -> defaultdict[int | None, deque[int]]:
-    """From libav's own time stamp of a frame, which may be missing or repeated, to its indices in times_s."""
+def _indices_by_pts(segment: Segment) -> defaultdict[int | None, deque[int]]:
+    """Indices in times_s by the pts of libav, which may be missing or repeated."""
     visible = sorted((packet for packet in segment.packets if packet.is_visible), key=lambda packet: packet.pts_s)
-    places: defaultdict[int | None, deque[int]] = defaultdict(deque)
+    indices: defaultdict[int | None, deque[int]] = defaultdict(deque)
     for index, packet in enumerate(visible):
-        places[av_packet(packet).pts].append(index)
-    return places
+        indices[av_packet(packet).pts].append(index)
+    return indices

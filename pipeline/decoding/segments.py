@@ -1,4 +1,4 @@
-"""Cuts a stream of packets into segments that decode alone. Plain Python: knows neither codecs nor clocks."""
+"""Splits a stream of packets into segments that decode on their own. Knows neither codecs nor clocks."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PACKET_NBYTES = 1 << 10  # what even an empty packet costs
-REGULAR_KEYS = 2  # so many key frames in a row on time, and the next is expected to be
+PACKET_NBYTES = 1 << 10  # overhead of a packet in memory
+REGULAR_KEYS = 2  # key frames on time in a row until the next one is expected to be on time
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One compressed picture. Times in seconds of the stream; `body` belongs to the demuxer that made it."""
+    """One compressed frame. pts_s, dts_s: presentation and decode time, in seconds. body: the demuxer's packet."""
 
     pts_s: float
     dts_s: float
     is_key: bool
     nbytes: int
     body: object
-    is_visible: bool = True  # some codecs carry pictures that only others refer to
+    is_visible: bool = True  # some codecs have frames that are only references
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Packets from a key frame on, in decode order, that decode without any other.
+    """Packets that decode on their own, from a key frame on, in decode order.
 
-    times_s: when its visible pictures are shown, ascending. A segment that is cut from a longer group of pictures
-    starts at the group's key frame again, so it repeats the times of those before it.
+    times_s: presentation times of its visible frames, ascending. A long group of pictures (GOP) becomes several
+    segments, each from the key frame on, so that later ones repeat the times of earlier ones.
     """
 
     packets: tuple[Packet, ...]
@@ -35,14 +35,14 @@ class Segment:
 
 
 class GopSplitter:
-    """Turns packets into segments: one for each group of pictures, several for a long one.
+    """Turns packets into segments: one for each group of pictures (GOP), several for a long one.
 
-    A group longer than `segment_s` is cut each time that much more of it has come, at the cost of decoding it from its
-    key frame again. Pictures that lean on an earlier group (open groups), that come before the first key frame or
-    beyond `max_gop_s` or `max_gop_bytes` are left out and counted in `missing`, the latter in `beyond` too.
+    A GOP longer than `segment_s` gives a segment each time that it grew by as much, at the cost of decoding it from
+    its key frame again. Frames that need an earlier GOP (open GOPs), frames before the first key frame, and frames
+    beyond `max_gop_s` or `max_gop_bytes` are left out and counted in `missing`, the last ones in `over_limit` too.
 
-    Where key frames were seen to come at most `max_key_gap_s` apart, each is given alone, at once. What follows it is
-    held only in case the next one is late: then the group is given as any other.
+    If key frames come at most `max_key_gap_s` apart, each is emitted alone, at once. The frames after it are buffered
+    only in case the next key frame is late: then the whole GOP is emitted.
     """
 
     def __init__(
@@ -62,68 +62,68 @@ class GopSplitter:
         self._is_intra = is_intra
         self._gop: list[Packet] = []
         self._nbytes = 0
-        self._cut_s = 0.0
-        self._is_given = True
+        self._cut_s = 0.0  # decode time up to which the GOP was emitted
+        self._is_emitted = True
         self._last_key_s = -math.inf
         self._regular_keys = 0
 
     def add(self, packet: Packet) -> Segment | None:
-        """Takes the next packet; returns the segment that is complete with or before it, if one is."""
+        """Adds the next packet; returns the segment that is complete with or before it, if any."""
         if packet.is_key:
-            done = self.flush()
+            segment = self.flush()
             self._begin(packet)
             if self._is_intra:
                 return self.flush()
-            # One segment at a time: a key frame that ends a whole group is given with the packet after it.
-            return self._key_alone() if done is None and self._gives_keys() else done
+            # One segment at a time: if a key frame ends a whole GOP, it is emitted with the packet after it.
+            return self._emit_key() if segment is None and self._emits_keys() else segment
         if not self._gop or packet.pts_s < self._gop[0].pts_s:
             self.missing += 1
             return None
         if self._is_too_long(packet):
-            done = self.flush()
+            segment = self.flush()
             self.missing += 1
             self.over_limit += 1
-            return done
-        return self._follow_key(packet) if self._gives_keys() else self._append(packet)
+            return segment
+        return self._follow_key(packet) if self._emits_keys() else self._append(packet)
 
     def emit_keys_only(self) -> None:
-        """From now on each key frame is given alone, however far apart they are, and nothing else."""
+        """From now on emits each key frame alone, however far apart they are, and no other frame."""
         self._is_intra = True
-        self._gop, self._is_given = [], True
+        self._gop, self._is_emitted = [], True
 
     def flush(self) -> Segment | None:
-        """The segment of what has not been given yet, if anything."""
-        done = None if self._is_given else _segment_of(self._gop)
-        self._gop, self._is_given = [], True
-        return done
+        """The segment of the packets that were not emitted yet, if any."""
+        segment = None if self._is_emitted else _segment_of(self._gop)
+        self._gop, self._is_emitted = [], True
+        return segment
 
-    def _gives_keys(self) -> bool:
+    def _emits_keys(self) -> bool:
         return self._regular_keys >= REGULAR_KEYS
 
-    def _key_alone(self) -> Segment:
-        self._is_given = True
+    def _emit_key(self) -> Segment:
+        self._is_emitted = True
         return _segment_of(self._gop[:1])
 
     def _follow_key(self, packet: Packet) -> Segment | None:
-        key = None if self._is_given else self._key_alone()
+        segment = None if self._is_emitted else self._emit_key()
         self._gop.append(packet)
         self._nbytes += packet.nbytes + PACKET_NBYTES
         if packet.pts_s - self._gop[0].pts_s > self.max_key_gap_s:
-            self._regular_keys, self._is_given = 0, False
-        return key
+            self._regular_keys, self._is_emitted = 0, False
+        return segment
 
     def _begin(self, packet: Packet) -> None:
         is_regular = 0 < packet.pts_s - self._last_key_s <= self.max_key_gap_s
         self._regular_keys = self._regular_keys + 1 if is_regular else 0
         self._last_key_s = packet.pts_s
         self._gop, self._nbytes = [packet], packet.nbytes + PACKET_NBYTES
-        self._cut_s, self._is_given = packet.dts_s, False
+        self._cut_s, self._is_emitted = packet.dts_s, False
 
     def _append(self, packet: Packet) -> Segment | None:
         self._gop.append(packet)
         self._nbytes += packet.nbytes + PACKET_NBYTES
-        self._is_given = packet.dts_s - self._cut_s >= self.segment_s
-        if not self._is_given:
+        self._is_emitted = packet.dts_s - self._cut_s >= self.segment_s
+        if not self._is_emitted:
             return None
         self._cut_s = packet.dts_s
         return _segment_of(self._gop)

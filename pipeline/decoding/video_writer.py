@@ -1,4 +1,4 @@
-"""Writing a video file from pictures."""
+"""Writes images into a video file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Format:
     options: dict[str, str] = field(default_factory=dict)
 
 
-_QUALITY = frozenset({"crf", "b", "qmin", "qmax"})
+_QUALITY_OPTIONS = frozenset({"crf", "b", "qmin", "qmax"})
 _FORMATS: dict[str, _Format] = {
     "h264": _Format("libx264", "mp4", "yuv420p", {"preset": "ultrafast", "crf": "25"}),
     "vp9": _Format("libvpx-vp9", "webm", "yuv420p", {"deadline": "realtime", "cpu-used": "8", "b": "1M"}),
@@ -41,20 +41,22 @@ def write_video(
     gop_s: float = 1.0,
     bits_per_s: int | None = None,
 ) -> int:
-    """Encodes RGB pictures [H, W, 3] of one size into a file with a key frame every `gop_s`; returns how many.
+    """Encodes RGB images [H, W, 3] of one size, with a key frame every `gop_s` seconds; returns their number.
 
-    Without `bits_per_s` the codec takes as many as its usual quality needs.
-    The container is MP4, WebM or AVI by the codec, whatever the path says. Raises ValueError without pictures.
+    Without `bits_per_s` the quality is constant. The codec decides the container (MP4, WebM or AVI), not the name of
+    the file. Raises ValueError without images.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:
-        raise ValueError(f"no pictures for {path}")
-    made, count = _FORMATS[codec], 0
-    with av.open(path, "w", format=made.container) as file:
-        options = {name: value for name, value in made.options.items() if bits_per_s is None or name not in _QUALITY}
-        stream = file.add_stream(made.encoder, rate=Fraction(fps).limit_denominator(1000), options=options)
+        raise ValueError(f"no images for {path}")
+    target, count = _FORMATS[codec], 0
+    with av.open(path, "w", format=target.container) as file:
+        options = {
+            name: value for name, value in target.options.items() if bits_per_s is None or name not in _QUALITY_OPTIONS
+        }
+        stream = file.add_stream(target.encoder, rate=Fraction(fps).limit_denominator(1000), options=options)
         stream.height, stream.width = first.shape[:2]
-        stream.pix_fmt, stream.gop_size = made.pixels, max(1, round(gop_s * fps))
+        stream.pix_fmt, stream.gop_size = target.pixels, max(1, round(gop_s * fps))
         if bits_per_s is not None:
             stream.bit_rate = bits_per_s
         for pixels in chain([first], frames):

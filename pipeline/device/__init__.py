@@ -1,1 +1,1 @@
-"""The engine of one device: the clips it ingests, the memories it holds, the questions it answers."""
+"""The engine of one device: it ingests clips into camera memories and answers questions about them."""

@@ -1,4 +1,4 @@
-"""One camera on the device: its memory, its pictures, and what it missed. Device thread only."""
+"""One camera on the device: its memory, its thumbnails and its gaps. Device thread only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cache_store import checkpoint
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
 from models.memory_writer import MemoryWriter
-from pipeline import answers
+from pipeline.answers import Gap
 from pipeline.cameras import MemoryStatus
 from pipeline.decoding import images
 from pipeline.device.change_gate import ChangeGate
@@ -20,100 +20,104 @@ from pipeline.device.thumbnails import Thumbnails
 from pipeline.sources.clips import Clip
 
 _MAX_GAPS = 32
-_NO_TOKEN = 1 << 62  # no token has an id as high
+_ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
 
 class CameraMemory:
-    """A camera's memory with its pictures. `gap_after_s`: more time than this between two frames is a gap.
+    """The memory of a camera, with thumbnails of its cached frames. Starts with the prompt's prefix prefilled.
 
-    A frame of which the gate lets nothing pass is seen all the same: the memory is as of then.
+    gap_after_s: more time than this between two frames is a gap. A frame of which the gate admits no patch counts as
+    seen: the memory is as of its time.
     """
 
     def __init__(
         self,
         name: str,
-        held: Memory,
-        reader: MemoryWriter,
-        entrance: ChangeGate,
+        memory: Memory,
+        writer: MemoryWriter,
+        gate: ChangeGate,
         *,
         gap_after_s: float,
         started_s: float,
     ) -> None:
         self.name = name
-        self.memory = held
+        self.memory = memory
         self.thumbnails = Thumbnails()
-        self.gaps: deque[answers.Gap] = deque(maxlen=_MAX_GAPS)
+        self.gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
         self.frames_seen = 0
         self.tokens_read = 0
         self._dropped_before = 0
         self.started_s = started_s
         self.newest_s: float | None = None
         self.saved_s: float | None = None
-        self._keeper = reader
-        self._gate = entrance
-        # Of the newest frames seen: the number that each got, or would have got, and when the one before it was seen.
-        self._newest: deque[tuple[int, float | None]] = deque(maxlen=reader.config.recent_frames)
+        self._writer = writer
+        self._gate = gate
+        # Of each of the newest frames: its number, or the one it would have got, and the time of the frame before it.
+        self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.config.recent_frames)
         self._gap_after_s = gap_after_s
         self._gap_reason = "no frames"
-        reader.begin(held)
+        writer.begin(memory)
 
     def append(self, clip: Clip) -> None:
-        """Reads a clip into the memory, in steps of as many frames as the device takes at once."""
-        for start in range(0, len(clip.times_s), self._keeper.max_frames):
-            self._feed_step(clip, slice(start, start + self._keeper.max_frames))
+        """Appends a clip to the memory, at most `max_frames` at once, and compacts the memory where it is over budget.
 
-    def _feed_step(self, clip: Clip, step: slice) -> None:
+        Raises RuntimeError if the device fails, e.g. torch.OutOfMemoryError: then the rest of the clip is lost.
+        """
+        for start in range(0, len(clip.times_s), self._writer.max_frames):
+            self._append_step(clip, slice(start, start + self._writer.max_frames))
+
+    def _append_step(self, clip: Clip, step: slice) -> None:
         times_s = clip.times_s[step]
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
         self._note_gap(times_s[0])
         try:
-            passed = self._gate.admit(clip.frames[step], times_s)
+            admitted = self._gate.admit(clip.frames[step], times_s)
             times = torch.tensor([times_s], dtype=torch.float64)
-            self._keeper.feed([self.memory], clip.frames[None, step], times, passed)
+            self._writer.feed([self.memory], clip.frames[None, step], times, admitted)
         except RuntimeError:
             self._gate.invalidate()
             raise
-        self.tokens_read += int(passed.sum())
-        self._note_seen(times_s, clip.previews[step], passed.any(dim=1).tolist(), first_frame)
+        self.tokens_read += int(admitted.sum())
+        self._note_frames(times_s, clip.previews[step], admitted.any(dim=1).tolist(), first_frame)
         if self.memory.compactions != compactions:
-            self.thumbnails.keep_only(self._cached_frames())
+            self.thumbnails.keep(self._cached_frames())
 
-    def _note_seen(
-        self, times_s: Sequence[float], previews: Sequence[Tensor], are_read: Sequence[bool], next_frame: int
+    def _note_frames(
+        self, times_s: Sequence[float], previews: Sequence[Tensor], are_appended: Sequence[bool], next_frame: int
     ) -> None:
-        for time_s, preview, is_read in zip(times_s, previews, are_read, strict=True):
+        for time_s, preview, is_appended in zip(times_s, previews, are_appended, strict=True):
             self._newest.append((next_frame, self.newest_s))
-            if is_read:
+            if is_appended:
                 self.thumbnails.add(next_frame, images.encode_jpeg(preview))
-            next_frame += is_read
+            next_frame += is_appended
             self.frames_seen += 1
             self.newest_s = time_s
 
     def _note_gap(self, next_s: float) -> None:
         if self.newest_s is not None and next_s - self.newest_s > self._gap_after_s:
-            self.gaps.append(answers.Gap(self.newest_s, next_s, self._gap_reason))
+            self.gaps.append(Gap(self.newest_s, next_s, self._gap_reason))
         self._gap_reason = "no frames"
 
     def _cached_frames(self) -> set[int]:
-        tokens = [self.memory.remembered(index).token_ids for index in range(self.memory.num_layers)]
-        frames = torch.cat(tokens) // self._keeper.model.spec.tokens_per_frame
+        token_ids = [self.memory.remembered(layer).token_ids for layer in range(self.memory.num_layers)]
+        frames = torch.cat(token_ids) // self._writer.model.spec.tokens_per_frame
         return set(torch.unique(frames).tolist())
 
     def snapshot(self, frames_dropped: int, now: float, *, is_whole: bool = False) -> Checkpoint:
-        """The memory without the newest frames seen, as many as make a recent window, or the whole of it; with the
-        pictures of its frames.
+        """A copy of the memory, with the thumbnails of its frames, without the newest frames unless `is_whole`.
 
-        What is left out comes back from the stream in a moment. In a still picture nothing would, so nothing is.
+        As many of the newest frames seen are left out as make a recent window: the stream refills it after a restore.
+        Of a still picture the newest frames seen have no tokens, so nothing is left out.
         """
-        per_frame = self._keeper.model.spec.tokens_per_frame
-        first_left_out, newest_s = _NO_TOKEN, self.newest_s
+        tokens_per_frame = self._writer.model.spec.tokens_per_frame
+        before_id, newest_s = _ABOVE_EVERY_ID, self.newest_s
         if self._newest and not is_whole:
-            next_frame, newest_s = self._newest[0]
-            first_left_out = next_frame * per_frame
-        layers = checkpoint.capture(self.memory, first_left_out)
-        held_frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // per_frame).tolist()
+            first_left_out, newest_s = self._newest[0]
+            before_id = first_left_out * tokens_per_frame
+        layers = checkpoint.capture(self.memory, before_id)
+        frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // tokens_per_frame).tolist()
         facts = CheckpointFacts(
-            fingerprint=self._keeper.model.spec.fingerprint,
+            fingerprint=self._writer.model.spec.fingerprint,
             saved_s=now,
             started_s=self.started_s,
             newest_s=newest_s or 0.0,
@@ -124,10 +128,13 @@ class CameraMemory:
             compactions=self.memory.compactions,
             gaps=tuple(self.gaps),
         )
-        return Checkpoint(facts, layers, self.thumbnails.of(held_frames))
+        return Checkpoint(facts, layers, self.thumbnails.of(frames))
 
     def restore(self, saved: Checkpoint) -> None:
-        """Takes over what an earlier process saved; a recent window that is not in it is lost and becomes a gap."""
+        """Restores a checkpoint into this new memory. A recent window that is not in it becomes a gap.
+
+        Raises CheckpointCorrupt if it does not fit the memory.
+        """
         checkpoint.restore(self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
@@ -142,24 +149,24 @@ class CameraMemory:
 
     def status(self, frames_dropped: int) -> MemoryStatus:
         """The memory in numbers."""
-        held, reader = self.memory, self._keeper
-        first_recent = reader.first_recent_id(held)
-        remembered = [held.remembered(index) for index in range(held.num_layers)]
-        recent = sum(int((tokens.token_ids >= first_recent).sum()) for tokens in remembered)
-        total = sum(len(tokens) for tokens in remembered)
+        memory = self.memory
+        first_recent_id = self._writer.first_recent_id(memory)
+        layers = [memory.remembered(layer) for layer in range(memory.num_layers)]
+        recent = sum(int((tokens.token_ids >= first_recent_id).sum()) for tokens in layers)
+        total = sum(len(tokens) for tokens in layers)
         return MemoryStatus(
             frames_seen=self.frames_seen,
             frames_dropped=self._dropped_before + frames_dropped,
             tokens_read=self.tokens_read,
-            compressions=held.compactions,
-            prefix_tokens=held.prefix_length * held.num_layers,
+            compressions=memory.compactions,
+            prefix_tokens=memory.prefix_length * memory.num_layers,
             summary_tier_tokens=total - recent,
             recent_window_tokens=recent,
-            nbytes=held.slabs.capacity * held.slabs.shape.nbytes_per_token * held.num_layers,
+            nbytes=memory.slabs.capacity * memory.slabs.shape.nbytes_per_token * memory.num_layers,
             thumbnails=len(self.thumbnails),
             thumbnail_nbytes=self.thumbnails.nbytes,
-            next_position=held.next_position,
-            oldest_s=min((float(tokens.times_s[0]) for tokens in remembered if len(tokens)), default=None),
+            next_position=memory.next_position,
+            oldest_s=min((float(tokens.times_s[0]) for tokens in layers if len(tokens)), default=None),
             newest_s=self.newest_s,
             checkpointed_s=self.saved_s,
             gaps=tuple(self.gaps),

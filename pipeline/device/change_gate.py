@@ -1,4 +1,4 @@
-"""The static gate: which cells of a camera's frames are worth reading, because they changed. Device thread only."""
+"""Which patches of a camera's frames have changed: the unchanged ones are skipped. Device thread only."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from torch import Tensor
 
 from ops import change
 
-# A cell has changed when it differs by this many times what the middle cell differs by from one frame to the next: in
-# 20,000 simulated frames without a visitor no cell did, and each of 334 visitors did at once.
-_CLEARLY = 2.5
-# In levels of 255. Below is rounding; above it is no noise but a picture that moves as a whole.
-_LEAST_NOISE = 0.5
-_MOST_NOISE = 4.0
-_NOISES = 64  # frames, of which the middle one counts
-_FEWEST_NOISES = 4  # until then every frame is read whole
-_MOST_CELLS = 0.5  # of a frame: if more have changed, all are read
+# A patch has changed if it differs by this many times the noise, which is how much the median patch differs from one
+# frame to the next. In 20,000 simulated frames without a visitor no patch did; each of 334 visitors did at once.
+_CHANGE_PER_NOISE = 2.5
+# Limits of the noise, in levels of 255. Less is rounding; more is no noise but a camera that moves.
+_MIN_NOISE = 0.5
+_MAX_NOISE = 4.0
+_NOISE_FRAMES = 64  # whose median is the noise
+_MIN_NOISE_FRAMES = 4  # until then every frame passes whole
+_MAX_CHANGED_SHARE = 0.5  # of a frame's patches; if more have changed, the whole frame passes
 
 
 class ChangeGate(Protocol):
-    """What stands between a camera's frames and its memory."""
+    """What decides which patches of a camera's frames are appended to its memory."""
 
     def admit(self, frames: Tensor, times_s: Sequence[float]) -> Tensor:
-        """Which tokens of a step of frames are to be read. uint8 RGB [F, S, S, 3], F -> bool [F, P], on the CPU"""
+        """The patches of a step of frames to append. uint8 RGB [F, S, S, 3], F -> bool [F, P], on the CPU"""
         ...
 
     def invalidate(self) -> None:
-        """What was admitted last has not been read after all: the next frame is read whole."""
+        """The patches admitted last were not appended after all: the next frame passes whole."""
         ...
 
 
 class OpenGate:
-    """Lets everything pass."""
+    """Admits every patch."""
 
     def __init__(self, tokens_per_frame: int) -> None:
         self._tokens_per_frame = tokens_per_frame
@@ -46,57 +46,57 @@ class OpenGate:
         return torch.ones(len(frames), self._tokens_per_frame, dtype=torch.bool)
 
     def invalidate(self) -> None:
-        """Nothing was remembered."""
+        """Nothing to invalidate: every frame passes whole."""
 
 
 class StaticGate:
-    """Lets the cells pass that changed since they last passed; in a still picture nothing does.
+    """Admits the patches that changed since they were last admitted; of a still picture none.
 
-    Compared is with what was read last, never with the frame before, so that a slow change adds up until it shows;
-    and beyond a common gain, so that drifting light and lamps are no change. A step in which some cells passed ends
-    with a whole frame: the newest frame of a memory is always whole, and "now" is read from it. So is a frame
-    `key_frame_every_s` after the last whole one.
+    Each patch is compared with the patch admitted last, not with the frame before, so that a slow change adds up
+    until it passes. A gain common to all patches is no change, so that drifting light and lamps are none. If a step
+    admits single patches, its last frame passes whole, because questions about "now" are answered from the newest
+    frame of a memory. A frame also passes whole `key_frame_every_s` after the last whole one.
     """
 
     def __init__(self, tokens_per_frame: int, *, key_frame_every_s: float) -> None:
-        self._cells_per_side = math.isqrt(tokens_per_frame)
-        assert self._cells_per_side**2 == tokens_per_frame, tokens_per_frame
+        self._patches_per_side = math.isqrt(tokens_per_frame)
+        assert self._patches_per_side**2 == tokens_per_frame, tokens_per_frame
         self._key_frame_every_s = key_frame_every_s
-        self._noises: deque[float] = deque(maxlen=_NOISES)
-        self._newest: Tensor | None = None  # blocks of the newest frame
-        self._read: Tensor | None = None  # blocks as each cell was last read, in today's light
-        self._whole_s = -math.inf
+        self._noises: deque[float] = deque(maxlen=_NOISE_FRAMES)
+        self._newest: Tensor | None = None  # block means of the newest frame
+        self._admitted: Tensor | None = None  # block means of each patch when it was last admitted, in today's light
+        self._last_whole_s = -math.inf
 
     def admit(self, frames: Tensor, times_s: Sequence[float]) -> Tensor:
-        blocks = change.block_means(frames, self._cells_per_side)
-        passed: list[Tensor] = []
+        blocks = change.block_means(frames, self._patches_per_side)
+        admitted: list[Tensor] = []
         has_part = False
         for index, time_s in enumerate(times_s):
-            is_new = self._new_cells(blocks[index], time_s)
-            share, is_last = float(is_new.float().mean()), index == len(times_s) - 1
-            if share > _MOST_CELLS or (is_last and (has_part or share)):
-                is_new = torch.ones_like(is_new)
-            has_part = (has_part or bool(is_new.any())) and not bool(is_new.all())
-            self._note(blocks[index], is_new, time_s)
-            passed.append(is_new)
-        return torch.stack(passed).cpu()
+            is_changed = self._changed_patches(blocks[index], time_s)
+            share, is_last = float(is_changed.float().mean()), index == len(times_s) - 1
+            if share > _MAX_CHANGED_SHARE or (is_last and (has_part or share)):
+                is_changed = torch.ones_like(is_changed)
+            has_part = (has_part or bool(is_changed.any())) and not bool(is_changed.all())
+            self._note(blocks[index], is_changed, time_s)
+            admitted.append(is_changed)
+        return torch.stack(admitted).cpu()
 
     def invalidate(self) -> None:
-        self._read = None
+        self._admitted = None
 
-    def _new_cells(self, blocks: Tensor, time_s: float) -> Tensor:
-        """Which cells have changed since they were read, all if that cannot be told or a whole frame is due. -> [P]"""
+    def _changed_patches(self, blocks: Tensor, time_s: float) -> Tensor:
+        """The patches changed since they were admitted, all if the noise is unknown or a whole frame is due. -> [P]"""
         if self._newest is not None:
             self._noises.append(float(change.cell_changes(blocks, self._newest).median()))
-        is_due = time_s - self._whole_s >= self._key_frame_every_s
-        if self._read is None or is_due or len(self._noises) < _FEWEST_NOISES:
-            return torch.ones(self._cells_per_side**2, dtype=torch.bool, device=blocks.device)
-        noise = min(max(statistics.median(self._noises), _LEAST_NOISE), _MOST_NOISE)
-        return change.cell_changes(blocks, self._read) > _CLEARLY * noise
+        is_due = time_s - self._last_whole_s >= self._key_frame_every_s
+        if self._admitted is None or is_due or len(self._noises) < _MIN_NOISE_FRAMES:
+            return torch.ones(self._patches_per_side**2, dtype=torch.bool, device=blocks.device)
+        noise = min(max(statistics.median(self._noises), _MIN_NOISE), _MAX_NOISE)
+        return change.cell_changes(blocks, self._admitted) > _CHANGE_PER_NOISE * noise
 
-    def _note(self, blocks: Tensor, is_new: Tensor, time_s: float) -> None:
+    def _note(self, blocks: Tensor, is_admitted: Tensor, time_s: float) -> None:
         self._newest = blocks
-        if bool(is_new.all()):
-            self._read, self._whole_s = blocks, time_s
-        elif self._read is not None and bool(is_new.any()):
-            self._read = change.renewed(self._read, blocks, is_new)
+        if bool(is_admitted.all()):
+            self._admitted, self._last_whole_s = blocks, time_s
+        elif self._admitted is not None and bool(is_admitted.any()):
+            self._admitted = change.renewed(self._admitted, blocks, is_admitted)

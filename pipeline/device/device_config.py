@@ -1,4 +1,4 @@
-"""The limits of one device: cameras, questions and answers."""
+"""The limits of one device: cameras, questions and answers. Loads no torch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,34 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceConfig:
-    """The bounds of one device."""
+    """The limits of one device. Every value must be above 0. Raises ValueError.
+
+    max_cameras: cameras of one device; each has a memory slot of its own, allocated at start.
+    max_running_questions: questions that are answered at the same time; each has a scratch slot of its own.
+    max_waiting_questions: questions that wait for a scratch slot; one more is refused with OVERLOADED.
+    max_question_chars: longest question, in characters.
+    max_question_tokens: longest question, in tokens, the prompt around it included.
+    max_answer_tokens: longest answer, in tokens; a request may ask for fewer.
+    max_frames_per_step: frames of a clip that are appended to a memory in one forward pass.
+    max_queued_clips: clips that wait per camera; the oldest is dropped for a newer one.
+    gap_after_s: longest time between two frames that is no gap, in seconds.
+    key_frame_every_s: longest time between two whole frames of a camera that skips unchanged patches, in seconds.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     max_cameras: int = 16
-    max_running_questions: int = 4  # each has a slot of its own
+    max_running_questions: int = 4
     max_waiting_questions: int = 64
     max_question_chars: int = 2_000
     max_question_tokens: int = 256
     max_answer_tokens: int = 64
     max_frames_per_step: int = 8
-    max_queued_clips: int = 4  # per camera
+    max_queued_clips: int = 4
     gap_after_s: float = 3.0
-    key_frame_every_s: float = 30.0  # of a gated camera: so often a frame is read whole, changed or not
+    key_frame_every_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for limit in dataclasses.fields(self):
-            if getattr(self, limit.name) <= 0:
-                raise ValueError(f"shards.device.{limit.name} is {getattr(self, limit.name)} (more than 0)")
+        for field in dataclasses.fields(self):
+            if (value := getattr(self, field.name)) <= 0:
+                raise ValueError(f"shards.device.{field.name} is {value}: it must be above 0")

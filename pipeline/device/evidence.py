@@ -1,4 +1,4 @@
-"""The moments an answer rests on, from where its own tokens looked."""
+"""The moments that an answer rests on, found by the attention of its tokens on the cached tokens of frames."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from torch import Tensor
 from cache_store.memory import CachedTokens
 
 MAX_MOMENTS = 3
-# Moments this close are one: an object in view is seen in frame after frame.
+# Frames this close are one moment: an object in view is in frame after frame.
 SAME_MOMENT_S = 2.0
-# Of the attention that went to frames at all, the heaviest moment must draw this share, any other one more: a second
-# peak is less often what the answer rests on (docs/accuracy.md).
+# The least share of the attention on frames that the first moment must have, and any further one. A further one needs
+# more, because an answer rests on a second peak less often (docs/accuracy.md).
 MIN_SHARE = 0.15
 MIN_FURTHER_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFrame:
-    """A frame that drew the attention of an answer. weight: the share of all frames' attention that it and its
-    neighbours drew, 0..1."""
+    """The frame with the most attention of a moment. weight: the moment's share of the attention on frames, 0..1."""
 
     frame: int
     time_s: float
     weight: float
 
 
-def find_moments(looked: Iterable[tuple[CachedTokens, Tensor]], tokens_per_frame: int) -> list[EvidenceFrame]:
-    """At most three moments, the heaviest first; none where the attention was spread evenly.
+def find_moments(attention: Iterable[tuple[CachedTokens, Tensor]], tokens_per_frame: int) -> list[EvidenceFrame]:
+    """At most MAX_MOMENTS moments, the heaviest first; none where attention is spread evenly.
 
-    looked: for each layer its cached tokens and the attention on each, [N]. Summaries are of no one moment and
-    do not count.
+    attention: for each evidence layer its cached tokens and the attention weight on each, [N]. Summary tokens belong
+    to no single moment and are ignored.
     """
     frames, times, weights = [], [], []
-    for tokens, attention in looked:
-        is_real = tokens.token_ids >= 0
-        frames.append(tokens.token_ids[is_real] // tokens_per_frame)
-        times.append(tokens.times_s[is_real])
-        weights.append(attention[is_real])
+    for tokens, layer_weights in attention:
+        is_of_frame = tokens.token_ids >= 0
+        frames.append(tokens.token_ids[is_of_frame] // tokens_per_frame)
+        times.append(tokens.times_s[is_of_frame])
+        weights.append(layer_weights[is_of_frame])
     if not frames or not sum(part.numel() for part in frames):
         return []
     return _heaviest(*_by_frame(torch.cat(frames), torch.cat(times), torch.cat(weights)))
 
 
 def _by_frame(frames: Tensor, times: Tensor, weights: Tensor) -> tuple[list[int], list[float], list[float]]:
+    """Distinct frames, ascending, their times, and their shares of the attention. [N] each -> F each"""
     distinct, which = torch.unique(frames, return_inverse=True)
-    drawn = torch.zeros(len(distinct), dtype=torch.float64, device=weights.device)
-    drawn.index_add_(0, which, weights.double())
-    seen = torch.zeros_like(drawn).index_copy_(0, which, times)
-    return distinct.tolist(), seen.tolist(), (drawn / drawn.sum()).tolist()
+    frame_weights = torch.zeros(len(distinct), dtype=torch.float64, device=weights.device)
+    frame_weights.index_add_(0, which, weights.double())
+    frame_times = torch.zeros_like(frame_weights).index_copy_(0, which, times)
+    return distinct.tolist(), frame_times.tolist(), (frame_weights / frame_weights.sum()).tolist()
 
 
 def _heaviest(frames: list[int], times: list[float], weights: list[float]) -> list[EvidenceFrame]:
-    """Takes the heaviest frame with its neighbours, then the heaviest of what is left, and so on."""
-    found: list[EvidenceFrame] = []
-    left = set(range(len(frames)))
-    while left and len(found) < MAX_MOMENTS:
-        peak = max(left, key=lambda place: weights[place])
-        near = {place for place in left if abs(times[place] - times[peak]) <= SAME_MOMENT_S}
-        share = sum(weights[place] for place in near)
-        if share < (MIN_FURTHER_SHARE if found else MIN_SHARE):
+    """Takes the heaviest frame with its neighbours as one moment, then the heaviest of the remaining frames, etc."""
+    moments: list[EvidenceFrame] = []
+    remaining = set(range(len(frames)))
+    while remaining and len(moments) < MAX_MOMENTS:
+        peak = max(remaining, key=lambda index: weights[index])
+        neighbours = {index for index in remaining if abs(times[index] - times[peak]) <= SAME_MOMENT_S}
+        share = sum(weights[index] for index in neighbours)
+        if share < (MIN_FURTHER_SHARE if moments else MIN_SHARE):
             break
-        found.append(EvidenceFrame(frames[peak], times[peak], share))
-        left -= near
-    return found
+        moments.append(EvidenceFrame(frames[peak], times[peak], share))
+        remaining -= neighbours
+    return moments

@@ -1,4 +1,4 @@
-"""Whose turn it is on the device: plain policy, without a clock, a thread or a GPU."""
+"""Which kind of work the device does next: plain policy, without a clock, a thread or a GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Turn(Enum):
-    """A kind of work, one job of which is done next."""
+    """A kind of work; one turn is one job. The most urgent kind comes first."""
 
     QUESTION = "question"
     INGEST = "ingest"
@@ -14,9 +14,10 @@ class Turn(Enum):
 
 
 class Scheduler:
-    """Questions first, with every nth turn for ingest, so that a flood of questions cannot blind the cameras.
+    """Questions first, but ingest is never starved, and background work is delayed, not starved.
 
-    What has waited for `max_wait` turns goes before its betters: background work is put off, never starved.
+    A kind of work that has waited for its `max_wait` turns is promoted: every `ingest_every`th turn goes to ingest
+    and every `background_every`th to background work, if any waits.
     """
 
     def __init__(self, *, ingest_every: int = 4, background_every: int = 16) -> None:
@@ -24,11 +25,11 @@ class Scheduler:
         self._waited = dict.fromkeys(Turn, 0)
 
     def next_turn(self, waiting: set[Turn]) -> Turn | None:
-        """The kind of work to do next among the kinds that wait; None if nothing does."""
+        """The kind of work to do next among those that wait, None if none does."""
         if not waiting:
             return None
         overdue = [turn for turn in Turn if turn in waiting and self._waited[turn] >= self._max_wait[turn]]
-        # The rarest of the overdue first: the others' next turn is never far.
+        # Of several overdue kinds the rarest comes first: the others become overdue again soon.
         chosen = overdue[-1] if overdue else next(turn for turn in Turn if turn in waiting)
         for turn in Turn:
             self._waited[turn] = self._waited[turn] + 1 if turn in waiting and turn is not chosen else 0

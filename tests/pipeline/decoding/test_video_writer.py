@@ -31,7 +31,7 @@ def test_what_was_written_is_read(codec: str, tmp_path: Path) -> None:
 
 
 def test_a_film_needs_pictures(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         write_video([], tmp_path / "film", fps=8, codec="h264")
 
 

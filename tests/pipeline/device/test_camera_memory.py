@@ -123,7 +123,7 @@ class Exhausted(MemoryWriter):
 def test_what_the_device_could_not_read_is_not_taken_for_read(model: LlavaOnevision) -> None:
     """Somebody comes while the device is out of memory, and stays: they are read as soon as it goes on."""
     camera = new_camera(model, kind=Exhausted)
-    reader = camera._keeper
+    reader = camera._writer
     assert isinstance(reader, Exhausted)
     show(camera, still(8), first_s=0.0)
     before = camera.tokens_read

@@ -127,7 +127,7 @@ def test_an_unknown_camera_is_refused_at_once(device: Engine) -> None:
 
 def test_more_questions_than_may_wait_are_refused(model: LlavaOnevision) -> None:
     idle = Engine(model, MEMORY, CONFIG)
-    idle._add("lobby", None, 0.0, None)
+    idle._add("lobby", None, 0.0, None, False)
     for _ in range(3):
         idle.ask("lobby", "what is in view", Heard().deliver)
     with pytest.raises(Overloaded, match="limit 3"):
