@@ -78,7 +78,7 @@ def _torch(settings: HermesConfig) -> str:
 
 
 def _dali(_: HermesConfig) -> str:
-    importlib.import_module("pipeline.decode_dali")
+    importlib.import_module("pipeline.decoding.dali")
     return _version("nvidia-dali-cuda120")
 
 
@@ -92,7 +92,7 @@ def _pyav(_: HermesConfig) -> str:
 
 
 def _store(settings: HermesConfig) -> str:
-    if settings.embedded_store_folder is None:
+    if not settings.has_embedded_store:
         return asyncio.run(redis_preflight.require(settings.store, is_durable=True))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
         found = asyncio.run(redis_preflight.require(url, is_durable=True))

@@ -12,6 +12,7 @@ import structlog
 import torch
 
 from actors import embedded_store, ray_cluster, task_cancellation
+from actors.config import loading
 from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
 from actors.fleet.fleet import Fleet
@@ -88,7 +89,7 @@ async def running(
 @contextmanager
 def _store(settings: HermesConfig) -> Iterator[str]:
     """The URL of the store, of our own if the configuration says so."""
-    folder = settings.embedded_store_folder
+    folder = loading.embedded_store_folder(settings)
     if folder is None:
         yield settings.store
         return

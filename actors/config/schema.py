@@ -1,76 +1,90 @@
-"""Everything a system is started with. The only place that reads YAML and the environment."""
+"""Everything a system is started with, and the range of every value. Knows neither YAML nor the environment."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
+import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import pydantic
-import yaml
-
-from actors.config import camera_entries, error_messages
-from actors.config.camera_entries import InvalidEntry
-from actors.config.error_messages import Key
 from actors.errors import ConfigError
 from cache_store import store_urls
 from cache_store.checkpoint import Rows
 from cache_store.tiers import MemoryConfig
-from pipeline.cameras import CameraError, CameraSpec
+from pipeline.cameras import CameraSpec
 from pipeline.device.device_config import DeviceConfig
 from pipeline.network import urls
 from pipeline.network.urls import FileUrl
 from pipeline.sources.ingest_config import IngestConfig
 
 _EMBEDDED = re.compile(r"embedded(:.+)?")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Ranges = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseConfig:
-    """How long a shard owns its cameras without a word to the store, and how much earlier it stops to be sure."""
+    """How long a shard owns its cameras after each contact with the store.
+
+    length_s: seconds without a renewal until another shard may take over; at least three margins.
+    margin_s: seconds before the end of its lease at which a shard stops answering; bounds what clocks may differ.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[Ranges] = {"margin_s": (0.05, math.inf)}
 
     length_s: float = 6.0
     margin_s: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_at_least("shards.lease.margin_s", self.margin_s, 0.05)
-        _require_at_least("shards.lease.length_s", self.length_s, 3 * self.margin_s)
+        _require_ranges("shards.lease", self)
+        if self.length_s < 3 * self.margin_s:
+            raise ValueError(f"shards.lease.length_s is {self.length_s} (at least {3 * self.margin_s}, three margins)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardsConfig:
-    """How many shards there are and what each may take. A shard is one process with one device."""
+    """How many shards there are and what each may use. A shard is one process with one device.
+
+    count: number of shards.
+    spares: how many of them stay empty while the others have free slots; less than count.
+    ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
+    num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
+    num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.
+    checkpoint_every_s: seconds between two checkpoints of a camera.
+    checkpoint_rows: format of keys and values in checkpoints: exact, or int8, which is smaller; moves are always exact.
+    checkpoint_max_mb_per_s: limit for all checkpoints of one shard together, in megabytes per second; null: no limit.
+    lease: see shards.lease.
+    device: see shards.device.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[Ranges] = {
+        "count": (1, math.inf),
+        "spares": (0, math.inf),
+        "num_cpus": (0, math.inf),
+        "num_gpus": (0, math.inf),
+        "checkpoint_every_s": (0.1, math.inf),
+        "checkpoint_max_mb_per_s": (0.01, math.inf),
+    }
 
     count: int = 1
-    spares: int = 0  # of these, so many stay empty while the others have room
-    ray: str = "local"  # or the address of a cluster that is there already: HOST:PORT, auto
-    num_cpus: float = 1.0  # as Ray counts them; torch uses as many threads
+    spares: int = 0
+    ray: str = "local"
+    num_cpus: float = 1.0
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
-    checkpoint_rows: Rows = Rows.EXACT  # moves are exact in any case
-    checkpoint_max_mb_per_s: float | None = None  # of all cameras of a shard together; None: as fast as it goes
+    checkpoint_rows: Rows = Rows.EXACT
+    checkpoint_max_mb_per_s: float | None = None
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
 
     def __post_init__(self) -> None:
-        _require_at_least("shards.count", self.count, 1)
-        _require_at_least("shards.spares", self.spares, 0)
+        _require_ranges("shards", self)
         if self.spares >= self.count:
             raise ValueError(f"shards.spares is {self.spares} (less than shards.count, which is {self.count})")
-        _require_at_least("shards.num_cpus", self.num_cpus, 0)
-        _require_at_least("shards.num_gpus", self.num_gpus, 0)
-        _require_at_least("shards.checkpoint_every_s", self.checkpoint_every_s, 0.1)
-        if self.checkpoint_max_mb_per_s is not None:
-            _require_at_least("shards.checkpoint_max_mb_per_s", self.checkpoint_max_mb_per_s, 0.01)
 
     @property
     def is_local(self) -> bool:
@@ -80,25 +94,32 @@ class ShardsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterConfig:
-    """Where clients connect, and how much of them the router bears."""
+    """Where clients connect, and how many at once.
+
+    host: address that the server listens on; any other than a loopback address needs auth.token_file.
+    port: TCP port; 0 takes any free one.
+    max_concurrent_calls: number of calls that run at once; more are refused with RESOURCE_EXHAUSTED.
+    write_timeout_s: seconds that a client may take to read one message of an answer, before its call is ended.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[Ranges] = {
+        "port": (0, 65_535),
+        "max_concurrent_calls": (1, math.inf),
+        "write_timeout_s": (0.1, math.inf),
+    }
 
     host: str = "127.0.0.1"
-    port: int = 50051  # 0: any free one
+    port: int = 50051
     max_concurrent_calls: int = 256
-    write_timeout_s: float = 10.0  # a client that takes longer to read is cut off
+    write_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        _require_at_least("router.port", self.port, 0)
-        _require_at_least("router.max_concurrent_calls", self.max_concurrent_calls, 1)
-        _require_at_least("router.write_timeout_s", self.write_timeout_s, 0.1)
-        if self.port > 65_535:
-            raise ValueError(f"router.port is {self.port} (at most 65535)")
+        _require_ranges("router", self)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect."""
         if self.host == "localhost":
             return True
         try:
@@ -109,20 +130,24 @@ class RouterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthConfig:
-    """Who may call: with a token file, only those who send the token that it holds."""
+    """Which clients may call.
+
+    token_file: path of a file with the token that every call must carry; null: calls need no token.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     token_file: Path | None = None
 
     def token(self) -> str | None:
-        """The token that callers must send, None for an open door. Raises ConfigError."""
+        """Reads the token that calls must carry, None if they need none. Raises ConfigError."""
         if self.token_file is None:
             return None
         try:
             token = self.token_file.expanduser().read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"auth.token_file {str(self.token_file)!r}: {_reason(error)}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"auth.token_file {str(self.token_file)!r}: {reason}") from error
         if not token:
             raise ConfigError(f"auth.token_file {str(self.token_file)!r}: the file is empty")
         return token
@@ -130,7 +155,18 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HermesConfig:
-    """One system. Every part has defaults that suit a laptop."""
+    """One system. Every part has defaults that suit a laptop.
+
+    model: name of a known model, a Hugging Face id, or the path of a local folder.
+    memory: see memory.
+    ingest: see ingest.
+    shards: see shards.
+    store: where checkpoints, leases and the list of cameras live: "embedded" (a Valkey that hermes runs, with its data
+        in $XDG_STATE_HOME/hermes/store), "embedded:FOLDER", or a URL: redis://, rediss://, unix:// or redis+sentinel://.
+    router: see router.
+    auth: see auth.
+    cameras: the cameras of this configuration; see cameras. More can be added while the system runs.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -138,137 +174,49 @@ class HermesConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     shards: ShardsConfig = field(default_factory=ShardsConfig)
-    store: str = "embedded"  # "embedded", "embedded:FOLDER" or a URL of store_urls.SCHEMES
+    store: str = "embedded"
     router: RouterConfig = field(default_factory=RouterConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     cameras: tuple[CameraSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _EMBEDDED.fullmatch(self.store):
+        if not self.has_embedded_store:
             store_urls.require_known(self.store)
         names = [camera.name for camera in self.cameras]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"cameras: the name {name!r} is used {names.count(name)} times")
-        if not self.shards.is_local and self.embedded_store_folder is not None:
+        if not self.shards.is_local and self.has_embedded_store:
             raise ValueError(
-                f"shards.ray is {self.shards.ray!r}: shards of a cluster need a store that all of them reach, not "
-                f"{self.store!r}"
+                f"shards.ray is {self.shards.ray!r}: the shards of a cluster need a store that all of them reach, not "
+                f"{self.store!r}; set store to the URL of one"
             )
         if not self.router.is_loopback and self.auth.token_file is None:
             raise ValueError(
-                f"router.host is {self.router.host!r}, which others can reach: set auth.token_file, or use 127.0.0.1"
+                f"router.host is {self.router.host!r}, which other machines can reach: set auth.token_file, or use "
+                "127.0.0.1"
             )
 
     @property
     def sources(self) -> IngestConfig:
-        """`ingest`, with the folders of the files that are cameras of this configuration among its video_folders."""
+        """`ingest`, with the folders of the configured cameras' files among its video_folders."""
         parsed = (urls.parse(camera.url) for camera in self.cameras)
-        named = {url.path.parent for url in parsed if isinstance(url, FileUrl)}
-        return replace(self.ingest, video_folders=(*self.ingest.video_folders, *sorted(named)))
+        folders = {url.path.parent for url in parsed if isinstance(url, FileUrl)}
+        return replace(self.ingest, video_folders=(*self.ingest.video_folders, *sorted(folders)))
 
     @property
-    def embedded_store_folder(self) -> Path | None:
-        """Where the embedded store keeps its data, None for a store that runs elsewhere."""
-        kind, _, folder = self.store.partition(":")
-        if kind != "embedded":
-            return None
-        return Path(folder).expanduser() if folder else default_data_folder() / "store"
+    def has_embedded_store(self) -> bool:
+        """Whether hermes runs the store itself."""
+        return _EMBEDDED.fullmatch(self.store) is not None
 
 
-def default_data_folder() -> Path:
-    """Where data that must outlive a run is kept unless the configuration names another place."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "hermes"
-
-
-def load_config(path: Path) -> HermesConfig:
-    """The configuration in a YAML file. Raises ConfigError."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file {str(path)!r}: {_reason(error)}") from error
-    return parse_config(text, origin=str(path), environment=os.environ)
-
-
-def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> HermesConfig:
-    """The configuration in YAML text, `${NAME}` replaced from the environment. Raises ConfigError."""
-    document = _Document(text, origin)
-    values = _with_variables(document.values, environment, document, ())
-    try:
-        values = camera_entries.resolved(values, as_written=document.values)
-        settings = pydantic.TypeAdapter(HermesConfig).validate_python({} if values is None else values)
-    except pydantic.ValidationError as error:
-        complaint = error_messages.first_of(error, HermesConfig)
-        raise document.error(complaint.key, complaint.text) from None
-    except InvalidEntry as error:
-        raise document.error(error.key, str(error)) from None
-    except CameraError as error:
-        raise document.error(("cameras",), str(error)) from error
-    for index, camera in enumerate(settings.cameras):
-        try:
-            urls.parse(camera.url)
-        except CameraError as error:
-            raise document.error(("cameras", index, "url"), str(error)) from error
-    return settings
-
-
-class _Document:
-    """YAML with the line of every key."""
-
-    def __init__(self, text: str, origin: str) -> None:
-        self._origin = origin
-        self._lines: dict[Key, int] = {}
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.values: object = yaml.safe_load(text)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise ConfigError(f"{origin}:{line}: not valid YAML: {error.problem}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{origin}: not valid YAML: {_reason(error)}") from None
-        if root is not None:
-            self._note_lines(root, ())
-
-    def error(self, key: Key, complaint: str) -> ConfigError:
-        """What is wrong with the value of a key, with file and line."""
-        nearest = next((key[:n] for n in range(len(key), 0, -1) if key[:n] in self._lines), None)
-        place = f"{self._origin}:{self._lines[nearest]}" if nearest else self._origin
-        name = ".".join(str(part) for part in key)
-        return ConfigError(f"{place}: {name}: {complaint}" if name else f"{place}: {complaint}")
-
-    def _note_lines(self, node: yaml.Node, key: Key) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                child = (*key, name.value)
-                if child in self._lines:
-                    raise ConfigError(f"{self._origin}:{name.start_mark.line + 1}: {name.value}: given twice")
-                self._lines[child] = name.start_mark.line + 1
-                self._note_lines(value, child)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                self._lines[*key, index] = value.start_mark.line + 1
-                self._note_lines(value, (*key, index))
-
-
-def _with_variables(value: object, environment: Mapping[str, str], document: _Document, key: Key) -> object:
-    """The same value with `${NAME}` replaced in every text."""
-    if isinstance(value, dict):
-        return {k: _with_variables(v, environment, document, (*key, k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_with_variables(v, environment, document, (*key, i)) for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-    missing = [name for name in _VARIABLE.findall(value) if name not in environment]
-    if missing:
-        raise document.error(key, f"the environment has no variable {missing[0]!r}")
-    return _VARIABLE.sub(lambda match: environment[match[1]], value)
-
-
-def _require_at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ValueError(f"{name} is {value} (at least {least})")
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+def _require_ranges(section: str, config: Any) -> None:
+    """Raises ValueError for the first value of `config` outside its row of RANGES."""
+    for name, (low, high) in config.RANGES.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if not value >= low:
+            raise ValueError(f"{section}.{name} is {value} (at least {low:g})")
+        if value > high:
+            raise ValueError(f"{section}.{name} is {value} (at most {high:g})")

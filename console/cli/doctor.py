@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from actors import doctor, logs
-from actors.config import schema
+from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.doctor import Finding
 from actors.errors import ConfigError
@@ -21,7 +21,7 @@ def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
     """Prints a line for each finding, or all of them as one JSON array; returns the exit code."""
     logs.log_to_stderr(logging.ERROR)
     try:
-        settings = schema.load_config(config) if config else HermesConfig()
+        settings = loading.load_config(config) if config else HermesConfig()
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
     findings = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from actors import logs, system
-from actors.config import schema
+from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ServiceError
 from cache_store.checkpoint import StoreError
@@ -23,7 +23,7 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     log_level = logging.DEBUG if is_verbose else logging.INFO
     logs.log_to_stderr(log_level)
     try:
-        asyncio.run(_serve(schema.load_config(config), log_level, err))
+        asyncio.run(_serve(loading.load_config(config), log_level, err))
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
     except (ServiceError, StoreError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from actors.config import schema
+from actors.config import loading
 from actors.config.schema import AuthConfig, HermesConfig
 from actors.errors import ConfigError
 from cache_store.checkpoint import Rows
@@ -15,7 +15,7 @@ from pipeline.cameras import PlaybackSpeed
 
 
 def parse(text: str, **environment: str) -> HermesConfig:
-    return schema.parse_config(text, origin="hermes.yaml", environment=environment)
+    return loading.parse_config(text, origin="hermes.yaml", environment=environment)
 
 
 def complaint(text: str, **environment: str) -> str:
@@ -52,7 +52,7 @@ def test_every_section_is_read() -> None:
     assert settings.shards.device.max_cameras == 8
     assert settings.shards.count == 2
     assert settings.shards.checkpoint_rows is Rows.INT8
-    assert settings.embedded_store_folder is None
+    assert loading.embedded_store_folder(settings) is None
     assert settings.router.is_loopback
     assert [camera.pace for camera in settings.cameras] == [PlaybackSpeed.LIVE, PlaybackSpeed.FAST]
     assert [camera.gate for camera in settings.cameras] == [True, False]
@@ -155,7 +155,7 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("store: redis+sentinel://one,two", "store URL names no service"),
         ("model: [a, b]", "model: "),
         ("- a list", "hermes.yaml"),
-        ("model: tiny\nmodel: other", "hermes.yaml:2: model: given twice"),
+        ("model: tiny\nmodel: other", "hermes.yaml:2: model: the key stands there twice"),
         ("model: 'tiny", "not valid YAML"),
         ("cameras: [{name: gate}]", "cameras.0.url: missing"),
         ("cameras: [{name: 'a b', url: 'sim:a'}]", "camera name 'a b'"),
@@ -163,8 +163,8 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("cameras: [{name: a, url: 'sim:a'}, {name: a, url: 'sim:b'}]", "the name 'a' is used 2 times"),
         ("cameras: [{name: a, url: 'sim:a', masks: [[[0, 0], [1, 1]]]}]", "camera 'a': mask 0: 2 corners"),
         ("cameras: [{name: a, url: 'sim:a', masks: [[[0, 0], [1, 0], [1, 2]]]}]", "corner [1.0, 2.0] lies outside"),
-        ("router: {host: 0.0.0.0}", "router.host is '0.0.0.0', which others can reach"),
-        ("router: {host: example.org}", "router.host is 'example.org', which others can reach"),
+        ("router: {host: 0.0.0.0}", "router.host is '0.0.0.0', which other machines can reach"),
+        ("router: {host: example.org}", "router.host is 'example.org', which other machines can reach"),
     ],
 )
 def test_a_mistake_is_named_with_its_value(text: str, expected: str) -> None:
@@ -220,12 +220,12 @@ def test_a_store_may_be_found_by_its_sentinels() -> None:
     settings = parse(f"store: {url}")
 
     assert settings.store == url
-    assert settings.embedded_store_folder is None
+    assert loading.embedded_store_folder(settings) is None
 
 
 def test_the_embedded_store_keeps_its_data_where_it_is_told() -> None:
-    assert parse("store: embedded:/var/lib/hermes").embedded_store_folder == Path("/var/lib/hermes")
-    assert parse("store: embedded").embedded_store_folder == schema.default_data_folder() / "store"
+    assert loading.embedded_store_folder(parse("store: embedded:/var/lib/hermes")) == Path("/var/lib/hermes")
+    assert loading.embedded_store_folder(parse("store: embedded")) == loading.default_data_folder() / "store"
 
 
 def test_the_example_of_the_readme_is_a_configuration() -> None:
@@ -239,4 +239,4 @@ def test_the_example_of_the_readme_is_a_configuration() -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        schema.load_config(tmp_path / "none.yaml")
+        loading.load_config(tmp_path / "none.yaml")

@@ -1,0 +1,127 @@
+"""Reads a configuration from YAML and the environment. No other file of the product reads either."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pydantic
+import yaml
+
+from actors.config import camera_entries, error_messages
+from actors.config.camera_entries import InvalidEntry
+from actors.config.error_messages import Key
+from actors.config.schema import HermesConfig
+from actors.errors import ConfigError
+from pipeline.cameras import CameraError
+from pipeline.network import urls
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def embedded_store_folder(settings: HermesConfig) -> Path | None:
+    """The folder of the embedded store's data, None if the store runs elsewhere."""
+    if not settings.has_embedded_store:
+        return None
+    folder = settings.store.partition(":")[2]
+    return Path(folder).expanduser() if folder else default_data_folder() / "store"
+
+
+def default_data_folder() -> Path:
+    """The folder of data that outlives a run, if the configuration names none: below $XDG_STATE_HOME."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "hermes"
+
+
+def load_config(path: Path) -> HermesConfig:
+    """Reads the configuration in a YAML file. Raises ConfigError."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {str(path)!r}: {_reason(error)}") from error
+    return parse_config(text, origin=str(path), environment=os.environ)
+
+
+def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> HermesConfig:
+    """Reads the configuration in YAML text; `${NAME}` is replaced from the environment. Raises ConfigError.
+
+    origin: the name of the text in error messages, e.g. the path of its file.
+    """
+    document = _Document(text, origin)
+    values = _with_variables(document.values, environment, document, ())
+    try:
+        values = camera_entries.resolved(values, as_written=document.values)
+        settings = pydantic.TypeAdapter(HermesConfig).validate_python({} if values is None else values)
+    except pydantic.ValidationError as error:
+        problem = error_messages.first_of(error, HermesConfig)
+        raise document.error(problem.key, problem.text) from None
+    except InvalidEntry as error:
+        raise document.error(error.key, str(error)) from None
+    except CameraError as error:
+        raise document.error(("cameras",), str(error)) from error
+    for index, camera in enumerate(settings.cameras):
+        try:
+            urls.parse(camera.url)
+        except CameraError as error:
+            raise document.error(("cameras", index, "url"), str(error)) from error
+    return settings
+
+
+class _Document:
+    """A YAML text and the line of every key in it."""
+
+    def __init__(self, text: str, origin: str) -> None:
+        self._origin = origin
+        self._lines: dict[Key, int] = {}
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.values: object = yaml.safe_load(text)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise ConfigError(f"{origin}:{line}: not valid YAML: {error.problem}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{origin}: not valid YAML: {_reason(error)}") from None
+        if root is not None:
+            self._note_lines(root, ())
+
+    def error(self, key: Key, problem: str) -> ConfigError:
+        """The error for the value of a key, with file and line."""
+        nearest = next((key[:n] for n in range(len(key), 0, -1) if key[:n] in self._lines), None)
+        place = f"{self._origin}:{self._lines[nearest]}" if nearest else self._origin
+        name = ".".join(str(part) for part in key)
+        return ConfigError(f"{place}: {name}: {problem}" if name else f"{place}: {problem}")
+
+    def _note_lines(self, node: yaml.Node, key: Key) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                child = (*key, name.value)
+                if child in self._lines:
+                    raise ConfigError(
+                        f"{self._origin}:{name.start_mark.line + 1}: {name.value}: the key stands there twice"
+                    )
+                self._lines[child] = name.start_mark.line + 1
+                self._note_lines(value, child)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self._lines[*key, index] = value.start_mark.line + 1
+                self._note_lines(value, (*key, index))
+
+
+def _with_variables(value: object, environment: Mapping[str, str], document: _Document, key: Key) -> object:
+    """The same value with `${NAME}` replaced in every string."""
+    if isinstance(value, dict):
+        return {k: _with_variables(v, environment, document, (*key, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_variables(v, environment, document, (*key, i)) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    missing = [name for name in _VARIABLE.findall(value) if name not in environment]
+    if missing:
+        raise document.error(key, f"the environment has no variable {missing[0]!r}")
+    return _VARIABLE.sub(lambda match: environment[match[1]], value)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
