@@ -8,9 +8,10 @@ BENCH_ARGS ?=
 SCHEDULES ?= 1000
 CLUSTER_SCHEDULES ?= 40
 SEGMENTS ?= 1000
-WORKERS ?= logical
+# Tests wait about half of their time, so there is one more worker than cores, and at most four for the memory they take.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 4))')
 # Test files run side by side, the long ones first; those that start Ray follow one another in one worker.
-PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 SLOW_MARKERS := ray or redis or rtsp or slow or chaos
 
 .PHONY: setup demo test test-fast check bench bench-accuracy chaos fuzz protos format

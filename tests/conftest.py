@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
+import structlog
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
@@ -28,6 +31,15 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 
 TOKENS_PER_FRAME = TOKENS_PER_FRAME
+
+
+@pytest.fixture(autouse=True)
+def _process_settings() -> Iterator[None]:
+    """Restores what a command line sets for its whole process: the logging, and the number of torch threads."""
+    logging_before = structlog.get_config()
+    yield
+    structlog.configure(**logging_before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
