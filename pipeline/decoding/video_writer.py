@@ -1,4 +1,4 @@
-"""Writes images into a video file."""
+"""Encodes images: into a video file, or into a live stream."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 Codec = Literal["h264", "vp9", "mjpeg"]
@@ -23,6 +24,28 @@ class _Format:
     pixels: str
     options: dict[str, str] = field(default_factory=dict)
 
+
+class Sink(Protocol):
+    """Where a live stream is written to, e.g. a connection."""
+
+    def write(self, data: bytes, /) -> int:
+        """Writes all of it. Raises OSError if the reader has left."""
+
+
+# What each codec is sent as over HTTP: the container and its media type.
+LIVE_CONTAINERS: dict[Codec, tuple[str, str]] = {
+    "h264": ("matroska", "video/x-matroska"),
+    "vp9": ("webm", "video/webm"),
+    "mjpeg": ("mpjpeg", "multipart/x-mixed-replace; boundary=ffmpeg"),
+}
+# Encoders hold frames back, and Matroska collects seconds of them, unless told otherwise.
+_LIVE_OPTIONS: dict[Codec, dict[str, str]] = {
+    "h264": {"tune": "zerolatency"},
+    "vp9": {"lag-in-frames": "0"},
+    "mjpeg": {},
+}
+_LIVE_CONTAINER_OPTIONS = {"flush_packets": "1"}
+_LIVE_MATROSKA_OPTIONS = {"flush_packets": "1", "cluster_time_limit": "100"}
 
 _QUALITY_OPTIONS = frozenset({"crf", "b", "qmin", "qmax"})
 _FORMATS: dict[str, _Format] = {
@@ -64,3 +87,26 @@ def write_video(
             count += 1
         file.mux(stream.encode(None))
     return count
+
+
+def write_stream(frames: Iterable[NDArray[np.uint8]], sink: Sink, *, fps: float, codec: Codec) -> None:
+    """Encodes RGB images [H, W, 3] as they come, with a key frame each second; returns when the reader has left.
+
+    `frames` sets the pace and may be endless. Raises ValueError without images.
+    """
+    frames = iter(frames)
+    if (first := next(frames, None)) is None:
+        raise ValueError("no images for a stream")
+    target, container = _FORMATS[codec], LIVE_CONTAINERS[codec][0]
+    container_options = _LIVE_CONTAINER_OPTIONS if container == "mpjpeg" else _LIVE_MATROSKA_OPTIONS
+    try:
+        with av.open(sink, "w", format=container, container_options=container_options) as file:
+            options = target.options | _LIVE_OPTIONS[codec]
+            stream = file.add_stream(target.encoder, rate=Fraction(fps).limit_denominator(1000), options=options)
+            stream.height, stream.width = first.shape[:2]
+            stream.pix_fmt, stream.gop_size = target.pixels, max(1, round(fps))
+            for image in chain([first], frames):
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+    except (OSError, FFmpegError):
+        # A write failed, and so does the end of the file that libav writes after it.
+        return

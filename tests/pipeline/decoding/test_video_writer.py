@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from pathlib import Path
 
+import av
 import pytest
+import torch
 
-from pipeline.decoding.video_writer import write_video
+from pipeline.decoding.video_writer import LIVE_CONTAINERS, Codec, write_stream, write_video
 from pipeline.network.urls import FileUrl
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
@@ -41,3 +45,29 @@ def test_a_film_needs_pictures(tmp_path: Path) -> None:
 def test_a_limit_out_of_range_is_named(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"ingest\.{name} is '?{value}"):
         IngestConfig(**{name: value})
+
+
+class Connection:
+    """A sink whose reader leaves after so many bytes."""
+
+    def __init__(self, limit_nbytes: int) -> None:
+        self.received = io.BytesIO()
+        self._limit_nbytes = limit_nbytes
+
+    def write(self, data: bytes) -> int:
+        if self.received.tell() > self._limit_nbytes:
+            raise BrokenPipeError
+        return self.received.write(data)
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
+def test_a_live_stream_ends_when_its_reader_leaves(codec: Codec) -> None:
+    """And what was received until then plays."""
+    connection = Connection(50_000)
+
+    write_stream((footage.draw(number % 40) for number in itertools.count()), connection, fps=8, codec=codec)
+
+    connection.received.seek(0)
+    with av.open(connection.received, format=LIVE_CONTAINERS[codec][0]) as received:
+        frames = [frame.to_ndarray(format="rgb24") for frame in itertools.islice(received.decode(video=0), 4)]
+    assert [footage.number_of(torch.from_numpy(frame)) for frame in frames] == [0, 1, 2, 3]
