@@ -103,7 +103,7 @@ def _streams(model: LlavaOnevision, settings: Settings) -> list[Stream]:
 
 def _able(policies: Sequence[str], length: int) -> list[str]:
     """Those of the policies that can take streams of that length."""
-    most = {name: contenders.named(name).most_frames for name in policies}
+    most = {name: contenders.named(name).max_frames for name in policies}
     return [name for name in policies if (limit := most[name]) is None or length <= limit]
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from benchmarks import contenders, parts, result_file, streams
 from benchmarks.contenders import OURS, Task
 from benchmarks.exam import Examiner
-from benchmarks.readers import Streaming
-from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Asked, Character, Need
+from benchmarks.stream_memories import BoundedMemory
+from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Character, Need, TimedQuestion
 from cache_store.memory import Memory
 from models import registry
 from models.tiny.scenes import questions
@@ -69,7 +69,7 @@ def measure(
 ) -> Iterator[Row]:
     """A row for each distance."""
     reader = contenders.named(policy).make(Task(model, len(given), budget, len(given[0])))  # type: ignore[arg-type]
-    assert isinstance(reader, Streaming)
+    assert isinstance(reader, BoundedMemory)
     examiner = Examiner(model)
     means = [_TrueMean() for _ in given]
     per_step = FRAMES_PER_STEP * model.spec.tokens_per_frame
@@ -78,9 +78,9 @@ def measure(
         for mean, held in zip(means, memories, strict=True):
             mean.add(held, per_step)
 
-    reader.keeper.before_compaction = note
+    reader.writer.before_compaction = note
     for newest, embedded, times_s in streams.steps(given):
-        reader.read(embedded, times_s)
+        reader.append(embedded, times_s)
         if (seen := newest + 1) in DISTANCES:
             yield _row(policy, budget, seen, examiner, reader.memories, scenes, means)
 
@@ -170,7 +170,7 @@ def _row(
     )
 
 
-def _about_the_first(world: Scene, seen: int) -> list[Asked]:
+def _about_the_first(world: Scene, seen: int) -> list[TimedQuestion]:
     now_s = (seen - 1) / FRAMES_PER_S
     visits = world.visits(now_s)
     texts = ["what came first", f"has a {visits[0].name} appeared"]
@@ -178,7 +178,9 @@ def _about_the_first(world: Scene, seen: int) -> list[Asked]:
         texts.append(f"what colour was the last {visits[0].kind}")
     answers = [(text, questions.answer_at(text, visits, now_s)) for text in texts]
     return [
-        Asked(Question("first", text, answer), now_s, Need.PAST, None) for text, answer in answers if answer is not None
+        TimedQuestion(Question("first", text, answer), now_s, Need.PAST, None)
+        for text, answer in answers
+        if answer is not None
     ]
 
 

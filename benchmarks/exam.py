@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchmarks.streams import FRAMES_PER_S, Asked, Need
+from benchmarks.streams import FRAMES_PER_S, Need, TimedQuestion
 from cache_store.memory import Memory
 from models import answer_decoder
 from models.packing import PackedTexts
@@ -50,21 +50,21 @@ class Examiner:
         self._is_telling = answer_decoder.evidence_layers(model.spec.kv.num_layers)
 
     @torch.inference_mode()
-    def ask(self, held: Memory, asked: Sequence[Asked]) -> list[Outcome]:
+    def ask(self, held: Memory, asked: Sequence[TimedQuestion]) -> list[Outcome]:
         """An outcome for each question."""
-        expected = [(*self._model.prompts.ids(item.question.answer), self._model.prompts.end_id) for item in asked]
+        expected = [(*self._model.prompts.encode(item.question.answer), self._model.prompts.end_id) for item in asked]
         texts = PackedTexts(
             [self._embed(item.question.text, answer) for item, answer in zip(asked, expected, strict=True)]
         )
         # Each answer's tokens are foreseen one place before they stand; its end is no evidence.
         places = [
-            slice(place.stop - len(answer), place.stop) for place, answer in zip(texts.places, expected, strict=True)
+            slice(place.stop - len(answer), place.stop) for place, answer in zip(texts.spans, expected, strict=True)
         ]
         capture = AttentionCapture(
-            [slice(0, texts.places[-1].stop) if telling else None for telling in self._is_telling],
+            [slice(0, texts.spans[-1].stop) if telling else None for telling in self._is_telling],
             lambda weights: torch.stack([weights[:, place][:, :-1].mean(dim=(0, 1)) for place in places]),
         )
-        likeliest = self._model.next_token(texts.read(self._model, [held], capture)[0]).tolist()
+        likeliest = self._model.next_token(texts.forward(self._model, [held], capture)[0]).tolist()
         return [
             self._judge(item, held, capture, which, is_right=tuple(likeliest[place]) == answer)
             for which, (item, place, answer) in enumerate(zip(asked, places, expected, strict=True))
@@ -75,7 +75,9 @@ class Examiner:
         asked = self._model.embed_question(torch.tensor(self._model.prompts.question(question).ids, device=device))
         return torch.cat((asked, self._model.embed_tokens(torch.tensor(answer[:-1], device=device))))
 
-    def _judge(self, item: Asked, held: Memory, capture: AttentionCapture, which: int, *, is_right: bool) -> Outcome:
+    def _judge(
+        self, item: TimedQuestion, held: Memory, capture: AttentionCapture, which: int, *, is_right: bool
+    ) -> Outcome:
         outcome = Outcome(item.question.type, item.need, item.delay_s, is_right)
         if not is_right or not item.question.witness:
             return outcome

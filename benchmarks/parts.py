@@ -17,8 +17,8 @@ import torch
 from benchmarks import contenders, streams
 from benchmarks.contenders import Task
 from benchmarks.exam import Examiner, Outcome
-from benchmarks.readers import QUESTION_ROOM, Reader
-from benchmarks.streams import FRAMES_PER_STEP, VISITS, Asked, Need, Stream
+from benchmarks.stream_memories import ANSWER_TOKENS, StreamMemory
+from benchmarks.streams import FRAMES_PER_STEP, VISITS, Need, Stream, TimedQuestion
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models.answer_decoder import Answer, AnswerDecoder
@@ -87,7 +87,7 @@ def measure(model: LlavaOnevision, settings: Settings, given: Sequence[Stream]) 
     waits, ingest_s = [], _embedding_s(model) * settings.length * len(given)
     for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         began_s = time.perf_counter()
-        reader.read(embedded, times_s)
+        reader.append(embedded, times_s)
         ingest_s += time.perf_counter() - began_s
         for which, stream in enumerate(given):
             if asked := stream.asked.get(newest):
@@ -141,15 +141,15 @@ class _FirstToken:
         self._writer = AnswerDecoder(model)
         self._room: Slabs | None = None
 
-    def wait_s(self, reader: Reader, stream: int, asked: Sequence[Asked]) -> float:
+    def wait_s(self, reader: StreamMemory, stream: int, asked: Sequence[TimedQuestion]) -> float:
         began_s = time.perf_counter()
         held, _ = next(reader.recall(stream, asked[:1]))
         copy = self._copy(held)
-        self._writer.read(Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
+        self._writer.prefill(Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
         return time.perf_counter() - began_s
 
     def _copy(self, held: Memory) -> Memory:
-        needed = held.slabs.capacity + QUESTION_ROOM
+        needed = held.slabs.capacity + ANSWER_TOKENS
         if self._room is None or self._room.capacity < needed:
             self._room = Slabs(self._model.spec.kv, slots=1, capacity=needed)
         copy = Memory(self._room, 0)

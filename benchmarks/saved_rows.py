@@ -81,7 +81,7 @@ def measure(model: LlavaOnevision, name: str, given: Sequence[Stream], budget: i
     examiner = Examiner(model)
     tallies = {kind: _Tally([[] for _ in given], []) for kind in Rows}
     for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
-        reader.read(embedded, times_s)
+        reader.append(embedded, times_s)
         for which, stream in enumerate(given):
             asked = stream.asked.get(newest)
             if not asked:

@@ -55,7 +55,7 @@ _NEEDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TimedQuestion:
     """A question at a moment. delay_s: since its proof was last seen; None where no moment proves the answer."""
 
     question: Question
@@ -79,7 +79,7 @@ class Stream:
     seed: int
     character: Character
     footage: Footage
-    asked: dict[int, tuple[Asked, ...]]
+    asked: dict[int, tuple[TimedQuestion, ...]]
 
 
 def make_stream(
@@ -131,21 +131,21 @@ def steps(given: Sequence[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
         yield int(frames[-1]), embedded, (frames.double() / FRAMES_PER_S).expand(len(given), -1)
 
 
-def ask_about(world: Scene, frame: int, rng: random.Random) -> tuple[Asked, ...]:
+def ask_about(world: Scene, frame: int, rng: random.Random) -> tuple[TimedQuestion, ...]:
     """Every type of question that is well defined at a frame."""
     now_s = frame / FRAMES_PER_S
     found = questions.questions_at(world.visits(now_s + 1), now_s, rng)
     return tuple(_sorted_by_need(question, now_s) for question in found)
 
 
-def _sorted_by_need(question: Question, now_s: float) -> Asked:
+def _sorted_by_need(question: Question, now_s: float) -> TimedQuestion:
     delay_s = now_s - max(end_s for _, end_s in question.witness) if question.witness else None
     is_recent = delay_s is not None and delay_s <= RECENT_S
-    return Asked(question, now_s, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
+    return TimedQuestion(question, now_s, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
 
 
-def _questions(world: Scene, num_frames: int, rng: random.Random) -> dict[int, tuple[Asked, ...]]:
-    asked: dict[int, tuple[Asked, ...]] = {}
+def _questions(world: Scene, num_frames: int, rng: random.Random) -> dict[int, tuple[TimedQuestion, ...]]:
+    asked: dict[int, tuple[TimedQuestion, ...]] = {}
     for _ in range(100 * MOMENTS):
         frame = _moment(world, num_frames, rng)
         if frame not in asked and (found := ask_about(world, frame, rng)):

@@ -65,7 +65,7 @@ def measure(model: VideoLanguageModel, tokens: int, lengths: list[int], repeats:
     held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
     scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 320), 0)
     writer = AnswerDecoder(model)
-    reader.begin(held)
+    reader.reset(held)
     for length in lengths:
         ingest_ms = [1000 * seconds / FRAMES_PER_STEP for seconds in _feed_until(reader, held, length)]
         waits = [_first_token_s(writer, held, scratch, model) for _ in range(repeats)]
@@ -101,7 +101,7 @@ def _feed_until(reader: MemoryWriter, held: Memory, length: int) -> Iterator[flo
         seen_s = [(held.next_frame + offset) / FRAMES_PER_S for offset in range(FRAMES_PER_STEP)]
         frames = torch.stack([torch.from_numpy(world.frame(at_s, side, side)) for at_s in seen_s])
         started = time.perf_counter()
-        reader.feed([held], frames[None], torch.tensor([seen_s], dtype=torch.float64))
+        reader.append([held], frames[None], torch.tensor([seen_s], dtype=torch.float64))
         yield time.perf_counter() - started
 
 
@@ -110,7 +110,7 @@ def _first_token_s(writer: AnswerDecoder, held: Memory, scratch: Memory, model: 
     question = model.prompts.question("what colour was the last car")
     scratch.copy_from(held)
     answer = Answer(scratch, question)
-    writer.read(answer)
+    writer.prefill(answer)
     return time.perf_counter() - started
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import real_shape, result_file
-from benchmarks.readers import TimedKeeper
+from benchmarks.stream_memories import TimedWriter
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig, PolicyName
@@ -56,9 +56,9 @@ def main() -> None:
 def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int) -> Row:
     """One policy over a stream of random pictures."""
     config = MemoryConfig(tokens_per_layer=tokens_per_layer, policy=PolicyName(policy))
-    reader = TimedKeeper(model, config, max_frames=num_frames, reserve=512)
+    reader = TimedWriter(model, config, max_frames=num_frames, reserve=512)
     held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    reader.begin(held)
+    reader.reset(held)
     per_clip = num_frames * model.spec.tokens_per_frame
     timed = []
     for clip in range(-(-tokens_per_layer // per_clip) + clips):
@@ -71,7 +71,7 @@ def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tok
         policy,
         per_clip,
         tokens_per_layer,
-        reader.guidance.num_tokens,
+        reader.scorer.num_tokens,
         round(vision_s, 2),
         round(prefill_s, 2),
         round(upkeep_s, 2),
@@ -92,7 +92,7 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _one_clip(reader: TimedKeeper, held: Memory, num_frames: int, *, first_s: float) -> tuple[float, float, float]:
+def _one_clip(reader: TimedWriter, held: Memory, num_frames: int, *, first_s: float) -> tuple[float, float, float]:
     """Seconds for vision, for prefill, and for upkeep."""
     side, upkeep_before_s = reader.model.spec.frame_size, reader.upkeep_s
     frames = torch.randint(0, 256, (num_frames, side, side, 3), dtype=torch.uint8)
@@ -100,7 +100,7 @@ def _one_clip(reader: TimedKeeper, held: Memory, num_frames: int, *, first_s: fl
     began_s = time.perf_counter()
     embedded = reader.model.embed_frames(frames).flatten(0, 1)[None]
     seen_s = time.perf_counter()
-    reader.read([held], embedded, times_s)
+    reader.prefill([held], embedded, times_s)
     upkeep_s = reader.upkeep_s - upkeep_before_s
     return seen_s - began_s, time.perf_counter() - seen_s - upkeep_s, upkeep_s
 

@@ -1,13 +1,13 @@
-"""What to keep of a memory and what to fold away: plain callables over a read-only view."""
+"""What a compaction keeps, folds into summaries or evicts: plain callables over a read-only view of a memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from torch import Tensor
 
+from cache_store import summaries
 from cache_store.memory import CachedTokens
 from cache_store.tiers import LayerPlan, PolicyName
 from ops import retention, scores, smoothing
@@ -15,9 +15,9 @@ from ops import retention, scores, smoothing
 
 @dataclass(frozen=True, slots=True)
 class LayerView:
-    """What a policy may look at: the tokens of one layer between its prefix and its recent window.
+    """What a policy may read: the tokens of one layer between its prefix and its recent window.
 
-    attention: [N], how much the guidance looks at each; budget: how many of them may stay, summaries included.
+    attention: [N], the score of each token; budget: how many of them may stay, summaries included.
     """
 
     tokens: CachedTokens
@@ -28,7 +28,7 @@ class LayerView:
 
     @property
     def frames(self) -> Tensor:
-        """Which frame each token is of; negative for summaries. -> [N]"""
+        """The frame number of each token; negative for summaries. -> [N]"""
         return self.tokens.token_ids // self.tokens_per_frame
 
 
@@ -37,49 +37,35 @@ MemoryView = tuple[LayerView, ...]
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The verdict on one layer, as places in its view, oldest first: each group of `folded` becomes one summary.
-
-    What is in neither is dropped.
+    """The decision on one layer, as indices into its view, oldest first: `kept` stay, each group of `folded` becomes
+    one summary, all others are evicted.
     """
 
     kept: Tensor
     folded: tuple[Tensor, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SummaryRule:
-    """How folded tokens become one."""
-
-    is_weighted: bool  # by count, and the count weighs in attention
-    is_newest: bool  # placed after the last kept token, else in the middle of those it stands for
-
-
-CORRECTED = SummaryRule(is_weighted=True, is_newest=False)
-PUBLISHED = SummaryRule(is_weighted=False, is_newest=True)
-
-
-class Guide(StrEnum):
-    """Whose attention a policy wants to see."""
-
-    QUESTIONS = "questions"  # the most that any word of a bank of questions puts on a token
-    ROLES = "roles"  # the mean of the prompt that goes with the layer's role (HERMES, section 3.2)
-    NONE = "none"
+Decision = Callable[[MemoryView], list[Retention]]
+Summarize = Callable[[CachedTokens, CachedTokens, Tensor], CachedTokens]
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    decide: Callable[[MemoryView], list[Retention]]
-    guide: Guide
-    summary: SummaryRule = CORRECTED
+    """decide: what becomes of each token, layer by layer; summarize: one token from folded tokens, kept tokens and the
+    RoPE frequencies.
+    """
+
+    decide: Decision
+    summarize: Summarize = summaries.weighted_summary
 
 
 def by_peak_attention(view: MemoryView) -> list[Retention]:
-    """What the guidance looks at most, in every layer for itself; the rest is dropped."""
+    """Keeps the tokens with the highest attention, in each layer by itself, and evicts the rest."""
     return [retain(layer.attention, layer.budget, folds_evicted=False) for layer in view]
 
 
 def hermes(view: MemoryView) -> list[Retention]:
-    """The best of attention blended with recency, smoothed from deep layers to shallow (HERMES, section 3)."""
+    """Keeps the highest blends of attention and recency, smoothed from deep layers to shallow (HERMES, section 3)."""
     return blended_and_smoothed(view, [layer.tokens.token_ids for layer in view])
 
 
@@ -94,7 +80,7 @@ def blended_and_smoothed(view: MemoryView, ids: Sequence[Tensor]) -> list[Retent
 
 
 def retain(layer_scores: Tensor, budget: int, *, folds_evicted: bool) -> Retention:
-    """Keeps the highest scores; where the rest is folded, its summary takes one place of the budget. [N]"""
+    """Keeps the highest scores. With `folds_evicted` the rest becomes one summary, counted in the budget. [N]"""
     num_tokens = layer_scores.numel()
     is_over = num_tokens > budget
     kept = retention.keep_top(layer_scores, max(budget - 1, 0) if is_over and folds_evicted else budget)
@@ -102,6 +88,6 @@ def retain(layer_scores: Tensor, budget: int, *, folds_evicted: bool) -> Retenti
 
 
 POLICIES = {
-    PolicyName.QUESTIONS: Policy(by_peak_attention, Guide.QUESTIONS),
-    PolicyName.HERMES: Policy(hermes, Guide.ROLES),
+    PolicyName.QUESTIONS: Policy(by_peak_attention),
+    PolicyName.HERMES: Policy(hermes),
 }

@@ -1,4 +1,4 @@
-"""What a memory may hold, and what each layer does with it: roles by depth, decided once at start-up."""
+"""The bounds of a memory, and the role of each layer in a compaction by its depth. Both are fixed at start-up."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ from typing import ClassVar
 
 
 class Role(StrEnum):
-    """What a layer remembers by its depth (HERMES, section 3.1)."""
+    """What a layer keeps, by its depth: newest frames, both, or what prompts attend to (HERMES, section 3.1)."""
 
     SENSORY = "sensory"
     WORKING = "working"
     LONG_TERM = "long_term"
 
 
-class Reindexing(StrEnum):
-    """When positions close up: only when they run out, or at every compaction (HERMES, section 3.4)."""
-
-    LAZY = "lazy"
-    EAGER = "eager"
-
-
 class PolicyName(StrEnum):
-    """How a compaction decides; each is a row of `policies.POLICIES`."""
+    """What decides about eviction: each is a row of `policies.POLICIES` and of `models.importance.SCORERS`."""
 
     QUESTIONS = "questions"
     HERMES = "hermes"
@@ -31,16 +24,19 @@ class PolicyName(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryConfig:
-    """The bounds of one camera's memory. The defaults suit the tiny model; real ones take 4,000 to 6,000 tokens."""
+    """The bounds of one camera's memory. The defaults suit the tiny model; real models need 4,000 to 6,000 tokens.
+
+    `reindexing` has one value. It stays so that a configuration that names it is still read.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    tokens_per_layer: int = 256  # everything a layer keeps after compaction, but for the prefix
-    recent_frames: int = 4  # the newest frames, kept whole in every layer
+    tokens_per_layer: int = 256  # the budget: what a layer keeps after a compaction, without the prefix
+    recent_frames: int = 4  # the recent window: the newest frames, never evicted in any layer
     sensory_share: float = 0.1  # of the layers, counted from the input
     long_term_share: float = 0.3  # of the layers, counted from the output
     policy: PolicyName = PolicyName.QUESTIONS
-    reindexing: Reindexing = Reindexing.LAZY
+    reindexing: str = "lazy"  # positions are renumbered when they run out
 
     def __post_init__(self) -> None:
         if self.tokens_per_layer < 2:
@@ -49,6 +45,8 @@ class MemoryConfig:
             raise ValueError(f"memory.recent_frames is {self.recent_frames} (at least 0)")
         if self.policy not in set(PolicyName):
             raise ValueError(f"memory.policy is {self.policy!r} (one of {', '.join(PolicyName)})")
+        if self.reindexing != "lazy":
+            raise ValueError(f"memory.reindexing is {self.reindexing!r} (only 'lazy'; write that or leave the key out)")
         for name in ("sensory_share", "long_term_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"memory.{name} is {getattr(self, name)} (0 to 1)")
@@ -59,37 +57,28 @@ class MemoryConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Recency:
-    """Share and decay of recency in the middle layers: `start - fall · depth`, the depth running from 0 to 1."""
-
-    share_start: float
-    share_fall: float
-    decay_start: float
-    decay_fall: float
-
-
-# The paper gives the share alone; the decay is that of its Qwen code. Its LLaVA code differs from the paper in both.
-PAPER = Recency(share_start=0.75, share_fall=0.6, decay_start=20.0, decay_fall=12.0)
-LLAVA_CODE = Recency(share_start=1.0, share_fall=0.9, decay_start=20.0, decay_fall=19.5)
-
-
-@dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """What one layer does at a compaction."""
+    """What one layer does in a compaction; only `hermes` reads more than the role."""
 
     role: Role
     recency_share: float
     recency_decay: float
-    smoothing_share: float  # λ: how much of the deeper layer's score it takes over
+    smoothing_share: float  # λ: the deeper layer's share of a score
     folds_evicted: bool  # into one summary token
 
 
-# λ and folding by role: HERMES, sections 3.3 and 3.2.
+# λ by role: HERMES, section 3.3.
 _SMOOTHING = {Role.SENSORY: 0.1, Role.WORKING: 0.3, Role.LONG_TERM: 0.4}
+
+# Share and decay of recency in the working layers fall with depth, which runs from 0 to 1 over them. The paper gives
+# the share alone; the decay is that of its Qwen code. Its LLaVA code has a share of 1.0 - 0.9 · depth and a decay of
+# 20 - 19.5 · depth, unlike the paper.
+_SHARE_START, _SHARE_FALL = 0.75, 0.6
+_DECAY_START, _DECAY_FALL = 20.0, 12.0
 
 
 def layer_roles(num_layers: int, config: MemoryConfig) -> tuple[Role, ...]:
-    """The role of each layer, from the input: at least one is sensory and, of two or more, one long-term."""
+    """The role of each layer, from the input: at least one is sensory and, of two or more, one long-term. -> L"""
     sensory = max(1, int(config.sensory_share * num_layers))
     long_term_from = min(int((1 - config.long_term_share) * num_layers), num_layers - 1)
     return tuple(
@@ -98,27 +87,24 @@ def layer_roles(num_layers: int, config: MemoryConfig) -> tuple[Role, ...]:
     )
 
 
-def plan_layers(num_layers: int, config: MemoryConfig, recency: Recency = PAPER) -> tuple[LayerPlan, ...]:
-    """What each layer of a decoder does at a compaction (HERMES, sections 3.1 to 3.3)."""
+def plan_layers(num_layers: int, config: MemoryConfig) -> tuple[LayerPlan, ...]:
+    """What each layer of a decoder does in a compaction (HERMES, sections 3.1 to 3.3). -> L"""
     roles = layer_roles(num_layers, config)
-    middle = max(1, sum(role is Role.WORKING for role in roles))
-    first_middle = sum(role is Role.SENSORY for role in roles)
-    return tuple(_plan(role, (layer - first_middle) / middle, recency) for layer, role in enumerate(roles))
+    num_working = max(1, sum(role is Role.WORKING for role in roles))
+    first_working = sum(role is Role.SENSORY for role in roles)
+    return tuple(_plan(role, (layer - first_working) / num_working) for layer, role in enumerate(roles))
 
 
-def _plan(role: Role, depth: float, recency: Recency) -> LayerPlan:
-    share, decay = {
-        Role.SENSORY: (1.0, recency.decay_start),
-        Role.WORKING: (
-            recency.share_start - recency.share_fall * depth,
-            recency.decay_start - recency.decay_fall * depth,
-        ),
+def _plan(role: Role, depth: float) -> LayerPlan:
+    recency_share, recency_decay = {
+        Role.SENSORY: (1.0, _DECAY_START),
+        Role.WORKING: (_SHARE_START - _SHARE_FALL * depth, _DECAY_START - _DECAY_FALL * depth),
         Role.LONG_TERM: (0.0, 0.0),
     }[role]
     return LayerPlan(
         role=role,
-        recency_share=share,
-        recency_decay=decay,
+        recency_share=recency_share,
+        recency_decay=recency_decay,
         smoothing_share=_SMOOTHING[role],
         folds_evicted=role is Role.LONG_TERM,
     )

@@ -1,4 +1,4 @@
-"""Where a model looks when it is asked what matters: the scores by which a memory is compacted."""
+"""What scores a token: the attention weights that prompts put on it. The scores decide what a compaction evicts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from cache_store.memory import Memory
-from cache_store.policies import Guide
-from cache_store.tiers import LayerPlan, Role
+from cache_store.tiers import LayerPlan, PolicyName, Role
 from models.packing import PackedTexts
 from models.slot_cache import AttentionCapture
 from models.vision_language_model import VideoLanguageModel
@@ -18,101 +17,85 @@ from ops import attention as attention_ops
 
 
 class ImportanceScorer(Protocol):
-    """Scores the cached tokens of memories and touches none of them."""
+    """Scores the cached tokens of memories without changing them."""
 
-    longest: int  # positions that it needs free behind a memory
-    num_tokens: int  # that a pass reads
+    num_positions: int  # that must be free behind a memory
+    num_tokens: int  # read in one pass
 
-    def attention(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
-        """For each memory, layer by layer, a weight on each token after the prefix. -> B × L × [N_l], float32"""
+    def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
+        """For each memory and layer, a score of each token after the prefix. -> B × L × [N_l], float32"""
         ...
 
 
 class PromptedImportance:
-    """Texts read over the memory in one pass; a token's score is what they look at it.
+    """Reads prompts over the memory in one packed pass. A token's score is the attention that they put on it.
 
-    The hidden states go through all layers, so a score is the model's own attention (the published code projects
-    every layer's query from the raw embeddings). rows: which of the packed texts' tokens score each layer.
+    The hidden states go through all layers, so a score is the model's own attention; the published HERMES code projects
+    every layer's query from the raw embeddings instead. query_rows: for each layer, which of the packed tokens score.
+    reduce: from their attention weights to scores, [Hq, T, N] -> [N].
     """
 
     def __init__(
         self,
         model: VideoLanguageModel,
         texts: PackedTexts,
-        rows: Sequence[slice],
+        query_rows: Sequence[slice],
         reduce: Callable[[Tensor], Tensor],
     ) -> None:
-        self.longest = texts.longest
-        self.num_tokens = texts.places[-1].stop
+        self.num_positions = texts.longest
+        self.num_tokens = texts.spans[-1].stop
         self._model = model
         self._texts = texts
-        self._rows = rows
+        self._query_rows = query_rows
         self._reduce = reduce
 
     @torch.inference_mode()
-    def attention(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
-        capture = AttentionCapture(self._rows, self._reduce)
-        self._texts.read(self._model, memories, capture)
+    def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
+        capture = AttentionCapture(self._query_rows, self._reduce)
+        self._texts.forward(self._model, memories, capture)
         return [
-            [capture.weights[layer][which][held.prefix_length :] for layer in range(held.num_layers)]
-            for which, held in enumerate(memories)
+            [capture.weights[layer][row][memory.prefix_length :] for layer in range(memory.num_layers)]
+            for row, memory in enumerate(memories)
         ]
 
 
-class NoImportance:
-    """For policies that do not ask what the model looks at: every weight is zero."""
-
-    longest = 0
-    num_tokens = 0
-
-    def attention(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
-        return [
-            [torch.zeros(length - held.prefix_length, device=held.slabs.shape.device) for length in held.lengths]
-            for held in memories
-        ]
-
-
-def by_questions(
+def question_scorer(
     model: VideoLanguageModel,
     plans: Sequence[LayerPlan],
     reduce: Callable[[Tensor], Tensor] = attention_ops.peak_weight,
 ) -> ImportanceScorer:
-    """A bank of questions as people ask them; a token's score is the most that any of their words looks at it.
+    """Scores by a bank of short questions: a token's score is the peak attention that any of their tokens puts on it.
 
-    Every question reads through all layers, as it would if somebody asked it, so a layer keeps what its answers
-    will need there. A mean over the bank would drown what one question needs in what all the others look at.
+    Every question goes through all layers, as a user's would, so each layer keeps what its answers will need there. A
+    mean over the bank would hide what one question needs behind what all the others attend to.
     """
-    embedded = [model.embed_question(_ids(model, question)) for question in model.prompts.guidance_questions]
+    embedded = [model.embed_question(_tensor(model, ids)) for ids in model.prompts.guidance_questions]
     texts = PackedTexts(embedded)
-    everything = slice(0, texts.places[-1].stop)
-    return PromptedImportance(model, texts, [everything] * len(plans), reduce)
+    all_tokens = slice(0, texts.spans[-1].stop)
+    return PromptedImportance(model, texts, [all_tokens] * len(plans), reduce)
 
 
-def by_role(model: VideoLanguageModel, plans: Sequence[LayerPlan]) -> ImportanceScorer:
-    """HERMES, section 3.2: a local prompt for shallow layers, a global one for deep, both in one for those between."""
-    ids = role_prompts(model)
-    texts = PackedTexts([model.embed_tokens(_ids(model, prompt)) for prompt in ids.values()])
-    rows = dict(zip(ids, texts.places, strict=True))
+def role_scorer(model: VideoLanguageModel, plans: Sequence[LayerPlan]) -> ImportanceScorer:
+    """Scores by one prompt for each role of a layer; a token's score is the mean attention (HERMES, section 3.2)."""
+    prompts = role_prompts(model)
+    texts = PackedTexts([model.embed_tokens(_tensor(model, ids)) for ids in prompts.values()])
+    rows = dict(zip(prompts, texts.spans, strict=True))
     return PromptedImportance(model, texts, [rows[plan.role] for plan in plans], attention_ops.mean_weight)
 
 
 def role_prompts(model: VideoLanguageModel) -> dict[Role, tuple[int, ...]]:
-    """Which prompt HERMES reads for the layers of each role."""
+    """The token ids that HERMES reads for the layers of each role: local for shallow layers, global for deep ones, both
+    for those between.
+    """
     local, whole = model.prompts.guidance_local, model.prompts.guidance_global
     return {Role.SENSORY: local, Role.WORKING: local + whole, Role.LONG_TERM: whole}
 
 
-def without(model: VideoLanguageModel, plans: Sequence[LayerPlan]) -> ImportanceScorer:
-    """None at all."""
-    return NoImportance()
-
-
-GUIDES: dict[Guide, Callable[[VideoLanguageModel, Sequence[LayerPlan]], ImportanceScorer]] = {
-    Guide.QUESTIONS: by_questions,
-    Guide.ROLES: by_role,
-    Guide.NONE: without,
+SCORERS: dict[PolicyName, Callable[[VideoLanguageModel, Sequence[LayerPlan]], ImportanceScorer]] = {
+    PolicyName.QUESTIONS: question_scorer,
+    PolicyName.HERMES: role_scorer,
 }
 
 
-def _ids(model: VideoLanguageModel, ids: Sequence[int]) -> Tensor:
+def _tensor(model: VideoLanguageModel, ids: Sequence[int]) -> Tensor:
     return torch.tensor(ids, device=model.spec.device)

@@ -1,7 +1,8 @@
-"""The LLaVA-OneVision family: SigLIP, a projector, a Qwen2 decoder. The tiny model is one of them."""
+"""The LLaVA-OneVision family: SigLIP, a projector, a Qwen2 decoder. The tiny model belongs to it."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 
@@ -34,19 +35,22 @@ TEXTS = PromptTexts(
 
 @dataclass(frozen=True, slots=True)
 class PixelScale:
-    """How pixels of 0..1 are normalised, per channel."""
+    """How pixels in 0..1 are normalised, per channel."""
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
 
 class LlavaOnevision:
-    """A LLaVA-OneVision checkpoint behind the VideoLanguageModel seam."""
+    """A LLaVA-OneVision checkpoint behind the VideoLanguageModel seam.
+
+    reliable_positions: see ModelSpec; all positions unless given. Changes the attention function of `network`.
+    """
 
     def __init__(
         self,
         network: LlavaOnevisionForConditionalGeneration,
-        words: Prompts,
+        prompts: Prompts,
         *,
         name: str,
         pixels: PixelScale = PixelScale(),
@@ -57,15 +61,15 @@ class LlavaOnevision:
         self.decoder = network.model.language_model
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
         self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
-        self.prompts = words
-        self.spec = _spec(network, name, words, reliable_positions)
+        self.prompts = prompts
+        self.spec = _spec(network, name, prompts, reliable_positions)
 
     @torch.inference_mode()
     def embed_frames(self, frames: Tensor) -> Tensor:
         pixels = frames.to(self.spec.device).permute(0, 3, 1, 2).float() / 255
         scaled = ((pixels - self._mean) / self._std).to(self.spec.kv.dtype)
         features = self._network.model.get_video_features(scaled[None]).pooler_output[0]
-        # The family appends its newline embedding to every call; ours stands before the question, once.
+        # The family appends its newline embedding to the video of every call. Here `embed_question` adds it, once.
         per_frame: Tensor = features[:-1].view(len(frames), self.spec.tokens_per_frame, -1)
         return per_frame
 
@@ -80,13 +84,13 @@ class LlavaOnevision:
         return torch.cat((newline[None], self.embed_tokens(ids)))
 
     @torch.inference_mode()
-    def decode(self, embeddings: Tensor, running: SlotCache) -> Tensor:
+    def forward(self, embeddings: Tensor, forward_pass: SlotCache) -> Tensor:
         output = self.decoder(
             inputs_embeds=embeddings,
-            position_ids=running.positions(),
+            position_ids=forward_pass.positions(),
             attention_mask={"full_attention": None},
-            past_key_values=running,
-            slot_pass=running,
+            past_key_values=forward_pass,
+            forward_pass=forward_pass,
             use_cache=True,
         )
         hidden: Tensor = output.last_hidden_state
@@ -99,7 +103,7 @@ class LlavaOnevision:
 
 
 def _spec(
-    network: LlavaOnevisionForConditionalGeneration, name: str, words: Prompts, reliable_positions: int | None
+    network: LlavaOnevisionForConditionalGeneration, name: str, prompts: Prompts, reliable_positions: int | None
 ) -> ModelSpec:
     text, vision = network.config.text_config, network.config.vision_config
     side = -(-(vision.image_size // vision.patch_size) // 2)  # the family pools patches two by two
@@ -112,7 +116,7 @@ def _spec(
     )
     return ModelSpec(
         name=name,
-        fingerprint=_fingerprint(network, words),
+        fingerprint=_fingerprint(network, prompts.texts),
         kv=kv,
         rope_base=float(text.rope_parameters["rope_theta"]),
         max_positions=text.max_position_embeddings,
@@ -122,10 +126,17 @@ def _spec(
     )
 
 
-def _fingerprint(network: LlavaOnevisionForConditionalGeneration, words: Prompts) -> str:
-    """Whose memories this model can read: its shapes, its texts and a sample of every weight."""
-    digest = hashlib.sha256(repr((words.texts, str(network.dtype))).encode())
+def _fingerprint(network: LlavaOnevisionForConditionalGeneration, texts: PromptTexts) -> str:
+    """SHA-256 over the texts, the dtype, and the shape and a sample of every weight."""
+    digest = hashlib.sha256(f"({_described(texts)}, {str(network.dtype)!r})".encode())
     for name, weight in sorted(network.state_dict().items()):
         sample = weight.flatten()[:: max(1, weight.numel() // 64)].float().cpu()
         digest.update(f"{name} {tuple(weight.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _described(texts: PromptTexts) -> str:
+    """The texts under the field names of the first version, so that checkpoints written then are still restored."""
+    named = {field.name: getattr(texts, field.name) for field in dataclasses.fields(texts)}
+    named["unwitnessed"] = named.pop("no_evidence_for")
+    return f"PromptTexts({', '.join(f'{name}={value!r}' for name, value in named.items())})"

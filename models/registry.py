@@ -1,22 +1,24 @@
-"""Models by name, by hub id or by local folder."""
+"""Models by name, hub id or local folder. `FAMILIES` is the table that a new family is added to."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from models.llava_onevision import TEXTS, LlavaOnevision, PixelScale
+from models import llava_onevision
+from models.llava_onevision import LlavaOnevision, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.vision_language_model import ModelInvalid, ModelNotFound, VideoLanguageModel
 
-NAMES = {
+CHECKPOINTS = {
     "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
@@ -24,58 +26,83 @@ NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Notes:
-    """What hermes.json says beside a checkpoint; published ones have none."""
+class Family:
+    """How checkpoints of one `model_type` are loaded.
+
+    network: the transformers class; adapter: the class behind the seam, called with the network, its prompts and
+    `name`, `pixels`, `reliable_positions`; texts: those of a checkpoint without a hermes.json.
+    """
+
+    network: type[PreTrainedModel]
+    adapter: Callable[..., VideoLanguageModel]
+    texts: PromptTexts
+
+
+FAMILIES = {
+    "llava_onevision": Family(LlavaOnevisionForConditionalGeneration, LlavaOnevision, llava_onevision.TEXTS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _HermesJson:
+    """The content of hermes.json beside a checkpoint; a published checkpoint has no such file."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    texts: PromptTexts = TEXTS
+    texts: PromptTexts | None = None
     reliable_positions: int | None = None
 
 
 def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
-    """The model of that name, hub id or local folder, on `device` ("auto": a GPU where there is one).
+    """The model of that name, hub id or local folder, on `device` ("auto": a GPU if there is one).
 
-    bfloat16 on a GPU, float32 on a CPU. Only safetensors are read and no remote code runs. Raises ModelNotFound
-    and ModelInvalid.
+    bfloat16 on a GPU, float32 on a CPU. Reads safetensors only and runs no remote code. Raises ModelNotFound and
+    ModelInvalid. Blocks while the weights load or download.
     """
-    where = NAMES.get(name, name)
-    if "/" in where and not Path(where).is_dir() and Path(where).is_absolute():
-        raise ModelNotFound(f"model {name!r}: no folder there")
+    where = CHECKPOINTS.get(name, name)
+    if Path(where).is_absolute() and not Path(where).is_dir():
+        raise ModelNotFound(f"model {name!r}: no such folder")
     transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
     dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     try:
-        family = AutoConfig.from_pretrained(where).model_type
-        if family != "llava_onevision":
-            raise ModelInvalid(f"model {name!r}: family {family!r} (known: llava_onevision)")
-        network = LlavaOnevisionForConditionalGeneration.from_pretrained(where, dtype=dtype, use_safetensors=True)
+        family = _family(name, AutoConfig.from_pretrained(where).model_type)
+        network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError) as error:
         raise ModelInvalid(f"model {name!r}: {_first_line(error)}") from error
-    notes = _notes(Path(where))
-    return LlavaOnevision(
+    described = _hermes_json(Path(where))
+    return family.adapter(
         network.to(chosen),
-        Prompts(tokenizer, notes.texts),
+        Prompts(tokenizer, described.texts or family.texts),
         name=name,
         pixels=_pixels(Path(where)),
-        reliable_positions=notes.reliable_positions,
+        reliable_positions=described.reliable_positions,
     )
 
 
 def pick_device(device: str) -> str:
-    """ "auto" made concrete: a GPU where there is one."""
+    """The device itself, or for "auto" a GPU if there is one, else the CPU."""
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _notes(folder: Path) -> _Notes:
+def _family(name: str, model_type: str) -> Family:
+    if model_type not in FAMILIES:
+        raise ModelInvalid(f"model {name!r}: family {model_type!r} (supported: {', '.join(FAMILIES)})")
+    return FAMILIES[model_type]
+
+
+def _hermes_json(folder: Path) -> _HermesJson:
     described = _read_json(folder / "hermes.json")
     if described is None:
-        return _Notes()
+        return _HermesJson()
+    texts = described.get("texts")
+    if isinstance(texts, dict) and "unwitnessed" in texts:  # the first version's name of the key
+        texts["no_evidence_for"] = texts.pop("unwitnessed")
     try:
-        return TypeAdapter(_Notes).validate_python(described)
+        return TypeAdapter(_HermesJson).validate_python(described)
     except ValidationError as error:
         raise ModelInvalid(f"{folder / 'hermes.json'}: {error}") from error
 

@@ -14,7 +14,7 @@ from models.slot_cache import SlotCache
 
 
 class ModelError(Exception):
-    """Root of what is wrong with a model: ModelNotFound, ModelInvalid."""
+    """Root of this room's errors: ModelNotFound, ModelInvalid, and InvalidBudget of models.memory_writer."""
 
 
 class ModelNotFound(ModelError):
@@ -27,10 +27,11 @@ class ModelInvalid(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the rest of the system must know of a model. `fingerprint` tells whose memories it can read.
+    """What the other rooms must know of a model.
 
-    `max_positions` is where its positions end; `reliable_positions` is how far they were seen to be read well: a
-    memory that fits below is kept there.
+    fingerprint: a checkpoint is restored only by a model of the same fingerprint. max_positions: where the model's
+    positions end. reliable_positions: up to where the model was measured to answer well; a memory that fits below
+    this limit stays below it.
     """
 
     name: str
@@ -40,7 +41,7 @@ class ModelSpec:
     max_positions: int
     reliable_positions: int
     tokens_per_frame: int
-    frame_size: int  # pixels: frames come as squares
+    frame_size: int  # pixels: frames are squares
 
     @property
     def device(self) -> torch.device:
@@ -48,13 +49,20 @@ class ModelSpec:
 
 
 class VideoLanguageModel(Protocol):
-    """A decoder over frames and text that reads and writes memories instead of a cache of its own."""
+    """A vision encoder and a decoder that reads and writes memories instead of a cache of its own.
+
+    To add a family, write one file beside `models/llava_onevision.py` with a class that has these two attributes and
+    five methods, and add it to `FAMILIES` in `models/registry.py`. Four of the methods wrap the family's own modules.
+    `forward` calls the unmodified transformers decoder with the attention function of `models/slot_cache.py`.
+    `docs/adding-a-model-family.md` lists the steps and the tests that must pass. Every method runs on the device
+    thread, blocks until done, and runs without gradients.
+    """
 
     spec: ModelSpec
     prompts: Prompts
 
     def embed_frames(self, frames: Tensor) -> Tensor:
-        """What the decoder sees of each frame. uint8 RGB [F, S, S, 3] -> [F, tokens_per_frame, E]"""
+        """What the decoder reads for each frame. uint8 RGB [F, S, S, 3] -> [F, tokens_per_frame, E]"""
         ...
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
@@ -65,13 +73,13 @@ class VideoLanguageModel(Protocol):
         """A question's tokens behind whatever ends the video in this family. [T] -> [T or more, E]"""
         ...
 
-    def decode(self, embeddings: Tensor, running: SlotCache) -> Tensor:
-        """Runs the decoder over B memories. [B, T, E] -> [B, T, E]
+    def forward(self, embeddings: Tensor, forward_pass: SlotCache) -> Tensor:
+        """One pass of the decoder over B memories: prefill or one decode step. [B, T, E] -> [B, T, E]
 
-        The new keys and values are written behind the valid ones, not committed.
+        The new keys and values are written behind the valid ones of each memory. They are not committed.
         """
         ...
 
     def next_token(self, hidden: Tensor) -> Tensor:
-        """The likeliest next token of each. [B, E] -> [B]"""
+        """The most likely next token of each row. [B, E] -> [B]"""
         ...

@@ -62,22 +62,22 @@ def random_model(weights: LlavaOnevisionForConditionalGeneration) -> LlavaOnevis
 
 
 @pytest.fixture
-def reader(model: LlavaOnevision) -> MemoryWriter:
+def writer(model: LlavaOnevision) -> MemoryWriter:
     """A keeper with a budget of 128 tokens a layer, 4 frames of them recent."""
     config = MemoryConfig(tokens_per_layer=128, recent_frames=4)
     return MemoryWriter(model, config, max_frames=8, reserve=128)
 
 
 @pytest.fixture
-def held(reader: MemoryWriter) -> Memory:
+def memory(writer: MemoryWriter) -> Memory:
     """A fresh memory with its prefix."""
-    return new_memory(reader)
+    return new_memory(writer)
 
 
-def new_memory(reader: MemoryWriter, *, slots: int = 1, slot: int = 0) -> Memory:
-    room = Slabs(reader.model.spec.kv, slots=slots, capacity=reader.capacity + 256)
-    fresh = Memory(room, slot)
-    reader.begin(fresh)
+def new_memory(writer: MemoryWriter, *, slots: int = 1, slot: int = 0) -> Memory:
+    slabs = Slabs(writer.model.spec.kv, slots=slots, capacity=writer.capacity + 256)
+    fresh = Memory(slabs, slot)
+    writer.reset(fresh)
     return fresh
 
 
@@ -87,16 +87,16 @@ def random_frames(num_frames: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (num_frames, 64, 64, 3), dtype=torch.uint8, generator=generator)
 
 
-def feed(reader: MemoryWriter, held: Memory, frames: torch.Tensor, *, first_s: float = 0.0) -> None:
+def append_frames(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, *, first_s: float = 0.0) -> None:
     """Feeds frames half a second apart, four at a time."""
     times = first_s + torch.arange(len(frames), dtype=torch.float64) / 2
     for start in range(0, len(frames), 4):
-        reader.feed([held], frames[None, start : start + 4], times[None, start : start + 4])
+        writer.append([memory], frames[None, start : start + 4], times[None, start : start + 4])
 
 
-def contents(held: Memory) -> list[torch.Tensor]:
+def contents(memory: Memory) -> list[torch.Tensor]:
     """A copy of everything that is valid in a memory."""
-    layers = (held.layer(index) for index in range(held.num_layers))
+    layers = (memory.layer(index) for index in range(memory.num_layers))
     return [
         part.clone()
         for tokens in layers

@@ -56,7 +56,7 @@ class CameraMemory:
         self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.config.recent_frames)
         self._gap_after_s = gap_after_s
         self._gap_reason = "no frames"
-        writer.begin(memory)
+        writer.reset(memory)
 
     def append(self, clip: Clip) -> None:
         """Appends a clip to the memory, at most `max_frames` at once, and compacts the memory where it is over budget.
@@ -73,7 +73,7 @@ class CameraMemory:
         try:
             admitted = self._gate.admit(clip.frames[step], times_s)
             times = torch.tensor([times_s], dtype=torch.float64)
-            self._writer.feed([self.memory], clip.frames[None, step], times, admitted)
+            self._writer.append([self.memory], clip.frames[None, step], times, admitted)
         except RuntimeError:
             self._gate.invalidate()
             raise

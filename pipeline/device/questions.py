@@ -106,7 +106,7 @@ class QuestionRunner:
             self._start(self._waiting.popleft(), cameras)
         elif self._running:
             running = self._running.popleft()
-            self._attempt(running, lambda: self._decoder.step([running.answer]))
+            self._attempt(running, lambda: self._decoder.decode_step([running.answer]))
 
     def fail_camera(self, name: str, reason: str) -> None:
         """Ends every question to a camera with AnswerFailed."""
@@ -127,7 +127,7 @@ class QuestionRunner:
         copy.copy_from(camera.memory)
         running = _RunningAnswer(request, camera, Answer(copy, request.prompt))
         request.on_event(self._started(request, camera))
-        self._attempt(running, lambda: self._decoder.read(running.answer))
+        self._attempt(running, lambda: self._decoder.prefill(running.answer))
 
     def _started(self, request: QuestionRequest, camera: CameraMemory) -> Started:
         return Started(
@@ -156,7 +156,7 @@ class QuestionRunner:
         answer, request = running.answer, running.request
         running.first_token_at = running.first_token_at or self._clock()
         is_ended = self._decoder.is_ended(answer)
-        text = self._prompts.text(tuple(answer.ids))
+        text = self._prompts.decode(tuple(answer.ids))
         if len(text) > len(running.text):
             request.on_event(Token(text[len(running.text) :], len(answer.ids) - 1))
             running.text = text
@@ -181,7 +181,8 @@ class QuestionRunner:
         self._free.append(answer.memory)
 
     def _send_evidence(self, running: _RunningAnswer) -> None:
-        attention = [(running.answer.remembered(layer), weights) for layer, weights in running.answer.looked.items()]
+        answer = running.answer
+        attention = [(answer.cached_tokens(layer), weights) for layer, weights in answer.attention_weights.items()]
         for moment in evidence.find_moments(attention, self._tokens_per_frame):
             thumbnail = running.camera.thumbnails.get(moment.frame)
             running.request.on_event(Evidence(moment.time_s, moment.weight, thumbnail))

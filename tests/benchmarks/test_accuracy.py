@@ -13,8 +13,8 @@ from benchmarks import accuracy, contenders, parts, rows, streams
 from benchmarks.contenders import CONTENDERS, OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.parts import Settings
-from benchmarks.readers import Reader
 from benchmarks.rows import ALL
+from benchmarks.stream_memories import StreamMemory
 from benchmarks.streams import FRAMES_PER_STEP, Character, Stream
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -37,9 +37,9 @@ def given(tiny: LlavaOnevision) -> list[Stream]:
     return [streams.make_stream(tiny, seed, 48) for seed in (1, 2, 3)]
 
 
-def read_all(reader: Reader, given: list[Stream]) -> None:
+def read_all(reader: StreamMemory, given: list[Stream]) -> None:
     for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
-        reader.read(embedded, times_s)
+        reader.append(embedded, times_s)
 
 
 def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Settings:
@@ -55,8 +55,8 @@ def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, g
     recalled = list(reader.recall(0, asked))
 
     assert [item for _, some in recalled for item in some] == list(asked)
-    for held, _ in recalled:
-        assert all(0 < length - held.prefix_length <= 48 for length in held.lengths)
+    for memory, _ in recalled:
+        assert all(0 < length - memory.prefix_length <= 48 for length in memory.lengths)
     assert reader.nbytes_per_camera > 0
 
 
@@ -79,27 +79,27 @@ def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(tiny: LlavaOnevis
     """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
     reader = contenders.named(OURS).make(Task(tiny, len(given), 96, 48))
     read_all(reader, given)
-    writer, examiner = AnswerDecoder(tiny), Examiner(tiny)
+    decoder, examiner = AnswerDecoder(tiny), Examiner(tiny)
     for which, stream in enumerate(given):
         asked = [item for some in stream.asked.values() for item in some]
-        held, _ = next(reader.recall(which, asked))
-        said = [greedy(tiny, writer, held, item.question.text) for item in asked]
+        memory, _ = next(reader.recall(which, asked))
+        said = [greedy(tiny, decoder, memory, item.question.text) for item in asked]
 
-        outcomes = examiner.ask(held, asked)
+        outcomes = examiner.ask(memory, asked)
 
         assert [outcome.is_right for outcome in outcomes] == [
             text == item.question.answer for text, item in zip(said, asked, strict=True)
         ]
 
 
-def greedy(tiny: LlavaOnevision, writer: AnswerDecoder, held: Memory, question: str) -> str:
-    copy = Memory(Slabs(tiny.spec.kv, slots=1, capacity=held.slabs.capacity + 64), 0)
-    copy.copy_from(held)
+def greedy(tiny: LlavaOnevision, decoder: AnswerDecoder, memory: Memory, question: str) -> str:
+    copy = Memory(Slabs(tiny.spec.kv, slots=1, capacity=memory.slabs.capacity + 64), 0)
+    copy.copy_from(memory)
     answer = Answer(copy, tiny.prompts.question(question))
-    writer.read(answer)
-    while not writer.is_ended(answer) and len(answer.ids) < 8:
-        writer.step([answer])
-    return tiny.prompts.text(tuple(answer.ids))
+    decoder.prefill(answer)
+    while not decoder.is_ended(answer) and len(answer.ids) < 8:
+        decoder.decode_step([answer])
+    return tiny.prompts.decode(tuple(answer.ids))
 
 
 def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(

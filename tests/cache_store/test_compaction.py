@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.baselines import published_summary
 from cache_store import compaction, policies, tiers
 from cache_store.memory import Memory
-from cache_store.policies import POLICIES, PUBLISHED, Guide, MemoryView, Policy, Retention
+from cache_store.policies import POLICIES, MemoryView, Policy, Retention
 from cache_store.slabs import KVShape, Slabs
 from cache_store.tiers import LayerPlan, MemoryConfig, PolicyName, Role
 from ops import rope
@@ -23,7 +24,7 @@ SHAPE = KVShape(num_layers=LAYERS, num_kv_heads=2, head_dim=8, dtype=torch.float
 FREQUENCY = rope.frequencies(8, 10_000.0)
 PLANS = tiers.plan_layers(LAYERS, MemoryConfig())
 NO_WINDOW = 1 << 40
-REFERENCE = Policy(policies.hermes, Guide.ROLES, PUBLISHED)
+REFERENCE = Policy(policies.hermes, published_summary)
 EVERY_POLICY = (*POLICIES.values(), REFERENCE)
 
 
@@ -210,7 +211,7 @@ def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
 
     held = filled(12)
     before = held.remembered(0).values.clone()
-    compact(held, 10, policy=Policy(keep_ten_fold_pairs, Guide.NONE))
+    compact(held, 10, policy=Policy(keep_ten_fold_pairs))
     for layer in range(LAYERS):
         tokens = held.remembered(layer)
         assert tokens.token_ids.tolist() == [-1, -2, *range(4, 12)]

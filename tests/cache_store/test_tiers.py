@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cache_store import tiers
-from cache_store.tiers import LLAVA_CODE, PAPER, MemoryConfig, Role
+from cache_store.tiers import MemoryConfig, Role
 
 DEFAULT = MemoryConfig()
 
@@ -28,13 +28,10 @@ def test_every_depth_has_a_first_and_a_last_role(num_layers: int) -> None:
 
 
 def test_recency_of_the_middle_layers_as_published() -> None:
-    paper = tiers.plan_layers(28, DEFAULT, PAPER)
-    llava = tiers.plan_layers(28, DEFAULT, LLAVA_CODE)
-    assert (paper[2].recency_share, llava[2].recency_share) == (0.75, 1.0)
-    assert paper[18].recency_share == pytest.approx(0.1853, abs=1e-4)
-    assert llava[18].recency_share == pytest.approx(0.1529, abs=1e-4)
-    assert paper[18].recency_decay == pytest.approx(8.706, abs=1e-3)
-    assert llava[18].recency_decay == pytest.approx(1.647, abs=1e-3)
+    plans = tiers.plan_layers(28, DEFAULT)
+    assert plans[2].recency_share == 0.75
+    assert plans[18].recency_share == pytest.approx(0.1853, abs=1e-4)
+    assert plans[18].recency_decay == pytest.approx(8.706, abs=1e-3)
 
 
 def test_the_first_layers_see_recency_alone_and_the_last_attention_alone() -> None:
@@ -51,6 +48,7 @@ def test_the_first_layers_see_recency_alone_and_the_last_attention_alone() -> No
         ({"sensory_share": 1.5}, "sensory_share is 1.5"),
         ({"sensory_share": 0.6, "long_term_share": 0.6}, "exceed 1"),
         ({"policy": "lru"}, "policy is 'lru'"),
+        ({"reindexing": "eager"}, "reindexing is 'eager' .only 'lazy'"),
     ],
 )
 def test_a_wrong_bound_is_named(wrong: dict[str, object], named: str) -> None:

@@ -12,7 +12,7 @@ from models.answer_decoder import Answer, AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.tiny import network, vocabulary
-from tests.conftest import feed, new_memory, random_frames, random_model
+from tests.conftest import append_frames, new_memory, random_frames, random_model
 
 
 @pytest.mark.gpu
@@ -20,16 +20,16 @@ from tests.conftest import feed, new_memory, random_frames, random_model
 def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     weights = network.build_model(vocabulary.build_tokenizer(), seed=0).to("cuda", torch.bfloat16)
     model: LlavaOnevision = random_model(weights)
-    reader = MemoryWriter(model, MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=128)
-    held = new_memory(reader)
-    feed(reader, held, random_frames(40))
-    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 256), 0)
-    scratch.copy_from(held)
+    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=128)
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(40))
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity + 256), 0)
+    scratch.copy_from(memory)
     answer = Answer(scratch, model.prompts.question("what is in view"))
-    writer = AnswerDecoder(model)
-    writer.read(answer)
-    writer.step([answer])
+    decoder = AnswerDecoder(model)
+    decoder.prefill(answer)
+    decoder.decode_step([answer])
 
-    assert held.lengths == [held.prefix_length + 128] * held.num_layers
+    assert memory.lengths == [memory.prefix_length + 128] * memory.num_layers
     assert len(answer.ids) == 2
-    assert all(weights.device.type == "cuda" for weights in answer.looked.values())
+    assert all(weights.device.type == "cuda" for weights in answer.attention_weights.values())

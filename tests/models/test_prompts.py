@@ -43,4 +43,4 @@ def test_half_a_character_is_held_back(model: LlavaOnevision) -> None:
             return "caf\N{REPLACEMENT CHARACTER}"
 
     words = Prompts(HalfDone(), model.prompts.texts)  # type: ignore[arg-type]
-    assert words.text((1, 2)) == "caf"
+    assert words.decode((1, 2)) == "caf"

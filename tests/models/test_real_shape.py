@@ -21,20 +21,20 @@ def test_one_clip_and_one_question_go_through_the_real_shape() -> None:
     assert (model.spec.tokens_per_frame, model.spec.frame_size, model.spec.kv.nbytes_per_token) == (196, 384, 512)
 
     config = MemoryConfig(tokens_per_layer=400, recent_frames=1)
-    reader = MemoryWriter(model, config, max_frames=3, reserve=512)
-    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    reader.begin(held)
+    writer = MemoryWriter(model, config, max_frames=3, reserve=512)
+    memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
+    writer.reset(memory)
     frames = torch.randint(0, 256, (1, 3, 384, 384, 3), dtype=torch.uint8)
-    reader.feed([held], frames, torch.arange(3, dtype=torch.float64)[None])
+    writer.append([memory], frames, torch.arange(3, dtype=torch.float64)[None])
 
-    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 512), 0)
-    scratch.copy_from(held)
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity + 512), 0)
+    scratch.copy_from(memory)
     answer = Answer(scratch, model.prompts.question("What colour was the last car?"))
-    writer = AnswerDecoder(model)
-    writer.read(answer)
-    writer.step([answer])
+    decoder = AnswerDecoder(model)
+    decoder.prefill(answer)
+    decoder.decode_step([answer])
 
-    assert held.lengths == [held.prefix_length + 400] * 24
-    assert held.compactions == 1
+    assert memory.lengths == [memory.prefix_length + 400] * 24
+    assert memory.compactions == 1
     assert len(answer.ids) == 2
-    assert all(bool(torch.isfinite(weights).all()) for weights in answer.looked.values())
+    assert all(bool(torch.isfinite(weights).all()) for weights in answer.attention_weights.values())

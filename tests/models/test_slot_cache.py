@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from benchmarks import scorers
 from cache_store import tiers
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig, PolicyName, Role
@@ -13,8 +14,8 @@ from models import importance
 from models.answer_decoder import Answer, AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
-from models.slot_cache import ATTENTION_NAME, AttentionCapture, SlotCache
-from tests.conftest import assert_same, contents, feed, new_memory, random_frames
+from models.slot_cache import ATTENTION_NAME, SlotCache
+from tests.conftest import append_frames, assert_same, contents, new_memory, random_frames
 
 
 def plain_decoder(model: LlavaOnevision, implementation: str):  # type: ignore[no-untyped-def]
@@ -37,12 +38,12 @@ def everything(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.usefixtures("slots")
 def test_three_clips_and_a_question_equal_one_forward_of_transformers(model: LlavaOnevision) -> None:
-    reader = roomy(model)
-    held, frames = new_memory(reader), random_frames(12)
-    feed(reader, held, frames)
+    writer = roomy(model)
+    memory, frames = new_memory(writer), random_frames(12)
+    append_frames(writer, memory, frames)
     question = model.prompts.question("what is in view")
     embedded = model.embed_question(torch.tensor(question.ids))
-    found = model.decode(embedded[None], SlotCache([held], len(embedded)))
+    found = model.forward(embedded[None], SlotCache([memory], len(embedded)))
 
     with torch.inference_mode():
         whole = torch.cat((everything(model, frames), embedded[None]), dim=1)
@@ -53,12 +54,12 @@ def test_three_clips_and_a_question_equal_one_forward_of_transformers(model: Lla
 
 @pytest.mark.parametrize("step", [1, 2, 3, 6])
 def test_below_the_budget_the_cut_into_clips_does_not_matter(model: LlavaOnevision, step: int) -> None:
-    reader, frames = roomy(model), random_frames(6)
-    whole, parts = new_memory(reader), new_memory(reader)
+    writer, frames = roomy(model), random_frames(6)
+    whole, parts = new_memory(writer), new_memory(writer)
     times = torch.arange(6, dtype=torch.float64)[None]
-    reader.feed([whole], frames[None], times)
+    writer.append([whole], frames[None], times)
     for start in range(0, 6, step):
-        reader.feed([parts], frames[None, start : start + step], times[:, start : start + step])
+        writer.append([parts], frames[None, start : start + step], times[:, start : start + step])
     for left, right in zip(contents(whole), contents(parts), strict=True):
         assert torch.allclose(left.double(), right.double(), atol=1e-4)
 
@@ -66,15 +67,15 @@ def test_below_the_budget_the_cut_into_clips_does_not_matter(model: LlavaOnevisi
 @pytest.mark.usefixtures("slots")
 def test_guidance_scores_equal_the_attention_of_the_full_decoder(model: LlavaOnevision) -> None:
     """Section 5, fact 8: real, propagated attention, causal inside each prompt, and the memory is not touched."""
-    reader = roomy(model)
-    held, frames = new_memory(reader), random_frames(8)
-    feed(reader, held, frames)
-    before, position = contents(held), held.next_position
-    found = reader.guidance.attention([held])[0]
-    assert_same(before, contents(held))
-    assert held.next_position == position
+    writer = roomy(model)
+    memory, frames = new_memory(writer), random_frames(8)
+    append_frames(writer, memory, frames)
+    before, position = contents(memory), memory.next_position
+    found = writer.scorer.score([memory])[0]
+    assert_same(before, contents(memory))
+    assert memory.next_position == position
 
-    expected = eager_scores(model, reader, frames)
+    expected = eager_scores(model, writer, frames)
     for layer, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
         assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6), layer
 
@@ -82,12 +83,13 @@ def test_guidance_scores_equal_the_attention_of_the_full_decoder(model: LlavaOne
 @pytest.mark.usefixtures("slots")
 def test_scores_of_hidden_states_that_are_not_propagated_are_others(model: LlavaOnevision) -> None:
     """The negative control: what the published code computes agrees in the first layer only."""
-    reader = roomy(model)
-    held, frames = new_memory(reader), random_frames(8)
-    feed(reader, held, frames)
-    found = reader.guidance.attention([held])[0]
-    for layer, scores in enumerate(unpropagated_scores(model, reader, held)):
-        assert torch.allclose(found[layer], scores, rtol=1e-3, atol=1e-6) == (layer == 0)
+    writer = roomy(model)
+    memory, frames = new_memory(writer), random_frames(8)
+    append_frames(writer, memory, frames)
+    found = writer.scorer.score([memory])[0]
+    unpropagated = scorers.unpropagated_roles(model).score([memory])[0]
+    for layer, (mine, theirs) in enumerate(zip(found, unpropagated, strict=True)):
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6) == (layer == 0)
 
 
 def roomy(model: LlavaOnevision) -> MemoryWriter:
@@ -100,12 +102,12 @@ def prompt_of(model: LlavaOnevision, role: Role) -> tuple[int, ...]:
     return {Role.SENSORY: local, Role.WORKING: local + whole, Role.LONG_TERM: whole}[role]
 
 
-def eager_scores(model: LlavaOnevision, reader: MemoryWriter, frames: torch.Tensor) -> list[torch.Tensor]:
+def eager_scores(model: LlavaOnevision, writer: MemoryWriter, frames: torch.Tensor) -> list[torch.Tensor]:
     """The slow reference: each prompt alone through transformers' eager decoder, over its own cache."""
     decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
     scores: list[torch.Tensor] = []
     with torch.inference_mode():
-        for layer, plan in enumerate(reader.plans):
+        for layer, plan in enumerate(writer.plans):
             ids = torch.tensor(prompt_of(model, plan.role))
             whole = torch.cat((everything(model, frames), model.embed_tokens(ids)[None]), dim=1)
             attention = decoder(inputs_embeds=whole, output_attentions=True).attentions[layer][0]
@@ -113,47 +115,23 @@ def eager_scores(model: LlavaOnevision, reader: MemoryWriter, frames: torch.Tens
     return scores
 
 
-def unpropagated_scores(model: LlavaOnevision, reader: MemoryWriter, held: Memory) -> list[torch.Tensor]:
-    """Queries projected from the raw embeddings in every layer, as published."""
-    decoder, scores = model.decoder, []
-    with torch.inference_mode():
-        for index, plan in enumerate(reader.plans):
-            ids = torch.tensor(prompt_of(model, plan.role))
-            hidden = model.embed_tokens(ids)[None]
-            positions = held.next_position + torch.arange(len(ids))[None]
-            layer = decoder.layers[index]
-            running = SlotCache(
-                [held], len(ids), is_read_only=True, capture=AttentionCapture([slice(0, len(ids))] * held.num_layers)
-            )
-            layer.self_attn(
-                layer.input_layernorm(hidden),
-                position_embeddings=decoder.rotary_emb(hidden, positions),
-                attention_mask=None,
-                past_key_values=running,
-                slot_pass=running,
-            )
-            assert running.capture is not None
-            scores.append(running.capture.weights[index][0][held.prefix_length :])
-    return scores
-
-
-def test_two_memories_in_one_batch_equal_two_passes(reader: MemoryWriter) -> None:
+def test_two_memories_in_one_batch_equal_two_passes(writer: MemoryWriter) -> None:
     """Unequal lengths, compaction included: the same tokens stay, and the same values to rounding."""
-    together = [new_memory(reader), new_memory(reader)]
+    together = [new_memory(writer), new_memory(writer)]
     shared = together[0].slabs
     together[1] = Memory(grown(shared, 2), 1)
     together[0] = Memory(together[1].slabs, 0)
-    for held in together:
-        reader.begin(held)
-    feed(reader, together[1], random_frames(4, seed=9))
-    alone = [new_memory(reader), new_memory(reader)]
-    feed(reader, alone[1], random_frames(4, seed=9))
+    for memory in together:
+        writer.reset(memory)
+    append_frames(writer, together[1], random_frames(4, seed=9))
+    alone = [new_memory(writer), new_memory(writer)]
+    append_frames(writer, alone[1], random_frames(4, seed=9))
     for turn in range(4):
         frames = torch.stack((random_frames(4, seed=turn), random_frames(4, seed=50 + turn)))
         times = torch.stack((torch.arange(4.0) + 10 * turn,) * 2).double() + 100
-        reader.feed(together, frames, times)
-        for row, held in enumerate(alone):
-            reader.feed([held], frames[[row]], times[[row]])
+        writer.append(together, frames, times)
+        for row, memory in enumerate(alone):
+            writer.append([memory], frames[[row]], times[[row]])
     for left, right in zip(together, alone, strict=True):
         assert left.lengths == right.lengths
         for index in range(left.num_layers):
@@ -165,77 +143,77 @@ def grown(room, slots: int):  # type: ignore[no-untyped-def]
     return type(room)(room.shape, slots=slots, capacity=room.capacity)
 
 
-def test_two_answers_in_one_batch_equal_two_alone(model: LlavaOnevision, reader: MemoryWriter) -> None:
-    held = new_memory(reader)
-    feed(reader, held, random_frames(12))
-    writer = AnswerDecoder(model)
+def test_two_answers_in_one_batch_equal_two_alone(model: LlavaOnevision, writer: MemoryWriter) -> None:
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(12))
+    decoder = AnswerDecoder(model)
     questions = ["what is in view", "how many cars so far"]
 
     def started() -> list[Answer]:
-        room = grown(held.slabs, 2)
+        slabs = grown(memory.slabs, 2)
         found = []
         for slot, text in enumerate(questions):
-            copy = Memory(room, slot)
-            copy.copy_from(held)
+            copy = Memory(slabs, slot)
+            copy.copy_from(memory)
             answer = Answer(copy, model.prompts.question(text))
-            writer.read(answer)
+            decoder.prefill(answer)
             found.append(answer)
         return found
 
     together, alone = started(), started()
     for _ in range(5):
-        writer.step(together)
+        decoder.decode_step(together)
         for answer in alone:
-            writer.step([answer])
+            decoder.decode_step([answer])
     assert [answer.ids for answer in together] == [answer.ids for answer in alone]
 
 
-def test_an_answer_never_touches_the_memory_it_reads(model: LlavaOnevision, reader: MemoryWriter) -> None:
+def test_an_answer_never_touches_the_memory_it_reads(model: LlavaOnevision, writer: MemoryWriter) -> None:
     """Asked, cut off in the middle or failing: the memory is the same to the bit, and so is what comes after."""
-    asked, quiet = new_memory(reader), new_memory(reader)
-    for held in (asked, quiet):
-        feed(reader, held, random_frames(12))
+    asked, quiet = new_memory(writer), new_memory(writer)
+    for memory in (asked, quiet):
+        append_frames(writer, memory, random_frames(12))
     before = contents(asked)
-    writer = AnswerDecoder(model)
+    decoder = AnswerDecoder(model)
     copy = Memory(grown(asked.slabs, 1), 0)
     copy.copy_from(asked)
     answer = Answer(copy, model.prompts.question("what came first"))
-    writer.read(answer)
-    writer.step([answer])
+    decoder.prefill(answer)
+    decoder.decode_step([answer])
     copy.clear()
     assert_same(before, contents(asked))
-    for held in (asked, quiet):
-        feed(reader, held, random_frames(8, seed=3), first_s=6.0)
+    for memory in (asked, quiet):
+        append_frames(writer, memory, random_frames(8, seed=3), first_s=6.0)
     assert_same(contents(quiet), contents(asked))
 
 
-def test_a_forward_that_fails_leaves_the_memory_as_it_was(model: LlavaOnevision, reader: MemoryWriter) -> None:
-    held = new_memory(reader)
-    feed(reader, held, random_frames(4))
-    before, position = contents(held), held.next_position
+def test_a_forward_that_fails_leaves_the_memory_as_it_was(model: LlavaOnevision, writer: MemoryWriter) -> None:
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(4))
+    before, position = contents(memory), memory.next_position
     with pytest.raises(RuntimeError):
-        model.decode(torch.zeros(1, 16, 7), SlotCache([held], 16))
-    assert_same(before, contents(held))
-    assert held.next_position == position
+        model.forward(torch.zeros(1, 16, 7), SlotCache([memory], 16))
+    assert_same(before, contents(memory))
+    assert memory.next_position == position
 
 
 def test_guidance_asks_each_layer_by_its_role(model: LlavaOnevision) -> None:
     plans = tiers.plan_layers(6, MemoryConfig())
-    packed = importance.by_role(model, plans)
+    packed = importance.role_scorer(model, plans)
     local, whole = len(model.prompts.guidance_local), len(model.prompts.guidance_global)
-    assert packed.longest == local + whole
+    assert packed.num_positions == local + whole
 
 
 @pytest.mark.usefixtures("slots")
 def test_a_bank_of_questions_scores_by_the_most_that_any_word_looks(model: LlavaOnevision) -> None:
     """The slow reference: each question alone through transformers' eager decoder, over its own cache."""
-    reader = roomy(model)
-    held, frames = new_memory(reader), random_frames(8)
-    feed(reader, held, frames)
-    before, position = contents(held), held.next_position
-    found = importance.by_questions(model, reader.plans).attention([held])[0]
-    assert_same(before, contents(held))
-    assert held.next_position == position
+    writer = roomy(model)
+    memory, frames = new_memory(writer), random_frames(8)
+    append_frames(writer, memory, frames)
+    before, position = contents(memory), memory.next_position
+    found = importance.question_scorer(model, writer.plans).score([memory])[0]
+    assert_same(before, contents(memory))
+    assert memory.next_position == position
 
     decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
     asked = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]
@@ -251,15 +229,15 @@ def test_a_bank_of_questions_scores_by_the_most_that_any_word_looks(model: Llava
 
 
 def test_the_memories_of_a_batch_are_scored_as_each_alone(model: LlavaOnevision) -> None:
-    reader = roomy(model)
-    first, second = (Memory(grown(new_memory(reader).slabs, 2), slot) for slot in range(2))
+    writer = roomy(model)
+    first, second = (Memory(grown(new_memory(writer).slabs, 2), slot) for slot in range(2))
     second.slabs = first.slabs
-    for held, frames in ((first, 8), (second, 3)):
-        reader.begin(held)
-        feed(reader, held, random_frames(frames, seed=frames))
-    guide = importance.by_questions(model, reader.plans)
-    for together, held in zip(guide.attention([first, second]), (first, second), strict=True):
-        for mine, alone in zip(together, guide.attention([held])[0], strict=True):
+    for memory, frames in ((first, 8), (second, 3)):
+        writer.reset(memory)
+        append_frames(writer, memory, random_frames(frames, seed=frames))
+    guide = importance.question_scorer(model, writer.plans)
+    for together, memory in zip(guide.score([first, second]), (first, second), strict=True):
+        for mine, alone in zip(together, guide.score([memory])[0], strict=True):
             assert torch.allclose(mine, alone, rtol=1e-4, atol=1e-6)
 
 

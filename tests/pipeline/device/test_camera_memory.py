@@ -114,10 +114,12 @@ class Exhausted(MemoryWriter):
 
     is_exhausted = False
 
-    def read(self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, passed: Tensor | None = None) -> None:
+    def prefill(
+        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, passed: Tensor | None = None
+    ) -> None:
         if self.is_exhausted:
             raise torch.OutOfMemoryError("out of memory")
-        super().read(memories, embedded, times_s, passed)
+        super().prefill(memories, embedded, times_s, passed)
 
 
 def test_what_the_device_could_not_read_is_not_taken_for_read(model: LlavaOnevision) -> None:

@@ -1,0 +1,119 @@
+"""The idea of ReKV: every key and value is stored for ever, and a question brings back the frames that fit it best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.scorers import NoScores
+from benchmarks.stream_memories import BoundedMemory
+from benchmarks.streams import TimedQuestion
+from cache_store.memory import CachedTokens, Memory, joined
+from cache_store.policies import Policy
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models.slot_cache import AttentionCapture, SlotCache
+from models.vision_language_model import VideoLanguageModel
+from ops import rope
+
+
+class RetrievedFrames:
+    """Stores all cached tokens and retrieves frames for each question.
+
+    The stream is prefilled under a sliding window. Keys are stored unrotated. In each layer the question's attention
+    on the mean of every frame chooses the frames. They are read in order of time, without gaps, the newest among them.
+    """
+
+    def __init__(self, model: VideoLanguageModel, budget: int, batch: int, window: Policy) -> None:
+        self._model = model
+        self._per_frame = model.spec.tokens_per_frame
+        self._num_frames = budget // self._per_frame
+        config = MemoryConfig(tokens_per_layer=max(budget, 256), recent_frames=0)
+        self._window = BoundedMemory(model, config, batch, window, NoScores())
+        self._stored: list[list[list[CachedTokens]]] = [
+            [[] for _ in range(model.spec.kv.num_layers)] for _ in range(batch)
+        ]
+
+    @property
+    def upkeep_s(self) -> float:
+        return self._window.upkeep_s
+
+    def append(self, embedded: Tensor, times_s: Tensor) -> None:
+        self._window.append(embedded, times_s)
+        num_new = embedded.shape[1]
+        for stored, memory in zip(self._stored, self._window.memories, strict=True):
+            for index, layer in enumerate(stored):
+                tokens = memory.layer(index)
+                new = tokens.at(torch.arange(len(tokens) - num_new, len(tokens)))
+                layer.append(self._moved(new, -new.positions))
+
+    def recall(
+        self, stream: int, questions: Sequence[TimedQuestion]
+    ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
+        layers = [joined(*parts) for parts in self._stored[stream]]
+        index = self._index(stream, layers)
+        slabs = Slabs(self._model.spec.kv, slots=1, capacity=index.prefix_length + self._num_frames * self._per_frame)
+        for question in questions:
+            retrieved = Memory(slabs, 0)
+            _copy_prefix(retrieved, index)
+            for layer, frames in enumerate(self._best_frames(index, question)):
+                places = (frames[:, None] * self._per_frame + torch.arange(self._per_frame)).flatten()
+                chosen = layers[layer].at(places)
+                retrieved.replace(layer, self._moved(chosen, index.prefix_length + torch.arange(len(chosen))))
+            retrieved.next_position = retrieved.lengths[0]
+            yield retrieved, [question]
+
+    @property
+    def nbytes_per_camera(self) -> int:
+        num_tokens = sum(len(part) for part in self._stored[0][0])
+        return num_tokens * self._model.spec.kv.nbytes_per_token * self._model.spec.kv.num_layers
+
+    def _moved(self, tokens: CachedTokens, distance: Tensor) -> CachedTokens:
+        keys = rope.rotate(tokens.keys, distance, self._window.writer.frequency)
+        return CachedTokens(
+            keys, tokens.values, tokens.positions + distance, tokens.token_ids, tokens.counts, tokens.times_s
+        )
+
+    def _index(self, stream: int, layers: Sequence[CachedTokens]) -> Memory:
+        """A memory whose tokens are the means of all frames, all at the first position after the prefix."""
+        num_frames = len(layers[0]) // self._per_frame
+        live = self._window.memories[stream]
+        index = Memory(Slabs(self._model.spec.kv, slots=1, capacity=live.prefix_length + num_frames), 0)
+        _copy_prefix(index, live)
+        first = torch.arange(num_frames) * self._per_frame
+        for layer, tokens in enumerate(layers):
+            means = tokens.at(first)
+            means.keys.copy_(_per_frame_means(tokens.keys, num_frames))
+            means.values.copy_(_per_frame_means(tokens.values, num_frames))
+            means.positions.zero_()
+            index.replace(layer, self._moved(means, torch.full((num_frames,), index.prefix_length)))
+        index.next_position = index.prefix_length + 1
+        return index
+
+    def _best_frames(self, index: Memory, question: TimedQuestion) -> list[Tensor]:
+        """For each layer the frames to retrieve, oldest first; the newest is always among them. -> L × [K]"""
+        ids = torch.tensor(self._model.prompts.question(question.question.text).ids)
+        embedded = self._model.embed_question(ids)
+        capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
+        self._model.forward(embedded[None], SlotCache([index], len(embedded), is_read_only=True, capture=capture))
+        best = []
+        for layer in range(index.num_layers):
+            weights = capture.weights[layer][0][index.prefix_length :].clone()
+            weights[-1] = torch.inf
+            best.append(weights.topk(min(self._num_frames, len(weights))).indices.sort().values)
+        return best
+
+
+def _copy_prefix(target: Memory, source: Memory) -> None:
+    target.lengths = [source.prefix_length] * source.num_layers
+    target.prefix_length = source.prefix_length
+    for layer in range(source.num_layers):
+        target.layer(layer).overwrite(source.layer(layer).slice(0, source.prefix_length))
+
+
+def _per_frame_means(tokens: Tensor, num_frames: int) -> Tensor:
+    """[H, N, D] -> [H, F, D]"""
+    heads, _, width = tokens.shape
+    return tokens.view(heads, num_frames, -1, width).mean(dim=2)

@@ -1,0 +1,100 @@
+"""What scores a token in the contenders: the product's scorers, and variants that only benchmarks use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from cache_store import tiers
+from cache_store.memory import Memory
+from cache_store.tiers import MemoryConfig
+from models import importance
+from models.importance import ImportanceScorer, PromptedImportance
+from models.llava_onevision import LlavaOnevision
+from models.packing import PackedTexts
+from models.slot_cache import AttentionCapture, SlotCache
+from ops import attention as attention_ops
+
+MakeScorer = Callable[[LlavaOnevision], ImportanceScorer]
+
+
+class NoScores:
+    """For policies that do not read attention: every score is zero."""
+
+    num_positions = 0
+    num_tokens = 0
+
+    def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
+        return [
+            [torch.zeros(length - memory.prefix_length, device=memory.slabs.shape.device) for length in memory.lengths]
+            for memory in memories
+        ]
+
+
+class UnpropagatedImportance:
+    """The published HERMES code: queries of each layer projected from the raw embeddings, not from the layer before.
+
+    prompts: the token ids that score each layer. L × [T_l]
+    """
+
+    def __init__(self, model: LlavaOnevision, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._prompts = prompts
+        self.num_positions = max(len(ids) for ids in prompts)
+        self.num_tokens = sum(len(ids) for ids in prompts)
+
+    @torch.inference_mode()
+    def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
+        return [[self._score_layer(memory, layer) for layer in range(memory.num_layers)] for memory in memories]
+
+    def _score_layer(self, memory: Memory, index: int) -> Tensor:
+        decoder, ids = self._model.decoder, torch.tensor(self._prompts[index])
+        layer, hidden = decoder.layers[index], self._model.embed_tokens(ids)[None]
+        capture = AttentionCapture([slice(0, len(ids))] * memory.num_layers)
+        forward_pass = SlotCache([memory], len(ids), is_read_only=True, capture=capture)
+        layer.self_attn(
+            layer.input_layernorm(hidden),
+            position_embeddings=decoder.rotary_emb(hidden, forward_pass.positions()),
+            attention_mask=None,
+            past_key_values=forward_pass,
+            forward_pass=forward_pass,
+        )
+        return capture.weights[index][0][memory.prefix_length :]
+
+
+def no_scores(model: LlavaOnevision) -> ImportanceScorer:
+    """For policies that do not read attention."""
+    return NoScores()
+
+
+def questions(model: LlavaOnevision) -> ImportanceScorer:
+    """The product's default: the peak attention of a bank of questions."""
+    return importance.question_scorer(model, _plans(model))
+
+
+def mean_of_questions(model: LlavaOnevision) -> ImportanceScorer:
+    """The same bank of questions, with the mean over all its tokens."""
+    return importance.question_scorer(model, _plans(model), attention_ops.mean_weight)
+
+
+def roles(model: LlavaOnevision) -> ImportanceScorer:
+    """HERMES' prompts, by the role of each layer."""
+    return importance.role_scorer(model, _plans(model))
+
+
+def unpropagated_roles(model: LlavaOnevision) -> ImportanceScorer:
+    """HERMES' prompts, scored as in its published code."""
+    prompts = importance.role_prompts(model)
+    return UnpropagatedImportance(model, [prompts[plan.role] for plan in _plans(model)])
+
+
+def proxy_query(model: LlavaOnevision) -> ImportanceScorer:
+    """StreamMem's proxy query: the chat template around an empty question."""
+    texts = PackedTexts([model.embed_question(torch.tensor(model.prompts.question("").ids))])
+    return PromptedImportance(model, texts, [texts.spans[0]] * model.spec.kv.num_layers, attention_ops.mean_weight)
+
+
+def _plans(model: LlavaOnevision) -> tuple[tiers.LayerPlan, ...]:
+    return tiers.plan_layers(model.spec.kv.num_layers, MemoryConfig())

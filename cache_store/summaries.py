@@ -1,0 +1,30 @@
+"""One token for many: the summary that a compaction leaves of tokens it folds."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cache_store.memory import CachedTokens
+from ops import folding
+
+
+def weighted_summary(folded: CachedTokens, kept: CachedTokens, frequency: Tensor) -> CachedTokens:
+    """The mean of the folded tokens, weighted by their counts, at the position of the middle one. [N], [K] -> [1]
+
+    Its count is the sum of theirs, so that it weighs in attention as they did. Its token id is a placeholder.
+    """
+    position = folded.positions[(len(folded) - 1) // 2]
+    return summary_at(position, folded, folded.counts, frequency)
+
+
+def summary_at(position: Tensor, folded: CachedTokens, counts: Tensor, frequency: Tensor) -> CachedTokens:
+    """The mean of the folded tokens weighted by `counts`, with keys rotated to `position`. [], [N] -> [1]"""
+    mean = folding.fold(folded.keys, folded.values, folded.positions, counts, position=position, frequency=frequency)
+    return CachedTokens(
+        keys=mean.key[:, None],
+        values=mean.value[:, None],
+        positions=position.reshape(1),
+        token_ids=folded.token_ids[-1:],
+        counts=counts.sum().reshape(1),
+        times_s=folded.times_s[-1:],
+    )
