@@ -14,7 +14,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 4))')
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 SLOW_MARKERS := ray or redis or rtsp or slow or chaos
 
-.PHONY: setup demo test test-fast check bench bench-accuracy chaos fuzz protos format
+.PHONY: setup demo test test-fast check bench bench-accuracy chaos fuzz protos docs format
 
 setup: $(READY)
 
@@ -53,6 +53,10 @@ fuzz: $(READY)
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto
+
+docs: $(READY)
+	$(BIN)/python -m actors.config.reference > docs/configuration.md
+	$(BIN)/python -m protos.reference > docs/api.md
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -26,30 +27,39 @@ class PolicyName(StrEnum):
 class MemoryConfig:
     """The bounds of one camera's memory. The defaults suit the tiny model; real models need 4,000 to 6,000 tokens.
 
-    `reindexing` has one value. It stays so that a configuration that names it is still read.
+    tokens_per_layer: the budget: tokens that a layer keeps after a compaction, without the prefix.
+    recent_frames: the recent window: so many of the newest frames are never evicted in any layer.
+    sensory_share: share of the layers, counted from the input, that keep the newest tokens.
+    long_term_share: share of the layers, counted from the output, that keep what questions attend to, and summaries.
+    policy: what decides about eviction.
+    reindexing: has one value, `lazy`: positions are renumbered when they run out.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "tokens_per_layer": (2, math.inf),
+        "recent_frames": (0, math.inf),
+        "sensory_share": (0, 1),
+        "long_term_share": (0, 1),
+    }
 
-    tokens_per_layer: int = 256  # the budget: what a layer keeps after a compaction, without the prefix
-    recent_frames: int = 4  # the recent window: the newest frames, never evicted in any layer
-    sensory_share: float = 0.1  # of the layers, counted from the input
-    long_term_share: float = 0.3  # of the layers, counted from the output
+    tokens_per_layer: int = 256
+    recent_frames: int = 4
+    sensory_share: float = 0.1
+    long_term_share: float = 0.3
     policy: PolicyName = PolicyName.QUESTIONS
-    reindexing: str = "lazy"  # positions are renumbered when they run out
+    reindexing: str = "lazy"
 
     def __post_init__(self) -> None:
-        if self.tokens_per_layer < 2:
-            raise ValueError(f"memory.tokens_per_layer is {self.tokens_per_layer} (at least 2)")
-        if self.recent_frames < 0:
-            raise ValueError(f"memory.recent_frames is {self.recent_frames} (at least 0)")
+        for name, (low, high) in self.RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                limits = f"at least {low}" if high == math.inf else f"{low} to {high}"
+                raise ValueError(f"memory.{name} is {value} ({limits})")
         if self.policy not in set(PolicyName):
             raise ValueError(f"memory.policy is {self.policy!r} (one of {', '.join(PolicyName)})")
         if self.reindexing != "lazy":
             raise ValueError(f"memory.reindexing is {self.reindexing!r} (only 'lazy'; write that or leave the key out)")
-        for name in ("sensory_share", "long_term_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"memory.{name} is {getattr(self, name)} (0 to 1)")
         if self.sensory_share + self.long_term_share > 1:
             raise ValueError(
                 f"memory.sensory_share {self.sensory_share} + memory.long_term_share {self.long_term_share} exceed 1"

@@ -110,10 +110,10 @@ MAX_MASKS, MAX_CORNERS, MIN_AREA = 32, 64, 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
-    """A camera as it was added. Raises InvalidCamera, InvalidMask.
+    """A camera as it was configured or added. Raises InvalidCamera, InvalidMask.
 
     name: 1 to 63 letters, digits, '.', '_' or '-', the first a letter or digit; unique in the fleet.
-    url: address of the source; it may hold credentials, so show `pipeline.network.urls.redact(url)` instead.
+    url: sim:SCENE, the path of a file, rtsp(s):// or http(s)://; credentials are never shown (`urls.redact`).
     pace: `live` plays a file or a scene at its own speed, `fast` as fast as the device takes it.
     masks: polygons that are blacked out in every image before it is used; corners are [x, y], 0 to 1 of the image.
     gate: skip unchanged patches (default true).

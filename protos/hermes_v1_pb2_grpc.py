@@ -47,7 +47,8 @@ class QueryServiceServicer:
     """
 
     def Ask(self, request, context):
-        """Streams one answer: Started, then Token and Evidence in any number, then Done. A stream without Done was cut off.
+        """Streams one answer: Started, then any number of Token and Evidence, then Done. A stream that ends without Done was
+        cut off. Closing the call cancels the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +144,7 @@ class CameraServiceServicer:
     """
 
     def AddCamera(self, request, context):
-        """Watches a camera and waits for its first frame; a source that shows none is refused. Adding the same camera again
+        """Adds a camera and waits for its first frame; a source that gives none is refused. Adding the same camera again
         changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,26 +152,28 @@ class CameraServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCamera(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the state of one camera.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCameras(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the state of every camera, by name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TestCamera(self, request, context):
-        """Looks at a URL for some seconds without watching it: what it gives, or why it gives nothing.
+        """Opens a URL for some seconds without adding a camera, and reports the video or why there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveCamera(self, request, context):
-        """Stops the camera and deletes its memory and its checkpoints.
+        """Stops a camera and deletes its memory and its checkpoints.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -384,20 +387,22 @@ class FleetServiceServicer:
     """
 
     def ListShards(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the state of every shard, by index.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MigrateCamera(self, request, context):
-        """Moves a camera with its whole memory to another shard. Questions that come meanwhile wait.
+        """Moves a camera with its whole memory to another shard. Questions that arrive meanwhile wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainShard(self, request, context):
-        """Moves every camera of a shard away, and gives it no new ones until its process is started anew. A camera that finds no room elsewhere stays.
+        """Moves every camera of a shard to other shards; the shard gets no new cameras until its process restarts. A camera
+        that fits nowhere else stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

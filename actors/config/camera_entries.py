@@ -15,7 +15,12 @@ from pipeline.network.urls import NetworkUrl
 
 log = structlog.get_logger(__name__)
 
-KEYS = ("user", "password", "password_file")
+# The keys of an entry that its URL stands for in a CameraSpec, with their meanings.
+KEYS = {
+    "user": "login of the camera; the key is for cameras on the network only.",
+    "password": "password of the login; better `${NAME}` or password_file than the password itself.",
+    "password_file": "path of a file that holds the password of the login; line ends at its end are removed.",
+}
 
 
 class InvalidEntry(Exception):

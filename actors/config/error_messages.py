@@ -45,7 +45,7 @@ def _suggestion(key: Key, root: type[Any]) -> str:
     for part in key[:-1]:
         section = CameraSpec if isinstance(part, int) else _type_of(section, part)
     known = [field.name for field in fields(section)] if is_dataclass(section) else []
-    known += KEYS if section is CameraSpec else ()
+    known += [*KEYS] if section is CameraSpec else []
     close = difflib.get_close_matches(str(key[-1]), known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 

@@ -29,7 +29,7 @@ class LeaseConfig:
     """How long a shard owns its cameras after each contact with the store.
 
     length_s: seconds without a renewal until another shard may take over; at least three margins.
-    margin_s: seconds before the end of its lease at which a shard stops answering; bounds what clocks may differ.
+    margin_s: seconds before the end of its lease at which a shard stops answering, because clocks may differ.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -56,8 +56,8 @@ class ShardsConfig:
     checkpoint_every_s: seconds between two checkpoints of a camera.
     checkpoint_rows: format of keys and values in checkpoints: exact, or int8, which is smaller; moves are always exact.
     checkpoint_max_mb_per_s: limit for all checkpoints of one shard together, in megabytes per second; null: no limit.
-    lease: see shards.lease.
-    device: see shards.device.
+    lease: how a shard owns its cameras.
+    device: limits of one device.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -158,14 +158,14 @@ class HermesConfig:
     """One system. Every part has defaults that suit a laptop.
 
     model: name of a known model, a Hugging Face id, or the path of a local folder.
-    memory: see memory.
-    ingest: see ingest.
-    shards: see shards.
+    memory: bounds of each camera's memory.
+    ingest: sampling and limits of video sources.
+    shards: number and resources of the shards.
     store: where checkpoints, leases and the list of cameras live: "embedded" (a Valkey that hermes runs, with its data
         in $XDG_STATE_HOME/hermes/store), "embedded:FOLDER", or a URL: redis://, rediss://, unix:// or redis+sentinel://.
-    router: see router.
-    auth: see auth.
-    cameras: the cameras of this configuration; see cameras. More can be added while the system runs.
+    router: where clients connect.
+    auth: which clients may call.
+    cameras: cameras that the system watches from its start; more can be added while it runs.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

@@ -13,7 +13,7 @@ class DeviceConfig:
 
     max_cameras: cameras of one device; each has a memory slot of its own, allocated at start.
     max_running_questions: questions that are answered at the same time; each has a scratch slot of its own.
-    max_waiting_questions: questions that wait for a scratch slot; one more is refused with OVERLOADED.
+    max_waiting_questions: questions that wait for a scratch slot; one more is refused with TOO_MANY_QUESTIONS.
     max_question_chars: longest question, in characters.
     max_question_tokens: longest question, in tokens, the prompt around it included.
     max_answer_tokens: longest answer, in tokens; a request may ask for fewer.

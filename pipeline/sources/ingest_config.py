@@ -41,6 +41,25 @@ class IngestConfig:
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "sample_fps": (0.01, 60),
+        "frames_per_clip": (1, 64),
+        "max_clip_wait_s": (0.05, 60),
+        "max_segment_s": (0.1, 60),
+        "max_gop_s": (1, 600),
+        "max_gop_bytes": (1 << 16, 1 << 30),
+        "max_lag_s": (0.5, 600),
+        "stall_after_s": (0.5, 600),
+        "open_timeout_s": (0.5, 600),
+        "refused_retry_s": (1, 86_400),
+        "first_retry_s": (0.1, 60),
+        "last_retry_s": (0.1, 3600),
+        "max_fps": (1, 1000),
+        "max_key_wait_s": (1, 3600),
+        "max_width": (16, 16384),
+        "max_height": (16, 16384),
+        "thumbnail_width": (16, 1920),
+    }
 
     sample_fps: float = 2.0
     frames_per_clip: int = 4
@@ -66,7 +85,7 @@ class IngestConfig:
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
+        for name, (low, high) in self.RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"ingest.{name} is {value}: it must be {low} to {high}")
@@ -90,24 +109,3 @@ def _networks(name: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
         return addresses.parse_networks(texts)
     except ValueError as error:
         raise ValueError(f"ingest.{name}: {error}") from error
-
-
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("sample_fps", 0.01, 60),
-    ("frames_per_clip", 1, 64),
-    ("max_clip_wait_s", 0.05, 60),
-    ("max_segment_s", 0.1, 60),
-    ("max_gop_s", 1, 600),
-    ("max_gop_bytes", 1 << 16, 1 << 30),
-    ("max_lag_s", 0.5, 600),
-    ("stall_after_s", 0.5, 600),
-    ("open_timeout_s", 0.5, 600),
-    ("refused_retry_s", 1, 86_400),
-    ("first_retry_s", 0.1, 60),
-    ("last_retry_s", 0.1, 3600),
-    ("max_fps", 1, 1000),
-    ("max_key_wait_s", 1, 3600),
-    ("max_width", 16, 16384),
-    ("max_height", 16, 16384),
-    ("thumbnail_width", 16, 1920),
-)
