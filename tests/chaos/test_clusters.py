@@ -36,7 +36,7 @@ CAMERAS = tuple(f"camera{number}" for number in range(4))
 FAULTS_A_SCHEDULE, BACK_WITHIN_S = 3, 150.0
 SHARDS = 2
 
-pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class World:
