@@ -1,4 +1,4 @@
-"""A Shard in memory that answers from a script, and can be away or come back empty like one that was killed."""
+"""A Shard in memory that answers from a script, and can be down or restart without its cameras."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment, ShardStatus
 from cache_store.leases import InMemoryLeases, Leases
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
-from pipeline.cameras import CameraState, CameraStatus, MemoryStatus, SourceReason, TooManyCameras
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, SourceReason, TooManyCameras
 from pipeline.network import urls
 from pipeline.sources.probe import ProbeResult
+from tests import virtual_time
 
 STARTED = Started(answer_id="1", camera="gate", memory_as_of_s=1_000.25)
 DONE = Done(
@@ -38,17 +39,16 @@ ANSWER: tuple[AnswerEvent, ...] = (
 def scripted_fleet(
     *shards: ScriptedShard,
     leases: Leases | None = None,
-    known: CameraRegistry | None = None,
-    length_s: float = 0.0,
+    registry: CameraRegistry | None = None,
+    lease_length_s: float = 0.0,
     is_leader: IsLeader = lambda: True,
     spares: int = 0,
 ) -> Fleet:
-    """A fleet of these shards; an owner that stands in the way is gone when its lease stood still for `length_s`."""
-    owners = FailureDetector(leases or InMemoryLeases(), length_s)
+    """A fleet of these shards. A lease expires when it was not renewed for `lease_length_s` after the first look."""
     return Fleet(
         shards,
-        owners,
-        known or InMemoryRegistry(),
+        FailureDetector(leases or InMemoryLeases(), lease_length_s, clock=virtual_time.now_s),
+        registry or InMemoryRegistry(),
         is_leader=is_leader,
         spares=spares,
         open_timeout_s=0.3,
@@ -57,7 +57,10 @@ def scripted_fleet(
 
 
 class ScriptedShard:
-    """Every camera is live at once, but for those whose state is scripted."""
+    """Every camera is live at once, except those with a scripted state.
+
+    add_delay_s, pause_s: how long adding a camera and each event of an answer take.
+    """
 
     def __init__(
         self, *, answer: Iterable[AnswerEvent | Exception] = ANSWER, max_cameras: int = 16, pid: int = 1
@@ -65,23 +68,23 @@ class ScriptedShard:
         self.assignments: dict[str, Assignment] = {}
         self.forgotten: list[str] = []
         self.states: dict[str, tuple[CameraState, str]] = {}
-        self.inspections: dict[str, ProbeResult] = {}
+        self.probe_results: dict[str, ProbeResult] = {}
         self.reason: SourceReason | None = None
-        self.is_away = False
-        self.refusal: Exception | None = None
+        self.is_down = False
+        self.add_error: Exception | None = None
         self.is_draining = False
-        self.ahead: set[str] = set()
+        self.standby: set[str] = set()
         self.unfinished = 0
         self.pause_s = 0.0
         self.epoch = 0
-        self.busy_s = 0.0
+        self.add_delay_s = 0.0
         self.busy_share = 0.0
         self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
 
     def restart(self) -> None:
-        """As after a kill: the process is another, and its cameras are gone."""
+        """Becomes a new process without cameras, as after a kill."""
         self.assignments.clear()
         self.is_draining = False
         self._pid += 1
@@ -89,10 +92,10 @@ class ScriptedShard:
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
-        self._require_here()
+        self._require_up()
         if camera not in self.assignments:
             raise UnknownCamera(f"camera {camera!r}: not on this device")
-        with self._counting_unfinished():
+        with self._unfinished_answer():
             for event in self.answer:
                 await asyncio.sleep(self.pause_s)
                 if isinstance(event, Exception):
@@ -100,47 +103,47 @@ class ScriptedShard:
                 yield event
 
     async def add_camera(self, assignment: Assignment) -> None:
-        self._require_here()
-        await asyncio.sleep(self.busy_s)
-        if self.refusal is not None:
-            raise self.refusal
+        self._require_up()
+        await asyncio.sleep(self.add_delay_s)
+        if self.add_error is not None:
+            raise self.add_error
         if self.is_draining:
             raise InvalidShard("it is being drained")
         if len(self.assignments) >= self._max_cameras:
             raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
         if assignment.is_standby:
-            self.ahead.add(assignment.spec.name)
+            self.standby.add(assignment.spec.name)
             return
-        self.ahead.discard(assignment.spec.name)
+        self.standby.discard(assignment.spec.name)
         self.assignments[assignment.spec.name] = assignment
 
     async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
-        self._require_here()
+        self._require_up()
         if self.assignments.pop(name, None) is None:
             raise UnknownCamera(f"camera {name!r} is not here")
         if is_forgotten:
             self.forgotten.append(name)
 
     async def test_camera(self, url: str) -> ProbeResult:
-        self._require_here()
+        self._require_up()
         urls.parse(url)
-        return self.inspections.get(url, ProbeResult(url=urls.redact(url)))
+        return self.probe_results.get(url, ProbeResult(url=urls.redact(url)))
 
     async def status(self) -> ShardStatus:
-        self._require_here()
+        self._require_up()
         return ShardStatus(
             pid=self._pid,
             node="somewhere",
             incarnation=str(self._pid),
             cameras=tuple(map(self._status, self.assignments)),
-            standby=dict.fromkeys(self.ahead, 1_000.0),
+            standby=dict.fromkeys(self.standby, 1_000.0),
             slots=self._max_cameras,
             busy_share=self.busy_share,
             is_draining=self.is_draining,
         )
 
     async def drain(self) -> None:
-        self._require_here()
+        self._require_up()
         self.is_draining = True
 
     def _status(self, name: str) -> CameraStatus:
@@ -158,14 +161,23 @@ class ScriptedShard:
             reason=self.reason,
         )
 
-    def _require_here(self) -> None:
-        if self.is_away:
+    def _require_up(self) -> None:
+        if self.is_down:
             raise ShardUnavailable("shard: its process is gone and is being restarted")
 
     @contextmanager
-    def _counting_unfinished(self) -> Iterator[None]:
+    def _unfinished_answer(self) -> Iterator[None]:
         self.unfinished += 1
         try:
             yield
         finally:
             self.unfinished -= 1
+
+
+def camera_spec(name: str, url: str = "sim:street") -> CameraSpec:
+    return CameraSpec(name=name, url=url)
+
+
+async def ask(fleet: Fleet, camera: str) -> list[AnswerEvent]:
+    """All events of one answer."""
+    return [event async for event in fleet.ask(camera, "what is in view")]

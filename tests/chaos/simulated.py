@@ -26,7 +26,7 @@ from pipeline.cameras import CameraSpec, CameraState, CameraStatus
 from pipeline.network import urls
 from tests.cache_store.test_checkpoint import FACTS
 from tests.chaos.history import Event, History
-from tests.chaos.virtual_time import now_s
+from tests.virtual_time import now_s
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
 CHECKPOINT_EVERY_S = 3.0

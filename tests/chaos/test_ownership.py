@@ -16,10 +16,11 @@ from actors.ownership.leader_election import LeaderElection
 from cache_store.checkpoint import StoreError
 from pipeline.answers import Done, QuestionError, Started
 from pipeline.cameras import CameraError, CameraSpec
-from tests.chaos import simulated, virtual_time
+from tests import virtual_time
+from tests.chaos import simulated
 from tests.chaos.history import Event, History
 from tests.chaos.simulated import SimulatedShard, Store
-from tests.chaos.virtual_time import now_s
+from tests.virtual_time import now_s
 
 SCHEDULES = int(os.environ.get("HERMES_CHAOS_SCHEDULES", "40"))
 HISTORIES = Path(os.environ.get("HERMES_CHAOS_HISTORIES", ".chaos"))

@@ -94,7 +94,7 @@ async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> N
 async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
     held = ScriptedShard()
     video = VideoInfo(codec="h264", width=1920, height=1080, declared_fps=25.0, measured_fps=24.9)
-    held.inspections = {
+    held.probe_results = {
         "rtsp://10.0.0.18/good": ProbeResult(url="rtsp://10.0.0.18/good", video=video, detail="it sends over UDP"),
         "rtsp://u:canary@10.0.0.18/bad": ProbeResult(
             url="rtsp://10.0.0.18/bad", reason=SourceReason.UNAUTHORIZED, detail="rtsp://10.0.0.18/bad: 401"
@@ -129,7 +129,7 @@ async def test_a_cameras_password_comes_from_a_file_and_goes_nowhere_else(servin
     secret.write_text("c4n4ry/1\n")
     url, credentials = "rtsp://camera.example/1", ("--user", "viewer", "--password-file", str(secret))
     held = ScriptedShard()
-    held.inspections = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": ProbeResult(url=url)}
+    held.probe_results = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": ProbeResult(url=url)}
     async with serving(held) as address:
         tested = await run("cameras", "test", url, *credentials, "--json", "--address", address)
         added = await run("cameras", "add", "door", url, *credentials, "--json", "--address", address)

@@ -229,7 +229,7 @@ async def test_health_is_told_to_everybody_service_by_service(serving) -> None:
 
 async def test_services_are_unhealthy_while_no_shard_answers() -> None:
     held = ScriptedShard()
-    held.is_away = True
+    held.is_down = True
     served = scripted_fleet(held)
     await served.reconcile()
     door = Router(served, RouterConfig(port=0), None)

@@ -1,0 +1,136 @@
+"""A camera is added once its source works, and not added otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.fleet.registry import InMemoryRegistry
+from cache_store.leases import InMemoryLeases, Leases, owned_by
+from pipeline.cameras import (
+    CameraExists,
+    CameraState,
+    InvalidCamera,
+    SourceInvalid,
+    SourceUnreachable,
+    TooManyCameras,
+)
+from tests.actors.scripted import ScriptedShard, camera_spec, scripted_fleet
+
+
+async def test_adding_a_camera_again_changes_nothing(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    await fleet.add_camera(camera_spec("a"))
+
+    assert [len(shard.assignments) for shard in shards] == [1, 0]
+
+
+async def test_a_different_camera_of_the_same_name_is_refused(fleet) -> None:
+    await fleet.add_camera(camera_spec("a"))
+
+    with pytest.raises(CameraExists, match="'a' exists"):
+        await fleet.add_camera(camera_spec("a", "sim:yard"))
+
+
+async def test_a_malformed_url_is_refused_before_it_reaches_a_shard(fleet) -> None:
+    with pytest.raises(InvalidCamera, match="ftp"):
+        await fleet.add_camera(camera_spec("a", "ftp://host/x"))
+
+    assert await fleet.list_cameras() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "detail", "error", "message"),
+    [
+        (CameraState.FAILED, "no video in it", SourceInvalid, "no video in it"),
+        (CameraState.BACKING_OFF, "refused; try 2 in 1.5 s", SourceUnreachable, "refused"),
+        (CameraState.CONNECTING, "", SourceUnreachable, "no frame within 0 s of sim:street"),
+    ],
+)
+async def test_a_camera_whose_source_does_not_open_is_not_added(fleet, shards, state, detail, error, message) -> None:
+    shards[0].states["a"] = (state, detail)
+
+    with pytest.raises(error, match=f"{message}; the camera was not added$"):
+        await fleet.add_camera(camera_spec("a"))
+
+    assert shards[0].assignments == {}
+    assert shards[0].forgotten == []
+    assert await fleet.list_cameras() == []
+
+
+async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards) -> None:
+    registry = InMemoryRegistry()
+    shards[0].states["a"] = (CameraState.FAILED, "no video in it")
+
+    with pytest.raises(SourceInvalid):
+        await scripted_fleet(*shards, registry=registry).add_camera(camera_spec("a"))
+
+    snapshot = await registry.snapshot_since(None)
+    assert snapshot is not None
+    assert snapshot.entries == {}
+
+
+async def test_a_camera_of_the_configuration_stays_although_its_source_does_not_open(fleet, shards) -> None:
+    shards[0].states["a"] = (CameraState.BACKING_OFF, "connection refused")
+    fleet.add_configured_camera(camera_spec("a"))
+    await fleet.reconcile()
+
+    view = await fleet.get_camera("a")
+
+    assert view.status.state is CameraState.BACKING_OFF
+    assert view.status.detail == "connection refused"
+
+
+async def test_a_full_fleet_refuses_a_camera() -> None:
+    fleet = scripted_fleet(ScriptedShard(max_cameras=1))
+    await fleet.add_camera(camera_spec("a"))
+
+    with pytest.raises(TooManyCameras):
+        await fleet.add_camera(camera_spec("b"))
+
+    assert [view.status.name for view in await fleet.list_cameras()] == ["a"]
+
+
+async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits(shards) -> None:
+    shards[0].add_error = owned_by("a", "earlier")
+    fleet = scripted_fleet(*shards, lease_length_s=60.0)
+
+    view = await fleet.add_camera(camera_spec("a"))
+
+    assert view.status.state is CameraState.RECOVERING
+    assert view.status.detail == "camera 'a': owned by shard earlier"
+    shards[0].add_error = None
+    await fleet.reconcile()
+    assert (await fleet.get_camera("a")).status.state is CameraState.LIVE
+
+
+class OwningShard(ScriptedShard):
+    """Takes a camera only if it can acquire the ownership."""
+
+    def __init__(self, leases: Leases) -> None:
+        super().__init__(pid=100)
+        self.attempts = 0
+        self._leases = leases
+
+    async def add_camera(self, assignment) -> None:
+        self.attempts += 1
+        await self._leases.acquire(assignment.spec.name, "100", gone=assignment.expiry)
+        await super().add_camera(assignment)
+
+
+async def test_unowned_cameras_are_granted_at_the_first_attempt_until_the_store_loses_its_data() -> None:
+    leases = InMemoryLeases()
+    shard = OwningShard(leases)
+    fleet = scripted_fleet(shard, leases=leases)
+    await fleet.add_camera(camera_spec("a"))
+    await fleet.reconcile()
+    assert "a" in shard.assignments
+
+    shard.attempts = 0
+    await fleet.add_camera(camera_spec("b"))
+    assert (shard.attempts, set(shard.assignments)) == (1, {"a", "b"})
+
+    leases.forget_everything()
+    await fleet.add_camera(camera_spec("c"))
+    assert set(shard.assignments) == {"a", "b"}
+    await fleet.reconcile()
+    assert set(shard.assignments) == {"a", "b", "c"}

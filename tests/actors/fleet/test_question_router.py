@@ -1,0 +1,101 @@
+"""Questions go to the shard that owns the camera now; answers of stale owners are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
+from tests.actors.scripted import ANSWER, DONE, STARTED, ask, camera_spec
+from tests.virtual_time import until
+
+
+async def test_closing_an_answer_early_cancels_it_on_the_shard(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    events = fleet.ask("a", "what is in view")
+    await anext(events)
+    assert shards[0].unfinished == 1
+
+    await events.aclose()
+
+    assert shards[0].unfinished == 0
+
+
+async def test_a_camera_of_a_shard_that_is_down_cannot_be_asked(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].is_down = True
+    await fleet.get_camera("a")
+
+    with pytest.raises(ShardUnavailable, match="shard 0 is restarting"):
+        await ask(fleet, "a")
+
+
+async def test_a_camera_cannot_be_asked_until_its_shard_has_restored_it(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].restart()
+
+    with pytest.raises(CameraRecovering, match="'a'"):
+        await ask(fleet, "a")
+
+    await fleet.reconcile()
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_the_answer_of_a_stale_owner_is_refused(fleet, shards) -> None:
+    shards[0].epoch = 7
+    await fleet.add_camera(camera_spec("a"))
+
+    with pytest.raises(CameraRecovering, match=r"stale owner, epoch 0 \(newest 7\)"):
+        await ask(fleet, "a")
+
+
+async def test_a_question_is_asked_again_on_the_new_shard_if_its_answer_had_not_begun(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].pause_s = 0.05
+    answer = asyncio.create_task(ask(fleet, "a"))
+    await asyncio.sleep(0.02)
+    shards[1].assignments["a"] = shards[0].assignments["a"]
+    shards[1].epoch = 7
+    shards[0].answer = [STARTED, OwnershipUnproven("camera 'a': lease")]
+    shards[1].answer = [replace(STARTED, epoch=7), DONE]
+    await fleet.reconcile()
+
+    assert await answer == [replace(STARTED, epoch=7), DONE]
+
+
+async def test_an_answer_that_has_begun_is_not_repeated(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].answer = [*ANSWER[:2], OwnershipUnproven("camera 'a': lease")]
+    events = fleet.ask("a", "what is in view")
+    assert [await anext(events), await anext(events)] == list(ANSWER[:2])
+    shards[1].assignments["a"] = shards[0].assignments["a"]
+    shards[1].epoch = 7
+    await fleet.reconcile()
+
+    with pytest.raises(OwnershipUnproven):
+        await anext(events)
+
+
+async def test_a_question_waits_while_its_camera_moves(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].add_delay_s = 3.0
+    move = asyncio.create_task(fleet.move_camera("a", 1))
+    await until(lambda: not shards[0].assignments)
+    assert shards[1].assignments == {}
+
+    assert await ask(fleet, "a") == list(ANSWER)
+    assert (await move).shard_index == 1
+
+
+async def test_a_question_does_not_wait_for_a_move_for_ever(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].add_delay_s = 30.0
+    move = asyncio.create_task(fleet.move_camera("a", 1))
+    await until(lambda: not shards[0].assignments)
+
+    with pytest.raises(CameraRecovering, match="still moving to another shard after 5 s"):
+        await ask(fleet, "a")
+
+    assert (await move).shard_index == 1

@@ -1,0 +1,122 @@
+"""Cameras move between running shards: on request, away from a draining shard, and to where there is more capacity."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors import task_cancellation
+from actors.errors import CameraRecovering
+from pipeline.cameras import TooManyCameras
+from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
+from tests.virtual_time import until
+
+
+async def test_a_camera_moves_to_the_emptiest_other_shard_and_its_memory_stays(fleet, shards) -> None:
+    for name in ("a", "b", "c"):
+        await fleet.add_camera(camera_spec(name))
+
+    view = await fleet.move_camera("a")
+
+    assert view.shard_index == 1
+    assert sorted(shards[1].assignments) == ["a", "b"]
+    assert shards[0].forgotten == []
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_a_camera_that_finds_no_free_slot_on_its_target_stays(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].add_error = TooManyCameras("camera 'a': all 0 slots are taken")
+
+    with pytest.raises(TooManyCameras):
+        await fleet.move_camera("a", 1)
+    await fleet.reconcile()
+
+    assert (await fleet.get_camera("a")).shard_index == 0
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_a_camera_that_is_not_restored_yet_does_not_keep_the_others_on_a_draining_shard(fleet, shards) -> None:
+    for name in ("a", "b", "c"):
+        await fleet.add_camera(camera_spec(name))
+    del shards[0].assignments["a"]
+
+    with pytest.raises(CameraRecovering, match="'a': not restored yet on shard 0"):
+        await fleet.move_camera("a")
+    drained = await fleet.drain(0)
+
+    assert drained.cameras == ("a",)
+    assert sorted(shards[1].assignments) == ["b", "c"]
+
+
+async def test_a_shard_that_starts_later_gets_its_share_of_the_cameras(shards) -> None:
+    shards[1].is_down = True
+    fleet = scripted_fleet(*shards)
+    await fleet.reconcile()
+    for name in ("a", "b", "c", "d"):
+        await fleet.add_camera(camera_spec(name))
+
+    shards[1].is_down = False
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await until(lambda: len(shards[1].assignments) == 2)
+        await asyncio.sleep(10.0)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert [len(shard.assignments) for shard in shards] == [2, 2]
+
+
+async def test_a_move_by_an_operator_is_not_undone(fleet, shards) -> None:
+    for name in ("a", "b"):
+        await fleet.add_camera(camera_spec(name))
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await asyncio.sleep(3.0)
+        await fleet.move_camera("a", 1)
+        await asyncio.sleep(30.0)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert [sorted(shard.assignments) for shard in shards] == [[], ["a", "b"]]
+
+
+async def test_the_busiest_shard_gives_its_least_recently_asked_camera_to_the_idlest(fleet, shards) -> None:
+    for name in ("a", "b", "c", "d"):
+        await fleet.add_camera(camera_spec(name))
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await asyncio.sleep(3.0)
+        await ask(fleet, "a")
+        shards[0].busy_share = 0.9
+        await asyncio.sleep(70.0)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert [sorted(shard.assignments) for shard in shards] == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_shard_that_reports_that_it_is_draining_is_emptied(fleet, shards) -> None:
+    """A shard's process drains itself when it is told to end."""
+    for name in ("a", "b"):
+        await fleet.add_camera(camera_spec(name))
+    await shards[0].drain()
+
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await until(lambda: not shards[0].assignments)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert sorted(shards[1].assignments) == ["a", "b"]
+
+
+async def test_a_spare_shard_stays_empty_while_the_others_have_free_slots() -> None:
+    shards = [ScriptedShard(pid=100 * (number + 1), max_cameras=2) for number in range(3)]
+    fleet = scripted_fleet(*shards, spares=1)
+    await fleet.reconcile()
+    for name in ("a", "b", "c", "d", "e"):
+        await fleet.add_camera(camera_spec(name))
+
+    assert [sorted(shard.assignments) for shard in shards] == [["a", "c"], ["b", "d"], ["e"]]

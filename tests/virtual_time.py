@@ -1,0 +1,56 @@
+"""An event loop whose clock jumps to the next timer: hours pass in milliseconds, always in the same order.
+
+Only for code that waits for nothing but timers and other tasks: a socket or a thread that answers later is not waited
+for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+    """Never blocks: the time that a real loop would sleep is added to the clock instead."""
+
+    now_s = 1_000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "deadlock: no timer is pending and every task waits"
+            self.now_s += max(0.0, timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """`time()`, every sleep and every timeout are virtual."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now_s
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Like asyncio.run, in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(work)
+
+
+def now_s() -> float:
+    """The clock of the running loop."""
+    return asyncio.get_running_loop().time()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> float:
+    """Waits until the condition is true. -> how long that took, in virtual seconds. Raises TimeoutError."""
+    began_s = now_s()
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - the condition has no event, and polling costs no real time
+            await asyncio.sleep(0.02)
+    return now_s() - began_s
