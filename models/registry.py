@@ -104,7 +104,8 @@ def _hermes_json(folder: Path) -> _HermesJson:
     try:
         return TypeAdapter(_HermesJson).validate_python(described)
     except ValidationError as error:
-        raise ModelInvalid(f"{folder / 'hermes.json'}: {error}") from error
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        raise ModelInvalid(f"{folder / 'hermes.json'}: {'; '.join(problems)}") from error
 
 
 def _pixels(folder: Path) -> PixelScale:

@@ -14,7 +14,7 @@ from benchmarks.contenders import CONTENDERS, OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.parts import Settings
 from benchmarks.rows import ALL
-from benchmarks.stream_memories import StreamMemory
+from benchmarks.stream_memories import BoundedMemory, StreamMemory
 from benchmarks.streams import FRAMES_PER_STEP, Character, Stream
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -205,3 +205,18 @@ def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(
 def test_a_budget_without_room_for_the_window_is_refused(tiny: LlavaOnevision) -> None:
     with pytest.raises(InvalidBudget, match="at least 18"):
         contenders.named(OURS).make(Task(tiny, 1, 17, 48))
+
+
+def test_only_the_contender_of_ranks_renumbers_positions_at_every_compaction(
+    tiny: LlavaOnevision, given: list[Stream]
+) -> None:
+    def has_gaps(name: str) -> bool:
+        contender = contenders.named(name).make(Task(tiny, len(given), 48, 48))
+        read_all(contender, given)
+        assert isinstance(contender, BoundedMemory)
+        memory = contender.memories[0]
+        positions = torch.cat([memory.layer(layer).positions for layer in range(memory.num_layers)]).unique()
+        return positions.tolist() != list(range(memory.next_position))
+
+    assert has_gaps(OURS)
+    assert not has_gaps("ours-ranks")

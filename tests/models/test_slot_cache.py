@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -19,15 +22,25 @@ from tests.conftest import append_frames, assert_same, contents, new_memory, ran
 
 
 def plain_decoder(model: LlavaOnevision, implementation: str):  # type: ignore[no-untyped-def]
-    """The decoder as transformers runs it; give it back with `slots`."""
+    """The decoder with an attention function of transformers; `restored_attention` puts ours back."""
     model._network.set_attn_implementation({"text_config": implementation, "vision_config": "sdpa"})
     return model.decoder
 
 
+@contextmanager
+def restored_attention(model: LlavaOnevision) -> Iterator[None]:
+    """Puts the attention function of slots back at the end."""
+    try:
+        yield
+    finally:
+        model._network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
+
+
 @pytest.fixture
-def slots(model: LlavaOnevision):  # type: ignore[no-untyped-def]
-    yield
-    model._network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
+def slots(model: LlavaOnevision) -> Iterator[None]:
+    """Puts the attention function of slots back after a test."""
+    with restored_attention(model):
+        yield
 
 
 def everything(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,7 @@ def save(model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTok
         "guidance_local": GUIDANCE_LOCAL,
         "guidance_global": GUIDANCE_GLOBAL,
         "guidance_questions": GUIDANCE_QUESTIONS,
-        "unwitnessed": ["no", "none", "nothing", *NUMBERS],
+        "no_evidence_for": ["no", "none", "nothing", *NUMBERS],
     }
     (fresh / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
     notes = {"texts": texts, "reliable_positions": RELIABLE_POSITIONS}

@@ -1,0 +1,62 @@
+"""Models by name or folder: what is loaded, and what is refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models import registry
+from models.vision_language_model import ModelInvalid, ModelNotFound
+
+SHIPPED = Path(registry.CHECKPOINTS["tiny"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the shipped checkpoint."""
+    return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+
+
+def test_memories_saved_by_the_first_version_can_still_be_restored() -> None:
+    """The fingerprint of the shipped model is the one that checkpoints of memories carry since the first version."""
+    fingerprint = registry.load_model("tiny", "cpu").spec.fingerprint
+
+    assert fingerprint == "af3b106639fdfdd819e9d1bd158e77a42bb59092da17ed8c36e29cdf7710338d"
+
+
+@pytest.mark.parametrize("key", ["unwitnessed", "no_evidence_for"])
+def test_a_hermes_json_may_use_the_first_versions_name_of_a_key(folder: Path, key: str) -> None:
+    described = json.loads((folder / "hermes.json").read_text())
+    texts = described["texts"]
+    texts.pop("unwitnessed", None)
+    texts.pop("no_evidence_for", None)
+    texts[key] = ["never"]
+    (folder / "hermes.json").write_text(json.dumps(described))
+
+    prompts = registry.load_model(str(folder), "cpu").prompts
+
+    assert prompts.has_evidence("no")
+    assert not prompts.has_evidence("Never.")
+
+
+def test_an_unknown_key_of_hermes_json_is_refused(folder: Path) -> None:
+    (folder / "hermes.json").write_text(json.dumps({"reliable_position": 1_000}))
+
+    with pytest.raises(ModelInvalid, match=r"hermes\.json: .*reliable_position"):
+        registry.load_model(str(folder), "cpu")
+
+
+def test_a_family_that_no_code_supports_is_refused_by_name(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
+
+    with pytest.raises(ModelInvalid, match=r"family 'llava' \(supported: llava_onevision\)"):
+        registry.load_model(str(folder), "cpu")
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no such folder"):
+        registry.load_model(str(tmp_path / "nowhere"), "cpu")
