@@ -41,22 +41,22 @@ def test_programs_get_all_five_metrics(tmp_path: Path) -> None:
     command += ["--seconds", "3", "--pairs", "1", "--minutes", "1"]
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
-    told = json.loads(file.read_text())
-    assert told["command"].startswith("python -m benchmarks.ingest --json ")
-    assert told["cameras_per_core"] == pytest.approx(1000 / told["ingest_ms"], rel=0.01)
-    assert told["over_bare_pyav"] == pytest.approx(told["ingest_ms"] / told["bare_pyav_ms"], rel=0.01)
-    assert told["quiet_token_ratio"] == 60.0
-    assert told["quiet_device_time_ratio"] > 2
-    assert told["gate_loss_points"] == ingest.known_loss()["gate_loss_points"]
+    figures = json.loads(file.read_text())
+    assert figures["command"].startswith("python -m benchmarks.ingest --json ")
+    assert figures["cameras_per_core"] == pytest.approx(1000 / figures["ingest_ms"], rel=0.01)
+    assert figures["over_bare_pyav"] == pytest.approx(figures["ingest_ms"] / figures["bare_pyav_ms"], rel=0.01)
+    assert figures["quiet_token_ratio"] == 60.0
+    assert figures["quiet_device_time_ratio"] > 2
+    assert figures["gate_loss_points"] == ingest.known_loss()["gate_loss_points"]
 
 
-def test_the_loss_that_is_told_is_the_worst_that_was_measured(tmp_path: Path) -> None:
+def test_the_loss_that_is_reported_is_the_worst_that_was_measured(tmp_path: Path) -> None:
     rows = [
         {"metric": metric, "value": value, "of": f"of {value}", "commit": "c0ffee"}
         for metric, value in (("gate_loss_points", -1.0), ("gate_loss_points", 0.5), ("quiet_token_ratio", 60.0))
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
-    told = ingest.known_loss(tmp_path / "rows.jsonl")
+    figures = ingest.known_loss(tmp_path / "rows.jsonl")
 
-    assert told == {"gate_loss_points": 0.5, "gate_loss_of": "of 0.5", "gate_loss_commit": "c0ffee"}
+    assert figures == {"gate_loss_points": 0.5, "gate_loss_of": "of 0.5", "gate_loss_commit": "c0ffee"}

@@ -1,4 +1,4 @@
-"""What is asked after a save and a restore: the same memory with exact rows, nearly the same with int8 rows."""
+"""A memory after a save and a restore: the same with exact rows, nearly the same with int8 rows."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tests.cache_store.test_compaction import compact, filled
 
 
 def full() -> Memory:
-    held = filled(60)
-    compact(held, 20, first_recent_id=56)
-    return held
+    memory = filled(60)
+    compact(memory, 20, first_recent_id=56)
+    return memory
 
 
 def test_exact_rows_bring_back_the_very_same_memory_recent_window_and_prefix_included() -> None:
-    held = full()
-    came_back, _ = saved_rows.there_and_back(held, Rows.EXACT)
-    assert came_back.lengths == held.lengths
-    assert came_back.next_position == held.next_position
-    for index in range(held.num_layers):
+    memory = full()
+    restored, _ = saved_rows.there_and_back(memory, Rows.EXACT)
+    assert restored.lengths == memory.lengths
+    assert restored.next_position == memory.next_position
+    for index in range(memory.num_layers):
         for field in dataclasses.fields(CachedTokens):
-            mine, its = (getattr(one.layer(index), field.name) for one in (held, came_back))
-            assert torch.equal(mine, its)
+            before, after = (getattr(one.layer(index), field.name) for one in (memory, restored))
+            assert torch.equal(before, after)
 
 
 def test_int8_rows_bring_back_other_rows_that_are_near_and_take_less() -> None:
-    held = full()
-    came_back, (nbytes, *_) = saved_rows.there_and_back(held, Rows.INT8)
-    _, (exact_nbytes, *_) = saved_rows.there_and_back(held, Rows.EXACT)
-    mine, its = held.remembered(1).values, came_back.remembered(1).values
-    assert not torch.equal(mine, its)
-    assert torch.allclose(mine, its, atol=float(mine.abs().max()) / 254 * 1.01)
+    memory = full()
+    restored, (nbytes, *_) = saved_rows.there_and_back(memory, Rows.INT8)
+    _, (exact_nbytes, *_) = saved_rows.there_and_back(memory, Rows.EXACT)
+    before, after = memory.remembered(1).values, restored.remembered(1).values
+    assert not torch.equal(before, after)
+    assert torch.allclose(before, after, atol=float(before.abs().max()) / 254 * 1.01)
     assert nbytes < exact_nbytes

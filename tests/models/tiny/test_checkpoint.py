@@ -11,7 +11,6 @@ from models.tiny.training.evaluate import evaluate
 from models.tiny.training.lessons import see
 from models.tiny.vocabulary import UNKNOWN, words
 
-torch.set_num_threads(2)
 CHECKPOINT = Path(__file__).parents[3] / "models" / "tiny" / "checkpoint"
 
 
@@ -36,8 +35,8 @@ def test_its_own_texts_are_made_of_known_words() -> None:
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
     texts = json.loads((CHECKPOINT / "hermes.json").read_text())["texts"]
 
-    asked = [texts[name] for name in ("prefix", "question", "guidance_local", "guidance_global")]
-    for text in (*asked, *texts["guidance_questions"]):
+    fixed = [texts[name] for name in ("prefix", "question", "guidance_local", "guidance_global")]
+    for text in (*fixed, *texts["guidance_questions"]):
         assert UNKNOWN not in tokenizer.tokenize(text.replace("{question}", "what is in view"))
 
 
