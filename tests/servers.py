@@ -34,11 +34,11 @@ class Server:
         return f"redis://127.0.0.1:{self.port}"
 
     def client(self, **settings: object) -> redis.Redis:
-        """A plain client with short patience."""
+        """A plain client with a short timeout."""
         return redis.Redis(port=self.port, socket_timeout=5, **settings)
 
     def pause(self) -> None:
-        """Hangs, as far as others can tell, until `go_on`."""
+        """Stops the process, which then looks hung, until `go_on`."""
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -50,22 +50,22 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
 def running(kind: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """A server that keeps nothing unless the settings say so, e.g. appendonly="yes"; `_` in a name stands for `-`."""
+    """A server that persists nothing unless the settings say so, e.g. appendonly="yes"; `_` in a name means `-`."""
     usual = {"save": "", "appendonly": "no"}
-    given = {name.replace("_", "-"): value for name, value in settings.items()}
-    with _process(kind, folder, usual | given) as server:
+    values = {name.replace("_", "-"): value for name, value in settings.items()}
+    with _process(kind, folder, usual | values) as server:
         yield server
 
 
 @contextmanager
 def sentinel(folder: Path, primary: Server, service: str) -> Iterator[Server]:
-    """A Sentinel that watches a primary and is impatient."""
+    """A Sentinel that watches a primary, with short timeouts."""
     lines = [
         f"sentinel monitor {service} 127.0.0.1 {primary.port} 2",
         f"sentinel down-after-milliseconds {service} 500",
@@ -80,8 +80,8 @@ def _process(kind: str, folder: Path, settings: dict[str, str], *flags: str, tex
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     file = folder / "server.conf"
-    given = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)} | settings
-    lines = [f'{name} "{value}"' for name, value in given.items()]
+    values = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)} | settings
+    lines = [f'{name} "{value}"' for name, value in values.items()]
     file.write_text("\n".join([*lines, text]) + "\n")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([_BINARIES[kind], str(file), *flags], stdout=log, stderr=log)

@@ -24,7 +24,7 @@ from pipeline.answers import Done, QuestionError
 from pipeline.cameras import CameraSpec, MemoryStatus
 from tests import servers
 from tests.actors.waiting import until
-from tests.faulty_way import Fault, FaultyWay
+from tests.faulty_proxy import Fault, FaultyProxy
 from tests.servers import VALKEY, Server
 
 pytestmark = pytest.mark.redis
@@ -106,7 +106,7 @@ async def test_a_full_store_stops_neither_ingest_nor_answers_and_is_an_alarm_onc
 async def test_a_store_that_answers_nothing_silences_what_cannot_be_proven_and_nothing_else(
     model: LlavaOnevision, server: Server
 ) -> None:
-    async with FaultyWay(server.port).open() as way, watching(model, way.url) as held:
+    async with FaultyProxy(server.port).open() as way, watching(model, way.url) as held:
         epoch = (await held.status()).cameras[0].epoch
         way.fault = Fault(is_half_open=True)
         await sees_more(held, frames=8)

@@ -18,7 +18,7 @@ from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from tests import servers
 from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
-from tests.faulty_way import Fault, FaultyWay
+from tests.faulty_proxy import Fault, FaultyProxy
 from tests.servers import KINDS, VALKEY, Server
 
 pytestmark = pytest.mark.redis
@@ -39,7 +39,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 class Reached:
     """A store and its leases at the end of a faulty way. The camera `lobby` is ours, with a checkpoint of second 1."""
 
-    way: FaultyWay
+    way: FaultyProxy
     store: RedisCheckpointStore
     leases: RedisLeases
     owner: Owner
@@ -54,7 +54,7 @@ def any_server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest_asyncio.fixture
 async def reached(any_server: Server) -> AsyncIterator[Reached]:
-    async with FaultyWay(any_server.port).open() as way:
+    async with FaultyProxy(any_server.port).open() as way:
         kept = RedisCheckpointStore(way.url, timeout_s=TRY_S)
         leases = RedisLeases(way.url, timeout_s=TRY_S)
         owner = await leases.acquire("lobby", ME.id, gone=OWN_LEASE)
