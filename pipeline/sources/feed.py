@@ -46,17 +46,19 @@ class CameraFeed:
         resume_from_s: float | None = None,
         started_s: float | None = None,
         clock: Callable[[], float] = time.time,
+        retry_jitter_s: float = RETRY_JITTER_S,
     ) -> None:
         """Raises InvalidCamera for an invalid URL.
 
         on_state: called in the feed's thread at each change; must not block.
         resume_from_s: frames up to this Unix time were fed before.
         started_s: the Unix time at which a recording begins (default: now).
+        retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
         self._spec, self._config, self._frame_size, self._clips = spec, config, frame_size, clips
         self._url = urls.parse(spec.url)
         self._on_state = on_state
-        self._clock = clock
+        self._clock, self._retry_jitter_s = clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._has_frames = self._was_live = False
@@ -139,7 +141,7 @@ class CameraFeed:
             self._report(CameraState.STALLED, "the stream ended")
         finally:
             source.close()
-        self._stopped.wait(self._config.first_retry_s + random.uniform(0, RETRY_JITTER_S))
+        self._stopped.wait(self._config.first_retry_s + random.uniform(0, self._retry_jitter_s))
         return False
 
     def _feed_from(self, source: Source) -> None:
@@ -195,7 +197,7 @@ class CameraFeed:
 
     def _pause_s(self, retry: tenacity.RetryCallState) -> float:
         backoff_s = tenacity.wait_exponential_jitter(
-            max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=RETRY_JITTER_S
+            max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=self._retry_jitter_s
         )(retry)
         error = retry.outcome.exception() if retry.outcome else None
         is_slow = _reason(error) in _SLOW or self._is_not_a_camera(error)

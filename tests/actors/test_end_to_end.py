@@ -134,8 +134,8 @@ async def test_a_password_is_nowhere_in_what_the_system_says(running: System, ca
     ended: list[Ended] = []
     refusing = Reply(401, (("WWW-Authenticate", "Basic realm=camera"),))
     with (
-        servers.rtsp_camera(TEST_PICTURE, "viewer", word) as (port, _),
-        servers.scripted({"/live": refusing}) as web,
+        servers.rtsp_server(TEST_PICTURE, "viewer", word) as (port, _),
+        servers.scripted_server({"/live": refusing}) as web,
     ):
         good = f"rtsp://viewer:{quoted}@127.0.0.1:{port}/live"
         http = f"http://viewer:{quoted}@{web.url.removeprefix('http://')}/live?token={quoted}"

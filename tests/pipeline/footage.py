@@ -1,7 +1,8 @@
-"""Small videos of every kind, whose pictures carry their own number."""
+"""Small videos of every kind. Each frame shows its own number."""
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
@@ -12,13 +13,14 @@ import av
 import numpy as np
 import torch
 from av.video.frame import PictureType
+from PIL import Image
 
 WIDTH, HEIGHT, BITS = 192, 112, 8
 
 
 @dataclass(frozen=True)
 class Footage:
-    """How a test video is encoded; `times` are its frames' times in units of 1/1000 s where the rate varies."""
+    """How a test video is encoded. `times`: the times of its frames in ms, for a variable frame rate."""
 
     codec: str
     container: str
@@ -44,26 +46,33 @@ MJPEG = Footage("mjpeg", "avi", "yuvj420p", options={"qmin": "2", "qmax": "2"})
 
 
 def draw(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """A coloured picture whose upper half spells its number in white and black blocks. uint8 [H, W, 3]"""
+    """A coloured image whose upper half shows `number` in white and black blocks. uint8 [H, W, 3]"""
     y, x = np.mgrid[:height, :width]
-    picture = np.stack([x * 200 // width + 20, y * 200 // height + 20, np.full_like(x, 90)], axis=-1)
+    image = np.stack([x * 200 // width + 20, y * 200 // height + 20, np.full_like(x, 90)], axis=-1)
     for bit in range(BITS):
         left, right = bit * width // BITS, (bit + 1) * width // BITS
-        picture[: height // 2, left:right] = 235 if number >> bit & 1 else 20
-    return picture.astype(np.uint8)
+        image[: height // 2, left:right] = 235 if number >> bit & 1 else 20
+    return image.astype(np.uint8)
 
 
-def number_of(picture: torch.Tensor) -> int:
-    """The number that a picture spells, at whatever size."""
-    height, width = picture.shape[:2]
-    row = picture[height // 4].float().mean(-1)
+def number_of(image: torch.Tensor) -> int:
+    """The number that an image of any size shows."""
+    height, width = image.shape[:2]
+    row = image[height // 4].float().mean(-1)
     return sum(int(row[(2 * bit + 1) * width // (2 * BITS)] > 128) << bit for bit in range(BITS))
 
 
-def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None, *, keys: Container[int] = ()) -> Path:
-    """Encodes the footage into a file; its frames are numbered from 0 unless `numbers` says otherwise.
+def jpeg(number: int) -> bytes:
+    """A JPEG of `draw(number)`."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw(number)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
 
-    At the places in `keys` there are key frames, wherever else there are.
+
+def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None, *, keys: Container[int] = ()) -> Path:
+    """Encodes the footage into a file; returns its path. Frames are numbered from 0 unless `numbers` is given.
+
+    keys: the indices of additional key frames.
     """
     width, height = footage.size
     with av.open(path, "w", format=footage.container, options=footage.muxing) as file:
@@ -79,21 +88,21 @@ def write(path: Path, footage: Footage, numbers: Iterable[int] | None = None, *,
             video.codec_context.time_base = Fraction(1, 1000)
         if audio is not None:
             _write_audio(file, audio, footage.frames / footage.fps)
-        for place, number in enumerate(range(footage.frames) if numbers is None else numbers):
+        for index, number in enumerate(range(footage.frames) if numbers is None else numbers):
             frame = av.VideoFrame.from_ndarray(draw(number, width, height), format="rgb24")
             frame = frame.reformat(format=footage.pixels, dst_colorspace=footage.colorspace)
-            frame.pts = footage.times[place] if footage.times else place
+            frame.pts = footage.times[index] if footage.times else index
             frame.time_base = Fraction(1, 1000 if footage.times else footage.fps)
-            frame.pict_type = PictureType.I if place in keys else PictureType.NONE
+            frame.pict_type = PictureType.I if index in keys else PictureType.NONE
             file.mux(video.encode(frame))
         file.mux(video.encode(None))
     return path
 
 
-def spoil_all_but_key_frames(path: Path, spoilt: Path, container: str) -> None:
-    """Copies a video; of every picture that leans on others only the start is left."""
+def damage_all_but_key_frames(path: Path, damaged: Path, container: str) -> None:
+    """Copies a video. Every frame that is no key frame becomes noise after its first bytes."""
     noise = np.random.default_rng(0)
-    with av.open(path) as whole, av.open(spoilt, "w", format=container) as file:
+    with av.open(path) as whole, av.open(damaged, "w", format=container) as file:
         video = whole.streams.video[0]
         copy = file.add_stream_from_template(video, opaque=True)
         for packet in whole.demux(video):
@@ -117,7 +126,7 @@ def drop_key_frames(path: Path, keyless: Path) -> None:
 
 
 def claim_size(path: Path, width: int, height: int) -> None:
-    """Overwrites the size that the headers of an MJPEG file (AVI) state, everywhere."""
+    """Overwrites the frame size in all headers of an MJPEG file (AVI)."""
     data = path.read_bytes()
     for old, new in (
         (struct.pack("<II", WIDTH, HEIGHT), struct.pack("<II", width, height)),  # AVI
@@ -128,7 +137,7 @@ def claim_size(path: Path, width: int, height: int) -> None:
 
 
 def write_audio(path: Path) -> Path:
-    """A file that holds sound only."""
+    """A file with an audio stream only."""
     with av.open(path, "w") as file:
         _write_audio(file, _add_audio(file), 1.0)
     return path

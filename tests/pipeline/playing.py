@@ -1,4 +1,4 @@
-"""Plays a source to its end, without a device, and says what came out."""
+"""Plays a source or a feed without a device and collects what it gives."""
 
 from __future__ import annotations
 
@@ -27,17 +27,35 @@ QUICK = IngestConfig(
     allowed_networks=("127.0.0.0/8",),
     video_folders=(Path(tempfile.gettempdir()),),
 )
+_OVER = (CameraState.ENDED, CameraState.FAILED)
+
+
+class VirtualClock:
+    """A clock that advances only when a source waits. Recordings then play live without real waits."""
+
+    def __init__(self, now_s: float = START_S) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def wait(self, seconds: float) -> bool:
+        """Advances the clock; never asks the source to stop."""
+        self.now_s += max(0.0, seconds)
+        return False
 
 
 @dataclass
-class Played:
+class SourceOutput:
+    """What a source gave."""
+
     samples: list[SampledFrame] = field(default_factory=list)
     dropped: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
     def times_s(self) -> list[float]:
-        """Since the start."""
+        """The times of the samples in seconds since START_S."""
         return [sample.time_s - START_S for sample in self.samples]
 
 
@@ -47,39 +65,43 @@ def play(
     pace: PlaybackSpeed = PlaybackSpeed.FAST,
     config: IngestConfig = QUICK,
     after_s: float = -math.inf,
-    most: int = 10_000,
+    max_samples: int = 10_000,
     started_s: float = START_S,
     clock: Callable[[], float] = time.time,
-) -> Played:
-    """Opens a source, takes at most so many samples, closes it."""
-    played, stopped = Played(), threading.Event()
+) -> SourceOutput:
+    """Opens a source, takes at most `max_samples` samples, closes it. With a VirtualClock it never sleeps."""
+    output = SourceOutput()
 
-    def count(frames: int) -> None:
-        played.dropped += frames
+    def count_dropped(frames: int) -> None:
+        output.dropped += frames
 
-    playback = SourceContext(
+    def sleep(seconds: float) -> bool:
+        time.sleep(max(0.0, seconds))
+        return False
+
+    context = SourceContext(
         camera="lobby",
         pace=pace,
         started_s=started_s,
         after_s=after_s,
         clock=clock,
-        wait=lambda seconds: stopped.wait(max(0.0, seconds)),
-        on_dropped=count,
-        on_note=played.notes.append,
+        wait=clock.wait if isinstance(clock, VirtualClock) else sleep,
+        on_dropped=count_dropped,
+        on_note=output.notes.append,
     )
-    source = open_source(parse(url), config, playback)
+    source = open_source(parse(url), config, context)
     try:
         for sample in source.samples():
-            played.samples.append(sample)
-            if len(played.samples) >= most:
+            output.samples.append(sample)
+            if len(output.samples) >= max_samples:
                 break
     finally:
         source.close()
-    return played
+    return output
 
 
-class Watched:
-    """A running feed, the states it reported and the clips it handed over."""
+class RunningFeed:
+    """A feed, the states it reported and the queue of its clips. All waits are for events."""
 
     def __init__(
         self,
@@ -91,58 +113,66 @@ class Watched:
     ) -> None:
         self.states: list[tuple[CameraState, str]] = []
         self.reasons: list[SourceReason | None] = []
-        self.clips = ClipQueue(4) if clips is None else clips
-        spec = CameraSpec(name="lobby", url=url, pace=pace)
-        self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._note, **options)
         self._changed = threading.Condition()
+        self.clips = ClipQueue(4, on_put=self._notify) if clips is None else clips
+        spec = CameraSpec(name="lobby", url=url, pace=pace)
+        self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._on_state, **options)
 
-    def wait_for(self, state: CameraState, timeout_s: float = 15) -> str:
-        """Blocks until the state was reported; returns its detail. Its clips are left where they are."""
+    def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Blocks until the condition holds; it is checked at each state and each clip."""
         with self._changed:
-            assert self._changed.wait_for(lambda: any(state is seen for seen, _ in self.states), timeout_s), self.states
-            return next(detail for seen, detail in reversed(self.states) if seen is state)
+            assert self._changed.wait_for(is_true, timeout_s), self.states
+
+    def wait_for(self, state: CameraState, timeout_s: float = 30) -> str:
+        """Blocks until the state was reported; returns its last detail. Takes no clip."""
+        self.wait_until(lambda: any(state is reported for reported, _ in self.states), timeout_s)
+        return next(detail for reported, detail in reversed(self.states) if reported is state)
+
+    def take(self, timeout_s: float = 30) -> Clip:
+        """The next clip."""
+        self.wait_until(self.clips.has_clips, timeout_s)
+        clip = self.clips.take()
+        assert clip is not None
+        return clip
 
     def take_until_over(self, timeout_s: float = 30) -> list[Clip]:
         """All clips up to the state ended or failed."""
-        taken, deadline_s = [], time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
-            over = bool(self.states) and self.states[-1][0] in (CameraState.ENDED, CameraState.FAILED)
-            if (clip := self.clips.take()) is not None:
-                taken.append(clip)
-            elif over:
-                return taken
-            else:
-                time.sleep(0.005)
-        raise AssertionError(f"not over after {timeout_s} s: {self.states}")
-
-    def take(self, timeout_s: float = 15) -> Clip:
-        """The next clip."""
+        clips: list[Clip] = []
         deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
-            if (clip := self.clips.take()) is not None:
-                return clip
-            time.sleep(0.005)
-        raise AssertionError(f"no clip within {timeout_s} s: {self.states}")
+        while True:
+            self.wait_until(lambda: self.clips.has_clips() or self._is_over(), deadline_s - time.monotonic())
+            is_over = self._is_over()
+            while (clip := self.clips.take()) is not None:
+                clips.append(clip)
+            if is_over:
+                return clips
 
-    def _note(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
+    def _is_over(self) -> bool:
+        return bool(self.states) and self.states[-1][0] in _OVER
+
+    def _on_state(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
         with self._changed:
             self.states.append((state, detail))
             self.reasons.append(reason)
             self._changed.notify_all()
 
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
 
 @contextmanager
-def watching(
+def running_feed(
     url: str,
     pace: PlaybackSpeed = PlaybackSpeed.LIVE,
     config: IngestConfig = QUICK,
     clips: ClipQueue | None = None,
     **options: float,
-) -> Iterator[Watched]:
-    """A started feed, stopped in the end."""
-    watched = Watched(url, pace, config, clips, **options)
-    watched.feed.start()
+) -> Iterator[RunningFeed]:
+    """A started feed; it is stopped at the end."""
+    feed = RunningFeed(url, pace, config, clips, **options)
+    feed.feed.start()
     try:
-        yield watched
+        yield feed
     finally:
-        watched.feed.stop()
+        feed.feed.stop()

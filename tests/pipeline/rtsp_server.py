@@ -1,7 +1,7 @@
-"""An RTSP camera for tests. Run by the system's Python, which has GStreamer.
+"""An RTSP camera for tests. Runs under the system's Python, which has GStreamer.
 
-rtsp_server.py PORT LAUNCH TRANSPORT [USER PASSWORD]: serves the launch line at /live, prints its port and runs until it
-is killed. TRANSPORT is any, or TCP, UDP or UDP_MCAST for that alone.
+rtsp_server.py PORT LAUNCH TRANSPORT [USER PASSWORD] serves the launch line at /live and prints its port. It runs until
+it is killed. TRANSPORT is any, or one of TCP, UDP and UDP_MCAST.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cameras on the network for tests: real servers on loopback."""
+"""Servers that act as network cameras: real ones on loopback, each on a free port of its own."""
 
 from __future__ import annotations
 
@@ -10,44 +10,50 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 RTSP_SERVER = Path(__file__).parent / "rtsp_server.py"
-PIECE_NBYTES = 1880
+CHUNK_NBYTES = 1880
 TEST_PICTURE = (
-    "( videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=10/1 "
+    "( videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 "
     "! vp8enc deadline=1 keyframe-max-dist=10 ! rtpvp8pay name=pay0 )"
 )
 
 
 def h264_file(path: Path) -> str:
-    """The launch line that plays an MP4 as a camera would."""
+    """The launch line that serves an MP4 of H.264 as a live camera."""
     return f'( filesrc location="{path}" ! qtdemux ! h264parse ! rtph264pay name=pay0 )'
 
 
 def hevc_file(path: Path) -> str:
-    """The launch line that plays an MP4 of HEVC as a camera would."""
+    """The launch line that serves an MP4 of HEVC as a live camera."""
     return f'( filesrc location="{path}" ! qtdemux ! h265parse ! rtph265pay name=pay0 )'
 
 
 def why_no_rtsp() -> str:
-    """Why no RTSP server can be started here; empty if one can."""
-    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    """Why no RTSP server can be started here, empty if one can."""
+    code = "import gi; gi.require_version('GstRtspServer', '1.0')"
     try:
-        found = subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, timeout=30, check=False)
+        result = subprocess.run([SYSTEM_PYTHON, "-c", code], capture_output=True, timeout=30, check=False)
     except OSError as error:
         return f"{SYSTEM_PYTHON}: {error.strerror}"
-    return "" if found.returncode == 0 else "GStreamer's RTSP server for the system's Python is not installed"
+    return "" if result.returncode == 0 else "GStreamer's RTSP server for the system's Python is not installed"
+
+
+NO_RTSP = why_no_rtsp()
+needs_rtsp = pytest.mark.skipif(bool(NO_RTSP), reason=NO_RTSP)
 
 
 @contextmanager
-def rtsp_camera(
+def rtsp_server(
     launch: str, *credentials: str, port: int = 0, transport: str = "any"
 ) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A running RTSP server, of one transport alone if that is named: its port and its process."""
+    """A running RTSP server: its port and its process. `transport`: any, or the only one that it offers."""
     command = [SYSTEM_PYTHON, str(RTSP_SERVER), str(port), launch, transport, *credentials]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -58,20 +64,20 @@ def rtsp_camera(
         process.wait(10)
 
 
-class _Files(http.server.SimpleHTTPRequestHandler):
+class _FileHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
-class _Parts(_Files):
+class _RangeHandler(_FileHandler):
     def do_GET(self) -> None:
-        """The whole file or the part that is asked for."""
+        """Sends the whole file or the requested byte range."""
         data = Path(self.translate_path(self.path)).read_bytes()
-        asked = self.headers.get("Range")
-        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        requested = self.headers.get("Range")
+        first, _, last = (requested or "bytes=0-").removeprefix("bytes=").partition("-")
         end = int(last) + 1 if last else len(data)
         part = data[int(first) : end]
-        self.send_response(206 if asked else 200)
+        self.send_response(206 if requested else 200)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
@@ -80,9 +86,9 @@ class _Parts(_Files):
 
 
 @contextmanager
-def http_files(folder: Path, *, has_ranges: bool = False) -> Iterator[str]:
-    """Serves a folder, parts of files too if it has ranges; yields its URL."""
-    handler = functools.partial(_Parts if has_ranges else _Files, directory=str(folder))
+def file_server(folder: Path, *, has_ranges: bool = False) -> Iterator[str]:
+    """A web server for a folder, with byte ranges if `has_ranges`; yields its URL."""
+    handler = functools.partial(_RangeHandler if has_ranges else _FileHandler, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -92,40 +98,43 @@ def http_files(folder: Path, *, has_ranges: bool = False) -> Iterator[str]:
         server.server_close()
 
 
-def pushed(picture: bytes) -> bytes:
-    """A JPEG as one part of what a camera pushes."""
-    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-    return head.encode() + picture + b"\r\n"
+def multipart_jpeg(image: bytes) -> bytes:
+    """A JPEG as one part of an MJPEG stream (multipart/x-mixed-replace)."""
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
+    return head.encode() + image + b"\r\n"
 
 
-class _Pushed(http.server.BaseHTTPRequestHandler):
-    pictures: tuple[bytes, ...] = ()
+class _MjpegHandler(http.server.BaseHTTPRequestHandler):
+    images: tuple[bytes, ...] = ()
     pause_s = 0.0
-    most = 1 << 30
+    max_images = 1 << 30
     stopped = threading.Event()
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
-        place = 0
-        while place < self.most and not self.stopped.wait(self.pause_s):
-            picture = self.pictures[place % len(self.pictures)]
+        sent = 0
+        while sent < self.max_images and not self.stopped.wait(self.pause_s):
+            image = self.images[sent % len(self.images)]
             try:
-                self.wfile.write(pushed(picture))
+                self.wfile.write(multipart_jpeg(image))
             except OSError:
                 return
-            place += 1
+            sent += 1
 
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
-def pushed_jpegs(pictures: tuple[bytes, ...], pause_s: float, *, port: int = 0, most: int = 1 << 30) -> Iterator[str]:
-    """A camera that pushes JPEGs over HTTP, without times; after so many it hangs up."""
+def mjpeg_server(
+    images: tuple[bytes, ...], pause_s: float, *, port: int = 0, max_images: int = 1 << 30
+) -> Iterator[str]:
+    """A camera that pushes JPEGs over HTTP, without times; it hangs up after `max_images`."""
     stopped = threading.Event()
-    handler = type("Pushed", (_Pushed,), {"pictures": pictures, "pause_s": pause_s, "most": most, "stopped": stopped})
+    values = {"images": images, "pause_s": pause_s, "max_images": max_images, "stopped": stopped}
+    handler = type("MjpegHandler", (_MjpegHandler,), values)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -138,36 +147,43 @@ def pushed_jpegs(pictures: tuple[bytes, ...], pause_s: float, *, port: int = 0, 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a scripted server says. `pause_s`: before each of its pieces; `challenge`: to those who show no `proof`."""
+    """A response of a scripted server.
+
+    pieces: the body; iterated anew for each request.
+    pause_s: before each piece.
+    challenge: for requests whose Authorization header fails `is_authorized`.
+    """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     pieces: Iterable[bytes] = ()
     pause_s: float = 0.0
     challenge: str = ""
-    proof: Callable[[str], bool] = bool
+    is_authorized: Callable[[str], bool] = bool
 
 
 @dataclass
-class Scripted:
-    """A running scripted server and what it was asked: paths and headers."""
+class ScriptedServer:
+    """A running scripted server and the requests that it received: paths with headers, and monotonic times."""
 
     url: str
-    asked: list[tuple[str, dict[str, str]]]
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
 
 
 @contextmanager
-def scripted(
+def scripted_server(
     replies: dict[str, Reply], *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-) -> Iterator[Scripted]:
-    """A web server with a reply for each path; bodies end where the connection does."""
-    asked: list[tuple[str, dict[str, str]]] = []
+) -> Iterator[ScriptedServer]:
+    """A web server with a reply for each path. Bodies end where the connection ends."""
+    scripted = ScriptedServer("")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append((self.path, dict(self.headers)))
+            scripted.requests.append((self.path, dict(self.headers)))
+            scripted.times_s.append(time.monotonic())
             reply = replies.get(self.path.partition("?")[0], Reply(404))
-            if reply.challenge and not reply.proof(self.headers.get("Authorization", "")):
+            if reply.challenge and not reply.is_authorized(self.headers.get("Authorization", "")):
                 reply = Reply(401, (("WWW-Authenticate", reply.challenge),))
             self.send_response(reply.status)
             for name, value in reply.headers:
@@ -181,20 +197,21 @@ def scripted(
                 return
 
         def log_message(self, *args: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     server = http.server.ThreadingHTTPServer((host, 0), Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield Scripted(f"http{'s' if tls else ''}://{host}:{server.server_port}", asked)
+        scripted.url = f"http{'s' if tls else ''}://{host}:{server.server_port}"
+        yield scripted
     finally:
         server.shutdown()
         server.server_close()
 
 
-class _Stream(http.server.BaseHTTPRequestHandler):
+class _StreamHandler(http.server.BaseHTTPRequestHandler):
     parts: tuple[tuple[bytes, float], ...] = ()
     began_s = 0.0
     stopped = threading.Event()
@@ -203,32 +220,34 @@ class _Stream(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "video/mp2t")
         self.end_headers()
-        part = 0
-        for place in range(len(self.parts)):
-            if time.monotonic() - self.began_s >= sum(seconds for _, seconds in self.parts[:place]):
-                part = place
-        for data, over_s in self.parts[part:]:
-            pieces = [data[at : at + PIECE_NBYTES] for at in range(0, len(data), PIECE_NBYTES)]
-            for piece in pieces:
+        current = 0
+        for index in range(len(self.parts)):
+            if time.monotonic() - self.began_s >= sum(seconds for _, seconds in self.parts[:index]):
+                current = index
+        for data, duration_s in self.parts[current:]:
+            chunks = [data[at : at + CHUNK_NBYTES] for at in range(0, len(data), CHUNK_NBYTES)]
+            for chunk in chunks:
                 try:
-                    self.wfile.write(piece)
+                    self.wfile.write(chunk)
                 except OSError:
                     return
-                if self.stopped.wait(over_s / len(pieces)):
+                if self.stopped.wait(duration_s / len(chunks)):
                     return
 
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
-def pushed_parts(*parts: tuple[bytes, float]) -> Iterator[str]:
-    """A camera that pushes a transport stream over HTTP, its parts one after the other, each over so many seconds.
+def stream_server(*parts: tuple[bytes, float]) -> Iterator[str]:
+    """A camera that pushes a transport stream over HTTP. Each part is its data and the seconds it takes to send.
 
-    Whoever comes later gets the part that is on by then, from its beginning.
+    A client that connects later gets the current part from its beginning.
     """
     stopped = threading.Event()
-    handler = type("Stream", (_Stream,), {"parts": parts, "began_s": time.monotonic(), "stopped": stopped})
+    handler = type(
+        "StreamHandler", (_StreamHandler,), {"parts": parts, "began_s": time.monotonic(), "stopped": stopped}
+    )
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -239,16 +258,11 @@ def pushed_parts(*parts: tuple[bytes, float]) -> Iterator[str]:
         server.server_close()
 
 
-def pushed_bytes(data: bytes, over_s: float) -> AbstractContextManager[str]:
-    """A camera that pushes one transport stream."""
-    return pushed_parts((data, over_s))
-
-
 @contextmanager
-def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
-    """A server on loopback as it is reached through TLS; yields the port."""
+def tls_proxy(port: int, tls: ssl.SSLContext) -> Iterator[int]:
+    """A TLS server in front of the server at `port`; yields its port."""
 
-    def carry(source: socket.socket, target: socket.socket) -> None:
+    def forward(source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 target.sendall(data)
@@ -264,7 +278,7 @@ def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
                     outside = tls.wrap_socket(plain, server_side=True)
                     inside = socket.create_connection(("127.0.0.1", port))
                     for pair in ((outside, inside), (inside, outside)):
-                        threading.Thread(target=carry, args=pair, daemon=True).start()
+                        threading.Thread(target=forward, args=pair, daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
@@ -273,23 +287,23 @@ def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
             listener.shutdown(socket.SHUT_RDWR)
 
 
-def certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's own certificate for these names, and the file that a client must believe."""
-    key, made = folder / "key.pem", folder / "certificate.pem"
+def make_certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, Path]:
+    """A self-signed certificate for `names`: the server's context, and the file that a client must trust."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=camera"
     subprocess.run(
-        [*command.split(), "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(made)],
+        [*command.split(), "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(certificate)],
         check=True,
         capture_output=True,
         timeout=30,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made, key)
-    return context, made
+    context.load_cert_chain(certificate, key)
+    return context, certificate
 
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """Accepts connections and never says a word; yields its port."""
+    """Accepts connections and sends nothing; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]

@@ -15,7 +15,7 @@ from pipeline.cameras import PlaybackSpeed
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
-from tests.pipeline.playing import watching
+from tests.pipeline.playing import running_feed
 
 CELLS, SIDE, FPS, STEP = 16, 64, 2.0, 4
 NOBODY_S = 1e9
@@ -65,7 +65,7 @@ def test_what_a_codec_makes_of_a_still_street_is_mostly_left_unread(codec: Codec
     world, started_s = Scene(77, mean_gap_s=14.0), 1_000.0
     pictures = (world.frame(frame / 4, 640, 360) for frame in range(4 * 60))
     video_writer.write_video(pictures, tmp_path / "street", fps=4.0, codec=codec)
-    with watching(str(tmp_path / "street"), PlaybackSpeed.FAST, started_s=started_s) as played:
+    with running_feed(str(tmp_path / "street"), PlaybackSpeed.FAST, started_s=started_s) as played:
         taken = played.take_until_over()
 
     entrance = new_gate()

@@ -21,9 +21,9 @@ from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from tests.pipeline import servers
-from tests.pipeline.playing import QUICK, Watched, watching
-from tests.pipeline.servers import TEST_PICTURE, Reply
-from tests.pipeline.sources.test_opening import jpeg, needs_rtsp
+from tests.pipeline.footage import jpeg
+from tests.pipeline.playing import QUICK, RunningFeed, running_feed
+from tests.pipeline.servers import TEST_PICTURE, Reply, needs_rtsp
 
 GAP_AFTER_S = 1.5
 OUTAGE_S = 3.0
@@ -54,7 +54,7 @@ class Passing(ClipQueue):
 class Lobby:
     """One camera of a device: what its feed said and handed over, and what its memory holds."""
 
-    def __init__(self, device: Engine, passing: Passing, feed: Watched) -> None:
+    def __init__(self, device: Engine, passing: Passing, feed: RunningFeed) -> None:
         self.passing, self.feed = passing, feed
         self._device = device
 
@@ -91,7 +91,7 @@ def lobby(model: LlavaOnevision, url: str, config: IngestConfig = QUICK) -> Iter
     device.add_camera("lobby")
     passing = Passing(device)
     try:
-        with watching(url, config=config, clips=passing) as feed:
+        with running_feed(url, config=config, clips=passing) as feed:
             yield Lobby(device, passing, feed)
     finally:
         device.close()
@@ -103,7 +103,7 @@ def lobby(model: LlavaOnevision, url: str, config: IngestConfig = QUICK) -> Iter
 def test_a_killed_and_restarted_server_leaves_exactly_one_gap(model: LlavaOnevision) -> None:
     """Nobody does anything about it, and the gap is from the last frame before to the first one after."""
     with (
-        servers.rtsp_camera(TEST_PICTURE) as (port, process),
+        servers.rtsp_server(TEST_PICTURE) as (port, process),
         lobby(model, f"rtsp://127.0.0.1:{port}/live") as watched,
     ):
         watched.wait_for_frames()
@@ -112,7 +112,7 @@ def test_a_killed_and_restarted_server_leaves_exactly_one_gap(model: LlavaOnevis
         watched.feed.wait_for(CameraState.STALLED)
         time.sleep(OUTAGE_S)
         back_s = time.time()
-        with servers.rtsp_camera(TEST_PICTURE, port=port):
+        with servers.rtsp_server(TEST_PICTURE, port=port):
             watched.wait_until(lambda: bool(watched.memory.gaps))
             watched.wait_for_frames()
         gap = watched.end_with_one_gap()
@@ -128,7 +128,7 @@ def test_a_silence_that_is_too_long_is_one_gap_and_the_camera_is_called_again(
     model: LlavaOnevision,
 ) -> None:
     with (
-        servers.rtsp_camera(TEST_PICTURE) as (port, process),
+        servers.rtsp_server(TEST_PICTURE) as (port, process),
         lobby(model, f"rtsp://127.0.0.1:{port}/live") as watched,
     ):
         watched.wait_for_frames()
@@ -150,11 +150,11 @@ def test_a_silence_that_is_borne_is_one_gap_on_the_same_connection(model: LlavaO
     def pieces() -> Iterator[bytes]:
         for number in range(600):
             time.sleep(OUTAGE_S if number == 30 else 0.1)
-            yield servers.pushed(jpeg(number % 4))
+            yield servers.multipart_jpeg(jpeg(number % 4))
 
     reply = Reply(headers=(("Content-Type", "multipart/x-mixed-replace; boundary=frame"),), pieces=pieces())
     with (
-        servers.scripted({"/live": reply}) as camera,
+        servers.scripted_server({"/live": reply}) as camera,
         lobby(model, f"{camera.url}/live", replace(QUICK, stall_after_s=10.0)) as watched,
     ):
         watched.wait_until(lambda: bool(watched.memory.gaps))
@@ -162,7 +162,7 @@ def test_a_silence_that_is_borne_is_one_gap_on_the_same_connection(model: LlavaO
         gap = watched.end_with_one_gap()
 
     assert OUTAGE_S - 1 < gap.end_s - gap.start_s < OUTAGE_S + 1
-    assert len(camera.asked) == 1
+    assert len(camera.requests) == 1
 
 
 @pytest.mark.slow
@@ -173,13 +173,13 @@ def test_a_wrong_password_is_told_tried_slowly_and_forgotten_once_the_server_tak
 ) -> None:
     config = replace(QUICK, refused_retry_s=6.0)
     with (
-        servers.rtsp_camera(TEST_PICTURE, "viewer", "another") as (port, process),
+        servers.rtsp_server(TEST_PICTURE, "viewer", "another") as (port, process),
         lobby(model, f"rtsp://viewer:right@127.0.0.1:{port}/live", config) as watched,
     ):
         told = watched.feed.wait_for(CameraState.BACKING_OFF)
         process.kill()
         process.wait(10)
-        with servers.rtsp_camera(TEST_PICTURE, "viewer", "right", port=port):
+        with servers.rtsp_server(TEST_PICTURE, "viewer", "right", port=port):
             watched.wait_for_frames()
 
     assert "401" in told

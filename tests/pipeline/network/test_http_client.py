@@ -44,52 +44,52 @@ def basic(header: str) -> bool:
 
 
 def test_credentials_are_shown_to_a_server_that_asks(clip: bytes) -> None:
-    reply = Reply(pieces=(clip,), challenge='Basic realm="camera"', proof=basic)
-    with servers.scripted({"/live.ts": reply}) as camera:
+    reply = Reply(pieces=(clip,), challenge='Basic realm="camera"', is_authorized=basic)
+    with servers.scripted_server({"/live.ts": reply}) as camera:
         host = camera.url.removeprefix("http://")
         played = play(f"http://viewer:p%40ss%2F{CANARY}@{host}/live.ts?channel=1")
 
     assert len(played.samples) == 6
-    assert [path for path, _ in camera.asked] == ["/live.ts?channel=1"] * 2
-    assert "Authorization" not in camera.asked[0][1]
-    assert camera.asked[1][1]["Host"] == host
+    assert [path for path, _ in camera.requests] == ["/live.ts?channel=1"] * 2
+    assert "Authorization" not in camera.requests[0][1]
+    assert camera.requests[1][1]["Host"] == host
 
 
 def test_a_digest_is_answered_without_the_password(clip: bytes) -> None:
     challenge = 'Digest realm="camera, front", nonce="n1", qop="auth", algorithm=MD5'
-    reply = Reply(pieces=(clip,), challenge=challenge, proof=lambda header: header.startswith("Digest "))
-    with servers.scripted({"/live.ts": reply}) as camera:
+    reply = Reply(pieces=(clip,), challenge=challenge, is_authorized=lambda header: header.startswith("Digest "))
+    with servers.scripted_server({"/live.ts": reply}) as camera:
         play(f"http://viewer:{CANARY}@{camera.url.removeprefix('http://')}/live.ts")
 
-    said = camera.asked[1][1]["Authorization"]
+    said = camera.requests[1][1]["Authorization"]
     assert CANARY not in said
     assert 'realm="camera, front"' in said
     assert re.search(r'response="[0-9a-f]{32}"', said)
 
 
 def test_a_server_that_asked_once_need_not_ask_for_every_part(clip: bytes) -> None:
-    guarded = {"challenge": "Basic realm=camera", "proof": basic}
+    guarded = {"challenge": "Basic realm=camera", "is_authorized": basic}
     replies = {
         "/list.m3u8": Reply(headers=PLAYLIST, pieces=(HLS.format("a.ts").encode(),), **guarded),
         "/a.ts": Reply(pieces=(clip,), **guarded),
     }
-    with servers.scripted(replies) as camera:
+    with servers.scripted_server(replies) as camera:
         played = play(f"http://viewer:p%40ss%2F{CANARY}@{camera.url.removeprefix('http://')}/list.m3u8")
 
     assert len(played.samples) == 6
-    assert [path for path, headers in camera.asked if "Authorization" not in headers] == ["/list.m3u8"]
+    assert [path for path, headers in camera.requests if "Authorization" not in headers] == ["/list.m3u8"]
 
 
 def test_credentials_stay_at_home(clip: bytes) -> None:
     """A playlist may name another server; that one is told nothing."""
-    asking = Reply(pieces=(clip,), challenge="Basic realm=x", proof=lambda header: False)
-    with servers.scripted({"/a.ts": asking}) as other:
+    asking = Reply(pieces=(clip,), challenge="Basic realm=x", is_authorized=lambda header: False)
+    with servers.scripted_server({"/a.ts": asking}) as other:
         listed = Reply(headers=PLAYLIST, pieces=(HLS.format(f"{other.url}/a.ts").encode(),))
-        with servers.scripted({"/list.m3u8": listed}) as camera:
+        with servers.scripted_server({"/list.m3u8": listed}) as camera:
             refused = refusal(f"http://viewer:{CANARY}@{camera.url.removeprefix('http://')}/list.m3u8")
 
     assert refused.reason is SourceReason.UNAUTHORIZED
-    assert [headers.get("Authorization") for _, headers in other.asked] == [None] * len(other.asked)
+    assert [headers.get("Authorization") for _, headers in other.requests] == [None] * len(other.requests)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_credentials_stay_at_home(clip: bytes) -> None:
     ],
 )
 def test_a_refusal_of_the_server_has_its_reason(status: int, reason: SourceReason) -> None:
-    with servers.scripted({"/live": Reply(status)}) as camera:
+    with servers.scripted_server({"/live": Reply(status)}) as camera:
         refused = refusal(f"{camera.url}/live")
 
     assert refused.reason is reason
@@ -114,7 +114,7 @@ def test_a_refusal_of_the_server_has_its_reason(status: int, reason: SourceReaso
 )
 def test_a_playlist_that_names_what_is_no_url_is_refused(part: bytes) -> None:
     body = HLS.encode().replace(b"{}", part)
-    with servers.scripted({"/list.m3u8": Reply(headers=PLAYLIST, pieces=(body,))}) as camera:
+    with servers.scripted_server({"/list.m3u8": Reply(headers=PLAYLIST, pieces=(body,))}) as camera:
         refused = refusal(f"{camera.url}/list.m3u8")
 
     assert refused.reason in (SourceReason.ADDRESS_REFUSED, SourceReason.NOT_VIDEO, SourceReason.NOT_FOUND)
@@ -124,13 +124,13 @@ def test_a_playlist_that_names_what_is_no_url_is_refused(part: bytes) -> None:
     "there", ["http://[", "http://169.254.169.254/latest/meta-data", "/elsewhere", "file:///etc/passwd"]
 )
 def test_a_redirect_is_named_and_not_followed(there: str) -> None:
-    with servers.scripted({"/live": Reply(302, (("Location", there),))}) as camera:
+    with servers.scripted_server({"/live": Reply(302, (("Location", there),))}) as camera:
         refused = refusal(f"{camera.url}/live")
 
     assert refused.reason is SourceReason.REDIRECTED
     assert f"{camera.url}/live" in str(refused)
     assert there in str(refused)
-    assert len(camera.asked) == 1
+    assert len(camera.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_redirect_is_named_and_not_followed(there: str) -> None:
 def test_what_a_playlist_names_is_judged_like_the_camera_itself(part: str) -> None:
     listed = Reply(headers=PLAYLIST, pieces=(HLS.format(part).encode(),))
     config = replace(QUICK, allowed_networks=("127.0.0.2/32",))
-    with servers.scripted({"/list.m3u8": listed}, host="127.0.0.2") as camera:
+    with servers.scripted_server({"/list.m3u8": listed}, host="127.0.0.2") as camera:
         refused = refusal(f"{camera.url}/list.m3u8", config)
 
     assert refused.reason in (SourceReason.ADDRESS_REFUSED, SourceReason.NOT_VIDEO)
@@ -155,7 +155,7 @@ def test_a_host_that_leads_to_this_machine_is_refused() -> None:
 def test_a_playlist_without_end_is_not_read_to_its_end() -> None:
     line = b"#EXTINF:3,\nsegment.ts\n"
     listed = Reply(headers=PLAYLIST, pieces=(b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n", *(line * 10_000,) * 100))
-    with servers.scripted({"/list.m3u8": listed}) as camera:
+    with servers.scripted_server({"/list.m3u8": listed}) as camera:
         refused = refusal(f"{camera.url}/list.m3u8")
 
     assert refused.reason is SourceReason.TOO_LARGE
@@ -164,18 +164,20 @@ def test_a_playlist_without_end_is_not_read_to_its_end() -> None:
 
 def test_a_playlist_of_thousands_does_not_make_us_knock_at_thousands_of_doors() -> None:
     lines = "".join(f"#EXT-X-STREAM-INF:BANDWIDTH={number + 1}\n/{number}.m3u8\n" for number in range(2_000))
-    with servers.scripted({"/list.m3u8": Reply(headers=PLAYLIST, pieces=(f"#EXTM3U\n{lines}".encode(),))}) as camera:
+    with servers.scripted_server(
+        {"/list.m3u8": Reply(headers=PLAYLIST, pieces=(f"#EXTM3U\n{lines}".encode(),))}
+    ) as camera:
         refused = refusal(f"{camera.url}/list.m3u8", replace(QUICK, open_timeout_s=20))
 
     assert refused.reason is SourceReason.TOO_LARGE
-    assert len(camera.asked) <= MAX_NESTED_OPENS + 1
+    assert len(camera.requests) <= MAX_NESTED_OPENS + 1
 
 
 def test_an_encrypted_playlist_is_told_as_that(clip: bytes) -> None:
     key = '#EXT-X-KEY:METHOD=AES-128,URI="key.bin"\n#EXTINF'
     listed = Reply(headers=PLAYLIST, pieces=(HLS.format("a.ts").replace("#EXTINF", key).encode(),))
     replies = {"/list.m3u8": listed, "/key.bin": Reply(pieces=(b"k" * 16,)), "/a.ts": Reply(pieces=(clip,))}
-    with servers.scripted(replies) as camera:
+    with servers.scripted_server(replies) as camera:
         refused = refusal(f"{camera.url}/list.m3u8")
 
     assert refused.reason is SourceReason.NO_DECODER
@@ -208,8 +210,8 @@ def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
         grow(number)
     growing = threading.Thread(target=grow_on)
     growing.start()
-    with servers.http_files(served) as server:
-        played = play(f"{server}/live.m3u8", config=replace(QUICK, stall_after_s=6), most=14)
+    with servers.file_server(served) as server:
+        played = play(f"{server}/live.m3u8", config=replace(QUICK, stall_after_s=6), max_samples=14)
     growing.join()
 
     numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
@@ -224,7 +226,7 @@ def test_parts_of_a_file_are_read_by_byte_range(clip: bytes, tmp_path: Path) -> 
         text += f"#EXTINF:1.5,\n#EXT-X-BYTERANGE:{length}@{first}\nall.ts\n"
     (tmp_path / "list.m3u8").write_text(f"{text}#EXT-X-ENDLIST\n")
     (tmp_path / "all.ts").write_bytes(clip)
-    with servers.http_files(tmp_path, has_ranges=True) as server:
+    with servers.file_server(tmp_path, has_ranges=True) as server:
         played = play(f"{server}/list.m3u8")
 
     assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == [0, 5, 10, 15, 20, 25]
@@ -232,7 +234,7 @@ def test_parts_of_a_file_are_read_by_byte_range(clip: bytes, tmp_path: Path) -> 
 
 def test_an_mp4_with_its_index_at_the_end_is_read_by_parts(tmp_path: Path) -> None:
     footage.write(tmp_path / "video.mp4", replace(H264, frames=50))
-    with servers.http_files(tmp_path, has_ranges=True) as server:
+    with servers.file_server(tmp_path, has_ranges=True) as server:
         played = play(f"{server}/video.mp4")
 
     assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == list(range(0, 50, 5))
@@ -240,7 +242,7 @@ def test_an_mp4_with_its_index_at_the_end_is_read_by_parts(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("body", [(), (b"\n" * 100,), (b"<html>no camera here</html>" * 50,)], ids=str)
 def test_what_is_no_video_is_told_as_that(body: tuple[bytes, ...]) -> None:
-    with servers.scripted({"/live": Reply(pieces=body)}) as camera:
+    with servers.scripted_server({"/live": Reply(pieces=body)}) as camera:
         refused = refusal(f"{camera.url}/live")
 
     assert refused.reason in (SourceReason.NOT_VIDEO, SourceReason.BROKE_OFF)
@@ -248,7 +250,7 @@ def test_what_is_no_video_is_told_as_that(body: tuple[bytes, ...]) -> None:
 
 def test_a_server_that_drips_is_given_up() -> None:
     """A byte now and then keeps no connection open."""
-    with servers.scripted({"/live": Reply(pieces=(b"\x47",) * 100, pause_s=0.2)}) as camera:
+    with servers.scripted_server({"/live": Reply(pieces=(b"\x47",) * 100, pause_s=0.2)}) as camera:
         began_s = time.monotonic()
         refused = refusal(f"{camera.url}/live", replace(QUICK, open_timeout_s=1.0))
 
@@ -258,7 +260,7 @@ def test_a_server_that_drips_is_given_up() -> None:
 
 def test_a_body_that_ends_early_broke_off(clip: bytes) -> None:
     short = Reply(headers=(("Content-Length", str(len(clip))),), pieces=(clip[: len(clip) // 2],))
-    with servers.scripted({"/a.ts": short}) as camera:
+    with servers.scripted_server({"/a.ts": short}) as camera:
         refused = refusal(f"{camera.url}/a.ts")
 
     assert refused.reason is SourceReason.BROKE_OFF
@@ -268,7 +270,7 @@ def test_a_stream_ends_at_once_when_it_is_told_to(clip: bytes) -> None:
     stopped = threading.Event()
     endless = Reply(pieces=(clip, b""), pause_s=0.0)
     held = replace(endless, pieces=(clip, *(b"",) * 50), pause_s=0.2)
-    with servers.scripted({"/live.ts": held}) as camera:
+    with servers.scripted_server({"/live.ts": held}) as camera:
         url = parse(f"{camera.url}/live.ts")
         assert isinstance(url, NetworkUrl)
         stream = Demuxer(url, replace(QUICK, stall_after_s=60), stopped.is_set)
@@ -284,9 +286,9 @@ def test_a_stream_ends_at_once_when_it_is_told_to(clip: bytes) -> None:
 
 
 def test_tls_is_checked_by_the_hosts_name(clip: bytes, tmp_path: Path) -> None:
-    tls, made = servers.certificate(tmp_path, "DNS:localhost")
+    tls, made = servers.make_certificate(tmp_path, "DNS:localhost")
     believing = replace(QUICK, ca_file=made)
-    with servers.scripted({"/a.ts": Reply(pieces=(clip,))}, tls=tls) as camera:
+    with servers.scripted_server({"/a.ts": Reply(pieces=(clip,))}, tls=tls) as camera:
         by_name = camera.url.replace("127.0.0.1", "localhost")
         assert len(play(f"{by_name}/a.ts", config=believing).samples) == 6
         wrong_name = refusal(f"{camera.url}/a.ts", believing)

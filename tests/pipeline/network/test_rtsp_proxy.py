@@ -15,8 +15,8 @@ import pytest
 from pipeline.cameras import SourceError, SourceReason
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264
-from tests.pipeline.playing import QUICK, play, watching
-from tests.pipeline.sources.test_opening import needs_rtsp
+from tests.pipeline.playing import QUICK, play, running_feed
+from tests.pipeline.servers import needs_rtsp
 
 
 @contextmanager
@@ -58,11 +58,11 @@ def test_a_redirect_is_named_and_not_followed(before: tuple[str, ...], status: s
 @pytest.mark.rtsp
 @needs_rtsp
 def test_tls_is_checked_by_the_hosts_name(tmp_path: Path) -> None:
-    tls, made = servers.certificate(tmp_path, "DNS:localhost")
+    tls, made = servers.make_certificate(tmp_path, "DNS:localhost")
     believing = replace(QUICK, ca_file=made, open_timeout_s=10.0, allowed_networks=("127.0.0.0/8", "::1/128"))
     video = footage.write(tmp_path / "video.mp4", H264)
-    with servers.rtsp_camera(servers.h264_file(video)) as (plain, _), servers.behind_tls(plain, tls) as port:
-        played = play(f"rtsps://localhost:{port}/live", config=believing, most=2)
+    with servers.rtsp_server(servers.h264_file(video)) as (plain, _), servers.tls_proxy(plain, tls) as port:
+        played = play(f"rtsps://localhost:{port}/live", config=believing, max_samples=2)
         with pytest.raises(SourceError) as wrong_name:
             play(f"rtsps://127.0.0.1:{port}/live", config=believing)
         with pytest.raises(SourceError) as unknown:
@@ -75,7 +75,7 @@ def test_tls_is_checked_by_the_hosts_name(tmp_path: Path) -> None:
 def test_the_connection_ends_when_the_camera_is_removed() -> None:
     """Although its server is silent, and libav waits for it."""
     with saying("") as (port, asked):
-        with watching(f"rtsp://127.0.0.1:{port}/live", config=replace(QUICK, open_timeout_s=30.0)):
+        with running_feed(f"rtsp://127.0.0.1:{port}/live", config=replace(QUICK, open_timeout_s=30.0)):
             deadline_s = time.monotonic() + 5
             while not asked and time.monotonic() < deadline_s:
                 time.sleep(0.01)

@@ -20,9 +20,8 @@ from pipeline.network.rtsp_proxy import RtspProxy
 from pipeline.network.rtsp_udp import MAX_STREAMS, REPORT_EVERY_S, UdpSession
 from tests.pipeline import servers
 from tests.pipeline.network.test_rtp import packet
-from tests.pipeline.playing import QUICK, play, watching
-from tests.pipeline.servers import TEST_PICTURE
-from tests.pipeline.sources.test_opening import needs_rtsp
+from tests.pipeline.playing import QUICK, play, running_feed
+from tests.pipeline.servers import TEST_PICTURE, needs_rtsp
 
 LONG_S = 20.0
 PATIENT = replace(QUICK, open_timeout_s=LONG_S, stall_after_s=LONG_S)
@@ -350,8 +349,8 @@ def test_pictures_come_although_packets_are_lost() -> None:
         "keyframe-max-dist=10 ! rtpvp8pay mtu=400 ! identity drop-probability=0.05 name=pay0 "
         "audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay1 )"
     )
-    with servers.rtsp_camera(launch, transport="UDP") as (port, _):
-        played = play(f"rtsp://127.0.0.1:{port}/live", config=PATIENT, most=10)
+    with servers.rtsp_server(launch, transport="UDP") as (port, _):
+        played = play(f"rtsp://127.0.0.1:{port}/live", config=PATIENT, max_samples=10)
 
     assert len(played.samples) == 10
     assert played.notes == [REMARK]
@@ -360,11 +359,11 @@ def test_pictures_come_although_packets_are_lost() -> None:
 @pytest.mark.rtsp
 @needs_rtsp
 def test_what_is_encrypted_stays_on_its_connection(tmp_path: Path) -> None:
-    tls, made = servers.certificate(tmp_path, "DNS:localhost")
+    tls, made = servers.make_certificate(tmp_path, "DNS:localhost")
     believing = replace(QUICK, ca_file=made, open_timeout_s=10.0, allowed_networks=("127.0.0.0/8", "::1/128"))
     with (
-        servers.rtsp_camera(TEST_PICTURE, transport="UDP") as (plain, _),
-        servers.behind_tls(plain, tls) as port,
+        servers.rtsp_server(TEST_PICTURE, transport="UDP") as (plain, _),
+        servers.tls_proxy(plain, tls) as port,
         pytest.raises(SourceError, match="would not be encrypted") as caught,
     ):
         play(f"rtsps://localhost:{port}/live", config=believing)
@@ -375,8 +374,8 @@ def test_what_is_encrypted_stays_on_its_connection(tmp_path: Path) -> None:
 @pytest.mark.rtsp
 @needs_rtsp
 def test_a_camera_that_takes_both_sends_over_its_connection() -> None:
-    with servers.rtsp_camera(TEST_PICTURE) as (port, _):
-        assert play(f"rtsp://127.0.0.1:{port}/live", most=2).notes == []
+    with servers.rtsp_server(TEST_PICTURE) as (port, _):
+        assert play(f"rtsp://127.0.0.1:{port}/live", max_samples=2).notes == []
 
 
 @pytest.mark.rtsp
@@ -384,8 +383,8 @@ def test_a_camera_that_takes_both_sends_over_its_connection() -> None:
 def test_it_is_said_beside_the_state_and_once_in_the_log_that_packets_may_be_lost() -> None:
     with (
         structlog.testing.capture_logs() as logged,
-        servers.rtsp_camera(TEST_PICTURE, transport="UDP") as (port, _),
-        watching(f"rtsp://127.0.0.1:{port}/live", config=PATIENT) as watched,
+        servers.rtsp_server(TEST_PICTURE, transport="UDP") as (port, _),
+        running_feed(f"rtsp://127.0.0.1:{port}/live", config=PATIENT) as watched,
     ):
         for _ in range(2):
             watched.take()

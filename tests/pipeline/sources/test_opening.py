@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,24 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import PlaybackSpeed, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.sources.simulated import REPEATS_AFTER_S
 from tests.pipeline import footage, servers
-from tests.pipeline.footage import H264, MJPEG, VP9
-from tests.pipeline.playing import QUICK, START_S, Played, play
-from tests.pipeline.servers import TEST_PICTURE
-
-NO_RTSP = servers.why_no_rtsp()
-needs_rtsp = pytest.mark.skipif(bool(NO_RTSP), reason=NO_RTSP)
-
-
-def jpeg(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(footage.draw(number)).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
+from tests.pipeline.footage import H264, MJPEG, VP9, jpeg
+from tests.pipeline.playing import QUICK, START_S, SourceOutput, play
+from tests.pipeline.servers import TEST_PICTURE, needs_rtsp
 
 
 @pytest.fixture(
@@ -49,8 +38,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield {
             "sim": lambda: "sim:street?seed=3&width=160&height=90",
             "file": lambda: str(video),
-            "http": lambda: stack.enter_context(servers.http_files(tmp_path)) + "/video.mp4",
-            "http_pushed": lambda: stack.enter_context(servers.pushed_jpegs((jpeg(1), jpeg(2)), 0.1)),
+            "http": lambda: stack.enter_context(servers.file_server(tmp_path)) + "/video.mp4",
+            "http_pushed": lambda: stack.enter_context(servers.mjpeg_server((jpeg(1), jpeg(2)), 0.1)),
             "rtsp_vp8": lambda: rtsp(stack, TEST_PICTURE),
             "rtsp_h264": lambda: rtsp(stack, servers.h264_file(video)),
             "rtsp_udp": lambda: rtsp(stack, servers.h264_file(video), "UDP"),
@@ -58,14 +47,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def rtsp(stack: ExitStack, launch: str, transport: str = "any") -> str:
-    port, _ = stack.enter_context(servers.rtsp_camera(launch, transport=transport))
+    port, _ = stack.enter_context(servers.rtsp_server(launch, transport=transport))
     return f"rtsp://127.0.0.1:{port}/live"
 
 
 def test_a_live_source_gives_two_frames_a_second_of_now(url: str) -> None:
     began_s = time.time()
 
-    played = play(url, pace=PlaybackSpeed.LIVE, started_s=began_s, most=5)
+    played = play(url, pace=PlaybackSpeed.LIVE, started_s=began_s, max_samples=5)
 
     times_s = [sample.time_s for sample in played.samples]
     steps_s = np.diff(times_s)
@@ -82,7 +71,7 @@ def test_a_live_source_gives_two_frames_a_second_of_now(url: str) -> None:
 @pytest.mark.parametrize("over_http", [False, True], ids=["file", "http"])
 def test_a_recording_played_fast_says_the_same_as_played_live(over_http: bool, tmp_path: Path) -> None:
     footage.write(tmp_path / "video.webm", replace(VP9, frames=20))
-    with servers.http_files(tmp_path) as server:
+    with servers.file_server(tmp_path) as server:
         url = f"{server}/video.webm" if over_http else str(tmp_path / "video.webm")
         began_s = time.time()
         live = play(url, pace=PlaybackSpeed.LIVE, started_s=began_s)
@@ -92,7 +81,7 @@ def test_a_recording_played_fast_says_the_same_as_played_live(over_http: bool, t
     assert [number for _, number in contents(fast)] == [0, 5, 10, 15]
 
 
-def contents(played: Played) -> list[tuple[float, int]]:
+def contents(played: SourceOutput) -> list[tuple[float, int]]:
     return [(sample.time_s, footage.number_of(sample.image.to_rgb())) for sample in played.samples]
 
 
@@ -136,7 +125,7 @@ def test_a_consumer_that_is_too_slow_sees_the_newest_and_the_loss_is_counted(tmp
 
 
 def test_a_simulated_camera_shows_its_scene() -> None:
-    played = play("sim:street?seed=3&gap=2&width=96&height=54&start=1600000000", most=7)
+    played = play("sim:street?seed=3&gap=2&width=96&height=54&start=1600000000", max_samples=7)
 
     scene = Scene(3, mean_gap_s=2.0)
     for place, sample in enumerate(played.samples):
@@ -148,7 +137,7 @@ def test_a_simulated_camera_goes_on_where_live_now_is() -> None:
     began_s = time.time() - 1000
 
     played = play(
-        f"sim:street?start={began_s}&width=32&height=18", pace=PlaybackSpeed.LIVE, after_s=began_s + 5, most=2
+        f"sim:street?start={began_s}&width=32&height=18", pace=PlaybackSpeed.LIVE, after_s=began_s + 5, max_samples=2
     )
 
     assert played.samples[0].time_s > time.time() - 2
@@ -157,7 +146,7 @@ def test_a_simulated_camera_goes_on_where_live_now_is() -> None:
 
 def test_a_scene_that_began_decades_ago_shows_its_next_picture_at_once() -> None:
     """It repeats: what came in it is made up from its beginning, and would take minutes and gigabytes."""
-    played = play("sim:street?start=0&seed=3&width=64&height=36", pace=PlaybackSpeed.LIVE, most=1)
+    played = play("sim:street?start=0&seed=3&width=64&height=36", pace=PlaybackSpeed.LIVE, max_samples=1)
 
     at_s = played.samples[0].time_s % REPEATS_AFTER_S
     assert np.array_equal(played.samples[0].image.to_rgb().numpy(), Scene(3).frame(at_s, 64, 36))
@@ -239,7 +228,7 @@ def test_a_playlist_from_the_network_reads_no_local_file(tmp_path: Path) -> None
     (folder / "fair.ts").write_bytes(video.read_bytes())
     (folder / "fair.m3u8").write_text(f"{head}fair.ts\n#EXT-X-ENDLIST\n")
 
-    with servers.http_files(folder) as server:
+    with servers.file_server(folder) as server:
         assert len(play(f"{server}/fair.m3u8").samples) == 6
         with pytest.raises(SourceInvalid, match="neither http nor https"):
             play(f"{server}/list.m3u8")

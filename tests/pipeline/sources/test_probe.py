@@ -14,8 +14,7 @@ from pipeline.sources.probe import probe_url
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, VP9
 from tests.pipeline.playing import QUICK
-from tests.pipeline.servers import TEST_PICTURE, Reply
-from tests.pipeline.sources.test_opening import needs_rtsp
+from tests.pipeline.servers import TEST_PICTURE, Reply, needs_rtsp
 
 CANARY = "c4n4ry"
 
@@ -53,7 +52,7 @@ def test_key_frames_suffice_where_they_come_as_often_as_frames_are_sampled(
     [("any", ""), ("UDP", "it sends over UDP: lost packets leave gaps in its pictures")],
 )
 def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) -> None:
-    with servers.rtsp_camera(TEST_PICTURE, transport=transport) as (port, _):
+    with servers.rtsp_server(TEST_PICTURE, transport=transport) as (port, _):
         began_s = time.monotonic()
         found = probe_url(f"rtsp://127.0.0.1:{port}/live", replace(QUICK, open_timeout_s=10))
 
@@ -67,7 +66,7 @@ def test_a_live_camera_is_described_within_seconds(transport: str, remark: str) 
 @pytest.mark.rtsp
 @needs_rtsp
 def test_what_an_rtsp_camera_refuses_is_told_apart() -> None:
-    with servers.rtsp_camera(TEST_PICTURE, "viewer", CANARY) as (port, _):
+    with servers.rtsp_server(TEST_PICTURE, "viewer", CANARY) as (port, _):
         wrong = probe_url(f"rtsp://viewer:{CANARY}wrong@127.0.0.1:{port}/live", QUICK)
         absent = probe_url(f"rtsp://viewer:{CANARY}@127.0.0.1:{port}/none", QUICK)
 
@@ -84,7 +83,7 @@ def test_every_reason_is_told_apart(tmp_path: Path) -> None:
         "/moved": Reply(301, (("Location", "http://169.254.169.254/"),)),
         "/page": Reply(pieces=(b"<html>" * 1000,)),
     }
-    with servers.scripted(replies) as camera, servers.silent_server() as silent:
+    with servers.scripted_server(replies) as camera, servers.silent_server() as silent:
         expected = {
             "http://no-such-camera.invalid/": SourceReason.NO_ADDRESS,
             "http://169.254.169.254/latest": SourceReason.ADDRESS_REFUSED,
@@ -114,7 +113,7 @@ def test_a_stream_without_a_key_frame_is_told_as_that(tmp_path: Path) -> None:
     packets = [data[start : start + 188] for start in range(0, len(data), 188)]
     keyless = b"".join(without_key_frames(packets))
 
-    with servers.scripted({"/live.ts": Reply(pieces=(keyless,))}) as camera:
+    with servers.scripted_server({"/live.ts": Reply(pieces=(keyless,))}) as camera:
         found = probe_url(f"{camera.url}/live.ts", QUICK)
 
     assert found.reason is SourceReason.NO_KEY_FRAME

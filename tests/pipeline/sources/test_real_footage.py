@@ -161,9 +161,9 @@ def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_de
 ) -> None:
     """Everything between them is noise, and is not missed."""
     path = footage.write(tmp_path / "video", made)
-    footage.spoil_all_but_key_frames(path, tmp_path / "spoilt", made.container)
+    footage.damage_all_but_key_frames(path, tmp_path / "damaged", made.container)
 
-    played = play(str(tmp_path / "spoilt"), config=replace(QUICK, sample_fps=1))
+    played = play(str(tmp_path / "damaged"), config=replace(QUICK, sample_fps=1))
 
     numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [0, 10, 20, 30, 40, 50]
