@@ -1,4 +1,4 @@
-"""Who may call the router: with a token set, those who send it, and health checks."""
+"""The token check of the server: with a token, only calls that carry it are served, and health checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 from actors.server import status_codes
 
-_OPEN_TO_ALL = "/grpc.health.v1.Health/"
+_HEALTH_METHODS = "/grpc.health.v1.Health/"
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
@@ -20,10 +20,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
-        status = status_codes.refusal(
+        status = status_codes.make_status(
             grpc.StatusCode.UNAUTHENTICATED,
             "UNAUTHENTICATED",
-            "this server wants 'authorization: Bearer TOKEN' with the token of its auth.token_file",
+            "send the metadata 'authorization: Bearer TOKEN' with the token of this server's auth.token_file",
         )
 
         async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -36,14 +36,14 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of the call if it may pass, one that refuses it if not."""
-        if handler_call_details.method.startswith(_OPEN_TO_ALL) or self._is_known(handler_call_details):
+        """The handler of the call if it may be served, else a handler that refuses it."""
+        if handler_call_details.method.startswith(_HEALTH_METHODS) or self._has_token(handler_call_details):
             return await continuation(handler_call_details)
         return self._refusal
 
-    def _is_known(self, details: grpc.HandlerCallDetails) -> bool:
-        given = (value for key, value in details.invocation_metadata if key == "authorization")
-        return any(hmac.compare_digest(_as_bytes(value), self._expected) for value in given)
+    def _has_token(self, details: grpc.HandlerCallDetails) -> bool:
+        values = (value for key, value in details.invocation_metadata if key == "authorization")
+        return any(hmac.compare_digest(_as_bytes(value), self._expected) for value in values)
 
 
 def _as_bytes(value: str | bytes) -> bytes:

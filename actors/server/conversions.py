@@ -1,4 +1,4 @@
-"""This system's values as messages of hermes.v1 and back."""
+"""Converts values of this system to messages of hermes.v1 and back."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ _WARNING_CODES = {WarningCode.UNKNOWN_WORDS: pb.WARNING_CODE_UNKNOWN_WORDS}
 
 
 def spec_from(request: pb.AddCameraRequest) -> CameraSpec:
-    """The camera that a client wants watched. Raises InvalidCamera, InvalidMask."""
+    """The camera that a client wants to add. Raises InvalidCamera, InvalidMask."""
     if request.pace not in _PACES:
-        raise InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is none of 1 (live), 2 (fast)")
+        raise InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is unknown (known: 1 live, 2 fast)")
     masks = tuple(tuple((corner.x, corner.y) for corner in mask.corners) for mask in request.masks)
     gate = {"gate": request.gate} if request.HasField("gate") else {}
     return CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks, **gate)
 
 
-def camera_message(placed: CameraView) -> pb.Camera:
-    """A camera as clients see it."""
-    status = placed.status
+def camera_message(camera: CameraView) -> pb.Camera:
+    """A camera and its state."""
+    status = camera.status
     return pb.Camera(
         name=status.name,
         url=status.url,
         state=_STATES[status.state],
         detail=REDACTOR.redact(status.detail),
-        shard=placed.shard_index,
+        shard=camera.shard_index,
         memory=_memory_message(status.memory),
         epoch=status.epoch,
         masks=[pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in status.masks],
@@ -61,13 +61,13 @@ def camera_message(placed: CameraView) -> pb.Camera:
     )
 
 
-def inspection_message(found: ProbeResult) -> pb.TestCameraResponse:
-    """What was found at a URL as clients see it."""
-    video = found.video
+def probe_message(result: ProbeResult) -> pb.TestCameraResponse:
+    """What a URL gives."""
+    video = result.video
     return pb.TestCameraResponse(
-        url=found.url,
-        reason=_SOURCE_REASONS[found.reason],
-        detail=REDACTOR.redact(found.detail),
+        url=result.url,
+        reason=_SOURCE_REASONS[result.reason],
+        detail=REDACTOR.redact(result.detail),
         video=None
         if video is None
         else pb.Video(
@@ -83,18 +83,18 @@ def inspection_message(found: ProbeResult) -> pb.TestCameraResponse:
     )
 
 
-def shard_message(placed: ShardView) -> pb.Shard:
-    """A shard as clients see it."""
-    working = pb.SHARD_STATE_DRAINING if placed.is_draining else pb.SHARD_STATE_UP
-    state = working if placed.is_up else pb.SHARD_STATE_AWAY
+def shard_message(shard: ShardView) -> pb.Shard:
+    """A shard and its state."""
+    working = pb.SHARD_STATE_DRAINING if shard.is_draining else pb.SHARD_STATE_UP
+    state = working if shard.is_up else pb.SHARD_STATE_AWAY
     return pb.Shard(
-        index=placed.index,
+        index=shard.index,
         state=state,
-        pid=placed.pid or 0,
-        cameras=placed.cameras,
-        node=placed.node,
-        slots=placed.slots,
-        busy_share=placed.busy_share,
+        pid=shard.pid or 0,
+        cameras=shard.cameras,
+        node=shard.node,
+        slots=shard.slots,
+        busy_share=shard.busy_share,
     )
 
 

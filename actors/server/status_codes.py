@@ -1,4 +1,4 @@
-"""Which error a caller sees for which of ours: a row each, and google.rpc.Status around it."""
+"""The gRPC status of each error of this system: one row per error class, with a google.rpc.Status around it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RETRY_AFTER_S = 1
 
 Code = grpc.StatusCode
 
-# The first row whose class fits decides, so kinds stand before their roots.
+# The first row that matches decides, so subclasses stand before their base classes.
 ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (UnknownCamera, Code.NOT_FOUND, "UNKNOWN_CAMERA"),
     (InvalidQuestion, Code.INVALID_ARGUMENT, "INVALID_QUESTION"),
@@ -67,34 +67,34 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (ClientTooSlow, Code.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW"),
     (ServiceError, Code.INTERNAL, "SERVICE_FAILED"),
 )
-_KNOWN = tuple(kind for kind, _, _ in ROWS)
-_WORTH_A_RETRY = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
+_ERRORS = tuple(kind for kind, _, _ in ROWS)
+_RETRYABLE = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
 
 
 def status_of(error: Exception, **metadata: str) -> status_pb2.Status:
-    """The refusal for one of our errors, with ErrorInfo and, where trying again helps, RetryInfo."""
+    """The status of one error, with ErrorInfo and, if a retry helps, RetryInfo."""
     code, reason = next((code, reason) for kind, code, reason in ROWS if isinstance(error, kind))
     if isinstance(error, SourceError):
         metadata["source_reason"] = error.reason.name
-    return refusal(code, reason, str(error), **metadata)
+    return make_status(code, reason, str(error), **metadata)
 
 
-def refusal(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> status_pb2.Status:
-    """A google.rpc.Status that a program can act on and a person can read."""
+def make_status(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> status_pb2.Status:
+    """A google.rpc.Status with a reason for programs and a message for people, secrets removed."""
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
     details = [_packed(info)]
-    if code in _WORTH_A_RETRY:
+    if code in _RETRYABLE:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status_pb2.Status(code=code.value[0], message=REDACTOR.redact(message), details=details)
 
 
 @asynccontextmanager
-async def refusing(context: grpc.aio.ServicerContext[Any, Any], **metadata: str) -> AsyncIterator[None]:
-    """Ends the call with a refusal when one of our errors leaves the block."""
+async def translated_errors(context: grpc.aio.ServicerContext[Any, Any], **metadata: str) -> AsyncIterator[None]:
+    """Ends the call with the status of an error of this system that leaves the block."""
     try:
         yield
-    except _KNOWN as error:
+    except _ERRORS as error:
         await context.abort_with_status(rpc_status.to_status(status_of(error, **metadata)))
 
 

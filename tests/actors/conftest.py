@@ -1,4 +1,4 @@
-"""A router in front of scripted shards."""
+"""A server in front of scripted shards."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Serving = Callable[..., AbstractAsyncContextManager[str]]
 
 @pytest.fixture
 def serving() -> Serving:
-    """Serves scripted shards, the first of which watches the camera `gate`; gives the address."""
+    """Runs a server over scripted shards, the first of which watches the camera `gate`; yields the address."""
 
     @asynccontextmanager
-    async def running(*held: ScriptedShard, token: str | None = None, **settings: float) -> AsyncIterator[str]:
-        served = scripted_fleet(*held)
-        served.add_configured_camera(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
-        await served.reconcile()
-        door = Router(served, RouterConfig(port=0, **settings), token)
-        address = await door.start()
+    async def running(*shards: ScriptedShard, token: str | None = None, **settings: float) -> AsyncIterator[str]:
+        fleet = scripted_fleet(*shards)
+        fleet.add_configured_camera(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
+        await fleet.reconcile()
+        router = Router(fleet, RouterConfig(port=0, **settings), token)
+        address = await router.start()
         try:
             yield address
         finally:
-            await door.stop()
+            await router.stop()
 
     return running

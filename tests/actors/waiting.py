@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline."""
+"""Waits until a condition holds, with a deadline."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 
+Condition = Callable[[], bool | Awaitable[bool]]
 
-async def until(is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 120.0) -> float:
-    """How long it took. A plain function that blocks is called in a thread."""
-    began_at = time.monotonic()
-    async with asyncio.timeout(within_s):
-        while not await _ask(is_so):  # noqa: ASYNC110 - what is waited for is in another process, or has no event
-            await asyncio.sleep(0.02)
-    return time.monotonic() - began_at
+_POLL_S = 0.02
 
 
-async def _ask(is_so: Callable[[], bool | Awaitable[bool]]) -> bool:
-    if inspect.iscoroutinefunction(is_so):
-        return await is_so()
-    return bool(await asyncio.to_thread(is_so))
+async def until(condition: Condition, timeout_s: float = 120.0) -> float:
+    """Waits for the condition; returns the seconds that it took. A plain function runs in a thread, so it may block."""
+    started_s = time.monotonic()
+    async with asyncio.timeout(timeout_s):
+        while not await _holds(condition):  # noqa: ASYNC110 - the condition is in another process, or has no event
+            await asyncio.sleep(_POLL_S)
+    return time.monotonic() - started_s
+
+
+async def _holds(condition: Condition) -> bool:
+    if inspect.iscoroutinefunction(condition):
+        return await condition()
+    return bool(await asyncio.to_thread(condition))

@@ -1,4 +1,4 @@
-"""A gRPC client that knows nothing but reflection."""
+"""A gRPC client that learns the API by server reflection."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from actors import task_cancellation
 from actors.config.schema import RouterConfig
 from actors.errors import AddressInUse
 from actors.server import server
@@ -46,7 +47,7 @@ async def call_cameras(address: str, method: str, request, **options):
         return await getattr(pb_grpc.CameraServiceStub(channel), method)(request, timeout=20, **options)
 
 
-async def refused(call) -> tuple[grpc.StatusCode, error_details_pb2.ErrorInfo, str]:
+async def status_of(call) -> tuple[grpc.StatusCode, error_details_pb2.ErrorInfo, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     status, info = rpc_status.from_call(caught.value), error_details_pb2.ErrorInfo()
@@ -92,7 +93,7 @@ async def test_warnings_and_gaps_come_with_started(serving) -> None:
 )
 async def test_a_question_that_fails_ends_with_its_reason(serving, error, code, reason) -> None:
     async with serving(ScriptedShard(answer=[STARTED, error])) as address:
-        found, info, message = await refused(ask(address))
+        found, info, message = await status_of(ask(address))
 
     assert (found, info.reason, message) == (code, reason, str(error))
     assert info.metadata["camera"] == "gate"
@@ -100,7 +101,7 @@ async def test_a_question_that_fails_ends_with_its_reason(serving, error, code, 
 
 async def test_an_unknown_camera_is_not_found(serving) -> None:
     async with serving(ScriptedShard()) as address:
-        found, info, message = await refused(ask(address, "gaet"))
+        found, info, message = await status_of(ask(address, "gaet"))
 
     assert (found, info.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_CAMERA")
     assert message == "camera 'gaet': not watched here (watched: gate)"
@@ -121,13 +122,15 @@ async def test_cameras_are_added_shown_listed_and_removed(serving) -> None:
     assert [camera.name for camera in left.cameras] == ["gate"]
 
 
-@pytest.mark.parametrize(("asked", "is_gated"), [({}, True), ({"gate": True}, True), ({"gate": False}, False)])
-async def test_a_camera_is_gated_unless_its_client_says_no(serving, asked: dict[str, bool], is_gated: bool) -> None:
-    held = ScriptedShard()
-    async with serving(held) as address:
-        await call_cameras(address, "AddCamera", pb.AddCameraRequest(name="yard", url="sim:yard", **asked))
+@pytest.mark.parametrize(("options", "is_gated"), [({}, True), ({"gate": True}, True), ({"gate": False}, False)])
+async def test_a_camera_skips_unchanged_patches_unless_its_client_says_no(
+    serving, options: dict[str, bool], is_gated: bool
+) -> None:
+    shard = ScriptedShard()
+    async with serving(shard) as address:
+        await call_cameras(address, "AddCamera", pb.AddCameraRequest(name="yard", url="sim:yard", **options))
 
-    assert held.assignments["yard"].spec.gate is is_gated
+    assert shard.assignments["yard"].spec.gate is is_gated
 
 
 @pytest.mark.parametrize(
@@ -140,9 +143,9 @@ async def test_a_camera_is_gated_unless_its_client_says_no(serving, asked: dict[
         (pb.AddCameraRequest(name="gate", url="sim:a"), grpc.StatusCode.ALREADY_EXISTS, "CAMERA_EXISTS"),
     ],
 )
-async def test_a_camera_that_cannot_be_is_refused(serving, request_, code, reason) -> None:
+async def test_an_invalid_camera_is_refused(serving, request_, code, reason) -> None:
     async with serving(ScriptedShard()) as address:
-        found, info, _ = await refused(call_cameras(address, "AddCamera", request_))
+        found, info, _ = await status_of(call_cameras(address, "AddCamera", request_))
 
     assert (found, info.reason) == (code, reason)
 
@@ -154,24 +157,24 @@ async def test_a_camera_that_cannot_be_is_refused(serving, request_, code, reaso
         (CameraState.BACKING_OFF, grpc.StatusCode.UNAVAILABLE, "SOURCE_UNREACHABLE"),
     ],
 )
-async def test_a_camera_that_shows_nothing_is_refused(serving, state, code, reason) -> None:
-    held = ScriptedShard()
-    held.states["film"] = (state, "no video in '/tmp/x'")
-    held.reason = SourceReason.NOT_VIDEO
-    async with serving(held) as address:
+async def test_a_camera_without_video_is_refused(serving, state, code, reason) -> None:
+    shard = ScriptedShard()
+    shard.states["film"] = (state, "no video in '/tmp/x'")
+    shard.reason = SourceReason.NOT_VIDEO
+    async with serving(shard) as address:
         request = pb.AddCameraRequest(name="film", url="/tmp/x")
-        found, info, message = await refused(call_cameras(address, "AddCamera", request))
+        found, info, message = await status_of(call_cameras(address, "AddCamera", request))
 
     assert (found, info.reason, message) == (code, reason, "no video in '/tmp/x'; the camera was not added")
     assert info.metadata["source_reason"] == "NOT_VIDEO"
 
 
-async def test_a_secret_that_got_into_an_error_gets_no_further(serving) -> None:
-    held = ScriptedShard()
-    held.states["yard"] = (CameraState.FAILED, "libav: u:c4n4ry@host c4n4ry%21 c4n4ry!")
-    async with serving(held) as address:
+async def test_a_secret_in_an_error_is_removed(serving) -> None:
+    shard = ScriptedShard()
+    shard.states["yard"] = (CameraState.FAILED, "libav: u:c4n4ry@host c4n4ry%21 c4n4ry!")
+    async with serving(shard) as address:
         request = pb.AddCameraRequest(name="yard", url="rtsp://u:c4n4ry%21@host/live")
-        _, _, message = await refused(call_cameras(address, "AddCamera", request))
+        _, _, message = await status_of(call_cameras(address, "AddCamera", request))
 
     assert "c4n4ry%21" not in message
     assert "c4n4ry!" not in message
@@ -181,69 +184,102 @@ async def test_credentials_in_a_url_are_in_no_response(serving) -> None:
     async with serving(ScriptedShard()) as address:
         listed = await call_cameras(address, "ListCameras", pb.ListCamerasRequest())
         request = pb.AddCameraRequest(name="a", url="rtsp://user:canary@ho st/1")
-        *_, message = await refused(call_cameras(address, "AddCamera", request))
+        *_, message = await status_of(call_cameras(address, "AddCamera", request))
 
     assert "camera.example" in listed.cameras[0].url
     assert "canary" not in str(listed) + message
 
 
-async def test_a_caller_who_leaves_stops_the_answer(serving) -> None:
-    held = ScriptedShard(answer=[Token("word ", number) for number in range(10_000)])
-    held.pause_s = 0.01
-    async with serving(held) as address, grpc.aio.insecure_channel(address) as channel:
+async def test_a_call_that_is_cancelled_cancels_the_answer(serving) -> None:
+    shard = ScriptedShard(answer=[Token("word ", number) for number in range(10_000)])
+    shard.pause_s = 0.01
+    async with serving(shard) as address, grpc.aio.insecure_channel(address) as channel:
         call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera="gate", question="what"))
         await call.read()
-        assert held.unfinished == 1
+        assert shard.unfinished == 1
         call.cancel()
-        await until(lambda: not held.unfinished)
+        await until(lambda: not shard.unfinished)
 
 
-async def test_a_caller_who_does_not_read_is_cut_off(serving) -> None:
-    picture = Evidence(1.0, 1.0, bytes(1 << 20))
-    held = ScriptedShard(answer=[picture] * 64)
-    async with serving(held, write_timeout_s=0.2) as address, grpc.aio.insecure_channel(address) as channel:
+async def test_a_client_that_does_not_read_is_cut_off_with_the_reason(serving) -> None:
+    thumbnail = Evidence(1.0, 1.0, bytes(1 << 20))
+    shard = ScriptedShard(answer=[thumbnail] * 64)
+    async with serving(shard, write_timeout_s=0.2) as address, grpc.aio.insecure_channel(address) as channel:
         call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera="gate", question="what"))
         await call.read()
-        await until(lambda: not held.unfinished)
+        await until(lambda: not shard.unfinished)
+        found, info, message = await status_of(read_all(call))
+
+    assert (found, info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW")
+    assert "0.2 s" in message
+    assert "router.write_timeout_s" in message
 
 
-async def test_without_the_token_nobody_is_let_in(serving) -> None:
+async def read_all(call: grpc.aio.UnaryStreamCall) -> int:
+    """Reads a call to its end; returns the number of messages."""
+    count = 0
+    while await call.read() is not grpc.aio.EOF:
+        count += 1
+    return count
+
+
+async def test_a_client_that_reads_in_time_gets_every_message(serving) -> None:
+    thumbnail = Evidence(1.0, 1.0, bytes(1 << 20))
+    async with serving(ScriptedShard(answer=[thumbnail] * 64), write_timeout_s=5.0) as address:
+        assert len(await ask(address)) == 64
+
+
+async def test_a_call_without_the_token_is_refused(serving) -> None:
     async with serving(ScriptedShard(), token="right") as address:
         for metadata in (None, (("authorization", "Bearer wrong"),), (("authorization", "right"),)):
-            found, info, _ = await refused(ask(address, metadata=metadata))
+            found, info, _ = await status_of(ask(address, metadata=metadata))
             assert (found, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
-            found, *_ = await refused(call_cameras(address, "ListCameras", pb.ListCamerasRequest(), metadata=metadata))
+            found, *_ = await status_of(
+                call_cameras(address, "ListCameras", pb.ListCamerasRequest(), metadata=metadata)
+            )
             assert found is grpc.StatusCode.UNAUTHENTICATED
         events = await ask(address, metadata=(("authorization", "Bearer right"),))
 
     assert events[-1].done.answer == "red car"
 
 
-async def test_health_is_told_to_everybody_service_by_service(serving) -> None:
-    async with serving(ScriptedShard(), token="right") as address, grpc.aio.insecure_channel(address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        overall = await health.Check(health_pb2.HealthCheckRequest())
+@pytest.mark.parametrize("service", SERVICES)
+async def test_the_health_of_a_service_follows_the_shards_and_needs_no_token(service: str) -> None:
+    shard = ScriptedShard()
+    fleet = scripted_fleet(shard)
+    router = Router(fleet, RouterConfig(port=0), "right")
+    address = await router.start()
+    reporting = asyncio.create_task(router.report_health(every_s=0.01))
+    try:
+        async with asyncio.timeout(30.0), grpc.aio.insecure_channel(address) as channel:
+            health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
+            for is_down, expected in ((False, "SERVING"), (True, "NOT_SERVING"), (False, "SERVING")):
+                shard.is_down = is_down
+                await fleet.list_shards()
+                await health_reaches(health, expected)
+    finally:
+        await task_cancellation.end(reporting)
+        await router.stop()
 
-    assert overall.status == health_pb2.HealthCheckResponse.SERVING
+
+async def health_reaches(watch: grpc.aio.UnaryStreamCall, expected: str) -> None:
+    """Reads changes of a service's health until it is the expected one."""
+    while (await watch.read()).status != health_pb2.HealthCheckResponse.ServingStatus.Value(expected):
+        pass
 
 
-async def test_services_are_unhealthy_while_no_shard_answers() -> None:
-    held = ScriptedShard()
-    held.is_down = True
-    served = scripted_fleet(held)
-    await served.reconcile()
-    door = Router(served, RouterConfig(port=0), None)
-    address = await door.start()
-    reporting = asyncio.create_task(door.report_health())
+async def test_the_server_itself_is_healthy_while_no_shard_answers() -> None:
+    shard = ScriptedShard()
+    shard.is_down = True
+    router = Router(scripted_fleet(shard), RouterConfig(port=0), None)
+    address = await router.start()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
-            for service in SERVICES:
-                found = await health.Check(health_pb2.HealthCheckRequest(service=service))
-                assert found.status == health_pb2.HealthCheckResponse.NOT_SERVING
+            overall = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     finally:
-        reporting.cancel()
-        await door.stop()
+        await router.stop()
+
+    assert overall.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(serving) -> None:
@@ -251,17 +287,17 @@ async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(servin
         client = ReflectedClient(address)
         try:
             listed = list(client.call("hermes.v1.CameraService", "ListCameras", {}))
-            told = list(client.call("hermes.v1.QueryService", "Ask", {"camera": "gate", "question": "what"}))
-            return client.services(), listed, told
+            answered = list(client.call("hermes.v1.QueryService", "Ask", {"camera": "gate", "question": "what"}))
+            return client.services(), listed, answered
         finally:
             client.close()
 
     async with serving(ScriptedShard()) as address:
-        services, listed, told = await asyncio.to_thread(converse, address)
+        services, listed, answered = await asyncio.to_thread(converse, address)
 
     assert {"hermes.v1.CameraService", "hermes.v1.QueryService"} <= set(services)
     assert listed[0]["cameras"][0]["name"] == "gate"
-    assert told[-1]["done"]["answer"] == "red car"
+    assert answered[-1]["done"]["answer"] == "red car"
 
 
 async def test_an_address_in_use_is_named() -> None:

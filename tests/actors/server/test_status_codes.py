@@ -1,4 +1,4 @@
-"""Every error of ours has a gRPC status of its own."""
+"""Every error of this system has a gRPC status of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_reasons_are_distinct_and_fit_the_rules_of_error_info() -> None:
     assert all(reason.replace("_", "").isupper() and len(reason) <= 63 for reason in reasons)
 
 
-def test_a_refusal_says_what_which_and_whether_to_try_again() -> None:
+def test_a_status_names_the_reason_the_camera_and_whether_a_retry_helps() -> None:
     status = status_codes.status_of(CameraRecovering("camera 'gate': restarting"), camera="gate")
     info, retry = info_of(status), error_details_pb2.RetryInfo()
 
@@ -52,11 +52,11 @@ def test_a_refusal_says_what_which_and_whether_to_try_again() -> None:
     assert retry.retry_delay.seconds == 1
 
 
-def test_trying_again_is_not_advised_for_a_mistake() -> None:
+def test_a_retry_is_not_advised_for_an_invalid_request() -> None:
     assert len(status_codes.status_of(InvalidQuestion("empty")).details) == 1
 
 
-def test_a_kind_added_later_is_still_an_error_of_ours() -> None:
+def test_an_error_class_without_a_row_has_the_status_of_its_base_class() -> None:
     class BrandNew(StoreError):
         pass
 

@@ -1,0 +1,132 @@
+"""The services of hermes.v1: each call is converted, passed to the fleet, and its errors become gRPC statuses."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from actors.errors import ClientTooSlow
+from actors.fleet.fleet import Fleet
+from actors.server import conversions, status_codes
+from protos import hermes_v1_pb2 as pb
+from protos import hermes_v1_pb2_grpc as pb_grpc
+
+# The parameter of every call that describes the caller and sends the trailing status.
+Context = grpc.aio.ServicerContext[Any, Any]
+# What a client sends may be of any length; an error carries this much of it.
+_MAX_NAME_CHARS = 80
+
+
+class QueryService(pb_grpc.QueryServiceServicer):
+    """Streams answers. A client that does not read in time is cut off; one that cancels its call cancels the answer."""
+
+    def __init__(self, fleet: Fleet, write_timeout_s: float) -> None:
+        self._fleet = fleet
+        self._write_timeout_s = write_timeout_s
+
+    async def Ask(  # noqa: N802
+        self, request: pb.AskRequest, context: Context
+    ) -> None:
+        """See hermes_v1.proto."""
+        limit = request.max_answer_tokens or None
+        events = self._fleet.ask(request.camera, request.question, max_answer_tokens=limit)
+        async with status_codes.translated_errors(context, camera=request.camera[:_MAX_NAME_CHARS]), aclosing(events):
+            async for event in events:
+                await self._write(context, conversions.event_message(event))
+
+    async def _write(self, context: Context, message: pb.AskResponse) -> None:
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                await context.write(message)
+        except TimeoutError:
+            raise ClientTooSlow(
+                f"the client did not read its answer for {self._write_timeout_s:g} s (limit: router.write_timeout_s)"
+            ) from None
+        except grpc.aio.InternalError:
+            # The client cancelled while a write was pending. That ends the answer as at any other moment.
+            raise asyncio.CancelledError from None
+
+
+class CameraService(pb_grpc.CameraServiceServicer):
+    """Adds, lists, tests and removes cameras."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def AddCamera(  # noqa: N802
+        self, request: pb.AddCameraRequest, context: Context
+    ) -> pb.AddCameraResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
+            camera = await self._fleet.add_camera(conversions.spec_from(request))
+        return pb.AddCameraResponse(camera=conversions.camera_message(camera))
+
+    async def GetCamera(  # noqa: N802
+        self, request: pb.GetCameraRequest, context: Context
+    ) -> pb.GetCameraResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
+            camera = await self._fleet.get_camera(request.name)
+        return pb.GetCameraResponse(camera=conversions.camera_message(camera))
+
+    async def ListCameras(  # noqa: N802
+        self, request: pb.ListCamerasRequest, context: Context
+    ) -> pb.ListCamerasResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context):
+            cameras = await self._fleet.list_cameras()
+        return pb.ListCamerasResponse(cameras=[conversions.camera_message(camera) for camera in cameras])
+
+    async def TestCamera(  # noqa: N802
+        self, request: pb.TestCameraRequest, context: Context
+    ) -> pb.TestCameraResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context):
+            result = await self._fleet.test_camera(request.url)
+        return conversions.probe_message(result)
+
+    async def RemoveCamera(  # noqa: N802
+        self, request: pb.RemoveCameraRequest, context: Context
+    ) -> pb.RemoveCameraResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
+            await self._fleet.remove_camera(request.name)
+        return pb.RemoveCameraResponse()
+
+
+class FleetService(pb_grpc.FleetServiceServicer):
+    """Lists shards and moves cameras between them."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def ListShards(  # noqa: N802
+        self, request: pb.ListShardsRequest, context: Context
+    ) -> pb.ListShardsResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context):
+            shards = await self._fleet.list_shards()
+        return pb.ListShardsResponse(
+            shards=[conversions.shard_message(shard) for shard in shards], headroom=self._fleet.headroom
+        )
+
+    async def MigrateCamera(  # noqa: N802
+        self, request: pb.MigrateCameraRequest, context: Context
+    ) -> pb.MigrateCameraResponse:
+        """See hermes_v1.proto."""
+        to_shard = request.to_shard if request.HasField("to_shard") else None
+        async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
+            camera = await self._fleet.move_camera(request.name, to_shard)
+        return pb.MigrateCameraResponse(camera=conversions.camera_message(camera))
+
+    async def DrainShard(  # noqa: N802
+        self, request: pb.DrainShardRequest, context: Context
+    ) -> pb.DrainShardResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, shard=str(request.shard)):
+            shard = await self._fleet.drain(request.shard)
+        return pb.DrainShardResponse(shard=conversions.shard_message(shard))
