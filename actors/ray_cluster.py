@@ -1,4 +1,4 @@
-"""The Ray that shards run in: one of this machine alone, or a cluster that is there already."""
+"""The Ray that shards run in: a local one, or a running cluster."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from actors import open_ports
 from actors.errors import RayNotStarted
 
 NAMESPACE = "hermes"
-# Frames never cross processes and answers are small, so Ray's own choice, a share of the memory, is far too much.
+# Frames never cross processes and answers are small. Ray's default, a share of the memory, would be far too much.
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 
 
 @contextmanager
 def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> Iterator[None]:
-    """A Ray of this machine alone, with that much to give to shards, for the time of the block. Raises RayNotStarted.
+    """Runs a local Ray with these resources during the block. Blocks for seconds. Raises RayNotStarted.
 
-    Token authentication is on, and nothing listens beyond loopback. Blocks for seconds.
-
-    shows_logs: whether what shards write to standard error appears on ours; else it is in Ray's session folder only.
+    Token authentication is on, and every port is on loopback. shows_logs: whether standard error of the shards is
+    copied to that of this process; it is always in Ray's session folder.
     """
     if ray.is_initialized():
-        raise RayNotStarted("Ray runs in this process already")
+        raise RayNotStarted("Ray already runs in this process")
     try:
         ray.init(
             address="local",
@@ -54,14 +53,14 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
 
 @contextmanager
 def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
-    """A driver of the cluster at this address (HOST:PORT, or auto) for the time of the block. Raises RayNotStarted.
+    """Joins the cluster at this address (HOST:PORT, or auto) during the block. Raises RayNotStarted.
 
-    What is detached there outlives it. The cluster's token must be in the environment.
+    Detached actors outlive the block. The environment must hold the cluster's token.
     """
     try:
         ray.init(address=address, namespace=NAMESPACE, configure_logging=False, log_to_driver=shows_logs)
     except (RayError, OSError, RuntimeError, ValueError) as error:
-        raise RayNotStarted(f"shards.ray {address!r}: cannot join that cluster: {error}") from error
+        raise RayNotStarted(f"shards.ray {address!r}: cannot join the cluster there: {error}") from error
     try:
         yield
     finally:
@@ -69,10 +68,10 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
 
 
 def _require_loopback() -> None:
-    """Ray's switches have changed before: what it does is what counts."""
-    open_to_all = [found for found in open_ports.listeners(psutil.Process()) if not found.is_loopback]
-    if open_to_all:
-        first = open_to_all[0]
+    """Checks the ports themselves, because the meaning of Ray's settings has changed between versions."""
+    exposed = [listener for listener in open_ports.listeners(psutil.Process()) if not listener.is_loopback]
+    if exposed:
+        first = exposed[0]
         raise RayNotStarted(
             f"process {first.pid} ({first.command}) listens on {first.host}:{first.port}, beyond this machine"
         )

@@ -1,15 +1,16 @@
-"""What Ray must find in the environment at the moment it is imported. Import this first.
+"""Settings that Ray reads from the environment when it is imported. Import this module before ray.
 
-Token authentication is on, with a token made for this run unless the operator set one. The switch named after two
-other systems is the only one that keeps all of a local Ray on 127.0.0.1: it limits Ray to this machine, whereas
-`_node_ip_address="127.0.0.1"` is turned back into the outer address and every port is then open to the network. Who
-joins a cluster of several machines sets it to 1.
+Authentication: token authentication is on, with a token made for this run unless the operator set one.
 
-A node that does not answer is given up after about two seconds; Ray's own choice would be a minute. A head that is away
-is waited for twice as long as the minute that Ray gives it: who misses it for longer is ended by Ray.
+Loopback: the setting named after two other systems is the only one that keeps all ports of a local Ray on 127.0.0.1. It
+limits Ray to one machine. `_node_ip_address="127.0.0.1"` does not work: Ray replaces it by the outer address, and every
+port is then open to the network. Set it to 1 to join a cluster of several machines.
 
-The C allocator of every process keeps two arenas, not eight a core: with threads that come and go, memory grew for
-hours (docs/ingest.md).
+Failures: a node that does not answer is declared dead after about two seconds; Ray's default is one minute. A head node
+that does not answer is waited for 120 s, twice Ray's default, because Ray ends every process that gives it up.
+
+Memory: the C allocator of every process keeps two arenas, not eight per core. Otherwise memory grew for hours with
+threads that start and end (docs/ingest.md).
 """
 
 from __future__ import annotations
@@ -27,5 +28,5 @@ for name, value in {"period_ms": "300", "timeout_ms": "1000", "failure_threshold
     os.environ.setdefault(f"RAY_health_check_{name}", value)
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "120")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-# A machine that is busy just then may start a node slowly.
+# A node may start slowly on a busy machine.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")

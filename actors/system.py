@@ -17,8 +17,7 @@ from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import RedisRegistry
-from actors.ownership import failure_detector
-from actors.ownership.failure_detector import FailureDetector
+from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import LeaderElection
 from actors.server import server
 from actors.server.server import Router
@@ -37,7 +36,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system: where it listens, and its fleet."""
+    """A running system: the address of its router, HOST:PORT, and its fleet."""
 
     address: str
     fleet: Fleet
@@ -47,9 +46,10 @@ class System:
 async def running(
     settings: HermesConfig, *, log_level: int = logging.INFO, on_progress: Progress = lambda _: None
 ) -> AsyncIterator[System]:
-    """A system for the time of the block; at its end every memory is saved once more.
+    """Runs a system during the block; at its end every memory is saved whole.
 
-    Raises ServiceError and StoreUnavailable if a part does not come up; then nothing is left running.
+    on_progress: called with each step of the start, in words for people. Raises ServiceError and StoreError if a part
+    does not start; then every part is stopped again.
     """
     token = settings.auth.token()
     _require_gpus(settings.shards)
@@ -60,35 +60,36 @@ async def running(
         await redis_preflight.require(store_url)
         leases = RedisLeases(store_url)
         stack.push_async_callback(leases.close)
-        owners = FailureDetector(leases, settings.shards.lease.length_s)
-        # Watched from now on, so that while Ray starts the store proves that it has not just lost its memory.
-        await owners.expiry(UNOWNED)
+        failure_detector = FailureDetector(leases, settings.shards.lease.length_s)
+        # The observation of unowned cameras starts here, so that it is complete by the time Ray has started: cameras
+        # can be claimed only after the store's counter was stable for one lease.
+        await failure_detector.expiry(UNOWNED)
         shards = settings.shards
         on_progress("starting Ray" if shards.is_local else f"joining Ray at {shards.ray}")
         stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
         on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
-        ready = await _start_shards(settings, store_url, log_level)
+        ready_shards = await _start_shards(settings, store_url, log_level)
         if shards.is_local:
-            stack.push_async_callback(_close, ready)
-        known = RedisRegistry(store_url)
-        stack.push_async_callback(known.close)
-        bid = LeaderElection(leases, owners, shards.lease, process=failure_detector.current_process())
-        held = Fleet(
-            ready,
-            owners,
-            known,
-            is_leader=bid.is_leader,
+            stack.push_async_callback(_close, ready_shards)
+        registry = RedisRegistry(store_url)
+        stack.push_async_callback(registry.close)
+        election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
+        fleet = Fleet(
+            ready_shards,
+            failure_detector,
+            registry,
+            is_leader=election.is_leader,
             spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,
         )
-        address = await stack.enter_async_context(_serving(held, bid, settings, token))
+        address = await stack.enter_async_context(_serving(fleet, election, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
-        yield System(address, held)
+        yield System(address, fleet)
 
 
 @contextmanager
 def _store(settings: HermesConfig) -> Iterator[str]:
-    """The URL of the store, of our own if the configuration says so."""
+    """The URL of the configured store; an embedded store runs during the block."""
     folder = loading.embedded_store_folder(settings)
     if folder is None:
         yield settings.store
@@ -106,36 +107,37 @@ def _ray(shards: ShardsConfig, *, shows_logs: bool) -> AbstractContextManager[No
 
 
 def _require_gpus(shards: ShardsConfig) -> None:
-    """Ray would believe the number it is given, and wait for ever for the rest."""
+    """Ray does not check the number of GPUs that it is given, and would wait without end for missing ones."""
     if not shards.is_local:
         return
-    there = torch.cuda.device_count()
-    if shards.count * shards.num_gpus > there:
+    available = torch.cuda.device_count()
+    if shards.count * shards.num_gpus > available:
         raise ConfigError(
-            f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {there} GPUs"
+            f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
+            "GPUs; lower one of the two values"
         )
 
 
 async def _start_shards(settings: HermesConfig, store_url: str, log_level: int) -> list[RemoteShard]:
     shards = [RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)]
-    starting = [asyncio.create_task(one.ready(_SHARD_START_TIMEOUT_S)) for one in shards]
+    starts = [asyncio.create_task(shard.ready(_SHARD_START_TIMEOUT_S)) for shard in shards]
     if settings.shards.is_local:
-        await asyncio.wait(starting)
-        for index, one in enumerate(starting):
-            log.info("shard_up", shard=index, pid=one.result().pid)
+        await asyncio.wait(starts)
+        for index, start in enumerate(starts):
+            log.info("shard_up", shard=index, pid=start.result().pid)
     else:
-        await _first_of(starting)
+        await _first_of(starts)
     return shards
 
 
-async def _first_of(starting: Sequence[asyncio.Task[ShardStatus]]) -> None:
-    """Waits for one shard of a cluster. Others may lack a node or be restarted: the fleet takes them in when they come.
+async def _first_of(starts: Sequence[asyncio.Task[ShardStatus]]) -> None:
+    """Waits for the first shard of a cluster. The fleet uses the others as soon as they are up.
 
-    Raises ConfigError if one runs with other settings, and what became of the last if none comes.
+    Raises ConfigError if a shard runs with other settings, ShardNotStarted if no shard starts.
     """
-    for ended in asyncio.as_completed(starting):
+    for start in asyncio.as_completed(starts):
         try:
-            log.info("shard_up", pid=(await ended).pid)
+            log.info("shard_up", pid=(await start).pid)
             return
         except ShardNotStarted as error:
             log.warning("shard_down", reason=str(error))
@@ -144,26 +146,28 @@ async def _first_of(starting: Sequence[asyncio.Task[ShardStatus]]) -> None:
 
 
 async def _close(shards: Sequence[RemoteShard]) -> None:
-    """All at once; each saves every memory once more."""
-    results = await asyncio.gather(*(one.close() for one in shards), return_exceptions=True)
+    """Closes all shards at the same time; each saves its memories whole."""
+    results = await asyncio.gather(*(shard.close() for shard in shards), return_exceptions=True)
     for index, result in enumerate(results):
         if isinstance(result, BaseException):
             log.warning("shard_not_closed", shard=index, reason=str(result))
 
 
 @asynccontextmanager
-async def _serving(held: Fleet, bid: LeaderElection, settings: HermesConfig, token: str | None) -> AsyncIterator[str]:
-    """The router and the fleet's own loop, with the cameras of the configuration."""
+async def _serving(
+    fleet: Fleet, election: LeaderElection, settings: HermesConfig, token: str | None
+) -> AsyncIterator[str]:
+    """Runs the fleet with the configured cameras, the election and the router; yields the router's address."""
     for spec in settings.cameras:
-        held.add_configured_camera(spec)
-    await held.remove_unconfigured()
-    await bid.campaign()
-    await held.reconcile()
-    door = Router(held, settings.router, token)
-    address = await door.start()
-    loops = [asyncio.create_task(one) for one in (bid.run(), held.run(), door.report_health())]
+        fleet.add_configured_camera(spec)
+    await fleet.remove_unconfigured()
+    await election.campaign()
+    await fleet.reconcile()
+    router = Router(fleet, settings.router, token)
+    address = await router.start()
+    loops = [asyncio.create_task(loop) for loop in (election.run(), fleet.run(), router.report_health())]
     try:
         yield address
     finally:
-        await door.stop()
+        await router.stop()
         await task_cancellation.end(*loops)

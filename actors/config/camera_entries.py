@@ -1,4 +1,4 @@
-"""A camera as the configuration names it: its password may lie elsewhere, in a variable or in a file."""
+"""A camera's entry in the configuration: user and password stand beside its URL, or in a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = {
 
 
 class InvalidEntry(Exception):
-    """A value of a camera's entry cannot be used; `key` says where it stands."""
+    """A value of a camera's entry is invalid; `key` says where it stands."""
 
     def __init__(self, key: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
@@ -32,15 +32,17 @@ class InvalidEntry(Exception):
 
 
 def resolved(values: object, *, as_written: object) -> object:
-    """The values of a configuration, each camera's user and password inside its URL. Raises InvalidEntry.
+    """Moves each camera's user and password into its URL; returns the new values. Raises InvalidEntry.
 
-    `as_written`: the values before variables were replaced; a password that stands there itself is warned of.
+    as_written: the values before variables were replaced; logs a warning for each URL that holds a password there.
     """
     entries = _cameras(values)
     if not isinstance(values, dict) or not entries:
         return values
     for entry in filter(_holds_credentials, _cameras(as_written)):
-        log.warning("password_in_url", camera=entry.get("name"), better="the keys user and password_file, or ${NAME}")
+        log.warning(
+            "password_in_url", camera=entry.get("name"), better="use the keys user and password_file, or ${NAME}"
+        )
     return values | {"cameras": [_resolved(entry, index) for index, entry in enumerate(entries)]}
 
 
@@ -58,7 +60,7 @@ def _cameras(values: object) -> list[Any]:
 
 
 def _holds_credentials(entry: object) -> bool:
-    """Whether a user or a password stands in the URL itself, and in no variable."""
+    """Whether the URL itself holds a user or a password that is no variable."""
     url = entry.get("url", "") if isinstance(entry, dict) else ""
     userinfo, at, _ = str(url).partition("://")[2].rpartition("@")
     return bool(at) and "${" not in userinfo
@@ -80,16 +82,16 @@ class _Unusable(Exception):
 
 
 def _with_credentials(entry: Mapping[str, object]) -> dict[str, object]:
-    given = {key: str(entry[key]) for key in KEYS if key in entry}
+    credentials = {key: str(entry[key]) for key in KEYS if key in entry}
     rest = {key: value for key, value in entry.items() if key not in KEYS}
-    if not given:
+    if not credentials:
         return rest
-    if "user" not in given:
-        raise _Unusable(next(iter(given)), "it needs the key user beside it")
-    if "password" in given and "password_file" in given:
-        raise _Unusable("password_file", "the key password stands there too: which of them?")
-    password = given["password"] if "password" in given else _read(given.get("password_file"))
-    return rest | {"url": _joined(str(entry.get("url", "")), given["user"], password)}
+    if "user" not in credentials:
+        raise _Unusable(next(iter(credentials)), "it needs the key user beside it")
+    if "password" in credentials and "password_file" in credentials:
+        raise _Unusable("password_file", "the key password stands there too; keep one of the two")
+    password = credentials["password"] if "password" in credentials else _read(credentials.get("password_file"))
+    return rest | {"url": _joined(str(entry.get("url", "")), credentials["user"], password)}
 
 
 def _read(name: str | None) -> str:
@@ -98,7 +100,7 @@ def _read(name: str | None) -> str:
     try:
         return Path(name).expanduser().read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not a text file"
         raise _Unusable("password_file", f"{name!r}: {why}") from None
 
 
@@ -108,9 +110,9 @@ def _joined(url: str, user: str, password: str) -> str:
     except CameraError as error:
         raise _Unusable("url", str(error)) from None
     if not isinstance(parsed, NetworkUrl):
-        raise _Unusable("user", "only a camera on the network takes one")
+        raise _Unusable("user", "only a camera on the network takes a user")
     if urls.credentials(url) is not None:
-        raise _Unusable("user", "the URL holds a user already")
+        raise _Unusable("user", "the URL already holds a user")
     scheme, _, rest = url.partition("://")
     userinfo = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     return f"{scheme}://{userinfo}@{rest}"

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line that names key and value but never a secret."""
+"""Describes an invalid configuration in one line that names key and value, but never a secret."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ _MAY_HOLD_SECRETS = frozenset({"url", "store", *KEYS})
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """A key, from the outermost section inwards, and what is wrong with it."""
+    """An invalid key, from the outermost section inwards, and why it is invalid."""
 
     key: Key
     text: str
 
 
 def first_of(error: ValidationError, root: type[Any]) -> ConfigProblem:
-    """The first thing that pydantic found wrong with the values of `root`, a dataclass of dataclasses."""
-    found = error.errors(include_url=False)[0]
-    # pydantic adds the types that a value was tried as, which are no keys.
-    key = tuple(part for part in found["loc"] if isinstance(part, int) or part.isidentifier())
-    if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    """The first problem that pydantic found in the values of `root`, a dataclass of dataclasses."""
+    detail = error.errors(include_url=False)[0]
+    # pydantic also puts the types that it tried for a value into `loc`; those are no keys.
+    key = tuple(part for part in detail["loc"] if isinstance(part, int) or part.isidentifier())
+    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return ConfigProblem(key, f"unknown key ({_suggestion(key, root)})")
-    if found["type"] == "missing":
+    if detail["type"] == "missing":
         return ConfigProblem(key, "missing")
-    text, value = found["msg"].removeprefix("Value error, "), found["input"]
+    text, value = detail["msg"].removeprefix("Value error, "), detail["input"]
     if not isinstance(value, str | int | float | bool) or _MAY_HOLD_SECRETS & set(key):
         return ConfigProblem(key, text)
     return ConfigProblem(key, f"{text} (it is {value!r})")
 
 
 def _suggestion(key: Key, root: type[Any]) -> str:
-    """The key of that section that looks most like it, else all of them."""
+    """The most similar key of the same section, else all keys of it."""
     section: Any = root
     for part in key[:-1]:
         section = CameraSpec if isinstance(part, int) else _type_of(section, part)
-    known = [field.name for field in fields(section)] if is_dataclass(section) else []
-    known += [*KEYS] if section is CameraSpec else []
-    close = difflib.get_close_matches(str(key[-1]), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    names = [field.name for field in fields(section)] if is_dataclass(section) else []
+    names += [*KEYS] if section is CameraSpec else []
+    close = difflib.get_close_matches(str(key[-1]), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
 def _type_of(section: Any, name: str) -> Any:
-    """The class of a part of the configuration: what its default is made by."""
+    """The class of a key's value, known from the factory of its default."""
     if not is_dataclass(section):
         return None
     return next((field.default_factory for field in fields(section) if field.name == name), None)

@@ -1,4 +1,4 @@
-"""The doctor finds what would keep a system from starting, and goes on to the next thing."""
+"""The doctor finds what would stop a system from starting, and runs every check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def finding(name: str, settings: HermesConfig | None = None) -> Finding:
 
 
 @pytest.mark.parametrize("name", ["python", "torch", "dali", "pyav"])
-def test_what_is_installed_is_found(name: str) -> None:
+def test_an_installed_part_is_found(name: str) -> None:
     found = finding(name)
 
     assert found.is_ok, found.detail
@@ -28,7 +28,7 @@ def test_what_is_installed_is_found(name: str) -> None:
 
 
 @pytest.mark.redis
-def test_the_embedded_store_is_tried_out_somewhere_else(tmp_path: Path) -> None:
+def test_the_embedded_store_is_checked_in_another_folder(tmp_path: Path) -> None:
     found = finding("store", HermesConfig(store=f"embedded:{tmp_path / 'store'}"))
 
     assert found.is_ok, found.detail
@@ -45,7 +45,7 @@ def test_a_store_that_is_down_is_named_without_its_password() -> None:
 
 @pytest.mark.redis
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "expected"),
     [
         (("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "use noeviction"),
         (("CONFIG", "SET", "appendonly", "no"), "use appendonly yes"),
@@ -53,9 +53,7 @@ def test_a_store_that_is_down_is_named_without_its_password() -> None:
         (("ACL", "SETUSER", "default", "-lpush"), "LPUSH is refused"),
     ],
 )
-def test_a_store_that_would_not_do_is_said_to_be_so_and_why(
-    tmp_path: Path, command: tuple[str, ...], told: str
-) -> None:
+def test_an_unfit_store_is_reported_with_the_reason(tmp_path: Path, command: tuple[str, ...], expected: str) -> None:
     with servers.running(VALKEY, tmp_path, appendonly="yes") as server, server.client() as client:
         settings = HermesConfig(store=server.url)
         found = finding("store", settings)
@@ -64,24 +62,24 @@ def test_a_store_that_would_not_do_is_said_to_be_so_and_why(
         found = finding("store", settings)
 
     assert not found.is_ok
-    assert told in found.detail
+    assert expected in found.detail
 
 
 @pytest.mark.ray
-def test_ray_is_tried_out_for_its_doors() -> None:
+def test_ray_is_started_and_its_ports_are_checked() -> None:
     found = finding("ray")
 
     assert found.is_ok, found.detail
     assert "none beyond this machine" in found.detail
 
 
-def test_a_model_that_is_none_is_named() -> None:
+def test_a_missing_model_is_named() -> None:
     found = finding("model", HermesConfig(model="/nothing/here"))
 
-    assert (found.is_ok, found.detail) == (False, "model '/nothing/here': no folder there")
+    assert (found.is_ok, found.detail) == (False, "model '/nothing/here': no such folder")
 
 
-def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_gpu_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
     assert not finding("torch", HermesConfig(ingest=IngestConfig(device="cuda"))).is_ok
@@ -96,7 +94,7 @@ def test_a_port_in_use_is_named() -> None:
     assert str(port) in found.detail
 
 
-def test_a_finding_does_not_end_the_examination() -> None:
+def test_a_failed_check_does_not_stop_the_next_one() -> None:
     settings = HermesConfig(model="/nothing/here", router=RouterConfig(port=0))
     names = [found.name for found in doctor.examine(settings, names=["model", "router"])]
 

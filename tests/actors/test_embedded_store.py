@@ -1,4 +1,4 @@
-"""A Valkey of our own: durable, private, and never two on one folder."""
+"""The embedded store: durable, private, and only one for each folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.errors import StoreInUse, StoreNotStarted
 pytestmark = pytest.mark.redis
 
 
-def test_what_was_saved_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_data_survives_a_restart(tmp_path: Path) -> None:
     with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
         client.set("camera", "gate")
     with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
@@ -31,10 +31,10 @@ def test_it_opens_no_port(tmp_path: Path) -> None:
         assert open_ports.listeners(psutil.Process()) == before
 
 
-def test_its_door_is_closed_to_other_users(tmp_path: Path) -> None:
+def test_other_users_cannot_reach_its_socket(tmp_path: Path) -> None:
     with embedded_store.running(tmp_path / "data") as url:
-        door = Path(url.removeprefix("unix://")).parent
-        assert door.stat().st_mode & 0o077 == 0
+        folder = Path(url.removeprefix("unix://")).parent
+        assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
@@ -42,14 +42,14 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
         embedded_store.running(tmp_path).__enter__()
 
 
-def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_long_path_works(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30) / ("deeper" * 20)
 
     with embedded_store.running(folder) as url, redis.Redis.from_url(url) as client:
         assert client.ping()
 
 
-def test_a_server_whose_owner_was_killed_is_replaced(tmp_path: Path) -> None:
+def test_the_server_of_a_killed_hermes_is_replaced(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, sys\n"
         "from actors import embedded_store\n"
@@ -66,13 +66,13 @@ def test_a_server_whose_owner_was_killed_is_replaced(tmp_path: Path) -> None:
         assert not orphan.is_running()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreNotStarted, match="file/store"):
         embedded_store.running(tmp_path / "file" / "store").__enter__()
 
 
-def test_an_error_of_the_block_stays_what_it_is(tmp_path: Path) -> None:
+def test_an_error_of_the_block_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(ConnectionResetError), embedded_store.running(tmp_path):
         raise ConnectionResetError

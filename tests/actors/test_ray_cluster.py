@@ -1,4 +1,4 @@
-"""Ray is ours alone: nothing beyond this machine, and nothing without the token."""
+"""A local Ray listens on this machine only and refuses calls without the token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ray
 
 @ray.remote(num_cpus=0)
 class Worker:
-    """Makes Ray start a process as it does for a shard."""
+    """Makes Ray start a process, as it does for a shard."""
 
     async def ping(self) -> str:
         return "pong"
@@ -40,7 +40,7 @@ def test_nothing_listens_beyond_this_machine(running: None) -> None:
     assert [one for one in found if not one.is_loopback] == []
 
 
-def test_without_the_token_nobody_is_let_in(running: None) -> None:
+def test_a_call_without_the_token_is_refused(running: None) -> None:
     with grpc.insecure_channel(ray.get_runtime_context().gcs_address) as channel:
         nodes = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
         with pytest.raises(grpc.RpcError) as caught:
@@ -50,11 +50,11 @@ def test_without_the_token_nobody_is_let_in(running: None) -> None:
 
 
 def test_a_second_ray_in_one_process_is_refused(running: None) -> None:
-    with pytest.raises(RayNotStarted, match="runs in this process already"):
+    with pytest.raises(RayNotStarted, match="already runs in this process"):
         ray_cluster.running(num_cpus=1, num_gpus=0).__enter__()
 
 
-def test_a_listener_knows_loopback_by_its_address() -> None:
+def test_loopback_addresses_are_recognised() -> None:
     def is_loopback(host: str) -> bool:
         return Listener(1, "x", host, 80).is_loopback
 

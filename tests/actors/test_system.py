@@ -1,4 +1,4 @@
-"""A system that cannot come up says why before anything slow is started."""
+"""A system that cannot start reports why before its slow parts start."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cache_store.checkpoint import StoreUnavailable
 
 async def start(settings: HermesConfig) -> None:
     async with system.running(settings):
-        raise AssertionError("it came up")
+        raise AssertionError("the system started")
 
 
-async def test_a_token_file_that_is_not_there_is_named() -> None:
+async def test_a_missing_token_file_is_named() -> None:
     with pytest.raises(ConfigError, match="/none/token"):
         await start(HermesConfig(auth=AuthConfig(token_file=Path("/none/token"))))
 
 
-async def test_gpus_that_are_not_there_are_counted() -> None:
+async def test_missing_gpus_are_reported_with_their_number() -> None:
     settings = HermesConfig(shards=ShardsConfig(count=100, num_gpus=1))
 
     with pytest.raises(ConfigError, match=r"shards.count 100 with shards.num_gpus 1 each: this machine has \d+ GPUs"):

@@ -1,4 +1,4 @@
-"""What runs in the background ends, and who leaves has left."""
+"""Background tasks end, and no cancellation is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.shard.answer_stream import AnswerStream
 from pipeline.answers import Token
 
 
-async def test_a_task_that_swallows_a_cancellation_is_told_again() -> None:
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     swallowed: list[bool] = []
 
     async def stubborn() -> None:
@@ -32,18 +32,18 @@ async def test_a_task_that_swallows_a_cancellation_is_told_again() -> None:
     assert task.cancelled()
 
 
-async def test_nothing_to_end_is_ended() -> None:
+async def test_ending_no_task_returns() -> None:
     await task_cancellation.end()
 
 
-async def test_who_leaves_while_an_event_comes_has_left() -> None:
-    waiting = AnswerStream(asyncio.get_running_loop())
-    asking = asyncio.create_task(waiting.next())
+async def test_a_cancellation_at_the_moment_of_an_event_is_not_lost() -> None:
+    stream = AnswerStream(asyncio.get_running_loop())
+    reader = asyncio.create_task(stream.next())
     await asyncio.sleep(0)
-    waiting.deliver(Token("red", 0))
+    stream.deliver(Token("red", 0))
     await asyncio.sleep(0)
 
-    asking.cancel()
+    reader.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await reader

@@ -144,8 +144,8 @@ async def test_a_cameras_password_comes_from_a_file_and_goes_nowhere_else(servin
     [
         (("rtsp://c/1", "--password-file", "/none"), "error: --password-file: it needs --user beside it"),
         (("rtsp://c/1", "--user", "u", "--password-file", "/none"), "error: --password-file: '/none': No such file"),
-        (("rtsp://c4n4ry@c/1", "--user", "u"), "error: --user: the URL holds a user already"),
-        (("sim:yard", "--user", "u"), "error: --user: only a camera on the network takes one"),
+        (("rtsp://c4n4ry@c/1", "--user", "u"), "error: --user: the URL already holds a user"),
+        (("sim:yard", "--user", "u"), "error: --user: only a camera on the network takes a user"),
     ],
 )
 async def test_a_user_who_cannot_be_is_refused_before_anything_is_sent(

@@ -100,7 +100,7 @@ def test_a_password_may_lie_in_a_variable_or_in_a_file(tmp_path: Path) -> None:
             "url: 'rtsp://c/1', user: u, password: c4n4ry, password_file: /x",
             "cameras.0.password_file: the key password",
         ),
-        ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras.0.user: the URL holds a user already"),
+        ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras.0.user: the URL already holds a user"),
         ("url: 'sim:gate', user: u", "cameras.0.user: only a camera on the network"),
         ("url: 'rtsp://u:c4n4ry@', user: u", "cameras.0.url: camera URL 'rtsp://'"),
         ("url: 'rtsp://c/1', pasword_file: /x", "unknown key (did you mean 'password_file'?)"),
