@@ -12,7 +12,7 @@ import torch
 from benchmarks import accuracy, contenders, parts, rows, streams
 from benchmarks.contenders import CONTENDERS, OURS, Task
 from benchmarks.exam import Examiner
-from benchmarks.parts import Settings
+from benchmarks.parts import Part, Settings
 from benchmarks.rows import ALL
 from benchmarks.stream_memories import BoundedMemory, StreamMemory
 from benchmarks.streams import FRAMES_PER_STEP, Character, Stream
@@ -33,12 +33,18 @@ def tiny() -> LlavaOnevision:
 
 
 @pytest.fixture(scope="module")
-def given(tiny: LlavaOnevision) -> list[Stream]:
+def filmed(tiny: LlavaOnevision) -> list[Stream]:
     return [streams.make_stream(tiny, seed, 48) for seed in (1, 2, 3)]
 
 
-def read_all(reader: StreamMemory, given: list[Stream]) -> None:
-    for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
+@pytest.fixture(scope="module")
+def part(tiny: LlavaOnevision, filmed: list[Stream]) -> Part:
+    """What our policy scored on these streams."""
+    return parts.measure(tiny, settings(), filmed)
+
+
+def read_all(reader: StreamMemory, filmed: list[Stream]) -> None:
+    for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in filmed]):
         reader.append(embedded, times_s)
 
 
@@ -47,10 +53,10 @@ def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Setti
 
 
 @pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "full"])
-def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, given: list[Stream], name: str) -> None:
-    reader = contenders.named(name).make(Task(tiny, len(given), 48, 48, [stream.footage.passed for stream in given]))
-    read_all(reader, given)
-    asked = next(iter(given[0].asked.values()))
+def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, filmed: list[Stream], name: str) -> None:
+    reader = contenders.named(name).make(Task(tiny, len(filmed), 48, 48, [stream.footage.passed for stream in filmed]))
+    read_all(reader, filmed)
+    asked = next(iter(filmed[0].asked.values()))
 
     recalled = list(reader.recall(0, asked))
 
@@ -68,19 +74,19 @@ def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: LlavaOnevis
     assert not torch.equal(first.footage.embedded, other.footage.embedded)
 
 
-def test_questions_come_at_the_end_of_a_step_in_the_second_half(given: list[Stream]) -> None:
-    frames = [frame for stream in given for frame in stream.asked]
+def test_questions_come_at_the_end_of_a_step_in_the_second_half(filmed: list[Stream]) -> None:
+    frames = [frame for stream in filmed for frame in stream.asked]
 
     assert frames
     assert all(24 <= frame < 48 and frame % FRAMES_PER_STEP == FRAMES_PER_STEP - 1 for frame in frames)
 
 
-def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(tiny: LlavaOnevision, given: list[Stream]) -> None:
+def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(tiny: LlavaOnevision, filmed: list[Stream]) -> None:
     """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
-    reader = contenders.named(OURS).make(Task(tiny, len(given), 96, 48))
-    read_all(reader, given)
+    reader = contenders.named(OURS).make(Task(tiny, len(filmed), 96, 48))
+    read_all(reader, filmed)
     decoder, examiner = AnswerDecoder(tiny), Examiner(tiny)
-    for which, stream in enumerate(given):
+    for which, stream in enumerate(filmed[:2]):
         asked = [item for some in stream.asked.values() for item in some]
         memory, _ = next(reader.recall(which, asked))
         said = [greedy(tiny, decoder, memory, item.question.text) for item in asked]
@@ -102,10 +108,7 @@ def greedy(tiny: LlavaOnevision, decoder: AnswerDecoder, memory: Memory, questio
     return tiny.prompts.decode(tuple(answer.ids))
 
 
-def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(
-    tiny: LlavaOnevision, given: list[Stream], tmp_path: Path
-) -> None:
-    part = parts.measure(tiny, settings(), given)
+def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(part: Part, tmp_path: Path) -> None:
     part.save(tmp_path)
 
     assert parts.load(settings(), tmp_path) == part
@@ -113,20 +116,15 @@ def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(
     assert parts.load(settings(budget=48), tmp_path) is None
 
 
-def test_rows_count_every_question_once_for_each_need(tiny: LlavaOnevision, given: list[Stream]) -> None:
-    part = parts.measure(tiny, settings(), given)
-
+def test_rows_count_every_question_once_for_each_need(part: Part, filmed: list[Stream]) -> None:
     found = {row.need: row for row in rows.rows_of([part]) if row.delay_s is None}
 
     assert found[ALL].n == sum(row.n for need, row in found.items() if need != ALL)
-    assert found[ALL].n == sum(len(some) for stream in given for some in stream.asked.values())
+    assert found[ALL].n == sum(len(some) for stream in filmed for some in stream.asked.values())
     assert all(row.low <= row.accuracy <= row.high and row.commit == "abc" for row in found.values())
 
 
-def test_rows_of_several_models_count_each_of_them_about_the_same_streams(
-    tiny: LlavaOnevision, given: list[Stream]
-) -> None:
-    part = parts.measure(tiny, settings(), given)
+def test_rows_of_several_models_count_each_of_them_about_the_same_streams(part: Part) -> None:
     wrong = [[replace(outcome, is_right=False) for outcome in of_stream] for of_stream in part.outcomes]
 
     alone = next(rows.rows_of([part]))
@@ -137,10 +135,7 @@ def test_rows_of_several_models_count_each_of_them_about_the_same_streams(
     assert both.accuracy == pytest.approx(alone.accuracy / 2, abs=1e-3)
 
 
-def test_evidence_is_counted_against_chance_and_against_the_newest_moments(
-    tiny: LlavaOnevision, given: list[Stream]
-) -> None:
-    part = parts.measure(tiny, settings(), given)
+def test_evidence_is_counted_against_chance_and_against_the_newest_moments(part: Part) -> None:
     proven = [outcome for of_stream in part.outcomes for outcome in of_stream if outcome.cited]
 
     assert proven
@@ -208,11 +203,11 @@ def test_a_budget_without_room_for_the_window_is_refused(tiny: LlavaOnevision) -
 
 
 def test_only_the_contender_of_ranks_renumbers_positions_at_every_compaction(
-    tiny: LlavaOnevision, given: list[Stream]
+    tiny: LlavaOnevision, filmed: list[Stream]
 ) -> None:
     def has_gaps(name: str) -> bool:
-        contender = contenders.named(name).make(Task(tiny, len(given), 48, 48))
-        read_all(contender, given)
+        contender = contenders.named(name).make(Task(tiny, len(filmed), 48, 48))
+        read_all(contender, filmed)
         assert isinstance(contender, BoundedMemory)
         memory = contender.memories[0]
         positions = torch.cat([memory.layer(layer).positions for layer in range(memory.num_layers)]).unique()

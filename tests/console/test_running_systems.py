@@ -66,7 +66,7 @@ def test_a_model_folder_that_is_none_is_named_in_one_line(tmp_path: Path) -> Non
     )
 
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1] == f"error: model '{tmp_path / 'nothing'}': no folder there"
+    assert ended.stderr.splitlines()[-1] == f"error: model '{tmp_path / 'nothing'}': no such folder"
     assert "Traceback" not in ended.stderr
 
 

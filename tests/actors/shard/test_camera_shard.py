@@ -15,7 +15,7 @@ import pytest
 
 from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import InvalidShard, OwnershipUnproven
-from actors.fleet import state
+from actors.fleet import camera_admission
 from actors.shard import camera_lifecycle
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
@@ -224,7 +224,7 @@ async def test_an_address_where_no_camera_may_be_is_refused_at_once(running: Run
 
         await until(has_failed)
         seen = await status(held, "cloud")
-        refusal = state.refusal(seen, 10.0)
+        refusal = camera_admission._open_error(seen, 10.0)
 
     assert isinstance(refusal, SourceInvalid)
     assert refusal.reason is SourceReason.ADDRESS_REFUSED
