@@ -1,1 +1,1 @@
-"""Faults on purpose: seeded schedules, a history of what happened, and a checker of what must never happen."""
+"""Deliberate faults: seeded schedules, a history of what happened, and checks of what must never happen."""

@@ -1,4 +1,4 @@
-"""What happened in a run, and what must never have: the oracle of every fault."""
+"""The history of one chaos run, and the invariants that every history must satisfy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """kind: fault, owned, commit, restored, answer, refused or proven. frames: how much of the stream was known."""
+    """kind: fault, owned, commit, restored, answer, refused or proven. frames: how many frames the memory had seen."""
 
     at_s: float
     kind: str
@@ -23,7 +23,7 @@ class Event:
 
 @dataclass
 class History:
-    """Everything of one run, in order."""
+    """All events of one run, in order."""
 
     seed: int
     events: list[Event] = field(default_factory=list)
@@ -32,35 +32,36 @@ class History:
         self.events.append(event)
 
     def save(self, folder: Path) -> Path:
-        """Keeps it, so that a failing seed can be read afterwards."""
+        """Writes the events as lines of JSON, so that a failing seed can be read afterwards. -> the file"""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"history-{self.seed}.jsonl"
         file.write_text("\n".join(json.dumps(asdict(event)) for event in self.events) + "\n")
         return file
 
-    def faults(self) -> list[str]:
-        """What is wrong with it, a line each; nothing for a good run."""
-        return [*self._shared_epochs(), *self._old_epochs(), *self._lost_commits(), *self._two_owners()]
+    def violations(self) -> list[str]:
+        """The violated invariants, one line each; empty for a good run."""
+        return [*self._shared_epochs(), *self._stale_epochs(), *self._lost_commits(), *self._two_owners()]
 
     def _shared_epochs(self) -> list[str]:
-        """No two have one epoch, but where the store forgot the first before it had said or saved anything."""
+        """No two owners share an epoch, unless the store lost the first before that owner answered or committed."""
         granted: dict[tuple[str, int], set[str]] = defaultdict(set)
         used: dict[tuple[str, int], set[str]] = defaultdict(set)
         found: dict[tuple[str, int], str] = {}
         for event in self.events:
-            held = event.camera, event.epoch
+            key = event.camera, event.epoch
             if event.kind == "fault" and event.detail == "store emptied":
                 granted.clear()
             elif event.kind in ("owned", "commit", "answer"):
-                granted[held].add(event.incarnation)
+                granted[key].add(event.incarnation)
                 if event.kind != "owned":
-                    used[held].add(event.incarnation)
-                owners = granted[held] | used[held]
+                    used[key].add(event.incarnation)
+                owners = granted[key] | used[key]
                 if len(owners) > 1:
-                    found[held] = f"{event.camera}: epoch {event.epoch} of {sorted(owners)}"
+                    found[key] = f"{event.camera}: epoch {event.epoch} of {sorted(owners)}"
         return list(found.values())
 
-    def _old_epochs(self) -> list[str]:
+    def _stale_epochs(self) -> list[str]:
+        """No commit and no answer comes from an older epoch than the one before."""
         found = []
         for kind in ("commit", "answer"):
             newest: dict[str, int] = defaultdict(int)
@@ -71,7 +72,7 @@ class History:
         return found
 
     def _lost_commits(self) -> list[str]:
-        """Whoever begins to own a camera knows whatever was committed of it, unless the store lost it."""
+        """A new owner restores everything that was committed, unless the store lost it."""
         found = []
         committed: dict[str, int] = defaultdict(int)
         for event in self.events:
@@ -86,11 +87,13 @@ class History:
         return found
 
     def _two_owners(self) -> list[str]:
-        """At one and the same moment two processes would both have answered."""
+        """At no moment can two processes prove that they own one camera."""
         proven: dict[tuple[float, str], set[str]] = defaultdict(set)
         for event in self._of("proven"):
             proven[event.at_s, event.camera].add(event.incarnation)
-        return [f"{at_s:.2f} {camera}: {sorted(held)}" for (at_s, camera), held in proven.items() if len(held) > 1]
+        return [
+            f"{at_s:.2f} {camera}: {sorted(owners)}" for (at_s, camera), owners in proven.items() if len(owners) > 1
+        ]
 
     def _of(self, *kinds: str) -> list[Event]:
         return [event for event in self.events if event.kind in kinds]

@@ -1,0 +1,147 @@
+"""A store in virtual time that can be down, slow or emptied, as a process or a fleet reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from actors.fleet.registry import InMemoryRegistry, RegistryEntry, RegistrySnapshot
+from actors.ownership.leader_election import LEADER_ROLE
+from cache_store.checkpoint import Checkpoint, StoreUnavailable
+from cache_store.leases import InMemoryLeases, Lease, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.store import InMemoryCheckpointStore
+from tests.chaos.history import Event, History
+from tests.virtual_time import now_s
+
+_TIMEOUT_S = 1.0
+
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """What performs operations of the store: the store itself, or a process that can hang or be dead."""
+
+    async def perform(self, operation: Callable[[], Awaitable[T]]) -> T: ...
+
+
+class SimulatedStore:
+    """Leases, registry and checkpoints in memory, and the network to them."""
+
+    def __init__(self, rng: random.Random, history: History) -> None:
+        self.leases = InMemoryLeases(clock=lambda: now_s() + self.clock_step_s)
+        self.checkpoints = InMemoryCheckpointStore(self.leases)
+        self.registry = InMemoryRegistry()
+        self.history = history
+        self.is_down = False
+        self.slowness_s = 0.002
+        self.clock_step_s = 0.0
+        self._rng = rng
+        self._running: set[asyncio.Task[object]] = set()
+
+    def forget_everything(self) -> None:
+        """Loses all data, like a server that restarts without its file."""
+        self.leases.forget_everything()
+        self.registry.forget_everything()
+        self.checkpoints = InMemoryCheckpointStore(self.leases)
+
+    async def perform(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Runs one operation in the store. Raises StoreUnavailable if it is down or does not reply in time.
+
+        After a timeout the operation may still be applied, at once or later: the caller cannot know.
+        """
+        if self.is_down:
+            await asyncio.sleep(self._rng.uniform(0, 0.1))
+            raise StoreUnavailable("store: down")
+        task = asyncio.ensure_future(self._apply(operation))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise StoreUnavailable("store: no answer in time") from None
+
+    async def _apply(self, operation: Callable[[], Awaitable[T]]) -> T:
+        await asyncio.sleep(self._rng.expovariate(1 / self.slowness_s))
+        result = await operation()
+        await asyncio.sleep(self._rng.expovariate(1 / self.slowness_s))
+        return result
+
+
+class StoreLeases:
+    """The store's leases, as a caller reaches them. Every granted camera is noted in the history."""
+
+    def __init__(self, store: SimulatedStore, caller: Caller) -> None:
+        self._store = store
+        self._caller = caller
+
+    async def renew(self, incarnation: ShardIncarnation) -> int:
+        return await self._caller.perform(lambda: self._store.leases.renew(incarnation))
+
+    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
+        async def acquire() -> Owner:
+            owner = await self._store.leases.acquire(camera, incarnation, floor=floor, gone=gone)
+            if camera != LEADER_ROLE:
+                self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
+            return owner
+
+        return await self._caller.perform(acquire)
+
+    async def owner(self, camera: str) -> Owner | None:
+        return await self._caller.perform(lambda: self._store.leases.owner(camera))
+
+    async def lease(self, incarnation: str) -> Lease | None:
+        return await self._caller.perform(lambda: self._store.leases.lease(incarnation))
+
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
+        await self._caller.perform(lambda: self._store.leases.release(camera, owner, successor=successor))
+
+    async def retire(self, incarnation: str) -> None:
+        await self._caller.perform(lambda: self._store.leases.retire(incarnation))
+
+
+class StoreRegistry:
+    """The store's registry, as a fleet reaches it."""
+
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+
+    async def add(self, *entries: RegistryEntry) -> None:
+        await self._store.perform(lambda: self._store.registry.add(*entries))
+
+    async def remove(self, name: str) -> None:
+        await self._store.perform(lambda: self._store.registry.remove(name))
+
+    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
+        return await self._store.perform(lambda: self._store.registry.snapshot_since(version))
+
+
+class StoreCheckpoints:
+    """The store's checkpoints, as a process reaches them. Every commit is noted in the history."""
+
+    def __init__(self, store: SimulatedStore, caller: Caller) -> None:
+        self._store = store
+        self._caller = caller
+
+    async def ping(self) -> None:
+        """Never called here."""
+
+    async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
+        async def save() -> None:
+            await self._store.checkpoints.save(camera, checkpoint, owner)
+            frames = checkpoint.facts.frames_seen
+            self._store.history.add(Event(now_s(), "commit", camera, owner.epoch, owner.incarnation, frames))
+
+        await self._caller.perform(save)
+
+    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
+        return await self._caller.perform(lambda: self._store.checkpoints.load(camera, fingerprint))
+
+    async def delete(self, camera: str) -> None:
+        await self._caller.perform(lambda: self._store.checkpoints.delete(camera))
+
+    async def close(self) -> None:
+        """Has nothing to close."""
