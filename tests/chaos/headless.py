@@ -1,8 +1,8 @@
-"""A fleet on a Ray cluster whose head goes away and comes back: python -m tests.chaos.headless FOLDER AWAY_S.
+"""A fleet on a Ray cluster whose head goes away and comes back: python -m tests.chaos.headless FOLDER DOWN_S.
 
-What a client sees goes to FOLDER/seen, a line of JSON for each call. Where the head keeps its state, RAY_REDIS_ADDRESS,
-must be in the environment before Ray is imported, and Ray ends a process that misses its head for too long: both ask
-for a process of its own.
+The results of a client's calls go to FOLDER/calls.jsonl, one line of JSON for each call. This runs in a process of its
+own, because RAY_REDIS_ADDRESS (where the head keeps its state) must be set before Ray is imported, and because Ray ends
+a process that cannot reach its head for too long.
 """
 
 from __future__ import annotations
@@ -28,102 +28,102 @@ from protos import hermes_v1_pb2 as pb
 
 CAMERAS = tuple(f"camera{number}" for number in range(4))
 SHARDS = 2
-_ROUND_S, _PATIENCE_S = 0.5, 150.0
-# A shard that loses a camera only because this machine is busy is not what is looked for.
+_ROUND_EVERY_S, _RECOVERY_TIMEOUT_S = 0.5, 150.0
+# Long, so that no shard loses a camera only because this machine is busy.
 _LEASE = LeaseConfig(length_s=12.0)
 
 
-class Witness:
-    """A client that notes what becomes of each of its calls. phase: what it happens in."""
+class RecordingClient:
+    """A client that records the result of each of its calls. phase: the part of the run that it belongs to."""
 
     def __init__(self, hermes: HermesClient, path: Path) -> None:
         self.phase = "starting"
         self._hermes = hermes
         self._path = path
 
-    def note(self, **seen: object) -> None:
+    def record(self, **result: object) -> None:
         with self._path.open("a") as lines:
-            lines.write(json.dumps({"phase": self.phase, **seen}) + "\n")
+            lines.write(json.dumps({"phase": self.phase, **result}) + "\n")
 
     def ask(self, names: Iterable[str]) -> bool:
-        """Asks each of these cameras; whether all have answered to the end."""
-        answered = [self._ask(name) for name in names]
-        return all(answered)
+        """Asks each of these cameras. -> whether all have answered to the end"""
+        has_answered = [self._ask(name) for name in names]
+        return all(has_answered)
 
     def shards(self) -> list[pb.Shard]:
-        """None of them where that is refused."""
+        """All shards; empty if the call is refused."""
         try:
-            listed = list(self._hermes.list_shards().shards)
+            shards = list(self._hermes.list_shards().shards)
         except ClientError as error:
-            self.note(call="list_shards", refused=error.reason)
+            self.record(call="list_shards", refused=error.reason)
             return []
-        self.note(call="list_shards", found=[one.pid for one in listed])
-        return listed
+        self.record(call="list_shards", found=[shard.pid for shard in shards])
+        return shards
 
     def cameras(self) -> None:
         try:
-            self.note(call="list_cameras", found=[one.name for one in self._hermes.list_cameras()])
+            self.record(call="list_cameras", found=[camera.name for camera in self._hermes.list_cameras()])
         except ClientError as error:
-            self.note(call="list_cameras", refused=error.reason)
+            self.record(call="list_cameras", refused=error.reason)
 
     def _ask(self, name: str) -> bool:
         try:
             events = list(self._hermes.ask(name, "what is in view"))
         except ClientError as error:
-            self.note(call="ask", camera=name, refused=error.reason)
+            self.record(call="ask", camera=name, refused=error.reason)
             return False
-        self.note(call="ask", camera=name, epoch=events[0].started.epoch)
+        self.record(call="ask", camera=name, epoch=events[0].started.epoch)
         return True
 
 
-async def main(folder: Path, away_s: float) -> None:
-    """Asks before, while and after the head is away, then after a shard was killed."""
+async def main(folder: Path, down_s: float) -> None:
+    """Asks before, while and after the head is down, then after a shard was killed."""
     with embedded_store.running(folder / "store") as store_url, nodes.running(SHARDS + 1) as cluster:
         async with system.running(_settings(store_url, cluster.address)) as running:
             with HermesClient(running.address) as hermes:
-                await _witness(Witness(hermes, folder / "seen"), cluster, away_s)
+                await _run_phases(RecordingClient(hermes, folder / "calls.jsonl"), cluster, down_s)
 
 
-async def _witness(seen: Witness, cluster: Nodes, away_s: float) -> None:
-    async for _ in _rounds(_PATIENCE_S):
-        if await asyncio.to_thread(seen.ask, CAMERAS):
+async def _run_phases(client: RecordingClient, cluster: Nodes, down_s: float) -> None:
+    async for _ in _rounds(_RECOVERY_TIMEOUT_S):
+        if await asyncio.to_thread(client.ask, CAMERAS):
             break
     address = cluster.address
-    seen.phase = "before"
-    await asyncio.to_thread(seen.ask, CAMERAS)
+    client.phase = "before"
+    await asyncio.to_thread(client.ask, CAMERAS)
 
     cluster.kill_head()
-    seen.phase = "away"
-    async for _ in _rounds(away_s):
-        for call in (lambda: seen.ask(CAMERAS), seen.cameras, seen.shards):
+    client.phase = "down"
+    async for _ in _rounds(down_s):
+        for call in (lambda: client.ask(CAMERAS), client.cameras, client.shards):
             await asyncio.to_thread(call)
-        seen.note(head_listens=_listens(address))
+        client.record(head_listens=_listens(address))
 
-    seen.phase = "returning"
+    client.phase = "returning"
     cluster.start_head()
-    await asyncio.to_thread(seen.ask, CAMERAS)
+    await asyncio.to_thread(client.ask, CAMERAS)
 
-    victim = max(await asyncio.to_thread(seen.shards), key=lambda one: len(one.cameras))
-    seen.phase = "killed"
-    seen.note(pid=victim.pid, cameras=list(victim.cameras))
+    victim = max(await asyncio.to_thread(client.shards), key=lambda shard: len(shard.cameras))
+    client.phase = "killed"
+    client.record(pid=victim.pid, cameras=list(victim.cameras))
     os.kill(victim.pid, signal.SIGKILL)
-    async for _ in _rounds(_PATIENCE_S):
-        # Ray's was once seen to end without a word when a shard was killed within a second of its return.
+    async for _ in _rounds(_RECOVERY_TIMEOUT_S):
+        # Ray's head once ended without a message when a shard was killed within a second of the head's restart.
         cluster.keep_head()
-        has_answered = await asyncio.to_thread(seen.ask, victim.cameras)
-        up = {one.pid for one in await asyncio.to_thread(seen.shards) if one.state == pb.SHARD_STATE_UP}
+        has_answered = await asyncio.to_thread(client.ask, victim.cameras)
+        up = {shard.pid for shard in await asyncio.to_thread(client.shards) if shard.state == pb.SHARD_STATE_UP}
         if has_answered and len(up - {victim.pid}) == SHARDS:
             break
-    seen.phase = "followed"
-    await asyncio.to_thread(seen.ask, victim.cameras)
-    await asyncio.to_thread(seen.shards)
+    client.phase = "taken_over"
+    await asyncio.to_thread(client.ask, victim.cameras)
+    await asyncio.to_thread(client.shards)
 
 
 async def _rounds(within_s: float) -> AsyncIterator[None]:
     until_s = time.monotonic() + within_s
     while time.monotonic() < until_s:
         yield
-        await asyncio.sleep(_ROUND_S)
+        await asyncio.sleep(_ROUND_EVERY_S)
 
 
 def _listens(address: str) -> bool:
