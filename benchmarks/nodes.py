@@ -71,7 +71,7 @@ class Nodes:
         self._cluster.head_node.start_gcs_server()
 
     def keep_head(self) -> None:
-        """Starts the head again if it has ended by itself, as a cluster's supervisor does. Blocks then like `start_head`."""
+        """Starts the head again if it has ended by itself, as a process supervisor does. Blocks like `start_head`."""
         if any(kind == "gcs_server" for kind, _ in self._cluster.head_node.dead_processes()):
             self.kill_head()
             self.start_head()

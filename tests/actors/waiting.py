@@ -1,4 +1,4 @@
-"""Waits until a condition holds, with a deadline."""
+"""Waits until a condition holds, with a deadline, in real time. For virtual time see tests.virtual_time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may be followed, and when."""
+"""When an owner's lease has expired, so that another may take over."""
 
 from __future__ import annotations
 
@@ -10,49 +10,63 @@ import pytest
 
 from actors.ownership import failure_detector
 from actors.ownership.failure_detector import FailureDetector
-from cache_store.leases import InMemoryLeases, LeaseExpiry, ProcessIdentity, ShardIncarnation
+from cache_store.leases import UNOWNED, InMemoryLeases, LeaseExpiry, ProcessIdentity, ShardIncarnation
+from tests.virtual_time import now_s
 
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-async def test_an_owner_is_gone_when_its_lease_stood_still_for_its_length() -> None:
-    leases, clock = InMemoryLeases(), Clock()
-    watching = FailureDetector(leases, 6.0, clock=clock)
-    other = ShardIncarnation("other")
-    await leases.renew(other)
-
-    assert await watching.expiry("other") is None
-    clock.now_s += 5.9
-    await leases.renew(other)
-    assert await watching.expiry("other") is None
-    clock.now_s += 5.9
-    assert await watching.expiry("other") is None
-    clock.now_s += 0.2
-    assert await watching.expiry("other") == LeaseExpiry("other", 2)
-
-
-async def test_an_owner_that_the_store_knows_nothing_of_may_still_come_forward() -> None:
-    leases, clock = InMemoryLeases(), Clock()
-    watching = FailureDetector(leases, 6.0, clock=clock)
-
-    assert await watching.expiry("other") is None
-    clock.now_s += 4.0
-    await leases.renew(ShardIncarnation("other"))
-    clock.now_s += 3.0
-    assert await watching.expiry("other") is None
-    clock.now_s += 6.1
-    assert await watching.expiry("other") == LeaseExpiry("other", 1)
-
-
-@pytest.mark.skipif(
+OTHER = ShardIncarnation("other")
+needs_identity = pytest.mark.skipif(
     failure_detector.current_process() is None, reason="this system does not tell processes of two machines apart"
 )
-async def test_a_process_of_this_machine_that_ended_is_gone_at_once() -> None:
+
+
+@pytest.fixture
+def leases() -> InMemoryLeases:
+    return InMemoryLeases()
+
+
+@pytest.fixture
+def detector(leases: InMemoryLeases) -> FailureDetector:
+    return FailureDetector(leases, 6.0, clock=now_s)
+
+
+async def test_a_lease_has_expired_when_it_was_not_renewed_for_its_length(leases, detector) -> None:
+    await leases.renew(OTHER)
+
+    assert await detector.expiry("other") is None
+    await asyncio.sleep(5.9)
+    await leases.renew(OTHER)
+    assert await detector.expiry("other") is None
+    await asyncio.sleep(5.9)
+    assert await detector.expiry("other") is None
+    await asyncio.sleep(0.2)
+    assert await detector.expiry("other") == LeaseExpiry("other", 2)
+
+
+async def test_an_owner_whose_lease_the_store_lost_may_still_renew_it(leases, detector) -> None:
+    assert await detector.expiry("other") is None
+    await asyncio.sleep(4.0)
+    await leases.renew(OTHER)
+    await asyncio.sleep(3.0)
+    assert await detector.expiry("other") is None
+    await asyncio.sleep(6.1)
+    assert await detector.expiry("other") == LeaseExpiry("other", 1)
+
+
+async def test_unowned_cameras_can_be_claimed_once_the_store_has_kept_its_data_for_one_lease(leases, detector) -> None:
+    """A store that came back empty has forgotten owners that are still alive."""
+    await detector.expiry(UNOWNED)
+    await asyncio.sleep(5.9)
+    leases.forget_everything()
+    assert await detector.expiry(UNOWNED) is None
+    await asyncio.sleep(5.9)
+    assert await detector.expiry(UNOWNED) is None
+    await asyncio.sleep(0.2)
+    assert await detector.expiry(UNOWNED) is not None
+
+
+@needs_identity
+@pytest.mark.real_time
+async def test_the_lease_of_a_dead_process_of_this_machine_has_expired_at_once(leases, detector) -> None:
     script = (
         "from actors.ownership.failure_detector import current_process; p = current_process(); "
         "print(p.place, p.pid, p.born_s, sep='|', flush=True); input()"
@@ -61,26 +75,22 @@ async def test_a_process_of_this_machine_that_ended_is_gone_at_once() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, **pipes)
     assert process.stdout is not None
     place, pid, born_s = (await process.stdout.readline()).decode().strip().split("|")
-    leases = InMemoryLeases()
     await leases.renew(ShardIncarnation("other", ProcessIdentity(place, int(pid), float(born_s))))
-    watching = FailureDetector(leases, 6.0)
 
-    assert await watching.expiry("other") is None
+    assert await detector.expiry("other") is None
     process.kill()
     await process.wait()
 
-    assert await watching.expiry("other") == LeaseExpiry("other", None, is_dead=True)
+    assert await detector.expiry("other") == LeaseExpiry("other", None, is_dead=True)
 
 
-def test_a_process_of_another_machine_proves_nothing() -> None:
+def test_a_process_of_another_machine_does_not_count_as_dead() -> None:
     assert not failure_detector.has_died(ProcessIdentity("elsewhere", os.getpid(), 0.0))
 
 
-@pytest.mark.skipif(
-    failure_detector.current_process() is None, reason="this system does not tell processes of two machines apart"
-)
-def test_a_process_is_not_taken_for_a_later_one_with_its_number() -> None:
-    home = failure_detector.current_process()
-    assert home is not None
-    assert not failure_detector.has_died(home)
-    assert failure_detector.has_died(ProcessIdentity(home.place, home.pid, home.born_s - 100.0))
+@needs_identity
+def test_a_later_process_with_the_same_pid_is_another_process() -> None:
+    process = failure_detector.current_process()
+    assert process is not None
+    assert not failure_detector.has_died(process)
+    assert failure_detector.has_died(ProcessIdentity(process.place, process.pid, process.born_s - 100.0))

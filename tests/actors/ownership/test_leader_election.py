@@ -1,4 +1,4 @@
-"""Of several fleets one supervises; another follows when its lease stood still."""
+"""One of several fleets is the leader; another takes over once its lease has expired."""
 
 from __future__ import annotations
 
@@ -12,31 +12,9 @@ from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from cache_store.checkpoint import StoreUnavailable
 from cache_store.leases import InMemoryLeases, ShardIncarnation
-from tests.actors.waiting import until
+from tests.virtual_time import now_s
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class Bidders:
-    """Several of them over one store, by one clock."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.leases = UnreliableLeases()
-
-    def bidder(self) -> LeaderElection:
-        owners = FailureDetector(self.leases, LEASE.length_s, clock=self.clock)
-        return LeaderElection(self.leases, owners, LEASE, clock=self.clock)
-
-    def pass_s(self, seconds: float) -> None:
-        self.clock.now_s += seconds
 
 
 class UnreliableLeases(InMemoryLeases):
@@ -49,58 +27,76 @@ class UnreliableLeases(InMemoryLeases):
 
 
 @pytest.fixture
-def bidders() -> Bidders:
-    return Bidders()
+def leases() -> UnreliableLeases:
+    return UnreliableLeases()
 
 
-async def a_supervisor(bidders: Bidders) -> LeaderElection:
-    """Of a store that knew nothing of any, so whoever bids has to watch that for a while."""
-    bidder = bidders.bidder()
-    await bidder.campaign()
-    assert not bidder.is_leader()
-    bidders.pass_s(LEASE.length_s)
-    await bidder.campaign()
-    return bidder
+def candidate(leases: InMemoryLeases) -> LeaderElection:
+    return LeaderElection(leases, FailureDetector(leases, LEASE.length_s, clock=now_s), LEASE, clock=now_s)
 
 
-async def test_one_of_them_supervises(bidders: Bidders) -> None:
-    one, other = await a_supervisor(bidders), bidders.bidder()
+async def elected(leases: InMemoryLeases) -> LeaderElection:
+    """The first leader of a new store. It has to observe first that the store keeps its data for one lease."""
+    election = candidate(leases)
+    await election.campaign()
+    assert not election.is_leader()
+    await asyncio.sleep(LEASE.length_s)
+    await election.campaign()
+    return election
+
+
+async def test_one_fleet_is_the_leader(leases) -> None:
+    one, other = await elected(leases), candidate(leases)
     for _ in range(3):
         await other.campaign()
 
     assert (one.is_leader(), other.is_leader()) == (True, False)
 
 
-async def test_a_supervisor_that_cannot_renew_stops_before_another_follows(bidders: Bidders) -> None:
-    one, other = await a_supervisor(bidders), bidders.bidder()
+async def test_a_leader_that_cannot_renew_its_lease_stops_before_another_takes_over(leases) -> None:
+    one, other = await elected(leases), candidate(leases)
     await other.campaign()
-    bidders.pass_s(LEASE.length_s - LEASE.margin_s)
+    await asyncio.sleep(LEASE.length_s - LEASE.margin_s)
     assert not one.is_leader()
     await other.campaign()
     assert not other.is_leader()
 
-    bidders.pass_s(LEASE.margin_s)
+    await asyncio.sleep(LEASE.margin_s)
     await other.campaign()
 
     assert (one.is_leader(), other.is_leader()) == (False, True)
 
 
-async def test_a_supervisor_that_ends_leaves_the_role_at_once(bidders: Bidders) -> None:
-    one, other = await a_supervisor(bidders), bidders.bidder()
-    running = asyncio.create_task(one.run())
-    await until(one.is_leader)
-    await task_cancellation.end(running)
+async def test_a_leader_that_runs_stays_the_leader(leases) -> None:
+    one, other = candidate(leases), candidate(leases)
+    loops = [asyncio.create_task(election.run()) for election in (one, other)]
+    await asyncio.sleep(2 * LEASE.length_s)
+    leaders = [one.is_leader(), other.is_leader()]
+    assert sorted(leaders) == [False, True]
+
+    await asyncio.sleep(20 * LEASE.length_s)
+
+    assert [one.is_leader(), other.is_leader()] == leaders
+    await task_cancellation.end(*loops)
+
+
+async def test_a_leader_that_ends_resigns(leases) -> None:
+    one, other = await elected(leases), candidate(leases)
+    loop = asyncio.create_task(one.run())
+    await asyncio.sleep(1.0)
+    assert one.is_leader()
+    await task_cancellation.end(loop)
 
     await other.campaign()
 
     assert (one.is_leader(), other.is_leader()) == (False, True)
 
 
-async def test_without_the_store_nobody_begins_to_supervise(bidders: Bidders) -> None:
-    bidders.leases.is_down = True
-    bidder = bidders.bidder()
-    await bidder.campaign()
-    bidders.pass_s(LEASE.length_s)
-    await bidder.campaign()
+async def test_without_the_store_no_fleet_becomes_the_leader(leases) -> None:
+    leases.is_down = True
+    election = candidate(leases)
+    await election.campaign()
+    await asyncio.sleep(LEASE.length_s)
+    await election.campaign()
 
-    assert not bidder.is_leader()
+    assert not election.is_leader()

@@ -1,4 +1,4 @@
-"""When a shard may speak for a camera, by a clock of the test's."""
+"""When a shard may answer for a camera: only while it can prove that it still owns it."""
 
 from __future__ import annotations
 
@@ -6,216 +6,248 @@ import asyncio
 
 import pytest
 
+from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.errors import OwnershipUnproven
 from actors.ownership.lease_holder import LeaseHolder
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.checkpoint import StoreError, StoreUnavailable
 from cache_store.leases import OWN_LEASE, InMemoryLeases, LeaseExpiry, Owner, ShardIncarnation
+from tests.virtual_time import now_s, until
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
 ME = ShardIncarnation("me")
 
 
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 class SlowLeases(InMemoryLeases):
-    """Each renewal takes a while, by the test's clock, and may fail."""
+    """Each renewal takes `renewal_s` and may fail."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.is_down = False
-        self.takes_s = 0.0
-        self._now = clock
+        self.renewal_s = 0.0
+        self.lookups: list[str] = []
 
     async def renew(self, incarnation: ShardIncarnation) -> int:
-        self._now.now_s += self.takes_s
+        await asyncio.sleep(self.renewal_s)
         if self.is_down:
             raise StoreUnavailable("refused")
         return await super().renew(incarnation)
 
-
-class CrossingLeases(InMemoryLeases):
-    """Of two renewals that are on their way at once, the second is answered first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.looked_up: list[str] = []
-        self._on_their_way = 0
-
-    async def renew(self, incarnation: ShardIncarnation) -> int:
-        self._on_their_way += 1
-        renewals, turns = await super().renew(incarnation), 0 if self._on_their_way > 1 else 5
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        self._on_their_way -= 1
-        return renewals
-
     async def owner(self, camera: str) -> Owner | None:
-        self.looked_up.append(camera)
+        self.lookups.append(camera)
         return await super().owner(camera)
 
 
-class Held:
-    """A tenure with its clock, its leases and what it lost."""
+class CrossingLeases(SlowLeases):
+    """Of two renewals at once, the reply to the second arrives first."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
-        self.leases = SlowLeases(self.clock)
+        super().__init__()
+        self._pending = 0
+
+    async def renew(self, incarnation: ShardIncarnation) -> int:
+        self._pending += 1
+        is_first = self._pending == 1
+        renewals = await super().renew(incarnation)
+        if is_first:
+            await asyncio.sleep(0.1)
+        self._pending -= 1
+        return renewals
+
+
+class Shard:
+    """A shard's lease holder, with its leases and the cameras that it lost."""
+
+    def __init__(self, leases: SlowLeases) -> None:
+        self.leases = leases
         self.lost: list[str] = []
-        self.tenure = LeaseHolder(self.leases, ME, LEASE, on_lost=self._lose, clock=self.clock)
+        self.was_retired = False
+        self.holder = LeaseHolder(leases, ME, LEASE, on_lost=self._on_lost, on_retired=self._on_retired, clock=now_s)
 
-    def is_refused(self, owner: Owner, camera: str = "gate") -> bool:
+    async def acquire(self, camera: str = "gate") -> Owner:
+        return await self.holder.acquire(camera, expiry=OWN_LEASE)
+
+    def can_answer(self, owner: Owner, camera: str = "gate") -> bool:
         try:
-            self.tenure.require(camera, owner)
+            self.holder.require(camera, owner)
         except OwnershipUnproven:
-            return True
-        return False
+            return False
+        return True
 
-    async def _lose(self, camera: str) -> None:
+    async def _on_lost(self, camera: str) -> None:
         self.lost.append(camera)
+
+    def _on_retired(self) -> None:
+        self.was_retired = True
 
 
 @pytest.fixture
-def held() -> Held:
-    return Held()
+def shard() -> Shard:
+    return Shard(SlowLeases())
 
 
-async def test_it_speaks_until_a_margin_before_its_lease_ends(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
+async def test_a_shard_answers_until_a_margin_before_its_lease_ends(shard: Shard) -> None:
+    owner = await shard.acquire()
 
-    assert not held.is_refused(owner)
-    held.clock.now_s += 4.9
-    assert not held.is_refused(owner)
-    held.clock.now_s += 0.2
-    assert held.is_refused(owner)
-
-
-async def test_a_lease_counts_from_when_the_renewal_was_sent(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    held.leases.takes_s = 3.0
-    await held.tenure.renew()
-
-    held.clock.now_s += 1.9
-    assert not held.is_refused(owner)
-    held.clock.now_s += 0.2
-    assert held.is_refused(owner)
+    assert shard.can_answer(owner)
+    await asyncio.sleep(4.9)
+    assert shard.can_answer(owner)
+    await asyncio.sleep(0.2)
+    assert not shard.can_answer(owner)
 
 
-async def test_cameras_that_come_at_once_are_not_in_doubt_at_the_next_renewal() -> None:
-    crossing, clock = CrossingLeases(), Clock()
-    held = LeaseHolder(crossing, ME, LEASE, on_lost=Held()._lose, clock=clock)
-    await asyncio.gather(*(held.acquire(camera, expiry=OWN_LEASE) for camera in ("gate", "yard")))
+async def test_a_lease_is_counted_from_when_the_renewal_was_sent(shard: Shard) -> None:
+    owner = await shard.acquire()
+    shard.leases.renewal_s = 3.0
+    await shard.holder.renew()
 
-    crossing.looked_up.clear()
-    await held.renew()
+    await asyncio.sleep(1.9)
+    assert shard.can_answer(owner)
+    await asyncio.sleep(0.2)
+    assert not shard.can_answer(owner)
 
-    assert crossing.looked_up == []
+
+async def test_renewals_at_once_do_not_look_like_a_lapse() -> None:
+    shard = Shard(CrossingLeases())
+    await asyncio.gather(*(shard.acquire(camera) for camera in ("gate", "yard")))
+
+    shard.leases.lookups.clear()
+    await shard.holder.renew()
+
+    assert shard.leases.lookups == []
 
 
-async def test_a_renewal_that_fails_proves_nothing(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    held.clock.now_s += 4.0
-    held.leases.is_down = True
+async def test_a_failed_renewal_proves_nothing(shard: Shard) -> None:
+    owner = await shard.acquire()
+    await asyncio.sleep(4.0)
+    shard.leases.is_down = True
     with pytest.raises(StoreUnavailable):
-        await held.tenure.renew()
+        await shard.holder.renew()
 
-    held.clock.now_s += 1.5
-    assert held.is_refused(owner)
-
-
-async def test_after_a_lapse_it_speaks_again_for_what_is_still_its_own(held: Held) -> None:
-    gate, yard = (
-        await held.tenure.acquire("gate", expiry=OWN_LEASE),
-        await held.tenure.acquire("yard", expiry=OWN_LEASE),
-    )
-    held.clock.now_s += 20.0
-    taken = await held.leases.acquire("yard", "other", gone=LeaseExpiry("me", 1))
-
-    await held.tenure.renew()
-
-    assert not held.is_refused(gate)
-    assert held.is_refused(yard, "yard")
-    assert held.lost == ["yard"]
-    assert await held.leases.owner("yard") == taken
+    await asyncio.sleep(1.5)
+    assert not shard.can_answer(owner)
 
 
-async def test_what_a_forgetful_store_lost_is_acquired_again_above_its_epoch(held: Held) -> None:
-    before = await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    await held.leases.acquire("gate", "me", floor=before.epoch + 1_000_000_000_000)
-    await held.tenure.renew()
-    held.tenure.request_recheck()
-    await held.tenure.renew()
-    high = held.tenure.owner("gate")
+async def test_a_shard_that_runs_answers_as_long_as_the_store_is_up(shard: Shard) -> None:
+    owner = await shard.acquire()
+    loop = asyncio.create_task(shard.holder.run())
+    await asyncio.sleep(100.0)
+    assert shard.can_answer(owner)
+
+    shard.leases.is_down = True
+    await asyncio.sleep(6.0)
+    assert not shard.can_answer(owner)
+
+    shard.leases.is_down = False
+    await asyncio.sleep(2.0)
+    assert shard.can_answer(owner)
+    await task_cancellation.end(loop)
+
+
+async def test_a_shard_whose_lease_is_revoked_stops_at_once_and_says_so(shard: Shard) -> None:
+    owner = await shard.acquire()
+    loop = asyncio.create_task(shard.holder.run())
+    await shard.leases.retire("me")
+
+    await loop
+
+    assert shard.was_retired
+    assert not shard.can_answer(owner)
+
+
+async def test_after_a_lapse_a_shard_answers_again_for_the_cameras_that_are_still_its_own(shard: Shard) -> None:
+    gate, yard = await shard.acquire("gate"), await shard.acquire("yard")
+    await asyncio.sleep(20.0)
+    successor = await shard.leases.acquire("yard", "other", gone=LeaseExpiry("me", 1))
+
+    await shard.holder.renew()
+
+    assert shard.can_answer(gate)
+    assert not shard.can_answer(yard, "yard")
+    assert shard.lost == ["yard"]
+    assert await shard.leases.owner("yard") == successor
+
+
+async def test_a_camera_that_the_store_lost_is_acquired_again_above_its_epoch(shard: Shard) -> None:
+    before = await shard.acquire()
+    await shard.leases.acquire("gate", "me", floor=before.epoch + 1_000_000_000_000)
+    await shard.holder.renew()
+    shard.holder.request_recheck()
+    await shard.holder.renew()
+    high = shard.holder.owner("gate")
     assert high is not None
 
-    held.leases.forget_everything()
-    await held.tenure.renew()
+    shard.leases.forget_everything()
+    await shard.holder.renew()
 
-    after = held.tenure.owner("gate")
+    after = shard.holder.owner("gate")
     assert after is not None
     assert after.epoch > high.epoch > before.epoch
-    assert held.lost == []
-    assert not held.is_refused(after)
-    assert held.is_refused(before)
+    assert shard.lost == []
+    assert shard.can_answer(after)
+    assert not shard.can_answer(before)
 
 
-async def test_what_another_took_while_the_store_had_forgotten_is_lost(held: Held) -> None:
-    await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    held.leases.forget_everything()
-    await held.leases.acquire("gate", "other", gone=OWN_LEASE)
+async def test_a_camera_that_another_shard_took_after_the_store_lost_it_is_lost(shard: Shard) -> None:
+    await shard.acquire()
+    shard.leases.forget_everything()
+    await shard.leases.acquire("gate", "other", gone=OWN_LEASE)
 
-    await held.tenure.renew()
+    await shard.holder.renew()
 
-    assert held.lost == ["gate"]
-    assert held.tenure.owner("gate") is None
-
-
-async def test_after_a_lapse_it_does_not_claim_what_the_store_forgot(held: Held) -> None:
-    """Somebody may have owned it in between, and may still."""
-    await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    held.clock.now_s += 20.0
-    held.leases.forget_everything()
-
-    await held.tenure.renew()
-
-    assert held.lost == ["gate"]
-    assert await held.leases.owner("gate") is None
+    assert shard.lost == ["gate"]
+    assert shard.holder.owner("gate") is None
 
 
-async def test_it_rises_above_a_floor_only_where_it_is_below(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
+async def test_after_a_lapse_a_shard_does_not_claim_a_camera_that_the_store_lost(shard: Shard) -> None:
+    """Another shard may have owned it in between, and may still answer for it."""
+    await shard.acquire()
+    await asyncio.sleep(20.0)
+    shard.leases.forget_everything()
 
-    await held.tenure.raise_epoch("gate", owner.epoch)
-    assert held.tenure.owner("gate") == owner
-    await held.tenure.raise_epoch("gate", owner.epoch + 1)
+    await shard.holder.renew()
 
-    risen = held.tenure.owner("gate")
-    assert risen is not None
-    assert risen.epoch > owner.epoch + 1
+    assert shard.lost == ["gate"]
+    assert await shard.leases.owner("gate") is None
 
 
-async def test_doubt_is_looked_into_at_once(held: Held) -> None:
-    await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    running = asyncio.create_task(held.tenure.run())
+async def test_the_epoch_is_raised_only_if_it_is_below_the_minimum(shard: Shard) -> None:
+    owner = await shard.acquire()
+
+    await shard.holder.raise_epoch("gate", owner.epoch)
+    assert shard.holder.owner("gate") == owner
+    await shard.holder.raise_epoch("gate", owner.epoch + 1)
+
+    raised = shard.holder.owner("gate")
+    assert raised is not None
+    assert raised.epoch > owner.epoch + 1
+
+
+async def test_a_requested_recheck_happens_at_once(shard: Shard) -> None:
+    await shard.acquire()
+    loop = asyncio.create_task(shard.holder.run())
     await asyncio.sleep(0.05)
-    await held.leases.acquire("gate", "other", gone=LeaseExpiry("me", None, is_dead=True))
+    await shard.leases.acquire("gate", "other", gone=LeaseExpiry("me", None, is_dead=True))
 
-    held.tenure.request_recheck()
-    await asyncio.sleep(0.1)
+    shard.holder.request_recheck()
 
-    running.cancel()
-    assert held.lost == ["gate"]
+    assert await until(lambda: shard.lost == ["gate"]) < 0.1
+    await task_cancellation.end(loop)
 
 
-async def test_a_released_camera_is_free_for_others(held: Held) -> None:
-    owner = await held.tenure.acquire("gate", expiry=OWN_LEASE)
-    await held.tenure.release("gate")
+async def test_a_released_camera_can_be_acquired_by_another_shard(shard: Shard) -> None:
+    owner = await shard.acquire()
+    await shard.holder.release("gate")
 
-    assert held.is_refused(owner)
-    assert await held.leases.owner("gate") is None
-    assert (await held.leases.acquire("gate", "other")).epoch > owner.epoch
+    assert not shard.can_answer(owner)
+    assert await shard.leases.owner("gate") is None
+    assert (await shard.leases.acquire("gate", "other")).epoch > owner.epoch
+
+
+async def test_a_camera_released_to_a_successor_can_be_acquired_by_no_other_shard(shard: Shard) -> None:
+    await shard.acquire()
+    await shard.holder.release("gate", successor="next")
+
+    with pytest.raises(StoreError, match="owned by shard next"):
+        await shard.leases.acquire("gate", "other")
+    assert (await shard.leases.acquire("gate", "next")).incarnation == "next"
