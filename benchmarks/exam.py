@@ -79,7 +79,7 @@ class Examiner:
         self, item: TimedQuestion, held: Memory, capture: AttentionCapture, which: int, *, is_right: bool
     ) -> Outcome:
         outcome = Outcome(item.question.type, item.need, item.delay_s, is_right)
-        if not is_right or not item.question.witness:
+        if not is_right or not item.question.evidence:
             return outcome
         looked = (
             (held.remembered(layer), weights[0][which, held.prefix_length :])
@@ -91,9 +91,9 @@ class Examiner:
         return replace(
             outcome,
             cited=len(cited),
-            shown=_shown(cited, item.question.witness),
-            by_chance=_shown(ever, item.question.witness) / len(ever),
-            newest=_shown(newest, item.question.witness) / len(newest),
+            shown=_shown(cited, item.question.evidence),
+            by_chance=_shown(ever, item.question.evidence) / len(ever),
+            newest=_shown(newest, item.question.evidence) / len(newest),
         )
 
 

@@ -139,7 +139,7 @@ def ask_about(world: Scene, frame: int, rng: random.Random) -> tuple[TimedQuesti
 
 
 def _sorted_by_need(question: Question, now_s: float) -> TimedQuestion:
-    delay_s = now_s - max(end_s for _, end_s in question.witness) if question.witness else None
+    delay_s = now_s - max(end_s for _, end_s in question.evidence) if question.evidence else None
     is_recent = delay_s is not None and delay_s <= RECENT_S
     return TimedQuestion(question, now_s, _NEEDS.get(question.type, Need.RECENT if is_recent else Need.PAST), delay_s)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from models.tiny.scenes import questions
 from models.tiny.scenes.questions import Question
-from models.tiny.scenes.scene import Scene, Visit
+from models.tiny.scenes.scene import Scene
+from models.tiny.scenes.visits import Visit
 
 # An answer must stay true for this long before and after the moment of asking: frames are sampled, clips are waited
 # for, and the memory is as old as its newest clip.

@@ -1,4 +1,4 @@
-"""The shape of the tiny model: an ordinary LlavaOnevision, hundreds of times smaller than the published."""
+"""The shape of the tiny model: an ordinary LLaVA-OneVision, hundreds of times smaller than the published ones."""
 
 import torch
 from transformers import (
@@ -15,12 +15,12 @@ FRAME_SIDE = 64
 TOKENS_PER_FRAME = 16
 PIXEL_MEAN = 0.5
 PIXEL_STD = 64 / 255
-# Clips of 64 frames are learnt with every position; far jumps, to 4,096, only now and then.
+# Training covers every position of clips of 64 frames, and positions up to 4,096 only now and then.
 RELIABLE_POSITIONS = 1536
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
-    """64 x 64 pixels, 16 tokens a frame, six language layers of width 128."""
+    """64 x 64 pixels, 16 tokens a frame, six decoder layers of width 128."""
     vision = SiglipVisionConfig(
         hidden_size=96, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
         image_size=FRAME_SIDE, patch_size=8, vision_use_head=False,

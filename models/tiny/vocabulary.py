@@ -1,4 +1,4 @@
-"""The words the tiny model knows, and the tokenizer made of them. Any other word becomes [UNK]."""
+"""The vocabulary of the tiny model and its tokenizer. Any other word becomes [UNK]."""
 
 import re
 
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from models.tiny.scenes.ground_truth import ANSWER_WORDS
 from models.tiny.scenes.questions import PLURALS, TEMPLATES
-from models.tiny.scenes.scene import COLOURS, KINDS
+from models.tiny.scenes.visits import COLOURS, KINDS
 
 PAD, UNKNOWN, IMAGE, VIDEO, USER, ASSISTANT, END = (
     "<pad>", "[UNK]", "<image>", "<video>", "<user>", "<assistant>", "<end>",
@@ -31,11 +31,11 @@ _FIXED_TEXTS = ("watch the camera", GUIDANCE_LOCAL, GUIDANCE_GLOBAL)
 
 
 def words() -> tuple[str, ...]:
-    """Every known word, special tokens first, in the order of their ids."""
+    """Every word of the vocabulary, special tokens first, in the order of their ids."""
     templates = [text for texts in TEMPLATES.values() for text in texts]
     plain = re.sub(r"\{\w+\}", " ", " ".join([*templates, *_FIXED_TEXTS])).split()
-    known = [*KINDS, *COLOURS, *PLURALS.values(), *ANSWER_WORDS, *sorted(plain)]
-    return (*SPECIAL, *dict.fromkeys(known))
+    vocabulary = [*KINDS, *COLOURS, *PLURALS.values(), *ANSWER_WORDS, *sorted(plain)]
+    return (*SPECIAL, *dict.fromkeys(vocabulary))
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

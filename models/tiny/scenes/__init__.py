@@ -1,1 +1,1 @@
-"""The drawn streets: who visits when, how it looks, what can be asked and what is true."""
+"""The drawn streets: which visitors come when, how they look, and questions about them with their true answers."""

@@ -1,4 +1,4 @@
-"""Paints the place a camera looks at: a wall with windows, a pavement, a road. One place per seed."""
+"""Paints the background of a camera: a wall with windows, a pavement, a road. One background per seed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ _LEAVES: tuple[Rgb, ...] = ((70, 84, 60), (82, 88, 62), (62, 76, 64))
 
 
 class _Brush:
-    """Draws in fractions of the picture."""
+    """Draws at coordinates that are fractions of the image."""
 
     def __init__(self, width: int, height: int) -> None:
         self.canvas = Image.new("RGB", (width, height))
@@ -42,15 +42,15 @@ class _Brush:
 
 
 def paint_backdrop(seed: int, width: int, height: int) -> NDArray[np.float32]:
-    """The empty place, 0..255 RGB, the same for a seed at every size. [H, W, 3]"""
+    """The empty street, 0..255 RGB, the same scene for a seed at every size. [H, W, 3]"""
     rng = np.random.default_rng([seed, 1])
     finer = 4 if width <= 160 else 2
     brush = _Brush(width * finer, height * finer)
     _paint_wall(brush, rng)
     _paint_ground(brush, rng)
     _paint_street_furniture(brush, rng)
-    picture = np.asarray(brush.canvas.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
-    lit: NDArray[np.float32] = np.clip(picture * _soft_light(rng, width, height), 20, 215)
+    image = np.asarray(brush.canvas.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
+    lit: NDArray[np.float32] = np.clip(image * _soft_light(rng, width, height), 20, 215)
     return lit
 
 
@@ -107,7 +107,7 @@ def _paint_street_furniture(brush: _Brush, rng: np.random.Generator) -> None:
 
 
 def _soft_light(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:
-    """Large soft patches of light and shade, and grain of the ground. [H, W, 1]"""
+    """A factor for each pixel: large soft patches of light and shade, and fine grain. [H, W, 1]"""
     light = np.ones((height, width), dtype=np.float32)
     for cells, depth in ((4, 0.14), (24, 0.05)):
         grid = Image.fromarray(rng.normal(0, depth, (cells, cells)).astype(np.float32))

@@ -8,7 +8,7 @@ Rgb = tuple[int, int, int]
 Points = Sequence[tuple[float, float]]
 
 DETAIL = 4  # pixels drawn for each pixel of the 640 x 360 frame
-MARGIN = 24  # transparent border, so that a picture can be cut out half a target pixel too wide
+MARGIN = 24  # transparent border, so that a sprite can be cut out half a target pixel too wide
 
 SIZES: dict[str, tuple[int, int]] = {
     "person": (80, 152),
@@ -33,33 +33,33 @@ def shade(colour: Rgb, factor: float) -> Rgb:
 
 
 class Pen:
-    """Draws in pixels of the 640 x 360 frame on a larger canvas."""
+    """Draws at coordinates of the 640 x 360 frame on a canvas with DETAIL times the resolution."""
 
     def __init__(self, width: int, height: int) -> None:
         size = ((width + 2 * MARGIN) * DETAIL, (height + 2 * MARGIN) * DETAIL)
         self.canvas = Image.new("RGBA", size, (0, 0, 0, 0))
         self._draw = ImageDraw.Draw(self.canvas)
 
-    def _place(self, points: Points) -> list[tuple[float, float]]:
+    def _scaled(self, points: Points) -> list[tuple[float, float]]:
         return [((x + MARGIN) * DETAIL, (y + MARGIN) * DETAIL) for x, y in points]
 
     def disc(self, x: float, y: float, radius_x: float, fill: Rgb, radius_y: float | None = None) -> None:
         height = radius_x if radius_y is None else radius_y
-        self._draw.ellipse(self._place([(x - radius_x, y - height), (x + radius_x, y + height)]), fill=fill)
+        self._draw.ellipse(self._scaled([(x - radius_x, y - height), (x + radius_x, y + height)]), fill=fill)
 
     def ring(self, x: float, y: float, radius: float, width: float, fill: Rgb) -> None:
-        corners = self._place([(x - radius, y - radius), (x + radius, y + radius)])
+        corners = self._scaled([(x - radius, y - radius), (x + radius, y + radius)])
         self._draw.ellipse(corners, outline=fill, width=int(width * DETAIL))
 
     def slab(self, left: float, top: float, right: float, bottom: float, fill: Rgb, round_by: float = 0) -> None:
-        corners = self._place([(left, top), (right, bottom)])
+        corners = self._scaled([(left, top), (right, bottom)])
         self._draw.rounded_rectangle(corners, radius=round_by * DETAIL, fill=fill)
 
     def shape(self, points: Points, fill: Rgb) -> None:
-        self._draw.polygon(self._place(points), fill=fill)
+        self._draw.polygon(self._scaled(points), fill=fill)
 
     def limb(self, points: Points, width: float, fill: Rgb) -> None:
-        self._draw.line(self._place(points), fill=fill, width=int(width * DETAIL), joint="curve")
+        self._draw.line(self._scaled(points), fill=fill, width=int(width * DETAIL), joint="curve")
         for x, y in (points[0], points[-1]):
             self.disc(x, y, width / 2, fill)
 

@@ -1,6 +1,6 @@
-"""What can be asked about a scene, and the true answers, both from its event log alone.
+"""Questions about a scene and their true answers, both from its event log alone.
 
-A question is well defined when nothing it depends on happens within a moment of being asked.
+A question is well defined when no event that it depends on is too close to the time of the question.
 """
 
 import random
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.tiny.scenes.ground_truth import ANSWERS, EventLog, QuestionSubject, Window
-from models.tiny.scenes.scene import COLOURS, KINDS, Visit
+from models.tiny.scenes.visits import COLOURS, KINDS, Visit
 
 PLURALS = {
     "person": "persons", "car": "cars", "bike": "bikes", "dog": "dogs", "box": "boxes", "truck": "trucks",
 }  # fmt: skip
 
-# The first wording of each type is the one everybody uses; the others are heard in training too.
+# The first wording of each type is the usual one. The others occur in training only.
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "in_view": ("what is in view", "what is in view now", "what do you see", "what can you see now"),
     "colour_now": ("what colour is the {kind}", "what colour is the {kind} now"),
@@ -50,17 +50,17 @@ YES_NO_TYPES = ("is_there", "appeared", "before")
 
 _GUARD_S = 0.3
 _ORDER_S = 0.6
-_QUIET_SHARE = 0.35  # of the moments with nothing in view, where most answers would be nothing, none and no
+_QUIET_SHARE = 0.35  # of the times with nothing in view, where most answers would be nothing, none and no
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its true answer, and when what proves it was to be seen (never, for no, counts and the like)."""
+    """A question, its true answer, and the times in which a frame proves it: none for no, counts and the like."""
 
     type: str
     text: str
     answer: str
-    witness: tuple[Window, ...] = ()
+    evidence: tuple[Window, ...] = ()
 
 
 def questions_at(
@@ -71,40 +71,39 @@ def questions_at(
     order_s: float = _ORDER_S,
     has_paraphrases: bool = False,
 ) -> list[Question]:
-    """Questions of every type that is well defined as of `now_s`, at most one per type.
+    """Questions of every type that is well defined at `now_s`, at most one of each type.
 
-    None at all while somebody enters or leaves (0.3 s around now; pass the visits of the next moment too).
-    The order of events closer than `order_s` is not asked. Yes and no are equally likely where both can
-    be had.
+    Empty within 0.3 s of an entry or exit, so `visits` must include those of the next second. No question asks the
+    order of events closer than `order_s`. Yes and no are equally likely where both are possible.
     """
     if any(abs(moment - now_s) < _GUARD_S for visit in visits for moment in (visit.enter_s, visit.leave_s)):
         return []
     log = EventLog(tuple(visit for visit in visits if visit.enter_s <= now_s), now_s)
     questions = []
-    for asked in dict.fromkeys(_proposals(log, rng)):
-        finding = ANSWERS[asked.type](asked, log, order_s)
-        if finding is not None and finding.is_clear:
+    for subject in dict.fromkeys(_proposals(log, rng)):
+        truth = ANSWERS[subject.type](subject, log, order_s)
+        if truth is not None and truth.is_clear:
             questions.append(
-                Question(asked.type, _wording(asked, rng, has_paraphrases), finding.answer, finding.witness)
+                Question(subject.type, _wording(subject, rng, has_paraphrases), truth.answer, truth.evidence)
             )
     return questions
 
 
 def answer_at(text: str, visits: Sequence[Visit], now_s: float) -> str | None:
-    """The true answer to a question in any of the known wordings; None where the log has no single answer."""
-    asked = _parse(text)
-    if asked is None:
+    """The true answer to a question in any of the wordings of TEMPLATES; None where the log has no single answer."""
+    subject = _parse(text)
+    if subject is None:
         return None
     log = EventLog(tuple(visit for visit in visits if visit.enter_s <= now_s), now_s)
-    finding = ANSWERS[asked.type](asked, log, 0.0)
-    return finding.answer if finding is not None else None
+    truth = ANSWERS[subject.type](subject, log, 0.0)
+    return truth.answer if truth is not None else None
 
 
-def _wording(asked: QuestionSubject, rng: random.Random, has_paraphrases: bool) -> str:
-    texts = TEMPLATES[asked.type]
+def _wording(subject: QuestionSubject, rng: random.Random, has_paraphrases: bool) -> str:
+    texts = TEMPLATES[subject.type]
     template = rng.choice(texts) if has_paraphrases and rng.random() < 0.35 else texts[0]
-    plural = PLURALS.get(asked.kind, "")
-    return template.format(kind=asked.kind, kinds=plural, other=asked.other, thing=asked.thing)
+    plural = PLURALS.get(subject.kind, "")
+    return template.format(kind=subject.kind, kinds=plural, other=subject.other, thing=subject.thing)
 
 
 def _compile(template: str) -> re.Pattern[str]:
@@ -150,21 +149,21 @@ def _proposals(log: EventLog, rng: random.Random) -> Iterable[QuestionSubject]:
 
 
 def _kind_of_one(visits: Sequence[Visit], share: float, rng: random.Random) -> str:
-    """Mostly the kind of one of these, else any kind."""
+    """With probability `share` the kind of one of these visits, else any kind."""
     return rng.choice(visits).kind if visits and rng.random() < share else rng.choice(KINDS)
 
 
 def _balanced(type_: str, true_of: Sequence[Visit], near: Sequence[Visit], rng: random.Random) -> QuestionSubject:
-    """A thing that fits one of `true_of`, or, as often, one that fits none but is easily mistaken."""
-    wants_colour = rng.random() < 0.5
+    """A subject that matches one of `true_of` or, equally often, one that matches none but resembles `near`."""
+    has_colour = rng.random() < 0.5
     if true_of and rng.random() < 0.5:
         visit = rng.choice(true_of)
-        return QuestionSubject(type_, visit.kind, visit.colour if wants_colour else "")
+        return QuestionSubject(type_, visit.kind, visit.colour if has_colour else "")
     for _ in range(12):
         visit = rng.choice(near) if near else Visit(rng.choice(KINDS), rng.choice(COLOURS), 0, 0)
         kind = visit.kind if rng.random() < 0.6 else rng.choice(KINDS)
         colour = visit.colour if rng.random() < 0.6 else rng.choice(COLOURS)
-        asked = QuestionSubject(type_, kind, colour if wants_colour else "")
-        if not any(asked.is_meant(other) for other in true_of):
-            return asked
-    return asked
+        subject = QuestionSubject(type_, kind, colour if has_colour else "")
+        if not any(subject.matches(other) for other in true_of):
+            return subject
+    return subject

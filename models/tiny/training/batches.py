@@ -1,7 +1,6 @@
 """Packs a clip and many questions about it into one sequence: prefix, frames, question blocks.
 
-Each block is asked at a moment of its own: it sees the prefix, what is kept of the frames up to then,
-and itself.
+Each block belongs to one frame. It attends to the prefix, to the remaining tokens of the frames so far, and to itself.
 """
 
 import random
@@ -22,38 +21,38 @@ from models.tiny.vocabulary import ASSISTANT, END, PREFIX_TEXT
 from ops.positions import reindex
 
 NEWLINE = -1  # stands for the image_newline embedding among the text ids
-WINDOW_FRAMES = 4  # the newest frames, which are always whole
+WINDOW_FRAMES = 4  # the recent window: the newest frames, always whole
 MAX_POSITION = 4096
 
 _SPARE_POSITIONS = 64
-_RANKS_SHARE = 0.25  # of the bounded memories
-_ROOMY_SHARE = 0.25  # of the others: nothing is closed up
-_ROOMS = (500, RELIABLE_POSITIONS)
+_RANKS_SHARE = 0.25  # of the bounded memories: positions without gaps
+_UNMOVED_SHARE = 0.25  # of the others: positions are not renumbered
+_MAX_POSITIONS = (500, RELIABLE_POSITIONS)  # range of the position at which they are
 _LOSS_WEIGHT = dict.fromkeys(YES_NO_TYPES, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips packed and padded to one length. B clips, T frames, N video tokens, S sequence, L labels."""
+    """Clips packed and padded to one length. B clips, T frames, N video tokens, S tokens in the sequence."""
 
     pixels: Tensor  # [B, T, 64, 64, 3] uint8
     cells: Tensor  # [B, T, 16, 2]
     centres: Tensor  # [B, T, 16, 2]
     events: Tensor  # [B, T, 16, 4]
-    video: Tensor  # [B, N] which of the T * 16 tokens
-    text: Tensor  # [B, S] token ids; the video's place is filled with pad
-    frame: Tensor  # [B, S] newest frame known there, -1 in the prefix
+    video: Tensor  # [B, N] indices into the T * 16 tokens
+    text: Tensor  # [B, S] token ids; pad where a video token stands
+    frame: Tensor  # [B, S] newest frame at that token, -1 in the prefix
     block: Tensor  # [B, S] 0 prefix and video, 1.. questions, -1 padding
-    is_kept: Tensor  # [B, S] survives when its frame is no longer among the newest
+    is_kept: Tensor  # [B, S] not evicted when its frame leaves the recent window
     positions: Tensor  # [B, S]
-    labels: Tensor  # [B, S] id that comes next, or IGNORED
+    labels: Tensor  # [B, S] the next token id, or IGNORED
     weights: Tensor  # [B, S]
     types: list[list[str]]  # of each clip's questions
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One clip's video tokens: which, whether they last, and where."""
+    """One clip's video tokens: indices, whether each outlasts the recent window, and positions."""
 
     video: NDArray[np.int64]  # [N]
     is_kept: NDArray[np.bool_]  # [N]
@@ -63,28 +62,28 @@ class Layout:
 def lay_out(
     rng: random.Random,
     frames: int,
-    asked: Sequence[int],
+    question_frames: Sequence[int],
     *,
     prefix: int,
     lasting: NDArray[np.float64] | None = None,
-    places: NDArray[np.int64] | None = None,
+    stream_frames: NDArray[np.int64] | None = None,
     has_gaps: bool = False,
 ) -> Layout:
-    """Which video tokens are there and at which positions.
+    """Which video tokens are in the sequence, and their positions.
 
-    lasting: [T * 16], how likely each lasts, as in a bounded memory; of the others only those stay in the
-    sequence that are among the newest frames at some question. The positions of such clips are closed up whenever
-    they run out, as the product does it, or to ranks. None: the whole video. places: [T], which frame of the stream
-    each is, where that is not simply its number. has_gaps: positions of a whole video jump.
+    lasting: [T * 16], the probability that a bounded memory keeps each token. Evicted tokens are in the sequence only
+    if they are in the recent window of some question. Positions are renumbered when they run out, as in the product,
+    or to ranks. None: the whole video. stream_frames: [T], the number of each frame in its stream, by default 0 to
+    T - 1. has_gaps: positions of a whole video jump.
     """
     noise = np.random.default_rng(rng.getrandbits(32))
     frame = np.repeat(np.arange(frames), TOKENS_PER_FRAME)
     is_kept = np.ones(len(frame), dtype=bool) if lasting is None else noise.random(len(frame)) < lasting
     is_new = np.zeros(frames, dtype=bool)
-    for moment in set(asked) | {frames - 1}:
+    for moment in set(question_frames) | {frames - 1}:
         is_new[max(0, moment - WINDOW_FRAMES + 1) : moment + 1] = True
     video = np.flatnonzero(is_kept | is_new[frame])
-    positions = prefix + (video if lasting is None else _as_kept(rng, video, places))
+    positions = prefix + (video if lasting is None else _bounded_positions(rng, video, stream_frames))
     if has_gaps and lasting is None:
         positions = (
             positions + _jumps(noise, frames, MAX_POSITION - _SPARE_POSITIONS - int(positions[-1]))[frame[video]]
@@ -92,36 +91,39 @@ def lay_out(
     return Layout(video, is_kept[video], positions)
 
 
-def _as_kept(rng: random.Random, video: NDArray[np.int64], places: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Where the tokens of a bounded memory stand, from 0 on. [N] -> [N]"""
+def _bounded_positions(
+    rng: random.Random, video: NDArray[np.int64], stream_frames: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Positions of the tokens of a bounded memory, from 0 on. [N] -> [N]"""
     frame, cell = np.divmod(video, TOKENS_PER_FRAME)
-    stands = (frame if places is None else places[frame]) * TOKENS_PER_FRAME + cell
+    unbounded = (frame if stream_frames is None else stream_frames[frame]) * TOKENS_PER_FRAME + cell
     if rng.random() < _RANKS_SHARE:
         return np.arange(len(video))
-    room = MAX_POSITION - _SPARE_POSITIONS if rng.random() < _ROOMY_SHARE else int(rng.uniform(*_ROOMS))
-    return closed_up_in_time(rng, stands, max(room, 2 * len(video)))
+    is_unmoved = rng.random() < _UNMOVED_SHARE
+    max_position = MAX_POSITION - _SPARE_POSITIONS if is_unmoved else int(rng.uniform(*_MAX_POSITIONS))
+    return reindexed_over_time(rng, unbounded, max(max_position, 2 * len(video)))
 
 
-def closed_up_in_time(rng: random.Random, stands: NDArray[np.int64], room: int) -> NDArray[np.int64]:
-    """The same tokens when all positions beyond `room` had to be made by closing up what was there by then. [N] -> [N]
+def reindexed_over_time(rng: random.Random, positions: NDArray[np.int64], max_position: int) -> NDArray[np.int64]:
+    """The positions after a memory was reindexed each time that its next position reached `max_position`. [N] -> [N]
 
-    In a long quiet time that happens more than once, so how far after it the next token stands is up to chance.
+    A long quiet time has several reindexings, so the distance to the first token after it is drawn at random.
     """
-    moved = stands.copy()
-    while moved[-1] >= room:
-        new = int(np.searchsorted(moved, room))
+    moved = positions.copy()
+    while moved[-1] >= max_position:
+        new = int(np.searchsorted(moved, max_position))
         last, jump = -1, int(moved[new]) + 1
         if new:
             before, jump = [torch.from_numpy(moved[:new])], int(moved[new] - moved[new - 1])
-            moved[:new] = reindex(before, first=0, room=room * 3 // 4, longest_gap=TOKENS_PER_FRAME)[0].numpy()
+            moved[:new] = reindex(before, first=0, room=max_position * 3 // 4, longest_gap=TOKENS_PER_FRAME)[0].numpy()
             last = int(moved[new - 1])
-        moved[new:] += last + min(jump, rng.randint(1, room - 1 - last)) - moved[new]
+        moved[new:] += last + min(jump, rng.randint(1, max_position - 1 - last)) - moved[new]
     return moved
 
 
-def _jumps(noise: np.random.Generator, frames: int, room: int) -> NDArray[np.int64]:
-    """How far each frame is moved on: a few large jumps, or many small ones. [T]"""
-    total = float(noise.uniform(0, 1)) ** 1.5 * max(0, room)
+def _jumps(noise: np.random.Generator, frames: int, max_total: int) -> NDArray[np.int64]:
+    """How far the positions of each frame are moved on: a few large jumps, or many small ones. [T]"""
+    total = float(noise.uniform(0, 1)) ** 1.5 * max(0, max_total)
     steps = noise.exponential(1, frames) * (noise.random(frames) < noise.choice([0.1, 0.5, 1.0]))
     steps[0] *= noise.random() < 0.3
     moved: NDArray[np.int64] = np.floor(np.cumsum(steps) / max(steps.sum(), 1e-6) * total).astype(np.int64)
@@ -129,19 +131,19 @@ def _jumps(noise: np.random.Generator, frames: int, room: int) -> NDArray[np.int
 
 
 class Packer:
-    """Turns clips into batches with one tokenizer."""
+    """Turns clips into batches, with one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._words: dict[str, int] = tokenizer.get_vocab()
-        self.prefix = [self._words[word] for word in PREFIX_TEXT.split()]
-        self.end = self._words[END]
+        self._vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.prefix = [self._vocabulary[word] for word in PREFIX_TEXT.split()]
+        self.end = self._vocabulary[END]
 
     def ids(self, text: str) -> list[int]:
-        """Ids of words that are all known."""
-        return [self._words[word] for word in text.split()]
+        """Token ids of a text; every word must be in the vocabulary."""
+        return [self._vocabulary[word] for word in text.split()]
 
     def pack(self, clips: Sequence[Clip], layouts: Sequence[Layout]) -> Batch:
-        """One padded batch; the layouts say what of each clip's video there is."""
+        """One padded batch of clips with their layouts."""
         rows = [self._row(clip, layout) for clip, layout in zip(clips, layouts, strict=True)]
         length = max(row["text"].size for row in rows)
         video = max(layout.video.size for layout in layouts)
@@ -183,14 +185,14 @@ class Packer:
             [0.0] * len(text),
         )
         for number, (moment, question) in enumerate(clip.questions, start=1):
-            asked, answer = self.ids(f"{question.text} {ASSISTANT}"), [*self.ids(question.answer), self.end]
-            piece = [NEWLINE, *asked, *answer[:-1]]
+            prompt, answer = self.ids(f"{question.text} {ASSISTANT}"), [*self.ids(question.answer), self.end]
+            piece = [NEWLINE, *prompt, *answer[:-1]]
             text += piece
             frame += [moment] * len(piece)
             block += [number] * len(piece)
             positions += range(next_position[moment], next_position[moment] + len(piece))
             is_kept += [True] * len(piece)
-            labels += [IGNORED] * len(asked) + answer
+            labels += [IGNORED] * len(prompt) + answer
             weights += [_LOSS_WEIGHT.get(question.type, 1.0)] * len(piece)
         columns = {"text": text, "frame": frame, "block": block, "positions": positions}
         row: dict[str, NDArray[np.generic]] = {name: np.array(values) for name, values in columns.items()}

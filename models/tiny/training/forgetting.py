@@ -1,4 +1,4 @@
-"""What a bounded memory may have kept of a clip, for training: by chance, or by change. Never by the truth."""
+"""Probabilities that a bounded memory keeps a token, for training: uniform, or by change. Never by the true answer."""
 
 import random
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from models.tiny.network import FRAME_SIDE, TOKENS_PER_FRAME
 
 _CELLS = int(TOKENS_PER_FRAME**0.5)  # a side
-_CHANGE = 2.0  # times the usual difference of two frames of the clip: sensor noise and drift
+_CHANGE = 2.0  # times the median difference of two frames of the clip, which is sensor noise and drift
 
 
 def by_chance(frames: int, share: float) -> NDArray[np.float64]:
-    """Every token lasts with the same probability. -> [T * 16]"""
+    """The same probability for every token. -> [T * 16]"""
     return np.full(frames * TOKENS_PER_FRAME, share)
 
 
 def by_change(pixels: NDArray[np.uint8], changed_share: float, still_share: float) -> NDArray[np.float64]:
-    """Tokens last with one probability where the picture changed since the frame before, and another elsewhere.
+    """One probability where the image changed since the frame before, and another elsewhere.
 
     [T, 64, 64, 3] -> [T * 16]
     """
@@ -28,8 +28,8 @@ def by_change(pixels: NDArray[np.uint8], changed_share: float, still_share: floa
     return np.where(per_cell > _CHANGE * usual + 1.0, changed_share, still_share)
 
 
-def some_way(rng: random.Random, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """One of the two, with shares drawn anew. [T, 64, 64, 3] -> [T * 16]"""
+def random_kind(rng: random.Random, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Either kind, at random, with random probabilities. [T, 64, 64, 3] -> [T * 16]"""
     if rng.random() < 0.5:
         return by_chance(len(pixels), rng.uniform(0.15, 0.7))
     return by_change(pixels, rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.12))

@@ -1,6 +1,6 @@
-"""What is to be known of each cell of a clip's frames: what covers it, and what has just happened there.
+"""Labels of each cell of a clip's frames: what covers it, and what has just happened there.
 
-It teaches, and is never a hint: no reader of the model sees it.
+They are targets of the auxiliary heads only, never an input of the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.tiny.scenes.scene import COLOURS, KINDS, Scene, Visit
+from models.tiny.scenes.scene import Scene
+from models.tiny.scenes.visits import COLOURS, KINDS, Visit
 
 IGNORED = -100
 CELLS = 4  # tokens of a frame, each way
 COMING, ENTERED, STAYING, LEFT = range(4)  # the progress of a visit, as of one frame
-MOST_NUMBERED = 6  # visits of one kind; later ones count as this
+MAX_NUMBER = 6  # of a visit among its kind; later visits have this number too
 
 _SLIVER, _COVERED = 0.02, 0.2  # shares of a cell
 
@@ -32,21 +33,21 @@ def label_cells(scene: Scene, times: Sequence[float]) -> tuple[NDArray[np.int64]
 
 
 def label_events(scene: Scene, times: Sequence[float]) -> NDArray[np.int64]:
-    """Of each cell: the progress of the visit that covers it, its number among its kind, and, for all cells of
-    a frame, kind and colour of who left since the frame before (0 for nobody). [T, 16, 4]
+    """For each cell the progress of the visit that covers it and its number among its kind; and, equal in all cells of
+    a frame, kind and colour of the visitor that left since the frame before, 0 for none. [T, 16, 4]
     """
     events = np.full((len(times), CELLS, CELLS, 4), IGNORED, dtype=np.int64)
     visits, numbers = scene.visits(times[-1] + 2), dict[float, int]()
     for kind in KINDS:
         alike = [visit for visit in visits if visit.kind == kind]
-        numbers |= {visit.enter_s: min(number, MOST_NUMBERED) for number, visit in enumerate(alike)}
+        numbers |= {visit.enter_s: min(number, MAX_NUMBER) for number, visit in enumerate(alike)}
     before_s = 0.0
     for index, at_s in enumerate(times):
         for visit, share in _shares(scene, at_s):
             progress = _progress(visit, before_s, at_s)
             events[index][share >= _COVERED, :2] = (progress, numbers[visit.enter_s])
-        gone = [visit for visit in visits if before_s < visit.leave_s <= at_s]
-        latest = max(gone, key=lambda visit: visit.leave_s, default=None)
+        departed = [visit for visit in visits if before_s < visit.leave_s <= at_s]
+        latest = max(departed, key=lambda visit: visit.leave_s, default=None)
         events[index][..., 2:] = (1 + KINDS.index(latest.kind), 1 + COLOURS.index(latest.colour)) if latest else (0, 0)
         before_s = at_s
     return events.reshape(len(times), -1, 4)
@@ -61,7 +62,7 @@ def _progress(visit: Visit, before_s: float, at_s: float) -> int:
 
 
 def _shares(scene: Scene, at_s: float) -> Iterator[tuple[Visit, NDArray[np.float64]]]:
-    """Every visit that is seen, farthest first, and the share of each cell that it covers. [4, 4]"""
+    """Every visible visit, farthest first, and the share of each cell that it covers. [4, 4]"""
     edges = np.arange(CELLS + 1) / CELLS
     for visit in scene.visible(at_s):
         left, top, right, bottom = visit.box(at_s)

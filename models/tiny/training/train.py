@@ -1,4 +1,4 @@
-"""Trains the tiny model from nothing, on new scenes all the time: python -m models.tiny.training.train --out DIR."""
+"""Trains the tiny model from random weights on new scenes: python -m models.tiny.training.train --out DIR."""
 
 import argparse
 import json
@@ -46,13 +46,13 @@ def _produce(seed: int, stage_index: "Synchronized[int]", batches: "Queue[dict[s
 
 
 def batches_from_worker(seed: int, schedule: Schedule) -> Iterator[tuple[int, Batch]]:
-    """Batches of the stage that the schedule has reached, made in another process a few ahead."""
+    """Batches of the current stage, each with its stage. Another process makes them, at most four ahead."""
     context = multiprocessing.get_context("spawn")
     stage_index, queue = context.Value("i", schedule.stage()), context.Queue(maxsize=4)
     worker = context.Process(target=_produce, args=(seed, stage_index, queue), daemon=True)
     worker.start()
     try:
-        while schedule.gone < 1:
+        while schedule.elapsed_share < 1:
             stage_index.value = schedule.stage()
             item = queue.get(timeout=120)
             yield item.pop("stage"), Batch(**item)
@@ -60,10 +60,10 @@ def batches_from_worker(seed: int, schedule: Schedule) -> Iterator[tuple[int, Ba
         worker.terminate()
 
 
-def make_optimizers(model: nn.Module, readers: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for everything else."""
+def make_optimizers(model: nn.Module, heads: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for all other parameters."""
     matrices: list[nn.Parameter] = []
-    others = list(readers.parameters())
+    others = list(heads.parameters())
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and ".layers." in name
         (matrices if is_matrix else others).append(parameter)
@@ -74,7 +74,7 @@ def make_optimizers(model: nn.Module, readers: nn.Module) -> list[torch.optim.Op
 
 
 def save(model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Everything a reader of the checkpoint needs, put in place at once."""
+    """Writes the checkpoint with its tokenizer and hermes.json, then replaces `folder` with it."""
     fresh = folder.with_name(folder.name + ".new")
     model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
@@ -89,8 +89,8 @@ def save(model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTok
         "no_evidence_for": ["no", "none", "nothing", *NUMBERS],
     }
     (fresh / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
-    notes = {"texts": texts, "reliable_positions": RELIABLE_POSITIONS}
-    (fresh / "hermes.json").write_text(json.dumps(notes, indent=2) + "\n")
+    described = {"texts": texts, "reliable_positions": RELIABLE_POSITIONS}
+    (fresh / "hermes.json").write_text(json.dumps(described, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 
@@ -127,19 +127,19 @@ class _Tally:
         return " ".join(parts + [f"{type_} {mean:.2f}" for type_, mean in means.items()])
 
 
-def train(seed: int, minutes: float, out: Path, *, resume: Path | None = None, gone: float = 0.0) -> None:
-    """Trains for so many minutes, prints a log, writes the checkpoint to `out` now and then, and last.
+def train(seed: int, minutes: float, out: Path, *, resume: Path | None = None, elapsed_share: float = 0.0) -> None:
+    """Trains for that many minutes, prints a log, and writes the checkpoint to `out` every few minutes and at the end.
 
-    With `resume`, the checkpoint of an earlier run, goes on where the share `gone` of the time is over.
+    resume: the checkpoint of an earlier run, continued where `elapsed_share` of the time has passed.
     """
     tokenizer = build_tokenizer()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(resume) if resume else build_model(tokenizer, seed)
-    schedule = Schedule(minutes, gone=gone)
-    readers = AuxiliaryHeads(model.config.text_config.hidden_size)
-    optimizers, parameters = make_optimizers(model, readers), [*model.parameters(), *readers.parameters()]
+    schedule = Schedule(minutes, elapsed_share=elapsed_share)
+    heads = AuxiliaryHeads(model.config.text_config.hidden_size)
+    optimizers, parameters = make_optimizers(model, heads), [*model.parameters(), *heads.parameters()]
     tally, saved_s, clips, questions = _Tally(), schedule.elapsed_s, 0, 0
     for step, (stage, batch) in enumerate(batches_from_worker(seed, schedule)):
-        outcome = run_batch(model, readers, batch)
+        outcome = run_batch(model, heads, batch)
         torch.autograd.backward(outcome.loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
@@ -150,9 +150,9 @@ def train(seed: int, minutes: float, out: Path, *, resume: Path | None = None, g
         clips, questions = clips + len(batch.types), questions + sum(len(types) for types in batch.types)
         tally.add(outcome)
         if tally.is_due:
-            seen = f"{clips} clips {questions} questions"
+            so_far = f"{clips} clips {questions} questions"
             print(
-                f"{schedule.elapsed_s:.0f} s step {step} {STAGES[stage].name} {seen} {tally.line()}",
+                f"{schedule.elapsed_s:.0f} s step {step} {STAGES[stage].name} {so_far} {tally.line()}",
                 flush=True,
             )
             tally = _Tally()
@@ -170,11 +170,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=108.0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--resume", type=Path, help="the checkpoint of a run that was cut off")
-    parser.add_argument("--gone", type=float, default=0.0, help="the share of the minutes that it had done")
+    parser.add_argument("--resume", type=Path, help="continue from the checkpoint of an interrupted run")
+    parser.add_argument(
+        "--gone", type=float, default=0.0, help="the share of the minutes that the interrupted run had done"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.seed, options.minutes, options.out, resume=options.resume, gone=options.gone)
+    train(options.seed, options.minutes, options.out, resume=options.resume, elapsed_share=options.gone)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from models.tiny.training.evaluate import evaluate
-from models.tiny.training.lessons import see
+from models.tiny.training.lessons import embed_video
 from models.tiny.vocabulary import UNKNOWN, words
 
 CHECKPOINT = Path(__file__).parents[3] / "models" / "tiny" / "checkpoint"
@@ -42,7 +42,7 @@ def test_its_own_texts_are_made_of_known_words() -> None:
 
 def test_a_frame_becomes_sixteen_tokens(model: LlavaOnevisionForConditionalGeneration) -> None:
     with torch.no_grad():
-        tokens = see(model, torch.zeros(1, 3, 64, 64, 3, dtype=torch.uint8))
+        tokens = embed_video(model, torch.zeros(1, 3, 64, 64, 3, dtype=torch.uint8))
 
     assert tokens.shape == (1, 3 * 16, model.config.text_config.hidden_size)
 

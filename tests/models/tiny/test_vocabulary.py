@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from models.tiny.scenes.ground_truth import ANSWER_WORDS
 from models.tiny.scenes.questions import PLURALS, TEMPLATES
-from models.tiny.scenes.scene import COLOURS, KINDS
+from models.tiny.scenes.visits import COLOURS, KINDS
 from models.tiny.vocabulary import (
     ASSISTANT,
     GUIDANCE_GLOBAL,

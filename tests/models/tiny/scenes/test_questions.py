@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from models.tiny.scenes.ground_truth import ANSWER_WORDS, ANSWERS, EventLog, QuestionSubject
 from models.tiny.scenes.questions import TEMPLATES, TYPES, YES_NO_TYPES, answer_at, questions_at
-from models.tiny.scenes.scene import COLOURS, KINDS, Path, Scene, Visit
+from models.tiny.scenes.scene import Scene
+from models.tiny.scenes.visits import COLOURS, KINDS, Path, Visit
 
 # A red car comes and goes, a blue dog comes and stays, another car, green, comes and stays.
 RED_CAR = Visit("car", "red", 1.0, 5.0, Path(lane=1))
@@ -128,10 +129,10 @@ def test_a_witness_is_a_time_in_the_past(seed: int, now_s: float) -> None:
 
     for question in questions_at(visits, now_s, random.Random(seed)):
         if question.answer in ("no", "none", "nothing") or question.type.startswith("count"):
-            assert not question.witness
+            assert not question.evidence
         else:
-            assert question.witness
-            assert all(0 <= start_s < end_s <= now_s for start_s, end_s in question.witness)
+            assert question.evidence
+            assert all(0 <= start_s < end_s <= now_s for start_s, end_s in question.evidence)
 
 
 def test_a_comparison_rests_on_both_visits_and_a_yes_on_any() -> None:
@@ -143,8 +144,8 @@ def test_a_comparison_rests_on_both_visits_and_a_yes_on_any() -> None:
 
     assert which is not None
     assert appeared is not None
-    assert which.witness == (car.seen_s, dog.seen_s)
-    assert appeared.witness == (dog.seen_s, other.seen_s)
+    assert which.evidence == (car.visible_s, dog.visible_s)
+    assert appeared.evidence == (dog.visible_s, other.visible_s)
 
 
 def test_every_type_is_asked_and_no_guess_pays() -> None:

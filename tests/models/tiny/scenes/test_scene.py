@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tiny.scenes.scene import COLOURS, KINDS, MAX_IN_VIEW, MIN_ORDER_S, Scene
+from models.tiny.scenes.scene import Scene
+from models.tiny.scenes.visit_schedule import MAX_IN_VIEW, MIN_ORDER_S
+from models.tiny.scenes.visits import COLOURS, KINDS
 
 seeds = st.integers(0, 2**32)
 QUICK = settings(max_examples=15, deadline=None)
@@ -64,7 +66,7 @@ def test_the_centre_crosses_the_edge_when_the_log_says(seed: int) -> None:
 def test_a_visit_is_seen_from_its_first_part_in_the_frame_to_its_last(seed: int) -> None:
     street = Scene(seed, mean_gap_s=3)
     for visit in street.visits(60):
-        first_s, last_s = visit.seen_s
+        first_s, last_s = visit.visible_s
         assert first_s < visit.enter_s
         assert last_s > visit.leave_s
         for at_s in np.linspace(first_s + 1e-3, last_s - 1e-3, 7):
@@ -148,7 +150,7 @@ def test_noise_differs_from_frame_to_frame_and_light_drifts() -> None:
 
 
 def test_a_gap_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="mean_gap_s 0"):
+    with pytest.raises(ValueError, match="mean_gap_s is 0"):
         Scene(1, mean_gap_s=0)
 
 

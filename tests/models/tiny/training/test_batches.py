@@ -20,14 +20,14 @@ from models.tiny.training.batches import (
     Batch,
     Layout,
     Packer,
-    closed_up_in_time,
     lay_out,
+    reindexed_over_time,
 )
 from models.tiny.training.clips import Clip, frame_times, make_clip, pick_questions, quiet_frames
 from models.tiny.training.curriculum import STAGES, Stage, make_batch
 from models.tiny.training.forgetting import by_chance
 from models.tiny.training.labels import IGNORED
-from models.tiny.training.lessons import embed, packed_mask, see
+from models.tiny.training.lessons import embed, embed_video, packed_mask
 from models.tiny.vocabulary import build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -73,7 +73,7 @@ def test_positions_rise_and_leave_room_for_a_question(
 def test_positions_that_run_out_are_closed_up_in_order(seed: int, gaps: list[int], room: int) -> None:
     stands = np.cumsum(gaps)
 
-    moved = closed_up_in_time(random.Random(seed), stands, room)
+    moved = reindexed_over_time(random.Random(seed), stands, room)
 
     assert (np.diff(moved) > 0).all()
     assert (np.diff(moved) <= np.diff(stands)).all()
@@ -138,7 +138,7 @@ def test_each_block_is_newline_question_answer_and_its_labels_end_with_end() -> 
 def hidden_states(model: LlavaOnevisionForConditionalGeneration, batch: Batch) -> torch.Tensor:
     """Of the last layer. [B, T, D]"""
     return model.model.language_model(
-        inputs_embeds=embed(model, batch, see(model, batch.pixels)),
+        inputs_embeds=embed(model, batch, embed_video(model, batch.pixels)),
         attention_mask={"full_attention": packed_mask(batch)},
         position_ids=batch.positions,
         use_cache=False,
@@ -153,7 +153,7 @@ def test_packing_equals_asking_one_by_one() -> None:
 
     packed = hidden_states(model, batch)[0]
 
-    tokens, embedding = see(model, batch.pixels), model.get_input_embeddings()
+    tokens, embedding = embed_video(model, batch.pixels), model.get_input_embeddings()
     for number, (moment, _) in enumerate(clip.questions, start=1):
         inside = batch.block[0] == number
         ids = batch.text[0][inside]
@@ -230,5 +230,5 @@ def test_a_quiet_clip_shows_whoever_came_and_leaves_quiet_frames_out(seed: int, 
 def test_a_quiet_clip_spans_more_than_it_shows() -> None:
     clips = [make_clip(random.Random(seed), frames=40, interval_s=0.5, questions=8, is_quiet=True) for seed in range(8)]
 
-    assert all(len(clip.places) == len(clip.pixels) == 40 for clip in clips)
-    assert sum(int(clip.places[-1]) for clip in clips) > 2 * 8 * 40
+    assert all(len(clip.stream_frames) == len(clip.pixels) == 40 for clip in clips)
+    assert sum(int(clip.stream_frames[-1]) for clip in clips) > 2 * 8 * 40

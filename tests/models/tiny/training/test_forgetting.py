@@ -6,7 +6,7 @@ import numpy as np
 
 from models.tiny.network import FRAME_SIDE, TOKENS_PER_FRAME
 from models.tiny.scenes.scene import Scene
-from models.tiny.training.forgetting import by_chance, by_change, some_way
+from models.tiny.training.forgetting import by_chance, by_change, random_kind
 
 
 def noise(frames: int) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_a_lamp_that_goes_out_changes_everything() -> None:
 
 def test_each_draw_is_a_probability_for_every_token() -> None:
     for seed in range(20):
-        drawn = some_way(random.Random(seed), noise(4))
+        drawn = random_kind(random.Random(seed), noise(4))
         assert drawn.shape == (4 * TOKENS_PER_FRAME,)
         assert (drawn >= 0).all()
         assert (drawn <= 1).all()

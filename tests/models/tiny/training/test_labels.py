@@ -6,7 +6,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tiny.scenes.scene import COLOURS, KINDS, Scene
+from models.tiny.scenes.scene import Scene
+from models.tiny.scenes.visits import COLOURS, KINDS
 from models.tiny.training.labels import COMING, ENTERED, IGNORED, LEFT, STAYING, label_cells, label_events
 
 SEEDS = st.integers(0, 2**32)
