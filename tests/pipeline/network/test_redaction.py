@@ -1,4 +1,4 @@
-"""No secret that was told leaves in any form."""
+"""No known secret appears in the output, in any encoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANARY = "c4n4ry"
 
 
 @given(password=st.text(max_size=12).map(lambda text: f"{CANARY}{text}{CANARY}"))
-def test_a_password_is_struck_out_however_it_is_written(password: str) -> None:
+def test_a_password_is_redacted_in_every_encoding(password: str) -> None:
     redactor = Redactor()
     redactor.remember(f"rtsp://viewer:{quote(password, safe='')}@camera/live")
     basic = base64.b64encode(f"viewer:{password}".encode()).decode()
@@ -35,7 +35,7 @@ def test_a_password_is_struck_out_however_it_is_written(password: str) -> None:
         f"http://{CANARY}:@camera/live?apikey={CANARY}",
     ],
 )
-def test_keys_in_path_and_query_are_secrets_too(url: str) -> None:
+def test_keys_in_path_and_query_are_redacted_too(url: str) -> None:
     redactor = Redactor()
     redactor.remember(url)
 
@@ -44,14 +44,14 @@ def test_keys_in_path_and_query_are_secrets_too(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["sim:gate?seed=7", "/films/film.mp4", "rtsp://camera/live", "http://[::1/", ""])
-def test_where_there_is_no_secret_nothing_is_struck_out(url: str) -> None:
+def test_without_a_secret_nothing_is_redacted(url: str) -> None:
     redactor = Redactor()
     redactor.remember(url)
 
     assert redactor.redact(f"{url} gate live 7") == f"{url} gate live 7"
 
 
-def test_a_password_of_a_letter_does_not_make_all_texts_unreadable() -> None:
+def test_a_password_of_one_letter_does_not_make_all_texts_unreadable() -> None:
     redactor = Redactor()
     redactor.remember("rtsp://viewer:a@camera/live")
 

@@ -1,4 +1,4 @@
-"""Packets that a network delays, doubles, drops and mixes up come out in order, each once, and soon."""
+"""Packets that a network delays, repeats, drops and reorders come out in order, each once, within a bounded time."""
 
 from __future__ import annotations
 
@@ -14,109 +14,107 @@ numbers = st.integers(0, 0xFFFF)
 
 
 def packet(number: int) -> bytes:
-    return b"\x80\x60" + (number % (1 << 16)).to_bytes(2, "big") + bytes(8) + b"picture"
+    return b"\x80\x60" + (number % (1 << 16)).to_bytes(2, "big") + bytes(8) + b"payload"
 
 
 def numbers_of(packets: list[bytes]) -> list[int]:
-    return [int.from_bytes(one[2:4], "big") for one in packets]
+    return [int.from_bytes(packet[2:4], "big") for packet in packets]
 
 
 @given(first=numbers, count=st.integers(1, 300), reach=st.integers(0, 20), seed=st.integers(0, 1 << 30))
-def test_packets_that_overtook_each_other_are_put_in_order(first: int, count: int, reach: int, seed: int) -> None:
-    chance = random.Random(seed)
+def test_reordered_packets_are_put_in_order(first: int, count: int, reach: int, seed: int) -> None:
+    generator = random.Random(seed)
     sent = range(first + 1, first + count)
-    came = [first, *sorted(sent, key=lambda number: number + chance.uniform(0, reach))]
-    in_order = ReorderBuffer()
+    arrived = [first, *sorted(sent, key=lambda number: number + generator.uniform(0, reach))]
+    buffer = ReorderBuffer()
 
-    given_ = [one for number in came for one in in_order.add(packet(number), 0.0)]
+    ordered = [one for number in arrived for one in buffer.add(packet(number), 0.0)]
 
-    assert given_ == [packet(number) for number in range(first, first + count)]
+    assert ordered == [packet(number) for number in range(first, first + count)]
 
 
 @given(
     first=numbers,
     steps=st.lists(st.tuples(st.integers(-3, 40), st.sampled_from([0.0, 0.01, 0.2])), max_size=200),
 )
-def test_whatever_comes_each_packet_is_given_once_in_order_and_in_time(
-    first: int, steps: list[tuple[int, float]]
-) -> None:
-    in_order, now_s, newest = ReorderBuffer(), 0.0, first
-    came_s: dict[int, float] = {}
-    given_: list[int] = []
+def test_each_packet_comes_out_once_in_order_and_within_the_limit(first: int, steps: list[tuple[int, float]]) -> None:
+    buffer, now_s, newest = ReorderBuffer(), 0.0, first
+    arrived_s: dict[int, float] = {}
+    ordered: list[int] = []
     for step, after_s in [(0, 0.0), *steps]:
         now_s += after_s
         newest = max(first, newest + step)
-        came_s.setdefault(newest, now_s)
-        packets = in_order.take_overdue(now_s) + in_order.add(packet(newest), now_s)
-        given_ += [first + (number - first) % (1 << 16) for number in numbers_of(packets)]
-        waiting = [number for number in came_s if number > given_[-1]]
-        assert all(now_s - came_s[number] < MAX_WAIT_S for number in waiting)
+        arrived_s.setdefault(newest, now_s)
+        packets = buffer.take_overdue(now_s) + buffer.add(packet(newest), now_s)
+        ordered += [first + (number - first) % (1 << 16) for number in numbers_of(packets)]
+        waiting = [number for number in arrived_s if number > ordered[-1]]
+        assert all(now_s - arrived_s[number] < MAX_WAIT_S for number in waiting)
 
-    assert given_ == sorted(set(given_))
-    assert set(given_) <= set(came_s)
-
-
-def test_a_missing_packet_is_waited_for_and_then_passed_over() -> None:
-    in_order = ReorderBuffer()
-    in_order.add(packet(7), 0.0)
-
-    held = in_order.add(packet(9), 1.0) + in_order.take_overdue(1.0 + MAX_WAIT_S / 2)
-    passed = in_order.take_overdue(1.0 + MAX_WAIT_S)
-    late = in_order.add(packet(8), 1.0 + MAX_WAIT_S)
-
-    assert held == late == []
-    assert passed == [packet(9)]
-    assert in_order.add(packet(10), 2.0) == [packet(10)]
+    assert ordered == sorted(set(ordered))
+    assert set(ordered) <= set(arrived_s)
 
 
-def test_where_many_are_missing_none_waits_for_each_gap_anew() -> None:
-    in_order = ReorderBuffer()
-    in_order.add(packet(0), 0.0)
+def test_a_missing_packet_is_waited_for_and_then_skipped() -> None:
+    buffer = ReorderBuffer()
+    buffer.add(packet(7), 0.0)
+
+    before = buffer.add(packet(9), 1.0) + buffer.take_overdue(1.0 + MAX_WAIT_S / 2)
+    after = buffer.take_overdue(1.0 + MAX_WAIT_S)
+    late = buffer.add(packet(8), 1.0 + MAX_WAIT_S)
+
+    assert before == late == []
+    assert after == [packet(9)]
+    assert buffer.add(packet(10), 2.0) == [packet(10)]
+
+
+def test_several_gaps_are_waited_for_at_the_same_time() -> None:
+    buffer = ReorderBuffer()
+    buffer.add(packet(0), 0.0)
     for number in range(2, 80, 2):
-        in_order.add(packet(number), number / 1000)
+        buffer.add(packet(number), number / 1000)
 
-    assert numbers_of(in_order.take_overdue(0.08 + MAX_WAIT_S)) == list(range(2, 80, 2))
+    assert numbers_of(buffer.take_overdue(0.08 + MAX_WAIT_S)) == list(range(2, 80, 2))
 
 
 @given(first=numbers, gap=st.integers(MAX_PACKETS + 1, (1 << 16) - MAX_PACKETS))
-def test_a_camera_that_counts_anew_is_followed_at_once(first: int, gap: int) -> None:
-    in_order = ReorderBuffer()
-    in_order.add(packet(first), 0.0)
-    in_order.add(packet(first + 2), 0.0)
+def test_a_restart_of_the_sequence_numbers_is_followed_at_once(first: int, gap: int) -> None:
+    buffer = ReorderBuffer()
+    buffer.add(packet(first), 0.0)
+    buffer.add(packet(first + 2), 0.0)
 
-    anew = in_order.add(packet(first + gap), 0.0)
+    ordered = buffer.add(packet(first + gap), 0.0)
 
-    assert anew == [packet(first + 2), packet(first + gap)]
-    assert in_order.add(packet(first + gap + 1), 0.0) == [packet(first + gap + 1)]
+    assert ordered == [packet(first + 2), packet(first + gap)]
+    assert buffer.add(packet(first + gap + 1), 0.0) == [packet(first + gap + 1)]
 
 
 @given(st.lists(numbers, max_size=3000))
-def test_what_is_held_is_bounded(came: list[int]) -> None:
-    in_order = ReorderBuffer()
+def test_the_number_of_waiting_packets_is_bounded(arrived: list[int]) -> None:
+    buffer = ReorderBuffer()
 
-    for number in came:
-        in_order.add(packet(number), 0.0)
+    for number in arrived:
+        buffer.add(packet(number), 0.0)
 
-    assert len(in_order.take_overdue(MAX_WAIT_S)) <= MAX_PACKETS
-    assert in_order.take_overdue(MAX_WAIT_S) == []
+    assert len(buffer.take_overdue(MAX_WAIT_S)) <= MAX_PACKETS
+    assert buffer.take_overdue(MAX_WAIT_S) == []
 
 
-def test_large_packets_are_held_the_fewer() -> None:
-    in_order, large = ReorderBuffer(), bytes(1 << 16)
-    in_order.add(packet(0), 0.0)
+def test_the_bytes_of_waiting_packets_are_bounded() -> None:
+    buffer, large = ReorderBuffer(), bytes(1 << 16)
+    buffer.add(packet(0), 0.0)
 
-    kept = [number for number in range(2, 300, 2) if not in_order.add(packet(number) + large, 0.0)]
+    waiting = [number for number in range(2, 300, 2) if not buffer.add(packet(number) + large, 0.0)]
 
-    assert kept[-1] < 2 * MAX_NBYTES / (1 << 16) < 150
-    assert numbers_of(in_order.take_overdue(MAX_WAIT_S))[-1] == 298
+    assert waiting[-1] < 2 * MAX_NBYTES / (1 << 16) < 150
+    assert numbers_of(buffer.take_overdue(MAX_WAIT_S))[-1] == 298
 
 
 @given(st.binary(max_size=40).filter(lambda data: len(data) < 12 or data[0] >> 6 != 2))
-def test_what_is_no_rtp_is_dropped(data: bytes) -> None:
+def test_packets_that_are_not_rtp_are_dropped(data: bytes) -> None:
     assert ReorderBuffer().add(data, 0.0) == []
 
 
-def test_our_own_report_is_a_whole_compound_packet() -> None:
+def test_a_receiver_report_is_a_valid_compound_packet() -> None:
     report = rtp.receiver_report(0x01020304)
 
     kinds, at = [], 0

@@ -1,4 +1,4 @@
-"""What libav asks and a camera answers reads, once rewritten, as the other would have written it."""
+"""RTSP messages are split wherever a connection cuts them, and rewritten between TCP and UDP transport."""
 
 from __future__ import annotations
 
@@ -23,53 +23,51 @@ packets = st.builds(lambda channel, data: b"$" + bytes((channel,)) + len(data).t
 
 
 @st.composite
-def heads(draw: st.DrawFn, first: bytes = b"RTSP/1.0 200 OK", known: tuple[bytes, ...] = ()) -> bytes:
-    """A head with known and foreign lines in any order."""
-    foreign = [b"%s: %s" % pair for pair in draw(st.lists(st.tuples(names, values), max_size=4))]
-    return b"\r\n".join((first, *draw(st.permutations([*known, *foreign])), b"", b""))
+def heads(draw: st.DrawFn, first: bytes = b"RTSP/1.0 200 OK", lines: tuple[bytes, ...] = ()) -> bytes:
+    """A head with these lines and unknown ones in any order."""
+    unknown = [b"%s: %s" % pair for pair in draw(st.lists(st.tuples(names, values), max_size=4))]
+    return b"\r\n".join((first, *draw(st.permutations([*lines, *unknown])), b"", b""))
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> bytes:
+def responses(draw: st.DrawFn) -> bytes:
     body = draw(bodies)
-    return draw(heads(known=(b"Content-length: %d" % len(body),))) + body
+    return draw(heads(lines=(b"Content-length: %d" % len(body),))) + body
 
 
-def answer(transport: str) -> bytes:
+def response(transport: str) -> bytes:
     return f"RTSP/1.0 200 OK\r\nCSeq: 4\r\nTransport: {transport}\r\nSession: 12;timeout=60\r\n\r\n".encode()
 
 
-@given(st.lists(st.one_of(packets, answers()), max_size=6), st.data())
-def test_a_connection_is_cut_into_its_messages_wherever_it_comes_in_pieces(
-    said: list[bytes], data: st.DataObject
-) -> None:
-    whole = b"".join(said)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=10)))
-    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    messages = MessageSplitter()
+@given(st.lists(st.one_of(packets, responses()), max_size=6), st.data())
+def test_messages_are_split_wherever_the_connection_cuts_them(messages: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(messages)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    splitter = MessageSplitter()
 
-    assert [one for piece in pieces for one in messages.add(piece)] == said
-    assert messages.take_rest() == b""
+    assert [message for piece in pieces for message in splitter.add(piece)] == messages
+    assert splitter.take_rest() == b""
 
 
 @given(st.lists(st.binary(max_size=300), max_size=10))
-def test_cutting_adds_and_loses_nothing(pieces: list[bytes]) -> None:
-    messages = MessageSplitter()
+def test_splitting_keeps_every_byte(pieces: list[bytes]) -> None:
+    splitter = MessageSplitter()
 
-    cut = [one for piece in pieces for one in messages.add(piece)]
+    messages = [message for piece in pieces for message in splitter.add(piece)]
 
-    assert b"".join(cut) + messages.take_rest() == b"".join(pieces)
+    assert b"".join(messages) + splitter.take_rest() == b"".join(pieces)
 
 
-def test_a_message_is_not_waited_for_without_end() -> None:
-    messages = MessageSplitter()
-    messages.add(b"RTSP/1.0 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
+def test_a_message_that_is_too_long_is_refused() -> None:
+    splitter = MessageSplitter()
+    splitter.add(b"RTSP/1.0 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
 
     with pytest.raises(ValueError, match="256 KiB"):
-        messages.add(bytes(MAX_MESSAGE_NBYTES))
+        splitter.add(bytes(MAX_MESSAGE_NBYTES))
 
 
-def test_a_setup_for_channels_becomes_one_for_ports() -> None:
+def test_a_setup_over_tcp_becomes_one_over_udp() -> None:
     assert rtsp_messages.requested_channels(SETUP) == (2, 3)
     assert rtsp_messages.with_udp_port(SETUP, 6000) == SETUP.replace(
         b"RTP/AVP/TCP;unicast;interleaved=2-3", b"RTP/AVP;unicast;client_port=6000-6001"
@@ -85,20 +83,20 @@ def test_a_setup_for_channels_becomes_one_for_ports() -> None:
         b"$\0\0\0",
     ],
 )
-def test_nothing_else_asks_for_channels(other: bytes) -> None:
+def test_other_messages_request_no_channels(other: bytes) -> None:
     assert rtsp_messages.requested_channels(other) is None
 
 
 @given(
-    head=heads(known=(b"CSeq: 4", b"tRANSPORT:RTP/AVP;unicast;client_port=6000-6001;server_port=5000-5001")),
+    head=heads(lines=(b"CSeq: 4", b"tRANSPORT:RTP/AVP;unicast;client_port=6000-6001;server_port=5000-5001")),
     channels=st.tuples(st.integers(0, 255), st.integers(0, 255)),
 )
-def test_of_an_answer_the_transport_and_the_number_alone_are_rewritten(head: bytes, channels: tuple[int, int]) -> None:
+def test_only_transport_and_cseq_of_a_response_are_rewritten(head: bytes, channels: tuple[int, int]) -> None:
     rewritten = rtsp_messages.renumber(rtsp_messages.with_channels(head, channels), -1)
 
     changed = [(old, new) for old, new in zip(head.split(b"\r\n"), rewritten.split(b"\r\n"), strict=True) if old != new]
-    given_ = b"tRANSPORT: RTP/AVP/TCP;unicast;interleaved=%d-%d" % channels
-    assert sorted(new for _, new in changed) == [b"CSeq: 3", given_]
+    transport = b"tRANSPORT: RTP/AVP/TCP;unicast;interleaved=%d-%d" % channels
+    assert sorted(new for _, new in changed) == [b"CSeq: 3", transport]
     assert rtsp_messages.status(rewritten) == 200
 
 
@@ -115,8 +113,8 @@ def test_of_an_answer_the_transport_and_the_number_alone_are_rewritten(head: byt
         ("RTP/AVP;unicast;server_port=x-y", None),
     ],
 )  # fmt: skip
-def test_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, int] | None) -> None:
-    assert rtsp_messages.server_ports(answer(transport), CAMERA, label="lobby") == ports
+def test_a_response_names_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, int] | None) -> None:
+    assert rtsp_messages.server_ports(response(transport), CAMERA, label="lobby") == ports
 
 
 @pytest.mark.parametrize(
@@ -131,21 +129,21 @@ def test_the_ports_that_a_camera_sends_from(transport: str, ports: tuple[int, in
         ("RTP/AVP;unicast;source=elsewhere.example;server_port=5000-5001", SourceReason.ADDRESS_REFUSED),
     ],
 )
-def test_a_camera_that_would_send_otherwise_is_refused(transport: str, reason: SourceReason) -> None:
+def test_a_camera_with_another_transport_or_source_is_refused(transport: str, reason: SourceReason) -> None:
     with pytest.raises(SourceError, match=r"^lobby: ") as caught:
-        rtsp_messages.server_ports(answer(transport), CAMERA, label="lobby")
+        rtsp_messages.server_ports(response(transport), CAMERA, label="lobby")
 
     assert caught.value.reason is reason
 
 
-def test_an_address_is_the_same_however_it_is_written() -> None:
-    there = answer("RTP/AVP;unicast;source=2001:0DB8:0::5;server_port=5000-5001")
+def test_an_address_may_have_any_notation() -> None:
+    message = response("RTP/AVP;unicast;source=2001:0DB8:0::5;server_port=5000-5001")
 
-    assert rtsp_messages.server_ports(there, "2001:db8::5", label="lobby") == (5000, 5001)
+    assert rtsp_messages.server_ports(message, "2001:db8::5", label="lobby") == (5000, 5001)
 
 
 @given(st.binary(max_size=400))
-def test_no_answer_makes_anything_but_a_source_error(data: bytes) -> None:
+def test_any_response_gives_ports_or_a_source_error(data: bytes) -> None:
     try:
         ports = rtsp_messages.server_ports(b"RTSP/1.0 200 OK\r\nTransport:" + data, CAMERA, label="lobby")
     except SourceError:

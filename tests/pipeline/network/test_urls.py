@@ -1,4 +1,4 @@
-"""What a camera's URL may be, and that its secrets show nowhere."""
+"""Which URLs a camera may have; no secret of a URL is ever shown."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def test_a_path_is_a_file(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["12:30 street.mp4", "subfile,,start,0,end,9,,:/a.mp4", "./concat:a.mp4"])
-def test_a_relative_path_is_taken_from_here_whatever_its_name(path: str) -> None:
+def test_a_relative_path_of_any_name_is_relative_to_the_working_directory(path: str) -> None:
     assert parse(path) == FileUrl(Path.cwd() / path)
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https", "RTSP"])
-def test_a_network_url_keeps_everything(scheme: str) -> None:
+def test_a_network_url_is_kept_whole(scheme: str) -> None:
     url = f"{scheme}://user:pw@camera.example:8554/live?channel=1"
 
     assert parse(url) == NetworkUrl(url, scheme.lower(), "camera.example", 8554)
 
 
-def test_a_simulated_camera_has_a_seed_of_its_name_or_its_own() -> None:
+def test_a_simulated_camera_takes_its_seed_from_its_url_or_its_name() -> None:
     assert parse("sim:gate?seed=7&start=1600000000.5&gap=2&width=320&height=180") == SimUrl(
         name="gate", seed=7, start_s=1_600_000_000.5, gap_s=2.0, width=320, height=180
     )
@@ -41,7 +41,7 @@ def test_a_simulated_camera_has_a_seed_of_its_name_or_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "named"),
+    ("url", "text"),
     [
         ("", "0 characters"),
         ("rtsp://" + "x" * 3000, "3007 characters"),
@@ -66,10 +66,10 @@ def test_a_simulated_camera_has_a_seed_of_its_name_or_its_own() -> None:
         ("sim:a?gap=nan", "gap is 'nan'"),
     ],
 )
-def test_anything_else_is_refused_by_name(url: str, named: str) -> None:
+def test_any_other_url_is_refused_with_its_fault(url: str, text: str) -> None:
     with pytest.raises(InvalidCamera) as caught:
         parse(url)
-    assert named in str(caught.value)
+    assert text in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_anything_else_is_refused_by_name(url: str, named: str) -> None:
         ("/video/a=b.mp4", "/video/a=b.mp4"),
     ],
 )
-def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
+def test_a_redacted_url_has_no_credentials_and_no_values(url: str, shown: str) -> None:
     assert redact(url) == shown
 
 
@@ -92,13 +92,13 @@ PASSWORDS = st.text(min_size=1, max_size=12).map(lambda text: f"{CANARY}{text}{C
 
 
 @given(user=PASSWORDS, password=PASSWORDS, value=PASSWORDS)
-def test_no_secret_is_shown_however_it_is_written(user: str, password: str, value: str) -> None:
+def test_no_secret_is_shown_in_any_encoding(user: str, password: str, value: str) -> None:
     url = f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@camera/live?key={quote(value, safe='')}"
-    said = f"libav: cannot open {url}; user {user} password {password}, key {value}, {quote(password, safe='')}"
+    text = f"libav: cannot open {url}; user {user} password {password}, key {value}, {quote(password, safe='')}"
 
     assert CANARY not in redact(url)
-    assert CANARY not in scrub(said, url)
-    assert "libav: cannot open rtsp://camera/live?key=***" in scrub(said, url)
+    assert CANARY not in scrub(text, url)
+    assert "libav: cannot open rtsp://camera/live?key=***" in scrub(text, url)
 
 
 @given(password=st.text(max_size=12))
@@ -106,16 +106,16 @@ def test_an_unquoted_password_is_not_shown_either(password: str) -> None:
     url = f"rtsp://admin:{CANARY}{password}{CANARY}@camera/live"
 
     assert CANARY not in redact(url)
-    assert CANARY not in said_of(url)
+    assert CANARY not in error_of(url)
 
 
 def test_a_forgotten_scheme_does_not_show_the_password() -> None:
-    assert CANARY not in said_of(f"admin:{CANARY}@camera/live")
-    assert CANARY not in said_of(f"//admin:{CANARY}@camera/live")
+    assert CANARY not in error_of(f"admin:{CANARY}@camera/live")
+    assert CANARY not in error_of(f"//admin:{CANARY}@camera/live")
 
 
-def said_of(url: str) -> str:
-    """What is said when the URL is parsed: nothing if it is good."""
+def error_of(url: str) -> str:
+    """The message of the error when the URL is parsed, empty for a valid URL."""
     try:
         parse(url)
     except InvalidCamera as error:

@@ -1,4 +1,4 @@
-"""Clips on their way to the device: bounded, the newest wins, every camera gets its turn, losses are counted."""
+"""The queue of clips is bounded, drops the oldest, serves cameras in turn and counts losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.sources.clips import Clip
 
 
 def clip(camera: str, time_s: float, frames: int = 1) -> Clip:
-    times_s = tuple(time_s + place / 10 for place in range(frames))
+    times_s = tuple(time_s + index / 10 for index in range(frames))
     return Clip(
         camera,
         torch.zeros(frames, 4, 4, 3, dtype=torch.uint8),
@@ -23,19 +23,17 @@ def clip(camera: str, time_s: float, frames: int = 1) -> Clip:
     )
 
 
-def taken(clips: ClipQueue) -> list[tuple[str, float]]:
-    found = []
-    while (one := clips.take()) is not None:
-        found.append((one.camera, one.times_s[0]))
-    return found
+def take_all(clips: ClipQueue) -> list[tuple[str, float]]:
+    """The camera and the first time of every clip that can be taken."""
+    return [(taken.camera, taken.times_s[0]) for taken in iter(clips.take, None)]
 
 
-def test_the_newest_win_and_the_dropped_are_counted_in_frames() -> None:
+def test_the_oldest_clips_are_dropped_and_counted_in_frames() -> None:
     clips = ClipQueue(2)
     for time_s in range(5):
         clips.put(clip("lobby", time_s, frames=3))
 
-    assert taken(clips) == [("lobby", 3), ("lobby", 4)]
+    assert take_all(clips) == [("lobby", 3), ("lobby", 4)]
     assert clips.dropped_frames("lobby") == 9
 
 
@@ -45,7 +43,7 @@ def test_cameras_take_turns() -> None:
         clips.put(clip("busy", time_s))
     clips.put(clip("quiet", 10))
 
-    assert taken(clips) == [("busy", 0), ("quiet", 10), ("busy", 1), ("busy", 2)]
+    assert take_all(clips) == [("busy", 0), ("quiet", 10), ("busy", 1), ("busy", 2)]
 
 
 def test_the_device_is_woken_by_each_clip() -> None:
@@ -58,7 +56,7 @@ def test_the_device_is_woken_by_each_clip() -> None:
     assert len(woken) == 2
 
 
-def test_a_forgotten_camera_leaves_nothing() -> None:
+def test_removing_a_camera_removes_its_clips_and_counts() -> None:
     clips = ClipQueue(1)
     clips.put(clip("lobby", 0))
     clips.put(clip("lobby", 1))
@@ -70,7 +68,7 @@ def test_a_forgotten_camera_leaves_nothing() -> None:
     assert clips.dropped_frames("lobby") == 0
 
 
-def test_who_can_wait_waits_for_room() -> None:
+def test_wait_for_space_blocks_until_a_clip_is_taken() -> None:
     clips = ClipQueue(1)
     clips.put(clip("lobby", 0))
 
@@ -84,13 +82,13 @@ def test_who_can_wait_waits_for_room() -> None:
 def test_every_frame_is_taken_or_counted_and_each_camera_in_order(steps: list[tuple[str, bool]]) -> None:
     clips = ClipQueue(2)
     put, got = 0, []
-    for place, (camera, is_put) in enumerate(steps):
+    for index, (camera, is_put) in enumerate(steps):
         if is_put:
-            clips.put(clip(camera, place))
+            clips.put(clip(camera, index))
             put += 1
-        elif (one := clips.take()) is not None:
-            got.append((one.camera, one.times_s[0]))
-    got += taken(clips)
+        elif (taken := clips.take()) is not None:
+            got.append((taken.camera, taken.times_s[0]))
+    got += take_all(clips)
 
     assert put == len(got) + sum(clips.dropped_frames(camera) for camera in "abc")
     for camera in "abc":
@@ -98,7 +96,7 @@ def test_every_frame_is_taken_or_counted_and_each_camera_in_order(steps: list[tu
         assert times_s == sorted(times_s)
 
 
-def test_clips_that_are_held_wait_and_the_newest_win() -> None:
+def test_clips_that_are_held_back_wait_and_the_oldest_are_dropped() -> None:
     clips = ClipQueue(2)
     clips.hold_back("lobby")
     assert clips.held_back_since_s("lobby") is None
@@ -106,23 +104,23 @@ def test_clips_that_are_held_wait_and_the_newest_win() -> None:
         clips.put(clip("lobby", time_s))
     clips.put(clip("yard", 9))
 
-    assert taken(clips) == [("yard", 9)]
+    assert take_all(clips) == [("yard", 9)]
     assert not clips.has_clips()
     assert clips.held_back_since_s("lobby") == 1
     clips.release("lobby")
     assert clips.has_clips()
-    assert taken(clips) == [("lobby", 1), ("lobby", 2)]
+    assert take_all(clips) == [("lobby", 1), ("lobby", 2)]
     assert clips.dropped_frames("lobby") == 1
 
 
-def test_what_was_seen_elsewhere_is_left_out_of_held_clips_and_of_those_to_come() -> None:
+def test_released_clips_and_later_ones_leave_out_frames_up_to_after_s() -> None:
     clips = ClipQueue(2)
     clips.hold_back("lobby")
     for time_s in (0, 1, 2):
         clips.put(clip("lobby", time_s, frames=3))
     clips.release("lobby", after_s=2.1)
 
-    assert [one.times_s for one in iter(clips.take, None)] == [(2.2,)]
+    assert [taken.times_s for taken in iter(clips.take, None)] == [(2.2,)]
     assert clips.dropped_frames("lobby") == 0
     clips.put(clip("lobby", 2.05, frames=2))
-    assert [one.times_s for one in iter(clips.take, None)] == [(2.05 + 0.1,)]
+    assert [taken.times_s for taken in iter(clips.take, None)] == [(2.05 + 0.1,)]

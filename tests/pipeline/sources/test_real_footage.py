@@ -1,8 +1,7 @@
-"""Files of every common codec, size and oddity stream in to their end, each picture under its own time."""
+"""Files of every common codec, size and format are read to their end, each frame with its own time."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from pipeline.cameras import PlaybackSpeed
 from tests.pipeline import footage
 from tests.pipeline.footage import H264, HEIGHT, MJPEG, VP8, VP9, WIDTH, Footage
-from tests.pipeline.playing import QUICK, play
+from tests.pipeline.playing import QUICK, VirtualClock, play
 
 B_FRAMES = {"preset": "ultrafast", "x264-params": "bframes=2:b-adapt=0:keyint=10:scenecut=0"}
 OPEN_GOP = {"preset": "ultrafast", "x264-params": "bframes=2:b-adapt=0:open-gop=1:keyint=10:scenecut=0"}
@@ -69,18 +68,18 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("made", EXACT.values(), ids=EXACT)
-def test_every_second_of_a_file_is_sampled(made: Footage, tmp_path: Path) -> None:
-    path = footage.write(tmp_path / "video", made)
+@pytest.mark.parametrize("video", EXACT.values(), ids=EXACT)
+def test_every_second_of_a_file_is_sampled(video: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", video)
 
     played = play(str(path))
 
     numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
-    assert numbers == [round(time_s * made.fps) for time_s in played.times_s]
-    rate = min(2, made.fps)
-    assert len(numbers) == made.frames // made.fps * rate
+    assert numbers == [round(time_s * video.fps) for time_s in played.times_s]
+    rate = min(2, video.fps)
+    assert len(numbers) == video.frames // video.fps * rate
     assert played.dropped == 0
-    assert {(sample.image.width, sample.image.height) for sample in played.samples} == {made.size}
+    assert {(sample.image.width, sample.image.height) for sample in played.samples} == {video.size}
 
 
 CUT_AT_OPEN_GROUPS = {
@@ -93,18 +92,18 @@ CUT_AT_OPEN_GROUPS = {
 }
 
 
-@pytest.mark.parametrize("made", CUT_AT_OPEN_GROUPS.values(), ids=CUT_AT_OPEN_GROUPS)
-def test_open_groups_lose_no_more_than_their_first_pictures(made: Footage, tmp_path: Path) -> None:
-    played = play(str(footage.write(tmp_path / "video", made)))
+@pytest.mark.parametrize("video", CUT_AT_OPEN_GROUPS.values(), ids=CUT_AT_OPEN_GROUPS)
+def test_open_groups_lose_at_most_their_first_frames(video: Footage, tmp_path: Path) -> None:
+    played = play(str(footage.write(tmp_path / "video", video)))
 
     numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
-    offset = numbers[0]  # the file's first picture may itself lean on nothing
-    assert numbers == [offset + round(time_s * made.fps) for time_s in played.times_s]
-    assert len(numbers) >= made.frames // made.fps * 2 - 1
+    offset = numbers[0]  # the first frame may refer to a frame before the file
+    assert numbers == [offset + round(time_s * video.fps) for time_s in played.times_s]
+    assert len(numbers) >= video.frames // video.fps * 2 - 1
     assert offset <= 3
 
 
-def test_pictures_of_a_turned_phone_stand_upright(tmp_path: Path) -> None:
+def test_rotated_video_is_turned_upright(tmp_path: Path) -> None:
     upright = play(str(footage.write(tmp_path / "upright", replace(H264, frames=10))))
     turned = play(str(footage.write(tmp_path / "turned", replace(H264, frames=10, rotation=90))))
 
@@ -116,26 +115,26 @@ def test_pictures_of_a_turned_phone_stand_upright(tmp_path: Path) -> None:
 def test_a_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
     """Bursts at 100 frames/s and pauses of seconds: at most two frames a second, and none from a pause."""
     times = tuple(at + burst * 3000 for burst in range(3) for at in range(0, 1000, 10))
-    made = Footage("libx264", "matroska", options={"preset": "ultrafast"}, frames=len(times), fps=100, times=times)
+    video = Footage("libx264", "matroska", options={"preset": "ultrafast"}, frames=len(times), fps=100, times=times)
 
-    played = play(str(footage.write(tmp_path / "video", made, [place % 256 for place in range(len(times))])))
+    played = play(str(footage.write(tmp_path / "video", video, [place % 256 for place in range(len(times))])))
 
     assert [round(time_s, 2) for time_s in played.times_s] == [0, 0.5, 3, 3.5, 6, 6.5]
     assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == [0, 50, 100, 150, 200, 250]
 
 
-@pytest.mark.parametrize("made", [replace(H264, gop=30), replace(VP9, gop=30)], ids=["h264", "vp9"])
-def test_long_groups_played_live_are_cut_and_lose_nothing(made: Footage, tmp_path: Path) -> None:
-    path = footage.write(tmp_path / "video", made)
+@pytest.mark.parametrize("video", [replace(H264, gop=30), replace(VP9, gop=30)], ids=["h264", "vp9"])
+def test_long_groups_played_live_are_cut_and_lose_nothing(video: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", video)
     config = replace(QUICK, max_segment_s=0.5)
 
-    played = play(str(path), pace=PlaybackSpeed.LIVE, started_s=time.time(), config=config)
+    played = play(str(path), pace=PlaybackSpeed.LIVE, config=config, clock=VirtualClock())
 
     numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [0, 5, 10, 15, 20, 25]
 
 
-def test_a_group_longer_than_the_limit_is_left_until_the_next_key_frame(tmp_path: Path) -> None:
+def test_the_rest_of_a_group_beyond_the_limit_is_skipped_until_the_next_key_frame(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", replace(H264, frames=60, gop=40, options={"preset": "ultrafast"}))
 
     played = play(str(path), config=replace(QUICK, max_gop_s=1))
@@ -155,13 +154,13 @@ KEYS_ONLY = {
 }
 
 
-@pytest.mark.parametrize("made", KEYS_ONLY.values(), ids=KEYS_ONLY)
-def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_decoded(
-    made: Footage, tmp_path: Path
+@pytest.mark.parametrize("video", KEYS_ONLY.values(), ids=KEYS_ONLY)
+def test_if_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_decoded(
+    video: Footage, tmp_path: Path
 ) -> None:
-    """Everything between them is noise, and is not missed."""
-    path = footage.write(tmp_path / "video", made)
-    footage.damage_all_but_key_frames(path, tmp_path / "damaged", made.container)
+    """Everything between the key frames is noise."""
+    path = footage.write(tmp_path / "video", video)
+    footage.damage_all_but_key_frames(path, tmp_path / "damaged", video.container)
 
     played = play(str(tmp_path / "damaged"), config=replace(QUICK, sample_fps=1))
 
@@ -173,8 +172,8 @@ def test_where_key_frames_come_as_often_as_frames_are_sampled_nothing_else_is_de
 
 def test_when_key_frames_become_rare_the_frames_between_them_are_sampled(tmp_path: Path) -> None:
     rare = {"preset": "ultrafast", "x264-params": "keyint=infinite:scenecut=0", "forced-idr": "1"}
-    made = replace(H264, options=rare, frames=130, gop=1000)
-    path = footage.write(tmp_path / "video", made, keys=(0, 10, 20, 30, 40, 80, 90, 100, 110, 120))
+    video = replace(H264, options=rare, frames=130, gop=1000)
+    path = footage.write(tmp_path / "video", video, keys=(0, 10, 20, 30, 40, 80, 90, 100, 110, 120))
 
     played = play(str(path), config=replace(QUICK, sample_fps=1))
 
@@ -182,8 +181,8 @@ def test_when_key_frames_become_rare_the_frames_between_them_are_sampled(tmp_pat
     assert [round(time_s, 3) for time_s in played.times_s] == list(range(13))
 
 
-def test_key_frames_that_do_not_stand_alone_are_found_out(tmp_path: Path) -> None:
-    """A picture that is refreshed stripe by stripe: what is marked as a key frame shows nothing yet."""
+def test_key_frames_that_do_not_decode_alone_are_detected(tmp_path: Path) -> None:
+    """With gradual refresh, a frame that is marked as a key frame shows nothing yet."""
     refresh = {"preset": "ultrafast", "x264-params": "intra-refresh=1:keyint=10:scenecut=0"}
     path = footage.write(tmp_path / "video", replace(H264, options=refresh, frames=120))
 
@@ -199,10 +198,10 @@ FAST_START = replace(H264, muxing={"movflags": "faststart"})
 
 
 @pytest.mark.parametrize(
-    "made", [FAST_START, VP9, MJPEG, replace(H264, container="mpegts")], ids=["mp4", "webm", "avi", "ts"]
+    "video", [FAST_START, VP9, MJPEG, replace(H264, container="mpegts")], ids=["mp4", "webm", "avi", "ts"]
 )
-def test_a_truncated_file_gives_what_can_be_read(made: Footage, tmp_path: Path) -> None:
-    path = footage.write(tmp_path / "video", made)
+def test_a_truncated_file_gives_what_can_be_read(video: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", video)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
 
@@ -213,12 +212,12 @@ def test_a_truncated_file_gives_what_can_be_read(made: Footage, tmp_path: Path) 
     assert len(numbers) >= 2
 
 
-@pytest.mark.parametrize("made", [H264, VP9, VP8, MJPEG], ids=["h264", "vp9", "vp8", "mjpeg"])
-def test_flipped_bits_raise_nothing(made: Footage, tmp_path: Path) -> None:
-    path = footage.write(tmp_path / "video", made)
+@pytest.mark.parametrize("video", [H264, VP9, VP8, MJPEG], ids=["h264", "vp9", "vp8", "mjpeg"])
+def test_flipped_bits_raise_no_error(video: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", video)
     damaged = bytearray(path.read_bytes())
-    for place in range(len(damaged) // 4, len(damaged) * 3 // 4, 97):
-        damaged[place] ^= 0x55
+    for index in range(len(damaged) // 4, len(damaged) * 3 // 4, 97):
+        damaged[index] ^= 0x55
     path.write_bytes(damaged)
 
     played = play(str(path))

@@ -1,4 +1,4 @@
-"""Frames are picked by time: evenly, whatever the frame rate, however the stream is cut."""
+"""Frames are picked by time: evenly, at any frame rate, however the stream is cut."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from pipeline.sources.sampling import Sampler
 
 TIMES = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=200).map(
-    lambda steps: [sum(steps[: place + 1]) for place in range(len(steps))]
+    lambda steps: [sum(steps[: index + 1]) for index in range(len(steps))]
 )
 
 
 @pytest.mark.parametrize("fps", [2, 5, 10, 25, 30, 60])
 def test_a_steady_stream_gives_two_frames_a_second(fps: int) -> None:
-    times_s = [place / fps for place in range(10 * fps)]
+    times_s = [index / fps for index in range(10 * fps)]
 
     picked = [times_s[index] for index in Sampler(2).pick(times_s)]
 
     assert len(picked) == 20
-    assert all(0 <= time_s - place / 2 < 1 / fps for place, time_s in enumerate(picked))
+    assert all(0 <= time_s - index / 2 < 1 / fps for index, time_s in enumerate(picked))
 
 
 def test_a_slow_stream_gives_every_frame() -> None:
@@ -48,8 +48,8 @@ def test_no_two_periods_pass_without_a_pick_if_there_are_frames(times_s: list[fl
 
 
 @given(times_s=TIMES, cuts=st.lists(st.integers(0, 200), max_size=5))
-def test_cutting_a_stream_changes_nothing(times_s: list[float], cuts: list[int]) -> None:
-    """Not even when each segment repeats the one before, as a long group that is cut does."""
+def test_cutting_a_stream_does_not_change_the_picks(times_s: list[float], cuts: list[int]) -> None:
+    """Each segment repeats the one before, as those of a long group do."""
     whole, pieces = Sampler(2), Sampler(2)
 
     expected = [times_s[index] for index in whole.pick(times_s)]

@@ -1,4 +1,4 @@
-"""Whatever times a file carries, they are made to run; whatever the network does, a frame keeps its moment."""
+"""Timestamps are repaired whatever a file contains; frames keep their times whatever the network does."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def stamps(raw: list[tuple[float | None, float | None]]) -> list[tuple[float, fl
     return [(round(stamp.pts_s, 6), round(stamp.dts_s, 6)) for stamp in found]
 
 
-def test_good_times_are_left_alone() -> None:
+def test_valid_timestamps_are_not_changed() -> None:
     raw = [(0.08, 0.0), (0.2, 0.04), (0.12, 0.08), (0.16, 0.12)]
 
     assert stamps(list(raw)) == raw
 
 
-def test_missing_times_are_counted_in_frames() -> None:
+def test_missing_timestamps_become_one_frame_each() -> None:
     assert stamps([(None, None)] * 3) == [(0, 0), (0.04, 0.04), (0.08, 0.08)]
 
 
-def test_times_that_are_all_zero_are_counted_in_frames() -> None:
+def test_timestamps_that_are_all_zero_become_one_frame_each() -> None:
     assert stamps([(0.0, 0.0)] * 3) == [(0, 0), (0.04, 0.04), (0.08, 0.08)]
 
 
 @pytest.mark.parametrize("jump_s", [-500.0, -2.0, 100.0, 1e6])
-def test_after_a_jump_the_stream_goes_on_where_it_was(jump_s: float) -> None:
+def test_after_a_jump_of_the_clock_the_stream_continues_where_it_was(jump_s: float) -> None:
     raw = [(at + (jump_s if at > 0.1 else 0), at + (jump_s if at > 0.1 else 0)) for at in (0, 0.04, 0.08, 0.12, 0.16)]
 
     assert [pts_s for pts_s, _ in stamps(list(raw))] == [0, 0.04, 0.08, 0.12, 0.16]
@@ -54,7 +54,7 @@ def test_decode_times_never_run_back(raw: list[tuple[float | None, float | None]
     assert all(earlier <= later <= earlier + 31 for earlier, later in pairwise(decoded))
 
 
-def test_a_recording_lies_where_it_started() -> None:
+def test_a_recording_begins_at_its_start_time() -> None:
     timeline = FileTimeline(1000)
     timeline.add(7.0, arrived_s=0)
     timeline.add(8.0, arrived_s=0)
@@ -63,7 +63,7 @@ def test_a_recording_lies_where_it_started() -> None:
 
 
 def test_a_burst_at_the_start_does_not_make_frames_late() -> None:
-    """Ten seconds of store arrive at once: the newest is now, the others were before."""
+    """A backlog of ten seconds arrives at once: the newest frame is of now, the others are older."""
     timeline = LiveTimeline()
     for pts_s in range(11):
         timeline.add(float(pts_s), arrived_s=5000.0)
@@ -72,16 +72,16 @@ def test_a_burst_at_the_start_does_not_make_frames_late() -> None:
 
 
 @given(delays=st.lists(st.floats(0, 0.8), min_size=50, max_size=200))
-def test_delays_on_the_way_move_no_frame_by_more_than_the_shortest(delays: list[float]) -> None:
+def test_network_delays_do_not_move_the_frames(delays: list[float]) -> None:
     timeline = LiveTimeline()
-    for place, delay_s in enumerate([0.0, *delays]):
-        timeline.add(place / 10, arrived_s=5000 + place / 10 + delay_s)
+    for index, delay_s in enumerate([0.0, *delays]):
+        timeline.add(index / 10, arrived_s=5000 + index / 10 + delay_s)
 
-        assert timeline.unix(place / 10) == pytest.approx(5000 + place / 10, abs=0.03)
+        assert timeline.unix(index / 10) == pytest.approx(5000 + index / 10, abs=0.03)
 
 
 @pytest.mark.parametrize("rate", [0.9995, 1.0005, 1.01])
-def test_a_camera_whose_clock_runs_wrong_is_followed(rate: float) -> None:
+def test_a_camera_clock_that_runs_slow_or_fast_is_followed(rate: float) -> None:
     timeline = LiveTimeline()
     for second in range(3600):
         timeline.add(second * rate, arrived_s=5000.0 + second)
