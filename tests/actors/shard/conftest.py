@@ -1,0 +1,61 @@
+"""A film, a store in memory, and shards that run during a block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.shard.camera_shard import CameraShard
+from cache_store.tiers import MemoryConfig
+from models.llava_onevision import LlavaOnevision
+from pipeline.decoding import video_writer
+from pipeline.device.device_config import DeviceConfig
+from tests.actors.shard.shards import FRAMES_SAMPLED, USUAL_LEASE, Running, UnreliableStore
+from tests.pipeline.playing import QUICK
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A recording of 24 s."""
+    generator = np.random.default_rng(0)
+    pictures = (generator.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(FRAMES_SAMPLED))
+    path = tmp_path_factory.mktemp("films") / "film"
+    video_writer.write_video(pictures, path, fps=2, codec="mjpeg")
+    return str(path)
+
+
+@pytest.fixture
+def checkpoints() -> UnreliableStore:
+    return UnreliableStore()
+
+
+@pytest.fixture
+def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
+    @asynccontextmanager
+    async def run(
+        *,
+        every_s: float = 3_600.0,
+        max_cameras: int = 2,
+        lease: LeaseConfig = USUAL_LEASE,
+        on_retired: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[CameraShard]:
+        settings = HermesConfig(
+            memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
+            ingest=QUICK,
+            shards=ShardsConfig(
+                checkpoint_every_s=every_s,
+                lease=lease,
+                device=DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
+            ),
+        )
+        shard = CameraShard(model, settings, checkpoints, checkpoints.leases, on_retired=on_retired)
+        try:
+            yield shard
+        finally:
+            await shard.close()
+
+    return run

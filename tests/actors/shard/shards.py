@@ -1,0 +1,109 @@
+"""Shards in this process for tests: real streams, a real engine, a store and leases in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+
+from actors.config.schema import LeaseConfig
+from actors.shard.camera_shard import CameraShard
+from actors.shard.interface import Assignment
+from cache_store.checkpoint import Checkpoint, StoreUnavailable
+from cache_store.leases import OWN_LEASE, InMemoryLeases, Owner, ShardIncarnation
+from cache_store.store import InMemoryCheckpointStore
+from pipeline.cameras import (
+    CameraSpec,
+    CameraState,
+    CameraStatus,
+    PlaybackSpeed,
+)
+from tests.actors.waiting import until
+
+STARTED_S = 1_700_000_000.0
+FRAMES_SAMPLED = 48
+USUAL_LEASE = LeaseConfig()
+QUICK_LEASE = LeaseConfig(length_s=0.6, margin_s=0.1)
+
+Running = Callable[..., "asynccontextmanager[CameraShard]"]
+
+
+class UnreliableLeases(InMemoryLeases):
+    """Leases in memory whose renewals can fail."""
+
+    is_down = False
+
+    async def renew(self, incarnation: ShardIncarnation) -> int:
+        if self.is_down:
+            raise StoreUnavailable("store redis://host: refused")
+        return await super().renew(incarnation)
+
+
+class UnreliableStore(InMemoryCheckpointStore):
+    """A store in memory that can be down; counts the saves."""
+
+    is_down = False
+    saves = 0
+
+    def __init__(self) -> None:
+        self.leases = UnreliableLeases()
+        super().__init__(self.leases)
+
+    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
+        self._require_up()
+        await super().save(camera, saved, owner)
+        self.saves += 1
+
+    async def delete(self, camera: str) -> None:
+        self._require_up()
+        await super().delete(camera)
+
+    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
+        self._require_up()
+        return await super().load(camera, fingerprint)
+
+    def _require_up(self) -> None:
+        if self.is_down:
+            raise StoreUnavailable("store redis://host: refused")
+
+
+def assignment(name: str, url: str, pace: PlaybackSpeed = PlaybackSpeed.FAST) -> Assignment:
+    spec = CameraSpec(name=name, url=url, pace=pace)
+    return Assignment(spec=spec, started_s=STARTED_S, expiry=OWN_LEASE)
+
+
+async def status(shard: CameraShard, name: str) -> CameraStatus:
+    return next(camera for camera in (await shard.status()).cameras if camera.name == name)
+
+
+async def watch_whole(shard: CameraShard, name: str, url: str) -> None:
+    """Adds a film and waits until all of it is in the memory."""
+    await shard.add_camera(assignment(name, url))
+
+    async def is_watched() -> bool:
+        found = await status(shard, name)
+        return found.state is CameraState.ENDED and found.memory.frames_seen == FRAMES_SAMPLED
+
+    await until(is_watched)
+
+
+def live(name: str = "street") -> Assignment:
+    """A simulated street that starts now and never ends."""
+    return assignment(name, f"sim:street?start={int(time.time())}", PlaybackSpeed.LIVE)
+
+
+async def has_frames(shard: CameraShard, name: str, frames: int) -> bool:
+    return (await status(shard, name)).memory.frames_seen >= frames
+
+
+async def has_seen_until(shard: CameraShard, name: str, time_s: float | None) -> bool:
+    newest_s = (await status(shard, name)).memory.newest_s
+    return newest_s is not None and time_s is not None and newest_s >= time_s
+
+
+async def has_standby_frame(shard: CameraShard, name: str) -> bool:
+    return (await shard.status()).standby[name] is not None
+
+
+async def is_empty(shard: CameraShard) -> bool:
+    return (await shard.status()).standby == {}

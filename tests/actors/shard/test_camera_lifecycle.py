@@ -1,0 +1,171 @@
+"""How cameras come to a shard and leave it: acquired, lost, on standby, moved."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from functools import partial
+
+import pytest
+
+from actors.errors import InvalidShard
+from actors.shard import camera_lifecycle
+from cache_store.leases import OWN_LEASE, LeaseExpiry, OwnedByAnother
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import (
+    CameraExists,
+    MemoryStatus,
+    TooManyCameras,
+)
+from tests.actors.shard.shards import (
+    FRAMES_SAMPLED,
+    QUICK_LEASE,
+    Running,
+    UnreliableStore,
+    assignment,
+    has_frames,
+    has_seen_until,
+    has_standby_frame,
+    is_empty,
+    live,
+    status,
+    watch_whole,
+)
+from tests.actors.waiting import until
+
+
+async def test_adding_the_same_camera_twice_changes_nothing(running: Running, film: str) -> None:
+    async with running() as shard:
+        await shard.add_camera(assignment("film", film))
+        await shard.add_camera(assignment("film", film))
+
+        assert len((await shard.status()).cameras) == 1
+        with pytest.raises(CameraExists, match="'film'"):
+            await shard.add_camera(assignment("film", "sim:street"))
+
+
+async def test_a_full_shard_refuses_a_camera(running: Running, film: str) -> None:
+    async with running(max_cameras=1) as shard:
+        await shard.add_camera(assignment("film", film))
+        with pytest.raises(TooManyCameras, match="'more'"):
+            await shard.add_camera(assignment("more", film))
+
+
+async def test_a_camera_of_another_shard_is_not_acquired(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    await checkpoints.leases.acquire("film", "other", gone=OWN_LEASE)
+    async with running() as shard:
+        with pytest.raises(OwnedByAnother, match="shard other"):
+            await shard.add_camera(assignment("film", film))
+
+        assert (await shard.status()).cameras == ()
+
+
+async def test_a_stale_owner_ends_a_camera_that_another_shard_acquired(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    leases = checkpoints.leases
+    async with running(lease=QUICK_LEASE, every_s=0.1) as shard:
+        await watch_whole(shard, "film", film)
+        await shard.add_camera(assignment("more", "sim:street"))
+        before = await leases.owner("film")
+        assert before is not None
+        leases.is_down = True
+        await asyncio.sleep(QUICK_LEASE.length_s)
+        lease = await leases.lease(before.incarnation)
+        assert lease is not None
+        after = await leases.acquire("film", "other", gone=LeaseExpiry(before.incarnation, lease.renewals))
+        leases.is_down = False
+
+        async def is_lost() -> bool:
+            return [camera.name for camera in (await shard.status()).cameras] == ["more"]
+
+        await until(is_lost)
+
+        assert await leases.owner("film") == after
+        with pytest.raises(UnknownCamera):
+            await anext(shard.ask("film", "what is in view"))
+
+
+async def test_cameras_are_acquired_again_in_a_higher_epoch_after_the_store_lost_its_data(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(lease=QUICK_LEASE) as shard:
+        await watch_whole(shard, "film", film)
+        before = (await status(shard, "film")).epoch
+        checkpoints.leases.forget_everything()
+
+        async def is_owned_again() -> bool:
+            return await checkpoints.leases.owner("film") is not None
+
+        await until(is_owned_again)
+
+        async def is_higher() -> bool:
+            return (await status(shard, "film")).epoch > before
+
+        await until(is_higher)
+
+
+async def test_a_move_to_a_standby_shard_loses_no_frame(running: Running) -> None:
+    def due(memory: MemoryStatus, begun_s: float) -> int:
+        """How many sampled moments of the scene there were since the first that was seen."""
+        assert memory.newest_s is not None
+        return round((memory.newest_s - begun_s) * 2) + 1
+
+    street = live()
+    async with running() as one, running() as other:
+        await one.add_camera(street)
+        await until(partial(has_frames, one, "street", 4))
+        begun_s = (await status(one, "street")).memory.oldest_s
+        assert begun_s is not None
+
+        await other.add_camera(dataclasses.replace(street, is_standby=True))
+        assert (await other.status()).cameras == ()
+        await until(partial(has_standby_frame, other, "street"))
+        since_s = (await other.status()).standby["street"]
+        await until(partial(has_seen_until, one, "street", since_s))
+        successor = (await other.status()).incarnation
+        await one.remove_camera("street", is_forgotten=False, successor=successor)
+        before = (await other.status()).standby
+        await other.add_camera(street)
+        await until(partial(has_seen_until, other, "street", since_s + 4.0))
+
+        memory = (await status(other, "street")).memory
+        assert before == {"street": since_s}
+        assert (await other.status()).standby == {}
+        assert memory.frames_seen == due(memory, begun_s)
+        assert memory.frames_dropped == 0
+        assert memory.gaps == ()
+
+
+async def test_a_released_camera_can_be_acquired_by_its_successor_only(running: Running, film: str) -> None:
+    async with running() as one, running() as other, running() as third:
+        await watch_whole(one, "film", film)
+        await one.remove_camera("film", is_forgotten=False, successor=(await other.status()).incarnation)
+
+        with pytest.raises(OwnedByAnother):
+            await third.add_camera(assignment("film", film))
+        await other.add_camera(assignment("film", film))
+
+        assert (await status(other, "film")).memory.frames_seen == FRAMES_SAMPLED
+
+
+async def test_a_standby_stream_that_is_not_used_is_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_lifecycle, "_MAX_STANDBY_S", 0.05)
+    street = live()
+    async with running() as shard:
+        await shard.add_camera(dataclasses.replace(street, is_standby=True))
+        await until(partial(is_empty, shard))
+
+
+async def test_a_draining_shard_refuses_new_cameras_and_leaves_them_to_others(running: Running, film: str) -> None:
+    async with running() as shard, running() as other:
+        await shard.add_camera(assignment("film", film))
+        await shard.drain()
+
+        with pytest.raises(InvalidShard, match="'more'"):
+            await shard.add_camera(assignment("more", film))
+        assert (await shard.status()).is_draining
+        assert [camera.name for camera in (await shard.status()).cameras] == ["film"]
+        await other.add_camera(assignment("more", film))

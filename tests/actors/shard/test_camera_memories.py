@@ -1,0 +1,159 @@
+"""What a camera's memory is restored from and saved to when it comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from functools import partial
+
+import pytest
+
+from cache_store.checkpoint import StoreUnavailable
+from cache_store.store import GENERATIONS
+from models.llava_onevision import LlavaOnevision
+from pipeline.answers import Done, UnknownCamera
+from tests.actors.shard.shards import (
+    FRAMES_SAMPLED,
+    Running,
+    UnreliableStore,
+    assignment,
+    has_frames,
+    live,
+    status,
+    watch_whole,
+)
+from tests.actors.waiting import until
+from tests.cache_store.test_checkpoint import assert_equal
+
+
+async def test_a_new_shard_restores_the_saved_memory(running: Running, film: str) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+
+    async with running() as shard:
+        await shard.add_camera(assignment("film", film))
+        restored = (await status(shard, "film")).memory
+        assert restored.frames_seen >= FRAMES_SAMPLED
+        assert restored.compressions > 0
+        assert restored.summary_tier_tokens > 0
+        assert restored.checkpointed_s is not None
+
+
+async def test_a_checkpoint_of_another_model_is_not_loaded_and_leaves_a_gap(
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+    saved = await checkpoints.load("film", model.spec.fingerprint)
+    assert saved is not None
+    foreign = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, fingerprint="of another"))
+    owner = await checkpoints.leases.acquire("film", "other")
+    for _ in range(GENERATIONS):
+        await checkpoints.save("film", foreign, owner)
+    await checkpoints.leases.release("film", owner)
+
+    async with running() as shard:
+        await shard.add_camera(assignment("film", "sim:street"))
+        memory = (await status(shard, "film")).memory
+        assert memory.compressions == 0
+        assert [gap.reason for gap in memory.gaps] == ["its checkpoints could not be read"]
+
+
+async def test_removing_a_camera_deletes_its_checkpoints(
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    async with running(every_s=0.1) as shard:
+        await watch_whole(shard, "film", film)
+        await shard.remove_camera("film", is_forgotten=True)
+
+        assert (await shard.status()).cameras == ()
+        assert await checkpoints.load("film", model.spec.fingerprint) is None
+        with pytest.raises(UnknownCamera):
+            await shard.remove_camera("film", is_forgotten=True)
+
+
+async def test_a_camera_whose_checkpoints_cannot_be_deleted_goes_on(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        checkpoints.is_down = True
+        with pytest.raises(StoreUnavailable):
+            await shard.remove_camera("film", is_forgotten=True)
+
+        assert isinstance([event async for event in shard.ask("film", "what is in view")][-1], Done)
+        checkpoints.is_down = False
+        await shard.remove_camera("film", is_forgotten=True)
+
+
+async def test_a_camera_that_leaves_keeps_its_checkpoint(
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    async with running(every_s=0.1) as shard:
+        await watch_whole(shard, "film", film)
+
+        async def is_saved() -> bool:
+            return await checkpoints.load("film", model.spec.fingerprint) is not None
+
+        await until(is_saved)
+        await shard.remove_camera("film", is_forgotten=False)
+
+    assert await checkpoints.load("film", model.spec.fingerprint) is not None
+
+
+async def test_a_store_that_is_down_stops_neither_ingest_nor_answers(
+    running: Running, checkpoints: UnreliableStore
+) -> None:
+    async with running(every_s=0.1) as shard:
+        await shard.add_camera(live())
+        await until(lambda: checkpoints.saves > 0)
+        checkpoints.is_down = True
+        frames_seen = (await status(shard, "street")).memory.frames_seen
+
+        await until(partial(has_frames, shard, "street", frames_seen + 2))
+        assert isinstance([event async for event in shard.ask("street", "what is in view")][-1], Done)
+
+        saves = checkpoints.saves
+        checkpoints.is_down = False
+        await until(lambda: checkpoints.saves > saves)
+
+
+async def test_no_memory_starts_empty_while_the_store_is_down(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    """A cold start would overwrite, once the store is back, what a restart could have restored."""
+    async with running() as shard:
+        checkpoints.is_down = True
+        with pytest.raises(StoreUnavailable):
+            await shard.add_camera(assignment("film", film))
+        assert (await shard.status()).cameras == ()
+
+
+async def test_a_move_keeps_all_tiers_bit_by_bit(running: Running, film: str) -> None:
+    async with running() as source, running() as target:
+        await watch_whole(source, "film", film)
+        before = await asyncio.wrap_future(source._engine.snapshot("film", is_whole=True))
+        was = (await status(source, "film")).memory
+
+        await source.remove_camera("film", is_forgotten=False)
+        await target.add_camera(assignment("film", film))
+
+        after = await asyncio.wrap_future(target._engine.snapshot("film", is_whole=True))
+        now = (await status(target, "film")).memory
+        assert was.recent_window_tokens > 0
+        assert (now.recent_window_tokens, now.frames_seen) == (was.recent_window_tokens, was.frames_seen)
+        assert now.gaps == was.gaps
+        assert_equal(after, dataclasses.replace(before, facts=after.facts))
+
+
+async def test_a_camera_whose_memory_cannot_be_saved_stays(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        checkpoints.is_down = True
+        with pytest.raises(StoreUnavailable, match="could not be saved, so it stays"):
+            await shard.remove_camera("film", is_forgotten=False)
+
+        assert isinstance([event async for event in shard.ask("film", "what is in view")][-1], Done)
+        checkpoints.is_down = False
