@@ -20,7 +20,7 @@ from actors.config.schema import HermesConfig
 from actors.errors import ServiceError
 from actors.server import server
 from cache_store import redis_preflight
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from models import registry
 from models.vision_language_model import ModelError
 from pipeline.decoding import video_writer

@@ -67,7 +67,7 @@ def streammem(view: MemoryView) -> list[Retention]:
     decisions = []
     for layer in view:
         kept = retention.keep_top(layer.attention, layer.budget)
-        evicted = retention.others(kept, len(layer.tokens))
+        evicted = retention.evicted(kept, len(layer.tokens))
         evicted = evicted[layer.tokens.counts[evicted] == 1]
         frames = torch.unique(layer.frames[evicted])[-min(MAX_PROTOTYPES, layer.budget // 4) :]
         groups = tuple(evicted[layer.frames[evicted] == frame] for frame in frames)
@@ -135,7 +135,7 @@ def with_cap(view: MemoryView) -> list[Retention]:
         score, cap = layer.attention.clone(), max(1, layer.tokens_per_frame // 4)
         for frame in torch.unique(layer.frames):
             inside = (layer.frames == frame).nonzero().squeeze(1)
-            surplus = retention.others(retention.keep_top(layer.attention[inside], cap), len(inside))
+            surplus = retention.evicted(retention.keep_top(layer.attention[inside], cap), len(inside))
             score[inside[surplus]] -= 1e3
         decisions.append(policies.retain(score, layer.budget, folds_evicted=False))
     return decisions
@@ -153,7 +153,7 @@ def with_summaries(view: MemoryView) -> list[Retention]:
         bucket = torch.log2((layer.tokens.times_s.max() - layer.tokens.times_s) / 8 + 1).long()
         max_summaries = max(1, layer.budget // 8)
         kept = retention.keep_top(score, layer.budget - max_summaries)
-        evicted = retention.others(kept, len(layer.tokens))
+        evicted = retention.evicted(kept, len(layer.tokens))
         age = bucket[evicted].clamp(max=max_summaries - 1)
         decisions.append(Retention(kept, tuple(evicted[age == number] for number in torch.unique(age))))
     return decisions

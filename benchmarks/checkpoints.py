@@ -28,8 +28,8 @@ from benchmarks import ingest as ingest_bench
 from benchmarks import own_store, real_shape, restoring, result_file
 from benchmarks.own_store import OwnStore
 from benchmarks.restoring import Restore
-from cache_store.checkpoint import Rows
 from cache_store.memory import Memory
+from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models import registry
@@ -116,10 +116,10 @@ def main() -> None:
     costs = []
     for camera in options.cameras:
         costs += asyncio.run(measure_costs(registry.load_model("tiny"), 256, camera, options.intervals))
-        print(table(costs[-len(Rows) :]), flush=True)
+        print(table(costs[-len(RowFormat) :]), flush=True)
     if options.real_shape:
         costs += asyncio.run(measure_costs(real_shape.load(), 4_000, "ungated", options.real_shape))
-    restores = [asyncio.run(restoring.measure(options.restores, rows)) for rows in Rows]
+    restores = [asyncio.run(restoring.measure(options.restores, rows)) for rows in RowFormat]
     print(table(costs), restoring.told(restores), sep="\n\n")
     result_file.write(options.json, figures(costs, restores), machine_suffix=f", torch {torch.__version__}")
 
@@ -159,9 +159,9 @@ async def measure_costs(model: VideoLanguageModel, tokens: int, camera: str, int
     num_clips = -(-frames // settings.frames_per_clip)
     # Whole clips are read, which may be a little more than an interval.
     part = frames / (num_clips * settings.frames_per_clip)
-    spent: dict[Rows, list[tuple[float, ...]]] = {rows: [] for rows in Rows}
+    spent: dict[RowFormat, list[tuple[float, ...]]] = {rows: [] for rows in RowFormat}
     async with contextlib.AsyncExitStack() as stack:
-        rooms = {rows: await stack.enter_async_context(own_store.running(_CAMERA)) for rows in Rows}
+        rooms = {rows: await stack.enter_async_context(own_store.running(_CAMERA)) for rows in RowFormat}
         # The first checkpoint of all has every picture to write.
         for interval in range(intervals + 1):
             shown = [next(stream) for _ in range(num_clips)]
@@ -205,7 +205,7 @@ def _read(camera: CameraMemory, ready: list[Clip]) -> float:
     return time.thread_time() - began_s
 
 
-async def _save(camera: CameraMemory, rows: Rows, room: OwnStore) -> tuple[float, float, float, float, float]:
+async def _save(camera: CameraMemory, rows: RowFormat, room: OwnStore) -> tuple[float, float, float, float, float]:
     copied_s = time.thread_time()
     taken = camera.snapshot(0, time.time())
     copied_s = time.thread_time() - copied_s

@@ -128,13 +128,13 @@ class _TrueMean:
 
     def add(self, held: Memory, num_new: int) -> None:
         """After a step, before anything of it is dropped."""
-        tokens = held.remembered(held.num_layers - 1)
+        tokens = held.after_prefix(held.num_layers - 1)
         self._sum = self._sum + tokens.values[:, -num_new:].double().sum(dim=1)
         self._count += num_new
 
     def cosine(self, held: Memory) -> float | None:
         """Of the summaries' mean to the mean of what they stand for; None without summaries."""
-        tokens = held.remembered(held.num_layers - 1)
+        tokens = held.after_prefix(held.num_layers - 1)
         is_summary = tokens.token_ids < 0
         if not bool(is_summary.any()):
             return None

@@ -82,7 +82,7 @@ class Examiner:
         if not is_right or not item.question.evidence:
             return outcome
         looked = (
-            (held.remembered(layer), weights[0][which, held.prefix_length :])
+            (held.after_prefix(layer), weights[0][which, held.prefix_length :])
             for layer, weights in capture.weights.items()
         )
         cited = [moment.time_s for moment in evidence.find_moments(looked, self._model.spec.tokens_per_frame)]

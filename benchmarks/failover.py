@@ -28,7 +28,7 @@ from actors.system import System
 from benchmarks import checkpoints, machine, nodes, outages, restoring, result_file
 from benchmarks.nodes import Nodes
 from benchmarks.outages import FAULTS, Loss, Moves
-from cache_store.checkpoint import Rows
+from cache_store.row_format import RowFormat
 from models import registry
 from pipeline.device.device_config import DeviceConfig
 
@@ -92,7 +92,7 @@ async def measure_checkpoints(intervals: int) -> dict[str, float]:
     """The work on exact checkpoints as a share of the ingest's, and the time of a restore over that of raw reads."""
     torch.set_num_threads(1)
     exact, _ = await checkpoints.measure_costs(registry.load_model("tiny"), 256, "1080p", intervals)
-    restored = await restoring.measure(_RESTORES, Rows.EXACT)
+    restored = await restoring.measure(_RESTORES, RowFormat.EXACT)
     return {
         "checkpoint_share": round(exact.checkpoint_share, 4),
         "restore_over_raw_read": restored.restore_over_raw_read,

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from actors.errors import ServiceError
 from actors.fleet.fleet import Fleet
 from benchmarks.nodes import Nodes
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from models.tiny.scenes import questions
 from models.tiny.scenes.scene import Scene
 from pipeline.answers import Done, QuestionError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors import embedded_store
-from cache_store.leases import OWN_LEASE, Owner
+from cache_store.leases import UNOWNED_EXPIRY, Owner
 from cache_store.redis_connection import RedisConnection
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -41,7 +41,7 @@ async def running(camera: str) -> AsyncIterator[OwnStore]:
         embedded_store.running(Path(folder)) as url,
     ):
         leases = RedisLeases(url)
-        owner = await leases.acquire(camera, "benchmark", gone=OWN_LEASE)
+        owner = await leases.acquire(camera, "benchmark", expiry=UNOWNED_EXPIRY)
         room = OwnStore(
             RedisCheckpointStore(url),
             owner,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import own_store
-from cache_store import store
-from cache_store.checkpoint import Checkpoint, CheckpointFacts, Rows
+from cache_store.checkpoint import Checkpoint, CheckpointFacts
+from cache_store.manifest import Manifest
 from cache_store.memory import CachedTokens
+from cache_store.row_format import RowFormat
 
 _CAMERA = "camera"
 
@@ -27,13 +28,13 @@ class Restore:
     restore_over_raw_read: float
 
 
-async def measure(pairs: int, kind: Rows, *, layers: int = 24, tokens: int = 4_000) -> Restore:
+async def measure(pairs: int, kind: RowFormat, *, layers: int = 24, tokens: int = 4_000) -> Restore:
     """A checkpoint of LLaVA-OneVision 0.5B's shape, loaded, and its chunks read and held, in turns."""
     async with own_store.running(_CAMERA) as room:
         await room.store.save(_CAMERA, _random_checkpoint(layers, tokens, kind), room.owner)
         client = room.connection.client
         manifest = (await client.lrange(f"hermes:{{{_CAMERA}}}:manifests", 0, 0))[0]
-        chunks = store.read_manifest(manifest).chunks
+        chunks = Manifest.from_text(manifest).chunks
         rows = []
         for _ in range(pairs):
             began_s = time.perf_counter()
@@ -62,7 +63,7 @@ def told(restores: list[Restore]) -> str:
     )
 
 
-def _random_checkpoint(num_layers: int, num_tokens: int, rows: Rows) -> Checkpoint:
+def _random_checkpoint(num_layers: int, num_tokens: int, rows: RowFormat) -> Checkpoint:
     generator = torch.Generator().manual_seed(0)
     facts = CheckpointFacts(
         fingerprint="random",

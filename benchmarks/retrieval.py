@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.scorers import NoScores
 from benchmarks.stream_memories import BoundedMemory
 from benchmarks.streams import TimedQuestion
-from cache_store.memory import CachedTokens, Memory, joined
+from cache_store.memory import CachedTokens, Memory
 from cache_store.policies import Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
@@ -52,7 +52,7 @@ class RetrievedFrames:
     def recall(
         self, stream: int, questions: Sequence[TimedQuestion]
     ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
-        layers = [joined(*parts) for parts in self._stored[stream]]
+        layers = [CachedTokens.concat(*parts) for parts in self._stored[stream]]
         index = self._index(stream, layers)
         slabs = Slabs(self._model.spec.kv, slots=1, capacity=index.prefix_length + self._num_frames * self._per_frame)
         for question in questions:

@@ -21,9 +21,10 @@ from benchmarks import accuracy, contenders, parts, result_file, rows, streams
 from benchmarks.contenders import OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.streams import Stream
-from cache_store import checkpoint
-from cache_store.checkpoint import Checkpoint, CheckpointFacts, Rows
+from cache_store import checkpoint_codec
+from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
+from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
 from models.llava_onevision import LlavaOnevision
 
@@ -79,7 +80,7 @@ def measure(model: LlavaOnevision, name: str, given: Sequence[Stream], budget: i
     num_frames = len(given[0].footage.embedded)
     reader = contenders.named(OURS).make(Task(model, len(given), budget, num_frames))
     examiner = Examiner(model)
-    tallies = {kind: _Tally([[] for _ in given], []) for kind in Rows}
+    tallies = {kind: _Tally([[] for _ in given], []) for kind in RowFormat}
     for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
         reader.append(embedded, times_s)
         for which, stream in enumerate(given):
@@ -94,7 +95,7 @@ def measure(model: LlavaOnevision, name: str, given: Sequence[Stream], budget: i
     yield from (_row(name, kind, tallies, budget, num_frames) for kind in tallies)
 
 
-def there_and_back(held: Memory, kind: Rows) -> tuple[Memory, tuple[int, float, float]]:
+def there_and_back(held: Memory, kind: RowFormat) -> tuple[Memory, tuple[int, float, float]]:
     """The memory as it comes back from such a checkpoint, its bytes, and the seconds to write and to read them."""
     facts = CheckpointFacts(
         fingerprint="",
@@ -108,20 +109,20 @@ def there_and_back(held: Memory, kind: Rows) -> tuple[Memory, tuple[int, float, 
         compactions=held.compactions,
         rows=kind,
     )
-    taken = Checkpoint(facts, checkpoint.capture(held, _EVERYTHING), {})
+    taken = Checkpoint(facts, checkpoint_codec.capture(held, _EVERYTHING), {})
     began_s = time.thread_time()
-    written = b"".join(checkpoint.to_parts(taken))
+    written = b"".join(checkpoint_codec.encode(taken))
     written_s = time.thread_time()
-    loaded = checkpoint.from_pieces([written], facts, {})
+    loaded = checkpoint_codec.decode([written], facts, {})
     read_s = time.thread_time()
     came_back = Memory(Slabs(held.slabs.shape, slots=1, capacity=held.slabs.capacity), 0)
     came_back.copy_from(held)
-    checkpoint.restore(came_back, loaded)
+    checkpoint_codec.restore(came_back, loaded)
     return came_back, (len(written), written_s - began_s, read_s - written_s)
 
 
-def _row(name: str, kind: Rows, tallies: dict[Rows, _Tally], budget: int, num_frames: int) -> Row:
-    mine, exact = tallies[kind].is_right, tallies[Rows.EXACT].is_right
+def _row(name: str, kind: RowFormat, tallies: dict[RowFormat, _Tally], budget: int, num_frames: int) -> Row:
+    mine, exact = tallies[kind].is_right, tallies[RowFormat.EXACT].is_right
     before, after = list(itertools.chain(*exact)), list(itertools.chain(*mine))
     low, high = rows.loss_interval(exact, mine)
     nbytes, write_s, read_s = map(statistics.median, zip(*tallies[kind].costs, strict=True))

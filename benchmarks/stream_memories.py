@@ -66,7 +66,7 @@ class TimedWriter(MemoryWriter):
         over_budget = [memory for memory in memories if compaction.is_due(memory, self.config.tokens_per_layer)]
         super().compact(memories)
         for memory in over_budget if self.is_eager else ():
-            memory.reindex(self.frequency, room=self.max_position - memory.prefix_length, longest_gap=1)
+            memory.reindex(self.frequency, max_span=self.max_position - memory.prefix_length, max_gap=1)
         self.upkeep_s += time.perf_counter() - started_s
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cache_store.memory import CachedTokens, Memory, joined
+from cache_store.memory import CachedTokens, Memory
 from cache_store.policies import LayerView, Policy
 from cache_store.tiers import LayerPlan
 
@@ -62,8 +62,8 @@ def compact(
                 )
                 for group, folded in enumerate(retention.folded)
             ]
-            past = joined(kept, *summaries).by_position()
-        memory.replace(index, joined(past, _recent(memory, index, windows[index])))
+            past = CachedTokens.concat(kept, *summaries).by_position()
+        memory.replace(index, CachedTokens.concat(past, _recent(memory, index, windows[index])))
     memory.compactions += 1
     memory.next_position = max(memory.next_position, _newest_position(memory) + 1)
 
@@ -77,13 +77,13 @@ def _view(
     budget: int,
     tokens_per_frame: int,
 ) -> LayerView:
-    tokens = memory.remembered(index)
+    tokens = memory.after_prefix(index)
     num_past = len(tokens) - window
     return LayerView(tokens.slice(0, num_past), attention[:num_past], plan, max(budget, 0), tokens_per_frame)
 
 
 def _recent(memory: Memory, index: int, window: int) -> CachedTokens:
-    tokens = memory.remembered(index)
+    tokens = memory.after_prefix(index)
     return tokens.slice(len(tokens) - window, len(tokens))
 
 

@@ -1,8 +1,8 @@
 """Who owns a camera: the seam, and the version that lives in this process.
 
-A shard's lease is renewed as a whole; a camera only notes which shard owns it. An owner is a pair: the epoch counts
-owners and never goes backwards, and the incarnation tells two owners apart to whom a store that lost its newest writes
-granted the same epoch.
+A shard renews one lease for all of its cameras; a camera only notes its owner. An owner is a pair. The epoch counts the
+owners of a camera and never decreases. The incarnation tells two owners apart to which a store that lost its newest
+writes granted the same epoch.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cache_store.checkpoint import StoreError
+from cache_store.errors import OwnedByAnother, Retired
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process that its own machine can tell from every other. place: machine and process namespace."""
+    """A process, distinct from every other one. namespace: boot id and process namespace. started_s: Unix seconds."""
 
-    place: str
+    namespace: str
     pid: int
-    born_s: float
+    started_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class ShardIncarnation:
-    """One life of a shard; its id is never used again. home: None where a process cannot be told apart."""
+    """One life of a shard; its id is never used again. process: None where a process cannot be identified."""
 
     id: str
-    home: ProcessIdentity | None = None
+    process: ProcessIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who owns a camera, and as which of its owners."""
+    """The owner of a camera: a shard incarnation, in one epoch of the camera."""
 
     epoch: int
     incarnation: str
@@ -42,23 +42,23 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a shard last showed of itself. renewals: grows as long as it lives."""
+    """The lease of a shard. renewals: how often it was renewed; it grows as long as the shard lives."""
 
     incarnation: ShardIncarnation
     renewals: int
 
 
-# The owner of every camera that the store knows nothing of. A store that has lost its memory knows nothing of anything,
-# so nobody is followed like anybody else: when his lease stood still. Its renewals are a number that a store
-# keeps as long as it remembers.
+# The owner of every camera that the store has no record of. An unowned camera can be claimed only after this owner's
+# lease did not change for one lease length, because a store that came back empty has forgotten live owners. The
+# renewals of this lease are a random number that the store keeps as long as it keeps its data.
 UNOWNED = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseExpiry:
-    """That an owner may be followed: its lease still stands at so many renewals (None: it has none).
+    """Proof that an owner may be replaced: its lease still has this number of renewals (None: it has no lease).
 
-    is_dead: it may be, whatever its lease is.
+    is_dead: the owner may be replaced whatever its lease says, because its process has ended.
     """
 
     incarnation: str
@@ -66,64 +66,57 @@ class LeaseExpiry:
     is_dead: bool = False
 
 
-# What lets the last owner have its camera back from a store that forgot it: it knows that nobody came after.
-OWN_LEASE = LeaseExpiry(UNOWNED, None, is_dead=True)
+# Lets a former owner claim its camera back from a store that forgot it. Only for a caller that knows that the camera
+# had no later owner.
+UNOWNED_EXPIRY = LeaseExpiry(UNOWNED, None, is_dead=True)
 
 
-class OwnedByAnother(StoreError):
-    """The camera is another's; `incarnation` says whose."""
-
-    def __init__(self, message: str, incarnation: str = UNOWNED) -> None:
-        super().__init__(message)
-        self.incarnation = incarnation
-
-    def __reduce__(self) -> tuple[type[OwnedByAnother], tuple[str, str]]:
-        return type(self), (str(self), self.incarnation)
-
-
-class Retired(StoreError):
-    """This incarnation was told to stop: its lease is renewed no more."""
-
-
-def owned_by(camera: str, incarnation: str) -> OwnedByAnother:
-    """The refusal that names the owner."""
-    why = f"owned by shard {incarnation[:8]}" if incarnation else "nobody is known to own it, for how long is not known"
-    return OwnedByAnother(f"camera {camera!r}: {why}", incarnation)
+def owned_by_another(camera: str, incarnation: str) -> OwnedByAnother:
+    """The error that names the camera's owner."""
+    reason = f"owned by shard {incarnation[:8]}" if incarnation else "the store has no record of an owner yet"
+    return OwnedByAnother(f"camera {camera!r}: {reason}", incarnation)
 
 
 def retired(incarnation: ShardIncarnation) -> Retired:
-    """What a shard hears that shall stop."""
-    return Retired(f"shard {incarnation.id[:8]}: nobody could reach it, so its lease is renewed no more")
+    """The error that tells an incarnation to stop."""
+    return Retired(f"shard {incarnation.id[:8]}: it was unreachable, so its lease is renewed no more")
 
 
 class Leases(Protocol):
-    """Grants and shows ownership. Every method raises StoreUnavailable; then nothing is known of what it did."""
+    """Grants and shows ownership. Every method raises StoreUnavailable; its effect is then unknown.
+
+    Six methods, one more than a seam has elsewhere: two are of a camera's owner and epoch, four of leases and grants,
+    and both must be one store.
+    """
 
     async def renew(self, incarnation: ShardIncarnation) -> int:
-        """Shows that this shard lives. -> how often it has: 1 where the store knew nothing of it. Raises Retired."""
+        """Renews the shard's lease. -> the number of renewals, 1 where the store had no lease. Raises Retired."""
         ...
 
     async def retire(self, incarnation: str) -> None:
-        """Lets a shard that nobody reaches renew its lease no more, so that it can be followed in the end."""
+        """Revokes the lease of an unreachable incarnation: it is renewed no more, so its cameras can be taken over."""
         ...
 
-    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
-        """Makes the shard the camera's owner, in an epoch above `floor` and all before; its own already is kept.
+    async def acquire(
+        self, camera: str, incarnation: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None
+    ) -> Owner:
+        """Makes the shard the camera's owner, in an epoch above `min_epoch` and above all earlier ones.
 
-        Raises OwnedByAnother, unless `gone` says that exactly this owner may be followed and it still stands as said.
+        A shard that is the owner in such an epoch already keeps it. Raises OwnedByAnother, unless `expiry` proves that
+        exactly this owner may be replaced and the proof still holds in the store.
         """
         ...
 
     async def owner(self, camera: str) -> Owner | None:
-        """Who owns the camera now."""
+        """The camera's owner, None for a camera without one."""
         ...
 
     async def lease(self, incarnation: str) -> Lease | None:
-        """What a shard last showed of itself; NOBODY's is there from the first time that somebody asks for it."""
+        """The lease of an incarnation. The lease of UNOWNED is created when it is first read."""
         ...
 
     async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
-        """Gives the camera up, to anybody or to this heir alone; nothing happens if it is another's by now."""
+        """Gives the camera up, to any shard or to `successor` alone. No effect where the owner is another by now."""
         ...
 
 
@@ -140,33 +133,30 @@ class InMemoryLeases:
     async def renew(self, incarnation: ShardIncarnation) -> int:
         if incarnation.id in self._retired:
             raise retired(incarnation)
-        held = self._leases.get(incarnation.id)
-        lease = Lease(incarnation, held.renewals + 1 if held else 1)
+        before = self._leases.get(incarnation.id)
+        lease = Lease(incarnation, before.renewals + 1 if before else 1)
         self._leases[incarnation.id] = lease
         return lease.renewals
 
     async def retire(self, incarnation: str) -> None:
         self._retired.add(incarnation)
 
-    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
-        held = self._owners.get(camera)
-        if held is not None and held.incarnation == incarnation and held.epoch > floor:
-            return held
-        if held is None and not self._is_gone(UNOWNED, gone):
-            raise owned_by(camera, UNOWNED)
-        if (
-            held is not None
-            and held.incarnation not in (_FREE, incarnation)
-            and not self._is_gone(held.incarnation, gone)
-        ):
-            raise owned_by(camera, held.incarnation)
-        epoch = max(floor + 1, held.epoch + 1 if held else 0, int(1000 * self._clock()))
+    async def acquire(
+        self, camera: str, incarnation: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None
+    ) -> Owner:
+        owner = self._owners.get(camera)
+        if owner is not None and owner.incarnation == incarnation and owner.epoch > min_epoch:
+            return owner
+        incumbent = owner.incarnation if owner else UNOWNED
+        if incumbent not in (_FREE, incarnation) and not self._is_proven(incumbent, expiry):
+            raise owned_by_another(camera, incumbent)
+        epoch = max(min_epoch + 1, owner.epoch + 1 if owner else 0, int(1000 * self._clock()))
         self._owners[camera] = Owner(epoch, incarnation)
         return self._owners[camera]
 
     async def owner(self, camera: str) -> Owner | None:
-        held = self._owners.get(camera)
-        return held if held is not None and held.incarnation != _FREE else None
+        owner = self._owners.get(camera)
+        return owner if owner is not None and owner.incarnation != _FREE else None
 
     async def lease(self, incarnation: str) -> Lease | None:
         if incarnation == UNOWNED:
@@ -178,17 +168,17 @@ class InMemoryLeases:
             self._owners[camera] = Owner(owner.epoch + 1, successor) if successor else Owner(owner.epoch, _FREE)
 
     def forget_everything(self) -> None:
-        """As a store that comes back empty."""
+        """Loses all data, as a store that comes back empty."""
         self._leases.clear()
         self._owners.clear()
         self._retired.clear()
         self._times_forgotten += 1
 
-    def _is_gone(self, incarnation: str, gone: LeaseExpiry | None) -> bool:
-        if gone is None or gone.incarnation != incarnation:
+    def _is_proven(self, incarnation: str, expiry: LeaseExpiry | None) -> bool:
+        if expiry is None or expiry.incarnation != incarnation:
             return False
         lease = self._leases.get(incarnation)
-        return gone.is_dead or gone.renewals == (lease.renewals if lease else None)
+        return expiry.is_dead or expiry.renewals == (lease.renewals if lease else None)
 
 
-_FREE = "free"  # given up by its owner
+_FREE = "free"  # released by its owner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,71 +30,65 @@ class CachedTokens:
 
     @property
     def nbytes(self) -> int:
-        tensors = (self.keys, self.values, self.positions, self.token_ids, self.counts, self.times_s)
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(tensor.nbytes for _, _, tensor in self.tensors())
 
-    def at(self, places: Tensor) -> CachedTokens:
-        """A copy of the tokens at these places, in their order. [K]"""
-        return CachedTokens(
-            keys=self.keys[:, places],
-            values=self.values[:, places],
-            positions=self.positions[places],
-            token_ids=self.token_ids[places],
-            counts=self.counts[places],
-            times_s=self.times_s[places],
-        )
+    def tensors(self) -> list[tuple[str, int, Tensor]]:
+        """Each tensor with its name and its token axis."""
+        return [(name, axis, getattr(self, name)) for name, axis in TOKEN_AXES]
+
+    def map(self, function: Callable[[Tensor, int], Tensor]) -> CachedTokens:
+        """The tokens with each tensor replaced by `function(tensor, token axis)`."""
+        return CachedTokens(*[function(getattr(self, name), axis) for name, axis in TOKEN_AXES])
+
+    def at(self, indices: Tensor) -> CachedTokens:
+        """A copy of the tokens at these indices, in their order. [K]"""
+        return self.map(lambda tensor, axis: tensor[:, indices] if axis else tensor[indices])
 
     def slice(self, start: int, end: int) -> CachedTokens:
-        """A view of the tokens from place `start` to before `end`."""
-        return CachedTokens(
-            keys=self.keys[:, start:end],
-            values=self.values[:, start:end],
-            positions=self.positions[start:end],
-            token_ids=self.token_ids[start:end],
-            counts=self.counts[start:end],
-            times_s=self.times_s[start:end],
-        )
+        """A view of the tokens from index `start` to before `end`."""
+        return self.map(lambda tensor, axis: tensor.narrow(axis, start, end - start))
 
     def overwrite(self, tokens: CachedTokens) -> None:
-        """Writes as many other tokens over these, in place."""
-        self.keys.copy_(tokens.keys)
-        self.values.copy_(tokens.values)
-        self.positions.copy_(tokens.positions)
-        self.token_ids.copy_(tokens.token_ids)
-        self.counts.copy_(tokens.counts)
-        self.times_s.copy_(tokens.times_s)
+        """Copies as many other tokens over these, in place."""
+        for name, _ in TOKEN_AXES:
+            getattr(self, name).copy_(getattr(tokens, name))
 
     def by_position(self) -> CachedTokens:
         """A copy in order of position."""
         return self.at(self.positions.sort(stable=True).indices)
 
+    @staticmethod
+    def concat(*parts: CachedTokens) -> CachedTokens:
+        """The tokens of all parts, one part after the other."""
+        return CachedTokens(
+            *[torch.cat([getattr(part, name) for part in parts], dim=axis) for name, axis in TOKEN_AXES]
+        )
 
-def joined(*parts: CachedTokens) -> CachedTokens:
-    """The tokens of all parts, one part after the other."""
-    return CachedTokens(
-        keys=torch.cat([part.keys for part in parts], dim=1),
-        values=torch.cat([part.values for part in parts], dim=1),
-        positions=torch.cat([part.positions for part in parts]),
-        token_ids=torch.cat([part.token_ids for part in parts]),
-        counts=torch.cat([part.counts for part in parts]),
-        times_s=torch.cat([part.times_s for part in parts]),
-    )
+
+# The one list of what a cached token has: the fields, and in which axis of each the tokens lie.
+TOKEN_AXES = tuple(
+    (field.name, 1 if field.name in ("keys", "values") else 0) for field in dataclasses.fields(CachedTokens)
+)
 
 
 class Memory:
     """The memory of one camera, or a question's copy of it: one slot of the slabs.
 
     The first `prefix_length` tokens of every layer are the prompt's prefix: never scored, moved or evicted.
-    How many tokens are valid is a number per layer. Owned by the device's one thread.
+    How many tokens are valid is a number per layer. Owned by the one thread of the device.
     """
 
-    def __init__(self, room: Slabs, slot: int) -> None:
-        self.slabs = room
+    def __init__(self, slabs: Slabs, slot: int) -> None:
+        self.slabs = slabs
         self.slot = slot
+        self._capacity = [
+            CachedTokens(*[getattr(slabs, name)[index][slot] for name, _ in TOKEN_AXES])
+            for index in range(slabs.shape.num_layers)
+        ]
         self.clear()
 
     def clear(self) -> None:
-        """Forgets everything; the slot is as new."""
+        """Removes all tokens; the slot is as new."""
         self.lengths = [0] * self.slabs.shape.num_layers
         self.prefix_length = 0
         self.next_position = 0
@@ -110,22 +106,14 @@ class Memory:
 
     def layer(self, index: int) -> CachedTokens:
         """A view of the valid tokens of a layer, prefix included."""
-        length, room, slot = self.lengths[index], self.slabs, self.slot
-        return CachedTokens(
-            keys=room.keys[index][slot, :, :length],
-            values=room.values[index][slot, :, :length],
-            positions=room.positions[index, slot, :length],
-            token_ids=room.token_ids[index, slot, :length],
-            counts=room.counts[index, slot, :length],
-            times_s=room.times_s[index, slot, :length],
-        )
+        return self._capacity[index].slice(0, self.lengths[index])
 
-    def remembered(self, index: int) -> CachedTokens:
-        """A view of a layer's tokens after the prefix."""
-        return self.layer(index).slice(self.prefix_length, self.lengths[index])
+    def after_prefix(self, index: int) -> CachedTokens:
+        """A view of the valid tokens of a layer, without the prefix."""
+        return self._capacity[index].slice(self.prefix_length, self.lengths[index])
 
     def write(self, index: int, keys: Tensor, values: Tensor) -> None:
-        """Puts new keys and values behind the valid ones; they count only after `commit`. [H, T, D] twice"""
+        """Writes new keys and values behind the valid tokens; they are valid only after `commit`. [H, T, D] twice"""
         start, end = self.lengths[index], self.lengths[index] + keys.shape[1]
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
         self.slabs.keys[index][self.slot, :, start:end] = keys
@@ -134,28 +122,28 @@ class Memory:
     def commit(self, token_ids: Tensor, times_s: Tensor, offsets: Tensor | None = None) -> None:
         """Makes the T tokens just written in every layer valid. [T], [T]
 
-        offsets: [T], rising, where each stands from the next position on; one after the other unless given.
+        offsets: [T], rising, the position of each token, counted from the next position; 0, 1, 2, ... unless given.
         """
-        room, num_tokens = self.slabs, token_ids.numel()
-        offsets = torch.arange(num_tokens, device=room.shape.device) if offsets is None else offsets
+        slabs, num_tokens = self.slabs, token_ids.numel()
+        offsets = torch.arange(num_tokens, device=slabs.shape.device) if offsets is None else offsets
         for index, start in enumerate(self.lengths):
             new = slice(start, start + num_tokens)
-            room.positions[index, self.slot, new] = self.next_position + offsets
-            room.token_ids[index, self.slot, new] = token_ids
-            room.times_s[index, self.slot, new] = times_s
-            room.counts[index, self.slot, new] = 1
+            slabs.positions[index, self.slot, new] = self.next_position + offsets
+            slabs.token_ids[index, self.slot, new] = token_ids
+            slabs.times_s[index, self.slot, new] = times_s
+            slabs.counts[index, self.slot, new] = 1
             self.lengths[index] += num_tokens
         self.next_position += int(offsets[-1]) + 1 if num_tokens else 0
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
-        """Puts these tokens in place of all that a layer holds after its prefix. They must not be views of it."""
+        """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer."""
         end = self.prefix_length + len(tokens)
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
         self.lengths[index] = end
-        self.remembered(index).overwrite(tokens)
+        self.after_prefix(index).overwrite(tokens)
 
     def copy_from(self, other: Memory) -> None:
-        """Becomes a copy of another memory, which is not touched: what a question runs on."""
+        """Becomes a copy of another memory, which is not changed: a question runs on such a copy."""
         self.lengths = list(other.lengths)
         self.prefix_length = other.prefix_length
         self.next_position = other.next_position
@@ -164,13 +152,19 @@ class Memory:
         for index in range(self.num_layers):
             self.layer(index).overwrite(other.layer(index))
 
-    def reindex(self, frequency: Tensor, *, room: int, longest_gap: int) -> None:
-        """Renumbers the positions of all layers together and turns the keys along; they stay below prefix + `room`."""
-        layers = [self.remembered(index) for index in range(self.num_layers)]
-        moved = position_ops.reindex(
-            [layer.positions for layer in layers], first=self.prefix_length, room=room, longest_gap=longest_gap
+    def reindex(self, frequency: Tensor, *, max_span: int, max_gap: int) -> None:
+        """Renumbers the positions of all layers together and rotates the keys to them. [D/2]
+
+        The new positions are below prefix + `max_span`, see `ops.positions.reindex`.
+        """
+        layers = [self.after_prefix(index) for index in range(self.num_layers)]
+        reindexed = position_ops.reindex(
+            [layer.positions for layer in layers], first=self.prefix_length, max_span=max_span, max_gap=max_gap
         )
-        for layer, new in zip(layers, moved, strict=True):
-            layer.keys.copy_(rope.rotate(layer.keys, new - layer.positions, frequency))
-            layer.positions.copy_(new)
-        self.next_position = 1 + max((int(new[-1]) for new in moved if new.numel()), default=self.prefix_length - 1)
+        for layer, positions in zip(layers, reindexed, strict=True):
+            layer.keys.copy_(rope.rotate(layer.keys, positions - layer.positions, frequency))
+            layer.positions.copy_(positions)
+        newest = max(
+            (int(positions[-1]) for positions in reindexed if positions.numel()), default=self.prefix_length - 1
+        )
+        self.next_position = newest + 1

@@ -84,7 +84,7 @@ def retain(layer_scores: Tensor, budget: int, *, folds_evicted: bool) -> Retenti
     num_tokens = layer_scores.numel()
     is_over = num_tokens > budget
     kept = retention.keep_top(layer_scores, max(budget - 1, 0) if is_over and folds_evicted else budget)
-    return Retention(kept, (retention.others(kept, num_tokens),) if is_over and folds_evicted else ())
+    return Retention(kept, (retention.evicted(kept, num_tokens),) if is_over and folds_evicted else ())
 
 
 POLICIES = {

@@ -1,4 +1,4 @@
-"""The way to a Redis or Valkey, by its URL: deadlines, and the client's errors as ours."""
+"""A connection to Redis or Valkey by its URL, with deadlines, that raises the errors of this room."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
 from cache_store import store_urls
-from cache_store.checkpoint import StoreForbidden, StoreFull, StoreLoading, StoreReadOnly, StoreUnavailable
+from cache_store.errors import StoreForbidden, StoreFull, StoreLoading, StoreReadOnly, StoreUnavailable
 from cache_store.store_urls import SentinelAddress
 
 _BACKOFF_BASE_S = 0.05
 _BACKOFF_CAP_S = 0.5
 
-# What a server says of itself; the first that fits. Inside of a script the words are the same, around them are others.
-_REFUSALS: tuple[tuple[re.Pattern[str], type[StoreUnavailable]], ...] = (
+# The first pattern that matches a server's error message gives its type. An error inside of a script has the same
+# words, with others around them.
+_ERROR_TYPES: tuple[tuple[re.Pattern[str], type[StoreUnavailable]], ...] = (
     (re.compile(r"OutOfMemory|\bOOM\b|used memory > 'maxmemory'"), StoreFull),
     (re.compile(r"ReadOnly|READONLY|read only replica|is now a slave"), StoreReadOnly),
     (
@@ -34,15 +35,16 @@ _REFUSALS: tuple[tuple[re.Pattern[str], type[StoreUnavailable]], ...] = (
 
 
 class RedisConnection:
-    """A client of one server, or of whichever is the primary by its Sentinels' word, and its errors as ours.
+    """A client of one server, or of the primary that its Sentinels name. Raises StoreUnavailable.
 
-    timeout_s: for one try; a try that could not reach the server is repeated `retries` times.
+    address: the URL without credentials, for messages. timeout_s: for one try; a try that could not reach the server is
+    repeated `retries` times.
     """
 
     def __init__(self, url: str, *, timeout_s: float, retries: int) -> None:
-        self.where = store_urls.shown(url)
+        self.address = store_urls.redacted(url)
         self.is_sentinel = store_urls.is_sentinel(url)
-        # A server that trickles never fails a try, so that all tries together have a deadline too.
+        # A server that sends byte by byte never fails a try, so all tries together have a deadline too.
         self._deadline_s = timeout_s * (1 + retries) + _BACKOFF_CAP_S * retries
         settings: dict[str, Any] = {
             "socket_timeout": timeout_s,
@@ -57,41 +59,42 @@ class RedisConnection:
         )
 
     @asynccontextmanager
-    async def translated(self) -> AsyncIterator[None]:
-        """Gives the block, one operation, its deadline, and turns what the client raises into StoreUnavailable."""
+    async def operation(self) -> AsyncIterator[None]:
+        """Gives the block, one operation, a deadline, and translates the client's errors. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 yield
         except (RedisError, OSError, TimeoutError) as error:
             reason = str(error) or f"no answer within {self._deadline_s:g} s"
-            told = f"{type(error).__name__}: {reason}"
-            raise kind_of(told)(f"store {self.where}: {told}") from error
+            message = f"{type(error).__name__}: {reason}"
+            raise error_type(message)(f"store {self.address}: {message}") from error
 
     async def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         await self.client.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
 
 
-def kind_of(told: str) -> type[StoreUnavailable]:
-    """What a server's refusal, in its own words, means."""
-    return next((kind for pattern, kind in _REFUSALS if pattern.search(told)), StoreUnavailable)
+def error_type(message: str) -> type[StoreUnavailable]:
+    """The type of a server's error message."""
+    return next((kind for pattern, kind in _ERROR_TYPES if pattern.search(message)), StoreUnavailable)
 
 
 def as_text(value: bytes | str) -> str:
-    """What a client brought back, whichever way it was told to."""
+    """A value from the server as text, whether or not the client decodes it."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _sentinel(address: SentinelAddress, settings: dict[str, Any]) -> Sentinel:
-    # One Sentinel that is down must not cost more than a try: the next one knows as much.
-    asking = settings | {"username": address.sentinel_username, "password": address.sentinel_password}
-    asking["retry"] = Retry(ExponentialWithJitterBackoff(base=_BACKOFF_BASE_S, cap=_BACKOFF_CAP_S), 0)
-    asking["socket_timeout"] = asking["socket_connect_timeout"] = settings["socket_timeout"] / len(address.sentinels)
+    # A Sentinel that is down must not cost more than one try: the next one knows the primary too.
+    sentinel_settings = settings | {"username": address.sentinel_username, "password": address.sentinel_password}
+    sentinel_settings["retry"] = Retry(ExponentialWithJitterBackoff(base=_BACKOFF_BASE_S, cap=_BACKOFF_CAP_S), 0)
+    timeout_s = settings["socket_timeout"] / len(address.sentinels)
+    sentinel_settings["socket_timeout"] = sentinel_settings["socket_connect_timeout"] = timeout_s
     return Sentinel(  # type: ignore[no-untyped-call]
         address.sentinels,
-        sentinel_kwargs=asking,
+        sentinel_kwargs=sentinel_settings,
         username=address.username,
         password=address.password,
         **settings,

@@ -9,19 +9,18 @@ from typing import Any
 from redis.commands.core import AsyncScript
 
 from cache_store import leases, redis_connection, redis_store
-from cache_store.checkpoint import StoreNotReplicated
+from cache_store.errors import StoreNotReplicated
 from cache_store.leases import UNOWNED, Lease, LeaseExpiry, Owner, ProcessIdentity, ShardIncarnation
 from cache_store.redis_connection import RedisConnection
 
-# A lease that nobody renewed for so long says nothing any more; a takeover needs far less.
-_KEPT_MS = 3_600_000
-_REPLICATED_WITHIN_MS = 500
-_FREE_KEPT_MS = 86_400_000  # the last epoch of a camera that nobody owns
+_LEASE_TTL_MS = 3_600_000  # of a lease that is not renewed; a takeover needs far less
+_RELEASED_TTL_MS = 86_400_000  # of the last epoch of a camera without an owner
+_REPLICATION_TIMEOUT_MS = 500
 
-# A server that is full refuses a script's first write if it may need memory, but not what follows one that needs none.
-# So each script begins with such a write: who owns what is a few bytes, and without them every camera falls silent.
+# A full server refuses a script whose first write may need memory, but allows writes after one that needs none. So each
+# script begins with such a write: ownership is a few bytes, and without it every camera stops.
 
-# Times that it has been renewed, 1 for a lease that was not there, 0 for one that is renewed no more.
+# -> the number of renewals: 1 for a new lease, 0 for a retired one.
 _RENEW = """
 if redis.call('HEXISTS', KEYS[1], 'retired') == 1 then
     return 0
@@ -35,27 +34,29 @@ end
 return renewals
 """
 
-# {1, epoch} when granted, {0, owner} when not. An epoch counts milliseconds where it can, so that it goes on
-# rising when the server has lost what it knew; where its clock steps back, it counts on from the last one.
+# -> {1, epoch} when granted, {0, incarnation of the owner} when not. ARGV: the incarnation, the epoch that the new one
+# must be above, and the proof that the owner may be replaced: "shard:" with its incarnation, and the renewals of its
+# lease or "dead". A new epoch is the time in milliseconds, so that epochs still rise after the server lost its data;
+# where its clock steps back, the epoch is the last one plus 1.
 _ACQUIRE = """
 redis.call('PERSIST', KEYS[1])
-local me, floor, followed, stands_at = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local me, min_epoch, replaced, renewals = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or 0)
 local owner = redis.call('HGET', KEYS[1], 'incarnation') or ''
-if owner == me and epoch > floor then
+if owner == me and epoch > min_epoch then
     redis.call('HSET', KEYS[1], 'incarnation', me) -- written again, for a replica to acknowledge
     return {1, epoch}
 end
 if owner ~= 'free' and owner ~= me then
-    if followed ~= 'shard:' .. owner then
+    if replaced ~= 'shard:' .. owner then
         return {0, owner}
     end
-    if stands_at ~= 'dead' and stands_at ~= (redis.call('HGET', KEYS[2], 'renewals') or '') then
+    if renewals ~= 'dead' and renewals ~= (redis.call('HGET', KEYS[2], 'renewals') or '') then
         return {0, owner}
     end
 end
 local now = redis.call('TIME')
-epoch = math.max(epoch + 1, floor + 1, now[1] * 1000 + math.floor(now[2] / 1000))
+epoch = math.max(epoch + 1, min_epoch + 1, now[1] * 1000 + math.floor(now[2] / 1000))
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'incarnation', me)
 return {1, epoch}
 """
@@ -75,14 +76,14 @@ _FREE = b"free"
 
 
 class RedisLeases:
-    """Leases on any server that speaks Redis 6.2: one primary, with or without replicas; not a Redis Cluster.
+    """Leases on a server that speaks Redis 6.2: one primary, with or without replicas; not a Redis Cluster.
 
-    Where there are replicas, and always with Sentinels, a camera is granted only when one of them knows it too: what
-    a failover cannot lose. Else StoreNotReplicated is raised; whoever asks again may get it.
+    With replicas, and always with Sentinels, a camera is granted only when a replica has the grant too, so that a
+    failover cannot lose it. Otherwise StoreNotReplicated is raised; a later try may succeed.
 
-    Keys: `hermes:{CAMERA}:owner` with the fields epoch and incarnation, `hermes:lease:INCARNATION` with renewals, home
-    and, once it shall stop, retired (NOBODY's lease is the one without a name). timeout_s: for one operation, which is
-    never tried again here: who renews a lease wants to know.
+    Keys: `hermes:{CAMERA}:owner`, a hash of epoch and incarnation; `hermes:lease:INCARNATION`, a hash of renewals, home
+    (the process identity) and, once revoked, retired. The lease of UNOWNED has an empty incarnation. timeout_s: for one
+    operation, which is never retried here, because the caller's own lease runs out meanwhile.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
@@ -90,77 +91,82 @@ class RedisLeases:
         self._renew, self._release = map(self._connection.client.register_script, (_RENEW, _RELEASE))
 
     async def renew(self, incarnation: ShardIncarnation) -> int:
-        home = incarnation.home
-        text = json.dumps([home.place, home.pid, home.born_s] if home else None)
-        renewals = int(await self._run(self._renew, [_lease(incarnation.id)], [text, _KEPT_MS]))
+        process = incarnation.process
+        text = json.dumps([process.namespace, process.pid, process.started_s] if process else None)
+        renewals = int(await self._run(self._renew, [_lease_key(incarnation.id)], [text, _LEASE_TTL_MS]))
         if not renewals:
             raise leases.retired(incarnation)
         return renewals
 
     async def retire(self, incarnation: str) -> None:
-        key = _lease(incarnation)
-        async with self._connection.translated(), self._connection.client.pipeline() as together:
-            together.hset(key, "retired", "1")
-            together.pexpire(key, _KEPT_MS)
-            await together.execute()
+        key = _lease_key(incarnation)
+        async with self._connection.operation(), self._connection.client.pipeline() as pipeline:
+            pipeline.hset(key, "retired", "1")
+            pipeline.pexpire(key, _LEASE_TTL_MS)
+            await pipeline.execute()
 
-    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
-        keys = [redis_store.owner_key(camera), _lease(gone.incarnation if gone else UNOWNED)]
-        async with self._connection.translated():
+    async def acquire(
+        self, camera: str, incarnation: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None
+    ) -> Owner:
+        keys = [redis_store.owner_key(camera), _lease_key(expiry.incarnation if expiry else UNOWNED)]
+        async with self._connection.operation():
             has_replicas = bool((await self._connection.client.info("replication"))["connected_slaves"])
-        must_wait = has_replicas or self._connection.is_sentinel
-        async with self._connection.translated(), self._connection.client.pipeline(transaction=False) as together:
-            together.eval(_ACQUIRE, len(keys), *keys, incarnation, floor, *_told(gone))
-            if must_wait:
-                # Of this very connection's writes; inside of a script it would not wait.
-                together.wait(1, _REPLICATED_WITHIN_MS)
-            (is_granted, told), *acknowledged = await together.execute()
+        must_replicate = has_replicas or self._connection.is_sentinel
+        async with self._connection.operation(), self._connection.client.pipeline(transaction=False) as pipeline:
+            pipeline.eval(_ACQUIRE, len(keys), *keys, incarnation, min_epoch, *_proof(expiry))
+            if must_replicate:
+                # Waits for the writes of this connection alone. Inside of a script it would not wait.
+                pipeline.wait(1, _REPLICATION_TIMEOUT_MS)
+            (is_granted, epoch_or_owner), *replicas = await pipeline.execute()
         if not is_granted:
-            raise leases.owned_by(camera, redis_connection.as_text(told))
-        if must_wait and not acknowledged[0]:
+            raise leases.owned_by_another(camera, redis_connection.as_text(epoch_or_owner))
+        if must_replicate and not replicas[0]:
             raise StoreNotReplicated(
-                f"store {self._connection.where}: camera {camera!r} is granted, but no replica said within "
-                f"{_REPLICATED_WITHIN_MS} ms that it knows (at least 1)"
+                f"store {self._connection.address}: camera {camera!r} is granted, but no replica confirmed it within "
+                f"{_REPLICATION_TIMEOUT_MS} ms (at least 1 must)"
             )
-        return Owner(int(told), incarnation)
+        return Owner(int(epoch_or_owner), incarnation)
 
     async def owner(self, camera: str) -> Owner | None:
-        async with self._connection.translated():
-            epoch, held = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
-        return Owner(int(epoch), redis_connection.as_text(held)) if epoch and held and held != _FREE else None
+        async with self._connection.operation():
+            fields = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
+        epoch, incarnation = fields
+        if not epoch or not incarnation or incarnation == _FREE:
+            return None
+        return Owner(int(epoch), redis_connection.as_text(incarnation))
 
     async def lease(self, incarnation: str) -> Lease | None:
-        key = _lease(incarnation)
-        async with self._connection.translated():
+        key = _lease_key(incarnation)
+        async with self._connection.operation():
             if incarnation == UNOWNED:
                 await self._connection.client.hsetnx(key, "home", "null")
                 await self._connection.client.hsetnx(key, "renewals", str(secrets.randbits(48)))
-            renewals, home = await self._connection.client.hmget(key, ["renewals", "home"])
-        if renewals is None or home is None:
+            renewals, text = await self._connection.client.hmget(key, ["renewals", "home"])
+        if renewals is None or text is None:
             return None
-        told = json.loads(home)
-        return Lease(ShardIncarnation(incarnation, ProcessIdentity(*told) if told else None), int(renewals))
+        process = json.loads(text)
+        return Lease(ShardIncarnation(incarnation, ProcessIdentity(*process) if process else None), int(renewals))
 
     async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
-        told: list[str | int] = [owner.epoch, owner.incarnation, _FREE_KEPT_MS, successor or ""]
-        await self._run(self._release, [redis_store.owner_key(camera)], told)
+        values: list[str | int] = [owner.epoch, owner.incarnation, _RELEASED_TTL_MS, successor or ""]
+        await self._run(self._release, [redis_store.owner_key(camera)], values)
 
     async def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         await self._connection.close()
 
     async def _run(self, script: AsyncScript, keys: list[str], values: list[str | int]) -> Any:
-        async with self._connection.translated():
+        async with self._connection.operation():
             return await script(keys=keys, args=values)
 
 
-def _told(gone: LeaseExpiry | None) -> list[str | int]:
-    """Whose lease stands how, as the script wants it."""
-    if gone is None:
+def _proof(expiry: LeaseExpiry | None) -> list[str | int]:
+    """The last two arguments of _ACQUIRE."""
+    if expiry is None:
         return ["", ""]
-    renewals: str | int = "" if gone.renewals is None else gone.renewals
-    return [f"shard:{gone.incarnation}", "dead" if gone.is_dead else renewals]
+    renewals: str | int = "" if expiry.renewals is None else expiry.renewals
+    return [f"shard:{expiry.incarnation}", "dead" if expiry.is_dead else renewals]
 
 
-def _lease(incarnation: str) -> str:
+def _lease_key(incarnation: str) -> str:
     return f"hermes:lease:{incarnation}"

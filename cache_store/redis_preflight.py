@@ -1,4 +1,4 @@
-"""Whether a Redis or Valkey can be used as the store: its version, its role, its settings and what it lets us do."""
+"""Whether a Redis or Valkey can be used as the store: its version, role, settings and permitted commands."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import uuid
 from typing import Any
 
 from cache_store import redis_connection
-from cache_store.checkpoint import StoreLoading, StoreUnfit
+from cache_store.errors import StoreLoading, StoreUnfit
 from cache_store.redis_connection import RedisConnection
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
-_LEAST_VERSION = (6, 2)
-_NOT_KEPT = "no append-only file, so a restart loses what is newer than its last snapshot"
+_MIN_VERSION = (6, 2)
+_NOT_DURABLE = "no append-only file, so a restart loses what is newer than its last snapshot"
 
-# All that the store, the leases and the registry do, on keys of its own. The first that is refused, and what was said.
-_TRY_RIGHTS = """
+# Runs every command of the store, the leases and the registry on keys of its own.
+# -> {the first command that is refused, the server's error message}, or two empty strings.
+_TRY_COMMANDS = """
 local text, hash, list = KEYS[1], KEYS[2], KEYS[3]
 local calls = {
     {'SET', text, '1', 'PX', '1000'}, {'PTTL', text}, {'PERSIST', text}, {'PEXPIRE', text, '1000'}, {'GET', text},
@@ -39,59 +40,59 @@ return {'', ''}
 
 
 async def require(url: str, *, is_durable: bool = False) -> str:
-    """What server it is, if the store at this URL can be used. Raises StoreUnavailable, StoreUnfit.
+    """Checks the store at this URL. -> what the server is, in words. Raises StoreUnavailable, StoreUnfit.
 
-    is_durable: it must also keep what it has when it restarts. Writes, reads and deletes keys of its own.
+    is_durable: the server must also keep its data over a restart. Writes, reads and deletes keys of its own.
     """
     connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
     try:
-        async with connection.translated():
-            facts = await connection.client.info()
-        _require_fit(connection, facts, is_durable)
-        await _require_rights(connection)
+        async with connection.operation():
+            info = await connection.client.info()
+        _require_fit(connection, info, is_durable)
+        await _require_commands(connection)
     finally:
         await connection.close()
-    name = "Valkey" if facts.get("server_name") == "valkey" else "Redis"
-    version = facts.get("valkey_version") or facts["redis_version"]
-    replicas = f", {count} replica{'s' if count > 1 else ''}" if (count := facts["connected_slaves"]) else ""
-    return f"{name} {version}, {facts['maxmemory_policy']}, {_durability(facts)}{replicas}"
+    name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
+    version = info.get("valkey_version") or info["redis_version"]
+    replicas = f", {count} replica{'s' if count > 1 else ''}" if (count := info["connected_slaves"]) else ""
+    return f"{name} {version}, {info['maxmemory_policy']}, {_durability(info)}{replicas}"
 
 
-def _require_fit(connection: RedisConnection, facts: dict[str, Any], is_durable: bool) -> None:
-    where = connection.where
-    version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
-    if facts.get("loading"):
-        raise StoreLoading(f"store {where}: still reading what it kept")
-    if version < _LEAST_VERSION:
-        raise StoreUnfit(f"store {where}: version {facts['redis_version']} (at least 6.2)")
-    if facts.get("cluster_enabled"):
-        raise StoreUnfit(f"store {where}: a Redis Cluster (use one primary, with replicas if you like)")
-    if facts.get("role") != "master":
-        raise StoreUnfit(f"store {where}: a replica, which takes no writes (use its primary)")
-    if facts["maxmemory_policy"] != "noeviction":
+def _require_fit(connection: RedisConnection, info: dict[str, Any], is_durable: bool) -> None:
+    address = connection.address
+    version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+    if info.get("loading"):
+        raise StoreLoading(f"store {address}: still reading its own files")
+    if version < _MIN_VERSION:
+        raise StoreUnfit(f"store {address}: version {info['redis_version']} (at least 6.2)")
+    if info.get("cluster_enabled"):
+        raise StoreUnfit(f"store {address}: a Redis Cluster (use one primary, with replicas if you like)")
+    if info.get("role") != "master":
+        raise StoreUnfit(f"store {address}: a replica, which takes no writes (use its primary)")
+    if info["maxmemory_policy"] != "noeviction":
         raise StoreUnfit(
-            f"store {where}: maxmemory-policy is {facts['maxmemory_policy']}, which deletes checkpoints when memory is "
-            "short (use noeviction)"
+            f"store {address}: maxmemory-policy is {info['maxmemory_policy']}, which deletes checkpoints when "
+            "memory is short (use noeviction)"
         )
-    if is_durable and _durability(facts) == _NOT_KEPT:
-        raise StoreUnfit(f"store {where}: {_NOT_KEPT} (use appendonly yes)")
-    if connection.is_sentinel and not facts["connected_slaves"]:
-        raise StoreUnfit(f"store {where}: its primary has no replica, and without one no camera is granted")
+    if is_durable and _durability(info) == _NOT_DURABLE:
+        raise StoreUnfit(f"store {address}: {_NOT_DURABLE} (use appendonly yes)")
+    if connection.is_sentinel and not info["connected_slaves"]:
+        raise StoreUnfit(f"store {address}: its primary has no replica, and without one no camera is granted")
 
 
-async def _require_rights(connection: RedisConnection) -> None:
+async def _require_commands(connection: RedisConnection) -> None:
     prefix = f"hermes:rights:{uuid.uuid4().hex}"
     keys = [f"{prefix}:{kind}" for kind in ("text", "hash", "list")]
-    async with connection.translated():
-        found = await connection.client.register_script(_TRY_RIGHTS)(keys=keys)
+    async with connection.operation():
+        outcome = await connection.client.register_script(_TRY_COMMANDS)(keys=keys)
         await connection.client.wait(0, 1)
-    command, told = map(redis_connection.as_text, found)
+    command, message = map(redis_connection.as_text, outcome)
     if command:
-        kind = redis_connection.kind_of(told)
-        raise kind(f"store {connection.where}: {command} is refused: {told}")
+        error_type = redis_connection.error_type(message)
+        raise error_type(f"store {connection.address}: {command} is refused: {message}")
 
 
-def _durability(facts: dict[str, Any]) -> str:
-    if facts.get("aof_enabled"):
+def _durability(info: dict[str, Any]) -> str:
+    if info.get("aof_enabled"):
         return "append-only file"
-    return _NOT_KEPT
+    return _NOT_DURABLE

@@ -1,13 +1,13 @@
-"""How checkpoints become visible and go, each in one step on the server, by Lua."""
+"""How checkpoints become visible and are deleted, each in one step on the server, by Lua."""
 
 from __future__ import annotations
 
-# What a manifest names: its chunks, and its pictures, which it shares with others. A broken one names nothing.
+# The keys that a manifest names: its chunks, and its thumbnails, which generations share. A corrupt one names none.
 _KEYS = """
 local function keys_of(manifest, prefix)
-    local found, is_read, told = {}, pcall(cjson.decode, manifest)
-    local chunks = is_read and type(told) == 'table' and type(told.chunks) == 'table' and told.chunks or {}
-    local pictures = is_read and type(told) == 'table' and type(told.pictures) == 'table' and told.pictures or {}
+    local found, is_read, facts = {}, pcall(cjson.decode, manifest)
+    local chunks = is_read and type(facts) == 'table' and type(facts.chunks) == 'table' and facts.chunks or {}
+    local pictures = is_read and type(facts) == 'table' and type(facts.pictures) == 'table' and facts.pictures or {}
     for _, chunk in ipairs(chunks) do
         if type(chunk) == 'table' and type(chunk.key) == 'string' and chunk.key:sub(1, #prefix) == prefix then
             found[#found + 1] = chunk.key
@@ -22,8 +22,8 @@ local function keys_of(manifest, prefix)
 end
 """
 
-# Deletes what the outdated manifests alone name. Here and not by the client: when its word of a commit is lost,
-# nobody would know of them any more.
+# Deletes the keys that only outdated manifests name. The server does it, not the client: when the answer to a commit is
+# lost, the client does not know of them.
 _DROP = (
     _KEYS
     + """
@@ -43,14 +43,16 @@ end
 """
 )
 
-# What came of it, and whose the camera is or which key is gone. The client may send it again when no answer came: a
-# generation that is there already is not added twice, or dropping the one would break the other. The newest manifest
-# is replaced, not followed, if it is ARGV[6]; from ARGV[7] on stand the keys that were written for the new one, the
-# others that it names never expire already. A call takes so long that all keys are looked for in few.
+# -> {'committed', ''}, {'owner', incarnation of the owner} for a stale owner, or {'lost', the missing key}.
+# KEYS: the owner's hash, the list of manifests. ARGV: epoch and incarnation of the writer, its manifest, the number of
+# generations, the prefix of the camera's keys, the manifest to replace (see checkpoint_upload.Commit), then the keys
+# that were written for this manifest; the other keys that it names do not expire. The client may send a commit again
+# when no answer came. A manifest that is there already is not added twice, or dropping the one would break the other.
+# EXISTS takes many keys at a time, because each call costs much.
 COMMIT = (
     _DROP
     + """
-local function gone(keys)
+local function first_missing(keys)
     for first = 1, #keys, 1000 do
         local last = math.min(first + 999, #keys)
         if redis.call('EXISTS', unpack(keys, first, last)) <= last - first then
@@ -68,9 +70,9 @@ if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1]
     return {'owner', redis.call('HGET', KEYS[1], 'incarnation') or ''}
 end
 local needed = keys_of(ARGV[3], ARGV[5])
-local lost = gone(needed)
-if lost then
-    return {'lost', lost}
+local missing = first_missing(needed)
+if missing then
+    return {'lost', missing}
 end
 local newest = redis.call('LINDEX', KEYS[2], 0)
 if newest == ARGV[3] then
@@ -100,6 +102,7 @@ return {'committed', ''}
 """
 )
 
+# Deletes the keys that no commit made permanent.
 DROP_UNCOMMITTED = """
 for _, key in ipairs(KEYS) do
     if redis.call('PTTL', key) > 0 then
@@ -108,6 +111,7 @@ for _, key in ipairs(KEYS) do
 end
 """
 
+# Deletes all manifests of a camera and the keys that they name.
 DELETE = (
     _DROP
     + """

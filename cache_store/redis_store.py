@@ -1,4 +1,4 @@
-"""Checkpoints in Redis or Valkey: immutable chunks, and a manifest that is written last, by its owner alone."""
+"""Checkpoints in Redis or Valkey: immutable chunks, and a manifest written last, by the camera's owner alone."""
 
 from __future__ import annotations
 
@@ -7,151 +7,157 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from cache_store import checkpoint, leases, redis_connection, store
-from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, StoreFull, StoreUnavailable
-from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload, UploadedCheckpoint
-from cache_store.leases import OwnedByAnother, Owner
+from cache_store import checkpoint_codec, leases, redis_connection
+from cache_store.checkpoint import Checkpoint
+from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload, Commit, UploadedCheckpoint
+from cache_store.errors import CheckpointCorrupt, OwnedByAnother, StoreFull, StoreUnavailable
+from cache_store.leases import Owner
+from cache_store.manifest import CHUNK_NBYTES, Manifest
 from cache_store.redis_connection import RedisConnection
 from cache_store.redis_scripts import COMMIT, DELETE, DROP_UNCOMMITTED
-from cache_store.store import CHUNK_NBYTES, GENERATIONS
+from cache_store.store import GENERATIONS
 from cache_store.thumbnail_dedup import StoredThumbnail, StoredThumbnails
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
-_PICTURES_AT_A_TIME = 64
+_THUMBNAILS_PER_READ = 64
 
-# What a save that never came to its end left behind goes by itself; far longer than any save takes.
-_UNCOMMITTED_KEPT_MS = 600_000
+# What an interrupted save leaves behind expires after this time, which is far longer than any save takes.
+_UNCOMMITTED_TTL_MS = 600_000
 
 
 class RedisCheckpointStore:
-    """A CheckpointStore on any server that speaks Redis 6.2, by a URL of store_urls.SCHEMES.
+    """A CheckpointStore on a server that speaks Redis 6.2, by a URL of store_urls.SCHEMES.
 
-    Keys: `hermes:{CAMERA}:manifests`, a list, newest first, `hermes:{CAMERA}:GENERATION:N` for the chunks,
-    `hermes:{CAMERA}:picture:SHA256` for the pictures, which generations share, and `hermes:{CAMERA}:owner`, without
-    whose consent no manifest is added. timeout_s: for one try to read or write
-    as much as one chunk may be; there are three.
+    Keys: `hermes:{CAMERA}:manifests`, a list, newest first; `hermes:{CAMERA}:GENERATION:N` for the chunks;
+    `hermes:{CAMERA}:picture:SHA256` for the thumbnails, which generations share; and `hermes:{CAMERA}:owner`, which
+    fences every commit. timeout_s: for one try to read or write as much as one chunk may be; there are three tries.
     """
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
         self._client = self._connection.client
         self._drop_uncommitted = self._client.register_script(DROP_UNCOMMITTED)
-        self._kept: dict[str, UploadedCheckpoint] = {}
+        self._uploaded: dict[str, UploadedCheckpoint] = {}
         self._delete = self._client.register_script(DELETE)
 
     async def ping(self) -> None:
-        async with self._connection.translated():
+        async with self._connection.operation():
             await self._client.ping()
 
-    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
-        prefix = _prefix(camera)
-        saving = CheckpointUpload(prefix, saved, self._kept.get(camera, NOTHING_UPLOADED))
-        batches, keys = saving.batches(CHUNK_NBYTES), []
+    async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
+        before = self._uploaded.get(camera, NOTHING_UPLOADED)
+        batches = CheckpointUpload(_prefix(camera), camera, checkpoint, owner, before).batches(CHUNK_NBYTES)
+        keys: list[str] = []
         try:
-            more_follow = True
-            while more_follow:
-                # In one go: a small checkpoint costs less than the way to another thread and back.
-                batch, more_follow = await asyncio.to_thread(next, batches)
-                keys += [key for key, _ in batch]
-                if more_follow:
-                    await self._write(batch)
-            kept = saving.kept(camera, owner)
-            generation = kept.manifest, GENERATIONS, prefix, saving.replaced
-            names = owner_key(camera), _manifests(camera)
-            *_, found = await self._write(batch, *names, owner.epoch, owner.incarnation, *generation, *keys)
-            self._require_visible(camera, *map(redis_connection.as_text, found))
+            commit = None
+            while commit is None:
+                # A thread makes each batch in one go: a small checkpoint costs less than a further switch of threads.
+                batch = await asyncio.to_thread(next, batches)
+                keys += [key for key, _ in batch.values]
+                commit = batch.commit
+                if commit is None:
+                    await self._write(batch.values)
+            # The last batch and the commit are one round trip.
+            *_, outcome = await self._write(batch.values, *_commit_arguments(camera, owner, commit, keys))
+            self._require_committed(camera, *map(redis_connection.as_text, outcome))
         except (StoreFull, OwnedByAnother):
             await self._discard(keys)
             raise
-        self._kept[camera] = kept
+        self._uploaded[camera] = commit.uploaded
 
     async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         error = None
-        self._kept.pop(camera, None)
-        async with self._connection.translated():
-            manifests = await self._client.lrange(_manifests(camera), 0, -1)
+        self._uploaded.pop(camera, None)
+        async with self._connection.operation():
+            manifests = await self._client.lrange(_manifests_key(camera), 0, -1)
         for text in manifests:
             try:
                 return await self._read(text, camera, fingerprint)
-            except CheckpointCorrupt as broken:
-                error = broken
+            except CheckpointCorrupt as corrupt:
+                error = corrupt
         if error is not None:
             raise error
         return None
 
     async def delete(self, camera: str) -> None:
-        self._kept.pop(camera, None)
-        async with self._connection.translated():
-            await self._delete(keys=[_manifests(camera)], args=[_prefix(camera)])
+        self._uploaded.pop(camera, None)
+        async with self._connection.operation():
+            await self._delete(keys=[_manifests_key(camera)], args=[_prefix(camera)])
 
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _write(self, batch: Sequence[tuple[str, bytes]], *commit: str | int) -> list[Any]:
-        """Writes a batch, and commits, with these keys and arguments, on the same way. What was answered."""
-        async with self._connection.translated(), self._client.pipeline(transaction=False) as together:
-            for key, value in batch:
-                # What is there already is committed: another generation's picture, or all of it when no answer came and
-                # it is sent once more. It must not begin to expire.
-                together.set(key, value, px=_UNCOMMITTED_KEPT_MS, nx=True)
+    async def _write(self, values: Sequence[tuple[str, bytes]], *commit: str | int) -> list[Any]:
+        """Writes values and commits, with these keys and arguments, in one round trip. -> the server's answers"""
+        async with self._connection.operation(), self._client.pipeline(transaction=False) as pipeline:
+            for key, value in values:
+                # A key that exists already is committed: it is another generation's thumbnail, or all of this is sent
+                # again because no answer came. It must not begin to expire.
+                pipeline.set(key, value, px=_UNCOMMITTED_TTL_MS, nx=True)
             if commit:
-                together.eval(COMMIT, 2, *commit)
-            # The client's own way of raising shows what was written.
-            answers = await together.execute(raise_on_error=False)
+                pipeline.eval(COMMIT, 2, *commit)
+            # The error that the client itself would raise shows what was written.
+            answers = await pipeline.execute(raise_on_error=False)
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
         return answers
 
-    def _require_visible(self, camera: str, outcome: str, told: str) -> None:
+    def _require_committed(self, camera: str, outcome: str, detail: str) -> None:
         if outcome != "committed":
             # The next save writes everything again.
-            self._kept.pop(camera, None)
+            self._uploaded.pop(camera, None)
         if outcome == "owner":
-            raise leases.owned_by(camera, told)
+            raise leases.owned_by_another(camera, detail)
         if outcome == "lost":
-            raise StoreUnavailable(f"store {self._connection.where}: {told} was gone at its commit")
+            raise StoreUnavailable(f"store {self._connection.address}: {detail} was missing at the commit")
 
     async def _discard(self, keys: list[str]) -> None:
-        """Deletes what no manifest names at once, if the store lets us; by itself it would go later."""
+        """Deletes what no manifest names at once, if the store permits; it would expire later."""
         with contextlib.suppress(StoreUnavailable):
-            async with self._connection.translated():
+            async with self._connection.operation():
                 await self._drop_uncommitted(keys=keys)
 
     async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> Checkpoint:
-        found = store.read_manifest(text)
-        found.require_readable(camera, fingerprint)
+        manifest = Manifest.from_text(text)
+        manifest.require_readable(camera, fingerprint)
         pieces = []
-        for chunk in found.chunks:
-            async with self._connection.translated():
+        for chunk in manifest.chunks:
+            async with self._connection.operation():
                 piece: Any = await self._client.get(chunk.key)
-            pieces.append(store.require_whole(chunk, piece))
-        pictures = await self._read_pictures(_prefix(camera), found.pictures)
-        loaded = await asyncio.to_thread(checkpoint.from_pieces, pieces, found.facts, pictures)
-        there = {one.frame: (one, pictures[one.frame]) for one in found.pictures if one.frame in pictures}
-        self._kept[camera] = UploadedCheckpoint(pictures=StoredThumbnails(there))
-        return loaded
+            pieces.append(chunk.verify(piece))
+        thumbnails = await self._read_thumbnails(_prefix(camera), manifest.thumbnails)
+        checkpoint = await asyncio.to_thread(checkpoint_codec.decode, pieces, manifest.facts, thumbnails)
+        stored = {one.frame: (one, thumbnails[one.frame]) for one in manifest.thumbnails if one.frame in thumbnails}
+        self._uploaded[camera] = UploadedCheckpoint(thumbnails=StoredThumbnails(stored))
+        return checkpoint
 
-    async def _read_pictures(self, prefix: str, pictures: tuple[StoredThumbnail, ...]) -> dict[int, bytes]:
-        """By frame. One that is missing or changed is left out: the memory does not need it."""
+    async def _read_thumbnails(self, prefix: str, thumbnails: tuple[StoredThumbnail, ...]) -> dict[int, bytes]:
+        """By frame. A thumbnail that is missing or changed is left out: the memory does not need it."""
         found: dict[int, bytes] = {}
-        for start in range(0, len(pictures), _PICTURES_AT_A_TIME):
-            wanted = pictures[start : start + _PICTURES_AT_A_TIME]
-            async with self._connection.translated():
-                jpegs: Any = await self._client.mget([picture.key(prefix) for picture in wanted])
-            found |= {picture.frame: jpeg for picture, jpeg in zip(wanted, jpegs, strict=True) if picture.is_of(jpeg)}
+        for start in range(0, len(thumbnails), _THUMBNAILS_PER_READ):
+            batch = thumbnails[start : start + _THUMBNAILS_PER_READ]
+            async with self._connection.operation():
+                jpegs: Any = await self._client.mget([thumbnail.key(prefix) for thumbnail in batch])
+            found |= {one.frame: jpeg for one, jpeg in zip(batch, jpegs, strict=True) if one.matches(jpeg)}
         return found
 
 
 def owner_key(camera: str) -> str:
-    """Where it is noted who owns a camera."""
+    """The key of the hash that holds the camera's owner."""
     return f"{_prefix(camera)}:owner"
+
+
+def _commit_arguments(camera: str, owner: Owner, commit: Commit, keys: list[str]) -> list[str | int]:
+    """The keys and arguments of COMMIT."""
+    generation = commit.uploaded.manifest, GENERATIONS, _prefix(camera), commit.replaced
+    return [owner_key(camera), _manifests_key(camera), owner.epoch, owner.incarnation, *generation, *keys]
 
 
 def _prefix(camera: str) -> str:
     return f"hermes:{{{camera}}}"
 
 
-def _manifests(camera: str) -> str:
+def _manifests_key(camera: str) -> str:
     return f"{_prefix(camera)}:manifests"

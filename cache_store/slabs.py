@@ -1,4 +1,4 @@
-"""The preallocated room for every memory of a device: fixed shapes, a camera is a slot."""
+"""The preallocated tensors of all memories of a device: fixed shapes, a camera is a slot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
-    """What a decoder caches for each token."""
+    """What a decoder caches of each token, and where."""
 
     num_layers: int
     num_kv_heads: int
@@ -25,24 +25,24 @@ class KVShape:
 
 
 class Slabs:
-    """Keys and values of all slots, L × [S, H, C, D], and what is known of each cached token, [L, S, C].
+    """Keys and values of all slots, L × [S, H, C, D], and the facts of each cached token, [L, S, C].
 
-    `positions` are those that the keys are rotated to; `token_ids` say which token of which frame it is
-    (frame · tokens_per_frame + cell, negative for a summary); `counts` how many tokens it stands for;
-    `times_s` when its frame was seen, in Unix seconds. Allocated once, never grown.
+    positions: those that the keys are rotated to. token_ids: frame · tokens_per_frame + cell, negative for a summary.
+    counts: how many tokens it stands for. times_s: the time of its frame, in Unix seconds. Allocated once, never grown,
+    so memories hold views of them.
     """
 
     def __init__(self, shape: KVShape, *, slots: int, capacity: int) -> None:
         self.shape = shape
         self.capacity = capacity
         cached = (slots, shape.num_kv_heads, capacity, shape.head_dim)
-        known = (shape.num_layers, slots, capacity)
+        facts = (shape.num_layers, slots, capacity)
         self.keys = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
         self.values = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
-        self.positions = self._zeros(known, torch.int64)
-        self.token_ids = self._zeros(known, torch.int64)
-        self.counts = self._zeros(known, torch.int64)
-        self.times_s = self._zeros(known, torch.float64)
+        self.positions = self._zeros(facts, torch.int64)
+        self.token_ids = self._zeros(facts, torch.int64)
+        self.counts = self._zeros(facts, torch.int64)
+        self.times_s = self._zeros(facts, torch.float64)
 
     def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=self.shape.device)

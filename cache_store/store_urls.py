@@ -1,4 +1,4 @@
-"""What a store's URL may be, and how it may be shown. Opens nothing and resolves nothing."""
+"""The URL of a store: its check, its parts, and how messages show it. Opens no connection, resolves no name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentinelAddress:
-    """Which Sentinels know the primary of a service. `username` and `password` are for the primary itself."""
+    """The Sentinels of a service. `username` and `password` are for the primary itself."""
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
@@ -24,13 +24,13 @@ class SentinelAddress:
     sentinel_password: str | None = None
 
 
-def require_known(url: str) -> None:
-    """Returns if a store may have this URL. Raises ValueError, which never shows what may be a password."""
+def validate(url: str) -> None:
+    """Returns if this is the URL of a store. Raises ValueError, whose message never shows a password."""
     scheme = url.partition(":")[0]
     if scheme not in SCHEMES or not url.startswith(f"{scheme}://") or url == f"{scheme}://":
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+        schemes = ", ".join(f"{name}://" for name in SCHEMES)
         raise ValueError(
-            f"store is neither 'embedded', 'embedded:FOLDER' nor a URL of {known}: its scheme is {scheme!r}"
+            f"store is neither 'embedded', 'embedded:FOLDER' nor a URL of {schemes}: its scheme is {scheme!r}"
         )
     if scheme == SENTINEL_SCHEME:
         sentinel_address(url)
@@ -38,16 +38,16 @@ def require_known(url: str) -> None:
     try:
         _ = urlsplit(url).port
     except ValueError:
-        raise ValueError(f"store URL of scheme {scheme!r}: its port is no number from 0 to 65535") from None
+        raise ValueError(f"store URL of scheme {scheme!r}: its port is not a number from 0 to 65535") from None
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether Sentinels have to be asked where the store is."""
+    """Whether Sentinels name the server."""
     return url.startswith(f"{SENTINEL_SCHEME}://")
 
 
 def sentinel_address(url: str) -> SentinelAddress:
-    """What a redis+sentinel:// URL says. Raises ValueError."""
+    """The parts of a redis+sentinel:// URL. Raises ValueError."""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
@@ -68,8 +68,8 @@ def sentinel_address(url: str) -> SentinelAddress:
     )
 
 
-def shown(url: str) -> str:
-    """Host and port alone: a URL may hold a password."""
+def redacted(url: str) -> str:
+    """The URL without credentials, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -81,5 +81,5 @@ def _sentinel(host: str) -> tuple[str, int]:
     except ValueError:
         name, port = None, None
     if not name:
-        raise ValueError(f"store URL: {host!r} is no Sentinel (expected {_SENTINEL_FORM})")
+        raise ValueError(f"store URL: {host!r} is not a Sentinel (expected {_SENTINEL_FORM})")
     return name, port or _SENTINEL_PORT

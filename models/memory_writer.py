@@ -129,7 +129,7 @@ class MemoryWriter:
         last = self.max_position - num_tokens
         if memory.next_position > last:
             room = int(_REINDEXED_SHARE * (last - memory.prefix_length))
-            memory.reindex(self.frequency, room=room, longest_gap=self._num_tokens(1))
+            memory.reindex(self.frequency, max_span=room, max_gap=self._num_tokens(1))
 
     def _num_tokens(self, num_frames: int) -> int:
         return num_frames * self.model.spec.tokens_per_frame

@@ -78,7 +78,7 @@ class SlotCache(Cache):
             (0, max(0, num_keys - slabs.capacity)),
             value=1,
         )
-        return attention_ops.visibility(counts, torch.tensor(lengths, device=counts.device), self._mask)
+        return attention_ops.attention_bias(counts, torch.tensor(lengths, device=counts.device), self._mask)
 
 
 class _SlotLayer(CacheLayerMixin):

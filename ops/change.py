@@ -1,4 +1,4 @@
-"""What changed between two pictures of one camera, cell by cell, whatever the light does."""
+"""What changed between two frames of one camera, cell by cell, whatever the light does."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A side of each cell: as fine as what a visitor far away covers, yet of enough pixels to average noise away.
-BLOCKS = 4
-MOST_GAIN = 2.0  # a picture that lost more than half of its light shows something else
+# Blocks along each side of a cell: as small as a distant visitor, yet with enough pixels to average noise away.
+BLOCKS_PER_CELL_SIDE = 4
+MAX_GAIN = 2.0  # a frame that lost more than half of its light shows something else
 
 
 def block_means(frames: Tensor, cells_per_side: int) -> Tensor:
     """The mean of each block of each cell. uint8 RGB [F, S, S, 3] -> [F, 3, W, W], float32, W = 4C"""
-    return F.adaptive_avg_pool2d(frames.permute(0, 3, 1, 2).float(), BLOCKS * cells_per_side)
+    return F.adaptive_avg_pool2d(frames.permute(0, 3, 1, 2).float(), BLOCKS_PER_CELL_SIDE * cells_per_side)
 
 
 def gain(blocks: Tensor, before: Tensor) -> Tensor:
-    """How much brighter each channel became, by its median block, so half of a picture may change meanwhile.
+    """How much brighter each channel became, by its median block, so up to half of a frame may change meanwhile.
 
     [3, W, W] twice -> [3, 1, 1]
     """
-    ratios = blocks.clamp(min=1) / before.clamp(min=1)  # of 255: below is black, which tells nothing of the light
-    return ratios.flatten(1).median(dim=1).values.clamp(1 / MOST_GAIN, MOST_GAIN)[:, None, None]
+    ratios = blocks.clamp(min=1) / before.clamp(min=1)  # of 255; darker blocks are black and say nothing of the light
+    return ratios.flatten(1).median(dim=1).values.clamp(1 / MAX_GAIN, MAX_GAIN)[:, None, None]
 
 
 def cell_changes(blocks: Tensor, before: Tensor) -> Tensor:
-    """The most that any block and channel of each cell differs by beyond the gain, in levels of 255.
+    """The largest difference of any block and channel of each cell beyond the gain, in levels of 255.
 
     [3, W, W] twice -> [C²]
     """
     difference = (blocks - gain(blocks, before) * before).abs().amax(dim=0, keepdim=True)
-    return F.max_pool2d(difference, BLOCKS).flatten()
+    return F.max_pool2d(difference, BLOCKS_PER_CELL_SIDE).flatten()
 
 
-def renewed(before: Tensor, blocks: Tensor, is_new: Tensor) -> Tensor:
-    """The new blocks where a cell is new, elsewhere the ones before in the new light. [3, W, W] twice, [C²]"""
-    side = before.shape[-1] // BLOCKS
+def update_reference(before: Tensor, blocks: Tensor, is_new: Tensor) -> Tensor:
+    """The new blocks where a cell is new, elsewhere the earlier ones at the new light. [3, W, W] twice, [C²]"""
+    side = before.shape[-1] // BLOCKS_PER_CELL_SIDE
     cells = is_new.view(side, side)
-    by_block = cells.repeat_interleave(BLOCKS, dim=0).repeat_interleave(BLOCKS, dim=1)
+    by_block = cells.repeat_interleave(BLOCKS_PER_CELL_SIDE, dim=0).repeat_interleave(BLOCKS_PER_CELL_SIDE, dim=1)
     return torch.where(by_block, blocks, gain(blocks, before) * before)

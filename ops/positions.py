@@ -1,4 +1,4 @@
-"""One position frame for all layers of a memory, closed up when positions run out."""
+"""The positions of a memory, one numbering for all layers, and its compression when positions run out."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 
-def reindex(positions: Sequence[Tensor], *, first: int, room: int, longest_gap: int) -> list[Tensor]:
-    """The positions that any layer holds, counted from `first`, with no gap between two longer than `longest_gap`.
+def reindex(positions: Sequence[Tensor], *, first: int, max_span: int, max_gap: int) -> list[Tensor]:
+    """The positions in use in any layer, renumbered from `first`, with no gap above `max_gap`. L × [N_l] -> L × [N_l]
 
-    L × [N_l] -> L × [N_l]. Order is kept and a token has the same position in every layer. With a gap of 1 these are
-    ranks (HERMES, section 3.4); a longer one leaves tokens that were near each other as far apart as they were. Where
-    the positions would exceed `room`, gaps are halved until they do not; where even the ranks do, they are scaled
-    down, and neighbours may share a position.
+    Order is kept, and a token has the same position in every layer. With a gap of 1 the result is ranks (HERMES,
+    section 3.4); a larger one leaves tokens that were near each other as far apart as they were. Where the positions
+    would exceed `max_span`, gaps are halved until they fit. Where even ranks do not fit, positions are scaled down, and
+    neighbours may share one.
     """
-    held = torch.unique(torch.cat(list(positions)))
-    gaps = held.diff(prepend=held[:1] - 1)
-    while longest_gap > 1 and int(gaps.clamp(max=longest_gap).sum()) > room:
-        longest_gap //= 2
-    places = gaps.clamp(max=longest_gap).cumsum(0) - 1
-    scale = min(1.0, room / max(int(places[-1]) + 1, 1)) if places.numel() else 1.0
-    moved = first + (places.double() * scale).long()
-    return [moved[torch.searchsorted(held, layer)] for layer in positions]
+    used = torch.unique(torch.cat(list(positions)))
+    gaps = used.diff(prepend=used[:1] - 1)
+    while max_gap > 1 and int(gaps.clamp(max=max_gap).sum()) > max_span:
+        max_gap //= 2
+    offsets = gaps.clamp(max=max_gap).cumsum(0) - 1
+    scale = min(1.0, max_span / max(int(offsets[-1]) + 1, 1)) if offsets.numel() else 1.0
+    reindexed = first + (offsets.double() * scale).long()
+    return [reindexed[torch.searchsorted(used, layer)] for layer in positions]

@@ -1,4 +1,4 @@
-"""Which cached tokens stay."""
+"""Which cached tokens are kept and which are evicted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def keep_top(scores: Tensor, budget: int) -> Tensor:
-    """Places of the `budget` highest scores, oldest first; the newer of two equals wins. [N] -> [K]"""
+    """Indices of the `budget` highest scores, oldest first; of equal scores the newer token is kept. [N] -> [K]"""
     newest_first = scores.flip(0).sort(descending=True, stable=True).indices
     kept = scores.numel() - 1 - newest_first[:budget]
     return kept.sort().values
 
 
-def others(kept: Tensor, num_tokens: int) -> Tensor:
-    """The places that are not among `kept`, oldest first. [K] -> [N - K]"""
-    evicted = torch.ones(num_tokens, dtype=torch.bool, device=kept.device)
-    evicted[kept] = False
-    return evicted.nonzero().squeeze(1)
+def evicted(kept: Tensor, num_tokens: int) -> Tensor:
+    """The indices that are not in `kept`, oldest first. [K] -> [N - K]"""
+    is_evicted = torch.ones(num_tokens, dtype=torch.bool, device=kept.device)
+    is_evicted[kept] = False
+    return is_evicted.nonzero().squeeze(1)

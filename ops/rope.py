@@ -1,4 +1,4 @@
-"""Rotary positions: how keys move when their positions change."""
+"""Rotary position embeddings: keys rotated when their positions change."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def frequencies(head_dim: int, base: float, device: torch.device | None = None) 
 
 
 def rotate(keys: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
-    """Keys turned by `distance` positions, one distance per token. [..., N, D], [N], [D/2] -> [..., N, D]
+    """Keys rotated by `distance` positions, one distance per token. [..., N, D], [N], [D/2] -> [..., N, D]
 
     Rotations compose, so a key cached at position p moves to q by `rotate(key, q - p)`. Channels are paired
     as the Llama family does, i with i + D/2. The result has the dtype of `keys`.
     """
-    # bfloat16 cannot tell position 256 from 257, and a float32 angle is off by 1e-4 at distance 4,000, which a
-    # thousand moves add up: the angle is float64, the turn float32.
+    # bfloat16 cannot tell position 256 from 257. A float32 angle is off by 1e-4 at distance 4,000, and a thousand
+    # rotations add that up. So the angle is float64, the rotation float32.
     angle = distance.double()[:, None] * frequency
     cos, sin = angle.cos().float(), angle.sin().float()
     first, second = keys.float().chunk(2, dim=-1)
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return turned.to(keys.dtype)
+    rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return rotated.to(keys.dtype)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from actors.errors import ConfigError
 from cache_store import store_urls
-from cache_store.checkpoint import Rows
+from cache_store.row_format import RowFormat
 from cache_store.tiers import MemoryConfig
 from pipeline.cameras import CameraSpec
 from pipeline.device.device_config import DeviceConfig
@@ -76,7 +76,7 @@ class ShardsConfig:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     checkpoint_every_s: float = 15.0
-    checkpoint_rows: Rows = Rows.EXACT
+    checkpoint_rows: RowFormat = RowFormat.EXACT
     checkpoint_max_mb_per_s: float | None = None
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
@@ -181,7 +181,7 @@ class HermesConfig:
 
     def __post_init__(self) -> None:
         if not self.has_embedded_store:
-            store_urls.require_known(self.store)
+            store_urls.validate(self.store)
         names = [camera.name for camera in self.cameras]
         for name in names:
             if names.count(name) > 1:

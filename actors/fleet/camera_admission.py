@@ -14,8 +14,7 @@ from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
 from actors.fleet.views import CameraView
 from actors.shard.interface import Assignment
-from cache_store.checkpoint import StoreError
-from cache_store.leases import OwnedByAnother
+from cache_store.errors import OwnedByAnother, StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
     CameraError,

@@ -10,7 +10,7 @@ import structlog
 from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry, RegistryEntry, RegistrySnapshot
 from actors.fleet.state import FleetState
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.errors import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from actors.fleet.views import CameraView, ShardView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment, Shard, ShardStatus
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.errors import StoreUnavailable
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
 from pipeline.network import urls

@@ -12,7 +12,7 @@ from actors.errors import CameraRecovering, InvalidShard, ServiceError
 from actors.fleet.reconciler import Reconciler
 from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraError, CameraState
 from pipeline.network import urls

@@ -14,8 +14,8 @@ from actors.fleet.records import CameraRecord, ShardRecord
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from cache_store.checkpoint import StoreError, StoreUnavailable
-from cache_store.leases import UNOWNED, LeaseExpiry, OwnedByAnother
+from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable
+from cache_store.leases import UNOWNED, LeaseExpiry
 from pipeline.cameras import CameraError, CameraStatus, TooManyCameras
 
 log = structlog.get_logger(__name__)

@@ -112,7 +112,7 @@ class RedisRegistry:
             pipeline.hdel(_KEY, name)
 
     async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
-        async with self._connection.translated():
+        async with self._connection.operation():
             present = await self._connection.client.get(_VERSION_KEY)
             if present is not None and redis_connection.as_text(present) == version:
                 return None
@@ -131,7 +131,7 @@ class RedisRegistry:
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[Any]:
         """A transaction: the commands that the block adds to it and a new version are written together."""
-        async with self._connection.translated(), self._connection.client.pipeline() as pipeline:
+        async with self._connection.operation(), self._connection.client.pipeline() as pipeline:
             yield pipeline
             version = uuid.uuid4().hex
             pipeline.set(_LINEAGE_KEY, version, nx=True)

@@ -40,7 +40,7 @@ class FailureDetector:
         is known to have died needs no wait. Raises StoreUnavailable.
         """
         lease = await self._leases.lease(incarnation)
-        if lease is not None and lease.incarnation.home is not None and has_died(lease.incarnation.home):
+        if lease is not None and lease.incarnation.process is not None and has_died(lease.incarnation.process):
             return LeaseExpiry(incarnation, None, is_dead=True)
         renewals = lease.renewals if lease else None
         # Read after the store's reply: the store applied every renewal that the reply shows before this moment.
@@ -64,12 +64,12 @@ def current_process() -> ProcessIdentity | None:
 
 def has_died(process: ProcessIdentity) -> bool:
     """Whether a process of this machine and process namespace has ended. False for a process of any other machine."""
-    if process.place != _namespace():
+    if process.namespace != _namespace():
         return False
     try:
         found = psutil.Process(process.pid)
         # The system reuses process ids, so the start time must match too.
-        is_same = abs(found.create_time() - process.born_s) < _START_TOLERANCE_S
+        is_same = abs(found.create_time() - process.started_s) < _START_TOLERANCE_S
         return not is_same or found.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

@@ -17,8 +17,8 @@ from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.lease_holder import LeaseHolder
-from cache_store.checkpoint import StoreError
-from cache_store.leases import Leases, OwnedByAnother, ProcessIdentity, ShardIncarnation
+from cache_store.errors import OwnedByAnother, StoreError
+from cache_store.leases import Leases, ProcessIdentity, ShardIncarnation
 
 log = structlog.get_logger(__name__)
 

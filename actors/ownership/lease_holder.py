@@ -15,8 +15,8 @@ import structlog
 
 from actors.config.schema import LeaseConfig
 from actors.errors import OwnershipUnproven
-from cache_store.checkpoint import StoreUnavailable
-from cache_store.leases import OWN_LEASE, LeaseExpiry, Leases, OwnedByAnother, Owner, Retired, ShardIncarnation
+from cache_store.errors import OwnedByAnother, Retired, StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, ShardIncarnation
 
 log = structlog.get_logger(__name__)
 
@@ -82,14 +82,16 @@ class LeaseHolder:
             await self.renew()
         # The store may still apply a release whose reply was lost. It cannot revoke a newer epoch.
         min_epoch = max(min_epoch, self._released_epochs.get(camera, 0))
-        self._owners[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=min_epoch, gone=expiry)
+        self._owners[camera] = await self._leases.acquire(
+            camera, self._incarnation.id, min_epoch=min_epoch, expiry=expiry
+        )
         return self._owners[camera]
 
     async def raise_epoch(self, camera: str, min_epoch: int) -> None:
         """Stays the camera's owner, in an epoch not below `min_epoch`. Raises OwnedByAnother, StoreUnavailable."""
         owner = self._owners.get(camera)
         if owner is not None and owner.epoch < min_epoch:
-            self._owners[camera] = await self._leases.acquire(camera, self._incarnation.id, floor=min_epoch)
+            self._owners[camera] = await self._leases.acquire(camera, self._incarnation.id, min_epoch=min_epoch)
 
     async def release(self, camera: str, *, successor: str | None = None) -> None:
         """Gives the camera up, so that any shard, or only the successor, can acquire it at once.
@@ -175,6 +177,8 @@ class LeaseHolder:
     async def _reacquire(self, camera: str, previous: Owner) -> Owner | None:
         """Claims a camera that the store forgot, in an epoch above the previous one; None if another shard owns it."""
         try:
-            return await self._leases.acquire(camera, self._incarnation.id, floor=previous.epoch, gone=OWN_LEASE)
+            return await self._leases.acquire(
+                camera, self._incarnation.id, min_epoch=previous.epoch, expiry=UNOWNED_EXPIRY
+            )
         except OwnedByAnother:
             return None

@@ -20,8 +20,7 @@ from actors.errors import (
     ServiceError,
     ShardUnavailable,
 )
-from cache_store.checkpoint import StoreError, StoreUnavailable, StoreUnfit
-from cache_store.leases import OwnedByAnother
+from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable, StoreUnfit
 from pipeline.answers import AnswerFailed, InvalidQuestion, Overloaded, QuestionError, UnknownCamera
 from pipeline.cameras import (
     CameraError,

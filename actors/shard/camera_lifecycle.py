@@ -23,7 +23,7 @@ from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.interface import Assignment
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraError, CameraExists
 from pipeline.network import urls

@@ -10,7 +10,9 @@ import structlog
 
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.interface import Assignment
-from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, Gap, StoreError, StoreUnavailable
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import CheckpointCorrupt, StoreError, StoreUnavailable
+from cache_store.gap import Gap
 from cache_store.store import CheckpointStore
 from pipeline.cameras import MemoryStatus
 from pipeline.device.engine import Engine

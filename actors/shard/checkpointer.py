@@ -14,8 +14,9 @@ import structlog
 from actors import task_cancellation
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.rate_limit import RateLimit
-from cache_store.checkpoint import Checkpoint, Rows, StoreError
-from cache_store.leases import OwnedByAnother
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import OwnedByAnother, StoreError
+from cache_store.row_format import RowFormat
 from cache_store.store import CheckpointStore
 from pipeline.answers import QuestionError
 
@@ -62,7 +63,7 @@ class Checkpointer:
         *,
         clock: Callable[[], float],
         rate_limit: RateLimit | None = None,
-        rows: Rows = Rows.EXACT,
+        rows: RowFormat = RowFormat.EXACT,
     ) -> None:
         """rows: how the rows of a global summary tier are written; a whole memory is always exact."""
         self._source = source

@@ -13,7 +13,7 @@ from actors import logs, system
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ServiceError
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from console.cli import terminal
 from console.cli.terminal import DONE, FAILURE, MISTAKE
 

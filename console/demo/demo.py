@@ -20,7 +20,7 @@ from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from actors.server import server
 from actors.system import System
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from cache_store.tiers import MemoryConfig
 from console.cli import output, serve, terminal
 from console.cli.progress import Progress

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store import checkpoint
+from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
 from models.memory_writer import MemoryWriter
@@ -99,7 +99,7 @@ class CameraMemory:
         self._gap_reason = "no frames"
 
     def _cached_frames(self) -> set[int]:
-        token_ids = [self.memory.remembered(layer).token_ids for layer in range(self.memory.num_layers)]
+        token_ids = [self.memory.after_prefix(layer).token_ids for layer in range(self.memory.num_layers)]
         frames = torch.cat(token_ids) // self._writer.model.spec.tokens_per_frame
         return set(torch.unique(frames).tolist())
 
@@ -114,7 +114,7 @@ class CameraMemory:
         if self._newest and not is_whole:
             first_left_out, newest_s = self._newest[0]
             before_id = first_left_out * tokens_per_frame
-        layers = checkpoint.capture(self.memory, before_id)
+        layers = checkpoint_codec.capture(self.memory, before_id)
         frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // tokens_per_frame).tolist()
         facts = CheckpointFacts(
             fingerprint=self._writer.model.spec.fingerprint,
@@ -135,7 +135,7 @@ class CameraMemory:
 
         Raises CheckpointCorrupt if it does not fit the memory.
         """
-        checkpoint.restore(self.memory, saved)
+        checkpoint_codec.restore(self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
             self.thumbnails.add(frame, jpeg)
@@ -151,7 +151,7 @@ class CameraMemory:
         """The memory in numbers."""
         memory = self.memory
         first_recent_id = self._writer.first_recent_id(memory)
-        layers = [memory.remembered(layer) for layer in range(memory.num_layers)]
+        layers = [memory.after_prefix(layer) for layer in range(memory.num_layers)]
         recent = sum(int((tokens.token_ids >= first_recent_id).sum()) for tokens in layers)
         total = sum(len(tokens) for tokens in layers)
         return MemoryStatus(

@@ -99,4 +99,4 @@ class StaticGate:
         if bool(is_admitted.all()):
             self._admitted, self._last_whole_s = blocks, time_s
         elif self._admitted is not None and bool(is_admitted.any()):
-            self._admitted = change.renewed(self._admitted, blocks, is_admitted)
+            self._admitted = change.update_reference(self._admitted, blocks, is_admitted)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from pipeline.answers import AnswerFailed, QuestionError
 from pipeline.cameras import CameraError
 

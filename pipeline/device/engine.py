@@ -9,7 +9,9 @@ from concurrent.futures import Future
 
 import structlog
 
-from cache_store.checkpoint import Checkpoint, Gap, StoreError
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import StoreError
+from cache_store.gap import Gap
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig

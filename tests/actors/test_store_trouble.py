@@ -14,8 +14,8 @@ from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import OwnershipUnproven
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
-from cache_store import store
-from cache_store.leases import OWN_LEASE
+from cache_store.leases import UNOWNED_EXPIRY
+from cache_store.manifest import Manifest
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from cache_store.tiers import MemoryConfig
@@ -52,7 +52,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
     shard = CameraShard(model, settings, checkpoints, leases)
     try:
         spec = CameraSpec(name="yard", url="sim:yard?seed=3")
-        await shard.add_camera(Assignment(spec=spec, started_s=time.time(), expiry=OWN_LEASE))
+        await shard.add_camera(Assignment(spec=spec, started_s=time.time(), expiry=UNOWNED_EXPIRY))
 
         async def is_saved() -> bool:
             return (await memory_of(shard)).checkpointed_s is not None and (await memory_of(shard)).compressions > 0
@@ -131,4 +131,4 @@ async def test_a_store_that_does_not_answer_stops_answers_until_ownership_is_pro
 
 
 def chunk_keys(manifest: bytes) -> list[str]:
-    return [chunk.key for chunk in store.read_manifest(manifest).chunks]
+    return [chunk.key for chunk in Manifest.from_text(manifest).chunks]

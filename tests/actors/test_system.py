@@ -10,7 +10,7 @@ import pytest
 from actors import embedded_store, system
 from actors.config.schema import AuthConfig, HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.errors import StoreUnavailable
 
 
 async def start(settings: HermesConfig) -> None:

@@ -10,9 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store import checkpoint
-from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, CheckpointFacts, Gap, Rows
+from cache_store import checkpoint_codec
+from cache_store.checkpoint import Checkpoint, CheckpointFacts
+from cache_store.errors import CheckpointCorrupt
+from cache_store.gap import Gap
 from cache_store.memory import CachedTokens
+from cache_store.row_format import RowFormat
 from tests.cache_store.test_compaction import LAYERS, PREFIX, compact, filled
 
 FACTS = CheckpointFacts(
@@ -34,7 +37,7 @@ def saved_at(saved_s: float) -> Checkpoint:
     held = filled(60)
     compact(held, 20, first_recent_id=56)
     facts = dataclasses.replace(FACTS, saved_s=saved_s, next_frame=60 + int(saved_s))
-    return Checkpoint(facts, checkpoint.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
+    return Checkpoint(facts, checkpoint_codec.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
 
 
 def assert_equal(left: Checkpoint, right: Checkpoint) -> None:
@@ -46,12 +49,12 @@ def assert_equal(left: Checkpoint, right: Checkpoint) -> None:
 
 
 def as_bytes(saved: Checkpoint) -> bytes:
-    return b"".join(checkpoint.to_parts(saved))
+    return b"".join(checkpoint_codec.encode(saved))
 
 
 def test_bytes_there_and_back_are_exact() -> None:
     saved = saved_at(7.0)
-    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, saved.thumbnails)
+    loaded = checkpoint_codec.decode([as_bytes(saved)], saved.facts, saved.thumbnails)
     assert_equal(saved, loaded)
     assert loaded.facts.gaps == FACTS.gaps
 
@@ -61,13 +64,13 @@ def in_int8(saved: Checkpoint, dtype: torch.dtype = torch.float32) -> Checkpoint
     layers = tuple(
         dataclasses.replace(one, keys=one.keys.to(dtype), values=one.values.to(dtype)) for one in saved.layers
     )
-    return dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=Rows.INT8), layers=layers)
+    return dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=RowFormat.INT8), layers=layers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_int8_rows_come_back_in_their_dtype_and_near_what_they_were_and_all_else_exactly(dtype: torch.dtype) -> None:
     saved = in_int8(saved_at(7.0), dtype)
-    loaded = checkpoint.from_pieces([as_bytes(saved)], saved.facts, {})
+    loaded = checkpoint_codec.decode([as_bytes(saved)], saved.facts, {})
     assert loaded.facts == saved.facts
     for mine, other in zip(saved.layers, loaded.layers, strict=True):
         for name in ("positions", "token_ids", "counts", "times_s"):
@@ -82,8 +85,8 @@ def test_int8_rows_come_back_in_their_dtype_and_near_what_they_were_and_all_else
 def test_a_memory_takes_int8_rows_like_exact_ones() -> None:
     saved = in_int8(saved_at(7.0))
     fresh = filled(0)
-    checkpoint.restore(fresh, checkpoint.from_pieces([as_bytes(saved)], saved.facts, {}))
-    assert torch.allclose(fresh.remembered(2).values, saved.layers[2].values, atol=0.05)
+    checkpoint_codec.restore(fresh, checkpoint_codec.decode([as_bytes(saved)], saved.facts, {}))
+    assert torch.allclose(fresh.after_prefix(2).values, saved.layers[2].values, atol=0.05)
 
 
 @given(st.data())
@@ -92,37 +95,37 @@ def test_int8_rows_that_are_cut_or_changed_are_refused_or_read_but_nothing_else(
     whole = bytearray(as_bytes(saved))
     whole[data.draw(st.integers(0, 1_500))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(CheckpointCorrupt):
-        checkpoint.from_pieces([bytes(whole)], saved.facts, {})
+        checkpoint_codec.decode([bytes(whole)], saved.facts, {})
 
 
 def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
     saved = saved_at(7.0)
     fresh = filled(0)
-    checkpoint.restore(fresh, saved)
+    checkpoint_codec.restore(fresh, saved)
     assert fresh.lengths == [PREFIX + 16] * LAYERS
     assert (fresh.next_position, fresh.next_frame, fresh.compactions) == (63, 67, 1)
-    assert torch.equal(fresh.remembered(2).keys, saved.layers[2].keys)
-    assert bool((fresh.remembered(0).token_ids < 56).all())
+    assert torch.equal(fresh.after_prefix(2).keys, saved.layers[2].keys)
+    assert bool((fresh.after_prefix(0).token_ids < 56).all())
 
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused(noise: bytes) -> None:
     with pytest.raises(CheckpointCorrupt):
-        checkpoint.from_pieces([noise], FACTS, {})
+        checkpoint_codec.decode([noise], FACTS, {})
 
 
 @given(st.data())
 def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
     whole = as_bytes(saved_at(7.0))
     with pytest.raises(CheckpointCorrupt):
-        checkpoint.from_pieces([whole[: data.draw(st.integers(0, len(whole) - 1))]], FACTS, {})
+        checkpoint_codec.decode([whole[: data.draw(st.integers(0, len(whole) - 1))]], FACTS, {})
 
 
 def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
-    monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 99)
+    monkeypatch.setattr(checkpoint_codec, "SCHEMA_VERSION", 99)
     with pytest.raises(CheckpointCorrupt, match="schema version 3"):
-        checkpoint.from_pieces([whole], FACTS, {})
+        checkpoint_codec.decode([whole], FACTS, {})
 
 
 @pytest.mark.parametrize(
@@ -139,9 +142,9 @@ def test_tensors_that_do_not_fit_the_model_are_refused(field: str, wrong: torch.
     broken = dataclasses.replace(saved.layers[1], **{field: wrong})
     layers = (saved.layers[0], broken, *saved.layers[2:])
     with pytest.raises(CheckpointCorrupt, match=named):
-        checkpoint.restore(filled(0), dataclasses.replace(saved, layers=layers))
+        checkpoint_codec.restore(filled(0), dataclasses.replace(saved, layers=layers))
 
 
 def test_a_tier_larger_than_the_slot_is_refused() -> None:
-    with pytest.raises(CheckpointCorrupt, match=r"16 tokens \(room for 7\)"):
-        checkpoint.restore(filled(0, capacity=10), saved_at(7.0))
+    with pytest.raises(CheckpointCorrupt, match=r"16 tokens \(capacity 7\)"):
+        checkpoint_codec.restore(filled(0, capacity=10), saved_at(7.0))

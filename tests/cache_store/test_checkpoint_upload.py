@@ -1,4 +1,4 @@
-"""What of a checkpoint still has to be sent, and in how large lists."""
+"""Which bytes of a checkpoint still have to be uploaded, and in how large batches."""
 
 from __future__ import annotations
 
@@ -7,60 +7,67 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store import store
-from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload
+from cache_store.checkpoint import Checkpoint
+from cache_store.checkpoint_upload import NOTHING_UPLOADED, Batch, CheckpointUpload, Commit, UploadedCheckpoint
 from cache_store.leases import Owner
-from cache_store.store import CHUNK_NBYTES
+from cache_store.manifest import CHUNK_NBYTES, Manifest
 from tests.cache_store.test_checkpoint import saved_at
 
 OWNER = Owner(1, "me")
 
 
-def sent(saving: CheckpointUpload, nbytes: int = CHUNK_NBYTES) -> dict[str, bytes]:
-    return {key: value for batch, _ in saving.batches(nbytes) for key, value in batch}
+def batches_of(
+    checkpoint: Checkpoint, before: UploadedCheckpoint = NOTHING_UPLOADED, nbytes: int = CHUNK_NBYTES
+) -> list[Batch]:
+    return list(CheckpointUpload("lobby", "lobby", checkpoint, OWNER, before).batches(nbytes))
+
+
+def uploaded(checkpoint: Checkpoint, before: UploadedCheckpoint = NOTHING_UPLOADED) -> tuple[dict[str, bytes], Commit]:
+    """All values of an upload, and its commit."""
+    batches = batches_of(checkpoint, before)
+    commit = batches[-1].commit
+    assert commit is not None
+    return {key: value for batch in batches for key, value in batch.values}, commit
 
 
 @given(sizes=st.lists(st.integers(1, 9_000), max_size=9), nbytes=st.integers(1_000, 30_000))
-def test_everything_is_sent_once_in_lists_no_longer_than_asked(sizes: list[int], nbytes: int) -> None:
-    pictures = {frame: bytes([frame]) * size for frame, size in enumerate(sizes)}
-    saved = dataclasses.replace(saved_at(1.0), thumbnails=pictures)
-    saving = CheckpointUpload("lobby", saved, NOTHING_UPLOADED)
+def test_each_value_is_in_one_batch_and_only_the_last_batch_has_the_commit(sizes: list[int], nbytes: int) -> None:
+    thumbnails = {frame: bytes([frame]) * size for frame, size in enumerate(sizes)}
 
-    batches = list(saving.batches(nbytes))
+    batches = batches_of(dataclasses.replace(saved_at(1.0), thumbnails=thumbnails), nbytes=nbytes)
 
-    assert [more_follow for _, more_follow in batches] == [True] * (len(batches) - 1) + [False]
-    for batch, _ in batches:
-        assert len(batch) == 1 or sum(len(value) for _, value in batch) <= nbytes
-    manifest = store.read_manifest(saving.kept("lobby", OWNER).manifest)
-    named = [chunk.key for chunk in manifest.chunks] + [one.key("lobby") for one in manifest.pictures]
-    assert [key for batch, _ in batches for key, _ in batch] == named
+    *earlier, last = batches
+    assert all(batch.commit is None for batch in earlier)
+    for batch in batches:
+        assert len(batch.values) == 1 or sum(len(value) for _, value in batch.values) <= nbytes
+    assert last.commit is not None
+    manifest = Manifest.from_text(last.commit.uploaded.manifest)
+    named = [chunk.key for chunk in manifest.chunks] + [one.key("lobby") for one in manifest.thumbnails]
+    assert [key for batch in batches for key, _ in batch.values] == named
+    assert len(manifest.thumbnails) == len(sizes)
 
 
-def test_a_memory_that_reads_on_is_sent_with_the_pictures_that_are_new() -> None:
-    first = CheckpointUpload("lobby", saved_at(1.0), NOTHING_UPLOADED)
-    sent(first)
-    on = saved_at(2.0)
-    on = dataclasses.replace(on, thumbnails=on.thumbnails | {60: b"new"})
+def test_a_memory_with_new_frames_is_uploaded_with_its_new_thumbnails_alone() -> None:
+    _, first = uploaded(saved_at(1.0))
+    newer = saved_at(2.0)
+    newer = dataclasses.replace(newer, thumbnails=newer.thumbnails | {60: b"new"})
 
-    second = CheckpointUpload("lobby", on, first.kept("lobby", OWNER))
+    values, second = uploaded(newer, first.uploaded)
 
-    found = sent(second)
     assert not second.replaced
-    assert [value for key, value in found.items() if ":picture:" in key] == [b"new"]
-    assert len(found) > 1
+    assert [value for key, value in values.items() if ":picture:" in key] == [b"new"]
+    assert len(values) > 1
 
 
-def test_a_memory_that_read_nothing_more_sends_nothing_and_takes_the_place_of_the_last_one() -> None:
-    saved = saved_at(1.0)
-    first = CheckpointUpload("lobby", saved, NOTHING_UPLOADED)
-    sent(first)
-    kept = first.kept("lobby", OWNER)
-    later = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, saved_s=9.0, frames_seen=90))
+def test_a_memory_without_new_frames_uploads_nothing_and_replaces_its_last_manifest() -> None:
+    checkpoint = saved_at(1.0)
+    _, first = uploaded(checkpoint)
+    later = dataclasses.replace(checkpoint, facts=dataclasses.replace(checkpoint.facts, saved_s=9.0, frames_seen=90))
 
-    second = CheckpointUpload("lobby", later, kept)
+    values, second = uploaded(later, first.uploaded)
 
-    assert sent(second) == {}
-    assert second.replaced == kept.manifest
-    manifest = store.read_manifest(second.kept("lobby", OWNER).manifest)
-    assert manifest.chunks == kept.chunks
+    assert values == {}
+    assert second.replaced == first.uploaded.manifest
+    manifest = Manifest.from_text(second.uploaded.manifest)
+    assert manifest.chunks == first.uploaded.chunks
     assert manifest.facts == later.facts

@@ -119,7 +119,7 @@ def test_below_the_budget_nothing_happens() -> None:
 def test_shallow_layers_keep_the_newest_whatever_the_attention() -> None:
     held = filled(50)
     compact(held, 12, plans=unsmoothed(PLANS), policy=REFERENCE)
-    assert held.remembered(0).token_ids.tolist() == list(range(38, 50))
+    assert held.after_prefix(0).token_ids.tolist() == list(range(38, 50))
 
 
 def test_deep_layers_keep_the_most_looked_at_and_one_summary_last() -> None:
@@ -128,10 +128,10 @@ def test_deep_layers_keep_the_most_looked_at_and_one_summary_last() -> None:
     attention = random_attention(held, seed=5)
     compact(held, 12, attention=attention, plans=unsmoothed(PLANS), policy=REFERENCE)
     for layer in range(LAYERS):
-        tokens = held.remembered(layer)
+        tokens = held.after_prefix(layer)
         summaries = (tokens.token_ids < 0).nonzero().flatten().tolist()
         assert summaries == ([11] if PLANS[layer].role is Role.LONG_TERM else [])
-    deep = held.remembered(LAYERS - 1)
+    deep = held.after_prefix(LAYERS - 1)
     best = attention[-1].topk(11).indices.sort().values
     assert deep.token_ids[:11].tolist() == best.tolist()
     assert int(deep.positions[11]) == int(deep.positions[10]) + 1
@@ -140,12 +140,12 @@ def test_deep_layers_keep_the_most_looked_at_and_one_summary_last() -> None:
 def test_the_reference_summary_is_the_plain_mean_at_the_next_place() -> None:
     """Positions 0 to 4 after the prefix; {0, 3, 4} are kept, {1, 2} fold into a token at position 5."""
     held = filled(5)
-    old = held.remembered(LAYERS - 1)
+    old = held.after_prefix(LAYERS - 1)
     folded_keys = rope.rotate(old.keys[:, 1:3], PREFIX + 5 - old.positions[1:3], FREQUENCY).mean(dim=1)
     folded_values = old.values[:, 1:3].mean(dim=1)
     attention = [torch.tensor([1.0, 0.1, 0.2, 0.8, 0.9])] * LAYERS
     compact(held, 4, attention=attention, plans=unsmoothed(PLANS), policy=REFERENCE)
-    tokens = held.remembered(LAYERS - 1)
+    tokens = held.after_prefix(LAYERS - 1)
     assert tokens.positions.tolist() == [PREFIX + place for place in (0, 3, 4, 5)]
     assert torch.allclose(tokens.keys[:, -1], folded_keys, atol=1e-5)
     assert torch.allclose(tokens.values[:, -1], folded_values, atol=1e-6)
@@ -163,7 +163,7 @@ def test_a_summary_stands_between_prefix_and_window_and_counts_all_it_stands_for
         append(held, 10, seed=turn)
     compact(held, 16, attention=random_attention(held, 77), first_recent_id=held.next_frame - window)
     for layer in range(LAYERS):
-        tokens = held.remembered(layer)
+        tokens = held.after_prefix(layer)
         if PLANS[layer].role is Role.LONG_TERM:
             assert int(tokens.counts.sum()) == held.next_frame
             newest_summary = int(tokens.positions[tokens.token_ids < 0].max())
@@ -176,15 +176,15 @@ def test_a_summary_stands_between_prefix_and_window_and_counts_all_it_stands_for
 def test_a_whole_history_folds_as_if_at_once() -> None:
     """Weighted by counts, the summary's value stays the mean of all that was ever folded, not of the last round."""
     held = filled(40)
-    everything = held.remembered(LAYERS - 1).values.clone()
+    everything = held.after_prefix(LAYERS - 1).values.clone()
     lowest_last = [torch.linspace(0, 1, 40)] * LAYERS
     compact(held, 21, attention=lowest_last, plans=unsmoothed(PLANS))
     # The summary is looked at least, so the next round folds it again.
     attention = [torch.linspace(0, 1, length - PREFIX) for length in held.lengths]
-    first = int((held.remembered(LAYERS - 1).token_ids < 0).nonzero())
+    first = int((held.after_prefix(LAYERS - 1).token_ids < 0).nonzero())
     attention[-1] = attention[-1].index_fill(0, torch.tensor([first]), -1.0)
     compact(held, 11, attention=attention, plans=unsmoothed(PLANS))
-    tokens = held.remembered(LAYERS - 1)
+    tokens = held.after_prefix(LAYERS - 1)
     summary = tokens.token_ids < 0
     assert tokens.counts[summary].tolist() == [30]
     assert torch.allclose(tokens.values[:, summary].flatten(1), everything[:, :30].mean(dim=1), atol=1e-5)
@@ -192,14 +192,14 @@ def test_a_whole_history_folds_as_if_at_once() -> None:
 
 def test_closing_up_moves_keys_as_a_fresh_rotation_and_leaves_values() -> None:
     held = filled(30)
-    raw = [rope.rotate(held.remembered(0).keys, -held.remembered(0).positions, FREQUENCY)]
+    raw = [rope.rotate(held.after_prefix(0).keys, -held.after_prefix(0).positions, FREQUENCY)]
     compact(held, 10, policy=POLICIES[PolicyName.QUESTIONS])
-    ids, values = held.remembered(0).token_ids.clone(), held.remembered(0).values.clone()
-    held.reindex(FREQUENCY, room=1_000, longest_gap=1)
-    tokens = held.remembered(0)
+    ids, values = held.after_prefix(0).token_ids.clone(), held.after_prefix(0).values.clone()
+    held.reindex(FREQUENCY, max_span=1_000, max_gap=1)
+    tokens = held.after_prefix(0)
     assert torch.allclose(tokens.keys, rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4)
     assert torch.equal(tokens.values, values)
-    everywhere = torch.cat([held.remembered(layer).positions for layer in range(LAYERS)]).unique()
+    everywhere = torch.cat([held.after_prefix(layer).positions for layer in range(LAYERS)]).unique()
     assert everywhere.tolist() == list(range(PREFIX, PREFIX + len(everywhere)))
     assert held.next_position == PREFIX + len(everywhere)
 
@@ -210,22 +210,22 @@ def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
         return [Retention(torch.arange(4, 12), (torch.arange(0, 2), torch.arange(2, 4))) for _ in view]
 
     held = filled(12)
-    before = held.remembered(0).values.clone()
+    before = held.after_prefix(0).values.clone()
     compact(held, 10, policy=Policy(keep_ten_fold_pairs))
     for layer in range(LAYERS):
-        tokens = held.remembered(layer)
+        tokens = held.after_prefix(layer)
         assert tokens.token_ids.tolist() == [-1, -2, *range(4, 12)]
         assert tokens.counts.tolist() == [2, 2] + [1] * 8
-    assert torch.allclose(held.remembered(0).values[:, 1], before[:, 2:4].mean(dim=1), atol=1e-6)
+    assert torch.allclose(held.after_prefix(0).values[:, 1], before[:, 2:4].mean(dim=1), atol=1e-6)
 
 
 def test_a_token_has_one_position_in_all_layers() -> None:
     held = filled(60)
     compact(held, 20)
-    held.reindex(FREQUENCY, room=30, longest_gap=1)
+    held.reindex(FREQUENCY, max_span=30, max_gap=1)
     places: dict[int, int] = {}
     for layer in range(LAYERS):
-        tokens = held.remembered(layer)
+        tokens = held.after_prefix(layer)
         for token, position in zip(tokens.token_ids.tolist(), tokens.positions.tolist(), strict=True):
             if token >= 0:
                 assert places.setdefault(token, position) == position

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cache_store.checkpoint import StoreForbidden, StoreFull, StoreLoading, StoreReadOnly, StoreUnavailable
-from cache_store.leases import OWN_LEASE, Owner, ShardIncarnation
+from cache_store.errors import StoreForbidden, StoreFull, StoreLoading, StoreReadOnly, StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, Owner, ShardIncarnation
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from tests import servers
@@ -57,7 +57,7 @@ async def reached(any_server: Server) -> AsyncIterator[Reached]:
     async with FaultyProxy(any_server.port).open() as way:
         kept = RedisCheckpointStore(way.url, timeout_s=TRY_S)
         leases = RedisLeases(way.url, timeout_s=TRY_S)
-        owner = await leases.acquire("lobby", ME.id, gone=OWN_LEASE)
+        owner = await leases.acquire("lobby", ME.id, expiry=UNOWNED_EXPIRY)
         await kept.save("lobby", saved_at(1.0), owner)
         yield Reached(way, kept, leases, owner)
         await kept.close()
@@ -84,7 +84,7 @@ async def test_what_the_way_does_is_said_to_be_that_the_store_is_away_in_time(
         "ping": reached.store.ping,
         "delete": lambda: reached.store.delete("lobby"),
         "renew": lambda: reached.leases.renew(ME),
-        "acquire": lambda: reached.leases.acquire("yard", ME.id, gone=OWN_LEASE),
+        "acquire": lambda: reached.leases.acquire("yard", ME.id, expiry=UNOWNED_EXPIRY),
         "owner": lambda: reached.leases.owner("lobby"),
         "lease": lambda: reached.leases.lease(ME.id),
     }
@@ -155,7 +155,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once_and_leaves_nothing_beh
 async def test_an_acquire_whose_answer_was_lost_is_ours_when_asked_again(reached: Reached) -> None:
     reached.way.fault = Fault(loses_answer_to=b"hermes:{yard}:owner")
     with pytest.raises(StoreUnavailable):
-        await reached.leases.acquire("yard", ME.id, gone=OWN_LEASE)
+        await reached.leases.acquire("yard", ME.id, expiry=UNOWNED_EXPIRY)
     owner = await reached.leases.acquire("yard", ME.id)
     assert await reached.leases.owner("yard") == owner
 
@@ -173,7 +173,7 @@ class Held:
 async def held(server: Server) -> AsyncIterator[Held]:
     kept, leases = RedisCheckpointStore(server.url), RedisLeases(server.url)
     await leases.renew(ME)
-    owner = await leases.acquire("lobby", ME.id, gone=OWN_LEASE)
+    owner = await leases.acquire("lobby", ME.id, expiry=UNOWNED_EXPIRY)
     await kept.save("lobby", saved_at(1.0), owner)
     yield Held(kept, leases, owner)
     await kept.close()
@@ -191,7 +191,7 @@ async def test_a_full_store_says_so_keeps_what_it_has_and_goes_on_renewing_lease
 
         assert sorted(client.keys("*")) == keys
         assert await held.leases.renew(ME) == 2
-        assert (await held.leases.acquire("lobby", ME.id, floor=held.owner.epoch)).epoch > held.owner.epoch
+        assert (await held.leases.acquire("lobby", ME.id, min_epoch=held.owner.epoch)).epoch > held.owner.epoch
         loaded = await held.store.load("lobby", FACTS.fingerprint)
         assert loaded is not None
         assert loaded.facts.saved_s == 1.0
@@ -220,7 +220,7 @@ async def test_a_primary_that_became_a_replica_is_read_only(held: Held, server: 
         for work in (
             held.store.save("lobby", saved_at(2.0), held.owner),
             held.leases.renew(ME),
-            held.leases.acquire("yard", ME.id, gone=OWN_LEASE),
+            held.leases.acquire("yard", ME.id, expiry=UNOWNED_EXPIRY),
         ):
             with pytest.raises(StoreReadOnly):
                 await work

@@ -10,18 +10,16 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.errors import OwnedByAnother, Retired, StoreUnavailable
 from cache_store.leases import (
-    OWN_LEASE,
     UNOWNED,
+    UNOWNED_EXPIRY,
     InMemoryLeases,
     Lease,
     LeaseExpiry,
     Leases,
-    OwnedByAnother,
     Owner,
     ProcessIdentity,
-    Retired,
     ShardIncarnation,
 )
 from cache_store.redis_leases import RedisLeases
@@ -39,7 +37,7 @@ async def first(leases: Leases, incarnation: ShardIncarnation) -> Owner:
     """The owner of a camera of which the store knows nothing yet."""
     lease = await leases.lease(UNOWNED)
     assert lease is not None
-    return await leases.acquire("lobby", incarnation.id, gone=LeaseExpiry(UNOWNED, lease.renewals))
+    return await leases.acquire("lobby", incarnation.id, expiry=LeaseExpiry(UNOWNED, lease.renewals))
 
 
 @pytest_asyncio.fixture(params=PLACES)
@@ -71,37 +69,42 @@ async def test_what_a_shard_owns_it_keeps_however_often_it_asks(leases: Leases) 
 async def test_a_camera_of_another_is_refused_and_the_owner_named(leases: Leases) -> None:
     await leases.renew(OTHER)
     await first(leases, OTHER)
-    for gone in (None, LeaseExpiry("third", 1), LeaseExpiry("third", None, is_dead=True), LeaseExpiry(OTHER.id, None)):
+    for expiry in (
+        None,
+        LeaseExpiry("third", 1),
+        LeaseExpiry("third", None, is_dead=True),
+        LeaseExpiry(OTHER.id, None),
+    ):
         with pytest.raises(OwnedByAnother) as raised:
-            await leases.acquire("lobby", ME.id, gone=gone)
+            await leases.acquire("lobby", ME.id, expiry=expiry)
         assert raised.value.incarnation == OTHER.id
 
 
 async def test_an_owner_whose_lease_stands_still_can_be_followed_once(leases: Leases) -> None:
     renewals = await leases.renew(OTHER)
     before = await first(leases, OTHER)
-    gone = LeaseExpiry(OTHER.id, renewals)
+    expiry = LeaseExpiry(OTHER.id, renewals)
 
-    after = await leases.acquire("lobby", ME.id, gone=gone)
+    after = await leases.acquire("lobby", ME.id, expiry=expiry)
 
     assert after.epoch > before.epoch
     with pytest.raises(OwnedByAnother):
-        await leases.acquire("lobby", "third", gone=gone)
+        await leases.acquire("lobby", "third", expiry=expiry)
 
 
 async def test_an_owner_that_renewed_meanwhile_cannot_be_followed(leases: Leases) -> None:
-    gone = LeaseExpiry(OTHER.id, await leases.renew(OTHER))
+    expiry = LeaseExpiry(OTHER.id, await leases.renew(OTHER))
     await first(leases, OTHER)
     await leases.renew(OTHER)
     with pytest.raises(OwnedByAnother):
-        await leases.acquire("lobby", ME.id, gone=gone)
+        await leases.acquire("lobby", ME.id, expiry=expiry)
 
 
 async def test_an_owner_without_a_lease_and_one_that_died_can_be_followed(leases: Leases) -> None:
     await first(leases, OTHER)
-    earlier = await leases.acquire("lobby", ME.id, gone=LeaseExpiry(OTHER.id, None))
+    earlier = await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, None))
     await leases.renew(ME)
-    later = await leases.acquire("lobby", OTHER.id, gone=LeaseExpiry(ME.id, None, is_dead=True))
+    later = await leases.acquire("lobby", OTHER.id, expiry=LeaseExpiry(ME.id, None, is_dead=True))
     assert later.epoch > earlier.epoch
 
 
@@ -111,11 +114,11 @@ async def test_a_camera_that_the_store_knows_nothing_of_is_granted_only_to_who_k
     lease = await leases.lease(UNOWNED)
     assert lease is not None
     assert await leases.lease(UNOWNED) == lease
-    for gone in (None, LeaseExpiry(UNOWNED, None), LeaseExpiry(UNOWNED, lease.renewals + 1)):
+    for expiry in (None, LeaseExpiry(UNOWNED, None), LeaseExpiry(UNOWNED, lease.renewals + 1)):
         with pytest.raises(OwnedByAnother) as raised:
-            await leases.acquire("lobby", ME.id, gone=gone)
+            await leases.acquire("lobby", ME.id, expiry=expiry)
         assert raised.value.incarnation == UNOWNED
-    assert (await leases.acquire("lobby", ME.id, floor=41, gone=OWN_LEASE)).epoch > 41
+    assert (await leases.acquire("lobby", ME.id, min_epoch=41, expiry=UNOWNED_EXPIRY)).epoch > 41
 
 
 async def test_a_released_camera_is_free_and_its_next_epoch_higher(leases: Leases) -> None:
@@ -136,8 +139,8 @@ async def test_what_is_another_s_by_now_is_not_released(leases: Leases) -> None:
 async def test_an_epoch_is_above_the_floor_whatever_the_store_knows(leases: Leases) -> None:
     far = 9_000_000_000_000
     await first(leases, ME)
-    assert (await leases.acquire("lobby", ME.id, floor=far)).epoch == far + 1
-    assert (await leases.acquire("lobby", ME.id, floor=far + 5)).epoch == far + 6
+    assert (await leases.acquire("lobby", ME.id, min_epoch=far)).epoch == far + 1
+    assert (await leases.acquire("lobby", ME.id, min_epoch=far + 5)).epoch == far + 6
 
 
 async def test_renewals_are_counted_and_shown_with_the_home(leases: Leases) -> None:
@@ -168,7 +171,7 @@ async def test_a_shard_that_shall_stop_renews_no_more_and_can_be_followed(leases
         await leases.renew(OTHER)
     with pytest.raises(Retired):
         await leases.renew(ShardIncarnation("never seen"))
-    assert (await leases.acquire("lobby", ME.id, gone=LeaseExpiry(OTHER.id, renewals))).incarnation == ME.id
+    assert (await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, renewals))).incarnation == ME.id
 
 
 @given(steps_back_s=st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
@@ -178,7 +181,7 @@ async def test_epochs_rise_however_the_clock_steps(steps_back_s: list[float]) ->
     epochs = []
     for number, step_s in enumerate(steps_back_s):
         now[0] = 1_700_000_000.0 + step_s
-        owner = await leases.acquire("lobby", f"shard {number}", gone=OWN_LEASE)
+        owner = await leases.acquire("lobby", f"shard {number}", expiry=UNOWNED_EXPIRY)
         await leases.release("lobby", owner)
         epochs.append(owner.epoch)
     assert epochs == sorted(set(epochs))
@@ -207,7 +210,7 @@ async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[Leases, Check
     leases, kept = both
     before = await first(leases, OTHER)
     await kept.save("lobby", saved_at(1.0), before)
-    after = await leases.acquire("lobby", ME.id, gone=LeaseExpiry(OTHER.id, None, is_dead=True))
+    after = await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, None, is_dead=True))
 
     with pytest.raises(OwnedByAnother) as raised:
         await kept.save("lobby", saved_at(2.0), before)
@@ -224,7 +227,7 @@ async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[Leases, Check
 @pytest.mark.redis
 async def test_a_refused_checkpoint_leaves_nothing_behind(server_url: str) -> None:
     kept = RedisCheckpointStore(server_url)
-    with pytest.raises(OwnedByAnother, match="nobody is known to own it"):
+    with pytest.raises(OwnedByAnother, match="no record of an owner"):
         await kept.save("lobby", saved_at(1.0), Owner(1, "me"))
     with redis.Redis.from_url(server_url) as client:
         assert client.keys("hermes:{lobby}:*") == []

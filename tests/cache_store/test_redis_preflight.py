@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from cache_store import redis_preflight
-from cache_store.checkpoint import StoreForbidden, StoreUnfit
+from cache_store.errors import StoreForbidden, StoreUnfit
 from tests import servers
 from tests.servers import OLDEST_REDIS, VALKEY
 

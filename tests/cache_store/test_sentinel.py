@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 
 from cache_store import redis_preflight
-from cache_store.checkpoint import StoreNotReplicated, StoreUnavailable, StoreUnfit
-from cache_store.leases import OWN_LEASE, LeaseExpiry, OwnedByAnother
+from cache_store.errors import OwnedByAnother, StoreNotReplicated, StoreUnavailable, StoreUnfit
+from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from tests import servers
@@ -77,7 +77,7 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
     watched: Watched, shards: tuple[Shard, Shard]
 ) -> None:
     stale, next_one = shards
-    before = await stale.leases.acquire("lobby", "stale", gone=OWN_LEASE)
+    before = await stale.leases.acquire("lobby", "stale", expiry=UNOWNED_EXPIRY)
     await stale.store.save("lobby", saved_at(1.0), before)
     with watched.first.client() as client:
         assert client.wait(1, 5_000) == 1
@@ -86,8 +86,8 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
     epoch_of_before = (await _patiently(lambda: next_one.leases.owner("lobby"))).epoch
     assert epoch_of_before == before.epoch
     # Its only replica is the primary by now, and has none of its own: no camera is granted until there is one.
-    with pytest.raises(StoreNotReplicated, match="no replica said within 500 ms"):
-        await next_one.leases.acquire("lobby", "next", gone=LeaseExpiry("stale", None, is_dead=True))
+    with pytest.raises(StoreNotReplicated, match="no replica confirmed it within 500 ms"):
+        await next_one.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
 
     # Until a Sentinel tells it, the primary of before takes writes: here for as long as they are all asleep.
     assert await next_one.store.load("lobby", FACTS.fingerprint)
@@ -104,7 +104,7 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
         guard.go_on()
 
     after = await _patiently(
-        lambda: next_one.leases.acquire("lobby", "next", gone=LeaseExpiry("stale", None, is_dead=True))
+        lambda: next_one.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
     )
     assert after.epoch > before.epoch
     await next_one.store.save("lobby", saved_at(3.0), after)
@@ -118,14 +118,14 @@ async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_wh
 
 
 async def test_a_camera_is_granted_only_when_a_replica_knows_it(watched: Watched, shards: tuple[Shard, Shard]) -> None:
-    owner = await shards[0].leases.acquire("lobby", "me", gone=OWN_LEASE)
+    owner = await shards[0].leases.acquire("lobby", "me", expiry=UNOWNED_EXPIRY)
     with watched.second.client() as client:
         assert int(client.hget("hermes:{lobby}:owner", "epoch")) == owner.epoch
 
     watched.second.pause()
     for _ in range(2):
         with pytest.raises(StoreNotReplicated):
-            await shards[0].leases.acquire("yard", "me", gone=OWN_LEASE)
+            await shards[0].leases.acquire("yard", "me", expiry=UNOWNED_EXPIRY)
     watched.second.go_on()
 
     granted = await _patiently(lambda: shards[0].leases.acquire("yard", "me"))

@@ -15,11 +15,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store import store
-from cache_store.checkpoint import Checkpoint, CheckpointCorrupt, Rows, StoreUnavailable
-from cache_store.leases import OWN_LEASE, InMemoryLeases, Owner
+from cache_store import manifest
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import CheckpointCorrupt, StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, Owner
+from cache_store.manifest import Manifest
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
+from cache_store.row_format import RowFormat
 from cache_store.store import CheckpointStore, InMemoryCheckpointStore
 from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
 from tests.servers import KINDS
@@ -45,7 +48,7 @@ async def owned(server_url: str) -> AsyncIterator[RedisCheckpointStore]:
     """A store in which the cameras of these tests have their owner; empty again afterwards."""
     client, leases = RedisCheckpointStore(server_url), RedisLeases(server_url)
     for camera in ("lobby", "gate"):
-        await leases.acquire(camera, OWNER.incarnation, floor=OWNER.epoch - 1, gone=OWN_LEASE)
+        await leases.acquire(camera, OWNER.incarnation, min_epoch=OWNER.epoch - 1, expiry=UNOWNED_EXPIRY)
     yield client
     await client.close()
     await leases.close()
@@ -132,13 +135,13 @@ async def test_a_broken_generation_falls_back_to_the_older_one(
     await in_redis.save("lobby", saved_at(2.0), OWNER)
     with raw(server_url) as client:
         newest = client.lindex("hermes:{lobby}:manifests", 0)
-        chunk = store.read_manifest(newest).chunks[0].key
+        chunk = Manifest.from_text(newest).chunks[0].key
         if fault == "missing":
             client.delete(chunk)
         elif fault == "changed":
             client.setrange(chunk, 100, b"\0\1\2")
         elif fault.startswith("of "):
-            found = store.read_manifest(newest)
+            found = Manifest.from_text(newest)
             other = {"schema_version": 99} if fault == "of a later version" else {"camera": "gate"}
             client.lset("hermes:{lobby}:manifests", 0, dataclasses.replace(found, **other).to_text())
         else:
@@ -169,7 +172,7 @@ async def test_a_store_that_is_down_is_named_without_its_password() -> None:
 @given(sizes=st.lists(st.integers(0, 9), max_size=12), nbytes=st.integers(1, 7))
 def test_pieces_are_the_same_bytes_and_what_fits_in_one_is_not_cut(sizes: list[int], nbytes: int) -> None:
     parts = [bytes([number]) * size for number, size in enumerate(sizes)]
-    pieces = list(store.pieces_of(map(memoryview, parts), nbytes))
+    pieces = list(manifest.pieces_of(map(memoryview, parts), nbytes))
     assert b"".join(pieces) == b"".join(parts)
     assert all(0 < len(piece) <= nbytes for piece in pieces)
     for part in parts:
@@ -249,7 +252,7 @@ async def test_a_commit_that_names_what_is_gone_is_refused(server_url: str, in_r
     with raw(server_url) as client:
         client.delete(client.keys("hermes:{lobby}:picture:*")[0])
 
-    with pytest.raises(StoreUnavailable, match="was gone at its commit"):
+    with pytest.raises(StoreUnavailable, match="was missing at the commit"):
         await in_redis.save("lobby", saved, OWNER)
     await in_redis.save("lobby", saved, OWNER)
 
@@ -277,7 +280,7 @@ async def test_of_a_memory_that_read_nothing_more_the_newest_facts_come_back(kep
 async def test_rows_come_back_as_they_were_written_whatever_the_next_ones_are(kept: CheckpointStore) -> None:
     """Of one memory, first in int8 and then exactly, as of a camera that moves."""
     saved = saved_at(1.0)
-    coarse = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=Rows.INT8))
+    coarse = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, rows=RowFormat.INT8))
 
     await kept.save("lobby", coarse, OWNER)
     first = await kept.load("lobby", FACTS.fingerprint)
@@ -286,7 +289,7 @@ async def test_rows_come_back_as_they_were_written_whatever_the_next_ones_are(ke
 
     assert first is not None
     assert second is not None
-    assert first.facts.rows is Rows.INT8
+    assert first.facts.rows is RowFormat.INT8
     assert not torch.equal(first.layers[0].keys, saved.layers[0].keys)
     assert torch.allclose(first.layers[0].keys, saved.layers[0].keys, atol=0.05)
     assert_equal(second, saved)
@@ -313,7 +316,7 @@ async def test_a_memory_that_read_nothing_more_is_not_written_again_and_the_olde
     assert input_nbytes(server_url) - before < saved.nbytes
     with raw(server_url) as client:
         assert sorted(client.keys("*")) == keys
-        found = [store.read_manifest(text).facts.saved_s for text in client.lrange("hermes:{lobby}:manifests", 0, -1)]
+        found = [Manifest.from_text(text).facts.saved_s for text in client.lrange("hermes:{lobby}:manifests", 0, -1)]
     assert found == [5.0, 1.0]
 
 
@@ -324,7 +327,7 @@ async def test_a_memory_whose_chunks_are_gone_is_written_again(server_url: str, 
     with raw(server_url) as client:
         client.delete(*client.keys("hermes:{lobby}:*:0"))
 
-    with pytest.raises(StoreUnavailable, match="was gone at its commit"):
+    with pytest.raises(StoreUnavailable, match="was missing at the commit"):
         await in_redis.save("lobby", seen_more(saved, 2.0), OWNER)
     await in_redis.save("lobby", seen_more(saved, 3.0), OWNER)
 

@@ -18,7 +18,7 @@ from cache_store.store_urls import SentinelAddress
     ],
 )
 def test_a_known_form_is_taken(url: str) -> None:
-    store_urls.require_known(url)
+    store_urls.validate(url)
 
 
 @pytest.mark.parametrize(
@@ -27,18 +27,18 @@ def test_a_known_form_is_taken(url: str) -> None:
         ("mysql://user:canary@host", "scheme is 'mysql'"),
         ("redis:user:canary@host", "scheme is 'redis'"),
         ("redis://", "scheme is 'redis'"),
-        ("redis://user:canary@host:notaport", "its port is no number"),
+        ("redis://user:canary@host:notaport", "its port is not a number"),
         ("redis+sentinel://user:canary@one,two", "names no service"),
         ("redis+sentinel://user:canary@one,two/cameras/2", "names no service"),
-        ("redis+sentinel://user:canary@/cameras", "'' is no Sentinel"),
-        ("redis+sentinel://user:canary@one,,two/cameras", "'' is no Sentinel"),
-        ("redis+sentinel://user:canary@one:x/cameras", "'one:x' is no Sentinel"),
+        ("redis+sentinel://user:canary@/cameras", "'' is not a Sentinel"),
+        ("redis+sentinel://user:canary@one,,two/cameras", "'' is not a Sentinel"),
+        ("redis+sentinel://user:canary@one:x/cameras", "'one:x' is not a Sentinel"),
         ("redis+sentinel://one/cameras?password=canary", "unknown option 'password'"),
     ],
 )
 def test_any_other_is_refused_without_what_may_be_a_password(url: str, told: str) -> None:
     with pytest.raises(ValueError, match=r"^store ") as raised:
-        store_urls.require_known(url)
+        store_urls.validate(url)
     assert told in str(raised.value)
     assert "canary" not in str(raised.value)
 
@@ -58,7 +58,7 @@ def test_sentinels_service_and_credentials_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "redacted"),
     [
         ("redis://user:canary@host:1/0?password=canary", "redis://host:1/0"),
         ("unix://user:canary@/run/s?password=canary", "unix:///run/s"),
@@ -68,5 +68,5 @@ def test_sentinels_service_and_credentials_are_read() -> None:
         ),
     ],
 )
-def test_only_places_are_shown(url: str, shown: str) -> None:
-    assert store_urls.shown(url) == shown
+def test_credentials_are_not_shown(url: str, redacted: str) -> None:
+    assert store_urls.redacted(url) == redacted

@@ -16,7 +16,8 @@ from actors.ownership.leader_election import LeaderElection
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.interface import Assignment, ShardStatus
-from cache_store.checkpoint import Checkpoint, StoreError, StoreUnavailable
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import StoreError, StoreUnavailable
 from cache_store.leases import Owner, ShardIncarnation
 from pipeline.answers import AnswerEvent, Done, FinishReason, Started, Token, UnknownCamera
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus

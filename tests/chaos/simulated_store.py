@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 from actors.fleet.registry import InMemoryRegistry, RegistryEntry, RegistrySnapshot
 from actors.ownership.leader_election import LEADER_ROLE
-from cache_store.checkpoint import Checkpoint, StoreUnavailable
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import StoreUnavailable
 from cache_store.leases import InMemoryLeases, Lease, LeaseExpiry, Owner, ShardIncarnation
 from cache_store.store import InMemoryCheckpointStore
 from tests.chaos.history import Event, History
@@ -81,9 +82,11 @@ class StoreLeases:
     async def renew(self, incarnation: ShardIncarnation) -> int:
         return await self._caller.perform(lambda: self._store.leases.renew(incarnation))
 
-    async def acquire(self, camera: str, incarnation: str, *, floor: int = 0, gone: LeaseExpiry | None = None) -> Owner:
+    async def acquire(
+        self, camera: str, incarnation: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None
+    ) -> Owner:
         async def acquire() -> Owner:
-            owner = await self._store.leases.acquire(camera, incarnation, floor=floor, gone=gone)
+            owner = await self._store.leases.acquire(camera, incarnation, min_epoch=min_epoch, expiry=expiry)
             if camera != LEADER_ROLE:
                 self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
             return owner

@@ -21,7 +21,7 @@ from actors.errors import ServiceError
 from actors.system import System
 from benchmarks import nodes
 from benchmarks.nodes import Nodes
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from cache_store.redis_store import RedisCheckpointStore
 from models import registry
 from pipeline.answers import QuestionError, Started

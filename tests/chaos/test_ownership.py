@@ -13,7 +13,7 @@ import pytest
 from actors.errors import ServiceError
 from actors.fleet.fleet import Fleet
 from actors.ownership.leader_election import LeaderElection
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from pipeline.answers import Done, QuestionError, Started
 from pipeline.cameras import CameraError, CameraSpec
 from tests import virtual_time

@@ -68,7 +68,7 @@ def test_a_summary_of_three_tokens_weighs_as_the_three_tokens_do(
     once = torch.arange(3 * model.spec.tokens_per_frame)
     three_times = torch.cat((once, once.new_tensor([20, 20]))).sort().values
     for layer in range(counted.num_layers):
-        tokens = counted.remembered(layer)
+        tokens = counted.after_prefix(layer)
         repeated.replace(layer, tokens.at(three_times))
         tokens.counts[20] = 3
 

@@ -36,7 +36,7 @@ def test_any_number_of_clips_takes_the_same_room(model: LlavaOnevision, policy: 
     assert renumbered >= 2
     assert highest <= model.spec.max_positions - 128
     for layer, positions in enumerate(prefix):
-        tokens = memory.remembered(layer)
+        tokens = memory.after_prefix(layer)
         real = tokens.token_ids >= 0
         assert torch.equal(memory.layer(layer).positions[: memory.prefix_length], positions)
         assert bool((tokens.token_ids[real].diff() > 0).all())
@@ -49,7 +49,7 @@ def test_the_recent_window_is_whole_in_every_layer(writer: MemoryWriter) -> None
     append_frames(writer, memory, random_frames(40))
     newest = list(range(36 * TOKENS_PER_FRAME, 40 * TOKENS_PER_FRAME))
     for layer in range(memory.num_layers):
-        assert memory.remembered(layer).token_ids[-len(newest) :].tolist() == newest
+        assert memory.after_prefix(layer).token_ids[-len(newest) :].tolist() == newest
 
 
 def test_the_prefix_stays_to_the_bit(writer: MemoryWriter) -> None:
@@ -67,9 +67,9 @@ def test_cached_keys_are_rotated_to_the_positions_they_claim(model: LlavaOnevisi
     append_frames(writer, memory, random_frames(8))
     fresh = contents(memory)
     for layer in range(memory.num_layers):
-        memory.remembered(layer).positions.add_(500)
-        memory.remembered(layer).keys.copy_(_turned(writer, memory.remembered(layer).keys, 500))
-    memory.reindex(writer.frequency, room=2_000, longest_gap=1)
+        memory.after_prefix(layer).positions.add_(500)
+        memory.after_prefix(layer).keys.copy_(_turned(writer, memory.after_prefix(layer).keys, 500))
+    memory.reindex(writer.frequency, max_span=2_000, max_gap=1)
     for old, new in zip(fresh, contents(memory), strict=True):
         assert torch.allclose(old.double(), new.double(), atol=1e-4)
 
@@ -83,9 +83,9 @@ def test_lazy_positions_are_left_alone_until_they_run_out(model: LlavaOnevision)
     memory, frames = new_memory(writer), random_frames(4)
     limit = model.spec.max_positions - 128
     while memory.next_position + 4 * TOKENS_PER_FRAME <= limit:
-        before = [memory.remembered(layer).positions.tolist() for layer in range(memory.num_layers)]
+        before = [memory.after_prefix(layer).positions.tolist() for layer in range(memory.num_layers)]
         append_frames(writer, memory, frames)
-        real = memory.remembered(2).positions[memory.remembered(2).token_ids >= 0].tolist()
+        real = memory.after_prefix(2).positions[memory.after_prefix(2).token_ids >= 0].tolist()
         assert set(real) - set(before[2]) <= set(range(memory.next_position - 64, memory.next_position))
     append_frames(writer, memory, frames)
     assert memory.next_position <= 0.75 * limit + 4 * TOKENS_PER_FRAME
@@ -154,7 +154,7 @@ def test_tokens_that_pass_say_their_frame_and_cell_and_stand_where_they_would(wr
 
     kept = passed[[0, 2, 3]].flatten().nonzero().squeeze(1)
     for layer in range(memory.num_layers):
-        tokens = memory.remembered(layer)
+        tokens = memory.after_prefix(layer)
         assert torch.equal(tokens.token_ids, kept)
         assert torch.equal(tokens.positions, memory.prefix_length + kept)
         assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[kept // TOKENS_PER_FRAME])
@@ -176,8 +176,8 @@ def test_a_token_that_passes_sees_the_others_and_nothing_that_did_not(model: Lla
         plain.commit(offset, torch.zeros(1).double(), offset + plain.prefix_length - plain.next_position)
 
     for layer in range(memory.num_layers):
-        assert torch.allclose(memory.remembered(layer).keys, plain.remembered(layer).keys, atol=1e-4)
-        assert torch.equal(memory.remembered(layer).positions, plain.remembered(layer).positions)
+        assert torch.allclose(memory.after_prefix(layer).keys, plain.after_prefix(layer).keys, atol=1e-4)
+        assert torch.equal(memory.after_prefix(layer).positions, plain.after_prefix(layer).positions)
 
 
 @pytest.mark.parametrize("policy", list(PolicyName))
@@ -188,7 +188,7 @@ def test_a_gated_memory_stays_in_bounds_and_in_order(model: LlavaOnevision, poli
         times = (torch.arange(4.0)[None] + 4 * clip).double()
         writer.append([memory], frames[None], times, some_passed(4, seed=clip))
         for layer in range(memory.num_layers):
-            tokens = memory.remembered(layer)
+            tokens = memory.after_prefix(layer)
             assert len(tokens) <= 64
             assert bool((tokens.positions.diff() >= 0).all())
             assert int(tokens.token_ids.max()) < memory.next_frame * TOKENS_PER_FRAME

@@ -38,7 +38,7 @@ def test_two_unequal_memories_equal_the_plain_softmax(drawn: tuple[int, int, int
     counts = torch.randint(1, 50, (2, places), generator=generator)
     causal = torch.ones(num_new, num_new, dtype=torch.bool).tril()
 
-    bias = attention.visibility(counts, torch.tensor(lengths), causal)
+    bias = attention.attention_bias(counts, torch.tensor(lengths), causal)
     seen = attention.attend(query, keys, values, bias, 0.5)
 
     for row in range(2):
@@ -56,8 +56,8 @@ def test_a_summary_of_n_equal_tokens_weighs_like_the_n() -> None:
 
     many = torch.cat((key.expand(1, 1, 5, 8), other, own), dim=2)
     folded = torch.cat((key, other, own), dim=2)
-    spread = attention.visibility(torch.ones(1, 7, dtype=torch.int64), torch.tensor([6]), one)
-    counted = attention.visibility(torch.tensor([[5, 1, 1]]), torch.tensor([2]), one)
+    spread = attention.attention_bias(torch.ones(1, 7, dtype=torch.int64), torch.tensor([6]), one)
+    counted = attention.attention_bias(torch.tensor([[5, 1, 1]]), torch.tensor([2]), one)
 
     assert torch.allclose(
         attention.attend(query, many, many, spread, 0.3),

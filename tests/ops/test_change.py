@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ops import change
-from ops.change import BLOCKS, MOST_GAIN
+from ops.change import BLOCKS_PER_CELL_SIDE, MAX_GAIN
 
 CELLS = 4
-SIDE = CELLS * BLOCKS
+SIDE = CELLS * BLOCKS_PER_CELL_SIDE
 
 seeds = st.integers(0, 10_000)
-gains = st.lists(st.floats(1 / MOST_GAIN, MOST_GAIN), min_size=3, max_size=3)
+gains = st.lists(st.floats(1 / MAX_GAIN, MAX_GAIN), min_size=3, max_size=3)
 cells = st.integers(0, CELLS**2 - 1)
 
 
@@ -25,7 +25,7 @@ def picture(seed: int) -> Tensor:
 
 def of_cell(cell: int) -> tuple[slice, slice]:
     row, column = divmod(cell, CELLS)
-    return tuple(slice(BLOCKS * at, BLOCKS * (at + 1)) for at in (row, column))  # type: ignore[return-value]
+    return tuple(slice(BLOCKS_PER_CELL_SIDE * at, BLOCKS_PER_CELL_SIDE * (at + 1)) for at in (row, column))  # type: ignore[return-value]
 
 
 @given(seeds, gains)
@@ -70,7 +70,7 @@ def test_what_is_renewed_differs_from_the_new_picture_only_where_it_was_not_read
         blocks[:, rows, columns] = picture(other)[:, rows, columns]
     is_new = torch.tensor([cell in new for cell in range(CELLS**2)])
 
-    held = change.renewed(before, blocks, is_new)
+    held = change.update_reference(before, blocks, is_new)
 
     for cell in range(CELLS**2):
         rows, columns = of_cell(cell)
@@ -86,7 +86,7 @@ def test_block_means_are_means_of_the_blocks(seed: int, shape: tuple[int, int]) 
 
     blocks = change.block_means(frames, cells_per_side)
 
-    assert blocks.shape == (2, 3, BLOCKS * cells_per_side, BLOCKS * cells_per_side)
+    assert blocks.shape == (2, 3, BLOCKS_PER_CELL_SIDE * cells_per_side, BLOCKS_PER_CELL_SIDE * cells_per_side)
     if side % blocks.shape[-1] == 0:
         step = side // blocks.shape[-1]
         assert torch.allclose(blocks[0, :, 0, 0], frames[0, :step, :step].float().mean(dim=(0, 1)), atol=1e-3)

@@ -22,7 +22,7 @@ def test_the_best_stay_and_of_equals_the_newer(drawn: tuple[list[float], int]) -
 def test_kept_and_others_are_all_tokens(drawn: tuple[list[float], int]) -> None:
     scores, budget = drawn
     kept = retention.keep_top(torch.tensor(scores), budget)
-    evicted = retention.others(kept, len(scores))
+    evicted = retention.evicted(kept, len(scores))
     assert sorted(kept.tolist() + evicted.tolist()) == list(range(len(scores)))
     assert evicted.tolist() == sorted(evicted.tolist())
 

@@ -10,7 +10,7 @@ import structlog
 from actors.config import loading
 from actors.config.schema import AuthConfig, HermesConfig
 from actors.errors import ConfigError
-from cache_store.checkpoint import Rows
+from cache_store.row_format import RowFormat
 from pipeline.cameras import PlaybackSpeed
 
 
@@ -51,7 +51,7 @@ def test_every_section_is_read() -> None:
     assert settings.memory.tokens_per_layer == 4000
     assert settings.shards.device.max_cameras == 8
     assert settings.shards.count == 2
-    assert settings.shards.checkpoint_rows is Rows.INT8
+    assert settings.shards.checkpoint_rows is RowFormat.INT8
     assert loading.embedded_store_folder(settings) is None
     assert settings.router.is_loopback
     assert [camera.pace for camera in settings.cameras] == [PlaybackSpeed.LIVE, PlaybackSpeed.FAST]

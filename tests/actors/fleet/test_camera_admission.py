@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.fleet.registry import InMemoryRegistry
-from cache_store.leases import InMemoryLeases, Leases, owned_by
+from cache_store.leases import InMemoryLeases, Leases, owned_by_another
 from pipeline.cameras import (
     CameraExists,
     CameraState,
@@ -91,7 +91,7 @@ async def test_a_full_fleet_refuses_a_camera() -> None:
 
 
 async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits(shards) -> None:
-    shards[0].add_error = owned_by("a", "earlier")
+    shards[0].add_error = owned_by_another("a", "earlier")
     fleet = scripted_fleet(*shards, lease_length_s=60.0)
 
     view = await fleet.add_camera(camera_spec("a"))
@@ -113,7 +113,7 @@ class OwningShard(ScriptedShard):
 
     async def add_camera(self, assignment) -> None:
         self.attempts += 1
-        await self._leases.acquire(assignment.spec.name, "100", gone=assignment.expiry)
+        await self._leases.acquire(assignment.spec.name, "100", expiry=assignment.expiry)
         await super().add_camera(assignment)
 
 

@@ -9,8 +9,8 @@ import pytest
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
-from cache_store.checkpoint import StoreUnavailable
-from cache_store.leases import Leases, Retired, ShardIncarnation, owned_by
+from cache_store.errors import Retired, StoreUnavailable
+from cache_store.leases import Leases, ShardIncarnation, owned_by_another
 from pipeline.cameras import CameraState
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
 from tests.virtual_time import until
@@ -133,7 +133,7 @@ async def test_the_lease_of_a_process_that_outlived_its_replacement_is_revoked_a
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     await fleet.add_camera(camera_spec("a"))
     shards[0].restart()
-    shards[0].add_error = owned_by("a", "100")
+    shards[0].add_error = owned_by_another("a", "100")
     await fleet.reconcile()
 
     assert await is_retired(leases, "100")
@@ -142,7 +142,7 @@ async def test_the_lease_of_a_process_that_outlived_its_replacement_is_revoked_a
 async def test_the_lease_of_an_unknown_incarnation_is_revoked_after_a_grace_period(shards, leases) -> None:
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     fleet.add_configured_camera(camera_spec("a"))
-    shards[0].add_error = owned_by("a", "earlier")
+    shards[0].add_error = owned_by_another("a", "earlier")
     await fleet.reconcile()
     await asyncio.sleep(9.9)
     await fleet.reconcile()
@@ -159,7 +159,7 @@ async def test_the_lease_of_an_incarnation_that_a_shard_reports_is_not_revoked(s
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     await fleet.reconcile()
     fleet.add_configured_camera(camera_spec("a"))
-    shards[0].add_error = owned_by("a", "200")
+    shards[0].add_error = owned_by_another("a", "200")
     shards[1].add_error = StoreUnavailable("store redis://host: refused")
     for _ in range(12):
         await fleet.reconcile()

@@ -69,13 +69,13 @@ async def test_unowned_cameras_can_be_claimed_once_the_store_has_kept_its_data_f
 async def test_the_lease_of_a_dead_process_of_this_machine_has_expired_at_once(leases, detector) -> None:
     script = (
         "from actors.ownership.failure_detector import current_process; p = current_process(); "
-        "print(p.place, p.pid, p.born_s, sep='|', flush=True); input()"
+        "print(p.namespace, p.pid, p.started_s, sep='|', flush=True); input()"
     )
     pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, **pipes)
     assert process.stdout is not None
-    place, pid, born_s = (await process.stdout.readline()).decode().strip().split("|")
-    await leases.renew(ShardIncarnation("other", ProcessIdentity(place, int(pid), float(born_s))))
+    namespace, pid, started_s = (await process.stdout.readline()).decode().strip().split("|")
+    await leases.renew(ShardIncarnation("other", ProcessIdentity(namespace, int(pid), float(started_s))))
 
     assert await detector.expiry("other") is None
     process.kill()
@@ -93,4 +93,4 @@ def test_a_later_process_with_the_same_pid_is_another_process() -> None:
     process = failure_detector.current_process()
     assert process is not None
     assert not failure_detector.has_died(process)
-    assert failure_detector.has_died(ProcessIdentity(process.place, process.pid, process.born_s - 100.0))
+    assert failure_detector.has_died(ProcessIdentity(process.namespace, process.pid, process.started_s - 100.0))

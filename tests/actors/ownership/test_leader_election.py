@@ -10,7 +10,7 @@ from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.errors import StoreUnavailable
 from cache_store.leases import InMemoryLeases, ShardIncarnation
 from tests.virtual_time import now_s
 

@@ -10,8 +10,8 @@ from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.errors import OwnershipUnproven
 from actors.ownership.lease_holder import LeaseHolder
-from cache_store.checkpoint import StoreError, StoreUnavailable
-from cache_store.leases import OWN_LEASE, InMemoryLeases, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.errors import StoreError, StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, LeaseExpiry, Owner, ShardIncarnation
 from tests.virtual_time import now_s, until
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
@@ -65,7 +65,7 @@ class Shard:
         self.holder = LeaseHolder(leases, ME, LEASE, on_lost=self._on_lost, on_retired=self._on_retired, clock=now_s)
 
     async def acquire(self, camera: str = "gate") -> Owner:
-        return await self.holder.acquire(camera, expiry=OWN_LEASE)
+        return await self.holder.acquire(camera, expiry=UNOWNED_EXPIRY)
 
     def can_answer(self, owner: Owner, camera: str = "gate") -> bool:
         try:
@@ -158,7 +158,7 @@ async def test_a_shard_whose_lease_is_revoked_stops_at_once_and_says_so(shard: S
 async def test_after_a_lapse_a_shard_answers_again_for_the_cameras_that_are_still_its_own(shard: Shard) -> None:
     gate, yard = await shard.acquire("gate"), await shard.acquire("yard")
     await asyncio.sleep(20.0)
-    successor = await shard.leases.acquire("yard", "other", gone=LeaseExpiry("me", 1))
+    successor = await shard.leases.acquire("yard", "other", expiry=LeaseExpiry("me", 1))
 
     await shard.holder.renew()
 
@@ -170,7 +170,7 @@ async def test_after_a_lapse_a_shard_answers_again_for_the_cameras_that_are_stil
 
 async def test_a_camera_that_the_store_lost_is_acquired_again_above_its_epoch(shard: Shard) -> None:
     before = await shard.acquire()
-    await shard.leases.acquire("gate", "me", floor=before.epoch + 1_000_000_000_000)
+    await shard.leases.acquire("gate", "me", min_epoch=before.epoch + 1_000_000_000_000)
     await shard.holder.renew()
     shard.holder.request_recheck()
     await shard.holder.renew()
@@ -191,7 +191,7 @@ async def test_a_camera_that_the_store_lost_is_acquired_again_above_its_epoch(sh
 async def test_a_camera_that_another_shard_took_after_the_store_lost_it_is_lost(shard: Shard) -> None:
     await shard.acquire()
     shard.leases.forget_everything()
-    await shard.leases.acquire("gate", "other", gone=OWN_LEASE)
+    await shard.leases.acquire("gate", "other", expiry=UNOWNED_EXPIRY)
 
     await shard.holder.renew()
 
@@ -227,7 +227,7 @@ async def test_a_requested_recheck_happens_at_once(shard: Shard) -> None:
     await shard.acquire()
     loop = asyncio.create_task(shard.holder.run())
     await asyncio.sleep(0.05)
-    await shard.leases.acquire("gate", "other", gone=LeaseExpiry("me", None, is_dead=True))
+    await shard.leases.acquire("gate", "other", expiry=LeaseExpiry("me", None, is_dead=True))
 
     shard.holder.request_recheck()
 

@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2
 from actors.errors import CameraRecovering
 from actors.server import status_codes
 from actors.server.status_codes import ROWS
-from cache_store.checkpoint import StoreError
+from cache_store.errors import StoreError
 from pipeline.answers import InvalidQuestion, QuestionError
 from pipeline.cameras import CameraError
 

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from actors.config.schema import LeaseConfig
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
-from cache_store.checkpoint import Checkpoint, StoreUnavailable
-from cache_store.leases import OWN_LEASE, InMemoryLeases, Owner, ShardIncarnation
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, Owner, ShardIncarnation
 from cache_store.store import InMemoryCheckpointStore
 from pipeline.cameras import (
     CameraSpec,
@@ -69,7 +70,7 @@ class UnreliableStore(InMemoryCheckpointStore):
 
 def assignment(name: str, url: str, pace: PlaybackSpeed = PlaybackSpeed.FAST) -> Assignment:
     spec = CameraSpec(name=name, url=url, pace=pace)
-    return Assignment(spec=spec, started_s=STARTED_S, expiry=OWN_LEASE)
+    return Assignment(spec=spec, started_s=STARTED_S, expiry=UNOWNED_EXPIRY)
 
 
 async def status(shard: CameraShard, name: str) -> CameraStatus:

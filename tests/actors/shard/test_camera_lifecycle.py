@@ -10,7 +10,8 @@ import pytest
 
 from actors.errors import InvalidShard
 from actors.shard import camera_lifecycle
-from cache_store.leases import OWN_LEASE, LeaseExpiry, OwnedByAnother
+from cache_store.errors import OwnedByAnother
+from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
     CameraExists,
@@ -54,7 +55,7 @@ async def test_a_full_shard_refuses_a_camera(running: Running, film: str) -> Non
 async def test_a_camera_of_another_shard_is_not_acquired(
     running: Running, film: str, checkpoints: UnreliableStore
 ) -> None:
-    await checkpoints.leases.acquire("film", "other", gone=OWN_LEASE)
+    await checkpoints.leases.acquire("film", "other", expiry=UNOWNED_EXPIRY)
     async with running() as shard:
         with pytest.raises(OwnedByAnother, match="shard other"):
             await shard.add_camera(assignment("film", film))
@@ -75,7 +76,7 @@ async def test_a_stale_owner_ends_a_camera_that_another_shard_acquired(
         await asyncio.sleep(QUICK_LEASE.length_s)
         lease = await leases.lease(before.incarnation)
         assert lease is not None
-        after = await leases.acquire("film", "other", gone=LeaseExpiry(before.incarnation, lease.renewals))
+        after = await leases.acquire("film", "other", expiry=LeaseExpiry(before.incarnation, lease.renewals))
         leases.is_down = False
 
         async def is_lost() -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from cache_store.checkpoint import StoreUnavailable
+from cache_store.errors import StoreUnavailable
 from cache_store.store import GENERATIONS
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import Done, UnknownCamera

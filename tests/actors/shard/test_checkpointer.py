@@ -13,8 +13,10 @@ from actors.config.schema import LeaseConfig
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.rate_limit import RateLimit
-from cache_store.checkpoint import Checkpoint, Rows, StoreFull, StoreUnavailable
-from cache_store.leases import OWN_LEASE, InMemoryLeases, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import StoreFull, StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.row_format import RowFormat
 from cache_store.store import InMemoryCheckpointStore
 from pipeline.answers import UnknownCamera
 from tests.actors.waiting import until
@@ -65,12 +67,12 @@ async def checkpointer_of(
     *,
     clock: Callable[[], float] = lambda: 77.0,
     rate_limit: RateLimit | None = None,
-    rows: Rows = Rows.EXACT,
+    rows: RowFormat = RowFormat.EXACT,
 ) -> Checkpointer:
     """The checkpointer of a shard that owns every camera of these tests."""
     lease_holder = LeaseHolder(store.leases, ShardIncarnation("me"), LeaseConfig(), on_lost=ignore)
     for camera in ("gate", "yard"):
-        await lease_holder.acquire(camera, expiry=OWN_LEASE)
+        await lease_holder.acquire(camera, expiry=UNOWNED_EXPIRY)
     return Checkpointer(source, store, every_s, lease_holder, clock=clock, rate_limit=rate_limit, rows=rows)
 
 
@@ -97,7 +99,7 @@ async def test_a_memory_that_did_not_change_is_not_saved_again() -> None:
     assert checkpointer.saved_s("gate") == 77.0
 
 
-async def rows_in(store: CountingStore) -> Rows:
+async def rows_in(store: CountingStore) -> RowFormat:
     loaded = await store.load("gate", FACTS.fingerprint)
     assert loaded is not None
     return loaded.facts.rows
@@ -105,13 +107,13 @@ async def rows_in(store: CountingStore) -> Rows:
 
 async def test_a_global_tier_is_saved_with_the_configured_rows_and_a_whole_memory_with_exact_ones() -> None:
     store = CountingStore()
-    checkpointer = await checkpointer_of(ScriptedSource(), store, rows=Rows.INT8)
+    checkpointer = await checkpointer_of(ScriptedSource(), store, rows=RowFormat.INT8)
 
     assert await checkpointer.save("gate")
-    assert await rows_in(store) is Rows.INT8
+    assert await rows_in(store) is RowFormat.INT8
 
     assert await checkpointer.save("gate", is_whole=True)
-    assert await rows_in(store) is Rows.EXACT
+    assert await rows_in(store) is RowFormat.EXACT
 
 
 async def test_a_failed_save_is_tried_again_after_the_interval() -> None:
@@ -170,7 +172,7 @@ async def test_every_memory_is_saved_at_the_end() -> None:
 async def test_a_stale_owner_saves_nothing() -> None:
     store = CountingStore()
     checkpointer = await checkpointer_of(ScriptedSource(), store)
-    await store.leases.acquire("gate", "other", gone=LeaseExpiry("me", 1))
+    await store.leases.acquire("gate", "other", expiry=LeaseExpiry("me", 1))
 
     assert not await checkpointer.save("gate")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cache_store import checkpoint
+from cache_store import checkpoint_codec
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
@@ -56,7 +56,7 @@ def still(num_frames: int, seed: int = 0) -> Tensor:
 
 
 def frames_of(held: Memory) -> set[int]:
-    return set((held.remembered(0).token_ids // TOKENS_PER_FRAME).tolist())
+    return set((held.after_prefix(0).token_ids // TOKENS_PER_FRAME).tolist())
 
 
 def test_a_still_picture_is_seen_and_not_read(model: LlavaOnevision) -> None:
@@ -80,10 +80,10 @@ def test_what_was_read_of_a_still_picture_stays_whole_however_long_nothing_happe
     show(camera, still(400, seed=9), first_s=12.0)
 
     for layer in range(LAYERS):
-        ids = camera.memory.remembered(layer).token_ids
+        ids = camera.memory.after_prefix(layer).token_ids
         newest = ids[ids >= TOKENS_PER_FRAME * (camera.memory.next_frame - 1)]
         assert len(newest) == TOKENS_PER_FRAME
-    newest_read_s = float(camera.memory.remembered(0).times_s.max())
+    newest_read_s = float(camera.memory.after_prefix(0).times_s.max())
     assert camera.newest_s is not None
     assert camera.newest_s - newest_read_s < 30.0
 
@@ -94,7 +94,7 @@ def test_pictures_are_kept_of_the_frames_that_were_read_alone(model: LlavaOnevis
     shown[13, :16, :16] ^= 128
     show(camera, shown, first_s=100.0)
 
-    tokens = camera.memory.remembered(0)
+    tokens = camera.memory.after_prefix(0)
     for frame in frames_of(camera.memory):
         time_s = float(tokens.times_s[tokens.token_ids // TOKENS_PER_FRAME == frame][0])
         assert camera.thumbnails.get(frame) == images.encode_jpeg(preview(time_s))
@@ -164,7 +164,7 @@ def test_a_checkpoint_of_a_still_picture_has_everything_and_is_as_of_its_last_fr
     saved = camera.snapshot(0, 121.0)
 
     for index, layer in enumerate(saved.layers):
-        assert torch.equal(layer.token_ids, camera.memory.remembered(index).token_ids)
+        assert torch.equal(layer.token_ids, camera.memory.after_prefix(index).token_ids)
     assert saved.facts.newest_s == 117.5
 
 
@@ -174,7 +174,7 @@ def test_a_camera_that_comes_back_goes_on_gating(model: LlavaOnevision) -> None:
     show(camera, random_frames(20), first_s=100.0)
     show(camera, still(20, seed=7), first_s=110.0)
     taken = camera.snapshot(0, 121.0)
-    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(taken))], taken.facts, taken.thumbnails)
+    saved = checkpoint_codec.decode([b"".join(checkpoint_codec.encode(taken))], taken.facts, taken.thumbnails)
 
     other = new_camera(model)
     other.restore(saved)
@@ -217,7 +217,7 @@ def test_a_snapshot_holds_what_is_older_than_the_frames_left_out_and_is_no_view(
     show(camera, random_frames(32), first_s=0.0)
     taken = camera.snapshot(0, 0.0)
     for index, layer in enumerate(taken.layers):
-        tokens = camera.memory.remembered(index)
+        tokens = camera.memory.after_prefix(index)
         is_older = tokens.token_ids < camera.memory.next_frame * TOKENS_PER_FRAME - 4 * TOKENS_PER_FRAME
         assert torch.equal(layer.token_ids, tokens.token_ids[is_older])
         assert torch.equal(layer.keys, tokens.keys[:, is_older])

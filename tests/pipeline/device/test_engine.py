@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cache_store import checkpoint
-from cache_store.checkpoint import Checkpoint, CheckpointCorrupt
+from cache_store import checkpoint_codec
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import CheckpointCorrupt
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import (
@@ -200,7 +201,7 @@ def test_a_camera_comes_back_from_its_checkpoint_on_another_device(engine: Engin
     engine.add_camera("lobby", started_s=900.0)
     ingest(engine, "lobby", 20)
     saved = engine.snapshot("lobby").result(timeout=20)
-    saved = checkpoint.from_pieces([b"".join(checkpoint.to_parts(saved))], saved.facts, saved.thumbnails)
+    saved = checkpoint_codec.decode([b"".join(checkpoint_codec.encode(saved))], saved.facts, saved.thumbnails)
     other = Engine(model, MEMORY, CONFIG)
     other.start()
     other.add_camera("lobby", saved)

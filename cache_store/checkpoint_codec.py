@@ -1,0 +1,104 @@
+"""From a memory to a checkpoint to bytes, and back. Never pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import torch
+
+from cache_store import tensor_bytes
+from cache_store.checkpoint import SCHEMA_VERSION, Checkpoint, CheckpointFacts
+from cache_store.errors import CheckpointCorrupt
+from cache_store.memory import TOKEN_AXES, CachedTokens, Memory
+from cache_store.row_format import RowFormat
+from cache_store.slabs import KVShape
+from cache_store.tensor_bytes import DTYPES, NAMES
+from ops import quantising
+
+_QUANTISED = (".keys", ".values")  # how the names of the tensors end that INT8 concerns
+_STEPS = ".steps"
+
+
+def capture(memory: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
+    """Copies of the tokens of each layer between prefix and recent window, on the CPU.
+
+    The tokens of the recent window, with ids from `first_recent_id` on, are the last of every layer.
+    """
+    layers = (memory.after_prefix(index) for index in range(memory.num_layers))
+    return tuple(_copied(tokens.slice(0, int((tokens.token_ids < first_recent_id).sum()))) for tokens in layers)
+
+
+def restore(memory: Memory, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint behind the prefix of a fresh memory. Raises CheckpointCorrupt if its shape does not fit."""
+    shape = memory.slabs.shape
+    capacity = memory.slabs.capacity - memory.prefix_length
+    if len(checkpoint.layers) != shape.num_layers:
+        raise CheckpointCorrupt(f"checkpoint of {len(checkpoint.layers)} layers (the model has {shape.num_layers})")
+    for index, tokens in enumerate(checkpoint.layers):
+        _check_fit(tokens, shape, capacity, index)
+    for index, tokens in enumerate(checkpoint.layers):
+        memory.replace(index, tokens)
+    memory.next_position = checkpoint.facts.next_position
+    memory.next_frame = checkpoint.facts.next_frame
+    memory.compactions = checkpoint.facts.compactions
+
+
+def encode(checkpoint: Checkpoint) -> list[memoryview]:
+    """The tensors as a safetensors file, in parts; the checkpoint must not change as long as they are used."""
+    tensors = {
+        f"layers.{index}.{name}": tensor
+        for index, tokens in enumerate(checkpoint.layers)
+        for name, _, tensor in tokens.tensors()
+    }
+    quantised: dict[str, str] = {}
+    if checkpoint.facts.rows is RowFormat.INT8:
+        quantised = {name: NAMES[rows.dtype] for name, rows in tensors.items() if name.endswith(_QUANTISED)}
+        for name in quantised:
+            tensors[name], tensors[name + _STEPS] = quantising.quantise(tensors[name])
+    header = {"schema_version": SCHEMA_VERSION, "quantised": quantised}
+    return tensor_bytes.packed(tensors, {"hermes": json.dumps(header)})
+
+
+def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int, bytes]) -> Checkpoint:
+    """The checkpoint whose tensors are a safetensors file in pieces. Raises CheckpointCorrupt."""
+    try:
+        tensors, metadata = tensor_bytes.unpacked(pieces)
+        header = json.loads(metadata["hermes"])
+        if header["schema_version"] != SCHEMA_VERSION:
+            raise CheckpointCorrupt(
+                f"checkpoint of schema version {header['schema_version']!r} (this version reads {SCHEMA_VERSION})"
+            )
+        for name, dtype in header["quantised"].items():
+            steps = tensors.pop(name + _STEPS)
+            tensors[name] = quantising.dequantise(tensors[name], steps, DTYPES[dtype])
+        num_layers = sum(name.endswith(".keys") for name in tensors)
+        layers = tuple(
+            CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name, _ in TOKEN_AXES})
+            for index in range(num_layers)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointCorrupt(
+            f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
+        ) from error
+    return Checkpoint(facts, layers, thumbnails)
+
+
+def _copied(tokens: CachedTokens) -> CachedTokens:
+    return tokens.map(lambda tensor, _: tensor.to("cpu", copy=True))
+
+
+def _check_fit(tokens: CachedTokens, shape: KVShape, capacity: int, index: int) -> None:
+    """Checks that a memory of this model could hold every tensor: a checkpoint comes from outside."""
+    cached = (shape.num_kv_heads, len(tokens), shape.head_dim)
+    dtypes = {"keys": shape.dtype, "values": shape.dtype, "times_s": torch.float64}
+    for name, axis, tensor in tokens.tensors():
+        size, dtype = cached if axis else (len(tokens),), dtypes.get(name, torch.int64)
+        if tuple(tensor.shape) != size or tensor.dtype != dtype:
+            raise CheckpointCorrupt(
+                f"checkpoint, layer {index}: {name} is {tensor.dtype} {tuple(tensor.shape)} (expected {dtype} {size})"
+            )
+    if len(tokens) > capacity:
+        raise CheckpointCorrupt(f"checkpoint, layer {index}: {len(tokens)} tokens (capacity {capacity})")
+    if len(tokens) and (int(tokens.counts.min()) < 1 or bool((tokens.positions.diff() < 0).any())):
+        raise CheckpointCorrupt(f"checkpoint, layer {index}: a count below 1, or positions out of order")
