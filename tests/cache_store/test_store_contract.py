@@ -182,7 +182,7 @@ def test_pieces_are_the_same_bytes_and_what_fits_in_one_is_not_cut(sizes: list[i
 
 def test_the_folder_of_a_socket_is_all_that_is_shown(tmp_path: Path) -> None:
     shown = RedisCheckpointStore(f"unix://{tmp_path}/s?password=canary")
-    assert "canary" not in repr(vars(vars(shown)["_connection"])["where"])
+    assert "canary" not in repr(vars(vars(shown)["_connection"])["address"])
 
 
 def with_pictures(saved: Checkpoint, thumbnails: dict[int, bytes]) -> Checkpoint:

@@ -243,8 +243,8 @@ def test_a_bank_of_questions_scores_by_the_most_that_any_word_looks(model: Llava
 
 def test_the_memories_of_a_batch_are_scored_as_each_alone(model: LlavaOnevision) -> None:
     writer = roomy(model)
-    first, second = (Memory(grown(new_memory(writer).slabs, 2), slot) for slot in range(2))
-    second.slabs = first.slabs
+    slabs = grown(new_memory(writer).slabs, 2)
+    first, second = Memory(slabs, 0), Memory(slabs, 1)
     for memory, frames in ((first, 8), (second, 3)):
         writer.reset(memory)
         append_frames(writer, memory, random_frames(frames, seed=frames))
