@@ -48,7 +48,7 @@ class RegistrySnapshot:
 class CameraRegistry(Protocol):
     """The desired cameras, shared by all fleets. Every method raises StoreUnavailable.
 
-    URLs are stored as given, credentials included: whoever can read the store can read them.
+    URLs are stored as given, credentials included: anyone with access to the store can read them.
     """
 
     async def add(self, *entries: RegistryEntry) -> None:

@@ -98,7 +98,6 @@ async def test_the_busiest_shard_gives_its_least_recently_asked_camera_to_the_id
 
 
 async def test_a_shard_that_reports_that_it_is_draining_is_emptied(fleet, shards) -> None:
-    """A shard's process drains itself when it is told to end."""
     for name in ("a", "b"):
         await fleet.add_camera(camera_spec(name))
     await shards[0].drain()

