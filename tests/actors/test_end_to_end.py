@@ -1,4 +1,4 @@
-"""A whole system: store, Ray, two shards, router. Nothing sent to it harms the rest; what is killed comes back."""
+"""A whole system: store, Ray, two shards, router. Bad input harms nothing else; a killed shard comes back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ from console.client.answers import Answer
 from console.client.client import ClientError, HermesClient
 from models.tiny.scenes import questions
 from models.tiny.scenes.scene import Scene
-from pipeline.cameras import CameraSpec
+from pipeline.cameras import CameraSpec, CameraState
 from pipeline.decoding import video_writer
 from pipeline.sources.ingest_config import IngestConfig
 from protos import hermes_v1_pb2 as pb
@@ -41,7 +42,7 @@ from tests.pipeline.servers import TEST_PICTURE, Reply
 
 log = structlog.get_logger(__name__)
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SEED, GAP_S = 3, 4.0
 NO_RTSP = servers.why_no_rtsp()
@@ -62,7 +63,12 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sys
         ),
     )
     async with system.running(settings) as up:
+        await until(partial(are_live, up))
         yield up
+
+
+async def are_live(running: System) -> bool:
+    return all(camera.status.state is CameraState.LIVE for camera in await running.fleet.list_cameras())
 
 
 @pytest.fixture
@@ -75,14 +81,14 @@ def ask(hermes: HermesClient, camera: str, question: str) -> Answer:
     return answers.collect(camera, question, hermes.ask(camera, question))
 
 
-async def test_nothing_of_it_listens_beyond_this_machine(running: System) -> None:
-    found = open_ports.listeners(psutil.Process())
+async def test_no_port_is_open_beyond_this_machine(running: System) -> None:
+    listeners = open_ports.listeners(psutil.Process())
 
-    assert any(f":{one.port}" in running.address for one in found)
-    assert [one for one in found if not one.is_loopback] == []
+    assert any(f":{listener.port}" in running.address for listener in listeners)
+    assert [listener for listener in listeners if not listener.is_loopback] == []
 
 
-async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(running: System) -> None:
+async def test_a_client_with_reflection_alone_lists_cameras_and_asks(running: System) -> None:
     def converse() -> tuple[list[dict], list[dict]]:
         reflected = ReflectedClient(running.address)
         listed = list(reflected.call("hermes.v1.CameraService", "ListCameras", {}))
@@ -113,7 +119,7 @@ async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(runnin
         ("sim:street?sed=7", "INVALID_CAMERA", "sed"),
     ],
 )
-async def test_a_source_that_is_none_is_refused_by_name(
+async def test_an_unusable_source_is_refused_by_name(
     hermes: HermesClient, tmp_path: Path, make: str, code: str, named: str
 ) -> None:
     with pytest.raises(ClientError) as caught:
@@ -127,8 +133,8 @@ async def test_a_source_that_is_none_is_refused_by_name(
 
 @pytest.mark.rtsp
 @pytest.mark.skipif(bool(NO_RTSP), reason=NO_RTSP)
-async def test_a_password_is_nowhere_in_what_the_system_says(running: System, capfd) -> None:
-    """Wherever it goes right or wrong: the command line, gRPC, our logs, Ray's logs; raw, quoted, as Basic sends it."""
+async def test_a_password_appears_in_no_output_of_the_system(running: System, capfd) -> None:
+    """In success and failure: command line, gRPC, own logs, Ray's logs; raw, quoted, and in the form of Basic."""
     word = "c4n4ry/w@rd"
     quoted = quote(word, safe="")
     ended: list[Ended] = []
@@ -157,23 +163,23 @@ async def test_a_password_is_nowhere_in_what_the_system_says(running: System, ca
             ended.append(await run("cameras", *command, "--address", running.address))
 
     assert [one.code for one in ended] == [0, 1, 1, 1, 0, 1, 1, 2, 2, 0, 0, 0, 0]
-    said = [ended, capfd.readouterr(), *(path.read_bytes().decode(errors="replace") for path in ray_logs())]
+    outputs = [ended, capfd.readouterr(), *(path.read_bytes().decode(errors="replace") for path in ray_logs())]
     basic = base64.b64encode(f"viewer:{word}".encode()).decode()
     for form in ("c4n4ry", word, quoted, basic.rstrip("=")):
-        assert not [part for part in said if form in repr(part)], form
-    assert "camera_state" in repr(said)
+        assert not [part for part in outputs if form in repr(part)], form
+    assert "camera_state" in repr(outputs)
 
 
 def ray_logs() -> list[Path]:
-    """What Ray and its processes wrote since they were started."""
+    """The log files of Ray and its processes."""
     folder = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs"
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: HermesClient, tmp_path: Path) -> None:
-    pictures = (np.full((64, 96, 3), 5 * number, np.uint8) for number in range(40))
+async def test_a_truncated_video_is_watched_to_its_last_frame(hermes: HermesClient, tmp_path: Path) -> None:
+    images = (np.full((64, 96, 3), 5 * number, np.uint8) for number in range(40))
     path = tmp_path / "cut"
-    video_writer.write_video(pictures, path, fps=4, codec="mjpeg")
+    video_writer.write_video(images, path, fps=4, codec="mjpeg")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
     await asyncio.to_thread(hermes.add_camera, "cut", str(path), pb.PACE_FAST)
@@ -184,9 +190,9 @@ async def test_a_truncated_video_is_seen_as_far_as_it_goes(hermes: HermesClient,
     await asyncio.to_thread(hermes.remove_camera, "cut")
 
 
-async def test_a_question_that_is_none_is_refused_and_the_next_is_answered(hermes: HermesClient) -> None:
-    for question, complaint in (("", "empty"), ("where " * 10_000, "59999 characters")):
-        with pytest.raises(ClientError, match=complaint) as caught:
+async def test_an_invalid_question_is_refused_and_the_next_is_answered(hermes: HermesClient) -> None:
+    for question, message in (("", "empty"), ("where " * 10_000, "59999 characters")):
+        with pytest.raises(ClientError, match=message) as caught:
             await asyncio.to_thread(ask, hermes, "gate", question)
         assert caught.value.reason == "INVALID_QUESTION"
     with pytest.raises(ClientError, match="'gaet'"):
@@ -195,32 +201,32 @@ async def test_a_question_that_is_none_is_refused_and_the_next_is_answered(herme
     assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
 
 
-async def test_answers_that_are_left_early_leave_room_for_others(hermes: HermesClient) -> None:
-    """More of them than a shard can answer at once: each must give its slot back."""
+async def test_cancelled_answers_free_their_slots(hermes: HermesClient) -> None:
+    """There are more of them than a shard can answer at once."""
 
-    def leave_early() -> None:
+    def cancel_early() -> None:
         events = hermes.ask("gate", "what is in view")
         assert next(events).HasField("started")
         events.close()
 
     for _ in range(12):
-        await asyncio.to_thread(leave_early)
+        await asyncio.to_thread(cancel_early)
 
     assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
 
 
-async def test_a_camera_comes_back_with_its_memory_after_kill_9(running: System, hermes: HermesClient) -> None:
-    """What came first left before the kill and is in no recent window: only the restored summary knows it."""
-    seen = Scene(SEED, mean_gap_s=GAP_S)
-    first = seen.visits(60.0)[0]
+async def test_a_camera_comes_back_with_its_memory_after_a_kill(running: System, hermes: HermesClient) -> None:
+    """The first visitor left long before the kill, so only the restored global summary tier knows it."""
+    scene = Scene(SEED, mean_gap_s=GAP_S)
+    first = scene.visits(60.0)[0]
     started_s = running.fleet.started_s("gate")
 
-    def knows_enough() -> bool:
+    def is_saved() -> bool:
         memory = hermes.get_camera("gate").memory
         saved_s = memory.checkpointed.ToNanoseconds() / 1e9 - started_s
         return memory.compressions >= 5 and saved_s > first.leave_s + 6.0
 
-    await until(knows_enough)
+    await until(is_saved)
     before = await asyncio.to_thread(ask, hermes, "gate", "what came first")
     assert before.text == first.name
     frames_seen = (await asyncio.to_thread(hermes.get_camera, "gate")).memory.frames_seen
@@ -234,10 +240,10 @@ async def test_a_camera_comes_back_with_its_memory_after_kill_9(running: System,
     after = await asyncio.to_thread(ask, hermes, "gate", "what came first")
 
     memory = (await asyncio.to_thread(hermes.get_camera, "gate")).memory
-    log.info("back", after_s=round(took_s, 1))
+    log.info("camera_restored", after_s=round(took_s, 1))
     assert await shard_pid(running, "gate") != pid
-    assert after.text == questions.answer_at("what came first", seen.visits(600.0), 600.0) == first.name
-    assert memory.compressions >= 2  # those of the checkpoint, which may be a beat old
+    assert after.text == questions.answer_at("what came first", scene.visits(600.0), 600.0) == first.name
+    assert memory.compressions >= 2  # those of the checkpoint, which may be one interval old
     assert memory.frames_seen > frames_seen / 2
     assert after.memory_as_of is not None
     assert before.memory_as_of is not None
@@ -249,7 +255,7 @@ async def shard_pid(running: System, camera: str) -> int:
 
 
 def source(make: str, folder: Path) -> str:
-    """What a test row names: a broken file to be made, or a URL."""
+    """The source of a test row: creates a broken file, or returns the URL itself."""
     match make:
         case "missing":
             return str(folder / "missing.mp4")

@@ -1,4 +1,4 @@
-"""The committed generated code is what the compiler makes of the contract."""
+"""The committed generated code is what the compiler generates from the .proto file."""
 
 from __future__ import annotations
 
