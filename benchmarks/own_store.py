@@ -1,4 +1,4 @@
-"""A store of a benchmark's own, the embedded one, with a plain client that sees what it costs."""
+"""An embedded store for one benchmark, with a plain client that reads its counters."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from cache_store.redis_store import RedisCheckpointStore
 
 @dataclass(frozen=True, slots=True)
 class OwnStore:
-    """A store of this benchmark's own, and a plain client of the same server."""
+    """The store, its owner of one camera, and a plain client of the same server."""
 
     store: RedisCheckpointStore
     owner: Owner
     connection: RedisConnection
 
     async def spent_s(self) -> float:
-        """Processor time of the server so far."""
-        used = await self.connection.client.info("cpu")
-        return float(used["used_cpu_user"] + used["used_cpu_sys"])
+        """Processor time of the server so far, in seconds."""
+        cpu = await self.connection.client.info("cpu")
+        return float(cpu["used_cpu_user"] + cpu["used_cpu_sys"])
 
     async def received_nbytes(self) -> int:
-        """What clients sent to the server so far."""
+        """Bytes that clients sent to the server so far."""
         return int((await self.connection.client.info("stats"))["total_net_input_bytes"])
 
 
 @asynccontextmanager
 async def running(camera: str) -> AsyncIterator[OwnStore]:
-    """An embedded Valkey in which the camera is this process's, for the time of the block."""
+    """Runs an embedded Valkey during the block; this process owns the camera there."""
     with (
         tempfile.TemporaryDirectory(prefix="hermes-benchmark-") as folder,
         embedded_store.running(Path(folder)) as url,
     ):
         leases = RedisLeases(url)
         owner = await leases.acquire(camera, "benchmark", expiry=UNOWNED_EXPIRY)
-        room = OwnStore(
+        own = OwnStore(
             RedisCheckpointStore(url),
             owner,
             RedisConnection(url, timeout_s=5.0, retries=0),
         )
-        yield room
-        for opened in (leases, room.store, room.connection):
-            await opened.close()
+        yield own
+        for closable in (leases, own.store, own.connection):
+            await closable.close()

@@ -1,4 +1,4 @@
-"""How fast a checkpoint comes back, against the same client reading the same bytes and holding them, in turns."""
+"""The time to restore a checkpoint, compared with reading the same bytes with the same client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CAMERA = "camera"
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Medians over pairs, and of their ratios."""
+    """Medians over pairs of a restore and a plain read, in seconds, and the median of their ratios."""
 
     rows: str
     nbytes: int
@@ -28,25 +28,25 @@ class Restore:
     restore_over_raw_read: float
 
 
-async def measure(pairs: int, kind: RowFormat, *, layers: int = 24, tokens: int = 4_000) -> Restore:
-    """A checkpoint of LLaVA-OneVision 0.5B's shape, loaded, and its chunks read and held, in turns."""
-    async with own_store.running(_CAMERA) as room:
-        await room.store.save(_CAMERA, _random_checkpoint(layers, tokens, kind), room.owner)
-        client = room.connection.client
+async def measure(pairs: int, row_format: RowFormat, *, layers: int = 24, tokens: int = 4_000) -> Restore:
+    """Loads a checkpoint of LLaVA-OneVision 0.5B's shape and reads its chunks, in turns."""
+    async with own_store.running(_CAMERA) as own:
+        await own.store.save(_CAMERA, _random_checkpoint(layers, tokens, row_format), own.owner)
+        client = own.connection.client
         manifest = (await client.lrange(f"hermes:{{{_CAMERA}}}:manifests", 0, 0))[0]
         chunks = Manifest.from_text(manifest).chunks
         rows = []
         for _ in range(pairs):
-            began_s = time.perf_counter()
-            pieces = [await client.get(chunk.key) for chunk in chunks]
-            raw_s = time.perf_counter() - began_s
-            del pieces
-            began_s = time.perf_counter()
-            loaded = await room.store.load(_CAMERA, "random")
-            rows.append((time.perf_counter() - began_s, raw_s))
+            started_s = time.perf_counter()
+            chunks_read = [await client.get(chunk.key) for chunk in chunks]
+            raw_s = time.perf_counter() - started_s
+            del chunks_read
+            started_s = time.perf_counter()
+            loaded = await own.store.load(_CAMERA, "random")
+            rows.append((time.perf_counter() - started_s, raw_s))
             del loaded
     return Restore(
-        kind,
+        row_format,
         sum(chunk.nbytes for chunk in chunks),
         round(statistics.median(load_s for load_s, _ in rows), 4),
         round(statistics.median(raw_s for _, raw_s in rows), 4),
@@ -54,8 +54,8 @@ async def measure(pairs: int, kind: RowFormat, *, layers: int = 24, tokens: int 
     )
 
 
-def told(restores: list[Restore]) -> str:
-    """The restores in words."""
+def described(restores: list[Restore]) -> str:
+    """The results in sentences."""
     return "\n".join(
         f"Restoring {one.nbytes / 1e6:.1f} MB of {one.rows} rows takes {1000 * one.load_s:.0f} ms, reading the same "
         f"bytes {1000 * one.raw_read_s:.0f} ms: {one.restore_over_raw_read:.2f} times as long, median of pairs."
