@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cameras import PlaybackSpeed, SourceInvalid, SourceUnreachable
+from pipeline.cameras import PlaybackSpeed, SourceInvalid, SourceReason, SourceUnreachable
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, MJPEG
 from tests.pipeline.playing import QUICK, play
@@ -55,6 +55,26 @@ def test_a_live_stream_without_a_key_frame_is_given_up_with_the_reason(tmp_path:
         pytest.raises(SourceUnreachable, match=r"no key frame for 1\.\d s \(limit 1 s\)"),
     ):
         play(url, pace=PlaybackSpeed.LIVE, config=replace(QUICK, max_key_wait_s=1, open_timeout_s=0.5))
+
+
+def without_video(ts: bytes) -> list[bytes]:
+    """The packets of a transport stream that do not belong to its second stream, the video."""
+    packets = [ts[at : at + 188] for at in range(0, len(ts), 188)]
+    return [packet for packet in packets if (packet[1] & 0x1F) << 8 | packet[2] != 0x101]
+
+
+def test_audio_that_continues_does_not_hide_that_the_video_has_stopped(tmp_path: Path) -> None:
+    video = replace(H264, fps=40, frames=80, container="mpegts", with_audio=True)
+    whole = footage.write(tmp_path / "video.ts", video).read_bytes()
+    audio = b"".join(without_video(footage.write(tmp_path / "more.ts", replace(video, frames=400)).read_bytes()))
+
+    with (
+        servers.stream_server((whole, 1.0), (audio, 8.0)) as url,
+        pytest.raises(SourceUnreachable, match="audio but no video within 1 s") as caught,
+    ):
+        play(url, pace=PlaybackSpeed.LIVE, config=replace(QUICK, stall_after_s=1))
+
+    assert caught.value.reason is SourceReason.NO_PICTURES
 
 
 @pytest.mark.parametrize(

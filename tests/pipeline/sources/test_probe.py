@@ -135,4 +135,11 @@ def test_an_invalid_url_is_refused() -> None:
 
 
 def test_probing_is_bounded_in_time() -> None:
-    assert probe.max_duration_s(QUICK) < 20
+    """Although the server goes on sending single bytes."""
+    config = replace(QUICK, open_timeout_s=0.5, stall_after_s=0.5)
+    with servers.scripted_server({"/live": Reply(pieces=(b"\x47",) * 600, pause_s=0.1)}) as camera:
+        began_s = time.monotonic()
+        result = probe_url(f"{camera.url}/live", config)
+
+    assert result.reason is SourceReason.NO_ANSWER
+    assert time.monotonic() - began_s < probe.max_duration_s(config) < 10
