@@ -1,7 +1,7 @@
 """What a second of video costs to decode, by DALI and by libav: python -m benchmarks.decoding --help.
 
-Measures CPU time of this process, so that it can be run beside others, for segments of one second of which two frames
-are wanted, as a camera at two sampled frames a second does.
+Measures CPU time of this process. Of each second two frames are decoded, as for a camera at two sampled frames per
+second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIZES = ((640, 360), (1920, 1080))
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Milliseconds of CPU time for one second of video; None where an engine does not decode the codec."""
+    """Milliseconds of CPU time for one second of video; None if DALI does not decode the codec."""
 
     codec: str
     size: str
@@ -60,7 +60,7 @@ def measure(seconds: int, fps: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for width, height in SIZES:
             scene = Scene(7)
-            frames = [scene.frame(place / fps, width, height) for place in range(seconds * fps)]
+            frames = [scene.frame(index / fps, width, height) for index in range(seconds * fps)]
             for codec in CODECS:
                 path = Path(folder) / f"{codec}-{width}"
                 write_video(frames, path, fps=fps, codec=codec)
@@ -69,12 +69,12 @@ def measure(seconds: int, fps: int) -> Iterator[Row]:
 
 def _row(path: Path, seconds: int, size: str) -> Row:
     stream = Demuxer(FileUrl(path), IngestConfig())
-    cutter = GopSplitter(30, 30, 1 << 30, is_intra=stream.is_intra)
-    segments = [segment for segment in [*map(cutter.add, stream.packets()), cutter.flush()] if segment is not None]
-    # Of a stream of key frames only the wanted ones become segments.
+    splitter = GopSplitter(30, 30, 1 << 30, is_intra=stream.is_intra)
+    segments = [segment for segment in [*map(splitter.add, stream.packets()), splitter.flush()] if segment is not None]
+    # Of a stream of key frames only the sampled ones become segments.
     segments = segments[:: len(segments) // (2 * seconds)] if stream.is_intra else segments
-    wanted = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
-    libav_ms = _spent_ms(segments, lambda segment: list(stream.decoder.decode(segment, wanted))) / seconds
+    indices = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
+    libav_ms = _spent_ms(segments, lambda segment: list(stream.decoder.decode(segment, indices))) / seconds
     remux_ms = dali_ms = None
     if (
         choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
@@ -82,7 +82,7 @@ def _row(path: Path, seconds: int, size: str) -> Row:
     ):
         dali = DaliDecoder(stream.remux, "cpu", image_nbytes=3 * stream.width * stream.height)
         remux_ms = _spent_ms(segments, stream.remux) / seconds
-        dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, wanted))) / seconds
+        dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, indices))) / seconds
     stream.close()
     return Row(stream.codec, size, remux_ms, libav_ms, dali_ms)
 

@@ -1,10 +1,10 @@
-"""What a watched camera costs the processor: python -m benchmarks.ingest --help.
+"""What a camera costs the processor: python -m benchmarks.ingest --help.
 
-A 1080p H.264 camera with a key frame a second of which one frame a second is sampled, from the file to the clip that
-the device takes: demux, cut, decode, reduce to the model's square and to a preview. Beside it the least that PyAV alone
-can do about it: demux, decode the key frames, reformat to the model's square. Both in turn, in processor time of
-this process, on one thread, so that it can be run beside others; medians over the pairs. With --json also what the
-static gate saves on a quiet camera, measured, and the accuracy it costs, from the newest rows of benchmarks.gate.
+The camera is 1080p H.264 with one key frame per second; one frame per second is sampled. Measured is the way from the
+file to the clip that the device takes: demux, split, decode, reduce to the model's square and to a preview. The
+baseline is PyAV alone: demux, decode the key frames, reformat to the model's square. Both run in turn on one thread;
+the figures are medians of processor time of this process. With --json also: what the change gate saves on a quiet
+camera, measured, and the accuracy it costs, from the newest rows of benchmarks.gate.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GATE_ROWS = Path(__file__).parents[1] / "docs" / "gate" / "rows.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What ingest costs, and what that comes from: milliseconds of processor time for one second of one camera."""
+    """What ingest costs. The _ms fields are milliseconds of processor time for one second of one camera."""
 
     cameras_per_core: float
     over_bare_pyav: float
@@ -65,22 +65,22 @@ def main() -> None:
     costs = measure(options.seconds, options.pairs)
     print(_table(costs))
     if options.json:
-        result_file.write(options.json, asdict(costs) | quiet(options.minutes) | known_loss())
+        result_file.write(options.json, asdict(costs) | quiet(options.minutes) | recorded_loss())
 
 
 def measure(seconds: int, pairs: int) -> Costs:
-    """Draws and encodes the camera's view, then plays it both ways in turn."""
+    """Encodes a scene, then plays it in each way in turn."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "camera.mp4"
         film_camera(path, seconds)
         for play in _WAYS:
-            assert play(path) == seconds, f"{play.__name__} did not see one frame a second"
+            assert play(path) == seconds, f"{play.__name__} did not give one frame per second"
         spent = [[spent_ms(play, path) for play in _WAYS] for _ in range(pairs)]
-    ours_ms, bare_ms, masked_ms, default_ms = (statistics.median(way) / seconds for way in zip(*spent, strict=True))
+    ingest_ms, bare_ms, masked_ms, default_ms = (statistics.median(way) / seconds for way in zip(*spent, strict=True))
     return Costs(
-        cameras_per_core=round(1000 / ours_ms, 1),
-        over_bare_pyav=round(statistics.median(ours / bare for ours, bare, *_ in spent), 3),
-        ingest_ms=round(ours_ms, 2),
+        cameras_per_core=round(1000 / ingest_ms, 1),
+        over_bare_pyav=round(statistics.median(ingest / bare for ingest, bare, *_ in spent), 3),
+        ingest_ms=round(ingest_ms, 2),
         masked_ingest_ms=round(masked_ms, 2),
         bare_pyav_ms=round(bare_ms, 2),
         default_pyav_ms=round(default_ms, 2),
@@ -90,27 +90,27 @@ def measure(seconds: int, pairs: int) -> Costs:
 
 
 def film_camera(path: Path, seconds: int) -> None:
-    """Draws and encodes what the camera sees."""
+    """Encodes the camera's video."""
     scene = Scene(7)
-    pictures = (scene.frame(place / FPS, WIDTH, HEIGHT) for place in range(seconds * FPS))
-    write_video(pictures, path, fps=FPS, codec="h264", bits_per_s=BITS_PER_S)
+    images = (scene.frame(index / FPS, WIDTH, HEIGHT) for index in range(seconds * FPS))
+    write_video(images, path, fps=FPS, codec="h264", bits_per_s=BITS_PER_S)
 
 
 def quiet(minutes: int) -> dict[str, float]:
-    """How many times less a quiet camera costs for the gate: in tokens, and in time of the device thread."""
-    found = gate.quiet_rows(registry.load_model("tiny", "cpu"), minutes)
-    return {row.metric: row.value for row in found if row.metric in GOALS}
+    """By which factor the gate lowers the cost of a quiet camera: in tokens, and in time of the device thread."""
+    rows = gate.quiet_rows(registry.load_model("tiny", "cpu"), minutes)
+    return {row.metric: row.value for row in rows if row.metric in GOALS}
 
 
-def known_loss(path: Path = GATE_ROWS) -> dict[str, float | str]:
-    """The most points that the gate was seen to cost, over lengths and budgets; it takes too long to ask anew."""
+def recorded_loss(path: Path = GATE_ROWS) -> dict[str, float | str]:
+    """The largest loss of accuracy that benchmarks.gate has recorded, in points; measuring it takes too long here."""
     rows = result_file.read_rows(path)
     worst = max((row for row in rows if row["metric"] == "gate_loss_points"), key=lambda row: row["value"])
     return {"gate_loss_points": worst["value"], "gate_loss_of": worst["of"], "gate_loss_commit": worst["commit"]}
 
 
 def play_bare(path: Path, threads: int = 1) -> int:
-    """PyAV alone; returns how many frames it reformatted. 0 threads: as many as it likes."""
+    """PyAV alone; returns the number of frames. `threads` 0: PyAV's own choice."""
     frames = 0
     with av.open(path) as container:
         video = container.streams.video[0]
@@ -127,7 +127,7 @@ def play_bare_by_default(path: Path) -> int:
 
 
 def play_camera(path: Path, masks: tuple[Polygon, ...] = (), *, sample_fps: float = 1.0) -> int:
-    """A camera's feed as a shard runs it; returns how many frames its clips held."""
+    """A camera's feed as a shard runs it; returns the number of sampled frames."""
     is_over, has_clip = threading.Event(), threading.Event()
     clips = ClipQueue(4, on_put=has_clip.set)
 
@@ -151,7 +151,7 @@ def play_camera(path: Path, masks: tuple[Polygon, ...] = (), *, sample_fps: floa
 
 
 def play_masked_camera(path: Path) -> int:
-    """The same with a corner blacked out."""
+    """The same with a privacy mask over a corner."""
     return play_camera(path, masks=(((0.0, 0.0), (0.3, 0.0), (0.0, 0.3)),))
 
 
@@ -168,13 +168,13 @@ def spent_ms(play: Callable[[Path], int], path: Path) -> float:
 def _table(costs: Costs) -> str:
     rows = {
         "ingest": costs.ingest_ms,
-        "ingest, a part blacked out": costs.masked_ingest_ms,
+        "ingest, with a privacy mask": costs.masked_ingest_ms,
         "PyAV alone, one thread": costs.bare_pyav_ms,
         "PyAV alone, its own number of threads": costs.default_pyav_ms,
     }
     lines = [f"| {name} | {ms} | {1000 / ms:.0f} |" for name, ms in rows.items()]
-    head = "| | ms of processor time for a second of a camera | cameras for each core |\n|---|---:|---:|"
-    over = f"ingest over PyAV alone on one thread: {costs.over_bare_pyav}"
+    head = "| | ms of processor time for a second of a camera | cameras per core |\n|---|---:|---:|"
+    over = f"ingest relative to PyAV alone on one thread: {costs.over_bare_pyav}"
     return "\n".join([head, *lines, "", f"{over} (median of {costs.pairs} pairs, {costs.seconds} s of video)"])
 
 

@@ -1,7 +1,7 @@
-"""How much one camera that is hard to decode delays the clips of others: python -m benchmarks.neighbours --help.
+"""How much a camera that is hard to decode delays the clips of others: python -m benchmarks.neighbours --help.
 
-Four ordinary cameras at the pace of their own clocks, alone and beside one more, in turn. A delay is the time from a
-clip's newest frame to its hand-over, waiting for the rest of its group of pictures included; medians over all clips.
+Four ordinary cameras play live, alone and beside one more camera, in turn. A delay is the time from a clip's newest
+frame to its hand-over, including the wait for the rest of its group of pictures; medians over all clips.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.sources.ingest_config import IngestConfig
 
 FRAME_SIZE = 64  # of the tiny model
 NUM_ORDINARY = 4
-MOST_CLIPS = 1_000
+MAX_CLIPS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +65,37 @@ def main() -> None:
 
 
 def measure(seconds: int, turns: int) -> dict[str, float]:
-    """The median delay of the ordinary cameras' clips in seconds, by what is beside them."""
+    """The median delay in seconds of the ordinary cameras' clips, for each camera beside them."""
     with tempfile.TemporaryDirectory() as folder:
         ordinary = film(ORDINARY, seconds, Path(folder))
         beside = {"nobody": ()} | {kind.name: (film(kind, seconds, Path(folder)),) for kind in HARD}
-        found: dict[str, list[float]] = {name: [] for name in beside}
+        delays: dict[str, list[float]] = {name: [] for name in beside}
         for _ in range(turns):
             for name, others in beside.items():
-                found[name] += delays_s([ordinary] * NUM_ORDINARY, others)
-    return {name: round(statistics.median(delays), 4) for name, delays in found.items()}
+                delays[name] += delays_s([ordinary] * NUM_ORDINARY, others)
+    return {name: round(statistics.median(values), 4) for name, values in delays.items()}
 
 
 def film(kind: Kind, seconds: int, folder: Path) -> Path:
-    """A recording of a street by such a camera."""
+    """Encodes a scene as such a camera would; returns the file."""
     path = folder / f"{len(list(folder.iterdir()))}.mp4"
     scene = Scene(7)
-    pictures = (scene.frame(place / kind.fps, kind.width, kind.height) for place in range(seconds * kind.fps))
-    write_video(pictures, path, fps=kind.fps, codec="h264", gop_s=kind.gop_s, bits_per_s=kind.bits_per_s)
+    images = (scene.frame(index / kind.fps, kind.width, kind.height) for index in range(seconds * kind.fps))
+    write_video(images, path, fps=kind.fps, codec="h264", gop_s=kind.gop_s, bits_per_s=kind.bits_per_s)
     return path
 
 
-def delays_s(watched: Sequence[Path], others: Sequence[Path]) -> list[float]:
-    """Plays all of them at once to their ends; how late each clip of those that are watched was handed over."""
-    clips, ended = ClipQueue(MOST_CLIPS), threading.Semaphore(0)
-    feeds = [_feed(path, f"watched-{place}", clips, ended) for place, path in enumerate(watched)]
-    feeds += [_feed(path, f"other-{place}", clips, ended) for place, path in enumerate(others)]
+def delays_s(measured: Sequence[Path], others: Sequence[Path]) -> list[float]:
+    """Plays all files at once to their ends; returns the delay of each clip of the measured ones, in seconds."""
+    clips, ended = ClipQueue(MAX_CLIPS), threading.Semaphore(0)
+    feeds = [_feed(path, f"measured-{index}", clips, ended) for index, path in enumerate(measured)]
+    feeds += [_feed(path, f"other-{index}", clips, ended) for index, path in enumerate(others)]
     for feed in feeds:
         feed.start()
     for _ in feeds:
         ended.acquire()
-    assert not any(clips.dropped_frames(f"watched-{place}") for place in range(len(watched)))
-    return list(_late(clips))
+    assert not any(clips.dropped_frames(f"measured-{index}") for index in range(len(measured)))
+    return list(_delays_s(clips))
 
 
 def _feed(path: Path, name: str, clips: ClipQueue, ended: threading.Semaphore) -> CameraFeed:
@@ -109,16 +109,16 @@ def _feed(path: Path, name: str, clips: ClipQueue, ended: threading.Semaphore) -
     return CameraFeed(spec, config, FRAME_SIZE, clips, on_state=on_state)
 
 
-def _late(clips: ClipQueue) -> Iterator[float]:
+def _delays_s(clips: ClipQueue) -> Iterator[float]:
     while (clip := clips.take()) is not None:
-        if clip.camera.startswith("watched"):
+        if clip.camera.startswith("measured"):
             yield clip.received_s - clip.times_s[-1]
 
 
 def _table(delays: dict[str, float]) -> str:
     alone_s = delays["nobody"]
-    lines = ["| beside them | median delay of a clip, ms | over alone |", "|---|---:|---:|"]
-    lines += [f"| {name} | {1e3 * late_s:.0f} | {late_s / alone_s:.3f} |" for name, late_s in delays.items()]
+    lines = ["| beside them | median delay of a clip, ms | relative to alone |", "|---|---:|---:|"]
+    lines += [f"| {name} | {1e3 * delay_s:.0f} | {delay_s / alone_s:.3f} |" for name, delay_s in delays.items()]
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""Whether ingest grows over hours: python -m benchmarks.soak --help.
+"""Whether the footprint of ingest grows over hours: python -m benchmarks.soak --help.
 
-Cameras of three codecs play recordings as fast as they go, again and again, until each has been watched for that many
-hours of its own time. After the first tenth, memory, threads and open files should stay where they are.
+Cameras of three codecs play recordings as fast as possible, repeatedly, until each has played so many hours of its own
+time. After the first tenth, memory, threads and open files should not grow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FRAME_SIZE = 64
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What the process holds after so many hours of each camera."""
+    """Memory, threads and open files of the process after so many hours of each camera."""
 
     hours: float
     rss_mb: float
@@ -46,7 +46,7 @@ class Footprint:
 
 
 class _Camera:
-    """One camera, its recording started anew as often as it ends."""
+    """One camera. Its recording is restarted each time it ends."""
 
     def __init__(self, name: str, path: Path, clips: ClipQueue) -> None:
         self.plays = 0
@@ -54,36 +54,36 @@ class _Camera:
         self._spec = CameraSpec(name=name, url=str(path), pace=PlaybackSpeed.FAST)
         self._clips = clips
         self._is_over = threading.Event()
-        self._feed = self._started()
+        self._feed = self._start()
 
-    def go_on(self) -> None:
-        """Starts the recording again if it has ended. Raises RuntimeError if it failed."""
+    def restart_if_over(self) -> None:
+        """Restarts the recording if it has ended. Raises RuntimeError if it failed."""
         if self.failure:
             raise RuntimeError(self.failure)
         if self._is_over.is_set():
             self._feed.stop()
             self.plays += 1
             self._is_over.clear()
-            self._feed = self._started()
+            self._feed = self._start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops the feed."""
         self._feed.stop()
 
-    def _started(self) -> CameraFeed:
+    def _start(self) -> CameraFeed:
         config = IngestConfig(sample_fps=1, device="cpu", video_folders=(Path(self._spec.url).parent,))
-        feed = CameraFeed(self._spec, config, FRAME_SIZE, self._clips, on_state=self._note)
+        feed = CameraFeed(self._spec, config, FRAME_SIZE, self._clips, on_state=self._on_state)
         feed.start()
         return feed
 
-    def _note(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
+    def _on_state(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
         self.failure = detail if state is CameraState.FAILED else self.failure
         if state in (CameraState.ENDED, CameraState.FAILED):
             self._is_over.set()
 
 
 def main() -> None:
-    """Plays and prints a row for each twentieth, as a Markdown table, and writes JSON if asked."""
+    """Plays, prints a Markdown table with a row for each twentieth of the time, and writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--hours", type=float, default=2.0, help="of each camera's own time")
@@ -102,22 +102,22 @@ def main() -> None:
 
 
 def soak(recordings: list[Path], cameras: int, hours: float) -> Iterator[Footprint]:
-    """The footprint at every twentieth of the way."""
+    """The footprint after each twentieth of the time."""
     clips = ClipQueue(4)
     paths = cycle(recordings)
-    watched = [_Camera(f"camera-{number}", next(paths), clips) for number in range(cameras)]
+    feeds = [_Camera(f"camera-{number}", next(paths), clips) for number in range(cameras)]
     rows = 0
     frames, plays = 0, hours * 3600 / RECORDING_S
     while rows < 20:
         while (clip := clips.take()) is not None:
             frames += len(clip.times_s)
-        for camera in watched:
-            camera.go_on()
-        if sum(camera.plays for camera in watched) / cameras >= plays * (rows + 1) / 20:
+        for camera in feeds:
+            camera.restart_if_over()
+        if sum(camera.plays for camera in feeds) / cameras >= plays * (rows + 1) / 20:
             rows += 1
             yield _footprint(hours * rows / 20, frames)
         time.sleep(0.002)
-    for camera in watched:
+    for camera in feeds:
         camera.stop()
 
 
@@ -134,8 +134,8 @@ def _footprint(hours: float, frames: int) -> Footprint:
 
 def _record(path: Path, codec: Literal["h264", "vp9", "mjpeg"]) -> Path:
     scene = Scene(7)
-    pictures = (scene.frame(place / FPS, WIDTH, HEIGHT) for place in range(RECORDING_S * FPS))
-    write_video(pictures, path, fps=FPS, codec=codec)
+    images = (scene.frame(index / FPS, WIDTH, HEIGHT) for index in range(RECORDING_S * FPS))
+    write_video(images, path, fps=FPS, codec=codec)
     return path
 
 

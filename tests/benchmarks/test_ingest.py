@@ -47,7 +47,7 @@ def test_programs_get_all_five_metrics(tmp_path: Path) -> None:
     assert figures["over_bare_pyav"] == pytest.approx(figures["ingest_ms"] / figures["bare_pyav_ms"], rel=0.01)
     assert figures["quiet_token_ratio"] == 60.0
     assert figures["quiet_device_time_ratio"] > 2
-    assert figures["gate_loss_points"] == ingest.known_loss()["gate_loss_points"]
+    assert figures["gate_loss_points"] == ingest.recorded_loss()["gate_loss_points"]
 
 
 def test_the_loss_that_is_reported_is_the_worst_that_was_measured(tmp_path: Path) -> None:
@@ -57,6 +57,6 @@ def test_the_loss_that_is_reported_is_the_worst_that_was_measured(tmp_path: Path
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
-    figures = ingest.known_loss(tmp_path / "rows.jsonl")
+    figures = ingest.recorded_loss(tmp_path / "rows.jsonl")
 
     assert figures == {"gate_loss_points": 0.5, "gate_loss_of": "of 0.5", "gate_loss_commit": "c0ffee"}
