@@ -1,4 +1,4 @@
-"""A gated camera: what is not read is seen all the same, and nothing of a still picture is lost in a crash."""
+"""A camera's memory: skipped frames count as seen, and a checkpoint loses nothing of a still picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
-from pipeline import answers
+from pipeline.answers import Gap
 from pipeline.decoding import images
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate, StaticGate
@@ -31,68 +31,67 @@ def new_camera(
     kind: type[MemoryWriter] = MemoryWriter,
 ) -> CameraMemory:
     config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4)
-    reader = kind(model, config, max_frames=8, reserve=128)
+    writer = kind(model, config, max_frames=8, reserve=128)
     static = StaticGate(TOKENS_PER_FRAME, key_frame_every_s=30.0)
-    entrance = static if is_gated else OpenGate(TOKENS_PER_FRAME)
-    return CameraMemory("lobby", new_memory(reader), reader, entrance, gap_after_s=3.0, started_s=0.0)
+    gate = static if is_gated else OpenGate(TOKENS_PER_FRAME)
+    return CameraMemory("lobby", new_memory(writer), writer, gate, gap_after_s=3.0, started_s=0.0)
 
 
-def preview(moment: float) -> Tensor:
-    """One that no other moment has."""
-    return torch.full((9, 16, 3), int(2 * moment) % 256, dtype=torch.uint8)
+def preview(time_s: float) -> Tensor:
+    """A preview that no other time has."""
+    return torch.full((9, 16, 3), int(2 * time_s) % 256, dtype=torch.uint8)
 
 
-def show(camera: CameraMemory, shown: Tensor, *, first_s: float) -> None:
-    """Feeds pictures half a second apart in clips of four."""
-    times_s = [first_s + frame / 2 for frame in range(len(shown))]
-    for at in range(0, len(shown), 4):
-        moments = tuple(times_s[at : at + 4])
-        previews = tuple(preview(moment) for moment in moments)
-        camera.append(Clip("lobby", shown[at : at + 4], moments, previews, moments[-1]))
+def append(camera: CameraMemory, frames: Tensor, *, first_s: float) -> None:
+    """Appends frames half a second apart in clips of four."""
+    for start in range(0, len(frames), 4):
+        clip = frames[start : start + 4]
+        times_s = tuple(first_s + (start + frame) / 2 for frame in range(len(clip)))
+        camera.append(Clip("lobby", clip, times_s, tuple(map(preview, times_s)), times_s[-1]))
 
 
 def still(num_frames: int, seed: int = 0) -> Tensor:
     return random_frames(1, seed).expand(num_frames, -1, -1, -1)
 
 
-def frames_of(held: Memory) -> set[int]:
-    return set((held.after_prefix(0).token_ids // TOKENS_PER_FRAME).tolist())
+def frames_of(memory: Memory) -> set[int]:
+    return set((memory.after_prefix(0).token_ids // TOKENS_PER_FRAME).tolist())
 
 
-def test_a_still_picture_is_seen_and_not_read(model: LlavaOnevision) -> None:
+def test_frames_of_a_still_picture_count_as_seen_and_add_no_tokens(model: LlavaOnevision) -> None:
     camera = new_camera(model)
-    show(camera, still(40), first_s=100.0)
+    append(camera, still(40), first_s=100.0)
 
     status = camera.status(0)
     assert status.frames_seen == 40
     assert status.newest_s == 119.5
     assert status.gaps == ()
-    assert status.tokens_read == 4 * TOKENS_PER_FRAME  # until the noise is known
+    assert status.tokens_read == 4 * TOKENS_PER_FRAME  # the noise of the camera is unknown until then
     assert status.recent_window_tokens == 4 * TOKENS_PER_FRAME * LAYERS
 
 
-def test_what_was_read_of_a_still_picture_stays_whole_however_long_nothing_happens(
+def test_the_newest_frame_in_a_memory_stays_whole_however_long_nothing_changes(
     model: LlavaOnevision,
 ) -> None:
-    """What is in view now is answered from the newest frame that was read."""
+    """What is in view now is answered from the newest frame in the memory."""
     camera = new_camera(model, tokens_per_layer=66)
-    show(camera, random_frames(24), first_s=0.0)
-    show(camera, still(400, seed=9), first_s=12.0)
+    append(camera, random_frames(24), first_s=0.0)
+    append(camera, still(400, seed=9), first_s=12.0)
 
     for layer in range(LAYERS):
         ids = camera.memory.after_prefix(layer).token_ids
         newest = ids[ids >= TOKENS_PER_FRAME * (camera.memory.next_frame - 1)]
         assert len(newest) == TOKENS_PER_FRAME
-    newest_read_s = float(camera.memory.after_prefix(0).times_s.max())
+    newest_cached_s = float(camera.memory.after_prefix(0).times_s.max())
     assert camera.newest_s is not None
-    assert camera.newest_s - newest_read_s < 30.0
+    assert camera.newest_s - newest_cached_s < 30.0
 
 
-def test_pictures_are_kept_of_the_frames_that_were_read_alone(model: LlavaOnevision) -> None:
+def test_thumbnails_are_those_of_the_cached_frames(model: LlavaOnevision) -> None:
     camera = new_camera(model)
-    shown = still(24).clone()
-    shown[13, :16, :16] ^= 128
-    show(camera, shown, first_s=100.0)
+    frames = still(24).clone()
+    frames[13, :16, :16] ^= 128
+    append(camera, frames, first_s=100.0)
 
     tokens = camera.memory.after_prefix(0)
     for frame in frames_of(camera.memory):
@@ -101,16 +100,16 @@ def test_pictures_are_kept_of_the_frames_that_were_read_alone(model: LlavaOnevis
     assert len(camera.thumbnails) == len(frames_of(camera.memory)) < 12
 
 
-def test_a_silence_is_a_gap_and_a_still_picture_is_not(model: LlavaOnevision) -> None:
+def test_a_time_without_frames_is_a_gap_and_a_still_picture_is_not(model: LlavaOnevision) -> None:
     camera = new_camera(model)
-    show(camera, still(40), first_s=100.0)
-    show(camera, still(4), first_s=130.0)
+    append(camera, still(40), first_s=100.0)
+    append(camera, still(4), first_s=130.0)
 
-    assert list(camera.gaps) == [answers.Gap(119.5, 130.0, "no frames")]
+    assert list(camera.gaps) == [Gap(119.5, 130.0, "no frames")]
 
 
-class Exhausted(MemoryWriter):
-    """A keeper whose device is out of memory for a while."""
+class ExhaustedWriter(MemoryWriter):
+    """A writer whose device is out of memory for a while."""
 
     is_exhausted = False
 
@@ -122,30 +121,28 @@ class Exhausted(MemoryWriter):
         super().prefill(memories, embedded, times_s, passed)
 
 
-def test_what_the_device_could_not_read_is_not_taken_for_read(model: LlavaOnevision) -> None:
-    """Somebody comes while the device is out of memory, and stays: they are read as soon as it goes on."""
-    camera = new_camera(model, kind=Exhausted)
-    reader = camera._writer
-    assert isinstance(reader, Exhausted)
-    show(camera, still(8), first_s=0.0)
+def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(model: LlavaOnevision) -> None:
+    """A change while the device is out of memory, and that lasts, is appended as soon as the device works again."""
+    camera = new_camera(model, kind=ExhaustedWriter)
+    writer = camera._writer
+    assert isinstance(writer, ExhaustedWriter)
+    append(camera, still(8), first_s=0.0)
     before = camera.tokens_read
-    reader.is_exhausted = True
+    writer.is_exhausted = True
     with pytest.raises(torch.OutOfMemoryError):
-        show(camera, still(4, seed=3), first_s=4.0)
-    reader.is_exhausted = False
+        append(camera, still(4, seed=3), first_s=4.0)
+    writer.is_exhausted = False
 
-    show(camera, still(4, seed=3), first_s=6.0)
+    append(camera, still(4, seed=3), first_s=6.0)
 
     assert camera.tokens_read == before + TOKENS_PER_FRAME
     assert camera.frames_seen == 12
 
 
 @pytest.mark.parametrize("is_gated", [True, False])
-def test_a_checkpoint_of_a_moving_picture_leaves_the_recent_window_to_the_stream(
-    model: LlavaOnevision, is_gated: bool
-) -> None:
+def test_a_checkpoint_of_a_moving_picture_leaves_out_the_recent_window(model: LlavaOnevision, is_gated: bool) -> None:
     camera = new_camera(model, is_gated=is_gated)
-    show(camera, random_frames(40), first_s=100.0)
+    append(camera, random_frames(40), first_s=100.0)
 
     saved = camera.snapshot(0, 121.0)
 
@@ -153,13 +150,13 @@ def test_a_checkpoint_of_a_moving_picture_leaves_the_recent_window_to_the_stream
     assert saved.facts.newest_s == 117.5
 
 
-def test_a_checkpoint_of_a_still_picture_has_everything_and_is_as_of_its_last_frame(
+def test_a_checkpoint_of_a_still_picture_leaves_nothing_out(
     model: LlavaOnevision,
 ) -> None:
-    """The stream would not bring back what it showed minutes ago."""
+    """The stream would not bring back frames of minutes ago."""
     camera = new_camera(model)
-    show(camera, random_frames(20), first_s=100.0)
-    show(camera, still(20, seed=7), first_s=110.0)
+    append(camera, random_frames(20), first_s=100.0)
+    append(camera, still(20, seed=7), first_s=110.0)
 
     saved = camera.snapshot(0, 121.0)
 
@@ -168,53 +165,53 @@ def test_a_checkpoint_of_a_still_picture_has_everything_and_is_as_of_its_last_fr
     assert saved.facts.newest_s == 117.5
 
 
-def test_a_camera_that_comes_back_goes_on_gating(model: LlavaOnevision) -> None:
-    """What happened while it was away is in the first frame, which is read whole."""
+def test_a_restored_camera_skips_unchanged_patches_again(model: LlavaOnevision) -> None:
+    """Its first frame is appended whole and shows what changed meanwhile."""
     camera = new_camera(model)
-    show(camera, random_frames(20), first_s=100.0)
-    show(camera, still(20, seed=7), first_s=110.0)
+    append(camera, random_frames(20), first_s=100.0)
+    append(camera, still(20, seed=7), first_s=110.0)
     taken = camera.snapshot(0, 121.0)
     saved = checkpoint_codec.decode([b"".join(checkpoint_codec.encode(taken))], taken.facts, taken.thumbnails)
 
     other = new_camera(model)
     other.restore(saved)
-    show(other, still(40, seed=7), first_s=130.0)
+    append(other, still(40, seed=7), first_s=130.0)
 
-    assert other.gaps[-1] == answers.Gap(117.5, 130.0, "restored from a checkpoint")
+    assert other.gaps[-1] == Gap(117.5, 130.0, "restored from a checkpoint")
     assert other.frames_seen == saved.facts.frames_seen + 40
     assert other.tokens_read == 4 * TOKENS_PER_FRAME
     assert other.memory.next_frame == saved.facts.next_frame + 4
 
 
-def test_two_snapshots_of_equal_content_hold_the_same_tokens_and_other_tokens_are_other_content(
+def test_two_snapshots_have_equal_content_ids_only_if_their_tokens_are_equal(
     model: LlavaOnevision,
 ) -> None:
     camera = new_camera(model)
-    pictures = torch.cat((random_frames(24), still(48, seed=9), random_frames(8, seed=3), still(40, seed=4)))
+    frames = torch.cat((random_frames(24), still(48, seed=9), random_frames(8, seed=3), still(40, seed=4)))
     taken = []
-    for at in range(0, len(pictures), 4):
-        show(camera, pictures[at : at + 4], first_s=at / 2)
+    for at in range(0, len(frames), 4):
+        append(camera, frames[at : at + 4], first_s=at / 2)
         taken += [camera.snapshot(0, 0.0), camera.snapshot(0, 0.0, is_whole=True)]
 
     for one in taken:
         for other in taken:
             is_same = all(
-                torch.equal(mine.token_ids, its.token_ids)
-                and torch.equal(mine.positions, its.positions)
-                and torch.equal(mine.keys, its.keys)
-                and torch.equal(mine.values, its.values)
-                for mine, its in zip(one.layers, other.layers, strict=True)
+                torch.equal(ours.token_ids, theirs.token_ids)
+                and torch.equal(ours.positions, theirs.positions)
+                and torch.equal(ours.keys, theirs.keys)
+                and torch.equal(ours.values, theirs.values)
+                for ours, theirs in zip(one.layers, other.layers, strict=True)
             )
             assert is_same or one.content != other.content
     assert len({one.content for one in taken}) < len(taken)
     assert taken[-2].content == taken[-1].content
 
 
-def test_a_snapshot_holds_what_is_older_than_the_frames_left_out_and_is_no_view(
+def test_a_snapshot_is_a_copy_of_all_tokens_older_than_the_frames_left_out(
     model: LlavaOnevision,
 ) -> None:
     camera = new_camera(model)
-    show(camera, random_frames(32), first_s=0.0)
+    append(camera, random_frames(32), first_s=0.0)
     taken = camera.snapshot(0, 0.0)
     for index, layer in enumerate(taken.layers):
         tokens = camera.memory.after_prefix(index)

@@ -1,4 +1,4 @@
-"""The static gate: a still picture costs key frames alone, and nothing that happens in it is missed."""
+"""The static gate: of a still picture only key frames pass, and every change in it passes."""
 
 from __future__ import annotations
 
@@ -17,76 +17,76 @@ from pipeline.decoding.video_writer import Codec
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
 from tests.pipeline.playing import running_feed
 
-CELLS, SIDE, FPS, STEP = 16, 64, 2.0, 4
-NOBODY_S = 1e9
+PATCHES, SIDE, FPS, STEP = 16, 64, 2.0, 4
+NO_VISITORS_S = 1e9
 KEY_FRAME_EVERY_S = 30.0
 
 
-def new_gate(tokens_per_frame: int = CELLS) -> StaticGate:
+def new_gate(tokens_per_frame: int = PATCHES) -> StaticGate:
     return StaticGate(tokens_per_frame, key_frame_every_s=KEY_FRAME_EVERY_S)
 
 
-def admitted(entrance: ChangeGate, frames: Tensor, first_frame: int = 0) -> Tensor:
-    """What passes of frames that come step by step. -> [F, P]"""
+def admitted(gate: ChangeGate, frames: Tensor, first_frame: int = 0) -> Tensor:
+    """The patches that the gate admits of frames that come step by step. -> bool [F, P]"""
     times_s = [(first_frame + frame) / FPS for frame in range(len(frames))]
     steps = range(0, len(frames), STEP)
-    return torch.cat([entrance.admit(frames[at : at + STEP], times_s[at : at + STEP]) for at in steps])
+    return torch.cat([gate.admit(frames[at : at + STEP], times_s[at : at + STEP]) for at in steps])
 
 
-def filmed(world: Scene, frames: range) -> Tensor:
-    return torch.from_numpy(np.stack([world.frame(frame / FPS, SIDE, SIDE) for frame in frames]))
+def rendered(scene: Scene, frames: range) -> Tensor:
+    return torch.from_numpy(np.stack([scene.frame(frame / FPS, SIDE, SIDE) for frame in frames]))
 
 
 def noisy(num_frames: int, *, depth: float = 2.0, seed: int = 0) -> Tensor:
     """A still picture with sensor noise. float [F, 64, 64, 3], to be rounded"""
     generator = torch.Generator().manual_seed(seed)
-    place = 60 + 100 * torch.rand(8, 8, 3, generator=generator)
-    place = place.repeat_interleave(SIDE // 8, dim=0).repeat_interleave(SIDE // 8, dim=1)
-    return place + depth * torch.randn(num_frames, SIDE, SIDE, 3, generator=generator)
+    background = 60 + 100 * torch.rand(8, 8, 3, generator=generator)
+    background = background.repeat_interleave(SIDE // 8, dim=0).repeat_interleave(SIDE // 8, dim=1)
+    return background + depth * torch.randn(num_frames, SIDE, SIDE, 3, generator=generator)
 
 
-def pixels(pictures: Tensor) -> Tensor:
-    return pictures.round().clamp(0, 255).to(torch.uint8)
+def pixels(frames: Tensor) -> Tensor:
+    return frames.round().clamp(0, 255).to(torch.uint8)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_still_street_costs_one_whole_frame_every_period(seed: int) -> None:
-    """With noise and drifting light: 60 frames in 30 s, one of them read."""
-    passed = admitted(new_gate(), filmed(Scene(seed, mean_gap_s=NOBODY_S), range(480)))
+def test_of_a_still_street_one_whole_frame_passes_per_period(seed: int) -> None:
+    """With noise and drifting light, one of 60 frames in 30 s."""
+    passed = admitted(new_gate(), rendered(Scene(seed, mean_gap_s=NO_VISITORS_S), range(480)))
 
-    read = passed[8:].any(dim=1)
-    assert int(read.sum()) == (480 - 8) // (KEY_FRAME_EVERY_S * FPS)
-    assert bool(passed[8:][read].all())
+    has_passed = passed[8:].any(dim=1)
+    assert int(has_passed.sum()) == (480 - 8) // (KEY_FRAME_EVERY_S * FPS)
+    assert bool(passed[8:][has_passed].all())
 
 
 @pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
-def test_what_a_codec_makes_of_a_still_street_is_mostly_left_unread(codec: Codec, tmp_path: Path) -> None:
-    """Through the real decoders: of the frames that show nobody one in eight is read at most, and every visitor is."""
-    world, started_s = Scene(77, mean_gap_s=14.0), 1_000.0
-    pictures = (world.frame(frame / 4, 640, 360) for frame in range(4 * 60))
-    video_writer.write_video(pictures, tmp_path / "street", fps=4.0, codec=codec)
-    with running_feed(str(tmp_path / "street"), PlaybackSpeed.FAST, started_s=started_s) as played:
-        taken = played.take_until_over()
+def test_coding_noise_of_a_still_street_mostly_does_not_pass(codec: Codec, tmp_path: Path) -> None:
+    """Through the real decoders: at most one in eight frames without a visitor passes, and every visitor does."""
+    scene, started_s = Scene(77, mean_gap_s=14.0), 1_000.0
+    images = (scene.frame(frame / 4, 640, 360) for frame in range(4 * 60))
+    video_writer.write_video(images, tmp_path / "street", fps=4.0, codec=codec)
+    with running_feed(str(tmp_path / "street"), PlaybackSpeed.FAST, started_s=started_s) as running:
+        clips = running.take_until_over()
 
-    entrance = new_gate()
-    passed = torch.cat([entrance.admit(clip.frames, clip.times_s) for clip in taken])
-    times_s = [time_s - started_s for clip in taken for time_s in clip.times_s]
+    gate = new_gate()
+    passed = torch.cat([gate.admit(clip.frames, clip.times_s) for clip in clips])
+    times_s = [time_s - started_s for clip in clips for time_s in clip.times_s]
 
     assert len(times_s) > 100
-    is_quiet = [not any(world.visible(at_s + near) for near in (-2, -1, 0, 1, 2)) for at_s in times_s]
+    is_quiet = [not any(scene.visible(time_s + offset_s) for offset_s in (-2, -1, 0, 1, 2)) for time_s in times_s]
     is_quiet[:8] = [False] * 8
     assert sum(is_quiet) > 30
     assert passed[torch.tensor(is_quiet)].any(dim=1).float().mean() < 1 / 8
-    for visit in world.visits(times_s[-1] - 1):
-        first = next(index for index, at_s in enumerate(times_s) if at_s >= visit.enter_s)
+    for visit in scene.visits(times_s[-1] - 1):
+        first = next(index for index, time_s in enumerate(times_s) if time_s >= visit.enter_s)
         assert bool(passed[first].any()), visit
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_every_visitor_is_read_where_it_is_as_soon_as_it_is_in_view(seed: int) -> None:
-    world = Scene(100 + seed, mean_gap_s=8.0, burst=1 + seed % 3, switch_every_s=30.0 if seed % 2 else None)
-    passed = admitted(new_gate(), filmed(world, range(400)))
-    visits = [visit for visit in world.visits(198.0) if visit.enter_s > 4]
+def test_the_patch_of_every_visitor_passes_as_soon_as_it_is_in_view(seed: int) -> None:
+    scene = Scene(100 + seed, mean_gap_s=8.0, burst=1 + seed % 3, switch_every_s=30.0 if seed % 2 else None)
+    passed = admitted(new_gate(), rendered(scene, range(400)))
+    visits = [visit for visit in scene.visits(198.0) if visit.enter_s > 4]
 
     assert len(visits) >= 8
     for visit in visits:
@@ -95,11 +95,11 @@ def test_every_visitor_is_read_where_it_is_as_soon_as_it_is_in_view(seed: int) -
         assert bool(passed[first, 4 * row + column]), visit
 
 
-def test_where_somebody_was_is_read_anew_when_they_are_gone() -> None:
-    pictures = noisy(40)
-    pictures[12:24, :16, :16] = 250
+def test_the_patch_of_a_visitor_passes_again_when_it_has_left() -> None:
+    frames = noisy(40)
+    frames[12:24, :16, :16] = 250
 
-    passed = admitted(new_gate(), pixels(pictures))
+    passed = admitted(new_gate(), pixels(frames))
 
     assert bool(passed[12, 0])
     assert not bool(passed[16:24].any())
@@ -107,63 +107,63 @@ def test_where_somebody_was_is_read_anew_when_they_are_gone() -> None:
     assert not bool(passed[28:].any())
 
 
-def test_a_step_in_which_a_part_changed_ends_with_a_whole_frame() -> None:
-    """Also one in which nothing followed that change."""
-    pictures = noisy(40)
-    pictures[21:23, 20:28, 36:44] += 60
-    pictures[28:, 20:28, 36:44] += 60
+def test_a_step_with_a_changed_patch_ends_with_a_whole_frame() -> None:
+    """Also if nothing changed after that patch."""
+    frames = noisy(40)
+    frames[21:23, 20:28, 36:44] += 60
+    frames[28:, 20:28, 36:44] += 60
 
-    passed = admitted(new_gate(), pixels(pictures))
+    passed = admitted(new_gate(), pixels(frames))
 
-    assert passed[20:24].sum(dim=1).tolist() == [0, 1, 0, CELLS]
-    assert passed[24:36].sum(dim=1).tolist() == [0, 0, 0, 0, 1, 0, 0, CELLS, 0, 0, 0, 0]
+    assert passed[20:24].sum(dim=1).tolist() == [0, 1, 0, PATCHES]
+    assert passed[24:36].sum(dim=1).tolist() == [0, 0, 0, 0, 1, 0, 0, PATCHES, 0, 0, 0, 0]
 
 
-def test_when_lamps_go_off_one_step_is_read_at_most_and_then_all_is_calm() -> None:
-    pictures = noisy(60)
-    pictures[20:] *= torch.tensor([0.72, 0.76, 0.86])
+def test_when_lamps_go_off_at_most_one_step_passes() -> None:
+    frames = noisy(60)
+    frames[20:] *= torch.tensor([0.72, 0.76, 0.86])
 
-    passed = admitted(new_gate(), pixels(pictures))
+    passed = admitted(new_gate(), pixels(frames))
 
     assert not bool(passed[8:20].any())
     assert not bool(passed[24:].any())
 
 
-def test_a_switch_to_infrared_is_read_once_whole_and_then_all_is_calm() -> None:
-    """Colours fall together into grey, which no common gain explains."""
-    pictures = noisy(60)
-    pictures[20:] = pictures[20:].mean(dim=3, keepdim=True).expand(-1, -1, -1, 3) * 1.3
+def test_a_switch_to_infrared_passes_once_whole() -> None:
+    """Colours become grey, which is more than a common gain."""
+    frames = noisy(60)
+    frames[20:] = frames[20:].mean(dim=3, keepdim=True).expand(-1, -1, -1, 3) * 1.3
 
-    passed = admitted(new_gate(), pixels(pictures))
+    passed = admitted(new_gate(), pixels(frames))
 
     assert bool(passed[20].all())
     assert not bool(passed[24:].any())
 
 
 def test_a_covered_lens_is_a_change() -> None:
-    pictures = noisy(24)
-    pictures[20:] = 3.0
+    frames = noisy(24)
+    frames[20:] = 3.0
 
-    assert bool(admitted(new_gate(), pixels(pictures))[20].all())
-
-
-def test_a_change_too_slow_to_be_seen_from_frame_to_frame_adds_up_until_it_is_read() -> None:
-    """A corner that brightens by a third of a level a frame, a sixth of what the noise does to a pixel."""
-    pictures = noisy(56)
-    pictures[:, :16, :16] += (torch.arange(56.0) / 3)[:, None, None, None]
-
-    passed = admitted(new_gate(), pixels(pictures))
-
-    read = passed[8:, 0].nonzero().flatten().diff()
-    assert read.numel() >= 2
-    assert int(read.max()) / 3 < 10
+    assert bool(admitted(new_gate(), pixels(frames))[20].all())
 
 
-def test_a_picture_that_always_moves_is_always_read() -> None:
-    """What moves as a whole must not pass for noise."""
+def test_a_change_too_slow_to_be_noticed_between_two_frames_adds_up_until_it_passes() -> None:
+    """A corner brightens by a third of a level a frame, a sixth of the noise of a pixel."""
+    frames = noisy(56)
+    frames[:, :16, :16] += (torch.arange(56.0) / 3)[:, None, None, None]
+
+    passed = admitted(new_gate(), pixels(frames))
+
+    intervals = passed[8:, 0].nonzero().flatten().diff()
+    assert intervals.numel() >= 2
+    assert int(intervals.max()) / 3 < 10
+
+
+def test_a_picture_that_moves_as_a_whole_always_passes() -> None:
+    """Such movement must not count as noise."""
     generator = torch.Generator().manual_seed(1)
-    world = torch.randint(0, 256, (SIDE, 4 * SIDE, 3), dtype=torch.uint8, generator=generator)
-    smooth = torch.nn.functional.avg_pool2d(world.permute(2, 0, 1).float(), 9, 1, 4).permute(1, 2, 0) * 3 - 250
+    wall = torch.randint(0, 256, (SIDE, 4 * SIDE, 3), dtype=torch.uint8, generator=generator)
+    smooth = torch.nn.functional.avg_pool2d(wall.permute(2, 0, 1).float(), 9, 1, 4).permute(1, 2, 0) * 3 - 250
     frames = pixels(torch.stack([smooth[:, at : at + SIDE] for at in range(0, 160, 2)]))
 
     assert admitted(new_gate(), frames).float().mean() > 0.9
@@ -171,28 +171,28 @@ def test_a_picture_that_always_moves_is_always_read() -> None:
 
 @pytest.mark.parametrize("depth", [0.0, 1.0, 3.0, 6.0])
 def test_the_threshold_follows_the_cameras_own_noise(depth: float) -> None:
-    """From a drawn picture to a dark street at high gain: still is still."""
+    """From a drawing without noise to a dark street at high gain, nothing passes of a still picture."""
     passed = admitted(new_gate(), pixels(noisy(80, depth=depth)))
 
     assert not bool(passed[8:60].any())
 
 
-def test_what_could_not_be_read_is_read_whole_next_time() -> None:
-    entrance, frames = new_gate(), pixels(noisy(24))
-    admitted(entrance, frames[:16])
+def test_after_invalidation_the_next_frame_passes_whole() -> None:
+    gate, frames = new_gate(), pixels(noisy(24))
+    admitted(gate, frames[:16])
 
-    entrance.invalidate()
+    gate.invalidate()
 
-    assert bool(admitted(entrance, frames[16:], 16)[0].all())
+    assert bool(admitted(gate, frames[16:], 16)[0].all())
 
 
-def test_cells_of_any_square_grid_are_told_apart() -> None:
-    pictures = noisy(16)
-    pictures[12:, :9, :9] = 0
-    passed = admitted(new_gate(196), pixels(pictures))
+def test_a_gate_works_on_any_square_grid_of_patches() -> None:
+    frames = noisy(16)
+    frames[12:, :9, :9] = 0
+    passed = admitted(new_gate(196), pixels(frames))
 
     assert set(passed[12].nonzero().flatten().tolist()) == {0, 1, 14, 15}
 
 
-def test_an_open_gate_lets_everything_pass() -> None:
-    assert bool(admitted(OpenGate(CELLS), pixels(noisy(20))).all())
+def test_an_open_gate_admits_every_patch() -> None:
+    assert bool(admitted(OpenGate(PATCHES), pixels(noisy(20))).all())

@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""Which kind of work the device does next."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from hypothesis import strategies as st
 
 from pipeline.device.scheduler import Scheduler, Turn
 
-EVERYTHING = set(Turn)
+ALL_KINDS = set(Turn)
 
 
-def turns(schedule: Scheduler, waiting: set[Turn], count: int) -> list[Turn | None]:
-    return [schedule.next_turn(waiting) for _ in range(count)]
+def turns(scheduler: Scheduler, waiting: set[Turn], count: int) -> list[Turn | None]:
+    return [scheduler.next_turn(waiting) for _ in range(count)]
 
 
-def test_nothing_waits_nothing_is_done() -> None:
+def test_without_waiting_work_there_is_no_turn() -> None:
     assert Scheduler().next_turn(set()) is None
 
 
-def test_a_question_goes_before_a_clip_that_came_first() -> None:
-    schedule = Scheduler()
-    assert schedule.next_turn({Turn.INGEST}) is Turn.INGEST
-    assert schedule.next_turn({Turn.INGEST, Turn.QUESTION}) is Turn.QUESTION
+def test_a_question_comes_before_an_earlier_clip() -> None:
+    scheduler = Scheduler()
+    assert scheduler.next_turn({Turn.INGEST}) is Turn.INGEST
+    assert scheduler.next_turn({Turn.INGEST, Turn.QUESTION}) is Turn.QUESTION
 
 
-def test_a_flood_of_questions_cannot_blind_the_cameras() -> None:
+def test_ingest_gets_every_fourth_turn_under_a_flood_of_questions() -> None:
     done = turns(Scheduler(ingest_every=4), {Turn.QUESTION, Turn.INGEST}, 50)
     assert done.count(Turn.INGEST) == 10
     assert done.count(Turn.QUESTION) == 40
 
 
-def test_background_work_is_put_off_but_never_starved() -> None:
-    done = turns(Scheduler(ingest_every=4, background_every=16), EVERYTHING, 170)
+def test_background_work_is_delayed_but_not_starved() -> None:
+    done = turns(Scheduler(ingest_every=4, background_every=16), ALL_KINDS, 170)
     assert done.count(Turn.BACKGROUND) == 10
     assert done.count(Turn.INGEST) >= 30
 
 
 @given(st.lists(st.sets(st.sampled_from(list(Turn))), max_size=60))
-def test_a_turn_goes_only_to_what_waits_and_never_idles(rounds: list[set[Turn]]) -> None:
-    schedule = Scheduler()
+def test_each_turn_goes_to_waiting_work_if_there_is_any(rounds: list[set[Turn]]) -> None:
+    scheduler = Scheduler()
     for waiting in rounds:
-        chosen = schedule.next_turn(waiting)
+        chosen = scheduler.next_turn(waiting)
         assert (chosen in waiting) if waiting else (chosen is None)
