@@ -75,7 +75,7 @@ def street(model: VideoLanguageModel, *, is_gated: bool) -> Iterator[Street]:
 
 def has_shown(question: Question, time_s: float) -> bool:
     """Whether a frame of this time shows what the answer rests on."""
-    return any(start_s <= time_s <= end_s for start_s, end_s in question.witness)
+    return any(start_s <= time_s <= end_s for start_s, end_s in question.evidence)
 
 
 @pytest.mark.parametrize("is_gated", [True, False], ids=["gated", "whole_frames"])
@@ -96,7 +96,7 @@ def test_answers_are_right_and_evidence_shows_what_they_rest_on(shipped: VideoLa
                 evidence = [event for event in recorder.events if isinstance(event, Evidence)]
                 assert all(one.thumbnail_jpeg == camera.thumbnail(one.time_s - STARTED_S) for one in evidence)
                 # What has left is often cited by the first frame without it.
-                if question.witness and question.type != "last_out":
+                if question.evidence and question.type != "last_out":
                     first_evidence += [(question, one.time_s - STARTED_S) for one in evidence[:1]]
         compactions = camera.engine.status("street").compressions
 
