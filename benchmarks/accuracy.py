@@ -1,9 +1,9 @@
-"""How well memories answer, policy against policy at the same budget: python -m benchmarks.accuracy --help.
+"""Accuracy of answers from memories, policy against policy at the same budget: python -m benchmarks.accuracy --help.
 
-Streams of simulated scenes, the same for every policy; questions of every type at many moments; everything that a layer
-keeps after compaction counts as its budget, the prompt's prefix excluded. Each part of a run (a policy, a budget, a
-length) is kept in a folder when it is finished: the same command goes on where it was interrupted, and parts of other
-code or another model are never mixed in.
+Every policy gets the same streams of simulated scenes and the same questions of every type. The budget is what a layer
+keeps after a compaction, without the prompt's prefix. Each finished part of a run (a policy, a budget, a length) is
+saved in a folder: the same command continues an interrupted run, and never mixes in parts of other code or another
+model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LENGTHS = (64, 256, 1_024)
 
 
 def main() -> None:
-    """Measures what is missing, prints tables, writes JSON and plots if asked. Exit 2 for what cannot be run."""
+    """Measures the missing parts, prints tables, writes JSON and plots on request. Exit code 2 for wrong options."""
     options = _options()
     torch.set_num_threads(options.threads)
     try:
@@ -37,18 +37,18 @@ def main() -> None:
     except (UnknownPolicy, InvalidBudget) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    found = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
-    print(report.markdown(found))
-    result_file.write(options.json, {}, rows=found)
+    results = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
+    print(report.markdown(results))
+    result_file.write(options.json, {}, rows=results)
     if options.plots:
-        report.plot(found, options.plots)
+        report.plot(results, options.plots)
 
 
 def run(model: LlavaOnevision, options: argparse.Namespace) -> Iterator[Part]:
-    """Every part that was asked for, from the folder or measured now."""
+    """Every part of the options, loaded from the folder or measured."""
     commit, fingerprint = parts.current_commit(), model.spec.fingerprint[:12]
     for length in options.lengths:
-        wanted = [
+        all_settings = [
             Settings(
                 commit,
                 fingerprint,
@@ -60,29 +60,30 @@ def run(model: LlavaOnevision, options: argparse.Namespace) -> Iterator[Part]:
                 options.character,
                 options.visits,
             )
-            for policy in _able(options.policies, length)
+            for policy in _capable(options.policies, length)
             for budget in _budgets(model, policy, options.budgets)
         ]
-        given: list[Stream] = []
-        for settings in wanted:
+        all_streams: list[Stream] = []
+        for settings in all_settings:
             part = parts.load(settings, options.folder)
             if part is None:
-                given = given or _streams(model, settings)
-                part = _measured(model, settings, given)
+                all_streams = all_streams or _streams(model, settings)
+                part = _measured(model, settings, all_streams)
                 part.save(options.folder)
             yield part
 
 
 def load(name: str) -> LlavaOnevision:
+    """The model of that name; ends the process if it is of a family that does not know the scenes."""
     model = registry.load_model(name)
     if not isinstance(model, LlavaOnevision):
-        sys.exit(f"--models {name}: this benchmark asks about scenes that only the tiny model knows")
+        sys.exit(f"--models {name}: only a model of the tiny shape can answer about these scenes")
     return model
 
 
-def _measured(model: LlavaOnevision, settings: Settings, given: Sequence[Stream]) -> Part:
+def _measured(model: LlavaOnevision, settings: Settings, all_streams: Sequence[Stream]) -> Part:
     began_s = time.monotonic()
-    part = parts.measure(model, settings, given)
+    part = parts.measure(model, settings, all_streams)
     whole = next(rows.rows_of([part]))
     print(
         f"{settings.policy}, {settings.budget} tokens, {settings.length} frames: {whole.accuracy:.3f} of {whole.n}, "
@@ -96,19 +97,19 @@ def _measured(model: LlavaOnevision, settings: Settings, given: Sequence[Stream]
 def _streams(model: LlavaOnevision, settings: Settings) -> list[Stream]:
     character = None if settings.character == MIXED else Character(settings.character)
     return [
-        streams.make_stream(model, settings.seed * 1_000 + which, settings.length, character, settings.visits)
-        for which in range(settings.num_streams)
+        streams.make_stream(model, settings.seed * 1_000 + index, settings.length, character, settings.visits)
+        for index in range(settings.num_streams)
     ]
 
 
-def _able(policies: Sequence[str], length: int) -> list[str]:
-    """Those of the policies that can take streams of that length."""
-    most = {name: contenders.named(name).max_frames for name in policies}
-    return [name for name in policies if (limit := most[name]) is None or length <= limit]
+def _capable(policies: Sequence[str], length: int) -> list[str]:
+    """The policies that can take streams of that length."""
+    max_frames = {name: contenders.named(name).max_frames for name in policies}
+    return [name for name in policies if (limit := max_frames[name]) is None or length <= limit]
 
 
 def _budgets(model: LlavaOnevision, policy: str, budgets: Sequence[int]) -> list[int]:
-    """The budgets to sweep; a full cache has none, and stands beside the largest."""
+    """The budgets to measure. A full cache has none; it is measured once, beside the largest."""
     for budget in budgets:
         per_frame = model.spec.tokens_per_frame
         least = per_frame * contenders.recent_frames(budget) + 2
@@ -131,12 +132,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the scenes: another seed, other streams")
     parser.add_argument("--streams", type=positive, default=12, help="of each length")
     parser.add_argument("--character", choices=[MIXED, *Character], default=MIXED)
-    parser.add_argument("--visits", type=positive, default=VISITS, help="of a stream, about, however long it is")
+    parser.add_argument("--visits", type=positive, default=VISITS, help="of a stream of any length, approximately")
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), metavar="NAME", help=_ideas())
     parser.add_argument("--ablations", action="store_true", help="the default policy and its variants instead")
     parser.add_argument("--budgets", type=positive, nargs="+", default=list(BUDGETS), help="tokens a layer")
     parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), help="frames")
-    parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
+    parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are saved")
     result_file.add_option(parser)
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
     parser.add_argument("--threads", type=positive, default=2, help="of torch")
@@ -152,6 +153,7 @@ def _ideas() -> str:
 
 
 def positive(text: str) -> int:
+    """A command-line number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} (at least 1)")

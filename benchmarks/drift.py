@@ -1,8 +1,8 @@
-"""How a fact planted at time zero fades over a long stream: python -m benchmarks.drift --help.
+"""How long a memory keeps a fact of the start of a long stream: python -m benchmarks.drift --help.
 
-Recall: whether the first visitor of a stream is still known, asked in three ways at growing distances. Cosine: of a
-memory's summaries, weighted as they count, to the true mean of the values of everything they stand for, in the deepest
-layer; a policy without summaries has none.
+Recall: the share of right answers about the first visitor of a stream, to three questions at growing distances. Cosine:
+similarity of the mean of a memory's summaries, weighted by their counts, to the true mean of the values that they stand
+for, in the deepest layer. A policy without summaries has no cosine.
 """
 
 from __future__ import annotations
@@ -49,59 +49,59 @@ class Row:
 
 
 def main() -> None:
-    """Measures, prints a table, and writes JSON if asked."""
+    """Measures, prints a table, and writes JSON and a plot on request."""
     options = _options()
     torch.set_num_threads(options.threads)
     model = registry.load_model(options.model)
-    scenes = [_scene(options.seed, which, options.frames) for which in range(options.streams)]
-    given = [streams.film(model, world, options.frames).embedded for world in scenes]
-    found: list[Row] = []
+    scenes = [_scene(options.seed, index, options.frames) for index in range(options.streams)]
+    embedded_streams = [streams.film(model, scene, options.frames).embedded for scene in scenes]
+    rows: list[Row] = []
     for policy in options.policies:
-        found += measure(model, policy, options.budget, scenes, given)
-        print(table(found[-len(DISTANCES) :]), flush=True)
+        rows += measure(model, policy, options.budget, scenes, embedded_streams)
+        print(table(rows[-len(DISTANCES) :]), flush=True)
     if options.plot:
-        plot(found, options.plot)
-    result_file.write(options.json, {}, rows=found)
+        plot(rows, options.plot)
+    result_file.write(options.json, {}, rows=rows)
 
 
 def measure(
-    model: VideoLanguageModel, policy: str, budget: int, scenes: Sequence[Scene], given: Sequence[Tensor]
+    model: VideoLanguageModel, policy: str, budget: int, scenes: Sequence[Scene], embedded_streams: Sequence[Tensor]
 ) -> Iterator[Row]:
     """A row for each distance."""
-    reader = contenders.named(policy).make(Task(model, len(given), budget, len(given[0])))  # type: ignore[arg-type]
-    assert isinstance(reader, BoundedMemory)
+    contender = contenders.named(policy).make(Task(model, len(embedded_streams), budget, len(embedded_streams[0])))  # type: ignore[arg-type]
+    assert isinstance(contender, BoundedMemory)
     examiner = Examiner(model)
-    means = [_TrueMean() for _ in given]
+    means = [_TrueMean() for _ in embedded_streams]
     per_step = FRAMES_PER_STEP * model.spec.tokens_per_frame
 
-    def note(memories: Sequence[Memory]) -> None:
-        for mean, held in zip(means, memories, strict=True):
-            mean.add(held, per_step)
+    def add_step(memories: Sequence[Memory]) -> None:
+        for mean, memory in zip(means, memories, strict=True):
+            mean.add(memory, per_step)
 
-    reader.writer.before_compaction = note
-    for newest, embedded, times_s in streams.steps(given):
-        reader.append(embedded, times_s)
-        if (seen := newest + 1) in DISTANCES:
-            yield _row(policy, budget, seen, examiner, reader.memories, scenes, means)
+    contender.writer.before_compaction = add_step
+    for newest, embedded, times_s in streams.steps(embedded_streams):
+        contender.append(embedded, times_s)
+        if (num_frames := newest + 1) in DISTANCES:
+            yield _row(policy, budget, num_frames, examiner, contender.memories, scenes, means)
 
 
-def table(found: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
     lines = ["| policy | tokens a layer | frames | recall | n | cosine |", "|---|" + "---:|" * 5]
     lines += [
         f"| {row.policy} | {row.budget} | {row.frames:,} | {row.recall:.3f} | {row.n} "
         f"| {'-' if row.cosine is None else f'{row.cosine:.3f}'} |"
-        for row in found
+        for row in rows
     ]
     return "\n".join(lines)
 
 
-def plot(found: Sequence[Row], file: Path) -> None:
+def plot(rows: Sequence[Row], file: Path) -> None:
     """Recall above, cosine below, against the distance."""
     mpl.use("Agg")
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
-    for policy in dict.fromkeys(row.policy for row in found):
-        some = [row for row in found if row.policy == policy]
+    for policy in dict.fromkeys(row.policy for row in rows):
+        some = [row for row in rows if row.policy == policy]
         frames = [row.frames for row in some]
         above.plot(frames, [row.recall for row in some], marker="o", label=policy)
         if all(row.cosine is not None for row in some[1:]):
@@ -120,34 +120,34 @@ def plot(found: Sequence[Row], file: Path) -> None:
 
 
 class _TrueMean:
-    """The sum of all values that ever entered the deepest layer, to be compared with what its summaries say."""
+    """The sum of all values that the deepest layer ever had, for comparison with its summaries."""
 
     def __init__(self) -> None:
         self._sum: Tensor | float = 0.0
         self._count = 0
 
-    def add(self, held: Memory, num_new: int) -> None:
-        """After a step, before anything of it is dropped."""
-        tokens = held.after_prefix(held.num_layers - 1)
+    def add(self, memory: Memory, num_new: int) -> None:
+        """Adds the newest tokens of a step. Call it before the compaction of that step."""
+        tokens = memory.after_prefix(memory.num_layers - 1)
         self._sum = self._sum + tokens.values[:, -num_new:].double().sum(dim=1)
         self._count += num_new
 
-    def cosine(self, held: Memory) -> float | None:
-        """Of the summaries' mean to the mean of what they stand for; None without summaries."""
-        tokens = held.after_prefix(held.num_layers - 1)
+    def cosine(self, memory: Memory) -> float | None:
+        """Similarity of the mean of the summaries to the mean of what they stand for; None without summaries."""
+        tokens = memory.after_prefix(memory.num_layers - 1)
         is_summary = tokens.token_ids < 0
         if not bool(is_summary.any()):
             return None
         values, counts = tokens.values.double(), tokens.counts.double()
-        gone = (self._sum - values[:, ~is_summary].sum(dim=1)) / (self._count - int((~is_summary).sum()))
-        said = (values[:, is_summary] * counts[is_summary, None]).sum(dim=1) / counts[is_summary].sum()
-        return float(torch.nn.functional.cosine_similarity(said.flatten(), gone.flatten(), dim=0))
+        expected = (self._sum - values[:, ~is_summary].sum(dim=1)) / (self._count - int((~is_summary).sum()))
+        summarised = (values[:, is_summary] * counts[is_summary, None]).sum(dim=1) / counts[is_summary].sum()
+        return float(torch.nn.functional.cosine_similarity(summarised.flatten(), expected.flatten(), dim=0))
 
 
 def _row(
     policy: str,
     budget: int,
-    seen: int,
+    num_frames: int,
     examiner: Examiner,
     memories: Sequence[Memory],
     scenes: Sequence[Scene],
@@ -155,14 +155,16 @@ def _row(
 ) -> Row:
     outcomes = [
         outcome
-        for held, world in zip(memories, scenes, strict=True)
-        for outcome in examiner.ask(held, _about_the_first(world, seen))
+        for memory, scene in zip(memories, scenes, strict=True)
+        for outcome in examiner.ask(memory, _first_visitor_questions(scene, num_frames))
     ]
-    cosines = [cosine for mean, held in zip(means, memories, strict=True) if (cosine := mean.cosine(held)) is not None]
+    cosines = [
+        cosine for mean, memory in zip(means, memories, strict=True) if (cosine := mean.cosine(memory)) is not None
+    ]
     return Row(
         policy=policy,
         budget=budget,
-        frames=seen,
+        frames=num_frames,
         recall=round(sum(outcome.is_right for outcome in outcomes) / len(outcomes), 4),
         n=len(outcomes),
         cosine=round(sum(cosines) / len(cosines), 4) if cosines else None,
@@ -170,9 +172,9 @@ def _row(
     )
 
 
-def _about_the_first(world: Scene, seen: int) -> list[TimedQuestion]:
-    now_s = (seen - 1) / FRAMES_PER_S
-    visits = world.visits(now_s)
+def _first_visitor_questions(scene: Scene, num_frames: int) -> list[TimedQuestion]:
+    now_s = (num_frames - 1) / FRAMES_PER_S
+    visits = scene.visits(now_s)
     texts = ["what came first", f"has a {visits[0].name} appeared"]
     if sum(visit.kind == visits[0].kind for visit in visits) == 1:
         texts.append(f"what colour was the last {visits[0].kind}")
@@ -184,14 +186,14 @@ def _about_the_first(world: Scene, seen: int) -> list[TimedQuestion]:
     ]
 
 
-def _scene(seed: int, which: int, num_frames: int) -> Scene:
-    """The first scene, in order of their seeds, whose first visitor has come and gone within 56 frames."""
-    rng = random.Random(f"{seed} {which}")
+def _scene(seed: int, index: int, num_frames: int) -> Scene:
+    """A random scene whose first visitor leaves within 56 frames."""
+    rng = random.Random(f"{seed} {index}")
     while True:
-        world = streams.make_scene(rng.randrange(2**20), Character.STEADY, num_frames)
-        visits = world.visits(28.0)
+        scene = streams.make_scene(rng.randrange(2**20), Character.STEADY, num_frames)
+        visits = scene.visits(28.0)
         if visits and visits[0].leave_s < 28.0:
-            return world
+            return scene
 
 
 def _options() -> argparse.Namespace:

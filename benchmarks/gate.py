@@ -1,7 +1,8 @@
 """What the static gate saves on a quiet camera and what it costs in accuracy: python -m benchmarks.gate --help.
 
-Quiet: a street that nobody visits, with sensor noise, drifting light and lamps that go off and on, through the code of
-the product, gated and not. Loss: the default policy of benchmarks.accuracy on the same streams, gated and not.
+Quiet: a street without visitors, with sensor noise, drifting light and lamps that switch, through the product's code
+with and without the gate. Vigilance: whether every visitor passes the gate at once. Loss: the default policy of
+benchmarks.accuracy on the same streams, with and without the gate.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from pipeline.sources.clips import Clip
 
 GOALS = {"quiet_token_ratio": 10.0, "quiet_device_time_ratio": 5.0, "gate_loss_points": 1.0}
 
-_NOBODY_S = 1e9  # mean time until the first visitor
+_NO_VISITOR_S = 1e9  # mean time until the first visitor
 _SWITCH_EVERY_S = 120.0
 _WARM_UP_FRAMES = 64  # until the memory is full and compacted at every step
 _VIGILANCE_FRAMES = 512
@@ -42,7 +43,7 @@ _VIGILANCE_FRAMES = 512
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. low, high: where it is of drawn streams, what 95 % of other draws would have given."""
+    """One figure. low, high: the 95 % interval of a figure of random streams."""
 
     metric: str
     value: float
@@ -56,21 +57,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one camera for some time: tokens read, and seconds of the device thread."""
+    """The cost of one camera: tokens read, and seconds of the device thread."""
 
     tokens: int
     device_s: float
 
 
 def main() -> None:
-    """Measures, prints a table, and writes JSON if asked."""
+    """Measures, prints a table, and writes JSON on request."""
     options = _options()
     torch.set_num_threads(1)
-    found: list[Row] = []
+    results: list[Row] = []
     for part in options.parts:
-        found += _PARTS[part](options)
-    print(table(found))
-    result_file.write(options.json, {row.metric: row.value for row in found}, rows=found)
+        results += _PARTS[part](options)
+    print(table(results))
+    result_file.write(options.json, {row.metric: row.value for row in results}, rows=results)
 
 
 _PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
@@ -81,24 +82,24 @@ _PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
 
 
 def quiet_rows(model: VideoLanguageModel, minutes: int, seed: int = 1) -> Iterator[Row]:
-    """How many times less a quiet camera costs when it is gated: tokens, and time of the device thread."""
+    """How many times a quiet camera costs more without the gate: in tokens, and in time of the device thread."""
     frames = 60 * minutes * round(FRAMES_PER_S)
-    closed, opened = (quiet_cost(model, frames, seed, is_gated=is_gated) for is_gated in (True, False))
+    gated, ungated = (quiet_cost(model, frames, seed, is_gated=is_gated) for is_gated in (True, False))
     of = f"{frames:,} frames of a street without visitors, {model.spec.name}"
-    yield _row("quiet_token_ratio", opened.tokens / closed.tokens, frames, of)
-    yield _row("quiet_device_time_ratio", opened.device_s / closed.device_s, frames, of)
-    yield _row("device_ms_per_frame_ungated", 1000 * opened.device_s / frames, frames, of)
-    yield _row("device_ms_per_frame_gated", 1000 * closed.device_s / frames, frames, of)
+    yield _row("quiet_token_ratio", ungated.tokens / gated.tokens, frames, of)
+    yield _row("quiet_device_time_ratio", ungated.device_s / gated.device_s, frames, of)
+    yield _row("device_ms_per_frame_ungated", 1000 * ungated.device_s / frames, frames, of)
+    yield _row("device_ms_per_frame_gated", 1000 * gated.device_s / frames, frames, of)
 
 
 def quiet_cost(model: VideoLanguageModel, num_frames: int, seed: int, *, is_gated: bool) -> Cost:
-    """What so many frames of a quiet camera cost, once its memory is full or its gate knows the noise."""
-    reader = MemoryWriter(model, MemoryConfig(), max_frames=FRAMES_PER_STEP, reserve=256)
-    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
+    """The cost of `num_frames` frames of a quiet camera, after a warm-up that fills its memory."""
+    writer = MemoryWriter(model, MemoryConfig(), max_frames=FRAMES_PER_STEP, reserve=256)
+    memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     per_frame = model.spec.tokens_per_frame
-    entrance = StaticGate(per_frame, key_frame_every_s=KEY_FRAME_EVERY_S) if is_gated else OpenGate(per_frame)
-    camera = CameraMemory("quiet", held, reader, entrance, gap_after_s=3.0, started_s=0.0)
-    street = Scene(seed, mean_gap_s=_NOBODY_S, switch_every_s=_SWITCH_EVERY_S)
+    gate = StaticGate(per_frame, key_frame_every_s=KEY_FRAME_EVERY_S) if is_gated else OpenGate(per_frame)
+    camera = CameraMemory("quiet", memory, writer, gate, gap_after_s=3.0, started_s=0.0)
+    street = Scene(seed, mean_gap_s=_NO_VISITOR_S, switch_every_s=_SWITCH_EVERY_S)
     for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES)):
         camera.append(clip)
     tokens_before, device_s = camera.tokens_read, 0.0
@@ -117,50 +118,50 @@ def _clips(street: Scene, side: int, frames: range) -> Iterator[Clip]:
 
 
 def vigilance_rows(model: VideoLanguageModel, seed: int, num_streams: int = 24) -> Iterator[Row]:
-    """Whether visitors pass at once, and how many frames that show nobody pass though no whole one is due."""
-    entered: list[bool] = []
-    empty: list[bool] = []
-    for which in range(num_streams):
-        character = list(Character)[which % len(Character)]
-        world = streams.make_scene(seed * 1_000 + which, character, _VIGILANCE_FRAMES)
-        passed = streams.film(model, world, _VIGILANCE_FRAMES).passed
-        entered += _noticed(world, passed)
-        empty += _alarms(world, passed)
+    """The share of visitors that pass at once, and of empty frames that pass although no key frame is due."""
+    is_read: list[bool] = []
+    is_alarm: list[bool] = []
+    for index in range(num_streams):
+        character = list(Character)[index % len(Character)]
+        scene = streams.make_scene(seed * 1_000 + index, character, _VIGILANCE_FRAMES)
+        passed = streams.film(model, scene, _VIGILANCE_FRAMES).passed
+        is_read += _is_read_at_once(scene, passed)
+        is_alarm += _is_false_alarm(scene, passed)
     of = f"{num_streams} streams of {_VIGILANCE_FRAMES} frames"
-    yield _row("visitors_read_at_once_share", sum(entered) / len(entered), len(entered), of)
-    yield _row("false_alarm_share", sum(empty) / len(empty), len(empty), f"{of}: those that show nobody")
+    yield _row("visitors_read_at_once_share", sum(is_read) / len(is_read), len(is_read), of)
+    yield _row("false_alarm_share", sum(is_alarm) / len(is_alarm), len(is_alarm), f"{of}: the empty ones")
 
 
-def _noticed(world: Scene, passed: Tensor) -> Iterator[bool]:
-    """Of each visitor: whether the cell of its centre is read in the first frame that has it."""
+def _is_read_at_once(scene: Scene, passed: Tensor) -> Iterator[bool]:
+    """For each visitor whether the cell of its centre passes in the first frame with the visitor."""
     side = math.isqrt(passed.shape[1])
-    for visit in world.visits(len(passed) / FRAMES_PER_S):
+    for visit in scene.visits(len(passed) / FRAMES_PER_S):
         first = math.ceil(visit.enter_s * FRAMES_PER_S)
         if first < len(passed):
             column, row = (min(int(share * side), side - 1) for share in visit.centre(first / FRAMES_PER_S))
             yield bool(passed[first, row * side + column])
 
 
-def _alarms(world: Scene, passed: Tensor) -> Iterator[bool]:
-    """Of each frame in a step and after a step that show nobody: whether it is read before a whole one is due."""
-    per_step, whole = FRAMES_PER_STEP, 0
+def _is_false_alarm(scene: Scene, passed: Tensor) -> Iterator[bool]:
+    """For each frame of an empty step after an empty step whether it passes before a key frame is due."""
+    per_step, key_frame = FRAMES_PER_STEP, 0
     for frame, tokens in enumerate(passed):
         step = frame // per_step * per_step
         near = range(max(0, step - per_step), step + per_step)
-        is_due = (frame - whole) / FRAMES_PER_S >= KEY_FRAME_EVERY_S
-        if frame >= 2 * per_step and not any(world.visible(other / FRAMES_PER_S) for other in near):
+        is_due = (frame - key_frame) / FRAMES_PER_S >= KEY_FRAME_EVERY_S
+        if frame >= 2 * per_step and not any(scene.visible(other / FRAMES_PER_S) for other in near):
             yield bool(tokens.any()) and not is_due
-        whole = frame if bool(tokens.all()) else whole
+        key_frame = frame if bool(tokens.all()) else key_frame
 
 
 def loss_rows(options: argparse.Namespace) -> Iterator[Row]:
-    """By how many points answers from gated memories are worse, below zero better: for each length and budget."""
-    found: dict[tuple[int, int], dict[str, list[Part]]] = {}
+    """The points of accuracy that the gate costs at each length and budget; below zero, gated answers are better."""
+    by_kind: dict[tuple[int, int], dict[str, list[Part]]] = {}
     for name in options.models:
         for part in accuracy.run(accuracy.load(name), options):
             kind = part.settings.length, part.settings.budget
-            found.setdefault(kind, {}).setdefault(part.settings.policy, []).append(part)
-    for (length, budget), by_policy in found.items():
+            by_kind.setdefault(kind, {}).setdefault(part.settings.policy, []).append(part)
+    for (length, budget), by_policy in by_kind.items():
         plain, gated = (_right(by_policy[policy]) for policy in options.policies)
         of = (
             f"{length:,} frames, {budget} tokens a layer, {len(options.models)} models: "
@@ -172,10 +173,10 @@ def loss_rows(options: argparse.Namespace) -> Iterator[Row]:
         )
 
 
-def table(found: Iterable[Row]) -> str:
+def table(results: Iterable[Row]) -> str:
     """The rows as Markdown."""
     lines = ["| metric | value | 95 % | goal | n | of |", "|---|---:|---:|---:|---:|---|"]
-    for row in found:
+    for row in results:
         span = "-" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
         goal = "-" if row.goal is None else f"{row.goal:g}"
         lines.append(f"| {row.metric} | {row.value:.4g} | {span} | {goal} | {row.n:,} | {row.of} |")
@@ -187,9 +188,9 @@ def _row(metric: str, value: float, n: int, of: str, span: tuple[float, float] =
     return Row(metric, round(value, 4), GOALS.get(metric), n, of, parts.current_commit(), low, high)
 
 
-def _right(found: Sequence[Part]) -> list[list[bool]]:
-    """Which answers were right, stream by stream, all models together."""
-    by_stream = zip(*(part.outcomes for part in found), strict=True)
+def _right(model_parts: Sequence[Part]) -> list[list[bool]]:
+    """Whether each answer is right, stream by stream, all models together."""
+    by_stream = zip(*(part.outcomes for part in model_parts), strict=True)
     return [[outcome.is_right for outcomes in of_stream for outcome in outcomes] for of_stream in by_stream]
 
 
@@ -206,7 +207,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--streams", type=accuracy.positive, default=12, help="of each length")
     parser.add_argument("--budgets", type=accuracy.positive, nargs="+", default=[48, 256], help="tokens a layer")
     parser.add_argument("--lengths", type=accuracy.positive, nargs="+", default=[256], help="frames")
-    parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are kept")
+    parser.add_argument("--folder", type=Path, default=Path(".accuracy"), help="where finished parts are saved")
     result_file.add_option(parser)
     policies = [OURS, GATED]
     parser.set_defaults(policies=policies, character=MIXED, visits=VISITS)

@@ -1,4 +1,4 @@
-"""One part of a run, from streams to outcomes, kept in a file so that an interrupted run goes on where it was."""
+"""One part of a run, from streams to outcomes, saved in a file so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TIMED_QUESTION = "what colour was the last car"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a part is: one policy at one budget over streams of one length. Two of the same settings are the same."""
+    """What identifies a part: one policy at one budget over streams of one length."""
 
     commit: str
     fingerprint: str  # of the model
@@ -44,14 +44,14 @@ class Settings:
     visits: int = VISITS
 
     def file(self, folder: Path) -> Path:
-        """Where its outcomes lie."""
+        """The file of its outcomes."""
         digest = hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:12]
         return folder / f"{self.policy}-{self.budget}-{self.length}-{digest}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What was measured. outcomes: by stream."""
+    """What was measured. outcomes: of each stream."""
 
     settings: Settings
     outcomes: list[list[Outcome]]
@@ -60,14 +60,15 @@ class Part:
     ttft_ms: float
 
     def save(self, folder: Path) -> None:
+        """Writes the part to its file in one step."""
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = self.settings.file(folder).with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self)))
-        fresh.rename(self.settings.file(folder))
+        temporary = self.settings.file(folder).with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(self)))
+        temporary.rename(self.settings.file(folder))
 
 
 def load(settings: Settings, folder: Path) -> Part | None:
-    """The part of these settings, if an earlier run has finished it."""
+    """The saved part of these settings, None if no run has finished it."""
     file = settings.file(folder)
     if not file.is_file():
         return None
@@ -76,44 +77,44 @@ def load(settings: Settings, folder: Path) -> Part | None:
     return Part(**saved | {"settings": settings, "outcomes": outcomes})
 
 
-def measure(model: LlavaOnevision, settings: Settings, given: Sequence[Stream]) -> Part:
-    """Reads the streams side by side under one policy and asks at every moment."""
-    passed = [stream.footage.passed for stream in given]
-    task = Task(model, len(given), settings.budget, settings.length, passed)
-    reader = contenders.named(settings.policy).make(task)
+def measure(model: LlavaOnevision, settings: Settings, all_streams: Sequence[Stream]) -> Part:
+    """Appends all streams step by step under one policy and asks their questions."""
+    passed = [stream.footage.passed for stream in all_streams]
+    task = Task(model, len(all_streams), settings.budget, settings.length, passed)
+    contender = contenders.named(settings.policy).make(task)
     examiner = Examiner(model)
     clock = _FirstToken(model)
-    outcomes: list[list[Outcome]] = [[] for _ in given]
-    waits, ingest_s = [], _embedding_s(model) * settings.length * len(given)
-    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
+    outcomes: list[list[Outcome]] = [[] for _ in all_streams]
+    waits, ingest_s = [], _embedding_s(model) * settings.length * len(all_streams)
+    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in all_streams]):
         began_s = time.perf_counter()
-        reader.append(embedded, times_s)
+        contender.append(embedded, times_s)
         ingest_s += time.perf_counter() - began_s
-        for which, stream in enumerate(given):
-            if asked := stream.asked.get(newest):
-                waits.append(clock.wait_s(reader, which, asked))
-                for held, some in reader.recall(which, asked):
-                    outcomes[which] += examiner.ask(held, some)
+        for index, stream in enumerate(all_streams):
+            if questions := stream.questions.get(newest):
+                waits.append(clock.wait_s(contender, index, questions))
+                for memory, some in contender.recall(index, questions):
+                    outcomes[index] += examiner.ask(memory, some)
     return Part(
         settings,
         outcomes,
-        reader.nbytes_per_camera,
-        round(reader.upkeep_s / ingest_s, 4),
+        contender.nbytes_per_camera,
+        round(contender.upkeep_s / ingest_s, 4),
         round(1000 * statistics.median(waits), 2),
     )
 
 
 @functools.cache
 def current_commit() -> str:
-    """The commit of this code, and what is changed since, so that rows of different code are never mixed."""
+    """The commit of this code, with a digest of uncommitted changes, so that rows of different code are never mixed."""
     commit = _git("rev-parse", "--short=10", "HEAD").strip()
     changed = _git("diff", "HEAD", "--", "*.py", "models/tiny/checkpoint")
     return commit + (f"+{hashlib.sha256(changed.encode()).hexdigest()[:6]}" if changed else "")
 
 
-def _git(*words: str) -> str:
+def _git(*arguments: str) -> str:
     try:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -123,7 +124,7 @@ def _outcome(*, need: str, **rest: object) -> Outcome:
 
 
 def _embedding_s(model: LlavaOnevision) -> float:
-    """What the vision encoder takes for a frame; the streams of a run are embedded once for all policies."""
+    """Seconds of the vision encoder for one frame. The streams of a run are embedded once for all policies."""
     side = model.spec.frame_size
     frames = torch.zeros(FRAMES_PER_STEP, side, side, 3, dtype=torch.uint8)
     model.embed_frames(frames)
@@ -134,24 +135,24 @@ def _embedding_s(model: LlavaOnevision) -> float:
 
 
 class _FirstToken:
-    """Times what a question waits for on an idle device: whatever is to be recalled, the copy, the first token."""
+    """Measures the time to first token on an idle device: recall, copy of the slot, prefill, first token."""
 
     def __init__(self, model: LlavaOnevision) -> None:
         self._model = model
-        self._writer = AnswerDecoder(model)
-        self._room: Slabs | None = None
+        self._decoder = AnswerDecoder(model)
+        self._slabs: Slabs | None = None
 
-    def wait_s(self, reader: StreamMemory, stream: int, asked: Sequence[TimedQuestion]) -> float:
+    def wait_s(self, contender: StreamMemory, stream: int, questions: Sequence[TimedQuestion]) -> float:
         began_s = time.perf_counter()
-        held, _ = next(reader.recall(stream, asked[:1]))
-        copy = self._copy(held)
-        self._writer.prefill(Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
+        memory, _ = next(contender.recall(stream, questions[:1]))
+        copy = self._copy(memory)
+        self._decoder.prefill(Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
         return time.perf_counter() - began_s
 
-    def _copy(self, held: Memory) -> Memory:
-        needed = held.slabs.capacity + ANSWER_TOKENS
-        if self._room is None or self._room.capacity < needed:
-            self._room = Slabs(self._model.spec.kv, slots=1, capacity=needed)
-        copy = Memory(self._room, 0)
-        copy.copy_from(held)
+    def _copy(self, memory: Memory) -> Memory:
+        capacity = memory.slabs.capacity + ANSWER_TOKENS
+        if self._slabs is None or self._slabs.capacity < capacity:
+            self._slabs = Slabs(self._model.spec.kv, slots=1, capacity=capacity)
+        copy = Memory(self._slabs, 0)
+        copy.copy_from(memory)
         return copy

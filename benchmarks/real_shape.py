@@ -17,31 +17,31 @@ from transformers import (
 from models.llava_onevision import TEXTS, LlavaOnevision
 from models.prompts import Prompts, PromptTexts
 
-_BYTES_A_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 
 
 def load() -> LlavaOnevision:
     """The model, in bfloat16 on the CPU."""
-    words = Prompts(_byte_tokenizer(), _shortened(TEXTS))
-    return LlavaOnevision(_half_billion(), words, name="llava-onevision-0.5b, random weights")
+    prompts = Prompts(_byte_tokenizer(), _shortened(TEXTS))
+    return LlavaOnevision(_half_billion(), prompts, name="llava-onevision-0.5b, random weights")
 
 
 def _shortened(texts: PromptTexts) -> PromptTexts:
-    """Texts of about as many bytes as the real vocabulary makes tokens of them."""
+    """Texts with about as many bytes as the real vocabulary gives tokens."""
     return dataclasses.replace(
         texts,
         question="{question}<|im_end|>" + "." * 5,
-        guidance_local=texts.guidance_local[::_BYTES_A_TOKEN],
-        guidance_global=texts.guidance_global[::_BYTES_A_TOKEN],
-        guidance_questions=tuple(text[::_BYTES_A_TOKEN] for text in texts.guidance_questions),
+        guidance_local=texts.guidance_local[::_BYTES_PER_TOKEN],
+        guidance_global=texts.guidance_global[::_BYTES_PER_TOKEN],
+        guidance_questions=tuple(text[::_BYTES_PER_TOKEN] for text in texts.guidance_questions),
     )
 
 
 def _byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Every byte a token: the real vocabulary needs a download."""
+    """A tokenizer with one token for each byte, because the real vocabulary needs a download."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {letter: index for index, letter in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
+    vocabulary = {letter: index for index, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])

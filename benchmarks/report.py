@@ -1,4 +1,4 @@
-"""What runs showed, for people, from the rows they wrote: python -m benchmarks.report ROWS... --plots FOLDER."""
+"""Tables and plots of the rows of benchmarks.accuracy: python -m benchmarks.report ROWS... --plots FOLDER."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from benchmarks.streams import VISITS, Need
 
 _T = TypeVar("_T")
 _NEEDS = (ALL, *Need)
-_USUAL = (VISITS, MIXED)
+_DEFAULT_KIND = (VISITS, MIXED)
 
 
 def main() -> None:
-    """Prints the tables of all rows in the files, and plots them if asked."""
+    """Prints the tables of all rows in the files, and plots them on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", type=Path, nargs="+", help="files that benchmarks.accuracy wrote with --json")
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
     options = parser.parse_args()
-    found = [Row(**row) for file in options.rows for row in result_file.read_rows(file)]
-    print(markdown(found))
+    rows = [Row(**row) for file in options.rows for row in result_file.read_rows(file)]
+    print(markdown(rows))
     if options.plots:
-        plot(found, options.plots)
+        plot(rows, options.plots)
 
 
-def markdown(found: Sequence[Row]) -> str:
-    """A table for each kind of stream and budget, policies by rows."""
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table for each kind of stream and budget, with a line for each policy."""
     tables = []
-    for kind in _distinct(_kind(row) for row in found):
-        some = [row for row in found if _kind(row) == kind and row.delay_s is None]
+    for kind in _distinct(_kind(row) for row in rows):
+        some = [row for row in rows if _kind(row) == kind and row.delay_s is None]
         tables.append(f"### {_heading(some[0])}\n\n" + _table(some))
     return "\n\n".join(tables)
 
@@ -47,21 +47,21 @@ def _kind(row: Row) -> tuple[object, ...]:
 
 
 def _heading(row: Row) -> str:
-    words = [f"{row.length:,} frames"]
+    facts = [f"{row.length:,} frames"]
     if row.visits != VISITS:
-        words.append(f"{row.visits} visits")
+        facts.append(f"{row.visits} visits")
     if row.character != MIXED:
-        words.append(row.character)
-    return ", ".join([*words, f"{row.budget} tokens a layer"])
+        facts.append(row.character)
+    return ", ".join([*facts, f"{row.budget} tokens a layer"])
 
 
-def _table(found: Sequence[Row]) -> str:
-    has_models = len(found[0].by_model) > 1
+def _table(rows: Sequence[Row]) -> str:
+    has_models = len(rows[0].by_model) > 1
     heads = ["policy", *(str(need) for need in _NEEDS), *["each model"] * has_models, "n"]
     heads += ["evidence", "by chance", "newest", "KB a camera", "upkeep", "TTFT"]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
-    for policy in _distinct(row.policy for row in found):
-        by_need = {row.need: row for row in found if row.policy == policy}
+    for policy in _distinct(row.policy for row in rows):
+        by_need = {row.need: row for row in rows if row.policy == policy}
         whole = by_need[ALL]
         cells = [f"{whole.accuracy:.3f} ({whole.low:.3f}-{whole.high:.3f})"]
         cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in Need]
@@ -73,31 +73,31 @@ def _table(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(found: Sequence[Row], folder: Path) -> None:
-    """Accuracy against budget, stream length, delay and visits, as far as the rows have more than one of each."""
+def plot(rows: Sequence[Row], folder: Path) -> None:
+    """Plots accuracy against budget, stream length, delay and visits, each if the rows have several values of it."""
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
-    usual = [row for row in found if row.need == ALL and (row.visits, row.character) == _USUAL]
-    whole = [row for row in usual if row.delay_s is None]
-    by_visits = _by_visits(found)
+    by_default = [row for row in rows if row.need == ALL and (row.visits, row.character) == _DEFAULT_KIND]
+    whole = [row for row in by_default if row.delay_s is None]
+    by_visits = _by_visits(rows)
     plots = [("visits", by_visits, _visits, "visits in the stream, about")]
     if whole:
         longest, widest = max(row.length for row in whole), _common_length(whole)
         plots += [
             ("budget", [row for row in whole if row.length == widest], _budget, "tokens a layer"),
             ("length", [row for row in whole if row.budget == _common_budget(whole, longest)], _length, "frames"),
-            ("delay", _by_delay(usual, widest), _delay, "seconds since the fact was last seen, at most"),
+            ("delay", _by_delay(by_default, widest), _delay, "seconds since the fact was last seen, at most"),
         ]
     for name, some, at, label in plots:
         if len({at(row) for row in some}) > 1:
             _plot(some, at, label, folder / f"accuracy-{name}.png")
 
 
-def _plot(found: Sequence[Row], at: Callable[[Row], float], label: str, file: Path) -> None:
+def _plot(rows: Sequence[Row], at: Callable[[Row], float], label: str, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
-    for policy in _distinct(row.policy for row in found):
-        points = sorted((row for row in found if row.policy == policy), key=at)
+    for policy in _distinct(row.policy for row in rows):
+        points = sorted((row for row in rows if row.policy == policy), key=at)
         is_ours = policy in (OURS, GATED)
         xs, ys = [at(row) for row in points], [row.accuracy for row in points]
         axes.plot(xs, ys, marker="o", markersize=3, linewidth=3 if is_ours else 1.2, label=policy)
@@ -111,33 +111,33 @@ def _plot(found: Sequence[Row], at: Callable[[Row], float], label: str, file: Pa
     pyplot.close(figure)
 
 
-def _by_delay(found: Sequence[Row], length: int) -> list[Row]:
-    budget = _common_budget(found, length)
-    return [row for row in found if row.delay_s is not None and (row.length, row.budget) == (length, budget)]
+def _by_delay(rows: Sequence[Row], length: int) -> list[Row]:
+    budget = _common_budget(rows, length)
+    return [row for row in rows if row.delay_s is not None and (row.length, row.budget) == (length, budget)]
 
 
-def _by_visits(found: Sequence[Row]) -> list[Row]:
-    """Rows that differ in nothing but the number of visits, of the longest streams for which there is more than one."""
-    whole = [row for row in found if row.need == ALL and row.delay_s is None and row.character == MIXED]
-    alike: dict[tuple[int, int], list[Row]] = {}
+def _by_visits(rows: Sequence[Row]) -> list[Row]:
+    """Rows that differ in the number of visits only, of the longest streams with several numbers of visits."""
+    whole = [row for row in rows if row.need == ALL and row.delay_s is None and row.character == MIXED]
+    groups: dict[tuple[int, int], list[Row]] = {}
     for row in whole:
-        alike.setdefault((row.length, row.budget), []).append(row)
-    several = {kind: some for kind, some in alike.items() if len({row.visits for row in some}) > 1}
+        groups.setdefault((row.length, row.budget), []).append(row)
+    several = {kind: some for kind, some in groups.items() if len({row.visits for row in some}) > 1}
     return several[max(several)] if several else []
 
 
-def _common_budget(found: Sequence[Row], length: int) -> int:
-    """The largest budget that was measured at a length."""
-    return max(row.budget for row in found if row.length == length)
+def _common_budget(rows: Sequence[Row], length: int) -> int:
+    """The largest budget measured at a length."""
+    return max(row.budget for row in rows if row.length == length)
 
 
-def _common_length(found: Sequence[Row]) -> int:
-    """The length at which the most budgets were measured, the longest of those."""
-    return max(_distinct(row.length for row in found), key=lambda length: (len(_budgets(found, length)), length))
+def _common_length(rows: Sequence[Row]) -> int:
+    """The longest of the lengths at which the most budgets were measured."""
+    return max(_distinct(row.length for row in rows), key=lambda length: (len(_budgets(rows, length)), length))
 
 
-def _budgets(found: Sequence[Row], length: int) -> set[int]:
-    return {row.budget for row in found if row.length == length}
+def _budgets(rows: Sequence[Row], length: int) -> set[int]:
+    return {row.budget for row in rows if row.length == length}
 
 
 def _budget(row: Row) -> float:

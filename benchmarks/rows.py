@@ -1,4 +1,4 @@
-"""From outcomes to rows: accuracies with 95 % intervals, by need and by how long ago the fact was, over models."""
+"""From outcomes to rows: accuracies with 95 % intervals, by need and by the age of the fact, over models."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _DRAWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """delay_s: the row is of facts that were last seen at most so long ago, and longer than the delay before it.
+    """One line of the results. delay_s: facts last visible at most this long ago, and longer than the next lower delay.
 
-    by_model: the accuracy of each model; evidence_precision: the share of the cited moments that
-    show the event, evidence_chance and evidence_newest the same of moments drawn by chance and of the newest ones.
+    by_model: the accuracy of each model. evidence_precision: the share of the cited moments that show the event;
+    evidence_chance and evidence_newest: the same share of random moments and of the newest ones.
     """
 
     policy: str
@@ -48,50 +48,52 @@ class Row:
     commit: str
 
 
-def rows_of(found: Sequence[Part]) -> Iterator[Row]:
+def rows_of(parts: Sequence[Part]) -> Iterator[Row]:
     """A row for all questions, one for each need, and one for each delay that occurred.
 
-    found: the same part of each model. Every model is asked about the same streams, so a stream stays one whole.
+    parts: the same part of each model. All models have the same streams, so the bootstrap draws whole streams.
     """
-    yield from _row(found, ALL, None, lambda _: True)
+    yield from _row(parts, ALL, None, lambda _: True)
     for need in Need:
-        yield from _row(found, need, None, partial(_needs, need))
+        yield from _row(parts, need, None, partial(_needs, need))
     for low_s, high_s in zip((-1.0, *DELAYS_S), DELAYS_S, strict=False):
-        yield from _row(found, ALL, high_s, partial(_is_between, low_s, high_s))
+        yield from _row(parts, ALL, high_s, partial(_is_between, low_s, high_s))
 
 
 def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
-    """95 % of the accuracies that other streams of the same kind would have given: a bootstrap over whole streams.
+    """The 95 % interval of the accuracy, from a bootstrap over whole streams.
 
-    Questions about one stream stand or fall together, so drawing single questions would flatter every policy.
+    Questions about one stream are correlated, so a bootstrap over single questions would give too narrow an interval.
     """
     right = np.array([sum(answers) for answers in by_stream], dtype=float)
-    asked = np.array([len(answers) for answers in by_stream], dtype=float)
+    totals_by_stream = np.array([len(answers) for answers in by_stream], dtype=float)
     drawn = np.random.default_rng(seed).integers(0, len(right), (_DRAWS, len(right)))
-    totals = asked[drawn].sum(axis=1)
+    totals = totals_by_stream[drawn].sum(axis=1)
     accuracies = right[drawn].sum(axis=1)[totals > 0] / totals[totals > 0]
     low, high = np.quantile(accuracies, (0.025, 0.975))
     return float(low), float(high)
 
 
 def loss_interval(before: Sequence[Sequence[bool]], after: Sequence[Sequence[bool]]) -> tuple[float, float]:
-    """95 % of the points that other streams would have lost: a bootstrap over whole streams, each with its pair."""
+    """The 95 % interval of the points lost from `before` to `after`, from a bootstrap over paired streams."""
     lost = np.array([sum(right) - sum(others) for right, others in zip(before, after, strict=True)], dtype=float)
-    asked = np.array([len(right) for right in before], dtype=float)
+    totals_by_stream = np.array([len(right) for right in before], dtype=float)
     drawn = np.random.default_rng(0).integers(0, len(lost), (_DRAWS, len(lost)))
-    low, high = np.quantile(100 * lost[drawn].sum(axis=1) / asked[drawn].sum(axis=1), (0.025, 0.975))
+    low, high = np.quantile(100 * lost[drawn].sum(axis=1) / totals_by_stream[drawn].sum(axis=1), (0.025, 0.975))
     return float(low), float(high)
 
 
-def _row(found: Sequence[Part], need: str, delay_s: float | None, is_meant: Callable[[Outcome], bool]) -> Iterator[Row]:
-    by_model = [[[o for o in of_stream if is_meant(o)] for of_stream in part.outcomes] for part in found]
+def _row(
+    parts: Sequence[Part], need: str, delay_s: float | None, is_included: Callable[[Outcome], bool]
+) -> Iterator[Row]:
+    by_model = [[[o for o in of_stream if is_included(o)] for of_stream in part.outcomes] for part in parts]
     by_stream = [[o for of_model in of_stream for o in of_model] for of_stream in zip(*by_model, strict=True)]
     outcomes = [o for of_stream in by_stream for o in of_stream]
     if not outcomes:
         return
     low, high = interval([[o.is_right for o in of_stream] for of_stream in by_stream if of_stream])
     proven = [o for o in outcomes if o.cited]
-    settings = found[0].settings
+    settings = parts[0].settings
     yield Row(
         policy=settings.policy,
         budget=settings.budget,
@@ -102,9 +104,9 @@ def _row(found: Sequence[Part], need: str, delay_s: float | None, is_meant: Call
         low=round(low, 4),
         high=round(high, 4),
         n=len(outcomes),
-        bytes_per_camera=found[0].nbytes_per_camera,
-        upkeep_share=round(statistics.mean(part.upkeep_share for part in found), 4),
-        ttft_ms=round(statistics.mean(part.ttft_ms for part in found), 2),
+        bytes_per_camera=parts[0].nbytes_per_camera,
+        upkeep_share=round(statistics.mean(part.upkeep_share for part in parts), 4),
+        ttft_ms=round(statistics.mean(part.ttft_ms for part in parts), 2),
         evidence_precision=round(sum(o.shown for o in proven) / sum(o.cited for o in proven), 4) if proven else None,
         evidence_chance=_share(o.by_chance for o in proven) if proven else None,
         evidence_newest=_share(o.newest for o in proven) if proven else None,

@@ -1,8 +1,8 @@
-"""What int8 rows do to answers and to bytes: python -m benchmarks.saved_rows --help.
+"""What int8 rows of a checkpoint cost in accuracy and save in bytes: python -m benchmarks.saved_rows --help.
 
-Streams of benchmarks.accuracy are read under the default policy; at every moment at which there are questions, the
-memory is saved, restored and asked, once with exact rows and once with int8 rows. Whole memories, the recent window
-included, so that the rows are all that differs.
+Streams of benchmarks.accuracy are appended under the default policy. At every frame with questions the memory is saved,
+restored and asked, once with exact rows and once with int8 rows. The recent window is saved too, so that only the rows
+differ.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
 from models.llava_onevision import LlavaOnevision
 
-_EVERYTHING = 1 << 62  # no token has an id as high
+_NO_LIMIT = 1 << 62  # above every token id
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Of one way to write rows, over all moments. nbytes, write_ms, read_ms: medians, pictures aside, of this process's
-    processor time; lost_points: accuracy below exact rows, low and high where 95 % of other streams would have it.
+    """The figures of one kind of rows. nbytes, write_ms, read_ms: medians without thumbnails, in CPU time.
+
+    lost_points: accuracy below that of exact rows; low and high: its 95 % interval.
     """
 
     model: str
@@ -47,7 +48,7 @@ class Row:
     lost_points: float
     low: float
     high: float
-    changed_answers: int  # right with one and wrong with the other
+    changed_answers: int  # right with one kind and wrong with the other
     nbytes: int
     write_ms: float
     read_ms: float
@@ -56,69 +57,69 @@ class Row:
 
 @dataclass(slots=True)
 class _Tally:
-    """What one way to write rows came to: by stream whether each answer is right, and by moment its costs."""
+    """Results of one kind of rows: for each stream whether each answer is right, and for each checkpoint its costs."""
 
     is_right: list[list[bool]]
     costs: list[tuple[int, float, float]]
 
 
 def main() -> None:
-    """Measures, prints a table, and writes JSON if asked."""
+    """Measures, prints a table, and writes JSON on request."""
     options = _options()
     torch.set_num_threads(1)
     model = accuracy.load(options.model)
     seeds = range(options.seed * 1_000, options.seed * 1_000 + options.streams)
-    given = [streams.make_stream(model, seed, options.frames) for seed in seeds]
-    found = [row for budget in options.budgets for row in measure(model, options.model, given, budget)]
-    print(table(found))
-    result_file.write(options.json, {}, rows=found)
+    all_streams = [streams.make_stream(model, seed, options.frames) for seed in seeds]
+    results = [row for budget in options.budgets for row in measure(model, options.model, all_streams, budget)]
+    print(table(results))
+    result_file.write(options.json, {}, rows=results)
 
 
 @torch.inference_mode()
-def measure(model: LlavaOnevision, name: str, given: Sequence[Stream], budget: int) -> Iterator[Row]:
-    """A row for each way to write rows."""
-    num_frames = len(given[0].footage.embedded)
-    reader = contenders.named(OURS).make(Task(model, len(given), budget, num_frames))
+def measure(model: LlavaOnevision, name: str, all_streams: Sequence[Stream], budget: int) -> Iterator[Row]:
+    """A row for each kind of rows."""
+    num_frames = len(all_streams[0].footage.embedded)
+    contender = contenders.named(OURS).make(Task(model, len(all_streams), budget, num_frames))
     examiner = Examiner(model)
-    tallies = {kind: _Tally([[] for _ in given], []) for kind in RowFormat}
-    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in given]):
-        reader.append(embedded, times_s)
-        for which, stream in enumerate(given):
-            asked = stream.asked.get(newest)
-            if not asked:
+    tallies = {kind: _Tally([[] for _ in all_streams], []) for kind in RowFormat}
+    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in all_streams]):
+        contender.append(embedded, times_s)
+        for index, stream in enumerate(all_streams):
+            questions = stream.questions.get(newest)
+            if not questions:
                 continue
-            (held, _), *_ = reader.recall(which, asked)
+            (memory, _), *_ = contender.recall(index, questions)
             for kind, tally in tallies.items():
-                came_back, cost = there_and_back(held, kind)
-                tally.is_right[which] += [outcome.is_right for outcome in examiner.ask(came_back, asked)]
+                restored, cost = save_and_restore(memory, kind)
+                tally.is_right[index] += [outcome.is_right for outcome in examiner.ask(restored, questions)]
                 tally.costs.append(cost)
     yield from (_row(name, kind, tallies, budget, num_frames) for kind in tallies)
 
 
-def there_and_back(held: Memory, kind: RowFormat) -> tuple[Memory, tuple[int, float, float]]:
-    """The memory as it comes back from such a checkpoint, its bytes, and the seconds to write and to read them."""
+def save_and_restore(memory: Memory, kind: RowFormat) -> tuple[Memory, tuple[int, float, float]]:
+    """The memory restored from a checkpoint with such rows, its bytes, and the seconds to write and to read it."""
     facts = CheckpointFacts(
         fingerprint="",
         saved_s=0.0,
         started_s=0.0,
         newest_s=0.0,
-        next_position=held.next_position,
-        next_frame=held.next_frame,
-        frames_seen=held.next_frame,
+        next_position=memory.next_position,
+        next_frame=memory.next_frame,
+        frames_seen=memory.next_frame,
         frames_dropped=0,
-        compactions=held.compactions,
+        compactions=memory.compactions,
         rows=kind,
     )
-    taken = Checkpoint(facts, checkpoint_codec.capture(held, _EVERYTHING), {})
+    taken = Checkpoint(facts, checkpoint_codec.capture(memory, _NO_LIMIT), {})
     began_s = time.thread_time()
     written = b"".join(checkpoint_codec.encode(taken))
     written_s = time.thread_time()
     loaded = checkpoint_codec.decode([written], facts, {})
     read_s = time.thread_time()
-    came_back = Memory(Slabs(held.slabs.shape, slots=1, capacity=held.slabs.capacity), 0)
-    came_back.copy_from(held)
-    checkpoint_codec.restore(came_back, loaded)
-    return came_back, (len(written), written_s - began_s, read_s - written_s)
+    restored = Memory(Slabs(memory.slabs.shape, slots=1, capacity=memory.slabs.capacity), 0)
+    restored.copy_from(memory)
+    checkpoint_codec.restore(restored, loaded)
+    return restored, (len(written), written_s - began_s, read_s - written_s)
 
 
 def _row(name: str, kind: RowFormat, tallies: dict[RowFormat, _Tally], budget: int, num_frames: int) -> Row:
@@ -145,13 +146,13 @@ def _row(name: str, kind: RowFormat, tallies: dict[RowFormat, _Tally], budget: i
     )
 
 
-def table(found: Iterable[Row]) -> str:
+def table(results: Iterable[Row]) -> str:
     """The rows as Markdown."""
     lines = [
         "| model | rows | tokens | frames | n | accuracy | points lost | 95 % | other answers | bytes | write | read |",
         "|---|---|" + "---:|" * 10,
     ]
-    for row in found:
+    for row in results:
         answers = (
             f"{row.accuracy:.3f} | {row.lost_points:.2f} | {row.low:.2f} to {row.high:.2f} | {row.changed_answers}"
         )

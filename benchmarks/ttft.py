@@ -1,7 +1,7 @@
 """Time to the first token of an answer against the length of the stream: python -m benchmarks.ttft --help.
 
-One memory reads a simulated camera; at each length the same question is asked many times on a copy of it. What is
-timed is what a question waits for on an idle device: copy of the slot, prefill of the question, first token.
+Frames of a simulated camera are appended to one memory. At each length the same question is asked many times on a copy.
+The measured time is what a question waits for on an idle device: copy of the slot, prefill, first token.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FRAMES_PER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured at one length of the stream."""
+    """The figures at one length of the stream."""
 
     frames: int
     hours: float
@@ -42,7 +42,7 @@ class Row:
 
 
 def main() -> None:
-    """Measures, prints a Markdown table, and writes JSON if asked."""
+    """Measures, prints a Markdown table, and writes JSON on request."""
     options = _options()
     torch.set_num_threads(options.threads)
     model = registry.load_model(options.model)
@@ -59,21 +59,21 @@ def main() -> None:
 
 
 def measure(model: VideoLanguageModel, tokens: int, lengths: list[int], repeats: int) -> Iterator[Row]:
-    """A row for each length, all of one stream."""
+    """A row for each length of one stream."""
     config = MemoryConfig(tokens_per_layer=tokens)
-    reader = MemoryWriter(model, config, max_frames=FRAMES_PER_STEP, reserve=320)
-    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity + 320), 0)
-    writer = AnswerDecoder(model)
-    reader.reset(held)
+    writer = MemoryWriter(model, config, max_frames=FRAMES_PER_STEP, reserve=320)
+    memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity + 320), 0)
+    decoder = AnswerDecoder(model)
+    writer.reset(memory)
     for length in lengths:
-        ingest_ms = [1000 * seconds / FRAMES_PER_STEP for seconds in _feed_until(reader, held, length)]
-        waits = [_first_token_s(writer, held, scratch, model) for _ in range(repeats)]
+        ingest_ms = [1000 * seconds / FRAMES_PER_STEP for seconds in _append_until(writer, memory, length)]
+        waits = [_first_token_s(decoder, memory, scratch, model) for _ in range(repeats)]
         yield Row(
             frames=length,
             hours=round(length / FRAMES_PER_S / 3600, 2),
-            tokens_per_layer=held.longest,
-            memory_mb=round(held.longest * model.spec.kv.nbytes_per_token * held.num_layers / 1e6, 2),
+            tokens_per_layer=memory.longest,
+            memory_mb=round(memory.longest * model.spec.kv.nbytes_per_token * memory.num_layers / 1e6, 2),
             ttft_p50_ms=round(1000 * statistics.median(waits), 1),
             ttft_p95_ms=round(1000 * statistics.quantiles(waits, n=20)[-1], 1),
             ingest_ms_per_frame=round(statistics.median(ingest_ms), 2),
@@ -94,23 +94,23 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _feed_until(reader: MemoryWriter, held: Memory, length: int) -> Iterator[float]:
-    """Reads the stream on to `length` frames; the seconds that each step took."""
-    world, side = Scene(seed=7), reader.model.spec.frame_size
-    while held.next_frame < length:
-        seen_s = [(held.next_frame + offset) / FRAMES_PER_S for offset in range(FRAMES_PER_STEP)]
-        frames = torch.stack([torch.from_numpy(world.frame(at_s, side, side)) for at_s in seen_s])
+def _append_until(writer: MemoryWriter, memory: Memory, length: int) -> Iterator[float]:
+    """Appends the stream up to `length` frames; yields the seconds of each step."""
+    scene, side = Scene(seed=7), writer.model.spec.frame_size
+    while memory.next_frame < length:
+        times_s = [(memory.next_frame + offset) / FRAMES_PER_S for offset in range(FRAMES_PER_STEP)]
+        frames = torch.stack([torch.from_numpy(scene.frame(at_s, side, side)) for at_s in times_s])
         started = time.perf_counter()
-        reader.append([held], frames[None], torch.tensor([seen_s], dtype=torch.float64))
+        writer.append([memory], frames[None], torch.tensor([times_s], dtype=torch.float64))
         yield time.perf_counter() - started
 
 
-def _first_token_s(writer: AnswerDecoder, held: Memory, scratch: Memory, model: VideoLanguageModel) -> float:
+def _first_token_s(decoder: AnswerDecoder, memory: Memory, scratch: Memory, model: VideoLanguageModel) -> float:
     started = time.perf_counter()
     question = model.prompts.question("what colour was the last car")
-    scratch.copy_from(held)
+    scratch.copy_from(memory)
     answer = Answer(scratch, question)
-    writer.prefill(answer)
+    decoder.prefill(answer)
     return time.perf_counter() - started
 
 

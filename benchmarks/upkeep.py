@@ -1,7 +1,7 @@
-"""What keeping a memory bounded costs at a real model's shape: python -m benchmarks.upkeep --help.
+"""What compaction costs at the shape of a real model: python -m benchmarks.upkeep --help.
 
-LLaVA-OneVision 0.5B with random weights takes in clips; upkeep is guidance and compaction, the rest is vision and
-prefill. Texts are cut to about the tokens that the real vocabulary makes of them (benchmarks/real_shape.py).
+LLaVA-OneVision 0.5B with random weights appends clips. Upkeep is scoring and compaction; the rest is the vision encoder
+and prefill. Texts are shortened to about as many tokens as with the real vocabulary (benchmarks/real_shape.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.llava_onevision import LlavaOnevision
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians over the clips that were over budget. upkeep_share: of the whole ingest of a clip."""
+    """Medians over the clips that caused a compaction. upkeep_share: of the whole ingest of a clip."""
 
     policy: str
     tokens_per_clip: int
@@ -38,7 +38,7 @@ class Row:
 
 
 def main() -> None:
-    """Measures, prints a table, and writes JSON if asked."""
+    """Measures, prints a table, and writes JSON on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=8, help="of a clip, 196 tokens each")
     parser.add_argument("--clips", type=int, default=3, help="measured, after those that fill the memory")
@@ -48,30 +48,30 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     model = real_shape.load()
-    found = [measure(model, name, options.frames, options.clips, options.tokens) for name in options.policies]
-    print(table(found))
-    result_file.write(options.json, {"upkeep_share": found[0].upkeep_share}, rows=found)
+    rows = [measure(model, name, options.frames, options.clips, options.tokens) for name in options.policies]
+    print(table(rows))
+    result_file.write(options.json, {"upkeep_share": rows[0].upkeep_share}, rows=rows)
 
 
 def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int) -> Row:
-    """One policy over a stream of random pictures."""
+    """One policy over a stream of random frames."""
     config = MemoryConfig(tokens_per_layer=tokens_per_layer, policy=PolicyName(policy))
-    reader = TimedWriter(model, config, max_frames=num_frames, reserve=512)
-    held = Memory(Slabs(model.spec.kv, slots=1, capacity=reader.capacity), 0)
-    reader.reset(held)
+    writer = TimedWriter(model, config, max_frames=num_frames, reserve=512)
+    memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
+    writer.reset(memory)
     per_clip = num_frames * model.spec.tokens_per_frame
     timed = []
     for clip in range(-(-tokens_per_layer // per_clip) + clips):
-        is_over = held.longest - held.prefix_length + per_clip > tokens_per_layer
-        spent = _one_clip(reader, held, num_frames, first_s=float(clip * num_frames))
+        is_over = memory.longest - memory.prefix_length + per_clip > tokens_per_layer
+        durations = _one_clip(writer, memory, num_frames, first_s=float(clip * num_frames))
         if is_over:
-            timed.append(spent)
+            timed.append(durations)
     vision_s, prefill_s, upkeep_s = (statistics.median(column) for column in zip(*timed, strict=True))
     return Row(
         policy,
         per_clip,
         tokens_per_layer,
-        reader.scorer.num_tokens,
+        writer.scorer.num_tokens,
         round(vision_s, 2),
         round(prefill_s, 2),
         round(upkeep_s, 2),
@@ -79,30 +79,30 @@ def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tok
     )
 
 
-def table(found: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
     lines = [
         "| policy | tokens a clip | budget | guidance tokens | vision | prefill | upkeep | share |",
         "|---|" + "---:|" * 7,
     ]
-    for row in found:
+    for row in rows:
         seconds = f"{row.vision_s} s | {row.prefill_s} s | {row.upkeep_s} s"
         sizes = f"{row.tokens_per_clip:,} | {row.tokens_per_layer:,} | {row.guidance_tokens}"
         lines.append(f"| {row.policy} | {sizes} | {seconds} | {row.upkeep_share:.1%} |")
     return "\n".join(lines)
 
 
-def _one_clip(reader: TimedWriter, held: Memory, num_frames: int, *, first_s: float) -> tuple[float, float, float]:
+def _one_clip(writer: TimedWriter, memory: Memory, num_frames: int, *, first_s: float) -> tuple[float, float, float]:
     """Seconds for vision, for prefill, and for upkeep."""
-    side, upkeep_before_s = reader.model.spec.frame_size, reader.upkeep_s
+    side, upkeep_before_s = writer.model.spec.frame_size, writer.upkeep_s
     frames = torch.randint(0, 256, (num_frames, side, side, 3), dtype=torch.uint8)
     times_s = first_s + torch.arange(num_frames, dtype=torch.float64)[None]
     began_s = time.perf_counter()
-    embedded = reader.model.embed_frames(frames).flatten(0, 1)[None]
-    seen_s = time.perf_counter()
-    reader.prefill([held], embedded, times_s)
-    upkeep_s = reader.upkeep_s - upkeep_before_s
-    return seen_s - began_s, time.perf_counter() - seen_s - upkeep_s, upkeep_s
+    embedded = writer.model.embed_frames(frames).flatten(0, 1)[None]
+    encoded_s = time.perf_counter()
+    writer.prefill([memory], embedded, times_s)
+    upkeep_s = writer.upkeep_s - upkeep_before_s
+    return encoded_s - began_s, time.perf_counter() - encoded_s - upkeep_s, upkeep_s
 
 
 if __name__ == "__main__":

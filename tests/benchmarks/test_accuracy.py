@@ -1,4 +1,4 @@
-"""The benchmark itself: budgets are kept, truth is asked, parts are resumed and never mixed, nonsense is refused."""
+"""The accuracy benchmark: budgets are kept, parts are resumed and never mixed, wrong options are refused."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def part(tiny: LlavaOnevision, filmed: list[Stream]) -> Part:
     return parts.measure(tiny, settings(), filmed)
 
 
-def read_all(reader: StreamMemory, filmed: list[Stream]) -> None:
+def append_all(contender: StreamMemory, filmed: list[Stream]) -> None:
     for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in filmed]):
-        reader.append(embedded, times_s)
+        contender.append(embedded, times_s)
 
 
 def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Settings:
@@ -54,28 +54,30 @@ def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Setti
 
 @pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "full"])
 def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, filmed: list[Stream], name: str) -> None:
-    reader = contenders.named(name).make(Task(tiny, len(filmed), 48, 48, [stream.footage.passed for stream in filmed]))
-    read_all(reader, filmed)
-    asked = next(iter(filmed[0].asked.values()))
+    contender = contenders.named(name).make(
+        Task(tiny, len(filmed), 48, 48, [stream.footage.passed for stream in filmed])
+    )
+    append_all(contender, filmed)
+    questions = next(iter(filmed[0].questions.values()))
 
-    recalled = list(reader.recall(0, asked))
+    recalled = list(contender.recall(0, questions))
 
-    assert [item for _, some in recalled for item in some] == list(asked)
+    assert [item for _, some in recalled for item in some] == list(questions)
     for memory, _ in recalled:
         assert all(0 < length - memory.prefix_length <= 48 for length in memory.lengths)
-    assert reader.nbytes_per_camera > 0
+    assert contender.nbytes_per_camera > 0
 
 
 def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: LlavaOnevision) -> None:
     first, again, other = (streams.make_stream(tiny, seed, 32) for seed in (5, 5, 6))
 
     assert torch.equal(first.footage.embedded, again.footage.embedded)
-    assert first.asked == again.asked
+    assert first.questions == again.questions
     assert not torch.equal(first.footage.embedded, other.footage.embedded)
 
 
 def test_questions_come_at_the_end_of_a_step_in_the_second_half(filmed: list[Stream]) -> None:
-    frames = [frame for stream in filmed for frame in stream.asked]
+    frames = [frame for stream in filmed for frame in stream.questions]
 
     assert frames
     assert all(24 <= frame < 48 and frame % FRAMES_PER_STEP == FRAMES_PER_STEP - 1 for frame in frames)
@@ -83,18 +85,18 @@ def test_questions_come_at_the_end_of_a_step_in_the_second_half(filmed: list[Str
 
 def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(tiny: LlavaOnevision, filmed: list[Stream]) -> None:
     """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
-    reader = contenders.named(OURS).make(Task(tiny, len(filmed), 96, 48))
-    read_all(reader, filmed)
+    contender = contenders.named(OURS).make(Task(tiny, len(filmed), 96, 48))
+    append_all(contender, filmed)
     decoder, examiner = AnswerDecoder(tiny), Examiner(tiny)
-    for which, stream in enumerate(filmed[:2]):
-        asked = [item for some in stream.asked.values() for item in some]
-        memory, _ = next(reader.recall(which, asked))
-        said = [greedy(tiny, decoder, memory, item.question.text) for item in asked]
+    for index, stream in enumerate(filmed[:2]):
+        questions = [item for some in stream.questions.values() for item in some]
+        memory, _ = next(contender.recall(index, questions))
+        answers = [greedy(tiny, decoder, memory, item.question.text) for item in questions]
 
-        outcomes = examiner.ask(memory, asked)
+        outcomes = examiner.ask(memory, questions)
 
         assert [outcome.is_right for outcome in outcomes] == [
-            text == item.question.answer for text, item in zip(said, asked, strict=True)
+            text == item.question.answer for text, item in zip(answers, questions, strict=True)
         ]
 
 
@@ -120,7 +122,7 @@ def test_rows_count_every_question_once_for_each_need(part: Part, filmed: list[S
     found = {row.need: row for row in rows.rows_of([part]) if row.delay_s is None}
 
     assert found[ALL].n == sum(row.n for need, row in found.items() if need != ALL)
-    assert found[ALL].n == sum(len(some) for stream in filmed for some in stream.asked.values())
+    assert found[ALL].n == sum(len(some) for stream in filmed for some in stream.questions.values())
     assert all(row.low <= row.accuracy <= row.high and row.commit == "abc" for row in found.values())
 
 
@@ -148,7 +150,7 @@ def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: LlavaOn
     characters = (Character.STEADY, Character.LIGHTS)
     steady, lights = (streams.make_stream(tiny, 4, 48, character) for character in characters)
 
-    assert steady.asked == lights.asked
+    assert steady.questions == lights.questions
     assert not torch.equal(steady.footage.embedded, lights.footage.embedded)
 
 
@@ -207,7 +209,7 @@ def test_only_the_contender_of_ranks_renumbers_positions_at_every_compaction(
 ) -> None:
     def has_gaps(name: str) -> bool:
         contender = contenders.named(name).make(Task(tiny, len(filmed), 48, 48))
-        read_all(contender, filmed)
+        append_all(contender, filmed)
         assert isinstance(contender, BoundedMemory)
         memory = contender.memories[0]
         positions = torch.cat([memory.layer(layer).positions for layer in range(memory.num_layers)]).unique()

@@ -41,12 +41,12 @@ def test_every_visitor_is_read_at_once_and_an_empty_street_is_not(tiny: VideoLan
 
 
 def test_a_gate_that_misses_visitors_or_cries_wolf_is_found_out() -> None:
-    world = Scene(5, mean_gap_s=10.0)
+    scene = Scene(5, mean_gap_s=10.0)
     nothing = torch.zeros(200, 16, dtype=torch.bool)
 
-    assert not any(gate._noticed(world, nothing))
-    assert all(gate._noticed(world, ~nothing))
-    assert sum(gate._alarms(world, ~nothing)) > 10
+    assert not any(gate._is_read_at_once(scene, nothing))
+    assert all(gate._is_read_at_once(scene, ~nothing))
+    assert sum(gate._is_false_alarm(scene, ~nothing)) > 10
 
 
 def test_the_loss_is_of_the_same_questions_gated_and_not(tmp_path: Path, run_benchmark: RunBenchmark) -> None:

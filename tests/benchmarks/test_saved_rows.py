@@ -20,7 +20,7 @@ def full() -> Memory:
 
 def test_exact_rows_bring_back_the_very_same_memory_recent_window_and_prefix_included() -> None:
     memory = full()
-    restored, _ = saved_rows.there_and_back(memory, RowFormat.EXACT)
+    restored, _ = saved_rows.save_and_restore(memory, RowFormat.EXACT)
     assert restored.lengths == memory.lengths
     assert restored.next_position == memory.next_position
     for index in range(memory.num_layers):
@@ -31,8 +31,8 @@ def test_exact_rows_bring_back_the_very_same_memory_recent_window_and_prefix_inc
 
 def test_int8_rows_bring_back_other_rows_that_are_near_and_take_less() -> None:
     memory = full()
-    restored, (nbytes, *_) = saved_rows.there_and_back(memory, RowFormat.INT8)
-    _, (exact_nbytes, *_) = saved_rows.there_and_back(memory, RowFormat.EXACT)
+    restored, (nbytes, *_) = saved_rows.save_and_restore(memory, RowFormat.INT8)
+    _, (exact_nbytes, *_) = saved_rows.save_and_restore(memory, RowFormat.EXACT)
     before, after = memory.after_prefix(1).values, restored.after_prefix(1).values
     assert not torch.equal(before, after)
     assert torch.allclose(before, after, atol=float(before.abs().max()) / 254 * 1.01)
