@@ -44,18 +44,22 @@ class System:
 
 @asynccontextmanager
 async def running(
-    settings: HermesConfig, *, log_level: int = logging.INFO, on_progress: Progress = lambda _: None
+    settings: HermesConfig,
+    *,
+    log_level: int = logging.INFO,
+    on_progress: Progress = lambda _: None,
+    has_local_ray: bool = False,
 ) -> AsyncIterator[System]:
     """Runs a system during the block; at its end every memory is saved whole.
 
-    on_progress: called with each step of the start, in words for people. Raises ServiceError and StoreError if a part
-    does not start; then every part is stopped again.
+    `has_local_ray`: whether the caller runs a local Ray, large enough for the shards, around this block.
+    Raises ServiceError and StoreUnavailable if a part does not come up; then nothing is left running.
     """
     token = settings.auth.token()
     _require_gpus(settings.shards)
     server.require_free(settings.router)
     async with AsyncExitStack() as stack:
-        on_progress("starting the store")
+        on_progress("starting the store of memories and leases")
         store_url = stack.enter_context(_store(settings))
         await redis_preflight.require(store_url)
         leases = RedisLeases(store_url)
@@ -65,9 +69,10 @@ async def running(
         # can be claimed only after the store's counter was stable for one lease.
         await failure_detector.expiry(UNOWNED)
         shards = settings.shards
-        on_progress("starting Ray" if shards.is_local else f"joining Ray at {shards.ray}")
-        stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
-        on_progress(f"loading {settings.model} on {shards.count} shard{'s' if shards.count > 1 else ''}")
+        if not has_local_ray:
+            on_progress("starting Ray, which runs the shards" if shards.is_local else f"joining Ray at {shards.ray}")
+            stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
+        on_progress(f"loading model {settings.model!r} on {shards.count} shard{'s' if shards.count > 1 else ''}")
         ready_shards = await _start_shards(settings, store_url, log_level)
         if shards.is_local:
             stack.push_async_callback(_close, ready_shards)

@@ -18,6 +18,11 @@ from console.cli.terminal import Address, Json, TokenFile
 from console.client import answers
 from console.client.client import DEFAULT_ADDRESS
 
+_GREETING = """\
+This demo watches four simulated cameras on this machine and asks them eight questions.
+Each answer comes from the camera's memory and is printed beside the truth. First question in about 15 s.
+"""
+
 app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
@@ -66,6 +71,7 @@ def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Of the router; 0: any free one.")] = None,
 ) -> None:
     """Four cameras, two shards, eight questions, each answer beside the truth."""
+    terminal.err.print(_GREETING, markup=False)
     from console.cli import demo as demo_command
 
     terminal.leave(demo_command.demo(seed, exit_after_answers=exit_after_answers, as_json=as_json, port=port))

@@ -1,32 +1,26 @@
-"""The demo's four cameras: one endless scene and three recordings of others, each in another codec."""
+"""The demo's four cameras: one simulated inside hermes and three live HTTP streams, each in another codec.
+
+All are endless. Every visitor of their scenes is known, so the demo can print the truth beside each answer.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import functools
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.tiny.scenes.scene import Scene
-from pipeline.cameras import CameraSpec
-from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 
 WIDTH, HEIGHT = 640, 360
-RECORDING_FPS = 4.0
-RECORDING_S = 60.0
 _MEAN_GAP_S = 4.0
-_RECORDERS = 2
+# A camera starts when its first visitor has just entered, so that there is something to ask about at once.
+_IN_VIEW_S = 0.1
+_LONGEST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class DemoCamera:
-    """A camera whose every visitor is known. `codec`: of its recording, None for the endless scene."""
+    """A camera and the seed of its scene. `codec`: of its live stream, None for the simulated camera."""
 
     name: str
     seed: int
@@ -34,33 +28,28 @@ class DemoCamera:
 
     @property
     def description(self) -> str:
-        """What it plays, for people."""
-        return f"a recording, {self.codec.upper()}" if self.codec else "endless"
+        """What kind of source it is, for the reader of the demo."""
+        return f"live stream, {self.codec.upper()}" if self.codec else "simulated"
+
+    @property
+    def first_s(self) -> float:
+        """The second of the scene at which the camera starts."""
+        return _first_entry_s(self.seed) + _IN_VIEW_S
 
     def scene(self) -> Scene:
-        """The scene it sees; second 0 is when the camera was added."""
+        """The scene that the camera shows; each caller gets its own, because a scene belongs to one thread."""
         return Scene(self.seed, mean_gap_s=_MEAN_GAP_S)
 
-    def spec(self, folder: Path) -> CameraSpec:
-        """The camera as hermes is told of it; its recording lies in `folder`."""
-        if self.codec is None:
-            url = f"sim:{self.name}?seed={self.seed}&gap={_MEAN_GAP_S}&width={WIDTH}&height={HEIGHT}"
-        else:
-            url = str(self._path(folder))
-        return CameraSpec(name=self.name, url=url)
+    def scene_s(self, time_s: float, started_s: float) -> float:
+        """The second of the scene at a Unix time, if the camera started at `started_s`."""
+        return self.first_s + time_s - started_s
 
-    def record(self, folder: Path) -> None:
-        """Writes the recording, if there is to be one."""
+    def url(self, started_s: float, streams: str) -> str:
+        """The URL to add it with. `streams`: the HTTP address of the live streams."""
         if self.codec is not None:
-            video_writer.write_video(self._frames(), self._path(folder), fps=RECORDING_FPS, codec=self.codec)
-
-    def _path(self, folder: Path) -> Path:
-        return folder / f"{self.name}.{self.codec}"
-
-    def _frames(self) -> Iterator[NDArray[np.uint8]]:
-        seen = self.scene()
-        for number in range(round(RECORDING_S * RECORDING_FPS)):
-            yield seen.frame(number / RECORDING_FPS, WIDTH, HEIGHT)
+            return f"{streams}/{self.name}"
+        start_s = started_s - self.first_s
+        return f"sim:{self.name}?seed={self.seed}&start={start_s}&gap={_MEAN_GAP_S}&width={WIDTH}&height={HEIGHT}"
 
 
 def demo_cameras(seed: int) -> tuple[DemoCamera, ...]:
@@ -74,8 +63,6 @@ def demo_cameras(seed: int) -> tuple[DemoCamera, ...]:
     )
 
 
-def recorders() -> ProcessPoolExecutor:
-    """Processes that make recordings without slowing down what starts beside them."""
-    return ProcessPoolExecutor(
-        _RECORDERS, mp_context=multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(5,)
-    )
+@functools.cache
+def _first_entry_s(seed: int) -> float:
+    return Scene(seed, mean_gap_s=_MEAN_GAP_S).visits(_LONGEST_WAIT_S)[0].enter_s

@@ -1,4 +1,4 @@
-"""Which questions the demo asks, and what is true. Knows the scenes' event logs, not what the cameras remember."""
+"""Which questions the demo asks, and their true answers. Knows the event logs of the scenes, not the memories."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.tiny.scenes import questions
-from models.tiny.scenes.questions import Question
+from models.tiny.scenes.questions import TYPES, Question
 from models.tiny.scenes.scene import Scene
 from models.tiny.scenes.visits import Visit
 
 # An answer must stay true for this long before and after the moment of asking: frames are sampled, clips are waited
 # for, and the memory is as old as its newest clip.
 _STABLE_BEFORE_S = 3.0
+# What is in view is in the newest frame itself.
+_IN_VIEW_STABLE_BEFORE_S = 1.5
 _STABLE_AFTER_S = 1.5
 _STEP_S = 0.25
-_ABOUT_THE_PAST = frozenset(
+FIRST_TYPE = "in_view"
+PAST_TYPES = frozenset(
     {"first", "last_in", "last_out", "appeared", "colour_past", "count_past", "before", "which_first"}
 )
-_DULL = frozenset({"nothing", "none", "zero"})
+PRESENT_TYPES = frozenset(TYPES) - PAST_TYPES
+_DULL_ANSWERS = frozenset({"nothing", "none", "zero"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,54 +36,53 @@ class DemoQuestion:
 
     @property
     def is_about_the_past(self) -> bool:
-        """Whether its answer may lie outside what is in view."""
-        return self.type in _ABOUT_THE_PAST
+        """Whether its answer may lie outside the current view."""
+        return self.type in PAST_TYPES
 
 
 class QuestionPicker:
-    """Picks questions so that many types are asked, the past as often as the present."""
+    """Picks questions so that many types are asked."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._asked: Counter[str] = Counter()
+        self._num_asked: Counter[str] = Counter()
 
-    def pick(self, seen: Scene, now_s: float, *, tolerance: int) -> DemoQuestion | None:
-        """A question that is well defined at a moment of a scene, None if there is none that is worth it.
+    def pick(
+        self, scene: Scene, now_s: float, types: frozenset[str], *, first_s: float = 0.0, tolerance: int
+    ) -> DemoQuestion | None:
+        """A question of these types that is well defined at `now_s` of a scene, None if there is none worth asking.
 
-        tolerance: how dull it may be; 0 for a type that was not asked yet, with an answer that says something.
+        first_s: the second of the scene at which its camera started; tolerance: how dull the question may be, 0 for a
+        type that was not asked yet, with an answer that says something.
         """
         candidates = [
             question
-            for question in questions.questions_at(_visits(seen, now_s), now_s, self._random)
-            if _is_stable(seen, question.text, question.answer, now_s)
+            for question in questions.questions_at(_visits(scene, now_s), now_s, self._random)
+            if question.type in types and _is_stable(scene, question, now_s, first_s)
         ]
-        disliked = {question: self._dislike(question) for question in candidates}
-        best = min(candidates, key=lambda question: disliked[question], default=None)
-        if best is None or disliked[best][0] > tolerance:
+        dullness = {question: self._dullness(question) for question in candidates}
+        best = min(candidates, key=lambda question: dullness[question], default=None)
+        if best is None or dullness[best][0] > tolerance:
             return None
-        self._asked[best.type] += 1
+        self._num_asked[best.type] += 1
         return DemoQuestion(best.type, best.text)
 
-    def _dislike(self, question: Question) -> tuple[int, bool, float]:
-        """What speaks against a question: its type was asked, its answer is dull, the other tense is due."""
-        past = sum(count for kind, count in self._asked.items() if kind in _ABOUT_THE_PAST)
-        is_past_due = past * 2 <= self._asked.total()
-        is_dull = question.answer in _DULL
-        repeats = self._asked[question.type]
-        is_untimely = (question.type in _ABOUT_THE_PAST) is not is_past_due
-        return repeats + is_dull, is_untimely, self._random.random()
+    def _dullness(self, question: Question) -> tuple[int, float]:
+        """How often its type was asked, plus one for an answer that says little; ties are broken at random."""
+        return self._num_asked[question.type] + (question.answer in _DULL_ANSWERS), self._random.random()
 
 
-def truth(seen: Scene, text: str, at_s: float) -> str | None:
-    """The true answer as of a moment of a scene."""
-    return questions.answer_at(text, seen.visits(at_s), at_s)
+def truth(scene: Scene, text: str, at_s: float) -> str | None:
+    """The true answer at a second of a scene, None if the question has none then."""
+    return questions.answer_at(text, scene.visits(at_s), at_s)
 
 
-def _visits(seen: Scene, now_s: float) -> Sequence[Visit]:
-    return seen.visits(now_s + _STABLE_AFTER_S + 1.0)
+def _visits(scene: Scene, now_s: float) -> Sequence[Visit]:
+    return scene.visits(now_s + _STABLE_AFTER_S + 1.0)
 
 
-def _is_stable(seen: Scene, text: str, answer: str, now_s: float) -> bool:
-    steps = range(int((_STABLE_BEFORE_S + _STABLE_AFTER_S) / _STEP_S) + 1)
-    moments = [now_s - _STABLE_BEFORE_S + step * _STEP_S for step in steps]
-    return all(truth(seen, text, moment) == answer for moment in moments if moment >= 0)
+def _is_stable(scene: Scene, question: Question, now_s: float, first_s: float) -> bool:
+    before_s = _IN_VIEW_STABLE_BEFORE_S if question.type == FIRST_TYPE else _STABLE_BEFORE_S
+    steps = range(int((before_s + _STABLE_AFTER_S) / _STEP_S) + 1)
+    moments = [now_s - before_s + step * _STEP_S for step in steps]
+    return all(truth(scene, question.text, moment) == question.answer for moment in moments if moment >= first_s)

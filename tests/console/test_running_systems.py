@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,20 +24,78 @@ HERMES = (sys.executable, "-m", "console.cli.main")
 KEYS = {"camera", "question", "answer", "expected", "ttft_ms", "memory_as_of", "evidence"}
 
 
-def test_the_demo_answers_eight_questions_most_of_them_rightly() -> None:
-    command = [*HERMES, "demo", "--seed", "1", "--exit-after-answers", "--json"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+@dataclass(frozen=True)
+class RunningDemo:
+    """The process, its standard error, and its eight answers."""
 
-    told = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert ended.returncode == 0, ended.stderr
-    assert len(told) == 8
-    assert all(set(one) == KEYS for one in told)
-    assert all(one["ttft_ms"] > 0 and one["memory_as_of"] for one in told)
-    assert len({one["camera"] for one in told}) >= 2
-    assert sum(one["answer"] == one["expected"] for one in told) >= 6, told
+    process: subprocess.Popen[str]
+    log: Path
+    answers: list[dict[str, Any]]
+
+    def run_json(self, *arguments: str) -> Any:
+        address = wait_for_line(self.log, "--address ").partition("--address ")[2]
+        command = [*HERMES, *arguments, "--json", "--address", address]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        return json.loads(ended.stdout)
+
+    def shards(self) -> list[dict[str, Any]]:
+        shards: list[dict[str, Any]] = self.run_json("shards", "list")["shards"]
+        return shards
 
 
-def test_a_served_system_stops_when_it_is_told_to(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """The demo after its eight answers; it stays up for the module."""
+    log = tmp_path_factory.mktemp("demo") / "stderr"
+    command = [*HERMES, "demo", "--seed", "1", "--json", "--port", "0"]
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        assert process.stdout is not None
+        answers = [json.loads(line) for line in itertools.islice(process.stdout, 8)]
+        assert len(answers) == 8, log.read_text()
+        wait_for_line(log, "Ctrl-C ends")
+        yield RunningDemo(process, log, answers)
+    finally:
+        process.kill()
+
+
+def test_the_demo_answers_eight_questions_most_of_them_rightly(demo: RunningDemo) -> None:
+    assert all(set(answer) == KEYS for answer in demo.answers)
+    assert all(answer["ttft_ms"] > 0 and answer["memory_as_of"] for answer in demo.answers)
+    assert demo.answers[0]["question"] == "what is in view"
+    assert len({answer["camera"] for answer in demo.answers}) >= 3
+    assert sum(answer["answer"] == answer["expected"] for answer in demo.answers) >= 6, demo.answers
+
+
+def test_the_demo_names_a_picture_of_what_its_cameras_show(demo: RunningDemo) -> None:
+    path = Path(wait_for_line(demo.log, "  and open ").removeprefix("  and open "))
+
+    assert path.read_bytes().startswith(b"\xff\xd8")
+
+
+def test_the_demo_reports_a_killed_shard_and_its_restored_memory_in_one_line(demo: RunningDemo) -> None:
+    before = demo.shards()
+    os.kill(before[1]["pid"], signal.SIGKILL)
+
+    line = wait_for_line(demo.log, "shard 1 ended; ")
+
+    assert all(name in line for name in before[1]["cameras"])
+    assert "restored on shard" in line
+    assert "memory back to" in line
+    assert all(camera["state"] == "live" for camera in demo.run_json("cameras", "list"))
+
+
+def test_the_demo_ends_with_all_its_processes_when_it_is_stopped(demo: RunningDemo) -> None:
+    """The last test of the shared demo."""
+    children = psutil.Process(demo.process.pid).children(recursive=True)
+    demo.process.send_signal(signal.SIGTERM)
+
+    assert demo.process.wait(timeout=60) == 0
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+def test_a_served_system_ends_with_all_its_processes_on_sigterm(tmp_path: Path) -> None:
     config = tmp_path / "hermes.yaml"
     config.write_text(
         f"store: embedded:{tmp_path / 'store'}\nrouter: {{port: 0}}\n"
@@ -57,7 +120,7 @@ def test_a_served_system_stops_when_it_is_told_to(tmp_path: Path) -> None:
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
-def test_a_model_folder_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_model_folder_is_named_in_one_line(tmp_path: Path) -> None:
     config = tmp_path / "hermes.yaml"
     config.write_text(f"model: {tmp_path / 'nothing'}\nstore: embedded:{tmp_path / 'store'}\nrouter: {{port: 0}}\n")
 
@@ -84,10 +147,15 @@ def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def wait_for_address(log: Path) -> str:
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
+    return wait_for_line(log, "serving on ").removeprefix("serving on ").partition(";")[0]
+
+
+def wait_for_line(log: Path, text: str) -> str:
+    """The first line that holds the text."""
+    deadline_s = time.monotonic() + 200
+    while time.monotonic() < deadline_s:
         for line in log.read_text().splitlines():
-            if line.startswith("serving on "):
-                return line.removeprefix("serving on ").partition(";")[0]
-        time.sleep(0.2)
+            if text in line:
+                return line
+        time.sleep(0.1)
     raise AssertionError(log.read_text())

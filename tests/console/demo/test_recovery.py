@@ -1,0 +1,71 @@
+"""A shard that ended is reported once its cameras' memories are back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from console.demo.recovery import RecoveryWatch
+from protos import hermes_v1_pb2 as pb
+
+OLDEST_S = 1_764_200_000
+
+
+def shards(*, away: int | None = None, pids: tuple[int, int] = (100, 200)) -> list[pb.Shard]:
+    return [
+        pb.Shard(index=index, pid=pid, state=pb.SHARD_STATE_AWAY if index == away else pb.SHARD_STATE_UP)
+        for index, pid in enumerate(pids)
+    ]
+
+
+def camera(
+    name: str, shard: int, *, epoch: int = 1, state: int = pb.CAMERA_STATE_LIVE, oldest_s: int = OLDEST_S
+) -> pb.Camera:
+    memory = pb.MemoryStatus(oldest=Timestamp(seconds=oldest_s))
+    return pb.Camera(name=name, shard=shard, epoch=epoch, state=state, memory=memory)
+
+
+BEFORE = [camera("gate", 0), camera("street", 1), camera("yard", 1)]
+
+
+def test_one_line_names_the_shard_its_cameras_and_how_far_back_their_memory_goes() -> None:
+    watch = RecoveryWatch()
+    assert watch.observe(shards(), BEFORE) == []
+
+    recovering = [BEFORE[0], *(camera(name, 1, state=pb.CAMERA_STATE_RECOVERING) for name in ("street", "yard"))]
+    partly = [BEFORE[0], camera("street", 0, epoch=2), recovering[2]]
+    after = [BEFORE[0], camera("street", 0, epoch=2), camera("yard", 0, epoch=2, oldest_s=OLDEST_S + 5)]
+
+    assert watch.observe(shards(away=1), recovering) == []
+    assert watch.observe(shards(away=1), partly) == []
+    lines = watch.observe(shards(away=1), after)
+    clock = datetime.fromtimestamp(OLDEST_S + 5).strftime("%H:%M:%S")
+    assert lines == [f"shard 1 ended; street and yard were restored on shard 0, memory back to {clock}"]
+    assert watch.observe(shards(pids=(100, 201)), after) == []
+
+
+def test_a_shard_that_was_restarted_between_two_looks_is_reported_too() -> None:
+    watch = RecoveryWatch()
+    watch.observe(shards(), BEFORE)
+
+    lines = watch.observe(shards(pids=(101, 200)), [camera("gate", 0, epoch=2), *BEFORE[1:]])
+
+    assert len(lines) == 1
+    assert lines[0].startswith("shard 0 ended; gate was restored on shard 0")
+
+
+def test_a_camera_that_moves_is_no_recovery() -> None:
+    watch = RecoveryWatch()
+    watch.observe(shards(), BEFORE)
+
+    assert watch.observe(shards(), [BEFORE[0], camera("street", 0, epoch=2), BEFORE[2]]) == []
+
+
+def test_a_shard_that_answered_late_is_not_reported() -> None:
+    watch = RecoveryWatch()
+    watch.observe(shards(), BEFORE)
+
+    assert watch.observe(shards(away=1), BEFORE) == []
+    assert watch.observe(shards(), BEFORE) == []
+    assert watch.observe(shards(), [BEFORE[0], camera("street", 0, epoch=2), camera("yard", 0, epoch=2)]) == []
