@@ -1,4 +1,4 @@
-"""What a compressed picture says of its own size is read as the encoder wrote it, and damage is noticed."""
+"""The size and layout in the headers of compressed frames are parsed as the encoder wrote them; damage is noticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.sources.ingest_config import IngestConfig
 from tests.pipeline import footage
 from tests.pipeline.footage import HEIGHT, MJPEG, VP8, VP9, WIDTH, Footage
 
-MADE = {
+FOOTAGE = {
     "vp8": VP8,
     "vp8_hidden": replace(VP8, options={"lag-in-frames": "8", "auto-alt-ref": "1", "cpu-used": "5", "b": "200k"}),
     "vp9": VP9,
@@ -36,10 +36,10 @@ def packets_of(path: Path) -> tuple[str, list[bytes]]:
     return stream.codec, packets
 
 
-@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+@pytest.mark.parametrize("video", FOOTAGE.values(), ids=FOOTAGE)
 @pytest.mark.parametrize("size", [(192, 112), (189, 111), (640, 18)])
-def test_the_size_is_read_from_every_packet(made: Footage, size: tuple[int, int], tmp_path: Path) -> None:
-    codec, packets = packets_of(footage.write(tmp_path / "video", replace(made, size=size, frames=24, gop=12)))
+def test_the_size_is_parsed_from_every_packet(video: Footage, size: tuple[int, int], tmp_path: Path) -> None:
+    codec, packets = packets_of(footage.write(tmp_path / "video", replace(video, size=size, frames=24, gop=12)))
     width, height = size
 
     assert all_match(codec, packets, width, height)
@@ -48,7 +48,7 @@ def test_the_size_is_read_from_every_packet(made: Footage, size: tuple[int, int]
     assert not all_match(codec, [packets[0][:3]], width, height)
 
 
-def test_pictures_that_are_stored_in_two_ways_are_not_alike(tmp_path: Path) -> None:
+def test_frames_of_two_layouts_do_not_match(tmp_path: Path) -> None:
     _, some = packets_of(footage.write(tmp_path / "some", MJPEG))
     _, others = packets_of(footage.write(tmp_path / "others", replace(MJPEG, pixels="yuvj422p")))
 
@@ -58,5 +58,5 @@ def test_pictures_that_are_stored_in_two_ways_are_not_alike(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
 @given(packets=st.lists(st.binary(max_size=80), max_size=5))
-def test_nonsense_is_no_picture_and_raises_nothing(codec: str, packets: list[bytes]) -> None:
+def test_random_bytes_match_nothing_and_raise_nothing(codec: str, packets: list[bytes]) -> None:
     assert not all_match(codec, packets, 65_537, 65_537)

@@ -1,4 +1,4 @@
-"""Every decoder gives the same pictures for the same moments."""
+"""Every decoder gives the same images for the same times."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ DALI_FOOTAGE = {
 }
 
 
-class Opened:
-    """A stream and its segments."""
+class OpenedVideo:
+    """A video, its segments, and a DALI decoder for it."""
 
     def __init__(self, path: Path) -> None:
         self.stream = Demuxer(FileUrl(path), IngestConfig())
-        cutter = GopSplitter(30, 30, 1 << 26, is_intra=self.stream.is_intra)
-        found = [cutter.add(packet) for packet in self.stream.packets()] + [cutter.flush()]
-        self.segments = [segment for segment in found if segment is not None]
+        splitter = GopSplitter(30, 30, 1 << 26, is_intra=self.stream.is_intra)
+        segments = [splitter.add(packet) for packet in self.stream.packets()] + [splitter.flush()]
+        self.segments = [segment for segment in segments if segment is not None]
         self.dali = DaliDecoder(self.stream.remux, "cpu", image_nbytes=1 << 20, matrix=self.stream.matrix)
 
 
 @pytest.fixture
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
-    opened = Opened(footage.write(tmp_path / "video", request.param))
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenedVideo]:
+    opened = OpenedVideo(footage.write(tmp_path / "video", request.param))
     yield opened
     opened.stream.close()
 
 
 @pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
-def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
+def test_dali_and_libav_give_the_same_images(opened: OpenedVideo) -> None:
     segment = opened.segments[0]
-    wanted = range(0, len(segment.times_s), 3)
+    indices = range(0, len(segment.times_s), 3)
 
-    by_dali = list(opened.dali.decode(segment, wanted))
-    by_libav = list(opened.stream.decoder.decode(segment, wanted))
+    by_dali = list(opened.dali.decode(segment, indices))
+    by_libav = list(opened.stream.decoder.decode(segment, indices))
 
-    assert [picture.index for picture in by_dali] == [picture.index for picture in by_libav] == list(wanted)
+    assert [decoded.index for decoded in by_dali] == [decoded.index for decoded in by_libav] == list(indices)
     for ours, theirs in zip(by_dali, by_libav, strict=True):
         difference = (ours.image.to_rgb().int() - theirs.image.to_rgb().int()).abs()
         assert difference.float().mean() < 1.0
@@ -75,30 +75,30 @@ def test_dali_and_libav_give_the_same_pictures(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("opened", DALI_FOOTAGE.values(), ids=DALI_FOOTAGE, indirect=True)
-def test_a_segments_pictures_are_those_of_its_times(opened: Opened) -> None:
+def test_the_images_of_a_segment_are_those_of_its_times(opened: OpenedVideo) -> None:
     for segment in opened.segments[:3]:
         for decoder in (opened.dali, opened.stream.decoder):
-            pictures = list(decoder.decode(segment, range(len(segment.times_s))))
+            images = list(decoder.decode(segment, range(len(segment.times_s))))
 
-            numbers = [footage.number_of(picture.image.to_rgb()) for picture in pictures]
+            numbers = [footage.number_of(decoded.image.to_rgb()) for decoded in images]
             assert numbers == [round(time_s * 10) for time_s in segment.times_s]
 
 
 @pytest.mark.parametrize("colorspace", [None, 5, 1, 9], ids=["untagged", "bt601", "bt709", "bt2020"])
-@pytest.mark.parametrize("made", [VP9, H264], ids=["vp9", "h264"])
-def test_colours_come_back_as_they_were_filmed(made: Footage, colorspace: int | None, tmp_path: Path) -> None:
-    opened = Opened(footage.write(tmp_path / "video", replace(made, colorspace=colorspace)))
-    decoders = [opened.stream.decoder] if made is H264 else [opened.stream.decoder, opened.dali]
+@pytest.mark.parametrize("video", [VP9, H264], ids=["vp9", "h264"])
+def test_colours_are_decoded_as_they_were_encoded(video: Footage, colorspace: int | None, tmp_path: Path) -> None:
+    opened = OpenedVideo(footage.write(tmp_path / "video", replace(video, colorspace=colorspace)))
+    decoders = [opened.stream.decoder] if video is H264 else [opened.stream.decoder, opened.dali]
 
     for decoder in decoders:
-        (picture,) = decoder.decode(opened.segments[0], [0])
+        (decoded,) = decoder.decode(opened.segments[0], [0])
 
-        filmed = torch.from_numpy(footage.draw(0)).float()
-        assert (picture.image.to_rgb().float() - filmed).abs().mean() < 2.5
+        drawn = torch.from_numpy(footage.draw(0)).float()
+        assert (decoded.image.to_rgb().float() - drawn).abs().mean() < 2.5
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
-def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
+def test_dali_still_decodes_after_a_damaged_segment(opened: OpenedVideo) -> None:
     good = opened.segments[0]
     damaged = DaliDecoder(lambda segment: b"no video" * 100, "cpu", image_nbytes=1)
     short = range(len(good.times_s), len(good.times_s) + 2)
@@ -112,12 +112,12 @@ def test_dali_decodes_on_after_a_damaged_segment(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
-def test_big_pictures_are_decoded_few_at_a_time(opened: Opened) -> None:
+def test_large_images_are_decoded_few_at_a_time(opened: OpenedVideo) -> None:
     decoder = DaliDecoder(opened.stream.remux, "cpu", image_nbytes=30 << 20)
 
-    pictures = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
+    images = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
 
-    assert [footage.number_of(picture.image.to_rgb()) for picture in pictures] == [1, 2, 5, 6, 9]
+    assert [footage.number_of(decoded.image.to_rgb()) for decoded in images] == [1, 2, 5, 6, 9]
 
 
 class BrokenDecoder:
@@ -126,19 +126,19 @@ class BrokenDecoder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def decode(self, segment: Segment, wanted: Sequence[int]) -> list[DecodedFrame]:
+    def decode(self, segment: Segment, indices: Sequence[int]) -> list[DecodedFrame]:
         self.calls += 1
         raise DecodeError("broken on purpose")
 
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
-def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> None:
+def test_the_second_decoder_decodes_what_the_first_fails_at(opened: OpenedVideo) -> None:
     broken = BrokenDecoder()
     decoder = FallbackDecoder(broken, opened.stream.decoder, camera="lobby")
 
     for _ in range(MAX_FAILURES + 2):
-        (picture,) = decoder.decode(opened.segments[0], [7])
-        assert footage.number_of(picture.image.to_rgb()) == 7
+        (decoded,) = decoder.decode(opened.segments[0], [7])
+        assert footage.number_of(decoded.image.to_rgb()) == 7
 
     assert broken.calls == decoder.failures == MAX_FAILURES
 
@@ -156,14 +156,14 @@ def test_what_the_first_decoder_fails_at_the_second_decodes(opened: Opened) -> N
         ("prores", DecoderBackend.LIBAV, DecoderBackend.LIBAV),
     ],
 )
-def test_dali_decodes_what_it_can(codec: str, on_gpu: DecoderBackend, on_cpu: DecoderBackend) -> None:
+def test_dali_decodes_every_stream_that_it_can(codec: str, on_gpu: DecoderBackend, on_cpu: DecoderBackend) -> None:
     assert choose_backend(codec, "yuv420p", (1920, 1080), H100) is on_gpu
     assert choose_backend(codec, "yuv420p", (1920, 1080), None) is on_cpu
     assert choose_backend(codec, "yuv422p10le", (1920, 1080), H100) is on_cpu
 
 
 @pytest.mark.parametrize(
-    ("codec", "pixels", "size", "gpu", "engine"),
+    ("codec", "pixels", "size", "gpu", "backend"),
     [
         ("av1", "yuv420p", (1920, 1080), A100, DecoderBackend.LIBAV),
         ("av1", "yuv420p", (1920, 1080), (8, 6), DecoderBackend.DALI_GPU),
@@ -174,21 +174,21 @@ def test_dali_decodes_what_it_can(codec: str, on_gpu: DecoderBackend, on_cpu: De
         ("h264", "yuv420p", (0, 0), H100, DecoderBackend.LIBAV),
     ],
 )
-def test_what_a_gpus_decoder_does_not_take_is_never_tried_on_it(
-    codec: str, pixels: str, size: tuple[int, int], gpu: tuple[int, int], engine: DecoderBackend
+def test_a_stream_outside_of_the_limits_of_a_gpu_is_never_decoded_on_it(
+    codec: str, pixels: str, size: tuple[int, int], gpu: tuple[int, int], backend: DecoderBackend
 ) -> None:
-    assert choose_backend(codec, pixels, size, gpu) is engine
+    assert choose_backend(codec, pixels, size, gpu) is backend
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize(
-    "made",
+    "video",
     [H264, replace(H264, colorspace=1), replace(H264, codec="libx265"), VP9],
     ids=["h264", "bt709", "hevc", "vp9"],
 )
-def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
-    opened = Opened(footage.write(tmp_path / "video", replace(made, size=(320, 240))))
+def test_the_gpu_gives_the_same_images(video: Footage, tmp_path: Path) -> None:
+    opened = OpenedVideo(footage.write(tmp_path / "video", replace(video, size=(320, 240))))
     on_gpu = DaliDecoder(opened.stream.remux, "mixed", image_nbytes=1, matrix=opened.stream.matrix)
 
     for ours, theirs in zip(
@@ -200,19 +200,19 @@ def test_the_gpu_gives_the_same_pictures(made: Footage, tmp_path: Path) -> None:
         assert (ours.image.to_rgb().cpu().int() - theirs.image.to_rgb().int()).abs().float().mean() < 3.0
 
 
-@pytest.mark.parametrize("made", [VP9, VP8, MJPEG], ids=["vp9", "vp8", "mjpeg"])
-def test_pictures_of_another_size_never_reach_dali(made: Footage, tmp_path: Path) -> None:
-    """They would be written past its buffers. libav takes them as they come."""
+@pytest.mark.parametrize("video", [VP9, VP8, MJPEG], ids=["vp9", "vp8", "mjpeg"])
+def test_frames_of_another_size_never_reach_dali(video: Footage, tmp_path: Path) -> None:
+    """DALI would write them past its buffers. libav decodes any size."""
     small, large = (
-        Opened(footage.write(tmp_path / "small", made)),
-        Opened(footage.write(tmp_path / "large", replace(made, size=(320, 240)))),
+        OpenedVideo(footage.write(tmp_path / "small", video)),
+        OpenedVideo(footage.write(tmp_path / "large", replace(video, size=(320, 240)))),
     )
     packets = (*small.segments[0].packets, *large.segments[0].packets)
-    mixed = Segment(packets, tuple(place / 10 for place in range(len(packets))))
+    mixed = Segment(packets, tuple(index / 10 for index in range(len(packets))))
 
     for stream, segment in ((small, large.segments[0]), (large, small.segments[0]), (small, mixed)):
         with pytest.raises(DecodeError, match="another format"):
             stream.dali.decode(segment, [0])
 
-    (picture,) = small.stream.decoder.decode(large.segments[0], [0])
-    assert picture.image.to_rgb().shape == (240, 320, 3)
+    (decoded,) = small.stream.decoder.decode(large.segments[0], [0])
+    assert decoded.image.to_rgb().shape == (240, 320, 3)

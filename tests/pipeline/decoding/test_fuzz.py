@@ -1,7 +1,7 @@
-"""Damaged segments: pictures, fewer pictures or a typed reason, never a crash, never memory that grows.
+"""Damaged segments give images, fewer images or a DecodeError, never a crash, never growing memory.
 
-libav and DALI are C: a crash would take the process, so all of it happens in a child. HERMES_FUZZ_SEGMENTS says how
-many damaged segments each kind of video gets; `make fuzz` has many.
+libav and DALI are C: a crash would end the process, so the test runs in a child process. HERMES_FUZZ_SEGMENTS is the
+number of damaged segments of each kind of video; `make fuzz` sets a high one.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ KINDS = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(240 + SEGMENTS * len(KINDS))
-def test_damaged_segments_crash_nothing_and_leave_nothing_behind(tmp_path: Path) -> None:
-    paths = [footage.write(tmp_path / kind, made) for kind, made in KINDS.items()]
+def test_damaged_segments_neither_crash_a_decoder_nor_leak_memory(tmp_path: Path) -> None:
+    paths = [footage.write(tmp_path / kind, video) for kind, video in KINDS.items()]
     command = [sys.executable, "-m", "tests.pipeline.decoding.damaging", str(SEGMENTS), *map(str, paths)]
 
-    found = subprocess.run(command, capture_output=True, check=False)
+    process = subprocess.run(command, capture_output=True, check=False)
 
-    assert found.returncode == 0, found.stderr[-2000:]
-    reports = [json.loads(line) for line in found.stdout.splitlines() if line.startswith(b"{")]
-    assert [Path(told["path"]).name for told in reports] == list(KINDS)
-    for told in reports:
-        tried = SEGMENTS * told["decoders"]
-        assert sum(told["outcomes"].values()) == tried
-        assert set(told["outcomes"]) <= {"pictures", "fewer pictures", "DecodeError"}
-        assert told["outcomes"].get("pictures", 0) < tried
-        assert told["grown_mb"] < 30, told
+    assert process.returncode == 0, process.stderr[-2000:]
+    reports = [json.loads(line) for line in process.stdout.splitlines() if line.startswith(b"{")]
+    assert [Path(report["path"]).name for report in reports] == list(KINDS)
+    for report in reports:
+        num_tried = SEGMENTS * report["decoders"]
+        assert sum(report["outcomes"].values()) == num_tried
+        assert set(report["outcomes"]) <= {"images", "fewer images", "DecodeError"}
+        assert report["outcomes"].get("images", 0) < num_tried
+        assert report["growth_mb"] < 30, report

@@ -1,4 +1,4 @@
-"""Pictures are reduced, turned into thumbnails and put into clips alike for every source."""
+"""Images are resized, turned into previews and put into clips alike for every source."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tests.pipeline.footage import H264, MJPEG, Footage
 from tests.pipeline.playing import play
 
 
-def test_reducing_is_antialiased_bicubic_interpolation() -> None:
-    picture = torch.from_numpy(footage.draw(170, 640, 360))
+def test_resizing_is_antialiased_bicubic_interpolation() -> None:
+    pixels = torch.from_numpy(footage.draw(170, 640, 360))
 
-    reduced = resize_frames(picture[None], 64, 64)
+    resized = resize_frames(pixels[None], 64, 64)
 
-    planes = picture[None].permute(0, 3, 1, 2).float()
+    planes = pixels[None].permute(0, 3, 1, 2).float()
     exact = F.interpolate(planes, (64, 64), mode="bicubic", antialias=True).round().clamp(0, 255)
-    assert reduced.shape == (1, 64, 64, 3)
-    assert reduced.is_contiguous()
-    assert (reduced.float() - exact.permute(0, 2, 3, 1)).abs().max() <= 1
-    assert footage.number_of(reduced[0]) == 170
+    assert resized.shape == (1, 64, 64, 3)
+    assert resized.is_contiguous()
+    assert (resized.float() - exact.permute(0, 2, 3, 1)).abs().max() <= 1
+    assert footage.number_of(resized[0]) == 170
 
 
-REDUCED = {
+FOOTAGE = {
     "h264": H264,
     "bt709": replace(H264, colorspace=1),
     "full_range": MJPEG,
@@ -46,12 +46,10 @@ REDUCED = {
 }
 
 
-@pytest.mark.parametrize("made", REDUCED.values(), ids=REDUCED)
-def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_or_not(
-    made: Footage, tmp_path: Path
-) -> None:
-    """Within a quarter of a level in the mean and six at the sharpest edge: no colour or range is lost on the way."""
-    path = footage.write(tmp_path / "video", replace(made, frames=1, size=(1280, 720)))
+@pytest.mark.parametrize("video", FOOTAGE.values(), ids=FOOTAGE)
+def test_the_model_input_is_the_same_with_and_without_downscaling_first(video: Footage, tmp_path: Path) -> None:
+    """Within a quarter of a level on average and six at the sharpest edge, in every colour space and range."""
+    path = footage.write(tmp_path / "video", replace(video, frames=1, size=(1280, 720)))
     (sample,) = play(str(path)).samples
     view = downscale_for(sample.image, 64, 320)
 
@@ -69,19 +67,19 @@ def test_the_models_square_is_the_same_whether_a_picture_was_reduced_on_the_way_
 @pytest.mark.parametrize(
     ("size", "expected"), [((640, 360), (320, 180)), ((200, 400), (200, 400)), ((3000, 2), (320, 1))]
 )
-def test_a_thumbnail_keeps_the_pictures_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    picture = torch.from_numpy(footage.draw(5, *size))
+def test_a_thumbnail_keeps_the_aspect_ratio(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    pixels = torch.from_numpy(footage.draw(5, *size))
 
-    with Image.open(io.BytesIO(encode_jpeg(make_preview(ArrayImage(picture), 320)))) as thumbnail:
+    with Image.open(io.BytesIO(encode_jpeg(make_preview(ArrayImage(pixels), 320)))) as thumbnail:
         assert thumbnail.format == "JPEG"
         assert thumbnail.size == expected
 
 
-def test_a_preview_keeps_nothing_larger_alive() -> None:
-    """A decoder gives a whole segment's pictures in one tensor, and a clip may wait long after it."""
-    pictures = torch.zeros(50, 36, 64, 3, dtype=torch.uint8)
+def test_a_preview_owns_its_memory() -> None:
+    """A decoder returns the images of a segment in one tensor, which a waiting clip must not keep alive."""
+    images = torch.zeros(50, 36, 64, 3, dtype=torch.uint8)
 
-    preview = make_preview(ArrayImage(pictures[7]), 320)
+    preview = make_preview(ArrayImage(images[7]), 320)
 
     assert preview.untyped_storage().nbytes() == preview.nbytes == 36 * 64 * 3
 
@@ -108,7 +106,7 @@ def sizes(builder: ClipBuilder, arrivals: list[tuple[float, SampledFrame]]) -> l
 def test_a_fast_source_fills_every_clip() -> None:
     builder = ClipBuilder(LOBBY, IngestConfig(), 16, is_live=False)
 
-    assert sizes(builder, [(100.0, sample(place / 2)) for place in range(10)]) == [4, 4]
+    assert sizes(builder, [(100.0, sample(index / 2)) for index in range(10)]) == [4, 4]
     rest = builder.flush(100.0)
     assert rest is not None
     assert rest.times_s == (4.0, 4.5)
@@ -116,14 +114,14 @@ def test_a_fast_source_fills_every_clip() -> None:
     assert builder.flush(100.0) is None
 
 
-def test_frames_one_by_one_wait_no_longer_than_allowed() -> None:
+def test_single_frames_wait_at_most_max_clip_wait_s() -> None:
     builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), 16, is_live=True)
 
-    assert sizes(builder, [(place / 2 + 0.01, sample(place / 2)) for place in range(9)]) == [3, 3, 3]
+    assert sizes(builder, [(index / 2 + 0.01, sample(index / 2)) for index in range(9)]) == [3, 3, 3]
 
 
 @pytest.mark.parametrize("lag_s", [-0.1, 0.0, 0.3])
-def test_a_segments_frames_go_together_and_at_once(lag_s: float) -> None:
+def test_the_frames_of_a_segment_make_one_clip_at_once(lag_s: float) -> None:
     builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), 16, is_live=True)
     arrivals = [
         (second + 1 + lag_s, sample(second + half / 2, is_last=half == 1)) for second in range(4) for half in range(2)

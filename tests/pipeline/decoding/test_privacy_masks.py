@@ -1,4 +1,4 @@
-"""What a mask hides, nothing behind it can tell: neither the model's input nor the thumbnail."""
+"""Masked pixels influence neither the input of the model nor the thumbnail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POLYGONS = st.lists(st.tuples(SHARE, SHARE), min_size=3, max_size=8).map(tuple)
 LEFT_HALF: Polygon = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 
 
-def is_fair(polygon: Polygon) -> bool:
+def is_valid(polygon: Polygon) -> bool:
     try:
         CameraSpec(name="lobby", url="sim:lobby", masks=(polygon,))
     except InvalidMask:
@@ -35,7 +35,7 @@ def is_fair(polygon: Polygon) -> bool:
 
 
 def clip_of(pixels: torch.Tensor, *polygons: Polygon) -> Clip:
-    """What comes of one picture of a camera with these masks."""
+    """The clip of one image of a camera with these masks."""
     spec = CameraSpec(name="lobby", url="sim:lobby", masks=polygons)
     builder = ClipBuilder(spec, IngestConfig(frames_per_clip=1, thumbnail_width=80), 16, is_live=False)
     clip = builder.add(SampledFrame(0.0, ArrayImage(pixels)), 0.0)
@@ -44,12 +44,12 @@ def clip_of(pixels: torch.Tensor, *polygons: Polygon) -> Clip:
 
 
 @settings(max_examples=60)
-@given(polygon=POLYGONS.filter(is_fair), seed=st.integers(0, 99))
-def test_no_pixel_under_a_mask_changes_anything_behind_it(polygon: Polygon, seed: int) -> None:
+@given(polygon=POLYGONS.filter(is_valid), seed=st.integers(0, 99))
+def test_no_pixel_under_a_mask_changes_the_clip(polygon: Polygon, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     pixels, others = torch.randint(0, 256, (2, 90, 160, 3), dtype=torch.uint8, generator=generator)
-    hidden = hidden_pixels((polygon,), 90, 160)
-    changed = torch.where(hidden[..., None], others, pixels)
+    is_hidden = hidden_pixels((polygon,), 90, 160)
+    changed = torch.where(is_hidden[..., None], others, pixels)
 
     ours, theirs = clip_of(pixels, polygon), clip_of(changed, polygon)
 
@@ -58,18 +58,18 @@ def test_no_pixel_under_a_mask_changes_anything_behind_it(polygon: Polygon, seed
 
 
 @settings(max_examples=60)
-@given(polygon=POLYGONS.filter(is_fair), height=st.integers(1, 70), width=st.integers(1, 70))
+@given(polygon=POLYGONS.filter(is_valid), height=st.integers(1, 70), width=st.integers(1, 70))
 def test_every_pixel_inside_of_a_polygon_is_hidden(polygon: Polygon, height: int, width: int) -> None:
-    hidden = hidden_pixels((polygon,), height, width)
+    is_hidden = hidden_pixels((polygon,), height, width)
 
     for row in range(height):
         for column in range(width):
             if is_inside(polygon, (column + 0.5) / width, (row + 0.5) / height):
-                assert hidden[row, column]
+                assert is_hidden[row, column]
 
 
 def is_inside(polygon: Polygon, x: float, y: float) -> bool:
-    """By how many sides a ray to the right crosses."""
+    """By the number of edges that a ray to the right crosses."""
     crossings = 0
     for (ax, ay), (bx, by) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
         if (ay > y) != (by > y):
@@ -77,16 +77,16 @@ def is_inside(polygon: Polygon, x: float, y: float) -> bool:
     return crossings % 2 == 1
 
 
-def test_what_is_not_masked_is_left_as_it_is() -> None:
-    hidden = hidden_pixels((LEFT_HALF,), 100, 200)
+def test_pixels_outside_of_the_mask_and_its_margin_are_not_hidden() -> None:
+    is_hidden = hidden_pixels((LEFT_HALF,), 100, 200)
 
-    assert hidden[:, :100].all()
-    assert not hidden[:, 104:].any()
+    assert is_hidden[:, :100].all()
+    assert not is_hidden[:, 104:].any()
 
 
-@pytest.mark.parametrize("made", [H264, VP9], ids=["libav", "dali"])
-def test_either_decoders_pictures_are_masked_upright_and_at_full_size(made: Footage, tmp_path: Path) -> None:
-    path = footage.write(tmp_path / "video", replace(made, frames=1, size=(640, 360)))
+@pytest.mark.parametrize("video", [H264, VP9], ids=["libav", "dali"])
+def test_images_of_either_decoder_are_masked(video: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", replace(video, frames=1, size=(640, 360)))
     (sample,) = play(str(path), pace=PlaybackSpeed.FAST).samples
     spec = CameraSpec(name="lobby", url=str(path), masks=(LEFT_HALF,))
     builder = ClipBuilder(spec, IngestConfig(frames_per_clip=1), 64, is_live=False)
@@ -99,20 +99,20 @@ def test_either_decoders_pictures_are_masked_upright_and_at_full_size(made: Foot
 
 
 @pytest.mark.parametrize(
-    ("polygon", "complaint"),
+    ("polygon", "problem"),
     [
         (((0.0, 0.0), (1.0, 1.0)), r"mask 0: 2 corners \(at least 3"),
         (((0.0, 0.0), (1.0, 0.0), (1.2, 1.0)), r"corner \[1\.2, 1\.0\] lies outside"),
         (((0.0, 0.0), (1.0, 0.0), (float("nan"), 1.0)), "lies outside"),
         (((0.1, 0.1), (0.5, 0.5), (0.9, 0.9)), r"its area is \S+ of the picture"),
-        (tuple((place / 100, 0.5) for place in range(65)), "65 corners"),
+        (tuple((index / 100, 0.5) for index in range(65)), "65 corners"),
     ],
 )
-def test_a_polygon_that_hides_nothing_or_lies_outside_is_refused(polygon: Polygon, complaint: str) -> None:
-    with pytest.raises(InvalidMask, match=f"camera 'lobby': .*{complaint}"):
+def test_a_polygon_without_area_or_outside_of_the_image_is_refused(polygon: Polygon, problem: str) -> None:
+    with pytest.raises(InvalidMask, match=f"camera 'lobby': .*{problem}"):
         CameraSpec(name="lobby", url="sim:lobby", masks=(polygon,))
 
 
-def test_there_may_be_so_many_masks() -> None:
+def test_the_number_of_masks_is_limited() -> None:
     with pytest.raises(InvalidMask, match=r"33 masks \(limit 32\)"):
         CameraSpec(name="lobby", url="sim:lobby", masks=(LEFT_HALF,) * 33)

@@ -1,4 +1,4 @@
-"""Films written for the demo stream in again."""
+"""Videos that were written can be decoded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.pipeline.playing import play
 
 
 @pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
-def test_what_was_written_is_read(codec: str, tmp_path: Path) -> None:
-    path = tmp_path / "film"
+def test_a_video_is_decoded_as_it_was_written(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "video"
 
     count = write_video((footage.draw(number) for number in range(40)), path, fps=8, codec=codec, gop_s=1)
 
@@ -34,9 +34,9 @@ def test_what_was_written_is_read(codec: str, tmp_path: Path) -> None:
     stream.close()
 
 
-def test_a_film_needs_pictures(tmp_path: Path) -> None:
+def test_a_video_needs_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no images"):
-        write_video([], tmp_path / "film", fps=8, codec="h264")
+        write_video([], tmp_path / "video", fps=8, codec="h264")
 
 
 @pytest.mark.parametrize(
