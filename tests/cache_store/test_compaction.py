@@ -229,3 +229,9 @@ def test_a_token_has_one_position_in_all_layers() -> None:
         for token, position in zip(tokens.token_ids.tolist(), tokens.positions.tolist(), strict=True):
             if token >= 0:
                 assert places.setdefault(token, position) == position
+
+
+def test_a_memory_of_its_prefix_alone_goes_on_right_after_it() -> None:
+    memory = filled(0)
+    memory.reindex(FREQUENCY, max_span=30, max_gap=1)
+    assert memory.next_position == PREFIX

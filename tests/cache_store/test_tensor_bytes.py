@@ -55,6 +55,12 @@ def test_the_library_reads_what_is_packed_here(tensors: dict[str, torch.Tensor])
 
 
 @given(named_tensors())
+def test_the_first_tensor_starts_at_a_multiple_of_eight_bytes(tensors: dict[str, torch.Tensor]) -> None:
+    header, *_ = tensor_bytes.packed(tensors, {"about": "us"})
+    assert len(header) % 8 == 0
+
+
+@given(named_tensors())
 def test_what_the_library_saved_is_read_here(tensors: dict[str, torch.Tensor]) -> None:
     assert_equal(read(safetensors.torch.save(tensors, {"about": "us"}))[0], tensors)
 

@@ -54,3 +54,8 @@ def test_the_first_layers_see_recency_alone_and_the_last_attention_alone() -> No
 def test_a_wrong_bound_is_named(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         MemoryConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_two_shares_may_be_all_layers() -> None:
+    roles = tiers.layer_roles(4, MemoryConfig(sensory_share=0.5, long_term_share=0.5))
+    assert roles == (Role.SENSORY, Role.SENSORY, Role.LONG_TERM, Role.LONG_TERM)

@@ -64,3 +64,11 @@ def test_a_summary_of_n_equal_tokens_weighs_like_the_n() -> None:
         attention.attend(query, folded, folded, counted, 0.3),
         atol=1e-6,
     )
+
+
+def test_a_peak_is_the_most_of_any_token_and_a_mean_counts_them_all() -> None:
+    """Heads are averaged before the peak: one head alone does not decide."""
+    weights = torch.tensor([[[0.8, 0.1], [0.0, 0.4]], [[0.2, 0.3], [0.0, 0.8]]])  # 2 heads, 2 tokens, 2 cached tokens
+
+    assert torch.allclose(attention.peak_weight(weights), torch.tensor([0.5, 0.6]))
+    assert torch.allclose(attention.mean_weight(weights), torch.tensor([0.25, 0.4]))
