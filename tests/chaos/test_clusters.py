@@ -197,7 +197,7 @@ class World:
 
     async def move(self) -> None:
         name = self.rng.choice(CAMERAS)
-        self.note(f"{name} ordered to another shard")
+        self.note(f"{name} moves to another shard")
         with contextlib.suppress(ServiceError, QuestionError, StoreError, CameraError):
             await self.systems[0].fleet.move_camera(name)
 
