@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent import futures
 from typing import TypeVar
@@ -47,6 +48,8 @@ class Process:
         self.standby: dict[str, float] = {}
         self.frames: dict[str, int] = {}
         self._store = store
+        # Two fleets may change one camera at once, as in a real shard.
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._resumed = asyncio.Event()
         self._resumed.set()
         self.lease_holder = LeaseHolder(
@@ -61,7 +64,9 @@ class Process:
         self._checkpointer = Checkpointer(
             _Device(self), self._checkpoints, CHECKPOINT_EVERY_S, self.lease_holder, clock=now_s
         )
-        self._tasks = [asyncio.create_task(self.lease_holder.run()), asyncio.create_task(self._append_frames())]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start(self.lease_holder.run())
+        self._start(self._append_frames())
 
     @property
     def is_hung(self) -> bool:
@@ -93,6 +98,27 @@ class Process:
             raise ShardUnavailable("its process is gone")
 
     async def add(self, assignment: Assignment) -> None:
+        async with self._locks[assignment.spec.name]:
+            await self._release_if_lost(assignment.spec.name)
+            await self._add(assignment)
+
+    async def remove(self, name: str, successor: str | None) -> None:
+        async with self._locks[name]:
+            if name not in self.specs:
+                raise UnknownCamera(name)
+            await self._checkpointer.drop(name)
+            if not await self._checkpointer.save(name, is_whole=True):
+                await self.step()
+                self._checkpointer.keep(name)
+                raise StoreUnavailable("not saved")
+            del self.specs[name]
+            await self.lease_holder.release(name, successor=successor)
+
+    def note(self, kind: str, camera: str, owner: Owner, frames: int = 0) -> None:
+        """Adds an event to the history."""
+        self._store.history.add(Event(now_s(), kind, camera, owner.epoch, owner.incarnation, frames))
+
+    async def _add(self, assignment: Assignment) -> None:
         name = assignment.spec.name
         if name in self.specs:
             await self.lease_holder.raise_epoch(name, assignment.min_epoch)
@@ -115,21 +141,6 @@ class Process:
         self.specs[name] = assignment.spec
         self._checkpointer.keep(name)
 
-    async def remove(self, name: str, successor: str | None) -> None:
-        if name not in self.specs:
-            raise UnknownCamera(name)
-        await self._checkpointer.drop(name)
-        if not await self._checkpointer.save(name, is_whole=True):
-            await self.step()
-            self._checkpointer.keep(name)
-            raise StoreUnavailable("not saved")
-        del self.specs[name]
-        await self.lease_holder.release(name, successor=successor)
-
-    def note(self, kind: str, camera: str, owner: Owner, frames: int = 0) -> None:
-        """Adds an event to the history."""
-        self._store.history.add(Event(now_s(), kind, camera, owner.epoch, owner.incarnation, frames))
-
     async def _append_frames(self) -> None:
         while True:
             await self.step()
@@ -138,8 +149,23 @@ class Process:
             await asyncio.sleep(_FRAME_EVERY_S)
 
     async def _on_lost(self, camera: str) -> None:
-        if self.specs.pop(camera, None) is not None:
+        # Not now: the lease holder may call this while the camera is being added.
+        self._start(self._remove_lost(camera))
+
+    async def _remove_lost(self, camera: str) -> None:
+        async with self._locks[camera]:
+            await self._release_if_lost(camera)
+
+    async def _release_if_lost(self, camera: str) -> None:
+        """Stops answering for and saving a camera that another shard owns now."""
+        if camera in self.specs and self.lease_holder.owner(camera) is None:
+            del self.specs[camera]
             await self._checkpointer.drop(camera)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class SimulatedShard:
