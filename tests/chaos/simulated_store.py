@@ -57,13 +57,18 @@ class SimulatedStore:
             raise StoreUnavailable("store: down")
         task = asyncio.ensure_future(self._apply(operation))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._on_end)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await asyncio.shield(task)
         except TimeoutError:
-            task.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise StoreUnavailable("store: no answer in time") from None
+
+    def _on_end(self, task: asyncio.Task[object]) -> None:
+        """Retrieves the error of an operation whose caller may have timed out or been cancelled."""
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _apply(self, operation: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(self._rng.expovariate(1 / self.slowness_s))
