@@ -49,7 +49,7 @@ class ClipQueue:
             return next(self._ready(), None) is not None
 
     def hold_back(self, camera: str) -> None:
-        """Stops `take` from returning the camera's clips until `release`; the queue goes on dropping its oldest."""
+        """Stops `take` from returning the camera's clips until `release`; a full queue still drops its oldest."""
         with self._changed:
             self._held_back[camera] = self._dropped[camera]
 

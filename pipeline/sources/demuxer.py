@@ -100,7 +100,7 @@ class Demuxer:
         packet_clock = PacketClock(self.frame_duration_s)
         is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
         with self._errors(self._stall_after_s):
-            # All streams are read: audio that goes on must not hide that the video has stopped.
+            # All streams are read: audio that continues must not hide that the video has stopped.
             for packet in self._container.demux():
                 if packet.stream_index == video and packet.size:
                     yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())

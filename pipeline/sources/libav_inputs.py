@@ -29,7 +29,7 @@ _FORMAT_OF_TYPE = {"multipart/x-mixed-replace": "mpjpeg"}
 _FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FILE_FORMATS}
 _RTSP_OPTIONS = {"format_whitelist": "rtsp,sdp", "protocol_whitelist": "rtsp,rtp,tcp", "rtsp_transport": "tcp"}
 _HTTP_OPTIONS = {"protocol_whitelist": "http,https", "format_whitelist": _HTTP_FORMATS}
-# The connections are ours: libav has none that it could keep.
+# HttpClient makes all connections, so libav has none to keep open.
 _PLAYLIST_OPTIONS = {"http_persistent": "0", "http_multiple": "0", "http_seekable": "0"}
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 MAX_NESTED_OPENS = 64  # a playlist of thousands must not cause thousands of connections
@@ -41,7 +41,7 @@ OpenNested = Callable[[str, int, Mapping[str, str]], ReadableFile]
 class LibavArguments:
     """The arguments with which libav opens a stream.
 
-    file: a name that libav opens itself, or a file of ours that it reads.
+    file: a name that libav opens itself, or a file object that it reads.
     options: libav's options.
     format: the name of the format, None if libav detects it.
     open_nested: opens what the stream refers to; None where libav does so itself, within its options.
@@ -75,7 +75,7 @@ class LibavInput(Protocol):
 
 
 class FileInput:
-    """A local file, whatever its name looks like."""
+    """A local file of any name."""
 
     failure = note = None
 

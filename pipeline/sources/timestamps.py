@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 MAX_STEP_BACK_S = 1.0  # a larger step is a restart of the stream's clock, a smaller one is disorder
 MAX_STEP_AHEAD_S = 30.0
-MAX_DRIFT = 1e-3  # how much slower than ours a camera's clock may run
+MAX_DRIFT = 1e-3  # by this share a camera's clock may run slower than the local one
 MAX_ANCHOR_ERROR_S = 30.0
 
 

@@ -33,7 +33,7 @@ from tests.pipeline.servers import TEST_PICTURE, needs_rtsp
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """One URL of each kind, with a server behind it if it needs one."""
-    video = footage.write(tmp_path / "video.mp4", replace(H264, frames=50))
+    video = footage.write(tmp_path / "video.mp4", replace(H264, fps=20, frames=100, gop=5))
     with ExitStack() as stack:
         yield {
             "sim": lambda: "sim:street?seed=3&width=160&height=90",

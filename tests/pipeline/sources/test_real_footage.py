@@ -134,6 +134,27 @@ def test_long_groups_played_live_are_cut_and_lose_nothing(video: Footage, tmp_pa
     assert numbers == [0, 5, 10, 15, 20, 25]
 
 
+class SlowClock(VirtualClock):
+    """Every reading takes half a second, as on a machine that decodes slowly."""
+
+    def __call__(self) -> float:
+        self.now_s += 0.5
+        return self.now_s
+
+
+def test_slow_decoding_makes_the_cuts_of_a_long_group_rarer(tmp_path: Path) -> None:
+    """Each cut decodes the group from its key frame again."""
+    path = footage.write(tmp_path / "video", replace(H264, frames=60, gop=60))
+    config = replace(QUICK, max_segment_s=0.5, max_lag_s=600)
+
+    fast = play(str(path), pace=PlaybackSpeed.LIVE, config=config, clock=VirtualClock())
+    slow = play(str(path), pace=PlaybackSpeed.LIVE, config=config, clock=SlowClock())
+
+    assert [sample.time_s for sample in slow.samples] == [sample.time_s for sample in fast.samples]
+    assert sum(sample.is_last for sample in fast.samples) >= 11
+    assert sum(sample.is_last for sample in slow.samples) < 6
+
+
 def test_the_rest_of_a_group_beyond_the_limit_is_skipped_until_the_next_key_frame(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", replace(H264, frames=60, gop=40, options={"preset": "ultrafast"}))
 
