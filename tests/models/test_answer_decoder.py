@@ -104,7 +104,26 @@ def test_the_evidence_of_an_answer_is_the_attention_of_all_its_tokens_but_the_en
     decoder.decode_step([answer])
     both = {layer: weights.clone() for layer, weights in answer.attention_weights.items()}
     answer.ids[-1] = model.prompts.end_id
-    decoder._record_attention(answer, answer_decoder.AttentionCapture([None] * 6), 0)
+    capture = answer_decoder.AttentionCapture([None] * 6)
+    capture.weights = {layer: torch.ones(1, answer.memory.lengths[layer]) for layer in first}
+    decoder._record_attention(answer, capture, 0)
 
     assert all(bool((both[layer] >= first[layer]).all()) for layer in first)
     assert all(float(both[layer].sum()) > float(first[layer].sum()) for layer in first)
+    assert all(torch.equal(answer.attention_weights[layer], both[layer]) for layer in first)
+
+
+def test_the_attention_of_an_answer_is_counted_on_the_token_that_got_it(
+    model: LlavaOnevision, writer: MemoryWriter
+) -> None:
+    """Neither on the prefix before the memory's tokens nor on the question after them."""
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(2))
+    answer = Answer(copy_of(memory), model.prompts.question(QUESTION))
+    prefix, length = memory.prefix_length, memory.lengths[0]
+
+    for _ in range(2):
+        answer.add_attention(0, torch.arange(length + 5.0))
+
+    assert answer.attention_weights[0].tolist() == [2.0 * place for place in range(prefix, length)]
+    assert answer.cached_tokens(0).token_ids.tolist() == list(range(length - prefix))

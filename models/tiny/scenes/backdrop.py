@@ -66,13 +66,13 @@ def _paint_wall(brush: _Brush, rng: np.random.Generator) -> None:
         brush.slab(0, row, 1, row + 0.004, shade(wall, 0.94))
     brush.slab(0, WALL_FOOT - 0.05, 1, WALL_FOOT, shade(wall, 0.72))
     columns = int(rng.integers(3, 7))
-    door = int(rng.integers(columns))
+    doorway = int(rng.integers(columns))
     pane_w = float(rng.uniform(0.45, 0.62)) / columns
     for column in range(columns):
         left = (column + 0.5) / columns - pane_w / 2
-        top, bottom = (0.16, WALL_FOOT) if column == door else (0.08, 0.30)
+        top, bottom = (0.16, WALL_FOOT) if column == doorway else (0.08, 0.30)
         brush.slab(left - 0.008, top - 0.014, left + pane_w + 0.008, bottom, shade(wall, 1.22))
-        brush.slab(left, top, left + pane_w, bottom - 0.012, shade(glass, 0.8 if column == door else 1.0))
+        brush.slab(left, top, left + pane_w, bottom - 0.012, shade(glass, 0.8 if column == doorway else 1.0))
         brush.shape([(left, top), (left + pane_w * 0.5, top), (left, top + 0.12)], shade(glass, 1.25))
         brush.slab(left + pane_w * 0.48, top, left + pane_w * 0.52, bottom - 0.012, shade(wall, 1.1))
 
