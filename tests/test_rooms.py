@@ -97,7 +97,6 @@ def test_every_package_of_code_has_its_file_that_makes_it_one() -> None:
     assert folders == set(PACKAGES)
 
 
-@pytest.mark.skip(reason="switched on when every room is through")
 def test_no_file_is_longer_than_two_hundred_and_fifty_lines() -> None:
     lines = {path: (ROOT / path).read_text().count("\n") for path, _ in modules() if "_pb2" not in path}
     assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
