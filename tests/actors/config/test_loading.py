@@ -1,4 +1,4 @@
-"""The configuration: defaults that work, mistakes that are named."""
+"""Configurations are read with their defaults; mistakes are named with line, key and value, without secrets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def parse(text: str, **environment: str) -> HermesConfig:
     return loading.parse_config(text, origin="hermes.yaml", environment=environment)
 
 
-def complaint(text: str, **environment: str) -> str:
+def error_of(text: str, **environment: str) -> str:
     with pytest.raises(ConfigError) as caught:
         parse(text, **environment)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_an_empty_file_is_a_system_with_defaults() -> None:
+def test_an_empty_file_gives_the_defaults() -> None:
     settings = parse("")
 
     assert settings == HermesConfig()
@@ -59,7 +59,7 @@ def test_every_section_is_read() -> None:
     assert settings.cameras[1].masks == (((0, 0), (0.5, 0), (0.5, 0.25)),)
 
 
-def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_lie() -> None:
+def test_video_folders_include_those_of_configured_cameras() -> None:
     settings = parse(
         """
         ingest: {video_folders: [/archive], allowed_networks: [127.0.0.0/8], refused_networks: ["10.1.0.0/16"]}
@@ -72,7 +72,7 @@ def test_files_are_read_where_the_configuration_says_and_where_its_own_cameras_l
     assert parse("").sources.video_folders == ()
 
 
-def test_a_password_may_lie_in_a_variable_or_in_a_file(tmp_path: Path) -> None:
+def test_a_password_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("p@ss/word\n")
     settings = parse(
         f"""
@@ -106,15 +106,15 @@ def test_a_password_may_lie_in_a_variable_or_in_a_file(tmp_path: Path) -> None:
         ("url: 'rtsp://c/1', pasword_file: /x", "unknown key (did you mean 'password_file'?)"),
     ],
 )
-def test_a_password_that_cannot_be_used_is_named_by_its_key_alone(entry: str, expected: str) -> None:
-    said = complaint(f"cameras: [{{name: gate, {entry}}}]")
+def test_an_invalid_password_is_named_by_its_key_without_the_secret(entry: str, expected: str) -> None:
+    message = error_of(f"cameras: [{{name: gate, {entry}}}]")
 
-    assert expected in said
-    assert "c4n4ry" not in said
+    assert expected in message
+    assert "c4n4ry" not in message
 
 
-def test_a_password_in_a_url_is_warned_of_once() -> None:
-    with structlog.testing.capture_logs() as logged:
+def test_a_password_in_a_url_is_logged_as_a_warning() -> None:
+    with structlog.testing.capture_logs() as events:
         parse(
             """
             cameras:
@@ -125,19 +125,19 @@ def test_a_password_in_a_url_is_warned_of_once() -> None:
             WORD="c4n4ry",
         )
 
-    assert [(event["event"], event["camera"]) for event in logged] == [("password_in_url", "gate")]
-    assert "c4n4ry" not in repr(logged)
+    assert [(event["event"], event["camera"]) for event in events] == [("password_in_url", "gate")]
+    assert "c4n4ry" not in repr(events)
 
 
-def test_an_unknown_key_is_named_with_its_line_and_the_likely_one() -> None:
-    assert complaint("model: tiny\nmemory:\n  tokens_per_layr: 256\n") == (
+def test_an_unknown_key_is_named_with_its_line_and_a_suggestion() -> None:
+    assert error_of("model: tiny\nmemory:\n  tokens_per_layr: 256\n") == (
         "hermes.yaml:3: memory.tokens_per_layr: unknown key (did you mean 'tokens_per_layer'?)"
     )
 
 
-def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
-    assert "sotre: unknown key (did you mean 'store'?)" in complaint("sotre: embedded\n")
-    assert "router.tls: unknown key (known: host, port" in complaint("router: {tls: on}\n")
+def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
+    assert "sotre: unknown key (did you mean 'store'?)" in error_of("sotre: embedded\n")
+    assert "router.tls: unknown key (known: host, port" in error_of("router: {tls: on}\n")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,9 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
         ("ingest: {refused_networks: [10.0.0.1/8]}", "ingest: ingest.refused_networks: 10.0.0.1/8 has host bits set"),
         ("ingest: {video_folders: [films]}", "ingest.video_folders: 'films' is not absolute"),
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
+        ("shards: {count: 2, spares: 2}", "shards.spares is 2 (less than shards.count, which is 2)"),
+        ("shards: {lease: {length_s: 2, margin_s: 1}}", "shards.lease.length_s is 2.0 (at least 3.0, three margins)"),
+        ("shards: {ray: auto}", "the shards of a cluster need a store that all of them reach, not 'embedded'"),
         ("ingest: {sample_fps: 0}", "ingest.sample_fps is 0"),
         ("store: mysql://localhost", "store is neither 'embedded'"),
         ("store: redis+sentinel://one,two", "store URL names no service"),
@@ -168,7 +171,7 @@ def test_an_unknown_key_that_resembles_none_lists_those_there_are() -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_value(text: str, expected: str) -> None:
-    assert expected in complaint(text)
+    assert expected in error_of(text)
 
 
 def test_variables_come_from_the_environment() -> None:
@@ -178,7 +181,7 @@ def test_variables_come_from_the_environment() -> None:
 
 
 def test_a_missing_variable_is_named() -> None:
-    assert complaint("model: ${MODEL}") == "hermes.yaml:1: model: the environment has no variable 'MODEL'"
+    assert error_of("model: ${MODEL}") == "hermes.yaml:1: model: the environment has no variable 'MODEL'"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_a_missing_variable_is_named() -> None:
     ],
 )
 def test_credentials_are_never_shown(text: str) -> None:
-    assert "canary" not in complaint(text)
+    assert "canary" not in error_of(text)
 
 
 def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
@@ -215,7 +218,7 @@ def test_a_token_file_without_a_token_is_a_mistake(tmp_path: Path, content: str 
         AuthConfig(token_file=path).token()
 
 
-def test_a_store_may_be_found_by_its_sentinels() -> None:
+def test_a_store_may_be_named_by_its_sentinels() -> None:
     url = "redis+sentinel://user:secret@one:26379,two/cameras"
     settings = parse(f"store: {url}")
 
@@ -223,7 +226,7 @@ def test_a_store_may_be_found_by_its_sentinels() -> None:
     assert loading.embedded_store_folder(settings) is None
 
 
-def test_the_embedded_store_keeps_its_data_where_it_is_told() -> None:
+def test_the_embedded_store_keeps_its_data_in_the_configured_folder() -> None:
     assert loading.embedded_store_folder(parse("store: embedded:/var/lib/hermes")) == Path("/var/lib/hermes")
     assert loading.embedded_store_folder(parse("store: embedded")) == loading.default_data_folder() / "store"
 
@@ -237,6 +240,6 @@ def test_the_example_of_the_readme_is_a_configuration() -> None:
     assert len(settings.cameras) > 1
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         loading.load_config(tmp_path / "none.yaml")

@@ -56,8 +56,16 @@ class CountingStore(InMemoryCheckpointStore):
         self.saves.append(camera)
 
 
-async def ignore(camera: str) -> None:
-    """Who is events of a lost camera."""
+async def owning_lease_holder(store: CountingStore, lost: list[str]) -> LeaseHolder:
+    """A lease holder that owns every camera of these tests; the names of lost cameras are added to `lost`."""
+
+    async def on_lost(camera: str) -> None:
+        lost.append(camera)
+
+    lease_holder = LeaseHolder(store.leases, ShardIncarnation("me"), LeaseConfig(), on_lost=on_lost)
+    for camera in ("gate", "yard"):
+        await lease_holder.acquire(camera, expiry=UNOWNED_EXPIRY)
+    return lease_holder
 
 
 async def checkpointer_of(
@@ -70,9 +78,7 @@ async def checkpointer_of(
     rows: RowFormat = RowFormat.EXACT,
 ) -> Checkpointer:
     """The checkpointer of a shard that owns every camera of these tests."""
-    lease_holder = LeaseHolder(store.leases, ShardIncarnation("me"), LeaseConfig(), on_lost=ignore)
-    for camera in ("gate", "yard"):
-        await lease_holder.acquire(camera, expiry=UNOWNED_EXPIRY)
+    lease_holder = await owning_lease_holder(store, [])
     return Checkpointer(source, store, every_s, lease_holder, clock=clock, rate_limit=rate_limit, rows=rows)
 
 
@@ -153,8 +159,10 @@ async def test_the_last_saves_have_a_deadline() -> None:
     checkpointer = await checkpointer_of(ScriptedSource(), store, every_s=60)
     checkpointer.keep("gate")
 
-    await checkpointer.save_all(timeout_s=0.05)
+    async with asyncio.timeout(5.0):
+        await checkpointer.save_all(timeout_s=0.05)
 
+    assert store.started_saves == 1
     assert store.saves == []
 
 
@@ -177,6 +185,20 @@ async def test_a_stale_owner_saves_nothing() -> None:
     assert not await checkpointer.save("gate")
 
     assert await store.load("gate", FACTS.fingerprint) is None
+
+
+async def test_a_fenced_save_makes_the_next_renewal_find_the_lost_camera() -> None:
+    store, lost = CountingStore(), []
+    lease_holder = await owning_lease_holder(store, lost)
+    checkpointer = Checkpointer(ScriptedSource(), store, 60.0, lease_holder, clock=lambda: 77.0)
+    await store.leases.acquire("gate", "other", expiry=LeaseExpiry("me", 1))
+
+    await lease_holder.renew()
+    assert lost == []  # a renewal in time looks up no owner
+    assert not await checkpointer.save("gate")
+    await lease_holder.renew()
+
+    assert lost == ["gate"]
 
 
 async def test_a_failure_is_logged_when_it_begins_when_it_is_overdue_and_when_it_ends() -> None:
