@@ -45,6 +45,18 @@ class VirtualClock:
         return False
 
 
+class SlowClock(VirtualClock):
+    """Each reading takes `step_s`, as on a machine that is too slow."""
+
+    def __init__(self, step_s: float, now_s: float = START_S) -> None:
+        super().__init__(now_s)
+        self._step_s = step_s
+
+    def __call__(self) -> float:
+        self.now_s += self._step_s
+        return self.now_s
+
+
 @dataclass
 class SourceOutput:
     """What a source gave."""

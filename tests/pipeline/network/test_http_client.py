@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cameras import SourceError, SourceInvalid, SourceReason
+from pipeline.cameras import PlaybackSpeed, SourceError, SourceInvalid, SourceReason, SourceUnreachable
+from pipeline.network.deadline import Deadline
+from pipeline.network.http_client import HttpClient
 from pipeline.network.urls import NetworkUrl, parse
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
@@ -217,6 +220,17 @@ def test_a_playlist_is_followed_as_it_grows(tmp_path: Path) -> None:
     assert numbers[0] < 50 < numbers[-1]  # the first playlist does not contain the segment of frame 50
 
 
+def test_a_live_segment_that_arrives_whole_is_not_dropped_as_late(clip: bytes) -> None:
+    live = HLS.format("a.ts").replace("#EXT-X-ENDLIST\n", "")
+    replies = {"/live.m3u8": Reply(headers=PLAYLIST, pieces=(live.encode(),)), "/a.ts": Reply(pieces=(clip,))}
+    with servers.scripted_server(replies) as camera:
+        config = replace(QUICK, max_lag_s=0.5)
+        played = play(f"{camera.url}/live.m3u8", pace=PlaybackSpeed.LIVE, config=config, max_samples=4)
+
+    assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == [0, 5, 10, 15]
+    assert played.dropped == 0
+
+
 def test_segments_that_are_byte_ranges_are_read(clip: bytes, tmp_path: Path) -> None:
     size = len(clip) // 188 // 2 * 188
     text = "#EXTM3U\n#EXT-X-VERSION:4\n#EXT-X-TARGETDURATION:3\n"
@@ -236,6 +250,20 @@ def test_an_mp4_with_its_index_at_the_end_is_read_by_ranges(tmp_path: Path) -> N
         played = play(f"{server}/video.mp4")
 
     assert [footage.number_of(sample.image.to_rgb()) for sample in played.samples] == list(range(0, 50, 5))
+
+
+def test_a_server_that_ignores_a_requested_range_is_refused() -> None:
+    """Reading on would give the wrong bytes."""
+    data = bytes(1 << 20)
+    headers = (("Accept-Ranges", "bytes"), ("Content-Length", str(len(data))))
+    with servers.scripted_server({"/a.mp4": Reply(headers=headers, pieces=(data,))}) as camera:
+        deadline = Deadline(10.0, lambda: False)
+        client = HttpClient(camera.url, QUICK.address_rules, ssl.create_default_context(), deadline)
+        file = client.open(f"{camera.url}/a.mp4")
+        file.seek(len(data) // 2)
+        with pytest.raises(SourceUnreachable, match="does not support byte ranges"):
+            file.read()
+        file.close()
 
 
 @pytest.mark.parametrize("body", [(), (b"\n" * 100,), (b"<html>no camera here</html>" * 50,)], ids=str)

@@ -305,6 +305,16 @@ def test_stop_is_quick_and_final_while_a_server_is_silent() -> None:
     assert states == [(CameraState.CONNECTING, "")]
 
 
+def test_no_clip_follows_stop() -> None:
+    """Not even the one that stop interrupts."""
+    config = IngestConfig(sample_fps=10, max_clip_wait_s=60, frames_per_clip=64)
+
+    with running_feed("sim:street?width=32&height=18", config=config) as feed:
+        feed.wait_for(CameraState.LIVE)
+
+    assert not feed.clips.has_clips()
+
+
 def test_an_internal_error_fails_its_own_camera_only(logged: list[structlog.typing.EventDict]) -> None:
     class BrokenQueue(ClipQueue):
         def put(self, clip: object) -> None:

@@ -16,7 +16,7 @@ from pipeline.cameras import PlaybackSpeed, SourceInvalid, SourceReason, SourceU
 from pipeline.sources.simulated import REPEATS_AFTER_S
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, MJPEG, VP9, jpeg
-from tests.pipeline.playing import QUICK, START_S, SourceOutput, VirtualClock, play
+from tests.pipeline.playing import QUICK, START_S, SlowClock, SourceOutput, VirtualClock, play
 from tests.pipeline.servers import TEST_PICTURE, needs_rtsp
 
 
@@ -111,19 +111,24 @@ def test_a_recording_that_is_over_by_now_gives_nothing(tmp_path: Path) -> None:
 
 def test_a_consumer_that_is_too_slow_gets_the_newest_frames_and_the_loss_is_counted(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", replace(H264, frames=50))
-    now_s = [START_S]
-
-    def clock() -> float:
-        now_s[0] += 0.05  # every reading of the clock takes time, as on a slow machine
-        return now_s[0]
-
     config = replace(QUICK, max_lag_s=0.5, max_segment_s=0.5)
-    played = play(str(path), pace=PlaybackSpeed.LIVE, config=config, started_s=START_S + 0.2, clock=clock)
+
+    played = play(str(path), pace=PlaybackSpeed.LIVE, config=config, started_s=START_S + 0.2, clock=SlowClock(0.05))
 
     numbers = [footage.number_of(sample.image.to_rgb()) for sample in played.samples]
     assert numbers == [round((time_s - 0.2) * 10) for time_s in played.times_s]
     assert 0 < len(numbers) < 10
     assert len(numbers) + played.dropped == 10
+
+
+def test_a_simulated_camera_skips_and_counts_the_frames_that_a_slow_consumer_misses() -> None:
+    config, url = replace(QUICK, max_lag_s=1), "sim:street?width=32&height=18"
+
+    played = play(url, pace=PlaybackSpeed.LIVE, config=config, max_samples=5, clock=SlowClock(0.7))
+
+    moments = [round(time_s * config.sample_fps) for time_s in played.times_s]
+    assert played.dropped > 0
+    assert moments[-1] - moments[0] + 1 == len(moments) + played.dropped
 
 
 def test_a_simulated_camera_shows_its_scene() -> None:

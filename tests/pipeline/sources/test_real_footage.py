@@ -11,7 +11,7 @@ import pytest
 from pipeline.cameras import PlaybackSpeed
 from tests.pipeline import footage
 from tests.pipeline.footage import H264, HEIGHT, MJPEG, VP8, VP9, WIDTH, Footage
-from tests.pipeline.playing import QUICK, VirtualClock, play
+from tests.pipeline.playing import QUICK, SlowClock, VirtualClock, play
 
 B_FRAMES = {"preset": "ultrafast", "x264-params": "bframes=2:b-adapt=0:keyint=10:scenecut=0"}
 OPEN_GOP = {"preset": "ultrafast", "x264-params": "bframes=2:b-adapt=0:open-gop=1:keyint=10:scenecut=0"}
@@ -134,21 +134,13 @@ def test_long_groups_played_live_are_cut_and_lose_nothing(video: Footage, tmp_pa
     assert numbers == [0, 5, 10, 15, 20, 25]
 
 
-class SlowClock(VirtualClock):
-    """Every reading takes half a second, as on a machine that decodes slowly."""
-
-    def __call__(self) -> float:
-        self.now_s += 0.5
-        return self.now_s
-
-
 def test_slow_decoding_makes_the_cuts_of_a_long_group_rarer(tmp_path: Path) -> None:
     """Each cut decodes the group from its key frame again."""
     path = footage.write(tmp_path / "video", replace(H264, frames=60, gop=60))
     config = replace(QUICK, max_segment_s=0.5, max_lag_s=600)
 
     fast = play(str(path), pace=PlaybackSpeed.LIVE, config=config, clock=VirtualClock())
-    slow = play(str(path), pace=PlaybackSpeed.LIVE, config=config, clock=SlowClock())
+    slow = play(str(path), pace=PlaybackSpeed.LIVE, config=config, clock=SlowClock(0.5))
 
     assert [sample.time_s for sample in slow.samples] == [sample.time_s for sample in fast.samples]
     assert sum(sample.is_last for sample in fast.samples) >= 11
