@@ -32,13 +32,13 @@ class Sink(Protocol):
         """Writes all of it. Raises OSError if the reader has left."""
 
 
-# What each codec is sent as over HTTP: the container and its media type.
+# How each codec is sent over HTTP: its container and media type.
 LIVE_CONTAINERS: dict[Codec, tuple[str, str]] = {
     "h264": ("matroska", "video/x-matroska"),
     "vp9": ("webm", "video/webm"),
     "mjpeg": ("mpjpeg", "multipart/x-mixed-replace; boundary=ffmpeg"),
 }
-# Encoders hold frames back, and Matroska collects seconds of them, unless told otherwise.
+# By default encoders delay frames, and Matroska buffers seconds of them.
 _LIVE_OPTIONS: dict[Codec, dict[str, str]] = {
     "h264": {"tune": "zerolatency"},
     "vp9": {"lag-in-frames": "0"},
@@ -108,5 +108,5 @@ def write_stream(frames: Iterable[NDArray[np.uint8]], sink: Sink, *, fps: float,
             for image in chain([first], frames):
                 file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
     except (OSError, FFmpegError):
-        # A write failed, and so does the end of the file that libav writes after it.
+        # The reader has left: a write failed, or the trailer that libav writes at the end.
         return

@@ -48,7 +48,7 @@ def test_a_limit_out_of_range_is_named(name: str, value: object) -> None:
 
 
 class Connection:
-    """A sink whose reader leaves after so many bytes."""
+    """A sink whose reader leaves after `limit_nbytes`."""
 
     def __init__(self, limit_nbytes: int) -> None:
         self.received = io.BytesIO()
@@ -62,7 +62,7 @@ class Connection:
 
 @pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
 def test_a_live_stream_ends_when_its_reader_leaves(codec: Codec) -> None:
-    """And what was received until then plays."""
+    """What was received until then can be decoded."""
     connection = Connection(50_000)
 
     write_stream((footage.draw(number % 40) for number in itertools.count()), connection, fps=8, codec=codec)

@@ -22,7 +22,7 @@ from pipeline.decoding import images
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
-from tests.pipeline.device.asking import TIMEOUT_S, EventRecorder, ask, paused
+from tests.pipeline.device.engine_driver import TIMEOUT_S, EventRecorder, ask, paused
 
 SEED, MEAN_GAP_S = 10, 5.0  # of a street of which the shipped model gets every answer right
 STARTED_S = 1_700_000_000.0

@@ -1,4 +1,4 @@
-"""Asks an engine and records what comes back."""
+"""Drives an engine in tests: ingests clips, asks questions, records their events."""
 
 from __future__ import annotations
 
@@ -6,10 +6,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
+from cache_store.tiers import MemoryConfig
 from pipeline.answers import AnswerEvent, Done, QuestionError, Token
+from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
+from pipeline.sources.clips import Clip
+from tests.conftest import random_frames
 
 TIMEOUT_S = 60.0
+MEMORY = MemoryConfig(tokens_per_layer=128, recent_frames=4)
+CONFIG = DeviceConfig(max_cameras=2, max_running_questions=2, max_waiting_questions=3, max_answer_tokens=6)
+
+
+def clip(camera: str, first_s: float, num_frames: int = 4, seed: int = 0) -> Clip:
+    times = tuple(first_s + offset / 2 for offset in range(num_frames))
+    previews = tuple(torch.full((9, 16, 3), int(2 * time_s) % 256, dtype=torch.uint8) for time_s in times)
+    return Clip(camera, random_frames(num_frames, seed), times, previews, received_s=times[-1])
+
+
+def ingest(engine: Engine, camera: str, num_clips: int, *, first_s: float = 1_000.0) -> None:
+    """Puts clips one by one and waits until each is in the memory."""
+    for number in range(num_clips):
+        start = first_s + 2 * number
+        engine.clips.put(clip(camera, start, seed=number))
+        while engine.status(camera).newest_s != start + 1.5:
+            engine.snapshot(camera).result(timeout=20)
 
 
 class EventRecorder:
