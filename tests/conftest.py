@@ -1,4 +1,4 @@
-"""What many tests start from: a model of the tiny shape with random weights, and room for its memories."""
+"""Fixtures of many tests: a model of the tiny shape with random weights, a writer and a memory for it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def _process_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def model() -> LlavaOnevision:
-    """The tiny shape with random weights: fast, exact in float32, and it knows nothing."""
+    """The tiny shape with random weights: fast, and exact in float32."""
     return random_model(network.build_model(vocabulary.build_tokenizer(), seed=0))
 
 
 def random_model(weights: LlavaOnevisionForConditionalGeneration) -> LlavaOnevision:
-    """A model of these weights that speaks the tiny model's words."""
+    """A model with these weights and the texts of the tiny model."""
     tokenizer = vocabulary.build_tokenizer()
     texts = PromptTexts(
         prefix=PREFIX_TEXT,
@@ -63,14 +63,14 @@ def random_model(weights: LlavaOnevisionForConditionalGeneration) -> LlavaOnevis
 
 @pytest.fixture
 def writer(model: LlavaOnevision) -> MemoryWriter:
-    """A keeper with a budget of 128 tokens a layer, 4 frames of them recent."""
+    """A writer with a budget of 128 tokens a layer and a recent window of 4 frames."""
     config = MemoryConfig(tokens_per_layer=128, recent_frames=4)
     return MemoryWriter(model, config, max_frames=8, reserve=128)
 
 
 @pytest.fixture
 def memory(writer: MemoryWriter) -> Memory:
-    """A fresh memory with its prefix."""
+    """A new memory with its prefix."""
     return new_memory(writer)
 
 
@@ -88,14 +88,14 @@ def random_frames(num_frames: int, seed: int = 0) -> torch.Tensor:
 
 
 def append_frames(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, *, first_s: float = 0.0) -> None:
-    """Feeds frames half a second apart, four at a time."""
+    """Appends frames half a second apart, four at a time."""
     times = first_s + torch.arange(len(frames), dtype=torch.float64) / 2
     for start in range(0, len(frames), 4):
         writer.append([memory], frames[None, start : start + 4], times[None, start : start + 4])
 
 
 def contents(memory: Memory) -> list[torch.Tensor]:
-    """A copy of everything that is valid in a memory."""
+    """A copy of all valid tensors of a memory."""
     layers = (memory.layer(index) for index in range(memory.num_layers))
     return [
         part.clone()

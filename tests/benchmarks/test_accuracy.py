@@ -39,7 +39,7 @@ def filmed(tiny: LlavaOnevision) -> list[Stream]:
 
 @pytest.fixture(scope="module")
 def part(tiny: LlavaOnevision, filmed: list[Stream]) -> Part:
-    """What our policy scored on these streams."""
+    """The results of the default policy on these streams."""
     return parts.measure(tiny, settings(), filmed)
 
 
@@ -83,8 +83,8 @@ def test_questions_come_at_the_end_of_a_step_in_the_second_half(filmed: list[Str
     assert all(24 <= frame < 48 and frame % FRAMES_PER_STEP == FRAMES_PER_STEP - 1 for frame in frames)
 
 
-def test_the_one_pass_of_an_exam_finds_what_greedy_answers_say(tiny: LlavaOnevision, filmed: list[Stream]) -> None:
-    """The slow reference: every question on its own copy of the memory, token by token, as the product answers."""
+def test_the_examiners_single_pass_agrees_with_greedy_decoding(tiny: LlavaOnevision, filmed: list[Stream]) -> None:
+    """The slow reference: every question on its own copy of the memory, token by token, as in the product."""
     contender = contenders.named(OURS).make(Task(tiny, len(filmed), 96, 48))
     append_all(contender, filmed)
     decoder, examiner = AnswerDecoder(tiny), Examiner(tiny)
@@ -110,7 +110,7 @@ def greedy(tiny: LlavaOnevision, decoder: AnswerDecoder, memory: Memory, questio
     return tiny.prompts.decode(tuple(answer.ids))
 
 
-def test_a_finished_part_is_read_back_and_one_of_other_code_is_not(part: Part, tmp_path: Path) -> None:
+def test_a_finished_part_is_loaded_and_one_of_other_code_is_not(part: Part, tmp_path: Path) -> None:
     part.save(tmp_path)
 
     assert parts.load(settings(), tmp_path) == part
@@ -137,7 +137,7 @@ def test_rows_of_several_models_count_each_of_them_about_the_same_streams(part: 
     assert both.accuracy == pytest.approx(alone.accuracy / 2, abs=1e-3)
 
 
-def test_evidence_is_counted_against_chance_and_against_the_newest_moments(part: Part) -> None:
+def test_evidence_is_compared_with_random_and_newest_moments(part: Part) -> None:
     proven = [outcome for of_stream in part.outcomes for outcome in of_stream if outcome.cited]
 
     assert proven
@@ -154,7 +154,7 @@ def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: LlavaOn
     assert not torch.equal(steady.footage.embedded, lights.footage.embedded)
 
 
-def test_an_interval_of_streams_that_agree_is_narrow_and_of_streams_that_do_not_is_wide() -> None:
+def test_the_interval_is_narrow_if_streams_agree_and_wide_if_not() -> None:
     agreeing = rows.interval([[True, False]] * 20)
     divided = rows.interval([[True, True]] * 10 + [[False, False]] * 10)
 
@@ -171,7 +171,7 @@ def test_an_interval_of_streams_that_agree_is_narrow_and_of_streams_that_do_not_
         (["--budgets", "17"], "--budgets 17: the recent window (16 tokens) and a summary need at least 18"),
     ],
 )
-def test_what_cannot_be_run_is_refused_with_the_limit_named(
+def test_a_wrong_option_is_refused_with_its_limit(
     arguments: list[str], message: str, tmp_path: Path, run_benchmark: RunBenchmark
 ) -> None:
     ended = run_benchmark(accuracy, "--folder", tmp_path, *arguments)
@@ -181,7 +181,7 @@ def test_what_cannot_be_run_is_refused_with_the_limit_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(
+def test_a_small_run_writes_rows_plots_and_tables_and_the_next_loads_its_parts(
     tmp_path: Path, run_benchmark: RunBenchmark
 ) -> None:
     arguments = ["--threads", "1", "--streams", "2", "--lengths", "32", "--budgets", "48", "96"]
@@ -199,7 +199,7 @@ def test_a_small_run_writes_rows_plots_and_tables_and_goes_on_where_it_was(
     assert {file.name for file in tmp_path.glob("*.png")} == {f"accuracy-{of}.png" for of in ("budget", "delay")}
 
 
-def test_a_budget_without_room_for_the_window_is_refused(tiny: LlavaOnevision) -> None:
+def test_a_budget_below_the_window_is_refused(tiny: LlavaOnevision) -> None:
     with pytest.raises(InvalidBudget, match="at least 18"):
         contenders.named(OURS).make(Task(tiny, 1, 17, 48))
 

@@ -1,4 +1,4 @@
-"""The benchmark of the gate: it counts what the product reads, and pairs the same questions."""
+"""The benchmark of the gate counts the tokens that the product reads, and pairs the same questions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_visitor_is_read_at_once_and_an_empty_street_is_not(tiny: VideoLan
     assert all(row.n > 10 for row in found.values())
 
 
-def test_a_gate_that_misses_visitors_or_cries_wolf_is_found_out() -> None:
+def test_a_gate_that_misses_visitors_or_passes_empty_frames_is_detected() -> None:
     scene = Scene(5, mean_gap_s=10.0)
     nothing = torch.zeros(200, 16, dtype=torch.bool)
 

@@ -18,7 +18,7 @@ def full() -> Memory:
     return memory
 
 
-def test_exact_rows_bring_back_the_very_same_memory_recent_window_and_prefix_included() -> None:
+def test_exact_rows_restore_the_whole_memory_exactly() -> None:
     memory = full()
     restored, _ = saved_rows.save_and_restore(memory, RowFormat.EXACT)
     assert restored.lengths == memory.lengths
@@ -29,7 +29,7 @@ def test_exact_rows_bring_back_the_very_same_memory_recent_window_and_prefix_inc
             assert torch.equal(before, after)
 
 
-def test_int8_rows_bring_back_other_rows_that_are_near_and_take_less() -> None:
+def test_int8_rows_restore_similar_rows_and_take_fewer_bytes() -> None:
     memory = full()
     restored, (nbytes, *_) = saved_rows.save_and_restore(memory, RowFormat.INT8)
     _, (exact_nbytes, *_) = saved_rows.save_and_restore(memory, RowFormat.EXACT)

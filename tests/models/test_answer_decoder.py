@@ -1,4 +1,4 @@
-"""Answers: the prompt is the one transformers builds, summaries weigh by their counts, evidence is of deep layers."""
+"""Answers: prompts equal those of transformers, summaries weigh by their counts, evidence is of deep layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GPU gives what the CPU gives."""
+"""A GPU gives the same answers, keys and logits as the CPU."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def on_device(shipped: LlavaOnevision, device: str) -> LlavaOnevision:
 
 
 def compute(model: LlavaOnevision, frames: Tensor, tokens_per_layer: int) -> Result:
-    """Reads frames into a memory and asks every question."""
+    """Appends frames to a memory and asks every question."""
     writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=tokens_per_layer), max_frames=8, reserve=128)
     memory, decoder = new_memory(writer), AnswerDecoder(model)
     append_frames(writer, memory, frames)

@@ -1,4 +1,4 @@
-"""A memory under an endless stream: bounded, ordered, and answering from real tokens only."""
+"""A memory under an endless stream stays bounded and ordered, and its keys match its positions."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def small(model: LlavaOnevision, **bounds: object) -> MemoryWriter:
 
 
 @pytest.mark.parametrize("policy", list(PolicyName))
-def test_any_number_of_clips_takes_the_same_room(model: LlavaOnevision, policy: str) -> None:
-    """Slots, positions and provenance stay in bounds, past several renumberings of the positions."""
+def test_any_number_of_clips_takes_the_same_bytes(model: LlavaOnevision, policy: str) -> None:
+    """Tokens, positions, frames and times stay in bounds, also after several reindexings."""
     writer = small(model, policy=policy)
     memory, frames = new_memory(writer), random_frames(4)
     nbytes, prefix = memory.slabs.nbytes, [part[..., : memory.prefix_length].clone() for part in contents(memory)[2::6]]
-    highest, renumbered = 0, 0
+    highest, reindexings = 0, 0
     for clip in range(200):
         before = memory.next_position
         writer.append([memory], frames[None], (torch.arange(4.0)[None] + 4 * clip).double())
-        renumbered += memory.next_position < before
+        reindexings += memory.next_position < before
         highest = max(highest, memory.next_position)
     assert memory.slabs.nbytes == nbytes
     assert memory.lengths == [memory.prefix_length + 64] * memory.num_layers
-    assert renumbered >= 2
+    assert reindexings >= 2
     assert highest <= model.spec.max_positions - 128
     for layer, positions in enumerate(prefix):
         tokens = memory.after_prefix(layer)
@@ -52,7 +52,7 @@ def test_the_recent_window_is_whole_in_every_layer(writer: MemoryWriter) -> None
         assert memory.after_prefix(layer).token_ids[-len(newest) :].tolist() == newest
 
 
-def test_the_prefix_stays_to_the_bit(writer: MemoryWriter) -> None:
+def test_the_prefix_never_changes(writer: MemoryWriter) -> None:
     memory = new_memory(writer)
     before = [memory.layer(layer).keys.clone() for layer in range(memory.num_layers)]
     append_frames(writer, memory, random_frames(60))
@@ -60,25 +60,25 @@ def test_the_prefix_stays_to_the_bit(writer: MemoryWriter) -> None:
         assert torch.equal(memory.layer(layer).keys[:, : memory.prefix_length], keys)
 
 
-def test_cached_keys_are_rotated_to_the_positions_they_claim(model: LlavaOnevision) -> None:
-    """A renumbered memory answers like one that was numbered so from the start."""
+def test_cached_keys_are_rotated_to_their_positions(model: LlavaOnevision) -> None:
+    """A reindexed memory equals one that had these positions from the start."""
     writer = small(model, tokens_per_layer=1_000)
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(8))
     fresh = contents(memory)
     for layer in range(memory.num_layers):
         memory.after_prefix(layer).positions.add_(500)
-        memory.after_prefix(layer).keys.copy_(_turned(writer, memory.after_prefix(layer).keys, 500))
+        memory.after_prefix(layer).keys.copy_(_rotated(writer, memory.after_prefix(layer).keys, 500))
     memory.reindex(writer.frequency, max_span=2_000, max_gap=1)
     for old, new in zip(fresh, contents(memory), strict=True):
         assert torch.allclose(old.double(), new.double(), atol=1e-4)
 
 
-def _turned(writer: MemoryWriter, keys: torch.Tensor, distance: int) -> torch.Tensor:
+def _rotated(writer: MemoryWriter, keys: torch.Tensor, distance: int) -> torch.Tensor:
     return rope.rotate(keys, torch.full((keys.shape[1],), distance), writer.frequency)
 
 
-def test_lazy_positions_are_left_alone_until_they_run_out(model: LlavaOnevision) -> None:
+def test_positions_change_only_when_they_run_out(model: LlavaOnevision) -> None:
     writer = small(model)
     memory, frames = new_memory(writer), random_frames(4)
     limit = model.spec.max_positions - 128
@@ -119,14 +119,14 @@ def some_passed(num_frames: int, seed: int = 0) -> torch.Tensor:
 
 
 def append_passed(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, passed: torch.Tensor) -> None:
-    """Feeds what passed of frames half a second apart, four at a time."""
+    """Appends the tokens that passed of frames half a second apart, four at a time."""
     times = torch.arange(len(frames), dtype=torch.float64)[None] / 2
     for start in range(0, len(frames), 4):
         step = slice(start, start + 4)
         writer.append([memory], frames[None, step], times[:, step], passed[step])
 
 
-def test_a_frame_of_which_all_passes_is_read_as_if_there_were_no_gate(writer: MemoryWriter) -> None:
+def test_frames_that_pass_whole_equal_frames_without_a_gate(writer: MemoryWriter) -> None:
     memory, gated, frames = new_memory(writer), new_memory(writer), random_frames(20)
 
     append_frames(writer, memory, frames)
@@ -135,7 +135,7 @@ def test_a_frame_of_which_all_passes_is_read_as_if_there_were_no_gate(writer: Me
     assert_same(contents(memory), contents(gated))
 
 
-def test_frames_of_which_nothing_passes_leave_no_trace(writer: MemoryWriter) -> None:
+def test_frames_without_a_token_that_passed_change_nothing(writer: MemoryWriter) -> None:
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)
     before, frame, position = contents(memory), memory.next_frame, memory.next_position
@@ -146,32 +146,32 @@ def test_frames_of_which_nothing_passes_leave_no_trace(writer: MemoryWriter) -> 
     assert (memory.next_frame, memory.next_position) == (frame, position)
 
 
-def test_tokens_that_pass_say_their_frame_and_cell_and_stand_where_they_would(writer: MemoryWriter) -> None:
-    """A frame that is not read takes neither a number nor positions."""
+def test_tokens_that_pass_have_the_ids_times_and_positions_of_a_whole_frame(writer: MemoryWriter) -> None:
+    """A frame without a token that passed takes neither a frame number nor positions."""
     memory, passed = new_memory(writer), some_passed(4)
     passed[1] = False
     append_passed(writer, memory, random_frames(4), passed)
 
-    kept = passed[[0, 2, 3]].flatten().nonzero().squeeze(1)
+    passed_cells = passed[[0, 2, 3]].flatten().nonzero().squeeze(1)
     for layer in range(memory.num_layers):
         tokens = memory.after_prefix(layer)
-        assert torch.equal(tokens.token_ids, kept)
-        assert torch.equal(tokens.positions, memory.prefix_length + kept)
-        assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[kept // TOKENS_PER_FRAME])
+        assert torch.equal(tokens.token_ids, passed_cells)
+        assert torch.equal(tokens.positions, memory.prefix_length + passed_cells)
+        assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[passed_cells // TOKENS_PER_FRAME])
     assert memory.next_frame == 3
 
 
-def test_a_token_that_passes_sees_the_others_and_nothing_that_did_not(model: LlavaOnevision) -> None:
-    """The plain reference: the same tokens in one pass of the decoder, each at its place."""
+def test_a_token_that_passes_attends_only_to_tokens_that_passed(model: LlavaOnevision) -> None:
+    """The plain reference: the same tokens one by one, each at its position."""
     writer = small(model)
     memory, frames, passed = new_memory(writer), random_frames(2), some_passed(2)
     append_passed(writer, memory, frames, passed)
 
     plain = new_memory(writer)
-    kept = passed.flatten().nonzero().squeeze(1)
-    for place in kept.tolist():
-        token = model.embed_frames(frames).flatten(0, 1)[None, place : place + 1]
-        offset = torch.tensor([place])
+    passed_cells = passed.flatten().nonzero().squeeze(1)
+    for cell in passed_cells.tolist():
+        token = model.embed_frames(frames).flatten(0, 1)[None, cell : cell + 1]
+        offset = torch.tensor([cell])
         model.forward(token, SlotCache([plain], 1, offsets=offset + memory.prefix_length - plain.next_position))
         plain.commit(offset, torch.zeros(1).double(), offset + plain.prefix_length - plain.next_position)
 
@@ -181,7 +181,7 @@ def test_a_token_that_passes_sees_the_others_and_nothing_that_did_not(model: Lla
 
 
 @pytest.mark.parametrize("policy", list(PolicyName))
-def test_a_gated_memory_stays_in_bounds_and_in_order(model: LlavaOnevision, policy: str) -> None:
+def test_a_memory_behind_a_gate_stays_bounded_and_ordered(model: LlavaOnevision, policy: str) -> None:
     writer = small(model, policy=policy)
     memory, frames = new_memory(writer), random_frames(4)
     for clip in range(150):

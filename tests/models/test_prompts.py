@@ -1,4 +1,4 @@
-"""The words around a video."""
+"""Questions as token ids, answers as text, and which answers have evidence."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts
 
 
-def test_a_question_takes_its_place_in_the_models_text(model: LlavaOnevision) -> None:
+def test_case_and_punctuation_of_a_question_do_not_matter(model: LlavaOnevision) -> None:
     plain = model.prompts.question("what is in view")
     assert model.prompts.question("What is in VIEW?").ids == plain.ids
     assert plain.unknown_words == ()
 
 
-def test_each_unknown_word_is_named_once_as_it_was_written(model: LlavaOnevision) -> None:
+def test_each_unknown_word_is_named_once_as_written(model: LlavaOnevision) -> None:
     found = model.prompts.question("Is the Zeppelin a zeppelin, or is the Zeppelin a car?")
     assert found.unknown_words == ("Zeppelin", "zeppelin")
 
 
-def test_braces_in_a_question_are_only_text(model: LlavaOnevision) -> None:
+def test_braces_in_a_question_are_plain_text(model: LlavaOnevision) -> None:
     assert model.prompts.question("{question}").unknown_words == ("question",)
 
 
@@ -27,12 +27,12 @@ def test_braces_in_a_question_are_only_text(model: LlavaOnevision) -> None:
     ("answer", "has_evidence"),
     [("red car", True), ("Yes.", True), ("no", False), ("Nothing at all", False), ("none", False), ("", False)],
 )
-def test_what_was_not_seen_rests_on_no_moment(model: LlavaOnevision, answer: str, has_evidence: bool) -> None:
+def test_an_absence_has_no_evidence(model: LlavaOnevision, answer: str, has_evidence: bool) -> None:
     assert model.prompts.has_evidence(answer) is has_evidence
 
 
-def test_half_a_character_is_held_back(model: LlavaOnevision) -> None:
-    class HalfDone:
+def test_an_incomplete_character_is_left_out(model: LlavaOnevision) -> None:
+    class IncompleteTokenizer:
         eos_token_id = 0
         unk_token_id = None
 
@@ -42,5 +42,5 @@ def test_half_a_character_is_held_back(model: LlavaOnevision) -> None:
         def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
             return "caf\N{REPLACEMENT CHARACTER}"
 
-    words = Prompts(HalfDone(), model.prompts.texts)  # type: ignore[arg-type]
-    assert words.decode((1, 2)) == "caf"
+    prompts = Prompts(IncompleteTokenizer(), model.prompts.texts)  # type: ignore[arg-type]
+    assert prompts.decode((1, 2)) == "caf"

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision 0.5B, its real shape with random weights, through the same code as the tiny model."""
+"""The shape of LLaVA-OneVision 0.5B with random weights runs through the same code as the tiny model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An unmodified decoder over slots equals the same decoder over its own cache."""
+"""An unmodified decoder over slots equals the same decoder over its own cache, and scores equal its attention."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def slots(model: LlavaOnevision) -> Iterator[None]:
         yield
 
 
-def everything(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
+def whole_sequence(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
     """Prefix and frames as one sequence. -> [1, N, E]"""
     prefix = model.embed_tokens(torch.tensor(model.prompts.prefix))
     return torch.cat((prefix, model.embed_frames(frames).flatten(0, 1)))[None]
@@ -51,7 +51,7 @@ def everything(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.usefixtures("slots")
 def test_three_clips_and_a_question_equal_one_forward_of_transformers(model: LlavaOnevision) -> None:
-    writer = roomy(model)
+    writer = large_writer(model)
     memory, frames = new_memory(writer), random_frames(12)
     append_frames(writer, memory, frames)
     question = model.prompts.question("what is in view")
@@ -59,15 +59,15 @@ def test_three_clips_and_a_question_equal_one_forward_of_transformers(model: Lla
     found = model.forward(embedded[None], SlotCache([memory], len(embedded)))
 
     with torch.inference_mode():
-        whole = torch.cat((everything(model, frames), embedded[None]), dim=1)
+        whole = torch.cat((whole_sequence(model, frames), embedded[None]), dim=1)
         expected = plain_decoder(model, "sdpa")(inputs_embeds=whole).last_hidden_state
 
     assert torch.allclose(found, expected[:, -len(embedded) :], atol=1e-4)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 6])
-def test_below_the_budget_the_cut_into_clips_does_not_matter(model: LlavaOnevision, step: int) -> None:
-    writer, frames = roomy(model), random_frames(6)
+def test_below_the_budget_the_length_of_clips_does_not_matter(model: LlavaOnevision, step: int) -> None:
+    writer, frames = large_writer(model), random_frames(6)
     whole, parts = new_memory(writer), new_memory(writer)
     times = torch.arange(6, dtype=torch.float64)[None]
     writer.append([whole], frames[None], times)
@@ -78,9 +78,9 @@ def test_below_the_budget_the_cut_into_clips_does_not_matter(model: LlavaOnevisi
 
 
 @pytest.mark.usefixtures("slots")
-def test_guidance_scores_equal_the_attention_of_the_full_decoder(model: LlavaOnevision) -> None:
-    """Section 5, fact 8: real, propagated attention, causal inside each prompt, and the memory is not touched."""
-    writer = roomy(model)
+def test_role_scores_equal_the_attention_weights_of_the_whole_decoder(model: LlavaOnevision) -> None:
+    """Scores are the attention of propagated hidden states, causal inside each prompt; the memory does not change."""
+    writer = large_writer(model)
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)
     before, position = contents(memory), memory.next_position
@@ -94,9 +94,9 @@ def test_guidance_scores_equal_the_attention_of_the_full_decoder(model: LlavaOne
 
 
 @pytest.mark.usefixtures("slots")
-def test_scores_of_hidden_states_that_are_not_propagated_are_others(model: LlavaOnevision) -> None:
-    """The negative control: what the published code computes agrees in the first layer only."""
-    writer = roomy(model)
+def test_scores_without_propagated_hidden_states_differ(model: LlavaOnevision) -> None:
+    """The negative control: the scores of the published code agree in the first layer only."""
+    writer = large_writer(model)
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)
     found = writer.scorer.score([memory])[0]
@@ -105,7 +105,7 @@ def test_scores_of_hidden_states_that_are_not_propagated_are_others(model: Llava
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6) == (layer == 0)
 
 
-def roomy(model: LlavaOnevision) -> MemoryWriter:
+def large_writer(model: LlavaOnevision) -> MemoryWriter:
     config = MemoryConfig(tokens_per_layer=1_000, policy=PolicyName.HERMES)
     return MemoryWriter(model, config, max_frames=8, reserve=128)
 
@@ -122,7 +122,7 @@ def eager_scores(model: LlavaOnevision, writer: MemoryWriter, frames: torch.Tens
     with torch.inference_mode():
         for layer, plan in enumerate(writer.plans):
             ids = torch.tensor(prompt_of(model, plan.role))
-            whole = torch.cat((everything(model, frames), model.embed_tokens(ids)[None]), dim=1)
+            whole = torch.cat((whole_sequence(model, frames), model.embed_tokens(ids)[None]), dim=1)
             attention = decoder(inputs_embeds=whole, output_attentions=True).attentions[layer][0]
             scores.append(attention.mean(dim=0)[-len(ids) :, prefix : -len(ids)].mean(dim=0))
     return scores
@@ -132,7 +132,7 @@ def test_two_memories_in_one_batch_equal_two_passes(writer: MemoryWriter) -> Non
     """Unequal lengths, compaction included: the same tokens stay, and the same values to rounding."""
     together = [new_memory(writer), new_memory(writer)]
     shared = together[0].slabs
-    together[1] = Memory(grown(shared, 2), 1)
+    together[1] = Memory(more_slots(shared, 2), 1)
     together[0] = Memory(together[1].slabs, 0)
     for memory in together:
         writer.reset(memory)
@@ -152,18 +152,18 @@ def test_two_memories_in_one_batch_equal_two_passes(writer: MemoryWriter) -> Non
             assert torch.allclose(left.layer(index).keys, right.layer(index).keys, atol=1e-4)
 
 
-def grown(room, slots: int):  # type: ignore[no-untyped-def]
-    return type(room)(room.shape, slots=slots, capacity=room.capacity)
+def more_slots(slabs, slots: int):  # type: ignore[no-untyped-def]
+    return type(slabs)(slabs.shape, slots=slots, capacity=slabs.capacity)
 
 
-def test_two_answers_in_one_batch_equal_two_alone(model: LlavaOnevision, writer: MemoryWriter) -> None:
+def test_two_answers_in_one_batch_equal_two_single_answers(model: LlavaOnevision, writer: MemoryWriter) -> None:
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(12))
     decoder = AnswerDecoder(model)
     questions = ["what is in view", "how many cars so far"]
 
     def started() -> list[Answer]:
-        slabs = grown(memory.slabs, 2)
+        slabs = more_slots(memory.slabs, 2)
         found = []
         for slot, text in enumerate(questions):
             copy = Memory(slabs, slot)
@@ -181,26 +181,26 @@ def test_two_answers_in_one_batch_equal_two_alone(model: LlavaOnevision, writer:
     assert [answer.ids for answer in together] == [answer.ids for answer in alone]
 
 
-def test_an_answer_never_touches_the_memory_it_reads(model: LlavaOnevision, writer: MemoryWriter) -> None:
-    """Asked, cut off in the middle or failing: the memory is the same to the bit, and so is what comes after."""
-    asked, quiet = new_memory(writer), new_memory(writer)
-    for memory in (asked, quiet):
+def test_an_answer_never_changes_the_memory_it_copies(model: LlavaOnevision, writer: MemoryWriter) -> None:
+    """The memory stays the same to the bit, and so does what is appended after the answer."""
+    questioned, quiet = new_memory(writer), new_memory(writer)
+    for memory in (questioned, quiet):
         append_frames(writer, memory, random_frames(12))
-    before = contents(asked)
+    before = contents(questioned)
     decoder = AnswerDecoder(model)
-    copy = Memory(grown(asked.slabs, 1), 0)
-    copy.copy_from(asked)
+    copy = Memory(more_slots(questioned.slabs, 1), 0)
+    copy.copy_from(questioned)
     answer = Answer(copy, model.prompts.question("what came first"))
     decoder.prefill(answer)
     decoder.decode_step([answer])
     copy.clear()
-    assert_same(before, contents(asked))
-    for memory in (asked, quiet):
+    assert_same(before, contents(questioned))
+    for memory in (questioned, quiet):
         append_frames(writer, memory, random_frames(8, seed=3), first_s=6.0)
-    assert_same(contents(quiet), contents(asked))
+    assert_same(contents(quiet), contents(questioned))
 
 
-def test_a_forward_that_fails_leaves_the_memory_as_it_was(model: LlavaOnevision, writer: MemoryWriter) -> None:
+def test_a_forward_pass_that_fails_leaves_the_memory_unchanged(model: LlavaOnevision, writer: MemoryWriter) -> None:
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(4))
     before, position = contents(memory), memory.next_position
@@ -210,17 +210,17 @@ def test_a_forward_that_fails_leaves_the_memory_as_it_was(model: LlavaOnevision,
     assert memory.next_position == position
 
 
-def test_guidance_asks_each_layer_by_its_role(model: LlavaOnevision) -> None:
+def test_each_layer_is_scored_by_the_prompt_of_its_role(model: LlavaOnevision) -> None:
     plans = tiers.plan_layers(6, MemoryConfig())
-    packed = importance.role_scorer(model, plans)
+    scorer = importance.role_scorer(model, plans)
     local, whole = len(model.prompts.guidance_local), len(model.prompts.guidance_global)
-    assert packed.num_positions == local + whole
+    assert scorer.num_positions == local + whole
 
 
 @pytest.mark.usefixtures("slots")
-def test_a_bank_of_questions_scores_by_the_most_that_any_word_looks(model: LlavaOnevision) -> None:
+def test_a_bank_of_questions_scores_by_the_peak_attention_of_its_tokens(model: LlavaOnevision) -> None:
     """The slow reference: each question alone through transformers' eager decoder, over its own cache."""
-    writer = roomy(model)
+    writer = large_writer(model)
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)
     before, position = contents(memory), memory.next_position
@@ -229,36 +229,36 @@ def test_a_bank_of_questions_scores_by_the_most_that_any_word_looks(model: Llava
     assert memory.next_position == position
 
     decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
-    asked = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]
+    questions = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]
     with torch.inference_mode():
-        looks = []
-        for question in asked:
-            whole = torch.cat((everything(model, frames), question[None]), dim=1)
+        weights = []
+        for question in questions:
+            whole = torch.cat((whole_sequence(model, frames), question[None]), dim=1)
             attentions = decoder(inputs_embeds=whole, output_attentions=True).attentions
-            looks.append([layer[0, :, -len(question) :, prefix : -len(question)].mean(dim=0) for layer in attentions])
+            weights.append([layer[0, :, -len(question) :, prefix : -len(question)].mean(dim=0) for layer in attentions])
     for layer, mine in enumerate(found):
-        expected = torch.cat([look[layer] for look in looks]).amax(dim=0)
+        expected = torch.cat([of_question[layer] for of_question in weights]).amax(dim=0)
         assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-6), layer
 
 
-def test_the_memories_of_a_batch_are_scored_as_each_alone(model: LlavaOnevision) -> None:
-    writer = roomy(model)
-    slabs = grown(new_memory(writer).slabs, 2)
+def test_memories_in_a_batch_get_the_scores_of_single_memories(model: LlavaOnevision) -> None:
+    writer = large_writer(model)
+    slabs = more_slots(new_memory(writer).slabs, 2)
     first, second = Memory(slabs, 0), Memory(slabs, 1)
     for memory, frames in ((first, 8), (second, 3)):
         writer.reset(memory)
         append_frames(writer, memory, random_frames(frames, seed=frames))
-    guide = importance.question_scorer(model, writer.plans)
-    for together, memory in zip(guide.score([first, second]), (first, second), strict=True):
-        for mine, alone in zip(together, guide.score([memory])[0], strict=True):
+    scorer = importance.question_scorer(model, writer.plans)
+    for together, memory in zip(scorer.score([first, second]), (first, second), strict=True):
+        for mine, alone in zip(together, scorer.score([memory])[0], strict=True):
             assert torch.allclose(mine, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("slots")
-def test_transformers_own_cache_class_is_a_fair_reference(model: LlavaOnevision) -> None:
-    """The reference of these tests, checked against itself: clip by clip equals all at once."""
+def test_the_reference_gives_the_same_clip_by_clip_as_at_once(model: LlavaOnevision) -> None:
+    """A check of the reference itself: transformers with its own cache."""
     decoder, frames = plain_decoder(model, "sdpa"), random_frames(4)
-    whole = everything(model, frames)
+    whole = whole_sequence(model, frames)
     with torch.inference_mode():
         at_once = decoder(inputs_embeds=whole).last_hidden_state
         cache = DynamicCache(config=decoder.config)

@@ -1,4 +1,4 @@
-"""The checkpoint that ships: small, complete, and able to see."""
+"""The shipped checkpoint is small and complete, and answers from the video."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_the_tokenizer_fits_the_model_and_the_code(model: LlavaOnevisionForCondi
     assert model.config.text_config.eos_token_id == tokenizer.eos_token_id
 
 
-def test_its_own_texts_are_made_of_known_words() -> None:
+def test_its_texts_are_in_the_vocabulary() -> None:
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
     texts = json.loads((CHECKPOINT / "hermes.json").read_text())["texts"]
 
@@ -47,7 +47,7 @@ def test_a_frame_becomes_sixteen_tokens(model: LlavaOnevisionForConditionalGener
     assert tokens.shape == (1, 3 * 16, model.config.text_config.hidden_size)
 
 
-def test_it_answers_about_scenes_it_has_never_seen(model: LlavaOnevisionForConditionalGeneration) -> None:
+def test_it_answers_about_scenes_that_training_never_drew(model: LlavaOnevisionForConditionalGeneration) -> None:
     assert evaluate(model, frames=16, clips=24).accuracy() > 0.93
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer: every word of the job is known, everything else is plainly unknown."""
+"""The tokenizer knows every word of questions, answers and texts, and marks all others as unknown."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_the_vocabulary_is_small_and_without_repetition() -> None:
     assert len(words()) == len(set(words())) <= 128
 
 
-def test_everything_that_is_asked_answered_or_fixed_is_known(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_words_of_questions_answers_and_texts_are_in_the_vocabulary(tokenizer: PreTrainedTokenizerFast) -> None:
     blanks = {"kind": "dog", "kinds": "dogs", "other": "car", "thing": "red truck"}
     questions = [text.format(**blanks) for texts in TEMPLATES.values() for text in texts]
     fixed = [PREFIX_TEXT, GUIDANCE_LOCAL, GUIDANCE_GLOBAL, *ANSWER_WORDS, *KINDS, *COLOURS, *PLURALS.values()]

@@ -1,4 +1,4 @@
-"""Questions and their true answers, on logs small enough to check by eye."""
+"""Questions and their true answers, on logs small enough to check by reading."""
 
 import random
 from collections import Counter, defaultdict
@@ -67,7 +67,7 @@ def test_the_log_answers(text: str, now_s: float, answer: str) -> None:
         ("", 12.0),
     ],
 )
-def test_what_the_log_cannot_say_has_no_answer(text: str, now_s: float) -> None:
+def test_a_question_without_a_single_answer_in_the_log_has_none(text: str, now_s: float) -> None:
     assert answer_at(text, LOG, now_s) is None
 
 
@@ -86,7 +86,7 @@ def test_seven_are_too_many_to_count() -> None:
     assert answer_at("how many dogs so far", log, 9.0) is None
 
 
-def test_nothing_is_asked_while_somebody_enters_or_leaves() -> None:
+def test_no_question_near_an_entry_or_exit() -> None:
     rng = random.Random(0)
 
     for visit in LOG:
@@ -124,7 +124,7 @@ def test_every_question_has_the_answer_the_log_gives(seed: int, now_s: float, ga
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), now_s=st.floats(0, 60))
-def test_a_witness_is_a_time_in_the_past(seed: int, now_s: float) -> None:
+def test_evidence_is_in_the_past(seed: int, now_s: float) -> None:
     visits = Scene(seed, mean_gap_s=2).visits(now_s + 1)
 
     for question in questions_at(visits, now_s, random.Random(seed)):
@@ -135,7 +135,7 @@ def test_a_witness_is_a_time_in_the_past(seed: int, now_s: float) -> None:
             assert all(0 <= start_s < end_s <= now_s for start_s, end_s in question.evidence)
 
 
-def test_a_comparison_rests_on_both_visits_and_a_yes_on_any() -> None:
+def test_the_evidence_of_a_comparison_is_both_visits_and_that_of_a_yes_any() -> None:
     dog, car, other = (Visit(kind, "red", at_s, at_s + 3) for kind, at_s in (("dog", 5), ("car", 15), ("dog", 25)))
     log = EventLog((dog, car, other), 40.0)
 
@@ -148,7 +148,7 @@ def test_a_comparison_rests_on_both_visits_and_a_yes_on_any() -> None:
     assert appeared.evidence == (dog.visible_s, other.visible_s)
 
 
-def test_every_type_is_asked_and_no_guess_pays() -> None:
+def test_every_type_occurs_and_no_constant_answer_scores_well() -> None:
     rng, answers = random.Random(7), defaultdict[str, Counter[str]](Counter)
     for seed in range(120):
         scene = Scene(seed, mean_gap_s=rng.uniform(1.5, 6))

@@ -1,4 +1,4 @@
-"""The street of a seed: its log, its pictures, and that both agree."""
+"""The street of a seed: its log of visits and its frames agree."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ QUICK = settings(max_examples=15, deadline=None)
 
 @QUICK
 @given(seed=seeds, until_s=st.floats(0, 300))
-def test_log_does_not_depend_on_how_it_is_asked_for(seed: int, until_s: float) -> None:
+def test_the_log_does_not_depend_on_the_calls_that_extend_it(seed: int, until_s: float) -> None:
     at_once, step_by_step = Scene(seed), Scene(seed)
 
     step_by_step.visits(until_s / 3)
@@ -63,7 +63,7 @@ def test_the_centre_crosses_the_edge_when_the_log_says(seed: int) -> None:
 
 @QUICK
 @given(seed=seeds)
-def test_a_visit_is_seen_from_its_first_part_in_the_frame_to_its_last(seed: int) -> None:
+def test_a_visit_is_visible_while_any_part_of_it_is_in_the_frame(seed: int) -> None:
     street = Scene(seed, mean_gap_s=3)
     for visit in street.visits(60):
         first_s, last_s = visit.visible_s
@@ -109,7 +109,7 @@ def test_default_scene_has_long_quiet_gaps() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (640, 360), (97, 31)])
-def test_any_moment_is_drawn_alike_at_any_time_and_size(width: int, height: int) -> None:
+def test_a_frame_does_not_depend_on_earlier_calls(width: int, height: int) -> None:
     first, second = Scene(3, mean_gap_s=1), Scene(3, mean_gap_s=1)
     first.frame(50, width, height)
 
@@ -120,7 +120,7 @@ def test_any_moment_is_drawn_alike_at_any_time_and_size(width: int, height: int)
     np.testing.assert_array_equal(picture, second.frame(12.3, width, height))
 
 
-def test_a_small_frame_looks_like_a_large_one_reduced() -> None:
+def test_a_small_frame_resembles_a_large_one_scaled_down() -> None:
     scene = Scene(5, mean_gap_s=1)
     for at_s in (4.0, 9.0, 16.0):
         small = scene.frame(at_s, 64, 64).astype(float)
@@ -128,7 +128,7 @@ def test_a_small_frame_looks_like_a_large_one_reduced() -> None:
         assert np.abs(small - large).mean() < 6
 
 
-def test_a_visitor_changes_the_picture_where_it_stands() -> None:
+def test_a_visitor_changes_the_frame_at_its_box() -> None:
     scene = Scene(8, mean_gap_s=4)
     visit = scene.visits(60)[0]
     at_s = (visit.enter_s + visit.leave_s) / 2
@@ -165,7 +165,7 @@ def test_visitors_of_a_burst_come_close_on_one_another_and_then_it_is_quiet() ->
     assert np.median(between) > 30
 
 
-def test_lamps_that_are_switched_leave_the_visits_alone_and_change_the_light_at_once() -> None:
+def test_switched_lamps_change_the_light_at_once_and_no_visits() -> None:
     steady, switched = Scene(4), Scene(4, switch_every_s=15)
 
     assert steady.visits(100) == switched.visits(100)
@@ -176,6 +176,6 @@ def test_lamps_that_are_switched_leave_the_visits_alone_and_change_the_light_at_
 
 
 @pytest.mark.parametrize("wrong", [{"mean_gap_s": 0}, {"burst": 0}, {"switch_every_s": 0}])
-def test_a_scene_that_cannot_be_is_refused_by_name(wrong: dict[str, float]) -> None:
+def test_a_wrong_argument_is_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Scene(1, **wrong)  # type: ignore[arg-type]

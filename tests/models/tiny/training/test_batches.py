@@ -1,4 +1,4 @@
-"""Packing: many questions about one clip in one sequence, each as if it had been asked alone."""
+"""Packing: many questions about one clip in one sequence, each with the result of the question alone."""
 
 import random
 from dataclasses import replace
@@ -40,8 +40,8 @@ def a_clip(seed: int, frames: int = 6, questions: int = 5) -> Clip:
 
 
 def whole(clip: Clip) -> Layout:
-    asked = [moment for moment, _ in clip.questions]
-    return lay_out(random.Random(0), len(clip.pixels), asked, prefix=PREFIX)
+    question_frames = [frame for frame, _ in clip.questions]
+    return lay_out(random.Random(0), len(clip.pixels), question_frames, prefix=PREFIX)
 
 
 @settings(max_examples=40, deadline=None)
@@ -68,34 +68,34 @@ def test_positions_rise_and_leave_room_for_a_question(
 @given(
     seed=st.integers(0, 2**32),
     gaps=st.lists(st.integers(1, 3000), min_size=1, max_size=300),
-    room=st.integers(500, 1500),
+    max_position=st.integers(500, 1500),
 )
-def test_positions_that_run_out_are_closed_up_in_order(seed: int, gaps: list[int], room: int) -> None:
-    stands = np.cumsum(gaps)
+def test_positions_that_run_out_are_reindexed_in_order(seed: int, gaps: list[int], max_position: int) -> None:
+    positions = np.cumsum(gaps)
 
-    moved = reindexed_over_time(random.Random(seed), stands, room)
+    moved = reindexed_over_time(random.Random(seed), positions, max_position)
 
     assert (np.diff(moved) > 0).all()
-    assert (np.diff(moved) <= np.diff(stands)).all()
-    assert moved[-1] < room
-    if stands[-1] < room:
-        assert (moved == stands).all()
+    assert (np.diff(moved) <= np.diff(positions)).all()
+    assert moved[-1] < max_position
+    if positions[-1] < max_position:
+        assert (moved == positions).all()
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), frames=st.integers(1, 64))
 def test_the_newest_frames_of_every_question_are_whole(seed: int, frames: int) -> None:
     rng = random.Random(seed)
-    asked = rng.randrange(frames)
+    question_frame = rng.randrange(frames)
 
-    layout = lay_out(rng, frames, [asked], prefix=4, lasting=by_chance(frames, 0.2))
+    layout = lay_out(rng, frames, [question_frame], prefix=4, lasting=by_chance(frames, 0.2))
 
     there = set(layout.video.tolist())
-    for frame in range(max(0, asked - WINDOW_FRAMES + 1), asked + 1):
+    for frame in range(max(0, question_frame - WINDOW_FRAMES + 1), question_frame + 1):
         assert set(range(frame * TOKENS_PER_FRAME, (frame + 1) * TOKENS_PER_FRAME)) <= there
 
 
-def test_a_question_sees_the_prefix_the_frames_so_far_and_itself() -> None:
+def test_a_question_attends_to_the_prefix_the_frames_so_far_and_itself() -> None:
     clip = a_clip(3)
     batch = PACKER.pack([clip], [whole(clip)])
 
@@ -108,10 +108,10 @@ def test_a_question_sees_the_prefix_the_frames_so_far_and_itself() -> None:
         assert seen == [*range(video), *inside.tolist()]
 
 
-def test_a_pruned_token_is_seen_only_while_its_frame_is_new() -> None:
+def test_an_evicted_token_is_attended_to_only_in_the_recent_window() -> None:
     clip = a_clip(4, frames=12)
-    asked = [moment for moment, _ in clip.questions]
-    layout = lay_out(random.Random(1), 12, asked, prefix=PREFIX, lasting=by_chance(12, 0.3))
+    question_frames = [frame for frame, _ in clip.questions]
+    layout = lay_out(random.Random(1), 12, question_frames, prefix=PREFIX, lasting=by_chance(12, 0.3))
     batch = PACKER.pack([clip], [layout])
 
     mask = packed_mask(batch)[0, 0]
@@ -146,8 +146,8 @@ def hidden_states(model: LlavaOnevisionForConditionalGeneration, batch: Batch) -
 
 
 @torch.no_grad()
-def test_packing_equals_asking_one_by_one() -> None:
-    """The slow plain reference: one causal sequence per question, with only the frames it may see."""
+def test_a_packed_batch_equals_single_questions() -> None:
+    """The slow plain reference: one causal sequence for each question, with the frames so far."""
     clip = a_clip(6)
     batch, model = PACKER.pack([clip], [whole(clip)]), build_model(TOKENIZER, 1).eval()
 
@@ -184,7 +184,7 @@ def test_padding_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES[:4], ids=[stage.name for stage in STAGES[:4]])
-def test_every_stage_makes_batches_that_can_be_learnt_from(stage: Stage) -> None:
+def test_every_stage_makes_batches_with_labels_for_its_questions(stage: Stage) -> None:
     small = replace(stage, clips=2, pruned_clips=2)
 
     batch = make_batch(random.Random(1), small, PACKER)
@@ -215,7 +215,7 @@ def test_frames_are_sampled_in_order_about_the_interval_apart(seed: int, frames:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), frames=st.integers(4, 60))
-def test_a_quiet_clip_shows_whoever_came_and_leaves_quiet_frames_out(seed: int, frames: int) -> None:
+def test_a_quiet_clip_has_the_frames_with_visitors_and_few_empty_ones(seed: int, frames: int) -> None:
     rng = random.Random(seed)
     street = Scene(seed, mean_gap_s=60.0)
 
@@ -227,7 +227,7 @@ def test_a_quiet_clip_shows_whoever_came_and_leaves_quiet_frames_out(seed: int, 
     assert not any(street.visible(place * 0.5) for place in left_out)
 
 
-def test_a_quiet_clip_spans_more_than_it_shows() -> None:
+def test_a_quiet_clip_spans_more_time_than_its_frames() -> None:
     clips = [make_clip(random.Random(seed), frames=40, interval_s=0.5, questions=8, is_quiet=True) for seed in range(8)]
 
     assert all(len(clip.stream_frames) == len(clip.pixels) == 40 for clip in clips)

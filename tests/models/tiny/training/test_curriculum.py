@@ -1,4 +1,4 @@
-"""The plan of the training: it ends when it should, gently."""
+"""The schedule of the training ends on time, with a learning rate of zero."""
 
 import pytest
 

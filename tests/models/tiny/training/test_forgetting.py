@@ -1,4 +1,4 @@
-"""What training lets a memory forget: by chance and by change of the picture, the truth untouched."""
+"""The probabilities that training gives to tokens: uniform, or by change of the image."""
 
 import random
 
@@ -14,11 +14,11 @@ def noise(frames: int) -> np.ndarray:
     return drawn.astype(np.uint8)
 
 
-def test_chance_treats_every_token_alike() -> None:
+def test_by_chance_all_tokens_are_equal() -> None:
     assert by_chance(3, 0.4).tolist() == [0.4] * 3 * TOKENS_PER_FRAME
 
 
-def test_only_the_cell_that_changed_lasts() -> None:
+def test_only_the_cell_that_changed_is_likely_to_stay() -> None:
     pixels = noise(5)
     pixels[3, 16:32, 48:64] = 250  # row 1, column 3 of 4 x 4 cells
 
@@ -28,11 +28,11 @@ def test_only_the_cell_that_changed_lasts() -> None:
     assert {tuple(place) for place in np.argwhere(lasting > 0).tolist()} == changed
 
 
-def test_a_quiet_picture_is_still_whatever_its_noise() -> None:
+def test_noise_is_no_change() -> None:
     assert not by_change(noise(8), 1.0, 0.0).any()
 
 
-def test_a_lamp_that_goes_out_changes_everything() -> None:
+def test_a_switched_lamp_changes_every_cell() -> None:
     scene = Scene(9, mean_gap_s=500, switch_every_s=20)
     pixels = np.stack([scene.frame(index * 0.5, FRAME_SIDE, FRAME_SIDE) for index in range(120)])
 

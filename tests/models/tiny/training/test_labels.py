@@ -1,4 +1,4 @@
-"""What is to be known of the cells of a frame agrees with the event log."""
+"""The labels of a frame's cells agree with the event log."""
 
 import random
 from itertools import pairwise
@@ -53,7 +53,7 @@ def test_the_highest_number_of_a_kind_so_far_is_how_many_there_were(seed: int) -
 
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS)
-def test_who_left_is_told_in_the_next_frame_only(seed: int) -> None:
+def test_an_exit_is_labelled_in_the_next_frame_only(seed: int) -> None:
     scene, times = Scene(seed, mean_gap_s=2.0), some_times(seed)
 
     events = label_events(scene, times)
