@@ -135,7 +135,7 @@ class Reconciler:
             record.mark_expiry(None)
 
     async def _assign_all(self, records: Iterable[CameraRecord], index: int, *, has_failed: bool) -> None:
-        """Assigns each camera to the shard, or to another if this one failed or is full; last asked cameras first."""
+        """Assigns each camera to the shard, or to another if it failed or is full; the last asked first."""
         slots = asyncio.Semaphore(_RESTORES_AT_ONCE)
 
         async def assign(record: CameraRecord) -> None:

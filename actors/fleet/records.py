@@ -79,7 +79,7 @@ class CameraRecord:
         self.is_registered = True
 
     def mark_question(self, now_s: float) -> None:
-        """Records when the camera was last asked a question: those are restored first and moved last."""
+        """Records the time of a question: cameras with recent questions are restored first and moved last."""
         self.last_question_s = now_s
 
     def mark_missing(self) -> None:
