@@ -67,6 +67,7 @@ class ScriptedShard:
     ) -> None:
         self.assignments: dict[str, Assignment] = {}
         self.forgotten: list[str] = []
+        self.token_limits: list[int | None] = []  # max_answer_tokens of each question
         self.states: dict[str, tuple[CameraState, str]] = {}
         self.probe_results: dict[str, ProbeResult] = {}
         self.reason: SourceReason | None = None
@@ -94,7 +95,8 @@ class ScriptedShard:
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_up()
         if camera not in self.assignments:
-            raise UnknownCamera(f"camera {camera!r}: not on this device")
+            raise UnknownCamera(f"camera {camera!r} is not on this shard")
+        self.token_limits.append(max_answer_tokens)
         with self._unfinished_answer():
             for event in self.answer:
                 await asyncio.sleep(self.pause_s)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from actors import task_cancellation
-from actors.shard.answer_stream import AnswerStream
-from pipeline.answers import Token
 
 
 async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
@@ -34,16 +30,3 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
 
 async def test_ending_no_task_returns() -> None:
     await task_cancellation.end()
-
-
-async def test_a_cancellation_at_the_moment_of_an_event_is_not_lost() -> None:
-    stream = AnswerStream(asyncio.get_running_loop())
-    reader = asyncio.create_task(stream.next())
-    await asyncio.sleep(0)
-    stream.deliver(Token("red", 0))
-    await asyncio.sleep(0)
-
-    reader.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await reader

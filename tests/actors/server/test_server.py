@@ -99,6 +99,16 @@ async def test_a_question_that_fails_ends_with_its_reason(serving, error, code, 
     assert info.metadata["camera"] == "gate"
 
 
+async def test_the_limit_of_an_answer_reaches_the_shard_and_zero_means_none(serving) -> None:
+    shard = ScriptedShard()
+    async with serving(shard) as address, grpc.aio.insecure_channel(address) as channel:
+        for limit in (5, 0):
+            request = pb.AskRequest(camera="gate", question="what", max_answer_tokens=limit)
+            assert [event async for event in pb_grpc.QueryServiceStub(channel).Ask(request)]
+
+    assert shard.token_limits == [5, None]
+
+
 async def test_an_unknown_camera_is_not_found(serving) -> None:
     async with serving(ScriptedShard()) as address:
         found, info, message = await status_of(ask(address, "gaet"))
@@ -188,6 +198,37 @@ async def test_credentials_in_a_url_are_in_no_response(serving) -> None:
 
     assert "camera.example" in listed.cameras[0].url
     assert "canary" not in str(listed) + message
+
+
+async def test_a_camera_moves_to_the_emptiest_other_shard_or_to_a_named_one(serving) -> None:
+    async with serving(ScriptedShard(), ScriptedShard(pid=2)) as address, grpc.aio.insecure_channel(address) as channel:
+        fleet = pb_grpc.FleetServiceStub(channel)
+        moved = await fleet.MigrateCamera(pb.MigrateCameraRequest(name="gate"), timeout=20)
+        moved_back = await fleet.MigrateCamera(pb.MigrateCameraRequest(name="gate", to_shard=0), timeout=20)
+
+    assert (moved.camera.shard, moved_back.camera.shard) == (1, 0)
+
+
+async def test_a_drained_shard_has_no_cameras_and_is_listed_as_draining(serving) -> None:
+    async with serving(ScriptedShard(), ScriptedShard(pid=2)) as address, grpc.aio.insecure_channel(address) as channel:
+        fleet = pb_grpc.FleetServiceStub(channel)
+        drained = await fleet.DrainShard(pb.DrainShardRequest(shard=0), timeout=20)
+        listed = await fleet.ListShards(pb.ListShardsRequest(), timeout=20)
+
+    assert (drained.shard.index, list(drained.shard.cameras)) == (0, [])
+    assert [(shard.state, list(shard.cameras)) for shard in listed.shards] == [
+        (pb.SHARD_STATE_DRAINING, []),
+        (pb.SHARD_STATE_UP, ["gate"]),
+    ]
+
+
+async def test_a_shard_that_does_not_exist_is_refused(serving) -> None:
+    async with serving(ScriptedShard()) as address, grpc.aio.insecure_channel(address) as channel:
+        call = pb_grpc.FleetServiceStub(channel).DrainShard(pb.DrainShardRequest(shard=7), timeout=20)
+        found, info, message = await status_of(call)
+
+    assert (found, info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INVALID_SHARD")
+    assert "7" in message
 
 
 async def test_a_call_that_is_cancelled_cancels_the_answer(serving) -> None:

@@ -45,6 +45,15 @@ async def test_adding_the_same_camera_twice_changes_nothing(running: Running, fi
             await shard.add_camera(assignment("film", "sim:street"))
 
 
+async def test_adding_an_owned_camera_again_raises_its_epoch_above_the_minimum(running: Running, film: str) -> None:
+    async with running() as shard:
+        await shard.add_camera(assignment("film", film))
+        min_epoch = (await status(shard, "film")).epoch + 1_000_000
+        await shard.add_camera(dataclasses.replace(assignment("film", film), min_epoch=min_epoch))
+
+        assert (await status(shard, "film")).epoch >= min_epoch
+
+
 async def test_a_full_shard_refuses_a_camera(running: Running, film: str) -> None:
     async with running(max_cameras=1) as shard:
         await shard.add_camera(assignment("film", film))

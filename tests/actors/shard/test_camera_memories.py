@@ -111,7 +111,11 @@ async def test_a_store_that_is_down_stops_neither_ingest_nor_answers(
 ) -> None:
     async with running(every_s=0.1) as shard:
         await shard.add_camera(live())
-        await until(lambda: checkpoints.saves > 0)
+
+        async def is_saved() -> bool:
+            return (await status(shard, "street")).memory.checkpointed_s is not None
+
+        await until(is_saved)
         checkpoints.is_down = True
         frames_seen = (await status(shard, "street")).memory.frames_seen
 

@@ -68,13 +68,24 @@ async def test_many_questions_at_once_are_all_answered(running: Running, film: s
     assert len({event.answer for event in last_events}) == 1
 
 
-async def test_a_cancelled_answer_frees_its_slot(running: Running, film: str) -> None:
+async def test_a_closed_stream_cancels_its_question(
+    running: Running, film: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running() as shard:
         await watch_whole(shard, "film", film)
+        engine_ask, requests = shard._engine.ask, []
+
+        def ask(*args, **kwargs):
+            requests.append(engine_ask(*args, **kwargs))
+            return requests[-1]
+
+        monkeypatch.setattr(shard._engine, "ask", ask)
         for _ in range(10):
             events = shard.ask("film", "what is in view")
             await anext(events)
             await events.aclose()
+
+        assert [request.is_cancelled for request in requests] == [True] * 10
         assert isinstance([event async for event in shard.ask("film", "what is in view")][-1], Done)
 
 

@@ -1,0 +1,94 @@
+"""Values become messages of hermes.v1 with every field, and requests become values."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from actors.fleet.records import CameraView
+from actors.server import conversions
+from cache_store.gap import Gap
+from pipeline.answers import Started
+from pipeline.cameras import CameraState, CameraStatus, MemoryStatus, PlaybackSpeed, SourceReason
+from protos import hermes_v1_pb2 as pb
+
+MEMORY = MemoryStatus(
+    frames_seen=1,
+    frames_dropped=2,
+    compressions=3,
+    prefix_tokens=4,
+    summary_tier_tokens=5,
+    recent_window_tokens=6,
+    nbytes=7,
+    thumbnails=8,
+    thumbnail_nbytes=9,
+    next_position=10,
+    oldest_s=11.0,
+    newest_s=12.0,
+    checkpointed_s=13.0,
+    gaps=(Gap(1.0, 2.5, "restored from a checkpoint"),),
+)
+# Names of the contract that differ from those of MemoryStatus.
+RENAMED = {
+    "nbytes": "bytes",
+    "thumbnail_nbytes": "thumbnail_bytes",
+    "oldest_s": "oldest",
+    "newest_s": "newest",
+    "checkpointed_s": "checkpointed",
+}
+# What the contract does not have.
+INTERNAL = {"tokens_read"}
+
+
+def test_every_field_of_a_memory_is_in_its_message() -> None:
+    status = CameraStatus(name="gate", url="sim:gate", state=CameraState.LIVE, memory=MEMORY)
+    message = conversions.camera_message(CameraView(status, 0)).memory
+
+    fields = {field.name: getattr(MEMORY, field.name) for field in dataclasses.fields(MEMORY)}
+    for name, value in fields.items():
+        if name in INTERNAL:
+            continue
+        found = getattr(message, RENAMED.get(name, name))
+        match name:
+            case "gaps":
+                assert [(gap.start.ToNanoseconds(), gap.end.ToNanoseconds(), gap.reason) for gap in found] == [
+                    (1_000_000_000, 2_500_000_000, "restored from a checkpoint")
+                ]
+            case "oldest_s" | "newest_s" | "checkpointed_s":
+                assert found.ToNanoseconds() == value * 1e9, name
+            case _:
+                assert found == value, name
+
+
+def test_a_camera_has_its_shard_epoch_reason_and_masks() -> None:
+    masks = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.25)),)
+    status = CameraStatus(
+        name="gate",
+        url="rtsp://host/1",
+        state=CameraState.BACKING_OFF,
+        detail="refused",
+        epoch=9,
+        reason=SourceReason.TLS,
+        masks=masks,
+    )
+    message = conversions.camera_message(CameraView(status, 3))
+
+    assert (message.name, message.url, message.detail) == ("gate", "rtsp://host/1", "refused")
+    assert (message.shard, message.epoch) == (3, 9)
+    assert (message.state, message.reason) == (pb.CAMERA_STATE_BACKING_OFF, pb.SOURCE_REASON_TLS)
+    assert [[(point.x, point.y) for point in mask.corners] for mask in message.masks] == [list(masks[0])]
+
+
+def test_an_answer_starts_with_its_epoch() -> None:
+    event = conversions.event_message(Started(answer_id="a", camera="gate", memory_as_of_s=2.5, epoch=7))
+
+    assert (event.started.answer_id, event.started.camera, event.started.epoch) == ("a", "gate", 7)
+    assert event.started.memory_as_of.ToNanoseconds() == 2_500_000_000
+
+
+def test_a_request_becomes_a_camera_with_masks_and_pace() -> None:
+    corners = [pb.Point(x=0, y=0), pb.Point(x=0.5, y=0), pb.Point(x=0.5, y=0.25)]
+    request = pb.AddCameraRequest(name="film", url="/tmp/x", pace=pb.PACE_FAST, masks=[pb.Mask(corners=corners)])
+    spec = conversions.spec_from(request)
+
+    assert (spec.name, spec.url, spec.pace) == ("film", "/tmp/x", PlaybackSpeed.FAST)
+    assert spec.masks == (((0.0, 0.0), (0.5, 0.0), (0.5, 0.25)),)
