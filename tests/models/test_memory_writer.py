@@ -193,3 +193,12 @@ def test_a_memory_behind_a_gate_stays_bounded_and_ordered(model: LlavaOnevision,
             assert bool((tokens.positions.diff() >= 0).all())
             assert int(tokens.token_ids.max()) < memory.next_frame * TOKENS_PER_FRAME
     assert memory.next_position <= model.spec.max_positions - 128
+
+
+def test_positions_stay_free_for_the_prompts_that_score_a_memory(model: LlavaOnevision) -> None:
+    """Even where a question needs fewer of them."""
+    config = MemoryConfig(tokens_per_layer=128, recent_frames=4)
+    writer = MemoryWriter(model, config, max_frames=8, reserve=1)
+
+    assert writer.scorer.num_positions > 1
+    assert writer.max_position + writer.scorer.num_positions == model.spec.reliable_positions
