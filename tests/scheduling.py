@@ -13,6 +13,8 @@ RAY = "ray"
 _FIRST = ("ray", "chaos", "slow")  # markers of the long units, longest first
 
 
+# First, because xdist puts the groups into the names of the tests in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     units: dict[str, list[pytest.Item]] = {}
     for item in items:
