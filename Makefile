@@ -20,6 +20,8 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hermes needs Python 3.11 or newer"'
+	@echo "Installing hermes and what it needs into .venv: about 2.8 GB on disk, most of it PyTorch."
+	@echo "This happens once and takes one to ten minutes, as fast as your network. Nothing outside of .venv is changed."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)

@@ -19,8 +19,8 @@ from console.client import answers
 from console.client.client import DEFAULT_ADDRESS
 
 _GREETING = """\
-This demo watches four simulated cameras on this machine and asks them eight questions.
-Each answer comes from the camera's memory and is printed beside the truth. First question in about 15 s.
+This demo points four cameras at four drawn streets, and asks the cameras eight questions.
+Each answer comes from the camera's memory and is printed beside the truth. The first question comes in about 15 s.
 """
 
 app = typer.Typer(

@@ -49,7 +49,7 @@ class DemoCamera:
         if self.codec is not None:
             return f"{streams}/{self.name}"
         start_s = started_s - self.first_s
-        return f"sim:{self.name}?seed={self.seed}&start={start_s}&gap={_MEAN_GAP_S}&width={WIDTH}&height={HEIGHT}"
+        return f"sim:{self.name}?seed={self.seed}&start={start_s:.3f}&gap={_MEAN_GAP_S}&width={WIDTH}&height={HEIGHT}"
 
 
 def demo_cameras(seed: int) -> tuple[DemoCamera, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -80,6 +80,7 @@ class Conversation:
         self._started_s = started_s
         self._picker = QuestionPicker(seed)
         self._num_asked: Counter[str] = Counter()
+        self._first_s: dict[str, float] = {}  # the second of the scene that the camera's first frame shows
         self._progress = progress
         self._as_json = as_json
 
@@ -99,6 +100,7 @@ class Conversation:
         deadline_s, first_ready_s = time.monotonic() + _TIMEOUT_S, None
         while time.monotonic() < deadline_s:
             memories = {status.name: status.memory for status in self._hermes.list_cameras()}
+            self._note_first_frames(memories)
             ready = [one for one in self._cameras if one.name in memories and stage.is_ready(memories[one.name])]
             if ready and first_ready_s is None:
                 first_ready_s = time.monotonic()
@@ -112,6 +114,16 @@ class Conversation:
             time.sleep(_POLL_EVERY_S)
         raise DemoFailed(f"within {_TIMEOUT_S:.0f} s no camera had frames enough and something to ask about")
 
+    def _note_first_frames(self, memories: Mapping[str, pb.MemoryStatus]) -> None:
+        """A memory is asked about often enough that its oldest frame is still there when it is first seen here."""
+        for camera in self._cameras:
+            memory = memories.get(camera.name)
+            if memory is not None and memory.frames_seen and camera.name not in self._first_s:
+                self._first_s[camera.name] = self._scene_s(camera, memory.oldest.ToNanoseconds() / 1e9)
+
+    def _scene_s(self, camera: DemoCamera, time_s: float) -> float:
+        return camera.scene_s(time_s, self._started_s)
+
     def _least_asked(self, ready: Sequence[DemoCamera], leniency: int) -> list[DemoCamera]:
         """The cameras asked at most `leniency` times more than the least asked one of all; the least asked first."""
         limit = min(self._num_asked[camera.name] for camera in self._cameras) + leniency
@@ -119,9 +131,9 @@ class Conversation:
         return sorted(cameras, key=lambda camera: self._num_asked[camera.name])
 
     def _pick(self, camera: DemoCamera, memory: pb.MemoryStatus, stage: _Stage, tolerance: int) -> DemoQuestion | None:
-        now_s = camera.scene_s(memory.newest.ToNanoseconds() / 1e9, self._started_s)
-        scene = self._scenes[camera.name]
-        return self._picker.pick(scene, now_s, stage.types, first_s=camera.first_s, tolerance=tolerance)
+        now_s = self._scene_s(camera, memory.newest.ToNanoseconds() / 1e9)
+        scene, first_s = self._scenes[camera.name], self._first_s[camera.name]
+        return self._picker.pick(scene, now_s, stage.types, first_s=first_s, tolerance=tolerance)
 
     def _judge(self, camera: DemoCamera, question: DemoQuestion) -> JudgedAnswer:
         if not self._as_json:
@@ -131,9 +143,9 @@ class Conversation:
         answer = answers.collect(camera.name, question.text, events, on_text=self._print_text)
         if answer.memory_as_of is None:
             raise DemoFailed(f"camera {camera.name!r}: an answer without memory_as_of")
-        as_of_s = camera.scene_s(answer.memory_as_of.timestamp(), self._started_s)
-        expected = questions.truth(self._scenes[camera.name], question.text, as_of_s) or ""
-        judged = JudgedAnswer(answer, expected)
+        as_of_s, first_s = self._scene_s(camera, answer.memory_as_of.timestamp()), self._first_s[camera.name]
+        expected = questions.truth(self._scenes[camera.name], question, as_of_s, first_s=first_s)
+        judged = JudgedAnswer(answer, expected or "")
         self._print(judged)
         return judged
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors import logs, system
-from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
+from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from actors.server import server
 from cache_store.errors import StoreError
@@ -62,12 +64,16 @@ async def _run(options: DemoOptions, progress: Progress) -> int:
     server.require_free(_router(options))
     with tempfile.TemporaryDirectory(prefix="hermes-demo-") as scratch:
         folder = Path(scratch)
+        # A camera can be owned once the store has run for one lease: until then none shows anything.
+        earliest_s = time.time() + LeaseConfig().length_s
         with streams.running(shown, folder / "cameras.jpg") as live:
             async with system.running(
                 _settings(options, folder), log_level=logging.ERROR, on_progress=progress.show, has_local_ray=True
             ) as running:
                 with HermesClient(running.address) as hermes:
-                    judged = await asyncio.to_thread(_ask, hermes, shown, live, options, progress)
+                    judged = await asyncio.to_thread(
+                        _ask, hermes, shown, live, max(earliest_s, time.time()), options, progress
+                    )
                     if not options.as_json:
                         _print_summary(judged)
                     if not options.exit_after_answers:
@@ -93,10 +99,14 @@ def _router(options: DemoOptions) -> RouterConfig:
 
 
 def _ask(
-    hermes: HermesClient, shown: Sequence[DemoCamera], live: Streams, options: DemoOptions, progress: Progress
+    hermes: HermesClient,
+    shown: Sequence[DemoCamera],
+    live: Streams,
+    started_s: float,
+    options: DemoOptions,
+    progress: Progress,
 ) -> list[JudgedAnswer]:
     """Adds the cameras, and asks from the moment that one of them has frames. Blocks for about half a minute."""
-    started_s = time.time()
     live.start_scenes(started_s)
     conversation = Conversation(hermes, shown, started_s, options.seed, progress, as_json=options.as_json)
     with ThreadPoolExecutor(len(shown)) as adding:
@@ -139,11 +149,19 @@ async def _watch_until_stopped(hermes: HermesClient) -> None:
     """Waits for SIGINT or SIGTERM; until then prints a line for each shard that ended."""
     is_stopped = threading.Event()
     watching = asyncio.create_task(asyncio.to_thread(recovery.watch, hermes, is_stopped, _print_recovery))
-    try:
-        await serve.until_stopped()
-    finally:
-        is_stopped.set()
-        await watching
+    with _without_ray_messages():
+        try:
+            await serve.until_stopped()
+        finally:
+            is_stopped.set()
+            await watching
+
+
+@contextmanager
+def _without_ray_messages() -> Iterator[None]:
+    """Ray prints a paragraph about each killed process to standard output, where the demo prints nothing any more."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _print_recovery(line: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.tiny.scenes import questions
@@ -52,12 +52,13 @@ class QuestionPicker:
     ) -> DemoQuestion | None:
         """A question of these types that is well defined at `now_s` of a scene, None if there is none worth asking.
 
-        first_s: the second of the scene at which its camera started; tolerance: how dull the question may be, 0 for a
-        type that was not asked yet, with an answer that says something.
+        types: all of the past or all of the present; first_s: the second of the scene that the camera's first frame
+        shows; tolerance: how dull the question may be, 0 for a type not asked yet with an answer that says something.
         """
+        visits = _visits(scene, now_s + _STABLE_AFTER_S + 1.0, first_s, is_past=types <= PAST_TYPES)
         candidates = [
             question
-            for question in questions.questions_at(_visits(scene, now_s), now_s, self._random)
+            for question in questions.questions_at(visits, now_s, self._random)
             if question.type in types and _is_stable(scene, question, now_s, first_s)
         ]
         dullness = {question: self._dullness(question) for question in candidates}
@@ -68,21 +69,37 @@ class QuestionPicker:
         return DemoQuestion(best.type, best.text)
 
     def _dullness(self, question: Question) -> tuple[int, float]:
-        """How often its type was asked, plus one for an answer that says little; ties are broken at random."""
-        return self._num_asked[question.type] + (question.answer in _DULL_ANSWERS), self._random.random()
+        """How often its type was asked, plus one for an answer that says little or that a reader must think about.
+
+        Ties are broken at random.
+        """
+        is_hard = question.type == FIRST_TYPE and " and " in question.answer
+        return self._num_asked[question.type] + (question.answer in _DULL_ANSWERS or is_hard), self._random.random()
 
 
-def truth(scene: Scene, text: str, at_s: float) -> str | None:
-    """The true answer at a second of a scene, None if the question has none then."""
-    return questions.answer_at(text, scene.visits(at_s), at_s)
+def truth(scene: Scene, question: DemoQuestion, at_s: float, *, first_s: float = 0.0) -> str | None:
+    """The true answer at a second of a scene, None if the question has none then. `first_s`: as in `pick`."""
+    visits = _visits(scene, at_s, first_s, is_past=question.is_about_the_past)
+    return questions.answer_at(question.text, visits, at_s)
 
 
-def _visits(scene: Scene, now_s: float) -> Sequence[Visit]:
-    return scene.visits(now_s + _STABLE_AFTER_S + 1.0)
+def _visits(scene: Scene, until_s: float, first_s: float, *, is_past: bool) -> list[Visit]:
+    """The visits that the camera can have seen.
+
+    Those that were in view at its first frame came at the same time, as far as it can know. Questions about the
+    present need their true entry, which says where they are.
+    """
+    visits = [visit for visit in scene.visits(until_s) if visit.leave_s > first_s]
+    if not is_past:
+        return visits
+    return [dataclasses.replace(visit, enter_s=max(visit.enter_s, first_s)) for visit in visits]
 
 
 def _is_stable(scene: Scene, question: Question, now_s: float, first_s: float) -> bool:
     before_s = _IN_VIEW_STABLE_BEFORE_S if question.type == FIRST_TYPE else _STABLE_BEFORE_S
     steps = range(int((before_s + _STABLE_AFTER_S) / _STEP_S) + 1)
     moments = [now_s - before_s + step * _STEP_S for step in steps]
-    return all(truth(scene, question.text, moment) == question.answer for moment in moments if moment >= first_s)
+    asked = DemoQuestion(question.type, question.text)
+    return all(
+        truth(scene, asked, moment, first_s=first_s) == question.answer for moment in moments if moment >= first_s
+    )

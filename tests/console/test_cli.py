@@ -1,4 +1,4 @@
-"""The command line against a real router: what it prints where, and how it ends."""
+"""The command line against a real router: its output, its errors and its exit codes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_an_answer_as_json_is_one_object(serving: Serving) -> None:
     assert described["ttft_ms"] > 0
 
 
-async def test_words_that_the_model_does_not_know_are_warned_of(serving: Serving) -> None:
+async def test_unknown_words_are_warned_of(serving: Serving) -> None:
     warning = AnswerWarning(WarningCode.UNKNOWN_WORDS, "the model does not know 'zebra'", ("zebra",))
     started = Started(answer_id="1", camera="gate", memory_as_of_s=9.0, warnings=(warning,))
     async with serving(ScriptedShard(answer=[started, DONE])) as address:
@@ -66,9 +66,9 @@ async def test_words_that_the_model_does_not_know_are_warned_of(serving: Serving
     assert "warning: the model does not know 'zebra'" in ended.err
 
 
-async def test_a_model_cannot_give_orders_to_the_terminal(serving: Serving) -> None:
-    told = Token("\x1b[2Jred [bold]car[/]", 0)
-    async with serving(ScriptedShard(answer=[STARTED, told, DONE])) as address:
+async def test_control_characters_of_a_model_never_reach_the_terminal(serving: Serving) -> None:
+    token = Token("\x1b[2Jred [bold]car[/]", 0)
+    async with serving(ScriptedShard(answer=[STARTED, token, DONE])) as address:
         ended = await run("ask", "what", "-c", "gate", "--address", address)
 
     assert ended.out == "\N{REPLACEMENT CHARACTER}[2Jred [bold]car[/]\n"
@@ -91,19 +91,19 @@ async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> N
     assert (removed.code, removed.out) == (0, "")
 
 
-async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
-    held = ScriptedShard()
+async def test_a_url_is_tested_without_being_added(serving: Serving) -> None:
+    shard = ScriptedShard()
     video = VideoInfo(codec="h264", width=1920, height=1080, declared_fps=25.0, measured_fps=24.9)
-    held.probe_results = {
+    shard.probe_results = {
         "rtsp://10.0.0.18/good": ProbeResult(url="rtsp://10.0.0.18/good", video=video, detail="it sends over UDP"),
         "rtsp://u:canary@10.0.0.18/bad": ProbeResult(
             url="rtsp://10.0.0.18/bad", reason=SourceReason.UNAUTHORIZED, detail="rtsp://10.0.0.18/bad: 401"
         ),
     }
-    async with serving(held) as address:
+    async with serving(shard) as address:
         good = await run("cameras", "test", "rtsp://10.0.0.18/good", "--address", address)
         bad = await run("cameras", "test", "rtsp://u:canary@10.0.0.18/bad", "--json", "--address", address)
-        watched = await run("cameras", "list", "--json", "--address", address)
+        listed = await run("cameras", "list", "--json", "--address", address)
 
     assert good.code == 0
     for fact in (
@@ -121,21 +121,21 @@ async def test_a_url_is_tested_without_being_watched(serving: Serving) -> None:
         "detail": "rtsp://10.0.0.18/bad: 401",
         "video": None,
     }
-    assert [camera["name"] for camera in json.loads(watched.out)] == ["gate"]
+    assert [camera["name"] for camera in json.loads(listed.out)] == ["gate"]
 
 
-async def test_a_cameras_password_comes_from_a_file_and_goes_nowhere_else(serving: Serving, tmp_path: Path) -> None:
+async def test_a_cameras_password_comes_from_a_file_and_is_printed_nowhere(serving: Serving, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("c4n4ry/1\n")
     url, credentials = "rtsp://camera.example/1", ("--user", "viewer", "--password-file", str(secret))
-    held = ScriptedShard()
-    held.probe_results = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": ProbeResult(url=url)}
-    async with serving(held) as address:
+    shard = ScriptedShard()
+    shard.probe_results = {"rtsp://viewer:c4n4ry%2F1@camera.example/1": ProbeResult(url=url)}
+    async with serving(shard) as address:
         tested = await run("cameras", "test", url, *credentials, "--json", "--address", address)
         added = await run("cameras", "add", "door", url, *credentials, "--json", "--address", address)
 
     assert (tested.code, added.code) == (0, 0)
-    assert held.assignments["door"].spec.url == "rtsp://viewer:c4n4ry%2F1@camera.example/1"
+    assert shard.assignments["door"].spec.url == "rtsp://viewer:c4n4ry%2F1@camera.example/1"
     assert "c4n4ry" not in tested.out + tested.err + added.out + added.err
 
 
@@ -148,9 +148,7 @@ async def test_a_cameras_password_comes_from_a_file_and_goes_nowhere_else(servin
         (("sim:yard", "--user", "u"), "error: --user: only a camera on the network takes a user"),
     ],
 )
-async def test_a_user_who_cannot_be_is_refused_before_anything_is_sent(
-    arguments: tuple[str, ...], complaint: str
-) -> None:
+async def test_an_invalid_user_is_refused_before_anything_is_sent(arguments: tuple[str, ...], complaint: str) -> None:
     ended = await run("cameras", "add", "door", *arguments, "--address", "127.0.0.1:9")
 
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -160,8 +158,8 @@ async def test_a_user_who_cannot_be_is_refused_before_anything_is_sent(
 
 async def test_a_camera_is_added_with_masks_and_a_bad_one_is_refused(serving: Serving) -> None:
     async with serving(ScriptedShard()) as address:
-        to_yard = ("cameras", "add", "yard", "sim:yard", "--json", "--address", address)
-        added = await run(*to_yard, "--mask", "0,0 0.5,0 0.5,0.25", "--mask", "0.9,0.9 1,0.9 1,1")
+        add_yard = ("cameras", "add", "yard", "sim:yard", "--json", "--address", address)
+        added = await run(*add_yard, "--mask", "0,0 0.5,0 0.5,0.25", "--mask", "0.9,0.9 1,0.9 1,1")
         outside = await run("cameras", "add", "a", "sim:a", "--mask", "0,0 1,0 1,2", "--address", address)
         garbled = await run("cameras", "add", "a", "sim:a", "--mask", "0;0 1;0", "--address", address)
 
@@ -194,7 +192,7 @@ async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving)
     assert (nowhere.code, "there are 0 to 1" in nowhere.err) == (2, True)
 
 
-async def test_a_file_is_sent_with_its_whole_path(serving: Serving, tmp_path: Path, monkeypatch) -> None:
+async def test_a_file_is_sent_with_its_absolute_path(serving: Serving, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with serving(ScriptedShard()) as address:
         added = await run("cameras", "add", "film", "film.mp4", "--json", "--address", address)
@@ -202,13 +200,13 @@ async def test_a_file_is_sent_with_its_whole_path(serving: Serving, tmp_path: Pa
     assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
 
 
-async def test_a_camera_is_gated_unless_its_operator_says_no(serving: Serving) -> None:
-    held = ScriptedShard()
-    async with serving(held) as address:
+async def test_the_change_gate_is_on_unless_it_is_switched_off(serving: Serving) -> None:
+    shard = ScriptedShard()
+    async with serving(shard) as address:
         await run("cameras", "add", "yard", "sim:yard", "--address", address)
         await run("cameras", "add", "pond", "sim:pond", "--no-gate", "--address", address)
 
-    assert {name: assignment.spec.gate for name, assignment in held.assignments.items()} == {
+    assert {name: assignment.spec.gate for name, assignment in shard.assignments.items()} == {
         "gate": True,
         "yard": True,
         "pond": False,
@@ -250,24 +248,24 @@ async def test_a_mistake_ends_with_one_line(
 
 
 async def test_a_failed_source_is_the_users_mistake(serving: Serving) -> None:
-    held = ScriptedShard()
-    held.states["film"] = (CameraState.FAILED, "'/tmp/x': no video in it")
-    async with serving(held) as address:
+    shard = ScriptedShard()
+    shard.states["film"] = (CameraState.FAILED, "'/tmp/x': no video in it")
+    async with serving(shard) as address:
         ended = await run("cameras", "add", "film", "/tmp/x", "--address", address)
 
     assert (ended.code, ended.err) == (2, "error: '/tmp/x': no video in it; the camera was not added\n")
 
 
 async def test_an_answer_that_breaks_off_is_a_failure(serving: Serving) -> None:
-    held = ScriptedShard(answer=[STARTED, Token("red", 0), AnswerFailed("camera 'gate' was removed")])
-    async with serving(held) as address:
+    shard = ScriptedShard(answer=[STARTED, Token("red", 0), AnswerFailed("camera 'gate' was removed")])
+    async with serving(shard) as address:
         ended = await run("ask", "what", "-c", "gate", "--address", address)
 
     assert ended.code == 1
     assert "error: camera 'gate' was removed" in ended.err
 
 
-async def test_a_hermes_that_is_not_there_is_a_failure_that_says_what_to_do() -> None:
+async def test_an_unreachable_server_is_a_failure_that_says_what_to_do() -> None:
     ended = await run("ask", "what", "-c", "gate", "--address", "127.0.0.1:9")
 
     assert ended.code == 1
@@ -312,19 +310,44 @@ async def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, t
     assert "canary" not in ended.err
 
 
-async def test_asking_loads_neither_torch_nor_ray(serving: Serving) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("ask", "what", "-c", "gate"), ("cameras", "list"), ("cameras", "add", "yard", "sim:yard")]
+)
+async def test_a_client_command_loads_only_the_client(serving: Serving, arguments: tuple[str, ...]) -> None:
+    async with serving(ScriptedShard()) as address:
+        ended = await run_and_forbid(_ROOMS | _HEAVY, *arguments, "--address", address)
+
+    assert ended.code == 0, ended.err
+
+
+async def test_adding_a_camera_with_a_password_loads_nothing_heavy(serving: Serving, tmp_path: Path) -> None:
+    """The schema of credentials is the server's, so its room is imported, but neither torch nor Ray."""
+    (tmp_path / "secret").write_text("pass")
+    credentials = ("--user", "viewer", "--password-file", str(tmp_path / "secret"))
+    async with serving(ScriptedShard()) as address:
+        ended = await run_and_forbid(
+            _HEAVY, "cameras", "add", "door", "rtsp://camera.example/1", *credentials, "--address", address
+        )
+
+    assert ended.code == 0, ended.err
+
+
+_HEAVY = {"torch", "ray", "transformers", "redis", "av", "numpy"}
+_ROOMS = {"actors", "pipeline", "models", "cache_store", "ops"}
+
+
+async def run_and_forbid(modules: set[str], *arguments: str) -> Ended:
+    """The command line in a process of its own, which fails if it loaded one of these modules."""
     script = (
         "import sys\n"
         "from console.cli import main\n"
         "main.app(sys.argv[1:], standalone_mode=False)\n"
-        "heavy = {'torch', 'ray', 'transformers', 'actors', 'pipeline', 'models', 'redis', 'av'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        f"loaded = {modules!r} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
     )
-    async with serving(ScriptedShard()) as address:
-        command = [sys.executable, "-c", script, "ask", "what", "-c", "gate", "--address", address]
-        ended = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-    assert (ended.returncode, ended.stdout) == (0, "red car\n"), ended.stderr
+    command = [sys.executable, "-c", script, *arguments]
+    ended = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
 def hermes(*arguments: str) -> Ended:

@@ -9,6 +9,7 @@ from console.demo.questions import FIRST_TYPE, PAST_TYPES, PRESENT_TYPES, DemoQu
 from models.tiny.scenes.questions import TYPES
 from models.tiny.scenes.scene import Scene
 
+IN_VIEW = DemoQuestion(FIRST_TYPE, "what is in view")
 Asked = tuple[Scene, DemoQuestion, float]
 
 
@@ -41,9 +42,8 @@ def test_eight_questions_of_several_types_half_of_them_about_the_past(seed: int)
 def test_the_truth_is_the_same_a_moment_before_and_after(seed: int) -> None:
     for scene, question, now_s in pick_eight(seed):
         first = -1.5 if question.type == FIRST_TYPE else -3.0
-        truths = {
-            questions.truth(scene, question.text, now_s + first + shift / 4) for shift in range(int(-4 * first) + 7)
-        }
+        moments = [now_s + first + step / 4 for step in range(int(-4 * first) + 7)]
+        truths = {questions.truth(scene, question, moment) for moment in moments}
         assert len(truths) == 1
         assert truths != {None}
 
@@ -52,7 +52,7 @@ def test_the_truth_is_the_same_a_moment_before_and_after(seed: int) -> None:
 def test_a_camera_has_something_in_view_when_it_starts(seed: int) -> None:
     """So the demo's first question needs no wait."""
     for camera in cameras.demo_cameras(seed):
-        assert questions.truth(camera.scene(), "what is in view", camera.first_s) != "nothing"
+        assert questions.truth(camera.scene(), IN_VIEW, camera.first_s) != "nothing"
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -63,6 +63,18 @@ def test_some_camera_can_be_asked_what_is_in_view_within_three_seconds_of_its_st
         for camera in cameras.demo_cameras(seed)
         for step in range(9)
     )
+
+
+def test_the_truth_knows_only_what_a_camera_can_have_seen() -> None:
+    """A visitor that left before the first frame is unknown; two that were in view then came at the same time."""
+    scene = Scene(30)
+    visits = scene.visits(120.0)
+    gone = next(visit for visit in visits if visit.name != visits[0].name)
+    first = DemoQuestion("first", "what came first")
+
+    assert questions.truth(scene, first, 120.0) == visits[0].name
+    later = [visit for visit in visits if visit.leave_s > gone.leave_s]
+    assert questions.truth(scene, first, 120.0, first_s=gone.leave_s) == later[0].name
 
 
 def test_every_type_is_about_the_present_or_about_the_past() -> None:
