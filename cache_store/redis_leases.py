@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.commands.core import AsyncScript
 
-from cache_store import leases, redis_connection, redis_store
+from cache_store import leases, redis_connection, redis_keys
 from cache_store.errors import StoreNotReplicated
 from cache_store.leases import UNOWNED, Lease, LeaseExpiry, Owner, ProcessIdentity, ShardIncarnation
 from cache_store.redis_connection import RedisConnection
@@ -93,13 +93,13 @@ class RedisLeases:
     async def renew(self, incarnation: ShardIncarnation) -> int:
         process = incarnation.process
         text = json.dumps([process.namespace, process.pid, process.started_s] if process else None)
-        renewals = int(await self._run(self._renew, [_lease_key(incarnation.id)], [text, _LEASE_TTL_MS]))
+        renewals = int(await self._run(self._renew, [redis_keys.lease(incarnation.id)], [text, _LEASE_TTL_MS]))
         if not renewals:
             raise leases.retired(incarnation)
         return renewals
 
     async def retire(self, incarnation: str) -> None:
-        key = _lease_key(incarnation)
+        key = redis_keys.lease(incarnation)
         async with self._connection.operation(), self._connection.client.pipeline() as pipeline:
             pipeline.hset(key, "retired", "1")
             pipeline.pexpire(key, _LEASE_TTL_MS)
@@ -108,7 +108,7 @@ class RedisLeases:
     async def acquire(
         self, camera: str, incarnation: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None
     ) -> Owner:
-        keys = [redis_store.owner_key(camera), _lease_key(expiry.incarnation if expiry else UNOWNED)]
+        keys = [redis_keys.owner(camera), redis_keys.lease(expiry.incarnation if expiry else UNOWNED)]
         async with self._connection.operation():
             has_replicas = bool((await self._connection.client.info("replication"))["connected_slaves"])
         must_replicate = has_replicas or self._connection.is_sentinel
@@ -129,14 +129,14 @@ class RedisLeases:
 
     async def owner(self, camera: str) -> Owner | None:
         async with self._connection.operation():
-            fields = await self._connection.client.hmget(redis_store.owner_key(camera), ["epoch", "incarnation"])
+            fields = await self._connection.client.hmget(redis_keys.owner(camera), ["epoch", "incarnation"])
         epoch, incarnation = fields
         if not epoch or not incarnation or incarnation == _FREE:
             return None
         return Owner(int(epoch), redis_connection.as_text(incarnation))
 
     async def lease(self, incarnation: str) -> Lease | None:
-        key = _lease_key(incarnation)
+        key = redis_keys.lease(incarnation)
         async with self._connection.operation():
             if incarnation == UNOWNED:
                 await self._connection.client.hsetnx(key, "home", "null")
@@ -149,7 +149,7 @@ class RedisLeases:
 
     async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
         values: list[str | int] = [owner.epoch, owner.incarnation, _RELEASED_TTL_MS, successor or ""]
-        await self._run(self._release, [redis_store.owner_key(camera)], values)
+        await self._run(self._release, [redis_keys.owner(camera)], values)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -166,7 +166,3 @@ def _proof(expiry: LeaseExpiry | None) -> list[str | int]:
         return ["", ""]
     renewals: str | int = "" if expiry.renewals is None else expiry.renewals
     return [f"shard:{expiry.incarnation}", "dead" if expiry.is_dead else renewals]
-
-
-def _lease_key(incarnation: str) -> str:
-    return f"hermes:lease:{incarnation}"

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from cache_store import checkpoint_codec, leases, redis_connection
+from cache_store import checkpoint_codec, leases, redis_connection, redis_keys
 from cache_store.checkpoint import Checkpoint
 from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload, Commit, UploadedCheckpoint
 from cache_store.errors import CheckpointCorrupt, OwnedByAnother, StoreFull, StoreUnavailable
@@ -47,7 +47,9 @@ class RedisCheckpointStore:
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         before = self._uploaded.get(camera, NOTHING_UPLOADED)
-        batches = CheckpointUpload(_prefix(camera), camera, checkpoint, owner, before).batches(CHUNK_NBYTES)
+        batches = CheckpointUpload(redis_keys.camera_prefix(camera), camera, checkpoint, owner, before).batches(
+            CHUNK_NBYTES
+        )
         keys: list[str] = []
         try:
             commit = None
@@ -70,7 +72,7 @@ class RedisCheckpointStore:
         error = None
         self._uploaded.pop(camera, None)
         async with self._connection.operation():
-            manifests = await self._client.lrange(_manifests_key(camera), 0, -1)
+            manifests = await self._client.lrange(redis_keys.manifests(camera), 0, -1)
         for text in manifests:
             try:
                 return await self._read(text, camera, fingerprint)
@@ -83,7 +85,7 @@ class RedisCheckpointStore:
     async def delete(self, camera: str) -> None:
         self._uploaded.pop(camera, None)
         async with self._connection.operation():
-            await self._delete(keys=[_manifests_key(camera)], args=[_prefix(camera)])
+            await self._delete(keys=[redis_keys.manifests(camera)], args=[redis_keys.camera_prefix(camera)])
 
     async def close(self) -> None:
         await self._connection.close()
@@ -127,7 +129,7 @@ class RedisCheckpointStore:
             async with self._connection.operation():
                 piece: Any = await self._client.get(chunk.key)
             pieces.append(chunk.verify(piece))
-        thumbnails = await self._read_thumbnails(_prefix(camera), manifest.thumbnails)
+        thumbnails = await self._read_thumbnails(redis_keys.camera_prefix(camera), manifest.thumbnails)
         checkpoint = await asyncio.to_thread(checkpoint_codec.decode, pieces, manifest.facts, thumbnails)
         stored = {one.frame: (one, thumbnails[one.frame]) for one in manifest.thumbnails if one.frame in thumbnails}
         self._uploaded[camera] = UploadedCheckpoint(thumbnails=StoredThumbnails(stored))
@@ -144,20 +146,7 @@ class RedisCheckpointStore:
         return found
 
 
-def owner_key(camera: str) -> str:
-    """The key of the hash that holds the camera's owner."""
-    return f"{_prefix(camera)}:owner"
-
-
 def _commit_arguments(camera: str, owner: Owner, commit: Commit, keys: list[str]) -> list[str | int]:
     """The keys and arguments of COMMIT."""
-    generation = commit.uploaded.manifest, GENERATIONS, _prefix(camera), commit.replaced
-    return [owner_key(camera), _manifests_key(camera), owner.epoch, owner.incarnation, *generation, *keys]
-
-
-def _prefix(camera: str) -> str:
-    return f"hermes:{{{camera}}}"
-
-
-def _manifests_key(camera: str) -> str:
-    return f"{_prefix(camera)}:manifests"
+    generation = commit.uploaded.manifest, GENERATIONS, redis_keys.camera_prefix(camera), commit.replaced
+    return [redis_keys.owner(camera), redis_keys.manifests(camera), owner.epoch, owner.incarnation, *generation, *keys]

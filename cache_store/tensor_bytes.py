@@ -1,4 +1,4 @@
-"""Named tensors as safetensors bytes, and back, without a copy: the library's own way copies everything twice."""
+"""Named tensors as safetensors bytes, and back, without a copy: the library itself copies everything twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What is read is only ever copied into a memory.
+# Tensors that are read are only copied into a memory, never written to.
 warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
 DTYPES = {
@@ -26,13 +26,13 @@ DTYPES = {
     "U8": torch.uint8,
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_LENGTH_NBYTES = 8  # of the header's length, in front of it
+_LENGTH_NBYTES = 8  # of the number in front of the header that is its length
 _ALIGNMENT = 8
 
 
 def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[memoryview]:
-    """The file in parts: its header, then the tensors as they lie in memory, which must not change meanwhile."""
-    # The widest first, so that each starts at a multiple of its width.
+    """The file in parts: its header, then views of the tensors, which must not change as long as the parts are used."""
+    # The widest dtype first, so that each tensor starts at a multiple of its width.
     ordered = sorted(tensors.items(), key=lambda named: -named[1].dtype.itemsize)
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     parts, start = [], 0
@@ -48,9 +48,9 @@ def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[m
 
 
 def unpacked(pieces: Sequence[bytes]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file that comes in pieces, and its metadata. Raises ValueError.
+    """The tensors of a file in pieces, and its metadata. Raises ValueError.
 
-    A tensor that lies in one piece is a view of it, not to be written to; only the others are copied.
+    A tensor that lies in one piece is a view of it, not to be written to; the others are copies.
     """
     file = _File(pieces)
     start = _LENGTH_NBYTES + int.from_bytes(file.read(0, _LENGTH_NBYTES), "little")
@@ -60,14 +60,14 @@ def unpacked(pieces: Sequence[bytes]) -> tuple[dict[str, Tensor], dict[str, str]
         tensors = {name: _tensor(file, start, **described) for name, described in header.items()}
         end = max((described["data_offsets"][1] for described in header.values()), default=0)
     except (TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ValueError(f"no header of tensors: {type(error).__name__}: {error}") from error
+        raise ValueError(f"header of tensors: {type(error).__name__}: {error}") from error
     if start + end != file.nbytes:
         raise ValueError(f"{file.nbytes} bytes (the header says that the last tensor ends at {start + end})")
     return tensors, metadata
 
 
 class _File:
-    """Bytes that come in pieces."""
+    """A file whose bytes are in pieces."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces
@@ -75,7 +75,7 @@ class _File:
         self.nbytes = self._starts[-1]
 
     def find(self, start: int, end: int) -> tuple[bytes, int]:
-        """Bytes that hold those from `start` to before `end`, and where they begin there."""
+        """Bytes that contain those from `start` to before `end`, and the offset of `start` in them."""
         if not 0 <= start <= end <= self.nbytes:
             raise ValueError(f"bytes {start} to {end} of {self.nbytes}")
         first = max(0, bisect.bisect_right(self._starts, start, hi=len(self._pieces)) - 1)

@@ -1,4 +1,4 @@
-"""One primary, one replica and three Sentinels: what a failover may lose, and what it may not."""
+"""One primary, one replica and three Sentinels: what a failover can lose and what it cannot."""
 
 from __future__ import annotations
 
@@ -25,123 +25,124 @@ from tests.servers import VALKEY, Server
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 SERVICE = "cameras"
-PATIENCE_S = 40.0
+TIMEOUT_S = 40.0
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """The two servers, their Sentinels, and the URL by which the primary is found."""
+class Service:
+    """The two servers, their Sentinels, and the URL that finds the primary."""
 
     first: Server
     second: Server
-    guards: list[Server]
+    sentinels: list[Server]
     url: str
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
+def service(tmp_path: Path) -> Iterator[Service]:
     with ExitStack() as stack:
         start = stack.enter_context
         first = start(servers.running(VALKEY, tmp_path / "first", repl_diskless_sync_delay="0"))
         second = start(servers.running(VALKEY, tmp_path / "second", repl_diskless_sync_delay="0"))
         second.client().replicaof("127.0.0.1", str(first.port))
-        guards = [start(servers.sentinel(tmp_path / f"guard{number}", first, SERVICE)) for number in range(3)]
+        sentinels = [start(servers.sentinel(tmp_path / f"sentinel{number}", first, SERVICE)) for number in range(3)]
         _until(lambda: first.client().info("replication")["connected_slaves"] == 1)
-        for guard in guards:
-            _until(lambda guard=guard: guard.client().sentinel_master(SERVICE)["num-other-sentinels"] == 2)
-            _until(lambda guard=guard: guard.client().sentinel_master(SERVICE)["num-slaves"] == 1)
-        doors = ",".join(f"127.0.0.1:{guard.port}" for guard in guards)
-        yield Watched(first, second, guards, f"redis+sentinel://{doors}/{SERVICE}")
+        for sentinel in sentinels:
+            _until(lambda sentinel=sentinel: sentinel.client().sentinel_master(SERVICE)["num-other-sentinels"] == 2)
+            _until(lambda sentinel=sentinel: sentinel.client().sentinel_master(SERVICE)["num-slaves"] == 1)
+        addresses = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+        yield Service(first, second, sentinels, f"redis+sentinel://{addresses}/{SERVICE}")
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What one shard has of the store."""
+    """The connections of one shard."""
 
     leases: RedisLeases
     store: RedisCheckpointStore
 
 
 @pytest_asyncio.fixture
-async def shards(watched: Watched) -> AsyncIterator[tuple[Shard, Shard]]:
-    both = tuple(Shard(RedisLeases(watched.url), RedisCheckpointStore(watched.url)) for _ in range(2))
-    yield both[0], both[1]
-    for shard in both:
+async def shards(service: Service) -> AsyncIterator[tuple[Shard, Shard]]:
+    shards = tuple(Shard(RedisLeases(service.url), RedisCheckpointStore(service.url)) for _ in range(2))
+    yield shards[0], shards[1]
+    for shard in shards:
         await shard.leases.close()
         await shard.store.close()
 
 
-async def test_a_failover_loses_no_epoch_and_a_primary_of_before_shows_nobody_what_it_took(
-    watched: Watched, shards: tuple[Shard, Shard]
+async def test_a_failover_loses_no_epoch_and_no_reader_sees_what_a_former_primary_accepts(
+    service: Service, shards: tuple[Shard, Shard]
 ) -> None:
-    stale, next_one = shards
+    stale, successor = shards
     before = await stale.leases.acquire("lobby", "stale", expiry=UNOWNED_EXPIRY)
     await stale.store.save("lobby", saved_at(1.0), before)
-    with watched.first.client() as client:
+    with service.first.client() as client:
         assert client.wait(1, 5_000) == 1
 
-    watched.first.pause()
-    epoch_of_before = (await _patiently(lambda: next_one.leases.owner("lobby"))).epoch
-    assert epoch_of_before == before.epoch
-    # Its only replica is the primary by now, and has none of its own: no camera is granted until there is one.
+    service.first.pause()
+    assert await _retried(lambda: successor.leases.owner("lobby")) == before
+    # The former replica is the primary now and has no replica, so no camera is granted until there is one.
     with pytest.raises(StoreNotReplicated, match="no replica confirmed it within 500 ms"):
-        await next_one.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
+        await successor.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
 
-    # Until a Sentinel tells it, the primary of before takes writes: here for as long as they are all asleep.
-    assert await next_one.store.load("lobby", FACTS.fingerprint)
-    for guard in watched.guards:
-        guard.pause()
-    watched.first.go_on()
-    with watched.first.client() as client:
+    # The former primary takes writes until a Sentinel demotes it: here as long as all Sentinels are paused.
+    assert await successor.store.load("lobby", FACTS.fingerprint)
+    for sentinel in service.sentinels:
+        sentinel.pause()
+    service.first.go_on()
+    with service.first.client() as client:
         assert client.role()[0] == b"master"
     await stale.store.save("lobby", saved_at(2.0), before)
-    loaded = await next_one.store.load("lobby", FACTS.fingerprint)
+    loaded = await successor.store.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert loaded.facts.saved_s == 1.0
-    for guard in watched.guards:
-        guard.go_on()
+    for sentinel in service.sentinels:
+        sentinel.go_on()
 
-    after = await _patiently(
-        lambda: next_one.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
+    after = await _retried(
+        lambda: successor.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
     )
     assert after.epoch > before.epoch
-    await next_one.store.save("lobby", saved_at(3.0), after)
+    await successor.store.save("lobby", saved_at(3.0), after)
     with pytest.raises(OwnedByAnother) as raised:
-        await _patiently(lambda: stale.store.save("lobby", saved_at(4.0), before))
+        await _retried(lambda: stale.store.save("lobby", saved_at(4.0), before))
     assert raised.value.incarnation == "next"
     for shard in shards:
-        seen = await shard.store.load("lobby", FACTS.fingerprint)
-        assert seen is not None
-        assert seen.facts.saved_s == 3.0
+        loaded = await shard.store.load("lobby", FACTS.fingerprint)
+        assert loaded is not None
+        assert loaded.facts.saved_s == 3.0
 
 
-async def test_a_camera_is_granted_only_when_a_replica_knows_it(watched: Watched, shards: tuple[Shard, Shard]) -> None:
+async def test_a_camera_is_granted_only_when_a_replica_has_the_grant(
+    service: Service, shards: tuple[Shard, Shard]
+) -> None:
     owner = await shards[0].leases.acquire("lobby", "me", expiry=UNOWNED_EXPIRY)
-    with watched.second.client() as client:
+    with service.second.client() as client:
         assert int(client.hget("hermes:{lobby}:owner", "epoch")) == owner.epoch
 
-    watched.second.pause()
+    service.second.pause()
     for _ in range(2):
         with pytest.raises(StoreNotReplicated):
             await shards[0].leases.acquire("yard", "me", expiry=UNOWNED_EXPIRY)
-    watched.second.go_on()
+    service.second.go_on()
 
-    granted = await _patiently(lambda: shards[0].leases.acquire("yard", "me"))
+    granted = await _retried(lambda: shards[0].leases.acquire("yard", "me"))
     assert await shards[0].leases.owner("yard") == granted
 
 
-async def test_what_sentinels_say_is_examined_too(watched: Watched) -> None:
-    assert "1 replica" in await redis_preflight.require(watched.url)
-    with watched.second.client() as client:
+async def test_the_preflight_checks_the_primary_behind_sentinels(service: Service) -> None:
+    assert "1 replica" in await redis_preflight.require(service.url)
+    with service.second.client() as client:
         client.replicaof("NO", "ONE")
         await asyncio.sleep(0.1)
         with pytest.raises(StoreUnfit, match="its primary has no replica"):
-            await redis_preflight.require(watched.url)
+            await redis_preflight.require(service.url)
 
 
-async def test_sentinels_that_are_away_are_said_to_be_in_time() -> None:
+async def test_unreachable_sentinels_raise_store_unavailable_within_the_deadline() -> None:
     client = RedisLeases("redis+sentinel://user:canary@127.0.0.1:1,127.0.0.1:2/cameras")
     began_s = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2/cameras") as raised:
@@ -151,9 +152,9 @@ async def test_sentinels_that_are_away_are_said_to_be_in_time() -> None:
     await client.close()
 
 
-async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """What comes of it in the end: while a failover goes on, the store is away."""
-    until_s = time.monotonic() + PATIENCE_S
+async def _retried(work: Callable[[], Awaitable[T]]) -> T:
+    """The result of the first try that succeeds: during a failover the store is unavailable."""
+    until_s = time.monotonic() + TIMEOUT_S
     while True:
         try:
             return await work()
@@ -164,7 +165,7 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def _until(is_true: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + PATIENCE_S
+    until_s = time.monotonic() + TIMEOUT_S
     while not is_true():
         assert time.monotonic() < until_s
         time.sleep(0.1)
