@@ -15,7 +15,7 @@ from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from tests.conftest import append_frames, new_memory, random_frames
-from tests.models.test_slot_cache import plain_decoder, restored_attention
+from tests.models.reference import plain_decoder, restored_attention
 
 QUESTION = "what is in view"
 

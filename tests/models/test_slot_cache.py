@@ -1,39 +1,20 @@
-"""An unmodified decoder over slots equals the same decoder over its own cache, and scores equal its attention."""
+"""An unmodified decoder over slots equals the same decoder over its own cache."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
 from transformers import DynamicCache
 
-from benchmarks import scorers
-from cache_store import tiers
 from cache_store.memory import Memory
-from cache_store.tiers import MemoryConfig, PolicyName, Role
-from models import importance
 from models.answer_decoder import Answer, AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
-from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.slot_cache import SlotCache
 from tests.conftest import append_frames, assert_same, contents, new_memory, random_frames
-
-
-def plain_decoder(model: LlavaOnevision, implementation: str):  # type: ignore[no-untyped-def]
-    """The decoder with an attention function of transformers; `restored_attention` puts ours back."""
-    model._network.set_attn_implementation({"text_config": implementation, "vision_config": "sdpa"})
-    return model.decoder
-
-
-@contextmanager
-def restored_attention(model: LlavaOnevision) -> Iterator[None]:
-    """Puts the attention function of slots back at the end."""
-    try:
-        yield
-    finally:
-        model._network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
+from tests.models.reference import large_writer, more_slots, plain_decoder, restored_attention, whole_sequence
 
 
 @pytest.fixture
@@ -41,12 +22,6 @@ def slots(model: LlavaOnevision) -> Iterator[None]:
     """Puts the attention function of slots back after a test."""
     with restored_attention(model):
         yield
-
-
-def whole_sequence(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
-    """Prefix and frames as one sequence. -> [1, N, E]"""
-    prefix = model.embed_tokens(torch.tensor(model.prompts.prefix))
-    return torch.cat((prefix, model.embed_frames(frames).flatten(0, 1)))[None]
 
 
 @pytest.mark.usefixtures("slots")
@@ -77,57 +52,6 @@ def test_below_the_budget_the_length_of_clips_does_not_matter(model: LlavaOnevis
         assert torch.allclose(left.double(), right.double(), atol=1e-4)
 
 
-@pytest.mark.usefixtures("slots")
-def test_role_scores_equal_the_attention_weights_of_the_whole_decoder(model: LlavaOnevision) -> None:
-    """Scores are the attention of propagated hidden states, causal inside each prompt; the memory does not change."""
-    writer = large_writer(model)
-    memory, frames = new_memory(writer), random_frames(8)
-    append_frames(writer, memory, frames)
-    before, position = contents(memory), memory.next_position
-    found = writer.scorer.score([memory])[0]
-    assert_same(before, contents(memory))
-    assert memory.next_position == position
-
-    expected = eager_scores(model, writer, frames)
-    for layer, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
-        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6), layer
-
-
-@pytest.mark.usefixtures("slots")
-def test_scores_without_propagated_hidden_states_differ(model: LlavaOnevision) -> None:
-    """The negative control: the scores of the published code agree in the first layer only."""
-    writer = large_writer(model)
-    memory, frames = new_memory(writer), random_frames(8)
-    append_frames(writer, memory, frames)
-    found = writer.scorer.score([memory])[0]
-    unpropagated = scorers.unpropagated_roles(model).score([memory])[0]
-    for layer, (mine, theirs) in enumerate(zip(found, unpropagated, strict=True)):
-        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6) == (layer == 0)
-
-
-def large_writer(model: LlavaOnevision) -> MemoryWriter:
-    config = MemoryConfig(tokens_per_layer=1_000, policy=PolicyName.HERMES)
-    return MemoryWriter(model, config, max_frames=8, reserve=128)
-
-
-def prompt_of(model: LlavaOnevision, role: Role) -> tuple[int, ...]:
-    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
-    return {Role.SENSORY: local, Role.WORKING: local + whole, Role.LONG_TERM: whole}[role]
-
-
-def eager_scores(model: LlavaOnevision, writer: MemoryWriter, frames: torch.Tensor) -> list[torch.Tensor]:
-    """The slow reference: each prompt alone through transformers' eager decoder, over its own cache."""
-    decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
-    scores: list[torch.Tensor] = []
-    with torch.inference_mode():
-        for layer, plan in enumerate(writer.plans):
-            ids = torch.tensor(prompt_of(model, plan.role))
-            whole = torch.cat((whole_sequence(model, frames), model.embed_tokens(ids)[None]), dim=1)
-            attention = decoder(inputs_embeds=whole, output_attentions=True).attentions[layer][0]
-            scores.append(attention.mean(dim=0)[-len(ids) :, prefix : -len(ids)].mean(dim=0))
-    return scores
-
-
 def test_two_memories_in_one_batch_equal_two_passes(writer: MemoryWriter) -> None:
     """Unequal lengths, compaction included: the same tokens stay, and the same values to rounding."""
     together = [new_memory(writer), new_memory(writer)]
@@ -150,10 +74,6 @@ def test_two_memories_in_one_batch_equal_two_passes(writer: MemoryWriter) -> Non
         for index in range(left.num_layers):
             assert torch.equal(left.layer(index).token_ids, right.layer(index).token_ids)
             assert torch.allclose(left.layer(index).keys, right.layer(index).keys, atol=1e-4)
-
-
-def more_slots(slabs, slots: int):  # type: ignore[no-untyped-def]
-    return type(slabs)(slabs.shape, slots=slots, capacity=slabs.capacity)
 
 
 def test_two_answers_in_one_batch_equal_two_single_answers(model: LlavaOnevision, writer: MemoryWriter) -> None:
@@ -208,50 +128,6 @@ def test_a_forward_pass_that_fails_leaves_the_memory_unchanged(model: LlavaOnevi
         model.forward(torch.zeros(1, 16, 7), SlotCache([memory], 16))
     assert_same(before, contents(memory))
     assert memory.next_position == position
-
-
-def test_each_layer_is_scored_by_the_prompt_of_its_role(model: LlavaOnevision) -> None:
-    plans = tiers.plan_layers(6, MemoryConfig())
-    scorer = importance.role_scorer(model, plans)
-    local, whole = len(model.prompts.guidance_local), len(model.prompts.guidance_global)
-    assert scorer.num_positions == local + whole
-
-
-@pytest.mark.usefixtures("slots")
-def test_a_bank_of_questions_scores_by_the_peak_attention_of_its_tokens(model: LlavaOnevision) -> None:
-    """The slow reference: each question alone through transformers' eager decoder, over its own cache."""
-    writer = large_writer(model)
-    memory, frames = new_memory(writer), random_frames(8)
-    append_frames(writer, memory, frames)
-    before, position = contents(memory), memory.next_position
-    found = importance.question_scorer(model, writer.plans).score([memory])[0]
-    assert_same(before, contents(memory))
-    assert memory.next_position == position
-
-    decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
-    questions = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]
-    with torch.inference_mode():
-        weights = []
-        for question in questions:
-            whole = torch.cat((whole_sequence(model, frames), question[None]), dim=1)
-            attentions = decoder(inputs_embeds=whole, output_attentions=True).attentions
-            weights.append([layer[0, :, -len(question) :, prefix : -len(question)].mean(dim=0) for layer in attentions])
-    for layer, mine in enumerate(found):
-        expected = torch.cat([of_question[layer] for of_question in weights]).amax(dim=0)
-        assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-6), layer
-
-
-def test_memories_in_a_batch_get_the_scores_of_single_memories(model: LlavaOnevision) -> None:
-    writer = large_writer(model)
-    slabs = more_slots(new_memory(writer).slabs, 2)
-    first, second = Memory(slabs, 0), Memory(slabs, 1)
-    for memory, frames in ((first, 8), (second, 3)):
-        writer.reset(memory)
-        append_frames(writer, memory, random_frames(frames, seed=frames))
-    scorer = importance.question_scorer(model, writer.plans)
-    for together, memory in zip(scorer.score([first, second]), (first, second), strict=True):
-        for mine, alone in zip(together, scorer.score([memory])[0], strict=True):
-            assert torch.allclose(mine, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("slots")
