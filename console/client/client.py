@@ -1,4 +1,4 @@
-"""Talks to a running hermes. Needs the wire contract alone, neither torch nor Ray."""
+"""The Python client of a running system. Needs the wire contract alone, neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MISTAKES = frozenset(
 
 @dataclass(eq=False)
 class ClientError(Exception):
-    """A call that was refused or did not get through. `reason` is a word for programs, e.g. UNKNOWN_CAMERA."""
+    """A call that the server refused or that did not reach it. `reason` is for programs, e.g. UNKNOWN_CAMERA."""
 
     message: str
     reason: str
@@ -44,12 +44,12 @@ class ClientError(Exception):
 
     @property
     def is_mistake(self) -> bool:
-        """Whether the caller must change something before it can go well."""
+        """Whether the caller must change the call before it can succeed."""
         return self.code in _MISTAKES
 
 
 class HermesClient:
-    """One connection. Every method raises ClientError; use it as a context manager or close it."""
+    """One connection, for any thread. Every method blocks and raises ClientError. Close it, or use it in `with`."""
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
         self._address = address
@@ -60,7 +60,7 @@ class HermesClient:
         self._fleet = pb_grpc.FleetServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def ask(self, camera: str, question: str, *, max_answer_tokens: int = 0) -> Iterator[pb.AskResponse]:
-        """The events of one answer as they come; leaving early stops it. Raises ClientError if it has no Done."""
+        """The events of one answer as they arrive; closing the iterator cancels it. Raises ClientError without Done."""
         request = pb.AskRequest(camera=camera, question=question, max_answer_tokens=max_answer_tokens)
         with self._translated():
             call = self._queries.Ask(request, timeout=_ANSWER_TIMEOUT_S, metadata=self._metadata)
@@ -78,52 +78,52 @@ class HermesClient:
         masks: Sequence[Sequence[tuple[float, float]]] = (),
         gate: bool | None = None,
     ) -> pb.Camera:
-        """Watches a camera; returns when its first frame has come.
+        """Adds a camera; returns when its first frame has arrived.
 
-        masks: polygons that are blacked out, each corner across and down in 0..1 of the picture; gate: whether what
-        does not change is left unread, None for the server's default.
+        masks: polygons to black out, corners (x, y) in 0..1 of the image; gate: whether unchanged patches are skipped,
+        None for the server's default.
         """
-        hidden = [pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in masks]
-        request = pb.AddCameraRequest(name=name, url=url, pace=pace, masks=hidden, gate=gate)
+        polygons = [pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in masks]
+        request = pb.AddCameraRequest(name=name, url=url, pace=pace, masks=polygons, gate=gate)
         camera: pb.Camera = self._call(self._cameras.AddCamera, request).camera
         return camera
 
     def get_camera(self, name: str) -> pb.Camera:
-        """How one camera is doing."""
+        """The state of one camera and its memory."""
         camera: pb.Camera = self._call(self._cameras.GetCamera, pb.GetCameraRequest(name=name)).camera
         return camera
 
     def list_cameras(self) -> list[pb.Camera]:
-        """How all cameras are doing, by name."""
+        """The state of all cameras, in order of their names."""
         return list(self._call(self._cameras.ListCameras, pb.ListCamerasRequest()).cameras)
 
     def test_camera(self, url: str) -> pb.TestCameraResponse:
-        """What a URL gives, or why it gives nothing. Nothing is watched."""
-        found: pb.TestCameraResponse = self._call(self._cameras.TestCamera, pb.TestCameraRequest(url=url))
-        return found
+        """Opens a URL without adding it: its video, or the reason why there is none."""
+        response: pb.TestCameraResponse = self._call(self._cameras.TestCamera, pb.TestCameraRequest(url=url))
+        return response
 
     def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints."""
         self._call(self._cameras.RemoveCamera, pb.RemoveCameraRequest(name=name))
 
     def migrate_camera(self, name: str, to_shard: int | None = None) -> pb.Camera:
-        """Moves a camera with its whole memory to another shard."""
+        """Moves a camera and its whole memory to another shard, by default to the one with most free slots."""
         request = pb.MigrateCameraRequest(name=name, to_shard=to_shard)
         camera: pb.Camera = self._call(self._fleet.MigrateCamera, request).camera
         return camera
 
     def list_shards(self) -> pb.ListShardsResponse:
-        """How all shards are doing, and what would be left if one were lost."""
-        found: pb.ListShardsResponse = self._call(self._fleet.ListShards, pb.ListShardsRequest())
-        return found
+        """The state of all shards, and how many cameras would still fit if the fullest shard were lost."""
+        response: pb.ListShardsResponse = self._call(self._fleet.ListShards, pb.ListShardsRequest())
+        return response
 
     def drain_shard(self, index: int) -> pb.Shard:
-        """Moves every camera of a shard away, and gives it no new ones until its process is started anew."""
+        """Moves every camera of a shard away. The shard gets no new ones until its process restarts."""
         shard: pb.Shard = self._call(self._fleet.DrainShard, pb.DrainShardRequest(shard=index)).shard
         return shard
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._channel.close()
 
     def __enter__(self) -> HermesClient:
@@ -146,7 +146,7 @@ class HermesClient:
             raise self._error_of(error) from None
 
     def _error_of(self, call: Any) -> ClientError:
-        """What the server said, or that there is none."""
+        """The server's own error, or one that says that no server answered."""
         status = rpc_status.from_call(call)
         for detail in status.details if status is not None else ():
             info = error_details_pb2.ErrorInfo()

@@ -99,7 +99,9 @@ def _is_stable(scene: Scene, question: Question, now_s: float, first_s: float) -
     before_s = _IN_VIEW_STABLE_BEFORE_S if question.type == FIRST_TYPE else _STABLE_BEFORE_S
     steps = range(int((before_s + _STABLE_AFTER_S) / _STEP_S) + 1)
     moments = [now_s - before_s + step * _STEP_S for step in steps]
-    asked = DemoQuestion(question.type, question.text)
+    demo_question = DemoQuestion(question.type, question.text)
     return all(
-        truth(scene, asked, moment, first_s=first_s) == question.answer for moment in moments if moment >= first_s
+        truth(scene, demo_question, moment, first_s=first_s) == question.answer
+        for moment in moments
+        if moment >= first_s
     )

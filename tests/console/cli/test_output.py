@@ -1,4 +1,4 @@
-"""What people and programs read."""
+"""Answers and cameras as tables, lines and JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shown(renderable: object) -> str:
     return out.getvalue()
 
 
-def test_a_camera_for_programs_has_every_number_of_its_memory() -> None:
+def test_the_json_of_a_camera_has_every_number_of_its_memory() -> None:
     described = output.camera_json(camera())
 
     assert described["state"] == "stalled"
@@ -50,7 +50,7 @@ def test_a_camera_for_programs_has_every_number_of_its_memory() -> None:
     assert described["memory"]["newest"] is None
 
 
-def test_a_camera_for_people_says_what_is_wrong_and_what_is_missing() -> None:
+def test_the_details_of_a_camera_name_its_trouble_and_its_gaps() -> None:
     text = shown(output.camera_details(camera()))
 
     assert "stalled · no_answer · no \N{REPLACEMENT CHARACTER}frame" in text
@@ -66,7 +66,7 @@ def test_a_table_has_a_row_for_each_camera() -> None:
     assert text.count("stalled") == 2
 
 
-def test_an_answer_is_put_together_from_its_events() -> None:
+def test_an_answer_is_collected_from_its_events() -> None:
     moments = iter([10.0, 10.25])
     events = [
         pb.AskResponse(started=pb.Started(memory_as_of=stamp(1_000))),

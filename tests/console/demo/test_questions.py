@@ -32,10 +32,10 @@ def pick_eight(seed: int) -> list[Asked]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_eight_questions_of_several_types_half_of_them_about_the_past(seed: int) -> None:
-    asked = [question for _, question, _ in pick_eight(seed)]
+    picked = [question for _, question, _ in pick_eight(seed)]
 
-    assert len({question.type for question in asked}) >= 5
-    assert [question.is_about_the_past for question in asked] == [False] * 4 + [True] * 4
+    assert len({question.type for question in picked}) >= 5
+    assert [question.is_about_the_past for question in picked] == [False] * 4 + [True] * 4
 
 
 @pytest.mark.parametrize("seed", range(12))
