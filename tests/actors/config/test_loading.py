@@ -201,6 +201,11 @@ def test_credentials_are_never_shown(text: str) -> None:
     assert "canary" not in error_of(text)
 
 
+@pytest.mark.parametrize("text", ["store: 4711", "cameras: [{name: gate, url: 4711}]"])
+def test_a_value_of_a_key_that_may_hold_secrets_is_not_shown(text: str) -> None:
+    assert "4711" not in error_of(text)
+
+
 def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     settings = parse(f"router: {{host: 0.0.0.0}}\nauth: {{token_file: {tmp_path / 'token'}}}")
