@@ -56,9 +56,9 @@ local function first_missing(keys)
     for first = 1, #keys, 1000 do
         local last = math.min(first + 999, #keys)
         if redis.call('EXISTS', unpack(keys, first, last)) <= last - first then
-            for place = first, last do
-                if redis.call('EXISTS', keys[place]) == 0 then
-                    return keys[place]
+            for index = first, last do
+                if redis.call('EXISTS', keys[index]) == 0 then
+                    return keys[index]
                 end
             end
         end
@@ -78,8 +78,8 @@ local newest = redis.call('LINDEX', KEYS[2], 0)
 if newest == ARGV[3] then
     return {'committed', ''}
 end
-for place = 7, #ARGV do
-    redis.call('PERSIST', ARGV[place])
+for index = 7, #ARGV do
+    redis.call('PERSIST', ARGV[index])
 end
 if newest == ARGV[6] then
     redis.call('LTRIM', KEYS[2], 1, -1)

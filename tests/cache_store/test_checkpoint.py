@@ -1,4 +1,4 @@
-"""A global summary tier as bytes: exact there and back, and refused when anything is wrong with it."""
+"""A global summary tier as bytes: decoded bit for bit, and refused where it is corrupt."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ FACTS = CheckpointFacts(
 
 
 def saved_at(saved_s: float) -> Checkpoint:
-    """A checkpoint of a compacted memory with two pictures; at another moment it has read on."""
-    held = filled(60)
-    compact(held, 20, first_recent_id=56)
+    """A checkpoint of a compacted memory with two thumbnails. A later one has more frames."""
+    memory = filled(60)
+    compact(memory, 20, first_recent_id=56)
     facts = dataclasses.replace(FACTS, saved_s=saved_s, next_frame=60 + int(saved_s))
-    return Checkpoint(facts, checkpoint_codec.capture(held, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
+    return Checkpoint(facts, checkpoint_codec.capture(memory, 56), {3: b"\xff\xd8three", 41: b"\xff\xd8forty-one"})
 
 
 def assert_equal(left: Checkpoint, right: Checkpoint) -> None:
@@ -52,7 +52,7 @@ def as_bytes(saved: Checkpoint) -> bytes:
     return b"".join(checkpoint_codec.encode(saved))
 
 
-def test_bytes_there_and_back_are_exact() -> None:
+def test_a_decoded_checkpoint_equals_the_encoded_one() -> None:
     saved = saved_at(7.0)
     loaded = checkpoint_codec.decode([as_bytes(saved)], saved.facts, saved.thumbnails)
     assert_equal(saved, loaded)
@@ -60,7 +60,7 @@ def test_bytes_there_and_back_are_exact() -> None:
 
 
 def in_int8(saved: Checkpoint, dtype: torch.dtype = torch.float32) -> Checkpoint:
-    """The same, to be written as int8."""
+    """The same with int8 rows."""
     layers = tuple(
         dataclasses.replace(one, keys=one.keys.to(dtype), values=one.values.to(dtype)) for one in saved.layers
     )
@@ -68,7 +68,7 @@ def in_int8(saved: Checkpoint, dtype: torch.dtype = torch.float32) -> Checkpoint
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_int8_rows_come_back_in_their_dtype_and_near_what_they_were_and_all_else_exactly(dtype: torch.dtype) -> None:
+def test_int8_rows_are_decoded_in_their_dtype_and_nearly_equal_and_all_else_exactly(dtype: torch.dtype) -> None:
     saved = in_int8(saved_at(7.0), dtype)
     loaded = checkpoint_codec.decode([as_bytes(saved)], saved.facts, {})
     assert loaded.facts == saved.facts
@@ -82,7 +82,7 @@ def test_int8_rows_come_back_in_their_dtype_and_near_what_they_were_and_all_else
             assert bool(((after.float() - before.float()).abs() <= allowed.float()).all())
 
 
-def test_a_memory_takes_int8_rows_like_exact_ones() -> None:
+def test_int8_rows_are_restored_like_exact_ones() -> None:
     saved = in_int8(saved_at(7.0))
     fresh = filled(0)
     checkpoint_codec.restore(fresh, checkpoint_codec.decode([as_bytes(saved)], saved.facts, {}))
@@ -90,7 +90,7 @@ def test_a_memory_takes_int8_rows_like_exact_ones() -> None:
 
 
 @given(st.data())
-def test_int8_rows_that_are_cut_or_changed_are_refused_or_read_but_nothing_else(data: st.DataObject) -> None:
+def test_cut_or_changed_int8_rows_raise_no_error_but_checkpoint_corrupt(data: st.DataObject) -> None:
     saved = in_int8(saved_at(7.0))
     whole = bytearray(as_bytes(saved))
     whole[data.draw(st.integers(0, 1_500))] = data.draw(st.integers(0, 255))
@@ -98,7 +98,7 @@ def test_int8_rows_that_are_cut_or_changed_are_refused_or_read_but_nothing_else(
         checkpoint_codec.decode([bytes(whole)], saved.facts, {})
 
 
-def test_a_restored_memory_holds_the_tier_and_goes_on_after_it() -> None:
+def test_a_restored_memory_has_the_tier_and_continues_behind_it() -> None:
     saved = saved_at(7.0)
     fresh = filled(0)
     checkpoint_codec.restore(fresh, saved)
@@ -121,7 +121,7 @@ def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
         checkpoint_codec.decode([whole[: data.draw(st.integers(0, len(whole) - 1))]], FACTS, {})
 
 
-def test_another_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
     monkeypatch.setattr(checkpoint_codec, "SCHEMA_VERSION", 99)
     with pytest.raises(CheckpointCorrupt, match="schema version 3"):

@@ -28,19 +28,19 @@ from cache_store.store import CheckpointStore, InMemoryCheckpointStore
 from tests.cache_store.test_checkpoint import FACTS, saved_at
 from tests.servers import KINDS
 
-HOME = ProcessIdentity("boot pid:[1]", 4_711, 1_700_000_000.25)
-PLACES = ("memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS))
-ME, OTHER = ShardIncarnation("me", HOME), ShardIncarnation("other")
+PROCESS = ProcessIdentity("boot pid:[1]", 4_711, 1_700_000_000.25)
+BACKENDS = ("memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS))
+ME, OTHER = ShardIncarnation("me", PROCESS), ShardIncarnation("other")
 
 
-async def first(leases: Leases, incarnation: ShardIncarnation) -> Owner:
-    """The owner of a camera of which the store knows nothing yet."""
+async def first_owner(leases: Leases, incarnation: ShardIncarnation) -> Owner:
+    """Makes the incarnation the first owner of the camera."""
     lease = await leases.lease(UNOWNED)
     assert lease is not None
     return await leases.acquire("lobby", incarnation.id, expiry=LeaseExpiry(UNOWNED, lease.renewals))
 
 
-@pytest_asyncio.fixture(params=PLACES)
+@pytest_asyncio.fixture(params=BACKENDS)
 async def leases(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[Leases]:
     if request.param == "memory":
         yield InMemoryLeases()
@@ -53,22 +53,22 @@ async def leases(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -
         cleaner.flushall()
 
 
-async def test_a_camera_that_nobody_owns_is_granted(leases: Leases) -> None:
+async def test_an_unowned_camera_is_granted(leases: Leases) -> None:
     assert await leases.owner("lobby") is None
-    owner = await first(leases, ME)
+    owner = await first_owner(leases, ME)
     assert owner.incarnation == ME.id
     assert owner.epoch > 1_600_000_000_000
     assert await leases.owner("lobby") == owner
 
 
-async def test_what_a_shard_owns_it_keeps_however_often_it_asks(leases: Leases) -> None:
-    owner = await first(leases, ME)
+async def test_an_owner_that_acquires_again_keeps_its_epoch(leases: Leases) -> None:
+    owner = await first_owner(leases, ME)
     assert await leases.acquire("lobby", ME.id) == await leases.acquire("lobby", ME.id) == owner
 
 
-async def test_a_camera_of_another_is_refused_and_the_owner_named(leases: Leases) -> None:
+async def test_a_camera_of_another_owner_is_refused_and_the_error_names_the_owner(leases: Leases) -> None:
     await leases.renew(OTHER)
-    await first(leases, OTHER)
+    await first_owner(leases, OTHER)
     for expiry in (
         None,
         LeaseExpiry("third", 1),
@@ -80,9 +80,9 @@ async def test_a_camera_of_another_is_refused_and_the_owner_named(leases: Leases
         assert raised.value.incarnation == OTHER.id
 
 
-async def test_an_owner_whose_lease_stands_still_can_be_followed_once(leases: Leases) -> None:
+async def test_an_owner_with_an_expired_lease_can_be_replaced_once(leases: Leases) -> None:
     renewals = await leases.renew(OTHER)
-    before = await first(leases, OTHER)
+    before = await first_owner(leases, OTHER)
     expiry = LeaseExpiry(OTHER.id, renewals)
 
     after = await leases.acquire("lobby", ME.id, expiry=expiry)
@@ -92,23 +92,23 @@ async def test_an_owner_whose_lease_stands_still_can_be_followed_once(leases: Le
         await leases.acquire("lobby", "third", expiry=expiry)
 
 
-async def test_an_owner_that_renewed_meanwhile_cannot_be_followed(leases: Leases) -> None:
+async def test_an_owner_that_renewed_since_the_proof_cannot_be_replaced(leases: Leases) -> None:
     expiry = LeaseExpiry(OTHER.id, await leases.renew(OTHER))
-    await first(leases, OTHER)
+    await first_owner(leases, OTHER)
     await leases.renew(OTHER)
     with pytest.raises(OwnedByAnother):
         await leases.acquire("lobby", ME.id, expiry=expiry)
 
 
-async def test_an_owner_without_a_lease_and_one_that_died_can_be_followed(leases: Leases) -> None:
-    await first(leases, OTHER)
+async def test_an_owner_without_a_lease_and_a_dead_owner_can_be_replaced(leases: Leases) -> None:
+    await first_owner(leases, OTHER)
     earlier = await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, None))
     await leases.renew(ME)
     later = await leases.acquire("lobby", OTHER.id, expiry=LeaseExpiry(ME.id, None, is_dead=True))
     assert later.epoch > earlier.epoch
 
 
-async def test_a_camera_that_the_store_knows_nothing_of_is_granted_only_to_who_knows_its_memory(
+async def test_an_unowned_camera_is_granted_only_with_a_proof_of_the_renewals_of_unowned(
     leases: Leases,
 ) -> None:
     lease = await leases.lease(UNOWNED)
@@ -121,29 +121,29 @@ async def test_a_camera_that_the_store_knows_nothing_of_is_granted_only_to_who_k
     assert (await leases.acquire("lobby", ME.id, min_epoch=41, expiry=UNOWNED_EXPIRY)).epoch > 41
 
 
-async def test_a_released_camera_is_free_and_its_next_epoch_higher(leases: Leases) -> None:
-    before = await first(leases, OTHER)
+async def test_a_released_camera_has_no_owner_and_its_next_epoch_is_higher(leases: Leases) -> None:
+    before = await first_owner(leases, OTHER)
     await leases.release("lobby", before)
     assert await leases.owner("lobby") is None
     assert (await leases.acquire("lobby", ME.id)).epoch > before.epoch
 
 
-async def test_what_is_another_s_by_now_is_not_released(leases: Leases) -> None:
-    before = await first(leases, OTHER)
+async def test_a_former_owner_cannot_release_the_camera_of_the_next(leases: Leases) -> None:
+    before = await first_owner(leases, OTHER)
     await leases.release("lobby", before)
     after = await leases.acquire("lobby", ME.id)
     await leases.release("lobby", before)
     assert await leases.owner("lobby") == after
 
 
-async def test_an_epoch_is_above_the_floor_whatever_the_store_knows(leases: Leases) -> None:
+async def test_an_epoch_is_above_min_epoch(leases: Leases) -> None:
     far = 9_000_000_000_000
-    await first(leases, ME)
+    await first_owner(leases, ME)
     assert (await leases.acquire("lobby", ME.id, min_epoch=far)).epoch == far + 1
     assert (await leases.acquire("lobby", ME.id, min_epoch=far + 5)).epoch == far + 6
 
 
-async def test_renewals_are_counted_and_shown_with_the_home(leases: Leases) -> None:
+async def test_a_lease_has_its_renewals_and_its_process(leases: Leases) -> None:
     assert await leases.lease(ME.id) is None
     assert [await leases.renew(ME) for _ in range(3)] == [1, 2, 3]
     assert await leases.lease(ME.id) == Lease(ME, 3)
@@ -151,8 +151,8 @@ async def test_renewals_are_counted_and_shown_with_the_home(leases: Leases) -> N
     assert await leases.lease(OTHER.id) == Lease(OTHER, 1)
 
 
-async def test_a_camera_that_is_left_to_an_heir_is_its_alone(leases: Leases) -> None:
-    before = await first(leases, OTHER)
+async def test_a_camera_released_to_a_successor_is_granted_to_the_successor_alone(leases: Leases) -> None:
+    before = await first_owner(leases, OTHER)
     await leases.release("lobby", before, successor=ME.id)
     with pytest.raises(OwnedByAnother) as raised:
         await leases.acquire("lobby", OTHER.id)
@@ -161,25 +161,25 @@ async def test_a_camera_that_is_left_to_an_heir_is_its_alone(leases: Leases) -> 
     assert owner == await leases.owner("lobby") == Owner(before.epoch + 1, ME.id)
 
 
-async def test_a_shard_that_shall_stop_renews_no_more_and_can_be_followed(leases: Leases) -> None:
+async def test_a_retired_incarnation_cannot_renew_and_can_be_replaced(leases: Leases) -> None:
     await leases.renew(OTHER)
     renewals = await leases.renew(OTHER)
-    await first(leases, OTHER)
+    await first_owner(leases, OTHER)
     await leases.retire(OTHER.id)
-    await leases.retire("never seen")
+    await leases.retire("unknown")
     with pytest.raises(Retired, match="shard other"):
         await leases.renew(OTHER)
     with pytest.raises(Retired):
-        await leases.renew(ShardIncarnation("never seen"))
+        await leases.renew(ShardIncarnation("unknown"))
     assert (await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, renewals))).incarnation == ME.id
 
 
-@given(steps_back_s=st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
-async def test_epochs_rise_however_the_clock_steps(steps_back_s: list[float]) -> None:
+@given(steps_s=st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
+async def test_epochs_rise_even_if_the_clock_steps_back(steps_s: list[float]) -> None:
     now = [1_700_000_000.0]
     leases = InMemoryLeases(clock=lambda: now[0])
     epochs = []
-    for number, step_s in enumerate(steps_back_s):
+    for number, step_s in enumerate(steps_s):
         now[0] = 1_700_000_000.0 + step_s
         owner = await leases.acquire("lobby", f"shard {number}", expiry=UNOWNED_EXPIRY)
         await leases.release("lobby", owner)
@@ -187,55 +187,55 @@ async def test_epochs_rise_however_the_clock_steps(steps_back_s: list[float]) ->
     assert epochs == sorted(set(epochs))
 
 
-@pytest_asyncio.fixture(params=PLACES)
-async def both(
+@pytest_asyncio.fixture(params=BACKENDS)
+async def leases_and_store(
     request: pytest.FixtureRequest, url_of: Callable[[str], str]
 ) -> AsyncIterator[tuple[Leases, CheckpointStore]]:
-    """What grants a camera, and the store that asks it before it takes a checkpoint."""
+    """Leases, and a checkpoint store that is fenced by them."""
     if request.param == "memory":
-        owners = InMemoryLeases()
-        yield owners, InMemoryCheckpointStore(owners)
+        in_memory = InMemoryLeases()
+        yield in_memory, InMemoryCheckpointStore(in_memory)
         return
     url = url_of(request.param)
-    client, kept = RedisLeases(url), RedisCheckpointStore(url)
-    yield client, kept
-    await client.close()
-    await kept.close()
+    leases, store = RedisLeases(url), RedisCheckpointStore(url)
+    yield leases, store
+    await leases.close()
+    await store.close()
     with redis.Redis.from_url(url) as cleaner:
-        assert not [key for key in cleaner.keys("hermes:{lobby}:*:0") if b"manifests" in key]
+        assert len(cleaner.keys("hermes:{lobby}:*:0")) == 2, "a refused save left its chunks"
         cleaner.flushall()
 
 
-async def test_only_the_owner_of_this_very_epoch_saves(both: tuple[Leases, CheckpointStore]) -> None:
-    leases, kept = both
-    before = await first(leases, OTHER)
-    await kept.save("lobby", saved_at(1.0), before)
+async def test_a_stale_owner_cannot_save(leases_and_store: tuple[Leases, CheckpointStore]) -> None:
+    leases, store = leases_and_store
+    before = await first_owner(leases, OTHER)
+    await store.save("lobby", saved_at(1.0), before)
     after = await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, None, is_dead=True))
 
     with pytest.raises(OwnedByAnother) as raised:
-        await kept.save("lobby", saved_at(2.0), before)
+        await store.save("lobby", saved_at(2.0), before)
     with pytest.raises(OwnedByAnother):
-        await kept.save("lobby", saved_at(2.0), Owner(after.epoch, OTHER.id))
-    await kept.save("lobby", saved_at(3.0), after)
+        await store.save("lobby", saved_at(2.0), Owner(after.epoch, OTHER.id))
+    await store.save("lobby", saved_at(3.0), after)
 
     assert raised.value.incarnation == ME.id
-    loaded = await kept.load("lobby", FACTS.fingerprint)
+    loaded = await store.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert loaded.facts.saved_s == 3.0
 
 
 @pytest.mark.redis
-async def test_a_refused_checkpoint_leaves_nothing_behind(server_url: str) -> None:
-    kept = RedisCheckpointStore(server_url)
+async def test_a_refused_checkpoint_leaves_no_key(server_url: str) -> None:
+    store = RedisCheckpointStore(server_url)
     with pytest.raises(OwnedByAnother, match="no record of an owner"):
-        await kept.save("lobby", saved_at(1.0), Owner(1, "me"))
+        await store.save("lobby", saved_at(1.0), Owner(1, "me"))
     with redis.Redis.from_url(server_url) as client:
         assert client.keys("hermes:{lobby}:*") == []
-    await kept.close()
+    await store.close()
 
 
 @pytest.mark.redis
-async def test_a_store_that_is_away_is_said_to_be_at_once() -> None:
+async def test_an_unreachable_store_raises_store_unavailable_without_its_password() -> None:
     client = RedisLeases("redis://user:canary@127.0.0.1:1/0")
     with pytest.raises(StoreUnavailable, match=r"redis://127\.0\.0\.1:1") as raised:
         await client.renew(ME)

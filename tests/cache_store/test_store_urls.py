@@ -1,4 +1,4 @@
-"""Which URLs a store may have, and that no password is ever shown."""
+"""Which URLs a store can have. No message shows a password."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cache_store.store_urls import SentinelAddress
         "redis+sentinel://one,two:26380,[::1]:26381/cameras",
     ],
 )
-def test_a_known_form_is_taken(url: str) -> None:
+def test_a_url_of_a_store_is_valid(url: str) -> None:
     store_urls.validate(url)
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("mysql://user:canary@host", "scheme is 'mysql'"),
         ("redis:user:canary@host", "scheme is 'redis'"),
@@ -36,14 +36,14 @@ def test_a_known_form_is_taken(url: str) -> None:
         ("redis+sentinel://one/cameras?password=canary", "unknown option 'password'"),
     ],
 )
-def test_any_other_is_refused_without_what_may_be_a_password(url: str, told: str) -> None:
+def test_any_other_url_is_refused_and_the_message_shows_no_password(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=r"^store ") as raised:
         store_urls.validate(url)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "canary" not in str(raised.value)
 
 
-def test_sentinels_service_and_credentials_are_read() -> None:
+def test_sentinels_service_and_credentials_are_parsed() -> None:
     found = store_urls.sentinel_address(
         "redis+sentinel://me:p%40ss@one:1,two/cameras?sentinel_username=asker&sentinel_password=word"
     )

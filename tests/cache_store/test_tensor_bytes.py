@@ -1,4 +1,4 @@
-"""Our safetensors and the library's are the same format, and nothing else is read."""
+"""The format is that of the safetensors library, and corrupt headers are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) 
 
 
 @given(named_tensors())
-def test_there_and_back_is_exact(tensors: dict[str, torch.Tensor]) -> None:
+def test_unpacked_tensors_equal_the_packed_ones(tensors: dict[str, torch.Tensor]) -> None:
     found, metadata = read(as_file(tensors))
     assert_equal(found, tensors)
     assert metadata == {"about": "us"}
@@ -61,12 +61,12 @@ def test_the_first_tensor_starts_at_a_multiple_of_eight_bytes(tensors: dict[str,
 
 
 @given(named_tensors())
-def test_what_the_library_saved_is_read_here(tensors: dict[str, torch.Tensor]) -> None:
+def test_a_file_of_the_library_is_unpacked_here(tensors: dict[str, torch.Tensor]) -> None:
     assert_equal(read(safetensors.torch.save(tensors, {"about": "us"}))[0], tensors)
 
 
 @given(named_tensors(), st.lists(st.integers(0, 400), max_size=5))
-def test_it_does_not_matter_in_which_pieces_a_file_comes(tensors: dict[str, torch.Tensor], cuts: list[int]) -> None:
+def test_a_file_can_be_cut_into_pieces_anywhere(tensors: dict[str, torch.Tensor], cuts: list[int]) -> None:
     data = as_file(tensors)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(places)]
@@ -80,7 +80,7 @@ def test_a_tensor_that_lies_in_one_piece_is_a_view_of_it() -> None:
     assert found["keys"].data_ptr() == again["keys"].data_ptr()
 
 
-def test_a_part_of_a_tensor_is_packed_as_that_part() -> None:
+def test_a_view_of_a_tensor_is_packed_as_its_own_part() -> None:
     part = torch.arange(24).view(2, 3, 4)[:, 1:]
     assert_equal(read(as_file({"keys": part}))[0], {"keys": part})
 

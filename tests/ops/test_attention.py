@@ -1,4 +1,4 @@
-"""Attention over memories of unequal length in which some tokens stand for many."""
+"""Attention over memories of unequal length with summary tokens."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ sizes = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 4), st.in
 def plain_weights(
     query: torch.Tensor, keys: torch.Tensor, counts: list[int], length: int, row: int
 ) -> list[list[float]]:
-    """Softmax by hand, one head at a time: what new token `row` puts on each place. -> [Hq][N]"""
+    """Softmax by hand, one head at a time: the weights of new token `row`. -> [Hq][N]"""
     heads_per_kv = query.shape[0] // keys.shape[0]
     weights = []
     for head in range(query.shape[0]):
-        seen = [
-            (float(query[head, row] @ keys[head // heads_per_kv, place] * 0.5), counts[place] if place < length else 1)
-            for place in range(length + row + 1)
+        logits = [
+            (float(query[head, row] @ keys[head // heads_per_kv, index] * 0.5), counts[index] if index < length else 1)
+            for index in range(length + row + 1)
         ]
-        drawn = [count * torch.tensor(logit).exp().item() for logit, count in seen]
-        rest = [0.0] * (keys.shape[1] - len(seen))
+        drawn = [count * torch.tensor(logit).exp().item() for logit, count in logits]
+        rest = [0.0] * (keys.shape[1] - len(logits))
         weights.append([part / sum(drawn) for part in drawn] + rest)
     return weights
 
@@ -32,20 +32,20 @@ def plain_weights(
 def test_two_unequal_memories_equal_the_plain_softmax(drawn: tuple[int, int, int, int]) -> None:
     first, second, num_new, seed = drawn
     generator = torch.Generator().manual_seed(seed)
-    lengths, places = [first, second], max(first, second) + num_new
+    lengths, num_entries = [first, second], max(first, second) + num_new
     query = torch.randn(2, 4, num_new, 8, generator=generator)
-    keys, values = (torch.randn(2, 2, places, 8, generator=generator) for _ in range(2))
-    counts = torch.randint(1, 50, (2, places), generator=generator)
+    keys, values = (torch.randn(2, 2, num_entries, 8, generator=generator) for _ in range(2))
+    counts = torch.randint(1, 50, (2, num_entries), generator=generator)
     causal = torch.ones(num_new, num_new, dtype=torch.bool).tril()
 
     bias = attention.attention_bias(counts, torch.tensor(lengths), causal)
-    seen = attention.attend(query, keys, values, bias, 0.5)
+    output = attention.attend(query, keys, values, bias, 0.5)
 
     for row in range(2):
         for new in range(num_new):
             weights = torch.tensor(plain_weights(query[row], keys[row], counts[row].tolist(), lengths[row], new))
             expected = torch.einsum("hn,hnd->hd", weights, values[row].repeat_interleave(2, dim=0))
-            assert torch.allclose(seen[row, :, new], expected, atol=1e-4)
+            assert torch.allclose(output[row, :, new], expected, atol=1e-4)
 
 
 def test_a_summary_of_n_equal_tokens_weighs_like_the_n() -> None:

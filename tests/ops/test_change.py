@@ -1,4 +1,4 @@
-"""Change between two pictures: light is none, whatever is laid over a cell is, and only there."""
+"""Change between two frames: a change of light is none; a change of a cell is found in that cell alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ gains = st.lists(st.floats(1 / MAX_GAIN, MAX_GAIN), min_size=3, max_size=3)
 cells = st.integers(0, CELLS**2 - 1)
 
 
-def picture(seed: int) -> Tensor:
-    """Blocks of a picture that stays within 0..255 at any gain. [3, W, W]"""
+def blocks_of(seed: int) -> Tensor:
+    """Blocks of a frame that stays within 0..255 at any gain. [3, W, W]"""
     return 20 + 100 * torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
 
@@ -29,18 +29,18 @@ def of_cell(cell: int) -> tuple[slice, slice]:
 
 
 @given(seeds, gains)
-def test_another_light_is_no_change(seed: int, by_channel: list[float]) -> None:
-    before, light = picture(seed), torch.tensor(by_channel)[:, None, None]
+def test_a_change_of_light_is_no_change(seed: int, by_channel: list[float]) -> None:
+    before, light = blocks_of(seed), torch.tensor(by_channel)[:, None, None]
 
     assert torch.allclose(change.gain(light * before, before), light, rtol=1e-4)
     assert change.cell_changes(light * before, before).max() < 0.01
 
 
 @given(seeds, gains, cells, st.floats(1, 60), st.integers(0, 15), st.integers(0, 2))
-def test_one_block_of_one_channel_changes_its_cell_alone_whatever_the_light(
+def test_one_block_of_one_channel_changes_its_cell_alone_in_any_light(
     seed: int, by_channel: list[float], cell: int, by: float, block: int, channel: int
 ) -> None:
-    before = picture(seed)
+    before = blocks_of(seed)
     blocks = torch.tensor(by_channel)[:, None, None] * before
     rows, columns = of_cell(cell)
     blocks[channel, rows.start + block // 4, columns.start + block % 4] += by
@@ -53,29 +53,29 @@ def test_one_block_of_one_channel_changes_its_cell_alone_whatever_the_light(
 
 
 @given(seeds, st.floats(2.5, 100))
-def test_a_picture_that_loses_most_of_its_light_has_changed_everywhere(seed: int, times: float) -> None:
-    before = picture(seed)
+def test_a_frame_that_loses_most_of_its_light_has_changed_everywhere(seed: int, times: float) -> None:
+    before = blocks_of(seed)
 
     assert change.cell_changes(before / times, before).min() > 1
 
 
 @given(seeds, seeds, gains, st.sets(cells))
-def test_what_is_renewed_differs_from_the_new_picture_only_where_it_was_not_read(
+def test_an_updated_reference_has_the_new_blocks_in_new_cells_and_the_old_ones_at_the_new_light_elsewhere(
     seed: int, other: int, by_channel: list[float], new: set[int]
 ) -> None:
-    before = picture(seed)
+    before = blocks_of(seed)
     blocks = torch.tensor(by_channel)[:, None, None] * before
     for cell in new:
         rows, columns = of_cell(cell)
-        blocks[:, rows, columns] = picture(other)[:, rows, columns]
+        blocks[:, rows, columns] = blocks_of(other)[:, rows, columns]
     is_new = torch.tensor([cell in new for cell in range(CELLS**2)])
 
-    held = change.update_reference(before, blocks, is_new)
+    reference = change.update_reference(before, blocks, is_new)
 
     for cell in range(CELLS**2):
         rows, columns = of_cell(cell)
         expected = blocks if cell in new else change.gain(blocks, before) * before
-        assert torch.equal(held[:, rows, columns], expected[:, rows, columns])
+        assert torch.equal(reference[:, rows, columns], expected[:, rows, columns])
 
 
 @given(seeds, st.sampled_from([(64, 4), (384, 14), (30, 4)]))

@@ -17,12 +17,12 @@ def random_tokens(num_tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tenso
     return keys, values, torch.arange(num_tokens) * 3
 
 
-def test_value_is_the_mean_and_key_the_mean_after_turning() -> None:
+def test_the_value_is_the_mean_and_the_key_the_mean_of_the_rotated_keys() -> None:
     keys, values, positions = random_tokens(4, seed=0)
     folded = folding.fold(keys, values, positions, torch.ones(4), position=torch.tensor(5), frequency=FREQUENCY)
-    turned = torch.stack([rope.rotate(keys[:, [i]], 5 - positions[[i]], FREQUENCY)[:, 0] for i in range(4)])
+    rotated = torch.stack([rope.rotate(keys[:, [i]], 5 - positions[[i]], FREQUENCY)[:, 0] for i in range(4)])
     assert torch.allclose(folded.value, values.mean(dim=1), atol=1e-6)
-    assert torch.allclose(folded.key, turned.mean(dim=0), atol=1e-5)
+    assert torch.allclose(folded.key, rotated.mean(dim=0), atol=1e-5)
 
 
 def test_tokens_with_one_raw_key_fold_to_that_key_at_the_new_position() -> None:

@@ -1,4 +1,4 @@
-"""Rows in a byte each: what comes back is within half a step, whatever the row is."""
+"""Quantised rows are dequantised within half a step, whatever their size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rows_of(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES) -> torch.
 
 
 @given(rows_of())
-def test_a_value_comes_back_within_half_a_step_and_its_dtypes_rounding(rows: torch.Tensor) -> None:
+def test_a_dequantised_value_is_within_half_a_step_and_the_rounding_of_its_dtype(rows: torch.Tensor) -> None:
     levels, steps = quantising.quantise(rows)
     back = quantising.dequantise(levels, steps, rows.dtype)
     assert back.shape == rows.shape
@@ -53,7 +53,7 @@ def test_each_row_has_a_step_of_its_own(rows: torch.Tensor) -> None:
 
 
 @given(rows_of())
-def test_what_came_back_once_stays_as_it_is(rows: torch.Tensor) -> None:
+def test_dequantised_rows_quantise_to_the_same_levels(rows: torch.Tensor) -> None:
     """A memory that is saved and restored again and again does not fade, but for the rounding of its dtype."""
     levels, steps = quantising.quantise(rows)
     back = quantising.dequantise(levels, steps, rows.dtype)
@@ -62,7 +62,7 @@ def test_what_came_back_once_stays_as_it_is(rows: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_largest_and_smallest_numbers_and_zero_come_back(dtype: torch.dtype) -> None:
+def test_the_largest_and_smallest_numbers_and_zero_are_dequantised(dtype: torch.dtype) -> None:
     kind = torch.finfo(dtype)
     rows = torch.tensor([[kind.max, -kind.max], [kind.tiny, -kind.tiny], [0.0, -0.0]], dtype=dtype)
     back = quantising.dequantise(*quantising.quantise(rows), dtype)
@@ -79,7 +79,7 @@ def test_views_with_gaps_are_the_same_as_their_copies(rows: torch.Tensor) -> Non
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_finite_spoils_its_own_row_alone(wrong: float) -> None:
+def test_a_value_that_is_not_finite_spoils_its_own_row_alone(wrong: float) -> None:
     rows = torch.tensor([[1.0, wrong], [1.0, -1.0]])
     back = quantising.dequantise(*quantising.quantise(rows), torch.float32)
     assert bool(back[0].isnan().all())

@@ -1,4 +1,4 @@
-"""What stays: the best, in order of time."""
+"""The highest scores are kept, in order of time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ scores_and_budget = st.tuples(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), m
 
 
 @given(scores_and_budget)
-def test_the_best_stay_and_of_equals_the_newer(drawn: tuple[list[float], int]) -> None:
+def test_the_highest_scores_are_kept_and_of_equal_ones_the_newer(drawn: tuple[list[float], int]) -> None:
     scores, budget = drawn
     best = sorted(range(len(scores)), key=lambda place: (scores[place], place), reverse=True)[:budget]
     assert retention.keep_top(torch.tensor(scores), budget).tolist() == sorted(best)
 
 
 @given(scores_and_budget)
-def test_kept_and_others_are_all_tokens(drawn: tuple[list[float], int]) -> None:
+def test_kept_and_evicted_are_all_tokens(drawn: tuple[list[float], int]) -> None:
     scores, budget = drawn
     kept = retention.keep_top(torch.tensor(scores), budget)
     evicted = retention.evicted(kept, len(scores))

@@ -1,4 +1,4 @@
-"""Moving cached keys: a delta rotation is a fresh rotation, and it does not drift."""
+"""Cached keys rotated to new positions equal keys rotated there at once, and do not drift."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FREQUENCY = rope.frequencies(HEAD_DIM, 10_000.0)
 
 
 def fresh(raw: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The plain reference: every pair of channels turned by a 2 x 2 matrix, in float64."""
+    """The plain reference: every pair of channels rotated by a 2 x 2 matrix, in float64."""
     turned = torch.empty_like(raw, dtype=torch.float64)
     half = raw.shape[-1] // 2
     for token, position in enumerate(positions.tolist()):

@@ -20,24 +20,24 @@ def test_recency_of_five_tokens() -> None:
 
 
 @pytest.mark.parametrize("num_tokens", [1, 2, 5])
-def test_no_decay_says_nothing(num_tokens: int) -> None:
+def test_without_decay_recency_is_constant(num_tokens: int) -> None:
     assert torch.equal(scores.min_max(scores.recency(num_tokens, 0.0)), torch.zeros(num_tokens))
 
 
-def test_constant_attention_says_nothing() -> None:
+def test_constant_scores_are_scaled_to_zeros() -> None:
     assert torch.equal(scores.min_max(torch.full((7,), 0.3)), torch.zeros(7))
 
 
 @given(finite, st.floats(0, 1), st.integers(0, 20).map(float))
 def test_blend_equals_the_plain_formula(attention: list[float], share: float, decay: float) -> None:
-    def stretched(values: list[float]) -> list[float]:
+    def scaled(values: list[float]) -> list[float]:
         low, high = min(values), max(values)
         return [(value - low) / (high - low + 1e-6) for value in values]
 
     count = len(attention)
     ages = [math.exp(-decay * (count - 1 - rank) / max(count - 1, 1)) for rank in range(count)]
     expected = [
-        (1 - share) * seen + share * recent for seen, recent in zip(stretched(attention), stretched(ages), strict=True)
+        (1 - share) * weight + share * recent for weight, recent in zip(scaled(attention), scaled(ages), strict=True)
     ]
     blended = scores.blend(torch.tensor(attention), share, decay)
     assert torch.allclose(blended, torch.tensor(expected), atol=1e-4)

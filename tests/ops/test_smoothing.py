@@ -29,16 +29,16 @@ def as_tensors(layer: dict[int, float]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(layers, st.floats(0, 1))
-def test_it_equals_the_plain_reference_in_any_order_of_slots(held: list[dict[int, float]], share: float) -> None:
-    shares = [share] * len(held)
-    tensors = [as_tensors(layer) for layer in held]
+def test_it_equals_the_plain_reference_in_any_order_of_tokens(layers: list[dict[int, float]], share: float) -> None:
+    shares = [share] * len(layers)
+    tensors = [as_tensors(layer) for layer in layers]
     smoothed = smoothing.smooth([scores for scores, _ in tensors], [ids for _, ids in tensors], shares)
-    for (_, ids), found, expected in zip(tensors, smoothed, plain(held, shares), strict=True):
+    for (_, ids), found, expected in zip(tensors, smoothed, plain(layers, shares), strict=True):
         assert torch.allclose(found, torch.tensor([expected[token] for token in ids.tolist()]), atol=1e-6)
 
 
 def test_three_deep_layers_with_one_hot_scores() -> None:
-    """Recursive, not one step: the shallowest layer hears of the deepest."""
+    """Recursive, not one step: the shallowest layer takes over a share of the deepest."""
     ids = [torch.arange(3)] * 3
     smoothed = smoothing.smooth(list(torch.eye(3)), ids, [0.4, 0.4, 0.4])
     assert torch.allclose(smoothed[2], torch.tensor([0.0, 0.0, 1.0]))
@@ -46,7 +46,7 @@ def test_three_deep_layers_with_one_hot_scores() -> None:
     assert torch.allclose(smoothed[0], torch.tensor([0.6, 0.24, 0.16]))
 
 
-def test_a_token_that_the_deeper_layer_lost_keeps_its_own_score() -> None:
+def test_a_token_that_the_deeper_layer_evicted_keeps_its_own_score() -> None:
     smoothed = smoothing.smooth(
         [torch.tensor([0.5, 0.7]), torch.tensor([1.0])], [torch.tensor([4, 5]), torch.tensor([5])], [0.5, 0.5]
     )
