@@ -29,6 +29,7 @@ from console.client.client import DEFAULT_ADDRESS, ClientError, HermesClient
 from console.demo import cameras, recovery, streams
 from console.demo.cameras import DemoCamera
 from console.demo.conversation import Conversation, DemoFailed, JudgedAnswer
+from console.demo.recovery import RecoveryWatch
 from console.demo.streams import HOST, Streams
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -77,8 +78,11 @@ async def _run(options: DemoOptions, progress: Progress) -> int:
                     if not options.as_json:
                         _print_summary(judged)
                     if not options.exit_after_answers:
+                        # Observed before the reader is told to kill a shard: it is compared with what was before.
+                        watch = RecoveryWatch()
+                        await asyncio.to_thread(recovery.poll, hermes, watch)
                         _print_next_steps(shown, running.address, live.sheet)
-                        await _watch_until_stopped(hermes)
+                        await _watch_until_stopped(hermes, watch)
     return DONE if all(one.answer.is_done for one in judged) else FAILURE
 
 
@@ -145,10 +149,10 @@ def _print_next_steps(shown: Sequence[DemoCamera], address: str, sheet: Path) ->
         terminal.err.print(line, markup=False)
 
 
-async def _watch_until_stopped(hermes: HermesClient) -> None:
+async def _watch_until_stopped(hermes: HermesClient, watch: RecoveryWatch) -> None:
     """Waits for SIGINT or SIGTERM; until then prints a line for each shard that ended."""
     is_stopped = threading.Event()
-    watching = asyncio.create_task(asyncio.to_thread(recovery.watch, hermes, is_stopped, _print_recovery))
+    watching = asyncio.create_task(asyncio.to_thread(recovery.watch, hermes, watch, is_stopped, _print_recovery))
     with _without_ray_messages():
         try:
             await serve.until_stopped()

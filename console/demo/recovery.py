@@ -64,15 +64,20 @@ class RecoveryWatch:
         self._pids[index] = shard.pid
 
 
-def watch(hermes: HermesClient, is_stopped: threading.Event, on_line: Callable[[str], None]) -> None:
-    """Polls the fleet until `is_stopped`; blocks. A router that does not answer is asked again."""
-    recovery = RecoveryWatch()
+def poll(hermes: HermesClient, recovery: RecoveryWatch) -> list[str]:
+    """Lets the watch observe the fleet once; returns its lines. A router that does not answer gives none."""
+    try:
+        return recovery.observe(hermes.list_shards().shards, hermes.list_cameras())
+    except ClientError:
+        return []
+
+
+def watch(
+    hermes: HermesClient, recovery: RecoveryWatch, is_stopped: threading.Event, on_line: Callable[[str], None]
+) -> None:
+    """Polls the fleet until `is_stopped`; blocks."""
     while not is_stopped.wait(_POLL_EVERY_S):
-        try:
-            lines = recovery.observe(hermes.list_shards().shards, hermes.list_cameras())
-        except ClientError:
-            continue
-        for line in lines:
+        for line in poll(hermes, recovery):
             on_line(line)
 
 
