@@ -57,13 +57,13 @@ def encode(checkpoint: Checkpoint) -> list[memoryview]:
         for name in quantised:
             tensors[name], tensors[name + _STEPS] = quantising.quantise(tensors[name])
     header = {"schema_version": SCHEMA_VERSION, "quantised": quantised}
-    return tensor_bytes.packed(tensors, {"hermes": json.dumps(header)})
+    return tensor_bytes.pack(tensors, {"hermes": json.dumps(header)})
 
 
 def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int, bytes]) -> Checkpoint:
     """The checkpoint whose tensors are a safetensors file in pieces. Raises CheckpointCorrupt."""
     try:
-        tensors, metadata = tensor_bytes.unpacked(pieces)
+        tensors, metadata = tensor_bytes.unpack(pieces)
         header = json.loads(metadata["hermes"])
         if header["schema_version"] != SCHEMA_VERSION:
             raise CheckpointCorrupt(

@@ -1,4 +1,4 @@
-"""Compaction: evicts or folds what a policy does not keep, so that a memory fits its budget again."""
+"""Compaction: evicts, by dropping or folding, what a policy does not keep, so that a memory fits its budget again."""
 
 from __future__ import annotations
 

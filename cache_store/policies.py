@@ -1,4 +1,4 @@
-"""What a compaction keeps, folds into summaries or evicts: plain callables over a read-only view of a memory."""
+"""What a compaction keeps and what it evicts, dropped or folded into summaries: plain callables over a view."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MemoryView = tuple[LayerView, ...]
 @dataclass(frozen=True, slots=True)
 class Retention:
     """The decision on one layer, as indices into its view, oldest first: `kept` stay, each group of `folded` becomes
-    one summary, all others are evicted.
+    one summary, all others are dropped. Every token that is not kept is evicted.
     """
 
     kept: Tensor

@@ -42,7 +42,7 @@ class RedisConnection:
     """
 
     def __init__(self, url: str, *, timeout_s: float, retries: int) -> None:
-        self.address = store_urls.redacted(url)
+        self.address = store_urls.redact(url)
         self.is_sentinel = store_urls.is_sentinel(url)
         # A server that sends byte by byte never fails a try, so all tries together have a deadline too.
         self._deadline_s = timeout_s * (1 + retries) + _BACKOFF_CAP_S * retries

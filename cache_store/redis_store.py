@@ -41,10 +41,6 @@ class RedisCheckpointStore:
         self._uploaded: dict[str, UploadedCheckpoint] = {}
         self._delete = self._client.register_script(DELETE)
 
-    async def ping(self) -> None:
-        async with self._connection.operation():
-            await self._client.ping()
-
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         before = self._uploaded.get(camera, NOTHING_UPLOADED)
         batches = CheckpointUpload(redis_keys.camera_prefix(camera), camera, checkpoint, owner, before).batches(

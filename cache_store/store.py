@@ -16,10 +16,6 @@ GENERATIONS = 2
 class CheckpointStore(Protocol):
     """Keeps the two newest checkpoints of each camera. Every method raises StoreUnavailable."""
 
-    async def ping(self) -> None:
-        """Returns if the store can be reached."""
-        ...
-
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         """Adds a generation and drops the oldest; readers see the earlier ones until the new one is complete.
 
@@ -51,9 +47,6 @@ class InMemoryCheckpointStore:
         self._pieces: dict[str, bytes] = {}
         self._thumbnails: dict[str, dict[int, bytes]] = {}
         self._manifests: dict[str, list[str]] = {}
-
-    async def ping(self) -> None:
-        """Always there."""
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         current = await self._leases.owner(camera)

@@ -68,7 +68,7 @@ def sentinel_address(url: str) -> SentinelAddress:
     )
 
 
-def redacted(url: str) -> str:
+def redact(url: str) -> str:
     """The URL without credentials, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -30,7 +30,7 @@ _LENGTH_NBYTES = 8  # of the number in front of the header that is its length
 _ALIGNMENT = 8
 
 
-def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[memoryview]:
+def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[memoryview]:
     """The file in parts: its header, then views of the tensors, which must not change as long as the parts are used."""
     # The widest dtype first, so that each tensor starts at a multiple of its width.
     ordered = sorted(tensors.items(), key=lambda named: -named[1].dtype.itemsize)
@@ -47,7 +47,7 @@ def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[m
     return [memoryview(len(text).to_bytes(_LENGTH_NBYTES, "little") + text), *parts]
 
 
-def unpacked(pieces: Sequence[bytes]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def unpack(pieces: Sequence[bytes]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file in pieces, and its metadata. Raises ValueError.
 
     A tensor that lies in one piece is a view of it, not to be written to; the others are copies.

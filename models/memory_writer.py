@@ -66,34 +66,36 @@ class MemoryWriter:
         memory.commit(torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.float64, device=ids.device))
         memory.prefix_length = len(ids)
 
-    def append(self, memories: Sequence[Memory], frames: Tensor, times_s: Tensor, passed: Tensor | None = None) -> None:
+    def append(
+        self, memories: Sequence[Memory], frames: Tensor, times_s: Tensor, admitted: Tensor | None = None
+    ) -> None:
         """Encodes one step of frames and prefills their tokens into each memory, in one batch; evicts over budget.
 
-        frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds; passed: bool
+        frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds; admitted: bool
         [F, P], which of their tokens are prefilled, all by default. A frame with no such token is not encoded and takes
         no frame number.
         """
-        if passed is not None:
-            has_tokens = passed.any(dim=1)
+        if admitted is not None:
+            has_tokens = admitted.any(dim=1)
             if not bool(has_tokens.any()):
                 return
-            frames, times_s, passed = frames[:, has_tokens], times_s[:, has_tokens], passed[has_tokens]
+            frames, times_s, admitted = frames[:, has_tokens], times_s[:, has_tokens], admitted[has_tokens]
         batch, num_frames = frames.shape[:2]
         embedded = self.model.embed_frames(frames.flatten(0, 1))
-        self.prefill(memories, embedded.view(batch, self._num_tokens(num_frames), -1), times_s, passed)
+        self.prefill(memories, embedded.view(batch, self._num_tokens(num_frames), -1), times_s, admitted)
 
     def prefill(
-        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, passed: Tensor | None = None
+        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, admitted: Tensor | None = None
     ) -> None:
-        """`append` for frames that are encoded already; each must have a token that passed.
+        """`append` for frames that are encoded already; each must have a token that is admitted.
 
-        embedded: [B, F · P, E]; times_s: [B, F]. A token's position is the same as if all tokens of its frame passed.
+        embedded: [B, F · P, E]; times_s: [B, F]. A token's position is the same as if its whole frame were admitted.
         """
         num_frames = times_s.shape[1]
         assert num_frames <= self.max_frames, (num_frames, self.max_frames)
         offsets = torch.arange(self._num_tokens(num_frames), device=embedded.device)
-        if passed is not None:
-            offsets = offsets[passed.flatten().to(embedded.device)]
+        if admitted is not None:
+            offsets = offsets[admitted.flatten().to(embedded.device)]
         for memory in memories:
             self._free_positions(memory, self._num_tokens(num_frames))
         self.model.forward(embedded[:, offsets], SlotCache(memories, len(offsets), offsets=offsets))
@@ -128,8 +130,8 @@ class MemoryWriter:
         """Renumbers the memory's positions if the next tokens would not fit below `max_position`."""
         last = self.max_position - num_tokens
         if memory.next_position > last:
-            room = int(_REINDEXED_SHARE * (last - memory.prefix_length))
-            memory.reindex(self.frequency, max_span=room, max_gap=self._num_tokens(1))
+            max_span = int(_REINDEXED_SHARE * (last - memory.prefix_length))
+            memory.reindex(self.frequency, max_span=max_span, max_gap=self._num_tokens(1))
 
     def _num_tokens(self, num_frames: int) -> int:
         return num_frames * self.model.spec.tokens_per_frame

@@ -33,7 +33,7 @@ class InvalidCamera(CameraError):
 
 
 class InvalidMask(InvalidCamera):
-    """A mask is no polygon inside the picture."""
+    """A mask is no polygon inside the image."""
 
 
 class TooManyCameras(CameraError):
@@ -146,9 +146,9 @@ def _mask_problem(polygon: Polygon) -> str:
         return f"{len(polygon)} corners (at least 3, at most {MAX_CORNERS})"
     for corner in polygon:
         if not all(math.isfinite(value) and 0 <= value <= 1 for value in corner):
-            return f"corner {list(corner)} lies outside of the picture (0 to 1 each way)"
+            return f"corner {list(corner)} lies outside of the image (0 to 1 each way)"
     area = _area(polygon)
-    return "" if area >= MIN_AREA else f"its area is {area:.2g} of the picture (at least {MIN_AREA:g})"
+    return "" if area >= MIN_AREA else f"its area is {area:.2g} of the image (at least {MIN_AREA:g})"
 
 
 def _area(polygon: Polygon) -> float:
@@ -160,14 +160,14 @@ def _area(polygon: Polygon) -> float:
 class MemoryStatus:
     """One camera's memory in numbers. Token counts are summed over all layers, except `tokens_read`.
 
-    tokens_read: tokens of frames appended since the process started, in one layer. compressions: compactions so far.
+    tokens_read: tokens of frames appended since the process started, in one layer. compactions: so far.
     nbytes: size of the memory slot. checkpointed_s: time of the newest checkpoint.
     """
 
     frames_seen: int = 0
     frames_dropped: int = 0
     tokens_read: int = 0
-    compressions: int = 0
+    compactions: int = 0
     prefix_tokens: int = 0
     summary_tier_tokens: int = 0
     recent_window_tokens: int = 0

@@ -31,7 +31,7 @@ class InvalidEntry(Exception):
         self.key = key
 
 
-def resolved(values: object, *, as_written: object) -> object:
+def resolve_credentials(values: object, *, as_written: object) -> object:
     """Moves each camera's user and password into its URL; returns the new values. Raises InvalidEntry.
 
     as_written: the values before variables were replaced; logs a warning for each URL that holds a password there.

@@ -52,7 +52,7 @@ def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> H
     document = _Document(text, origin)
     values = _with_variables(document.values, environment, document, ())
     try:
-        values = camera_entries.resolved(values, as_written=document.values)
+        values = camera_entries.resolve_credentials(values, as_written=document.values)
         settings = pydantic.TypeAdapter(HermesConfig).validate_python({} if values is None else values)
     except pydantic.ValidationError as error:
         problem = error_messages.first_of(error, HermesConfig)

@@ -92,7 +92,10 @@ class Reconciler:
                 self._unowned_expiry = expiry
             else:
                 log.info(
-                    "camera_taken_over", camera=record.spec.name, from_shard=expiry.incarnation, died=expiry.is_dead
+                    "camera_taken_over",
+                    camera=record.spec.name,
+                    from_incarnation=expiry.incarnation,
+                    died=expiry.is_dead,
                 )
             await shard.add_camera(replace(assignment, expiry=expiry))
 

@@ -143,7 +143,7 @@ def _memory_message(memory: MemoryStatus) -> pb.MemoryStatus:
     return pb.MemoryStatus(
         frames_seen=memory.frames_seen,
         frames_dropped=memory.frames_dropped,
-        compressions=memory.compressions,
+        compressions=memory.compactions,
         prefix_tokens=memory.prefix_tokens,
         summary_tier_tokens=memory.summary_tier_tokens,
         recent_window_tokens=memory.recent_window_tokens,

@@ -1,4 +1,4 @@
-"""The memories of one shard's cameras: restored from their checkpoints, saved while they run, handed over whole."""
+"""The memories of one shard's cameras: restored from checkpoints, saved at intervals, saved whole for the next owner."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CameraMemories:
 
     def start_saving(self, name: str) -> None:
         """Saves the camera's global summary tier at intervals from now on."""
-        self._checkpointer.keep(name)
+        self._checkpointer.start(name)
 
     async def finish(self, name: str, *, is_forgotten: bool) -> None:
         """Holds the camera's clips back, then deletes its checkpoints, or saves its whole memory for the next owner.
@@ -65,12 +65,12 @@ class CameraMemories:
         Raises StoreError; then the camera goes on as before.
         """
         self._engine.clips.hold_back(name)
-        await self._checkpointer.drop(name)
+        await self._checkpointer.stop(name)
         try:
             await (self._store.delete(name) if is_forgotten else self._save_whole(name))
         except StoreError:
             self._engine.clips.release(name)
-            self._checkpointer.keep(name)
+            self._checkpointer.start(name)
             raise
 
     async def free(self, name: str) -> None:
@@ -79,7 +79,7 @@ class CameraMemories:
 
     async def abandon(self, name: str) -> None:
         """Stops saving and frees the slot; the checkpoints in the store belong to the next owner."""
-        await self._checkpointer.drop(name)
+        await self._checkpointer.stop(name)
         await self.free(name)
 
     def status(self, name: str) -> MemoryStatus:

@@ -25,7 +25,7 @@ class CameraStream:
     reason: SourceReason | None = None
 
     def report(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
-        """Notes a new state of the feed."""
+        """Records a new state of the feed."""
         self.state, self.detail, self.reason = state, detail, reason
 
 

@@ -30,7 +30,7 @@ class SnapshotSource(Protocol):
     """What holds the memories: the engine."""
 
     def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[Checkpoint]:
-        """A future copy of the camera's global summary tier, or of its whole memory."""
+        """A copy of the camera's global summary tier, or of its whole memory, once the future is done."""
         ...
 
 
@@ -52,7 +52,7 @@ class _Failure:
 
 
 class Checkpointer:
-    """Saves every camera between `keep` and `drop`, and writes only as the camera's current owner."""
+    """Saves every camera between `start` and `stop`, and writes only as the camera's current owner."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Checkpointer:
         self._saved: dict[str, _Saved] = {}
         self._failures: dict[str, _Failure] = {}
 
-    def keep(self, camera: str) -> None:
-        """Saves the camera's memory at intervals until `drop`. Needs a running event loop."""
+    def start(self, camera: str) -> None:
+        """Saves the camera's memory at intervals until `stop`. Needs a running event loop."""
         self._tasks[camera] = asyncio.create_task(self._run(camera), name=f"checkpoints of {camera}")
 
-    async def drop(self, camera: str) -> None:
+    async def stop(self, camera: str) -> None:
         """Stops saving the camera's memory; after the return nothing writes it any more."""
         task = self._tasks.pop(camera)
         self._saved.pop(camera, None)

@@ -114,7 +114,9 @@ def remove_camera(name: CameraName, address: Address = DEFAULT_ADDRESS, token_fi
 @cameras.command("migrate")
 def migrate_camera(
     name: CameraName,
-    to: Annotated[int | None, typer.Option("--to", min=0, help="A shard; by default the one with most slots.")] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", min=0, help="A shard; by default the other one with the fewest cameras.")
+    ] = None,
     as_json: Json = False,
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,

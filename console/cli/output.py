@@ -142,7 +142,7 @@ def answer_notes(answer: Answer) -> str:
     if answer.memory_as_of is not None:
         notes.append(f"as of {clock_time(answer.memory_as_of)}")
     if answer.evidence:
-        notes.append("looked at " + ", ".join(clock_time(frame.time) for frame in answer.evidence))
+        notes.append("evidence at " + ", ".join(clock_time(frame.time) for frame in answer.evidence))
     return " · ".join(notes)
 
 

@@ -107,7 +107,7 @@ class HermesClient:
         self._call(self._cameras.RemoveCamera, pb.RemoveCameraRequest(name=name))
 
     def migrate_camera(self, name: str, to_shard: int | None = None) -> pb.Camera:
-        """Moves a camera and its whole memory to another shard, by default to the one with most free slots."""
+        """Moves a camera and its whole memory to another shard, by default to the other one with the fewest cameras."""
         request = pb.MigrateCameraRequest(name=name, to_shard=to_shard)
         camera: pb.Camera = self._call(self._fleet.MigrateCamera, request).camera
         return camera

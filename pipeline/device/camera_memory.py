@@ -107,7 +107,7 @@ class CameraMemory:
         """A copy of the memory, with the thumbnails of its frames, without the newest frames unless `is_whole`.
 
         As many of the newest frames seen are left out as make a recent window: the stream refills it after a restore.
-        Of a still picture the newest frames seen have no tokens, so nothing is left out.
+        Of a still scene the newest frames seen have no tokens, so nothing is left out.
         """
         tokens_per_frame = self._writer.model.spec.tokens_per_frame
         before_id, newest_s = _ABOVE_EVERY_ID, self.newest_s
@@ -158,7 +158,7 @@ class CameraMemory:
             frames_seen=self.frames_seen,
             frames_dropped=self._dropped_before + frames_dropped,
             tokens_read=self.tokens_read,
-            compressions=memory.compactions,
+            compactions=memory.compactions,
             prefix_tokens=memory.prefix_length * memory.num_layers,
             summary_tier_tokens=total - recent,
             recent_window_tokens=recent,

@@ -50,7 +50,7 @@ class OpenGate:
 
 
 class StaticGate:
-    """Admits the patches that changed since they were last admitted; of a still picture none.
+    """Admits the patches that changed since they were last admitted; of a still scene none.
 
     Each patch is compared with the patch admitted last, not with the frame before, so that a slow change adds up
     until it passes. A gain common to all patches is no change, so that drifting light and lamps are none. If a step

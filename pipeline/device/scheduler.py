@@ -16,8 +16,8 @@ class Turn(Enum):
 class Scheduler:
     """Questions first, but ingest is never starved, and background work is delayed, not starved.
 
-    A kind of work that has waited for its `max_wait` turns is promoted: every `ingest_every`th turn goes to ingest
-    and every `background_every`th to background work, if any waits.
+    A kind of work is promoted after max_wait turns: ingest gets a turn after it waited `ingest_every` turns, background
+    work after it waited `background_every` turns.
     """
 
     def __init__(self, *, ingest_every: int = 4, background_every: int = 16) -> None:

@@ -118,7 +118,7 @@ class RtspInput:
     def note(self) -> str | None:
         """That packets may be lost, if the camera sends over UDP."""
         is_over_udp = self._proxy is not None and self._proxy.is_over_udp
-        return "it sends over UDP: lost packets leave gaps in its pictures" if is_over_udp else None
+        return "it sends over UDP: lost packets leave gaps in its frames" if is_over_udp else None
 
     def restart(self, limit_s: float) -> None:
         """libav applies its own timeouts to the connection with the proxy."""
@@ -163,7 +163,7 @@ class HttpInput:
             return EmptyFile()
         self._nested_opens += 1
         if self._nested_opens > MAX_NESTED_OPENS:
-            text = f"{self._label}: its playlist leads to more than {MAX_NESTED_OPENS} URLs before the first picture"
+            text = f"{self._label}: its playlist leads to more than {MAX_NESTED_OPENS} URLs before the first frame"
             self.failure = SourceInvalid(text, SourceReason.TOO_LARGE)
             return EmptyFile()
         try:

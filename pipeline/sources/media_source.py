@@ -186,17 +186,17 @@ class MediaSource:
         if self._decoder is None:
             stream = self._stream
             size = (stream.width, stream.height)
-            engine = choose_backend(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
+            backend = choose_backend(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
             # DALI ignores the rotation of a video.
-            is_for_libav = engine is DecoderBackend.LIBAV or self._stream.decoder.rotation_deg(segment) != 0
-            self._decoder = self._stream.decoder if is_for_libav else self._dali(engine)
-            log.info("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, engine=str(engine))
+            is_for_libav = backend is DecoderBackend.LIBAV or self._stream.decoder.rotation_deg(segment) != 0
+            self._decoder = self._stream.decoder if is_for_libav else self._dali(backend)
+            log.info("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, backend=str(backend))
         return self._decoder
 
-    def _dali(self, engine: DecoderBackend) -> Decoder:
+    def _dali(self, backend: DecoderBackend) -> Decoder:
         dali = DaliDecoder(
             self._stream.remux,
-            "mixed" if engine is DecoderBackend.DALI_GPU else "cpu",
+            "mixed" if backend is DecoderBackend.DALI_GPU else "cpu",
             image_nbytes=3 * self._stream.width * self._stream.height,
             matrix=self._stream.matrix,
         )

@@ -55,7 +55,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
         await shard.add_camera(Assignment(spec=spec, started_s=time.time(), expiry=UNOWNED_EXPIRY))
 
         async def is_saved() -> bool:
-            return (await memory_of(shard)).checkpointed_s is not None and (await memory_of(shard)).compressions > 0
+            return (await memory_of(shard)).checkpointed_s is not None and (await memory_of(shard)).compactions > 0
 
         await until(is_saved)
         yield shard

@@ -179,7 +179,7 @@ def test_a_whole_history_folds_as_if_at_once() -> None:
     everything = memory.after_prefix(LAYERS - 1).values.clone()
     lowest_last = [torch.linspace(0, 1, 40)] * LAYERS
     compact(memory, 21, attention=lowest_last, plans=unsmoothed(PLANS))
-    # The summary is looked at least, so the next round folds it again.
+    # The summary gets the least attention, so the next round folds it again.
     attention = [torch.linspace(0, 1, length - PREFIX) for length in memory.lengths]
     first = int((memory.after_prefix(LAYERS - 1).token_ids < 0).nonzero())
     attention[-1] = attention[-1].index_fill(0, torch.tensor([first]), -1.0)

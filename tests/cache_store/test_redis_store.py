@@ -92,7 +92,7 @@ async def test_corrupt_generations_alone_are_an_error(server_url: str, redis_sto
 async def test_the_error_of_an_unreachable_store_shows_no_password() -> None:
     store = RedisCheckpointStore("redis://user:canary@127.0.0.1:1/0")
     with pytest.raises(StoreUnavailable, match=r"redis://127\.0\.0\.1:1") as raised:
-        await store.ping()
+        await store.load("lobby", FACTS.fingerprint)
     assert "canary" not in str(raised.value)
     await store.close()
 

@@ -58,10 +58,6 @@ OWNER = Owner(9_000_000_000_000, "me")
 FIXED_OWNER = FixedOwner()
 
 
-async def test_it_answers_a_ping(store: CheckpointStore) -> None:
-    await store.ping()
-
-
 async def test_an_unknown_camera_has_no_checkpoint(store: CheckpointStore) -> None:
     assert await store.load("lobby", FACTS.fingerprint) is None
 

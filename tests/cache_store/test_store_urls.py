@@ -69,4 +69,4 @@ def test_sentinels_service_and_credentials_are_parsed() -> None:
     ],
 )
 def test_credentials_are_not_shown(url: str, redacted: str) -> None:
-    assert store_urls.redacted(url) == redacted
+    assert store_urls.redact(url) == redacted

@@ -28,11 +28,11 @@ def named_tensors(draw: st.DrawFn) -> dict[str, torch.Tensor]:
 
 
 def as_file(tensors: dict[str, torch.Tensor]) -> bytes:
-    return b"".join(tensor_bytes.packed(tensors, {"about": "us"}))
+    return b"".join(tensor_bytes.pack(tensors, {"about": "us"}))
 
 
 def read(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    return tensor_bytes.unpacked([data])
+    return tensor_bytes.unpack([data])
 
 
 def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
@@ -56,7 +56,7 @@ def test_the_library_reads_what_is_packed_here(tensors: dict[str, torch.Tensor])
 
 @given(named_tensors())
 def test_the_first_tensor_starts_at_a_multiple_of_eight_bytes(tensors: dict[str, torch.Tensor]) -> None:
-    header, *_ = tensor_bytes.packed(tensors, {"about": "us"})
+    header, *_ = tensor_bytes.pack(tensors, {"about": "us"})
     assert len(header) % 8 == 0
 
 
@@ -70,13 +70,13 @@ def test_a_file_can_be_cut_into_pieces_anywhere(tensors: dict[str, torch.Tensor]
     data = as_file(tensors)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(places)]
-    assert_equal(tensor_bytes.unpacked(pieces)[0], tensors)
+    assert_equal(tensor_bytes.unpack(pieces)[0], tensors)
 
 
 def test_a_tensor_that_lies_in_one_piece_is_a_view_of_it() -> None:
     data = as_file({"keys": torch.arange(6)})
-    again, _ = tensor_bytes.unpacked([data])
-    found, _ = tensor_bytes.unpacked([data])
+    again, _ = tensor_bytes.unpack([data])
+    found, _ = tensor_bytes.unpack([data])
     assert found["keys"].data_ptr() == again["keys"].data_ptr()
 
 

@@ -100,10 +100,10 @@ class Process:
         async with self._locks[name]:
             if name not in self.specs:
                 raise UnknownCamera(name)
-            await self._checkpointer.drop(name)
+            await self._checkpointer.stop(name)
             if not await self._checkpointer.save(name, is_whole=True):
                 await self.step()
-                self._checkpointer.keep(name)
+                self._checkpointer.start(name)
                 raise StoreUnavailable("not saved")
             del self.specs[name]
             await self.lease_holder.release(name, successor=successor)
@@ -133,7 +133,7 @@ class Process:
         self.frames[name] = checkpoint.facts.frames_seen if checkpoint else 0
         self.note("restored", name, owner, self.frames[name])
         self.specs[name] = assignment.spec
-        self._checkpointer.keep(name)
+        self._checkpointer.start(name)
 
     async def _append_frames(self) -> None:
         while True:
@@ -154,7 +154,7 @@ class Process:
         """Stops answering for and saving a camera that another shard owns now."""
         if camera in self.specs and self.lease_holder.owner(camera) is None:
             del self.specs[camera]
-            await self._checkpointer.drop(camera)
+            await self._checkpointer.stop(camera)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -134,9 +134,6 @@ class StoreCheckpoints:
         self._store = store
         self._caller = caller
 
-    async def ping(self) -> None:
-        """Never called here."""
-
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         async def save() -> None:
             await self._store.checkpoints.save(camera, checkpoint, owner)

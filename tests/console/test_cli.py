@@ -43,7 +43,7 @@ async def test_an_answer_goes_to_standard_output_and_its_notes_elsewhere(serving
 
     assert (ended.code, ended.out) == (0, "red car\n")
     assert "first word after" in ended.err
-    assert "looked at" in ended.err
+    assert "evidence at" in ended.err
 
 
 async def test_an_answer_as_json_is_one_object(serving: Serving) -> None:
@@ -164,7 +164,7 @@ async def test_a_camera_is_added_with_masks_and_a_bad_one_is_refused(serving: Se
         garbled = await run("cameras", "add", "a", "sim:a", "--mask", "0;0 1;0", "--address", address)
 
     assert json.loads(added.out)["masks"] == [[[0, 0], [0.5, 0], [0.5, 0.25]], [[0.9, 0.9], [1, 0.9], [1, 1]]]
-    assert (outside.code, "corner [1.0, 2.0] lies outside of the picture" in outside.err) == (2, True)
+    assert (outside.code, "corner [1.0, 2.0] lies outside of the image" in outside.err) == (2, True)
     assert (garbled.code, "'0;0' is no corner" in garbled.err) == (2, True)
 
 

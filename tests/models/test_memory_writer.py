@@ -110,27 +110,27 @@ def test_below_the_budget_compacting_is_a_no_op(writer: MemoryWriter) -> None:
     assert memory.next_position == position
 
 
-def some_passed(num_frames: int, seed: int = 0) -> torch.Tensor:
+def some_admitted(num_frames: int, seed: int = 0) -> torch.Tensor:
     """A few tokens of each frame. bool [F, P]"""
     generator = torch.Generator().manual_seed(seed)
-    passed = torch.rand(num_frames, TOKENS_PER_FRAME, generator=generator) < 0.2
-    passed[:, 3] = True
-    return passed
+    admitted = torch.rand(num_frames, TOKENS_PER_FRAME, generator=generator) < 0.2
+    admitted[:, 3] = True
+    return admitted
 
 
-def append_passed(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, passed: torch.Tensor) -> None:
-    """Appends the tokens that passed of frames half a second apart, four at a time."""
+def append_admitted(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, admitted: torch.Tensor) -> None:
+    """Appends the admitted tokens of frames half a second apart, four at a time."""
     times = torch.arange(len(frames), dtype=torch.float64)[None] / 2
     for start in range(0, len(frames), 4):
         step = slice(start, start + 4)
-        writer.append([memory], frames[None, step], times[:, step], passed[step])
+        writer.append([memory], frames[None, step], times[:, step], admitted[step])
 
 
 def test_frames_that_pass_whole_equal_frames_without_a_gate(writer: MemoryWriter) -> None:
     memory, gated, frames = new_memory(writer), new_memory(writer), random_frames(20)
 
     append_frames(writer, memory, frames)
-    append_passed(writer, gated, frames, torch.ones(20, TOKENS_PER_FRAME, dtype=torch.bool))
+    append_admitted(writer, gated, frames, torch.ones(20, TOKENS_PER_FRAME, dtype=torch.bool))
 
     assert_same(contents(memory), contents(gated))
 
@@ -140,36 +140,36 @@ def test_frames_without_a_token_that_passed_change_nothing(writer: MemoryWriter)
     append_frames(writer, memory, frames)
     before, frame, position = contents(memory), memory.next_frame, memory.next_position
 
-    append_passed(writer, memory, frames, torch.zeros(8, TOKENS_PER_FRAME, dtype=torch.bool))
+    append_admitted(writer, memory, frames, torch.zeros(8, TOKENS_PER_FRAME, dtype=torch.bool))
 
     assert_same(before, contents(memory))
     assert (memory.next_frame, memory.next_position) == (frame, position)
 
 
 def test_tokens_that_pass_have_the_ids_times_and_positions_of_a_whole_frame(writer: MemoryWriter) -> None:
-    """A frame without a token that passed takes neither a frame number nor positions."""
-    memory, passed = new_memory(writer), some_passed(4)
-    passed[1] = False
-    append_passed(writer, memory, random_frames(4), passed)
+    """A frame without an admitted token takes neither a frame number nor positions."""
+    memory, admitted = new_memory(writer), some_admitted(4)
+    admitted[1] = False
+    append_admitted(writer, memory, random_frames(4), admitted)
 
-    passed_cells = passed[[0, 2, 3]].flatten().nonzero().squeeze(1)
+    admitted_cells = admitted[[0, 2, 3]].flatten().nonzero().squeeze(1)
     for layer in range(memory.num_layers):
         tokens = memory.after_prefix(layer)
-        assert torch.equal(tokens.token_ids, passed_cells)
-        assert torch.equal(tokens.positions, memory.prefix_length + passed_cells)
-        assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[passed_cells // TOKENS_PER_FRAME])
+        assert torch.equal(tokens.token_ids, admitted_cells)
+        assert torch.equal(tokens.positions, memory.prefix_length + admitted_cells)
+        assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[admitted_cells // TOKENS_PER_FRAME])
     assert memory.next_frame == 3
 
 
 def test_a_token_that_passes_attends_only_to_tokens_that_passed(model: LlavaOnevision) -> None:
     """The plain reference: the same tokens one by one, each at its position."""
     writer = small(model)
-    memory, frames, passed = new_memory(writer), random_frames(2), some_passed(2)
-    append_passed(writer, memory, frames, passed)
+    memory, frames, admitted = new_memory(writer), random_frames(2), some_admitted(2)
+    append_admitted(writer, memory, frames, admitted)
 
     plain = new_memory(writer)
-    passed_cells = passed.flatten().nonzero().squeeze(1)
-    for cell in passed_cells.tolist():
+    admitted_cells = admitted.flatten().nonzero().squeeze(1)
+    for cell in admitted_cells.tolist():
         token = model.embed_frames(frames).flatten(0, 1)[None, cell : cell + 1]
         offset = torch.tensor([cell])
         model.forward(token, SlotCache([plain], 1, offsets=offset + memory.prefix_length - plain.next_position))
@@ -186,7 +186,7 @@ def test_a_memory_behind_a_gate_stays_bounded_and_ordered(model: LlavaOnevision,
     memory, frames = new_memory(writer), random_frames(4)
     for clip in range(150):
         times = (torch.arange(4.0)[None] + 4 * clip).double()
-        writer.append([memory], frames[None], times, some_passed(4, seed=clip))
+        writer.append([memory], frames[None], times, some_admitted(4, seed=clip))
         for layer in range(memory.num_layers):
             tokens = memory.after_prefix(layer)
             assert len(tokens) <= 64

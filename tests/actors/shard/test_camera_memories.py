@@ -34,7 +34,7 @@ async def test_a_new_shard_restores_the_saved_memory(running: Running, film: str
         await shard.add_camera(assignment("film", film))
         restored = (await status(shard, "film")).memory
         assert restored.frames_seen >= FRAMES_SAMPLED
-        assert restored.compressions > 0
+        assert restored.compactions > 0
         assert restored.summary_tier_tokens > 0
         assert restored.checkpointed_s is not None
 
@@ -55,7 +55,7 @@ async def test_a_checkpoint_of_another_model_is_not_loaded_and_leaves_a_gap(
     async with running() as shard:
         await shard.add_camera(assignment("film", "sim:street"))
         memory = (await status(shard, "film")).memory
-        assert memory.compressions == 0
+        assert memory.compactions == 0
         assert [gap.reason for gap in memory.gaps] == ["its checkpoints could not be read"]
 
 

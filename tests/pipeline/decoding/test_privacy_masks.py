@@ -104,7 +104,7 @@ def test_images_of_either_decoder_are_masked(video: Footage, tmp_path: Path) -> 
         (((0.0, 0.0), (1.0, 1.0)), r"mask 0: 2 corners \(at least 3"),
         (((0.0, 0.0), (1.0, 0.0), (1.2, 1.0)), r"corner \[1\.2, 1\.0\] lies outside"),
         (((0.0, 0.0), (1.0, 0.0), (float("nan"), 1.0)), "lies outside"),
-        (((0.1, 0.1), (0.5, 0.5), (0.9, 0.9)), r"its area is \S+ of the picture"),
+        (((0.1, 0.1), (0.5, 0.5), (0.9, 0.9)), r"its area is \S+ of the image"),
         (tuple((index / 100, 0.5) for index in range(65)), "65 corners"),
     ],
 )

@@ -114,11 +114,11 @@ class ExhaustedWriter(MemoryWriter):
     is_exhausted = False
 
     def prefill(
-        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, passed: Tensor | None = None
+        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, admitted: Tensor | None = None
     ) -> None:
         if self.is_exhausted:
             raise torch.OutOfMemoryError("out of memory")
-        super().prefill(memories, embedded, times_s, passed)
+        super().prefill(memories, embedded, times_s, admitted)
 
 
 def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(model: LlavaOnevision) -> None:

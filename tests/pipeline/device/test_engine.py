@@ -58,7 +58,7 @@ def test_a_memory_stays_bounded_and_thumbnails_live_as_long_as_their_tokens(engi
     status = engine.status("lobby")
     layers = 6
     assert status.frames_seen == 120
-    assert status.compressions >= 10
+    assert status.compactions >= 10
     assert status.recent_window_tokens == 4 * 16 * layers
     assert status.summary_tier_tokens == (128 - 4 * 16) * layers
     assert status.thumbnails < 120

@@ -24,7 +24,7 @@ def test_a_question_comes_before_an_earlier_clip() -> None:
     assert scheduler.next_turn({Turn.INGEST, Turn.QUESTION}) is Turn.QUESTION
 
 
-def test_ingest_gets_every_fourth_turn_under_a_flood_of_questions() -> None:
+def test_ingest_gets_every_fifth_turn_under_a_flood_of_questions() -> None:
     done = turns(Scheduler(ingest_every=4), {Turn.QUESTION, Turn.INGEST}, 50)
     assert done.count(Turn.INGEST) == 10
     assert done.count(Turn.QUESTION) == 40

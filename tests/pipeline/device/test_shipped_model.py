@@ -98,7 +98,7 @@ def test_answers_are_right_and_evidence_shows_what_they_rest_on(shipped: VideoLa
                 # What has left is often cited by the first frame without it.
                 if question.evidence and question.type != "last_out":
                     first_evidence += [(question, one.time_s - STARTED_S) for one in evidence[:1]]
-        compactions = camera.engine.status("street").compressions
+        compactions = camera.engine.status("street").compactions
 
     assert {question.type for question, _ in answers.values()} == set(TYPES)
     assert [(question, answer) for question, answer in answers.values() if answer != question.answer] == []

@@ -25,7 +25,7 @@ from tests.pipeline.servers import TEST_PICTURE, needs_rtsp
 
 LONG_S = 20.0
 PATIENT = replace(QUICK, open_timeout_s=LONG_S, stall_after_s=LONG_S)
-NOTE = "it sends over UDP: lost packets leave gaps in its pictures"
+NOTE = "it sends over UDP: lost packets leave gaps in its frames"
 SETUP = "SETUP rtsp://lobby RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved={}\r\nCSeq: 3\r\n\r\n"
 UNSUPPORTED = "RTSP/1.0 461 Unsupported Transport\r\nCSeq: {}\r\n\r\n"
 GRANTED = "RTSP/1.0 200 OK\r\nCSeq: {}\r\nTransport: RTP/AVP;unicast;{}\r\nSession: 12\r\n\r\n"

@@ -49,7 +49,7 @@ def test_key_frames_are_enough_if_they_come_as_often_as_frames_are_sampled(
 @needs_rtsp
 @pytest.mark.parametrize(
     ("transport", "note"),
-    [("any", ""), ("UDP", "it sends over UDP: lost packets leave gaps in its pictures")],
+    [("any", ""), ("UDP", "it sends over UDP: lost packets leave gaps in its frames")],
 )
 def test_a_live_camera_is_described_within_seconds(transport: str, note: str) -> None:
     with servers.rtsp_server(TEST_PICTURE, transport=transport) as (port, _):
