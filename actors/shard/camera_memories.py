@@ -1,4 +1,4 @@
-"""The memories of one shard's cameras: restored from checkpoints, saved at intervals, saved whole for the next owner."""
+"""The memories of one shard's cameras: restored from checkpoints, saved at intervals, saved whole for a new owner."""
 
 from __future__ import annotations
 

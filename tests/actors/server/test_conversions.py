@@ -14,7 +14,7 @@ from protos import hermes_v1_pb2 as pb
 MEMORY = MemoryStatus(
     frames_seen=1,
     frames_dropped=2,
-    compressions=3,
+    compactions=3,
     prefix_tokens=4,
     summary_tier_tokens=5,
     recent_window_tokens=6,
@@ -29,6 +29,7 @@ MEMORY = MemoryStatus(
 )
 # Names of the contract that differ from those of MemoryStatus.
 RENAMED = {
+    "compactions": "compressions",
     "nbytes": "bytes",
     "thumbnail_nbytes": "thumbnail_bytes",
     "oldest_s": "oldest",
