@@ -34,7 +34,7 @@ def tiny() -> LlavaOnevision:
 
 @pytest.fixture(scope="module")
 def filmed(tiny: LlavaOnevision) -> list[Stream]:
-    return [streams.make_stream(tiny, seed, 48) for seed in (1, 2, 3)]
+    return [streams.make_stream(tiny, seed, 48) for seed in (1, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def append_all(contender: StreamMemory, filmed: list[Stream]) -> None:
 
 
 def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Settings:
-    return Settings(commit, "model", 1, 3, policy, budget, 48)
+    return Settings(commit, "model", 1, 2, policy, budget, 48)
 
 
 @pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "full"])
@@ -88,7 +88,7 @@ def test_the_examiners_single_pass_agrees_with_greedy_decoding(tiny: LlavaOnevis
     contender = contenders.named(OURS).make(Task(tiny, len(filmed), 96, 48))
     append_all(contender, filmed)
     decoder, examiner = AnswerDecoder(tiny), Examiner(tiny)
-    for index, stream in enumerate(filmed[:2]):
+    for index, stream in enumerate(filmed):
         questions = [item for some in stream.questions.values() for item in some]
         memory, _ = next(contender.recall(index, questions))
         answers = [greedy(tiny, decoder, memory, item.question.text) for item in questions]
