@@ -107,7 +107,7 @@ class SimulatedShard:
 
     def _require_alive(self) -> None:
         if self._is_dead:
-            raise ShardUnavailable("its process is gone")
+            raise ShardUnavailable("its process has ended")
 
     async def _on_lost(self, camera: str) -> None:
         self.specs.pop(camera, None)

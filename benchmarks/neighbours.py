@@ -29,6 +29,7 @@ from pipeline.sources.ingest_config import IngestConfig
 FRAME_SIZE = 64  # of the tiny model
 NUM_ORDINARY = 4
 MAX_CLIPS = 1_000
+_ALONE = "no other camera"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def measure(seconds: int, turns: int) -> dict[str, float]:
     """The median delay in seconds of the ordinary cameras' clips, for each camera beside them."""
     with tempfile.TemporaryDirectory() as folder:
         ordinary = film(ORDINARY, seconds, Path(folder))
-        beside = {"nobody": ()} | {kind.name: (film(kind, seconds, Path(folder)),) for kind in HARD}
+        beside = {_ALONE: ()} | {kind.name: (film(kind, seconds, Path(folder)),) for kind in HARD}
         delays: dict[str, list[float]] = {name: [] for name in beside}
         for _ in range(turns):
             for name, others in beside.items():
@@ -116,7 +117,7 @@ def _delays_s(clips: ClipQueue) -> Iterator[float]:
 
 
 def _table(delays: dict[str, float]) -> str:
-    alone_s = delays["nobody"]
+    alone_s = delays[_ALONE]
     lines = ["| beside them | median delay of a clip, ms | relative to alone |", "|---|---:|---:|"]
     lines += [f"| {name} | {1e3 * delay_s:.0f} | {delay_s / alone_s:.3f} |" for name, delay_s in delays.items()]
     return "\n".join(lines)

@@ -14,8 +14,10 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("ops", "cache_store", "models", "pipeline", "actors", "console", "benchmarks")
 # Metaphors and coinages: not even a part of an identifier.
 COINED = {"tenure", "succession", "gaze", "wanting", "entrance", "patience", "handover", "cutter", "heir", "stranger"}
+COINED |= {"unwitnessed", "witnessed"}
 # A variable is named for what it is, not for what was done to it.
-PARTICIPLES = {"held", "told", "asked", "known", "placed", "granted_by", "door", "orders", "again_and_again"}
+PARTICIPLES = {"held", "told", "asked", "known", "placed", "looked", "gone", "wanted", "granted_by"}
+PARTICIPLES |= {"door", "orders", "again_and_again"}
 
 
 def identifiers(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -57,7 +57,10 @@ class ShardStatus:
 
 
 class Shard(Protocol):
-    """The cameras of one device: a CameraShard, or a ForwardedShard that stands for one in another process."""
+    """The cameras of one device: a CameraShard, or a ForwardedShard that stands for one in another process.
+
+    Six operations, one more than a seam has elsewhere: each of them needs the process of the device.
+    """
 
     def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None

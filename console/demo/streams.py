@@ -77,7 +77,7 @@ def _port(receiver: Connection) -> int:
 
 
 def _serve(cameras: Sequence[DemoCamera], sheet: Path, started_s: Any, sender: Connection, parent: int) -> None:
-    """What runs in the process, until the parent ends it or is gone."""
+    """What runs in the process, until the parent ends it or has ended itself."""
     # Ctrl-C reaches this process too, but the system needs its cameras until it has saved their memories.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = _StreamServer(cameras, started_s)

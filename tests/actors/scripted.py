@@ -165,7 +165,7 @@ class ScriptedShard:
 
     def _require_up(self) -> None:
         if self.is_down:
-            raise ShardUnavailable("shard: its process is gone and is being restarted")
+            raise ShardUnavailable("shard: its process ended and is being restarted")
 
     @contextmanager
     def _unfinished_answer(self) -> Iterator[None]:

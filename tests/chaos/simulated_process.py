@@ -89,7 +89,7 @@ class Process:
         """Waits while the process hangs. Raises ShardUnavailable if it is dead."""
         await self._resumed.wait()
         if self.is_dead:
-            raise ShardUnavailable("its process is gone")
+            raise ShardUnavailable("its process has ended")
 
     async def add(self, assignment: Assignment) -> None:
         async with self._locks[assignment.spec.name]:

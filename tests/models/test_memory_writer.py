@@ -126,7 +126,7 @@ def append_admitted(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, 
         writer.append([memory], frames[None, step], times[:, step], admitted[step])
 
 
-def test_frames_that_pass_whole_equal_frames_without_a_gate(writer: MemoryWriter) -> None:
+def test_frames_that_are_admitted_whole_equal_frames_without_a_gate(writer: MemoryWriter) -> None:
     memory, gated, frames = new_memory(writer), new_memory(writer), random_frames(20)
 
     append_frames(writer, memory, frames)
@@ -135,7 +135,7 @@ def test_frames_that_pass_whole_equal_frames_without_a_gate(writer: MemoryWriter
     assert_same(contents(memory), contents(gated))
 
 
-def test_frames_without_a_token_that_passed_change_nothing(writer: MemoryWriter) -> None:
+def test_frames_without_an_admitted_token_change_nothing(writer: MemoryWriter) -> None:
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)
     before, frame, position = contents(memory), memory.next_frame, memory.next_position
@@ -146,7 +146,7 @@ def test_frames_without_a_token_that_passed_change_nothing(writer: MemoryWriter)
     assert (memory.next_frame, memory.next_position) == (frame, position)
 
 
-def test_tokens_that_pass_have_the_ids_times_and_positions_of_a_whole_frame(writer: MemoryWriter) -> None:
+def test_admitted_tokens_have_the_ids_times_and_positions_of_a_whole_frame(writer: MemoryWriter) -> None:
     """A frame without an admitted token takes neither a frame number nor positions."""
     memory, admitted = new_memory(writer), some_admitted(4)
     admitted[1] = False
@@ -161,7 +161,7 @@ def test_tokens_that_pass_have_the_ids_times_and_positions_of_a_whole_frame(writ
     assert memory.next_frame == 3
 
 
-def test_a_token_that_passes_attends_only_to_tokens_that_passed(model: LlavaOnevision) -> None:
+def test_an_admitted_token_attends_only_to_admitted_tokens(model: LlavaOnevision) -> None:
     """The plain reference: the same tokens one by one, each at its position."""
     writer = small(model)
     memory, frames, admitted = new_memory(writer), random_frames(2), some_admitted(2)

@@ -172,11 +172,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", type=Path, help="continue from the checkpoint of an interrupted run")
     parser.add_argument(
-        "--gone", type=float, default=0.0, help="the share of the minutes that the interrupted run had done"
+        "--elapsed-share",
+        "--gone",  # the name in earlier logs
+        type=float,
+        default=0.0,
+        help="the share of the minutes that the interrupted run had done",
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.seed, options.minutes, options.out, resume=options.resume, elapsed_share=options.gone)
+    train(options.seed, options.minutes, options.out, resume=options.resume, elapsed_share=options.elapsed_share)
 
 
 if __name__ == "__main__":

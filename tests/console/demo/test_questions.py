@@ -69,12 +69,12 @@ def test_the_truth_knows_only_what_a_camera_can_have_seen() -> None:
     """A visitor that left before the first frame is unknown; two that were in view then came at the same time."""
     scene = Scene(30)
     visits = scene.visits(120.0)
-    gone = next(visit for visit in visits if visit.name != visits[0].name)
+    first_other = next(visit for visit in visits if visit.name != visits[0].name)
     first = DemoQuestion("first", "what came first")
 
     assert questions.truth(scene, first, 120.0) == visits[0].name
-    later = [visit for visit in visits if visit.leave_s > gone.leave_s]
-    assert questions.truth(scene, first, 120.0, first_s=gone.leave_s) == later[0].name
+    later = [visit for visit in visits if visit.leave_s > first_other.leave_s]
+    assert questions.truth(scene, first, 120.0, first_s=first_other.leave_s) == later[0].name
 
 
 def test_every_type_is_about_the_present_or_about_the_past() -> None:

@@ -45,7 +45,7 @@ def test_one_line_names_the_shard_its_cameras_and_how_far_back_their_memory_goes
     assert watch.observe(shards(pids=(100, 201)), after) == []
 
 
-def test_a_shard_that_was_restarted_between_two_looks_is_reported_too() -> None:
+def test_a_shard_that_was_restarted_between_two_polls_is_reported_too() -> None:
     watch = RecoveryWatch()
     watch.observe(shards(), BEFORE)
 

@@ -24,7 +24,7 @@ def test_only_the_cell_that_changed_is_likely_to_stay() -> None:
 
     lasting = by_change(pixels, 1.0, 0.0).reshape(5, TOKENS_PER_FRAME)
 
-    changed = {(3, 7), (4, 7)}  # there, and gone again
+    changed = {(3, 7), (4, 7)}  # it appears in one frame and leaves in the next
     assert {tuple(place) for place in np.argwhere(lasting > 0).tolist()} == changed
 
 

@@ -59,9 +59,11 @@ def test_an_exit_is_labelled_in_the_next_frame_only(seed: int) -> None:
     events = label_events(scene, times)
 
     left = [(KINDS[kind - 1], COLOURS[colour - 1]) for kind, colour in events[:, 0, 2:] if kind]
-    gone = sorted((visit for visit in scene.visits(times[-1]) if visit.leave_s <= times[-1]), key=lambda v: v.leave_s)
-    remaining = iter((visit.kind, visit.colour) for visit in gone)
+    departed = sorted(
+        (visit for visit in scene.visits(times[-1]) if visit.leave_s <= times[-1]), key=lambda v: v.leave_s
+    )
+    remaining = iter((visit.kind, visit.colour) for visit in departed)
     assert all(one in remaining for one in left)
     assert (events[..., 2:] == events[:, :1, 2:]).all()
-    close = sum(later.leave_s - earlier.leave_s < times[1] - times[0] for earlier, later in pairwise(gone))
-    assert len(left) >= len(gone) - close
+    close = sum(later.leave_s - earlier.leave_s < times[1] - times[0] for earlier, later in pairwise(departed))
+    assert len(left) >= len(departed) - close
