@@ -25,7 +25,7 @@ class KVShape:
 
 
 class Slabs:
-    """Keys and values of all slots, L × [S, H, C, D], and the facts of each cached token, [L, S, C].
+    """Keys and values of all slots, L × [S, H, C, D], and the other fields of each cached token, [L, S, C].
 
     positions: those that the keys are rotated to. token_ids: frame · tokens_per_frame + cell, negative for a summary.
     counts: how many tokens it stands for. times_s: the time of its frame, in Unix seconds. Allocated once, never grown,
@@ -36,13 +36,13 @@ class Slabs:
         self.shape = shape
         self.capacity = capacity
         cached = (slots, shape.num_kv_heads, capacity, shape.head_dim)
-        facts = (shape.num_layers, slots, capacity)
+        per_token = (shape.num_layers, slots, capacity)
         self.keys = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
         self.values = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
-        self.positions = self._zeros(facts, torch.int64)
-        self.token_ids = self._zeros(facts, torch.int64)
-        self.counts = self._zeros(facts, torch.int64)
-        self.times_s = self._zeros(facts, torch.float64)
+        self.positions = self._zeros(per_token, torch.int64)
+        self.token_ids = self._zeros(per_token, torch.int64)
+        self.counts = self._zeros(per_token, torch.int64)
+        self.times_s = self._zeros(per_token, torch.float64)
 
     def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=self.shape.device)

@@ -22,15 +22,13 @@ from models.tiny.vocabulary import GUIDANCE_GLOBAL, GUIDANCE_LOCAL, GUIDANCE_QUE
 from tests.scheduling import pytest_collection_modifyitems
 from tests.server_markers import pytest_runtest_protocol
 
-__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol"]
+__all__ = ["TOKENS_PER_FRAME", "pytest_collection_modifyitems", "pytest_runtest_protocol"]
 
 torch.set_num_threads(1)
 
 # Properties are tried on the same examples each time, however slow the machine.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
-
-TOKENS_PER_FRAME = TOKENS_PER_FRAME
 
 
 @pytest.fixture(autouse=True)
@@ -97,11 +95,7 @@ def append_frames(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, *,
 def contents(memory: Memory) -> list[torch.Tensor]:
     """A copy of all valid tensors of a memory."""
     layers = (memory.layer(index) for index in range(memory.num_layers))
-    return [
-        part.clone()
-        for tokens in layers
-        for part in (tokens.keys, tokens.values, tokens.positions, tokens.token_ids, tokens.counts, tokens.times_s)
-    ]
+    return [tensor.clone() for tokens in layers for _, _, tensor in tokens.tensors()]
 
 
 def assert_same(before: list[torch.Tensor], after: list[torch.Tensor]) -> None:

@@ -42,22 +42,6 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
-def test_the_readme_has_a_line_for_every_package() -> None:
-    block = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0]
-    named, room = set(), ""
-    for line in filter(None, block.splitlines()):
-        name = line.split()[0].rstrip("/")
-        room, package = (name, name) if not line.startswith(" ") else (room, f"{room}/{name}")
-        named.add(package)
-    packages = {
-        path.parent.relative_to(ROOT).as_posix()
-        for room in ROOMS
-        for path in (ROOT / room).rglob("__init__.py")
-        if room != "tests" and "checkpoint" not in path.parts
-    }
-    assert named == packages | {"tests"}
-
-
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_every_make_target_of_a_page_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))

@@ -172,7 +172,7 @@ class Reconciler:
                     candidates = [owner]
                     continue
                 if candidate != index:
-                    log.info("camera_moved", camera=record.spec.name, from_shard=index, to_shard=candidate)
+                    log.info("camera_reassigned", camera=record.spec.name, from_shard=index, to_shard=candidate)
                 return
             self._state.reassign(record, index)
             record.mark_recovering(

@@ -101,7 +101,7 @@ class FallbackDecoder:
         except DecodeError as error:
             self.failures += 1
             self._failures_in_a_row += 1
-            log.warning("decoder_fell_back", camera=self._camera, failures=self.failures, error=str(error))
+            log.warning("decoder_fell_back", camera=self._camera, failures=self.failures, reason=str(error))
             return self._second.decode(segment, indices)
         self._failures_in_a_row = 0
         return images

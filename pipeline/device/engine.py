@@ -180,7 +180,7 @@ class Engine:
             camera.append(clip)
         except RuntimeError as error:
             # A clip that fails, e.g. because the device is out of memory, costs its own camera only.
-            log.error("clip_failed", camera=clip.camera, frames=len(clip.times_s), error=str(error))
+            log.error("clip_failed", camera=clip.camera, frames=len(clip.times_s), reason=str(error))
         self._publish(camera)
 
     def _publish(self, camera: CameraMemory) -> None:

@@ -44,7 +44,7 @@ def scripted_fleet(
     is_leader: IsLeader = lambda: True,
     spares: int = 0,
 ) -> Fleet:
-    """A fleet of these shards. A lease expires when it was not renewed for `lease_length_s` after the first look."""
+    """A fleet of these shards. A lease expires `lease_length_s` after the last observed renewal."""
     return Fleet(
         shards,
         FailureDetector(leases or InMemoryLeases(), lease_length_s, clock=virtual_time.now_s),

@@ -1,4 +1,4 @@
-"""A camera's memory: skipped frames count as seen, and a checkpoint loses nothing of a still picture."""
+"""A camera's memory: skipped frames count as seen, and a checkpoint loses nothing of a still scene."""
 
 from __future__ import annotations
 

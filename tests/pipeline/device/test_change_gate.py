@@ -1,4 +1,4 @@
-"""The static gate: of a still picture only key frames pass, and every change in it passes."""
+"""The static gate: of a still scene only key frames pass, and every change in it passes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rendered(scene: Scene, frames: range) -> Tensor:
 
 
 def noisy(num_frames: int, *, depth: float = 2.0, seed: int = 0) -> Tensor:
-    """A still picture with sensor noise. float [F, 64, 64, 3], to be rounded"""
+    """A still scene with sensor noise. float [F, 64, 64, 3], to be rounded"""
     generator = torch.Generator().manual_seed(seed)
     background = 60 + 100 * torch.rand(8, 8, 3, generator=generator)
     background = background.repeat_interleave(SIDE // 8, dim=0).repeat_interleave(SIDE // 8, dim=1)
@@ -171,7 +171,7 @@ def test_a_picture_that_moves_as_a_whole_always_passes() -> None:
 
 @pytest.mark.parametrize("depth", [0.0, 1.0, 3.0, 6.0])
 def test_the_threshold_follows_the_cameras_own_noise(depth: float) -> None:
-    """From a drawing without noise to a dark street at high gain, nothing passes of a still picture."""
+    """From a drawing without noise to a dark street at high gain, nothing passes of a still scene."""
     passed = admitted(new_gate(), pixels(noisy(80, depth=depth)))
 
     assert not bool(passed[8:60].any())
