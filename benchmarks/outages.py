@@ -69,7 +69,8 @@ def camera(number: int) -> CameraSpec:
 async def lose_shard(fleet: Fleet, cluster: Nodes, fault: str) -> Loss:
     """Injects a fault into the shard with the most cameras, and asks each of them until its answer is right."""
     fullest = max(await fleet.list_shards(), key=lambda shard: len(shard.cameras))
-    FAULTS[fault](cluster, (await fleet.shard_status(fullest.cameras[0])).pid)
+    assert fullest.pid is not None
+    FAULTS[fault](cluster, fullest.pid)
     silent_s = await asyncio.gather(*(until_right_s(fleet, name) for name in fullest.cameras))
     return Loss(fault, fullest.index, [round(silence, 2) for silence in silent_s])
 

@@ -22,7 +22,7 @@ from actors.fleet.state import FleetState
 from actors.fleet.views import CameraView, ShardView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from actors.shard.interface import Assignment, Shard, ShardStatus
+from actors.shard.interface import Assignment, Shard
 from cache_store.errors import StoreUnavailable
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
@@ -156,10 +156,6 @@ class Fleet:
         await self._reconciler.observe(index)
         await self._rebalancer.drain(index)
         return self._state.shard_view(index)
-
-    async def shard_status(self, camera: str) -> ShardStatus:
-        """The status of the shard that a camera is on. Raises UnknownCamera, ShardUnavailable."""
-        return await self._state.shard_of(self._state.find(camera)).shard.status()
 
     def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None

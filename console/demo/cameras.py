@@ -27,11 +27,6 @@ class DemoCamera:
     codec: Codec | None
 
     @property
-    def description(self) -> str:
-        """What kind of source it is, for the reader of the demo."""
-        return f"live stream, {self.codec.upper()}" if self.codec else "simulated"
-
-    @property
     def first_s(self) -> float:
         """The second of the scene at which the camera starts."""
         return _first_entry_s(self.seed) + _IN_VIEW_S

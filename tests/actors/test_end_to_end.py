@@ -251,7 +251,10 @@ async def test_a_camera_comes_back_with_its_memory_after_a_kill(running: System,
 
 
 async def shard_pid(running: System, camera: str) -> int:
-    return (await running.fleet.shard_status(camera)).pid
+    index = (await running.fleet.get_camera(camera)).shard_index
+    pid = (await running.fleet.list_shards())[index].pid
+    assert pid is not None
+    return pid
 
 
 def source(make: str, folder: Path) -> str:
