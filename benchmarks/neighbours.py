@@ -1,7 +1,7 @@
 """How much a camera that is hard to decode delays the clips of others: python -m benchmarks.neighbours --help.
 
 Four ordinary cameras play live, alone and beside one more camera, in turn. A delay is the time from a clip's newest
-frame to its hand-over, including the wait for the rest of its group of pictures; medians over all clips.
+frame to its place in the queue, including the wait for the rest of its group of pictures; medians over all clips.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ async def test_a_primary_that_became_a_replica_is_read_only(direct: DirectStore,
 
 async def test_a_command_without_permission_raises_store_forbidden(direct: DirectStore, server: Server) -> None:
     with server.client() as client:
-        client.acl_setuser("keeper", enabled=True, passwords=["+canary"], commands=["+@read"], keys=["hermes:*"])
-        url = server.url.replace("redis://", "redis://keeper:canary@")
+        client.acl_setuser("reader", enabled=True, passwords=["+canary"], commands=["+@read"], keys=["hermes:*"])
+        url = server.url.replace("redis://", "redis://reader:canary@")
         store, leases = RedisCheckpointStore(url), RedisLeases(url)
         for work in (store.save("lobby", saved_at(2.0), direct.owner), leases.renew(ME)):
             with pytest.raises(StoreForbidden) as raised:
