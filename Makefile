@@ -11,7 +11,7 @@ SEGMENTS ?= 1000
 # Tests wait about half of their time, so there is one more worker than cores, and at most four for the memory they take.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 4))')
 # Test files run side by side, the long ones first; those that start Ray follow one another in one worker.
-PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 SLOW_MARKERS := ray or redis or rtsp or slow or chaos
 
 .PHONY: setup demo test test-fast check bench bench-accuracy chaos fuzz protos docs format
