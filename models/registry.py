@@ -98,6 +98,8 @@ def _hermes_json(folder: Path) -> _HermesJson:
     described = _read_json(folder / "hermes.json")
     if described is None:
         return _HermesJson()
+    if not isinstance(described, dict):
+        raise ModelInvalid(f"{folder / 'hermes.json'}: expected a JSON object, found a {type(described).__name__}")
     texts = described.get("texts")
     if isinstance(texts, dict) and "unwitnessed" in texts:  # the first version's name of the key
         texts["no_evidence_for"] = texts.pop("unwitnessed")
@@ -115,7 +117,7 @@ def _pixels(folder: Path) -> PixelScale:
     return PixelScale(tuple(described["image_mean"]), tuple(described["image_std"]))
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> Any:
     return json.loads(path.read_text()) if path.is_file() else None
 
 

@@ -49,6 +49,14 @@ def test_an_unknown_key_of_hermes_json_is_refused(folder: Path) -> None:
         registry.load_model(str(folder), "cpu")
 
 
+@pytest.mark.parametrize("text", ["[]", '"texts"', "3"])
+def test_a_hermes_json_that_is_no_object_is_refused(folder: Path, text: str) -> None:
+    (folder / "hermes.json").write_text(text)
+
+    with pytest.raises(ModelInvalid, match=r"hermes\.json: expected a JSON object"):
+        registry.load_model(str(folder), "cpu")
+
+
 def test_a_family_that_no_code_supports_is_refused_by_name(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
