@@ -40,7 +40,7 @@ class LeaseConfig:
 
     def __post_init__(self) -> None:
         _require_ranges("shards.lease", self)
-        if self.length_s < 3 * self.margin_s:
+        if not self.length_s >= 3 * self.margin_s:  # so, because NaN is not less
             raise ValueError(f"shards.lease.length_s is {self.length_s} (at least {3 * self.margin_s}, three margins)")
 
 

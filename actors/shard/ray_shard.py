@@ -51,6 +51,7 @@ class RemoteShard(ForwardedShard):
 
     async def ready(self, timeout_s: float) -> ShardStatus:
         """Waits until the process has loaded its model. Raises ShardNotStarted, ConfigError."""
+        self._require_same_version()
         try:
             async with asyncio.timeout(timeout_s):
                 status: ShardStatus = await self._actor.call.remote("status")
@@ -82,6 +83,14 @@ class RemoteShard(ForwardedShard):
         finally:
             if not is_over:
                 ray.cancel(references)
+
+    def _require_same_version(self) -> None:
+        # Ray gives the handle of a running actor the methods of the class that the actor was started from.
+        if not hasattr(self._actor, "call"):
+            raise ConfigError(
+                f"shard {self._index}: it runs in this cluster already, from another version of hermes; end those "
+                "shards first"
+            )
 
     async def _require_same_settings(self) -> None:
         if await self._actor.settings_id.remote() != shard_process.settings_id(self._settings, self._store_url):

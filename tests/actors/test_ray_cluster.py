@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors import open_ports, ray_cluster
-from actors.errors import RayNotStarted
+from actors.config.schema import HermesConfig, ShardsConfig
+from actors.errors import ConfigError, RayNotStarted
 from actors.open_ports import Listener
+from actors.shard.ray_shard import RemoteShard
 
 # isort: split
 import grpc
@@ -52,6 +54,16 @@ def test_a_call_without_the_token_is_refused(running: None) -> None:
 def test_a_second_ray_in_one_process_is_refused(running: None) -> None:
     with pytest.raises(RayNotStarted, match="already runs in this process"):
         ray_cluster.running(num_cpus=1, num_gpus=0).__enter__()
+
+
+async def test_a_shard_of_another_version_is_refused(running: None) -> None:
+    other = Worker.options(name="shard-0", lifetime="detached").remote()
+    settings = HermesConfig(shards=ShardsConfig(ray="auto"), store="redis://127.0.0.1:9")
+    try:
+        with pytest.raises(ConfigError, match="shard 0: it runs in this cluster already, from another version"):
+            await RemoteShard(0, settings, settings.store).ready(30.0)
+    finally:
+        ray.kill(other)
 
 
 def test_loopback_addresses_are_recognised() -> None:

@@ -152,6 +152,7 @@ def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("shards: {count: 2, spares: 2}", "shards.spares is 2 (less than shards.count, which is 2)"),
         ("shards: {lease: {length_s: 2, margin_s: 1}}", "shards.lease.length_s is 2.0 (at least 3.0, three margins)"),
+        ("shards: {lease: {length_s: .nan}}", "shards.lease.length_s is nan (at least 3.0, three margins)"),
         ("shards: {ray: auto}", "the shards of a cluster need a store that all of them reach, not 'embedded'"),
         ("ingest: {sample_fps: 0}", "ingest.sample_fps is 0"),
         ("store: mysql://localhost", "store is neither 'embedded'"),
