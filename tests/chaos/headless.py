@@ -8,6 +8,7 @@ a process that cannot reach its head for too long.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ from protos import hermes_v1_pb2 as pb
 CAMERAS = tuple(f"camera{number}" for number in range(4))
 SHARDS = 2
 _ROUND_EVERY_S, _RECOVERY_TIMEOUT_S = 0.5, 150.0
+_MIN_ROUNDS_DOWN = 3  # a list of shards may take seconds while the head is down
 # Long, so that no shard loses a camera only because this machine is busy.
 _LEASE = LeaseConfig(length_s=12.0)
 
@@ -94,7 +96,7 @@ async def _run_phases(client: RecordingClient, cluster: Nodes, down_s: float) ->
 
     cluster.kill_head()
     client.phase = "down"
-    async for _ in _rounds(down_s):
+    async for _ in _rounds(down_s, min_rounds=_MIN_ROUNDS_DOWN):
         for call in (lambda: client.ask(CAMERAS), client.cameras, client.shards):
             await asyncio.to_thread(call)
         client.record(head_listens=_listens(address))
@@ -119,9 +121,11 @@ async def _run_phases(client: RecordingClient, cluster: Nodes, down_s: float) ->
     await asyncio.to_thread(client.shards)
 
 
-async def _rounds(within_s: float) -> AsyncIterator[None]:
+async def _rounds(within_s: float, *, min_rounds: int = 0) -> AsyncIterator[None]:
     until_s = time.monotonic() + within_s
-    while time.monotonic() < until_s:
+    for number in itertools.count():
+        if number >= min_rounds and time.monotonic() >= until_s:
+            return
         yield
         await asyncio.sleep(_ROUND_EVERY_S)
 
