@@ -1,7 +1,8 @@
 """The order of the tests, and which of them share a worker when several workers run them.
 
 Two Ray clusters on two cores would slow each other down past their deadlines, so all files that start Ray share one
-worker. Every other file is a unit of its own, because its fixtures start servers and build models once. Long units go
+worker. The tests of streams mostly wait, so each folder of them is one unit too: while one worker waits, the others
+compute. Every other file is a unit of its own, because its fixtures start servers and build models once. Long units go
 first: a long unit at the end would leave the other workers idle.
 """
 
@@ -15,17 +16,20 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _FIRST = ("ray", "chaos", "slow")  # markers of the long units, longest first
+_STREAMS = ("tests/pipeline/sources/", "tests/pipeline/network/")
 
 
 class FileScheduling(LoadScopeScheduling):
-    """Gives each worker one file after the other; the files that start Ray count as one.
+    """Gives each worker one file after the other; the files that start Ray count as one, so does a folder of streams.
 
     Not xdist's loadgroup: with pytest 9.2 xdist 3.8 ignores the groups without a word.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return "ray" if _starts_ray(self.config.rootpath / path) else path
+        if _starts_ray(self.config.rootpath / path):
+            return "ray"
+        return next((folder for folder in _STREAMS if path.startswith(folder)), path)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -34,10 +38,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts files by the first of their tests' ranks; the order within a file stays."""
+    """Sorts files by the lowest rank of their tests; the order within a file stays."""
     ranks: dict[Path, int] = {}
     for item in items:
-        ranks[item.path] = min(ranks.get(item.path, len(_FIRST)), _rank(item))
+        rank = _rank(item)
+        ranks[item.path] = min(ranks.get(item.path, rank), rank)
     items.sort(key=lambda item: ranks[item.path])
 
 
@@ -48,4 +53,5 @@ def _starts_ray(path: Path) -> bool:
 
 
 def _rank(item: pytest.Item) -> int:
-    return next((place for place, name in enumerate(_FIRST) if item.get_closest_marker(name)), len(_FIRST))
+    rest = len(_FIRST) + (not item.nodeid.startswith(_STREAMS))
+    return next((place for place, name in enumerate(_FIRST) if item.get_closest_marker(name)), rest)

@@ -13,6 +13,8 @@ from models.slot_cache import SlotCache
 from ops import rope
 from tests.conftest import TOKENS_PER_FRAME, append_frames, assert_same, contents, new_memory, random_frames
 
+CLIPS = 140  # enough for several reindexings
+
 
 def small(model: LlavaOnevision, **bounds: object) -> MemoryWriter:
     config = MemoryConfig(**({"tokens_per_layer": 64, "recent_frames": 2} | bounds))  # type: ignore[arg-type]
@@ -26,7 +28,7 @@ def test_any_number_of_clips_takes_the_same_bytes(model: LlavaOnevision, policy:
     memory, frames = new_memory(writer), random_frames(4)
     nbytes, prefix = memory.slabs.nbytes, [part[..., : memory.prefix_length].clone() for part in contents(memory)[2::6]]
     highest, reindexings = 0, 0
-    for clip in range(200):
+    for clip in range(CLIPS):
         before = memory.next_position
         writer.append([memory], frames[None], (torch.arange(4.0)[None] + 4 * clip).double())
         reindexings += memory.next_position < before
@@ -41,7 +43,7 @@ def test_any_number_of_clips_takes_the_same_bytes(model: LlavaOnevision, policy:
         assert torch.equal(memory.layer(layer).positions[: memory.prefix_length], positions)
         assert bool((tokens.token_ids[real].diff() > 0).all())
         assert bool((tokens.times_s[real].diff() >= 0).all())
-        assert int(tokens.token_ids.max()) == 200 * 4 * TOKENS_PER_FRAME - 1
+        assert int(tokens.token_ids.max()) == CLIPS * 4 * TOKENS_PER_FRAME - 1
 
 
 def test_the_recent_window_is_whole_in_every_layer(writer: MemoryWriter) -> None:
