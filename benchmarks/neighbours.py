@@ -62,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     delays = measure(options.seconds, options.turns)
     print(_table(delays))
-    result_file.write(options.json, {"median_delay_s": delays})
+    result_file.write(options.json, delays)
 
 
 def measure(seconds: int, turns: int) -> dict[str, float]:

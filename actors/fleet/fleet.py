@@ -194,7 +194,7 @@ class Fleet:
             return to_shard
         others = self._state.shards_with_capacity(exclude=record.shard_index)
         if not others:
-            raise InvalidShard(f"camera {record.spec.name!r}: no other shard has a free slot now")
+            raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
         return others[0]
 
     def _require_shard(self, index: int) -> None:

@@ -76,7 +76,7 @@ class Rebalancer:
             targets = self._state.shards_with_capacity(exclude=index)
             try:
                 if not targets:
-                    raise InvalidShard("no other shard has a free slot")
+                    raise InvalidShard("no other shard that takes cameras has a free slot")
                 await self.move(record, targets[0])
             except (CameraError, StoreError, ServiceError) as error:
                 log.warning("camera_not_moved", camera=record.spec.name, from_shard=index, reason=str(error))

@@ -176,7 +176,7 @@ class Reconciler:
                 return
             self._state.reassign(record, index)
             record.mark_recovering(
-                f"shard {index} is down and no other shard has a free slot"
+                f"shard {index} is down and no other shard that takes cameras has a free slot"
                 if has_failed
                 else "no shard has a free slot"
             )

@@ -181,7 +181,7 @@ async def test_without_a_free_slot_elsewhere_a_camera_waits_for_its_shard_and_sa
     await fleet.reconcile()
     await fleet.reconcile()
 
-    with pytest.raises(ShardUnavailable, match="shard 0 is down and no other shard has a free slot"):
+    with pytest.raises(ShardUnavailable, match="shard 0 is down and no other shard that takes cameras has a free slot"):
         await ask(fleet, "a")
     shards[0].is_down = False
     await fleet.reconcile()
