@@ -55,6 +55,24 @@ class CrossingLeases(SlowLeases):
         return renewals
 
 
+class LateLeases(SlowLeases):
+    """The reply to a look-up takes a second, and a release may be applied after its reply was lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loses_releases = False
+
+    async def owner(self, camera: str) -> Owner | None:
+        owner = await super().owner(camera)
+        await asyncio.sleep(1.0)
+        return owner
+
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
+        if self.loses_releases:
+            raise StoreUnavailable("the reply was lost")
+        await super().release(camera, owner, successor=successor)
+
+
 class Shard:
     """A shard's lease holder, with its leases and the cameras that it lost."""
 
@@ -251,3 +269,32 @@ async def test_a_camera_released_to_a_successor_can_be_acquired_by_no_other_shar
     with pytest.raises(StoreError, match="owned by shard next"):
         await shard.leases.acquire("gate", "other")
     assert (await shard.leases.acquire("gate", "next")).incarnation == "next"
+
+
+async def test_a_release_that_is_applied_late_does_not_end_the_next_ownership() -> None:
+    shard = Shard(LateLeases())
+    before = await shard.acquire()
+    shard.leases.loses_releases = True  # type: ignore[attr-defined]
+    await shard.holder.release("gate")
+    after = await shard.acquire()
+
+    shard.leases.loses_releases = False  # type: ignore[attr-defined]
+    await shard.leases.release("gate", before)
+
+    assert after.epoch > before.epoch
+    assert await shard.leases.owner("gate") == after
+
+
+async def test_a_camera_released_during_a_recheck_stays_released() -> None:
+    shard = Shard(LateLeases())
+    await shard.acquire()
+    shard.holder.request_recheck()
+    recheck = asyncio.create_task(shard.holder.renew())
+    await asyncio.sleep(0.5)
+
+    await shard.holder.release("gate")
+    await recheck
+
+    assert shard.leases.lookups == ["gate"]
+    assert shard.holder.owner("gate") is None
+    assert shard.lost == []

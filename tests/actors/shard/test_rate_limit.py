@@ -44,6 +44,17 @@ async def test_a_write_after_an_idle_time_starts_at_once() -> None:
     assert clock.now_s == 102.0
 
 
+async def test_an_idle_time_is_not_saved_up_for_later_writes() -> None:
+    clock = Clock()
+    rate_limit = RateLimit(1.0, clock=clock, sleep=clock.sleep)
+    await rate_limit.wait(1_000_000)
+    clock.now_s += 60.0
+    await rate_limit.wait(1_000_000)
+    assert clock.now_s == 160.0
+    await rate_limit.wait(1_000_000)
+    assert clock.now_s == 161.0
+
+
 async def test_writes_that_wait_at_the_same_time_start_one_after_the_other() -> None:
     pauses: list[float] = []
 

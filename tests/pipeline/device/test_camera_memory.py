@@ -221,3 +221,13 @@ def test_a_snapshot_is_a_copy_of_all_tokens_older_than_the_frames_left_out(
         before = layer.keys.clone()
         tokens.keys.zero_()
         assert torch.equal(layer.keys, before)
+
+
+def test_frames_dropped_before_a_restore_are_counted_too(model: LlavaOnevision) -> None:
+    camera, restored = new_camera(model, is_gated=False), new_camera(model, is_gated=False)
+    append(camera, random_frames(8), first_s=0.0)
+
+    restored.restore(camera.snapshot(5, 10.0))
+
+    assert restored.status(2).frames_dropped == 7
+    assert restored.snapshot(2, 20.0).facts.frames_dropped == 7

@@ -16,6 +16,7 @@ from pipeline.answers import (
 from pipeline.cameras import CameraExists, TooManyCameras
 from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
+from tests.conftest import random_frames
 from tests.pipeline.device.engine_driver import (
     CONFIG,
     MEMORY,
@@ -50,6 +51,18 @@ def test_a_removed_camera_frees_its_slot(engine: Engine) -> None:
     engine.remove_camera("lobby")
     engine.add_camera("attic")
     assert engine.status("attic").frames_seen == 0
+
+
+def test_the_waiting_clips_of_a_removed_camera_are_dropped(model: LlavaOnevision) -> None:
+    """A camera that is added later under the same name would read them."""
+    engine = Engine(model, MEMORY, CONFIG)
+    engine._add("lobby", None, 0.0, None, is_gated=False)
+    engine.clips.put(Clip("lobby", random_frames(1), (1.0,), (torch.zeros(9, 16, 3, dtype=torch.uint8),), 1.0))
+    assert engine.clips.has_clips()
+
+    engine._remove("lobby")
+
+    assert not engine.clips.has_clips()
 
 
 def test_a_memory_stays_bounded_and_thumbnails_live_as_long_as_their_tokens(engine: Engine) -> None:

@@ -7,18 +7,27 @@ import time
 
 import pytest
 
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from models.answer_decoder import AnswerDecoder
 from models.llava_onevision import LlavaOnevision
+from models.prompts import Prompts
 from pipeline.answers import (
+    AnswerEvent,
     AnswerFailed,
     Done,
+    Evidence,
     InvalidQuestion,
     Overloaded,
+    QuestionError,
     Started,
     Token,
     WarningCode,
 )
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
+from pipeline.device.questions import QuestionRunner
+from tests.conftest import random_frames
 from tests.pipeline.device.engine_driver import (
     CONFIG,
     MEMORY,
@@ -29,6 +38,7 @@ from tests.pipeline.device.engine_driver import (
     ingest,
     paused,
 )
+from tests.pipeline.device.test_camera_memory import append, new_camera
 
 
 def test_a_question_brings_started_tokens_and_done(engine: Engine) -> None:
@@ -41,6 +51,62 @@ def test_a_question_brings_started_tokens_and_done(engine: Engine) -> None:
     tokens = [event.text for event in events if isinstance(event, Token)]
     assert len(tokens) == CONFIG.max_answer_tokens
     assert "".join(tokens) == events[-1].answer
+
+
+def test_an_answer_is_no_longer_than_the_device_allows(engine: Engine) -> None:
+    engine.add_camera("lobby")
+    recorder = EventRecorder()
+    engine.ask("lobby", "what is in view", recorder.on_event, max_answer_tokens=10 * CONFIG.max_answer_tokens)
+    assert recorder.done().answer_tokens == CONFIG.max_answer_tokens
+
+
+class FixedText:
+    """Prompts whose every answer reads the same."""
+
+    def __init__(self, prompts: Prompts, text: str) -> None:
+        self._prompts = prompts
+        self._text = text
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        return self._text
+
+    def has_evidence(self, answer: str) -> bool:
+        return self._prompts.has_evidence(answer)
+
+
+def run_question(model: LlavaOnevision, text: str) -> list[AnswerEvent | QuestionError]:
+    """The events of a question whose answer of three tokens reads `text`; each job takes a second."""
+    camera = new_camera(model, is_gated=False)
+    append(camera, random_frames(4), first_s=1_000.0)
+    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=camera.memory.slabs.capacity + 64), 0)
+    events: list[AnswerEvent | QuestionError] = []
+    now_s = 0.0
+    runner = QuestionRunner(
+        AnswerDecoder(model),
+        FixedText(model.prompts, text),  # type: ignore[arg-type]
+        [scratch],
+        tokens_per_frame=model.spec.tokens_per_frame,
+        max_waiting=1,
+        clock=lambda: now_s,
+    )
+    runner.add("lobby", model.prompts.question("is there a dog"), events.append, 3)
+    while runner.has_work():
+        now_s += 1.0
+        runner.run_job({"lobby": camera})
+    return events
+
+
+def test_the_time_to_first_token_ends_at_the_first_token(model: LlavaOnevision) -> None:
+    done = run_question(model, "red car")[-1]
+    assert isinstance(done, Done)
+    assert (done.answer_tokens, done.time_to_first_token_ms) == (3, 1_000.0)
+
+
+@pytest.mark.parametrize(("text", "has_evidence"), [("red car", True), ("no", False), ("nothing", False)])
+def test_an_answer_that_denies_has_no_evidence(model: LlavaOnevision, text: str, has_evidence: bool) -> None:
+    """No moment proves that something is absent."""
+    events = run_question(model, text)
+    assert any(isinstance(event, Evidence) for event in events) == has_evidence
 
 
 def test_words_that_the_model_does_not_know_come_as_a_warning(engine: Engine) -> None:
