@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -11,7 +11,9 @@ from typing import Literal, Protocol
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 Codec = Literal["h264", "vp9", "mjpeg"]
@@ -69,21 +71,17 @@ def write_video(
     Without `bits_per_s` the quality is constant. The codec decides the container (MP4, WebM or AVI), not the name of
     the file. Raises ValueError without images.
     """
-    frames = iter(frames)
-    if (first := next(frames, None)) is None:
-        raise ValueError(f"no images for {path}")
+    first, images = _peek(frames, str(path))
     target, count = _FORMATS[codec], 0
     with av.open(path, "w", format=target.container) as file:
         options = {
             name: value for name, value in target.options.items() if bits_per_s is None or name not in _QUALITY_OPTIONS
         }
-        stream = file.add_stream(target.encoder, rate=Fraction(fps).limit_denominator(1000), options=options)
-        stream.height, stream.width = first.shape[:2]
-        stream.pix_fmt, stream.gop_size = target.pixels, max(1, round(gop_s * fps))
+        stream = _add_stream(file, target, first, fps, gop_s=gop_s, options=options)
         if bits_per_s is not None:
             stream.bit_rate = bits_per_s
-        for pixels in chain([first], frames):
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for image in images:
+            _encode(file, stream, image)
             count += 1
         file.mux(stream.encode(None))
     return count
@@ -94,19 +92,43 @@ def write_stream(frames: Iterable[NDArray[np.uint8]], sink: Sink, *, fps: float,
 
     `frames` sets the pace and may be endless. Raises ValueError without images.
     """
-    frames = iter(frames)
-    if (first := next(frames, None)) is None:
-        raise ValueError("no images for a stream")
+    first, images = _peek(frames, "a stream")
     target, container = _FORMATS[codec], LIVE_CONTAINERS[codec][0]
     container_options = _LIVE_CONTAINER_OPTIONS if container == "mpjpeg" else _LIVE_MATROSKA_OPTIONS
     try:
         with av.open(sink, "w", format=container, container_options=container_options) as file:
-            options = target.options | _LIVE_OPTIONS[codec]
-            stream = file.add_stream(target.encoder, rate=Fraction(fps).limit_denominator(1000), options=options)
-            stream.height, stream.width = first.shape[:2]
-            stream.pix_fmt, stream.gop_size = target.pixels, max(1, round(fps))
-            for image in chain([first], frames):
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            stream = _add_stream(file, target, first, fps, gop_s=1.0, options=target.options | _LIVE_OPTIONS[codec])
+            for image in images:
+                _encode(file, stream, image)
     except (OSError, FFmpegError):
         # The reader has left: a write failed, or the trailer that libav writes at the end.
         return
+
+
+def _peek(frames: Iterable[NDArray[np.uint8]], target: str) -> tuple[NDArray[np.uint8], Iterator[NDArray[np.uint8]]]:
+    """The first image, and all of them. Raises ValueError, which names the target, if there is none."""
+    images = iter(frames)
+    if (first := next(images, None)) is None:
+        raise ValueError(f"no images for {target}")
+    return first, chain([first], images)
+
+
+def _add_stream(
+    file: OutputContainer,
+    target: _Format,
+    first: NDArray[np.uint8],
+    fps: float,
+    *,
+    gop_s: float,
+    options: dict[str, str],
+) -> VideoStream:
+    """A stream of images of the size of `first`, with a key frame every `gop_s` seconds."""
+    stream = file.add_stream(target.encoder, rate=Fraction(fps).limit_denominator(1000), options=options)
+    assert isinstance(stream, VideoStream)
+    stream.height, stream.width = first.shape[:2]
+    stream.pix_fmt, stream.gop_size = target.pixels, max(1, round(gop_s * fps))
+    return stream
+
+
+def _encode(file: OutputContainer, stream: VideoStream, image: NDArray[np.uint8]) -> None:
+    file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
