@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from enum import Enum, auto
 
 import structlog
 
@@ -32,15 +31,6 @@ from pipeline.network.redaction import REDACTOR
 log = structlog.get_logger(__name__)
 
 _MAX_STANDBY_S = 30.0
-
-
-class CameraPhase(Enum):
-    """Where a camera is in its life on this shard."""
-
-    ABSENT = auto()
-    STANDBY = auto()
-    OWNED = auto()
-    LOST = auto()
 
 
 class CameraLifecycle:
@@ -64,12 +54,6 @@ class CameraLifecycle:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._background: set[asyncio.Task[None]] = set()
         self._renewals: asyncio.Task[None] | None = None
-
-    def phase(self, name: str) -> CameraPhase:
-        """The camera's phase now."""
-        if name in self._streams.owned:
-            return CameraPhase.LOST if self._lease_holder.owner(name) is None else CameraPhase.OWNED
-        return CameraPhase.STANDBY if name in self._streams.standby else CameraPhase.ABSENT
 
     async def add(self, assignment: Assignment) -> None:
         """See Shard.add_camera."""
@@ -114,8 +98,7 @@ class CameraLifecycle:
         if self._renewals is not None:
             await task_cancellation.end(self._renewals)
         await self._lease_holder.release_all()
-        self._streams.owned.clear()
-        self._streams.standby.clear()
+        self._streams.clear()
         for task in self._background:
             task.cancel()
 
@@ -147,7 +130,7 @@ class CameraLifecycle:
             await self._leave_if_lost(name)
 
     async def _leave_if_lost(self, name: str) -> None:
-        if self.phase(name) is CameraPhase.LOST:
+        if name in self._streams.owned and self._lease_holder.owner(name) is None:
             self._streams.end(name)
             await self._memories.abandon(name)
             log.warning("camera_lost_to_another_shard", camera=name)

@@ -78,6 +78,11 @@ class CameraStreams:
         feeds = [stream.feed for stream in (*self.owned.values(), *self.standby.values())]
         await asyncio.gather(*(asyncio.to_thread(feed.stop) for feed in feeds))
 
+    def clear(self) -> None:
+        """Forgets every stream, once all of them have ended."""
+        self.owned.clear()
+        self.standby.clear()
+
     def _opened(self, assignment: Assignment, saved: Checkpoint | None) -> CameraStream:
         spec, loop = assignment.spec, asyncio.get_running_loop()
 
