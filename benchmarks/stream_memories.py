@@ -63,9 +63,11 @@ class TimedWriter(MemoryWriter):
         if self.before_compaction is not None:
             self.before_compaction(memories)
         started_s = time.perf_counter()
-        over_budget = [memory for memory in memories if compaction.is_due(memory, self.config.tokens_per_layer)]
+        over_budget = []
+        if self.is_eager:
+            over_budget = [one for one in memories if compaction.is_due(one, self.config.tokens_per_layer)]
         super().compact(memories)
-        for memory in over_budget if self.is_eager else ():
+        for memory in over_budget:
             memory.reindex(self.frequency, max_span=self.max_position - memory.prefix_length, max_gap=1)
         self.upkeep_s += time.perf_counter() - started_s
 
