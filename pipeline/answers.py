@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cache_store.gap import Gap as Gap
+from cache_store.gap import Gap
 
 
 class QuestionError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors.fleet.views import CameraView, ShardView
-from pipeline import answers
+from cache_store.gap import Gap
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, WarningCode
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, MemoryStatus, PlaybackSpeed, SourceReason
 from pipeline.network.redaction import REDACTOR
@@ -158,7 +158,7 @@ def _memory_message(memory: MemoryStatus) -> pb.MemoryStatus:
     )
 
 
-def _gap_message(gap: answers.Gap) -> pb.Gap:
+def _gap_message(gap: Gap) -> pb.Gap:
     return pb.Gap(start=_timestamp(gap.start_s), end=_timestamp(gap.end_s), reason=gap.reason)
 
 

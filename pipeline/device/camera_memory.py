@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
+from cache_store.gap import Gap
 from cache_store.memory import Memory
 from models.memory_writer import MemoryWriter
-from pipeline.answers import Gap
 from pipeline.cameras import MemoryStatus
 from pipeline.decoding import images
 from pipeline.device.change_gate import ChangeGate

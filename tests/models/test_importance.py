@@ -12,6 +12,7 @@ from cache_store import tiers
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig, Role
 from models import importance
+from models.importance import ImportanceScorer
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from tests.conftest import append_frames, assert_same, contents, new_memory, random_frames
@@ -29,12 +30,8 @@ def slots(model: LlavaOnevision) -> Iterator[None]:
 def test_role_scores_equal_the_attention_weights_of_the_whole_decoder(model: LlavaOnevision) -> None:
     """Scores are the attention of propagated hidden states, causal inside each prompt; the memory does not change."""
     writer = large_writer(model)
-    memory, frames = new_memory(writer), random_frames(8)
-    append_frames(writer, memory, frames)
-    before, position = contents(memory), memory.next_position
-    found = writer.scorer.score([memory])[0]
-    assert_same(before, contents(memory))
-    assert memory.next_position == position
+    frames = random_frames(8)
+    found = scores_of(writer, writer.scorer, frames)
 
     expected = eager_scores(model, writer, frames)
     for layer, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
@@ -51,6 +48,17 @@ def test_scores_without_propagated_hidden_states_differ(model: LlavaOnevision) -
     unpropagated = scorers.unpropagated_roles(model).score([memory])[0]
     for layer, (mine, theirs) in enumerate(zip(found, unpropagated, strict=True)):
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6) == (layer == 0)
+
+
+def scores_of(writer: MemoryWriter, scorer: ImportanceScorer, frames: torch.Tensor) -> list[torch.Tensor]:
+    """The scores of a memory of these frames, by layer; asserts that scoring does not change the memory."""
+    memory = new_memory(writer)
+    append_frames(writer, memory, frames)
+    before, position = contents(memory), memory.next_position
+    scores = scorer.score([memory])[0]
+    assert_same(before, contents(memory))
+    assert memory.next_position == position
+    return scores
 
 
 def prompt_of(model: LlavaOnevision, role: Role) -> tuple[int, ...]:
@@ -82,12 +90,8 @@ def test_each_layer_is_scored_by_the_prompt_of_its_role(model: LlavaOnevision) -
 def test_a_bank_of_questions_scores_by_the_peak_attention_of_its_tokens(model: LlavaOnevision) -> None:
     """The slow reference: each question alone through transformers' eager decoder, over its own cache."""
     writer = large_writer(model)
-    memory, frames = new_memory(writer), random_frames(8)
-    append_frames(writer, memory, frames)
-    before, position = contents(memory), memory.next_position
-    found = importance.question_scorer(model, writer.plans).score([memory])[0]
-    assert_same(before, contents(memory))
-    assert memory.next_position == position
+    frames = random_frames(8)
+    found = scores_of(writer, importance.question_scorer(model, writer.plans), frames)
 
     decoder, prefix = plain_decoder(model, "eager"), len(model.prompts.prefix)
     questions = [model.embed_question(torch.tensor(ids)) for ids in model.prompts.guidance_questions]

@@ -17,7 +17,7 @@ from actors.config.schema import RouterConfig
 from actors.errors import AddressInUse
 from actors.server import server
 from actors.server.server import SERVICES, Router
-from pipeline import answers
+from cache_store.gap import Gap
 from pipeline.answers import (
     AnswerFailed,
     AnswerWarning,
@@ -72,7 +72,7 @@ async def test_warnings_and_gaps_come_with_started(serving) -> None:
         answer_id="1",
         camera="gate",
         memory_as_of_s=9.0,
-        gaps=(answers.Gap(1.0, 2.5, "restored from a checkpoint"),),
+        gaps=(Gap(1.0, 2.5, "restored from a checkpoint"),),
         warnings=(AnswerWarning(WarningCode.UNKNOWN_WORDS, "does not know 'zebra'", ("zebra",)),),
     )
     async with serving(ScriptedShard(answer=[started, DONE])) as address:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from cache_store import checkpoint_codec
+from cache_store.gap import Gap
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
-from pipeline.answers import Gap
 from pipeline.decoding import images
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate, StaticGate

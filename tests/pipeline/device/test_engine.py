@@ -8,9 +8,9 @@ import torch
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt
+from cache_store.gap import Gap
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import (
-    Gap,
     UnknownCamera,
 )
 from pipeline.cameras import CameraExists, TooManyCameras

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import pytest
 
+from cache_store.gap import Gap
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
-from pipeline.answers import Gap
 from pipeline.cameras import CameraState, MemoryStatus, SourceReason
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
