@@ -59,8 +59,7 @@ async def running(
     _require_gpus(settings.shards)
     server.require_free(settings.router)
     async with AsyncExitStack() as stack:
-        on_progress("starting the store of memories and leases")
-        store_url = stack.enter_context(_store(settings))
+        store_url = stack.enter_context(_store(settings, on_progress))
         await redis_preflight.require(store_url)
         leases = RedisLeases(store_url)
         stack.push_async_callback(leases.close)
@@ -93,12 +92,14 @@ async def running(
 
 
 @contextmanager
-def _store(settings: HermesConfig) -> Iterator[str]:
+def _store(settings: HermesConfig, on_progress: Progress) -> Iterator[str]:
     """The URL of the configured store; an embedded store runs during the block."""
     folder = loading.embedded_store_folder(settings)
     if folder is None:
+        on_progress("connecting to the store of memories and leases")
         yield settings.store
         return
+    on_progress(f"starting the store of memories and leases in {folder}")
     with embedded_store.running(folder) as url:
         yield url
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pydantic
@@ -26,10 +28,24 @@ def embedded_store_folder(settings: HermesConfig) -> Path | None:
     if not settings.has_embedded_store:
         return None
     folder = settings.store.partition(":")[2]
-    return Path(folder).expanduser() if folder else default_data_folder() / "store"
+    return Path(folder).expanduser() if folder else _stores() / "default"
 
 
-def default_data_folder() -> Path:
+def unused_shared_store(settings: HermesConfig) -> Path | None:
+    """The folder in which earlier versions kept the data of every configuration.
+
+    None without such data, or if this configuration names its store or has started with its own one already.
+    """
+    own, shared = embedded_store_folder(settings), _data_folder() / "store"
+    is_first_start = own is not None and own.parent == _stores() and not own.exists()
+    return shared if is_first_start and shared.is_dir() else None
+
+
+def _stores() -> Path:
+    return _data_folder() / "stores"
+
+
+def _data_folder() -> Path:
     """The folder of data that outlives a run, if the configuration names none: below $XDG_STATE_HOME."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "hermes"
@@ -41,7 +57,14 @@ def load_config(path: Path) -> HermesConfig:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration file {str(path)!r}: {_reason(error)}") from error
-    return parse_config(text, origin=str(path), environment=os.environ)
+    settings = parse_config(text, origin=str(path), environment=os.environ)
+    return replace(settings, store=f"embedded:{_own_store(path)}") if settings.store == "embedded" else settings
+
+
+def _own_store(path: Path) -> Path:
+    """The folder for the data of one configuration file: it holds cameras and passwords, not for another file."""
+    real_path = path.resolve()
+    return _stores() / f"{real_path.stem}-{hashlib.sha256(str(real_path).encode()).hexdigest()[:12]}"
 
 
 def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> HermesConfig:

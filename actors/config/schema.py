@@ -162,7 +162,8 @@ class HermesConfig:
     ingest: sampling and limits of video sources.
     shards: number and resources of the shards.
     store: where checkpoints, leases and the list of cameras live: "embedded" (a Valkey that hermes runs, with its data
-        in $XDG_STATE_HOME/hermes/store), "embedded:FOLDER", or a URL: redis://, rediss://, unix:// or redis+sentinel://.
+        in a folder of this configuration file below $XDG_STATE_HOME/hermes/stores), "embedded:FOLDER", or a URL:
+        redis://, rediss://, unix:// or redis+sentinel://.
     router: where clients connect.
     auth: which clients may call.
     cameras: cameras that the system watches from its start; more can be added while it runs.

@@ -23,7 +23,9 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     log_level = logging.DEBUG if is_verbose else logging.INFO
     logs.log_to_stderr(log_level)
     try:
-        asyncio.run(_serve(loading.load_config(config), log_level, err))
+        settings = loading.load_config(config)
+        _name_shared_store(settings, err)
+        asyncio.run(_serve(settings, log_level, err))
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
     except (ServiceError, StoreError) as error:
@@ -41,6 +43,17 @@ async def until_stopped() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, is_stopped.set)
     await is_stopped.wait()
+
+
+def _name_shared_store(settings: HermesConfig, err: Console) -> None:
+    shared = loading.unused_shared_store(settings)
+    if shared is not None:
+        err.print(
+            f"note: earlier versions kept the cameras of every configuration in {shared}; this configuration starts "
+            f"with an empty store of its own. To go on with the old one, set store: embedded:{shared}",
+            style="yellow",
+            markup=False,
+        )
 
 
 async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:

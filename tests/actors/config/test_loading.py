@@ -234,7 +234,46 @@ def test_a_store_may_be_named_by_its_sentinels() -> None:
 
 def test_the_embedded_store_keeps_its_data_in_the_configured_folder() -> None:
     assert loading.embedded_store_folder(parse("store: embedded:/var/lib/hermes")) == Path("/var/lib/hermes")
-    assert loading.embedded_store_folder(parse("store: embedded")) == loading.default_data_folder() / "store"
+    assert loading.embedded_store_folder(HermesConfig()) is not None
+
+
+def test_each_configuration_file_has_a_store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file's cameras, passwords included, would come up from a store that two files share."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    paths = [tmp_path / "one" / "hermes.yaml", tmp_path / "two" / "hermes.yaml"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("shards: {count: 1}\n")
+    (tmp_path / "link.yaml").symlink_to(paths[0])
+
+    one, two, again, linked = map(folder_of, (*paths, paths[0], tmp_path / "link.yaml"))
+
+    assert one != two
+    assert one == again == linked
+    assert one.name.startswith("hermes-")
+    assert one.parent == tmp_path / "state" / "hermes" / "stores"
+
+
+def test_a_store_of_before_is_named_until_the_configuration_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "hermes.yaml").write_text("")
+    settings = loading.load_config(tmp_path / "hermes.yaml")
+    shared = tmp_path / "hermes" / "store"
+
+    assert loading.unused_shared_store(settings) is None
+    shared.mkdir(parents=True)
+    assert loading.unused_shared_store(settings) == shared
+    assert loading.unused_shared_store(HermesConfig(store=f"embedded:{shared}")) is None
+    folder_of(tmp_path / "hermes.yaml").mkdir(parents=True)
+    assert loading.unused_shared_store(settings) is None
+
+
+def folder_of(path: Path) -> Path:
+    folder = loading.embedded_store_folder(loading.load_config(path))
+    assert folder is not None
+    return folder
 
 
 def test_the_example_of_the_readme_is_a_configuration() -> None:
