@@ -6,10 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cache_store.gap import Gap
+from pipeline.cameras import CameraState
 
 
 class QuestionError(Exception):
-    """Root of why a question can fail: InvalidQuestion, Overloaded, AnswerFailed, UnknownCamera."""
+    """Root of why a question can fail.
+
+    QuestionError
+    ├── InvalidQuestion  the text is empty or longer than the limit
+    ├── Overloaded       the queue of questions is full; a retry may help
+    ├── AnswerFailed     the answer was aborted
+    ├── UnknownCamera    no camera has that name
+    └── NoFrames         the camera has never given a frame and gives none
+        └── NoFramesYet  the camera may give its first frame soon; a retry may help
+    """
 
 
 class InvalidQuestion(QuestionError):
@@ -28,8 +38,18 @@ class UnknownCamera(QuestionError):
     """No camera here has that name."""
 
 
+class NoFrames(QuestionError):
+    """The camera has never given a frame, so there is nothing to answer from."""
+
+
+class NoFramesYet(NoFrames):
+    """The camera has not given its first frame yet; a retry may help."""
+
+
 class WarningCode(StrEnum):
     UNKNOWN_WORDS = "unknown_words"
+    NOT_LIVE = "not_live"  # the camera gives no video now
+    MODEL_LIMITED = "model_limited"  # the model was not made for what the camera shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,8 @@ class Started:
     """The question runs on a copy of the memory.
 
     memory_as_of_s: time of the newest frame seen. gaps: times that the memory misses. epoch: the lease epoch of the
-    shard that answers; 0 without leases.
+    shard that answers; 0 without leases. camera_id, camera_state, state_since_s: set by the shard; the engine knows
+    neither a camera's identity nor its source.
     """
 
     answer_id: str
@@ -55,6 +76,9 @@ class Started:
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[AnswerWarning, ...] = ()
     epoch: int = 0
+    camera_id: str = ""
+    camera_state: CameraState | None = None
+    state_since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +105,20 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of an answer. answer: the whole text. Token counts include the prompt and the end token."""
+    """The end of an answer. answer: the whole text. Token counts include the prompt and the end token.
+
+    warnings: those that Started did not have. camera_id, camera_state, state_since_s: as in Started, at the end.
+    """
 
     finish_reason: FinishReason
     answer: str
     question_tokens: int
     answer_tokens: int
     time_to_first_token_ms: float
+    warnings: tuple[AnswerWarning, ...] = ()
+    camera_id: str = ""
+    camera_state: CameraState | None = None
+    state_since_s: float | None = None
 
 
 AnswerEvent = Started | Token | Evidence | Done

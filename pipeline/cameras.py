@@ -186,7 +186,8 @@ class CameraStatus:
     """State of a camera as its owner reports it.
 
     url: redacted. epoch: the lease epoch of the owner that reports. masks: what is blacked out. detail: why the camera
-    is in this state, for people. reason: the same for programs, where the source is the cause.
+    is in this state, for people. reason: the same for programs, where the source is the cause. id: its identity.
+    state_since_s: when it came into this state, in Unix seconds; None if unknown.
     """
 
     name: str
@@ -197,3 +198,5 @@ class CameraStatus:
     epoch: int = 0
     reason: SourceReason | None = None
     masks: tuple[Polygon, ...] = ()
+    id: str = ""
+    state_since_s: float | None = None

@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -14,6 +15,8 @@ class WarningCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WARNING_CODE_UNSPECIFIED: _ClassVar[WarningCode]
     WARNING_CODE_UNKNOWN_WORDS: _ClassVar[WarningCode]
+    WARNING_CODE_NOT_LIVE: _ClassVar[WarningCode]
+    WARNING_CODE_MODEL_LIMITED: _ClassVar[WarningCode]
 
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,14 +65,23 @@ class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PACE_LIVE: _ClassVar[Pace]
     PACE_FAST: _ClassVar[Pace]
 
+class CameraView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAMERA_VIEW_UNSPECIFIED: _ClassVar[CameraView]
+    CAMERA_VIEW_BASIC: _ClassVar[CameraView]
+    CAMERA_VIEW_FULL: _ClassVar[CameraView]
+
 class ShardState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SHARD_STATE_UNSPECIFIED: _ClassVar[ShardState]
     SHARD_STATE_UP: _ClassVar[ShardState]
     SHARD_STATE_AWAY: _ClassVar[ShardState]
     SHARD_STATE_DRAINING: _ClassVar[ShardState]
+    SHARD_STATE_FAILED: _ClassVar[ShardState]
 WARNING_CODE_UNSPECIFIED: WarningCode
 WARNING_CODE_UNKNOWN_WORDS: WarningCode
+WARNING_CODE_NOT_LIVE: WarningCode
+WARNING_CODE_MODEL_LIMITED: WarningCode
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_END: FinishReason
 FINISH_REASON_MAX_TOKENS: FinishReason
@@ -105,10 +117,14 @@ CAMERA_STATE_BACKING_OFF: CameraState
 PACE_UNSPECIFIED: Pace
 PACE_LIVE: Pace
 PACE_FAST: Pace
+CAMERA_VIEW_UNSPECIFIED: CameraView
+CAMERA_VIEW_BASIC: CameraView
+CAMERA_VIEW_FULL: CameraView
 SHARD_STATE_UNSPECIFIED: ShardState
 SHARD_STATE_UP: ShardState
 SHARD_STATE_AWAY: ShardState
 SHARD_STATE_DRAINING: ShardState
+SHARD_STATE_FAILED: ShardState
 
 class AskRequest(_message.Message):
     __slots__ = ("camera", "question", "max_answer_tokens")
@@ -133,20 +149,26 @@ class AskResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("answer_id", "camera", "memory_as_of", "gaps", "warnings", "epoch")
+    __slots__ = ("answer_id", "camera", "memory_as_of", "gaps", "warnings", "epoch", "camera_id", "camera_state", "camera_state_since")
     ANSWER_ID_FIELD_NUMBER: _ClassVar[int]
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     MEMORY_AS_OF_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_STATE_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_STATE_SINCE_FIELD_NUMBER: _ClassVar[int]
     answer_id: str
     camera: str
     memory_as_of: _timestamp_pb2.Timestamp
     gaps: _containers.RepeatedCompositeFieldContainer[Gap]
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
     epoch: int
-    def __init__(self, answer_id: _Optional[str] = ..., camera: _Optional[str] = ..., memory_as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
+    camera_id: str
+    camera_state: CameraState
+    camera_state_since: _timestamp_pb2.Timestamp
+    def __init__(self, answer_id: _Optional[str] = ..., camera: _Optional[str] = ..., memory_as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., epoch: _Optional[int] = ..., camera_id: _Optional[str] = ..., camera_state: _Optional[_Union[CameraState, str]] = ..., camera_state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("start", "end", "reason")
@@ -187,21 +209,36 @@ class Evidence(_message.Message):
     def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., weight: _Optional[float] = ..., thumbnail_jpeg: _Optional[bytes] = ...) -> None: ...
 
 class Done(_message.Message):
-    __slots__ = ("finish_reason", "answer", "question_tokens", "answer_tokens", "time_to_first_token_ms")
+    __slots__ = ("finish_reason", "answer", "question_tokens", "answer_tokens", "time_to_first_token_ms", "camera_id", "camera_state", "camera_state_since", "warnings")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     QUESTION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TIME_TO_FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_STATE_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_STATE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     finish_reason: FinishReason
     answer: str
     question_tokens: int
     answer_tokens: int
     time_to_first_token_ms: float
-    def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ...) -> None: ...
+    camera_id: str
+    camera_state: CameraState
+    camera_state_since: _timestamp_pb2.Timestamp
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ..., camera_id: _Optional[str] = ..., camera_state: _Optional[_Union[CameraState, str]] = ..., camera_state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class Camera(_message.Message):
-    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks")
+    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks", "id", "labels", "frames_per_second", "loop", "gate", "pace", "state_since")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +248,13 @@ class Camera(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LOOP_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
+    STATE_SINCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     state: CameraState
@@ -220,7 +264,14 @@ class Camera(_message.Message):
     epoch: int
     reason: SourceReason
     masks: _containers.RepeatedCompositeFieldContainer[Mask]
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ...) -> None: ...
+    id: str
+    labels: _containers.ScalarMap[str, str]
+    frames_per_second: float
+    loop: bool
+    gate: bool
+    pace: Pace
+    state_since: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., frames_per_second: _Optional[float] = ..., loop: _Optional[bool] = ..., gate: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Mask(_message.Message):
     __slots__ = ("corners",)
@@ -269,20 +320,78 @@ class MemoryStatus(_message.Message):
     def __init__(self, frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., compressions: _Optional[int] = ..., prefix_tokens: _Optional[int] = ..., summary_tier_tokens: _Optional[int] = ..., recent_window_tokens: _Optional[int] = ..., bytes: _Optional[int] = ..., thumbnails: _Optional[int] = ..., thumbnail_bytes: _Optional[int] = ..., next_position: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkpointed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ...) -> None: ...
 
 class AddCameraRequest(_message.Message):
-    __slots__ = ("name", "url", "pace", "gate", "masks")
+    __slots__ = ("name", "url", "pace", "gate", "masks", "loop", "frames_per_second", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     PACE_FIELD_NUMBER: _ClassVar[int]
     GATE_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     pace: Pace
     gate: bool
     masks: _containers.RepeatedCompositeFieldContainer[Mask]
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., gate: _Optional[bool] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ...) -> None: ...
+    loop: bool
+    frames_per_second: float
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., gate: _Optional[bool] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., loop: _Optional[bool] = ..., frames_per_second: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class AddCameraResponse(_message.Message):
+    __slots__ = ("camera",)
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    camera: Camera
+    def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
+
+class UpdateCameraRequest(_message.Message):
+    __slots__ = ("name", "update_mask", "url", "masks", "gate", "frames_per_second", "labels", "allow_memory_loss")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MEMORY_LOSS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    update_mask: _field_mask_pb2.FieldMask
+    url: str
+    masks: _containers.RepeatedCompositeFieldContainer[Mask]
+    gate: bool
+    frames_per_second: float
+    labels: _containers.ScalarMap[str, str]
+    allow_memory_loss: bool
+    def __init__(self, name: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., url: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., gate: _Optional[bool] = ..., frames_per_second: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., allow_memory_loss: _Optional[bool] = ...) -> None: ...
+
+class UpdateCameraResponse(_message.Message):
+    __slots__ = ("camera",)
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    camera: Camera
+    def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
+
+class EraseMemoryRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class EraseMemoryResponse(_message.Message):
     __slots__ = ("camera",)
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     camera: Camera
@@ -339,14 +448,39 @@ class GetCameraResponse(_message.Message):
     def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
 
 class ListCamerasRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token", "name_prefix", "states", "shard", "labels", "view")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NAME_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    name_prefix: str
+    states: _containers.RepeatedScalarFieldContainer[CameraState]
+    shard: int
+    labels: _containers.ScalarMap[str, str]
+    view: CameraView
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., name_prefix: _Optional[str] = ..., states: _Optional[_Iterable[_Union[CameraState, str]]] = ..., shard: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., view: _Optional[_Union[CameraView, str]] = ...) -> None: ...
 
 class ListCamerasResponse(_message.Message):
-    __slots__ = ("cameras",)
+    __slots__ = ("cameras", "next_page_token", "total_size")
     CAMERAS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
     cameras: _containers.RepeatedCompositeFieldContainer[Camera]
-    def __init__(self, cameras: _Optional[_Iterable[_Union[Camera, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    total_size: int
+    def __init__(self, cameras: _Optional[_Iterable[_Union[Camera, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class RemoveCameraRequest(_message.Message):
     __slots__ = ("name",)
@@ -359,7 +493,7 @@ class RemoveCameraResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Shard(_message.Message):
-    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share")
+    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share", "detail")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -367,6 +501,7 @@ class Shard(_message.Message):
     NODE_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     BUSY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     index: int
     state: ShardState
     pid: int
@@ -374,7 +509,8 @@ class Shard(_message.Message):
     node: str
     slots: int
     busy_share: float
-    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ...) -> None: ...
+    detail: str
+    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ListShardsRequest(_message.Message):
     __slots__ = ()
@@ -403,12 +539,36 @@ class MigrateCameraResponse(_message.Message):
     def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
 
 class DrainShardRequest(_message.Message):
+    __slots__ = ("shard", "force")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    force: bool
+    def __init__(self, shard: _Optional[int] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class DrainShardResponse(_message.Message):
+    __slots__ = ("shard", "not_moved")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NOT_MOVED_FIELD_NUMBER: _ClassVar[int]
+    shard: Shard
+    not_moved: _containers.RepeatedCompositeFieldContainer[CameraNotMoved]
+    def __init__(self, shard: _Optional[_Union[Shard, _Mapping]] = ..., not_moved: _Optional[_Iterable[_Union[CameraNotMoved, _Mapping]]] = ...) -> None: ...
+
+class CameraNotMoved(_message.Message):
+    __slots__ = ("name", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class UndrainShardRequest(_message.Message):
     __slots__ = ("shard",)
     SHARD_FIELD_NUMBER: _ClassVar[int]
     shard: int
     def __init__(self, shard: _Optional[int] = ...) -> None: ...
 
-class DrainShardResponse(_message.Message):
+class UndrainShardResponse(_message.Message):
     __slots__ = ("shard",)
     SHARD_FIELD_NUMBER: _ClassVar[int]
     shard: Shard

@@ -122,6 +122,16 @@ class CameraServiceStub:
                 request_serializer=protos_dot_hermes__v1__pb2.GetCameraRequest.SerializeToString,
                 response_deserializer=protos_dot_hermes__v1__pb2.GetCameraResponse.FromString,
                 _registered_method=True)
+        self.UpdateCamera = channel.unary_unary(
+                '/hermes.v1.CameraService/UpdateCamera',
+                request_serializer=protos_dot_hermes__v1__pb2.UpdateCameraRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.UpdateCameraResponse.FromString,
+                _registered_method=True)
+        self.EraseMemory = channel.unary_unary(
+                '/hermes.v1.CameraService/EraseMemory',
+                request_serializer=protos_dot_hermes__v1__pb2.EraseMemoryRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.EraseMemoryResponse.FromString,
+                _registered_method=True)
         self.ListCameras = channel.unary_unary(
                 '/hermes.v1.CameraService/ListCameras',
                 request_serializer=protos_dot_hermes__v1__pb2.ListCamerasRequest.SerializeToString,
@@ -158,8 +168,23 @@ class CameraServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCamera(self, request, context):
+        """Changes a camera and keeps its memory. Refused where the new URL is another source, unless the call says that the
+        memory may go.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseMemory(self, request, context):
+        """Forgets what a camera has seen: empties its memory and deletes its checkpoints. The camera goes on watching.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCameras(self, request, context):
-        """Returns the state of every camera, by name.
+        """Returns the state of cameras by name, in pages: those that pass every filter of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +216,16 @@ def add_CameraServiceServicer_to_server(servicer, server):
                     servicer.GetCamera,
                     request_deserializer=protos_dot_hermes__v1__pb2.GetCameraRequest.FromString,
                     response_serializer=protos_dot_hermes__v1__pb2.GetCameraResponse.SerializeToString,
+            ),
+            'UpdateCamera': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCamera,
+                    request_deserializer=protos_dot_hermes__v1__pb2.UpdateCameraRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.UpdateCameraResponse.SerializeToString,
+            ),
+            'EraseMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMemory,
+                    request_deserializer=protos_dot_hermes__v1__pb2.EraseMemoryRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.EraseMemoryResponse.SerializeToString,
             ),
             'ListCameras': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCameras,
@@ -263,6 +298,60 @@ class CameraService:
             '/hermes.v1.CameraService/GetCamera',
             protos_dot_hermes__v1__pb2.GetCameraRequest.SerializeToString,
             protos_dot_hermes__v1__pb2.GetCameraResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCamera(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.CameraService/UpdateCamera',
+            protos_dot_hermes__v1__pb2.UpdateCameraRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.UpdateCameraResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.CameraService/EraseMemory',
+            protos_dot_hermes__v1__pb2.EraseMemoryRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.EraseMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -380,6 +469,11 @@ class FleetServiceStub:
                 request_serializer=protos_dot_hermes__v1__pb2.DrainShardRequest.SerializeToString,
                 response_deserializer=protos_dot_hermes__v1__pb2.DrainShardResponse.FromString,
                 _registered_method=True)
+        self.UndrainShard = channel.unary_unary(
+                '/hermes.v1.FleetService/UndrainShard',
+                request_serializer=protos_dot_hermes__v1__pb2.UndrainShardRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.UndrainShardResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -387,7 +481,8 @@ class FleetServiceServicer:
     """
 
     def ListShards(self, request, context):
-        """Returns the state of every shard, by index.
+        """Returns the state of every shard, by index. A shard that does not answer, or answers with an error, is a row that
+        says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -401,8 +496,15 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainShard(self, request, context):
-        """Moves every camera of a shard to other shards; the shard gets no new cameras until its process restarts. A camera
-        that fits nowhere else stays.
+        """Moves every camera of a shard to other shards; the shard gets no new cameras until UndrainShard or until its process
+        restarts. A camera that fits nowhere else stays. ListShards shows how many cameras are left meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainShard(self, request, context):
+        """Ends the draining of a shard: it takes cameras again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -425,6 +527,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DrainShard,
                     request_deserializer=protos_dot_hermes__v1__pb2.DrainShardRequest.FromString,
                     response_serializer=protos_dot_hermes__v1__pb2.DrainShardResponse.SerializeToString,
+            ),
+            'UndrainShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainShard,
+                    request_deserializer=protos_dot_hermes__v1__pb2.UndrainShardRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.UndrainShardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -509,6 +616,33 @@ class FleetService:
             '/hermes.v1.FleetService/DrainShard',
             protos_dot_hermes__v1__pb2.DrainShardRequest.SerializeToString,
             protos_dot_hermes__v1__pb2.DrainShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.FleetService/UndrainShard',
+            protos_dot_hermes__v1__pb2.UndrainShardRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.UndrainShardResponse.FromString,
             options,
             channel_credentials,
             insecure,

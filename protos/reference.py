@@ -116,6 +116,9 @@ def _enum(enum: EnumDescriptorProto, path: CommentPath, texts: Mapping[CommentPa
 
 def _type(field: FieldDescriptorProto, message: DescriptorProto) -> str:
     name = _SCALARS[field.type] if field.type in _SCALARS else _linked(field.type_name)
+    entry = next((nested for nested in message.nested_type if field.type_name.endswith(f".{nested.name}")), None)
+    if entry is not None and entry.options.map_entry:
+        return f"map of {_type(entry.field[0], entry)} to {_type(entry.field[1], entry)}"
     if field.label == FieldDescriptorProto.LABEL_REPEATED:
         return f"repeated {name}"
     if field.proto3_optional:

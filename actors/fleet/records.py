@@ -58,7 +58,7 @@ class CameraRecord:
 
     def view(self) -> CameraView:
         """An immutable copy for operators."""
-        return CameraView(self.status, self.shard_index)
+        return CameraView(self.spec, self.status, self.shard_index)
 
     def observe(self, status: CameraStatus) -> None:
         """Records the status that the camera's shard reports."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.cameras import CameraStatus
+from pipeline.cameras import CameraSpec, CameraStatus
 
 
 @dataclass(frozen=True, slots=True)
 class CameraView:
-    """A camera's status and the index of its shard."""
+    """A camera as it shall be, its status and the index of its shard."""
 
+    spec: CameraSpec
     status: CameraStatus
     shard_index: int
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors.fleet.views import CameraView, ShardView
 from cache_store.gap import Gap
-from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, WarningCode
+from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishReason, Started, Token, WarningCode
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, MemoryStatus, PlaybackSpeed, SourceReason
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources.probe import ProbeResult
@@ -26,6 +28,7 @@ _PACES = {
     pb.PACE_LIVE: PlaybackSpeed.LIVE,
     pb.PACE_FAST: PlaybackSpeed.FAST,
 }
+_PACE_MESSAGES = {PlaybackSpeed.LIVE: pb.PACE_LIVE, PlaybackSpeed.FAST: pb.PACE_FAST}
 _SOURCE_REASONS: dict[SourceReason | None, pb.SourceReason] = {
     reason: getattr(pb, f"SOURCE_REASON_{reason.name if reason else 'UNSPECIFIED'}") for reason in (None, *SourceReason)
 }
@@ -33,7 +36,9 @@ _FINISH_REASONS = {
     FinishReason.END: pb.FINISH_REASON_END,
     FinishReason.MAX_TOKENS: pb.FINISH_REASON_MAX_TOKENS,
 }
-_WARNING_CODES = {WarningCode.UNKNOWN_WORDS: pb.WARNING_CODE_UNKNOWN_WORDS}
+_WARNING_CODES: dict[WarningCode, pb.WarningCode] = {
+    code: getattr(pb, f"WARNING_CODE_{code.name}") for code in WarningCode
+}
 
 
 def spec_from(request: pb.AddCameraRequest) -> CameraSpec:
@@ -47,8 +52,9 @@ def spec_from(request: pb.AddCameraRequest) -> CameraSpec:
 
 def camera_message(camera: CameraView) -> pb.Camera:
     """A camera and its state."""
-    status = camera.status
+    spec, status = camera.spec, camera.status
     return pb.Camera(
+        id=status.id,
         name=status.name,
         url=status.url,
         state=_STATES[status.state],
@@ -58,6 +64,9 @@ def camera_message(camera: CameraView) -> pb.Camera:
         epoch=status.epoch,
         masks=[pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in status.masks],
         reason=_SOURCE_REASONS[status.reason],
+        gate=spec.gate,
+        pace=_PACE_MESSAGES[spec.pace],
+        state_since=_optional_timestamp(status.state_since_s),
     )
 
 
@@ -121,11 +130,11 @@ def _started_message(event: Started) -> pb.Started:
         camera=event.camera,
         memory_as_of=_timestamp(event.memory_as_of_s),
         gaps=[_gap_message(gap) for gap in event.gaps],
-        warnings=[
-            pb.Warning(code=_WARNING_CODES[warning.code], message=warning.message, words=warning.words)
-            for warning in event.warnings
-        ],
+        warnings=_warning_messages(event.warnings),
         epoch=event.epoch,
+        camera_id=event.camera_id,
+        camera_state=_optional_state(event.camera_state),
+        camera_state_since=_optional_timestamp(event.state_since_s),
     )
 
 
@@ -136,7 +145,18 @@ def _done_message(event: Done) -> pb.Done:
         question_tokens=event.question_tokens,
         answer_tokens=event.answer_tokens,
         time_to_first_token_ms=event.time_to_first_token_ms,
+        warnings=_warning_messages(event.warnings),
+        camera_id=event.camera_id,
+        camera_state=_optional_state(event.camera_state),
+        camera_state_since=_optional_timestamp(event.state_since_s),
     )
+
+
+def _warning_messages(warnings: Sequence[AnswerWarning]) -> list[pb.Warning]:
+    return [
+        pb.Warning(code=_WARNING_CODES[warning.code], message=warning.message, words=warning.words)
+        for warning in warnings
+    ]
 
 
 def _memory_message(memory: MemoryStatus) -> pb.MemoryStatus:
@@ -160,6 +180,10 @@ def _memory_message(memory: MemoryStatus) -> pb.MemoryStatus:
 
 def _gap_message(gap: Gap) -> pb.Gap:
     return pb.Gap(start=_timestamp(gap.start_s), end=_timestamp(gap.end_s), reason=gap.reason)
+
+
+def _optional_state(state: CameraState | None) -> pb.CameraState:
+    return pb.CAMERA_STATE_UNSPECIFIED if state is None else _STATES[state]
 
 
 def _optional_timestamp(at_s: float | None) -> Timestamp | None:

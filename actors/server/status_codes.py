@@ -21,7 +21,15 @@ from actors.errors import (
     ShardUnavailable,
 )
 from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable, StoreUnfit
-from pipeline.answers import AnswerFailed, InvalidQuestion, Overloaded, QuestionError, UnknownCamera
+from pipeline.answers import (
+    AnswerFailed,
+    InvalidQuestion,
+    NoFrames,
+    NoFramesYet,
+    Overloaded,
+    QuestionError,
+    UnknownCamera,
+)
 from pipeline.cameras import (
     CameraError,
     CameraExists,
@@ -46,6 +54,8 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (InvalidQuestion, Code.INVALID_ARGUMENT, "INVALID_QUESTION"),
     (Overloaded, Code.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS"),
     (AnswerFailed, Code.ABORTED, "ANSWER_FAILED"),
+    (NoFramesYet, Code.UNAVAILABLE, "NO_FRAMES_YET"),
+    (NoFrames, Code.FAILED_PRECONDITION, "NO_FRAMES"),
     (QuestionError, Code.INTERNAL, "QUESTION_FAILED"),
     (InvalidMask, Code.INVALID_ARGUMENT, "INVALID_MASK"),
     (InvalidCamera, Code.INVALID_ARGUMENT, "INVALID_CAMERA"),

@@ -7,9 +7,10 @@ import dataclasses
 from actors.fleet.records import CameraView
 from actors.server import conversions
 from cache_store.gap import Gap
-from pipeline.answers import Started
-from pipeline.cameras import CameraState, CameraStatus, MemoryStatus, PlaybackSpeed, SourceReason
+from pipeline.answers import AnswerWarning, Started, WarningCode
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, PlaybackSpeed, SourceReason
 from protos import hermes_v1_pb2 as pb
+from tests.actors.scripted import DONE
 
 MEMORY = MemoryStatus(
     frames_seen=1,
@@ -27,6 +28,7 @@ MEMORY = MemoryStatus(
     checkpointed_s=13.0,
     gaps=(Gap(1.0, 2.5, "restored from a checkpoint"),),
 )
+SPEC = CameraSpec(name="gate", url="sim:gate")
 # Names of the contract that differ from those of MemoryStatus.
 RENAMED = {
     "compactions": "compressions",
@@ -42,7 +44,7 @@ INTERNAL = {"tokens_read"}
 
 def test_every_field_of_a_memory_is_in_its_message() -> None:
     status = CameraStatus(name="gate", url="sim:gate", state=CameraState.LIVE, memory=MEMORY)
-    message = conversions.camera_message(CameraView(status, 0)).memory
+    message = conversions.camera_message(CameraView(SPEC, status, 0)).memory
 
     fields = {field.name: getattr(MEMORY, field.name) for field in dataclasses.fields(MEMORY)}
     for name, value in fields.items():
@@ -70,11 +72,14 @@ def test_a_camera_has_its_shard_epoch_reason_and_masks() -> None:
         epoch=9,
         reason=SourceReason.TLS,
         masks=masks,
+        id="c0ffee",
+        state_since_s=2.5,
     )
-    message = conversions.camera_message(CameraView(status, 3))
+    message = conversions.camera_message(CameraView(SPEC, status, 3))
 
     assert (message.name, message.url, message.detail) == ("gate", "rtsp://host/1", "refused")
-    assert (message.shard, message.epoch) == (3, 9)
+    assert (message.shard, message.epoch, message.id) == (3, 9, "c0ffee")
+    assert message.state_since.ToNanoseconds() == 2_500_000_000
     assert (message.state, message.reason) == (pb.CAMERA_STATE_BACKING_OFF, pb.SOURCE_REASON_TLS)
     assert [[(point.x, point.y) for point in mask.corners] for mask in message.masks] == [list(masks[0])]
 
@@ -84,6 +89,22 @@ def test_an_answer_starts_with_its_epoch() -> None:
 
     assert (event.started.answer_id, event.started.camera, event.started.epoch) == ("a", "gate", 7)
     assert event.started.memory_as_of.ToNanoseconds() == 2_500_000_000
+    assert event.started.camera_state == pb.CAMERA_STATE_UNSPECIFIED
+    assert not event.started.HasField("camera_state_since")
+
+
+def test_an_answer_begins_and_ends_with_the_state_of_its_camera() -> None:
+    now = {"camera_id": "c0ffee", "camera_state": CameraState.STALLED, "state_since_s": 1.5}
+    started = conversions.event_message(Started(answer_id="a", camera="gate", memory_as_of_s=2.5, **now)).started
+    warning = AnswerWarning(WarningCode.NOT_LIVE, "camera 'gate' is stalled")
+    done = conversions.event_message(dataclasses.replace(DONE, warnings=(warning,), **now)).done
+
+    for event in (started, done):
+        assert (event.camera_id, event.camera_state) == ("c0ffee", pb.CAMERA_STATE_STALLED)
+        assert event.camera_state_since.ToNanoseconds() == 1_500_000_000
+    assert [(one.code, one.message) for one in done.warnings] == [
+        (pb.WARNING_CODE_NOT_LIVE, "camera 'gate' is stalled")
+    ]
 
 
 def test_a_request_becomes_a_camera_with_masks_and_pace() -> None:
