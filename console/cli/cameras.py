@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from console.cli import output, terminal
-from console.cli.terminal import DONE, FAILURE, MISTAKE, Address, Json, TokenFile
-from console.client.client import DEFAULT_ADDRESS
+from console.cli.connection import Server, takes_server
+from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
 
 cameras = typer.Typer(help="Add, test, list, show, remove and migrate cameras.", no_args_is_help=True)
@@ -36,7 +36,9 @@ Mask = Annotated[
 
 
 @cameras.command("add")
+@takes_server
 def add_camera(
+    server: Server,
     name: CameraName,
     url: Annotated[str, typer.Argument(help="sim:SCENE?seed=N, a file, rtsp(s):// or http(s)://")],
     user: User = None,
@@ -45,29 +47,27 @@ def add_camera(
     mask: Mask = None,
     gate: Annotated[bool, typer.Option(help="Skip patches that do not change.")] = True,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Add a camera; returns when its first frame has arrived."""
     masks = [_parse_corners(text) for text in mask or ()]
     full_url = _full_url(url, user, password_file)
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         camera = hermes.add_camera(name, full_url, _PACES[pace], masks=masks, gate=gate)
     _print_camera(camera, as_json)
 
 
 @cameras.command("test")
+@takes_server
 def probe_camera(
+    server: Server,
     url: Annotated[str, typer.Argument(help="As for add.")],
     user: User = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video."""
     full_url = _full_url(url, user, password_file)
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         result = hermes.test_camera(full_url)
     if as_json:
         terminal.print_json(output.probe_json(result))
@@ -77,13 +77,13 @@ def probe_camera(
 
 
 @cameras.command("list")
+@takes_server
 def list_cameras(
+    server: Server,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Show the state of all cameras."""
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         listed = hermes.list_cameras()
     if as_json:
         terminal.print_json([output.camera_json(camera) for camera in listed])
@@ -92,37 +92,38 @@ def list_cameras(
 
 
 @cameras.command("show")
+@takes_server
 def show_camera(
+    server: Server,
     name: CameraName,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Show the state of one camera and its memory."""
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         _print_camera(hermes.get_camera(name), as_json)
 
 
 @cameras.command("remove")
-def remove_camera(name: CameraName, address: Address = DEFAULT_ADDRESS, token_file: TokenFile = None) -> None:
+@takes_server
+def remove_camera(server: Server, name: CameraName) -> None:
     """Stop a camera and delete its memory."""
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         hermes.remove_camera(name)
     terminal.err.print(f"camera {name!r} removed", markup=False)
 
 
 @cameras.command("migrate")
+@takes_server
 def migrate_camera(
+    server: Server,
     name: CameraName,
     to: Annotated[
         int | None, typer.Option("--to", min=0, help="A shard; by default the other one with the fewest cameras.")
     ] = None,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Move a camera and its whole memory to another shard."""
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         _print_camera(hermes.migrate_camera(name, to), as_json)
 
 

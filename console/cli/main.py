@@ -13,10 +13,10 @@ import typer
 
 from console.cli import output, terminal
 from console.cli.cameras import cameras
+from console.cli.connection import Server, takes_server
 from console.cli.shards import shards
-from console.cli.terminal import Address, Json, TokenFile
+from console.cli.terminal import Json
 from console.client import answers
-from console.client.client import DEFAULT_ADDRESS
 
 _GREETING = """\
 This demo points four cameras at four drawn streets, and asks the cameras eight questions.
@@ -31,16 +31,16 @@ app.add_typer(shards, name="shards")
 
 
 @app.command()
+@takes_server
 def ask(
+    server: Server,
     question: Annotated[str, typer.Argument()],
     camera: Annotated[str, typer.Option("--camera", "-c", help="The camera to ask.")],
     as_json: Json = False,
     max_tokens: Annotated[int, typer.Option(min=0, help="Longest answer; 0: the server's default.")] = 0,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Ask a camera; the answer is printed token by token."""
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         events = hermes.ask(camera, question, max_answer_tokens=max_tokens)
         answer = answers.collect(camera, question, events, on_text=_ignore if as_json else _print_text)
     if as_json:

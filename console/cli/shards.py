@@ -10,21 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from console.cli import output, terminal
-from console.cli.terminal import DONE, FAILURE, MISTAKE, Address, Json, TokenFile
-from console.client.client import DEFAULT_ADDRESS
+from console.cli.connection import Server, takes_server
+from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
 
 shards = typer.Typer(help="List and drain shards.", no_args_is_help=True)
 
 
 @shards.command("list")
+@takes_server
 def list_shards(
+    server: Server,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Show the state of all shards."""
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         response = hermes.list_shards()
     if as_json:
         terminal.print_json({"shards": [shard_json(shard) for shard in response.shards], "headroom": response.headroom})
@@ -34,17 +34,17 @@ def list_shards(
 
 
 @shards.command("drain")
+@takes_server
 def drain_shards(
+    server: Server,
     index: Annotated[int | None, typer.Argument(metavar="[SHARD]", min=0)] = None,
     node: Annotated[str | None, typer.Option("--node", help="Every shard of this machine or pod instead.")] = None,
     as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token_file: TokenFile = None,
 ) -> None:
     """Move every camera of a shard away; the shard gets no new ones. Fails if a camera fits nowhere else."""
     if (index is None) == (node is None):
         terminal.fail("name either a shard or, with --node, a machine or pod", MISTAKE)
-    with terminal.connected(address, token_file) as hermes:
+    with server.connected() as hermes:
         on_node = [shard.index for shard in hermes.list_shards().shards if shard.node == node]
         if node is not None and not on_node:
             terminal.fail(f"node {node!r}: no shard runs there", FAILURE)

@@ -12,6 +12,8 @@ import grpc
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
+from console.client import channel
+from console.client.channel import TlsFiles
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -49,12 +51,20 @@ class ClientError(Exception):
 
 
 class HermesClient:
-    """One connection, for any thread. Every method blocks and raises ClientError. Close it, or use it in `with`."""
+    """One connection, for any thread. Every method blocks and raises ClientError. Close it, or use it in `with`.
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
+    tls: how to connect; without it clear text on this machine, and beyond it TLS with the public authorities. Raises
+    InvalidCredentials if one of its files cannot be read.
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: TlsFiles | None = None
+    ) -> None:
         self._address = address
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._channel = grpc.insecure_channel(address)
+        tls = tls or TlsFiles()
+        self._uses_tls = channel.uses_tls(address, tls)
+        self._channel = channel.open_channel(address, tls)
         self._queries = pb_grpc.QueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._cameras = pb_grpc.CameraServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._fleet = pb_grpc.FleetServiceStub(self._channel)  # type: ignore[no-untyped-call]
@@ -153,10 +163,19 @@ class HermesClient:
             if detail.Unpack(info):
                 return ClientError(call.details(), info.reason, call.code(), dict(info.metadata))
         if call.code() is grpc.StatusCode.UNAVAILABLE:
-            message = (
-                f"no hermes answers at {self._address}; start one with: hermes demo, or hermes serve --config FILE"
-            )
-            return ClientError(message, "UNREACHABLE", call.code())
+            return ClientError(self._unreachable(call.details()), "UNREACHABLE", call.code())
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ClientError(f"hermes at {self._address}: no answer in time", "NO_ANSWER_IN_TIME", call.code())
         return ClientError(f"hermes at {self._address}: {call.details()}", call.code().name, call.code())
+
+    def _unreachable(self, details: str) -> str:
+        if self._uses_tls:
+            return (
+                f"no hermes answers at {self._address} over TLS: {details}; for a server with an authority of its own "
+                "give its certificate (--ca), for one that wants a client's certificate --cert and --key, for one "
+                "without TLS --insecure"
+            )
+        return (
+            f"no hermes answers at {self._address}; start one with: hermes demo, or hermes serve --config FILE; to one "
+            "with TLS give its authority (--ca)"
+        )

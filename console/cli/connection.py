@@ -1,0 +1,80 @@
+"""The server that a command talks to: the options of every such command, or the variables in their place."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from console.cli import terminal
+from console.cli.terminal import FAILURE, MISTAKE
+from console.client.channel import InvalidCredentials, TlsFiles
+from console.client.client import DEFAULT_ADDRESS, ClientError, HermesClient
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where a server listens, and what it must be shown. Each field is an option of the command line."""
+
+    address: Annotated[
+        str, typer.Option("--address", envvar="HERMES_ADDRESS", help="HOST:PORT of a running hermes.")
+    ] = DEFAULT_ADDRESS
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", envvar="HERMES_TOKEN_FILE", help="File that holds the server's token."),
+    ] = None
+    ca: Annotated[
+        Path | None, typer.Option("--ca", envvar="HERMES_CA", help="Authority of the server's certificate: use TLS.")
+    ] = None
+    cert: Annotated[
+        Path | None, typer.Option("--cert", envvar="HERMES_CERT", help="This client's certificate, with --key.")
+    ] = None
+    key: Annotated[Path | None, typer.Option("--key", envvar="HERMES_KEY", help="Key of --cert.")] = None
+    insecure: Annotated[
+        bool, typer.Option("--insecure", envvar="HERMES_INSECURE", help="No TLS, even to another machine.")
+    ] = False
+
+    @contextmanager
+    def connected(self) -> Iterator[HermesClient]:
+        """A client for the time of the block. A ClientError ends the program with one line and its exit code."""
+        try:
+            files = TlsFiles(ca=self.ca, cert=self.cert, key=self.key, is_insecure=self.insecure)
+            with HermesClient(self.address, token=_read_token(self.token_file), tls=files) as hermes:
+                yield hermes
+        except InvalidCredentials as error:
+            terminal.fail(str(error), MISTAKE)
+        except ClientError as error:
+            terminal.fail(str(error), MISTAKE if error.is_mistake else FAILURE)
+
+
+def takes_server(command: Callable[Concatenate[Server, P], None]) -> Callable[..., None]:
+    """A command for typer whose first parameter becomes the options of Server."""
+    options = inspect.signature(Server, eval_str=True).parameters
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        server = Server(**{name: values.pop(name) for name in options})
+        command(server, **values)  # type: ignore[call-arg]
+
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *options.values())]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _read_token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        terminal.fail(f"token file {str(path)!r}: {getattr(error, 'strerror', None) or error}", MISTAKE)

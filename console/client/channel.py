@@ -1,0 +1,69 @@
+"""The connection of a client to a server: clear text on this machine, TLS beyond it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+
+class InvalidCredentials(Exception):
+    """A file of the connection's TLS settings cannot be used; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of a client, and whether it may do without TLS.
+
+    ca: certificate of the authority that signed the server's; None: the public authorities. cert and key: what the
+    client shows to a server that asks for a certificate. is_insecure: clear text, to other machines too.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    is_insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise InvalidCredentials("a client's certificate and its key need each other: give both, cert and key")
+        if self.is_insecure and (self.ca or self.cert):
+            raise InvalidCredentials("insecure: without TLS there is no use for ca, cert and key")
+
+
+def open_channel(address: str, files: TlsFiles) -> grpc.Channel:
+    """A channel to HOST:PORT, over TLS if files are given or the host is another machine. Raises InvalidCredentials."""
+    if not uses_tls(address, files):
+        return grpc.insecure_channel(address)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_read("ca", files.ca),
+        private_key=_read("key", files.key),
+        certificate_chain=_read("cert", files.cert),
+    )
+    return grpc.secure_channel(address, credentials)
+
+
+def uses_tls(address: str, files: TlsFiles) -> bool:
+    """Whether the channel to this address is encrypted."""
+    return not files.is_insecure and bool(files.ca or files.cert or not _is_loopback(address))
+
+
+def _is_loopback(address: str) -> bool:
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(name: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise InvalidCredentials(f"{name} {str(path)!r}: {error.strerror or error}") from error

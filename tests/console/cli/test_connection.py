@@ -1,0 +1,50 @@
+"""The options of a connection, and the variables that stand for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.actors.conftest import Serving
+from tests.actors.scripted import ScriptedShard
+from tests.console.test_cli import run
+
+COMMANDS = (("ask", "what", "-c", "gate"), ("cameras", "list"), ("shards", "list"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_every_command_that_calls_a_server_takes_all_options_of_a_connection(command: tuple[str, ...]) -> None:
+    ended = await run(*command, "--help")
+
+    options = set(re.findall(r"--[a-z-]+", ended.out))
+    assert {"--address", "--token-file", "--ca", "--cert", "--key", "--insecure"} <= options
+
+
+async def test_variables_stand_for_the_options(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("right\n")
+    async with serving(ScriptedShard(), token="right") as address:
+        monkeypatch.setenv("HERMES_ADDRESS", address)
+        monkeypatch.setenv("HERMES_TOKEN_FILE", str(tmp_path / "token"))
+        ended = await run("cameras", "list")
+
+    assert (ended.code, "gate" in ended.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--ca", "/none/ca.pem"), "ca '/none/ca.pem': No such file or directory"),
+        (("--cert", "/none/me.pem"), "a client's certificate and its key need each other"),
+        (("--ca", "/none/ca.pem", "--insecure"), "insecure: without TLS there is no use for ca, cert and key"),
+        (("--token-file", "/none/token"), "token file '/none/token': No such file or directory"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_named_as_a_mistake(options: tuple[str, ...], message: str) -> None:
+    ended = await run("cameras", "list", *options)
+
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: {message}")
