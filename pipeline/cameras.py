@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -106,6 +107,7 @@ class PlaybackSpeed(StrEnum):
 
 Polygon = tuple[tuple[float, float], ...]  # corners (x, y) from the upper left, in 0..1 of the upright image
 MAX_MASKS, MAX_CORNERS, MIN_AREA = 32, 64, 1e-6
+MAX_LABELS, MAX_LABEL_VALUE = 16, 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +119,22 @@ class CameraSpec:
     pace: `live` plays a file or a scene at its own speed, `fast` as fast as the device takes it.
     masks: polygons that are blacked out in every image before it is used; corners are [x, y], 0 to 1 of the image.
     gate: skip unchanged patches (default true).
+    loop: play a recording again whenever it has ended, each round with new times; other sources do not take it.
+    frames_per_second: frames sampled from this camera, per second; null: `ingest.sample_fps`.
+    labels: at most 16 words about the camera for people and programs, each a key of the form of a name with a value.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"frames_per_second": (0.01, 60)}
 
     name: str
     url: str
     pace: PlaybackSpeed = PlaybackSpeed.LIVE
     masks: tuple[Polygon, ...] = ()
     gate: bool = True
+    loop: bool = False
+    frames_per_second: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not CAMERA_NAME_PATTERN.fullmatch(self.name):
@@ -138,6 +147,12 @@ class CameraSpec:
         for index, polygon in enumerate(self.masks):
             if problem := _mask_problem(polygon):
                 raise InvalidMask(f"camera {self.name!r}: mask {index}: {problem}")
+        low, high = self.RANGES["frames_per_second"]
+        rate = self.frames_per_second
+        if rate is not None and not low <= rate <= high:
+            raise InvalidCamera(f"camera {self.name!r}: frames_per_second is {rate}: it must be {low} to {high}")
+        if problem := _label_problem(self.labels):
+            raise InvalidCamera(f"camera {self.name!r}: {problem}")
 
 
 def _mask_problem(polygon: Polygon) -> str:
@@ -149,6 +164,18 @@ def _mask_problem(polygon: Polygon) -> str:
             return f"corner {list(corner)} lies outside of the image (0 to 1 each way)"
     area = _area(polygon)
     return "" if area >= MIN_AREA else f"its area is {area:.2g} of the image (at least {MIN_AREA:g})"
+
+
+def _label_problem(labels: Mapping[str, str]) -> str:
+    """What is wrong with the labels, empty if they are valid."""
+    if len(labels) > MAX_LABELS:
+        return f"{len(labels)} labels (limit {MAX_LABELS})"
+    for key, value in labels.items():
+        if not CAMERA_NAME_PATTERN.fullmatch(key):
+            return f"label {key[:80]!r}: a key has the form of a camera's name"
+        if len(value) > MAX_LABEL_VALUE or not value.isprintable():
+            return f"label {key!r}: a value of {len(value)} characters (at most {MAX_LABEL_VALUE}, all printable)"
+    return ""
 
 
 def _area(polygon: Polygon) -> float:

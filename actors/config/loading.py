@@ -86,7 +86,7 @@ def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> H
         raise document.error(("cameras",), str(error)) from error
     for index, camera in enumerate(settings.cameras):
         try:
-            urls.parse(camera.url)
+            urls.parse_source(camera)
         except CameraError as error:
             raise document.error(("cameras", index, "url"), str(error)) from error
     return settings

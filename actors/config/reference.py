@@ -91,6 +91,8 @@ def _credentials(name: str) -> Iterator[str]:
 
 
 def _default(field: dataclasses.Field[Any], section: str) -> str:
+    if field.default_factory is dict:
+        return "`{}`"
     if field.default_factory is not dataclasses.MISSING:
         return f"see [{section}](#{section.replace('.', '')})"
     if field.default is dataclasses.MISSING:

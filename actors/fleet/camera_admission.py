@@ -59,7 +59,7 @@ class CameraAdmission:
             return existing.view()
         if existing is not None:
             raise CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate; remove it first")
-        urls.parse(spec.url)
+        urls.parse_source(spec)
         record = self._state.add(Assignment(spec=spec, started_s=self._clock()))
         try:
             await self._desired.publish(record)

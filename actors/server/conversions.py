@@ -46,8 +46,8 @@ def spec_from(request: pb.AddCameraRequest) -> CameraSpec:
     if request.pace not in _PACES:
         raise InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is unknown (known: 1 live, 2 fast)")
     masks = tuple(tuple((corner.x, corner.y) for corner in mask.corners) for mask in request.masks)
-    gate = {"gate": request.gate} if request.HasField("gate") else {}
-    return CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks, **gate)
+    gate = request.gate if request.HasField("gate") else True
+    return CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks, gate=gate)
 
 
 def camera_message(camera: CameraView) -> pb.Camera:

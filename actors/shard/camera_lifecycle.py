@@ -67,7 +67,7 @@ class CameraLifecycle:
             if stream is not None:
                 await self._lease_holder.raise_epoch(spec.name, assignment.min_epoch)
                 return
-            urls.parse(spec.url)
+            urls.parse_source(spec)
             if assignment.is_standby:
                 self._stand_by(assignment)
             else:

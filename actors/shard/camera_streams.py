@@ -48,7 +48,7 @@ class CameraStreams:
             return
         self.owned[spec.name] = standby
         # The connections of the two owners give one frame slightly different times.
-        last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.sample_fps if saved else 0.0
+        last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.for_camera(spec).sample_fps if saved else 0.0
         self._clips.release(spec.name, last_frame_s)
 
     def end(self, name: str) -> None:

@@ -1,17 +1,19 @@
-"""Parses camera URLs and redacts them for output. Opens nothing and resolves nothing."""
+"""Parses camera URLs, tells whether two lead to one source, and redacts them for output. Opens nothing."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from pipeline.cameras import InvalidCamera
+from pipeline.cameras import CameraSpec, InvalidCamera
 
 MAX_URL_LENGTH = 2048
-NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")
+LIVE_SCHEMES = ("rtsp", "rtsps")
+NETWORK_SCHEMES = (*LIVE_SCHEMES, "http", "https")
+DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -20,6 +22,11 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
 _PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
 _VALUE = re.compile(r"(?<==)[^&;/?#]+")
+# Logins in a path or query. They change without the picture; a name like `key` may also select the picture.
+_LOGIN = re.compile(
+    r"(?i)(?<=[&;/?])(?:user(?:name)?|usr|login|pass(?:word|wd)?|pwd|(?:access_)?token|auth|sig(?:nature)?|expires)"
+    r"=[^&;/?#]*[&;]?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,31 @@ def parse(url: str) -> SourceUrl:
     )
 
 
+def parse_source(spec: CameraSpec) -> SourceUrl:
+    """The parsed URL of a camera. Raises InvalidCamera, also for an option that its kind of source does not take."""
+    url = parse(spec.url)
+    if spec.loop and (isinstance(url, SimUrl) or (isinstance(url, NetworkUrl) and url.scheme in LIVE_SCHEMES)):
+        raise InvalidCamera(
+            f"camera {spec.name!r}: loop is for recordings (a file, http, https), not for a live source"
+        )
+    return url
+
+
+def source_of(url: str) -> str:
+    """What identifies the source that a URL leads to: equal for URLs that show the same, and without a secret of one.
+
+    A network URL keeps scheme, host, port, path and query; logins, fragment, default port and the case of the host do
+    not count. A file is its real path. A simulated camera is its scene, whatever the order of its options. Raises
+    InvalidCamera.
+    """
+    parsed = parse(url)
+    if isinstance(parsed, SimUrl):
+        return f"sim:?{urlencode(asdict(parsed))}"
+    if isinstance(parsed, FileUrl):
+        return f"file:{parsed.path.resolve()}"
+    return _network_source(parsed)
+
+
 def redact(url: str) -> str:
     """The URL without credentials and without the values in its path and query: safe for any output."""
     if (parts := _secret_parts(url)) is None:
@@ -117,6 +149,13 @@ def _secret_parts(url: str) -> re.Match[str] | None:
     """Head, userinfo and rest of the URL; None for a scheme that has no secrets."""
     scheme = _SCHEME.match(url)
     return None if scheme is None or scheme[1].lower() in ("sim", "file") else _PARTS.match(url)
+
+
+def _network_source(parsed: NetworkUrl) -> str:
+    parts = urlsplit(parsed.url)
+    query = f"?{parts.query}" if parts.query else ""
+    what = _LOGIN.sub("", f"{parts.path or '/'}{query}").rstrip("?&;")
+    return f"{parsed.scheme}://{parsed.host}:{parsed.port or DEFAULT_PORTS[parsed.scheme]}{what}"
 
 
 def _parse_network(url: str, scheme: str) -> NetworkUrl:

@@ -55,8 +55,8 @@ class CameraFeed:
         started_s: the Unix time at which a recording begins (default: now).
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
-        self._spec, self._config, self._frame_size, self._clips = spec, config, frame_size, clips
-        self._url = urls.parse(spec.url)
+        self._spec, self._config, self._frame_size, self._clips = spec, config.for_camera(spec), frame_size, clips
+        self._url = urls.parse_source(spec)
         self._on_state = on_state
         self._clock, self._retry_jitter_s = clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s

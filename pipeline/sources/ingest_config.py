@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from pipeline.cameras import CameraSpec
 from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules, Network
 
@@ -16,7 +17,7 @@ DEVICES = ("auto", "cpu", "cuda")
 class IngestConfig:
     """Sampling, time limits and size limits of ingest. Raises ValueError for a value out of range.
 
-    sample_fps: frames sampled from each camera, per second.
+    sample_fps: frames sampled from each camera, per second, unless it says otherwise (`frames_per_second`).
     frames_per_clip: sampled frames in a full clip.
     max_clip_wait_s: seconds after which a clip that is not full is handed to the device too.
     max_segment_s: seconds of a live stream after which a longer group of pictures is cut and decoded.
@@ -95,6 +96,10 @@ class IngestConfig:
             if not folder.is_absolute():
                 raise ValueError(f"ingest.video_folders: {str(folder)!r} is not absolute")
         _ = self.address_rules
+
+    def for_camera(self, spec: CameraSpec) -> IngestConfig:
+        """This configuration with the rate of one camera."""
+        return self if spec.frames_per_second is None else replace(self, sample_fps=spec.frames_per_second)
 
     @property
     def address_rules(self) -> AddressRules:

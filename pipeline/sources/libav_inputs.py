@@ -31,7 +31,6 @@ _RTSP_OPTIONS = {"format_whitelist": "rtsp,sdp", "protocol_whitelist": "rtsp,rtp
 _HTTP_OPTIONS = {"protocol_whitelist": "http,https", "format_whitelist": _HTTP_FORMATS}
 # HttpClient makes all connections, so libav has none to keep open.
 _PLAYLIST_OPTIONS = {"http_persistent": "0", "http_multiple": "0", "http_seekable": "0"}
-_RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 MAX_NESTED_OPENS = 64  # a playlist of thousands must not cause thousands of connections
 
 OpenNested = Callable[[str, int, Mapping[str, str]], ReadableFile]
@@ -102,7 +101,7 @@ class RtspInput:
 
     def open(self) -> LibavArguments:
         """Connects the proxy to the camera. Raises SourceError."""
-        label, port = redact(self._url.url), self._url.port or _RTSP_PORTS[self._url.scheme]
+        label, port = redact(self._url.url), self._url.port or urls.DEFAULT_PORTS[self._url.scheme]
         tls = _tls(self._config) if self._url.scheme == "rtsps" else None
         rules, timeout_s = self._config.address_rules, self._config.open_timeout_s
         camera = addresses.connect_to(self._url.host, port, rules, timeout_s, label=label, tls=tls)
@@ -209,6 +208,6 @@ def input_for(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Calla
     """The input for a URL, not yet opened. Raises SourceInvalid."""
     if isinstance(url, FileUrl):
         return FileInput(url.path)
-    if url.scheme in _RTSP_PORTS:
+    if url.scheme in urls.LIVE_SCHEMES:
         return RtspInput(url, config, is_stopped)
     return HttpInput(url, config, is_stopped)

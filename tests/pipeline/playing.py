@@ -121,13 +121,16 @@ class RunningFeed:
         pace: PlaybackSpeed = PlaybackSpeed.LIVE,
         config: IngestConfig = QUICK,
         clips: ClipQueue | None = None,
+        *,
+        frames_per_second: float | None = None,
+        loop: bool = False,
         **options: float,
     ) -> None:
         self.states: list[tuple[CameraState, str]] = []
         self.reasons: list[SourceReason | None] = []
         self._changed = threading.Condition()
         self.clips = ClipQueue(4, on_put=self._notify) if clips is None else clips
-        spec = CameraSpec(name="lobby", url=url, pace=pace)
+        spec = CameraSpec(name="lobby", url=url, pace=pace, frames_per_second=frames_per_second, loop=loop)
         self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._on_state, **options)
 
     def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 30) -> None:
@@ -179,10 +182,13 @@ def running_feed(
     pace: PlaybackSpeed = PlaybackSpeed.LIVE,
     config: IngestConfig = QUICK,
     clips: ClipQueue | None = None,
+    *,
+    frames_per_second: float | None = None,
+    loop: bool = False,
     **options: float,
 ) -> Iterator[RunningFeed]:
     """A started feed; it is stopped at the end."""
-    feed = RunningFeed(url, pace, config, clips, **options)
+    feed = RunningFeed(url, pace, config, clips, frames_per_second=frames_per_second, loop=loop, **options)
     feed.feed.start()
     try:
         yield feed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,34 @@ def test_every_section_is_read() -> None:
     assert [camera.pace for camera in settings.cameras] == [PlaybackSpeed.LIVE, PlaybackSpeed.FAST]
     assert [camera.gate for camera in settings.cameras] == [True, False]
     assert settings.cameras[1].masks == (((0, 0), (0.5, 0), (0.5, 0.25)),)
+
+
+def test_a_camera_has_a_rate_labels_and_a_loop() -> None:
+    camera = parse(
+        "cameras: [{name: film, url: /f.mp4, loop: true, frames_per_second: 0.5, labels: {site: north, floor: '2'}}]"
+    ).cameras[0]
+
+    assert (camera.loop, camera.frames_per_second) == (True, 0.5)
+    assert camera.labels == {"site": "north", "floor": "2"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("url: /f, frames_per_second: 61", "frames_per_second is 61.0: it must be 0.01 to 60"),
+        ("url: /f, frames_per_second: 0", "frames_per_second is 0.0: it must be 0.01 to 60"),
+        ("url: /f, frames_per_second: .nan", "frames_per_second is nan: it must be 0.01 to 60"),
+        ("url: /f, labels: {a b: x}", "label 'a b': a key has the form of a camera's name"),
+        (f"url: /f, labels: {{a: {257 * 'x'}}}", "label 'a': a value of 257 characters (at most 256, all printable)"),
+        ('url: /f, labels: {a: "x\\n"}', "label 'a': a value of 2 characters (at most 256, all printable)"),
+        (f"url: /f, labels: {{{', '.join(f'k{n}: v' for n in range(17))}}}", "17 labels (limit 16)"),
+        ("url: 'sim:a', loop: true", "loop is for recordings (a file, http, https), not for a live source"),
+        ("url: 'rtsp://h/a', loop: true", "loop is for recordings (a file, http, https), not for a live source"),
+    ],
+)
+def test_an_invalid_rate_label_or_loop_is_named(keys: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"camera 'gate': {problem}")):
+        parse(f"cameras: [{{name: gate, {keys}}}]")
 
 
 def test_video_folders_include_those_of_configured_cameras() -> None:

@@ -90,6 +90,17 @@ async def test_there_is_a_new_snapshot_after_each_change_and_only_then(registry)
     assert first.lineage == second.lineage is not None
 
 
+async def test_every_key_of_a_camera_is_kept(registry: CameraRegistry) -> None:
+    spec = CameraSpec(
+        name="film", url="/film.mp4", loop=True, frames_per_second=0.5, labels={"site": "north", "floor": "2"}
+    )
+    entry = RegistryEntry(Assignment(spec=spec, started_s=1.0))
+
+    await registry.add(entry)
+
+    assert await entries(registry) == {"film": entry}
+
+
 @pytest.mark.redis
 async def test_an_entry_of_the_version_before_is_read_and_written_alike(tmp_path: Path) -> None:
     text = (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cameras import InvalidCamera
-from pipeline.network.urls import FileUrl, NetworkUrl, SimUrl, parse, redact, scrub
+from pipeline.network.urls import FileUrl, NetworkUrl, SimUrl, parse, redact, scrub, source_of
 
 CANARY = "c4n4ry"
 
@@ -121,3 +121,72 @@ def error_of(url: str) -> str:
     except InvalidCamera as error:
         return str(error)
     return ""
+
+
+HOSTS = st.from_regex(r"[a-z][a-z0-9.-]{0,20}[a-z0-9]", fullmatch=True)
+PARTS = st.from_regex(r"(/[a-zA-Z0-9_.-]{1,8}){0,3}(\?channel=[0-9]{1,3})?", fullmatch=True)
+LOGINS = st.from_regex(rf"{CANARY}[a-z0-9]{{0,5}}", fullmatch=True)
+SCHEMES = st.sampled_from([("rtsp", 554), ("rtsps", 322), ("http", 80), ("https", 443)])
+
+
+@given(scheme=SCHEMES, host=HOSTS, rest=PARTS, login=LOGINS)
+def test_neither_login_nor_spelling_changes_the_source(
+    scheme: tuple[str, int], host: str, rest: str, login: str
+) -> None:
+    name, port = scheme
+    source = source_of(f"{name}://{host}{rest}")
+    query = f"{'&' if '?' in rest else '?'}user=u&password={login}&token={login}"
+
+    assert source_of(f"{name.upper()}://{login}:{login}@{host.upper()}:{port}{rest}{query}#{login}") == source
+    assert CANARY not in source_of(f"{name}://{login}:{login}@{host}{rest}{query}")
+
+
+@given(
+    scheme=SCHEMES,
+    one=st.tuples(HOSTS, st.integers(1, 65_535), PARTS),
+    other=st.tuples(HOSTS, st.integers(1, 65_535), PARTS),
+)
+def test_another_host_port_path_or_query_is_another_source(
+    scheme: tuple[str, int], one: tuple[str, int, str], other: tuple[str, int, str]
+) -> None:
+    urls = [f"{scheme[0]}://{host}:{port}{rest or '/'}" for host, port, rest in (one, other)]
+
+    assert (source_of(urls[0]) == source_of(urls[1])) == (urls[0].replace("/?", "?") == urls[1].replace("/?", "?"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("rtsp://h/user=a&password=b&channel=1.sdp", "rtsp://h/user=a&password=c&channel=1.sdp"),
+        ("http://h/a?password=b&channel=1", "http://h/a?channel=1&password=c"),
+        ("rtsp://[FE80::1]/a", "rtsp://[fe80::1]:554/a"),
+        ("sim:gate?seed=7&gap=2", "sim:gate?gap=2.0&seed=7"),
+        ("sim:gate", "sim:gate?width=640"),
+    ],
+)
+def test_these_are_one_source(one: str, other: str) -> None:
+    assert source_of(one) == source_of(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("rtsp://h/user=a&channel=1.sdp", "rtsp://h/user=a&channel=2.sdp"),
+        ("http://h/a?key=front", "http://h/a?key=back"),
+        ("rtsp://h/a", "rtsp://h/A"),
+        ("sim:gate?seed=7", "sim:yard?seed=7"),
+        ("sim:gate?seed=7", "sim:gate?seed=8"),
+        ("/a.mp4", "/b.mp4"),
+        ("/a", "http://h/a"),
+    ],
+)
+def test_these_are_two_sources(one: str, other: str) -> None:
+    assert source_of(one) != source_of(other)
+
+
+def test_a_file_is_its_real_path(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").touch()
+    (tmp_path / "link.mp4").symlink_to("film.mp4")
+
+    assert source_of(f"{tmp_path}/link.mp4") == source_of(f"file://{tmp_path}/x/../film.mp4")
+    assert source_of(f"{tmp_path}/link.mp4") == f"file:{(tmp_path / 'film.mp4').resolve()}"

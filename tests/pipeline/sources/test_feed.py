@@ -63,6 +63,17 @@ def test_a_file_becomes_full_clips_and_ends(video: Footage, tmp_path: Path) -> N
         assert clip.received_s == pytest.approx(time.time(), abs=60)
 
 
+def test_a_camera_has_a_rate_of_its_own(tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", replace(H264, frames=50))
+
+    with running_feed(str(path), PlaybackSpeed.FAST, frames_per_second=5.0, started_s=START_S) as feed:
+        clips = feed.take_until_over()
+
+    assert [time_s - START_S for clip in clips for time_s in clip.times_s] == pytest.approx(
+        [index / 5 for index in range(25)]
+    )
+
+
 def test_a_feed_resizes_frames_as_resize_frames_does(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", VP9)
 
