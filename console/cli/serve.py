@@ -22,6 +22,7 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     """Runs the system until SIGINT or SIGTERM; returns the exit code."""
     log_level = logging.DEBUG if is_verbose else logging.INFO
     logs.log_to_stderr(log_level)
+    terminal.end_on_sigterm()
     try:
         settings = loading.load_config(config)
         _name_shared_store(settings, err)
@@ -37,11 +38,9 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
 
 
 async def until_stopped() -> None:
-    """Waits for SIGINT or SIGTERM."""
+    """Waits for SIGINT, and for what terminal.end_on_sigterm turns into it."""
     is_stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, is_stopped.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, is_stopped.set)
     await is_stopped.wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,6 +16,13 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 DONE, FAILURE, MISTAKE = 0, 1, 2
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def end_on_sigterm() -> None:
+    """From here on SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does at that moment."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors import logs, system
+from actors import logs, run_folder, system
 from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from actors.server import server
@@ -56,15 +55,12 @@ def run(options: DemoOptions, progress: Progress) -> int:
         return terminal.report(str(error), MISTAKE)
     except (ServiceError, StoreError, ClientError, DemoFailed) as error:
         return terminal.report(str(error), FAILURE)
-    except KeyboardInterrupt:
-        return FAILURE
 
 
 async def _run(options: DemoOptions, progress: Progress) -> int:
     shown = cameras.demo_cameras(options.seed)
     server.require_free(_router(options))
-    with tempfile.TemporaryDirectory(prefix="hermes-demo-") as scratch:
-        folder = Path(scratch)
+    with run_folder.running() as folder:
         # A camera can be owned once the store has run for one lease: until then none shows anything.
         earliest_s = time.time() + LeaseConfig().length_s
         with streams.running(shown, folder / "cameras.jpg") as live:

@@ -1,0 +1,113 @@
+"""However `hermes demo` and `hermes serve` end, nothing of them stays: real processes, with Ray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+HERMES = (sys.executable, "-m", "console.cli.main")
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command whose temporary files are in a folder of its own."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def errors(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        """Sends the signal; returns the exit code when no process and no folder of the run is left."""
+        processes = psutil.Process(self.process.pid).children(recursive=True)
+        assert processes
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=TIMEOUT_S)
+        wait_until(lambda: not alive(processes) and not self.left_over())
+        return code
+
+    def left_over(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir() if path.name.startswith(("hermes", "ray"))]
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Running]:
+    # The path of a socket of Ray is as long as a path may be, so the folder is directly below /tmp.
+    folder = Path(tempfile.mkdtemp(prefix="e", dir="/tmp"))
+    environment = os.environ | {"TMPDIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+    with (folder / "stderr").open("wb") as errors:
+        process = subprocess.Popen(
+            [*HERMES, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, env=environment
+        )
+    try:
+        yield Running(process, folder)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("stage", ["starting Ray", "What the four cameras show"])
+def test_sigterm_ends_the_demo_at_any_moment(stage: str) -> None:
+    with running("demo", "--seed", "1", "--port", "0") as demo:
+        wait_until(lambda: stage in demo.errors)
+        code = demo.end(signal.SIGTERM)
+
+        assert code == 1
+        assert "SIGTERM received" not in demo.errors  # the head of a stack dump
+        assert "Traceback" not in demo.errors
+
+
+def test_a_killed_demo_leaves_nothing() -> None:
+    with running("demo", "--seed", "1", "--port", "0") as demo:
+        wait_until(lambda: "What the four cameras show" in demo.errors)
+
+        assert demo.end(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_a_killed_server_leaves_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "hermes.yaml"
+    config.write_text("router: {port: 0}\n")
+    with running("serve", "--config", str(config)) as server:
+        wait_until(lambda: "serving on" in server.errors)
+
+        assert server.end(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_sigterm_ends_a_server_that_is_starting(tmp_path: Path) -> None:
+    config = tmp_path / "hermes.yaml"
+    config.write_text("router: {port: 0}\n")
+    with running("serve", "--config", str(config)) as server:
+        wait_until(lambda: "loading model" in server.errors)
+
+        assert server.end(signal.SIGTERM) == 1
+        assert server.errors.splitlines()[-1] == "stopped before the system was ready"
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
