@@ -200,10 +200,19 @@ class HermesConfig:
 
     @property
     def sources(self) -> IngestConfig:
-        """`ingest`, with the folders of the configured cameras' files among its video_folders."""
+        """`ingest` as the shards need it.
+
+        The folders of the configured cameras' files are among its video_folders, and it says whether tests reach
+        private networks.
+        """
         parsed = (urls.parse(camera.url) for camera in self.cameras)
         folders = {url.path.parent for url in parsed if isinstance(url, FileUrl)}
-        return replace(self.ingest, video_folders=(*self.ingest.video_folders, *sorted(folders)))
+        reaches_private = self.ingest.test_private_networks
+        return replace(
+            self.ingest,
+            video_folders=(*self.ingest.video_folders, *sorted(folders)),
+            test_private_networks=self.router.is_loopback if reaches_private is None else reaches_private,
+        )
 
     @property
     def has_embedded_store(self) -> bool:

@@ -107,13 +107,13 @@ class Fleet:
 
         Raises InvalidCamera, TooManyTests, ShardUnavailable.
         """
-        REDACTOR.remember(url)
         urls.parse(url)
         up = [index for index, record in enumerate(self._state.shards) if record.is_up]
         if not up:
             raise ShardUnavailable("no shard is up to test a camera from; try again")
         emptiest = min(up, key=self._state.camera_counts().__getitem__)
-        return await self._state.shards[emptiest].shard.test_camera(url)
+        with REDACTOR.remembering(url):
+            return await self._state.shards[emptiest].shard.test_camera(url)
 
     async def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints. Raises UnknownCamera, ShardUnavailable, StoreError."""

@@ -68,9 +68,9 @@ class FleetState:
         A camera of the same name is replaced.
         """
         spec = assignment.spec
-        REDACTOR.remember(spec.url)
         status = CameraStatus(name=spec.name, url=urls.redact(spec.url), state=CameraState.CONNECTING, masks=spec.masks)
         self.remove(spec.name)
+        REDACTOR.remember(spec.url)
         index = (*self.shards_with_capacity(), *range(len(self.shards)))[0]
         record = CameraRecord(assignment, index, status, is_configured)
         self.cameras[spec.name] = self._cameras_by_shard[index][spec.name] = record
@@ -81,6 +81,7 @@ class FleetState:
         record = self.cameras.pop(name, None)
         if record is not None:
             del self._cameras_by_shard[record.shard_index][name]
+            REDACTOR.forget(record.spec.url)
 
     def reassign(self, record: CameraRecord, index: int) -> None:
         """Records that the camera is on this shard. A camera that was removed meanwhile is not counted there."""

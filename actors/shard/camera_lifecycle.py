@@ -26,7 +26,6 @@ from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraError, CameraExists
 from pipeline.network import urls
-from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +57,6 @@ class CameraLifecycle:
     async def add(self, assignment: Assignment) -> None:
         """See Shard.add_camera."""
         spec = assignment.spec
-        REDACTOR.remember(spec.url)
         async with self._locks[spec.name]:
             await self._leave_if_lost(spec.name)
             stream = self._streams.owned.get(spec.name)

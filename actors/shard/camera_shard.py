@@ -116,14 +116,14 @@ class CameraShard:
         await self._lifecycle.remove(name, is_forgotten=is_forgotten, successor=successor)
 
     async def test_camera(self, url: str) -> ProbeResult:
-        REDACTOR.remember(url)
         if self._running_tests >= _MAX_TESTS:
             raise TooManyTests(
                 f"this shard tests {self._running_tests} URLs already (at most {_MAX_TESTS} at once); try again"
             )
         self._running_tests += 1
         try:
-            return await asyncio.to_thread(probe.probe_url, url, self._ingest)
+            with REDACTOR.remembering(url):
+                return await asyncio.to_thread(probe.probe_url, url, self._ingest.for_tests())
         finally:
             self._running_tests -= 1
 

@@ -23,6 +23,7 @@ _REFUSED_BY_DEFAULT = (
     "169.254.0.0/16",
     "169.254.169.254/32",
     "169.254.170.2/32",
+    "169.254.170.23/32",
     "100.100.100.200/32",
     "168.63.129.16/32",
     "192.0.0.0/24",
@@ -31,11 +32,18 @@ _REFUSED_BY_DEFAULT = (
     "240.0.0.0/4",
     "::/96",
     "::1/128",
+    "64:ff9b:1::/48",  # NAT64 of a local network embeds an IPv4 address, at a place that only this network knows
     "fe80::/10",
+    "fe80::a9fe:a9fe/128",
+    "fd00:c1::a9fe:a9fe/128",
+    "fd00:ec2::23/128",
     "fd00:ec2::254/128",
+    "fd20:ce::254/128",
     "ff00::/8",
     "2001::/32",  # Teredo embeds an IPv4 address
 )
+# Networks of private use, where a caller from elsewhere shall not look around.
+PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 

@@ -14,6 +14,7 @@ import tenacity
 
 from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network import urls
+from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
 from pipeline.sources.clip_builder import ClipBuilder
 from pipeline.sources.clip_queue import ClipQueue
@@ -87,6 +88,10 @@ class CameraFeed:
             self._stopped.set()
 
     def _run(self) -> None:
+        with REDACTOR.remembering(self._spec.url):
+            self._run_guarded()
+
+    def _run_guarded(self) -> None:
         self._report(CameraState.CONNECTING)
         try:
             self._run_forever()

@@ -37,6 +37,8 @@ class IngestConfig:
     device: where video is decoded: auto, cpu or cuda; auto is the GPU if there is one.
     allowed_networks: networks (CIDR) that cameras may be in; the longest matching prefix wins.
     refused_networks: networks (CIDR) that cameras must not be in; the longest matching prefix wins.
+    test_private_networks: whether `cameras test` reaches private networks that allowed_networks does not name; null:
+        only where router.host is a loopback address.
     video_folders: absolute folders below which files may be cameras; without any, no file may.
     ca_file: file of CA certificates (PEM) that are trusted for rtsps and https beside the system's own.
     """
@@ -82,6 +84,7 @@ class IngestConfig:
     device: str = "auto"
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
+    test_private_networks: bool | None = None
     video_folders: tuple[Path, ...] = ()
     ca_file: Path | None = None
 
@@ -107,6 +110,13 @@ class IngestConfig:
         return AddressRules(
             _networks("allowed_networks", self.allowed_networks), _networks("refused_networks", self.refused_networks)
         )
+
+    def for_tests(self) -> IngestConfig:
+        """The same limits for a URL that a caller only tests: without private networks, unless they are allowed."""
+        if self.test_private_networks:
+            return self
+        private = tuple(network for network in addresses.PRIVATE if network not in self.allowed_networks)
+        return replace(self, refused_networks=(*self.refused_networks, *private))
 
 
 def _networks(name: str, texts: tuple[str, ...]) -> tuple[Network, ...]:

@@ -35,10 +35,17 @@ def refuses(address: str, **rules: tuple[str, ...]) -> bool:
         "fe80::1",
         "ff02::1",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fe80::a9fe:a9fe",
+        "169.254.170.23",
         "::ffff:127.0.0.1",
         "::ffff:169.254.169.254",
         "::127.0.0.1",
         "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:ffff::1",
         "2002:a9fe:a9fe::1",
         "2001:0:a9fe:a9fe::1",
     ],
@@ -50,6 +57,30 @@ def test_special_addresses_are_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["10.0.0.17", "192.168.1.2", "172.16.0.9", "100.64.3.4", "8.8.8.8", "fd12::7"])
 def test_private_and_public_addresses_are_allowed(address: str) -> None:
     assert not refuses(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("169.254.170.23", "169.254.0.0/16"), ("fd00:ec2::23", "fd00::/8"), ("fd20:ce::254", "fd20::/16")],
+)
+def test_a_metadata_service_stays_refused_where_its_network_is_allowed(address: str, network: str) -> None:
+    assert refuses(address, allowed_networks=(network,))
+
+
+@pytest.mark.parametrize("address", ["10.0.0.17", "192.168.1.2", "172.16.0.9", "100.64.3.4", "fd12::7"])
+def test_a_test_reaches_private_networks_only_where_the_configuration_says_so(address: str) -> None:
+    def refuses_test(**settings) -> bool:
+        config = IngestConfig(**settings).for_tests()
+        return config.address_rules.refusing_network(ipaddress.ip_address(address)) is not None
+
+    assert refuses_test()
+    assert not refuses_test(test_private_networks=True)
+    assert not refuses_test(allowed_networks=(f"{address}/{'128' if ':' in address else '32'}",))
+    assert not refuses_test(allowed_networks=addresses.PRIVATE)
+
+
+def test_a_test_reaches_public_addresses() -> None:
+    assert IngestConfig().for_tests().address_rules.refusing_network(ipaddress.ip_address("8.8.8.8")) is None
 
 
 def test_the_longest_matching_prefix_wins() -> None:
