@@ -30,13 +30,15 @@ def capture(memory: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
 
 
 def restore(memory: Memory, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint behind the prefix of a fresh memory. Raises CheckpointCorrupt if its shape does not fit."""
+    """Puts a checkpoint behind the prefix of a fresh memory that has room for it.
+
+    Raises CheckpointCorrupt if its shape is not the memory's.
+    """
     shape = memory.slabs.shape
-    capacity = memory.slabs.capacity - memory.prefix_length
     if len(checkpoint.layers) != shape.num_layers:
         raise CheckpointCorrupt(f"checkpoint of {len(checkpoint.layers)} layers (the model has {shape.num_layers})")
     for index, tokens in enumerate(checkpoint.layers):
-        _check_fit(tokens, shape, capacity, index)
+        _check_shape(tokens, shape, index)
     for index, tokens in enumerate(checkpoint.layers):
         memory.replace(index, tokens)
     memory.next_position = checkpoint.facts.next_position
@@ -88,8 +90,8 @@ def _copied(tokens: CachedTokens) -> CachedTokens:
     return tokens.map(lambda tensor, _: tensor.to("cpu", copy=True))
 
 
-def _check_fit(tokens: CachedTokens, shape: KVShape, capacity: int, index: int) -> None:
-    """Checks that a memory of this model could hold every tensor: a checkpoint comes from outside."""
+def _check_shape(tokens: CachedTokens, shape: KVShape, index: int) -> None:
+    """Checks that every tensor is as a memory of this model has it: a checkpoint comes from outside."""
     cached = (shape.num_kv_heads, len(tokens), shape.head_dim)
     dtypes = {"keys": shape.dtype, "values": shape.dtype, "times_s": torch.float64}
     for name, axis, tensor in tokens.tensors():
@@ -98,7 +100,5 @@ def _check_fit(tokens: CachedTokens, shape: KVShape, capacity: int, index: int) 
             raise CheckpointCorrupt(
                 f"checkpoint, layer {index}: {name} is {tensor.dtype} {tuple(tensor.shape)} (expected {dtype} {size})"
             )
-    if len(tokens) > capacity:
-        raise CheckpointCorrupt(f"checkpoint, layer {index}: {len(tokens)} tokens (capacity {capacity})")
     if len(tokens) and (int(tokens.counts.min()) < 1 or bool((tokens.positions.diff() < 0).any())):
         raise CheckpointCorrupt(f"checkpoint, layer {index}: a count below 1, or positions out of order")

@@ -29,7 +29,7 @@ def window_lengths(memory: Memory, first_token_id: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def compact(
+def remaining(
     memory: Memory,
     attention: Sequence[Tensor],
     plans: Sequence[LayerPlan],
@@ -39,19 +39,18 @@ def compact(
     first_recent_id: int,
     tokens_per_frame: int,
     frequency: Tensor,
-) -> None:
-    """Cuts every layer back to `budget` tokens after the prefix; a no-op below it. attention: scores, L × [N_l]
+) -> list[CachedTokens]:
+    """What stays of each layer after its prefix, at most `budget` tokens. attention: scores, L × [N_l] -> L
 
     The policy decides what to evict. The recent window, all tokens from id `first_recent_id` on, stays whole and is
-    not in the policy's view. Mutates `memory`; tokens that are kept keep their keys, values and positions exactly.
+    not in the policy's view. Tokens that are kept keep their keys, values and positions exactly. `apply` writes it.
     """
-    if not is_due(memory, budget):
-        return
     windows = window_lengths(memory, first_recent_id)
     view = tuple(
         _view(memory, index, attention[index], plans[index], window, budget - window, tokens_per_frame)
         for index, window in enumerate(windows)
     )
+    layers: list[CachedTokens] = []
     for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
         past = kept = layer.tokens.at(retention.kept)
         if retention.folded:
@@ -63,9 +62,17 @@ def compact(
                 for group, folded in enumerate(retention.folded)
             ]
             past = CachedTokens.concat(kept, *summaries).by_position()
-        memory.replace(index, CachedTokens.concat(past, _recent(memory, index, windows[index])))
+        layers.append(CachedTokens.concat(past, _recent(memory, index, windows[index])))
+    return layers
+
+
+def apply(memory: Memory, layers: Sequence[CachedTokens]) -> None:
+    """Makes a memory what a compaction left of it. Allocates nothing, so what can fail has failed before."""
+    newest = max((int(tokens.positions[-1]) for tokens in layers if len(tokens)), default=-1)
+    for index, tokens in enumerate(layers):
+        memory.replace(index, tokens)
     memory.compactions += 1
-    memory.next_position = max(memory.next_position, _newest_position(memory) + 1)
+    memory.next_position = max(memory.next_position, newest + 1)
 
 
 def _view(
@@ -85,10 +92,6 @@ def _view(
 def _recent(memory: Memory, index: int, window: int) -> CachedTokens:
     tokens = memory.after_prefix(index)
     return tokens.slice(len(tokens) - window, len(tokens))
-
-
-def _newest_position(memory: Memory) -> int:
-    return max(int(memory.layer(index).positions[-1]) for index in range(memory.num_layers))
 
 
 def _summary_id(memory: Memory, group: int) -> int:

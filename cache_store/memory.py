@@ -71,6 +71,15 @@ TOKEN_AXES = tuple(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a memory reaches: what `commit` moves on and `rewind` moves back."""
+
+    lengths: tuple[int, ...]
+    next_position: int
+    next_frame: int
+
+
 class Memory:
     """The memory of one camera, or a question's copy of it: one slot of the slabs.
 
@@ -98,6 +107,11 @@ class Memory:
     @property
     def num_layers(self) -> int:
         return len(self.lengths)
+
+    @property
+    def extent(self) -> Extent:
+        """Where the memory ends now."""
+        return Extent(tuple(self.lengths), self.next_position, self.next_frame)
 
     @property
     def longest(self) -> int:
@@ -132,15 +146,23 @@ class Memory:
             slabs.token_ids[index, self.slot, new] = token_ids
             slabs.times_s[index, self.slot, new] = times_s
             slabs.counts[index, self.slot, new] = 1
-            self.lengths[index] += num_tokens
-        self.next_position += int(offsets[-1]) + 1 if num_tokens else 0
+        # Last, and together: a commit that fails changes nothing.
+        num_positions = int(offsets[-1]) + 1 if num_tokens else 0
+        self.lengths = [start + num_tokens for start in self.lengths]
+        self.next_position += num_positions
+
+    def rewind(self, extent: Extent) -> None:
+        """Takes back what was committed since `extent`. Only commits may have changed the memory since then."""
+        self.lengths = list(extent.lengths)
+        self.next_position = extent.next_position
+        self.next_frame = extent.next_frame
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer."""
         end = self.prefix_length + len(tokens)
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
+        self._capacity[index].slice(self.prefix_length, end).overwrite(tokens)
         self.lengths[index] = end
-        self.after_prefix(index).overwrite(tokens)
 
     def copy_from(self, other: Memory) -> None:
         """Becomes a copy of another memory, which is not changed: a question runs on such a copy."""

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store import compaction, tiers
+from cache_store import checkpoint_codec, compaction, tiers
+from cache_store.checkpoint import Checkpoint
+from cache_store.errors import CheckpointCorrupt
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
+from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
@@ -90,6 +93,7 @@ class MemoryWriter:
         """`append` for frames that are encoded already; each must have a token that is admitted.
 
         embedded: [B, F · P, E]; times_s: [B, F]. A token's position is the same as if its whole frame were admitted.
+        Whole or not at all: if it fails, every memory holds what it held before.
         """
         num_frames = times_s.shape[1]
         assert num_frames <= self.max_frames, (num_frames, self.max_frames)
@@ -98,20 +102,52 @@ class MemoryWriter:
             offsets = offsets[admitted.flatten().to(embedded.device)]
         for memory in memories:
             self._free_positions(memory, self._num_tokens(num_frames))
-        self.model.forward(embedded[:, offsets], SlotCache(memories, len(offsets), offsets=offsets))
-        for memory, times in zip(memories, times_s.to(embedded.device), strict=True):
-            token_ids = self._num_tokens(memory.next_frame) + offsets
-            memory.commit(token_ids, times.repeat_interleave(self._num_tokens(1))[offsets], offsets)
-            memory.next_frame += num_frames
-        self.compact(memories)
+        extents = [memory.extent for memory in memories]
+        try:
+            self.model.forward(embedded[:, offsets], SlotCache(memories, len(offsets), offsets=offsets))
+            for memory, times in zip(memories, times_s.to(embedded.device), strict=True):
+                token_ids = self._num_tokens(memory.next_frame) + offsets
+                memory.commit(token_ids, times.repeat_interleave(self._num_tokens(1))[offsets], offsets)
+                memory.next_frame += num_frames
+            self.compact(memories)
+        except Exception:
+            for memory, extent in zip(memories, extents, strict=True):
+                memory.rewind(extent)
+            raise
+
+    def restore(self, memory: Memory, saved: Checkpoint) -> None:
+        """Puts a checkpoint into a memory that is as `reset` left it. What it holds beyond the budget is evicted.
+
+        The memory fits its bounds before anything reads it, whatever bounds it was saved with. Where it is over budget
+        it is put together in a slot of its own size, scored there by the scorer's forward pass, and compacted by the
+        policy, as after a step of frames. Raises CheckpointCorrupt if its shape is not the model's, or if its newest
+        frames are over budget by themselves.
+        """
+        longest = max((len(tokens) for tokens in saved.layers), default=0)
+        if longest <= self.config.tokens_per_layer:
+            checkpoint_codec.restore(memory, saved)
+            self._free_positions(memory, 0)
+            return
+        slab = Slabs(self.model.spec.kv, slots=1, capacity=memory.prefix_length + longest)
+        roomy = Memory(slab, 0)
+        roomy.copy_from(memory)
+        checkpoint_codec.restore(roomy, saved)
+        self._free_positions(roomy, 0)
+        self.compact([roomy])
+        if compaction.is_due(roomy, self.config.tokens_per_layer):
+            raise CheckpointCorrupt(
+                f"checkpoint: {roomy.longest - roomy.prefix_length} tokens in the newest {self.config.recent_frames} "
+                f"frames of a layer (limit {self.config.tokens_per_layer})"
+            )
+        memory.copy_from(roomy)
 
     def compact(self, memories: Sequence[Memory]) -> None:
-        """Scores the memories that are over their budget and evicts what the policy does not keep."""
+        """Scores the memories over their budget and evicts, in all or in none, what the policy does not keep."""
         over_budget = [memory for memory in memories if compaction.is_due(memory, self.config.tokens_per_layer)]
         if not over_budget:
             return
-        for memory, scores in zip(over_budget, self.scorer.score(over_budget), strict=True):
-            compaction.compact(
+        remaining = [
+            compaction.remaining(
                 memory,
                 scores,
                 self.plans,
@@ -121,6 +157,10 @@ class MemoryWriter:
                 tokens_per_frame=self._num_tokens(1),
                 frequency=self.frequency,
             )
+            for memory, scores in zip(over_budget, self.scorer.score(over_budget), strict=True)
+        ]
+        for memory, layers in zip(over_budget, remaining, strict=True):
+            compaction.apply(memory, layers)
 
     def first_recent_id(self, memory: Memory) -> int:
         """The lowest token id of the recent window."""

@@ -23,6 +23,7 @@ class CameraError(Exception):
     ├── CameraExists           the name is taken
     ├── TooManyCameras         no free memory slot
     ├── TooManyTests           no free place for a test
+    ├── CameraFailed           the device failed at the camera's work, or has stopped
     └── SourceError            the source cannot be read, for a SourceReason
         ├── SourceUnreachable  now; a retry may help
         └── SourceInvalid      a retry soon does not help
@@ -43,6 +44,10 @@ class TooManyCameras(CameraError):
 
 class TooManyTests(CameraError):
     """The limit of URLs that are tested at the same time is reached."""
+
+
+class CameraFailed(CameraError):
+    """The device failed at the camera's work, did not come to it in time, or has stopped. The work is not done."""
 
 
 class CameraExists(CameraError):

@@ -19,6 +19,7 @@ from cache_store.errors import OwnedByAnother, StoreError
 from cache_store.row_format import RowFormat
 from cache_store.store import CheckpointStore
 from pipeline.answers import QuestionError
+from pipeline.cameras import CameraError
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,7 @@ class Checkpointer:
             log.warning("checkpoint_fenced", camera=camera, epoch=owner.epoch, reason=str(error))
             self._lease_holder.request_recheck()
             return False
-        except (StoreError, QuestionError, TimeoutError) as error:
+        except (StoreError, CameraError, QuestionError, TimeoutError) as error:
             self._note_failed(camera, str(error) or type(error).__name__)
             return False
         return True

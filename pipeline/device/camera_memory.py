@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
@@ -20,6 +19,7 @@ from pipeline.device.thumbnails import Thumbnails
 from pipeline.sources.clips import Clip
 
 _MAX_GAPS = 32
+_NO_FRAMES, _FAILED = "no frames", "the device failed at these frames"
 _ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
 
@@ -46,7 +46,7 @@ class CameraMemory:
         self.gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
         self.frames_seen = 0
         self.tokens_read = 0
-        self._dropped_before = 0
+        self.dropped_before = 0
         self.started_s = started_s
         self.newest_s: float | None = None
         self.saved_s: float | None = None
@@ -55,48 +55,60 @@ class CameraMemory:
         # Of each of the newest frames: its number, or the one it would have got, and the time of the frame before it.
         self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.config.recent_frames)
         self._gap_after_s = gap_after_s
-        self._gap_reason = "no frames"
+        self._gap_reason = _NO_FRAMES
+        self._lost_from_s: float | None = None  # where the newest gap starts while frames are being lost
         writer.reset(memory)
 
     def append(self, clip: Clip) -> None:
-        """Appends a clip to the memory, at most `max_frames` at once, and compacts the memory where it is over budget.
+        """Appends a clip of at most `max_frames` frames, and compacts the memory where it is over budget.
 
-        Raises RuntimeError if the device fails, e.g. torch.OutOfMemoryError: then the rest of the clip is lost.
+        If it raises, whatever it raises, the memory holds what it held before; `lose` says what to do then.
         """
-        for start in range(0, len(clip.times_s), self._writer.max_frames):
-            self._append_step(clip, slice(start, start + self._writer.max_frames))
-
-    def _append_step(self, clip: Clip, step: slice) -> None:
-        times_s = clip.times_s[step]
+        times_s = clip.times_s
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
-        self._note_gap(times_s[0])
-        try:
-            admitted = self._gate.admit(clip.frames[step], times_s)
-            times = torch.tensor([times_s], dtype=torch.float64)
-            self._writer.append([self.memory], clip.frames[None, step], times, admitted)
-        except RuntimeError:
-            self._gate.invalidate()
-            raise
+        admitted = self._gate.admit(clip.frames, times_s)
+        is_appended = admitted.any(dim=1).tolist()
+        jpegs = [
+            images.encode_jpeg(clip.previews[index]) if is_appended[index] else None for index in range(len(times_s))
+        ]
+        self._writer.append([self.memory], clip.frames[None], torch.tensor([times_s], dtype=torch.float64), admitted)
         self.tokens_read += int(admitted.sum())
-        self._note_frames(times_s, clip.previews[step], admitted.any(dim=1).tolist(), first_frame)
+        self._note_gap(times_s[0])
+        self._note_frames(times_s, jpegs, first_frame)
         if self.memory.compactions != compactions:
             self.thumbnails.keep(self._cached_frames())
 
-    def _note_frames(
-        self, times_s: Sequence[float], previews: Sequence[Tensor], are_appended: Sequence[bool], next_frame: int
-    ) -> None:
-        for time_s, preview, is_appended in zip(times_s, previews, are_appended, strict=True):
+    def lose(self, clip: Clip) -> int:
+        """Notes that `append` failed on a clip; its frames become a gap. How many were lost. Allocates nothing.
+
+        The gap lasts until a frame is appended again.
+        """
+        self._gate.invalidate()
+        lost_s = [time_s for time_s in clip.times_s if self.newest_s is None or time_s > self.newest_s]
+        if lost_s:
+            if self._lost_from_s is None:
+                self._lost_from_s = lost_s[0] if self.newest_s is None else self.newest_s
+            else:
+                self.gaps.pop()
+            self.gaps.append(Gap(self._lost_from_s, lost_s[-1], _FAILED))
+        return len(lost_s)
+
+    def _note_frames(self, times_s: Sequence[float], jpegs: Sequence[bytes | None], next_frame: int) -> None:
+        """jpegs: of each frame that was appended, None for a frame of which the gate admitted nothing."""
+        for time_s, jpeg in zip(times_s, jpegs, strict=True):
             self._newest.append((next_frame, self.newest_s))
-            if is_appended:
-                self.thumbnails.add(next_frame, images.encode_jpeg(preview))
-            next_frame += is_appended
+            if jpeg is not None:
+                self.thumbnails.add(next_frame, jpeg)
+                next_frame += 1
             self.frames_seen += 1
             self.newest_s = time_s
 
     def _note_gap(self, next_s: float) -> None:
-        if self.newest_s is not None and next_s - self.newest_s > self._gap_after_s:
+        if self._lost_from_s is not None:
+            self.gaps[-1] = Gap(self._lost_from_s, next_s, _FAILED)
+        elif self.newest_s is not None and next_s - self.newest_s > self._gap_after_s:
             self.gaps.append(Gap(self.newest_s, next_s, self._gap_reason))
-        self._gap_reason = "no frames"
+        self._lost_from_s, self._gap_reason = None, _NO_FRAMES
 
     def _cached_frames(self) -> set[int]:
         token_ids = [self.memory.after_prefix(layer).token_ids for layer in range(self.memory.num_layers)]
@@ -124,7 +136,7 @@ class CameraMemory:
             next_position=self.memory.next_position,
             next_frame=self.memory.next_frame,
             frames_seen=self.frames_seen,
-            frames_dropped=self._dropped_before + frames_dropped,
+            frames_dropped=self.dropped_before + frames_dropped,
             compactions=self.memory.compactions,
             gaps=tuple(self.gaps),
         )
@@ -133,15 +145,17 @@ class CameraMemory:
     def restore(self, saved: Checkpoint) -> None:
         """Restores a checkpoint into this new memory. A recent window that is not in it becomes a gap.
 
-        Raises CheckpointCorrupt if it does not fit the memory.
+        What is over this memory's budget is evicted. Raises CheckpointCorrupt; see MemoryWriter.restore.
         """
-        checkpoint_codec.restore(self.memory, saved)
+        self._writer.restore(self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
             self.thumbnails.add(frame, jpeg)
+        if self.memory.compactions != facts.compactions:
+            self.thumbnails.keep(self._cached_frames())
         self.gaps.extend(facts.gaps)
         self.frames_seen = facts.frames_seen
-        self._dropped_before = facts.frames_dropped
+        self.dropped_before = facts.frames_dropped
         self.started_s = facts.started_s
         self.newest_s = facts.newest_s or None
         self.saved_s = facts.saved_s
@@ -156,7 +170,7 @@ class CameraMemory:
         total = sum(len(tokens) for tokens in layers)
         return MemoryStatus(
             frames_seen=self.frames_seen,
-            frames_dropped=self._dropped_before + frames_dropped,
+            frames_dropped=self.dropped_before + frames_dropped,
             tokens_read=self.tokens_read,
             compactions=memory.compactions,
             prefix_tokens=memory.prefix_length * memory.num_layers,

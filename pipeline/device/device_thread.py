@@ -7,38 +7,61 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
+import torch
+
 from cache_store.errors import StoreError
-from pipeline.answers import AnswerFailed, QuestionError
-from pipeline.cameras import CameraError
+from pipeline.answers import QuestionError
+from pipeline.cameras import CameraError, CameraFailed
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 _BUSY_WINDOW_S = 10.0
 _IDLE_WAIT_S = 1.0
+_STOPPED = "the device has stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One unit of the device's work. what: names it in the log and in errors.
+
+    fail: called with the error that ended `run`; it tells whoever waits for the job, and it must not raise.
+    """
+
+    what: str
+    run: Callable[[], None]
+    fail: Callable[[Exception], None]
 
 
 class DeviceThread:
     """Runs commands as soon as the job at hand is done, else one job at a time. Any thread may call it.
 
-    run_job: does the most urgent job and returns False if there is none; it may call `run_background_job`.
-    on_stop: called on the thread when it ends, also after an unexpected error, before the queues are drained.
+    An error ends the job that raised it, never the thread. The exception is torch.AcceleratorError: after it the
+    process can run nothing more on its GPU.
+
+    next_job: the most urgent job, None if there is none; it may return `next_background_job`. on_stop: called on the
+    thread when it ends, before what is queued fails; it must not raise.
     """
 
-    def __init__(self, run_job: Callable[[], bool], on_stop: Callable[[], None]) -> None:
+    def __init__(self, next_job: Callable[[], Job | None], on_stop: Callable[[], None]) -> None:
         self.busy_share = 0.0  # of the thread's time, over the last seconds
-        self._run_job = run_job
+        self._next_job = next_job
         self._on_stop = on_stop
         self._has_news = threading.Event()
-        self._commands: deque[Callable[[], None]] = deque()
-        self._background: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()  # held to queue a job, and to refuse all further ones
+        self._commands: deque[Job] = deque()
+        self._background: deque[Job] = deque()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
     @property
     def is_running(self) -> bool:
-        """False before `start`, after `close`, and after an unexpected error."""
+        """False before `start`, after `close`, and once the GPU is lost."""
         return self._thread.is_alive() and not self._is_closing
 
     @property
@@ -51,7 +74,7 @@ class DeviceThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops after the job at hand. Blocks until the thread has ended."""
+        """Stops after the job at hand; what is queued fails with CameraFailed. Blocks until the thread has ended."""
         self._is_closing = True
         self.wake()
         self._thread.join()
@@ -60,23 +83,23 @@ class DeviceThread:
         """Says that there may be a job."""
         self._has_news.set()
 
-    def command(self, work: Callable[[], T]) -> Future[T]:
+    def command(self, what: str, work: Callable[[], T]) -> Future[T]:
         """Queues work that runs before the next job.
 
-        The future fails with the work's CameraError, QuestionError or StoreError, or with AnswerFailed if the device
-        is closing. Any other error ends the thread.
+        The future fails with the work's CameraError, QuestionError or StoreError, and with CameraFailed after any
+        other error of the work and if the device has stopped.
         """
-        return self._queue(self._commands, work)
+        return self._queue(self._commands, what, work)
 
-    def background(self, work: Callable[[], T]) -> Future[T]:
-        """Queues work that runs when `run_job` calls `run_background_job`; fails as `command` does."""
-        return self._queue(self._background, work)
+    def background(self, what: str, work: Callable[[], T]) -> Future[T]:
+        """Queues work that runs when `next_job` returns it; fails as `command` does."""
+        return self._queue(self._background, what, work)
 
-    def run_background_job(self) -> None:
-        """Runs the oldest background work. On the device thread only."""
-        self._background.popleft()()
+    def next_background_job(self) -> Job:
+        """Takes the oldest background work. On the device thread only."""
+        return self._background.popleft()
 
-    def _queue(self, queue: deque[Callable[[], None]], work: Callable[[], T]) -> Future[T]:
+    def _queue(self, queue: deque[Job], what: str, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
 
         def run() -> None:
@@ -87,31 +110,55 @@ class DeviceThread:
             except (CameraError, QuestionError, StoreError) as error:
                 future.set_exception(error)
 
-        if self._is_closing:
-            future.set_exception(AnswerFailed("device: closing"))
-        else:
-            queue.append(run)
-            self.wake()
+        def fail(error: Exception) -> None:
+            if not future.cancelled():
+                future.set_exception(error)
+
+        with self._lock:
+            if self._is_closing:
+                fail(CameraFailed(f"{what}: {_STOPPED}"))
+            else:
+                queue.append(Job(what, run, fail))
+        self.wake()
         return future
 
     def _run(self) -> None:
         window_start_s, idle_s = time.monotonic(), 0.0
         try:
             while not self._is_closing:
-                while self._commands:
-                    self._commands.popleft()()
-                if not self._run_job():
+                job = self._commands.popleft() if self._commands else self._next_job()
+                if job is not None:
+                    _run_guarded(job)
+                else:
                     idle_from_s = time.monotonic()
                     self._has_news.wait(timeout=_IDLE_WAIT_S)
                     idle_s += time.monotonic() - idle_from_s
-                self._has_news.clear()
+                    self._has_news.clear()
                 if (window_s := time.monotonic() - window_start_s) > _BUSY_WINDOW_S:
                     self.busy_share = 1.0 - idle_s / window_s
                     window_start_s, idle_s = time.monotonic(), 0.0
         finally:
-            # Also after an unexpected error: every caller that waits must get an answer.
+            self._stop()
+
+    def _stop(self) -> None:
+        """Every caller that waits gets an answer, and no caller can begin to wait."""
+        with self._lock:
             self._is_closing = True
-            self._on_stop()
-            for queue in (self._commands, self._background):
-                while queue:
-                    queue.popleft()()
+        self._on_stop()
+        for queue in (self._commands, self._background):
+            while queue:
+                job = queue.popleft()
+                job.fail(CameraFailed(f"{job.what}: {_STOPPED}"))
+
+
+def _run_guarded(job: Job) -> None:
+    """Runs a job. Its failure is logged and ends whoever waits for it, and nothing else."""
+    try:
+        job.run()
+    except Exception as error:
+        log.exception("device_job_failed", job=job.what)
+        failure = CameraFailed(f"{job.what}: the device failed: {type(error).__name__}")
+        failure.__cause__ = error
+        job.fail(failure)
+        if isinstance(error, torch.AcceleratorError):
+            raise

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import structlog
-
 from cache_store.checkpoint import Checkpoint
-from cache_store.errors import StoreError
 from cache_store.gap import Gap
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -18,19 +14,17 @@ from cache_store.tiers import MemoryConfig
 from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
-from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraExists, MemoryStatus, TooManyCameras
-from pipeline.device import questions
+from pipeline.cameras import CameraFailed, MemoryStatus
+from pipeline.device import question_request
 from pipeline.device.camera_memory import CameraMemory
-from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
+from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
-from pipeline.device.device_thread import DeviceThread
-from pipeline.device.questions import OnEvent, QuestionRequest, QuestionRunner
+from pipeline.device.device_thread import DeviceThread, Job
+from pipeline.device.question_request import OnEvent, QuestionRequest
+from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
-
-log = structlog.get_logger(__name__)
 
 _COMMAND_TIMEOUT_S = 60.0
 
@@ -39,7 +33,8 @@ class Engine:
     """The cameras and questions of one device. Any thread may call it; the work is done on the device thread.
 
     Feeds put clips into `clips`. Everything else that touches a memory runs as a command between two jobs.
-    A job is one clip to ingest, one prefill or one decode step, or one piece of background work.
+    A job is one step of frames to ingest, one prefill or one decode step, or one piece of background work. A job that
+    fails ends its question, its frames or its command, and nothing else.
     """
 
     def __init__(
@@ -49,17 +44,14 @@ class Engine:
         config: DeviceConfig,
         *,
         clock: Callable[[], float] = time.time,
+        command_timeout_s: float = _COMMAND_TIMEOUT_S,
     ) -> None:
+        self._command_timeout_s = command_timeout_s
         reserve = config.max_question_tokens + config.max_answer_tokens
         self._config = config
         self._clock = clock
-        self._writer = MemoryWriter(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
-        capacity = self._writer.capacity
-        self._slabs = Slabs(model.spec.kv, slots=config.max_cameras, capacity=capacity)
-        scratch = Slabs(model.spec.kv, slots=config.max_running_questions, capacity=capacity + reserve + 1)
-        self._free_slots = deque(range(config.max_cameras))
-        self._cameras: dict[str, CameraMemory] = {}
-        self._statuses: dict[str, MemoryStatus] = {}
+        writer = MemoryWriter(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
+        scratch = Slabs(model.spec.kv, slots=config.max_running_questions, capacity=writer.capacity + reserve + 1)
         self._questions = QuestionRunner(
             AnswerDecoder(model),
             model.prompts,
@@ -67,19 +59,20 @@ class Engine:
             tokens_per_frame=model.spec.tokens_per_frame,
             max_waiting=config.max_waiting_questions,
         )
-        self._model = model
+        self._prompts = model.prompts
         self._scheduler = Scheduler()
-        self._thread = DeviceThread(self._run_job, on_stop=lambda: self._questions.fail_all("the device is closing"))
+        self._thread = DeviceThread(self._next_job, on_stop=self._questions.close)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
+        self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
 
     @property
     def nbytes(self) -> int:
         """Size of all memory slots on the device, used or free."""
-        return self._slabs.nbytes
+        return self._slots.nbytes
 
     @property
     def is_running(self) -> bool:
-        """False before `start`, after `close`, and after an unexpected error."""
+        """False before `start`, after `close`, and once the GPU is lost."""
         return self._thread.is_running
 
     @property
@@ -92,7 +85,10 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops after the job at hand; every running answer ends with AnswerFailed. Blocks until then."""
+        """Stops after the job at hand; every answer ends with AnswerFailed, every command with CameraFailed.
+
+        Blocks until then.
+        """
         self._thread.close()
 
     def add_camera(
@@ -107,22 +103,35 @@ class Engine:
         """Gives a camera a slot and restores its checkpoint, if there is one. Blocks until the device has done it.
 
         gap: a time that is missing from the memory, beside those of the checkpoint. is_gated: unchanged patches of
-        its frames are skipped. Raises CameraExists, TooManyCameras, CheckpointCorrupt; then the camera is not added.
+        its frames are skipped. Raises CameraExists, TooManyCameras, CheckpointCorrupt, and CameraFailed if the device
+        fails or is not done after 60 s; then the camera is not added.
         """
         started_s = started_s if started_s is not None else self._clock()
-        command = self._thread.command(lambda: self._add(name, checkpoint, started_s, gap, is_gated))
-        command.result(_COMMAND_TIMEOUT_S)
+        what = f"camera {name!r}: adding it"
+        adding = self._thread.command(
+            what, lambda: self._slots.add(name, checkpoint, started_s=started_s, gap=gap, is_gated=is_gated)
+        )
+        try:
+            adding.result(self._command_timeout_s)
+        except TimeoutError:
+            if not adding.cancel():
+                self._thread.command(f"camera {name!r}: undoing its adding", lambda: self._undo(adding, name))
+            raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
 
     def remove_camera(self, name: str) -> None:
-        """Frees the camera's slot; its questions end with AnswerFailed. Blocks until then. Raises UnknownCamera."""
-        self._thread.command(lambda: self._remove(name)).result(_COMMAND_TIMEOUT_S)
+        """Frees the camera's slot; its questions end with AnswerFailed. Blocks until then.
+
+        Raises UnknownCamera, and CameraFailed after 60 s; then it is removed as soon as the device comes to it.
+        """
+        what = f"camera {name!r}: removing it"
+        try:
+            self._thread.command(what, lambda: self._remove(name)).result(self._command_timeout_s)
+        except TimeoutError:
+            raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
 
     def status(self, name: str) -> MemoryStatus:
-        """The camera's memory in numbers, as of its last clip. Does not block. Raises UnknownCamera."""
-        try:
-            return self._statuses[name]
-        except KeyError:
-            raise UnknownCamera(f"camera {name!r}: not on this device") from None
+        """The camera's memory in numbers, as of its last frames. Does not block. Raises UnknownCamera."""
+        return self._slots.status(name)
 
     def ask(
         self,
@@ -135,13 +144,13 @@ class Engine:
         """Queues a question; `on_event` gets Started, Token and Evidence, then Done or one QuestionError.
 
         `on_event` is called on the device thread and must not block. Raises InvalidQuestion, UnknownCamera,
-        Overloaded at once.
+        Overloaded, and AnswerFailed if the device has stopped, at once.
         """
         self.status(camera)
         limit = min(max_answer_tokens or self._config.max_answer_tokens, self._config.max_answer_tokens)
-        prompt = questions.parse(
+        prompt = question_request.parse(
             question,
-            self._model.prompts,
+            self._prompts,
             max_chars=self._config.max_question_chars,
             max_tokens=self._config.max_question_tokens,
         )
@@ -152,12 +161,12 @@ class Engine:
     def snapshot(self, camera: str, *, is_whole: bool = False) -> Future[Checkpoint]:
         """The camera's global summary tier, or its whole memory, copied off the device as background work.
 
-        The future fails with UnknownCamera or StoreError.
+        The future fails with UnknownCamera or CameraFailed.
         """
-        return self._thread.background(lambda: self._snapshot(camera, is_whole))
+        return self._thread.background(f"camera {camera!r}: copying it", lambda: self._snapshot(camera, is_whole))
 
-    def _run_job(self) -> bool:
-        """Runs the job whose turn it is; False if there is none."""
+    def _next_job(self) -> Job | None:
+        """The job whose turn it is."""
         has_work = {
             Turn.QUESTION: self._questions.has_work(),
             Turn.INGEST: self.clips.has_clips(),
@@ -165,69 +174,40 @@ class Engine:
         }
         turn = self._scheduler.next_turn({turn for turn, is_waiting in has_work.items() if is_waiting})
         if turn is Turn.QUESTION:
-            self._questions.run_job(self._cameras)
-        elif turn is Turn.INGEST:
-            self._ingest(self.clips.take())
-        elif turn is Turn.BACKGROUND:
-            self._thread.run_background_job()
-        return turn is not None
+            return self._questions.next_job(self._slots.cameras)
+        if turn is Turn.INGEST:
+            return self._ingest_job()
+        return self._thread.next_background_job() if turn is Turn.BACKGROUND else None
 
-    def _ingest(self, clip: Clip | None) -> None:
-        camera = self._cameras.get(clip.camera) if clip is not None else None
-        if clip is None or camera is None:
-            return
-        try:
-            camera.append(clip)
-        except RuntimeError as error:
-            # A clip that fails, e.g. because the device is out of memory, costs its own camera only.
-            log.error("clip_failed", camera=clip.camera, frames=len(clip.times_s), reason=str(error))
-        self._publish(camera)
-
-    def _publish(self, camera: CameraMemory) -> None:
-        self._statuses[camera.name] = camera.status(self.clips.dropped_frames(camera.name))
-
-    def _add(self, name: str, checkpoint: Checkpoint | None, started_s: float, gap: Gap | None, is_gated: bool) -> None:
-        if name in self._cameras:
-            raise CameraExists(f"camera {name!r}: on this device already")
-        if not self._free_slots:
-            raise TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
-        camera = CameraMemory(
-            name,
-            Memory(self._slabs, self._free_slots[0]),
-            self._writer,
-            self._gate(is_gated),
-            gap_after_s=self._config.gap_after_s,
-            started_s=started_s,
+    def _ingest_job(self) -> Job | None:
+        """One step of a clip: questions have their turn before its next one."""
+        step = self.clips.take(self._config.max_frames_per_step)
+        camera = self._slots.cameras.get(step.camera) if step is not None else None
+        if step is None or camera is None:
+            return None
+        return Job(
+            f"camera {camera.name!r}: {len(step.times_s)} frames",
+            lambda: self._ingest(camera, step),
+            lambda _: self._lose(camera, step),
         )
-        if checkpoint is not None:
-            camera.restore(checkpoint)
-        if gap is not None:
-            camera.gaps.append(gap)
-        self._free_slots.popleft()
-        self._cameras[name] = camera
-        self._publish(camera)
 
-    def _gate(self, is_gated: bool) -> ChangeGate:
-        tokens_per_frame = self._model.spec.tokens_per_frame
-        if not is_gated:
-            return OpenGate(tokens_per_frame)
-        return StaticGate(tokens_per_frame, key_frame_every_s=self._config.key_frame_every_s)
+    def _ingest(self, camera: CameraMemory, step: Clip) -> None:
+        camera.append(step)
+        self._slots.publish(camera)
+
+    def _lose(self, camera: CameraMemory, step: Clip) -> None:
+        self.clips.count_dropped(camera.name, camera.lose(step))
+        self._slots.publish_loss(camera)
+
+    def _undo(self, adding: Future[None], name: str) -> None:
+        """Removes a camera that was added when its caller had given up."""
+        if adding.exception() is None:
+            self._remove(name)
 
     def _remove(self, name: str) -> None:
-        camera = self._cameras.pop(name, None)
-        if camera is None:
-            raise UnknownCamera(f"camera {name!r}: not on this device")
-        del self._statuses[name]
+        self._slots.remove(name)
         self._questions.fail_camera(name, f"camera {name!r} was removed")
         self.clips.remove(name)
-        camera.memory.clear()
-        self._free_slots.append(camera.memory.slot)
 
     def _snapshot(self, name: str, is_whole: bool) -> Checkpoint:
-        camera = self._cameras.get(name)
-        if camera is None:
-            raise UnknownCamera(f"camera {name!r}: not on this device")
-        try:
-            return camera.snapshot(self.clips.dropped_frames(name), self._clock(), is_whole=is_whole)
-        except RuntimeError as error:
-            raise StoreError(f"camera {name!r}: its memory cannot be copied: {error}") from error
+        return self._slots.get(name).snapshot(self.clips.dropped_frames(name), self._clock(), is_whole=is_whole)

@@ -4,53 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cache_store.memory import Memory
 from models.answer_decoder import Answer, AnswerDecoder
 from models.prompts import Prompts, QuestionPrompt
 from pipeline.answers import (
-    AnswerEvent,
     AnswerFailed,
-    AnswerWarning,
     Done,
     Evidence,
     FinishReason,
-    InvalidQuestion,
     Overloaded,
-    QuestionError,
     Started,
     Token,
     UnknownCamera,
-    WarningCode,
 )
-from pipeline.device import evidence
+from pipeline.device import evidence, question_request
 from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.device_thread import Job
+from pipeline.device.question_request import OnEvent, QuestionRequest
 
-OnEvent = Callable[[AnswerEvent | QuestionError], None]
-
-
-@dataclass(slots=True)
-class QuestionRequest:
-    """One question, from its arrival to its end."""
-
-    camera: str
-    prompt: QuestionPrompt
-    on_event: OnEvent
-    max_answer_tokens: int
-    submitted_at: float
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    is_cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Stops the answer at its next step; no further event is sent. Any thread may call it."""
-        self.is_cancelled = True
+_STOPPED = "the device has stopped"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _RunningAnswer:
     """A question that has a scratch slot; `camera` provides the thumbnails of its evidence."""
 
@@ -82,12 +61,16 @@ class QuestionRunner:
         self._clock = clock
         self._waiting: deque[QuestionRequest] = deque()
         self._running: deque[_RunningAnswer] = deque()
-        self._lock = threading.Lock()
+        self._is_closed = False
+        self._lock = threading.Lock()  # of what other threads change: the waiting, and whether more may come
 
     def add(self, camera: str, prompt: QuestionPrompt, on_event: OnEvent, max_answer_tokens: int) -> QuestionRequest:
-        """Queues a question. Raises Overloaded."""
+        """Queues a question. Raises Overloaded, and AnswerFailed after `close`."""
         request = QuestionRequest(camera, prompt, on_event, max_answer_tokens, submitted_at=self._clock())
         with self._lock:
+            if self._is_closed:
+                raise AnswerFailed(f"question to camera {camera!r}: {_STOPPED}")
+            self._waiting = deque(other for other in self._waiting if not other.is_cancelled)
             if len(self._waiting) >= self._max_waiting:
                 raise Overloaded(
                     f"question to camera {camera!r}: {len(self._waiting)} questions wait already "
@@ -100,34 +83,59 @@ class QuestionRunner:
         """Whether a job can be done now."""
         return bool(self._running) or bool(self._waiting and self._free)
 
-    def run_job(self, cameras: Mapping[str, CameraMemory]) -> None:
-        """Prefills the oldest waiting question if a scratch slot is free, else decodes one token of an answer."""
-        if self._waiting and self._free:
-            self._start(self._waiting.popleft(), cameras)
-        elif self._running:
-            running = self._running.popleft()
-            self._attempt(running, lambda: self._decoder.decode_step([running.answer]))
+    def next_job(self, cameras: Mapping[str, CameraMemory]) -> Job:
+        """Prefills the oldest waiting question if a scratch slot is free, else decodes one token of an answer.
+
+        Only if `has_work`. If the job fails, its question ends with AnswerFailed.
+        """
+        if self._free and self._waiting:
+            with self._lock:
+                request = self._waiting.popleft()
+            return self._job(request, lambda: self._prefill(request, cameras))
+        running = self._running[0]
+        return self._job(running.request, lambda: self._decode(running))
 
     def fail_camera(self, name: str, reason: str) -> None:
         """Ends every question to a camera with AnswerFailed."""
         self._fail(lambda request: request.camera == name, reason)
 
-    def fail_all(self, reason: str) -> None:
-        """Ends every question with AnswerFailed."""
-        self._fail(lambda _: True, reason)
+    def close(self) -> None:
+        """Ends every question with AnswerFailed, and refuses all further ones."""
+        with self._lock:
+            self._is_closed = True
+        self._fail(lambda _: True, _STOPPED)
 
-    def _start(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
-        camera = cameras.get(request.camera)
+    def _job(self, request: QuestionRequest, run: Callable[[], None]) -> Job:
+        def fail(error: Exception) -> None:
+            self._release(request)
+            request.fail(str(error))
+
+        return Job(f"answer on camera {request.camera!r}", run, fail)
+
+    def _prefill(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:
             return
+        camera = cameras.get(request.camera)
         if camera is None:
             request.on_event(UnknownCamera(f"camera {request.camera!r}: not on this device"))
             return
-        copy = self._free.popleft()
+        copy = self._free[0]
         copy.copy_from(camera.memory)
         running = _RunningAnswer(request, camera, Answer(copy, request.prompt))
+        # From here on until `_release` the slot is this question's.
+        self._running.append(running)
+        self._free.popleft()
         request.on_event(self._started(request, camera))
-        self._attempt(running, lambda: self._decoder.prefill(running.answer))
+        self._decoder.prefill(running.answer)
+        self._advance(running)
+
+    def _decode(self, running: _RunningAnswer) -> None:
+        self._running.rotate(-1)
+        if running.request.is_cancelled:
+            self._release(running.request)
+            return
+        self._decoder.decode_step([running.answer])
+        self._advance(running)
 
     def _started(self, request: QuestionRequest, camera: CameraMemory) -> Started:
         return Started(
@@ -135,24 +143,11 @@ class QuestionRunner:
             camera=camera.name,
             memory_as_of_s=camera.newest_s or camera.started_s,
             gaps=tuple(camera.gaps),
-            warnings=_warnings(request.prompt),
+            warnings=question_request.warnings(request.prompt),
         )
 
-    def _attempt(self, running: _RunningAnswer, job: Callable[[], None]) -> None:
-        """Runs one job of an answer; a failure ends that answer only."""
-        if running.request.is_cancelled:
-            self._free.append(running.answer.memory)
-            return
-        try:
-            job()
-        except RuntimeError as error:
-            self._free.append(running.answer.memory)
-            running.request.on_event(AnswerFailed(f"answer on camera {running.camera.name!r}: {error}"))
-            return
-        self._advance(running)
-
     def _advance(self, running: _RunningAnswer) -> None:
-        """Sends the text of the last job, then ends the answer or queues it for its next turn."""
+        """Sends the text of the last job, and ends the answer where it is complete."""
         answer, request = running.answer, running.request
         running.first_token_at = running.first_token_at or self._clock()
         is_ended = self._decoder.is_ended(answer)
@@ -162,8 +157,6 @@ class QuestionRunner:
             running.text = text
         if is_ended or len(answer.ids) >= request.max_answer_tokens:
             self._finish(running, FinishReason.END if is_ended else FinishReason.MAX_TOKENS)
-        else:
-            self._running.append(running)
 
     def _finish(self, running: _RunningAnswer, reason: FinishReason) -> None:
         answer, request = running.answer, running.request
@@ -178,7 +171,7 @@ class QuestionRunner:
                 time_to_first_token_ms=1000 * (running.first_token_at - request.submitted_at),
             )
         )
-        self._free.append(answer.memory)
+        self._release(request)
 
     def _send_evidence(self, running: _RunningAnswer) -> None:
         answer = running.answer
@@ -188,38 +181,16 @@ class QuestionRunner:
             running.request.on_event(Evidence(moment.time_s, moment.weight, thumbnail))
 
     def _fail(self, is_meant: Callable[[QuestionRequest], bool], reason: str) -> None:
-        for running in [running for running in self._running if is_meant(running.request)]:
-            self._running.remove(running)
-            self._free.append(running.answer.memory)
-            running.request.on_event(AnswerFailed(reason))
         with self._lock:
             failed = [request for request in self._waiting if is_meant(request)]
             self._waiting = deque(request for request in self._waiting if not is_meant(request))
+        failed += [running.request for running in self._running if is_meant(running.request)]
         for request in failed:
-            request.on_event(AnswerFailed(reason))
+            self._release(request)
+            request.fail(reason)
 
-
-def parse(text: str, prompts: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:
-    """The prompt of a question. Raises InvalidQuestion if it is empty or too long."""
-    stripped = text.strip()
-    if not stripped:
-        raise InvalidQuestion("question: empty (at least one word)")
-    if len(stripped) > max_chars:
-        raise InvalidQuestion(f"question {stripped[:40]!r}…: {len(stripped)} characters (limit {max_chars})")
-    prompt = prompts.question(stripped)
-    if len(prompt.ids) > max_tokens:
-        raise InvalidQuestion(f"question {stripped[:40]!r}…: {len(prompt.ids)} tokens (limit {max_tokens})")
-    return prompt
-
-
-def _warnings(prompt: QuestionPrompt) -> tuple[AnswerWarning, ...]:
-    if not prompt.unknown_words:
-        return ()
-    words = ", ".join(repr(word) for word in prompt.unknown_words)
-    return (
-        AnswerWarning(
-            WarningCode.UNKNOWN_WORDS,
-            f"the model does not know {words}: the answer may be wrong",
-            prompt.unknown_words,
-        ),
-    )
+    def _release(self, request: QuestionRequest) -> None:
+        """Frees the scratch slot of a question, if it has one."""
+        for running in [running for running in self._running if running.request is request]:
+            self._running.remove(running)
+            self._free.append(running.answer.memory)

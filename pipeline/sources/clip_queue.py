@@ -32,15 +32,23 @@ class ClipQueue:
             clips.append(clip)
         self._on_put()
 
-    def take(self) -> Clip | None:
-        """Removes and returns the oldest clip of the camera whose turn it is; None if no clip is ready."""
+    def take(self, max_frames: int | None = None) -> Clip | None:
+        """Removes and returns the oldest frames of the camera whose turn it is; None if no clip is ready.
+
+        They are of one clip, at most `max_frames`; the rest of the clip stays the camera's oldest.
+        """
         with self._changed:
             while (camera := next(self._ready(), None)) is not None:
                 self._waiting.move_to_end(camera)
                 self._changed.notify_all()
-                clip = self._waiting[camera].popleft().after(self._after_s.get(camera, -math.inf))
-                if clip is not None:
-                    return clip
+                clips = self._waiting[camera]
+                clip = clips.popleft().after(self._after_s.get(camera, -math.inf))
+                if clip is None:
+                    continue
+                if max_frames is not None and len(clip.times_s) > max_frames:
+                    clips.appendleft(clip.part(slice(max_frames, None)))
+                    clip = clip.part(slice(max_frames))
+                return clip
         return None
 
     def has_clips(self) -> bool:

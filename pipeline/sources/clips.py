@@ -30,7 +30,10 @@ class Clip:
         first = bisect.bisect_right(self.times_s, time_s)
         if first == 0:
             return self
-        if first == len(self.times_s):
-            return None
-        frames, times_s, previews = self.frames[first:], self.times_s[first:], self.previews[first:]
-        return dataclasses.replace(self, frames=frames, times_s=times_s, previews=previews)
+        return self.part(slice(first, None)) if first < len(self.times_s) else None
+
+    def part(self, frames: slice) -> Clip:
+        """These frames of the clip."""
+        return dataclasses.replace(
+            self, frames=self.frames[frames], times_s=self.times_s[frames], previews=self.previews[frames]
+        )

@@ -143,8 +143,3 @@ def test_tensors_that_do_not_fit_the_model_are_refused(field: str, wrong: torch.
     layers = (saved.layers[0], broken, *saved.layers[2:])
     with pytest.raises(CheckpointCorrupt, match=named):
         checkpoint_codec.restore(filled(0), dataclasses.replace(saved, layers=layers))
-
-
-def test_a_tier_larger_than_the_slot_is_refused() -> None:
-    with pytest.raises(CheckpointCorrupt, match=r"16 tokens \(capacity 7\)"):
-        checkpoint_codec.restore(filled(0, capacity=10), saved_at(7.0))

@@ -62,7 +62,9 @@ def compact(
     policy: Policy = POLICIES[PolicyName.HERMES],
     first_recent_id: int = NO_WINDOW,
 ) -> None:
-    compaction.compact(
+    if not compaction.is_due(memory, budget):
+        return
+    layers = compaction.remaining(
         memory,
         attention or random_attention(memory),
         plans,
@@ -72,6 +74,7 @@ def compact(
         tokens_per_frame=1,
         frequency=FREQUENCY,
     )
+    compaction.apply(memory, layers)
 
 
 def unsmoothed(plans: tuple[LayerPlan, ...]) -> tuple[LayerPlan, ...]:

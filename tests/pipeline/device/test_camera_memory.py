@@ -45,9 +45,12 @@ def preview(time_s: float) -> Tensor:
 def append(camera: CameraMemory, frames: Tensor, *, first_s: float) -> None:
     """Appends frames half a second apart in clips of four."""
     for start in range(0, len(frames), 4):
-        clip = frames[start : start + 4]
-        times_s = tuple(first_s + (start + frame) / 2 for frame in range(len(clip)))
-        camera.append(Clip("lobby", clip, times_s, tuple(map(preview, times_s)), times_s[-1]))
+        camera.append(clip_of(frames[start : start + 4], first_s + start / 2))
+
+
+def clip_of(frames: Tensor, first_s: float) -> Clip:
+    times_s = tuple(first_s + frame / 2 for frame in range(len(frames)))
+    return Clip("lobby", frames, times_s, tuple(map(preview, times_s)), times_s[-1])
 
 
 def still(num_frames: int, seed: int = 0) -> Tensor:
@@ -129,14 +132,21 @@ def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(mode
     append(camera, still(8), first_s=0.0)
     before = camera.tokens_read
     writer.is_exhausted = True
-    with pytest.raises(torch.OutOfMemoryError):
-        append(camera, still(4, seed=3), first_s=4.0)
+    for first_s in (4.0, 6.0):
+        lost = clip_of(still(4, seed=3), first_s)
+        with pytest.raises(torch.OutOfMemoryError):
+            camera.append(lost)
+        assert camera.lose(lost) == 4
+    assert list(camera.gaps) == [Gap(3.5, 7.5, "the device failed at these frames")]
     writer.is_exhausted = False
 
-    append(camera, still(4, seed=3), first_s=6.0)
+    append(camera, still(4, seed=3), first_s=8.0)
 
     assert camera.tokens_read == before + TOKENS_PER_FRAME
     assert camera.frames_seen == 12
+    assert list(camera.gaps) == [Gap(3.5, 8.0, "the device failed at these frames")]
+    append(camera, still(4, seed=3), first_s=20.0)
+    assert camera.gaps[-1] == Gap(9.5, 20.0, "no frames")
 
 
 @pytest.mark.parametrize("is_gated", [True, False])

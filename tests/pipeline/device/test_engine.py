@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -10,19 +12,11 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt
 from cache_store.gap import Gap
 from models.llava_onevision import LlavaOnevision
-from pipeline.answers import (
-    UnknownCamera,
-)
+from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraExists, TooManyCameras
 from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
-from tests.conftest import random_frames
-from tests.pipeline.device.engine_driver import (
-    CONFIG,
-    MEMORY,
-    ask,
-    ingest,
-)
+from tests.pipeline.device.engine_driver import CONFIG, MEMORY, TIMEOUT_S, ask, clip, ingest, paused
 
 
 def test_an_unknown_camera_is_refused_at_once(engine: Engine) -> None:
@@ -53,14 +47,15 @@ def test_a_removed_camera_frees_its_slot(engine: Engine) -> None:
     assert engine.status("attic").frames_seen == 0
 
 
-def test_the_waiting_clips_of_a_removed_camera_are_dropped(model: LlavaOnevision) -> None:
+def test_the_waiting_clips_of_a_removed_camera_are_dropped(engine: Engine) -> None:
     """A camera that is added later under the same name would read them."""
-    engine = Engine(model, MEMORY, CONFIG)
-    engine._add("lobby", None, 0.0, None, is_gated=False)
-    engine.clips.put(Clip("lobby", random_frames(1), (1.0,), (torch.zeros(9, 16, 3, dtype=torch.uint8),), 1.0))
-    assert engine.clips.has_clips()
-
-    engine._remove("lobby")
+    engine.add_camera("lobby")
+    engine.add_camera("gate")
+    with paused(engine, "gate"):
+        engine.clips.put(clip("lobby", 1.0))
+        removing = threading.Thread(target=engine.remove_camera, args=("lobby",))
+        removing.start()
+    removing.join(TIMEOUT_S)
 
     assert not engine.clips.has_clips()
 

@@ -24,6 +24,7 @@ from pipeline.answers import (
     Token,
     WarningCode,
 )
+from pipeline.cameras import CameraFailed
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
 from pipeline.device.questions import QuestionRunner
@@ -92,7 +93,7 @@ def run_question(model: LlavaOnevision, text: str) -> list[AnswerEvent | Questio
     runner.add("lobby", model.prompts.question("is there a dog"), events.append, 3)
     while runner.has_work():
         now_s += 1.0
-        runner.run_job({"lobby": camera})
+        runner.next_job({"lobby": camera}).run()
     return events
 
 
@@ -201,5 +202,7 @@ def test_closing_ends_every_running_and_waiting_question(model: LlavaOnevision) 
 
     assert [type(event) for event in running.wait()] == [Started, Token, AnswerFailed]
     assert [type(event) for event in waiting.wait()] == [AnswerFailed]
-    with pytest.raises(AnswerFailed):
+    with pytest.raises(CameraFailed, match=r"'gate'.*the device has stopped"):
         engine.add_camera("gate")
+    with pytest.raises(AnswerFailed, match="the device has stopped"):
+        ask(engine, "lobby", "what is in view")

@@ -1,0 +1,103 @@
+"""The cameras of one device and the slots of their memories: a camera has a slot and a status, or it is not there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable
+
+from cache_store.checkpoint import Checkpoint
+from cache_store.gap import Gap
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from models.memory_writer import MemoryWriter
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import CameraExists, MemoryStatus, TooManyCameras
+from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
+from pipeline.device.device_config import DeviceConfig
+
+
+class CameraSlots:
+    """Allocates every slot at once, and lends one to each camera. Device thread only, `status` and `nbytes` aside.
+
+    dropped_frames: how many sampled frames of a camera were lost.
+    """
+
+    def __init__(self, writer: MemoryWriter, config: DeviceConfig, dropped_frames: Callable[[str], int]) -> None:
+        self.cameras: dict[str, CameraMemory] = {}
+        self._writer = writer
+        self._config = config
+        self._dropped_frames = dropped_frames
+        self._slabs = Slabs(writer.model.spec.kv, slots=config.max_cameras, capacity=writer.capacity)
+        self._free = deque(range(config.max_cameras))
+        self._statuses: dict[str, MemoryStatus] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all slots, used or free."""
+        return self._slabs.nbytes
+
+    def status(self, name: str) -> MemoryStatus:
+        """The camera's memory in numbers, as last published. Any thread may call it. Raises UnknownCamera."""
+        try:
+            return self._statuses[name]
+        except KeyError:
+            raise UnknownCamera(f"camera {name!r}: not on this device") from None
+
+    def get(self, name: str) -> CameraMemory:
+        """Raises UnknownCamera."""
+        camera = self.cameras.get(name)
+        if camera is None:
+            raise UnknownCamera(f"camera {name!r}: not on this device")
+        return camera
+
+    def add(
+        self, name: str, checkpoint: Checkpoint | None, *, started_s: float, gap: Gap | None, is_gated: bool
+    ) -> None:
+        """See Engine.add_camera. Whatever it raises, the camera is not there and its slot is free."""
+        if name in self.cameras:
+            raise CameraExists(f"camera {name!r}: on this device already")
+        if not self._free:
+            raise TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
+        camera = CameraMemory(
+            name,
+            Memory(self._slabs, self._free[0]),
+            self._writer,
+            self._gate(is_gated),
+            gap_after_s=self._config.gap_after_s,
+            started_s=started_s,
+        )
+        if checkpoint is not None:
+            camera.restore(checkpoint)
+        if gap is not None:
+            camera.gaps.append(gap)
+        status = camera.status(self._dropped_frames(name))
+        # Nothing below can fail.
+        self._free.popleft()
+        self.cameras[name] = camera
+        self._statuses[name] = status
+
+    def remove(self, name: str) -> None:
+        """Frees the camera's slot. Raises UnknownCamera."""
+        camera = self.get(name)
+        del self.cameras[name], self._statuses[name]
+        self._free.append(camera.memory.slot)
+
+    def publish(self, camera: CameraMemory) -> None:
+        """Makes the memory's numbers of now those that `status` returns."""
+        self._statuses[camera.name] = camera.status(self._dropped_frames(camera.name))
+
+    def publish_loss(self, camera: CameraMemory) -> None:
+        """`publish` without a look at the device, which may have just failed: the gaps, and the frames dropped."""
+        self._statuses[camera.name] = dataclasses.replace(
+            self._statuses[camera.name],
+            gaps=tuple(camera.gaps),
+            frames_dropped=camera.dropped_before + self._dropped_frames(camera.name),
+        )
+
+    def _gate(self, is_gated: bool) -> ChangeGate:
+        tokens_per_frame = self._writer.model.spec.tokens_per_frame
+        if not is_gated:
+            return OpenGate(tokens_per_frame)
+        return StaticGate(tokens_per_frame, key_frame_every_s=self._config.key_frame_every_s)

@@ -1,0 +1,77 @@
+"""One question on its way through a device: what it asks, who listens, and whether anybody still does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from models.prompts import Prompts, QuestionPrompt
+from pipeline.answers import (
+    AnswerEvent,
+    AnswerFailed,
+    AnswerWarning,
+    InvalidQuestion,
+    QuestionError,
+    WarningCode,
+)
+
+log = structlog.get_logger(__name__)
+
+OnEvent = Callable[[AnswerEvent | QuestionError], None]
+
+
+@dataclass(slots=True)
+class QuestionRequest:
+    """One question, from its arrival to its end."""
+
+    camera: str
+    prompt: QuestionPrompt
+    on_event: OnEvent
+    max_answer_tokens: int
+    submitted_at: float
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    is_cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Stops the answer at its next step; no further event is sent. Any thread may call it.
+
+        A question that waits gives its place in the queue up at once.
+        """
+        self.is_cancelled = True
+
+    def fail(self, reason: str) -> None:
+        """Ends the question with AnswerFailed. A listener that fails at that takes nothing else along."""
+        try:
+            self.on_event(AnswerFailed(reason))
+        except Exception as error:  # noqa: BLE001 - the listener belongs to the client, the thread to everybody
+            log.error("answer_listener_failed", camera=self.camera, answer_id=self.id, reason=str(error))
+
+
+def parse(text: str, prompts: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:
+    """The prompt of a question. Raises InvalidQuestion if it is empty or too long."""
+    stripped = text.strip()
+    if not stripped:
+        raise InvalidQuestion("question: empty (at least one word)")
+    if len(stripped) > max_chars:
+        raise InvalidQuestion(f"question {stripped[:40]!r}…: {len(stripped)} characters (limit {max_chars})")
+    prompt = prompts.question(stripped)
+    if len(prompt.ids) > max_tokens:
+        raise InvalidQuestion(f"question {stripped[:40]!r}…: {len(prompt.ids)} tokens (limit {max_tokens})")
+    return prompt
+
+
+def warnings(prompt: QuestionPrompt) -> tuple[AnswerWarning, ...]:
+    """Reasons in the question itself to doubt its answer."""
+    if not prompt.unknown_words:
+        return ()
+    words = ", ".join(repr(word) for word in prompt.unknown_words)
+    return (
+        AnswerWarning(
+            WarningCode.UNKNOWN_WORDS,
+            f"the model does not know {words}: the answer may be wrong",
+            prompt.unknown_words,
+        ),
+    )
