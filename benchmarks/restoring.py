@@ -83,4 +83,6 @@ def _random_checkpoint(num_layers: int, num_tokens: int, rows: RowFormat) -> Che
 def _random_layer(num_tokens: int, generator: torch.Generator) -> CachedTokens:
     places = torch.arange(num_tokens)
     keys, values = torch.randn(2, 2, num_tokens, 64, generator=generator).bfloat16()
-    return CachedTokens(keys, values, places, places, torch.ones_like(places), places.double())
+    return CachedTokens(
+        keys, values, places, places, torch.ones_like(places), places.double(), torch.zeros_like(places).int()
+    )

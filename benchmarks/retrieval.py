@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -71,10 +72,8 @@ class RetrievedFrames:
         return num_tokens * self._model.spec.kv.nbytes_per_token * self._model.spec.kv.num_layers
 
     def _moved(self, tokens: CachedTokens, distance: Tensor) -> CachedTokens:
-        keys = rope.rotate(tokens.keys, distance, self._window.writer.frequency)
-        return CachedTokens(
-            keys, tokens.values, tokens.positions + distance, tokens.token_ids, tokens.counts, tokens.times_s
-        )
+        keys = rope.rotate(tokens.keys, distance, self._window.memories[0].slabs.frequency)
+        return dataclasses.replace(tokens, keys=keys, positions=tokens.positions + distance)
 
     def _index(self, stream: int, layers: Sequence[CachedTokens]) -> Memory:
         """A memory whose tokens are the means of all frames, all at the first position after the prefix."""

@@ -68,7 +68,7 @@ class TimedWriter(MemoryWriter):
             over_budget = [one for one in memories if compaction.is_due(one, self.config.tokens_per_layer)]
         super().compact(memories)
         for memory in over_budget:
-            memory.reindex(self.frequency, max_span=self.max_position - memory.prefix_length, max_gap=1)
+            memory.reindex(max_span=self.max_position - memory.prefix_length, max_gap=1)
         self.upkeep_s += time.perf_counter() - started_s
 
 

@@ -9,7 +9,8 @@ from cache_store.gap import Gap
 from cache_store.memory import CachedTokens
 from cache_store.row_format import RowFormat
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (3, SCHEMA_VERSION)  # version 3 has keys that are rotated to their positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from cache_store import tensor_bytes
-from cache_store.checkpoint import SCHEMA_VERSION, Checkpoint, CheckpointFacts
+from cache_store.checkpoint import READABLE_VERSIONS, SCHEMA_VERSION, Checkpoint, CheckpointFacts
 from cache_store.errors import CheckpointCorrupt
 from cache_store.memory import TOKEN_AXES, CachedTokens, Memory
 from cache_store.row_format import RowFormat
@@ -18,6 +19,7 @@ from ops import quantising
 
 _QUANTISED = (".keys", ".values")  # how the names of the tensors end that INT8 concerns
 _STEPS = ".steps"
+_FIRST_WITH_MOVED = 4  # the first schema version whose keys are not rotated to their positions
 
 
 def capture(memory: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
@@ -44,6 +46,7 @@ def restore(memory: Memory, checkpoint: Checkpoint) -> None:
     memory.next_position = checkpoint.facts.next_position
     memory.next_frame = checkpoint.facts.next_frame
     memory.compactions = checkpoint.facts.compactions
+    memory.has_moved = any(bool(tokens.moved.any()) for tokens in checkpoint.layers)
 
 
 def encode(checkpoint: Checkpoint) -> list[memoryview]:
@@ -67,23 +70,27 @@ def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int
     try:
         tensors, metadata = tensor_bytes.unpack(pieces)
         header = json.loads(metadata["hermes"])
-        if header["schema_version"] != SCHEMA_VERSION:
+        if header["schema_version"] not in READABLE_VERSIONS:
             raise CheckpointCorrupt(
-                f"checkpoint of schema version {header['schema_version']!r} (this version reads {SCHEMA_VERSION})"
+                f"checkpoint of schema version {header['schema_version']!r} (this version reads {READABLE_VERSIONS})"
             )
         for name, dtype in header["quantised"].items():
             steps = tensors.pop(name + _STEPS)
             tensors[name] = quantising.dequantise(tensors[name], steps, DTYPES[dtype])
         num_layers = sum(name.endswith(".keys") for name in tensors)
-        layers = tuple(
-            CachedTokens(**{name: tensors[f"layers.{index}.{name}"] for name, _ in TOKEN_AXES})
-            for index in range(num_layers)
-        )
+        layers = tuple(_layer(tensors, index, header["schema_version"]) for index in range(num_layers))
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointCorrupt(
             f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
         ) from error
     return Checkpoint(facts, layers, thumbnails)
+
+
+def _layer(tensors: Mapping[str, Tensor], index: int, schema_version: int) -> CachedTokens:
+    fields = {name: tensors[f"layers.{index}.{name}"] for name, _ in TOKEN_AXES if f"layers.{index}.{name}" in tensors}
+    if schema_version < _FIRST_WITH_MOVED:
+        fields["moved"] = torch.zeros_like(tensors[f"layers.{index}.positions"], dtype=torch.int32)
+    return CachedTokens(**fields)
 
 
 def _copied(tokens: CachedTokens) -> CachedTokens:
@@ -93,7 +100,7 @@ def _copied(tokens: CachedTokens) -> CachedTokens:
 def _check_shape(tokens: CachedTokens, shape: KVShape, index: int) -> None:
     """Checks that every tensor is as a memory of this model has it: a checkpoint comes from outside."""
     cached = (shape.num_kv_heads, len(tokens), shape.head_dim)
-    dtypes = {"keys": shape.dtype, "values": shape.dtype, "times_s": torch.float64}
+    dtypes = {"keys": shape.dtype, "values": shape.dtype, "times_s": torch.float64, "moved": torch.int32}
     for name, axis, tensor in tokens.tensors():
         size, dtype = cached if axis else (len(tokens),), dtypes.get(name, torch.int64)
         if tuple(tensor.shape) != size or tensor.dtype != dtype:

@@ -38,7 +38,6 @@ def remaining(
     budget: int,
     first_recent_id: int,
     tokens_per_frame: int,
-    frequency: Tensor,
 ) -> list[CachedTokens]:
     """What stays of each layer after its prefix, at most `budget` tokens. attention: scores, L × [N_l] -> L
 
@@ -56,7 +55,7 @@ def remaining(
         if retention.folded:
             summaries = [
                 dataclasses.replace(
-                    policy.summarize(layer.tokens.at(folded), kept, frequency),
+                    policy.summarize(layer.tokens.at(folded), kept, memory.slabs.frequency),
                     token_ids=folded.new_full((1,), _summary_id(memory, group)),
                 )
                 for group, folded in enumerate(retention.folded)
@@ -69,6 +68,7 @@ def remaining(
 def apply(memory: Memory, layers: Sequence[CachedTokens]) -> None:
     """Makes a memory what a compaction left of it. Allocates nothing, so what can fail has failed before."""
     newest = max((int(tokens.positions[-1]) for tokens in layers if len(tokens)), default=-1)
+    memory.has_moved = memory.has_moved or any(bool(tokens.moved.any()) for tokens in layers)
     for index, tokens in enumerate(layers):
         memory.replace(index, tokens)
     memory.compactions += 1

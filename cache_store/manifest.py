@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import pydantic
 
 from cache_store import checkpoint_codec
-from cache_store.checkpoint import SCHEMA_VERSION, Checkpoint, CheckpointFacts
+from cache_store.checkpoint import READABLE_VERSIONS, SCHEMA_VERSION, Checkpoint, CheckpointFacts
 from cache_store.errors import CheckpointCorrupt
 from cache_store.leases import Owner
 from cache_store.thumbnail_dedup import StoredThumbnail
@@ -85,9 +85,12 @@ class Manifest:
         return _MANIFEST.dump_json(self, by_alias=True).decode()
 
     def require_readable(self, camera: str, fingerprint: str) -> None:
-        """Returns if it is of this camera, model and version. Raises CheckpointCorrupt."""
+        """Returns if it is of this camera and model, and of a version that is read. Raises CheckpointCorrupt."""
+        if self.schema_version not in READABLE_VERSIONS:
+            raise CheckpointCorrupt(
+                f"manifest of schema version {self.schema_version!r} (this version reads {READABLE_VERSIONS})"
+            )
         for what, found, expected in (
-            ("schema version", self.schema_version, SCHEMA_VERSION),
             ("camera", self.camera, camera),
             ("model", self.facts.fingerprint[:12], fingerprint[:12]),
         ):

@@ -16,7 +16,11 @@ from ops import rope
 
 @dataclass(frozen=True, slots=True)
 class CachedTokens:
-    """Cached tokens of one layer, oldest first. keys, values: [H, N, D]; the rest: [N]."""
+    """Cached tokens of one layer, oldest first. keys, values: [H, N, D]; the rest: [N], see `Slabs`.
+
+    The keys are rotated to `written_at`, not to the positions: a key that was rotated again whenever its position moved
+    would drift, in bfloat16 by 24 % in 1,000 moves.
+    """
 
     keys: Tensor
     values: Tensor
@@ -24,9 +28,15 @@ class CachedTokens:
     token_ids: Tensor
     counts: Tensor
     times_s: Tensor
+    moved: Tensor
 
     def __len__(self) -> int:
         return self.positions.numel()
+
+    @property
+    def written_at(self) -> Tensor:
+        """The positions that the keys are rotated to. -> [N]"""
+        return self.positions - self.moved
 
     @property
     def nbytes(self) -> int:
@@ -103,6 +113,7 @@ class Memory:
         self.next_position = 0
         self.next_frame = 0
         self.compactions = 0
+        self.has_moved = False  # whether any position may have moved since its key was written
 
     @property
     def num_layers(self) -> int:
@@ -121,6 +132,11 @@ class Memory:
     def layer(self, index: int) -> CachedTokens:
         """A view of the valid tokens of a layer, prefix included."""
         return self._capacity[index].slice(0, self.lengths[index])
+
+    def keys(self, index: int) -> Tensor:
+        """The keys of a layer's valid tokens, prefix included, rotated to their positions. Not to be written to."""
+        tokens = self.layer(index)
+        return rope.rotate(tokens.keys, tokens.moved, self.slabs.frequency) if self.has_moved else tokens.keys
 
     def after_prefix(self, index: int) -> CachedTokens:
         """A view of the valid tokens of a layer, without the prefix."""
@@ -146,6 +162,7 @@ class Memory:
             slabs.token_ids[index, self.slot, new] = token_ids
             slabs.times_s[index, self.slot, new] = times_s
             slabs.counts[index, self.slot, new] = 1
+            slabs.moved[index, self.slot, new] = 0
         # Last, and together: a commit that fails changes nothing.
         num_positions = int(offsets[-1]) + 1 if num_tokens else 0
         self.lengths = [start + num_tokens for start in self.lengths]
@@ -165,17 +182,25 @@ class Memory:
         self.lengths[index] = end
 
     def copy_from(self, other: Memory) -> None:
-        """Becomes a copy of another memory, which is not changed: a question runs on such a copy."""
+        """Becomes a copy of another memory, which is not changed: a question runs on such a copy.
+
+        The copy's keys are rotated to their positions once, for all passes over it.
+        """
         self.lengths = list(other.lengths)
         self.prefix_length = other.prefix_length
         self.next_position = other.next_position
         self.next_frame = other.next_frame
         self.compactions = other.compactions
         for index in range(self.num_layers):
-            self.layer(index).overwrite(other.layer(index))
+            layer = self.layer(index)
+            layer.overwrite(other.layer(index))
+            if other.has_moved:
+                layer.keys.copy_(other.keys(index))
+                layer.moved.zero_()
+        self.has_moved = False
 
-    def reindex(self, frequency: Tensor, *, max_span: int, max_gap: int) -> None:
-        """Renumbers the positions of all layers together and rotates the keys to them. [D/2]
+    def reindex(self, *, max_span: int, max_gap: int) -> None:
+        """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.
 
         The new positions are below prefix + `max_span`, see `ops.positions.reindex`.
         """
@@ -183,10 +208,13 @@ class Memory:
         reindexed = position_ops.reindex(
             [layer.positions for layer in layers], first=self.prefix_length, max_span=max_span, max_gap=max_gap
         )
-        for layer, positions in zip(layers, reindexed, strict=True):
-            layer.keys.copy_(rope.rotate(layer.keys, positions - layer.positions, frequency))
-            layer.positions.copy_(positions)
+        distances = [positions - layer.positions for layer, positions in zip(layers, reindexed, strict=True)]
         newest = max(
             (int(positions[-1]) for positions in reindexed if positions.numel()), default=self.prefix_length - 1
         )
+        # Last, and in place: a reindexing that fails changes nothing.
+        for layer, distance in zip(layers, distances, strict=True):
+            layer.positions.add_(distance)
+            layer.moved.add_(distance)
         self.next_position = newest + 1
+        self.has_moved = True

@@ -10,11 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
-    """What a decoder caches of each token, and where."""
+    """What a decoder caches of each token, and where. frequencies: of RoPE, radians per position, D/2 of them."""
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
+    frequencies: tuple[float, ...]
     dtype: torch.dtype
     device: torch.device
 
@@ -27,9 +28,10 @@ class KVShape:
 class Slabs:
     """Keys and values of all slots, L × [S, H, C, D], and the other fields of each cached token, [L, S, C].
 
-    positions: those that the keys are rotated to. token_ids: frame · tokens_per_frame + cell, negative for a summary.
-    counts: how many tokens it stands for. times_s: the time of its frame, in Unix seconds. Allocated once, never grown,
-    so memories hold views of them.
+    positions: the places of the tokens. token_ids: frame · tokens_per_frame + cell, negative for a summary. counts: how
+    many tokens it stands for. times_s: the time of its frame, in Unix seconds, for a summary the oldest. moved: how far
+    its position has moved since its key was written; `Memory.keys` rotates by that. With positions of several axes one
+    number is enough, because all axes of a token move together. Allocated once, never grown, so memories hold views.
     """
 
     def __init__(self, shape: KVShape, *, slots: int, capacity: int) -> None:
@@ -43,11 +45,13 @@ class Slabs:
         self.token_ids = self._zeros(per_token, torch.int64)
         self.counts = self._zeros(per_token, torch.int64)
         self.times_s = self._zeros(per_token, torch.float64)
+        self.moved = self._zeros(per_token, torch.int32)
+        self.frequency = torch.tensor(shape.frequencies, dtype=torch.float32, device=shape.device)
 
     def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=self.shape.device)
 
     @property
     def nbytes(self) -> int:
-        tensors = (*self.keys, *self.values, self.positions, self.token_ids, self.counts, self.times_s)
+        tensors = (*self.keys, *self.values, self.positions, self.token_ids, self.counts, self.times_s, self.moved)
         return sum(tensor.nbytes for tensor in tensors)

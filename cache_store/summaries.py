@@ -18,13 +18,18 @@ def weighted_summary(folded: CachedTokens, kept: CachedTokens, frequency: Tensor
 
 
 def summary_at(position: Tensor, folded: CachedTokens, counts: Tensor, frequency: Tensor) -> CachedTokens:
-    """The mean of the folded tokens weighted by `counts`, with keys rotated to `position`. [], [N] -> [1]"""
-    mean = folding.fold(folded.keys, folded.values, folded.positions, counts, position=position, frequency=frequency)
+    """The mean of the folded tokens weighted by `counts`, at `position`; its time is the oldest. [], [N] -> [1]
+
+    Its key is rotated to where that of the heaviest token is: an earlier summary is not rotated, so it does not drift.
+    """
+    written_at = folded.written_at[folded.counts.argmax()]
+    mean = folding.fold(folded.keys, folded.values, folded.written_at, counts, position=written_at, frequency=frequency)
     return CachedTokens(
         keys=mean.key[:, None],
         values=mean.value[:, None],
         positions=position.reshape(1),
         token_ids=folded.token_ids[-1:],
         counts=counts.sum().reshape(1),
-        times_s=folded.times_s[-1:],
+        times_s=folded.times_s.min().reshape(1),
+        moved=(position - written_at).to(folded.moved.dtype).reshape(1),
     )

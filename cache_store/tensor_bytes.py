@@ -18,6 +18,7 @@ warnings.filterwarnings("ignore", message="The given buffer is not writable", ca
 
 DTYPES = {
     "I64": torch.int64,
+    "I32": torch.int32,
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,

@@ -111,6 +111,7 @@ def _spec(
         num_layers=text.num_hidden_layers,
         num_kv_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        frequencies=tuple(network.model.language_model.rotary_emb.inv_freq.tolist()),
         dtype=network.dtype,
         device=network.device,
     )
@@ -118,7 +119,6 @@ def _spec(
         name=name,
         fingerprint=_fingerprint(network, prompts.texts),
         kv=kv,
-        rope_base=float(text.rope_parameters["rope_theta"]),
         max_positions=text.max_position_embeddings,
         reliable_positions=reliable_positions or text.max_position_embeddings,
         tokens_per_frame=side * side,

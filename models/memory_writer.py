@@ -17,7 +17,6 @@ from cache_store.tiers import MemoryConfig
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
 from models.vision_language_model import ModelError, VideoLanguageModel
-from ops import rope
 
 _REINDEXED_SHARE = 0.75  # of the positions that are free: after a reindexing the next one is a few steps away
 
@@ -50,7 +49,6 @@ class MemoryWriter:
         self.plans = tiers.plan_layers(spec.kv.num_layers, config)
         self.policy = policy or POLICIES[config.policy]
         self.scorer = scorer or SCORERS[config.policy](model, self.plans)
-        self.frequency = rope.frequencies(spec.kv.head_dim, spec.rope_base, spec.device)
         reserve = max(reserve, self.scorer.num_positions)
         is_reliable = self.capacity + reserve <= spec.reliable_positions
         self.max_position = (spec.reliable_positions if is_reliable else spec.max_positions) - reserve
@@ -155,7 +153,6 @@ class MemoryWriter:
                 budget=self.config.tokens_per_layer,
                 first_recent_id=self.first_recent_id(memory),
                 tokens_per_frame=self._num_tokens(1),
-                frequency=self.frequency,
             )
             for memory, scores in zip(over_budget, self.scorer.score(over_budget), strict=True)
         ]
@@ -171,7 +168,7 @@ class MemoryWriter:
         last = self.max_position - num_tokens
         if memory.next_position > last:
             max_span = int(_REINDEXED_SHARE * (last - memory.prefix_length))
-            memory.reindex(self.frequency, max_span=max_span, max_gap=self._num_tokens(1))
+            memory.reindex(max_span=max_span, max_gap=self._num_tokens(1))
 
     def _num_tokens(self, num_frames: int) -> int:
         return num_frames * self.model.spec.tokens_per_frame

@@ -105,11 +105,13 @@ class _SlotLayer(CacheLayerMixin):
     def _extended(self, memory: Memory, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         cached = memory.layer(self._index)
         if self._forward_pass.is_read_only:
-            return torch.cat((cached.keys, keys), dim=1), torch.cat((cached.values, values), dim=1)
+            return torch.cat((memory.keys(self._index), keys), dim=1), torch.cat((cached.values, values), dim=1)
         memory.write(self._index, keys, values)
         end = len(cached) + keys.shape[1]
-        slabs = memory.slabs
-        return slabs.keys[self._index][memory.slot, :, :end], slabs.values[self._index][memory.slot, :, :end]
+        extended = memory.slabs.values[self._index][memory.slot, :, :end]
+        if memory.has_moved:
+            return torch.cat((memory.keys(self._index), keys), dim=1), extended
+        return memory.slabs.keys[self._index][memory.slot, :, :end], extended
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Does nothing: the slabs are allocated at start-up."""

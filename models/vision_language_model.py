@@ -37,7 +37,6 @@ class ModelSpec:
     name: str
     fingerprint: str
     kv: KVShape
-    rope_base: float
     max_positions: int
     reliable_positions: int
     tokens_per_frame: int

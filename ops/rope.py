@@ -6,12 +6,6 @@ import torch
 from torch import Tensor
 
 
-def frequencies(head_dim: int, base: float, device: torch.device | None = None) -> Tensor:
-    """Radians per position of each pair of channels, float32. -> [D/2]"""
-    exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
-    return 1.0 / base**exponent
-
-
 def rotate(keys: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
     """Keys rotated by `distance` positions, one distance per token. [..., N, D], [N], [D/2] -> [..., N, D]
 

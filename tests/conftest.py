@@ -97,6 +97,11 @@ def append_frames(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, *,
         writer.append([memory], frames[None, start : start + 4], times[None, start : start + 4])
 
 
+def rope_frequencies(head_dim: int, base: float) -> torch.Tensor:
+    """The frequencies of RoPE as published, float32. -> [D/2]"""
+    return 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+
+
 def contents(memory: Memory) -> list[torch.Tensor]:
     """A copy of all valid tensors of a memory."""
     layers = (memory.layer(index) for index in range(memory.num_layers))

@@ -123,8 +123,8 @@ def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
 
 def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
-    monkeypatch.setattr(checkpoint_codec, "SCHEMA_VERSION", 99)
-    with pytest.raises(CheckpointCorrupt, match="schema version 3"):
+    monkeypatch.setattr(checkpoint_codec, "READABLE_VERSIONS", (99,))
+    with pytest.raises(CheckpointCorrupt, match="schema version 4"):
         checkpoint_codec.decode([whole], FACTS, {})
 
 

@@ -16,12 +16,19 @@ from cache_store.policies import POLICIES, MemoryView, Policy, Retention
 from cache_store.slabs import KVShape, Slabs
 from cache_store.tiers import LayerPlan, MemoryConfig, PolicyName, Role
 from ops import rope
-from tests.conftest import assert_same, contents
+from tests.conftest import assert_same, contents, rope_frequencies
 
 PREFIX = 3
 LAYERS = 6
-SHAPE = KVShape(num_layers=LAYERS, num_kv_heads=2, head_dim=8, dtype=torch.float32, device=torch.device("cpu"))
-FREQUENCY = rope.frequencies(8, 10_000.0)
+FREQUENCY = rope_frequencies(8, 10_000.0)
+SHAPE = KVShape(
+    num_layers=LAYERS,
+    num_kv_heads=2,
+    head_dim=8,
+    frequencies=tuple(FREQUENCY.tolist()),
+    dtype=torch.float32,
+    device=torch.device("cpu"),
+)
 PLANS = tiers.plan_layers(LAYERS, MemoryConfig())
 NO_WINDOW = 1 << 40
 REFERENCE = Policy(policies.hermes, published_summary)
@@ -72,7 +79,6 @@ def compact(
         budget=budget,
         first_recent_id=first_recent_id,
         tokens_per_frame=1,
-        frequency=FREQUENCY,
     )
     compaction.apply(memory, layers)
 
@@ -150,7 +156,7 @@ def test_the_reference_summary_is_the_plain_mean_at_the_next_position() -> None:
     compact(memory, 4, attention=attention, plans=unsmoothed(PLANS), policy=REFERENCE)
     tokens = memory.after_prefix(LAYERS - 1)
     assert tokens.positions.tolist() == [PREFIX + place for place in (0, 3, 4, 5)]
-    assert torch.allclose(tokens.keys[:, -1], folded_keys, atol=1e-5)
+    assert torch.allclose(memory.keys(LAYERS - 1)[:, -1], folded_keys, atol=1e-5)
     assert torch.allclose(tokens.values[:, -1], folded_values, atol=1e-6)
     assert tokens.counts.tolist() == [1, 1, 1, 1]
     assert memory.next_position == PREFIX + 6
@@ -198,9 +204,11 @@ def test_reindexing_rotates_keys_as_a_fresh_rotation_and_leaves_values() -> None
     raw = [rope.rotate(memory.after_prefix(0).keys, -memory.after_prefix(0).positions, FREQUENCY)]
     compact(memory, 10, policy=POLICIES[PolicyName.QUESTIONS])
     ids, values = memory.after_prefix(0).token_ids.clone(), memory.after_prefix(0).values.clone()
-    memory.reindex(FREQUENCY, max_span=1_000, max_gap=1)
+    memory.reindex(max_span=1_000, max_gap=1)
     tokens = memory.after_prefix(0)
-    assert torch.allclose(tokens.keys, rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4)
+    assert torch.allclose(
+        memory.keys(0)[:, PREFIX:], rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4
+    )
     assert torch.equal(tokens.values, values)
     everywhere = torch.cat([memory.after_prefix(layer).positions for layer in range(LAYERS)]).unique()
     assert everywhere.tolist() == list(range(PREFIX, PREFIX + len(everywhere)))
@@ -225,7 +233,7 @@ def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
 def test_a_token_has_one_position_in_all_layers() -> None:
     memory = filled(60)
     compact(memory, 20)
-    memory.reindex(FREQUENCY, max_span=30, max_gap=1)
+    memory.reindex(max_span=30, max_gap=1)
     places: dict[int, int] = {}
     for layer in range(LAYERS):
         tokens = memory.after_prefix(layer)
@@ -236,5 +244,5 @@ def test_a_token_has_one_position_in_all_layers() -> None:
 
 def test_a_memory_of_its_prefix_alone_continues_right_after_it() -> None:
     memory = filled(0)
-    memory.reindex(FREQUENCY, max_span=30, max_gap=1)
+    memory.reindex(max_span=30, max_gap=1)
     assert memory.next_position == PREFIX

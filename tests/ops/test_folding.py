@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops import folding, rope
+from tests.conftest import rope_frequencies
 
-FREQUENCY = rope.frequencies(32, 10_000.0)
+FREQUENCY = rope_frequencies(32, 10_000.0)
 
 
 def random_tokens(num_tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

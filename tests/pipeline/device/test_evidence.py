@@ -18,7 +18,9 @@ def tokens(frames: list[int], *, summary_first: bool = False) -> CachedTokens:
     ids = torch.tensor(([-1] if summary_first else []) + [frame * TOKENS_PER_FRAME + 1 for frame in frames])
     empty = torch.zeros(1, len(ids), 2)
     times = torch.tensor(([0.0] if summary_first else []) + [float(frame) for frame in frames], dtype=torch.float64)
-    return CachedTokens(empty, empty, torch.arange(len(ids)), ids, torch.ones_like(ids), times)
+    return CachedTokens(
+        empty, empty, torch.arange(len(ids)), ids, torch.ones_like(ids), times, torch.zeros_like(ids).int()
+    )
 
 
 def test_the_heaviest_moment_comes_first_with_the_weight_of_its_neighbours() -> None:
