@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -58,52 +59,66 @@ class SimulatedShard:
         self._renewals.cancel()
 
     async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_alive()
-        owner = self._lease_holder.owner(camera)
+        owner = self._lease_holder.owner(camera_id)
         if owner is None:
-            raise UnknownCamera(camera)
-        self._lease_holder.require(camera, owner)
-        yield Started("1", camera, time.time(), epoch=owner.epoch)
+            raise UnknownCamera(camera_id)
+        self._lease_holder.require(camera_id, owner)
+        yield Started("1", camera_id, time.time(), epoch=owner.epoch)
         yield Done(FinishReason.END, "", 1, 0, 0.0)
 
     async def add_camera(self, assignment: Assignment) -> None:
         self._require_alive()
-        name = assignment.spec.name
-        if name in self.specs:
-            await self._lease_holder.raise_epoch(name, assignment.min_epoch)
+        camera_id = assignment.id
+        if camera_id in self.specs:
+            await self._lease_holder.raise_epoch(camera_id, assignment.min_epoch)
             return
         if len(self.specs) >= self._slots:
-            raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
-        await self._lease_holder.acquire(name, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
-        self.specs[name] = assignment.spec
+            raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._slots} slots are taken")
+        await self._lease_holder.acquire(camera_id, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
+        self.specs[camera_id] = assignment.spec
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
+    async def update_camera(self, assignment: Assignment) -> None:
+        self.specs[assignment.id] = assignment.spec
+
+    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_alive()
-        if self.specs.pop(name, None) is None:
-            raise UnknownCamera(name)
-        await self._lease_holder.release(name, successor=successor)
+        if self.specs.pop(camera_id, None) is None:
+            raise UnknownCamera(camera_id)
+        await self._lease_holder.release(camera_id, successor=successor)
+
+    async def drop_camera(self, camera_id: str) -> None:
+        self._require_alive()
+        self.specs.pop(camera_id, None)
+        await self._lease_holder.release(camera_id)
+
+    async def erase_memory(self, camera_id: str) -> None:
+        """There is no memory."""
 
     async def status(self) -> ShardStatus:
         self._require_alive()
         return ShardStatus(
             pid=os.getpid(),
             incarnation=self._incarnation.id,
-            cameras=tuple(map(self._status, self.specs.values())),
+            cameras=tuple(itertools.starmap(self._status, self.specs.items())),
             slots=self._slots,
         )
 
     async def drain(self) -> None:
         """Never called here."""
 
+    async def undrain(self) -> None:
+        """Never called here."""
+
     async def test_camera(self, url: str) -> ProbeResult:
         raise ShardUnavailable("a simulated shard opens no URL")
 
-    def _status(self, spec: CameraSpec) -> CameraStatus:
-        owner = self._lease_holder.owner(spec.name)
+    def _status(self, camera_id: str, spec: CameraSpec) -> CameraStatus:
+        owner = self._lease_holder.owner(camera_id)
         epoch = owner.epoch if owner else 0
-        return CameraStatus(name=spec.name, url=spec.url, state=CameraState.LIVE, epoch=epoch)
+        return CameraStatus(id=camera_id, name=spec.name, url=spec.url, state=CameraState.LIVE, epoch=epoch)
 
     def _require_alive(self) -> None:
         if self._is_dead:

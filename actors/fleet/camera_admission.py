@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 
 import structlog
@@ -60,7 +61,7 @@ class CameraAdmission:
         if existing is not None:
             raise CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate; remove it first")
         urls.parse_source(spec)
-        record = self._state.add(Assignment(spec=spec, started_s=self._clock()))
+        record = self._state.add(Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock()))
         try:
             await self._desired.publish(record)
             async with record.lock:
@@ -81,10 +82,13 @@ class CameraAdmission:
         Raises ShardUnavailable, StoreError.
         """
         async with record.lock:
+            shard = self._state.shard_of(record).shard
             try:
-                await self._state.shard_of(record).shard.remove_camera(record.spec.name, is_forgotten=is_forgotten)
+                if is_forgotten:
+                    await shard.erase_memory(record.id)
             except UnknownCamera:
                 log.info("camera_not_on_shard", camera=record.spec.name)
+            await shard.drop_camera(record.id)
             await self._desired.remove(record.spec.name)
 
     async def _await_first_frame(self, record: CameraRecord) -> None:

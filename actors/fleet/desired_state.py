@@ -103,7 +103,7 @@ class DesiredState:
     def _apply(self, snapshot: RegistrySnapshot) -> None:
         for name, entry in snapshot.entries.items():
             record = self._state.cameras.get(name)
-            if record is None or record.spec != entry.assignment.spec:
+            if record is None or (record.id, record.spec) != (entry.assignment.id, entry.assignment.spec):
                 record = self._state.add(entry.assignment, is_configured=entry.is_configured)
             record.mark_registered()
         for name, record in tuple(self._state.cameras.items()):

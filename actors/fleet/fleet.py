@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import structlog
@@ -78,7 +79,8 @@ class Fleet:
 
     def add_configured_camera(self, spec: CameraSpec) -> None:
         """Adds a camera of the configuration; reconciliation assigns it and keeps trying to open its source."""
-        self._state.add(Assignment(spec=spec, started_s=self._clock()), is_configured=True)
+        assignment = Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock())
+        self._state.add(assignment, is_configured=True)
 
     async def remove_unconfigured(self) -> None:
         """Removes cameras that an earlier configuration named and this one does not. Raises StoreUnavailable."""

@@ -53,7 +53,7 @@ class QuestionRouter:
             raise ShardUnavailable(f"camera {camera!r}: {record.unavailable_reason}")
         started: Started | None = None
         try:
-            answer = shard_record.shard.ask(camera, question, max_answer_tokens=max_answer_tokens)
+            answer = shard_record.shard.ask(record.id, question, max_answer_tokens=max_answer_tokens)
             async with aclosing(answer) as events:
                 async for event in events:
                     if isinstance(event, Started):

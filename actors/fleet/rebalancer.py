@@ -58,7 +58,7 @@ class Rebalancer:
                 began_s = asyncio.get_running_loop().time()
                 try:
                     successor = self._state.shards[target].incarnation
-                    await self._state.shards[source].shard.remove_camera(name, is_forgotten=False, successor=successor)
+                    await self._state.shards[source].shard.remove_camera(record.id, successor=successor)
                     self._state.reassign(record, target)
                     await self._reconciler.assign(record)
                 except UnknownCamera:
@@ -138,15 +138,14 @@ class Rebalancer:
         """
         if isinstance(urls.parse(record.spec.url), FileUrl):
             return
-        name = record.spec.name
         source_shard, target_shard = self._state.shard_of(record).shard, self._state.shards[target].shard
         await target_shard.add_camera(replace(record.assignment, is_standby=True))
 
         async def standby_since_s() -> float | None:
-            return (await target_shard.status()).standby.get(name)
+            return (await target_shard.status()).standby.get(record.id)
 
         async def newest_s() -> float | None:
-            statuses = [camera for camera in (await source_shard.status()).cameras if camera.name == name]
+            statuses = [camera for camera in (await source_shard.status()).cameras if camera.id == record.id]
             return statuses[0].memory.newest_s if statuses else None
 
         since_s = await _poll(standby_since_s)

@@ -102,7 +102,7 @@ class Reconciler:
     def _adopt(self, index: int, statuses: Sequence[CameraStatus]) -> None:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""
         for status in statuses:
-            record = self._state.cameras.get(status.name)
+            record = self._state.cameras_by_id.get(status.id)
             if record is None or record.shard_index == index:
                 continue
             if status.epoch and status.epoch >= record.newest_epoch:

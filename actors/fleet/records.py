@@ -48,6 +48,10 @@ class CameraRecord:
     _settled: asyncio.Event = field(default_factory=_set_event)
 
     @property
+    def id(self) -> str:
+        return self.assignment.id
+
+    @property
     def spec(self) -> CameraSpec:
         return self.assignment.spec
 

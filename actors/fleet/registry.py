@@ -149,6 +149,7 @@ def _optional_text(value: str | bytes | None) -> str | None:
 def _to_json(entry: RegistryEntry) -> str:
     spec, started_s = entry.assignment.spec, entry.assignment.started_s
     fields = {
+        "id": entry.assignment.id,
         # Without defaults: a router of the version before reads every entry that uses no key new to it.
         "spec": _SPEC.dump_python(spec, mode="json", exclude_defaults=True),
         "started_s": started_s,
@@ -161,7 +162,10 @@ def _from_json(name: str, text: str | bytes) -> RegistryEntry | None:
     try:
         fields = json.loads(text)
         spec = _SPEC.validate_python(fields["spec"])
-        return RegistryEntry(Assignment(spec=spec, started_s=float(fields["started_s"])), bool(fields["is_configured"]))
+        # The version before had no ids: leases and checkpoints were under the names.
+        camera_id = str(fields.get("id", name))
+        assignment = Assignment(id=camera_id, spec=spec, started_s=float(fields["started_s"]))
+        return RegistryEntry(assignment, bool(fields["is_configured"]))
     except (ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
         log.error("registry_entry_unreadable", camera=name, reason=type(error).__name__)
         return None

@@ -20,6 +20,7 @@ class FleetState:
     def __init__(self, shards: Iterable[Shard], spares: int = 0) -> None:
         self.shards = [ShardRecord(shard) for shard in shards]
         self.cameras: dict[str, CameraRecord] = {}
+        self.cameras_by_id: dict[str, CameraRecord] = {}
         self.newest_epoch = 0  # of any camera
         self._cameras_by_shard: list[dict[str, CameraRecord]] = [{} for _ in self.shards]
         self._spares = spares
@@ -68,11 +69,18 @@ class FleetState:
         A camera of the same name is replaced.
         """
         spec = assignment.spec
-        status = CameraStatus(name=spec.name, url=urls.redact(spec.url), state=CameraState.CONNECTING, masks=spec.masks)
+        status = CameraStatus(
+            id=assignment.id,
+            name=spec.name,
+            url=urls.redact(spec.url),
+            state=CameraState.CONNECTING,
+            masks=spec.masks,
+        )
         self.remove(spec.name)
         REDACTOR.remember(spec.url)
         index = (*self.shards_with_capacity(), *range(len(self.shards)))[0]
         record = CameraRecord(assignment, index, status, is_configured)
+        self.cameras_by_id[assignment.id] = record
         self.cameras[spec.name] = self._cameras_by_shard[index][spec.name] = record
         return record
 
@@ -80,6 +88,7 @@ class FleetState:
         """Removes a camera; nothing happens if there is none of this name."""
         record = self.cameras.pop(name, None)
         if record is not None:
+            del self.cameras_by_id[record.id]
             del self._cameras_by_shard[record.shard_index][name]
             REDACTOR.forget(record.spec.url)
 
@@ -96,15 +105,16 @@ class FleetState:
         -> the cameras that should be on the shard and are not, or are there in an epoch that is not the newest
         """
         self.shards[index].observe(status)
-        reported = {camera.name: camera for camera in status.cameras}
+        reported = {camera.id: camera for camera in status.cameras}
         missing = []
         for record in self.cameras_on(index):
-            if record.spec.name in reported:
-                record.observe(reported[record.spec.name])
+            if record.id in reported:
+                record.observe(reported[record.id])
                 self.newest_epoch = max(self.newest_epoch, record.newest_epoch)
             else:
                 record.mark_missing()
-            if record.spec.name not in reported or record.status.epoch < record.newest_epoch:
+            is_owned = record.status.epoch >= record.newest_epoch and record.status.state is not CameraState.RECOVERING
+            if record.id not in reported or not is_owned:
                 missing.append(record)
         return missing
 

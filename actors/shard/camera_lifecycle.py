@@ -1,10 +1,12 @@
-"""The state machine of each camera on one shard: absent, standby, owned, lost.
+"""The state machine of each camera on one shard: absent, standby, owned, unowned, lost.
 
 absent  -> standby  add as standby: its stream is open and its newest clips are held back
 standby -> absent   30 s without another transition
 absent or standby -> owned   add: lease acquired, memory restored, stream open, checkpoints at intervals
-owned   -> absent   remove: memory saved whole or forgotten, lease released
-owned   -> lost     another shard owns the camera: this one must neither answer nor save
+owned   -> absent   remove: memory saved whole, lease released; drop: lease released
+owned   -> unowned  the store lost its record of the owner: the memory, maybe the only copy, is kept and is silent
+unowned -> owned    add: lease acquired
+owned or unowned -> lost   another shard owns the camera: this one must neither answer nor save
 lost    -> absent   at once, or at the next add
 """
 
@@ -24,7 +26,7 @@ from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.interface import Assignment
 from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraError, CameraExists
+from pipeline.cameras import CameraError
 from pipeline.network import urls
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,7 @@ class CameraLifecycle:
         memories: CameraMemories,
         lease_holder: LeaseHolder,
         *,
-        require_slot: Callable[[str], None],
+        require_slot: Callable[[Assignment], None],
     ) -> None:
         self._streams = streams
         self._memories = memories
@@ -56,40 +58,57 @@ class CameraLifecycle:
 
     async def add(self, assignment: Assignment) -> None:
         """See Shard.add_camera."""
-        spec = assignment.spec
-        async with self._locks[spec.name]:
-            await self._leave_if_lost(spec.name)
-            stream = self._streams.owned.get(spec.name)
-            if stream is not None and stream.spec != spec:
-                raise CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate")
-            if stream is not None:
-                await self._lease_holder.raise_epoch(spec.name, assignment.min_epoch)
-                return
-            urls.parse_source(spec)
-            if assignment.is_standby:
+        urls.parse_source(assignment.spec)
+        async with self._locks[assignment.id]:
+            await self._leave_if_lost(assignment.id)
+            if assignment.id in self._streams.owned:
+                await self._keep(assignment)
+            elif assignment.is_standby:
                 self._stand_by(assignment)
             else:
                 await self._own(assignment)
 
-    async def remove(self, name: str, *, is_forgotten: bool, successor: str | None) -> None:
-        """See Shard.remove_camera."""
-        async with self._locks[name]:
-            self._streams.end_standby(name)
-            if name not in self._streams.owned:
-                raise UnknownCamera(f"camera {name!r} is not on this shard")
-            await self._memories.finish(name, is_forgotten=is_forgotten)
-            self._streams.end(name)
-            await self._lease_holder.release(name, successor=successor)
-            await self._memories.free(name)
-        log.info("camera_removed", camera=name, is_forgotten=is_forgotten)
+    async def update(self, assignment: Assignment) -> None:
+        """See Shard.update_camera."""
+        urls.parse_source(assignment.spec)
+        async with self._locks[assignment.id]:
+            self._stream(assignment.id)
+            await self._update(assignment)
 
-    async def on_lost(self, name: str) -> None:
+    async def remove(self, camera_id: str, *, successor: str | None) -> None:
+        """See Shard.remove_camera."""
+        async with self._locks[camera_id]:
+            self._streams.end_standby(camera_id)
+            stream = self._stream(camera_id)
+            await self._memories.finish(camera_id, stream.spec.name)
+            await self._release(camera_id, successor=successor)
+        log.info("camera_removed", camera=stream.spec.name)
+
+    async def drop(self, camera_id: str) -> None:
+        """See Shard.drop_camera."""
+        async with self._locks[camera_id]:
+            self._streams.end_standby(camera_id)
+            stream = self._streams.owned.get(camera_id)
+            if stream is None:
+                return
+            await self._memories.stop_saving(camera_id)
+            await self._release(camera_id)
+        log.info("camera_dropped", camera=stream.spec.name)
+
+    async def erase(self, camera_id: str) -> None:
+        """See Shard.erase_memory."""
+        async with self._locks[camera_id]:
+            stream = self._stream(camera_id)
+            await self._memories.erase(stream.assignment)
+        log.info("memory_erased", camera=stream.spec.name)
+
+    async def on_lost(self, camera_id: str) -> None:
         """Ends a camera whose lease another shard acquired. Returns at once.
 
         The lease holder calls this while it renews, and `add` renews while it holds a camera's lock. Waiting for the
         lock here could deadlock.
         """
-        self._start(self._settle(name))
+        self._start(self._settle(camera_id))
 
     async def release_all(self) -> None:
         """Stops renewing the lease, releases every camera and cancels what runs in the background."""
@@ -100,44 +119,72 @@ class CameraLifecycle:
         for task in self._background:
             task.cancel()
 
+    def _stream(self, camera_id: str) -> CameraStream:
+        stream = self._streams.owned.get(camera_id)
+        if stream is None:
+            raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
+        return stream
+
     def _stand_by(self, assignment: Assignment) -> None:
-        name = assignment.spec.name
-        self._streams.end_standby(name)
-        self._require_slot(name)
+        self._streams.end_standby(assignment.id)
+        self._require_slot(assignment)
         stream = self._streams.open_standby(assignment)
-        self._start(self._expire_standby(name, stream))
+        self._start(self._expire_standby(assignment.id, stream))
 
     async def _own(self, assignment: Assignment) -> None:
-        spec = assignment.spec
         if self._renewals is None:
             self._renewals = asyncio.create_task(self._lease_holder.run(), name="renewals of the lease")
         # The lease comes first: from now on no other shard can replace the checkpoint that is loaded.
-        await self._lease_holder.acquire(spec.name, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
+        await self._acquire(assignment)
         try:
-            self._require_slot(spec.name)
+            self._require_slot(assignment)
             saved = await self._memories.restore(assignment)
         except (CameraError, StoreError, InvalidShard):
-            await self._lease_holder.release(spec.name)
+            await self._lease_holder.release(assignment.id)
             raise
         self._streams.open(assignment, saved)
-        self._memories.start_saving(spec.name)
+        self._memories.start_saving(assignment)
+        spec = assignment.spec
         log.info("camera_added", camera=spec.name, url=urls.redact(spec.url), is_restored=saved is not None)
 
-    async def _settle(self, name: str) -> None:
-        async with self._locks[name]:
-            await self._leave_if_lost(name)
+    async def _keep(self, assignment: Assignment) -> None:
+        """Stays or becomes the owner of a camera that this shard has, with the assignment's spec."""
+        await self._lease_holder.raise_epoch(assignment.id, assignment.min_epoch)
+        await self._update(assignment)
 
-    async def _leave_if_lost(self, name: str) -> None:
-        if name in self._streams.owned and self._lease_holder.owner(name) is None:
-            self._streams.end(name)
-            await self._memories.abandon(name)
-            log.warning("camera_lost_to_another_shard", camera=name)
+    async def _acquire(self, assignment: Assignment) -> None:
+        await self._lease_holder.acquire(assignment.id, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
 
-    async def _expire_standby(self, name: str, stream: CameraStream) -> None:
+    async def _update(self, assignment: Assignment) -> None:
+        before = self._streams.owned[assignment.id].spec
+        if before == assignment.spec:
+            return
+        await self._memories.update(assignment)
+        self._streams.update(assignment, self._memories.status(assignment.id).newest_s)
+        log.info("camera_updated", camera=assignment.spec.name, url=urls.redact(assignment.spec.url))
+
+    async def _release(self, camera_id: str, *, successor: str | None = None) -> None:
+        self._streams.end(camera_id)
+        await self._lease_holder.release(camera_id, successor=successor)
+        await self._memories.free(camera_id)
+
+    async def _settle(self, camera_id: str) -> None:
+        async with self._locks[camera_id]:
+            await self._leave_if_lost(camera_id)
+
+    async def _leave_if_lost(self, camera_id: str) -> None:
+        stream = self._streams.owned.get(camera_id)
+        if stream is not None and self._lease_holder.owner(camera_id) is None:
+            self._streams.end(camera_id)
+            await self._memories.stop_saving(camera_id)
+            await self._memories.free(camera_id)
+            log.warning("camera_lost_to_another_shard", camera=stream.spec.name)
+
+    async def _expire_standby(self, camera_id: str, stream: CameraStream) -> None:
         await asyncio.sleep(_MAX_STANDBY_S)
-        async with self._locks[name]:
-            if self._streams.standby.get(name) is stream:
-                self._streams.end_standby(name)
+        async with self._locks[camera_id]:
+            if self._streams.standby.get(camera_id) is stream:
+                self._streams.end_standby(camera_id)
 
     def _start(self, transition: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(transition)

@@ -11,7 +11,7 @@ import structlog
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
-from cache_store.errors import CheckpointCorrupt, StoreError, StoreUnavailable
+from cache_store.errors import CheckpointCorrupt, StoreUnavailable
 from cache_store.gap import Gap
 from cache_store.store import CheckpointStore
 from pipeline.cameras import MemoryStatus
@@ -44,50 +44,70 @@ class CameraMemories:
         Without a checkpoint the memory starts empty. If there are checkpoints and none can be read, it starts empty
         with a gap over the lost time. Raises StoreError, CameraError.
         """
-        name, started_s, is_gated = assignment.spec.name, assignment.started_s, assignment.spec.gate
         try:
-            saved = await self._store.load(name, self._fingerprint)
-            await asyncio.to_thread(self._engine.add_camera, name, saved, started_s=started_s, is_gated=is_gated)
+            saved = await self._store.load(assignment.id, self._fingerprint)
+            await self._start(assignment, saved)
         except CheckpointCorrupt as error:
-            log.error("checkpoint_unreadable", camera=name, reason=str(error))
-            gap = Gap(started_s, max(started_s, self._clock()), "its checkpoints could not be read")
-            await asyncio.to_thread(self._engine.add_camera, name, started_s=started_s, gap=gap, is_gated=is_gated)
+            log.error("checkpoint_unreadable", camera=assignment.spec.name, reason=str(error))
+            await self._start(assignment, gap=self._gap(assignment, "its checkpoints could not be read"))
             return None
         return saved
 
-    def start_saving(self, name: str) -> None:
+    def start_saving(self, assignment: Assignment) -> None:
         """Saves the camera's global summary tier at intervals from now on."""
-        self._checkpointer.start(name)
+        self._checkpointer.start(assignment.id, assignment.spec.name)
 
-    async def finish(self, name: str, *, is_forgotten: bool) -> None:
-        """Holds the camera's clips back, then deletes its checkpoints, or saves its whole memory for the next owner.
+    async def stop_saving(self, camera_id: str) -> None:
+        """Stops saving; the checkpoints stay in the store."""
+        await self._checkpointer.stop(camera_id)
+
+    async def finish(self, camera_id: str, name: str) -> None:
+        """Holds the camera's clips back and saves its whole memory for the next owner.
 
         Raises StoreError; then the camera goes on as before.
         """
-        self._engine.clips.hold_back(name)
-        await self._checkpointer.stop(name)
-        try:
-            await (self._store.delete(name) if is_forgotten else self._save_whole(name))
-        except StoreError:
-            self._engine.clips.release(name)
-            self._checkpointer.start(name)
-            raise
-
-    async def free(self, name: str) -> None:
-        """Frees the slot of a camera whose memory is not saved any more."""
-        await asyncio.to_thread(self._engine.remove_camera, name)
-
-    async def abandon(self, name: str) -> None:
-        """Stops saving and frees the slot; the checkpoints in the store belong to the next owner."""
-        await self._checkpointer.stop(name)
-        await self.free(name)
-
-    def status(self, name: str) -> MemoryStatus:
-        """The camera's memory, with the time of its last checkpoint."""
-        memory = self._engine.status(name)
-        return dataclasses.replace(memory, checkpointed_s=self._checkpointer.saved_s(name) or memory.checkpointed_s)
-
-    async def _save_whole(self, name: str) -> None:
-        if not self._engine.status(name).frames_seen or await self._checkpointer.save(name, is_whole=True):
+        self._engine.clips.hold_back(camera_id)
+        await self._checkpointer.stop(camera_id)
+        is_saved = not self._engine.status(camera_id).frames_seen
+        if is_saved or await self._checkpointer.save(camera_id, is_whole=True):
             return
+        self._engine.clips.release(camera_id)
+        self._checkpointer.start(camera_id, name)
         raise StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
+
+    async def erase(self, assignment: Assignment) -> None:
+        """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then nothing has changed."""
+        await self._checkpointer.stop(assignment.id)
+        try:
+            await self._store.delete(assignment.id)
+        finally:
+            self.start_saving(assignment)
+        await self.free(assignment.id)
+        await self._start(assignment, gap=self._gap(assignment, "its memory was erased"))
+
+    async def update(self, assignment: Assignment) -> None:
+        """Gives the camera's memory the gate of another spec."""
+        await asyncio.to_thread(self._engine.set_gate, assignment.id, is_gated=assignment.spec.gate)
+
+    async def free(self, camera_id: str) -> None:
+        """Frees the slot of a camera whose memory is not saved any more."""
+        await asyncio.to_thread(self._engine.remove_camera, camera_id)
+
+    def status(self, camera_id: str) -> MemoryStatus:
+        """The camera's memory, with the time of its last checkpoint."""
+        memory = self._engine.status(camera_id)
+        saved_s = self._checkpointer.saved_s(camera_id)
+        return dataclasses.replace(memory, checkpointed_s=saved_s or memory.checkpointed_s)
+
+    async def _start(self, assignment: Assignment, saved: Checkpoint | None = None, gap: Gap | None = None) -> None:
+        await asyncio.to_thread(
+            self._engine.add_camera,
+            assignment.id,
+            saved,
+            started_s=assignment.started_s,
+            gap=gap,
+            is_gated=assignment.spec.gate,
+        )
+
+    def _gap(self, assignment: Assignment, reason: str) -> Gap:
+        return Gap(assignment.started_s, max(assignment.started_s, self._clock()), reason)

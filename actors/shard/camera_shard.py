@@ -90,20 +90,20 @@ class CameraShard:
         return self._engine.is_running
 
     async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
-        owner = self._lease_holder.owner(camera)
-        if owner is None or camera not in self._streams.owned:
-            raise UnknownCamera(f"camera {camera!r} is not on this shard")
+        owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
+        if owner is None or stream is None:
+            raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         answer = AnswerStream(asyncio.get_running_loop())
-        ticket = self._engine.ask(camera, question, answer.deliver, max_answer_tokens=max_answer_tokens)
+        ticket = self._engine.ask(camera_id, question, answer.deliver, max_answer_tokens=max_answer_tokens)
         try:
-            self._lease_holder.require(camera, owner)
+            self._lease_holder.require(camera_id, owner)
             while True:
                 event = await answer.next()
                 # Fences every event: a stale owner must not finish an answer that it began as the owner.
-                self._lease_holder.require(camera, owner)
-                yield dataclasses.replace(event, epoch=owner.epoch) if isinstance(event, Started) else event
+                self._lease_holder.require(camera_id, owner)
+                yield _identified(event, stream, owner.epoch)
                 if isinstance(event, Done):
                     return
         finally:
@@ -112,8 +112,17 @@ class CameraShard:
     async def add_camera(self, assignment: Assignment) -> None:
         await self._lifecycle.add(assignment)
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
-        await self._lifecycle.remove(name, is_forgotten=is_forgotten, successor=successor)
+    async def update_camera(self, assignment: Assignment) -> None:
+        await self._lifecycle.update(assignment)
+
+    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+        await self._lifecycle.remove(camera_id, successor=successor)
+
+    async def drop_camera(self, camera_id: str) -> None:
+        await self._lifecycle.drop(camera_id)
+
+    async def erase_memory(self, camera_id: str) -> None:
+        await self._lifecycle.erase(camera_id)
 
     async def test_camera(self, url: str) -> ProbeResult:
         if self._running_tests >= _MAX_TESTS:
@@ -132,7 +141,7 @@ class CameraShard:
             pid=os.getpid(),
             node=socket.gethostname(),
             incarnation=self._incarnation.id,
-            cameras=tuple(self._status(stream) for stream in self._streams.owned.values()),
+            cameras=tuple(map(self._status, self._streams.owned.values())),
             standby=self._streams.standby_since_s(),
             slots=self._slots,
             busy_share=self._engine.busy_share,
@@ -144,6 +153,11 @@ class CameraShard:
             log.info("shard_draining", cameras=len(self._streams.owned))
         self._is_draining = True
 
+    async def undrain(self) -> None:
+        if self._is_draining:
+            log.info("shard_undrained", cameras=len(self._streams.owned))
+        self._is_draining = False
+
     async def close(self) -> None:
         """Saves every memory whole, releases every camera and stops the engine."""
         self._is_draining = True
@@ -153,26 +167,36 @@ class CameraShard:
         await asyncio.to_thread(self._engine.close)
         await self._store.close()
 
-    async def _on_lost(self, name: str) -> None:
-        await self._lifecycle.on_lost(name)
+    async def _on_lost(self, camera_id: str) -> None:
+        await self._lifecycle.on_lost(camera_id)
 
-    def _require_slot(self, name: str) -> None:
+    def _require_slot(self, assignment: Assignment) -> None:
+        name = assignment.spec.name
         if self._is_draining:
             raise InvalidShard(f"camera {name!r}: this shard is draining and takes no new cameras")
-        taken = len(self._streams.owned.keys() | self._streams.standby.keys() - {name})
+        taken = len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id})
         if taken >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
 
     def _status(self, stream: CameraStream) -> CameraStatus:
-        name = stream.spec.name
-        owner = self._lease_holder.owner(name)
+        camera_id = stream.assignment.id
+        owner = self._lease_holder.owner(camera_id)
         return CameraStatus(
-            name=name,
+            id=camera_id,
+            name=stream.spec.name,
             url=urls.redact(stream.spec.url),
             state=stream.state,
             detail=stream.detail,
             reason=stream.reason,
-            memory=self._memories.status(name),
+            memory=self._memories.status(camera_id),
             masks=stream.spec.masks,
             epoch=owner.epoch if owner else 0,
         )
+
+
+def _identified(event: AnswerEvent, stream: CameraStream, epoch: int) -> AnswerEvent:
+    """The event with what the engine does not know: the camera's name and identity, and the owner's epoch."""
+    camera_id = stream.assignment.id
+    if isinstance(event, Started):
+        return dataclasses.replace(event, camera=stream.spec.name, camera_id=camera_id, epoch=epoch)
+    return dataclasses.replace(event, camera_id=camera_id) if isinstance(event, Done) else event

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.network import urls
+from pipeline.network.urls import FileUrl
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
@@ -18,11 +21,20 @@ from pipeline.sources.ingest_config import IngestConfig
 class CameraStream:
     """A camera's feed and the state that the feed last reported."""
 
-    spec: CameraSpec
+    assignment: Assignment
     feed: CameraFeed
     state: CameraState = CameraState.CONNECTING
     detail: str = ""
     reason: SourceReason | None = None
+
+    @property
+    def spec(self) -> CameraSpec:
+        return self.assignment.spec
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its frames have the time at which they arrive; a recording's times begin when it was added."""
+        return not isinstance(urls.parse(self.spec.url), FileUrl)
 
     def report(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
         """Records a new state of the feed."""
@@ -30,7 +42,7 @@ class CameraStream:
 
 
 class CameraStreams:
-    """Opens and ends streams. One event loop owns it; `owned` and `standby` are read-only for others."""
+    """Opens and ends streams, by the ids of cameras. One event loop owns it; its fields are read-only for others."""
 
     def __init__(self, clips: ClipQueue, ingest: IngestConfig, frame_size: int) -> None:
         self._clips = clips
@@ -42,36 +54,51 @@ class CameraStreams:
     def open(self, assignment: Assignment, saved: Checkpoint | None) -> None:
         """Opens the stream of a camera that this shard owns now; a standby stream of the same spec is taken over."""
         spec = assignment.spec
-        standby = self.standby.pop(spec.name, None)
+        standby = self.standby.pop(assignment.id, None)
         if standby is None or standby.spec != spec:
-            self.owned[spec.name] = self._opened(assignment, saved)
+            resume_s, started_s = (saved.facts.newest_s, saved.facts.started_s) if saved else (None, None)
+            self.owned[assignment.id] = self._opened(assignment, resume_s, started_s)
             return
-        self.owned[spec.name] = standby
+        self.owned[assignment.id] = standby
         # The connections of the two owners give one frame slightly different times.
         last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.for_camera(spec).sample_fps if saved else 0.0
-        self._clips.release(spec.name, last_frame_s)
+        self._clips.release(assignment.id, last_frame_s)
 
-    def end(self, name: str) -> None:
+    def update(self, assignment: Assignment, newest_s: float | None) -> None:
+        """Gives an owned camera another spec; its stream is opened anew where that changes its frames.
+
+        newest_s: time of the newest frame in its memory. Frames on their way are dropped if the masks are others now.
+        """
+        stream = self.owned[assignment.id]
+        before, spec = stream.spec, assignment.spec
+        stream.assignment = assignment
+        if _frames_of(before) == _frames_of(spec):
+            return
+        stream.feed.request_stop()
+        if before.masks != spec.masks:
+            self._clips.discard(assignment.id)
+        self.owned[assignment.id] = self._opened(assignment, newest_s, None)
+
+    def end(self, camera_id: str) -> None:
         """Ends the stream of an owned camera: no clip follows. Does not wait for the feed's thread."""
-        self.owned.pop(name).feed.request_stop()
+        self.owned.pop(camera_id).feed.request_stop()
 
     def open_standby(self, assignment: Assignment) -> CameraStream:
         """Opens the stream of a camera that another shard owns, and holds its newest clips back."""
-        name = assignment.spec.name
-        self._clips.hold_back(name)
-        self.standby[name] = self._opened(assignment, None)
-        return self.standby[name]
+        self._clips.hold_back(assignment.id)
+        self.standby[assignment.id] = self._opened(assignment, None, None)
+        return self.standby[assignment.id]
 
-    def end_standby(self, name: str) -> None:
+    def end_standby(self, camera_id: str) -> None:
         """Ends the standby stream and drops its clips; nothing happens without one."""
-        stream = self.standby.pop(name, None)
+        stream = self.standby.pop(camera_id, None)
         if stream is not None:
             stream.feed.request_stop()
-            self._clips.remove(name)
+            self._clips.remove(camera_id)
 
     def standby_since_s(self) -> Mapping[str, float | None]:
         """The time of the first clip that is held back for each standby camera, None before it, in Unix seconds."""
-        return {name: self._clips.held_back_since_s(name) for name in self.standby}
+        return {camera_id: self._clips.held_back_since_s(camera_id) for camera_id in self.standby}
 
     async def stop_all(self) -> None:
         """Ends every stream and waits up to about 2 s for the threads of the feeds."""
@@ -83,22 +110,28 @@ class CameraStreams:
         self.owned.clear()
         self.standby.clear()
 
-    def _opened(self, assignment: Assignment, saved: Checkpoint | None) -> CameraStream:
-        spec, loop = assignment.spec, asyncio.get_running_loop()
+    def _opened(self, assignment: Assignment, resume_s: float | None, started_s: float | None) -> CameraStream:
+        loop = asyncio.get_running_loop()
 
         def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
             # The feed calls this in its own thread.
             loop.call_soon_threadsafe(stream.report, state, detail, reason)
 
         feed = CameraFeed(
-            spec,
+            assignment.spec,
             self._ingest,
             self._frame_size,
             self._clips,
             on_state=on_state,
-            resume_from_s=saved.facts.newest_s if saved else None,
-            started_s=saved.facts.started_s if saved else assignment.started_s,
+            camera_id=assignment.id,
+            resume_from_s=resume_s,
+            started_s=assignment.started_s if started_s is None else started_s,
         )
-        stream = CameraStream(spec, feed)
+        stream = CameraStream(assignment, feed)
         feed.start()
         return stream
+
+
+def _frames_of(spec: CameraSpec) -> CameraSpec:
+    """The spec without what does not change the frames of its stream."""
+    return dataclasses.replace(spec, gate=True, labels={})

@@ -75,19 +75,22 @@ class Checkpointer:
         self._rate_limit = rate_limit or RateLimit(None)
         self._rows = rows
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._names: dict[str, str] = {}
         self._saved: dict[str, _Saved] = {}
         self._failures: dict[str, _Failure] = {}
 
-    def start(self, camera: str) -> None:
-        """Saves the camera's memory at intervals until `stop`. Needs a running event loop."""
+    def start(self, camera: str, name: str) -> None:
+        """Saves the camera's memory at intervals until `stop`. Needs a running event loop. name: for the log."""
+        self._names[camera] = name
         self._tasks[camera] = asyncio.create_task(self._run(camera), name=f"checkpoints of {camera}")
 
     async def stop(self, camera: str) -> None:
         """Stops saving the camera's memory; after the return nothing writes it any more."""
-        task = self._tasks.pop(camera)
+        task = self._tasks.pop(camera, None)
         self._saved.pop(camera, None)
         self._failures.pop(camera, None)
-        await task_cancellation.end(task)
+        if task is not None:
+            await task_cancellation.end(task)
 
     def saved_s(self, camera: str) -> float | None:
         """When this process last saved the camera's memory, in Unix seconds."""
@@ -114,7 +117,7 @@ class Checkpointer:
                 await self._store.save(camera, snapshot, owner)
             self._note_saved(camera, snapshot)
         except OwnedByAnother as error:
-            log.warning("checkpoint_fenced", camera=camera, epoch=owner.epoch, reason=str(error))
+            log.warning("checkpoint_fenced", camera=self._name(camera), epoch=owner.epoch, reason=str(error))
             self._lease_holder.request_recheck()
             return False
         except (StoreError, CameraError, QuestionError, TimeoutError) as error:
@@ -126,7 +129,8 @@ class Checkpointer:
         self._saved[camera] = _Saved(self._clock(), snapshot.facts.frames_seen, snapshot.nbytes)
         failure = self._failures.pop(camera, None)
         if failure is not None:
-            log.info("checkpoint_saved_again", camera=camera, failed_for_s=round(self._clock() - failure.since_s, 1))
+            failed_for_s = round(self._clock() - failure.since_s, 1)
+            log.info("checkpoint_saved_again", camera=self._name(camera), failed_for_s=failed_for_s)
 
     def _note_failed(self, camera: str, reason: str) -> None:
         """Logs once when saving begins to fail and once when it is overdue, not at every attempt."""
@@ -136,10 +140,13 @@ class Checkpointer:
         failure = self._failures.get(camera)
         if failure is None:
             self._failures[camera] = _Failure(now_s)
-            log.warning("checkpoint_failed", camera=camera, reason=reason, age_s=age_s)
+            log.warning("checkpoint_failed", camera=self._name(camera), reason=reason, age_s=age_s)
         elif not failure.is_overdue and now_s - failure.since_s >= _OVERDUE_INTERVALS * self._every_s:
             failure.is_overdue = True
-            log.error("checkpoint_overdue", camera=camera, reason=reason, age_s=age_s)
+            log.error("checkpoint_overdue", camera=self._name(camera), reason=reason, age_s=age_s)
+
+    def _name(self, camera: str) -> str:
+        return self._names.get(camera, camera)
 
     async def save_all(self, timeout_s: float) -> None:
         """Saves every memory whole and stops; a memory that is not saved in time keeps its last checkpoint."""

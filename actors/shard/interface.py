@@ -25,11 +25,13 @@ Timeout = float | Callable[[IngestConfig], float]
 class Assignment:
     """A camera that a shard must watch.
 
-    started_s: second 0 of a file, in Unix seconds; it stays the same when the camera moves. min_epoch: the owner's new
-    epoch must be above it. expiry: the proof that the previous owner's lease expired, None without one. is_standby:
-    another shard still owns the camera, so this shard only opens the stream and keeps the newest clips.
+    id: the camera's identity, to which its lease, memory and checkpoints belong; never used again. started_s: second 0
+    of a file, in Unix seconds; it stays the same when the camera moves. min_epoch: the owner's new epoch must be above
+    it. expiry: the proof that the previous owner's lease expired, None without one. is_standby: another shard still
+    owns the camera, so this shard only opens the stream and keeps the newest clips.
     """
 
+    id: str
     spec: CameraSpec
     started_s: float
     min_epoch: int = 0
@@ -41,8 +43,9 @@ class Assignment:
 class ShardStatus:
     """A shard's process, its incarnation, and the state of its cameras.
 
-    node: name of its machine or pod. standby: cameras of other shards whose clips it keeps, each with the time of the
-    first kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
+    A camera that it keeps but does not own now is RECOVERING: adding it again makes the shard its owner. node: name of
+    its machine or pod. standby: ids of cameras of other shards whose clips it keeps, each with the time of the first
+    kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
     recent time in which the device worked, 0 to 1.
     """
 
@@ -59,11 +62,11 @@ class ShardStatus:
 class Shard(Protocol):
     """The cameras of one device: a CameraShard, or a ForwardedShard that stands for one in another process.
 
-    Six operations, one more than a seam has elsewhere: each of them needs the process of the device.
+    More operations than a seam has elsewhere: each of them needs the process of the device. Cameras go by their ids.
     """
 
     def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Streams the events of one answer, Done last. Closing the stream cancels the answer.
 
@@ -74,18 +77,38 @@ class Shard(Protocol):
     async def add_camera(self, assignment: Assignment) -> None:
         """Acquires the camera's lease, restores its memory from its checkpoint if there is one, and opens its stream.
 
-        A camera that this shard already watches keeps running; its epoch is raised above the assignment's min_epoch.
+        A camera that this shard already watches keeps running, with the assignment's spec; its epoch is raised above
+        the assignment's min_epoch.
 
-        Raises CameraExists for another spec under the same name, TooManyCameras, InvalidCamera, StoreUnavailable,
-        InvalidShard while the shard is draining, and OwnedByAnother while another shard's lease may still be valid.
+        Raises TooManyCameras, InvalidCamera, StoreUnavailable, InvalidShard while the shard is draining, and
+        OwnedByAnother while another shard's lease may still be valid.
         """
         ...
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
-        """Stops the camera. Deletes its checkpoints if `is_forgotten`; otherwise saves its whole memory first.
+    async def update_camera(self, assignment: Assignment) -> None:
+        """Gives a camera of this shard another spec and keeps its memory.
+
+        The stream is opened anew only if the new spec reads or shows it differently. Raises UnknownCamera,
+        InvalidCamera.
+        """
+        ...
+
+    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+        """Saves the camera's whole memory, stops the camera and releases it, for another shard.
 
         successor: the only incarnation that may own the camera next. Raises UnknownCamera, StoreUnavailable; after
         StoreUnavailable the camera is still watched.
+        """
+        ...
+
+    async def drop_camera(self, camera_id: str) -> None:
+        """Stops the camera, saves nothing, and releases it. Its checkpoints stay. No effect without such a camera."""
+        ...
+
+    async def erase_memory(self, camera_id: str) -> None:
+        """Empties the camera's memory and deletes its checkpoints; the camera is watched as before.
+
+        Raises UnknownCamera, OwnershipUnproven, OwnedByAnother, StoreUnavailable.
         """
         ...
 
@@ -98,7 +121,11 @@ class Shard(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Refuses new cameras from now on, until the process restarts."""
+        """Refuses new cameras from now on, until `undrain` or a restart of the process."""
+        ...
+
+    async def undrain(self) -> None:
+        """Takes new cameras again."""
         ...
 
 
@@ -139,7 +166,11 @@ class ForwardedShard(ABC):
 
     ask = _streamed(Shard.ask)
     add_camera = _forwarded(Shard.add_camera, 30.0)
+    update_camera = _forwarded(Shard.update_camera, 30.0)
     remove_camera = _forwarded(Shard.remove_camera, 30.0)
+    drop_camera = _forwarded(Shard.drop_camera, 30.0)
+    erase_memory = _forwarded(Shard.erase_memory, 30.0)
     test_camera = _forwarded(Shard.test_camera, lambda ingest: probe.max_duration_s(ingest) + 5.0)
     status = _forwarded(Shard.status, 5.0)
     drain = _forwarded(Shard.drain, 5.0)
+    undrain = _forwarded(Shard.undrain, 5.0)

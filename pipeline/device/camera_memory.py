@@ -59,6 +59,10 @@ class CameraMemory:
         self._lost_from_s: float | None = None  # where the newest gap starts while frames are being lost
         writer.reset(memory)
 
+    def change_gate(self, gate: ChangeGate) -> None:
+        """Judges the patches of later frames by another gate."""
+        self._gate = gate
+
     def append(self, clip: Clip) -> None:
         """Appends a clip of at most `max_frames` frames, and compacts the memory where it is over budget.
 

@@ -84,6 +84,10 @@ class CameraSlots:
         del self.cameras[name], self._statuses[name]
         self._free.append(camera.memory.slot)
 
+    def set_gate(self, name: str, *, is_gated: bool) -> None:
+        """Judges the patches of the camera's later frames by another gate. Raises UnknownCamera."""
+        self.get(name).change_gate(self._gate(is_gated))
+
     def publish(self, camera: CameraMemory) -> None:
         """Makes the memory's numbers of now those that `status` returns."""
         self._statuses[camera.name] = camera.status(self._dropped_frames(camera.name))

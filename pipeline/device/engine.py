@@ -123,11 +123,14 @@ class Engine:
 
         Raises UnknownCamera, and CameraFailed after 60 s; then it is removed as soon as the device comes to it.
         """
-        what = f"camera {name!r}: removing it"
-        try:
-            self._thread.command(what, lambda: self._remove(name)).result(self._command_timeout_s)
-        except TimeoutError:
-            raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
+        self._do(f"camera {name!r}: removing it", lambda: self._remove(name))
+
+    def set_gate(self, name: str, *, is_gated: bool) -> None:
+        """Whether unchanged patches of the camera's frames are skipped from now on. Blocks until then.
+
+        Raises UnknownCamera, and CameraFailed after 60 s; then it is set as soon as the device comes to it.
+        """
+        self._do(f"camera {name!r}: changing its gate", lambda: self._slots.set_gate(name, is_gated=is_gated))
 
     def status(self, name: str) -> MemoryStatus:
         """The camera's memory in numbers, as of its last frames. Does not block. Raises UnknownCamera."""
@@ -164,6 +167,12 @@ class Engine:
         The future fails with UnknownCamera or CameraFailed.
         """
         return self._thread.background(f"camera {camera!r}: copying it", lambda: self._snapshot(camera, is_whole))
+
+    def _do(self, what: str, work: Callable[[], None]) -> None:
+        try:
+            self._thread.command(what, work).result(self._command_timeout_s)
+        except TimeoutError:
+            raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
 
     def _next_job(self) -> Job | None:
         """The job whose turn it is."""

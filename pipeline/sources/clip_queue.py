@@ -91,6 +91,14 @@ class ClipQueue:
         with self._changed:
             return self._dropped[camera]
 
+    def discard(self, camera: str, until_s: float = -math.inf) -> None:
+        """Drops and counts the camera's waiting clips; frames up to `until_s`, also of later clips, are left out."""
+        with self._changed:
+            for clip in self._waiting.pop(camera, ()):
+                self._dropped[camera] += len(clip.times_s)
+            self._after_s[camera] = max(until_s, self._after_s.get(camera, -math.inf))
+            self._changed.notify_all()
+
     def remove(self, camera: str) -> None:
         """Removes the camera's clips and counts."""
         with self._changed:

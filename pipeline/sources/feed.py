@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import threading
@@ -44,6 +45,7 @@ class CameraFeed:
         clips: ClipQueue,
         *,
         on_state: OnState,
+        camera_id: str | None = None,
         resume_from_s: float | None = None,
         started_s: float | None = None,
         clock: Callable[[], float] = time.time,
@@ -52,11 +54,13 @@ class CameraFeed:
         """Raises InvalidCamera for an invalid URL.
 
         on_state: called in the feed's thread at each change; must not block.
+        camera_id: whose clips they are in the queue (default: the camera's name).
         resume_from_s: frames up to this Unix time were fed before.
         started_s: the Unix time at which a recording begins (default: now).
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
         self._spec, self._config, self._frame_size, self._clips = spec, config.for_camera(spec), frame_size, clips
+        self._camera_id = camera_id or spec.name
         self._url = urls.parse_source(spec)
         self._on_state = on_state
         self._clock, self._retry_jitter_s = clock, retry_jitter_s
@@ -164,17 +168,17 @@ class CameraFeed:
     def _put(self, clip: Clip | None, *, can_wait: bool) -> None:
         if clip is None:
             return
-        while can_wait and not self._clips.wait_for_space(clip.camera, timeout_s=0.2):
+        while can_wait and not self._clips.wait_for_space(self._camera_id, timeout_s=0.2):
             if self._stopped.is_set():
                 return
         with self._output_lock:
             if not self._stopped.is_set():
-                self._clips.put(clip)
+                self._clips.put(dataclasses.replace(clip, camera=self._camera_id))
 
     def _count_dropped(self, frames: int) -> None:
         with self._output_lock:
             if frames and not self._stopped.is_set():
-                self._clips.count_dropped(self._spec.name, frames)
+                self._clips.count_dropped(self._camera_id, frames)
 
     def _note(self, note: str) -> None:
         """Adds a note to the detail of the state while this source is open; it is logged once, with the state."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from actors.errors import InvalidShard, ShardUnavailable
 from actors.fleet.fleet import Fleet
@@ -57,7 +57,7 @@ def scripted_fleet(
 
 
 class ScriptedShard:
-    """Every camera is live at once, except those with a scripted state.
+    """Every camera is live at once, except those with a scripted state. What tests look at goes by cameras' names.
 
     add_delay_s, pause_s: how long adding a camera and each event of an answer take.
     """
@@ -91,11 +91,10 @@ class ScriptedShard:
         self._pid += 1
 
     async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_up()
-        if camera not in self.assignments:
-            raise UnknownCamera(f"camera {camera!r} is not on this shard")
+        self._named(camera_id)
         self.token_limits.append(max_answer_tokens)
         with self._unfinished_answer():
             for event in self.answer:
@@ -114,17 +113,27 @@ class ScriptedShard:
         if len(self.assignments) >= self._max_cameras:
             raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
         if assignment.is_standby:
-            self.standby.add(assignment.spec.name)
+            self.standby.add(assignment.id)
             return
-        self.standby.discard(assignment.spec.name)
+        self.standby.discard(assignment.id)
         self.assignments[assignment.spec.name] = assignment
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
+    async def update_camera(self, assignment: Assignment) -> None:
         self._require_up()
-        if self.assignments.pop(name, None) is None:
-            raise UnknownCamera(f"camera {name!r} is not here")
-        if is_forgotten:
-            self.forgotten.append(name)
+        self.assignments[self._named(assignment.id)] = assignment
+
+    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+        self._require_up()
+        del self.assignments[self._named(camera_id)]
+
+    async def drop_camera(self, camera_id: str) -> None:
+        self._require_up()
+        with suppress(UnknownCamera):
+            del self.assignments[self._named(camera_id)]
+
+    async def erase_memory(self, camera_id: str) -> None:
+        self._require_up()
+        self.forgotten.append(self._named(camera_id))
 
     async def test_camera(self, url: str) -> ProbeResult:
         self._require_up()
@@ -148,11 +157,22 @@ class ScriptedShard:
         self._require_up()
         self.is_draining = True
 
+    async def undrain(self) -> None:
+        self._require_up()
+        self.is_draining = False
+
+    def _named(self, camera_id: str) -> str:
+        names = [name for name, assignment in self.assignments.items() if assignment.id == camera_id]
+        if not names:
+            raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
+        return names[0]
+
     def _status(self, name: str) -> CameraStatus:
         state, detail = self.states.get(name, (CameraState.LIVE, ""))
         spec = self.assignments[name].spec
         memory = MemoryStatus(frames_seen=8, nbytes=4_096, oldest_s=990.0, newest_s=1_000.25)
         return CameraStatus(
+            id=self.assignments[name].id,
             name=name,
             url=urls.redact(spec.url),
             state=state,

@@ -52,7 +52,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
     shard = CameraShard(model, settings, checkpoints, leases)
     try:
         spec = CameraSpec(name="yard", url="sim:yard?seed=3")
-        await shard.add_camera(Assignment(spec=spec, started_s=time.time(), expiry=UNOWNED_EXPIRY))
+        await shard.add_camera(Assignment(id="yard", spec=spec, started_s=time.time(), expiry=UNOWNED_EXPIRY))
 
         async def is_saved() -> bool:
             return (await memory_of(shard)).checkpointed_s is not None and (await memory_of(shard)).compactions > 0

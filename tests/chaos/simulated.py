@@ -46,28 +46,30 @@ class SimulatedShard:
         return [process for process in (self.process, *self.zombies) if not process.is_dead]
 
     async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
         process = self.process
         await self._call(process.step())
-        owner = process.lease_holder.owner(camera)
-        if owner is None or camera not in process.specs:
-            raise UnknownCamera(camera)
-        process.lease_holder.require(camera, owner)
-        frames = process.frames[camera]
-        yield Started(process.incarnation.id, camera, float(frames), epoch=owner.epoch)
+        owner = process.lease_holder.owner(camera_id)
+        if owner is None or camera_id not in process.specs:
+            raise UnknownCamera(camera_id)
+        process.lease_holder.require(camera_id, owner)
+        frames = process.frames[camera_id]
+        yield Started(
+            process.incarnation.id, process.specs[camera_id].name, float(frames), epoch=owner.epoch, camera_id=camera_id
+        )
         for index in range(3):
             await asyncio.sleep(0.1)
             await process.step()
-            process.lease_holder.require(camera, owner)
+            process.lease_holder.require(camera_id, owner)
             yield Token(str(frames), index)
         yield Done(FinishReason.END, str(frames), 1, 3, 100.0)
 
     async def add_camera(self, assignment: Assignment) -> None:
         await self._call(self.process.add(assignment))
 
-    async def remove_camera(self, name: str, *, is_forgotten: bool, successor: str | None = None) -> None:
-        await self._call(self.process.remove(name, successor))
+    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+        await self._call(self.process.remove(camera_id, successor))
 
     async def status(self) -> ShardStatus:
         process = self.process
@@ -75,7 +77,7 @@ class SimulatedShard:
         return ShardStatus(
             pid=self._starts,
             incarnation=process.incarnation.id,
-            cameras=tuple(self._status(process, name) for name in process.specs),
+            cameras=tuple(self._status(process, camera_id) for camera_id in process.specs),
             standby=dict(process.standby),
             slots=SLOTS,
             is_draining=process.is_draining,
@@ -105,11 +107,13 @@ class SimulatedShard:
         except TimeoutError:
             raise ShardUnavailable("no answer in time") from None
 
-    def _status(self, process: Process, name: str) -> CameraStatus:
-        owner = process.lease_holder.owner(name)
+    def _status(self, process: Process, camera_id: str) -> CameraStatus:
+        owner = process.lease_holder.owner(camera_id)
+        spec = process.specs[camera_id]
         return CameraStatus(
-            name=name,
-            url=urls.redact(process.specs[name].url),
+            id=camera_id,
+            name=spec.name,
+            url=urls.redact(spec.url),
             state=CameraState.LIVE,
             epoch=owner.epoch if owner else 0,
         )

@@ -92,8 +92,8 @@ class Process:
             raise ShardUnavailable("its process has ended")
 
     async def add(self, assignment: Assignment) -> None:
-        async with self._locks[assignment.spec.name]:
-            await self._release_if_lost(assignment.spec.name)
+        async with self._locks[assignment.id]:
+            await self._release_if_lost(assignment.id)
             await self._add(assignment)
 
     async def remove(self, name: str, successor: str | None) -> None:
@@ -103,7 +103,7 @@ class Process:
             await self._checkpointer.stop(name)
             if not await self._checkpointer.save(name, is_whole=True):
                 await self.step()
-                self._checkpointer.start(name)
+                self._checkpointer.start(name, name)
                 raise StoreUnavailable("not saved")
             del self.specs[name]
             await self.lease_holder.release(name, successor=successor)
@@ -113,7 +113,7 @@ class Process:
         self._store.history.add(Event(now_s(), kind, camera, owner.epoch, owner.incarnation, frames))
 
     async def _add(self, assignment: Assignment) -> None:
-        name = assignment.spec.name
+        name = assignment.id
         if name in self.specs:
             await self.lease_holder.raise_epoch(name, assignment.min_epoch)
             return
@@ -133,7 +133,7 @@ class Process:
         self.frames[name] = checkpoint.facts.frames_seen if checkpoint else 0
         self.note("restored", name, owner, self.frames[name])
         self.specs[name] = assignment.spec
-        self._checkpointer.start(name)
+        self._checkpointer.start(name, name)
 
     async def _append_frames(self) -> None:
         while True:

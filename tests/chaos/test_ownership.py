@@ -112,17 +112,17 @@ class World:
                 continue
             assert started is not None
             self.answered_s[name] = now_s()
-            self.history.add(Event(now_s(), "answer", name, started.epoch, started.answer_id, int(frames)))
+            self.history.add(Event(now_s(), "answer", started.camera_id, started.epoch, started.answer_id, int(frames)))
 
     async def _note_proven_owners(self) -> None:
         """Notes all the time which running processes own a camera and can prove it, so that they would answer."""
         while True:
             await asyncio.sleep(0.05)
             for process in (one for shard in self.shards for one in shard.processes if not one.is_hung):
-                for name in CAMERAS:
-                    owner = process.lease_holder.owner(name)
+                for camera_id in process.specs:
+                    owner = process.lease_holder.owner(camera_id)
                     if owner is not None and process.lease_holder.is_proven:
-                        process.note("proven", name, owner)
+                        process.note("proven", camera_id, owner)
 
     async def kill(self) -> None:
         shard = self.rng.choice(self.shards)

@@ -100,7 +100,7 @@ async def test_a_fleet_keeps_its_cameras_when_another_one_wrote_to_the_empty_reg
         await fleet.add_camera(camera_spec(name))
     await fleet.reconcile()
     registry.forget_everything()
-    await registry.add(RegistryEntry(Assignment(spec=camera_spec("b"), started_s=500.0)))
+    await registry.add(RegistryEntry(Assignment(id="b", spec=camera_spec("b"), started_s=500.0)))
 
     await fleet.reconcile()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from pipeline.cameras import CameraSpec, PlaybackSpeed
 MASKS = (((0.0, 0.1), (0.5, 0.1), (0.5, 0.3)),)
 ENTRIES = {
     "gate": RegistryEntry(
-        Assignment(spec=CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1.7e9 + 0.25)
+        Assignment(id="gate-1", spec=CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1.7e9 + 0.25)
     ),
     "yard": RegistryEntry(
         Assignment(
+            id="yard-1",
             spec=CameraSpec(name="yard", url="/f.mp4", pace=PlaybackSpeed.FAST, masks=MASKS, gate=False),
             started_s=5.0,
         ),
@@ -64,7 +66,9 @@ async def test_added_cameras_are_read_back_sorted_by_name(registry) -> None:
 
 
 async def test_the_first_entry_of_a_name_stays_until_it_is_removed(registry) -> None:
-    other = RegistryEntry(Assignment(spec=CameraSpec(name="gate", url="sim:gate"), started_s=9.0), is_configured=True)
+    other = RegistryEntry(
+        Assignment(id="gate-1", spec=CameraSpec(name="gate", url="sim:gate"), started_s=9.0), is_configured=True
+    )
     await registry.add(ENTRIES["gate"])
     await registry.add(other)
     assert await entries(registry) == {"gate": ENTRIES["gate"]}
@@ -94,7 +98,7 @@ async def test_every_key_of_a_camera_is_kept(registry: CameraRegistry) -> None:
     spec = CameraSpec(
         name="film", url="/film.mp4", loop=True, frames_per_second=0.5, labels={"site": "north", "floor": "2"}
     )
-    entry = RegistryEntry(Assignment(spec=spec, started_s=1.0))
+    entry = RegistryEntry(Assignment(id="film-1", spec=spec, started_s=1.0))
 
     await registry.add(entry)
 
@@ -112,10 +116,12 @@ async def test_an_entry_of_the_version_before_is_read_and_written_alike(tmp_path
         with redis.Redis.from_url(f"unix://{tmp_path}/s") as raw:
             raw.hset("hermes:cameras", "yard", text)
 
-            assert await entries(client) == {"yard": ENTRIES["yard"]}
+            # Leases and checkpoints of the version before are under the camera's name.
+            expected = replace(ENTRIES["yard"], assignment=replace(ENTRIES["yard"].assignment, id="yard"))
+            assert await entries(client) == {"yard": expected}
             await client.remove("yard")
-            await client.add(ENTRIES["yard"])
-            assert json.loads(raw.hget("hermes:cameras", "yard")) == json.loads(text)
+            await client.add(expected)
+            assert json.loads(raw.hget("hermes:cameras", "yard")) == {"id": "yard"} | json.loads(text)
         await client.close()
 
 

@@ -70,7 +70,7 @@ class UnreliableStore(InMemoryCheckpointStore):
 
 def assignment(name: str, url: str, pace: PlaybackSpeed = PlaybackSpeed.FAST) -> Assignment:
     spec = CameraSpec(name=name, url=url, pace=pace)
-    return Assignment(spec=spec, started_s=STARTED_S, expiry=UNOWNED_EXPIRY)
+    return Assignment(id=name, spec=spec, started_s=STARTED_S, expiry=UNOWNED_EXPIRY)
 
 
 async def status(shard: CameraShard, name: str) -> CameraStatus:

@@ -59,36 +59,37 @@ async def test_a_checkpoint_of_another_model_is_not_loaded_and_leaves_a_gap(
         assert [gap.reason for gap in memory.gaps] == ["its checkpoints could not be read"]
 
 
-async def test_removing_a_camera_deletes_its_checkpoints(
+async def test_erasing_a_memory_deletes_its_checkpoints(
     running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
 ) -> None:
     async with running(every_s=0.1) as shard:
         await watch_whole(shard, "film", film)
-        await shard.remove_camera("film", is_forgotten=True)
+        await shard.erase_memory("film")
 
-        assert (await shard.status()).cameras == ()
+        memory = (await status(shard, "film")).memory
+        assert (memory.frames_seen, memory.oldest_s, memory.thumbnails) == (0, None, 0)
+        assert [gap.reason for gap in memory.gaps] == ["its memory was erased"]
         assert await checkpoints.load("film", model.spec.fingerprint) is None
         with pytest.raises(UnknownCamera):
-            await shard.remove_camera("film", is_forgotten=True)
+            await shard.erase_memory("flim")
 
 
-@pytest.mark.parametrize("is_forgotten", [True, False])
 async def test_a_camera_that_cannot_be_removed_is_watched_answers_and_is_saved(
-    running: Running, checkpoints: UnreliableStore, is_forgotten: bool
+    running: Running, checkpoints: UnreliableStore
 ) -> None:
     async with running(every_s=0.1) as shard:
         await shard.add_camera(live())
         await until(partial(has_frames, shard, "street", 1))
         checkpoints.is_down = True
         with pytest.raises(StoreUnavailable):
-            await shard.remove_camera("street", is_forgotten=is_forgotten)
+            await shard.remove_camera("street")
         checkpoints.is_down = False
 
         saves, frames_seen = checkpoints.saves, (await status(shard, "street")).memory.frames_seen
         await until(partial(has_frames, shard, "street", frames_seen + 2))
         await until(lambda: checkpoints.saves > saves)
         assert isinstance([event async for event in shard.ask("street", "what is in view")][-1], Done)
-        await shard.remove_camera("street", is_forgotten=is_forgotten)
+        await shard.remove_camera("street")
 
 
 async def test_a_camera_that_leaves_keeps_its_checkpoint(
@@ -101,7 +102,7 @@ async def test_a_camera_that_leaves_keeps_its_checkpoint(
             return await checkpoints.load("film", model.spec.fingerprint) is not None
 
         await until(is_saved)
-        await shard.remove_camera("film", is_forgotten=False)
+        await shard.remove_camera("film")
 
     assert await checkpoints.load("film", model.spec.fingerprint) is not None
 
@@ -144,7 +145,7 @@ async def test_a_move_keeps_all_tiers_bit_by_bit(running: Running, film: str) ->
         before = await asyncio.wrap_future(source._engine.snapshot("film", is_whole=True))
         was = (await status(source, "film")).memory
 
-        await source.remove_camera("film", is_forgotten=False)
+        await source.remove_camera("film")
         await target.add_camera(assignment("film", film))
 
         after = await asyncio.wrap_future(target._engine.snapshot("film", is_whole=True))

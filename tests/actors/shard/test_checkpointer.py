@@ -85,7 +85,7 @@ async def checkpointer_of(
 async def test_a_memory_that_changed_is_saved_again() -> None:
     source, store = ScriptedSource(), CountingStore()
     checkpointer = await checkpointer_of(source, store)
-    checkpointer.start("gate")
+    checkpointer.start("gate", "gate")
     await until(lambda: len(store.saves) == 1)
     source.frames_seen = 12
     await until(lambda: len(store.saves) == 2)
@@ -127,7 +127,7 @@ async def test_a_failed_save_is_tried_again_after_the_interval() -> None:
     source.failure = StoreUnavailable("refused")
     checkpointer = await checkpointer_of(source, store)
     assert not await checkpointer.save("gate")
-    checkpointer.start("gate")
+    checkpointer.start("gate", "gate")
     source.failure = None
     await until(lambda: bool(store.saves))
     await checkpointer.stop("gate")
@@ -144,7 +144,7 @@ async def test_nothing_is_written_once_a_camera_is_dropped() -> None:
     store = CountingStore()
     store.blocked.clear()
     checkpointer = await checkpointer_of(ScriptedSource(), store)
-    checkpointer.start("gate")
+    checkpointer.start("gate", "gate")
     await until(lambda: store.started_saves == 1)
     await checkpointer.stop("gate")
     store.blocked.set()
@@ -157,7 +157,7 @@ async def test_the_last_saves_have_a_deadline() -> None:
     store = CountingStore()
     store.blocked.clear()
     checkpointer = await checkpointer_of(ScriptedSource(), store, every_s=60)
-    checkpointer.start("gate")
+    checkpointer.start("gate", "gate")
 
     async with asyncio.timeout(5.0):
         await checkpointer.save_all(timeout_s=0.05)
@@ -170,7 +170,7 @@ async def test_every_memory_is_saved_at_the_end() -> None:
     store = CountingStore()
     checkpointer = await checkpointer_of(ScriptedSource(), store, every_s=60)
     for camera in ("gate", "yard"):
-        checkpointer.start(camera)
+        checkpointer.start(camera, camera)
 
     await checkpointer.save_all(timeout_s=5)
 
@@ -233,7 +233,7 @@ async def test_saves_wait_for_the_rate_limit_except_the_last_ones() -> None:
             await asyncio.Event().wait()
 
     checkpointer = await checkpointer_of(source, store, rate_limit=Slow(None))
-    checkpointer.start("gate")
+    checkpointer.start("gate", "gate")
     await until(lambda: waited == [0])
     assert store.saves == []
 
@@ -252,7 +252,7 @@ async def test_a_drop_at_the_moment_of_a_snapshot_is_not_swallowed() -> None:
             return snapshot
 
     checkpointer = await checkpointer_of(Late(), CountingStore(), every_s=0.01)
-    checkpointer.start("gate")
+    checkpointer.start("gate", "gate")
     await until(snapshot.running)
 
     snapshot.set_result(Checkpoint(FACTS, (), {}))

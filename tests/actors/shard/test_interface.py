@@ -33,7 +33,7 @@ class LoopbackShard(ForwardedShard):
         return getattr(self._target, operation)(*args, **kwargs)
 
 
-GATE = Assignment(spec=CameraSpec(name="gate", url="sim:yard"), started_s=1.0)
+GATE = Assignment(id="1", spec=CameraSpec(name="gate", url="sim:yard"), started_s=1.0)
 
 
 def test_every_operation_of_the_interface_is_forwarded() -> None:
@@ -47,9 +47,10 @@ async def test_a_forwarded_operation_has_the_effect_and_the_result_of_the_shard(
     await shard.add_camera(GATE)
     status = await shard.status()
     tested = await shard.test_camera("sim:yard")
-    events = [event async for event in shard.ask("gate", "what is in view", max_answer_tokens=3)]
+    events = [event async for event in shard.ask("1", "what is in view", max_answer_tokens=3)]
     await shard.drain()
-    await shard.remove_camera("gate", is_forgotten=True)
+    await shard.erase_memory("1")
+    await shard.remove_camera("1")
 
     assert [camera.name for camera in status.cameras] == ["gate"]
     assert tested.url == "sim:yard"
@@ -62,9 +63,9 @@ async def test_a_forwarded_operation_raises_the_error_of_the_shard() -> None:
     shard = LoopbackShard(ScriptedShard())
 
     with pytest.raises(UnknownCamera):
-        await shard.remove_camera("gate", is_forgotten=True)
+        await shard.remove_camera("1")
     with pytest.raises(UnknownCamera):
-        await anext(shard.ask("gate", "what is in view"))
+        await anext(shard.ask("1", "what is in view"))
 
 
 async def test_the_timeout_of_a_test_follows_the_time_that_a_source_may_take_to_open() -> None:
