@@ -10,6 +10,7 @@ ServiceError
 ├── ShardUnavailable  a shard's process ended or does not answer; it is being restarted
 ├── CameraRecovering  the camera's memory is being restored
 ├── InvalidShard      the shard does not exist, or it takes no new cameras
+├── InvalidRequest    a value of a request that is neither a camera nor a shard is invalid
 ├── OwnershipUnproven the camera's shard cannot prove at the moment that it still owns the camera
 └── ClientTooSlow     a client did not read its answer in time
 """
@@ -55,6 +56,10 @@ class CameraRecovering(ServiceError):
 
 class InvalidShard(ServiceError):
     """The shard does not exist, or it takes no new cameras."""
+
+
+class InvalidRequest(ServiceError):
+    """A value of a request is invalid, e.g. a page token or a field mask."""
 
 
 class OwnershipUnproven(ServiceError):

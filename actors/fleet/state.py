@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from actors.fleet import name_suggestions
 from actors.fleet.records import CameraRecord, ShardRecord
 from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
@@ -40,8 +41,7 @@ class FleetState:
         """The record of a camera. Raises UnknownCamera."""
         record = self.cameras.get(name)
         if record is None:
-            names = ", ".join(sorted(self.cameras)) or "none"
-            raise UnknownCamera(f"camera {name[:80]!r}: not watched here (watched: {names})")
+            raise UnknownCamera(name_suggestions.unknown_camera(name, self.cameras))
         return record
 
     def shard_of(self, record: CameraRecord) -> ShardRecord:

@@ -1,4 +1,4 @@
-"""Converts values of this system to messages of hermes.v1 and back."""
+"""Converts values of this system to messages of hermes.v1."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from actors.fleet.views import CameraView, ShardView
 from cache_store.gap import Gap
 from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishReason, Started, Token, WarningCode
-from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, MemoryStatus, PlaybackSpeed, SourceReason
+from pipeline.cameras import CameraState, MemoryStatus, PlaybackSpeed, Polygon, SourceReason
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources.probe import ProbeResult
 from protos import hermes_v1_pb2 as pb
 
-_STATES = {
+STATES = {
     CameraState.CONNECTING: pb.CAMERA_STATE_CONNECTING,
     CameraState.LIVE: pb.CAMERA_STATE_LIVE,
     CameraState.BACKING_OFF: pb.CAMERA_STATE_BACKING_OFF,
@@ -23,12 +23,7 @@ _STATES = {
     CameraState.FAILED: pb.CAMERA_STATE_FAILED,
     CameraState.RECOVERING: pb.CAMERA_STATE_RECOVERING,
 }
-_PACES = {
-    pb.PACE_UNSPECIFIED: PlaybackSpeed.LIVE,
-    pb.PACE_LIVE: PlaybackSpeed.LIVE,
-    pb.PACE_FAST: PlaybackSpeed.FAST,
-}
-_PACE_MESSAGES = {PlaybackSpeed.LIVE: pb.PACE_LIVE, PlaybackSpeed.FAST: pb.PACE_FAST}
+_PACES = {PlaybackSpeed.LIVE: pb.PACE_LIVE, PlaybackSpeed.FAST: pb.PACE_FAST}
 _SOURCE_REASONS: dict[SourceReason | None, pb.SourceReason] = {
     reason: getattr(pb, f"SOURCE_REASON_{reason.name if reason else 'UNSPECIFIED'}") for reason in (None, *SourceReason)
 }
@@ -41,31 +36,25 @@ _WARNING_CODES: dict[WarningCode, pb.WarningCode] = {
 }
 
 
-def spec_from(request: pb.AddCameraRequest) -> CameraSpec:
-    """The camera that a client wants to add. Raises InvalidCamera, InvalidMask."""
-    if request.pace not in _PACES:
-        raise InvalidCamera(f"camera {request.name[:80]!r}: pace {request.pace} is unknown (known: 1 live, 2 fast)")
-    masks = tuple(tuple((corner.x, corner.y) for corner in mask.corners) for mask in request.masks)
-    gate = request.gate if request.HasField("gate") else True
-    return CameraSpec(name=request.name, url=request.url, pace=_PACES[request.pace], masks=masks, gate=gate)
-
-
-def camera_message(camera: CameraView) -> pb.Camera:
-    """A camera and its state."""
+def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
+    """A camera and its state; masks and gaps, which may be many, only if it is not `is_basic`."""
     spec, status = camera.spec, camera.status
     return pb.Camera(
         id=status.id,
         name=status.name,
         url=status.url,
-        state=_STATES[status.state],
+        state=STATES[status.state],
         detail=REDACTOR.redact(status.detail),
         shard=camera.shard_index,
-        memory=_memory_message(status.memory),
+        memory=_memory_message(status.memory, has_gaps=not is_basic),
         epoch=status.epoch,
-        masks=[pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in status.masks],
+        masks=[] if is_basic else [_mask_message(mask) for mask in status.masks],
         reason=_SOURCE_REASONS[status.reason],
         gate=spec.gate,
-        pace=_PACE_MESSAGES[spec.pace],
+        loop=spec.loop,
+        frames_per_second=spec.frames_per_second,
+        labels=spec.labels,
+        pace=_PACES[spec.pace],
         state_since=_optional_timestamp(status.state_since_s),
     )
 
@@ -159,7 +148,11 @@ def _warning_messages(warnings: Sequence[AnswerWarning]) -> list[pb.Warning]:
     ]
 
 
-def _memory_message(memory: MemoryStatus) -> pb.MemoryStatus:
+def _mask_message(mask: Polygon) -> pb.Mask:
+    return pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask])
+
+
+def _memory_message(memory: MemoryStatus, *, has_gaps: bool) -> pb.MemoryStatus:
     return pb.MemoryStatus(
         frames_seen=memory.frames_seen,
         frames_dropped=memory.frames_dropped,
@@ -174,7 +167,7 @@ def _memory_message(memory: MemoryStatus) -> pb.MemoryStatus:
         oldest=_optional_timestamp(memory.oldest_s),
         newest=_optional_timestamp(memory.newest_s),
         checkpointed=_optional_timestamp(memory.checkpointed_s),
-        gaps=[_gap_message(gap) for gap in memory.gaps],
+        gaps=[_gap_message(gap) for gap in memory.gaps] if has_gaps else [],
     )
 
 
@@ -183,7 +176,7 @@ def _gap_message(gap: Gap) -> pb.Gap:
 
 
 def _optional_state(state: CameraState | None) -> pb.CameraState:
-    return pb.CAMERA_STATE_UNSPECIFIED if state is None else _STATES[state]
+    return pb.CAMERA_STATE_UNSPECIFIED if state is None else STATES[state]
 
 
 def _optional_timestamp(at_s: float | None) -> Timestamp | None:

@@ -11,7 +11,7 @@ import grpc.aio
 
 from actors.errors import ClientTooSlow
 from actors.fleet.fleet import Fleet
-from actors.server import conversions, status_codes
+from actors.server import conversions, pages, requests, status_codes
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -62,7 +62,7 @@ class CameraService(pb_grpc.CameraServiceServicer):
     ) -> pb.AddCameraResponse:
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
-            camera = await self._fleet.add_camera(conversions.spec_from(request))
+            camera = await self._fleet.add_camera(requests.added_spec(request))
         return pb.AddCameraResponse(camera=conversions.camera_message(camera))
 
     async def GetCamera(  # noqa: N802
@@ -78,8 +78,7 @@ class CameraService(pb_grpc.CameraServiceServicer):
     ) -> pb.ListCamerasResponse:
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context):
-            cameras = await self._fleet.list_cameras()
-        return pb.ListCamerasResponse(cameras=[conversions.camera_message(camera) for camera in cameras])
+            return pages.page(request, await self._fleet.list_cameras())
 
     async def TestCamera(  # noqa: N802
         self, request: pb.TestCameraRequest, context: Context

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from actors.errors import (
     CameraRecovering,
     ClientTooSlow,
+    InvalidRequest,
     InvalidShard,
     OwnershipUnproven,
     ServiceError,
@@ -33,6 +34,7 @@ from pipeline.answers import (
 from pipeline.cameras import (
     CameraError,
     CameraExists,
+    CameraFailed,
     InvalidCamera,
     InvalidMask,
     SourceError,
@@ -45,6 +47,8 @@ from pipeline.network.redaction import REDACTOR
 
 DOMAIN = "hermes"
 _RETRY_AFTER_S = 1
+# A status travels in the trailers, percent-encoded and once more inside its details, and trailers hold 8 KiB in all.
+_MAX_MESSAGE_NBYTES = 1_024
 
 Code = grpc.StatusCode
 
@@ -64,13 +68,15 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (TooManyTests, Code.RESOURCE_EXHAUSTED, "TOO_MANY_TESTS"),
     (SourceUnreachable, Code.UNAVAILABLE, "SOURCE_UNREACHABLE"),
     (SourceInvalid, Code.FAILED_PRECONDITION, "SOURCE_INVALID"),
-    (CameraError, Code.INTERNAL, "CAMERA_FAILED"),
+    (CameraFailed, Code.INTERNAL, "CAMERA_FAILED"),
+    (CameraError, Code.INTERNAL, "CAMERA_ERROR"),
     (StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
     (StoreUnfit, Code.FAILED_PRECONDITION, "STORE_UNFIT"),
     (OwnedByAnother, Code.UNAVAILABLE, "CAMERA_OWNED_ELSEWHERE"),
     (StoreError, Code.INTERNAL, "STORE_FAILED"),
     (CameraRecovering, Code.UNAVAILABLE, "CAMERA_RECOVERING"),
     (InvalidShard, Code.FAILED_PRECONDITION, "INVALID_SHARD"),
+    (InvalidRequest, Code.INVALID_ARGUMENT, "INVALID_REQUEST"),
     (OwnershipUnproven, Code.UNAVAILABLE, "OWNERSHIP_UNPROVEN"),
     (ShardUnavailable, Code.UNAVAILABLE, "SHARD_UNAVAILABLE"),
     (ClientTooSlow, Code.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW"),
@@ -89,13 +95,13 @@ def status_of(error: Exception, **metadata: str) -> status_pb2.Status:
 
 
 def make_status(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> status_pb2.Status:
-    """A google.rpc.Status with a reason for programs and a message for people, secrets removed."""
+    """A google.rpc.Status with a reason for programs and a message for people, secrets removed, at most 1 KiB long."""
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
     details = [_packed(info)]
     if code in _RETRYABLE:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code.value[0], message=REDACTOR.redact(message), details=details)
+    return status_pb2.Status(code=code.value[0], message=_shortened(REDACTOR.redact(message)), details=details)
 
 
 @asynccontextmanager
@@ -105,6 +111,14 @@ async def translated_errors(context: grpc.aio.ServicerContext[Any, Any], **metad
         yield
     except _ERRORS as error:
         await context.abort_with_status(rpc_status.to_status(status_of(error, **metadata)))
+
+
+def _shortened(message: str) -> str:
+    """The message, cut at a limit that trailers hold."""
+    data = message.encode(errors="replace")
+    if len(data) <= _MAX_MESSAGE_NBYTES:
+        return message
+    return data[:_MAX_MESSAGE_NBYTES].decode(errors="ignore") + "…"
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -33,6 +33,11 @@ Mask = Annotated[
     list[str] | None,
     typer.Option(help="A polygon to black out, as corners in 0..1: '0,0 0.5,0 0.5,0.3'. Repeat it for more."),
 ]
+Gate = Annotated[bool, typer.Option(help="Skip patches that do not change.")]
+Rate = Annotated[
+    float | None, typer.Option("--rate", help="Frames sampled per second; by default the server's ingest.sample_fps.")
+]
+Label = Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE. Repeat it for more.")]
 
 
 @cameras.command("add")
@@ -45,14 +50,25 @@ def add_camera(
     password_file: PasswordFile = None,
     pace: Annotated[Pace, typer.Option(help="How a file is played.")] = Pace.LIVE,
     mask: Mask = None,
-    gate: Annotated[bool, typer.Option(help="Skip patches that do not change.")] = True,
+    gate: Gate = True,
+    loop: Annotated[bool, typer.Option("--loop", help="Play a recording again whenever it has ended.")] = False,
+    rate: Rate = None,
+    label: Label = None,
     as_json: Json = False,
 ) -> None:
     """Add a camera; returns when its first frame has arrived."""
-    masks = [_parse_corners(text) for text in mask or ()]
-    full_url = _full_url(url, user, password_file)
+    request = pb.AddCameraRequest(
+        name=name,
+        url=_full_url(url, user, password_file),
+        pace=_PACES[pace],
+        gate=gate,
+        masks=[_parse_mask(text) for text in mask or ()],
+        loop=loop,
+        frames_per_second=rate,
+        labels=_parse_labels(label),
+    )
     with server.connected() as hermes:
-        camera = hermes.add_camera(name, full_url, _PACES[pace], masks=masks, gate=gate)
+        camera = hermes.add_camera(request)
     _print_camera(camera, as_json)
 
 
@@ -80,11 +96,24 @@ def probe_camera(
 @takes_server
 def list_cameras(
     server: Server,
+    prefix: Annotated[str, typer.Option("--prefix", help="Only cameras whose name begins so.")] = "",
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only cameras in this state, e.g. live. Repeat it for more.")
+    ] = None,
+    shard: Annotated[int | None, typer.Option(min=0, help="Only cameras on this shard.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only cameras with this KEY=VALUE.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the state of all cameras."""
+    """Show the state of all cameras, or of those that pass every filter."""
+    selection = pb.ListCamerasRequest(
+        name_prefix=prefix,
+        states=[pb.CameraState.Name(_parse_state(text)) for text in state or ()],
+        shard=shard,
+        labels=_parse_labels(label),
+        view=pb.CAMERA_VIEW_FULL if as_json else pb.CAMERA_VIEW_BASIC,
+    )
     with server.connected() as hermes:
-        listed = hermes.list_cameras()
+        listed = hermes.list_cameras(selection)
     if as_json:
         terminal.print_json([output.camera_json(camera) for camera in listed])
     else:
@@ -151,16 +180,33 @@ def _with_absolute_path(url: str) -> str:
     return str(Path(url).absolute())
 
 
-def _parse_corners(mask: str) -> list[tuple[float, float]]:
-    """The corners of "X,Y X,Y …". Raises typer.BadParameter."""
-    corners = []
+def _parse_mask(mask: str) -> pb.Mask:
+    """The polygon of "X,Y X,Y …". Raises typer.BadParameter."""
+    polygon = pb.Mask()
     for corner in mask.split():
         try:
             x, y = map(float, corner.split(","))
         except ValueError:
             raise typer.BadParameter(f"{corner!r} is no corner: write X,Y", param_hint="--mask") from None
-        corners.append((x, y))
-    return corners
+        polygon.corners.add(x=x, y=y)
+    return polygon
+
+
+def _parse_state(text: str) -> int:
+    """The state of this name. Raises typer.BadParameter."""
+    states = {output.state_name(number): number for number in pb.CameraState.values() if number}
+    if text not in states:
+        raise typer.BadParameter(f"{text!r} is no state: {', '.join(states)}", param_hint="--state")
+    return states[text]
+
+
+def _parse_labels(labels: list[str] | None) -> dict[str, str]:
+    """The labels of KEY=VALUE texts. Raises typer.BadParameter."""
+    pairs = [text.partition("=") for text in labels or ()]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise typer.BadParameter(f"{key!r} is no label: write KEY=VALUE", param_hint="--label")
+    return {key: value for key, _, value in pairs}
 
 
 def _print_camera(camera: pb.Camera, as_json: bool) -> None:

@@ -15,7 +15,8 @@ import typer
 from console.cli import terminal
 from console.cli.terminal import FAILURE, MISTAKE
 from console.client.channel import InvalidCredentials, TlsFiles
-from console.client.client import DEFAULT_ADDRESS, ClientError, HermesClient
+from console.client.client import DEFAULT_ADDRESS, HermesClient
+from console.client.errors import ClientError
 
 P = ParamSpec("P")
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]
-from grpc_status import rpc_status
 
-from console.client import channel
+from console.client import channel, errors
 from console.client.channel import TlsFiles
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
@@ -20,34 +17,6 @@ from protos import hermes_v1_pb2_grpc as pb_grpc
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _CALL_TIMEOUT_S = 60.0
 _ANSWER_TIMEOUT_S = 120.0
-_MISTAKES = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.ALREADY_EXISTS,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-    }
-)
-
-
-@dataclass(eq=False)
-class ClientError(Exception):
-    """A call that the server refused or that did not reach it. `reason` is for programs, e.g. UNKNOWN_CAMERA."""
-
-    message: str
-    reason: str
-    code: grpc.StatusCode
-    metadata: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return self.message
-
-    @property
-    def is_mistake(self) -> bool:
-        """Whether the caller must change the call before it can succeed."""
-        return self.code in _MISTAKES
 
 
 class HermesClient:
@@ -79,23 +48,19 @@ class HermesClient:
             finally:
                 call.cancel()
 
-    def add_camera(
-        self,
-        name: str,
-        url: str,
-        pace: pb.Pace = pb.PACE_LIVE,
-        *,
-        masks: Sequence[Sequence[tuple[float, float]]] = (),
-        gate: bool | None = None,
-    ) -> pb.Camera:
-        """Adds a camera; returns when its first frame has arrived.
-
-        masks: polygons to black out, corners (x, y) in 0..1 of the image; gate: whether unchanged patches are skipped,
-        None for the server's default.
-        """
-        polygons = [pb.Mask(corners=[pb.Point(x=x, y=y) for x, y in mask]) for mask in masks]
-        request = pb.AddCameraRequest(name=name, url=url, pace=pace, masks=polygons, gate=gate)
+    def add_camera(self, request: pb.AddCameraRequest) -> pb.Camera:
+        """Adds a camera; returns when its first frame has arrived."""
         camera: pb.Camera = self._call(self._cameras.AddCamera, request).camera
+        return camera
+
+    def update_camera(self, request: pb.UpdateCameraRequest) -> pb.Camera:
+        """Changes what the request's `update_mask` names and keeps the memory, or fails where that is impossible."""
+        camera: pb.Camera = self._call(self._cameras.UpdateCamera, request).camera
+        return camera
+
+    def erase_memory(self, name: str) -> pb.Camera:
+        """Empties a camera's memory and deletes its checkpoints; the camera goes on watching."""
+        camera: pb.Camera = self._call(self._cameras.EraseMemory, pb.EraseMemoryRequest(name=name)).camera
         return camera
 
     def get_camera(self, name: str) -> pb.Camera:
@@ -103,9 +68,25 @@ class HermesClient:
         camera: pb.Camera = self._call(self._cameras.GetCamera, pb.GetCameraRequest(name=name)).camera
         return camera
 
-    def list_cameras(self) -> list[pb.Camera]:
-        """The state of all cameras, in order of their names."""
-        return list(self._call(self._cameras.ListCameras, pb.ListCamerasRequest()).cameras)
+    def list_cameras(self, selection: pb.ListCamerasRequest | None = None) -> list[pb.Camera]:
+        """The state of all cameras, or of those that pass the filters of `selection`, in order of their names.
+
+        Reads page after page; the pages are of the server's size unless `selection` says another.
+        """
+        request, cameras = pb.ListCamerasRequest(), list[pb.Camera]()
+        if selection is not None:
+            request.CopyFrom(selection)
+        while True:
+            page = self.list_page(request)
+            cameras += page.cameras
+            if not page.next_page_token:
+                return cameras
+            request.page_token = page.next_page_token
+
+    def list_page(self, request: pb.ListCamerasRequest) -> pb.ListCamerasResponse:
+        """One page of cameras."""
+        page: pb.ListCamerasResponse = self._call(self._cameras.ListCameras, request)
+        return page
 
     def test_camera(self, url: str) -> pb.TestCameraResponse:
         """Opens a URL without adding it: its video, or the reason why there is none."""
@@ -153,29 +134,4 @@ class HermesClient:
         try:
             yield
         except grpc.RpcError as error:
-            raise self._error_of(error) from None
-
-    def _error_of(self, call: Any) -> ClientError:
-        """The server's own error, or one that says that no server answered."""
-        status = rpc_status.from_call(call)
-        for detail in status.details if status is not None else ():
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info):
-                return ClientError(call.details(), info.reason, call.code(), dict(info.metadata))
-        if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return ClientError(self._unreachable(call.details()), "UNREACHABLE", call.code())
-        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ClientError(f"hermes at {self._address}: no answer in time", "NO_ANSWER_IN_TIME", call.code())
-        return ClientError(f"hermes at {self._address}: {call.details()}", call.code().name, call.code())
-
-    def _unreachable(self, details: str) -> str:
-        if self._uses_tls:
-            return (
-                f"no hermes answers at {self._address} over TLS: {details}; for a server with an authority of its own "
-                "give its certificate (--ca), for one that wants a client's certificate --cert and --key, for one "
-                "without TLS --insecure"
-            )
-        return (
-            f"no hermes answers at {self._address}; start one with: hermes demo, or hermes serve --config FILE; to one "
-            "with TLS give its authority (--ca)"
-        )
+            raise errors.error_of(error, self._address, uses_tls=self._uses_tls) from None

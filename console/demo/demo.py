@@ -24,13 +24,15 @@ from cache_store.tiers import MemoryConfig
 from console.cli import serve, terminal
 from console.cli.progress import Progress
 from console.cli.terminal import DONE, FAILURE, MISTAKE
-from console.client.client import DEFAULT_ADDRESS, ClientError, HermesClient
+from console.client.client import DEFAULT_ADDRESS, HermesClient
+from console.client.errors import ClientError
 from console.demo import cameras, recovery, streams
 from console.demo.cameras import DemoCamera
 from console.demo.conversation import Conversation, DemoFailed, JudgedAnswer
 from console.demo.recovery import RecoveryWatch
 from console.demo.streams import HOST, Streams
 from pipeline.sources.ingest_config import IngestConfig
+from protos import hermes_v1_pb2 as pb
 
 NUM_SHARDS = 2
 
@@ -113,7 +115,8 @@ def _ask(
         if not options.as_json:
             progress.stop()
             terminal.err.print(f"What the four cameras show, written anew every 2 s: {live.sheet}\n", markup=False)
-        added = [adding.submit(hermes.add_camera, one.name, one.url(started_s, live.address)) for one in shown]
+        requests = [pb.AddCameraRequest(name=one.name, url=one.url(started_s, live.address)) for one in shown]
+        added = [adding.submit(hermes.add_camera, request) for request in requests]
         judged = conversation.ask_all()
     for camera in added:
         camera.result()

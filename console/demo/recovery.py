@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from console.cli import output
-from console.client.client import ClientError, HermesClient
+from console.client.client import HermesClient
+from console.client.errors import ClientError
 from protos import hermes_v1_pb2 as pb
 
 _POLL_EVERY_S = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
@@ -17,11 +17,18 @@ Serving = Callable[..., AbstractAsyncContextManager[str]]
 
 @pytest.fixture
 def serving() -> Serving:
-    """Runs a server over scripted shards, the first of which watches the camera `gate`; yields the address."""
+    """Runs a server over scripted shards, the first of which watches the camera `gate`; yields the address.
+
+    cameras: further cameras of the configuration.
+    """
 
     @asynccontextmanager
-    async def running(*shards: ScriptedShard, token: str | None = None, **settings: float) -> AsyncIterator[str]:
+    async def running(
+        *shards: ScriptedShard, token: str | None = None, cameras: Sequence[CameraSpec] = (), **settings: float
+    ) -> AsyncIterator[str]:
         fleet = scripted_fleet(*shards)
+        for spec in cameras:
+            fleet.add_configured_camera(spec)
         fleet.add_configured_camera(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
         await fleet.reconcile()
         router = Router(fleet, RouterConfig(port=0, **settings), token)

@@ -27,7 +27,8 @@ import structlog
 from cache_store.tiers import MemoryConfig
 from console.client import answers
 from console.client.answers import Answer
-from console.client.client import ClientError, HermesClient
+from console.client.client import HermesClient
+from console.client.errors import ClientError
 from models.tiny.scenes import questions
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState

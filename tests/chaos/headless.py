@@ -22,7 +22,8 @@ from actors import embedded_store, system
 from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
 from benchmarks import nodes
 from benchmarks.nodes import Nodes
-from console.client.client import ClientError, HermesClient
+from console.client.client import HermesClient
+from console.client.errors import ClientError
 from pipeline.cameras import CameraSpec
 from pipeline.device.device_config import DeviceConfig
 from protos import hermes_v1_pb2 as pb

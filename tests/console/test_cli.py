@@ -31,7 +31,12 @@ class Ended:
 
 async def run(*arguments: str) -> Ended:
     """The command line in this process."""
-    result = await asyncio.to_thread(CliRunner().invoke, main.app, list(arguments))
+    return await asyncio.to_thread(run_here, *arguments)
+
+
+def run_here(*arguments: str) -> Ended:
+    """The command line in this thread, which is the main one where a command sets signal handlers."""
+    result = CliRunner().invoke(main.app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ended(result.exit_code, result.stdout, result.stderr)
@@ -229,7 +234,7 @@ async def test_credentials_in_a_url_are_never_printed(serving: Serving) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (("ask", "what", "-c", "gaet"), 2, "error: camera 'gaet': not watched here (watched: gate)"),
+        (("ask", "what", "-c", "gaet"), 2, "error: camera 'gaet': not watched here (nearest of 1: gate)"),
         (("cameras", "show", "gaet"), 2, "error: camera 'gaet'"),
         (("cameras", "add", "gate", "sim:other"), 2, "error: camera 'gate' exists"),
         (("cameras", "add", "a", "gopher://host"), 2, "error: camera URL 'gopher://host'"),
@@ -298,11 +303,11 @@ async def test_wrong_usage_is_a_mistake(arguments: tuple[str, ...]) -> None:
         ("store: redis://user:canary@127.0.0.1:9/0", "127.0.0.1:9"),
     ],
 )
-async def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "hermes.yaml"
     path.write_text(f"{text}\nrouter: {{port: 0}}\n")
 
-    ended = await run("serve", "--config", str(path))
+    ended = run_here("serve", "--config", str(path))
 
     assert ended.code in (1, 2)
     assert complaint in ended.err

@@ -1,4 +1,4 @@
-"""Values become messages of hermes.v1 with every field, and requests become values."""
+"""Values become messages of hermes.v1 with every field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from actors.fleet.records import CameraView
 from actors.server import conversions
 from cache_store.gap import Gap
 from pipeline.answers import AnswerWarning, Started, WarningCode
-from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, PlaybackSpeed, SourceReason
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, SourceReason
 from protos import hermes_v1_pb2 as pb
 from tests.actors.scripted import DONE
 
@@ -105,12 +105,3 @@ def test_an_answer_begins_and_ends_with_the_state_of_its_camera() -> None:
     assert [(one.code, one.message) for one in done.warnings] == [
         (pb.WARNING_CODE_NOT_LIVE, "camera 'gate' is stalled")
     ]
-
-
-def test_a_request_becomes_a_camera_with_masks_and_pace() -> None:
-    corners = [pb.Point(x=0, y=0), pb.Point(x=0.5, y=0), pb.Point(x=0.5, y=0.25)]
-    request = pb.AddCameraRequest(name="film", url="/tmp/x", pace=pb.PACE_FAST, masks=[pb.Mask(corners=corners)])
-    spec = conversions.spec_from(request)
-
-    assert (spec.name, spec.url, spec.pace) == ("film", "/tmp/x", PlaybackSpeed.FAST)
-    assert spec.masks == (((0.0, 0.0), (0.5, 0.0), (0.5, 0.25)),)

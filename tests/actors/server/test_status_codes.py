@@ -63,6 +63,13 @@ def test_an_error_class_without_a_row_has_the_status_of_its_base_class() -> None
     assert status_codes.status_of(BrandNew("x")).code == grpc.StatusCode.INTERNAL.value[0]
 
 
+def test_a_message_of_any_length_fits_into_trailers() -> None:
+    status = status_codes.status_of(InvalidQuestion("\N{SNOWMAN}" * 100_000))
+
+    assert len(status.message.encode()) <= 1_024 + 3
+    assert status.message.endswith("\N{SNOWMAN}…")
+
+
 def info_of(status) -> error_details_pb2.ErrorInfo:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)

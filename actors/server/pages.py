@@ -1,0 +1,64 @@
+"""Pages of cameras: those that pass the filters of a request, as many as one message holds."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+
+from actors.errors import InvalidRequest
+from actors.fleet.views import CameraView
+from actors.server import conversions, requests
+from pipeline.cameras import CAMERA_NAME_PATTERN
+from protos import hermes_v1_pb2 as pb
+
+MAX_PAGE_SIZE = 1_000
+# gRPC clients refuse a message beyond 4 MiB. One camera takes at most some 50 KiB.
+MAX_PAGE_NBYTES = 2 * 1024 * 1024
+
+
+def page(request: pb.ListCamerasRequest, cameras: Iterable[CameraView]) -> pb.ListCamerasResponse:
+    """The page that the request names, of cameras that are sorted by name. Raises InvalidRequest."""
+    after = _name_of(request.page_token)
+    states = requests.filtered_states(request.states)
+    if request.view not in pb.CameraView.values():
+        raise InvalidRequest(f"view: {request.view} is unknown (known: 1 basic, 2 full)")
+    selected = [camera for camera in cameras if _is_selected(request, camera) and camera.status.state in states]
+    response = pb.ListCamerasResponse(total_size=len(selected))
+    page_size, nbytes = min(request.page_size or MAX_PAGE_SIZE, MAX_PAGE_SIZE), 0
+    rest = [camera for camera in selected if camera.spec.name > after]
+    for camera in rest[:page_size]:
+        message = conversions.camera_message(camera, is_basic=request.view == pb.CAMERA_VIEW_BASIC)
+        nbytes += message.ByteSize()
+        if response.cameras and nbytes > MAX_PAGE_NBYTES:
+            break
+        response.cameras.append(message)
+    if len(response.cameras) < len(rest):
+        response.next_page_token = _token_after(response.cameras[-1].name)
+    return response
+
+
+def _is_selected(request: pb.ListCamerasRequest, camera: CameraView) -> bool:
+    """Whether a camera passes the filters by name, shard and labels."""
+    return (
+        camera.spec.name.startswith(request.name_prefix)
+        and (not request.HasField("shard") or camera.shard_index == request.shard)
+        and request.labels.items() <= camera.spec.labels.items()
+    )
+
+
+def _token_after(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _name_of(token: str) -> str:
+    """The name after which the page begins; empty for the first page. Raises InvalidRequest."""
+    if not token:
+        return ""
+    try:
+        name = base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, UnicodeError):
+        name = ""
+    if not CAMERA_NAME_PATTERN.fullmatch(name):
+        raise InvalidRequest(f"page_token {token[:80]!r}: no next_page_token of this server")
+    return name

@@ -1,0 +1,66 @@
+"""Why a call failed: the server's own error, or that no server answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+_MISTAKES = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
+
+
+@dataclass(eq=False)
+class ClientError(Exception):
+    """A call that the server refused or that did not reach it. `reason` is for programs, e.g. UNKNOWN_CAMERA."""
+
+    message: str
+    reason: str
+    code: grpc.StatusCode
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether the caller must change the call before it can succeed."""
+        return self.code in _MISTAKES
+
+
+def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:
+    """The error of a call that failed at this address."""
+    status = rpc_status.from_call(call)
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return ClientError(call.details(), info.reason, call.code(), dict(info.metadata))
+    if call.code() is grpc.StatusCode.UNAVAILABLE:
+        return ClientError(_unreachable(call.details(), address, uses_tls=uses_tls), "UNREACHABLE", call.code())
+    if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ClientError(f"hermes at {address}: no answer in time", "NO_ANSWER_IN_TIME", call.code())
+    return ClientError(f"hermes at {address}: {call.details()}", call.code().name, call.code())
+
+
+def _unreachable(details: str, address: str, *, uses_tls: bool) -> str:
+    if uses_tls:
+        return (
+            f"no hermes answers at {address} over TLS: {details}; for a server with an authority of its own "
+            "give its certificate (--ca), for one that wants a client's certificate --cert and --key, for one "
+            "without TLS --insecure"
+        )
+    return (
+        f"no hermes answers at {address}; start one with: hermes demo, or hermes serve --config FILE; to one "
+        "with TLS give its authority (--ca)"
+    )
