@@ -60,6 +60,22 @@ class LibavDecoder:
         return None
 
 
+class KeyFrameReader:
+    """Reads from the frames themselves which of them are key frames. For codecs that give each frame at once."""
+
+    def __init__(self, stream: av.VideoCodecContext) -> None:
+        """stream: the context of the stream's own decoder; it is only read."""
+        self._context = av.CodecContext.create(stream.name, "r")
+        self._context.extradata, self._context.codec_tag = stream.extradata, stream.codec_tag
+        self._context.width, self._context.height = stream.width, stream.height
+        self._context.thread_count = 1
+        self._context.skip_frame = "NONKEY"  # the decoder reads the header, and decodes key frames only
+
+    def is_key(self, packet: av.Packet) -> bool:
+        """Whether the packet is a whole key frame."""
+        return bool(_decode(self._context, packet))
+
+
 def av_packet(packet: Packet) -> av.Packet:
     """The packet that libav demuxed."""
     return cast(av.Packet, packet.body)

@@ -19,7 +19,7 @@ from pipeline.decoding import bitstream_headers
 from pipeline.decoding.bitstream_headers import CODECS
 from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.decoders import DecodeError
-from pipeline.decoding.libav import LibavDecoder, av_packet
+from pipeline.decoding.libav import KeyFrameReader, LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
 from pipeline.sources import libav_inputs
@@ -37,6 +37,9 @@ _CONTAINERS = {
     "mpeg4": "mp4",
 }
 _UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pushed frame by frame; libav invents their times
+# Without its index, e.g. over HTTP without byte ranges, libav calls each frame of an AVI a key frame. It finds the key
+# frames of these codecs in their frames.
+_KEYS_IN_FRAMES = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "vc1", "h263", "mpeg1video", "mpeg2video", "mpeg4"})
 _MATRICES = {1: ColourMatrix.BT709, 9: ColourMatrix.BT2020, 10: ColourMatrix.BT2020}
 _NO_VIDEO = (av.error.InvalidDataError, av.error.ArgumentError)  # ArgumentError: the format is not in the whitelist
 _REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
@@ -51,6 +54,7 @@ _REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
     (TimeoutError, SourceReason.NO_ANSWER),
 )
 _MAX_FPS, _DEFAULT_FPS = 240, 25
+_MAX_DURATION_S = 30 * 86_400.0  # a header that says more is wrong
 
 
 class Demuxer:
@@ -83,11 +87,14 @@ class Demuxer:
         self.height: int = context.height
         self.pixel_format: str = context.pix_fmt
         self.decoder = LibavDecoder(context)
+        has_unsure_keys = self._container.format.name == "avi" and not self.is_intra
+        self._keys = KeyFrameReader(context) if has_unsure_keys and self.codec not in _KEYS_IN_FRAMES else None
         self._tick: Fraction = self._video.time_base
         rate = self._video.average_rate or self._video.guessed_rate or _DEFAULT_FPS
         self.frame_duration_s = 1 / min(float(rate), _MAX_FPS) if rate > 0 else 1 / _DEFAULT_FPS
         is_recording = not isinstance(arguments.file, str) and self._container.duration is not None
         self.is_finite = self._is_file or is_recording
+        self.duration_s = self._duration_s() if self.is_finite else None
         self.note = self._input.note
 
     def close(self) -> None:
@@ -179,12 +186,19 @@ class Demuxer:
         context.thread_count = 1  # many cameras share the cores; more threads would also delay frames
         return video
 
+    def _duration_s(self) -> float | None:
+        """How long the header says that a recording is, None if it says nothing that can be true."""
+        total = self._container.duration
+        duration_s = self._seconds(self._video.duration) or (total / av.time_base if total else 0.0)
+        return duration_s if 0 < duration_s <= _MAX_DURATION_S else None
+
     def _packet(self, packet: av.Packet, clock: PacketClock, arrived_s: float | None) -> Packet:
         pts_s, dts_s = self._seconds(packet.pts), self._seconds(packet.dts)
         stamp = clock.stamp(pts_s, dts_s) if arrived_s is None else clock.stamp(arrived_s, arrived_s)
         # A bit of a VP8 frame says whether it is shown or only a reference.
         is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
-        return Packet(stamp.pts_s, stamp.dts_s, packet.is_keyframe, packet.size, packet, is_visible)
+        is_key = packet.is_keyframe and (self._keys is None or self._keys.is_key(packet))
+        return Packet(stamp.pts_s, stamp.dts_s, is_key, packet.size, packet, is_visible)
 
     def _seconds(self, ticks: int | None) -> float | None:
         return None if ticks is None else ticks * self._tick.numerator / self._tick.denominator

@@ -56,7 +56,7 @@ class CameraFeed:
         on_state: called in the feed's thread at each change; must not block.
         camera_id: whose clips they are in the queue (default: the camera's name).
         resume_from_s: frames up to this Unix time were fed before.
-        started_s: the Unix time at which a recording begins (default: now).
+        started_s: the Unix time at which the camera was added (default: now).
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
         self._spec, self._config, self._frame_size, self._clips = spec, config.for_camera(spec), frame_size, clips
@@ -195,6 +195,7 @@ class CameraFeed:
             wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),
             on_dropped=self._count_dropped,
             on_note=self._note,
+            is_looped=self._spec.loop,
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:

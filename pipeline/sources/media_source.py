@@ -12,6 +12,7 @@ from pipeline.decoding.dali import DaliDecoder
 from pipeline.decoding.decoders import Decoder, DecoderBackend, FallbackDecoder, choose_backend
 from pipeline.decoding.segments import GopSplitter, Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact
+from pipeline.sources import timestamps
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.sampling import FrameRate, Sampler
@@ -32,8 +33,16 @@ class MediaSource:
     """Plays a network stream as it arrives, a file at the pace of its own clock or as fast as it is taken."""
 
     def __init__(
-        self, stream: Demuxer, url: FileUrl | NetworkUrl, config: IngestConfig, context: SourceContext
+        self,
+        stream: Demuxer,
+        url: FileUrl | NetworkUrl,
+        config: IngestConfig,
+        context: SourceContext,
+        *,
+        start_s: float | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
+        """start_s: when a recording begins (default: as its pace says). sampler: goes on with the grid of a stream."""
         self._name = redact(url.url) if isinstance(url, NetworkUrl) else str(url.path)
         self.is_finite = stream.is_finite
         self._stream, self._config, self._context = stream, config, context
@@ -45,10 +54,14 @@ class MediaSource:
             is_intra=stream.is_intra,
             max_key_gap_s=KEY_INTERVAL_TOLERANCE / config.sample_fps,
         )
-        self._timeline: Timeline = FileTimeline(context.started_s) if stream.is_finite else LiveTimeline()
+        if start_s is None:
+            is_fast = context.pace is PlaybackSpeed.FAST
+            start_s = timestamps.recording_start_s(context.started_s, stream.duration_s, is_fast=is_fast)
+        self._timeline: Timeline = FileTimeline(start_s) if stream.is_finite else LiveTimeline()
+        self._last_packet_s = start_s
         is_bursty = not stream.is_finite and isinstance(url, NetworkUrl) and url.scheme.startswith("http")
         self._max_lag_s = max(config.max_lag_s, MAX_SEGMENT_BURST_S) if is_bursty else config.max_lag_s
-        self._sampler = Sampler(config.sample_fps)
+        self.sampler = sampler or Sampler(config.sample_fps)
         self._decoder: Decoder | None = None
         self._frame_rate = FrameRate()
         self._rate: float | None = None
@@ -69,6 +82,11 @@ class MediaSource:
             error = SourceInvalid if self.is_finite else SourceUnreachable
             raise error(f"{self._name}: it ended without a frame that could be decoded", SourceReason.NO_PICTURES)
 
+    @property
+    def end_s(self) -> float:
+        """When a recording that was played to its end was over: later than its begin."""
+        return self._last_packet_s + self._stream.frame_duration_s
+
     def close(self) -> None:
         """Closes the stream."""
         if self._splitter.missing:
@@ -76,10 +94,11 @@ class MediaSource:
         self._stream.close()
 
     def _segments(self) -> Iterator[Segment]:
-        clock, is_paced = self._context.clock, self.is_finite and self.is_live
+        clock = self._context.clock
         for packet in self._packets():
-            if self._context.wait(self._timeline.unix(packet.dts_s) - clock() if is_paced else 0):
+            if self._context.wait(self._timeline.unix(packet.dts_s) - clock() if self.is_finite else 0):
                 return
+            self._last_packet_s = max(self._last_packet_s, self._timeline.unix(packet.pts_s))
             segment = self._splitter.add(packet)
             self._check(packet)
             if segment is not None:
@@ -174,7 +193,7 @@ class MediaSource:
 
     def _due(self, times_s: list[float]) -> list[int]:
         """Indices of the frames to decode: due, new and not too old. Those too old count as dropped if live."""
-        due = [index for index in self._sampler.pick(times_s) if times_s[index] > self._newest_s]
+        due = [index for index in self.sampler.pick(times_s) if times_s[index] > self._newest_s]
         if not self.is_live:
             return due
         oldest_s = self._context.clock() - self._max_lag_s

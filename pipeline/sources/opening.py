@@ -10,6 +10,7 @@ from pipeline.cameras import SourceInvalid, SourceReason
 from pipeline.network.urls import FileUrl, NetworkUrl, SimUrl, SourceUrl
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.looped_recording import LoopedRecording
 from pipeline.sources.media_source import MediaSource
 from pipeline.sources.simulated import SimulatedSource
 from pipeline.sources.source import Source, SourceContext
@@ -19,7 +20,15 @@ def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) ->
     """The opened source. Blocks for at most about open_timeout_s. Raises SourceInvalid, SourceUnreachable."""
     if isinstance(url, SimUrl):
         return SimulatedSource(url, config, context)
-    stream = open_stream(url, config, is_stopped=lambda: context.wait(0))
+
+    def open_again() -> Demuxer:
+        return open_stream(url, config, is_stopped=lambda: context.wait(0))
+
+    stream = open_again()
+    if context.is_looped and stream.is_finite:
+        return LoopedRecording(stream, open_again, url, config, context)
+    if context.is_looped:
+        context.on_note("loop has no effect: it is a live stream")
     return MediaSource(stream, url, config, context)
 
 

@@ -15,6 +15,7 @@ from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame, SourceContext
 
 REPEATS_AFTER_S = 21_600.0
+FAST_FROM_S = REPEATS_AFTER_S  # at fast pace a scene without a start of its own begins so long before it was added
 
 
 class SimulatedSource:
@@ -28,19 +29,20 @@ class SimulatedSource:
     def __init__(self, url: SimUrl, config: IngestConfig, context: SourceContext) -> None:
         self._url = url
         self._scene = Scene(url.seed, mean_gap_s=url.gap_s)
-        self._start_s = context.started_s if url.start_s is None else url.start_s
+        self.is_live = context.pace is PlaybackSpeed.LIVE
+        begins_s = context.started_s - (0 if self.is_live else FAST_FROM_S)
+        self._start_s = begins_s if url.start_s is None else url.start_s
         self._period_s = 1 / config.sample_fps
         self._max_lag_s = config.max_lag_s
         self._context = context
-        self.is_live = context.pace is PlaybackSpeed.LIVE
 
     def samples(self) -> Iterator[SampledFrame]:
-        """Endless. Live: from now on, each frame at its time. Fast: from the start, or from after_s on."""
+        """Endless, no frame before its time. Live: from now on. Fast: from the start, or from after_s on."""
         context = self._context
         moment = self._moment_after(
             max(context.after_s, context.clock() - self._period_s) if self.is_live else context.after_s
         )
-        while not context.wait(self._time_s(moment) - context.clock() if self.is_live else 0):
+        while not context.wait(self._time_s(moment) - context.clock()):
             yield SampledFrame(self._time_s(moment), self._draw(moment))
             moment += 1
             if self.is_live and context.clock() - self._time_s(moment) > self._max_lag_s:

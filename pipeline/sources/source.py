@@ -14,7 +14,9 @@ from pipeline.decoding.images import DecodedImage
 class SourceContext:
     """How a source is played. Times are Unix seconds.
 
-    started_s: when a recording, or a scene without a start of its own, begins.
+    started_s: when the camera was added: a recording, or a scene without a start of its own, begins then at live pace,
+        and its end is then at fast pace. No frame is given before its time.
+    is_looped: a recording begins again whenever it has ended.
     after_s: frames up to this time are not given again.
     wait: sleeps for so many seconds, if positive; returns whether to stop.
     on_dropped: called with the number of sampled frames that were lost.
@@ -29,6 +31,7 @@ class SourceContext:
     wait: Callable[[float], bool]
     on_dropped: Callable[[int], None]
     on_note: Callable[[str], None]
+    is_looped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

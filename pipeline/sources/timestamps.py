@@ -64,6 +64,14 @@ class FileTimeline:
         return self._start_s + pts_s - (self._first_s or 0.0)
 
 
+def recording_start_s(added_s: float, duration_s: float | None, *, is_fast: bool) -> float:
+    """When a recording begins of a camera that was added at `added_s`: then, or at fast pace so that it ends then.
+
+    A recording of unknown length begins then at either pace.
+    """
+    return added_s - (duration_s or 0.0) if is_fast else added_s
+
+
 class LiveTimeline:
     """Unix time of a live stream. The packet with the shortest delay sets the offset between the two clocks.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +43,9 @@ H264 = Footage("libx264", "mp4", options=ULTRAFAST)
 VP9 = Footage("libvpx-vp9", "webm", options=REALTIME)
 VP8 = Footage("libvpx", "webm", options=REALTIME)
 MJPEG = Footage("mjpeg", "avi", "yuvj420p", options={"qmin": "2", "qmax": "2"})
+MPEG4 = Footage("mpeg4", "avi", options={"qmin": "2", "qmax": "4"})
+# libav finds its key frames in the index of the file alone.
+WITHOUT_PARSER = replace(MPEG4, codec="msmpeg4")
 
 
 def draw(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
-from pipeline.network.urls import parse
+from pipeline.network.urls import FileUrl, parse
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
-from pipeline.sources.opening import open_source
+from pipeline.sources.opening import open_source, open_stream
 from pipeline.sources.source import SampledFrame, SourceContext
 
 START_S = 1_700_000_000.0
@@ -71,6 +71,16 @@ class SourceOutput:
         return [sample.time_s - START_S for sample in self.samples]
 
 
+def added_s(url: str, begins_s: float, pace: PlaybackSpeed, config: IngestConfig = QUICK) -> float:
+    """When a camera must be added so that its file begins at `begins_s`."""
+    parsed = parse(url)
+    if pace is PlaybackSpeed.LIVE or not isinstance(parsed, FileUrl):
+        return begins_s
+    stream = open_stream(parsed, config, lambda: False)
+    stream.close()
+    return begins_s + (stream.duration_s or 0.0)
+
+
 def play(
     url: str,
     *,
@@ -80,8 +90,12 @@ def play(
     max_samples: int = 10_000,
     started_s: float = START_S,
     clock: Callable[[], float] = time.time,
+    loop: bool = False,
 ) -> SourceOutput:
-    """Opens a source, takes at most `max_samples` samples, closes it. With a VirtualClock it never sleeps."""
+    """Opens a source, takes at most `max_samples` samples, closes it. With a VirtualClock it never sleeps.
+
+    started_s: when a file begins, or a live camera was added.
+    """
     output = SourceOutput()
 
     def count_dropped(frames: int) -> None:
@@ -94,12 +108,13 @@ def play(
     context = SourceContext(
         camera="lobby",
         pace=pace,
-        started_s=started_s,
+        started_s=added_s(url, started_s, pace, config),
         after_s=after_s,
         clock=clock,
         wait=clock.wait if isinstance(clock, VirtualClock) else sleep,
         on_dropped=count_dropped,
         on_note=output.notes.append,
+        is_looped=loop,
     )
     source = open_source(parse(url), config, context)
     try:
@@ -113,7 +128,10 @@ def play(
 
 
 class RunningFeed:
-    """A feed, the states it reported and the queue of its clips. All waits are for events."""
+    """A feed, the states it reported and the queue of its clips. All waits are for events.
+
+    started_s: when a file begins.
+    """
 
     def __init__(
         self,
@@ -130,6 +148,8 @@ class RunningFeed:
         self.reasons: list[SourceReason | None] = []
         self._changed = threading.Condition()
         self.clips = ClipQueue(4, on_put=self._notify) if clips is None else clips
+        if "started_s" in options:
+            options["started_s"] = added_s(url, options["started_s"], pace, config)
         spec = CameraSpec(name="lobby", url=url, pace=pace, frames_per_second=frames_per_second, loop=loop)
         self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._on_state, **options)
 

@@ -76,7 +76,7 @@ def test_a_recording_gives_the_same_frames_played_fast_and_live(over_http: bool,
         url = f"{server}/video.webm" if over_http else str(tmp_path / "video.webm")
         clock = VirtualClock()
         live = play(url, pace=PlaybackSpeed.LIVE, clock=clock)
-        fast = play(url, pace=PlaybackSpeed.FAST)
+        fast = play(url, pace=PlaybackSpeed.FAST, started_s=START_S + (2 if over_http else 0))
 
     assert contents(live) == contents(fast)
     assert [number for _, number in contents(fast)] == [0, 5, 10, 15]

@@ -12,7 +12,7 @@ from pipeline.cameras import InvalidCamera, SourceReason
 from pipeline.sources import probe
 from pipeline.sources.probe import probe_url
 from tests.pipeline import footage, servers
-from tests.pipeline.footage import H264, VP9
+from tests.pipeline.footage import H264, MPEG4, VP9, WITHOUT_PARSER, Footage
 from tests.pipeline.playing import QUICK
 from tests.pipeline.servers import TEST_PICTURE, Reply, needs_rtsp
 
@@ -43,6 +43,22 @@ def test_key_frames_are_enough_if_they_come_as_often_as_frames_are_sampled(
     assert video is not None
     assert video.key_frame_interval_s == pytest.approx(1, rel=0.05)
     assert video.has_key_frames_enough is is_enough
+
+
+@pytest.mark.parametrize(
+    "video",
+    [replace(H264, muxing={"movflags": "faststart"}), replace(H264, container="avi"), VP9, WITHOUT_PARSER, MPEG4],
+    ids=["h264", "h264-avi", "vp9", "msmpeg4", "mpeg4"],
+)
+def test_a_file_has_the_same_key_frames_by_its_path_and_over_http(video: Footage, tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", replace(video, frames=50))
+
+    found = [probe_url(str(path), QUICK)]
+    for has_ranges in (False, True):
+        with servers.file_server(tmp_path, has_ranges=has_ranges) as url:
+            found.append(probe_url(f"{url}/video", QUICK))
+
+    assert [one.video and one.video.key_frame_interval_s for one in found] == pytest.approx([1, 1, 1])
 
 
 @pytest.mark.rtsp
