@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from actors import ray_environment  # noqa: F401
@@ -68,6 +70,16 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def without_ray_messages() -> Iterator[None]:
+    """Discards standard output during the block: Ray prints paragraphs about each process that ended there.
+
+    What matters of them is in our own log. Standard error stays, with the log lines of the shards.
+    """
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _init(**settings: Any) -> None:

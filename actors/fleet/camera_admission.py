@@ -74,6 +74,7 @@ class CameraAdmission:
             await self._desired.remove(spec.name)
             raise
         await self._await_first_frame(record)
+        log.info("camera_added", camera=spec.name, url=record.status.url, shard=record.shard_index)
         return record.view()
 
     async def remove(self, record: CameraRecord, *, is_forgotten: bool) -> None:

@@ -145,7 +145,7 @@ class CameraLifecycle:
         self._streams.open(assignment, saved)
         self._memories.start_saving(assignment)
         spec = assignment.spec
-        log.info("camera_added", camera=spec.name, url=urls.redact(spec.url), is_restored=saved is not None)
+        log.info("camera_opened", camera=spec.name, url=urls.redact(spec.url), is_restored=saved is not None)
 
     async def _keep(self, assignment: Assignment) -> None:
         """Stays or becomes the owner of a camera that this shard has, with the assignment's spec."""

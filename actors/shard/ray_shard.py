@@ -150,5 +150,6 @@ class RemoteShard(ForwardedShard):
 
 def _last_line(error: Exception) -> str:
     """The reason of an error, without the traceback that Ray puts around it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip()
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    # Of a process that was killed Ray tells a paragraph of possible causes.
+    return "its process ended" if "common causes" in last else last

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
-from actors import logs, system
+from actors import logs, ray_cluster, system
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ServiceError
@@ -26,7 +27,8 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     try:
         settings = loading.load_config(config)
         _name_shared_store(settings, err)
-        asyncio.run(_serve(settings, log_level, err))
+        with nullcontext() if is_verbose else ray_cluster.without_ray_messages():
+            asyncio.run(_serve(settings, log_level, err))
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
     except (ServiceError, StoreError) as error:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors import logs, run_folder, system
+from actors import logs, ray_cluster, run_folder, system
 from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from actors.server import server
@@ -152,19 +150,12 @@ async def _watch_until_stopped(hermes: HermesClient, watch: RecoveryWatch) -> No
     """Waits for SIGINT or SIGTERM; until then prints a line for each shard that ended."""
     is_stopped = threading.Event()
     watching = asyncio.create_task(asyncio.to_thread(recovery.watch, hermes, watch, is_stopped, _print_recovery))
-    with _without_ray_messages():
+    with ray_cluster.without_ray_messages():
         try:
             await serve.until_stopped()
         finally:
             is_stopped.set()
             await watching
-
-
-@contextmanager
-def _without_ray_messages() -> Iterator[None]:
-    """Ray prints a paragraph about each killed process to standard output, where the demo prints nothing any more."""
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        yield
 
 
 def _print_recovery(line: str) -> None:

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_JITTER_S = 1.0
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
+_TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED})
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
 STOP_TIMEOUT_S = 2.0
 
@@ -229,7 +230,8 @@ class CameraFeed:
             if self._stopped.is_set() or self._last_report == report:
                 return
             if self._last_report is None or self._last_report[:2] != report[:2]:
-                log.info("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
+                tell = log.warning if state in _TROUBLES else log.info
+                tell("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
             self._last_report = report
             self._on_state(state, "; ".join(filter(None, (detail, next_step))), reason)
 

@@ -120,6 +120,27 @@ def test_a_served_system_ends_with_all_its_processes_on_sigterm(tmp_path: Path) 
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
+def test_a_server_says_in_one_line_of_its_own_that_a_shard_ended(tmp_path: Path) -> None:
+    """Neither Ray's paragraphs about possible causes nor colour codes reach a log file."""
+    config, log = tmp_path / "hermes.yaml", tmp_path / "log"
+    config.write_text(f"store: embedded:{tmp_path / 'store'}\nrouter: {{port: 0}}\n")
+    with log.open("w") as output:
+        serving = subprocess.Popen([*HERMES, "serve", "--config", str(config)], cwd=ROOT, stdout=output, stderr=output)
+    try:
+        wait_for_line(log, "serving on ")
+        os.kill(int(wait_for_line(log, "event=shard_up").rpartition("pid=")[2]), signal.SIGKILL)
+        line = wait_for_line(log, "event=shard_down")
+        wait_for_count(log, "event=shard_up", 2)
+        serving.send_signal(signal.SIGTERM)
+        serving.wait(timeout=60)
+    finally:
+        serving.kill()
+
+    assert "level=warning" in line
+    assert "\x1b" not in log.read_text()
+    assert "(raylet)" not in log.read_text()
+
+
 def test_a_missing_model_folder_is_named_in_one_line(tmp_path: Path) -> None:
     config = tmp_path / "hermes.yaml"
     config.write_text(f"model: {tmp_path / 'nothing'}\nstore: embedded:{tmp_path / 'store'}\nrouter: {{port: 0}}\n")
@@ -148,6 +169,13 @@ def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:
 
 def wait_for_address(log: Path) -> str:
     return wait_for_line(log, "serving on ").removeprefix("serving on ").partition(";")[0]
+
+
+def wait_for_count(log: Path, text: str, count: int) -> None:
+    deadline_s = time.monotonic() + 200
+    while log.read_text().count(text) < count:
+        assert time.monotonic() < deadline_s, log.read_text()
+        time.sleep(0.1)
 
 
 def wait_for_line(log: Path, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 from actors.fleet.registry import InMemoryRegistry
 from cache_store.leases import InMemoryLeases, Leases, owned_by_another
@@ -55,6 +56,18 @@ async def test_a_camera_whose_source_does_not_open_is_not_added(fleet, shards, s
     assert shards[0].assignments == {}
     assert shards[0].forgotten == []
     assert await fleet.list_cameras() == []
+
+
+async def test_only_a_camera_that_was_added_is_logged_as_added(fleet, shards) -> None:
+    for shard in shards:
+        shard.states["refused"] = (CameraState.FAILED, "no video in it")
+
+    with structlog.testing.capture_logs() as events:
+        await fleet.add_camera(camera_spec("a"))
+        with pytest.raises(SourceInvalid):
+            await fleet.add_camera(camera_spec("refused"))
+
+    assert [event["camera"] for event in events if event["event"] == "camera_added"] == ["a"]
 
 
 async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards) -> None:

@@ -74,6 +74,23 @@ def test_a_camera_has_a_rate_of_its_own(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(status=401), Reply(headers=MJPEG_TYPE, pieces=(servers.multipart_jpeg(jpeg(0)),))],
+    ids=["password", "lost"],
+)
+def test_a_refused_password_and_a_lost_camera_are_warnings(
+    reply: Reply, logged: list[structlog.typing.EventDict]
+) -> None:
+    troubles = {"stalled", "backing_off", "failed"}
+    with servers.scripted_server({"/": reply}) as server, running_feed(f"{server.url}/", config=FAST) as feed:
+        feed.wait_until(lambda: any(event.get("state") in troubles for event in logged))
+
+    levels = {event["state"]: event["log_level"] for event in logged if event["event"] == "camera_state"}
+    assert {level for state, level in levels.items() if state in troubles} == {"warning"}
+    assert levels["connecting"] == "info"
+
+
 def test_a_feed_resizes_frames_as_resize_frames_does(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video", VP9)
 
