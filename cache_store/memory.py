@@ -199,14 +199,19 @@ class Memory:
                 layer.moved.zero_()
         self.has_moved = False
 
-    def reindex(self, *, max_span: int, max_gap: int) -> None:
+    def reindex(self, *, max_span: int, max_gap: int, window: int = 0) -> None:
         """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.
 
-        The new positions are below prefix + `max_span`, see `ops.positions.reindex`.
+        The new positions are below prefix + `max_span`, see `ops.positions.reindex`. window: so many of the newest
+        positions keep their distances.
         """
         layers = [self.after_prefix(index) for index in range(self.num_layers)]
         reindexed = position_ops.reindex(
-            [layer.positions for layer in layers], first=self.prefix_length, max_span=max_span, max_gap=max_gap
+            [layer.positions for layer in layers],
+            first=self.prefix_length,
+            max_span=max_span,
+            max_gap=max_gap,
+            recent_from=self.next_position - window,
         )
         distances = [positions - layer.positions for layer, positions in zip(layers, reindexed, strict=True)]
         newest = max(

@@ -50,7 +50,7 @@ class MemoryWriter:
         self.policy = policy or POLICIES[config.policy]
         self.scorer = scorer or SCORERS[config.policy](model, self.plans)
         reserve = max(reserve, self.scorer.num_positions)
-        is_reliable = self.capacity + reserve <= spec.reliable_positions
+        is_reliable = self._num_positions + reserve <= spec.reliable_positions
         self.max_position = (spec.reliable_positions if is_reliable else spec.max_positions) - reserve
         self._check_bounds()
 
@@ -58,6 +58,14 @@ class MemoryWriter:
     def capacity(self) -> int:
         """Tokens that a slot must hold: prefix, budget and one step of frames."""
         return len(self.model.prompts.prefix) + self.config.tokens_per_layer + self._num_tokens(self.max_frames)
+
+    @property
+    def _num_positions(self) -> int:
+        """Positions that a slot may need, so that no two tokens of a layer ever share one and the window has its own.
+
+        The window is counted in the budget and once more: behind a gate its frames have more positions than tokens.
+        """
+        return self.capacity + self._num_tokens(self.config.recent_frames)
 
     def reset(self, memory: Memory) -> None:
         """Clears the memory and prefills the prompt's prefix."""
@@ -167,8 +175,10 @@ class MemoryWriter:
         """Renumbers the memory's positions if the next tokens would not fit below `max_position`."""
         last = self.max_position - num_tokens
         if memory.next_position > last:
-            max_span = int(_REINDEXED_SHARE * (last - memory.prefix_length))
-            memory.reindex(max_span=max_span, max_gap=self._num_tokens(1))
+            free, window = last - memory.prefix_length, self._num_tokens(self.config.recent_frames)
+            needed = memory.longest - memory.prefix_length + window
+            max_span = min(max(int(_REINDEXED_SHARE * free), needed), free)
+            memory.reindex(max_span=max_span, max_gap=self._num_tokens(1), window=window)
 
     def _num_tokens(self, num_frames: int) -> int:
         return num_frames * self.model.spec.tokens_per_frame
@@ -180,8 +190,9 @@ class MemoryWriter:
                 f"memory.tokens_per_layer is {budget}: {self.config.recent_frames} recent frames of "
                 f"{self._num_tokens(1)} tokens and a summary need at least {window + 2}"
             )
-        if self.capacity > self.max_position:
+        if self._num_positions > self.max_position:
             raise InvalidBudget(
-                f"memory.tokens_per_layer is {budget}: with prefix and one step of frames a memory has {self.capacity} "
-                f"tokens, but the positions of {self.model.spec.name} end at {self.max_position}; lower it"
+                f"memory.tokens_per_layer is {budget}: with prefix, recent window and one step of frames a memory "
+                f"needs {self._num_positions} positions, but the positions of {self.model.spec.name} end at "
+                f"{self.max_position}, those for questions and answers left out; lower it"
             )

@@ -8,19 +8,38 @@ import torch
 from torch import Tensor
 
 
-def reindex(positions: Sequence[Tensor], *, first: int, max_span: int, max_gap: int) -> list[Tensor]:
+def reindex(positions: Sequence[Tensor], *, first: int, max_span: int, max_gap: int, recent_from: int) -> list[Tensor]:
     """The positions in use in any layer, renumbered from `first`, with no gap above `max_gap`. L × [N_l] -> L × [N_l]
 
-    Order is kept, and a token has the same position in every layer. With a gap of 1 the result is ranks (HERMES,
-    section 3.4); a larger one leaves tokens that were near each other as far apart as they were. Where the positions
-    would exceed `max_span`, gaps are halved until they fit. Where even ranks do not fit, positions are scaled down, and
-    neighbours may share one.
+    Order is kept, and positions from `recent_from` on keep their distances. For the past, a gap of 1 gives ranks
+    (HERMES, section 3.4); a larger one leaves tokens that were near each other as far apart as they were. Where the
+    positions would exceed `max_span`, gaps are halved until they fit. A token has the same position in every layer,
+    unless even ranks over all layers do not fit: then each layer's past is squeezed by itself, and its tokens share no
+    position as long as there are as many positions as tokens.
     """
     used = torch.unique(torch.cat(list(positions)))
     gaps = used.diff(prepend=used[:1] - 1)
-    while max_gap > 1 and int(gaps.clamp(max=max_gap).sum()) > max_span:
+    keeps_gap = used - gaps >= recent_from
+    while max_gap > 1 and int(_shortened(gaps, keeps_gap, max_gap).sum()) > max_span:
         max_gap //= 2
-    offsets = gaps.clamp(max=max_gap).cumsum(0) - 1
-    scale = min(1.0, max_span / max(int(offsets[-1]) + 1, 1)) if offsets.numel() else 1.0
-    reindexed = first + (offsets.double() * scale).long()
-    return [reindexed[torch.searchsorted(used, layer)] for layer in positions]
+    offsets = _shortened(gaps, keeps_gap, max_gap).cumsum(0) - 1
+    layers = [offsets[torch.searchsorted(used, layer)] for layer in positions]
+    span = int(offsets[-1]) + 1 if offsets.numel() else 0
+    if span > max_span:
+        past = int(offsets[used < recent_from].max()) + 1 if bool((used < recent_from).any()) else 0
+        layers = [_squeezed(layer, past, max(past - (span - max_span), 0)) for layer in layers]
+    return [first + layer for layer in layers]
+
+
+def _shortened(gaps: Tensor, keeps_gap: Tensor, max_gap: int) -> Tensor:
+    return torch.where(keeps_gap, gaps, gaps.clamp(max=max_gap))
+
+
+def _squeezed(offsets: Tensor, past: int, room: int) -> Tensor:
+    """Rising offsets with those below `past` squeezed to below `room`, in their order, each its own. [N] -> [N]"""
+    num_past = int((offsets < past).sum())
+    place = torch.arange(num_past, device=offsets.device)
+    scaled = offsets[:num_past] * room // max(past, 1)
+    distinct = (scaled - place).cummax(0).values + place
+    squeezed = torch.minimum(distinct, room - num_past + place).clamp(min=0)
+    return torch.cat((squeezed, offsets[num_past:] - (past - room)))

@@ -105,6 +105,44 @@ def test_a_budget_beyond_the_models_positions_is_refused(model: LlavaOnevision) 
         small(model, tokens_per_layer=1_000_000)
 
 
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_closing_up_shares_no_position_and_leaves_the_recent_window_as_it_is(
+    model: LlavaOnevision, is_gated: bool
+) -> None:
+    """1,000 tokens a layer below position 1,216: the layers keep different tokens, more than there are positions."""
+    config, frames = MemoryConfig(tokens_per_layer=1_000), random_frames(8)
+    writer = MemoryWriter(model, config, max_frames=8, reserve=model.spec.max_positions - 1_216)
+    memory, reindexings, used = new_memory(writer), 0, 0
+    for clip in range(24):
+        admitted = some_admitted(8, seed=clip) if is_gated and clip > 9 else None
+        before = memory.next_position
+        writer.append([memory], frames[None], (torch.arange(8.0)[None] + 8 * clip).double(), admitted)
+        reindexings += memory.next_position < before + 1
+        layers = [memory.after_prefix(layer) for layer in range(memory.num_layers)]
+        used = max(used, len(torch.cat([tokens.positions for tokens in layers]).unique()))
+        window = writer.first_recent_id(memory)
+        for tokens in layers:
+            assert bool((tokens.positions.diff() > 0).all())
+            recent = tokens.token_ids >= window
+            distances = tokens.positions[recent] - tokens.token_ids[recent]
+            assert is_gated or len(distances.unique()) == 1
+            assert int(tokens.positions[-1]) < writer.max_position
+        windows = [tokens.positions[tokens.token_ids >= window] for tokens in layers]
+        assert all(torch.equal(other, windows[0]) for other in windows)
+    assert reindexings >= 5
+    assert used > 1_084
+
+
+def test_a_budget_that_fits_only_without_its_recent_window_is_refused(model: LlavaOnevision) -> None:
+    """A step of 128 tokens, a window of 64 and a prefix: 1,021 is one token too many below position 1,216."""
+    prefix = len(model.prompts.prefix)
+    budget, reserve = 1_216 - 128 - 64 - prefix, model.spec.max_positions - 1_216
+    MemoryWriter(model, MemoryConfig(tokens_per_layer=budget), max_frames=8, reserve=reserve)
+
+    with pytest.raises(InvalidBudget, match=rf"tokens_per_layer is {budget + 1}: .* 1217 positions.* end at 1216"):
+        MemoryWriter(model, MemoryConfig(tokens_per_layer=budget + 1), max_frames=8, reserve=reserve)
+
+
 def test_below_the_budget_compacting_is_a_no_op(writer: MemoryWriter) -> None:
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(8))

@@ -115,7 +115,9 @@ def reindexed_over_time(rng: random.Random, positions: NDArray[np.int64], max_po
         last, jump = -1, int(moved[new]) + 1
         if new:
             before, jump = [torch.from_numpy(moved[:new])], int(moved[new] - moved[new - 1])
-            moved[:new] = reindex(before, first=0, max_span=max_position * 3 // 4, max_gap=TOKENS_PER_FRAME)[0].numpy()
+            span = max_position * 3 // 4
+            reindexed = reindex(before, first=0, max_span=span, max_gap=TOKENS_PER_FRAME, recent_from=max_position)
+            moved[:new] = reindexed[0].numpy()
             last = int(moved[new - 1])
         moved[new:] += last + min(jump, rng.randint(1, max_position - 1 - last)) - moved[new]
     return moved
