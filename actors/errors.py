@@ -4,6 +4,7 @@ ServiceError
 ├── ConfigError       the configuration file or a value in it is invalid
 ├── AddressInUse      another process listens on the router's address
 ├── StoreInUse        another hermes owns the embedded store's folder
+├── StoreExposed      other users of the machine can read the embedded store's folder
 ├── StoreNotStarted   the embedded store did not start
 ├── RayNotStarted     Ray did not start, or it listens beyond this machine
 ├── ShardNotStarted   a shard did not start, e.g. because its model cannot be loaded
@@ -32,6 +33,10 @@ class AddressInUse(ServiceError):
 
 class StoreInUse(ServiceError):
     """Another hermes owns the embedded store's folder."""
+
+
+class StoreExposed(ServiceError):
+    """Other users of the machine can read the embedded store's folder; the message says how to close it."""
 
 
 class StoreNotStarted(ServiceError):

@@ -45,7 +45,7 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
                 object_store_memory=_OBJECT_STORE_NBYTES,
                 include_dashboard=False,
                 log_to_driver=shows_logs,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
             )
         except (RayError, OSError, RuntimeError, ValueError) as error:
             raise RayNotStarted(f"Ray did not start: {error}") from error

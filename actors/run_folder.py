@@ -23,8 +23,8 @@ import psutil
 _PREFIX = "hermes-run-"
 _GRACE_S = 2.0
 _TRIES = 5
-# The path of a Unix socket has at most 107 bytes, and those of Ray's sockets are 84 bytes longer than this one.
-_MAX_PARENT_LENGTH = 23
+# The path of a Unix socket has at most 107 bytes, and those of Ray's sockets are 88 bytes longer than this one.
+_MAX_PARENT_LENGTH = 19
 
 
 @contextmanager
@@ -37,6 +37,7 @@ def running() -> Iterator[Path]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={},  # it lives as long as the run, and needs none of its secrets
         start_new_session=True,  # Ctrl-C and the end of a terminal must not reach it
     )
     try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import yaml
@@ -19,6 +20,8 @@ from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
 from pipeline.cameras import CameraError
 from pipeline.network import urls
+from pipeline.network.redaction import REDACTOR
+from pipeline.network.urls import NetworkUrl
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -58,7 +61,28 @@ def load_config(path: Path) -> HermesConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration file {str(path)!r}: {_reason(error)}") from error
     settings = parse_config(text, origin=str(path), environment=os.environ)
+    _hide_secrets(settings, text)
     return replace(settings, store=f"embedded:{_own_store(path)}") if settings.store == "embedded" else settings
+
+
+def _hide_secrets(settings: HermesConfig, text: str) -> None:
+    """Redacts the configuration's secrets from now on, and takes their variables out of the environment.
+
+    Every process that is started later would inherit them, and Ray's write theirs to files.
+    """
+    for url in (settings.store, *(camera.url for camera in settings.cameras)):
+        REDACTOR.remember(url)
+    for name in _VARIABLE.findall(" ".join(_secret_texts(settings, yaml.safe_load(text) or {}))):
+        os.environ.pop(name, None)
+
+
+def _secret_texts(settings: HermesConfig, values: Mapping[str, Any]) -> Iterator[str]:
+    """The values, as written, that may hold a secret."""
+    if "@" in settings.store and not settings.has_embedded_store:
+        yield str(values["store"])
+    for camera, entry in zip(settings.cameras, values.get("cameras") or (), strict=True):
+        if isinstance(urls.parse(camera.url), NetworkUrl):
+            yield from (str(entry[key]) for key in ("user", "password", "url") if key in entry)
 
 
 def _own_store(path: Path) -> Path:

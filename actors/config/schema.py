@@ -7,8 +7,10 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from actors.config import ranges
+from actors.config.ranges import Ranges
 from actors.errors import ConfigError
 from cache_store import store_urls
 from cache_store.row_format import RowFormat
@@ -16,12 +18,11 @@ from cache_store.tiers import MemoryConfig
 from pipeline.cameras import CameraSpec
 from pipeline.device.device_config import DeviceConfig
 from pipeline.network import urls
+from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import FileUrl
 from pipeline.sources.ingest_config import IngestConfig
 
 _EMBEDDED = re.compile(r"embedded(:.+)?")
-
-Ranges = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class LeaseConfig:
     margin_s: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_ranges("shards.lease", self)
+        ranges.require("shards.lease", self)
         if not self.length_s >= 3 * self.margin_s:  # so, because NaN is not less
             raise ValueError(f"shards.lease.length_s is {self.length_s} (at least {3 * self.margin_s}, three margins)")
 
@@ -82,7 +83,7 @@ class ShardsConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
 
     def __post_init__(self) -> None:
-        _require_ranges("shards", self)
+        ranges.require("shards", self)
         if self.spares >= self.count:
             raise ValueError(f"shards.spares is {self.spares} (less than shards.count, which is {self.count})")
 
@@ -90,6 +91,20 @@ class ShardsConfig:
     def is_local(self) -> bool:
         """Whether the shards run in a Ray of this machine alone."""
         return self.ray == "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSettings:
+    """What a shard's process is started with. Ray keeps it, so it holds no secret: no camera, no token, no store.
+
+    ingest: with the folders of the configured cameras' files among its video_folders, and with test_private_networks
+    decided.
+    """
+
+    model: str
+    memory: MemoryConfig
+    ingest: IngestConfig
+    shards: ShardsConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +130,7 @@ class RouterConfig:
     write_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        _require_ranges("router", self)
+        ranges.require("router", self)
 
     @property
     def is_loopback(self) -> bool:
@@ -150,6 +165,7 @@ class AuthConfig:
             raise ConfigError(f"auth.token_file {str(self.token_file)!r}: {reason}") from error
         if not token:
             raise ConfigError(f"auth.token_file {str(self.token_file)!r}: the file is empty")
+        REDACTOR.remember_secret(token)
         return token
 
 
@@ -198,35 +214,19 @@ class HermesConfig:
                 "127.0.0.1"
             )
 
-    @property
-    def sources(self) -> IngestConfig:
-        """`ingest` as the shards need it.
-
-        The folders of the configured cameras' files are among its video_folders, and it says whether tests reach
-        private networks.
-        """
+    def for_shards(self) -> ShardSettings:
+        """What a shard's process is started with."""
         parsed = (urls.parse(camera.url) for camera in self.cameras)
         folders = {url.path.parent for url in parsed if isinstance(url, FileUrl)}
         reaches_private = self.ingest.test_private_networks
-        return replace(
+        ingest = replace(
             self.ingest,
             video_folders=(*self.ingest.video_folders, *sorted(folders)),
             test_private_networks=self.router.is_loopback if reaches_private is None else reaches_private,
         )
+        return ShardSettings(model=self.model, memory=self.memory, ingest=ingest, shards=self.shards)
 
     @property
     def has_embedded_store(self) -> bool:
         """Whether hermes runs the store itself."""
         return _EMBEDDED.fullmatch(self.store) is not None
-
-
-def _require_ranges(section: str, config: Any) -> None:
-    """Raises ValueError for the first value of `config` outside its row of RANGES."""
-    for name, (low, high) in config.RANGES.items():
-        value = getattr(config, name)
-        if value is None:
-            continue
-        if not value >= low:
-            raise ValueError(f"{section}.{name} is {value} (at least {low:g})")
-        if value > high:
-            raise ValueError(f"{section}.{name} is {value} (at most {high:g})")

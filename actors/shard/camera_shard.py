@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import structlog
 
-from actors.config.schema import HermesConfig
+from actors.config.schema import ShardSettings
 from actors.errors import InvalidShard
 from actors.ownership import failure_detector
 from actors.ownership.lease_holder import LeaseHolder
@@ -49,14 +49,14 @@ class CameraShard:
     def __init__(
         self,
         model: VideoLanguageModel,
-        settings: HermesConfig,
+        settings: ShardSettings,
         checkpoints: CheckpointStore,
         leases: Leases,
         *,
         on_retired: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ingest = settings.sources
+        self._ingest = settings.ingest
         self._running_tests = 0
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints

@@ -43,7 +43,8 @@ class RemoteShard(ForwardedShard):
 
     def __init__(self, index: int, settings: HermesConfig, store_url: str, *, log_level: int = logging.INFO) -> None:
         self._index = index
-        self._settings = settings
+        self._settings = settings.for_shards()
+        self._settings_id = shard_process.settings_id(settings, store_url)
         self._store_url = store_url
         self._log_level = log_level
         self._started_at = 0.0
@@ -54,7 +55,7 @@ class RemoteShard(ForwardedShard):
         self._require_same_version()
         try:
             async with asyncio.timeout(timeout_s):
-                status: ShardStatus = await self._actor.call.remote("status")
+                status: ShardStatus = await self._actor.call.remote(self._store_url, "status")
                 await self._require_same_settings()
             return status
         except TimeoutError:
@@ -70,10 +71,10 @@ class RemoteShard(ForwardedShard):
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         limit_s = timeout_s if isinstance(timeout_s, float) else timeout_s(self._settings.ingest)
-        return await self._awaited(self._actor.call.remote(operation, *args, **kwargs), limit_s)
+        return await self._awaited(self._actor.call.remote(self._store_url, operation, *args, **kwargs), limit_s)
 
     async def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
-        references = self._actor.stream.remote(operation, *args, **kwargs)
+        references = self._actor.stream.remote(self._store_url, operation, *args, **kwargs)
         is_over = False
         try:
             with self._translated():
@@ -93,7 +94,7 @@ class RemoteShard(ForwardedShard):
             )
 
     async def _require_same_settings(self) -> None:
-        if await self._actor.settings_id.remote() != shard_process.settings_id(self._settings, self._store_url):
+        if await self._actor.settings_id.remote() != self._settings_id:
             raise ConfigError(
                 f"shard {self._index}: it runs in this cluster already, with another model, memory, ingest, shards or "
                 "store; end those shards first, or use their configuration"
@@ -111,7 +112,7 @@ class RemoteShard(ForwardedShard):
             max_concurrency=_MAX_CONCURRENT_CALLS,
             scheduling_strategy="SPREAD",
             **({} if shards.is_local else shared),
-        ).remote(self._settings, self._store_url, self._log_level)
+        ).remote(self._settings, self._settings_id, self._log_level)
 
     async def _awaited(self, reference: Awaitable[T], timeout_s: float) -> T:
         # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.

@@ -12,14 +12,16 @@ from typing import Any
 import structlog
 
 from actors import logs
-from actors.config.schema import HermesConfig
+from actors.config.schema import HermesConfig, ShardSettings
 from actors.errors import ShardNotStarted
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import OPERATIONS
+from cache_store import store_urls
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from models import registry
-from models.vision_language_model import ModelError
+from models.vision_language_model import ModelError, VideoLanguageModel
+from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
@@ -27,30 +29,30 @@ log = structlog.get_logger(__name__)
 class ShardProcess:
     """Hosts a CameraShard for callers in other processes.
 
+    Ray keeps the arguments of the constructor, in clear text, to restart the process. So the URL of the store, which
+    may hold a password, comes with each call instead; the first one connects the shard to its store.
     A model that cannot be loaded is reported to every caller as ShardNotStarted. An error raised in the constructor
     would reach the callers as the traceback of the process instead.
     """
 
-    def __init__(self, settings: HermesConfig, store_url: str, log_level: int) -> None:
+    def __init__(self, settings: ShardSettings, settings_id: str, log_level: int) -> None:
         logs.log_to_stderr(log_level)
-        self._settings_id = settings_id(settings, store_url)
-        self._built: CameraShard | ShardNotStarted
+        self._settings, self._settings_id = settings, settings_id
+        self._shard: CameraShard | None = None
+        self._leases: RedisLeases | None = None
+        self._model: VideoLanguageModel | ShardNotStarted
         try:
-            model = registry.load_model(settings.model, settings.ingest.device)
+            self._model = registry.load_model(settings.model, settings.ingest.device)
         except ModelError as error:
-            self._built = ShardNotStarted(str(error))
-        else:
-            checkpoints, self._leases = RedisCheckpointStore(store_url), RedisLeases(store_url)
-            # A process whose lease was retired must end; Ray starts another one.
-            self._built = CameraShard(model, settings, checkpoints, self._leases, on_retired=lambda: os._exit(1))
+            self._model = ShardNotStarted(str(error))
 
-    async def call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+    async def call(self, store_url: str, operation: str, *args: Any, **kwargs: Any) -> Any:
         """The result of one operation of Shard. Raises what the operation raises, and ShardNotStarted."""
-        return await self._operation(operation)(*args, **kwargs)
+        return await self._operation(store_url, operation)(*args, **kwargs)
 
-    async def stream(self, operation: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    async def stream(self, store_url: str, operation: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """The items that one streaming operation of Shard yields. Raises as `call` does."""
-        async with aclosing(self._operation(operation)(*args, **kwargs)) as items:
+        async with aclosing(self._operation(store_url, operation)(*args, **kwargs)) as items:
             async for item in items:
                 yield item
 
@@ -60,33 +62,47 @@ class ShardProcess:
 
     async def close(self) -> None:
         """Saves every memory, releases every camera and stops. Raises ShardNotStarted."""
-        if isinstance(self._built, ShardNotStarted):
-            raise self._built
-        await self._built.close()
-        await self._leases.close()
+        if isinstance(self._model, ShardNotStarted):
+            raise self._model
+        if self._shard is not None and self._leases is not None:
+            await self._shard.close()
+            await self._leases.close()
 
-    def _operation(self, name: str) -> Callable[..., Any]:
+    def _operation(self, store_url: str, name: str) -> Callable[..., Any]:
         # A caller must reach the operations of the interface, and no other attribute.
         if name not in OPERATIONS:
             raise ValueError(
                 f"operation {name!r}: a shard has none of this name (known: {', '.join(sorted(OPERATIONS))})"
             )
-        operation: Callable[..., Any] = getattr(self._shard, name)
+        operation: Callable[..., Any] = getattr(self._connected(store_url), name)
         return operation
 
-    @property
-    def _shard(self) -> CameraShard:
-        if isinstance(self._built, ShardNotStarted):
-            raise self._built
-        if not self._built.is_working:
+    def _connected(self, store_url: str) -> CameraShard:
+        if isinstance(self._model, ShardNotStarted):
+            raise self._model
+        if self._shard is None:
+            REDACTOR.remember(store_url)
+            self._leases = RedisLeases(store_url)
+            # A process whose lease was retired must end; Ray starts another one.
+            self._shard = CameraShard(
+                self._model,
+                self._settings,
+                RedisCheckpointStore(store_url),
+                self._leases,
+                on_retired=lambda: os._exit(1),
+            )
+        if not self._shard.is_working:
             # A stopped device never recovers, so the process ends, and Ray starts another one.
             log.error("device_stopped")
             os._exit(1)
-        return self._built
+        return self._shard
 
 
 def settings_id(settings: HermesConfig, store_url: str) -> str:
-    """A hash of the settings that shards of one system must share; the number of shards is not among them."""
+    """A hash of the settings that shards of one system must share; the number of shards is not among them.
+
+    Nor is a password: Ray keeps the hash, and whoever reads it could try passwords.
+    """
     shards = dataclasses.replace(settings.shards, count=1, spares=0)
-    text = repr((settings.model, settings.memory, settings.ingest, shards, store_url))
+    text = repr((settings.model, settings.memory, settings.ingest, shards, store_urls.redact(store_url)))
     return hashlib.sha256(text.encode()).hexdigest()

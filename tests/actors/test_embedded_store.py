@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import redis
 
 from actors import embedded_store, open_ports
-from actors.errors import StoreInUse, StoreNotStarted
+from actors.errors import StoreExposed, StoreInUse, StoreNotStarted
 
 pytestmark = pytest.mark.redis
 
@@ -35,6 +36,30 @@ def test_other_users_cannot_reach_its_socket(tmp_path: Path) -> None:
     with embedded_store.running(tmp_path / "data") as url:
         folder = Path(url.removeprefix("unix://")).parent
         assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701])
+def test_a_folder_that_others_can_open_is_refused_with_the_command_that_closes_it(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(mode)
+
+    with pytest.raises(StoreExposed, match=f"mode {mode:04o}, limit 0700") as caught:
+        embedded_store.running(folder).__enter__()
+    assert list(folder.iterdir()) == []
+
+    subprocess.run(str(caught.value).rpartition("run: ")[2], shell=True, check=True)
+    with embedded_store.running(folder):
+        pass
+
+
+def test_a_new_folder_is_closed_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with embedded_store.running(tmp_path / "new"):
+            assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    finally:
+        os.umask(before)
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:

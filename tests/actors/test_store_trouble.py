@@ -49,7 +49,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
         shards=ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
     )
     checkpoints, leases = RedisCheckpointStore(url), RedisLeases(url)
-    shard = CameraShard(model, settings, checkpoints, leases)
+    shard = CameraShard(model, settings.for_shards(), checkpoints, leases)
     try:
         spec = CameraSpec(name="yard", url="sim:yard?seed=3")
         await shard.add_camera(Assignment(id="yard", spec=spec, started_s=time.time(), expiry=UNOWNED_EXPIRY))

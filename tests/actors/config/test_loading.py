@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from actors.config.schema import AuthConfig, HermesConfig
 from actors.errors import ConfigError
 from cache_store.row_format import RowFormat
 from pipeline.cameras import PlaybackSpeed
+from pipeline.network.redaction import REDACTOR
 
 
 def parse(text: str, **environment: str) -> HermesConfig:
@@ -97,8 +99,8 @@ def test_video_folders_include_those_of_configured_cameras() -> None:
     )
 
     assert settings.ingest.video_folders == (Path("/archive"),)
-    assert settings.sources.video_folders == (Path("/archive"), Path("/films"))
-    assert parse("").sources.video_folders == ()
+    assert settings.for_shards().ingest.video_folders == (Path("/archive"), Path("/films"))
+    assert parse("").for_shards().ingest.video_folders == ()
 
 
 def test_a_password_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
@@ -317,3 +319,48 @@ def test_the_example_of_the_readme_is_a_configuration() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         loading.load_config(tmp_path / "none.yaml")
+
+
+def test_the_variables_of_secrets_are_taken_out_of_the_environment_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"PASSWORD": "canary-one", "STORE": "canary-two", "CAMERA": "viewer:canary-3@host", "FILMS": "/films"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"TEST_{name}", value)
+    (tmp_path / "hermes.yaml").write_text(
+        'store: "redis://:${TEST_STORE}@host/0"\n'
+        'ingest: {video_folders: ["${TEST_FILMS}"]}\n'
+        "cameras:\n"
+        '- {name: a, url: "rtsp://host/1", user: viewer, password: "${TEST_PASSWORD}"}\n'
+        '- {name: b, url: "rtsp://${TEST_CAMERA}/1"}\n'
+        '- {name: c, url: "${TEST_FILMS}/film.mp4"}\n'
+    )
+
+    settings = loading.load_config(tmp_path / "hermes.yaml")
+
+    assert [name for name in variables if f"TEST_{name}" in os.environ] == ["FILMS"]
+    assert settings.store == "redis://:canary-two@host/0"
+    assert REDACTOR.redact("canary-one canary-two canary-3") == "*** *** ***"
+
+
+def test_what_a_shard_is_started_with_holds_no_secret() -> None:
+    settings = parse(
+        'store: "redis://:canary-1@host/0"\n'
+        "cameras:\n- {name: a, url: 'rtsp://viewer:canary-2@host/1'}\n- {name: b, url: /films/b.mp4}\n"
+    ).for_shards()
+
+    assert "canary" not in repr(settings)
+    assert settings.ingest.video_folders == (Path("/films"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_reached"),
+    [
+        ("", True),
+        ("router: {host: 0.0.0.0}\nauth: {token_file: /token}\n", False),
+        ("router: {host: 0.0.0.0}\nauth: {token_file: /token}\ningest: {test_private_networks: true}", True),
+        ("ingest: {test_private_networks: false}", False),
+    ],
+)
+def test_a_test_reaches_private_networks_while_only_this_machine_can_ask_for_one(text: str, is_reached: bool) -> None:
+    assert parse(text).for_shards().ingest.test_private_networks is is_reached

@@ -52,7 +52,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
                 device=DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
             ),
         )
-        shard = CameraShard(model, settings, checkpoints, checkpoints.leases, on_retired=on_retired)
+        shard = CameraShard(model, settings.for_shards(), checkpoints, checkpoints.leases, on_retired=on_retired)
         try:
             yield shard
         finally:

@@ -80,18 +80,18 @@ async def test_the_timeout_of_a_test_follows_the_time_that_a_source_may_take_to_
 
 @pytest.mark.parametrize("name", ["close", "settings_id", "_store", "__class__", "flush"])
 async def test_a_process_refuses_a_name_that_is_no_operation(name: str) -> None:
-    process = ShardProcess(HermesConfig(model="/nowhere/model"), "redis://127.0.0.1:1", logging.CRITICAL)
+    process = ShardProcess(HermesConfig(model="/nowhere/model").for_shards(), "any", logging.CRITICAL)
 
     with pytest.raises(ValueError, match=f"operation '{name}'"):
-        await process.call(name)
+        await process.call("redis://127.0.0.1:1", name)
     with pytest.raises(ValueError, match=f"operation '{name}'"):
-        await anext(process.stream(name))
+        await anext(process.stream("redis://127.0.0.1:1", name))
 
 
 async def test_a_process_without_a_model_says_so_to_every_caller() -> None:
-    process = ShardProcess(HermesConfig(model="/nowhere/model"), "redis://127.0.0.1:1", logging.CRITICAL)
+    process = ShardProcess(HermesConfig(model="/nowhere/model").for_shards(), "any", logging.CRITICAL)
 
     with pytest.raises(ShardNotStarted, match="/nowhere/model"):
-        await process.call("status")
+        await process.call("redis://127.0.0.1:1", "status")
     with pytest.raises(ShardNotStarted, match="/nowhere/model"):
         await process.close()
