@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import socket
 import time
@@ -16,6 +15,7 @@ from actors.config.schema import ShardSettings
 from actors.errors import InvalidShard
 from actors.ownership import failure_detector
 from actors.ownership.lease_holder import LeaseHolder
+from actors.shard.answer_context import AnswerContext
 from actors.shard.answer_stream import AnswerStream
 from actors.shard.camera_lifecycle import CameraLifecycle
 from actors.shard.camera_memories import CameraMemories
@@ -26,7 +26,7 @@ from actors.shard.rate_limit import RateLimit
 from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
 from models.vision_language_model import VideoLanguageModel
-from pipeline.answers import AnswerEvent, Done, Started, UnknownCamera
+from pipeline.answers import AnswerEvent, Done, UnknownCamera
 from pipeline.cameras import CameraStatus, TooManyCameras, TooManyTests
 from pipeline.device.engine import Engine
 from pipeline.network import urls
@@ -74,7 +74,7 @@ class CameraShard:
             rate_limit=RateLimit(settings.shards.checkpoint_max_mb_per_s),
             rows=settings.shards.checkpoint_rows,
         )
-        self._streams = CameraStreams(self._engine.clips, self._ingest, model.spec.frame_size)
+        self._streams = CameraStreams(self._engine.clips, self._ingest, model.spec.frame_size, clock=clock)
         self._memories = CameraMemories(
             self._engine, checkpoints, self._checkpointer, model.spec.fingerprint, clock=clock
         )
@@ -95,15 +95,17 @@ class CameraShard:
         owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
+        context = AnswerContext(stream, owner.epoch)
         answer = AnswerStream(asyncio.get_running_loop())
         ticket = self._engine.ask(camera_id, question, answer.deliver, max_answer_tokens=max_answer_tokens)
         try:
             self._lease_holder.require(camera_id, owner)
+            context.require_frames(self._memories.status(camera_id).newest_s)
             while True:
                 event = await answer.next()
                 # Fences every event: a stale owner must not finish an answer that it began as the owner.
                 self._lease_holder.require(camera_id, owner)
-                yield _identified(event, stream, owner.epoch)
+                yield context.identified(event)
                 if isinstance(event, Done):
                     return
         finally:
@@ -188,15 +190,8 @@ class CameraShard:
             state=stream.state,
             detail=stream.detail,
             reason=stream.reason,
+            state_since_s=stream.state_since_s,
             memory=self._memories.status(camera_id),
             masks=stream.spec.masks,
             epoch=owner.epoch if owner else 0,
         )
-
-
-def _identified(event: AnswerEvent, stream: CameraStream, epoch: int) -> AnswerEvent:
-    """The event with what the engine does not know: the camera's name and identity, and the owner's epoch."""
-    camera_id = stream.assignment.id
-    if isinstance(event, Started):
-        return dataclasses.replace(event, camera=stream.spec.name, camera_id=camera_id, epoch=epoch)
-    return dataclasses.replace(event, camera_id=camera_id) if isinstance(event, Done) else event

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from actors.shard.interface import Assignment
@@ -19,10 +20,11 @@ from pipeline.sources.ingest_config import IngestConfig
 
 @dataclass(slots=True)
 class CameraStream:
-    """A camera's feed and the state that the feed last reported."""
+    """A camera's feed, the state that the feed last reported, and when it came into that state, in Unix seconds."""
 
     assignment: Assignment
     feed: CameraFeed
+    state_since_s: float
     state: CameraState = CameraState.CONNECTING
     detail: str = ""
     reason: SourceReason | None = None
@@ -36,18 +38,23 @@ class CameraStream:
         """Whether its frames have the time at which they arrive; a recording's times begin when it was added."""
         return not isinstance(urls.parse(self.spec.url), FileUrl)
 
-    def report(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
-        """Records a new state of the feed."""
+    def report(self, state: CameraState, detail: str, reason: SourceReason | None, at_s: float) -> None:
+        """Records what the feed reported at this time. Another detail is no other state."""
+        if state is not self.state:
+            self.state_since_s = at_s
         self.state, self.detail, self.reason = state, detail, reason
 
 
 class CameraStreams:
     """Opens and ends streams, by the ids of cameras. One event loop owns it; its fields are read-only for others."""
 
-    def __init__(self, clips: ClipQueue, ingest: IngestConfig, frame_size: int) -> None:
+    def __init__(
+        self, clips: ClipQueue, ingest: IngestConfig, frame_size: int, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._clips = clips
         self._ingest = ingest
         self._frame_size = frame_size
+        self._clock = clock
         self.owned: dict[str, CameraStream] = {}
         self.standby: dict[str, CameraStream] = {}
 
@@ -115,7 +122,7 @@ class CameraStreams:
 
         def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
             # The feed calls this in its own thread.
-            loop.call_soon_threadsafe(stream.report, state, detail, reason)
+            loop.call_soon_threadsafe(stream.report, state, detail, reason, self._clock())
 
         feed = CameraFeed(
             assignment.spec,
@@ -127,7 +134,7 @@ class CameraStreams:
             resume_from_s=resume_s,
             started_s=assignment.started_s if started_s is None else started_s,
         )
-        stream = CameraStream(assignment, feed)
+        stream = CameraStream(assignment, feed, self._clock())
         feed.start()
         return stream
 

@@ -24,7 +24,8 @@ class Evidence:
 class Answer:
     """One answer. `ttft_ms` is measured by the client, from the question to the first token, network included.
 
-    `epoch`: of the owner that answered; `is_done`: whether the stream ended with Done.
+    `epoch`: of the owner that answered; `is_done`: whether the stream ended with Done; `camera_state` and
+    `camera_state_since`: of the camera's source when the stream ended.
     """
 
     camera: str
@@ -36,7 +37,18 @@ class Answer:
     evidence: list[Evidence] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     gaps: list[pb.Gap] = field(default_factory=list)
+    camera_id: str = ""
+    camera_state: int = pb.CAMERA_STATE_UNSPECIFIED
+    camera_state_since: datetime | None = None
     is_done: bool = False
+
+    def observe(self, event: pb.Started | pb.Done) -> None:
+        """Takes over what the first and the last event say of the camera."""
+        self.camera_id, self.camera_state = event.camera_id, event.camera_state
+        if event.HasField("camera_state_since"):
+            self.camera_state_since = event.camera_state_since.ToDatetime(tzinfo=UTC)
+        warnings: list[Any] = list(event.warnings)  # its stub takes pb.Warning for the builtin
+        self.warnings += [warning.message for warning in warnings]
 
 
 def collect(
@@ -54,8 +66,7 @@ def collect(
         match event.WhichOneof("event"):
             case "started":
                 answer.memory_as_of = event.started.memory_as_of.ToDatetime(tzinfo=UTC)
-                warnings: list[Any] = list(event.started.warnings)  # its stub takes pb.Warning for the builtin
-                answer.warnings = [warning.message for warning in warnings]
+                answer.observe(event.started)
                 answer.epoch = event.started.epoch
                 answer.gaps = list(event.started.gaps)
             case "token":
@@ -67,5 +78,6 @@ def collect(
                 frame = event.evidence
                 answer.evidence.append(Evidence(frame.time.ToDatetime(tzinfo=UTC), frame.weight, frame.thumbnail_jpeg))
             case "done":
+                answer.observe(event.done)
                 answer.text, answer.is_done = event.done.answer, True
     return answer

@@ -1,0 +1,64 @@
+"""What an answer says of its camera and the engine does not know: its identity, and whether its source gives video."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+from actors.shard.camera_streams import CameraStream
+from pipeline.answers import AnswerEvent, AnswerWarning, Done, NoFrames, NoFramesYet, Started, WarningCode
+from pipeline.cameras import CameraState
+
+# A source in these states gives no first frame by itself any more.
+_OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
+
+
+class AnswerContext:
+    """The camera of one answer. `require_frames` first, then each event through `identified`."""
+
+    def __init__(self, stream: CameraStream, epoch: int) -> None:
+        self._stream = stream
+        self._epoch = epoch
+        self._has_warned = False
+        self._memory_as_of_s = 0.0
+
+    def require_frames(self, newest_s: float | None) -> None:
+        """Raises NoFrames if the memory has none, of which `newest_s` is the newest: nothing can be told from it."""
+        if newest_s is not None:
+            return
+        message = f"camera {self._stream.spec.name!r} has given no frame: it is {self._situation()}"
+        raise NoFrames(message) if self._stream.state in _OVER else NoFramesYet(f"{message}; try again")
+
+    def identified(self, event: AnswerEvent) -> AnswerEvent:
+        """The event with the camera's identity and the state of its source; warns once where it is not live."""
+        if isinstance(event, Started):
+            self._memory_as_of_s = event.memory_as_of_s
+            event = dataclasses.replace(event, camera=self._stream.spec.name, epoch=self._epoch)
+        if not isinstance(event, Started | Done):
+            return event
+        return dataclasses.replace(
+            event,
+            warnings=event.warnings + self._new_warnings(),
+            camera_id=self._stream.assignment.id,
+            camera_state=self._stream.state,
+            state_since_s=self._stream.state_since_s,
+        )
+
+    def _new_warnings(self) -> tuple[AnswerWarning, ...]:
+        if self._stream.state is CameraState.LIVE or self._has_warned:
+            return ()
+        self._has_warned = True
+        message = (
+            f"camera {self._stream.spec.name!r} is not live: it is {self._situation()}; "
+            f"the answer is about the time until {_utc(self._memory_as_of_s)}"
+        )
+        return (AnswerWarning(WarningCode.NOT_LIVE, message),)
+
+    def _situation(self) -> str:
+        state = self._stream.state.replace("_", " ")
+        since = f"{state} since {_utc(self._stream.state_since_s)}"
+        return f"{since} ({self._stream.detail})" if self._stream.detail else since
+
+
+def _utc(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,110 @@
+"""Answers say whether their camera is live; a camera that has never given a frame refuses, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.shard.answer_context import AnswerContext
+from actors.shard.camera_streams import CameraStream
+from pipeline.answers import Done, NoFrames, NoFramesYet, Started, Token, WarningCode
+from pipeline.cameras import CameraState, PlaybackSpeed, SourceReason
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
+from tests.actors.scripted import DONE, STARTED
+from tests.actors.shard.shards import STARTED_S, Running, assignment, live, status, watch_whole
+from tests.actors.waiting import until
+
+
+async def test_a_camera_that_failed_before_its_first_frame_refuses(running: Running, tmp_path: Path) -> None:
+    async with running() as shard:
+        await shard.add_camera(assignment("none", str(tmp_path / "none.mp4")))
+
+        async def has_failed() -> bool:
+            return (await status(shard, "none")).state is CameraState.FAILED
+
+        await until(has_failed)
+        with pytest.raises(
+            NoFrames, match=r"camera 'none' has given no frame: it is failed since \d{4}-.* UTC \(.*none"
+        ):
+            await anext(shard.ask("none", "what is in view"))
+
+
+async def test_a_camera_that_is_still_tried_refuses_and_may_be_asked_again(running: Running) -> None:
+    async with running() as shard:
+        await shard.add_camera(assignment("gate", "rtsp://127.0.0.1:9/1", PlaybackSpeed.LIVE))
+
+        async def is_retried() -> bool:
+            return (await status(shard, "gate")).state is CameraState.BACKING_OFF
+
+        await until(is_retried)
+        with pytest.raises(NoFramesYet, match="backing off since"):
+            await anext(shard.ask("gate", "what is in view"))
+
+
+async def test_a_recording_that_has_ended_answers_with_a_warning(running: Running, film: str) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        events = [event async for event in shard.ask("film", "what is in view")]
+        shown = await status(shard, "film")
+
+    started, done = events[0], events[-1]
+    assert isinstance(started, Started)
+    assert isinstance(done, Done)
+    assert [warning.code for warning in started.warnings] == [WarningCode.NOT_LIVE]
+    assert "the answer is about the time until 2023-11-14 22:13:43 UTC" in started.warnings[0].message
+    for event in (started, done):
+        assert (event.camera_id, event.camera_state) == ("film", CameraState.ENDED)
+        assert event.state_since_s == shown.state_since_s
+    assert done.warnings == ()
+
+
+async def test_a_live_camera_answers_without_a_warning(running: Running) -> None:
+    async with running() as shard:
+        await shard.add_camera(live())
+
+        async def has_frames() -> bool:
+            return (await status(shard, "street")).memory.newest_s is not None
+
+        await until(has_frames)
+        events = [event async for event in shard.ask("street", "what is in view")]
+
+    assert {event.camera_state for event in (events[0], events[-1])} == {CameraState.LIVE}
+    assert events[0].warnings + events[-1].warnings == ()
+
+
+def test_a_camera_that_stalls_during_an_answer_is_warned_of_at_its_end() -> None:
+    stream = stream_of("gate")
+    stream.report(CameraState.LIVE, "", None, STARTED_S)
+    context = AnswerContext(stream, 7)
+    started = context.identified(STARTED)
+    stream.report(CameraState.STALLED, "no frame for 10 s", SourceReason.NO_ANSWER, STARTED_S + 60)
+
+    assert context.identified(Token("red", 0)) == Token("red", 0)
+    done = context.identified(DONE)
+
+    assert (started.epoch, started.camera_state, started.state_since_s) == (7, CameraState.LIVE, STARTED_S)
+    assert (done.camera_state, done.state_since_s) == (CameraState.STALLED, STARTED_S + 60)
+    assert started.warnings == ()
+    assert [warning.message for warning in done.warnings] == [
+        "camera 'gate' is not live: it is stalled since 2023-11-14 22:14:20 UTC (no frame for 10 s); "
+        "the answer is about the time until 1970-01-01 00:16:40 UTC"
+    ]
+
+
+def test_a_new_detail_is_no_new_state() -> None:
+    stream = stream_of("gate")
+    for attempt in range(3):
+        stream.report(CameraState.BACKING_OFF, f"try {attempt}", SourceReason.NO_ANSWER, STARTED_S + attempt)
+
+    assert (stream.detail, stream.state_since_s) == ("try 2", STARTED_S)
+
+
+def stream_of(name: str) -> CameraStream:
+    """A stream whose feed was never started."""
+    config = IngestConfig()
+    camera = assignment(name, "sim:street")
+    feed = CameraFeed(camera.spec, config, 64, ClipQueue(1), on_state=lambda *_: None, camera_id=camera.id)
+    return CameraStream(camera, feed, 0.0)
