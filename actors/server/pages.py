@@ -24,18 +24,24 @@ def page(request: pb.ListCamerasRequest, cameras: Iterable[CameraView]) -> pb.Li
     if request.view not in pb.CameraView.values():
         raise InvalidRequest(f"view: {request.view} is unknown (known: 1 basic, 2 full)")
     selected = [camera for camera in cameras if _is_selected(request, camera) and camera.status.state in states]
-    response = pb.ListCamerasResponse(total_size=len(selected))
-    page_size, nbytes = min(request.page_size or MAX_PAGE_SIZE, MAX_PAGE_SIZE), 0
     rest = [camera for camera in selected if camera.spec.name > after]
-    for camera in rest[:page_size]:
-        message = conversions.camera_message(camera, is_basic=request.view == pb.CAMERA_VIEW_BASIC)
+    messages = _as_many_as_fit(rest[: min(request.page_size or MAX_PAGE_SIZE, MAX_PAGE_SIZE)], request.view)
+    is_last = len(messages) == len(rest)
+    token = "" if is_last else base64.urlsafe_b64encode(messages[-1].name.encode()).decode()
+    return pb.ListCamerasResponse(cameras=messages, next_page_token=token, total_size=len(selected))
+
+
+def _as_many_as_fit(cameras: Iterable[CameraView], view: pb.CameraView) -> list[pb.Camera]:
+    """The first of the cameras, at least one, as messages that fit into one page together."""
+    messages: list[pb.Camera] = []
+    nbytes = 0
+    for camera in cameras:
+        message = conversions.camera_message(camera, is_basic=view == pb.CAMERA_VIEW_BASIC)
         nbytes += message.ByteSize()
-        if response.cameras and nbytes > MAX_PAGE_NBYTES:
+        if messages and nbytes > MAX_PAGE_NBYTES:
             break
-        response.cameras.append(message)
-    if len(response.cameras) < len(rest):
-        response.next_page_token = _token_after(response.cameras[-1].name)
-    return response
+        messages.append(message)
+    return messages
 
 
 def _is_selected(request: pb.ListCamerasRequest, camera: CameraView) -> bool:
@@ -45,10 +51,6 @@ def _is_selected(request: pb.ListCamerasRequest, camera: CameraView) -> bool:
         and (not request.HasField("shard") or camera.shard_index == request.shard)
         and request.labels.items() <= camera.spec.labels.items()
     )
-
-
-def _token_after(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode()
 
 
 def _name_of(token: str) -> str:

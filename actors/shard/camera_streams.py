@@ -38,6 +38,10 @@ class CameraStream:
         """Whether its frames have the time at which they arrive; a recording's times begin when it was added."""
         return not isinstance(urls.parse(self.spec.url), FileUrl)
 
+    def update(self, assignment: Assignment) -> None:
+        """Records another spec of the same camera."""
+        self.assignment = assignment
+
     def report(self, state: CameraState, detail: str, reason: SourceReason | None, at_s: float) -> None:
         """Records what the feed reported at this time. Another detail is no other state."""
         if state is not self.state:
@@ -78,7 +82,7 @@ class CameraStreams:
         """
         stream = self.owned[assignment.id]
         before, spec = stream.spec, assignment.spec
-        stream.assignment = assignment
+        stream.update(assignment)
         if _frames_of(before) == _frames_of(spec):
             return
         stream.feed.request_stop()

@@ -5,18 +5,16 @@ Exit codes: 0 done, 1 failure, 2 mistake of the user. Subcommands that start or 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from console.cli import output, terminal
+from console.cli import terminal
+from console.cli.ask import ask
 from console.cli.cameras import cameras
-from console.cli.connection import Server, takes_server
 from console.cli.shards import shards
 from console.cli.terminal import Json
-from console.client import answers
 
 _GREETING = """\
 This demo points four cameras at four drawn streets, and asks the cameras eight questions.
@@ -26,30 +24,9 @@ Each answer comes from the camera's memory and is printed beside the truth. The 
 app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+app.command()(ask)
 app.add_typer(cameras, name="cameras")
 app.add_typer(shards, name="shards")
-
-
-@app.command()
-@takes_server
-def ask(
-    server: Server,
-    question: Annotated[str, typer.Argument()],
-    camera: Annotated[str, typer.Option("--camera", "-c", help="The camera to ask.")],
-    as_json: Json = False,
-    max_tokens: Annotated[int, typer.Option(min=0, help="Longest answer; 0: the server's default.")] = 0,
-) -> None:
-    """Ask a camera; the answer is printed token by token."""
-    with server.connected() as hermes:
-        events = hermes.ask(camera, question, max_answer_tokens=max_tokens)
-        answer = answers.collect(camera, question, events, on_text=_ignore if as_json else _print_text)
-    if as_json:
-        terminal.print_json(output.answer_json(answer))
-        return
-    terminal.out.print()
-    for warning in answer.warnings:
-        terminal.err.print(f"warning: {output.printable(warning)}", style="yellow", markup=False)
-    terminal.err.print(output.answer_notes(answer), style="dim", markup=False)
 
 
 @app.command()
@@ -93,15 +70,6 @@ def doctor(
 def main() -> None:
     """The entry point."""
     app()
-
-
-def _print_text(text: str) -> None:
-    terminal.out.print(output.printable(text), end="", markup=False)
-    sys.stdout.flush()
-
-
-def _ignore(_: str) -> None:
-    pass
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answers and cameras as lines, tables and JSON."""
+"""Cameras as lines, tables and JSON, and what all output shares: printable text, names and times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 from rich.text import Text
 
-from console.client.answers import Answer
 from protos import hermes_v1_pb2 as pb
 
-_STATE_STYLES = {
+STATE_STYLES: dict[int, str] = {
     pb.CAMERA_STATE_LIVE: "green",
     pb.CAMERA_STATE_ENDED: "blue",
     pb.CAMERA_STATE_CONNECTING: "yellow",
@@ -83,24 +82,6 @@ def probe_details(result: pb.TestCameraResponse) -> Table:
     return _facts(rows)
 
 
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """One answer for programs. Times are ISO 8601 in UTC."""
-    return {
-        "camera": answer.camera,
-        "question": answer.question,
-        "answer": answer.text,
-        "ttft_ms": None if answer.ttft_ms is None else round(answer.ttft_ms, 1),
-        "memory_as_of": _iso(answer.memory_as_of),
-        "epoch": answer.epoch,
-        "camera_id": answer.camera_id,
-        "camera_state": state_name(answer.camera_state),
-        "camera_state_since": _iso(answer.camera_state_since),
-        "evidence": [{"time": _iso(frame.time), "weight": round(frame.weight, 3)} for frame in answer.evidence],
-        "warnings": answer.warnings,
-        "gaps": [_gap_json(gap) for gap in answer.gaps],
-    }
-
-
 def camera_json(camera: pb.Camera) -> dict[str, Any]:
     """One camera for programs."""
     memory = camera.memory
@@ -124,10 +105,10 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
             "thumbnails": memory.thumbnails,
             "thumbnail_bytes": memory.thumbnail_bytes,
             "next_position": memory.next_position,
-            "oldest": _iso(memory_time(memory, "oldest")),
-            "newest": _iso(memory_time(memory, "newest")),
-            "checkpointed": _iso(memory_time(memory, "checkpointed")),
-            "gaps": [_gap_json(gap) for gap in memory.gaps],
+            "oldest": iso(memory_time(memory, "oldest")),
+            "newest": iso(memory_time(memory, "newest")),
+            "checkpointed": iso(memory_time(memory, "checkpointed")),
+            "gaps": [gap_json(gap) for gap in memory.gaps],
         },
     }
 
@@ -135,18 +116,6 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
 def as_json(value: object) -> str:
     """One line of JSON."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def answer_notes(answer: Answer) -> str:
-    """Time to the first token, age of the memory, and the times of the evidence frames, on one line."""
-    notes = []
-    if answer.ttft_ms is not None:
-        notes.append(f"first word after {answer.ttft_ms:.0f} ms")
-    if answer.memory_as_of is not None:
-        notes.append(f"as of {clock_time(answer.memory_as_of)}")
-    if answer.evidence:
-        notes.append("evidence at " + ", ".join(clock_time(frame.time) for frame in answer.evidence))
-    return " · ".join(notes)
 
 
 def camera_table(cameras: Iterable[pb.Camera]) -> Table:
@@ -158,7 +127,7 @@ def camera_table(cameras: Iterable[pb.Camera]) -> Table:
         memory = camera.memory
         table.add_row(
             Text(camera.name, style="bold"),
-            Text(state_name(camera.state), style=_STATE_STYLES.get(camera.state, "")),
+            Text(state_name(camera.state), style=STATE_STYLES.get(camera.state, "")),
             str(camera.shard),
             str(memory.frames_seen),
             str(memory.frames_dropped),
@@ -202,8 +171,9 @@ def _facts(rows: dict[str, str]) -> Table:
     return table
 
 
-def _gap_json(gap: pb.Gap) -> dict[str, Any]:
-    return {"start": _iso(_utc(gap.start)), "end": _iso(_utc(gap.end)), "reason": gap.reason}
+def gap_json(gap: pb.Gap) -> dict[str, Any]:
+    """A gap for programs."""
+    return {"start": iso(_utc(gap.start)), "end": iso(_utc(gap.end)), "reason": gap.reason}
 
 
 def memory_time(memory: pb.MemoryStatus, name: str) -> datetime | None:
@@ -214,7 +184,8 @@ def _utc(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
 
 
-def _iso(at: datetime | None) -> str | None:
+def iso(at: datetime | None) -> str | None:
+    """The time in UTC as ISO 8601, None if there is none."""
     return None if at is None else at.isoformat(timespec="milliseconds")
 
 

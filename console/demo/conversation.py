@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from console.cli import output, terminal
+from console.cli import answer_output, output, terminal
 from console.cli.progress import Progress
 from console.client import answers
 from console.client.answers import Answer
@@ -155,9 +155,9 @@ class Conversation:
 
     def _print(self, judged: JudgedAnswer) -> None:
         if self._as_json:
-            described = output.answer_json(judged.answer) | {"expected": judged.expected}
+            described = answer_output.answer_json(judged.answer) | {"expected": judged.expected}
             terminal.print_json({key: described[key] for key in _JSON_KEYS})
             return
         verdict = Text("right", style="green") if judged.is_right else Text("wrong", style="red")
         terminal.out.print(Text("   truth: "), Text(judged.expected), Text("  "), verdict, sep="")
-        terminal.out.print(f"  {output.answer_notes(judged.answer)}\n", style="dim", markup=False)
+        terminal.out.print(f"  {answer_output.answer_notes(judged.answer)}\n", style="dim", markup=False)

@@ -6,40 +6,18 @@ import asyncio
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from console.cli import main
 from pipeline.answers import AnswerFailed, AnswerWarning, Started, Token, WarningCode
 from pipeline.cameras import CameraState, SourceReason
 from pipeline.sources.probe import ProbeResult, VideoInfo
 from tests.actors.conftest import Serving
 from tests.actors.scripted import DONE, STARTED, ScriptedShard
+from tests.console.running import Ended, run, run_here
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-async def run(*arguments: str) -> Ended:
-    """The command line in this process."""
-    return await asyncio.to_thread(run_here, *arguments)
-
-
-def run_here(*arguments: str) -> Ended:
-    """The command line in this thread, which is the main one where a command sets signal handlers."""
-    result = CliRunner().invoke(main.app, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Ended(result.exit_code, result.stdout, result.stderr)
 
 
 async def test_an_answer_goes_to_standard_output_and_its_notes_elsewhere(serving: Serving) -> None:
@@ -119,7 +97,7 @@ async def test_a_url_is_tested_without_being_added(serving: Serving) -> None:
     ):
         assert fact in good.out
     assert bad.code == 1
-    assert json.loads(bad.out.splitlines()[-1]) == {
+    assert json.loads(bad.out) == {
         "url": "rtsp://10.0.0.18/bad",
         "ok": False,
         "reason": "unauthorized",
@@ -187,8 +165,7 @@ async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving)
 
     assert [shard["cameras"] for shard in json.loads(listed.out)["shards"]] == [["gate"], []]
     assert json.loads(listed.out)["headroom"] == 15
-    # The router runs in this process, and what it logs comes first.
-    assert json.loads(moved.out.splitlines()[-1])["shard"] == 1
+    assert json.loads(moved.out)["shard"] == 1
     assert (drained.code, "draining" in drained.out) == (0, True)
     # With every shard drained the camera has nowhere to go.
     assert (emptied.code, astray.code, both.code) == (1, 1, 2)

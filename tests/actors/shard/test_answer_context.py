@@ -54,7 +54,7 @@ async def test_a_recording_that_has_ended_answers_with_a_warning(running: Runnin
     assert isinstance(started, Started)
     assert isinstance(done, Done)
     assert [warning.code for warning in started.warnings] == [WarningCode.NOT_LIVE]
-    assert "the answer is about the time until 2023-11-14 22:13:43 UTC" in started.warnings[0].message
+    assert "the answer is about the time until 2023-11-14 22:13:19 UTC" in started.warnings[0].message
     for event in (started, done):
         assert (event.camera_id, event.camera_state) == ("film", CameraState.ENDED)
         assert event.state_since_s == shown.state_since_s

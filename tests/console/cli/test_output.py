@@ -7,7 +7,7 @@ import io
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from console.cli import output
+from console.cli import answer_output, output
 from console.client import answers
 from protos import hermes_v1_pb2 as pb
 
@@ -81,7 +81,7 @@ def test_an_answer_is_collected_from_its_events() -> None:
 
     assert (answer.text, answer.is_done, answer.ttft_ms) == ("red car", True, 250.0)
     assert pieces == ["red", " car"]
-    assert output.answer_notes(answer).startswith("first word after 250 ms · as of ")
+    assert answer_output.answer_notes(answer).startswith("first word after 250 ms · as of ")
 
 
 def test_an_answer_without_done_is_not_done() -> None:
