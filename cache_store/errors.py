@@ -10,6 +10,7 @@ StoreError
 ├── StoreUnfit              the store is configured so that it would lose data
 ├── CheckpointCorrupt       the bytes are no checkpoint that this version can read
 ├── OwnedByAnother          the camera has another owner
+├── CameraFenced            the camera was removed, so nothing may own or save it any more
 └── Retired                 the lease of this incarnation is renewed no more
 """
 
@@ -61,6 +62,10 @@ class OwnedByAnother(StoreError):
 
     def __reduce__(self) -> tuple[type[OwnedByAnother], tuple[str, str]]:
         return type(self), (str(self), self.incarnation)
+
+
+class CameraFenced(StoreError):
+    """The camera was removed for good, so no shard may own or save it any more."""
 
 
 class Retired(StoreError):

@@ -43,6 +43,12 @@ end
 """
 )
 
+_REQUIRE_OWNER = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
+    return {'owner', redis.call('HGET', KEYS[1], 'incarnation') or ''}
+end
+"""
+
 # -> {'committed', ''}, {'owner', incarnation of the owner} for a stale owner, or {'lost', the missing key}.
 # KEYS: the owner's hash, the list of manifests. ARGV: epoch and incarnation of the writer, its manifest, the number of
 # generations, the prefix of the camera's keys, the manifest to replace (see checkpoint_upload.Commit), then the keys
@@ -65,10 +71,9 @@ local function first_missing(keys)
     end
     return nil
 end
-
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[2] then
-    return {'owner', redis.call('HGET', KEYS[1], 'incarnation') or ''}
-end
+"""
+    + _REQUIRE_OWNER
+    + """
 local needed = keys_of(ARGV[3], ARGV[5])
 local missing = first_missing(needed)
 if missing then
@@ -111,12 +116,16 @@ for _, key in ipairs(KEYS) do
 end
 """
 
-# Deletes all manifests of a camera and the keys that they name.
+# Deletes all manifests of a camera and the keys that they name. -> as COMMIT, {'deleted', ''} where it is done.
+# KEYS: the owner's hash, the list of manifests. ARGV: epoch and incarnation of the owner, the prefix of the camera's
+# keys. The chunks of a save that comes late expire: its commit is refused.
 DELETE = (
     _DROP
+    + _REQUIRE_OWNER
     + """
-local outdated = redis.call('LRANGE', KEYS[1], 0, -1)
-redis.call('DEL', KEYS[1])
-drop(outdated, {}, ARGV[1])
+local outdated = redis.call('LRANGE', KEYS[2], 0, -1)
+redis.call('DEL', KEYS[2])
+drop(outdated, {}, ARGV[3])
+return {'deleted', ''}
 """
 )

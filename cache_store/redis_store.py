@@ -10,7 +10,7 @@ from typing import Any
 from cache_store import checkpoint_codec, leases, redis_connection, redis_keys
 from cache_store.checkpoint import Checkpoint
 from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload, Commit, UploadedCheckpoint
-from cache_store.errors import CheckpointCorrupt, OwnedByAnother, StoreFull, StoreUnavailable
+from cache_store.errors import CameraFenced, CheckpointCorrupt, OwnedByAnother, StoreFull, StoreUnavailable
 from cache_store.leases import Owner
 from cache_store.manifest import CHUNK_NBYTES, Manifest
 from cache_store.redis_connection import RedisConnection
@@ -58,8 +58,8 @@ class RedisCheckpointStore:
                     await self._write(batch.values)
             # The last batch and the commit are one round trip.
             *_, outcome = await self._write(batch.values, *_commit_arguments(camera, owner, commit, keys))
-            self._require_committed(camera, *map(redis_connection.as_text, outcome))
-        except (StoreFull, OwnedByAnother):
+            self._require_done(camera, *map(redis_connection.as_text, outcome))
+        except (StoreFull, OwnedByAnother, CameraFenced):
             await self._discard(keys)
             raise
         self._uploaded[camera] = commit.uploaded
@@ -78,10 +78,13 @@ class RedisCheckpointStore:
             raise error
         return None
 
-    async def delete(self, camera: str) -> None:
+    async def delete(self, camera: str, owner: Owner) -> None:
         self._uploaded.pop(camera, None)
+        keys = [redis_keys.owner(camera), redis_keys.manifests(camera)]
+        values: list[str | int] = [owner.epoch, owner.incarnation, redis_keys.camera_prefix(camera)]
         async with self._connection.operation():
-            await self._delete(keys=[redis_keys.manifests(camera)], args=[redis_keys.camera_prefix(camera)])
+            outcome: Any = await self._delete(keys=keys, args=values)
+        self._require_done(camera, *map(redis_connection.as_text, outcome))
 
     async def close(self) -> None:
         await self._connection.close()
@@ -102,12 +105,12 @@ class RedisCheckpointStore:
                     raise answer
         return answers
 
-    def _require_committed(self, camera: str, outcome: str, detail: str) -> None:
-        if outcome != "committed":
+    def _require_done(self, camera: str, outcome: str, detail: str) -> None:
+        if outcome in ("owner", "lost"):
             # The next save writes everything again.
             self._uploaded.pop(camera, None)
         if outcome == "owner":
-            raise leases.owned_by_another(camera, detail)
+            raise leases.refused(camera, detail)
         if outcome == "lost":
             raise StoreUnavailable(f"store {self._connection.address}: {detail} was missing at the commit")
 

@@ -30,8 +30,11 @@ class CheckpointStore(Protocol):
         """
         ...
 
-    async def delete(self, camera: str) -> None:
-        """Deletes the camera's checkpoints."""
+    async def delete(self, camera: str, owner: Owner) -> None:
+        """Deletes the camera's checkpoints, in the name of its owner or of the fence that ended all ownership.
+
+        Raises OwnedByAnother, or CameraFenced, unless `owner` is the camera's owner at that moment.
+        """
         ...
 
     async def close(self) -> None:
@@ -49,9 +52,7 @@ class InMemoryCheckpointStore:
         self._manifests: dict[str, list[str]] = {}
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
-        current = await self._leases.owner(camera)
-        if current != owner:
-            raise leases.owned_by_another(camera, current.incarnation if current else UNOWNED)
+        await self._require_owner(camera, owner)
         pieces = dict(manifest.cut(camera, checkpoint))
         self._pieces |= {chunk.key: piece for chunk, piece in pieces.items()}
         self._thumbnails |= {chunk.key: checkpoint.thumbnails for chunk in pieces}
@@ -74,12 +75,18 @@ class InMemoryCheckpointStore:
             raise error
         return None
 
-    async def delete(self, camera: str) -> None:
+    async def delete(self, camera: str, owner: Owner) -> None:
+        await self._require_owner(camera, owner)
         for text in self._manifests.pop(camera, []):
             self._drop(text)
 
     async def close(self) -> None:
         """There is no connection."""
+
+    async def _require_owner(self, camera: str, owner: Owner) -> None:
+        current = await self._leases.owner(camera)
+        if current != owner:
+            raise leases.refused(camera, current.incarnation if current else UNOWNED)
 
     def _drop(self, text: str) -> None:
         for chunk in Manifest.from_text(text).chunks:

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from cache_store.leases import LeaseExpiry, Leases, ProcessIdentity
 
-_START_TOLERANCE_S = 1.0
+_ZOMBIE = "Z"
+_STATE, _START = 0, 19  # of the fields of /proc/PID/stat that follow the command's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,10 @@ class _Observation:
 
 
 class FailureDetector:
-    """Observes the leases of owners, each from the first call of `expiry` for its incarnation on."""
+    """Observes the leases of owners, each from the first call of `expiry` for its incarnation on.
+
+    clock: one that stands still while this machine does, or a whole lease may seem to pass without a chance to renew.
+    """
 
     def __init__(self, leases: Leases, lease_length_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._leases = leases
@@ -59,20 +61,30 @@ class FailureDetector:
 def current_process() -> ProcessIdentity | None:
     """This process, as other processes of this machine can recognise it; None where the system does not tell."""
     namespace = _namespace()
-    return ProcessIdentity(namespace, os.getpid(), psutil.Process().create_time()) if namespace else None
+    stat = _stat(os.getpid())
+    return ProcessIdentity(namespace, os.getpid(), int(stat[_START])) if namespace and stat else None
 
 
 def has_died(process: ProcessIdentity) -> bool:
     """Whether a process of this machine and process namespace has ended. False for a process of any other machine."""
     if process.namespace != _namespace():
         return False
-    try:
-        found = psutil.Process(process.pid)
-        # The system reuses process ids, so the start time must match too.
-        is_same = abs(found.create_time() - process.started_s) < _START_TOLERANCE_S
-        return not is_same or found.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    stat = _stat(process.pid)
+    if stat is None or stat[_STATE] == _ZOMBIE:
         return True
+    # The system reuses process ids, so the start must match too.
+    return process.start_ticks is not None and int(stat[_START]) != process.start_ticks
+
+
+def _stat(pid: int) -> list[str] | None:
+    """What the kernel says of a process after its name, which may contain anything; None if there is no such process.
+
+    Not psutil: the time of a start that it reports changes with the wall clock.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 @functools.cache

@@ -7,7 +7,6 @@ harmless, because every shard is fenced by its own lease; they would only undo e
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ import structlog
 from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.ownership.failure_detector import FailureDetector
-from actors.ownership.lease_holder import LeaseHolder
+from actors.ownership.lease_holder import LeaseHolder, boot_time_s
 from cache_store.errors import OwnedByAnother, StoreError
 from cache_store.leases import Leases, ProcessIdentity, ShardIncarnation
 
@@ -38,7 +37,7 @@ class LeaderElection:
         settings: LeaseConfig,
         *,
         process: ProcessIdentity | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boot_time_s,
     ) -> None:
         self._failure_detector = failure_detector
         incarnation = ShardIncarnation(uuid.uuid4().hex, process)

@@ -15,20 +15,28 @@ import structlog
 
 from actors.config.schema import LeaseConfig
 from actors.errors import OwnershipUnproven
-from cache_store.errors import OwnedByAnother, Retired, StoreUnavailable
-from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, ShardIncarnation
+from cache_store.errors import CameraFenced, OwnedByAnother, Retired, StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, Renewal, ShardIncarnation
 
 log = structlog.get_logger(__name__)
 
 _RENEWALS_PER_LEASE = 5
 _NEVER_S = -float("inf")
+# It goes on while the machine is suspended, and other machines take cameras over meanwhile.
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_time_s() -> float:
+    """Seconds since this machine started, those of a suspension included."""
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 class LeaseHolder:
     """The lease of one shard incarnation, and the cameras that it owns.
 
-    on_lost: called with the name of a camera that another shard owns now; on_retired: called once the lease is revoked
-    and will not be renewed again.
+    A camera that it owned and of which the store has lost every record is unowned: no other shard is known to have it,
+    and it can be acquired as any unowned camera can. on_lost: called with the id of a camera that another shard owns
+    now, or that was removed; on_retired: called once the lease is revoked and will not be renewed again.
     """
 
     def __init__(
@@ -39,7 +47,7 @@ class LeaseHolder:
         *,
         on_lost: Callable[[str], Awaitable[None]],
         on_retired: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boot_time_s,
     ) -> None:
         self._leases = leases
         self._incarnation = incarnation
@@ -49,7 +57,8 @@ class LeaseHolder:
         self._clock = clock
         self._owners: dict[str, Owner] = {}
         self._released_epochs: dict[str, int] = {}
-        self._renewals = 0
+        self._unowned: set[str] = set()
+        self._renewal = Renewal(0)
         self._proven_until_s = _NEVER_S
         self._needs_recheck = False
         self._recheck_requested = asyncio.Event()
@@ -64,6 +73,14 @@ class LeaseHolder:
     def owner(self, camera: str) -> Owner | None:
         """This shard's last known ownership of the camera; None if it does not own it."""
         return self._owners.get(camera)
+
+    def is_unowned(self, camera: str) -> bool:
+        """Whether the store lost its record of this shard's ownership, and shows no other owner."""
+        return camera in self._unowned
+
+    def is_lost(self, camera: str) -> bool:
+        """Whether another shard may own the camera by now, or it was removed."""
+        return camera not in self._owners and camera not in self._unowned
 
     def require(self, camera: str, owner: Owner) -> None:
         """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`."""
@@ -82,10 +99,10 @@ class LeaseHolder:
             await self.renew()
         # The store may still apply a release whose reply was lost. It cannot revoke a newer epoch.
         min_epoch = max(min_epoch, self._released_epochs.get(camera, 0))
-        self._owners[camera] = await self._leases.acquire(
-            camera, self._incarnation.id, min_epoch=min_epoch, expiry=expiry
-        )
-        return self._owners[camera]
+        owner = await self._leases.acquire(camera, self._incarnation.id, min_epoch=min_epoch, expiry=expiry)
+        self._owners[camera] = owner
+        self._unowned.discard(camera)
+        return owner
 
     async def raise_epoch(self, camera: str, min_epoch: int) -> None:
         """Stays the camera's owner, in an epoch not below `min_epoch`. Raises OwnedByAnother, StoreUnavailable."""
@@ -93,11 +110,23 @@ class LeaseHolder:
         if owner is not None and owner.epoch < min_epoch:
             self._owners[camera] = await self._leases.acquire(camera, self._incarnation.id, min_epoch=min_epoch)
 
+    async def begin_epoch(self, camera: str) -> Owner:
+        """Begins another epoch of a camera of this shard, so that a late save of the one before is refused.
+
+        Raises OwnershipUnproven, OwnedByAnother, StoreUnavailable.
+        """
+        owner = self._owners.get(camera)
+        if owner is None or not self.is_proven:
+            raise OwnershipUnproven(f"camera {camera!r}: its shard cannot prove now that it owns the camera; try again")
+        await self.raise_epoch(camera, owner.epoch + 1)
+        return self._owners[camera]
+
     async def release(self, camera: str, *, successor: str | None = None) -> None:
         """Gives the camera up, so that any shard, or only the successor, can acquire it at once.
 
         If the store is unavailable, the lease expires instead.
         """
+        self._unowned.discard(camera)
         owner = self._owners.pop(camera, None)
         if owner is None:
             return
@@ -141,8 +170,8 @@ class LeaseHolder:
     async def renew(self) -> None:
         """Renews the lease once. Raises StoreUnavailable, Retired.
 
-        If the lease may have lapsed, or the store lost it, the owner of every camera is looked up before ownership
-        counts as proven again.
+        If the lease may have lapsed, or the store lost it, or a camera was taken over or fenced, the owner of every
+        camera is looked up before ownership counts as proven again.
         """
         async with self._renewal_lock:
             await self._renew()
@@ -151,12 +180,14 @@ class LeaseHolder:
         self._recheck_requested.clear()
         # Read before the request: the store applies the renewal at this moment or later.
         sent_s = self._clock()
-        renewals = await self._leases.renew(self._incarnation)
-        if self._needs_recheck or not self.is_proven or renewals != self._renewals + 1:
+        renewal = await self._leases.renew(self._incarnation)
+        expected = Renewal(self._renewal.count + 1, self._renewal.takeovers)
+        if self._needs_recheck or not self.is_proven or renewal != expected:
             was_proven, self._proven_until_s = self.is_proven, _NEVER_S
             await self._recheck_owners(was_proven)
             self._needs_recheck = False
-        self._renewals = renewals
+        await self._recheck_unowned()
+        self._renewal = renewal
         self._proven_until_s = sent_s + self._settings.length_s - self._settings.margin_s
 
     async def _recheck_owners(self, was_proven: bool) -> None:
@@ -168,17 +199,31 @@ class LeaseHolder:
             if self._owners.get(camera) != previous:
                 # Released or acquired anew during the look-up: that change is newer.
                 continue
-            if owner is not None and owner.incarnation == self._incarnation.id:
-                self._owners[camera] = owner
-            else:
-                self._owners.pop(camera, None)
-                await self._on_lost(camera)
+            await self._settle(camera, owner)
+
+    async def _recheck_unowned(self) -> None:
+        for camera in tuple(self._unowned):
+            owner = await self._leases.owner(camera)
+            if camera in self._unowned and owner is not None:
+                await self._settle(camera, owner)
+
+    async def _settle(self, camera: str, owner: Owner | None) -> None:
+        """Records the camera's owner, which may be another shard now, or none because the store has no record of it."""
+        self._owners.pop(camera, None)
+        self._unowned.discard(camera)
+        if owner is None:
+            log.warning("ownership_forgotten_by_store", camera_id=camera)
+            self._unowned.add(camera)
+        elif owner.incarnation == self._incarnation.id:
+            self._owners[camera] = owner
+        else:
+            await self._on_lost(camera)
 
     async def _reacquire(self, camera: str, previous: Owner) -> Owner | None:
-        """Claims a camera that the store forgot, in an epoch above the previous one; None if another shard owns it."""
+        """Claims a camera that the store forgot, in an epoch above the previous one. -> its owner then"""
         try:
             return await self._leases.acquire(
                 camera, self._incarnation.id, min_epoch=previous.epoch, expiry=UNOWNED_EXPIRY
             )
-        except OwnedByAnother:
-            return None
+        except (OwnedByAnother, CameraFenced):
+            return await self._leases.owner(camera)

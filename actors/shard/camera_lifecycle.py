@@ -99,7 +99,8 @@ class CameraLifecycle:
         """See Shard.erase_memory."""
         async with self._locks[camera_id]:
             stream = self._stream(camera_id)
-            await self._memories.erase(stream.assignment)
+            owner = await self._lease_holder.begin_epoch(camera_id)
+            await self._memories.erase(stream.assignment, owner)
         log.info("memory_erased", camera=stream.spec.name)
 
     async def on_lost(self, camera_id: str) -> None:
@@ -149,7 +150,11 @@ class CameraLifecycle:
 
     async def _keep(self, assignment: Assignment) -> None:
         """Stays or becomes the owner of a camera that this shard has, with the assignment's spec."""
-        await self._lease_holder.raise_epoch(assignment.id, assignment.min_epoch)
+        if self._lease_holder.is_unowned(assignment.id):
+            await self._acquire(assignment)
+            log.info("camera_owned_again", camera=assignment.spec.name)
+        else:
+            await self._lease_holder.raise_epoch(assignment.id, assignment.min_epoch)
         await self._update(assignment)
 
     async def _acquire(self, assignment: Assignment) -> None:
@@ -174,7 +179,7 @@ class CameraLifecycle:
 
     async def _leave_if_lost(self, camera_id: str) -> None:
         stream = self._streams.owned.get(camera_id)
-        if stream is not None and self._lease_holder.owner(camera_id) is None:
+        if stream is not None and self._lease_holder.is_lost(camera_id):
             self._streams.end(camera_id)
             await self._memories.stop_saving(camera_id)
             await self._memories.free(camera_id)

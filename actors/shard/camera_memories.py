@@ -13,6 +13,7 @@ from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt, StoreUnavailable
 from cache_store.gap import Gap
+from cache_store.leases import Owner
 from cache_store.store import CheckpointStore
 from pipeline.cameras import MemoryStatus
 from pipeline.device.engine import Engine
@@ -75,11 +76,11 @@ class CameraMemories:
         self._checkpointer.start(camera_id, name)
         raise StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
 
-    async def erase(self, assignment: Assignment) -> None:
-        """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then nothing has changed."""
+    async def erase(self, assignment: Assignment, owner: Owner) -> None:
+        """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then the memory is as before."""
         await self._checkpointer.stop(assignment.id)
         try:
-            await self._store.delete(assignment.id)
+            await self._store.delete(assignment.id, owner)
         finally:
             self.start_saving(assignment)
         await self.free(assignment.id)

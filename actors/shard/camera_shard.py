@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 import structlog
 
 from actors.config.schema import ShardSettings
-from actors.errors import InvalidShard
+from actors.errors import InvalidShard, OwnershipUnproven
 from actors.ownership import failure_detector
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.answer_context import AnswerContext
@@ -27,7 +28,7 @@ from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import AnswerEvent, Done, UnknownCamera
-from pipeline.cameras import CameraStatus, TooManyCameras, TooManyTests
+from pipeline.cameras import CameraState, CameraStatus, TooManyCameras, TooManyTests
 from pipeline.device.engine import Engine
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 _CLOSING_TIMEOUT_S = 5.0
 _MAX_TESTS = 2
+_UNOWNED = "the store lost its record of the owner; the memory is kept and answers again once its shard owns it"
 
 
 class CameraShard:
@@ -93,6 +95,8 @@ class CameraShard:
         self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
     ) -> AsyncGenerator[AnswerEvent, None]:
         owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
+        if stream is not None and self._lease_holder.is_unowned(camera_id):
+            raise OwnershipUnproven(f"camera {stream.spec.name!r}: {_UNOWNED}; try again")
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch)
@@ -183,7 +187,7 @@ class CameraShard:
     def _status(self, stream: CameraStream) -> CameraStatus:
         camera_id = stream.assignment.id
         owner = self._lease_holder.owner(camera_id)
-        return CameraStatus(
+        status = CameraStatus(
             id=camera_id,
             name=stream.spec.name,
             url=urls.redact(stream.spec.url),
@@ -194,4 +198,9 @@ class CameraShard:
             memory=self._memories.status(camera_id),
             masks=stream.spec.masks,
             epoch=owner.epoch if owner else 0,
+        )
+        if not self._lease_holder.is_unowned(camera_id):
+            return status
+        return dataclasses.replace(
+            status, state=CameraState.RECOVERING, detail=_UNOWNED, reason=None, state_since_s=None
         )

@@ -15,7 +15,8 @@ from actors import task_cancellation
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.rate_limit import RateLimit
 from cache_store.checkpoint import Checkpoint
-from cache_store.errors import OwnedByAnother, StoreError
+from cache_store.errors import CameraFenced, OwnedByAnother, StoreError
+from cache_store.leases import Owner
 from cache_store.row_format import RowFormat
 from cache_store.store import CheckpointStore
 from pipeline.answers import QuestionError
@@ -37,9 +38,10 @@ class SnapshotSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """The last checkpoint of a camera: when it was saved, how many frames the memory had seen, and its size."""
+    """The last checkpoint of a camera: when it was saved, by which owner, how many frames it had seen, and its size."""
 
     at_s: float
+    owner: Owner
     frames_seen: int
     nbytes: int
 
@@ -112,11 +114,10 @@ class Checkpointer:
                 snapshot = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
             if not is_whole:
                 snapshot = replace(snapshot, facts=replace(snapshot.facts, rows=self._rows))
-            previous = self._saved.get(camera)
-            if is_whole or previous is None or previous.frames_seen != snapshot.facts.frames_seen:
+            if is_whole or not self._is_saved(camera, snapshot, owner):
                 await self._store.save(camera, snapshot, owner)
-            self._note_saved(camera, snapshot)
-        except OwnedByAnother as error:
+            self._note_saved(camera, snapshot, owner)
+        except (OwnedByAnother, CameraFenced) as error:
             log.warning("checkpoint_fenced", camera=self._name(camera), epoch=owner.epoch, reason=str(error))
             self._lease_holder.request_recheck()
             return False
@@ -125,8 +126,13 @@ class Checkpointer:
             return False
         return True
 
-    def _note_saved(self, camera: str, snapshot: Checkpoint) -> None:
-        self._saved[camera] = _Saved(self._clock(), snapshot.facts.frames_seen, snapshot.nbytes)
+    def _is_saved(self, camera: str, snapshot: Checkpoint, owner: Owner) -> bool:
+        """Whether the store has this memory. In another epoch it may have lost what it had."""
+        saved = self._saved.get(camera)
+        return saved is not None and (saved.frames_seen, saved.owner) == (snapshot.facts.frames_seen, owner)
+
+    def _note_saved(self, camera: str, snapshot: Checkpoint, owner: Owner) -> None:
+        self._saved[camera] = _Saved(self._clock(), owner, snapshot.facts.frames_seen, snapshot.nbytes)
         failure = self._failures.pop(camera, None)
         if failure is not None:
             failed_for_s = round(self._clock() - failure.since_s, 1)

@@ -10,8 +10,10 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store.errors import OwnedByAnother, Retired, StoreUnavailable
+from cache_store.errors import CameraFenced, OwnedByAnother, Retired, StoreUnavailable
 from cache_store.leases import (
+    FENCED,
+    FREE,
     UNOWNED,
     UNOWNED_EXPIRY,
     InMemoryLeases,
@@ -20,6 +22,7 @@ from cache_store.leases import (
     Leases,
     Owner,
     ProcessIdentity,
+    Renewal,
     ShardIncarnation,
 )
 from cache_store.redis_leases import RedisLeases
@@ -28,7 +31,7 @@ from cache_store.store import CheckpointStore, InMemoryCheckpointStore
 from tests.cache_store.test_checkpoint import FACTS, saved_at
 from tests.servers import KINDS
 
-PROCESS = ProcessIdentity("boot pid:[1]", 4_711, 1_700_000_000.25)
+PROCESS = ProcessIdentity("boot pid:[1]", 4_711, 1_234_567)
 BACKENDS = ("memory", *(pytest.param(kind, marks=pytest.mark.redis) for kind in KINDS))
 ME, OTHER = ShardIncarnation("me", PROCESS), ShardIncarnation("other")
 
@@ -81,7 +84,7 @@ async def test_a_camera_of_another_owner_is_refused_and_the_error_names_the_owne
 
 
 async def test_an_owner_with_an_expired_lease_can_be_replaced_once(leases: Leases) -> None:
-    renewals = await leases.renew(OTHER)
+    renewals = (await leases.renew(OTHER)).count
     before = await first_owner(leases, OTHER)
     expiry = LeaseExpiry(OTHER.id, renewals)
 
@@ -93,7 +96,7 @@ async def test_an_owner_with_an_expired_lease_can_be_replaced_once(leases: Lease
 
 
 async def test_an_owner_that_renewed_since_the_proof_cannot_be_replaced(leases: Leases) -> None:
-    expiry = LeaseExpiry(OTHER.id, await leases.renew(OTHER))
+    expiry = LeaseExpiry(OTHER.id, (await leases.renew(OTHER)).count)
     await first_owner(leases, OTHER)
     await leases.renew(OTHER)
     with pytest.raises(OwnedByAnother):
@@ -124,7 +127,7 @@ async def test_an_unowned_camera_is_granted_only_with_a_proof_of_the_renewals_of
 async def test_a_released_camera_has_no_owner_and_its_next_epoch_is_higher(leases: Leases) -> None:
     before = await first_owner(leases, OTHER)
     await leases.release("lobby", before)
-    assert await leases.owner("lobby") is None
+    assert await leases.owner("lobby") == Owner(before.epoch, FREE)
     assert (await leases.acquire("lobby", ME.id)).epoch > before.epoch
 
 
@@ -145,7 +148,7 @@ async def test_an_epoch_is_above_min_epoch(leases: Leases) -> None:
 
 async def test_a_lease_has_its_renewals_and_its_process(leases: Leases) -> None:
     assert await leases.lease(ME.id) is None
-    assert [await leases.renew(ME) for _ in range(3)] == [1, 2, 3]
+    assert [(await leases.renew(ME)).count for _ in range(3)] == [1, 2, 3]
     assert await leases.lease(ME.id) == Lease(ME, 3)
     await leases.renew(OTHER)
     assert await leases.lease(OTHER.id) == Lease(OTHER, 1)
@@ -163,7 +166,7 @@ async def test_a_camera_released_to_a_successor_is_granted_to_the_successor_alon
 
 async def test_a_retired_incarnation_cannot_renew_and_can_be_replaced(leases: Leases) -> None:
     await leases.renew(OTHER)
-    renewals = await leases.renew(OTHER)
+    renewals = (await leases.renew(OTHER)).count
     await first_owner(leases, OTHER)
     await leases.retire(OTHER.id)
     await leases.retire("unknown")
@@ -172,6 +175,58 @@ async def test_a_retired_incarnation_cannot_renew_and_can_be_replaced(leases: Le
     with pytest.raises(Retired):
         await leases.renew(ShardIncarnation("unknown"))
     assert (await leases.acquire("lobby", ME.id, expiry=LeaseExpiry(OTHER.id, renewals))).incarnation == ME.id
+
+
+async def test_a_takeover_is_seen_at_the_next_renewal_of_the_owner_before_and_voids_no_other_proof(
+    leases: Leases,
+) -> None:
+    renewal = await leases.renew(OTHER)
+    await first_owner(leases, OTHER)
+    await leases.acquire("yard", OTHER.id, expiry=UNOWNED_EXPIRY)
+    expiry = LeaseExpiry(OTHER.id, renewal.count)
+
+    await leases.acquire("lobby", ME.id, expiry=expiry)
+    await leases.acquire("yard", ME.id, expiry=expiry)
+
+    assert renewal == Renewal(1, 0)
+    assert await leases.renew(OTHER) == Renewal(2, 2)
+
+
+async def test_neither_a_release_nor_a_refused_takeover_counts_as_one(leases: Leases) -> None:
+    await leases.renew(OTHER)
+    owner = await first_owner(leases, OTHER)
+    with pytest.raises(OwnedByAnother):
+        await leases.acquire("lobby", ME.id)
+    await leases.release("lobby", owner)
+    await leases.acquire("lobby", ME.id)
+
+    assert await leases.renew(OTHER) == Renewal(2, 0)
+
+
+async def test_a_fenced_camera_can_be_acquired_by_nothing_and_is_counted_in_the_lease_of_its_owner(
+    leases: Leases,
+) -> None:
+    await leases.renew(OTHER)
+    before = await first_owner(leases, OTHER)
+
+    fence = await leases.fence("lobby")
+
+    assert fence == Owner(fence.epoch, FENCED) == await leases.owner("lobby") == await leases.fence("lobby")
+    assert fence.epoch > before.epoch
+    assert await leases.renew(OTHER) == Renewal(2, 1)
+    for incarnation in (OTHER.id, ME.id):
+        for expiry in (None, UNOWNED_EXPIRY, LeaseExpiry(OTHER.id, 2), LeaseExpiry(FENCED, None, is_dead=True)):
+            with pytest.raises(CameraFenced, match="'lobby': it was removed"):
+                await leases.acquire("lobby", incarnation, min_epoch=fence.epoch + 9, expiry=expiry)
+    await leases.release("lobby", before)
+    assert await leases.owner("lobby") == fence
+
+
+async def test_a_camera_without_an_owner_can_be_fenced(leases: Leases) -> None:
+    fence = await leases.fence("lobby")
+    with pytest.raises(CameraFenced):
+        await leases.acquire("lobby", ME.id, expiry=UNOWNED_EXPIRY)
+    assert await leases.owner("lobby") == fence
 
 
 @given(steps_s=st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
@@ -202,7 +257,8 @@ async def leases_and_store(
     await leases.close()
     await store.close()
     with redis.Redis.from_url(url) as cleaner:
-        assert len(cleaner.keys("hermes:{lobby}:*:0")) == 2, "a refused save left its chunks"
+        kept = cleaner.llen("hermes:{lobby}:manifests")
+        assert len(cleaner.keys("hermes:{lobby}:*:0")) == kept, "a refused save left its chunks"
         cleaner.flushall()
 
 
@@ -222,6 +278,27 @@ async def test_a_stale_owner_cannot_save(leases_and_store: tuple[Leases, Checkpo
     loaded = await store.load("lobby", FACTS.fingerprint)
     assert loaded is not None
     assert loaded.facts.saved_s == 3.0
+
+
+async def test_after_a_fence_checkpoints_can_be_deleted_and_a_late_save_is_refused(
+    leases_and_store: tuple[Leases, CheckpointStore],
+) -> None:
+    leases, store = leases_and_store
+    owner = await first_owner(leases, OTHER)
+    await store.save("lobby", saved_at(1.0), owner)
+    with pytest.raises(OwnedByAnother):
+        await store.delete("lobby", Owner(owner.epoch, ME.id))
+
+    fence = await leases.fence("lobby")
+    with pytest.raises(CameraFenced):
+        await store.delete("lobby", owner)
+    with pytest.raises(CameraFenced):
+        await store.save("lobby", saved_at(2.0), owner)
+    await store.delete("lobby", fence)
+    with pytest.raises(CameraFenced):
+        await store.save("lobby", saved_at(3.0), owner)
+
+    assert await store.load("lobby", FACTS.fingerprint) is None
 
 
 @pytest.mark.redis

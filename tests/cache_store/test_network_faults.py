@@ -67,18 +67,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("operation", ["save", "load", "delete", "renew", "acquire", "owner", "lease"])
+@pytest.mark.parametrize("operation", ["save", "load", "delete", "renew", "acquire", "owner", "lease", "fence"])
 async def test_every_operation_behind_a_fault_raises_store_unavailable_within_its_deadline(
     proxied: ProxiedStore, fault: str, operation: str
 ) -> None:
     work: dict[str, Callable[[], object]] = {
         "save": lambda: proxied.store.save("lobby", saved_at(2.0), proxied.owner),
         "load": lambda: proxied.store.load("lobby", FACTS.fingerprint),
-        "delete": lambda: proxied.store.delete("lobby"),
+        "delete": lambda: proxied.store.delete("lobby", proxied.owner),
         "renew": lambda: proxied.leases.renew(ME),
         "acquire": lambda: proxied.leases.acquire("yard", ME.id, expiry=UNOWNED_EXPIRY),
         "owner": lambda: proxied.leases.owner("lobby"),
         "lease": lambda: proxied.leases.lease(ME.id),
+        "fence": lambda: proxied.leases.fence("lobby"),
     }
     proxied.proxy.fault = dataclasses.replace(FAULTS[fault])
     began_s = time.monotonic()

@@ -13,7 +13,7 @@ import torch
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import OwnedByAnother
-from cache_store.leases import Lease, LeaseExpiry, Owner, ProcessIdentity, ShardIncarnation
+from cache_store.leases import FREE, Lease, LeaseExpiry, Owner, ProcessIdentity, ShardIncarnation
 from cache_store.memory import Memory
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -124,14 +124,17 @@ def test_the_dump_has_every_form_of_a_checkpoint() -> None:
 
 async def test_owners_and_leases_are_read(leases: RedisLeases) -> None:
     lease = EXPECTED["lease"]
-    process = ProcessIdentity(*lease["home"])
+    namespace, pid, _ = lease["home"]
+    process = ProcessIdentity(namespace, pid, None)
 
     assert await leases.lease(lease["incarnation"]) == Lease(
         ShardIncarnation(lease["incarnation"], process), lease["renewals"]
     )
     for camera in CAMERAS:
         owner = EXPECTED["cameras"][camera]["owner"]
-        assert await leases.owner(camera) == (Owner(*owner) if owner else None)
+        found = await leases.owner(camera)
+        assert found is not None
+        assert (found if found.incarnation != FREE else None) == (Owner(*owner) if owner else None)
 
 
 async def test_a_camera_of_the_previous_version_is_taken_over_and_saved_by_its_new_owner(

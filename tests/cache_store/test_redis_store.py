@@ -11,8 +11,10 @@ import pytest
 import pytest_asyncio
 import redis
 
-from cache_store.errors import CheckpointCorrupt, StoreUnavailable
+from cache_store.checkpoint_upload import CheckpointUpload
+from cache_store.errors import CameraFenced, CheckpointCorrupt, StoreUnavailable
 from cache_store.manifest import Manifest
+from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from tests.cache_store.test_checkpoint import FACTS, assert_equal, saved_at
 from tests.cache_store.test_store_contract import OWNER, store_with_owners, with_more_frames, with_thumbnails
@@ -52,7 +54,7 @@ async def test_only_two_generations_are_kept(server_url: str, redis_store: Redis
     with client_of(server_url) as client:
         assert client.llen("hermes:{lobby}:manifests") == 2
         assert len(client.keys("hermes:{lobby}:*:0")) == 2
-    await redis_store.delete("lobby")
+    await redis_store.delete("lobby", OWNER)
     with client_of(server_url) as client:
         assert client.keys("hermes:{lobby}:*") == [b"hermes:{lobby}:owner"]
 
@@ -203,6 +205,29 @@ async def test_committed_keys_never_expire(server_url: str, redis_store: RedisCh
     for moment, thumbnails in ((1.0, {1: b"one"}), (2.0, {1: b"one", 2: b"two"}), (3.0, {2: b"two", 3: b"three"})):
         await redis_store.save("lobby", with_thumbnails(saved_at(moment), thumbnails), OWNER)
         assert ttls_ms(server_url) == {-1}
+
+
+async def test_a_save_begun_before_the_fence_leaves_nothing_for_good(
+    server_url: str, redis_store: RedisCheckpointStore
+) -> None:
+    """Its chunks are written when the camera is fenced and its checkpoints are deleted; its commit comes after that."""
+    leases = RedisLeases(server_url)
+    await redis_store.save("lobby", with_thumbnails(saved_at(1.0), {1: b"one"}), OWNER)
+    late = with_thumbnails(with_more_frames(saved_at(2.0), 2.0), {1: b"one", 2: b"two"})
+    before_commit = RedisCheckpointStore(server_url)
+    begun = CheckpointUpload("hermes:{lobby}", "lobby", late, OWNER).batches(1)
+    written = [batch for batch in begun if batch.values]
+    for batch in written:
+        await before_commit._write(batch.values)
+
+    await redis_store.delete("lobby", await leases.fence("lobby"))
+    with pytest.raises(CameraFenced):
+        await redis_store.save("lobby", late, OWNER)
+
+    assert len(written) > 2
+    assert -1 not in ttls_ms(server_url)
+    for client in (leases, before_commit):
+        await client.close()
 
 
 async def test_a_key_that_an_earlier_save_left_does_not_expire_once_it_is_committed(

@@ -61,7 +61,7 @@ async def test_a_full_store_raises_store_full_keeps_its_data_and_still_renews_le
                 await direct.store.save("lobby", saved_at(2.0), direct.owner)
 
         assert sorted(client.keys("*")) == keys
-        assert await direct.leases.renew(ME) == 2
+        assert (await direct.leases.renew(ME)).count == 2
         assert (await direct.leases.acquire("lobby", ME.id, min_epoch=direct.owner.epoch)).epoch > direct.owner.epoch
         loaded = await direct.store.load("lobby", FACTS.fingerprint)
         assert loaded is not None
@@ -97,7 +97,7 @@ async def test_a_primary_that_became_a_replica_is_read_only(direct: DirectStore,
         loaded = await direct.store.load("lobby", FACTS.fingerprint)
         assert loaded is not None
         assert loaded.facts.saved_s == 1.0
-        assert await direct.leases.renew(ME) == 2
+        assert (await direct.leases.renew(ME)).count == 2
 
 
 async def test_a_command_without_permission_raises_store_forbidden(direct: DirectStore, server: Server) -> None:

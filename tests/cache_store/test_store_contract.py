@@ -90,13 +90,13 @@ async def test_an_older_generation_of_this_model_is_loaded_if_the_newest_is_of_a
 async def test_cameras_have_checkpoints_of_their_own(store: CheckpointStore) -> None:
     await store.save("lobby", saved_at(1.0), OWNER)
     await store.save("gate", saved_at(2.0), OWNER)
-    await store.delete("gate")
+    await store.delete("gate", OWNER)
     assert await store.load("gate", FACTS.fingerprint) is None
     assert await store.load("lobby", FACTS.fingerprint) is not None
 
 
-async def test_deleting_an_unknown_camera_is_no_error(store: CheckpointStore) -> None:
-    await store.delete("unknown")
+async def test_deleting_the_checkpoints_of_a_camera_without_any_is_no_error(store: CheckpointStore) -> None:
+    await store.delete("gate", OWNER)
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=12), nbytes=st.integers(1, 7))

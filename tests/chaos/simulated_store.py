@@ -11,7 +11,7 @@ from actors.fleet.registry import InMemoryRegistry, RegistryEntry, RegistrySnaps
 from actors.ownership.leader_election import LEADER_ROLE
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
-from cache_store.leases import InMemoryLeases, Lease, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.leases import InMemoryLeases, Lease, LeaseExpiry, Owner, Renewal, ShardIncarnation
 from cache_store.store import InMemoryCheckpointStore
 from tests.chaos.history import Event, History
 from tests.virtual_time import now_s
@@ -84,7 +84,7 @@ class StoreLeases:
         self._store = store
         self._caller = caller
 
-    async def renew(self, incarnation: ShardIncarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         return await self._caller.perform(lambda: self._store.leases.renew(incarnation))
 
     async def acquire(
@@ -106,6 +106,9 @@ class StoreLeases:
 
     async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
         await self._caller.perform(lambda: self._store.leases.release(camera, owner, successor=successor))
+
+    async def fence(self, camera: str) -> Owner:
+        return await self._caller.perform(lambda: self._store.leases.fence(camera))
 
     async def retire(self, incarnation: str) -> None:
         await self._caller.perform(lambda: self._store.leases.retire(incarnation))
@@ -145,8 +148,8 @@ class StoreCheckpoints:
     async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         return await self._caller.perform(lambda: self._store.checkpoints.load(camera, fingerprint))
 
-    async def delete(self, camera: str) -> None:
-        await self._caller.perform(lambda: self._store.checkpoints.delete(camera))
+    async def delete(self, camera: str, owner: Owner) -> None:
+        await self._caller.perform(lambda: self._store.checkpoints.delete(camera, owner))
 
     async def close(self) -> None:
         """Has nothing to close."""

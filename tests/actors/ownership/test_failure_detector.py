@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 
+import psutil
 import pytest
 
 from actors.ownership import failure_detector
@@ -69,13 +71,13 @@ async def test_unowned_cameras_can_be_claimed_once_the_store_has_kept_its_data_f
 async def test_the_lease_of_a_dead_process_of_this_machine_has_expired_at_once(leases, detector) -> None:
     script = (
         "from actors.ownership.failure_detector import current_process; p = current_process(); "
-        "print(p.namespace, p.pid, p.started_s, sep='|', flush=True); input()"
+        "print(p.namespace, p.pid, p.start_ticks, sep='|', flush=True); input()"
     )
     pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, **pipes)
     assert process.stdout is not None
-    namespace, pid, started_s = (await process.stdout.readline()).decode().strip().split("|")
-    await leases.renew(ShardIncarnation("other", ProcessIdentity(namespace, int(pid), float(started_s))))
+    namespace, pid, ticks = (await process.stdout.readline()).decode().strip().split("|")
+    await leases.renew(ShardIncarnation("other", ProcessIdentity(namespace, int(pid), int(ticks))))
 
     assert await detector.expiry("other") is None
     process.kill()
@@ -85,12 +87,35 @@ async def test_the_lease_of_a_dead_process_of_this_machine_has_expired_at_once(l
 
 
 def test_a_process_of_another_machine_does_not_count_as_dead() -> None:
-    assert not failure_detector.has_died(ProcessIdentity("elsewhere", os.getpid(), 0.0))
+    assert not failure_detector.has_died(ProcessIdentity("elsewhere", os.getpid(), 0))
 
 
 @needs_identity
 def test_a_later_process_with_the_same_pid_is_another_process() -> None:
     process = failure_detector.current_process()
     assert process is not None
+    assert process.start_ticks is not None
     assert not failure_detector.has_died(process)
-    assert failure_detector.has_died(ProcessIdentity(process.namespace, process.pid, process.started_s - 100.0))
+    assert failure_detector.has_died(replace(process, start_ticks=process.start_ticks - 1))
+
+
+@needs_identity
+def test_a_step_of_the_wall_clock_makes_no_process_look_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil adds the time of the boot, which moves with the wall clock, to the start of a process."""
+    process = failure_detector.current_process()
+    assert process is not None
+    boot_s = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot_s + 3_600.0)
+    monkeypatch.setattr(psutil._psplatform, "BOOT_TIME", boot_s + 3_600.0, raising=False)
+
+    assert failure_detector.current_process() == process
+    assert not failure_detector.has_died(process)
+
+
+@needs_identity
+def test_a_process_in_a_lease_of_the_version_before_is_dead_only_if_its_pid_is_free() -> None:
+    """Its start was noted by the wall clock, which proves nothing."""
+    process = failure_detector.current_process()
+    assert process is not None
+    assert not failure_detector.has_died(replace(process, start_ticks=None))
+    assert failure_detector.has_died(replace(process, pid=2**22 + 1, start_ticks=None))

@@ -11,7 +11,7 @@ from actors.config.schema import LeaseConfig
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from cache_store.errors import StoreUnavailable
-from cache_store.leases import InMemoryLeases, ShardIncarnation
+from cache_store.leases import InMemoryLeases, Renewal, ShardIncarnation
 from tests.virtual_time import now_s
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
@@ -20,7 +20,7 @@ LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
 class UnreliableLeases(InMemoryLeases):
     is_down = False
 
-    async def renew(self, incarnation: ShardIncarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         if self.is_down:
             raise StoreUnavailable("store: refused")
         return await super().renew(incarnation)

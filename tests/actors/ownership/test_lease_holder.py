@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import time
+from collections.abc import Callable
 
 import pytest
 
 from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.errors import OwnershipUnproven
+from actors.ownership import lease_holder
+from actors.ownership.leader_election import LeaderElection
 from actors.ownership.lease_holder import LeaseHolder
-from cache_store.errors import StoreError, StoreUnavailable
-from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, LeaseExpiry, Owner, ShardIncarnation
+from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable
+from cache_store.leases import FREE, UNOWNED_EXPIRY, InMemoryLeases, LeaseExpiry, Owner, Renewal, ShardIncarnation
 from tests.virtual_time import now_s, until
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
@@ -27,7 +32,7 @@ class SlowLeases(InMemoryLeases):
         self.renewal_s = 0.0
         self.lookups: list[str] = []
 
-    async def renew(self, incarnation: ShardIncarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         await asyncio.sleep(self.renewal_s)
         if self.is_down:
             raise StoreUnavailable("refused")
@@ -45,14 +50,14 @@ class CrossingLeases(SlowLeases):
         super().__init__()
         self._pending = 0
 
-    async def renew(self, incarnation: ShardIncarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         self._pending += 1
         is_first = self._pending == 1
-        renewals = await super().renew(incarnation)
+        renewal = await super().renew(incarnation)
         if is_first:
             await asyncio.sleep(0.1)
         self._pending -= 1
-        return renewals
+        return renewal
 
 
 class LateLeases(SlowLeases):
@@ -73,14 +78,24 @@ class LateLeases(SlowLeases):
         await super().release(camera, owner, successor=successor)
 
 
+class FailingLookups(SlowLeases):
+    """The first look-up of an owner fails."""
+
+    async def owner(self, camera: str) -> Owner | None:
+        owner = await super().owner(camera)
+        if len(self.lookups) == 1:
+            raise StoreUnavailable("refused")
+        return owner
+
+
 class Shard:
     """A shard's lease holder, with its leases and the cameras that it lost."""
 
-    def __init__(self, leases: SlowLeases) -> None:
+    def __init__(self, leases: SlowLeases, *, clock: Callable[[], float] = now_s) -> None:
         self.leases = leases
         self.lost: list[str] = []
         self.was_retired = False
-        self.holder = LeaseHolder(leases, ME, LEASE, on_lost=self._on_lost, on_retired=self._on_retired, clock=now_s)
+        self.holder = LeaseHolder(leases, ME, LEASE, on_lost=self._on_lost, on_retired=self._on_retired, clock=clock)
 
     async def acquire(self, camera: str = "gate") -> Owner:
         return await self.holder.acquire(camera, expiry=UNOWNED_EXPIRY)
@@ -217,16 +232,119 @@ async def test_a_camera_that_another_shard_took_after_the_store_lost_it_is_lost(
     assert shard.holder.owner("gate") is None
 
 
-async def test_after_a_lapse_a_shard_does_not_claim_a_camera_that_the_store_lost(shard: Shard) -> None:
-    """Another shard may have owned it in between, and may still answer for it."""
-    await shard.acquire()
+async def test_after_a_lapse_a_camera_that_the_store_lost_is_kept_in_silence_until_it_is_acquired_with_a_proof(
+    shard: Shard,
+) -> None:
+    """Another shard may have owned it in between, and may still answer for it; but this may be the only memory."""
+    before = await shard.acquire()
     await asyncio.sleep(20.0)
     shard.leases.forget_everything()
 
     await shard.holder.renew()
 
-    assert shard.lost == ["gate"]
+    assert shard.lost == []
+    assert shard.holder.is_unowned("gate")
+    assert shard.holder.owner("gate") is None
+    assert not shard.can_answer(before)
     assert await shard.leases.owner("gate") is None
+    with pytest.raises(OwnedByAnother):
+        await shard.holder.acquire("gate", min_epoch=before.epoch)
+
+    after = await shard.holder.acquire("gate", min_epoch=before.epoch, expiry=UNOWNED_EXPIRY)
+
+    assert shard.can_answer(after)
+    assert not shard.holder.is_unowned("gate")
+    assert shard.lost == []
+
+
+@pytest.mark.parametrize("does_fence", [False, True])
+async def test_an_unowned_camera_is_lost_once_another_shard_has_it_or_it_is_removed(
+    shard: Shard, does_fence: bool
+) -> None:
+    await shard.acquire()
+    await asyncio.sleep(20.0)
+    shard.leases.forget_everything()
+    await shard.holder.renew()
+    await (shard.leases.fence("gate") if does_fence else shard.leases.acquire("gate", "other", expiry=UNOWNED_EXPIRY))
+
+    await shard.holder.renew()
+
+    assert shard.lost == ["gate"]
+    assert shard.holder.is_lost("gate")
+
+
+async def test_a_store_that_failed_during_the_recheck_after_its_loss_loses_no_camera() -> None:
+    shard = Shard(FailingLookups())
+    await shard.acquire()
+    shard.leases.forget_everything()
+    with pytest.raises(StoreUnavailable):
+        await shard.holder.renew()
+
+    await shard.holder.renew()
+
+    assert shard.lost == []
+    assert shard.holder.is_unowned("gate")
+
+
+async def test_a_shard_whose_clock_stood_still_sees_at_its_next_renewal_that_a_camera_was_taken_over() -> None:
+    """As in a virtual machine that was paused, where no clock went on."""
+    clock_s = [1_000.0]
+    shard = Shard(SlowLeases(), clock=lambda: clock_s[0])
+    gate, yard = await shard.acquire("gate"), await shard.acquire("yard")
+    await shard.leases.acquire("gate", "other", expiry=LeaseExpiry("me", 1))
+    assert shard.can_answer(gate), "nothing could tell it yet"
+
+    await shard.holder.renew()
+
+    assert shard.lost == ["gate"]
+    assert not shard.can_answer(gate)
+    assert shard.can_answer(yard, "yard")
+
+
+async def test_a_shard_sees_at_its_next_renewal_that_a_camera_was_fenced(shard: Shard) -> None:
+    gate, yard = await shard.acquire("gate"), await shard.acquire("yard")
+    await shard.leases.fence("gate")
+
+    await shard.holder.renew()
+
+    assert shard.lost == ["gate"]
+    assert shard.can_answer(yard, "yard")
+    assert not shard.can_answer(gate)
+
+
+async def test_a_suspended_machine_proves_nothing_once_it_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic clock of a suspended machine stands still; the clock of its boot goes on."""
+    clocks = {time.CLOCK_MONOTONIC: 50.0, time.CLOCK_BOOTTIME: 50.0}
+    monkeypatch.setattr(time, "clock_gettime", clocks.__getitem__)
+    shard = Shard(SlowLeases(), clock=lease_holder.boot_time_s)
+    owner = await shard.acquire()
+    assert shard.can_answer(owner)
+
+    clocks[time.CLOCK_BOOTTIME] += 60.0
+
+    assert not shard.can_answer(owner)
+    defaults = inspect.signature(LeaseHolder).parameters, inspect.signature(LeaderElection).parameters
+    assert [parameters["clock"].default for parameters in defaults] == [lease_holder.boot_time_s] * 2
+
+
+async def test_a_new_epoch_refuses_what_was_saved_in_the_one_before(shard: Shard) -> None:
+    before = await shard.acquire()
+
+    after = await shard.holder.begin_epoch("gate")
+
+    assert after.epoch > before.epoch
+    assert shard.can_answer(after)
+    assert await shard.leases.owner("gate") == after
+
+
+async def test_a_new_epoch_needs_a_proof_of_ownership(shard: Shard) -> None:
+    await shard.acquire()
+    await asyncio.sleep(20.0)
+
+    with pytest.raises(OwnershipUnproven, match="'gate'"):
+        await shard.holder.begin_epoch("gate")
+    with pytest.raises(OwnershipUnproven, match="'yard'"):
+        await shard.holder.begin_epoch("yard")
 
 
 async def test_the_epoch_is_raised_only_if_it_is_below_the_minimum(shard: Shard) -> None:
@@ -258,7 +376,7 @@ async def test_a_released_camera_can_be_acquired_by_another_shard(shard: Shard) 
     await shard.holder.release("gate")
 
     assert not shard.can_answer(owner)
-    assert await shard.leases.owner("gate") is None
+    assert await shard.leases.owner("gate") == Owner(owner.epoch, FREE)
     assert (await shard.leases.acquire("gate", "other")).epoch > owner.epoch
 
 

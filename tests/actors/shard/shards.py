@@ -11,7 +11,7 @@ from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
-from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, Owner, ShardIncarnation
+from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, Owner, Renewal, ShardIncarnation
 from cache_store.store import InMemoryCheckpointStore
 from pipeline.cameras import (
     CameraSpec,
@@ -34,7 +34,7 @@ class UnreliableLeases(InMemoryLeases):
 
     is_down = False
 
-    async def renew(self, incarnation: ShardIncarnation) -> int:
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         if self.is_down:
             raise StoreUnavailable("store redis://host: refused")
         return await super().renew(incarnation)
@@ -55,9 +55,9 @@ class UnreliableStore(InMemoryCheckpointStore):
         await super().save(camera, saved, owner)
         self.saves += 1
 
-    async def delete(self, camera: str) -> None:
+    async def delete(self, camera: str, owner: Owner) -> None:
         self._require_up()
-        await super().delete(camera)
+        await super().delete(camera, owner)
 
     async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
         self._require_up()

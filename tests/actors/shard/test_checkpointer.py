@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import Callable
 from concurrent import futures
 
+import pytest
 from structlog.testing import capture_logs
 
+from actors import task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.checkpointer import Checkpointer
@@ -19,6 +21,7 @@ from cache_store.leases import UNOWNED_EXPIRY, InMemoryLeases, LeaseExpiry, Owne
 from cache_store.row_format import RowFormat
 from cache_store.store import InMemoryCheckpointStore
 from pipeline.answers import UnknownCamera
+from tests.actors.shard.shards import USUAL_LEASE
 from tests.actors.waiting import until
 from tests.cache_store.test_checkpoint import FACTS
 
@@ -56,13 +59,13 @@ class CountingStore(InMemoryCheckpointStore):
         self.saves.append(camera)
 
 
-async def owning_lease_holder(store: CountingStore, lost: list[str]) -> LeaseHolder:
+async def owning_lease_holder(store: CountingStore, lost: list[str], lease: LeaseConfig = USUAL_LEASE) -> LeaseHolder:
     """A lease holder that owns every camera of these tests; the names of lost cameras are added to `lost`."""
 
     async def on_lost(camera: str) -> None:
         lost.append(camera)
 
-    lease_holder = LeaseHolder(store.leases, ShardIncarnation("me"), LeaseConfig(), on_lost=on_lost)
+    lease_holder = LeaseHolder(store.leases, ShardIncarnation("me"), lease, on_lost=on_lost)
     for camera in ("gate", "yard"):
         await lease_holder.acquire(camera, expiry=UNOWNED_EXPIRY)
     return lease_holder
@@ -187,18 +190,36 @@ async def test_a_stale_owner_saves_nothing() -> None:
     assert await store.load("gate", FACTS.fingerprint) is None
 
 
-async def test_a_fenced_save_makes_the_next_renewal_find_the_lost_camera() -> None:
+@pytest.mark.parametrize("does_fence", [False, True])
+async def test_a_refused_save_finds_the_lost_camera_without_the_wait_for_the_next_renewal(does_fence: bool) -> None:
     store, lost = CountingStore(), []
-    lease_holder = await owning_lease_holder(store, lost)
+    lease_holder = await owning_lease_holder(store, lost, LeaseConfig(length_s=600.0))
     checkpointer = Checkpointer(ScriptedSource(), store, 60.0, lease_holder, clock=lambda: 77.0)
-    await store.leases.acquire("gate", "other", expiry=LeaseExpiry("me", 1))
+    renewals = asyncio.create_task(lease_holder.run())
+    await asyncio.sleep(0)
+    await (
+        store.leases.fence("gate") if does_fence else store.leases.acquire("gate", "other", expiry=LeaseExpiry("me", 2))
+    )
 
-    await lease_holder.renew()
-    assert lost == []  # a renewal in time looks up no owner
     assert not await checkpointer.save("gate")
-    await lease_holder.renew()
+    await until(lambda: lost == ["gate"])
 
-    assert lost == ["gate"]
+    await task_cancellation.end(renewals)
+
+
+async def test_an_unchanged_memory_is_saved_again_in_another_epoch() -> None:
+    """The shard may have acquired the camera again because the store lost its data, checkpoints included."""
+    store = CountingStore()
+    lease_holder = await owning_lease_holder(store, [])
+    checkpointer = Checkpointer(ScriptedSource(), store, 60.0, lease_holder, clock=lambda: 77.0)
+    assert await checkpointer.save("gate")
+    assert await checkpointer.save("gate")
+    assert store.saves == ["gate"]
+
+    await lease_holder.begin_epoch("gate")
+    assert await checkpointer.save("gate")
+
+    assert store.saves == ["gate", "gate"]
 
 
 async def test_a_failure_is_logged_when_it_begins_when_it_is_overdue_and_when_it_ends() -> None:
