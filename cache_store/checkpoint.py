@@ -19,7 +19,7 @@ class CheckpointFacts:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    fingerprint: str  # of the model that wrote it, the only one that can read it
+    fingerprint: str  # of the model that wrote it
     saved_s: float
     started_s: float  # when the camera was first added: second 0 of a file
     newest_s: float  # of the newest frame in it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -84,18 +84,16 @@ class Manifest:
         """The manifest as JSON text."""
         return _MANIFEST.dump_json(self, by_alias=True).decode()
 
-    def require_readable(self, camera: str, fingerprint: str) -> None:
-        """Returns if it is of this camera and model, and of a version that is read. Raises CheckpointCorrupt."""
-        if self.schema_version not in READABLE_VERSIONS:
-            raise CheckpointCorrupt(
-                f"manifest of schema version {self.schema_version!r} (this version reads {READABLE_VERSIONS})"
-            )
-        for what, found, expected in (
-            ("camera", self.camera, camera),
-            ("model", self.facts.fingerprint[:12], fingerprint[:12]),
+    def require_readable(self, camera: str, fingerprints: Collection[str]) -> None:
+        """Returns if it can be read: of this camera, one of these models, a version. Raises CheckpointCorrupt."""
+        for what, found, readable in (
+            ("schema version", self.schema_version, READABLE_VERSIONS),
+            ("camera", self.camera, [camera]),
+            ("model", self.facts.fingerprint[:12], [fingerprint[:12] for fingerprint in fingerprints]),
         ):
-            if found != expected:
-                raise CheckpointCorrupt(f"manifest of {what} {found!r} (expected {expected!r})")
+            if found not in readable:
+                expected = " or ".join(map(repr, readable))
+                raise CheckpointCorrupt(f"manifest of {what} {found!r} (expected {expected})")
 
 
 _MANIFEST = pydantic.TypeAdapter(Manifest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cache_store import checkpoint_codec, leases, redis_connection, redis_keys
@@ -64,14 +64,14 @@ class RedisCheckpointStore:
             raise
         self._uploaded[camera] = commit.uploaded
 
-    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
+    async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
         error = None
         self._uploaded.pop(camera, None)
         async with self._connection.operation():
             manifests = await self._client.lrange(redis_keys.manifests(camera), 0, -1)
         for text in manifests:
             try:
-                return await self._read(text, camera, fingerprint)
+                return await self._read(text, camera, fingerprints)
             except CheckpointCorrupt as corrupt:
                 error = corrupt
         if error is not None:
@@ -120,9 +120,9 @@ class RedisCheckpointStore:
             async with self._connection.operation():
                 await self._drop_uncommitted(keys=keys)
 
-    async def _read(self, text: str | bytes, camera: str, fingerprint: str) -> Checkpoint:
+    async def _read(self, text: str | bytes, camera: str, fingerprints: Collection[str]) -> Checkpoint:
         manifest = Manifest.from_text(text)
-        manifest.require_readable(camera, fingerprint)
+        manifest.require_readable(camera, fingerprints)
         pieces = []
         for chunk in manifest.chunks:
             async with self._connection.operation():

@@ -23,8 +23,8 @@ class CheckpointStore(Protocol):
         """
         ...
 
-    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
-        """The newest generation that is complete and of the model of that fingerprint, None if there is none at all.
+    async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
+        """The newest generation that is complete and of one of these models, None if there is none at all.
 
         Raises CheckpointCorrupt if there are generations and none can be read.
         """
@@ -61,12 +61,12 @@ class InMemoryCheckpointStore:
         for outdated in generations[GENERATIONS:]:
             self._drop(outdated)
 
-    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
+    async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
         error = None
         for text in self._manifests.get(camera, []):
             try:
                 found = Manifest.from_text(text)
-                found.require_readable(camera, fingerprint)
+                found.require_readable(camera, fingerprints)
                 pieces = [chunk.verify(self._pieces.get(chunk.key)) for chunk in found.chunks]
                 return checkpoint_codec.decode(pieces, found.facts, self._thumbnails[found.chunks[0].key])
             except CheckpointCorrupt as corrupt:

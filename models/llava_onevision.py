@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from cache_store.slabs import KVShape
+from models.fingerprint import fingerprint, previous_fingerprint
 from models.prompts import Prompts, PromptTexts
 from models.slot_cache import ATTENTION_NAME, SlotCache
 from models.vision_language_model import ModelSpec
@@ -30,6 +29,19 @@ TEXTS = PromptTexts(
         "How many animals so far?",
         "How many bags so far?",
     ),
+)
+
+# What the config says that shapes keys and values and shows neither in the names nor in the shapes of the weights.
+_MODEL_FACTS = ("projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy")
+_VISION_FACTS = ("image_size", "patch_size", "num_attention_heads", "hidden_act", "layer_norm_eps")
+_TEXT_FACTS = (
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "rms_norm_eps",
+    "rope_parameters",
+    "layer_types",
+    "sliding_window",
 )
 
 
@@ -62,7 +74,7 @@ class LlavaOnevision:
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
         self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
         self.prompts = prompts
-        self.spec = _spec(network, name, prompts, reliable_positions)
+        self.spec = _spec(network, name, prompts, pixels, reliable_positions)
 
     @torch.inference_mode()
     def embed_frames(self, frames: Tensor) -> Tensor:
@@ -103,10 +115,13 @@ class LlavaOnevision:
 
 
 def _spec(
-    network: LlavaOnevisionForConditionalGeneration, name: str, prompts: Prompts, reliable_positions: int | None
+    network: LlavaOnevisionForConditionalGeneration,
+    name: str,
+    prompts: Prompts,
+    pixels: PixelScale,
+    reliable_positions: int | None,
 ) -> ModelSpec:
-    text, vision = network.config.text_config, network.config.vision_config
-    side = -(-(vision.image_size // vision.patch_size) // 2)  # the family pools patches two by two
+    text, weights = network.config.text_config, network.state_dict()
     kv = KVShape(
         num_layers=text.num_hidden_layers,
         num_kv_heads=text.num_key_value_heads,
@@ -117,26 +132,40 @@ def _spec(
     )
     return ModelSpec(
         name=name,
-        fingerprint=_fingerprint(network, prompts.texts),
+        fingerprint=fingerprint(_memory_facts(network, prompts, pixels), weights),
+        previous_fingerprint=previous_fingerprint(prompts.texts, network.dtype, weights),
         kv=kv,
         max_positions=text.max_position_embeddings,
         reliable_positions=reliable_positions or text.max_position_embeddings,
-        tokens_per_frame=side * side,
-        frame_size=vision.image_size,
+        tokens_per_frame=_frame_side(network) ** 2,
+        frame_size=network.config.vision_config.image_size,
     )
 
 
-def _fingerprint(network: LlavaOnevisionForConditionalGeneration, texts: PromptTexts) -> str:
-    """SHA-256 over the texts, the dtype, and the shape and a sample of every weight."""
-    digest = hashlib.sha256(f"({_described(texts)}, {str(network.dtype)!r})".encode())
-    for name, weight in sorted(network.state_dict().items()):
-        sample = weight.flatten()[:: max(1, weight.numel() // 64)].float().cpu()
-        digest.update(f"{name} {tuple(weight.shape)}".encode() + sample.numpy().tobytes())
-    return digest.hexdigest()
+def _memory_facts(
+    network: LlavaOnevisionForConditionalGeneration, prompts: Prompts, pixels: PixelScale
+) -> dict[str, object]:
+    """All that shapes keys and values beside the weights: their number type, the prefix as token ids, how pixels are
+    scaled, how many tokens a frame has and what the config says of the vision encoder, the projector and the decoder.
+
+    Left out is what decides only what is kept or said later: the texts of questions and of guidance, words of answers
+    without evidence, where positions end, bounds and policy of the memory.
+    """
+    config = network.config
+    return {
+        "dtype": str(network.dtype),
+        "prefix": prompts.prefix,
+        "pixels": [pixels.mean, pixels.std],
+        "tokens_per_frame": _frame_side(network) ** 2,
+        "model": {name: getattr(config, name) for name in _MODEL_FACTS},
+        "vision": {name: getattr(config.vision_config, name) for name in _VISION_FACTS},
+        "text": {name: getattr(config.text_config, name) for name in _TEXT_FACTS},
+        "head_dim": network.model.language_model.layers[0].self_attn.head_dim,
+    }
 
 
-def _described(texts: PromptTexts) -> str:
-    """The texts under the field names of the first version, so that checkpoints written then are still restored."""
-    named = {field.name: getattr(texts, field.name) for field in dataclasses.fields(texts)}
-    named["unwitnessed"] = named.pop("no_evidence_for")
-    return f"PromptTexts({', '.join(f'{name}={value!r}' for name, value in named.items())})"
+def _frame_side(network: LlavaOnevisionForConditionalGeneration) -> int:
+    """Tokens along each side of a frame: the family pools patches two by two."""
+    vision = network.config.vision_config
+    side: int = -(-(vision.image_size // vision.patch_size) // 2)
+    return side

@@ -29,13 +29,15 @@ class ModelInvalid(ModelError):
 class ModelSpec:
     """What the other rooms must know of a model.
 
-    fingerprint: a checkpoint is restored only by a model of the same fingerprint. max_positions: where the model's
+    fingerprint: a checkpoint is restored only by a model of the same fingerprint. previous_fingerprint: the one under
+    which the version before saved memories of this model, which are restored too. max_positions: where the model's
     positions end. reliable_positions: up to where the model was measured to answer well; a memory that fits below
     this limit stays below it.
     """
 
     name: str
     fingerprint: str
+    previous_fingerprint: str
     kv: KVShape
     max_positions: int
     reliable_positions: int

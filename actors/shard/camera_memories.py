@@ -22,21 +22,21 @@ log = structlog.get_logger(__name__)
 
 
 class CameraMemories:
-    """Puts memories into the engine's slots and takes them out. Loads only checkpoints of the model `fingerprint`."""
+    """Puts memories into the engine's slots and takes them out. Loads only checkpoints with one of `fingerprints`."""
 
     def __init__(
         self,
         engine: Engine,
         store: CheckpointStore,
         checkpointer: Checkpointer,
-        fingerprint: str,
+        fingerprints: tuple[str, ...],
         *,
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._store = store
         self._checkpointer = checkpointer
-        self._fingerprint = fingerprint
+        self._fingerprints = fingerprints
         self._clock = clock
 
     async def restore(self, assignment: Assignment) -> Checkpoint | None:
@@ -46,7 +46,7 @@ class CameraMemories:
         with a gap over the lost time. Raises StoreError, CameraError.
         """
         try:
-            saved = await self._store.load(assignment.id, self._fingerprint)
+            saved = await self._store.load(assignment.id, *self._fingerprints)
             await self._start(assignment, saved)
         except CheckpointCorrupt as error:
             log.error("checkpoint_unreadable", camera=assignment.spec.name, reason=str(error))

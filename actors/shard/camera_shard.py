@@ -77,9 +77,8 @@ class CameraShard:
             rows=settings.shards.checkpoint_rows,
         )
         self._streams = CameraStreams(self._engine.clips, self._ingest, model.spec.frame_size, clock=clock)
-        self._memories = CameraMemories(
-            self._engine, checkpoints, self._checkpointer, model.spec.fingerprint, clock=clock
-        )
+        fingerprints = (model.spec.fingerprint, model.spec.previous_fingerprint)
+        self._memories = CameraMemories(self._engine, checkpoints, self._checkpointer, fingerprints, clock=clock)
         self._lifecycle = CameraLifecycle(
             self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
         )

@@ -65,7 +65,7 @@ async def leases(url: str) -> AsyncIterator[RedisLeases]:
 
 
 async def load(store: RedisCheckpointStore, camera: str, tiny: VideoLanguageModel) -> Checkpoint:
-    checkpoint = await store.load(camera, tiny.spec.fingerprint)
+    checkpoint = await store.load(camera, tiny.spec.fingerprint, tiny.spec.previous_fingerprint)
     assert checkpoint is not None
     return checkpoint
 

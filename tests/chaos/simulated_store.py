@@ -145,8 +145,8 @@ class StoreCheckpoints:
 
         await self._caller.perform(save)
 
-    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
-        return await self._caller.perform(lambda: self._store.checkpoints.load(camera, fingerprint))
+    async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
+        return await self._caller.perform(lambda: self._store.checkpoints.load(camera, *fingerprints))
 
     async def delete(self, camera: str, owner: Owner) -> None:
         await self._caller.perform(lambda: self._store.checkpoints.delete(camera, owner))

@@ -59,9 +59,9 @@ class UnreliableStore(InMemoryCheckpointStore):
         self._require_up()
         await super().delete(camera, owner)
 
-    async def load(self, camera: str, fingerprint: str) -> Checkpoint | None:
+    async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
         self._require_up()
-        return await super().load(camera, fingerprint)
+        return await super().load(camera, *fingerprints)
 
     def _require_up(self) -> None:
         if self.is_down:

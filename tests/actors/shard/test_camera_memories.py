@@ -59,6 +59,27 @@ async def test_a_checkpoint_of_another_model_is_not_loaded_and_leaves_a_gap(
         assert [gap.reason for gap in memory.gaps] == ["its checkpoints could not be read"]
 
 
+async def test_a_memory_that_the_version_before_saved_of_this_model_is_restored(
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    """Its fingerprint was another one."""
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+    saved = await checkpoints.load("film", model.spec.fingerprint)
+    assert saved is not None
+    previous = dataclasses.replace(saved.facts, fingerprint=model.spec.previous_fingerprint)
+    owner = await checkpoints.leases.acquire("film", "other")
+    for _ in range(GENERATIONS):
+        await checkpoints.save("film", dataclasses.replace(saved, facts=previous), owner)
+    await checkpoints.leases.release("film", owner)
+
+    async with running() as shard:
+        await shard.add_camera(assignment("film", film))
+        memory = (await status(shard, "film")).memory
+        assert memory.frames_seen >= FRAMES_SAMPLED
+        assert memory.compactions > 0
+
+
 async def test_erasing_a_memory_deletes_its_checkpoints(
     running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
 ) -> None:
