@@ -1,43 +1,19 @@
-"""`hermes cameras`: adds, tests, lists, shows, removes and migrates cameras."""
+"""`hermes cameras`: adds, tests, lists, shows, updates, erases, removes and migrates cameras."""
 
 from __future__ import annotations
 
-import re
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from console.cli import output, terminal
+from console.cli import camera_options, output, terminal
+from console.cli.camera_options import PACES, CameraName, Gate, Label, Mask, Pace, PasswordFile, Rate, Resettable, User
 from console.cli.connection import Server, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
 
-cameras = typer.Typer(help="Add, test, list, show, remove and migrate cameras.", no_args_is_help=True)
-
-
-class Pace(StrEnum):
-    """How a file is played."""
-
-    LIVE = "live"
-    FAST = "fast"
-
-
-_PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}
-
-CameraName = Annotated[str, typer.Argument(metavar="NAME")]
-User = Annotated[str | None, typer.Option("--user", help="The camera's user; its password: --password-file.")]
-PasswordFile = Annotated[Path | None, typer.Option("--password-file", help="File that holds the camera's password.")]
-Mask = Annotated[
-    list[str] | None,
-    typer.Option(help="A polygon to black out, as corners in 0..1: '0,0 0.5,0 0.5,0.3'. Repeat it for more."),
-]
-Gate = Annotated[bool, typer.Option(help="Skip patches that do not change.")]
-Rate = Annotated[
-    float | None, typer.Option("--rate", help="Frames sampled per second; by default the server's ingest.sample_fps.")
-]
-Label = Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE. Repeat it for more.")]
+cameras = typer.Typer(help="Add, test, list, show, update, erase, remove and migrate cameras.", no_args_is_help=True)
 
 
 @cameras.command("add")
@@ -59,13 +35,13 @@ def add_camera(
     """Add a camera; returns when its first frame has arrived."""
     request = pb.AddCameraRequest(
         name=name,
-        url=_full_url(url, user, password_file),
-        pace=_PACES[pace],
+        url=camera_options.full_url(url, user, password_file),
+        pace=PACES[pace],
         gate=gate,
-        masks=[_parse_mask(text) for text in mask or ()],
+        masks=[camera_options.parse_mask(text) for text in mask or ()],
         loop=loop,
         frames_per_second=rate,
-        labels=_parse_labels(label),
+        labels=camera_options.parse_labels(label),
     )
     with server.connected() as hermes:
         camera = hermes.add_camera(request)
@@ -82,7 +58,7 @@ def probe_camera(
     as_json: Json = False,
 ) -> None:
     """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video."""
-    full_url = _full_url(url, user, password_file)
+    full_url = camera_options.full_url(url, user, password_file)
     with server.connected() as hermes:
         result = hermes.test_camera(full_url)
     if as_json:
@@ -107,9 +83,9 @@ def list_cameras(
     """Show the state of all cameras, or of those that pass every filter."""
     selection = pb.ListCamerasRequest(
         name_prefix=prefix,
-        states=[pb.CameraState.Name(_parse_state(text)) for text in state or ()],
+        states=[pb.CameraState.Name(camera_options.parse_state(text)) for text in state or ()],
         shard=shard,
-        labels=_parse_labels(label),
+        labels=camera_options.parse_labels(label),
         view=pb.CAMERA_VIEW_FULL if as_json else pb.CAMERA_VIEW_BASIC,
     )
     with server.connected() as hermes:
@@ -130,6 +106,58 @@ def show_camera(
     """Show the state of one camera and its memory."""
     with server.connected() as hermes:
         _print_camera(hermes.get_camera(name), as_json)
+
+
+@cameras.command("update")
+@takes_server
+def update_camera(
+    server: Server,
+    name: CameraName,
+    url: Annotated[str | None, typer.Option("--url", help="Its new URL.")] = None,
+    user: User = None,
+    password_file: PasswordFile = None,
+    mask: Mask = None,
+    gate: Annotated[bool | None, typer.Option(help="Skip patches that do not change.")] = None,
+    rate: Rate = None,
+    label: Label = None,
+    reset: Annotated[list[Resettable] | None, typer.Option(help="Back to its default. Repeat it for more.")] = None,
+    allow_memory_loss: Annotated[
+        bool, typer.Option("--allow-memory-loss", help="The new URL may be another source: the memory goes then.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Change a camera and keep its memory. What no option names stays; --mask and --label replace all it has."""
+    if url is None and (user, password_file) != (None, None):
+        terminal.fail("--user: it needs --url beside it, because hermes shows no URL with its credentials", MISTAKE)
+    given = {"url": url, "masks": mask, "gate": gate, "frames_per_second": rate, "labels": label}
+    fields = {field for field, value in given.items() if value is not None} | {one.field for one in reset or ()}
+    if not fields:
+        terminal.fail("name what changes: --url, --mask, --gate, --rate, --label or --reset", MISTAKE)
+    request = pb.UpdateCameraRequest(
+        name=name,
+        update_mask=FieldMask(paths=sorted(fields)),
+        url=None if url is None else camera_options.full_url(url, user, password_file),
+        masks=map(camera_options.parse_mask, mask or ()),
+        gate=gate,
+        frames_per_second=rate,
+        labels=camera_options.parse_labels(label),
+        allow_memory_loss=allow_memory_loss,
+    )
+    with server.connected() as hermes:
+        camera = hermes.update_camera(request)
+    _print_camera(camera, as_json)
+
+
+@cameras.command("erase")
+@takes_server
+def erase_memory(server: Server, name: CameraName, as_json: Json = False) -> None:
+    """Forget what a camera has seen: memory and checkpoints. It goes on watching."""
+    with server.connected() as hermes:
+        camera = hermes.erase_memory(name)
+    if as_json:
+        terminal.print_json(output.camera_json(camera))
+    else:
+        terminal.err.print(f"memory of camera {name!r} erased; it goes on watching", markup=False)
 
 
 @cameras.command("remove")
@@ -154,59 +182,6 @@ def migrate_camera(
     """Move a camera and its whole memory to another shard."""
     with server.connected() as hermes:
         _print_camera(hermes.migrate_camera(name, to), as_json)
-
-
-def _full_url(url: str, user: str | None, password_file: Path | None) -> str:
-    """The URL as the server needs it: a file with its absolute path, a network camera with user and password."""
-    if user is None:
-        if password_file is not None:
-            terminal.fail("--password-file: it needs --user beside it", MISTAKE)
-        return _with_absolute_path(url)
-    # Imported here, so that every other command starts without this room.
-    from actors.config import camera_entries
-    from actors.config.camera_entries import InvalidEntry
-
-    try:
-        return camera_entries.with_user(url, user, str(password_file) if password_file else None)
-    except InvalidEntry as error:
-        option = "--" + str(error.key[0]).replace("_", "-")
-        terminal.fail(f"{option}: {error}", MISTAKE)
-
-
-def _with_absolute_path(url: str) -> str:
-    """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
-        return url
-    return str(Path(url).absolute())
-
-
-def _parse_mask(mask: str) -> pb.Mask:
-    """The polygon of "X,Y X,Y …". Raises typer.BadParameter."""
-    polygon = pb.Mask()
-    for corner in mask.split():
-        try:
-            x, y = map(float, corner.split(","))
-        except ValueError:
-            raise typer.BadParameter(f"{corner!r} is no corner: write X,Y", param_hint="--mask") from None
-        polygon.corners.add(x=x, y=y)
-    return polygon
-
-
-def _parse_state(text: str) -> int:
-    """The state of this name. Raises typer.BadParameter."""
-    states = {output.state_name(number): number for number in pb.CameraState.values() if number}
-    if text not in states:
-        raise typer.BadParameter(f"{text!r} is no state: {', '.join(states)}", param_hint="--state")
-    return states[text]
-
-
-def _parse_labels(labels: list[str] | None) -> dict[str, str]:
-    """The labels of KEY=VALUE texts. Raises typer.BadParameter."""
-    pairs = [text.partition("=") for text in labels or ()]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise typer.BadParameter(f"{key!r} is no label: write KEY=VALUE", param_hint="--label")
-    return {key: value for key, _, value in pairs}
 
 
 def _print_camera(camera: pb.Camera, as_json: bool) -> None:

@@ -86,13 +86,20 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
     """One camera for programs."""
     memory = camera.memory
     return {
+        "id": camera.id,
         "name": camera.name,
         "url": camera.url,
         "state": state_name(camera.state),
         "reason": reason_name(camera.reason),
         "detail": camera.detail,
+        "state_since": iso(since(camera)),
         "shard": camera.shard,
         "epoch": camera.epoch,
+        "labels": dict(camera.labels),
+        "pace": pb.Pace.Name(camera.pace).removeprefix("PACE_").lower(),
+        "loop": camera.loop,
+        "gate": camera.gate,
+        "frames_per_second": camera.frames_per_second if camera.HasField("frames_per_second") else None,
         "masks": [[[corner.x, corner.y] for corner in mask.corners] for mask in camera.masks],
         "memory": {
             "frames_seen": memory.frames_seen,
@@ -143,23 +150,41 @@ def camera_details(camera: pb.Camera) -> Table:
     memory = camera.memory
     rows = {
         "camera": camera.name,
+        "id": camera.id,
         "url": camera.url,
         "state": " · ".join(filter(None, (state_name(camera.state), reason_name(camera.reason), camera.detail))),
         "shard": f"{camera.shard}, epoch {camera.epoch}",
-        "frames": f"{memory.frames_seen} seen, {memory.frames_dropped} dropped",
+        "frames": _frames(camera),
         "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "
         f"{memory.recent_window_tokens} recent window (all layers)",
         "compressed": f"{memory.compressions} times",
         "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
         "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
         "masks": str(len(camera.masks)),
-        "covers": f"{clock_time(memory_time(memory, 'oldest'))} to {clock_time(memory_time(memory, 'newest'))}",
-        "saved": clock_time(memory_time(memory, "checkpointed")),
+        "covers": f"{clock_time(memory_time(memory, 'oldest'))} to {clock_time(memory_time(memory, 'newest'))}"
+        if memory.HasField("newest")
+        else "nothing yet",
+        "saved": clock_time(memory_time(memory, "checkpointed")) if memory.HasField("checkpointed") else "not yet",
     }
+    if camera.labels:
+        rows["labels"] = ", ".join(f"{key}={value}" for key, value in sorted(camera.labels.items()))
     table = _facts(rows)
     for gap in memory.gaps:
         table.add_row("gap", Text(f"{clock_time(_utc(gap.start))} to {clock_time(_utc(gap.end))}: {gap.reason}"))
     return table
+
+
+def since(camera: pb.Camera) -> datetime | None:
+    """Since when the camera is in its state."""
+    return _utc(camera.state_since) if camera.HasField("state_since") else None
+
+
+def _frames(camera: pb.Camera) -> str:
+    """How many frames are in the memory. A camera that was just added is live before its first clip has been read."""
+    memory = camera.memory
+    if not memory.frames_seen and not memory.frames_dropped:
+        return "the first ones are being read" if camera.state == pb.CAMERA_STATE_LIVE else "none yet"
+    return f"{memory.frames_seen} seen, {memory.frames_dropped} dropped"
 
 
 def _facts(rows: dict[str, str]) -> Table:

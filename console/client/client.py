@@ -108,9 +108,18 @@ class HermesClient:
         response: pb.ListShardsResponse = self._call(self._fleet.ListShards, pb.ListShardsRequest())
         return response
 
-    def drain_shard(self, index: int) -> pb.Shard:
-        """Moves every camera of a shard away. The shard gets no new ones until its process restarts."""
-        shard: pb.Shard = self._call(self._fleet.DrainShard, pb.DrainShardRequest(shard=index)).shard
+    def drain_shard(self, index: int, *, force: bool = False) -> pb.DrainShardResponse:
+        """Moves every camera of a shard away, and says why the others stayed. The shard gets no new ones.
+
+        force: although no other shard takes cameras. `list_shards` shows meanwhile how many cameras are left.
+        """
+        request = pb.DrainShardRequest(shard=index, force=force)
+        response: pb.DrainShardResponse = self._call(self._fleet.DrainShard, request)
+        return response
+
+    def undrain_shard(self, index: int) -> pb.Shard:
+        """Lets a drained shard take cameras again."""
+        shard: pb.Shard = self._call(self._fleet.UndrainShard, pb.UndrainShardRequest(shard=index)).shard
         return shard
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def test_the_details_of_a_camera_name_its_trouble_and_its_gaps() -> None:
     assert "stalled · no_answer · no \N{REPLACEMENT CHARACTER}frame" in text
     assert "1200 seen, 3 dropped" in text
     assert "no frames" in text
-    assert "never" in text
+    assert "not yet" in text
 
 
 def test_a_table_has_a_row_for_each_camera() -> None:
@@ -86,3 +86,17 @@ def test_an_answer_is_collected_from_its_events() -> None:
 
 def test_an_answer_without_done_is_not_done() -> None:
     assert not answers.collect("gate", "what", [pb.AskResponse(token=pb.Token(text="red"))]).is_done
+
+
+def test_a_camera_that_was_just_added_is_not_said_to_have_seen_nothing() -> None:
+    added = pb.Camera(name="gate", state=pb.CAMERA_STATE_LIVE)
+    text = shown(output.camera_details(added))
+
+    assert "the first ones are being read" in text
+    assert "nothing yet" in text
+    assert "0 seen" not in text
+    assert "never" not in text
+
+
+def test_the_json_of_a_camera_has_every_field_of_it() -> None:
+    assert set(output.camera_json(camera())) == {field.name for field in pb.Camera.DESCRIPTOR.fields}

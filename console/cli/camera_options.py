@@ -1,0 +1,104 @@
+"""The options of `hermes cameras`, and what their texts mean."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.cli import output, terminal
+from console.cli.terminal import MISTAKE
+from protos import hermes_v1_pb2 as pb
+
+
+class Pace(StrEnum):
+    """How a file is played."""
+
+    LIVE = "live"
+    FAST = "fast"
+
+
+class Resettable(StrEnum):
+    """What an update can set back to its default."""
+
+    MASKS = "masks"
+    GATE = "gate"
+    RATE = "rate"
+    LABELS = "labels"
+
+    @property
+    def field(self) -> str:
+        """The field of UpdateCameraRequest."""
+        return "frames_per_second" if self is Resettable.RATE else self.value
+
+
+PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}
+
+CameraName = Annotated[str, typer.Argument(metavar="NAME")]
+User = Annotated[str | None, typer.Option("--user", help="The camera's user; its password: --password-file.")]
+PasswordFile = Annotated[Path | None, typer.Option("--password-file", help="File that holds the camera's password.")]
+Mask = Annotated[
+    list[str] | None,
+    typer.Option(help="A polygon to black out, as corners in 0..1: '0,0 0.5,0 0.5,0.3'. Repeat it for more."),
+]
+Gate = Annotated[bool, typer.Option(help="Skip patches that do not change.")]
+Rate = Annotated[
+    float | None, typer.Option("--rate", help="Frames sampled per second; by default the server's ingest.sample_fps.")
+]
+Label = Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE. Repeat it for more.")]
+
+
+def full_url(url: str, user: str | None, password_file: Path | None) -> str:
+    """The URL as the server needs it: a file with its absolute path, a network camera with user and password."""
+    if user is None:
+        if password_file is not None:
+            terminal.fail("--password-file: it needs --user beside it", MISTAKE)
+        return _with_absolute_path(url)
+    # Imported here, so that every other command starts without this room.
+    from actors.config import camera_entries
+    from actors.config.camera_entries import InvalidEntry
+
+    try:
+        return camera_entries.with_user(url, user, str(password_file) if password_file else None)
+    except InvalidEntry as error:
+        option = "--" + str(error.key[0]).replace("_", "-")
+        terminal.fail(f"{option}: {error}", MISTAKE)
+
+
+def _with_absolute_path(url: str) -> str:
+    """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
+        return url
+    return str(Path(url).absolute())
+
+
+def parse_mask(mask: str) -> pb.Mask:
+    """The polygon of "X,Y X,Y …". Raises typer.BadParameter."""
+    polygon = pb.Mask()
+    for corner in mask.split():
+        try:
+            x, y = map(float, corner.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{corner!r} is no corner: write X,Y", param_hint="--mask") from None
+        polygon.corners.add(x=x, y=y)
+    return polygon
+
+
+def parse_state(text: str) -> int:
+    """The state of this name. Raises typer.BadParameter."""
+    states = {output.state_name(number): number for number in pb.CameraState.values() if number}
+    if text not in states:
+        raise typer.BadParameter(f"{text!r} is no state: {', '.join(states)}", param_hint="--state")
+    return states[text]
+
+
+def parse_labels(labels: list[str] | None) -> dict[str, str]:
+    """The labels of KEY=VALUE texts. Raises typer.BadParameter."""
+    pairs = [text.partition("=") for text in labels or ()]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise typer.BadParameter(f"{key!r} is no label: write KEY=VALUE", param_hint="--label")
+    return {key: value for key, _, value in pairs}
