@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -156,7 +157,7 @@ def _run_guarded(job: Job) -> None:
     try:
         job.run()
     except Exception as error:
-        log.exception("device_job_failed", job=job.what)
+        log.error("device_job_failed", job=job.what, reason=repr(error), traceback=traceback.format_exc())
         failure = CameraFailed(f"{job.what}: the device failed: {type(error).__name__}")
         failure.__cause__ = error
         job.fail(failure)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from cache_store.checkpoint import Checkpoint
 from cache_store.tiers import MemoryConfig
 from pipeline.answers import AnswerEvent, Done, QuestionError, Token
 from pipeline.device.device_config import DeviceConfig
@@ -33,6 +34,18 @@ def ingest(engine: Engine, camera: str, num_clips: int, *, first_s: float = 1_00
         engine.clips.put(clip(camera, start, seed=number))
         while engine.status(camera).newest_s != start + 1.5:
             engine.snapshot(camera).result(timeout=20)
+
+
+def settle(engine: Engine) -> None:
+    """Waits until every clip that was put has been taken, and its jobs are over."""
+    while engine.clips.has_clips():
+        engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
+    engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
+
+
+def whole(engine: Engine, camera: str) -> Checkpoint:
+    """A copy of the camera's memory with its newest frames."""
+    return engine.snapshot(camera, is_whole=True).result(TIMEOUT_S)
 
 
 class EventRecorder:

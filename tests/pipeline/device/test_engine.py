@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,11 +13,22 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt
 from cache_store.gap import Gap
 from models.llava_onevision import LlavaOnevision
-from pipeline.answers import UnknownCamera
+from pipeline.answers import AnswerEvent, QuestionError, UnknownCamera
 from pipeline.cameras import CameraExists, TooManyCameras
+from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
-from tests.pipeline.device.engine_driver import CONFIG, MEMORY, TIMEOUT_S, ask, clip, ingest, paused
+from tests.pipeline.device.engine_driver import (
+    CONFIG,
+    MEMORY,
+    TIMEOUT_S,
+    EventRecorder,
+    ask,
+    clip,
+    ingest,
+    paused,
+    settle,
+)
 
 
 def test_an_unknown_camera_is_refused_at_once(engine: Engine) -> None:
@@ -127,3 +139,27 @@ def test_a_clip_that_fails_on_the_device_costs_its_camera_only(engine: Engine) -
     ingest(engine, "gate", 2)
     ingest(engine, "lobby", 2)
     assert engine.status("lobby").frames_seen == 8
+
+
+def test_questions_have_their_turn_between_the_steps_of_a_long_clip(model: LlavaOnevision) -> None:
+    config = DeviceConfig(max_cameras=1, max_running_questions=1, max_answer_tokens=6)
+    engine = Engine(model, MEMORY, config)
+    engine.start()
+    engine.add_camera("lobby")
+    frames_seen: list[int] = []
+    recorder = EventRecorder()
+
+    def on_event(event: AnswerEvent | QuestionError) -> None:
+        frames_seen.append(engine.status("lobby").frames_seen)
+        recorder.on_event(event)
+
+    with paused(engine, "lobby"):
+        engine.clips.put(clip("lobby", 1_000.0, num_frames=64))
+        engine.ask("lobby", "what is in view", on_event)
+    recorder.wait()
+    settle(engine)
+
+    assert 0 < frames_seen[-1] < 64
+    assert all(later - before <= config.max_frames_per_step for before, later in pairwise(frames_seen))
+    assert engine.status("lobby").frames_seen == 64
+    engine.close()

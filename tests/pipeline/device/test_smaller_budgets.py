@@ -1,0 +1,59 @@
+"""A memory that was saved where memories may be larger: it fits its new budget before anything reads it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cache_store.tiers import MemoryConfig
+from models.llava_onevision import LlavaOnevision
+from pipeline.device.engine import Engine
+from tests.conftest import TOKENS_PER_FRAME
+from tests.pipeline.device.engine_driver import CONFIG, ask, ingest, whole
+
+
+def with_budget(model: LlavaOnevision, tokens_per_layer: int, recent_frames: int = 4) -> Engine:
+    memory = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=recent_frames)
+    engine = Engine(model, memory, CONFIG, clock=lambda: 5_000.0)
+    engine.start()
+    return engine
+
+
+@pytest.mark.parametrize("budget", [250, 160, 72])
+def test_a_memory_saved_with_a_larger_budget_is_compacted_before_it_is_used(model: LlavaOnevision, budget: int) -> None:
+    """250 is over budget and fits the slot; the others do not fit it. Slots: budget and a step of 128 tokens."""
+    large, small = with_budget(model, 256), with_budget(model, budget)
+    large.add_camera("lobby")
+    ingest(large, "lobby", 10)
+    saved = whole(large, "lobby")
+    assert len(saved.layers[0].positions) == 256
+
+    small.add_camera("lobby", saved)
+
+    restored = whole(small, "lobby")
+    newest_id = saved.facts.next_frame * TOKENS_PER_FRAME
+    for was, now in zip(saved.layers, restored.layers, strict=True):
+        assert len(now.positions) == budget
+        assert torch.equal(now.token_ids[-64:], torch.arange(newest_id - 64, newest_id))
+        assert set(now.token_ids.tolist()) <= set(was.token_ids.tolist())
+    cached = {int(token) // TOKENS_PER_FRAME for layer in restored.layers for token in layer.token_ids}
+    assert set(restored.thumbnails) == cached
+    ingest(small, "lobby", 3, first_s=1_020.0)
+    assert ask(small, "lobby", "what is in view").done().answer_tokens
+    small.close()
+    large.close()
+
+
+def test_what_a_smaller_budget_keeps_is_what_scores_highest(model: LlavaOnevision) -> None:
+    """A restore scores by the model's forward pass over the whole saved memory, as a compaction after a clip does."""
+    large, small = with_budget(model, 256), with_budget(model, 128)
+    large.add_camera("lobby")
+    ingest(large, "lobby", 10)
+    saved = whole(large, "lobby")
+    small.add_camera("lobby", saved)
+    restored = whole(small, "lobby")
+    large.close()
+    small.close()
+    oldest_kept = [int(layer.token_ids.min()) for layer in restored.layers]
+    newest_that_fit = [int(layer.token_ids[-128]) for layer in saved.layers]
+    assert oldest_kept != newest_that_fit
