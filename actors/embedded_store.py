@@ -80,12 +80,24 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def owner_pid(folder: Path) -> int | None:
+    """The process id of the hermes that uses the folder now, None if none does. Changes nothing."""
+    try:
+        with (folder / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        return int((folder / "lock").read_text() or 0)
+    except FileNotFoundError:
+        return None
+
+
 def _owned(folder: Path) -> TextIO:
     """Locks the folder: no other hermes can use it until the returned file is closed."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_private(folder)
-        lock = (folder / "lock").open("w")
+        lock = (folder / "lock").open("a")
     except OSError as error:
         raise StoreNotStarted(f"embedded store in {str(folder)!r}: {error.strerror}") from error
     try:
@@ -95,6 +107,9 @@ def _owned(folder: Path) -> TextIO:
         raise StoreInUse(
             f"embedded store in {str(folder)!r}: another hermes uses it; stop it, or set another store"
         ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
     return lock
 
 

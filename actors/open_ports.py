@@ -37,3 +37,11 @@ def listeners(root: psutil.Process) -> list[Listener]:
         listening = [c for c in connections if c.status == psutil.CONN_LISTEN]
         found += [Listener(process.pid, command, c.laddr.ip, c.laddr.port) for c in listening]
     return found
+
+
+def listener_at(port: int) -> psutil.Process | None:
+    """A process of this user that listens on the port; None if there is none, or if it belongs to another user."""
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+            return psutil.Process(connection.pid)
+    return None

@@ -26,6 +26,7 @@ from actors.shard.ray_shard import RemoteShard
 from cache_store import redis_preflight
 from cache_store.leases import UNOWNED
 from cache_store.redis_leases import RedisLeases
+from models import registry as models
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,8 @@ async def running(
     Raises ServiceError and StoreUnavailable if a part does not come up; then nothing is left running.
     """
     token = settings.auth.token()
+    if limitation := models.limitation(settings.model):
+        log.warning("model_limited", reason=limitation)
     _require_gpus(settings.shards)
     server.require_free(settings.router)
     async with AsyncExitStack() as stack:

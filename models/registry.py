@@ -23,6 +23,8 @@ CHECKPOINTS = {
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
 }
+# A checkpoint that is not listed was trained on real footage.
+_KNOWS_ONLY = {CHECKPOINTS["tiny"]: "drawn streets"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,14 @@ def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
         name=name,
         pixels=_pixels(Path(where)),
         reliable_positions=described.reliable_positions,
+    )
+
+
+def limitation(name: str) -> str | None:
+    """Why the model of that name, hub id or local folder is not for real cameras; None if it is."""
+    domain = _KNOWS_ONLY.get(CHECKPOINTS.get(name, name))
+    return (
+        domain and f"model {name!r} knows {domain} only: about real footage its answers mean nothing (docs/models.md)"
     )
 
 

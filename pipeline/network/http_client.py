@@ -13,7 +13,7 @@ from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnr
 from pipeline.network import addresses, http_auth
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
-from pipeline.network.http_auth import Credentials
+from pipeline.network.http_auth import LOGIN_HINT, Credentials
 from pipeline.network.urls import redact
 
 MAX_PLAYLIST_NBYTES = 1 << 20
@@ -216,6 +216,8 @@ def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> Source
         return SourceUnreachable(text, SourceReason.REDIRECTED)
     if response.status >= 400:
         text = f"{status} {http.client.responses.get(response.status, '')}".rstrip()
+        if response.status == http.HTTPStatus.UNAUTHORIZED:
+            text += f"; {LOGIN_HINT}"
         return SourceUnreachable(text, _REASONS.get(response.status, SourceReason.SERVER_ERROR))
     if first and response.status != 206:
         return SourceUnreachable(f"{status}: its server does not support byte ranges", SourceReason.SERVER_ERROR)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from ssl import SSLSocket
 
-from pipeline.cameras import SourceError, SourceReason, SourceUnreachable
+from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network import rtsp_messages
 from pipeline.network.rtsp_messages import UNSUPPORTED_TRANSPORT, MessageSplitter
 from pipeline.network.rtsp_udp import UdpSession
@@ -28,6 +28,7 @@ _TEARDOWN_S = 1.0
 _CHUNK_NBYTES = 1 << 16
 _REDIRECT = re.compile(rb"RTSP/[^\s]*\s+\+?0*3\d\d")  # everything that libav accepts as a redirect
 _LOCATION = re.compile(rb"(?i)\nLocation: *([^\r\n]*)")
+_WEB = re.compile(rb"(?i)\s*(HTTP/|<!DOCTYPE|<html)")
 _TAIL_NBYTES = 8192  # of received data, because a response may arrive in two pieces
 
 
@@ -38,7 +39,7 @@ class RtspProxy:
         self._camera, self._label, self._is_stopped = camera, label, is_stopped
         self._failure: SourceError | None = None
         self._closed = threading.Event()
-        self._is_playing = False
+        self._is_playing = self._has_response = False
         self._received_tail = b""
         self._requests, self._responses = MessageSplitter(), MessageSplitter()
         self._last_request = b""
@@ -146,7 +147,7 @@ class RtspProxy:
                 data = self._camera.recv(_CHUNK_NBYTES)
             except TimeoutError:  # TLS: the record is incomplete
                 return True
-            if self._is_redirect(data):
+            if self._is_redirect(data) or self._is_of_web_server(data):
                 return False
             if not data:
                 self._send(libav, self._responses.take_rest())
@@ -207,6 +208,15 @@ class RtspProxy:
         target = redact(location[1].decode(errors="replace")) if location else "an unnamed URL"
         text = f"{self._label}: it redirects to {target}; redirects are not followed: use the camera's own URL"
         self._failure = SourceUnreachable(text, SourceReason.REDIRECTED)
+        return True
+
+    def _is_of_web_server(self, data: bytes) -> bool:
+        """Whether the first bytes received are HTTP or HTML, which is recorded as the failure."""
+        has_begun, self._has_response = self._has_response, True
+        if has_begun or _WEB.match(data) is None:
+            return False
+        text = f"{self._label}: a web server answers there, not RTSP: use http://, or the RTSP port (mostly 554)"
+        self._failure = SourceInvalid(text, SourceReason.NOT_VIDEO)
         return True
 
     def _send(self, to: socket.socket, data: bytes) -> None:

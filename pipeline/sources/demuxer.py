@@ -21,6 +21,7 @@ from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.decoders import DecodeError
 from pipeline.decoding.libav import KeyFrameReader, LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
+from pipeline.network.http_auth import LOGIN_HINT
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
 from pipeline.sources import libav_inputs
 from pipeline.sources.ingest_config import IngestConfig
@@ -234,7 +235,8 @@ def _explain(error: FFmpegError) -> tuple[str, SourceReason]:
     if isinstance(error, _NO_VIDEO):
         return "no video, or damaged video", SourceReason.NOT_VIDEO
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), SourceReason.UNKNOWN)
-    return error.strerror or type(error).__name__, reason
+    text = error.strerror or type(error).__name__
+    return f"{text}; {LOGIN_HINT}" if reason is SourceReason.UNAUTHORIZED else text, reason
 
 
 def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:

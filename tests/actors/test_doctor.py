@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from actors import doctor
+from actors import doctor, embedded_store
 from actors.config.schema import HermesConfig, RouterConfig
 from actors.doctor import Finding
+from pipeline.cameras import CameraSpec
 from pipeline.sources.ingest_config import IngestConfig
 from tests import servers
+from tests.pipeline import footage
+from tests.pipeline.footage import H264
 from tests.servers import VALKEY
 
 
@@ -99,3 +103,49 @@ def test_a_failed_check_does_not_stop_the_next_one() -> None:
     names = [found.name for found in doctor.examine(settings, names=["model", "router"])]
 
     assert names == ["model", "router"]
+
+
+@pytest.mark.redis
+def test_the_running_system_is_no_fault(tmp_path: Path) -> None:
+    """Its store is in use and its port is taken, both by the process of this test."""
+    with socket.create_server(("127.0.0.1", 0)) as router, embedded_store.running(tmp_path / "store"):
+        settings = HermesConfig(
+            store=f"embedded:{tmp_path / 'store'}", router=RouterConfig(port=router.getsockname()[1])
+        )
+        store, port = doctor.examine(settings, names=["store", "router"])
+
+    assert store.is_ok, store.detail
+    assert f"in use by the hermes that runs, process {os.getpid()}" in store.detail
+    assert port.is_ok, port.detail
+    assert f"served by the hermes that runs, process {os.getpid()}" in port.detail
+
+
+def test_another_program_at_the_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = HermesConfig(
+            store=f"embedded:{tmp_path / 'store'}", router=RouterConfig(port=other.getsockname()[1])
+        )
+        found = finding("router", settings)
+
+    assert not found.is_ok
+    assert f"process {os.getpid()} (" in found.detail
+
+
+def test_every_configured_camera_is_opened(tmp_path: Path) -> None:
+    """A file that is there, a file that is not, a scene, and a host that is not allowed, password included."""
+    footage.write(tmp_path / "film.mp4", H264)
+    urls = (str(tmp_path / "film.mp4"), str(tmp_path / "none.mp4"), "sim:yard", "rtsp://u:c4n4ry@127.0.0.1:9/1")
+    cameras = tuple(CameraSpec(name=f"c{index}", url=url) for index, url in enumerate(urls))
+
+    found = list(doctor.examine_cameras(HermesConfig(cameras=cameras)))
+
+    assert [one.name for one in found] == ["camera c0", "camera c1", "camera c2", "camera c3"]
+    assert [one.is_ok for one in found] == [True, False, True, False]
+    assert "h264" in found[0].detail
+    assert "none.mp4" in found[1].detail
+    assert "127.0.0.1" in found[3].detail
+    assert "c4n4ry" not in repr(found)
+
+
+def test_the_model_says_what_it_does_not_know() -> None:
+    assert "knows drawn streets only" in finding("model").detail

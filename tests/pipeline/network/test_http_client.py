@@ -111,6 +111,7 @@ def test_an_error_of_the_server_has_its_reason(status: int, reason: SourceReason
 
     assert refused.reason is reason
     assert f"HTTP {status}" in str(refused)
+    assert ("--user and --password-file" in str(refused)) == (status == 401)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,22 @@ def test_a_redirect_is_reported_and_not_followed(before: tuple[str, ...], status
     assert target_requests.empty()
 
 
+@pytest.mark.parametrize("reply", ["HTTP/1.1 400 Bad Request\r\n\r\n", "<!DOCTYPE HTML>\n<html></html>\n"])
+def test_the_port_of_a_web_server_is_said_to_be_one(reply: str) -> None:
+    with rtsp_replies(reply) as (port, _), pytest.raises(SourceError, match="a web server answers there") as caught:
+        play(f"rtsp://127.0.0.1:{port}/live")
+
+    assert caught.value.reason is SourceReason.NOT_VIDEO
+
+
+def test_a_refused_login_names_the_options_that_give_one() -> None:
+    options = "RTSP/1.0 200 OK\r\nCSeq: 1\r\nPublic: DESCRIBE, SETUP, PLAY\r\n\r\n"
+    refusal = 'RTSP/1.0 401 Unauthorized\r\nCSeq: {}\r\nWWW-Authenticate: Basic realm="c"\r\n\r\n'
+    replies = (options, refusal.format(2), refusal.format(3))
+    with rtsp_replies(*replies) as (port, _), pytest.raises(SourceError, match=r"--user and --password-file"):
+        play(f"rtsp://127.0.0.1:{port}/live")
+
+
 @pytest.mark.rtsp
 @needs_rtsp
 def test_the_certificate_must_be_trusted_and_name_the_host(tmp_path: Path) -> None:
