@@ -42,12 +42,16 @@ class CameraMemories:
     async def restore(self, assignment: Assignment) -> Checkpoint | None:
         """Gives the camera a slot with the memory of its newest readable checkpoint; returns that checkpoint.
 
-        Without a checkpoint the memory starts empty. If there are checkpoints and none can be read, it starts empty
-        with a gap over the lost time. Raises StoreError, CameraError.
+        The memory has a gap from the newest frame in the checkpoint to the next frame. Without a checkpoint, or where
+        none can be read, it starts empty, with a gap over the time in which the camera was watched before.
+        Raises StoreError, CameraError.
         """
         try:
             saved = await self._store.load(assignment.id, *self._fingerprints)
-            await self._start(assignment, saved)
+            has_frames = saved is not None and saved.facts.newest_s > 0
+            is_missing = assignment.was_owned and not has_frames
+            gap = self._gap(assignment, "no frame of it was saved yet") if is_missing else None
+            await self._start(assignment, saved, gap)
         except CheckpointCorrupt as error:
             log.error("checkpoint_unreadable", camera=assignment.spec.name, reason=str(error))
             await self._start(assignment, gap=self._gap(assignment, "its checkpoints could not be read"))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from cache_store.leases import LeaseExpiry
+from cache_store.leases import UNOWNED, LeaseExpiry
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec, CameraStatus
 from pipeline.sources import probe
@@ -37,6 +37,11 @@ class Assignment:
     min_epoch: int = 0
     expiry: LeaseExpiry | None = None
     is_standby: bool = False
+
+    @property
+    def was_owned(self) -> bool:
+        """Whether another owner is known to have watched the camera before."""
+        return self.expiry is not None and self.expiry.incarnation != UNOWNED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

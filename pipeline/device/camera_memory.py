@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -19,6 +20,7 @@ from pipeline.device.thumbnails import Thumbnails
 from pipeline.sources.clips import Clip
 
 _MAX_GAPS = 32
+_LONGEST_STEP = 1.5  # of the time between two samples: a longer step lacks a frame
 _NO_FRAMES, _FAILED = "no frames", "the device failed at these frames"
 _ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
@@ -26,8 +28,8 @@ _ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 class CameraMemory:
     """The memory of a camera, with thumbnails of its cached frames. Starts with the prompt's prefix prefilled.
 
-    gap_after_s: more time than this between two frames is a gap. A frame of which the gate admits no patch counts as
-    seen: the memory is as of its time.
+    gap_after_s: more time than this between two frames is a gap, and less where frames are known to be lost. A frame of
+    which the gate admits no patch counts as seen: the memory is as of its time.
     """
 
     def __init__(
@@ -43,7 +45,6 @@ class CameraMemory:
         self.name = name
         self.memory = memory
         self.thumbnails = Thumbnails()
-        self.gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
         self.frames_seen = 0
         self.tokens_read = 0
         self.dropped_before = 0
@@ -55,9 +56,20 @@ class CameraMemory:
         # Of each of the newest frames: its number, or the one it would have got, and the time of the frame before it.
         self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.config.recent_frames)
         self._gap_after_s = gap_after_s
-        self._gap_reason = _NO_FRAMES
-        self._lost_from_s: float | None = None  # where the newest gap starts while frames are being lost
+        self._gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
+        self._open_gap: Gap | None = None  # it lasts until the next frame
         writer.reset(memory)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The newest last; one that has not ended yet is among them as far as it is known."""
+        is_known = self._open_gap is not None and self._open_gap.end_s > self._open_gap.start_s
+        return (*self._gaps, self._open_gap) if self._open_gap is not None and is_known else tuple(self._gaps)
+
+    def begin_with(self, gap: Gap) -> None:
+        """Notes that the memory, in which nothing was appended yet, lacks a time that lasts until the next frame."""
+        is_long = gap.end_s - gap.start_s > self._gap_after_s
+        self._open_gap = gap if is_long else replace(gap, end_s=gap.start_s)
 
     def change_gate(self, gate: ChangeGate) -> None:
         """Judges the patches of later frames by another gate."""
@@ -77,7 +89,7 @@ class CameraMemory:
         ]
         self._writer.append([self.memory], clip.frames[None], torch.tensor([times_s], dtype=torch.float64), admitted)
         self.tokens_read += int(admitted.sum())
-        self._note_gap(times_s[0])
+        self._note_gaps(clip)
         self._note_frames(times_s, jpegs, first_frame)
         if self.memory.compactions != compactions:
             self.thumbnails.keep(self._cached_frames())
@@ -89,12 +101,10 @@ class CameraMemory:
         """
         self._gate.invalidate()
         lost_s = [time_s for time_s in clip.times_s if self.newest_s is None or time_s > self.newest_s]
-        if lost_s:
-            if self._lost_from_s is None:
-                self._lost_from_s = lost_s[0] if self.newest_s is None else self.newest_s
-            else:
-                self.gaps.pop()
-            self.gaps.append(Gap(self._lost_from_s, lost_s[-1], _FAILED))
+        if lost_s and self._open_gap is not None:
+            self._open_gap = replace(self._open_gap, end_s=lost_s[-1])
+        elif lost_s:
+            self._open_gap = Gap(lost_s[0] if self.newest_s is None else self.newest_s, lost_s[-1], _FAILED)
         return len(lost_s)
 
     def _note_frames(self, times_s: Sequence[float], jpegs: Sequence[bytes | None], next_frame: int) -> None:
@@ -107,12 +117,18 @@ class CameraMemory:
             self.frames_seen += 1
             self.newest_s = time_s
 
-    def _note_gap(self, next_s: float) -> None:
-        if self._lost_from_s is not None:
-            self.gaps[-1] = Gap(self._lost_from_s, next_s, _FAILED)
-        elif self.newest_s is not None and next_s - self.newest_s > self._gap_after_s:
-            self.gaps.append(Gap(self.newest_s, next_s, self._gap_reason))
-        self._lost_from_s, self._gap_reason = None, _NO_FRAMES
+    def _note_gaps(self, clip: Clip) -> None:
+        """Notes the gaps before and between the frames of a clip. Must be called before `_note_frames`."""
+        before = self._open_gap.start_s if self._open_gap is not None else self.newest_s
+        lost_before = clip.lost_before or ("",) * len(clip.times_s)
+        for time_s, lost in zip(clip.times_s, lost_before, strict=True):
+            reason = self._open_gap.reason if self._open_gap is not None else lost
+            # Where frames are known to be lost, one frame that is due and missing is a gap.
+            longest_s = _LONGEST_STEP * clip.period_s
+            longest_s = longest_s if reason else max(longest_s, self._gap_after_s)
+            if before is not None and time_s - before > longest_s:
+                self._gaps.append(Gap(before, time_s, reason or _NO_FRAMES))
+            before, self._open_gap = time_s, None
 
     def _cached_frames(self) -> set[int]:
         token_ids = [self.memory.after_prefix(layer).token_ids for layer in range(self.memory.num_layers)]
@@ -142,12 +158,12 @@ class CameraMemory:
             frames_seen=self.frames_seen,
             frames_dropped=self.dropped_before + frames_dropped,
             compactions=self.memory.compactions,
-            gaps=tuple(self.gaps),
+            gaps=self.gaps,
         )
         return Checkpoint(facts, layers, self.thumbnails.of(frames))
 
     def restore(self, saved: Checkpoint) -> None:
-        """Restores a checkpoint into this new memory. A recent window that is not in it becomes a gap.
+        """Restores a checkpoint into this new memory. What it lacks up to the next frame becomes a gap.
 
         What is over this memory's budget is evicted. Raises CheckpointCorrupt; see MemoryWriter.restore.
         """
@@ -157,13 +173,15 @@ class CameraMemory:
             self.thumbnails.add(frame, jpeg)
         if self.memory.compactions != facts.compactions:
             self.thumbnails.keep(self._cached_frames())
-        self.gaps.extend(facts.gaps)
+        self._gaps.extend(gap for gap in facts.gaps if gap.end_s <= facts.newest_s)
         self.frames_seen = facts.frames_seen
         self.dropped_before = facts.frames_dropped
         self.started_s = facts.started_s
         self.newest_s = facts.newest_s or None
         self.saved_s = facts.saved_s
-        self._gap_reason = "restored from a checkpoint"
+        if self.newest_s is not None or facts.frames_seen or facts.gaps:
+            since_s = facts.started_s if self.newest_s is None else self.newest_s
+            self._open_gap = Gap(since_s, since_s, "restored from a checkpoint")
 
     def status(self, frames_dropped: int) -> MemoryStatus:
         """The memory in numbers."""
@@ -187,5 +205,5 @@ class CameraMemory:
             oldest_s=min((float(tokens.times_s[0]) for tokens in layers if len(tokens)), default=None),
             newest_s=self.newest_s,
             checkpointed_s=self.saved_s,
-            gaps=tuple(self.gaps),
+            gaps=self.gaps,
         )

@@ -71,7 +71,7 @@ class CameraSlots:
         if checkpoint is not None:
             camera.restore(checkpoint)
         if gap is not None:
-            camera.gaps.append(gap)
+            camera.begin_with(gap)
         status = camera.status(self._dropped_frames(name))
         # Nothing below can fail.
         self._free.popleft()
@@ -96,7 +96,7 @@ class CameraSlots:
         """`publish` without a look at the device, which may have just failed: the gaps, and the frames dropped."""
         self._statuses[camera.name] = dataclasses.replace(
             self._statuses[camera.name],
-            gaps=tuple(camera.gaps),
+            gaps=camera.gaps,
             frames_dropped=camera.dropped_before + self._dropped_frames(camera.name),
         )
 

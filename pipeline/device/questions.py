@@ -142,7 +142,7 @@ class QuestionRunner:
             answer_id=request.id,
             camera=camera.name,
             memory_as_of_s=camera.newest_s or camera.started_s,
-            gaps=tuple(camera.gaps),
+            gaps=camera.gaps,
             warnings=question_request.warnings(request.prompt),
         )
 

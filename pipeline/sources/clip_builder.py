@@ -30,9 +30,12 @@ class ClipBuilder:
         self._frames: list[Tensor] = []
         self._times_s: list[float] = []
         self._previews: list[Tensor] = []
+        self._lost_before: list[str] = []
 
-    def add(self, sample: SampledFrame, now_s: float) -> Clip | None:
+    def add(self, sample: SampledFrame, now_s: float, *, lost_before: str = "") -> Clip | None:
         """Takes the next frame; returns the clip that it completes, None if it completes none.
+
+        lost_before: why frames right before it were lost, if any were.
 
         Frames arrive in batches, one for each segment. The next batch is expected to take as long as this one did; the
         clip is completed now if it would be too old by then.
@@ -41,6 +44,7 @@ class ClipBuilder:
         self._frames.append(view.resize(self._frame_size, self._frame_size).cpu())
         self._times_s.append(sample.time_s)
         self._previews.append(make_preview(view, self._config.thumbnail_width))
+        self._lost_before.append(lost_before)
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)
         return self.flush(now_s) if is_full or is_old else None
@@ -49,8 +53,16 @@ class ClipBuilder:
         """The clip of the frames taken so far, None without any."""
         if not self._frames:
             return None
-        clip = Clip(self._camera, torch.stack(self._frames), tuple(self._times_s), tuple(self._previews), now_s)
-        self._frames, self._times_s, self._previews = [], [], []
+        clip = Clip(
+            self._camera,
+            torch.stack(self._frames),
+            tuple(self._times_s),
+            tuple(self._previews),
+            now_s,
+            period_s=1 / self._config.sample_fps,
+            lost_before=tuple(self._lost_before) if any(self._lost_before) else (),
+        )
+        self._frames, self._times_s, self._previews, self._lost_before = [], [], [], []
         return clip
 
     def _will_be_old(self, now_s: float) -> bool:

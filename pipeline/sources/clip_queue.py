@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 from pipeline.sources.clips import Clip
 
+DROPPED = "frames were dropped"  # the reason of the gap that they leave
+
 
 class ClipQueue:
     """Clips on their way to the device. Thread-safe; only wait_for_space blocks."""
@@ -29,7 +31,10 @@ class ClipQueue:
             clips = self._waiting.setdefault(clip.camera, deque())
             if len(clips) == self._max_clips:
                 self._dropped[clip.camera] += len(clips.popleft().times_s)
-            clips.append(clip)
+                clips.append(clip)
+                clips[0] = clips[0].after_loss(DROPPED)
+            else:
+                clips.append(clip)
         self._on_put()
 
     def take(self, max_frames: int | None = None) -> Clip | None:

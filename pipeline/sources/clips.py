@@ -17,6 +17,8 @@ class Clip:
     times_s: Unix time of each frame, strictly increasing.
     previews: a small image of each frame for people to look at, uint8 RGB [h, w, 3].
     received_s: Unix time at which the newest frame was decoded.
+    period_s: the time between two sampled frames of which neither is missing.
+    lost_before: of each frame, why frames right before it were lost, "" if none were; () stands for none anywhere.
     """
 
     camera: str
@@ -24,6 +26,12 @@ class Clip:
     times_s: tuple[float, ...]
     previews: tuple[Tensor, ...]
     received_s: float
+    period_s: float = 0.0
+    lost_before: tuple[str, ...] = ()
+
+    def after_loss(self, reason: str) -> Clip:
+        """The clip, with frames lost right before it."""
+        return dataclasses.replace(self, lost_before=(reason, *(self.lost_before or ("",) * len(self.times_s))[1:]))
 
     def after(self, time_s: float) -> Clip | None:
         """The part of the clip that is later than `time_s`, None if there is none."""
@@ -35,5 +43,9 @@ class Clip:
     def part(self, frames: slice) -> Clip:
         """These frames of the clip."""
         return dataclasses.replace(
-            self, frames=self.frames[frames], times_s=self.times_s[frames], previews=self.previews[frames]
+            self,
+            frames=self.frames[frames],
+            times_s=self.times_s[frames],
+            previews=self.previews[frames],
+            lost_before=self.lost_before[frames],
         )

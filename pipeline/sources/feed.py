@@ -18,7 +18,7 @@ from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
 from pipeline.sources.clip_builder import ClipBuilder
-from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clip_queue import DROPPED, ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.opening import open_source
@@ -27,6 +27,7 @@ from pipeline.sources.source import Source, SourceContext
 log = structlog.get_logger(__name__)
 
 RETRY_JITTER_S = 1.0
+RECONNECTED = "the stream was opened again"  # the reason of the gap before its first frame
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED})
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
@@ -68,6 +69,7 @@ class CameraFeed:
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._has_frames = self._was_live = False
+        self._lost_before = ""  # why frames before the next one were lost
         self._notes = ""  # on the open source
         self._last_report: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
@@ -156,13 +158,17 @@ class CameraFeed:
 
     def _feed_from(self, source: Source) -> None:
         builder = ClipBuilder(self._spec, self._config, self._frame_size, is_live=source.is_live)
+        if self._newest_s > -math.inf:
+            self._lost_before = RECONNECTED
         try:
             for sample in source.samples():
                 self._newest_s = sample.time_s
                 self._has_frames = True
                 self._was_live = self._was_live or not source.is_finite
                 self._report(CameraState.LIVE, self._notes)
-                self._put(builder.add(sample, self._clock()), can_wait=not source.is_live)
+                lost_before, self._lost_before = self._lost_before, ""
+                clip = builder.add(sample, self._clock(), lost_before=lost_before)
+                self._put(clip, can_wait=not source.is_live)
         finally:
             self._put(builder.flush(self._clock()), can_wait=not source.is_live)
 
@@ -179,6 +185,7 @@ class CameraFeed:
     def _count_dropped(self, frames: int) -> None:
         with self._output_lock:
             if frames and not self._stopped.is_set():
+                self._lost_before = DROPPED
                 self._clips.count_dropped(self._camera_id, frames)
 
     def _note(self, note: str) -> None:

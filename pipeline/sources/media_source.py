@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 
 import structlog
@@ -165,18 +166,20 @@ class MediaSource:
         indices = self._due(times_s)
         if not indices:
             return
-        began_s, lost = self._context.clock(), len(indices)
+        began_s, lost, next_due = self._context.clock(), 0, 0
         self._num_tried += len(indices)
         for decoded in self._decoder_for(segment).decode(segment, indices):
             time_s = times_s[decoded.index]
             if time_s > self._newest_s:
                 self._newest_s = time_s
-                lost -= 1
+                due = bisect.bisect_left(indices, decoded.index)
+                self._context.on_dropped(due - next_due)
+                lost, next_due = lost + due - next_due, due + 1
                 self._num_decoded += 1
                 self._last_frame_s = self._context.clock()
                 yield SampledFrame(time_s, decoded.image, is_last=decoded.index >= indices[-1])
-        self._context.on_dropped(lost)
-        self._check_keys(segment, lost)
+        self._context.on_dropped(len(indices) - next_due)
+        self._check_keys(segment, lost + len(indices) - next_due)
         if self.is_live:
             # Each cut of a long group decodes it from its key frame again. Slow decoding makes the cuts rarer.
             spent_s = self._context.clock() - began_s

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from functools import partial
 
 import pytest
 
 from cache_store.errors import StoreUnavailable
+from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from cache_store.store import GENERATIONS
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import Done, UnknownCamera
@@ -78,6 +80,21 @@ async def test_a_memory_that_the_version_before_saved_of_this_model_is_restored(
         memory = (await status(shard, "film")).memory
         assert memory.frames_seen >= FRAMES_SAMPLED
         assert memory.compactions > 0
+
+
+async def test_a_crash_before_the_first_checkpoint_leaves_a_gap_from_the_begin_to_the_next_frame(
+    running: Running, checkpoints: UnreliableStore
+) -> None:
+    await checkpoints.leases.acquire("street", "before", expiry=UNOWNED_EXPIRY)
+    street = dataclasses.replace(live(), started_s=time.time() - 60, expiry=LeaseExpiry("before", None, is_dead=True))
+    async with running() as shard:
+        await shard.add_camera(street)
+        await until(partial(has_frames, shard, "street", 1))
+        memory = (await status(shard, "street")).memory
+
+    (gap,) = memory.gaps
+    assert (gap.start_s, gap.end_s) == (street.started_s, memory.oldest_s)
+    assert gap.reason == "no frame of it was saved yet"
 
 
 async def test_erasing_a_memory_deletes_its_checkpoints(

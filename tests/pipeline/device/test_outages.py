@@ -46,10 +46,9 @@ class TimesRecorder(ClipQueue):
         self._engine.clips.count_dropped(camera, frames)
 
     @property
-    def gaps(self) -> tuple[Gap, ...]:
-        """The gaps that follow from the times."""
-        spans = pairwise(self.times_s)
-        return tuple(Gap(start, end, "no frames") for start, end in spans if end - start > GAP_AFTER_S)
+    def gaps(self) -> tuple[tuple[float, float], ...]:
+        """Begins and ends of the gaps that follow from the times."""
+        return tuple((start, end) for start, end in pairwise(self.times_s) if end - start > GAP_AFTER_S)
 
 
 class Lobby:
@@ -80,7 +79,7 @@ class Lobby:
         self.wait_until(lambda: self.memory.newest_s == self.times.times_s[-1])
 
         (gap,) = self.memory.gaps
-        assert (gap,) == self.times.gaps
+        assert ((gap.start_s, gap.end_s),) == self.times.gaps
         return gap
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clip_queue import DROPPED, ClipQueue
 from pipeline.sources.clips import Clip
 
 
@@ -35,6 +35,15 @@ def test_the_oldest_clips_are_dropped_and_counted_in_frames() -> None:
 
     assert take_all(clips) == [("lobby", 3), ("lobby", 4)]
     assert clips.dropped_frames("lobby") == 9
+
+
+def test_the_clip_after_dropped_ones_says_so() -> None:
+    queue = ClipQueue(2)
+    for number in range(4):
+        queue.put(clip("gate", number))
+
+    taken = [queue.take(), queue.take()]
+    assert [one and one.lost_before for one in taken] == [(DROPPED,), ()]
 
 
 def test_cameras_take_turns() -> None:

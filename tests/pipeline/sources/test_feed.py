@@ -18,7 +18,7 @@ import torch
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, PlaybackSpeed, SourceReason
 from pipeline.decoding.images import resize_frames
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import CameraFeed
+from pipeline.sources.feed import RECONNECTED, CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, MJPEG, VP9, Footage, jpeg
@@ -199,9 +199,13 @@ def test_a_camera_comes_back_when_its_server_does() -> None:
     with servers.mjpeg_server(images, 0.05, port=port):
         feed.wait_for(CameraState.LIVE)
         after = feed.take()
+        while not after.lost_before:
+            after = feed.take()
         feed_context.__exit__(None, None, None)
 
     assert after.times_s[0] > before.times_s[-1]
+    assert before.lost_before == ()
+    assert [reason for reason in after.lost_before if reason] == [RECONNECTED]
 
 
 @pytest.mark.rtsp
