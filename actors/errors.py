@@ -2,6 +2,7 @@
 
 ServiceError
 ├── ConfigError       the configuration file or a value in it is invalid
+├── CertificatesNotMade  certificates for development cannot be made in the folder
 ├── AddressInUse      another process listens on the router's address
 ├── StoreInUse        another hermes owns the embedded store's folder
 ├── StoreExposed      other users of the machine can read the embedded store's folder
@@ -13,7 +14,9 @@ ServiceError
 ├── InvalidShard      the shard does not exist, or it takes no new cameras
 ├── InvalidRequest    a value of a request that is neither a camera nor a shard is invalid
 ├── OwnershipUnproven the camera's shard cannot prove at the moment that it still owns the camera
-└── ClientTooSlow     a client did not read its answer in time
+├── ClientTooSlow     a client did not read its answer in time
+├── TooManyCalls      as many calls of a peer, or of all peers, run as may run at once
+└── UnknownMethod     the server has no such method
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ class ServiceError(Exception):
 
 class ConfigError(ServiceError):
     """The configuration is invalid; the message names file, line, key and value."""
+
+
+class CertificatesNotMade(ServiceError):
+    """Certificates for development cannot be made in the folder."""
 
 
 class AddressInUse(ServiceError):
@@ -73,3 +80,11 @@ class OwnershipUnproven(ServiceError):
 
 class ClientTooSlow(ServiceError):
     """A client did not read its answer in time."""
+
+
+class TooManyCalls(ServiceError):
+    """As many calls of a peer, or of all peers, run as may run at once; a retry helps."""
+
+
+class UnknownMethod(ServiceError):
+    """The server has no such method."""

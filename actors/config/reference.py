@@ -14,7 +14,6 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from types import UnionType
 from typing import Any
 
 from actors.config.camera_entries import KEYS
@@ -128,7 +127,7 @@ def _values(kind: type[Any], name: str, hint: Any) -> str:
 
 def _part(hint: Any) -> type[Any] | None:
     """The configuration class in a key's type: the type itself, or that of a list's entries."""
-    inner = hint if isinstance(hint, type | UnionType) else (*typing.get_args(hint), None)[0]
+    inner = hint if isinstance(hint, type) else (*typing.get_args(hint), None)[0]
     return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None
 
 

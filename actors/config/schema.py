@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from actors.config import ranges
 from actors.config.ranges import Ranges
+from actors.config.tls import TlsConfig
 from actors.errors import ConfigError
 from cache_store import store_urls
 from cache_store.row_format import RowFormat
@@ -111,9 +112,12 @@ class ShardSettings:
 class RouterConfig:
     """Where clients connect, and how many at once.
 
-    host: address that the server listens on; any other than a loopback address needs auth.token_file.
+    host: address that the server listens on; any other than a loopback address needs router.tls and auth.token_file.
     port: TCP port; 0 takes any free one.
+    tls: files for encrypted connections; null: clear text.
+    insecure: whether other machines may connect without router.tls or auth.token_file.
     max_concurrent_calls: number of calls that run at once; more are refused with RESOURCE_EXHAUSTED.
+    max_concurrent_calls_per_peer: how many of them one host, or the holder of one client certificate, may have.
     write_timeout_s: seconds that a client may take to read one message of an answer, before its call is ended.
     """
 
@@ -121,12 +125,16 @@ class RouterConfig:
     RANGES: ClassVar[Ranges] = {
         "port": (0, 65_535),
         "max_concurrent_calls": (1, math.inf),
+        "max_concurrent_calls_per_peer": (1, math.inf),
         "write_timeout_s": (0.1, math.inf),
     }
 
     host: str = "127.0.0.1"
     port: int = 50051
+    tls: TlsConfig | None = None
+    insecure: bool = False
     max_concurrent_calls: int = 256
+    max_concurrent_calls_per_peer: int = 128
     write_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -208,10 +216,15 @@ class HermesConfig:
                 f"shards.ray is {self.shards.ray!r}: the shards of a cluster need a store that all of them reach, not "
                 f"{self.store!r}; set store to the URL of one"
             )
-        if not self.router.is_loopback and self.auth.token_file is None:
+        missing = [
+            name
+            for name, value in (("router.tls", self.router.tls), ("auth.token_file", self.auth.token_file))
+            if value is None
+        ]
+        if missing and not self.router.is_loopback and not self.router.insecure:
             raise ValueError(
-                f"router.host is {self.router.host!r}, which other machines can reach: set auth.token_file, or use "
-                "127.0.0.1"
+                f"router.host is {self.router.host!r}, which other machines can reach: set {' and '.join(missing)}, or "
+                "use 127.0.0.1, or accept what others can read and do with router.insecure: true"
             )
 
     def for_shards(self) -> ShardSettings:

@@ -14,7 +14,8 @@ from grpc_reflection.v1alpha import reflection
 from actors.config.schema import RouterConfig
 from actors.errors import AddressInUse
 from actors.fleet.fleet import Fleet
-from actors.server.authentication import TokenInterceptor
+from actors.server import tls
+from actors.server.call_guard import CallGuard
 from actors.server.services import CameraService, FleetService, QueryService
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
@@ -25,16 +26,19 @@ _STOP_GRACE_S = 2.0
 
 
 class Router:
-    """The server of one fleet. With a token, every call but health checks must carry it."""
+    """The server of one fleet. With a token, every call but health checks must carry it.
+
+    Raises ConfigError if a file of router.tls cannot be used.
+    """
 
     def __init__(self, fleet: Fleet, settings: RouterConfig, token: str | None) -> None:
         self._fleet = fleet
         self._settings = settings
+        self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls)
         self._server = grpc.aio.server(
-            interceptors=[TokenInterceptor(token)] if token else [],
+            interceptors=[CallGuard(settings, token)],
             # With SO_REUSEPORT a second router could share the port, and each call would go to one of the two.
             options=[("grpc.so_reuseport", 0)],
-            maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )
         self._health = health_aio.HealthServicer()
         queries, cameras = QueryService(fleet, settings.write_timeout_s), CameraService(fleet)
@@ -49,7 +53,10 @@ class Router:
         """Listens; returns HOST:PORT. Raises AddressInUse."""
         address = _joined(self._settings.host, self._settings.port)
         try:
-            port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise AddressInUse(
                 f"router address {address}: cannot listen there, another process may use it; choose another router.port"

@@ -20,6 +20,8 @@ from actors.errors import (
     OwnershipUnproven,
     ServiceError,
     ShardUnavailable,
+    TooManyCalls,
+    UnknownMethod,
 )
 from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable, StoreUnfit
 from pipeline.answers import (
@@ -80,9 +82,11 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (OwnershipUnproven, Code.UNAVAILABLE, "OWNERSHIP_UNPROVEN"),
     (ShardUnavailable, Code.UNAVAILABLE, "SHARD_UNAVAILABLE"),
     (ClientTooSlow, Code.DEADLINE_EXCEEDED, "CLIENT_TOO_SLOW"),
+    (TooManyCalls, Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
+    (UnknownMethod, Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     (ServiceError, Code.INTERNAL, "SERVICE_FAILED"),
 )
-_ERRORS = tuple(kind for kind, _, _ in ROWS)
+ERRORS = tuple(kind for kind, _, _ in ROWS)
 _RETRYABLE = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
 
 
@@ -109,7 +113,7 @@ async def translated_errors(context: grpc.aio.ServicerContext[Any, Any], **metad
     """Ends the call with the status of an error of this system that leaves the block."""
     try:
         yield
-    except _ERRORS as error:
+    except ERRORS as error:
         await context.abort_with_status(rpc_status.to_status(status_of(error, **metadata)))
 
 

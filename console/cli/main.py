@@ -67,6 +67,21 @@ def doctor(
     terminal.leave(doctor_command.examine(config, terminal.out, as_json=as_json))
 
 
+@app.command()
+def certs(
+    folder: Annotated[Path, typer.Option("--folder", help="Where to write the files.")] = Path("certs"),
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or address of the server; repeat it for more. Default: those of this machine alone."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificates are good.")] = 365,
+) -> None:
+    """Make a development CA, and certificates for a server and a client. Again: renews the two, the CA stays."""
+    from console.cli import certs as certs_command
+
+    terminal.leave(certs_command.make(folder, host or (), days))
+
+
 def main() -> None:
     """The entry point."""
     app()

@@ -168,7 +168,7 @@ def test_an_unknown_key_is_named_with_its_line_and_a_suggestion() -> None:
 
 def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
     assert "sotre: unknown key (did you mean 'store'?)" in error_of("sotre: embedded\n")
-    assert "router.tls: unknown key (known: host, port" in error_of("router: {tls: on}\n")
+    assert "router.zebra: unknown key (known: host, port" in error_of("router: {zebra: on}\n")
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,40 @@ def test_a_value_of_a_key_that_may_hold_secrets_is_not_shown(text: str) -> None:
     assert "4711" not in error_of(text)
 
 
+TLS = "tls: {certificate: /server.pem, key: /server-key.pem}"
+TOKEN = "auth: {token_file: /token}"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("router: {host: 0.0.0.0}", "router.tls and auth.token_file"),
+        (f"router: {{host: 0.0.0.0}}\n{TOKEN}", "router.tls"),
+        (f"router: {{host: 0.0.0.0, {TLS}}}", "auth.token_file"),
+    ],
+)
+def test_beyond_this_machine_neither_clear_text_nor_calls_without_a_token_are_accepted(text: str, missing: str) -> None:
+    message = error_of(text)
+
+    assert f"set {missing}, or use 127.0.0.1" in message
+    assert "router.insecure: true" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"router: {{host: 0.0.0.0, {TLS}}}\n{TOKEN}",
+        "router: {host: 0.0.0.0, insecure: true}",
+        "router: {host: '::1'}",
+    ],
+)
+def test_a_secure_server_one_of_this_machine_and_one_that_is_insecure_by_choice_are_accepted(text: str) -> None:
+    assert parse(text)
+
+
 def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
-    settings = parse(f"router: {{host: 0.0.0.0}}\nauth: {{token_file: {tmp_path / 'token'}}}")
+    settings = parse(f"router: {{host: 0.0.0.0, insecure: true}}\nauth: {{token_file: {tmp_path / 'token'}}}")
 
     assert settings.auth.token() == "secret"
 
@@ -357,8 +388,11 @@ def test_what_a_shard_is_started_with_holds_no_secret() -> None:
     ("text", "is_reached"),
     [
         ("", True),
-        ("router: {host: 0.0.0.0}\nauth: {token_file: /token}\n", False),
-        ("router: {host: 0.0.0.0}\nauth: {token_file: /token}\ningest: {test_private_networks: true}", True),
+        ("router: {host: 0.0.0.0, insecure: true}", False),
+        (
+            "router: {host: 0.0.0.0, insecure: true}\ningest: {test_private_networks: true}",
+            True,
+        ),
         ("ingest: {test_private_networks: false}", False),
     ],
 )

@@ -1,0 +1,162 @@
+"""What stands before every call: the token, the limits, the request itself, and the errors that nobody foresaw."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import inspect
+import traceback
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeAlias, cast
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import DecodeError
+from grpc_status import rpc_status
+
+from actors.config.schema import RouterConfig
+from actors.errors import ClientTooSlow, InvalidRequest, UnknownMethod
+from actors.server import call_limits, status_codes
+from actors.server.call_limits import CallRoom
+from pipeline.network.redaction import REDACTOR
+
+log = structlog.get_logger(__name__)
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context = grpc.aio.ServicerContext[Any, Any]
+Requests = AsyncIterator[Any]
+
+_HEALTH_METHODS = "/grpc.health.v1.Health/"
+_REQUEST_TIMEOUT_S = 10.0
+_UNAUTHENTICATED = status_codes.make_status(
+    grpc.StatusCode.UNAUTHENTICATED,
+    "UNAUTHENTICATED",
+    "send the metadata 'authorization: Bearer TOKEN' with the token of this server's auth.token_file",
+)
+
+
+class CallGuard(grpc.aio.ServerInterceptor):
+    """Refuses calls without `authorization: Bearer TOKEN`, but health checks, and calls beyond the limits.
+
+    A refused call waits for nothing and takes no place of those that are served.
+    """
+
+    def __init__(self, settings: RouterConfig, token: str | None) -> None:
+        self._expected = f"Bearer {token}".encode() if token else None
+        self._calls = CallRoom(
+            "calls",
+            limit=settings.max_concurrent_calls,
+            limit_per_peer=settings.max_concurrent_calls_per_peer,
+            setting="router.max_concurrent_calls",
+        )
+        self._health = {
+            "Check": CallRoom("health checks", limit=256, limit_per_peer=16),
+            "Watch": CallRoom("watches of health", limit=64, limit_per_peer=8),
+        }
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """The handler of the call behind its guard, or one that refuses the call."""
+        method = handler_call_details.method
+        room = self._health.get(method.removeprefix(_HEALTH_METHODS), self._calls)
+        if room is self._calls and not self._has_token(handler_call_details):
+            return grpc.stream_stream_rpc_method_handler(_refuse)
+        handler = await continuation(handler_call_details)
+
+        async def run(requests: Requests, context: Context) -> None:
+            async with _translated(context, method):
+                if handler is None:
+                    raise UnknownMethod(f"{method[:80]!r}: this server has no such method")
+                with room.place(_peer(context)):
+                    await _serve(handler, requests, context)
+
+        # As a stream, so that the guard decides before the client has sent its request, which it may never do.
+        return grpc.stream_stream_rpc_method_handler(
+            run,
+            request_deserializer=None if handler is None else handler.request_deserializer,
+            response_serializer=None if handler is None else handler.response_serializer,
+        )
+
+    def _has_token(self, details: grpc.HandlerCallDetails) -> bool:
+        if self._expected is None:
+            return True
+        values = (value for key, value in details.invocation_metadata if key == "authorization")
+        return any(hmac.compare_digest(_as_bytes(value), self._expected) for value in values)
+
+
+async def _refuse(_: Requests, context: Context) -> None:
+    await context.abort_with_status(rpc_status.to_status(_UNAUTHENTICATED))
+
+
+async def _serve(handler: Handler, requests: Requests, context: Context) -> None:
+    request = requests if handler.request_streaming else await _only(requests)
+    with REDACTOR.remembering(getattr(request, "url", "")):
+        if not handler.response_streaming:
+            unary: Callable[..., Any] = cast(Any, handler.unary_unary)
+            await context.write(await unary(request, context))
+            return
+        behaviour: Callable[..., Any] = cast(Any, handler.stream_stream or handler.unary_stream)
+        responses = behaviour(request, context)
+        if inspect.isawaitable(responses):
+            await responses  # it writes its responses itself
+            return
+        async with aclosing(responses):
+            async for response in responses:
+                await context.write(response)
+
+
+async def _only(requests: Requests) -> Any:
+    """The one request of a call. Raises InvalidRequest, ClientTooSlow."""
+    try:
+        async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+            return await anext(requests)
+    except StopAsyncIteration:
+        raise InvalidRequest("the call has no request") from None
+    except TimeoutError:
+        raise ClientTooSlow(f"the client did not send its request for {_REQUEST_TIMEOUT_S:g} s (limit)") from None
+
+
+@asynccontextmanager
+async def _translated(context: Context, method: str) -> AsyncIterator[None]:
+    """Ends the call with a status for whatever leaves the block; an unforeseen error stays in the log, under an id."""
+    async with status_codes.translated_errors(context):
+        try:
+            yield
+        except DecodeError:
+            raise InvalidRequest(f"{method}: the request is not a message of this method") from None
+        except grpc.aio.BaseError:
+            raise
+        except status_codes.ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - the guard of this call
+            error_id = uuid.uuid4().hex[:12]
+            # Not log.exception: renderers show local variables, and so secrets.
+            trace = REDACTOR.redact("".join(traceback.format_exception(error)))
+            log.error("unexpected_error", id=error_id, method=method, trace=trace)
+            status = status_codes.make_status(
+                grpc.StatusCode.INTERNAL,
+                "UNEXPECTED_ERROR",
+                f"an error that this server did not foresee; its log has the details under the id {error_id}",
+                error_id=error_id,
+            )
+            await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _peer(context: Context) -> str:
+    """Who calls: the names in its certificate if it showed one, else its host."""
+    names = context.peer_identities()
+    return ", ".join(sorted(name.decode(errors="replace") for name in names)) if names else _host(context)
+
+
+def _host(context: Context) -> str:
+    return call_limits.peer_name(context.peer())
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,105 @@
+"""The server's certificates for gRPC, read again when their files change."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import grpc
+import structlog
+
+from actors.config.tls import TlsConfig
+from actors.errors import ConfigError
+
+log = structlog.get_logger(__name__)
+
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+def server_credentials(files: TlsConfig) -> grpc.ServerCredentials:
+    """Credentials that follow the files. Raises ConfigError for files that cannot be used now.
+
+    Files that cannot be used later, e.g. a certificate whose new key is not there yet, are logged, and the connections
+    go on with the last good ones.
+    """
+    certificates = _Certificates(files)
+    # The stubs do not know that None stands for no change.
+    changed = cast(Callable[[], grpc.ServerCertificateConfiguration], certificates.changed)
+    return grpc.dynamic_ssl_server_credentials(
+        certificates.first(), changed, require_client_authentication=files.client_ca is not None
+    )
+
+
+class _Certificates:
+    """The contents of the files. gRPC calls `changed` in its own threads, before each handshake."""
+
+    def __init__(self, files: TlsConfig) -> None:
+        paths = {"certificate": files.certificate, "key": files.key, "client_ca": files.client_ca}
+        self._paths = {name: path.expanduser() for name, path in paths.items() if path is not None}
+        self._stamp: Stamp = ()
+        self._failure = ""
+
+    def first(self) -> grpc.ServerCertificateConfiguration:
+        stamp = self._stamp_of_files()
+        configuration = self._read()
+        self._stamp = stamp
+        return configuration
+
+    def changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """The contents if the files have changed since they were read, else None."""
+        try:
+            stamp = self._stamp_of_files()
+            if stamp == self._stamp:
+                return None
+            configuration = self._read()
+        except ConfigError as error:
+            if str(error) != self._failure:
+                log.warning("certificate_not_reloaded", reason=str(error))
+            self._failure = str(error)
+            return None
+        self._stamp, self._failure = stamp, ""
+        log.info("certificate_reloaded", file=str(self._paths["certificate"]))
+        return configuration
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        contents = {name: _content(name, path) for name, path in self._paths.items()}
+        certificate, key = self._paths["certificate"], self._paths["key"]
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigError(
+                f"router.tls.certificate {str(certificate)!r} with router.tls.key {str(key)!r}: not a certificate and "
+                f"its key without a passphrase: {getattr(error, 'reason', None) or error}"
+            ) from error
+        client_ca = contents.get("client_ca")
+        if client_ca is not None:
+            _require_authorities(client_ca, self._paths["client_ca"])
+        pair = (contents["key"], contents["certificate"])
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=client_ca)
+
+    def _stamp_of_files(self) -> Stamp:
+        return tuple(_stamp(name, path) for name, path in self._paths.items())
+
+
+def _require_authorities(pem: bytes, path: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem.decode())
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"router.tls.client_ca {str(path)!r}: no certificates in PEM") from error
+
+
+def _stamp(name: str, path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ConfigError(f"router.tls.{name} {str(path)!r}: {error.strerror}") from error
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _content(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"router.tls.{name} {str(path)!r}: {error.strerror}") from error

@@ -1,0 +1,34 @@
+"""`hermes certs`: makes certificates for development. Imports `actors`, so the command line imports it late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from actors import development_ca
+from actors.errors import CertificatesNotMade
+from console.cli import terminal
+from console.cli.terminal import DONE, FAILURE
+
+
+def make(folder: Path, hosts: Sequence[str], days: int) -> int:
+    """Makes the certificates, and prints what to write in the configuration and for a client; returns the exit code."""
+    try:
+        files = development_ca.make(folder.absolute(), hosts=hosts or development_ca.DEFAULT_HOSTS, days=days)
+    except CertificatesNotMade as error:
+        return terminal.report(str(error), FAILURE)
+    ca = files.certificate("ca")
+    lines = (
+        "# in the configuration; without client_ca no client needs a certificate",
+        "router:",
+        "  tls:",
+        f"    certificate: {files.certificate('server')}",
+        f"    key: {files.key('server')}",
+        f"    client_ca: {ca}",
+        "# for a client, or as HERMES_CA, HERMES_CERT and HERMES_KEY",
+        f"#   --ca {ca} --cert {files.certificate('client')} --key {files.key('client')}",
+    )
+    for line in lines:
+        terminal.out.print(line, markup=False)
+    terminal.err.print(f"for development only: whoever can read {files.key('ca')} can make certificates", markup=False)
+    return DONE

@@ -1,0 +1,31 @@
+"""`hermes certs`: files that a server and a client can use, and what to write to use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from actors.config import loading
+from actors.server import tls
+from tests.console.test_cli import run
+
+
+async def test_what_it_prints_is_a_configuration_that_a_server_can_use(tmp_path: Path) -> None:
+    ended = await run("certs", "--folder", str(tmp_path / "certs"), "--host", "hermes.example")
+
+    settings = loading.parse_config(ended.out, origin="certs", environment={})
+    assert ended.code == 0
+    assert list(yaml.safe_load(ended.out)["router"]["tls"]) == ["certificate", "key", "client_ca"]
+    assert settings.router.tls is not None
+    assert tls.server_credentials(settings.router.tls)
+    assert "--ca" in ended.out
+    assert "ca-key.pem can make certificates" in ended.err
+
+
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = await run("certs", "--folder", str(tmp_path / "file" / "certs"))
+
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: certificates in '{tmp_path}/file/certs'")
