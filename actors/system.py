@@ -16,7 +16,8 @@ from actors.config import loading
 from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
 from actors.fleet.fleet import Fleet
-from actors.fleet.registry import RedisRegistry
+from actors.fleet.redis_registry import RedisRegistry
+from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import LeaderElection
 from actors.server import server
@@ -26,6 +27,7 @@ from actors.shard.ray_shard import RemoteShard
 from cache_store import redis_preflight
 from cache_store.leases import UNOWNED
 from cache_store.redis_leases import RedisLeases
+from cache_store.redis_store import RedisCheckpointStore
 from models import registry as models
 
 log = structlog.get_logger(__name__)
@@ -80,11 +82,14 @@ async def running(
             stack.push_async_callback(_close, ready_shards)
         registry = RedisRegistry(store_url)
         stack.push_async_callback(registry.close)
+        checkpoints = RedisCheckpointStore(store_url)
+        stack.push_async_callback(checkpoints.close)
         election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
         fleet = Fleet(
             ready_shards,
             failure_detector,
             registry,
+            MemoryEraser(leases.fence, checkpoints.delete),
             is_leader=election.is_leader,
             spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,

@@ -25,7 +25,8 @@ from actors import embedded_store, logs, task_cancellation
 from actors.config.schema import LeaseConfig
 from actors.errors import ShardUnavailable
 from actors.fleet.fleet import Fleet
-from actors.fleet.registry import RedisRegistry
+from actors.fleet.redis_registry import RedisRegistry
+from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from actors.ownership.lease_holder import LeaseHolder
@@ -34,6 +35,7 @@ from benchmarks import machine, result_file
 from cache_store.leases import UNOWNED, Leases, ShardIncarnation
 from cache_store.redis_connection import RedisConnection
 from cache_store.redis_leases import RedisLeases
+from cache_store.redis_store import RedisCheckpointStore
 from pipeline.answers import AnswerEvent, Done, FinishReason, Started, UnknownCamera
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, TooManyCameras
 from pipeline.sources.probe import ProbeResult
@@ -166,7 +168,9 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         shards = [SimulatedShard(leases, slots) for _ in range(num_shards)]
         election = LeaderElection(leases, failure_detector, _LEASE)
         await election.campaign()
-        fleet = Fleet(shards, failure_detector, registry, is_leader=election.is_leader)
+        checkpoints = RedisCheckpointStore(store_url)
+        eraser = MemoryEraser(leases.fence, checkpoints.delete)
+        fleet = Fleet(shards, failure_detector, registry, eraser, is_leader=election.is_leader)
         for number in range(num_cameras):
             fleet.add_configured_camera(CameraSpec(name=f"camera{number}", url="sim:street"))
         began_s = time.monotonic()
@@ -181,6 +185,7 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         await task_cancellation.end(*loops)
         await leases.close()
         await registry.close()
+        await checkpoints.close()
     return {
         "placed_s": round(assigned_s, 2),
         "redis_ops_per_s": round(rest.redis_ops_per_s),

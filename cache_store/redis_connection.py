@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,11 +15,19 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
 from cache_store import store_urls
-from cache_store.errors import StoreForbidden, StoreFull, StoreLoading, StoreReadOnly, StoreUnavailable
+from cache_store.errors import (
+    StoreForbidden,
+    StoreFull,
+    StoreLoading,
+    StoreNotReplicated,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from cache_store.store_urls import SentinelAddress
 
 _BACKOFF_BASE_S = 0.05
 _BACKOFF_CAP_S = 0.5
+_REPLICATION_TIMEOUT_MS = 500
 
 # The first pattern that matches a server's error message gives its type. An error inside of a script has the same
 # words, with others around them.
@@ -68,6 +76,27 @@ class RedisConnection:
             reason = str(error) or f"no answer within {self._deadline_s:g} s"
             message = f"{type(error).__name__}: {reason}"
             raise error_type(message)(f"store {self.address}: {message}") from error
+
+    async def run_replicated(self, script: str, keys: Sequence[str], values: Sequence[str | int]) -> Any:
+        """The result of a Lua script, once a replica has what it wrote too: where there are replicas, or Sentinels.
+
+        Raises StoreUnavailable; after StoreNotReplicated the write may stay or be lost.
+        """
+        async with self.operation():
+            has_replicas = bool((await self.client.info("replication"))["connected_slaves"])
+        must_replicate = has_replicas or self.is_sentinel
+        async with self.operation(), self.client.pipeline(transaction=False) as pipeline:
+            pipeline.eval(script, len(keys), *keys, *values)
+            if must_replicate:
+                # Waits for the writes of this connection alone. Inside of a script it would not wait.
+                pipeline.wait(1, _REPLICATION_TIMEOUT_MS)
+            result, *replicas = await pipeline.execute()
+        if must_replicate and not replicas[0]:
+            raise StoreNotReplicated(
+                f"store {self.address}: no replica confirmed the write within {_REPLICATION_TIMEOUT_MS} ms (at least 1 "
+                "must)"
+            )
+        return result
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -21,6 +21,7 @@ class CameraError(Exception):
     ├── InvalidCamera          the name or the URL is invalid
     │   └── InvalidMask        a mask is invalid
     ├── CameraExists           the name is taken
+    ├── SourceChanged          the new URL is another source, and the memory may not be lost
     ├── TooManyCameras         no free memory slot
     ├── TooManyTests           no free place for a test
     ├── CameraFailed           the device failed at the camera's work, or has stopped
@@ -52,6 +53,10 @@ class CameraFailed(CameraError):
 
 class CameraExists(CameraError):
     """Another camera has this name."""
+
+
+class SourceChanged(CameraError):
+    """The new URL of a camera is another source, whose memory would be another one."""
 
 
 class SourceReason(StrEnum):
@@ -220,7 +225,8 @@ class CameraStatus:
 
     url: redacted. epoch: the lease epoch of the owner that reports. masks: what is blacked out. detail: why the camera
     is in this state, for people. reason: the same for programs, where the source is the cause. id: its identity.
-    state_since_s: when it came into this state, in Unix seconds; None if unknown.
+    revision: of the spec that it is watched with. state_since_s: when it came into this state, in Unix seconds; None if
+    unknown.
     """
 
     name: str
@@ -232,4 +238,5 @@ class CameraStatus:
     reason: SourceReason | None = None
     masks: tuple[Polygon, ...] = ()
     id: str = ""
+    revision: int = 0
     state_since_s: float | None = None

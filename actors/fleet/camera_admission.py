@@ -1,20 +1,20 @@
-"""Adds cameras to a fleet once their sources are proven to work, and removes them. Knows nothing of questions."""
+"""Adds, changes and removes cameras at the request of clients. Knows nothing of questions."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Callable
 
 import structlog
 
-from actors.errors import ServiceError
+from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
+from actors.fleet import desired_state
 from actors.fleet.desired_state import DesiredState
-from actors.fleet.reconciler import Reconciler
+from actors.fleet.observer import Observer
+from actors.fleet.placement import Placement
 from actors.fleet.records import CameraRecord
+from actors.fleet.removal import Remover
 from actors.fleet.state import FleetState
 from actors.fleet.views import CameraView
-from actors.shard.interface import Assignment
 from cache_store.errors import OwnedByAnother, StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
@@ -23,6 +23,7 @@ from pipeline.cameras import (
     CameraSpec,
     CameraState,
     CameraStatus,
+    SourceChanged,
     SourceInvalid,
     SourceReason,
     SourceUnreachable,
@@ -31,76 +32,143 @@ from pipeline.network import urls
 
 log = structlog.get_logger(__name__)
 
-_POLL_EVERY_S = 0.1
+_POLL_EVERY_S = 0.2
 
 
 class CameraAdmission:
-    """Adds and removes cameras at the request of clients. One event loop owns it, with the state."""
+    """What clients ask for of cameras. One event loop owns it, with the state."""
 
     def __init__(
         self,
         state: FleetState,
-        reconciler: Reconciler,
         desired: DesiredState,
+        observer: Observer,
+        placement: Placement,
+        remover: Remover,
         *,
         open_timeout_s: float,
-        clock: Callable[[], float],
     ) -> None:
         self._state = state
-        self._reconciler = reconciler
         self._desired = desired
+        self._observer = observer
+        self._placement = placement
+        self._remover = remover
         self._open_timeout_s = open_timeout_s
-        self._clock = clock
 
     async def add(self, spec: CameraSpec) -> CameraView:
         """Publishes and assigns the camera, then waits for its first frame. See Fleet.add_camera for the errors."""
         existing = self._state.cameras.get(spec.name)
-        if existing is not None and existing.spec == spec:
-            await self._reconciler.observe(existing.shard_index)
-            return existing.view()
         if existing is not None:
-            raise CameraExists(f"camera {spec.name!r} exists, with another URL, pace, masks or gate; remove it first")
+            return await self._existing(existing, spec)
         urls.parse_source(spec)
-        record = self._state.add(Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock()))
+        entry = await self._desired.publish(spec)
+        record = self._state.find(spec.name)
+        if entry.assignment.spec != spec:
+            return await self._existing(record, spec)  # another fleet was first
         try:
-            await self._desired.publish(record)
             async with record.lock:
-                await self._reconciler.assign(record)
+                await self._placement.place(record, record.shard_index)
+            await self._require_frames(record)
+            log.info("camera_added", camera=spec.name, url=record.status.url, shard=record.shard_index)
         except OwnedByAnother as error:
-            # The camera stays added: reconciliation assigns it once the previous owner's lease has expired.
+            # The camera stays added: it is assigned once the previous owner's lease has expired.
             record.mark_recovering(str(error))
-            return record.view()
         except (CameraError, StoreError, ServiceError):
-            await self._desired.remove(spec.name)
+            await self._withdraw(record)
             raise
-        await self._await_first_frame(record)
-        log.info("camera_added", camera=spec.name, url=record.status.url, shard=record.shard_index)
         return record.view()
 
-    async def remove(self, record: CameraRecord, *, is_forgotten: bool) -> None:
-        """Stops a camera; deletes its memory and checkpoints if it is to be forgotten.
+    async def update(self, spec: CameraSpec, *, allow_memory_loss: bool) -> CameraView:
+        """Gives the camera of this name another spec. See Fleet.update_camera for the errors."""
+        urls.parse_source(spec)
+        record = self._state.find(spec.name)
+        if record.spec == spec:
+            return record.view()
+        if not desired_state.has_same_source(record.spec, spec):
+            if not allow_memory_loss:
+                raise SourceChanged(
+                    f"camera {spec.name!r}: the new URL is another source, and its memory is of the present one; allow "
+                    "the loss of the memory, or add the source under another name"
+                )
+            await self._desired.remove(spec.name, record.id)
+            await self._desired.publish(spec)
+            record = self._state.find(spec.name)
+            await self._place(record)
+        else:
+            if not await self._desired.update(record, spec):
+                raise CameraExists(f"camera {spec.name!r} was changed by another call at the same moment; try again")
+            await self._update_on_shard(record)
+        await self._observer.observe(record.shard_index)
+        return record.view()
 
-        Raises ShardUnavailable, StoreError.
-        """
+    async def erase(self, name: str) -> CameraView:
+        """Empties the camera's memory. See Fleet.erase_memory for the errors."""
+        record = self._state.find(name)
         async with record.lock:
-            shard = self._state.shard_of(record).shard
             try:
-                if is_forgotten:
-                    await shard.erase_memory(record.id)
+                await self._state.shard_of(record).shard.erase_memory(record.id)
             except UnknownCamera:
-                log.info("camera_not_on_shard", camera=record.spec.name)
-            await shard.drop_camera(record.id)
-            await self._desired.remove(record.spec.name)
+                raise CameraRecovering(
+                    f"camera {name!r}: {record.unavailable_reason}; its memory can be erased once it is restored"
+                ) from None
+        log.info("memory_erased", camera=name, camera_id=record.id)
+        await self._observer.observe(record.shard_index)
+        return record.view()
 
-    async def _await_first_frame(self, record: CameraRecord) -> None:
+    async def remove(self, name: str) -> None:
+        """Removes the camera and waits until nothing of it is left. See Fleet.remove_camera for the errors."""
+        record = self._state.cameras.get(name)
+        if record is not None:
+            await self._desired.remove(name, record.id)
+        removals = [removal for removal in self._state.removals.values() if removal.name == name]
+        if not removals:
+            self._state.find(name)
+        # A shard that nobody knows to have the camera may be watching it.
+        await self._observer.observe_all()
+        for removal in removals:
+            await self._remover.finish(removal)
+
+    async def _existing(self, record: CameraRecord, spec: CameraSpec) -> CameraView:
+        if record.spec != spec:
+            raise CameraExists(f"camera {spec.name!r} exists, with another URL or other options; update or remove it")
+        await self._observer.observe(record.shard_index)
+        return record.view()
+
+    async def _place(self, record: CameraRecord) -> None:
+        """Assigns a camera that stays, whatever comes of it: a later plan tries again."""
+        try:
+            async with record.lock:
+                await self._placement.place(record, record.shard_index)
+        except (CameraError, StoreError, ServiceError) as error:
+            record.mark_recovering(str(error))
+
+    async def _update_on_shard(self, record: CameraRecord) -> None:
+        """A shard that cannot take the new spec now gets it by a later plan."""
+        try:
+            async with record.lock:
+                await self._state.shard_of(record).shard.update_camera(record.assignment)
+        except (UnknownCamera, ShardUnavailable, StoreError) as error:
+            log.info("camera_update_waits", camera=record.spec.name, reason=str(error))
+
+    async def _withdraw(self, record: CameraRecord) -> None:
+        """Removes a camera whose adding failed. What cannot be ended now is ended by a later plan."""
+        try:
+            await self._desired.remove(record.spec.name, record.id)
+            await self._remover.finish(self._state.removals[record.id])
+        except (StoreError, ServiceError) as error:
+            self._state.begin_removal(record.id, record.spec.name)
+            log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
+
+    async def _require_frames(self, record: CameraRecord) -> None:
+        """Waits for the first frame. Raises SourceInvalid or SourceUnreachable if the source gives none."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._open_timeout_s
+        await self._observer.observe(record.shard_index)
         while record.status.state is CameraState.CONNECTING and loop.time() < deadline_s:
             await asyncio.sleep(_POLL_EVERY_S)
-            await self._reconciler.observe(record.shard_index)
+            await self._observer.observe(record.shard_index)
         error = _open_error(record.status, self._open_timeout_s)
         if error is not None:
-            await self.remove(record, is_forgotten=False)
             raise error
 
 

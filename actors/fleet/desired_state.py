@@ -1,16 +1,22 @@
-"""Keeps a fleet's cameras equal to the shared registry, so that every fleet sees what any fleet adds or removes."""
+"""Keeps a fleet's cameras equal to the shared registry, so that each fleet sees what any fleet adds or removes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
 from actors.fleet.records import CameraRecord
-from actors.fleet.registry import CameraRegistry, RegistryEntry, RegistrySnapshot
+from actors.fleet.registry import CameraRegistry, RegistryChanges, RegistryEntry
 from actors.fleet.state import FleetState
+from actors.ownership.leader_election import IsLeader
+from actors.shard.interface import Assignment
 from cache_store.errors import StoreUnavailable
+from pipeline.cameras import CameraSpec
+from pipeline.network import urls
 
 log = structlog.get_logger(__name__)
 
@@ -18,95 +24,184 @@ _ENTRIES_PER_WRITE = 500
 
 
 class DesiredState:
-    """The cameras that shall be watched. One event loop owns it, with the state."""
+    """The cameras that shall be watched. One event loop owns it, with the state.
 
-    def __init__(self, state: FleetState, registry: CameraRegistry) -> None:
+    The registry is the truth, except where it has lost writes: then what this fleet knows comes back. Entries are
+    merged by id: a removed id never comes back, and of two specs of one id the higher revision wins.
+    """
+
+    def __init__(
+        self, state: FleetState, registry: CameraRegistry, is_leader: IsLeader, *, clock: Callable[[], float]
+    ) -> None:
         self._state = state
         self._registry = registry
+        self._is_leader = is_leader
+        self._clock = clock
+        self._configured: dict[str, CameraSpec] = {}
+        self._is_configuration_published = True
+        self._entries: dict[str, RegistryEntry] = {}
         self._lineage: str | None = None
         self._version: str | None = None
         self._lock = asyncio.Lock()
 
-    async def sync(self) -> None:
-        """Writes unpublished cameras of the configuration to the registry, then applies the registry to the state.
+    def configure(self, spec: CameraSpec) -> None:
+        """Adds a camera of this fleet's configuration; the next sync publishes it."""
+        self._configured[spec.name] = spec
+        self._is_configuration_published = False
+
+    async def sync(self) -> bool:
+        """Publishes the configuration, then applies what changed in the registry. -> whether anything did
 
         Raises StoreUnavailable.
         """
         async with self._lock:
-            await self._publish([record for record in self._state.cameras.values() if self._is_unpublished(record)])
-            snapshot = await self._registry.snapshot_since(self._version)
-            if snapshot is None:
-                return
-            if snapshot.lineage != self._lineage:
-                snapshot = await self._publish_all(snapshot)
-            self._lineage, self._version = snapshot.lineage, snapshot.version
-            self._apply(snapshot)
+            changes = await self._registry.changes_since(self._version)
+            if changes is not None:
+                await self._apply(changes)
+                # Only now: where applying broke off, everything is read and compared again.
+                self._lineage, self._version = changes.lineage, changes.version
+            if not self._is_configuration_published:
+                await self._publish_configuration()
+            self._state.mark_synced(asyncio.get_running_loop().time())
+            return changes is not None
 
-    async def publish(self, record: CameraRecord) -> None:
-        """Writes a camera to the registry, for every fleet. Raises StoreUnavailable."""
-        async with self._lock:
-            await self._publish([record])
+    async def publish(self, spec: CameraSpec) -> RegistryEntry:
+        """Adds a camera for every fleet, with a new id. -> the entry of this name, another's if it was first
 
-    async def remove(self, name: str) -> None:
-        """Removes a camera from state and registry.
-
-        If the store is unavailable, the camera comes back with the next system, and the log says so.
+        Raises StoreUnavailable.
         """
+        entry = self._new_entry(spec)
         async with self._lock:
-            self._state.remove(name)
             try:
-                await self._registry.remove(name)
-            except StoreUnavailable as error:
-                log.error("camera_not_unregistered", camera=name, reason=str(error))
+                entries = await self._registry.add(entry)
+            except StoreUnavailable:
+                # The store may have taken it although its reply was lost. The next sync removes it then.
+                self._state.remember_removed(entry.id)
+                raise
+            for present in entries.values():
+                self._apply_entry(present)
+        return entries[spec.name]
+
+    async def update(self, record: CameraRecord, spec: CameraSpec) -> bool:
+        """Changes the spec of a camera for every fleet. -> False if another fleet changed or removed it first
+
+        Raises StoreUnavailable.
+        """
+        present = self._entries[record.spec.name]
+        assignment = replace(record.assignment, spec=spec, revision=record.assignment.revision + 1)
+        entry = replace(present, assignment=assignment)
+        async with self._lock:
+            if not await self._registry.update(entry):
+                return False
+            self._apply_entry(entry)
+        return True
+
+    async def remove(self, name: str, camera_id: str) -> None:
+        """Begins the removal of a camera for every fleet. Raises StoreUnavailable; then it is watched as before."""
+        async with self._lock:
+            await self._remove(name, camera_id)
 
     async def remove_unconfigured(self) -> None:
-        """Removes registry entries that only an earlier configuration named, or that differ from this configuration.
+        """Removes the cameras of an earlier configuration that this one does not name. Raises StoreUnavailable."""
+        await self.sync()
+        async with self._lock:
+            for name, entry in tuple(self._entries.items()):
+                if entry.is_configured and name not in self._configured:
+                    log.info("camera_left_configuration", camera=name)
+                    await self._remove(name, entry.id)
 
-        Raises StoreUnavailable.
-        """
-        snapshot = await self._registry.snapshot_since(None)
-        for name, entry in snapshot.entries.items() if snapshot else ():
-            record = self._state.cameras.get(name)
-            is_different = record is not None and record.spec != entry.assignment.spec
-            if is_different or (record is None and entry.is_configured):
-                await self._registry.remove(name)
+    async def _publish_configuration(self) -> None:
+        """A configured camera keeps its id where its source is the same, and is a new camera otherwise."""
+        new = []
+        for spec in self._configured.values():
+            present = self._entries.get(spec.name)
+            if present is not None and not has_same_source(present.assignment.spec, spec):
+                log.info("camera_has_another_source", camera=spec.name)
+                await self._remove(spec.name, present.id)
+                present = None
+            if present is None:
+                new.append(self._new_entry(spec, is_configured=True))
+            elif present.assignment.spec != spec or not present.is_configured:
+                revision = present.assignment.revision + 1
+                assignment = replace(present.assignment, spec=spec, revision=revision)
+                entry = RegistryEntry(assignment, is_configured=True)
+                if await self._registry.update(entry):
+                    self._apply_entry(entry)
+        await self._add(new)
+        self._is_configuration_published = True
 
-    @staticmethod
-    def _is_unpublished(record: CameraRecord) -> bool:
-        """A camera that a client adds is published by that call, or not at all."""
-        return record.is_configured and not record.is_registered
+    def _new_entry(self, spec: CameraSpec, *, is_configured: bool = False) -> RegistryEntry:
+        assignment = Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock())
+        return RegistryEntry(assignment, is_configured)
 
-    async def _publish(self, records: Sequence[CameraRecord]) -> None:
-        for first in range(0, len(records), _ENTRIES_PER_WRITE):
-            batch = records[first : first + _ENTRIES_PER_WRITE]
-            await self._registry.add(*(RegistryEntry(record.assignment, record.is_configured) for record in batch))
-            for record in batch:
-                record.mark_registered()
+    async def _add(self, entries: Sequence[RegistryEntry]) -> None:
+        for first in range(0, len(entries), _ENTRIES_PER_WRITE):
+            present = await self._registry.add(*entries[first : first + _ENTRIES_PER_WRITE])
+            for entry in present.values():
+                self._apply_entry(entry)
 
-    async def _publish_all(self, snapshot: RegistrySnapshot) -> RegistrySnapshot:
-        """Writes every camera of this fleet to a registry that is new or came back empty. -> the registry after that"""
-        if self._lineage is not None:
-            log.warning("registry_lost", cameras=len(self._state.cameras))
-        while True:
-            lineage = snapshot.lineage
-            await self._publish(list(self._state.cameras.values()))
-            snapshot = await self._whole_snapshot()
-            # With another lineage the registry was lost again during the write.
-            if snapshot.lineage == lineage:
-                return snapshot
+    async def _remove(self, name: str, camera_id: str) -> None:
+        await self._registry.remove(name, camera_id)
+        self._forget(name, camera_id)
 
-    async def _whole_snapshot(self) -> RegistrySnapshot:
-        snapshot = await self._registry.snapshot_since(None)
-        assert snapshot is not None
-        return snapshot
-
-    def _apply(self, snapshot: RegistrySnapshot) -> None:
-        for name, entry in snapshot.entries.items():
-            record = self._state.cameras.get(name)
-            if record is None or (record.id, record.spec) != (entry.assignment.id, entry.assignment.spec):
-                record = self._state.add(entry.assignment, is_configured=entry.is_configured)
-            record.mark_registered()
-        for name, record in tuple(self._state.cameras.items()):
-            if record.is_registered and name not in snapshot.entries:
+    async def _apply(self, changes: RegistryChanges) -> None:
+        has_lost_writes = changes.is_rolled_back or (self._lineage is not None and changes.lineage != self._lineage)
+        before = dict(self._entries)
+        for entry in changes.entries.values():
+            if entry.id in self._state.removed:
+                await self._registry.remove(entry.name, entry.id)  # the registry has lost this removal
+            else:
+                self._apply_entry(entry)
+        absent = before.keys() - changes.entries.keys() if changes.is_complete else before.keys() & changes.absent
+        if has_lost_writes:
+            log.warning("registry_lost_writes", cameras=len(before))
+            await self._bring_back([before[name] for name in sorted(absent)], changes.entries)
+        else:
+            for name in sorted(absent):
                 log.info("camera_removed_elsewhere", camera=name)
-                self._state.remove(name)
+                self._forget(name, before[name].id)
+        self._apply_removals(changes.removals)
+
+    async def _bring_back(self, lost: Sequence[RegistryEntry], present: Mapping[str, RegistryEntry]) -> None:
+        """Writes what this fleet knows to a registry that has lost writes. An id that was removed stays removed."""
+        await self._add([entry for entry in lost if entry.id not in self._state.removed])
+        for entry in self._entries.values():
+            older = present.get(entry.name)
+            if older is not None and older.id == entry.id and _revision(older) < _revision(entry):
+                await self._registry.update(entry)
+
+    def _apply_removals(self, removals: Mapping[str, str]) -> None:
+        for camera_id, name in removals.items():
+            self._forget(name, camera_id)
+        if not self._is_leader():
+            # The leader ends each removed camera once more, because its own shards may just have been adding it.
+            for camera_id in sorted(self._state.removals.keys() - removals.keys()):
+                self._state.end_removal(camera_id)
+
+    def _apply_entry(self, entry: RegistryEntry) -> None:
+        """Takes an entry over. Of one id, the higher revision counts."""
+        record = self._state.cameras.get(entry.name)
+        if record is not None and record.id != entry.id:
+            self._state.begin_removal(record.id, entry.name)
+            record = None
+        if record is None:
+            self._state.add(entry.assignment)
+        elif record.assignment.revision < entry.assignment.revision:
+            self._state.update(record, entry.assignment)
+        else:
+            return
+        self._entries[entry.name] = entry
+
+    def _forget(self, name: str, camera_id: str) -> None:
+        self._state.begin_removal(camera_id, name)
+        if name in self._entries and self._entries[name].id == camera_id:
+            del self._entries[name]
+
+
+def _revision(entry: RegistryEntry) -> int:
+    return entry.assignment.revision
+
+
+def has_same_source(one: CameraSpec, other: CameraSpec) -> bool:
+    """Whether two specs watch the same: then the memory of one is the memory of the other."""
+    return urls.source_of(one.url) == urls.source_of(other.url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import structlog
@@ -13,17 +12,23 @@ import structlog
 from actors.errors import InvalidShard, ShardUnavailable
 from actors.fleet import reconciler
 from actors.fleet.camera_admission import CameraAdmission
+from actors.fleet.capacity import Capacity
 from actors.fleet.desired_state import DesiredState
+from actors.fleet.drains import Drains
+from actors.fleet.executor import Executor
+from actors.fleet.mover import Mover
+from actors.fleet.observer import Observer
+from actors.fleet.placement import Placement
 from actors.fleet.question_router import QuestionRouter
-from actors.fleet.rebalancer import Rebalancer
 from actors.fleet.reconciler import Reconciler
 from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry
+from actors.fleet.removal import MemoryEraser, Remover
 from actors.fleet.state import FleetState
-from actors.fleet.views import CameraView, ShardView
+from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from actors.shard.interface import Assignment, Shard
+from actors.shard.interface import Shard
 from cache_store.errors import StoreUnavailable
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
@@ -45,6 +50,7 @@ class Fleet:
         shards: Sequence[Shard],
         failure_detector: FailureDetector,
         registry: CameraRegistry,
+        eraser: MemoryEraser,
         *,
         is_leader: IsLeader = lambda: True,
         spares: int = 0,
@@ -52,16 +58,21 @@ class Fleet:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = FleetState(shards, spares)
-        self._reconciler = Reconciler(self._state, failure_detector, is_leader)
-        self._rebalancer = Rebalancer(self._state, self._reconciler)
-        self._desired = DesiredState(self._state, registry)
+        self._observer = Observer(self._state, failure_detector)
+        placement, remover = Placement(self._state, failure_detector), Remover(self._state, registry, eraser)
+        self._mover = Mover(self._state, placement)
+        executor = Executor(
+            self._state, failure_detector, placement, self._mover, remover, on_end=lambda: self._reconciler.wake()
+        )
+        self._reconciler = Reconciler(self._state, self._observer, executor, is_leader)
+        self._drains = Drains(self._state, self._observer, self._reconciler, executor, is_leader)
+        self._desired = DesiredState(self._state, registry, is_leader, clock=clock)
         self._admission = CameraAdmission(
-            self._state, self._reconciler, self._desired, open_timeout_s=open_timeout_s, clock=clock
+            self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
         self._questions = QuestionRouter(self._state)
         self._is_leader = is_leader
         self._had_headroom = True
-        self._clock = clock
 
     @property
     def is_up(self) -> bool:
@@ -78,20 +89,22 @@ class Fleet:
         return self._state.find(name).assignment.started_s
 
     def add_configured_camera(self, spec: CameraSpec) -> None:
-        """Adds a camera of the configuration; reconciliation assigns it and keeps trying to open its source."""
-        assignment = Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock())
-        self._state.add(assignment, is_configured=True)
+        """Adds a camera of the configuration; reconciliation assigns it and keeps trying to open its source.
+
+        A camera of this name keeps its memory if its source is the same, and is another camera otherwise.
+        """
+        self._desired.configure(spec)
 
     async def remove_unconfigured(self) -> None:
         """Removes cameras that an earlier configuration named and this one does not. Raises StoreUnavailable."""
         await self._desired.remove_unconfigured()
 
     async def run(self) -> None:
-        """Reconciles and rebalances until cancelled."""
-        await asyncio.gather(self._reconciler.run(), reconciler.run_forever(self._maintain))
+        """Reconciles until cancelled."""
+        await asyncio.gather(self._reconciler.run(), reconciler.run_forever(self._maintain, every_s=1.0))
 
     async def reconcile(self) -> None:
-        """Assigns every camera to a shard once. Raises StoreUnavailable."""
+        """Brings the shards to what shall be, once. Raises StoreUnavailable."""
         await self._desired.sync()
         await self._reconciler.run_once()
 
@@ -103,6 +116,22 @@ class Fleet:
         """
         await self._desired.sync()
         return await self._admission.add(spec)
+
+    async def update_camera(self, spec: CameraSpec, *, allow_memory_loss: bool = False) -> CameraView:
+        """Gives the camera of this name another spec and keeps its memory. A shard that is away takes it over later.
+
+        With another source it becomes another camera, with an empty memory, if that is allowed. Raises UnknownCamera,
+        InvalidCamera, SourceChanged, CameraExists, StoreUnavailable; then nothing is changed.
+        """
+        await self._desired.sync()
+        return await self._admission.update(spec, allow_memory_loss=allow_memory_loss)
+
+    async def erase_memory(self, name: str) -> CameraView:
+        """Empties a camera's memory and deletes its checkpoints; the camera goes on watching.
+
+        Raises UnknownCamera, ShardUnavailable, CameraRecovering, OwnershipUnproven, StoreError.
+        """
+        return await self._admission.erase(name)
 
     async def test_camera(self, url: str) -> ProbeResult:
         """Probes a URL from the emptiest shard that is up, without adding a camera.
@@ -118,23 +147,28 @@ class Fleet:
             return await self._state.shards[emptiest].shard.test_camera(url)
 
     async def remove_camera(self, name: str) -> None:
-        """Stops a camera and deletes its memory and checkpoints. Raises UnknownCamera, ShardUnavailable, StoreError."""
-        await self._admission.remove(self._state.find(name), is_forgotten=True)
+        """Ends a camera and deletes its memory and checkpoints. Returns when nothing of it is left.
+
+        Raises UnknownCamera, and StoreUnavailable before the removal has begun: then the camera is watched as before.
+        Raises StoreError and ShardUnavailable after that: the removal goes on, and a repeated call waits for its end.
+        """
+        await self._desired.sync()
+        await self._admission.remove(name)
 
     async def get_camera(self, name: str) -> CameraView:
         """The present status of a camera. Raises UnknownCamera."""
         record = self._state.find(name)
-        await self._reconciler.observe(record.shard_index)
+        await self._observer.observe(record.shard_index)
         return record.view()
 
     async def list_cameras(self) -> list[CameraView]:
         """The present status of all cameras, sorted by name."""
-        await self._reconciler.observe_all()
+        await self._observer.observe_all()
         return [self._state.cameras[name].view() for name in sorted(self._state.cameras)]
 
     async def list_shards(self) -> list[ShardView]:
         """The present status of all shards."""
-        await self._reconciler.observe_all()
+        await self._observer.observe_all()
         return [self._state.shard_view(index) for index in range(len(self._state.shards))]
 
     async def move_camera(self, name: str, to_shard: int | None = None) -> CameraView:
@@ -144,19 +178,22 @@ class Fleet:
         CameraRecovering; then the camera stays on its shard.
         """
         record = self._state.find(name)
-        await self._rebalancer.move(record, self._move_target(record, to_shard))
+        await self._mover.move(record, self._move_target(record, to_shard))
         return await self.get_camera(name)
 
-    async def drain(self, index: int) -> ShardView:
-        """Moves every camera of a shard away. The shard accepts no cameras until its process restarts.
+    async def drain(self, index: int, *, force: bool = False) -> DrainResult:
+        """Moves every camera of a shard away. It accepts no cameras until `undrain` or until its process restarts.
 
-        A camera that finds no free slot elsewhere stays, and is named in the result. Raises InvalidShard,
-        ShardUnavailable.
+        A camera that finds no free slot elsewhere stays, and is named in the result with the reason. force: also if no
+        other shard takes cameras. Raises InvalidShard, ShardUnavailable.
         """
         self._require_shard(index)
-        await self._state.shards[index].shard.drain()
-        await self._reconciler.observe(index)
-        await self._rebalancer.drain(index)
+        return await self._drains.drain(index, force=force)
+
+    async def undrain(self, index: int) -> ShardView:
+        """Lets a shard accept cameras again. Raises InvalidShard, ShardUnavailable."""
+        self._require_shard(index)
+        await self._drains.undrain(index)
         return self._state.shard_view(index)
 
     def ask(
@@ -169,16 +206,12 @@ class Fleet:
         return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens)
 
     async def _maintain(self) -> None:
-        """Syncs with the registry. The leader also drains, rebalances, and warns when failover headroom is used up."""
+        """Syncs with the registry. The leader also warns when failover headroom is used up."""
         with contextlib.suppress(StoreUnavailable):
-            await self._desired.sync()
-        if not self._is_leader():
-            return
-        for index, record in enumerate(self._state.shards):
-            if record.is_up and record.is_draining:
-                await self._rebalancer.drain(index)
-        await self._rebalancer.rebalance()
-        self._log_headroom()
+            if await self._desired.sync():
+                self._reconciler.wake()
+        if self._is_leader():
+            self._log_headroom()
 
     def _log_headroom(self) -> None:
         has_headroom = self.headroom >= 0
@@ -194,7 +227,7 @@ class Fleet:
             if not self._state.shards[to_shard].is_accepting:
                 raise InvalidShard(f"shard {to_shard}: takes no cameras now, it is being drained or restarted")
             return to_shard
-        others = self._state.shards_with_capacity(exclude=record.shard_index)
+        others = Capacity(self._reconciler.snapshot()).ranked(exclude=[record.shard_index])
         if not others:
             raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
         return others[0]

@@ -1,4 +1,4 @@
-"""What a fleet records of its cameras and shards. Only these classes and FleetState assign the records' fields."""
+"""What a fleet records of its cameras. Only the records' own classes and FleetState assign their fields."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from actors.errors import CameraRecovering
+from actors.fleet.snapshot import CameraSnapshot, RemovalSnapshot
 from actors.fleet.views import CameraView
-from actors.shard.interface import Assignment, Shard, ShardStatus
-from cache_store.leases import LeaseExpiry
+from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus
+from pipeline.network import urls
 
 _MOVE_TIMEOUT_S = 5.0  # a question waits this long for a camera that moves; then the client has to ask again
 _WATCHED = (
@@ -32,18 +33,19 @@ def _set_event() -> asyncio.Event:
 class CameraRecord:
     """A camera that shall be watched, the shard that it is on, and its last reported status.
 
-    is_configured: the configuration names it; is_registered: the registry has it; newest_epoch: the newest that any
-    shard reported for it; last_question_s: by the event loop's clock; lock: held while the camera is added to a shard
-    or removed from one.
+    newest_epoch: the newest that any shard reported for it; last_question_s: by the event loop's clock; retry_at_s:
+    when the next action on it may start; is_refused: no shard can watch it as it is specified; wait_reason: why it
+    cannot be placed or moved now; lock: held while an action on the camera runs.
     """
 
     assignment: Assignment
     shard_index: int
     status: CameraStatus
-    is_configured: bool = False
-    is_registered: bool = False
     newest_epoch: int = 0
     last_question_s: float = 0.0
+    retry_at_s: float = 0.0
+    is_refused: bool = False
+    wait_reason: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _settled: asyncio.Event = field(default_factory=_set_event)
 
@@ -64,10 +66,24 @@ class CameraRecord:
         """An immutable copy for operators."""
         return CameraView(self.spec, self.status, self.shard_index)
 
+    def snapshot(self) -> CameraSnapshot:
+        """An immutable copy for a plan."""
+        return CameraSnapshot(
+            id=self.assignment.id,
+            shard=self.shard_index,
+            revision=self.assignment.revision,
+            newest_epoch=self.newest_epoch,
+            last_question_s=self.last_question_s,
+            retry_at_s=self.retry_at_s,
+            is_busy=self.lock.locked(),
+            is_refused=self.is_refused,
+        )
+
     def observe(self, status: CameraStatus) -> None:
         """Records the status that the camera's shard reports."""
         self.status = status
         self.newest_epoch = max(self.newest_epoch, status.epoch)
+        self.is_refused = False
 
     def observe_epoch(self, epoch: int) -> None:
         """Fences stale owners: raises CameraRecovering if an answer comes from an epoch older than the newest."""
@@ -78,13 +94,24 @@ class CameraRecord:
             )
         self.newest_epoch = epoch
 
-    def mark_registered(self) -> None:
-        """Records that the registry has the camera."""
-        self.is_registered = True
+    def update(self, assignment: Assignment) -> None:
+        """Records another spec of the same camera."""
+        self.assignment = assignment
+        self.status = replace(self.status, url=urls.redact(self.spec.url), masks=self.spec.masks)
+        self.is_refused, self.retry_at_s = False, 0.0
 
     def mark_question(self, now_s: float) -> None:
         """Records the time of a question: cameras with recent questions are restored first and moved last."""
         self.last_question_s = now_s
+
+    def postpone(self, retry_at_s: float) -> None:
+        """Records when the next action on the camera may start."""
+        self.retry_at_s = retry_at_s
+
+    def mark_waiting(self, reason: str) -> bool:
+        """Records why the camera cannot be placed or moved now. -> whether that is news"""
+        is_news, self.wait_reason = reason != self.wait_reason, reason
+        return is_news
 
     def mark_missing(self) -> None:
         """Records that the camera's shard is up but does not have the camera."""
@@ -95,8 +122,9 @@ class CameraRecord:
         """Records that the camera is on no shard now. The figures of its last status stay."""
         self.status = replace(self.status, state=CameraState.RECOVERING, detail=reason, reason=None)
 
-    def mark_failed(self, reason: str) -> None:
+    def mark_refused(self, reason: str) -> None:
         """Records that no shard can watch the camera as it is specified."""
+        self.is_refused = True
         self.status = replace(self.status, state=CameraState.FAILED, detail=reason)
 
     @contextmanager
@@ -124,43 +152,19 @@ class CameraRecord:
 
 
 @dataclass(slots=True)
-class ShardRecord:
-    """A shard's last reported status.
+class RemovalRecord:
+    """A camera that was removed and of which something may be left. shard_index: where it was, None if unknown here."""
 
-    incarnation: of its present process, previous_incarnation: of the process before; expiry: the proof that the present
-    incarnation's lease has expired; down_since_s: by the event loop's clock; slots, busy_share, is_draining: as its
-    status says.
-    """
+    id: str
+    name: str
+    shard_index: int | None = None
+    retry_at_s: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    shard: Shard
-    is_up: bool = True
-    is_draining: bool = False
-    pid: int | None = None
-    node: str = ""
-    incarnation: str | None = None
-    previous_incarnation: str | None = None
-    expiry: LeaseExpiry | None = None
-    down_since_s: float | None = None
-    slots: int = 0
-    busy_share: float = 0.0
+    def snapshot(self) -> RemovalSnapshot:
+        """An immutable copy for a plan."""
+        return RemovalSnapshot(id=self.id, retry_at_s=self.retry_at_s, is_busy=self.lock.locked())
 
-    @property
-    def is_accepting(self) -> bool:
-        """Whether the shard takes more cameras, as far as it has free slots."""
-        return self.is_up and not self.is_draining
-
-    def observe(self, status: ShardStatus) -> None:
-        """Records the status that the shard reports."""
-        if self.incarnation != status.incarnation:
-            self.previous_incarnation, self.incarnation, self.expiry = self.incarnation, status.incarnation, None
-        self.is_up, self.down_since_s, self.pid, self.node = True, None, status.pid, status.node
-        self.slots, self.busy_share, self.is_draining = status.slots, status.busy_share, status.is_draining
-
-    def mark_down(self, now_s: float) -> None:
-        """Records that the shard does not answer."""
-        if self.is_up:
-            self.is_up, self.down_since_s = False, now_s
-
-    def mark_expiry(self, expiry: LeaseExpiry | None) -> None:
-        """Records the proof that the shard's lease has expired; None where there is none."""
-        self.expiry = expiry
+    def postpone(self, retry_at_s: float) -> None:
+        """Records when the removal may be tried again."""
+        self.retry_at_s = retry_at_s

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import pydantic
-import structlog
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from actors.shard.interface import Assignment
-from cache_store import redis_connection
-from cache_store.redis_connection import RedisConnection
-from pipeline.cameras import CameraError, CameraSpec
-
-log = structlog.get_logger(__name__)
-
-_KEY, _VERSION_KEY, _LINEAGE_KEY = "hermes:cameras", "hermes:cameras:version", "hermes:cameras:lineage"
-_TIMEOUT_S = 2.0
-_RETRIES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +18,62 @@ class RegistryEntry:
     assignment: Assignment
     is_configured: bool = False
 
+    @property
+    def id(self) -> str:
+        return self.assignment.id
 
-@dataclass(frozen=True, slots=True)
-class RegistrySnapshot:
-    """All cameras, by name.
+    @property
+    def name(self) -> str:
+        return self.assignment.spec.name
 
-    version: changes with every write; lineage: changes when the registry has lost its data. Both are None for a
-    registry that was never written.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryChanges:
+    """What changed in the registry since a version.
+
+    lineage: changes when the registry has lost all data; version: after these changes. Both are None for a registry
+    that was never written. entries: by name, those that changed, or every one if `is_complete`. absent: names that have
+    no entry any more. removals: every camera whose removal is not finished, by id, with its name. is_rolled_back: the
+    registry does not know the version, so it has lost writes.
     """
 
     lineage: str | None
     version: str | None
-    entries: dict[str, RegistryEntry]
+    entries: Mapping[str, RegistryEntry] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+    removals: Mapping[str, str] = field(default_factory=dict)
+    is_complete: bool = True
+    is_rolled_back: bool = False
 
 
 class CameraRegistry(Protocol):
-    """The desired cameras, shared by all fleets. Every method raises StoreUnavailable.
+    """The desired cameras, shared by all fleets. Every method raises StoreUnavailable; its effect is then unknown.
 
-    URLs are stored as given, credentials included: anyone with access to the store can read them.
+    A write returns when a replica has it too, where there are replicas. URLs are stored as given, credentials included:
+    anyone with access to the store can read them.
     """
 
-    async def add(self, *entries: RegistryEntry) -> None:
-        """Adds each camera, unless the registry has one of this name."""
+    async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
+        """Adds each camera whose name is free and whose id was not removed. -> the entries of all these names then"""
         ...
 
-    async def remove(self, name: str) -> None:
-        """Removes the camera; nothing happens if there is none of this name."""
+    async def update(self, entry: RegistryEntry) -> bool:
+        """Replaces the entry of this name, if it has the same id and a lower revision. -> whether it was replaced"""
         ...
 
-    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
-        """All cameras, or None if nothing changed since this version. Unreadable entries are logged and left out."""
+    async def remove(self, name: str, camera_id: str) -> bool:
+        """Makes the entry of this name and id one whose removal is not finished. -> whether there was such an entry"""
+        ...
+
+    async def finish_removal(self, camera_id: str) -> None:
+        """Records that nothing is left of a removed camera."""
+        ...
+
+    async def changes_since(self, version: str | None) -> RegistryChanges | None:
+        """What changed since this version, everything for None, and None if nothing did.
+
+        Unreadable entries are logged and left out.
+        """
         ...
 
 
@@ -69,106 +82,76 @@ class InMemoryRegistry:
 
     def __init__(self) -> None:
         self._entries: dict[str, RegistryEntry] = {}
+        self._removals: dict[str, str] = {}
+        self._removed: set[str] = set()
         self._lineage: str | None = None
-        self._version: str | None = None
+        self._log: list[tuple[str, str]] = []  # version and the name that changed in it
 
-    async def add(self, *entries: RegistryEntry) -> None:
+    async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
         for entry in entries:
-            self._entries.setdefault(entry.assignment.spec.name, entry)
-        self._change()
+            if entry.name not in self._entries and entry.id not in self._removed:
+                self._entries[entry.name] = entry
+                self._change(entry.name)
+        return {entry.name: self._entries[entry.name] for entry in entries if entry.name in self._entries}
 
-    async def remove(self, name: str) -> None:
-        self._entries.pop(name, None)
-        self._change()
+    async def update(self, entry: RegistryEntry) -> bool:
+        present = self._entries.get(entry.name)
+        if present is None or present.id != entry.id or present.assignment.revision >= entry.assignment.revision:
+            return False
+        self._entries[entry.name] = entry
+        self._change(entry.name)
+        return True
 
-    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
-        if version is not None and version == self._version:
+    async def remove(self, name: str, camera_id: str) -> bool:
+        present = self._entries.get(name)
+        if present is None or present.id != camera_id:
+            return False
+        del self._entries[name]
+        self._removals[camera_id] = name
+        self._removed.add(camera_id)
+        self._change(name)
+        return True
+
+    async def finish_removal(self, camera_id: str) -> None:
+        if self._removals.pop(camera_id, None) is not None:
+            self._change("")
+
+    async def changes_since(self, version: str | None) -> RegistryChanges | None:
+        newest = self._log[-1][0] if self._log else None
+        if version is not None and version == newest:
             return None
-        return RegistrySnapshot(self._lineage, self._version, dict(sorted(self._entries.items())))
+        position = next((index for index, (logged, _) in enumerate(self._log) if logged == version), None)
+        if position is None:
+            return RegistryChanges(
+                lineage=self._lineage,
+                version=newest,
+                entries=dict(sorted(self._entries.items())),
+                removals=dict(self._removals),
+                is_rolled_back=version is not None,
+            )
+        names = {name for _, name in self._log[position + 1 :] if name}
+        return RegistryChanges(
+            lineage=self._lineage,
+            version=newest,
+            entries={name: self._entries[name] for name in sorted(names) if name in self._entries},
+            absent=frozenset(names - self._entries.keys()),
+            removals=dict(self._removals),
+            is_complete=False,
+        )
 
     def forget_everything(self) -> None:
         """Loses all data, like a store that comes back empty."""
-        self._entries.clear()
-        self._lineage = self._version = None
+        self.__init__()  # type: ignore[misc]
 
-    def _change(self) -> None:
-        self._version = uuid.uuid4().hex
-        self._lineage = self._lineage or self._version
+    def backup(self) -> InMemoryRegistry:
+        """A copy as a replica has it, for `roll_back`."""
+        return copy.deepcopy(self)
 
+    def roll_back(self, backup: InMemoryRegistry) -> None:
+        """Loses every write since the backup, like a failover to a replica that did not have them."""
+        self.__dict__.update(copy.deepcopy(backup.__dict__))
 
-class RedisRegistry:
-    """A CameraRegistry in the Redis hash `hermes:cameras`, with version and lineage in keys of their own.
-
-    timeout_s: for one try to read or write all cameras; there are two tries.
-    """
-
-    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
-
-    async def add(self, *entries: RegistryEntry) -> None:
-        async with self._change() as pipeline:
-            for entry in entries:
-                pipeline.hsetnx(_KEY, entry.assignment.spec.name, _to_json(entry))
-
-    async def remove(self, name: str) -> None:
-        async with self._change() as pipeline:
-            pipeline.hdel(_KEY, name)
-
-    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
-        async with self._connection.operation():
-            present = await self._connection.client.get(_VERSION_KEY)
-            if present is not None and redis_connection.as_text(present) == version:
-                return None
-            async with self._connection.client.pipeline() as pipeline:
-                pipeline.mget(_LINEAGE_KEY, _VERSION_KEY)
-                pipeline.hgetall(_KEY)
-                (lineage, present), fields = await pipeline.execute()
-        texts = {redis_connection.as_text(name): text for name, text in fields.items()}
-        entries = {name: entry for name in sorted(texts) if (entry := _from_json(name, texts[name])) is not None}
-        return RegistrySnapshot(_optional_text(lineage), _optional_text(present), entries)
-
-    async def close(self) -> None:
-        """Closes the connection."""
-        await self._connection.close()
-
-    @asynccontextmanager
-    async def _change(self) -> AsyncIterator[Any]:
-        """A transaction: the commands that the block adds to it and a new version are written together."""
-        async with self._connection.operation(), self._connection.client.pipeline() as pipeline:
-            yield pipeline
-            version = uuid.uuid4().hex
-            pipeline.set(_LINEAGE_KEY, version, nx=True)
-            pipeline.set(_VERSION_KEY, version)
-            await pipeline.execute()
-
-
-def _optional_text(value: str | bytes | None) -> str | None:
-    return None if value is None else redis_connection.as_text(value)
-
-
-def _to_json(entry: RegistryEntry) -> str:
-    spec, started_s = entry.assignment.spec, entry.assignment.started_s
-    fields = {
-        "id": entry.assignment.id,
-        # Without defaults: a router of the version before reads every entry that uses no key new to it.
-        "spec": _SPEC.dump_python(spec, mode="json", exclude_defaults=True),
-        "started_s": started_s,
-        "is_configured": entry.is_configured,
-    }
-    return json.dumps(fields)
-
-
-def _from_json(name: str, text: str | bytes) -> RegistryEntry | None:
-    try:
-        fields = json.loads(text)
-        spec = _SPEC.validate_python(fields["spec"])
-        # The version before had no ids: leases and checkpoints were under the names.
-        camera_id = str(fields.get("id", name))
-        assignment = Assignment(id=camera_id, spec=spec, started_s=float(fields["started_s"]))
-        return RegistryEntry(assignment, bool(fields["is_configured"]))
-    except (ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
-        log.error("registry_entry_unreadable", camera=name, reason=type(error).__name__)
-        return None
-
-
-_SPEC = pydantic.TypeAdapter(CameraSpec)
+    def _change(self, name: str) -> None:
+        version = uuid.uuid4().hex
+        self._lineage = self._lineage or version
+        self._log.append((version, name))

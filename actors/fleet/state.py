@@ -1,12 +1,13 @@
-"""The state of one fleet: which camera is on which shard, and which shards have free slots. Makes no calls."""
+"""The state of one fleet: what shall be, and what was last observed. Makes no calls."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from actors.fleet import name_suggestions
-from actors.fleet.records import CameraRecord, ShardRecord
+from actors.fleet import capacity, name_suggestions
+from actors.fleet.records import CameraRecord, RemovalRecord
+from actors.fleet.shard_record import ShardRecord
+from actors.fleet.snapshot import FleetSnapshot, ReportedCamera
 from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
 from pipeline.answers import UnknownCamera
@@ -14,17 +15,31 @@ from pipeline.cameras import CameraState, CameraStatus
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 
+_MAX_REMOVED = 20_000
+_LOAD_SETTLE_S = 60.0
+
 
 class FleetState:
-    """All records of one fleet, and their one writer. `spares`: shards kept empty while the others have free slots."""
+    """All records of one fleet, and their one writer. `spares`: shards kept empty while the others have free slots.
+
+    removed: ids that this fleet knows to be removed, for ever: an id is never used again, so a registry that has one of
+    them has lost its removal.
+    """
 
     def __init__(self, shards: Iterable[Shard], spares: int = 0) -> None:
         self.shards = [ShardRecord(shard) for shard in shards]
         self.cameras: dict[str, CameraRecord] = {}
         self.cameras_by_id: dict[str, CameraRecord] = {}
+        self.removals: dict[str, RemovalRecord] = {}
+        self.removed: dict[str, None] = {}
         self.newest_epoch = 0  # of any camera
+        self.synced_s = float("-inf")
+        self.unknown_owners: dict[str, float] = {}
+        self.revoked_s: dict[str, float] = {}
+        self.balanced_shards: tuple[str | None, ...] = ()
+        self.load_settled_s = 0.0
+        self.spares = spares
         self._cameras_by_shard: list[dict[str, CameraRecord]] = [{} for _ in self.shards]
-        self._spares = spares
 
     @property
     def headroom(self) -> int:
@@ -32,6 +47,22 @@ class FleetState:
         counts = self.camera_counts()
         free = [record.slots - counts[index] if record.is_accepting else 0 for index, record in enumerate(self.shards)]
         return min(sum(free) - free[index] - counts[index] for index in range(len(self.shards)))
+
+    def snapshot(self, now_s: float, *, is_leader: bool = True) -> FleetSnapshot:
+        """An immutable picture of this state, for a plan."""
+        return FleetSnapshot(
+            now_s=now_s,
+            is_leader=is_leader,
+            synced_s=self.synced_s,
+            spares=self.spares,
+            shards=tuple(record.snapshot(index) for index, record in enumerate(self.shards)),
+            cameras={camera_id: record.snapshot() for camera_id, record in self.cameras_by_id.items()},
+            removals={camera_id: removal.snapshot() for camera_id, removal in self.removals.items()},
+            unknown_owners=dict(self.unknown_owners),
+            revoked_s=dict(self.revoked_s),
+            balanced_shards=self.balanced_shards,
+            load_settled_s=self.load_settled_s,
+        )
 
     def camera_counts(self) -> list[int]:
         """The number of cameras on each shard."""
@@ -59,105 +90,159 @@ class FleetState:
         )
         return next(found, None)
 
-    def has_replaced(self, incarnation: str) -> bool:
-        """Whether a shard that reported this incarnation is another process now."""
-        return any(record.previous_incarnation == incarnation for record in self.shards)
-
-    def add(self, assignment: Assignment, *, is_configured: bool = False) -> CameraRecord:
-        """Adds a camera, on the shard with the fewest, if possible one that accepts cameras.
+    def add(self, assignment: Assignment) -> CameraRecord:
+        """Adds a camera, on the emptiest shard, if possible one that accepts cameras.
 
         A camera of the same name is replaced.
         """
         spec = assignment.spec
         status = CameraStatus(
-            id=assignment.id,
-            name=spec.name,
-            url=urls.redact(spec.url),
-            state=CameraState.CONNECTING,
-            masks=spec.masks,
+            id=assignment.id, name=spec.name, url=urls.redact(spec.url), state=CameraState.CONNECTING, masks=spec.masks
         )
         self.remove(spec.name)
         REDACTOR.remember(spec.url)
-        index = (*self.shards_with_capacity(), *range(len(self.shards)))[0]
-        record = CameraRecord(assignment, index, status, is_configured)
-        self.cameras_by_id[assignment.id] = record
-        self.cameras[spec.name] = self._cameras_by_shard[index][spec.name] = record
+        record = CameraRecord(assignment, capacity.first_choice(self.shards, self.camera_counts(), self.spares), status)
+        self.cameras[spec.name] = self.cameras_by_id[assignment.id] = record
+        self._cameras_by_shard[record.shard_index][assignment.id] = record
         return record
+
+    def update(self, record: CameraRecord, assignment: Assignment) -> None:
+        """Records another spec of the same camera."""
+        REDACTOR.forget(record.spec.url)
+        REDACTOR.remember(assignment.spec.url)
+        record.update(assignment)
 
     def remove(self, name: str) -> None:
         """Removes a camera; nothing happens if there is none of this name."""
         record = self.cameras.pop(name, None)
         if record is not None:
             del self.cameras_by_id[record.id]
-            del self._cameras_by_shard[record.shard_index][name]
+            del self._cameras_by_shard[record.shard_index][record.id]
             REDACTOR.forget(record.spec.url)
+
+    def begin_removal(self, camera_id: str, name: str) -> RemovalRecord:
+        """Records that a camera is removed, and that something of it may be left."""
+        record = self.cameras_by_id.get(camera_id)
+        removal = self.removals.get(camera_id)
+        if removal is None:
+            removal = RemovalRecord(camera_id, name, *((record.shard_index,) if record else ()))
+            if record is not None:
+                removal.lock = record.lock  # an action on the camera that runs ends first
+            self.removals[camera_id] = removal
+        self.remember_removed(camera_id)
+        if record is not None:
+            self.remove(record.spec.name)
+        return removal
+
+    def end_removal(self, camera_id: str) -> None:
+        """Records that nothing is left of a removed camera."""
+        self.removals.pop(camera_id, None)
+
+    def remember_removed(self, camera_id: str) -> None:
+        """Records that this id is never watched again."""
+        self.removed[camera_id] = None
+        if len(self.removed) > _MAX_REMOVED:
+            del self.removed[next(iter(self.removed))]
 
     def reassign(self, record: CameraRecord, index: int) -> None:
         """Records that the camera is on this shard. A camera that was removed meanwhile is not counted there."""
-        if self.cameras.get(record.spec.name) is record:
-            del self._cameras_by_shard[record.shard_index][record.spec.name]
-            self._cameras_by_shard[index][record.spec.name] = record
+        if self.cameras_by_id.get(record.id) is record:
+            del self._cameras_by_shard[record.shard_index][record.id]
+            self._cameras_by_shard[index][record.id] = record
+        elif removal := self.removals.get(record.id):
+            removal.shard_index = index
         record.shard_index = index
 
-    def observe(self, index: int, status: ShardStatus) -> list[CameraRecord]:
+    def observe(self, index: int, status: ShardStatus, now_s: float) -> list[tuple[CameraRecord, int]]:
         """Records what a shard reports of itself and its cameras.
 
-        -> the cameras that should be on the shard and are not, or are there in an epoch that is not the newest
+        -> cameras that were expected on another shard and that this one owns by now, each with the other shard
         """
-        self.shards[index].observe(status)
-        reported = {camera.id: camera for camera in status.cameras}
-        missing = []
+        adopted = self._adopt(index, status)
+        reported = {camera.id: self._reported(index, camera, now_s) for camera in status.cameras}
+        self.shards[index].observe(status, reported)
+        self.unknown_owners.pop(status.incarnation, None)
+        by_id = {camera.id: camera for camera in status.cameras}
         for record in self.cameras_on(index):
-            if record.id in reported:
-                record.observe(reported[record.id])
+            if record.id in by_id:
+                record.observe(by_id[record.id])
                 self.newest_epoch = max(self.newest_epoch, record.newest_epoch)
             else:
                 record.mark_missing()
-            is_owned = record.status.epoch >= record.newest_epoch and record.status.state is not CameraState.RECOVERING
-            if record.id not in reported or not is_owned:
-                missing.append(record)
-        return missing
+        return adopted
 
     def observe_epoch(self, record: CameraRecord, epoch: int) -> None:
         """Records the epoch of an answer. Raises CameraRecovering if the answer comes from a stale owner."""
         record.observe_epoch(epoch)
         self.newest_epoch = max(self.newest_epoch, epoch)
 
-    def mark_shard_down(self, index: int, now_s: float) -> None:
+    def mark_shard_down(self, index: int, now_s: float, reason: str, *, is_failed: bool = False) -> None:
         """Records that a shard does not answer, so its cameras cannot answer either."""
-        self.shards[index].mark_down(now_s)
+        self.shards[index].mark_down(now_s, reason, is_failed=is_failed)
+        what = "answers with an error" if is_failed else "is restarting"
         for record in self.cameras_on(index):
-            record.mark_recovering(f"shard {index} is restarting")
+            record.mark_recovering(f"shard {index} {what}")
 
-    def shards_with_capacity(self, *, exclude: int | None = None) -> list[int]:
-        """The shards that accept a camera and have a free slot, emptiest first, spares last."""
-        counts = self.camera_counts()
-        accepting = (index for index, record in enumerate(self.shards) if record.is_accepting)
-        free = [index for index in accepting if counts[index] < (self.shards[index].slots or math.inf)]
-        spares = self._spare_shards(counts)
-        ranked = sorted(free, key=lambda index: (index in spares, counts[index], self.shards[index].busy_share))
-        return [index for index in ranked if index != exclude]
+    def mark_synced(self, now_s: float) -> None:
+        """Records that the registry was read."""
+        self.synced_s = now_s
 
-    def active_shards(self) -> list[int]:
-        """The shards that accept cameras, without spares."""
-        spares = self._spare_shards(self.camera_counts())
-        return [index for index, record in enumerate(self.shards) if record.is_accepting and index not in spares]
+    def mark_unknown_owner(self, incarnation: str, now_s: float) -> None:
+        """Records that an incarnation owns a camera; if no reachable shard reports it, it is unknown since now."""
+        if self.index_of(incarnation) is None:
+            self.unknown_owners.setdefault(incarnation, now_s)
+
+    def forget_unknown_owner(self, incarnation: str) -> None:
+        """Records that this incarnation owns nothing any more."""
+        self.unknown_owners.pop(incarnation, None)
+
+    def mark_revoked(self, incarnation: str, now_s: float) -> None:
+        """Records that a lease was revoked."""
+        self.revoked_s[incarnation] = now_s
+
+    def mark_balanced(self, incarnations: tuple[str | None, ...]) -> None:
+        """Records that the cameras are spread evenly over these shards."""
+        self.balanced_shards = incarnations
+
+    def mark_moved(self, now_s: float) -> None:
+        """Records that a camera moved, so that the shards' load says nothing for a while."""
+        self.load_settled_s = now_s + _LOAD_SETTLE_S
+
+    def apply_shards(self, shards: Iterable[Shard], spares: int) -> None:
+        """Takes over another number of shards: new ones are added, those that are too many shall be emptied."""
+        present = list(shards)
+        for shard in present[len(self.shards) :]:
+            self.shards.append(ShardRecord(shard))
+            self._cameras_by_shard.append({})
+        for index, record in enumerate(self.shards):
+            record.mark_retiring(is_retiring=index >= len(present))
+        self.spares = spares
 
     def shard_view(self, index: int) -> ShardView:
         """An immutable copy of a shard's record for operators."""
-        record = self.shards[index]
-        return ShardView(
-            index=index,
-            pid=record.pid,
-            node=record.node,
-            is_up=record.is_up,
-            is_draining=record.is_draining,
-            cameras=tuple(sorted(self._cameras_by_shard[index])),
-            slots=record.slots,
-            busy_share=round(record.busy_share, 3),
-        )
+        return self.shards[index].view(index, (record.spec.name for record in self.cameras_on(index)))
 
-    def _spare_shards(self, counts: Sequence[int]) -> set[int]:
-        """The last of the empty shards, at most as many as shall be spared."""
-        empty = [index for index, record in enumerate(self.shards) if record.is_accepting and not counts[index]]
-        return set(empty[len(empty) - min(self._spares, len(empty)) :])
+    def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
+        """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""
+        adopted = []
+        for camera in status.cameras:
+            record = self.cameras_by_id.get(camera.id)
+            # While an action on the camera runs, the report may be older than the action.
+            if record is None or record.shard_index == index or record.lock.locked():
+                continue
+            if camera.epoch and camera.epoch >= record.newest_epoch and camera.state is not CameraState.RECOVERING:
+                adopted.append((record, record.shard_index))
+                self.reassign(record, index)
+        return adopted
+
+    def _reported(self, index: int, camera: CameraStatus, now_s: float) -> ReportedCamera:
+        record = self.cameras_by_id.get(camera.id)
+        is_wanted = record is not None and record.shard_index == index
+        before = self.shards[index].reported.get(camera.id)
+        since_s = before.unwanted_since_s if before else None
+        return ReportedCamera(
+            epoch=camera.epoch,
+            revision=camera.revision,
+            is_owned=camera.state is not CameraState.RECOVERING,
+            unwanted_since_s=None if is_wanted else now_s if since_s is None else since_s,
+        )

@@ -16,9 +16,13 @@ class CameraView:
     shard_index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardView:
-    """A shard's process and its cameras. node: its machine or pod; slots: the most cameras that it can hold."""
+    """A shard's process and its cameras.
+
+    node: its machine or pod; slots: the most cameras that it can hold. is_failed: it answers with an error that nobody
+    foresaw. detail: why it is not up.
+    """
 
     index: int
     pid: int | None
@@ -28,3 +32,13 @@ class ShardView:
     cameras: tuple[str, ...]
     slots: int
     busy_share: float
+    is_failed: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """A shard after a drain, and the cameras that stayed: name and reason of each."""
+
+    shard: ShardView
+    not_moved: tuple[tuple[str, str], ...]

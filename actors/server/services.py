@@ -127,5 +127,6 @@ class FleetService(pb_grpc.FleetServiceServicer):
     ) -> pb.DrainShardResponse:
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context, shard=str(request.shard)):
-            shard = await self._fleet.drain(request.shard)
-        return pb.DrainShardResponse(shard=conversions.shard_message(shard))
+            result = await self._fleet.drain(request.shard, force=request.force)
+        stayed = [pb.CameraNotMoved(name=name, reason=reason) for name, reason in result.not_moved]
+        return pb.DrainShardResponse(shard=conversions.shard_message(result.shard), not_moved=stayed)

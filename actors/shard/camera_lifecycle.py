@@ -163,6 +163,7 @@ class CameraLifecycle:
     async def _update(self, assignment: Assignment) -> None:
         before = self._streams.owned[assignment.id].spec
         if before == assignment.spec:
+            self._streams.keep(assignment)
             return
         await self._memories.update(assignment)
         self._streams.update(assignment, self._memories.status(assignment.id).newest_s)

@@ -197,6 +197,7 @@ class CameraShard:
             memory=self._memories.status(camera_id),
             masks=stream.spec.masks,
             epoch=owner.epoch if owner else 0,
+            revision=stream.assignment.revision,
         )
         if not self._lease_holder.is_unowned(camera_id):
             return status

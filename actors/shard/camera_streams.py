@@ -90,6 +90,10 @@ class CameraStreams:
             self._clips.discard(assignment.id)
         self.owned[assignment.id] = self._opened(assignment, newest_s, None)
 
+    def keep(self, assignment: Assignment) -> None:
+        """Gives an owned camera a newer assignment with the same spec."""
+        self.owned[assignment.id].update(assignment)
+
     def end(self, camera_id: str) -> None:
         """Ends the stream of an owned camera: no clip follows. Does not wait for the feed's thread."""
         self.owned.pop(camera_id).feed.request_stop()

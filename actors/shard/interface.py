@@ -26,14 +26,16 @@ class Assignment:
     """A camera that a shard must watch.
 
     id: the camera's identity, to which its lease, memory and checkpoints belong; never used again. started_s: second 0
-    of a file, in Unix seconds; it stays the same when the camera moves. min_epoch: the owner's new epoch must be above
-    it. expiry: the proof that the previous owner's lease expired, None without one. is_standby: another shard still
-    owns the camera, so this shard only opens the stream and keeps the newest clips.
+    of a file, in Unix seconds; it stays the same when the camera moves. revision: grows with each change of the spec.
+    min_epoch: the owner's new epoch must be above it. expiry: the proof that the previous owner's lease expired, None
+    without one. is_standby: another shard still owns the camera, so this shard only opens the stream and keeps the
+    newest clips.
     """
 
     id: str
     spec: CameraSpec
     started_s: float
+    revision: int = 0
     min_epoch: int = 0
     expiry: LeaseExpiry | None = None
     is_standby: bool = False

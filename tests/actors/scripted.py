@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 from actors.errors import InvalidShard, ShardUnavailable
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import CameraRegistry, InMemoryRegistry
+from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment, ShardStatus
-from cache_store.leases import InMemoryLeases, Leases
+from cache_store.errors import StoreUnavailable
+from cache_store.leases import FENCED, InMemoryLeases, Leases, Owner
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, SourceReason, TooManyCameras
 from pipeline.network import urls
@@ -43,17 +45,41 @@ def scripted_fleet(
     lease_length_s: float = 0.0,
     is_leader: IsLeader = lambda: True,
     spares: int = 0,
+    eraser: MemoryEraser | None = None,
 ) -> Fleet:
     """A fleet of these shards. A lease expires `lease_length_s` after the last observed renewal."""
     return Fleet(
         shards,
         FailureDetector(leases or InMemoryLeases(), lease_length_s, clock=virtual_time.now_s),
         registry or InMemoryRegistry(),
+        eraser or RecordingEraser().seam,
         is_leader=is_leader,
         spares=spares,
         open_timeout_s=0.3,
         clock=lambda: 500.0,
     )
+
+
+class RecordingEraser:
+    """Erases nothing and records for which cameras it was asked to. error: raised instead."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.error: StoreUnavailable | None = None
+        self.seam = MemoryEraser(fence=self._fence, delete=self._delete)
+
+    async def _fence(self, camera_id: str) -> Owner:
+        self._record("fence", camera_id)
+        return Owner(1, FENCED)
+
+    async def _delete(self, camera_id: str, owner: Owner) -> None:
+        assert owner == Owner(1, FENCED)
+        self._record("delete", camera_id)
+
+    def _record(self, operation: str, camera_id: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.calls.append((operation, camera_id))
 
 
 class ScriptedShard:
@@ -180,6 +206,7 @@ class ScriptedShard:
             memory=memory,
             epoch=self.epoch,
             masks=spec.masks,
+            revision=self.assignments[name].revision,
             reason=self.reason,
         )
 

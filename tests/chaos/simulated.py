@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from actors.errors import ShardUnavailable
 from actors.fleet.fleet import Fleet
+from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from actors.shard.interface import Assignment, ShardStatus
@@ -15,7 +16,7 @@ from pipeline.answers import AnswerEvent, Done, FinishReason, Started, Token, Un
 from pipeline.cameras import CameraState, CameraStatus
 from pipeline.network import urls
 from tests.chaos.simulated_process import LEASE, Process
-from tests.chaos.simulated_store import SimulatedStore, StoreLeases, StoreRegistry
+from tests.chaos.simulated_store import SimulatedStore, StoreCheckpoints, StoreLeases, StoreRegistry
 from tests.virtual_time import now_s
 
 SLOTS = 6
@@ -124,4 +125,6 @@ def simulated_fleet(shards: Sequence[SimulatedShard], store: SimulatedStore) -> 
     leases = StoreLeases(store, store)
     failure_detector = FailureDetector(leases, LEASE.length_s, clock=now_s)
     election = LeaderElection(leases, failure_detector, LEASE, clock=now_s)
-    return Fleet(shards, failure_detector, StoreRegistry(store), is_leader=election.is_leader), election
+    eraser = MemoryEraser(leases.fence, StoreCheckpoints(store, store).delete)
+    fleet = Fleet(shards, failure_detector, StoreRegistry(store), eraser, is_leader=election.is_leader)
+    return fleet, election

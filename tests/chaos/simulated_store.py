@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from actors.fleet.registry import InMemoryRegistry, RegistryEntry, RegistrySnapshot
+from actors.fleet.registry import InMemoryRegistry, RegistryChanges, RegistryEntry
 from actors.ownership.leader_election import LEADER_ROLE
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
@@ -120,14 +120,20 @@ class StoreRegistry:
     def __init__(self, store: SimulatedStore) -> None:
         self._store = store
 
-    async def add(self, *entries: RegistryEntry) -> None:
-        await self._store.perform(lambda: self._store.registry.add(*entries))
+    async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
+        return await self._store.perform(lambda: self._store.registry.add(*entries))
 
-    async def remove(self, name: str) -> None:
-        await self._store.perform(lambda: self._store.registry.remove(name))
+    async def update(self, entry: RegistryEntry) -> bool:
+        return await self._store.perform(lambda: self._store.registry.update(entry))
 
-    async def snapshot_since(self, version: str | None) -> RegistrySnapshot | None:
-        return await self._store.perform(lambda: self._store.registry.snapshot_since(version))
+    async def remove(self, name: str, camera_id: str) -> bool:
+        return await self._store.perform(lambda: self._store.registry.remove(name, camera_id))
+
+    async def finish_removal(self, camera_id: str) -> None:
+        await self._store.perform(lambda: self._store.registry.finish_removal(camera_id))
+
+    async def changes_since(self, version: str | None) -> RegistryChanges | None:
+        return await self._store.perform(lambda: self._store.registry.changes_since(version))
 
 
 class StoreCheckpoints:

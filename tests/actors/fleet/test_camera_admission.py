@@ -77,9 +77,9 @@ async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards
     with pytest.raises(SourceInvalid):
         await scripted_fleet(*shards, registry=registry).add_camera(camera_spec("a"))
 
-    snapshot = await registry.snapshot_since(None)
-    assert snapshot is not None
-    assert snapshot.entries == {}
+    changes = await registry.changes_since(None)
+    assert changes is not None
+    assert (changes.entries, changes.removals) == ({}, {})
 
 
 async def test_a_camera_of_the_configuration_stays_although_its_source_does_not_open(fleet, shards) -> None:

@@ -17,9 +17,9 @@ def registry() -> InMemoryRegistry:
 
 
 async def registered(registry: CameraRegistry) -> list[str]:
-    snapshot = await registry.snapshot_since(None)
-    assert snapshot is not None
-    return list(snapshot.entries)
+    changes = await registry.changes_since(None)
+    assert changes is not None
+    return list(changes.entries)
 
 
 async def test_the_next_system_watches_an_added_camera_and_not_a_removed_one(shards, registry) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from actors.errors import InvalidShard
 from pipeline.answers import UnknownCamera
-from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
+from tests.actors.scripted import ANSWER, RecordingEraser, ScriptedShard, ask, camera_spec, scripted_fleet
 
 
 async def test_cameras_are_spread_over_the_shards(fleet, shards) -> None:
@@ -25,13 +25,15 @@ async def test_a_shard_that_is_down_gets_no_new_camera(fleet, shards) -> None:
     assert view.shard_index == 1
 
 
-async def test_a_removed_camera_does_not_come_back(fleet, shards) -> None:
-    await fleet.add_camera(camera_spec("a"))
+async def test_a_removed_camera_does_not_come_back(shards) -> None:
+    eraser = RecordingEraser()
+    fleet = scripted_fleet(*shards, eraser=eraser.seam)
+    camera_id = (await fleet.add_camera(camera_spec("a"))).status.id
     await fleet.remove_camera("a")
     await fleet.reconcile()
 
     assert shards[0].assignments == {}
-    assert shards[0].forgotten == ["a"]
+    assert eraser.calls == [("fence", camera_id), ("delete", camera_id)]
     with pytest.raises(UnknownCamera, match="no camera is"):
         await ask(fleet, "a")
 
@@ -80,7 +82,7 @@ async def test_a_drained_shard_is_empty_and_gets_no_new_camera(fleet, shards) ->
     drained = await fleet.drain(0)
     await fleet.add_camera(camera_spec("d"))
 
-    assert (drained.is_draining, drained.cameras) == (True, ())
+    assert (drained.shard.is_draining, drained.shard.cameras, drained.not_moved) == (True, (), ())
     assert shards[0].assignments == {}
     assert [shard.cameras for shard in await fleet.list_shards()] == [(), ("a", "b", "c", "d")]
 

@@ -46,7 +46,7 @@ async def test_a_camera_that_is_not_restored_yet_does_not_keep_the_others_on_a_d
         await fleet.move_camera("a")
     drained = await fleet.drain(0)
 
-    assert drained.cameras == ("a",)
+    assert drained.not_moved == (("a", "not restored yet on shard 0"),)
     assert sorted(shards[1].assignments) == ["b", "c"]
 
 

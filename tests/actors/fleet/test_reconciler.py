@@ -65,6 +65,7 @@ async def test_a_camera_is_restored_once_the_store_is_available_again(fleet, sha
     assert (await fleet.get_camera("a")).status.detail == "store redis://host: refused"
 
     shards[0].add_error = None
+    await asyncio.sleep(1.0)
     await fleet.reconcile()
     assert (await fleet.get_camera("a")).status.state is CameraState.LIVE
 

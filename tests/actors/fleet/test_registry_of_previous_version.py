@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.fleet.registry import RedisRegistry
+from actors.fleet.redis_registry import RedisRegistry
 from tests import servers
 from tests.cache_store import previous_version
 from tests.cache_store.previous_version import EXPECTED
@@ -20,7 +20,7 @@ async def test_every_camera_of_the_previous_version_is_read(tmp_path: Path) -> N
         with server.client() as client:
             previous_version.load_into(client)
         registry = RedisRegistry(server.url, timeout_s=20)
-        snapshot = await registry.snapshot_since(None)
+        snapshot = await registry.changes_since(None)
         await registry.close()
 
     assert snapshot is not None

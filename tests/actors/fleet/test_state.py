@@ -7,22 +7,24 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from actors.fleet.records import CameraRecord, ShardRecord
+from actors.fleet.records import CameraRecord, RemovalRecord
+from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
 
 ACTORS = Path(__file__).parents[3] / "actors"
 FIELDS = {
-    *(field.name for record in (CameraRecord, ShardRecord) for field in fields(record)),
+    *(field.name for record in (CameraRecord, RemovalRecord, ShardRecord) for field in fields(record)),
     *(name for name in vars(FleetState(())) if not name.startswith("_")),
 } - {"lock"}
-WRITERS = {ACTORS / "fleet" / "records.py", ACTORS / "fleet" / "state.py"}
+WRITERS = {ACTORS / "fleet" / "records.py", ACTORS / "fleet" / "shard_record.py", ACTORS / "fleet" / "state.py"}
 MUTATIONS = {"append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 
 
+# No other room sees a record: it gets views, which are frozen.
 def test_only_the_records_and_the_state_assign_the_fields_of_a_fleet() -> None:
     writes = [
         f"{file.relative_to(ACTORS)}:{line} {name}"
-        for file in sorted(ACTORS.rglob("*.py"))
+        for file in sorted((ACTORS / "fleet").rglob("*.py"))
         if file not in WRITERS
         for line, name in foreign_writes(ast.parse(file.read_text()))
     ]

@@ -1,0 +1,78 @@
+"""What a plan can ask for. Each action is carried out by itself, and none depends on another one of its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Adds a camera to a shard that shall watch it; if the shard refuses it, to another one with a free slot."""
+
+    camera_id: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Gives a camera on its shard the newest spec."""
+
+    camera_id: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Moves a camera with its whole memory."""
+
+    camera_id: str
+    from_shard: int
+    to_shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Ends a stale copy of a camera that another shard owns by now. Saves nothing."""
+
+    camera_id: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Ends a camera that nobody wants and nobody removed, as when the store lost it. Its memory is saved."""
+
+    camera_id: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRemoval:
+    """Ends a removed camera wherever it is, and deletes its memory and checkpoints."""
+
+    camera_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Revokes the lease of an incarnation that nobody can reach, so that its cameras can be taken over."""
+
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Records why a camera cannot be placed or moved now."""
+
+    camera_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteBalance:
+    """Records that the cameras are spread evenly over these incarnations, so that later only load moves cameras."""
+
+    incarnations: tuple[str | None, ...]
+
+
+Action = Assign | Update | Move | Drop | Release | FinishRemoval | Revoke | Wait | NoteBalance

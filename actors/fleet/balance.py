@@ -1,0 +1,64 @@
+"""Which camera shall move so that the shards become more equal: by count after shards came or went, then by load."""
+
+from __future__ import annotations
+
+from actors.fleet.actions import Action, Move, NoteBalance
+from actors.fleet.capacity import Capacity
+from actors.fleet.snapshot import CameraSnapshot, FleetSnapshot
+
+# busy_share is an average over some time, so after a move it says nothing for a while.
+_MIN_LOAD_DIFFERENCE = 0.3
+
+
+def plan_balance(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]:
+    """At most one move, while no camera is on its way and every camera is on a shard.
+
+    Counts are made equal only once after shards joined or left, so that later moves by operators are not undone; after
+    that, load decides.
+    """
+    if not _is_at_rest(fleet):
+        return ()
+    incarnations = tuple(shard.incarnation for shard in fleet.shards if shard.is_accepting)
+    if incarnations == fleet.balanced_shards:
+        return _move_by_load(fleet, capacity)
+    return _move_by_count(fleet, capacity) or (NoteBalance(incarnations),)
+
+
+def _is_at_rest(fleet: FleetSnapshot) -> bool:
+    return all(not camera.is_busy and _is_settled(fleet, camera) for camera in fleet.cameras.values())
+
+
+def _is_settled(fleet: FleetSnapshot, camera: CameraSnapshot) -> bool:
+    shard = fleet.shards[camera.shard]
+    return camera.is_refused or (shard.is_up and camera.id in shard.cameras)
+
+
+def _move_by_count(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]:
+    active = [shard.index for shard in capacity.active()]
+    fullest = max(active, key=capacity.counts.__getitem__, default=0)
+    free = [index for index in active if capacity.is_free(index)]
+    emptiest = min(free, key=capacity.counts.__getitem__, default=None)
+    if emptiest is None or capacity.counts[fullest] - capacity.counts[emptiest] < 2:
+        return ()
+    return _move(fleet, fullest, emptiest)
+
+
+def _move_by_load(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]:
+    active = capacity.active()
+    if not active or fleet.now_s < fleet.load_settled_s:
+        return ()
+    busiest = max(active, key=lambda shard: shard.busy_share)
+    free = [shard for shard in active if capacity.is_free(shard.index)]
+    idlest = min(free, key=lambda shard: shard.busy_share, default=None)
+    if idlest is None or capacity.counts[busiest.index] < 2:
+        return ()
+    if busiest.busy_share - idlest.busy_share < _MIN_LOAD_DIFFERENCE:
+        return ()
+    return _move(fleet, busiest.index, idlest.index)
+
+
+def _move(fleet: FleetSnapshot, source: int, target: int) -> tuple[Action, ...]:
+    """Moves the camera whose last question is the oldest, unless its last try has just failed."""
+    on_source = [camera for camera in fleet.cameras.values() if camera.shard == source]
+    camera = min(on_source, key=lambda camera: camera.last_question_s)
+    return (Move(camera.id, source, target),) if camera.retry_at_s <= fleet.now_s else ()

@@ -1,0 +1,94 @@
+"""Which shards have room for a camera, and for one more action, counted on while a plan is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from actors.fleet.shard_record import ShardRecord
+from actors.fleet.snapshot import FleetSnapshot, ShardSnapshot
+
+ASSIGNMENTS_AT_ONCE = 4  # on one shard
+MOVES_AT_ONCE = 8  # from or to one shard
+
+
+def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: int) -> int:
+    """Where a new camera goes: the emptiest shard with a free slot, spares last; any shard if there is none.
+
+    counts: cameras that are on each shard or shall be. Costs what the number of shards costs, not that of cameras.
+    """
+    empty = [index for index, shard in enumerate(shards) if shard.is_accepting and not counts[index]]
+    spared = frozenset(empty[len(empty) - min(spares, len(empty)) :])
+
+    def rank(index: int) -> tuple[bool, bool, int, float]:
+        shard = shards[index]
+        is_full = bool(shard.slots) and max(counts[index], len(shard.reported)) >= shard.slots
+        return not shard.is_accepting or is_full, index in spared, counts[index], shard.busy_share
+
+    return min(range(len(shards)), key=rank)
+
+
+class Capacity:
+    """The free slots of each shard, less what the plan gives away."""
+
+    def __init__(self, fleet: FleetSnapshot) -> None:
+        self._shards = fleet.shards
+        self._busy = [shard.num_busy for shard in fleet.shards]
+        self._on_device = [len(shard.cameras.keys() | shard.standby) for shard in fleet.shards]
+        self._taken = list(self._on_device)
+        self.counts = [0] * len(fleet.shards)  # cameras that are on a shard or shall be
+        for camera in fleet.cameras.values():
+            shard = fleet.shards[camera.shard]
+            self.counts[camera.shard] += 1
+            if camera.id not in shard.cameras and camera.id not in shard.standby:
+                self._taken[camera.shard] += 1
+                self._on_device[camera.shard] += camera.is_busy
+        empty = [shard.index for shard in fleet.shards if shard.is_accepting and not self.counts[shard.index]]
+        self._spares = frozenset(empty[len(empty) - min(fleet.spares, len(empty)) :])
+
+    def active(self) -> list[ShardSnapshot]:
+        """The shards that accept cameras, without spares."""
+        return [shard for shard in self._shards if shard.is_accepting and shard.index not in self._spares]
+
+    def is_free(self, index: int) -> bool:
+        """Whether the shard has a slot for a camera that is not on it, and is not meant for it, yet."""
+        return self._taken[index] < (self._shards[index].slots or math.inf)
+
+    def has_own_slot(self, index: int) -> bool:
+        """Whether the shard has a slot for a camera that is meant for it already."""
+        shard = self._shards[index]
+        return shard.is_accepting and self._on_device[index] < (shard.slots or math.inf)
+
+    def ranked(self, *, exclude: Iterable[int] = ()) -> list[int]:
+        """The shards that accept a camera and have a free slot, emptiest first, spares last."""
+        excluded = frozenset(exclude)
+        free = [shard for shard in self._shards if shard.is_accepting and self.is_free(shard.index)]
+        free.sort(key=self._rank)
+        return [shard.index for shard in free if shard.index not in excluded]
+
+    def best(self, *, exclude: int | None = None) -> int | None:
+        """The first of `ranked`, None where there is none."""
+        free = (
+            shard
+            for shard in self._shards
+            if shard.index != exclude and shard.is_accepting and self.is_free(shard.index)
+        )
+        found = min(free, key=self._rank, default=None)
+        return None if found is None else found.index
+
+    def can_start(self, limit: int, *shards: int) -> bool:
+        """Whether fewer than `limit` actions run on each of these shards."""
+        return all(self._busy[index] < limit for index in shards)
+
+    def take(self, index: int, *, is_own: bool = False) -> None:
+        """Counts a camera that the plan gives to the shard. is_own: it was meant for this shard before."""
+        self._taken[index] += not is_own
+        self._on_device[index] += 1
+        self._busy[index] += 1
+
+    def start(self, index: int) -> None:
+        """Counts an action of the plan on this shard."""
+        self._busy[index] += 1
+
+    def _rank(self, shard: ShardSnapshot) -> tuple[bool, int, float, int]:
+        return shard.index in self._spares, self._taken[shard.index], shard.busy_share, shard.index

@@ -1,0 +1,195 @@
+"""Carries out the actions of a plan, each in a task of its own. A failure is recorded and left to a later plan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+import structlog
+
+from actors import task_cancellation
+from actors.errors import InvalidShard, ServiceError
+from actors.fleet.actions import Action, Assign, Drop, FinishRemoval, Move, NoteBalance, Release, Revoke, Update, Wait
+from actors.fleet.mover import Mover
+from actors.fleet.placement import Placement
+from actors.fleet.plan import NO_SLOT
+from actors.fleet.records import CameraRecord
+from actors.fleet.removal import Remover
+from actors.fleet.state import FleetState
+from actors.ownership.failure_detector import FailureDetector
+from cache_store.errors import StoreError
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import CameraError, TooManyCameras
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 1.0
+# What an action did is seen at the shard's next status, which is at most so old.
+_SETTLE_S = 1.5
+
+
+class Executor:
+    """Performs actions. One event loop owns it, with the state. on_end: called when an action has ended."""
+
+    def __init__(
+        self,
+        state: FleetState,
+        failure_detector: FailureDetector,
+        placement: Placement,
+        mover: Mover,
+        remover: Remover,
+        *,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._state = state
+        self._failure_detector = failure_detector
+        self._placement = placement
+        self._mover = mover
+        self._remover = remover
+        self._on_end = on_end
+        self._running: dict[Action, asyncio.Task[None]] = {}
+
+    def start(self, actions: Iterable[Action]) -> list[asyncio.Task[None]]:
+        """Starts each action that does not run yet. -> the tasks of those that take time"""
+        tasks = []
+        for action in actions:
+            if isinstance(action, Wait | NoteBalance):
+                self._note(action)
+            elif action not in self._running:
+                task = self._running[action] = asyncio.create_task(self._perform(action), name=repr(action))
+                task.add_done_callback(partial(self._end, action))
+                tasks.append(task)
+        return tasks
+
+    async def stop(self) -> None:
+        """Cancels what runs."""
+        await task_cancellation.end(*self._running.values())
+
+    def _end(self, action: Action, _: asyncio.Task[None]) -> None:
+        self._running.pop(action, None)
+        self._on_end()
+
+    def _note(self, action: Wait | NoteBalance) -> None:
+        if isinstance(action, NoteBalance):
+            self._state.mark_balanced(action.incarnations)
+            return
+        record = self._state.cameras_by_id.get(action.camera_id)
+        if record is None:
+            return
+        shard = self._state.shard_of(record)
+        if not shard.is_up or record.id not in shard.reported:
+            record.mark_recovering(action.reason)
+        if record.mark_waiting(action.reason):
+            log.warning("camera_not_moved", camera=record.spec.name, shard=record.shard_index, reason=action.reason)
+
+    async def _perform(self, action: Action) -> None:
+        try:
+            await self._act(action)
+        except Exception:  # the border of one action: the others and the next plan go on
+            log.exception("action_failed", action=type(action).__name__)
+
+    def _act(self, action: Action) -> Coroutine[Any, Any, None]:
+        match action:
+            case Assign():
+                return self._on_camera(action.camera_id, lambda record: self._assign(record, action.shard))
+            case Update():
+                return self._on_camera(action.camera_id, lambda record: self._update(record, action.shard))
+            case Move():
+                return self._move(action)
+            case Drop():
+                return self._drop(action)
+            case Release():
+                return self._release(action)
+            case FinishRemoval():
+                return self._finish_removal(action)
+            case Revoke():
+                return self._revoke(action)
+            case _:
+                raise AssertionError(f"{action} takes no time")
+
+    async def _on_camera(self, camera_id: str, work: Callable[[CameraRecord], Coroutine[Any, Any, None]]) -> None:
+        """Holds the camera's lock while the action runs. The camera must not have been removed meanwhile."""
+        record = self._state.cameras_by_id.get(camera_id)
+        if record is None or record.lock.locked():
+            return
+        async with record.lock:
+            if self._state.cameras_by_id.get(camera_id) is record:
+                record.postpone(0.0)
+                await work(record)
+                record.postpone(record.retry_at_s or _now_s() + _SETTLE_S)
+
+    async def _assign(self, record: CameraRecord, index: int) -> None:
+        try:
+            await self._placement.place(record, index)
+            record.mark_waiting("")
+        except (TooManyCameras, InvalidShard):
+            record.mark_recovering(NO_SLOT)
+        except (StoreError, ServiceError) as error:
+            record.mark_recovering(str(error))
+            record.postpone(_now_s() + _RETRY_S)
+        except CameraError as error:
+            record.mark_refused(str(error))
+
+    async def _update(self, record: CameraRecord, index: int) -> None:
+        shard = self._state.shards[index]
+        try:
+            with shard.acting():
+                await shard.shard.update_camera(record.assignment)
+        except (StoreError, ServiceError, UnknownCamera, CameraError) as error:
+            log.warning("camera_not_updated", camera=record.spec.name, shard=index, reason=str(error))
+
+    async def _move(self, action: Move) -> None:
+        record = self._state.cameras_by_id.get(action.camera_id)
+        if record is None or record.lock.locked() or record.shard_index != action.from_shard:
+            return
+        try:
+            await self._mover.move(record, action.to_shard)
+            record.mark_waiting("")
+        except (CameraError, StoreError, ServiceError) as error:
+            if record.mark_waiting(str(error)):
+                log.warning(
+                    "camera_not_moved", camera=record.spec.name, shard=action.from_shard, reason=record.wait_reason
+                )
+        record.postpone(_now_s() + _SETTLE_S)
+
+    async def _drop(self, action: Drop) -> None:
+        call = self._state.shards[action.shard].shard.drop_camera(action.camera_id)
+        await self._end_leftover(action.shard, action.camera_id, call)
+        log.warning("stale_camera_ended", camera_id=action.camera_id, shard=action.shard)
+
+    async def _release(self, action: Release) -> None:
+        call = self._state.shards[action.shard].shard.remove_camera(action.camera_id)
+        await self._end_leftover(action.shard, action.camera_id, call)
+        log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
+
+    async def _end_leftover(self, index: int, camera_id: str, call: Coroutine[Any, Any, None]) -> None:
+        try:
+            with self._state.shards[index].acting():
+                await call
+        except (StoreError, ServiceError, UnknownCamera) as error:
+            log.info("camera_not_ended", shard=index, reason=str(error))
+        # If it is still there, the next status says so, and it is tried again after another grace period.
+        self._state.shards[index].forget_reported(camera_id)
+
+    async def _finish_removal(self, action: FinishRemoval) -> None:
+        removal = self._state.removals.get(action.camera_id)
+        if removal is None or removal.lock.locked():
+            return
+        try:
+            await self._remover.finish(removal)
+        except (StoreError, ServiceError) as error:
+            removal.postpone(_now_s() + _RETRY_S)
+            log.info("removal_not_finished", camera=removal.name, reason=str(error))
+
+    async def _revoke(self, action: Revoke) -> None:
+        self._state.mark_revoked(action.incarnation, _now_s())
+        try:
+            await self._failure_detector.retire(action.incarnation)
+        except StoreError as error:
+            log.debug("lease_not_revoked", incarnation=action.incarnation[:8], reason=str(error))
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,102 @@
+"""Moves a camera with all tiers of its memory from one running shard to another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import structlog
+
+from actors.errors import CameraRecovering, ServiceError
+from actors.fleet.placement import Placement
+from actors.fleet.records import CameraRecord
+from actors.fleet.state import FleetState
+from cache_store.errors import StoreError
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import CameraError, CameraState
+from pipeline.network import urls
+from pipeline.network.urls import FileUrl
+
+log = structlog.get_logger(__name__)
+
+_POLL_EVERY_S = 0.1
+_STANDBY_TIMEOUT_S = 4.0  # for the standby's first frame, and for the present owner to reach that frame
+
+
+class Mover:
+    """Moves cameras. One event loop owns it, with the state."""
+
+    def __init__(self, state: FleetState, placement: Placement) -> None:
+        self._state = state
+        self._placement = placement
+
+    async def move(self, record: CameraRecord, target: int) -> None:
+        """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.
+
+        Raises TooManyCameras, InvalidShard, StoreError, ShardUnavailable, CameraRecovering; then the camera stays on
+        its shard.
+        """
+        async with record.lock:
+            source = record.shard_index
+            if source == target or self._state.cameras_by_id.get(record.id) is not record:
+                return
+            with self._state.shards[source].acting(), self._state.shards[target].acting():
+                has_standby = await self._open_standby(record, target)
+                began_s = asyncio.get_running_loop().time()
+                with record.moving():
+                    # Reserved for the target only once the target has kept a slot for it.
+                    successor = self._state.shards[target].incarnation if has_standby else None
+                    await self._hand_over(record, target, successor)
+        now_s = asyncio.get_running_loop().time()
+        self._state.mark_moved(now_s)
+        paused_s = round(now_s - began_s, 3)
+        log.info("camera_moved", camera=record.spec.name, from_shard=source, to_shard=target, paused_s=paused_s)
+
+    async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
+        source = record.shard_index
+        try:
+            await self._state.shards[source].shard.remove_camera(record.id, successor=successor)
+            self._state.reassign(record, target)
+            await self._placement.assign(record)
+        except UnknownCamera:
+            raise CameraRecovering(f"camera {record.spec.name!r}: {record.unavailable_reason}") from None
+        except (CameraError, StoreError, ServiceError):
+            # The whole memory is saved, so the next plan restores the camera on its shard.
+            self._state.reassign(record, source)
+            raise
+
+    async def _open_standby(self, record: CameraRecord, target: int) -> bool:
+        """Lets the target open the stream as a standby, and waits until the present owner reaches its first frame.
+
+        After a timeout the frames between the two are lost, and the memory's gaps say so. A recording, and a source
+        that gives no frames, need no standby. -> whether there is one. Raises TooManyCameras, InvalidShard,
+        ShardUnavailable.
+        """
+        if record.status.state is not CameraState.LIVE or isinstance(urls.parse(record.spec.url), FileUrl):
+            return False
+        source_shard, target_shard = self._state.shard_of(record).shard, self._state.shards[target].shard
+        deadline_s = asyncio.get_running_loop().time() + _STANDBY_TIMEOUT_S
+        await target_shard.add_camera(replace(record.assignment, is_standby=True))
+
+        async def standby_since_s() -> float | None:
+            return (await target_shard.status()).standby.get(record.id)
+
+        async def newest_s() -> float | None:
+            statuses = [camera for camera in (await source_shard.status()).cameras if camera.id == record.id]
+            return statuses[0].memory.newest_s if statuses else None
+
+        since_s = await _poll(standby_since_s, deadline_s)
+        if since_s is not None:
+            await _poll(newest_s, deadline_s, at_least=since_s)
+        return True
+
+
+async def _poll(read: Callable[[], Awaitable[float | None]], deadline_s: float, at_least: float = 0.0) -> float | None:
+    """The first value that is at least so large; None after the deadline."""
+    while asyncio.get_running_loop().time() < deadline_s:
+        value = await read()
+        if value is not None and value >= at_least:
+            return value
+        await asyncio.sleep(_POLL_EVERY_S)
+    return None

@@ -1,0 +1,61 @@
+"""Observes what is: the status of each shard, and whether its lease has expired."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from actors.errors import ShardUnavailable
+from actors.fleet.state import FleetState
+from actors.ownership.failure_detector import FailureDetector
+from cache_store.errors import StoreUnavailable
+from pipeline.network.redaction import REDACTOR
+
+log = structlog.get_logger(__name__)
+
+
+class Observer:
+    """Writes what shards report into the state. One event loop owns it, with the state."""
+
+    def __init__(self, state: FleetState, failure_detector: FailureDetector) -> None:
+        self._state = state
+        self._failure_detector = failure_detector
+
+    async def observe_all(self) -> None:
+        """Records the status of every shard and its cameras."""
+        await asyncio.gather(*(self.observe(index) for index in range(len(self._state.shards))))
+
+    async def observe(self, index: int) -> None:
+        """Records the status of a shard and its cameras. A shard that does not answer is recorded as down."""
+        record = self._state.shards[index]
+        try:
+            status = await record.shard.status()
+        except ShardUnavailable as error:
+            if record.is_up:
+                log.warning("shard_down", shard=index, reason=str(error))
+            self._mark_down(index, str(error), is_failed=False)
+            return
+        except Exception as error:  # the border of one shard: whatever it answers, the others are shown and used
+            if not record.is_failed:
+                log.exception("shard_failed", shard=index)
+            self._mark_down(index, f"{type(error).__name__}: {REDACTOR.redact(str(error))}", is_failed=True)
+            return
+        if not record.is_up:
+            log.info("shard_up", shard=index, pid=status.pid)
+        for camera, expected in self._state.observe(index, status, asyncio.get_running_loop().time()):
+            log.info("camera_adopted", camera=camera.spec.name, expected_shard=expected, shard=index)
+
+    async def check_lease(self, index: int) -> None:
+        """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven."""
+        record = self._state.shards[index]
+        if record.incarnation is None:
+            return
+        try:
+            record.mark_expiry(await self._failure_detector.expiry(record.incarnation))
+        except StoreUnavailable:
+            record.mark_expiry(None)
+
+    def _mark_down(self, index: int, reason: str, *, is_failed: bool) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._state.mark_shard_down(index, now_s, reason, is_failed=is_failed)

@@ -1,0 +1,114 @@
+"""What a fleet records of its shards. Only the record's own class and FleetState assign its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from actors.fleet.snapshot import ReportedCamera, ShardSnapshot
+from actors.fleet.views import ShardView
+from actors.shard.interface import Shard, ShardStatus
+from cache_store.leases import LeaseExpiry
+
+
+@dataclass(slots=True)
+class ShardRecord:
+    """A shard's last reported status.
+
+    incarnation: of its present process, previous_incarnation: of the process before; expiry: the proof that the present
+    incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
+    its answer was an error that nobody foresaw; reported: its cameras by id; num_busy: actions on it that run now.
+    """
+
+    shard: Shard
+    is_up: bool = True
+    is_draining: bool = False
+    is_retiring: bool = False
+    is_failed: bool = False
+    detail: str = ""
+    pid: int | None = None
+    node: str = ""
+    incarnation: str | None = None
+    previous_incarnation: str | None = None
+    expiry: LeaseExpiry | None = None
+    down_since_s: float | None = None
+    slots: int = 0
+    busy_share: float = 0.0
+    reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
+    standby: frozenset[str] = frozenset()
+    num_busy: int = 0
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the shard takes more cameras, as far as it has free slots."""
+        return self.is_up and not self.is_draining and not self.is_retiring
+
+    def snapshot(self, index: int) -> ShardSnapshot:
+        """An immutable copy for a plan."""
+        return ShardSnapshot(
+            index=index,
+            incarnation=self.incarnation,
+            previous_incarnation=self.previous_incarnation,
+            is_up=self.is_up,
+            is_draining=self.is_draining,
+            is_retiring=self.is_retiring,
+            has_expired=self.expiry is not None,
+            down_since_s=self.down_since_s,
+            slots=self.slots,
+            busy_share=self.busy_share,
+            num_busy=self.num_busy,
+            cameras=self.reported,
+            standby=self.standby,
+        )
+
+    def view(self, index: int, cameras: Iterable[str]) -> ShardView:
+        """An immutable copy for operators."""
+        return ShardView(
+            index=index,
+            pid=self.pid,
+            node=self.node,
+            is_up=self.is_up,
+            is_draining=self.is_draining,
+            is_failed=self.is_failed,
+            detail=self.detail,
+            cameras=tuple(sorted(cameras)),
+            slots=self.slots,
+            busy_share=round(self.busy_share, 3),
+        )
+
+    def observe(self, status: ShardStatus, reported: Mapping[str, ReportedCamera]) -> None:
+        """Records the status that the shard reports."""
+        if self.incarnation != status.incarnation:
+            self.previous_incarnation, self.incarnation, self.expiry = self.incarnation, status.incarnation, None
+        self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
+        self.pid, self.node, self.slots = status.pid, status.node, status.slots
+        self.busy_share, self.is_draining = status.busy_share, status.is_draining
+        self.reported, self.standby = reported, frozenset(status.standby)
+
+    def forget_reported(self, camera_id: str) -> None:
+        """Records that the shard has been told to end this camera."""
+        self.reported = {reported: camera for reported, camera in self.reported.items() if reported != camera_id}
+
+    def mark_down(self, now_s: float, reason: str, *, is_failed: bool) -> None:
+        """Records that the shard does not answer, or answers with an error that nobody foresaw."""
+        self.is_failed, self.detail = is_failed, reason
+        if self.is_up:
+            self.is_up, self.down_since_s = False, now_s
+
+    def mark_expiry(self, expiry: LeaseExpiry | None) -> None:
+        """Records the proof that the shard's lease has expired; None where there is none."""
+        self.expiry = expiry
+
+    def mark_retiring(self, *, is_retiring: bool) -> None:
+        """Records whether the settings have fewer shards, so that this one shall be emptied."""
+        self.is_retiring = is_retiring
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Counts an action on the shard while it runs in this block."""
+        self.num_busy += 1
+        try:
+            yield
+        finally:
+            self.num_busy -= 1
