@@ -16,9 +16,11 @@ _OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
 class AnswerContext:
     """The camera of one answer. `require_frames` first, then each event through `identified`."""
 
-    def __init__(self, stream: CameraStream, epoch: int) -> None:
+    def __init__(self, stream: CameraStream, epoch: int, limitation: str | None = None) -> None:
+        """`limitation`: why the model is not for what this camera shows."""
         self._stream = stream
         self._epoch = epoch
+        self._limitation = limitation
         self._has_warned = False
         self._memory_as_of_s = 0.0
 
@@ -33,7 +35,10 @@ class AnswerContext:
         """The event with the camera's identity and the state of its source; warns once where it is not live."""
         if isinstance(event, Started):
             self._memory_as_of_s = event.memory_as_of_s
-            event = dataclasses.replace(event, camera=self._stream.spec.name, epoch=self._epoch)
+            limits = (AnswerWarning(WarningCode.MODEL_LIMITED, self._limitation),) if self._limitation else ()
+            event = dataclasses.replace(
+                event, camera=self._stream.spec.name, epoch=self._epoch, warnings=event.warnings + limits
+            )
         if not isinstance(event, Started | Done):
             return event
         return dataclasses.replace(

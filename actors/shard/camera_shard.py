@@ -26,6 +26,7 @@ from actors.shard.interface import Assignment, ShardStatus
 from actors.shard.rate_limit import RateLimit
 from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
+from models import registry
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import AnswerEvent, Done, UnknownCamera
 from pipeline.cameras import CameraState, CameraStatus, TooManyCameras, TooManyTests
@@ -62,6 +63,7 @@ class CameraShard:
         self._running_tests = 0
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
+        self._model_limitation = registry.limitation(model.spec.name)
         self._engine = Engine(model, settings.memory, settings.shards.device, clock=clock)
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._lease_holder = LeaseHolder(
@@ -98,7 +100,7 @@ class CameraShard:
             raise OwnershipUnproven(f"camera {stream.spec.name!r}: {_UNOWNED}; try again")
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
-        context = AnswerContext(stream, owner.epoch)
+        context = AnswerContext(stream, owner.epoch, self._limitation(stream))
         answer = AnswerStream(asyncio.get_running_loop())
         ticket = self._engine.ask(camera_id, question, answer.deliver, max_answer_tokens=max_answer_tokens)
         try:
@@ -115,7 +117,11 @@ class CameraShard:
             ticket.cancel()
 
     async def add_camera(self, assignment: Assignment) -> None:
+        is_new = assignment.id not in self._streams.owned
         await self._lifecycle.add(assignment)
+        stream = self._streams.owned.get(assignment.id)
+        if is_new and stream is not None and (limitation := self._limitation(stream)):
+            log.warning("model_limited", camera=stream.spec.name, reason=limitation)
 
     async def update_camera(self, assignment: Assignment) -> None:
         await self._lifecycle.update(assignment)
@@ -183,6 +189,16 @@ class CameraShard:
         if taken >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
 
+    def _limitation(self, stream: CameraStream) -> str | None:
+        """Why the model is not for what the camera shows, None if it is."""
+        return None if stream.is_simulated else self._model_limitation
+
+    def _detail(self, stream: CameraStream) -> str:
+        """The feed's own detail; of a camera that gives frames also what they are to the model."""
+        if stream.state not in (CameraState.LIVE, CameraState.ENDED):
+            return stream.detail
+        return "; ".join(filter(None, (stream.detail, stream.scene, self._limitation(stream))))
+
     def _status(self, stream: CameraStream) -> CameraStatus:
         camera_id = stream.assignment.id
         owner = self._lease_holder.owner(camera_id)
@@ -191,7 +207,7 @@ class CameraShard:
             name=stream.spec.name,
             url=urls.redact(stream.spec.url),
             state=stream.state,
-            detail=stream.detail,
+            detail=self._detail(stream),
             reason=stream.reason,
             state_since_s=stream.state_since_s,
             memory=self._memories.status(camera_id),

@@ -12,7 +12,8 @@ from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network import urls
-from pipeline.network.urls import FileUrl
+from pipeline.network.urls import FileUrl, SimUrl
+from pipeline.sources import simulated
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
@@ -32,6 +33,16 @@ class CameraStream:
     @property
     def spec(self) -> CameraSpec:
         return self.assignment.spec
+
+    @property
+    def is_simulated(self) -> bool:
+        return isinstance(urls.parse(self.spec.url), SimUrl)
+
+    @property
+    def scene(self) -> str:
+        """What a simulated camera shows, empty for others: whatever its name, the seed draws a street."""
+        url = urls.parse(self.spec.url)
+        return simulated.describe(url) if isinstance(url, SimUrl) else ""
 
     @property
     def is_live(self) -> bool:

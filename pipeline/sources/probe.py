@@ -10,7 +10,7 @@ from pipeline.cameras import SourceError, SourceReason
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network import urls
 from pipeline.network.urls import SimUrl
-from pipeline.sources import opening
+from pipeline.sources import opening, simulated
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -61,7 +61,7 @@ def probe_url(url: str, config: IngestConfig) -> ProbeResult:
     """What the URL gives. Blocks for at most about max_duration_s. Raises InvalidCamera for an invalid URL."""
     parsed, label = urls.parse(url), urls.redact(url)
     if isinstance(parsed, SimUrl):
-        return ProbeResult(url=label, video=_simulated(parsed, config.sample_fps))
+        return ProbeResult(url=label, video=_simulated(parsed, config.sample_fps), detail=simulated.describe(parsed))
     began_s = time.monotonic()
     try:
         stream = opening.open_stream(parsed, config, is_stopped=lambda: False)

@@ -18,6 +18,11 @@ REPEATS_AFTER_S = 21_600.0
 FAST_FROM_S = REPEATS_AFTER_S  # at fast pace a scene without a start of its own begins so long before it was added
 
 
+def describe(url: SimUrl) -> str:
+    """What is drawn: the name of a scene is a label, only its seed changes the scene."""
+    return f"a drawn street, seed {url.seed}"
+
+
 class SimulatedSource:
     """An endless scene, drawn only at the sampled moments.
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from pathlib import Path
 
 import pytest
+import structlog
 
+from actors.config.schema import HermesConfig
 from actors.shard.answer_context import AnswerContext
+from actors.shard.camera_shard import CameraShard
 from actors.shard.camera_streams import CameraStream
+from cache_store.leases import InMemoryLeases
+from cache_store.store import InMemoryCheckpointStore
+from models import registry
 from pipeline.answers import Done, NoFrames, NoFramesYet, Started, Token, WarningCode
 from pipeline.cameras import CameraState, PlaybackSpeed, SourceReason
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
 from tests.actors.scripted import DONE, STARTED
-from tests.actors.shard.shards import STARTED_S, Running, assignment, live, status, watch_whole
+from tests.actors.shard.shards import STARTED_S, Running, assignment, has_frames, live, status, watch_whole
 from tests.actors.waiting import until
+from tests.pipeline.playing import QUICK
+
+LIMITED = WarningCode.MODEL_LIMITED
 
 
 async def test_a_camera_that_failed_before_its_first_frame_refuses(running: Running, tmp_path: Path) -> None:
@@ -108,3 +119,25 @@ def stream_of(name: str) -> CameraStream:
     camera = assignment(name, "sim:street")
     feed = CameraFeed(camera.spec, config, 64, ClipQueue(1), on_state=lambda *_: None, camera_id=camera.id)
     return CameraStream(camera, feed, 0.0)
+
+
+async def test_a_model_of_drawn_streets_says_so_wherever_a_real_camera_is_met(film: str) -> None:
+    """In the log when the camera is added, in its state, and with each answer; not for a simulated camera."""
+    settings = HermesConfig(ingest=QUICK).for_shards()
+    leases = InMemoryLeases()
+    shard = CameraShard(registry.load_model("tiny", "cpu"), settings, InMemoryCheckpointStore(leases), leases)
+    try:
+        with structlog.testing.capture_logs() as logged:
+            await watch_whole(shard, "film", film)
+            await shard.add_camera(assignment("scene", f"sim:nope?seed=3&start={int(time.time())}", PlaybackSpeed.LIVE))
+            await until(functools.partial(has_frames, shard, "scene", 1))
+        real, simulated = [[event async for event in shard.ask(name, "what is in view")] for name in ("film", "scene")]
+        details = [(await status(shard, name)).detail for name in ("film", "scene")]
+    finally:
+        await shard.close()
+
+    text = "model 'tiny' knows drawn streets only: about real footage its answers mean nothing (docs/models.md)"
+    limits = [[one.message for one in events[0].warnings if one.code is LIMITED] for events in (real, simulated)]
+    assert limits == [[text], []]
+    assert details == [text, "a drawn street, seed 3"]
+    assert [event["camera"] for event in logged if event["event"] == "model_limited"] == ["film"]
