@@ -21,6 +21,7 @@ class CameraError(Exception):
     ├── InvalidCamera          the name or the URL is invalid
     │   └── InvalidMask        a mask is invalid
     ├── CameraExists           the name is taken
+    ├── CameraChanged          another call changed the camera at the same moment
     ├── SourceChanged          the new URL is another source, and the memory may not be lost
     ├── TooManyCameras         no free memory slot
     ├── TooManyTests           no free place for a test
@@ -53,6 +54,10 @@ class CameraFailed(CameraError):
 
 class CameraExists(CameraError):
     """Another camera has this name."""
+
+
+class CameraChanged(CameraError):
+    """Another call changed or removed the camera at the same moment; a retry helps."""
 
 
 class SourceChanged(CameraError):

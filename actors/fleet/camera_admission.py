@@ -18,6 +18,7 @@ from actors.fleet.views import CameraView
 from cache_store.errors import OwnedByAnother, StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
+    CameraChanged,
     CameraError,
     CameraExists,
     CameraSpec,
@@ -96,7 +97,7 @@ class CameraAdmission:
             await self._place(record)
         else:
             if not await self._desired.update(record, spec):
-                raise CameraExists(f"camera {spec.name!r} was changed by another call at the same moment; try again")
+                raise CameraChanged(f"camera {spec.name!r} was changed by another call at the same moment; try again")
             await self._update_on_shard(record)
         await self._observer.observe(record.shard_index)
         return record.view()

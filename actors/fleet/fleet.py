@@ -57,7 +57,7 @@ class Fleet:
         open_timeout_s: float = 12.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._state = FleetState(shards, spares)
+        self._state = FleetState(shards, spares, clock=clock)
         self._observer = Observer(self._state, failure_detector)
         placement, remover = Placement(self._state, failure_detector), Remover(self._state, registry, eraser)
         self._mover = Mover(self._state, placement)
@@ -117,13 +117,16 @@ class Fleet:
         await self._desired.sync()
         return await self._admission.add(spec)
 
-    async def update_camera(self, spec: CameraSpec, *, allow_memory_loss: bool = False) -> CameraView:
-        """Gives the camera of this name another spec and keeps its memory. A shard that is away takes it over later.
+    async def update_camera(
+        self, name: str, change: Callable[[CameraSpec], CameraSpec], *, allow_memory_loss: bool = False
+    ) -> CameraView:
+        """Changes a camera's spec and keeps its memory. A shard that is away takes the new spec over later.
 
         With another source it becomes another camera, with an empty memory, if that is allowed. Raises UnknownCamera,
-        InvalidCamera, SourceChanged, CameraExists, StoreUnavailable; then nothing is changed.
+        InvalidCamera, SourceChanged, CameraChanged, StoreUnavailable; then nothing is changed.
         """
         await self._desired.sync()
+        spec = change(self._state.find(name).spec)
         return await self._admission.update(spec, allow_memory_loss=allow_memory_loss)
 
     async def erase_memory(self, name: str) -> CameraView:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
 from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
-from pipeline.answers import AnswerEvent, AnswerFailed, Started, UnknownCamera
+from pipeline.answers import AnswerEvent, AnswerFailed, NoFrames, Started, UnknownCamera
 
 _POLL_EVERY_S = 0.1
 # If another fleet moves the camera, this fleet observes that only once a second.
@@ -66,6 +66,8 @@ class QuestionRouter:
                     yield event
         except UnknownCamera:
             self._state.find(camera)
+            if record.is_refused:
+                raise NoFrames(f"camera {camera!r} cannot be watched: {record.status.detail}") from None
             raise CameraRecovering(f"camera {camera!r}: {record.unavailable_reason}") from None
 
     async def _has_moved(self, record: CameraRecord, index: int) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -35,7 +36,7 @@ class CameraRecord:
 
     newest_epoch: the newest that any shard reported for it; last_question_s: by the event loop's clock; retry_at_s:
     when the next action on it may start; is_refused: no shard can watch it as it is specified; wait_reason: why it
-    cannot be placed or moved now; lock: held while an action on the camera runs.
+    cannot be placed or moved now; lock: held while an action on the camera runs; clock: Unix time.
     """
 
     assignment: Assignment
@@ -47,7 +48,22 @@ class CameraRecord:
     is_refused: bool = False
     wait_reason: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    clock: Callable[[], float] = time.time
     _settled: asyncio.Event = field(default_factory=_set_event)
+
+    @classmethod
+    def of(cls, assignment: Assignment, shard_index: int, clock: Callable[[], float]) -> CameraRecord:
+        """The record of a camera that no shard has reported yet."""
+        spec = assignment.spec
+        status = CameraStatus(
+            id=assignment.id,
+            name=spec.name,
+            url=urls.redact(spec.url),
+            state=CameraState.CONNECTING,
+            masks=spec.masks,
+            state_since_s=clock(),
+        )
+        return cls(assignment, shard_index, status, clock=clock)
 
     @property
     def id(self) -> str:
@@ -120,12 +136,12 @@ class CameraRecord:
 
     def mark_recovering(self, reason: str) -> None:
         """Records that the camera is on no shard now. The figures of its last status stay."""
-        self.status = replace(self.status, state=CameraState.RECOVERING, detail=reason, reason=None)
+        self._enter(CameraState.RECOVERING, reason)
 
     def mark_refused(self, reason: str) -> None:
         """Records that no shard can watch the camera as it is specified."""
         self.is_refused = True
-        self.status = replace(self.status, state=CameraState.FAILED, detail=reason)
+        self._enter(CameraState.FAILED, reason)
 
     @contextmanager
     def moving(self) -> Iterator[None]:
@@ -145,6 +161,10 @@ class CameraRecord:
             raise CameraRecovering(
                 f"camera {self.spec.name!r}: still moving to another shard after {_MOVE_TIMEOUT_S:g} s; try again"
             ) from None
+
+    def _enter(self, state: CameraState, detail: str) -> None:
+        since_s = self.status.state_since_s if self.status.state is state else self.clock()
+        self.status = replace(self.status, state=state, detail=detail, reason=None, state_since_s=since_s)
 
     @property
     def _not_restored(self) -> str:

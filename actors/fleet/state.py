@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from actors.fleet import capacity, name_suggestions
 from actors.fleet.records import CameraRecord, RemovalRecord
@@ -12,7 +13,6 @@ from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraState, CameraStatus
-from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 
 _MAX_REMOVED = 20_000
@@ -26,7 +26,7 @@ class FleetState:
     them has lost its removal.
     """
 
-    def __init__(self, shards: Iterable[Shard], spares: int = 0) -> None:
+    def __init__(self, shards: Iterable[Shard], spares: int = 0, *, clock: Callable[[], float] = time.time) -> None:
         self.shards = [ShardRecord(shard) for shard in shards]
         self.cameras: dict[str, CameraRecord] = {}
         self.cameras_by_id: dict[str, CameraRecord] = {}
@@ -39,6 +39,7 @@ class FleetState:
         self.balanced_shards: tuple[str | None, ...] = ()
         self.load_settled_s = 0.0
         self.spares = spares
+        self._clock = clock
         self._cameras_by_shard: list[dict[str, CameraRecord]] = [{} for _ in self.shards]
 
     @property
@@ -95,14 +96,12 @@ class FleetState:
 
         A camera of the same name is replaced.
         """
-        spec = assignment.spec
-        status = CameraStatus(
-            id=assignment.id, name=spec.name, url=urls.redact(spec.url), state=CameraState.CONNECTING, masks=spec.masks
-        )
-        self.remove(spec.name)
-        REDACTOR.remember(spec.url)
-        record = CameraRecord(assignment, capacity.first_choice(self.shards, self.camera_counts(), self.spares), status)
-        self.cameras[spec.name] = self.cameras_by_id[assignment.id] = record
+        name = assignment.spec.name
+        self.remove(name)
+        REDACTOR.remember(assignment.spec.url)
+        index = capacity.first_choice(self.shards, self.camera_counts(), self.spares)
+        record = CameraRecord.of(assignment, index, self._clock)
+        self.cameras[name] = self.cameras_by_id[assignment.id] = record
         self._cameras_by_shard[record.shard_index][assignment.id] = record
         return record
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from actors.fleet.views import CameraView, ShardView
+from actors.fleet.views import CameraView, DrainResult, ShardView
 from cache_store.gap import Gap
 from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishReason, Started, Token, WarningCode
 from pipeline.cameras import CameraState, MemoryStatus, PlaybackSpeed, Polygon, SourceReason
@@ -83,17 +83,30 @@ def probe_message(result: ProbeResult) -> pb.TestCameraResponse:
 
 def shard_message(shard: ShardView) -> pb.Shard:
     """A shard and its state."""
-    working = pb.SHARD_STATE_DRAINING if shard.is_draining else pb.SHARD_STATE_UP
-    state = working if shard.is_up else pb.SHARD_STATE_AWAY
     return pb.Shard(
         index=shard.index,
-        state=state,
+        state=_shard_state(shard),
+        detail=REDACTOR.redact(shard.detail),
         pid=shard.pid or 0,
         cameras=shard.cameras,
         node=shard.node,
         slots=shard.slots,
         busy_share=shard.busy_share,
     )
+
+
+def drain_message(result: DrainResult) -> pb.DrainShardResponse:
+    """A drained shard, and why cameras stayed on it."""
+    stayed = [pb.CameraNotMoved(name=name, reason=REDACTOR.redact(reason)) for name, reason in result.not_moved]
+    return pb.DrainShardResponse(shard=shard_message(result.shard), not_moved=stayed)
+
+
+def _shard_state(shard: ShardView) -> pb.ShardState:
+    if shard.is_failed:
+        return pb.SHARD_STATE_FAILED
+    if not shard.is_up:
+        return pb.SHARD_STATE_AWAY
+    return pb.SHARD_STATE_DRAINING if shard.is_draining else pb.SHARD_STATE_UP
 
 
 def event_message(event: AnswerEvent) -> pb.AskResponse:

@@ -52,7 +52,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
 
 
 class CameraService(pb_grpc.CameraServiceServicer):
-    """Adds, lists, tests and removes cameras."""
+    """Adds, changes, lists, tests and removes cameras."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -79,6 +79,26 @@ class CameraService(pb_grpc.CameraServiceServicer):
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context):
             return pages.page(request, await self._fleet.list_cameras())
+
+    async def UpdateCamera(  # noqa: N802
+        self, request: pb.UpdateCameraRequest, context: Context
+    ) -> pb.UpdateCameraResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
+            camera = await self._fleet.update_camera(
+                request.name,
+                lambda spec: requests.updated_spec(spec, request),
+                allow_memory_loss=request.allow_memory_loss,
+            )
+        return pb.UpdateCameraResponse(camera=conversions.camera_message(camera))
+
+    async def EraseMemory(  # noqa: N802
+        self, request: pb.EraseMemoryRequest, context: Context
+    ) -> pb.EraseMemoryResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, camera=request.name[:_MAX_NAME_CHARS]):
+            camera = await self._fleet.erase_memory(request.name)
+        return pb.EraseMemoryResponse(camera=conversions.camera_message(camera))
 
     async def TestCamera(  # noqa: N802
         self, request: pb.TestCameraRequest, context: Context
@@ -128,5 +148,12 @@ class FleetService(pb_grpc.FleetServiceServicer):
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context, shard=str(request.shard)):
             result = await self._fleet.drain(request.shard, force=request.force)
-        stayed = [pb.CameraNotMoved(name=name, reason=reason) for name, reason in result.not_moved]
-        return pb.DrainShardResponse(shard=conversions.shard_message(result.shard), not_moved=stayed)
+        return conversions.drain_message(result)
+
+    async def UndrainShard(  # noqa: N802
+        self, request: pb.UndrainShardRequest, context: Context
+    ) -> pb.UndrainShardResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context, shard=str(request.shard)):
+            shard = await self._fleet.undrain(request.shard)
+        return pb.UndrainShardResponse(shard=conversions.shard_message(shard))

@@ -34,6 +34,7 @@ from pipeline.answers import (
     UnknownCamera,
 )
 from pipeline.cameras import (
+    CameraChanged,
     CameraError,
     CameraExists,
     CameraFailed,
@@ -72,6 +73,7 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (SourceUnreachable, Code.UNAVAILABLE, "SOURCE_UNREACHABLE"),
     (SourceInvalid, Code.FAILED_PRECONDITION, "SOURCE_INVALID"),
     (CameraFailed, Code.INTERNAL, "CAMERA_FAILED"),
+    (CameraChanged, Code.ABORTED, "CAMERA_CHANGED"),
     (SourceChanged, Code.FAILED_PRECONDITION, "SOURCE_CHANGED"),
     (CameraError, Code.INTERNAL, "CAMERA_ERROR"),
     (StoreUnavailable, Code.UNAVAILABLE, "STORE_UNAVAILABLE"),

@@ -91,7 +91,9 @@ def _drain(hermes: HermesClient, index: int, progress: Progress, *, force: bool)
         while not wait([draining], _PROGRESS_EVERY_S).done:
             moved = before - _count_cameras(hermes, index)
             progress.show(f"shard {index}: {moved} of {before} cameras moved")
-        return draining.result()
+        response = draining.result()
+    progress.show(f"shard {index}: {before - len(response.shard.cameras)} of {before} cameras moved")
+    return response
 
 
 def _count_cameras(hermes: HermesClient, index: int) -> int:

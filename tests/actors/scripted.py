@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from actors.errors import InvalidShard, ShardUnavailable
@@ -46,6 +46,7 @@ def scripted_fleet(
     is_leader: IsLeader = lambda: True,
     spares: int = 0,
     eraser: MemoryEraser | None = None,
+    clock: Callable[[], float] = lambda: 500.0,
 ) -> Fleet:
     """A fleet of these shards. A lease expires `lease_length_s` after the last observed renewal."""
     return Fleet(
@@ -56,7 +57,7 @@ def scripted_fleet(
         is_leader=is_leader,
         spares=spares,
         open_timeout_s=0.3,
-        clock=lambda: 500.0,
+        clock=clock,
     )
 
 
@@ -98,6 +99,7 @@ class ScriptedShard:
         self.probe_results: dict[str, ProbeResult] = {}
         self.reason: SourceReason | None = None
         self.is_down = False
+        self.status_error: Exception | None = None
         self.add_error: Exception | None = None
         self.is_draining = False
         self.standby: set[str] = set()
@@ -168,6 +170,8 @@ class ScriptedShard:
 
     async def status(self) -> ShardStatus:
         self._require_up()
+        if self.status_error is not None:
+            raise self.status_error
         return ShardStatus(
             pid=self._pid,
             node="somewhere",

@@ -157,7 +157,7 @@ async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving)
         moved = await run("cameras", "migrate", "gate", "--to", "1", "--json", "--address", address)
         drained = await run("shards", "drain", "1", "--address", address)
         node = json.loads(listed.out)["shards"][0]["node"]
-        emptied = await run("shards", "drain", "--node", node, "--address", address)
+        emptied = await run("shards", "drain", "--node", node, "--force", "--address", address)
         astray = await run("shards", "drain", "--node", "elsewhere", "--address", address)
         both = await run("shards", "drain", "1", "--node", node, "--address", address)
         shown = await run("shards", "list", "--address", address)

@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
-from tests.actors.scripted import ANSWER, DONE, STARTED, ask, camera_spec
+from pipeline.answers import NoFrames
+from pipeline.cameras import CameraState, InvalidCamera
+from tests.actors.scripted import ANSWER, DONE, STARTED, ask, camera_spec, scripted_fleet
 from tests.virtual_time import until
 
 
@@ -99,3 +101,27 @@ async def test_a_question_does_not_wait_for_a_move_for_ever(fleet, shards) -> No
         await ask(fleet, "a")
 
     assert (await move).shard_index == 1
+
+
+async def test_a_camera_that_no_shard_can_watch_says_why_and_that_a_retry_is_of_no_use(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].restart()
+    for shard in shards:
+        shard.add_error = InvalidCamera("camera 'a': its URL is refused")
+    await fleet.reconcile()
+
+    with pytest.raises(NoFrames, match=r"cannot be watched: .*its URL is refused"):
+        await ask(fleet, "a")
+
+
+async def test_a_camera_is_recovering_since_its_shard_was_missed(shards) -> None:
+    now_s = [500.0]
+    fleet = scripted_fleet(*shards, clock=lambda: now_s[0])
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].is_down, now_s[0] = True, 600.0
+    first = await fleet.get_camera("a")
+    now_s[0] = 700.0
+    second = await fleet.get_camera("a")
+
+    assert first.status.state is CameraState.RECOVERING
+    assert (first.status.state_since_s, second.status.state_since_s) == (600.0, 600.0)

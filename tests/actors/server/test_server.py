@@ -8,9 +8,7 @@ import socket
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
 from actors import task_cancellation
 from actors.config.schema import RouterConfig
@@ -32,6 +30,7 @@ from pipeline.cameras import CameraState, SourceReason
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 from tests.actors.scripted import DONE, STARTED, ScriptedShard, scripted_fleet
+from tests.actors.server.calls import call_cameras, status_of
 from tests.actors.server.reflected import ReflectedClient
 from tests.actors.waiting import until
 
@@ -40,20 +39,6 @@ async def ask(address: str, camera: str = "gate", **options) -> list[pb.AskRespo
     async with grpc.aio.insecure_channel(address) as channel:
         call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera=camera, question="what"), **options)
         return [event async for event in call]
-
-
-async def call_cameras(address: str, method: str, request, **options):
-    async with grpc.aio.insecure_channel(address) as channel:
-        return await getattr(pb_grpc.CameraServiceStub(channel), method)(request, timeout=20, **options)
-
-
-async def status_of(call) -> tuple[grpc.StatusCode, error_details_pb2.ErrorInfo, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    status, info = rpc_status.from_call(caught.value), error_details_pb2.ErrorInfo()
-    assert status is not None
-    assert status.details[0].Unpack(info)
-    return caught.value.code(), info, caught.value.details()
 
 
 async def test_an_answer_is_streamed_from_started_to_done(serving) -> None:
