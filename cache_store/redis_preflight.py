@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from cache_store import redis_connection
@@ -39,8 +40,16 @@ return {'', ''}
 """
 
 
-async def require(url: str, *, is_durable: bool = False) -> str:
-    """Checks the store at this URL. -> what the server is, in words. Raises StoreUnavailable, StoreUnfit.
+@dataclass(frozen=True, slots=True)
+class StoreServer:
+    """A server that can be used. description: what it is, in words. is_durable: it keeps its data over a restart."""
+
+    description: str
+    is_durable: bool
+
+
+async def require(url: str, *, is_durable: bool = False) -> StoreServer:
+    """Checks the store at this URL. Raises StoreUnavailable, StoreUnfit.
 
     is_durable: the server must also keep its data over a restart. Writes, reads and deletes keys of its own.
     """
@@ -55,7 +64,8 @@ async def require(url: str, *, is_durable: bool = False) -> str:
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     version = info.get("valkey_version") or info["redis_version"]
     replicas = f", {count} replica{'s' if count > 1 else ''}" if (count := info["connected_slaves"]) else ""
-    return f"{name} {version}, {info['maxmemory_policy']}, {_durability(info)}{replicas}"
+    description = f"{name} {version}, {info['maxmemory_policy']}, {_durability(info)}{replicas}"
+    return StoreServer(description, is_durable=_is_durable(info))
 
 
 def _require_fit(connection: RedisConnection, info: dict[str, Any], is_durable: bool) -> None:
@@ -74,7 +84,7 @@ def _require_fit(connection: RedisConnection, info: dict[str, Any], is_durable: 
             f"store {address}: maxmemory-policy is {info['maxmemory_policy']}, which deletes checkpoints when "
             "memory is short (use noeviction)"
         )
-    if is_durable and _durability(info) == _NOT_DURABLE:
+    if is_durable and not _is_durable(info):
         raise StoreUnfit(f"store {address}: {_NOT_DURABLE} (use appendonly yes)")
     if connection.is_sentinel and not info["connected_slaves"]:
         raise StoreUnfit(f"store {address}: its primary has no replica, and without one no camera is granted")
@@ -93,6 +103,8 @@ async def _require_commands(connection: RedisConnection) -> None:
 
 
 def _durability(info: dict[str, Any]) -> str:
-    if info.get("aof_enabled"):
-        return "append-only file"
-    return _NOT_DURABLE
+    return "append-only file" if _is_durable(info) else _NOT_DURABLE
+
+
+def _is_durable(info: dict[str, Any]) -> bool:
+    return bool(info.get("aof_enabled"))

@@ -20,6 +20,8 @@ from pipeline.device.engine import Engine
 
 log = structlog.get_logger(__name__)
 
+_NEW_FOR_S = 10.0  # so long may a camera that was just added wait for its shard
+
 
 class CameraMemories:
     """Puts memories into the engine's slots and takes them out. Loads only checkpoints with one of `fingerprints`."""
@@ -49,9 +51,7 @@ class CameraMemories:
         try:
             saved = await self._store.load(assignment.id, *self._fingerprints)
             has_frames = saved is not None and saved.facts.newest_s > 0
-            is_missing = assignment.was_owned and not has_frames
-            gap = self._gap(assignment, "no frame of it was saved yet") if is_missing else None
-            await self._start(assignment, saved, gap)
+            await self._start(assignment, saved, None if has_frames else self._gap_of_empty(assignment))
         except CheckpointCorrupt as error:
             log.error("checkpoint_unreadable", camera=assignment.spec.name, reason=str(error))
             await self._start(assignment, gap=self._gap(assignment, "its checkpoints could not be read"))
@@ -113,6 +113,14 @@ class CameraMemories:
             gap=gap,
             is_gated=assignment.spec.gate,
         )
+
+    def _gap_of_empty(self, assignment: Assignment) -> Gap | None:
+        """What a memory that starts empty lacks; None if its camera was just added."""
+        if assignment.was_owned:
+            return self._gap(assignment, "no frame of it was saved yet")
+        # The store may have lost everything, the owner's name too.
+        is_new = self._clock() - assignment.started_s < _NEW_FOR_S
+        return None if is_new else self._gap(assignment, "the store has no checkpoint of it")
 
     def _gap(self, assignment: Assignment, reason: str) -> Gap:
         return Gap(assignment.started_s, max(assignment.started_s, self._clock()), reason)

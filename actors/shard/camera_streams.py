@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.shard.interface import Assignment
@@ -15,7 +15,7 @@ from pipeline.network import urls
 from pipeline.network.urls import FileUrl, SimUrl
 from pipeline.sources import simulated
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import CameraFeed
+from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
 
 
@@ -93,8 +93,8 @@ class CameraStreams:
         """
         stream = self.owned[assignment.id]
         before, spec = stream.spec, assignment.spec
-        stream.update(assignment)
         if _frames_of(before) == _frames_of(spec):
+            stream.update(assignment)
             return
         stream.feed.request_stop()
         if before.masks != spec.masks:
@@ -127,9 +127,11 @@ class CameraStreams:
         return {camera_id: self._clips.held_back_since_s(camera_id) for camera_id in self.standby}
 
     async def stop_all(self) -> None:
-        """Ends every stream and waits up to about 2 s for the threads of the feeds."""
+        """Ends every stream and waits up to about 2 s, whatever their number, for the threads of the feeds."""
         feeds = [stream.feed for stream in (*self.owned.values(), *self.standby.values())]
-        await asyncio.gather(*(asyncio.to_thread(feed.stop) for feed in feeds))
+        for feed in feeds:
+            feed.request_stop()
+        await asyncio.to_thread(_join, feeds)
 
     def clear(self) -> None:
         """Forgets every stream, once all of them have ended."""
@@ -156,6 +158,13 @@ class CameraStreams:
         stream = CameraStream(assignment, feed, self._clock())
         feed.start()
         return stream
+
+
+def _join(feeds: Sequence[CameraFeed]) -> None:
+    # One after the other, with one deadline: a thread for each would wait for a free one of the pool.
+    deadline_s = time.monotonic() + STOP_TIMEOUT_S
+    for feed in feeds:
+        feed.stop(max(0.0, deadline_s - time.monotonic()))
 
 
 def _frames_of(spec: CameraSpec) -> CameraSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Callable
 from concurrent import futures
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _SNAPSHOT_TIMEOUT_S = 30.0
 _OVERDUE_INTERVALS = 4  # without a checkpoint
+# A shard that is drained or closed saves all of its cameras at once; each copy is a whole memory.
+_WHOLE_SAVES_AT_ONCE = 4
 
 
 class SnapshotSource(Protocol):
@@ -78,6 +81,7 @@ class Checkpointer:
         self._rows = rows
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._names: dict[str, str] = {}
+        self._whole_saves = asyncio.Semaphore(_WHOLE_SAVES_AT_ONCE)
         self._saved: dict[str, _Saved] = {}
         self._failures: dict[str, _Failure] = {}
 
@@ -109,14 +113,8 @@ class Checkpointer:
         if owner is None:
             return False
         try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
-            async with asyncio.timeout(_SNAPSHOT_TIMEOUT_S):
-                snapshot = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
-            if not is_whole:
-                snapshot = replace(snapshot, facts=replace(snapshot.facts, rows=self._rows))
-            if is_whole or not self._is_saved(camera, snapshot, owner):
-                await self._store.save(camera, snapshot, owner)
-            self._note_saved(camera, snapshot, owner)
+            async with self._whole_saves if is_whole else contextlib.nullcontext():
+                await self._write(camera, owner, is_whole=is_whole)
         except (OwnedByAnother, CameraFenced) as error:
             log.warning("checkpoint_fenced", camera=self._name(camera), epoch=owner.epoch, reason=str(error))
             self._lease_holder.request_recheck()
@@ -125,6 +123,16 @@ class Checkpointer:
             self._note_failed(camera, str(error) or type(error).__name__)
             return False
         return True
+
+    async def _write(self, camera: str, owner: Owner, *, is_whole: bool) -> None:
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
+        async with asyncio.timeout(_SNAPSHOT_TIMEOUT_S):
+            snapshot = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
+        if not is_whole:
+            snapshot = replace(snapshot, facts=replace(snapshot.facts, rows=self._rows))
+        if is_whole or not self._is_saved(camera, snapshot, owner):
+            await self._store.save(camera, snapshot, owner)
+        self._note_saved(camera, snapshot, owner)
 
     def _is_saved(self, camera: str, snapshot: Checkpoint, owner: Owner) -> bool:
         """Whether the store has this memory. In another epoch it may have lost what it had."""

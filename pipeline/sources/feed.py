@@ -80,14 +80,14 @@ class CameraFeed:
         """Starts the thread. Call it once."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the feed: no clip and no state follows. Blocks for at most about 2 s.
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Ends the feed: no clip and no state follows. Blocks for at most about `timeout_s`.
 
         A thread that is blocked in a connection goes on until its timeout (stall_after_s) ends it.
         """
         self.request_stop()
         if self._thread.is_alive():
-            self._thread.join(STOP_TIMEOUT_S)
+            self._thread.join(timeout_s)
 
     def request_stop(self) -> None:
         """Ends the feed like `stop`, but does not wait for its thread."""

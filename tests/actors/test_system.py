@@ -6,11 +6,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors import embedded_store, system
 from actors.config.schema import AuthConfig, HermesConfig, RouterConfig, ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
 from cache_store.errors import StoreUnavailable
+from tests import servers
+from tests.servers import VALKEY
 
 
 async def start(settings: HermesConfig) -> None:
@@ -52,3 +55,14 @@ async def test_a_store_that_another_hermes_uses_is_named(tmp_path: Path) -> None
 
     with embedded_store.running(tmp_path), pytest.raises(StoreInUse, match=str(tmp_path)):
         await start(settings)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(("appendonly", "warnings"), [("no", ["store_not_durable"]), ("yes", [])])
+async def test_a_store_that_keeps_nothing_over_a_restart_is_warned_of_once(
+    tmp_path: Path, appendonly: str, warnings: list[str]
+) -> None:
+    with servers.running(VALKEY, tmp_path, appendonly=appendonly) as server, capture_logs() as logs:
+        await system._require_store(server.url)
+
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == warnings

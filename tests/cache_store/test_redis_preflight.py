@@ -40,7 +40,7 @@ async def test_a_store_that_would_lose_data_is_refused_and_the_message_names_the
             await redis_preflight.require(server_url, is_durable=True)
     finally:
         client.config_set(setting, usual)
-    assert "noeviction, append-only file" in await redis_preflight.require(server_url, is_durable=True)
+    assert "noeviction, append-only file" in (await redis_preflight.require(server_url, is_durable=True)).description
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ async def test_a_command_without_permission_is_named(server_url: str, client: re
     url = server_url.replace("redis://", "redis://limited:canary@")
     client.acl_setuser("limited", enabled=True, passwords=["+canary"], categories=["+@all"], keys=["hermes:*"])
     try:
-        assert "noeviction" in await redis_preflight.require(url)
+        assert "noeviction" in (await redis_preflight.require(url)).description
         client.execute_command("ACL", "SETUSER", "limited", f"-{command}", *(["-evalsha"] if command == "eval" else []))
         with pytest.raises(StoreForbidden, match=f"(?i){command}") as raised:
             await redis_preflight.require(url)
@@ -96,5 +96,5 @@ async def test_a_cluster_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_result_names_the_server_and_its_version(url_of: Callable[[str], str]) -> None:
-    assert (await redis_preflight.require(url_of(OLDEST_REDIS))).startswith("Redis 6.2.14, noeviction")
-    assert (await redis_preflight.require(url_of(VALKEY))).startswith("Valkey 9")
+    assert (await redis_preflight.require(url_of(OLDEST_REDIS))).description.startswith("Redis 6.2.14, noeviction")
+    assert (await redis_preflight.require(url_of(VALKEY))).description.startswith("Valkey 9")

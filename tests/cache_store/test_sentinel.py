@@ -134,7 +134,7 @@ async def test_a_camera_is_granted_only_when_a_replica_has_the_grant(
 
 
 async def test_the_preflight_checks_the_primary_behind_sentinels(service: Service) -> None:
-    assert "1 replica" in await redis_preflight.require(service.url)
+    assert "1 replica" in (await redis_preflight.require(service.url)).description
     with service.second.client() as client:
         client.replicaof("NO", "ONE")
         await asyncio.sleep(0.1)

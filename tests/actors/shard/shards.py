@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -63,6 +64,10 @@ class UnreliableStore(InMemoryCheckpointStore):
         self._require_up()
         return await super().load(camera, *fingerprints)
 
+    def forget_everything(self) -> None:
+        """Loses all checkpoints, as a store that comes back empty."""
+        self._manifests.clear()
+
     def _require_up(self) -> None:
         if self.is_down:
             raise StoreUnavailable("store redis://host: refused")
@@ -90,7 +95,9 @@ async def watch_whole(shard: CameraShard, name: str, url: str) -> None:
 
 def live(name: str = "street") -> Assignment:
     """A simulated street that starts now and never ends."""
-    return assignment(name, f"sim:street?start={int(time.time())}", PlaybackSpeed.LIVE)
+    now_s = int(time.time())
+    found = assignment(name, f"sim:street?start={now_s}", PlaybackSpeed.LIVE)
+    return dataclasses.replace(found, started_s=float(now_s))
 
 
 async def has_frames(shard: CameraShard, name: str, frames: int) -> bool:

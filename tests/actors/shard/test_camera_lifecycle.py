@@ -8,12 +8,13 @@ from functools import partial
 
 import pytest
 
-from actors.errors import InvalidShard
+from actors.errors import InvalidShard, OwnershipUnproven
 from actors.shard import camera_lifecycle
-from cache_store.errors import OwnedByAnother
+from cache_store.errors import CameraFenced, OwnedByAnother
 from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
-from pipeline.answers import UnknownCamera
+from pipeline.answers import Done, UnknownCamera
 from pipeline.cameras import (
+    CameraState,
     MemoryStatus,
     TooManyCameras,
 )
@@ -158,6 +159,109 @@ async def test_a_released_camera_can_be_acquired_by_its_successor_only(running: 
         assert (await status(other, "film")).memory.frames_seen == FRAMES_SAMPLED
 
 
+@pytest.mark.parametrize("is_lapsed", [True, False])
+async def test_a_memory_outlives_a_store_that_was_away_and_came_back_empty(
+    running: Running, film: str, checkpoints: UnreliableStore, is_lapsed: bool
+) -> None:
+    """The shard has the only copy. It is silent until it owns the camera again by a proof that nothing else does."""
+    leases = checkpoints.leases
+    async with running(lease=QUICK_LEASE) as shard:
+        await watch_whole(shard, "film", film)
+        before = await status(shard, "film")
+        leases.is_down = is_lapsed
+        if is_lapsed:
+            await until(lambda: not shard._lease_holder.is_proven)
+        leases.forget_everything()
+        checkpoints.forget_everything()
+        leases.is_down = False
+
+        async def is_silent() -> bool:
+            return (await status(shard, "film")).state is CameraState.RECOVERING
+
+        if is_lapsed:
+            await until(is_silent)
+            with pytest.raises(OwnershipUnproven, match=r"'film'.*lost its record"):
+                await anext(shard.ask("film", "what is in view"))
+            assert (await status(shard, "film")).epoch == 0
+            with pytest.raises(OwnedByAnother):
+                await shard.add_camera(dataclasses.replace(assignment("film", film), expiry=None))
+            await shard.add_camera(dataclasses.replace(assignment("film", film), min_epoch=before.epoch))
+
+        async def is_owned_again() -> bool:
+            return (await status(shard, "film")).epoch > before.epoch
+
+        await until(is_owned_again)
+        after = await status(shard, "film")
+        assert (after.state, after.memory.frames_seen) == (before.state, before.memory.frames_seen)
+        assert isinstance([event async for event in shard.ask("film", "what is in view")][-1], Done)
+
+
+async def test_an_updated_spec_keeps_the_memory_and_opens_the_stream_anew_only_if_its_frames_change(
+    running: Running,
+) -> None:
+    street = live()
+    masks = (((0.0, 0.0), (1.0, 0.0), (1.0, 0.5)),)
+    async with running() as shard:
+        await shard.add_camera(street)
+        await until(partial(has_frames, shard, "street", 4))
+        before, stream = await status(shard, "street"), shard._streams.owned["street"]
+
+        ungated = dataclasses.replace(street, spec=dataclasses.replace(street.spec, gate=False, labels={"site": "n"}))
+        await shard.update_camera(ungated)
+        same_stream = shard._streams.owned["street"]
+        masked = dataclasses.replace(ungated, spec=dataclasses.replace(ungated.spec, masks=masks))
+        await shard.update_camera(masked)
+
+        assert same_stream is stream
+        assert same_stream.spec == ungated.spec
+        assert shard._streams.owned["street"] is not stream
+        await until(partial(has_frames, shard, "street", before.memory.frames_seen + 4))
+        after = await status(shard, "street")
+        assert after.masks == masks
+        assert after.memory.oldest_s == before.memory.oldest_s
+        assert after.epoch == before.epoch
+        with pytest.raises(UnknownCamera):
+            await shard.update_camera(dataclasses.replace(masked, id="another"))
+
+
+async def test_adding_a_camera_of_this_shard_with_another_spec_updates_it(running: Running, film: str) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        masked = assignment("film", film)
+        masks = (((0.0, 0.0), (1.0, 0.0), (1.0, 0.5)),)
+        await shard.add_camera(dataclasses.replace(masked, spec=dataclasses.replace(masked.spec, masks=masks)))
+
+        found = await status(shard, "film")
+        assert (found.masks, found.memory.frames_seen) == (masks, FRAMES_SAMPLED)
+
+
+async def test_a_dropped_camera_is_released_unsaved(running: Running, film: str, checkpoints: UnreliableStore) -> None:
+    async with running() as shard, running() as other:
+        await watch_whole(shard, "film", film)
+        await shard.drop_camera("film")
+        await shard.drop_camera("film")
+
+        assert (await shard.status()).cameras == ()
+        assert checkpoints.saves == 0
+        await other.add_camera(dataclasses.replace(assignment("film", film), expiry=None))
+
+
+async def test_a_fenced_camera_is_ended_on_its_shard_and_added_to_none(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(lease=QUICK_LEASE) as shard, running() as other:
+        await watch_whole(shard, "film", film)
+        await checkpoints.leases.fence("film")
+
+        async def is_ended() -> bool:
+            return (await shard.status()).cameras == ()
+
+        await until(is_ended)
+        for one in (shard, other):
+            with pytest.raises(CameraFenced, match="removed"):
+                await one.add_camera(assignment("film", film))
+
+
 async def test_a_standby_stream_that_is_not_used_is_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_lifecycle, "_MAX_STANDBY_S", 0.05)
     street = live()
@@ -176,3 +280,7 @@ async def test_a_draining_shard_refuses_new_cameras_and_leaves_them_to_others(ru
         assert (await shard.status()).is_draining
         assert [camera.name for camera in (await shard.status()).cameras] == ["film"]
         await other.add_camera(assignment("more", film))
+
+        await shard.undrain()
+        await shard.add_camera(assignment("third", film))
+        assert not (await shard.status()).is_draining

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from cache_store.errors import StoreUnavailable
+from cache_store.errors import OwnedByAnother, StoreUnavailable
 from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from cache_store.store import GENERATIONS
 from models.llava_onevision import LlavaOnevision
@@ -110,6 +110,58 @@ async def test_erasing_a_memory_deletes_its_checkpoints(
         assert await checkpoints.load("film", model.spec.fingerprint) is None
         with pytest.raises(UnknownCamera):
             await shard.erase_memory("flim")
+
+
+async def test_a_save_that_was_on_its_way_when_the_memory_was_erased_is_refused(
+    running: Running, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    async with running() as shard:
+        await shard.add_camera(live())
+        await until(partial(has_frames, shard, "street", 4))
+        before = await checkpoints.leases.owner("street")
+        assert before is not None
+        late = await asyncio.wrap_future(shard._engine.snapshot("street", is_whole=True))
+
+        await shard.erase_memory("street")
+        with pytest.raises(OwnedByAnother):
+            await checkpoints.save("street", late, before)
+
+        assert await checkpoints.load("street", model.spec.fingerprint) is None
+        await until(partial(has_frames, shard, "street", 2))
+        assert isinstance([event async for event in shard.ask("street", "what is in view")][-1], Done)
+
+
+async def test_a_memory_that_cannot_be_erased_now_stays_as_it_was(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        checkpoints.is_down = True
+        with pytest.raises(StoreUnavailable):
+            await shard.erase_memory("film")
+
+        assert (await status(shard, "film")).memory.frames_seen == FRAMES_SAMPLED
+
+
+async def test_a_memory_that_starts_empty_after_the_store_lost_everything_has_a_gap_since_its_camera_was_added(
+    running: Running, checkpoints: UnreliableStore
+) -> None:
+    street = live()
+    earlier = dataclasses.replace(street, started_s=street.started_s - 600.0)
+    async with running() as shard:
+        await shard.add_camera(earlier)
+        await until(partial(has_frames, shard, "street", 1))
+        memory = (await status(shard, "street")).memory
+        await shard.drop_camera("street")
+        await shard.add_camera(dataclasses.replace(street, id="new"))
+        await until(partial(has_frames, shard, "street", 1))
+        new = (await status(shard, "street")).memory
+
+    (gap,) = memory.gaps
+    assert memory.oldest_s is not None
+    assert (gap.start_s, gap.reason) == (earlier.started_s, "the store has no checkpoint of it")
+    assert street.started_s <= gap.end_s <= memory.oldest_s
+    assert new.gaps == ()
 
 
 async def test_a_camera_that_cannot_be_removed_is_watched_answers_and_is_saved(

@@ -222,6 +222,38 @@ async def test_an_unchanged_memory_is_saved_again_in_another_epoch() -> None:
     assert store.saves == ["gate", "gate"]
 
 
+class BlockedStore(CountingStore):
+    """Saves wait until `unblocked` is set; counts those that wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unblocked = asyncio.Event()
+        self.num_waiting = 0
+
+    async def save(self, camera: str, saved: Checkpoint, owner: Owner) -> None:
+        self.num_waiting += 1
+        await self.unblocked.wait()
+        await super().save(camera, saved, owner)
+
+
+async def test_whole_memories_are_saved_in_parallel_four_at_once() -> None:
+    store = BlockedStore()
+    lease_holder = await owning_lease_holder(store, [])
+    cameras = [f"camera{number}" for number in range(16)]
+    for camera in cameras:
+        await lease_holder.acquire(camera, expiry=UNOWNED_EXPIRY)
+    checkpointer = Checkpointer(ScriptedSource(), store, 60.0, lease_holder, clock=lambda: 77.0)
+    saves = [asyncio.create_task(checkpointer.save(camera, is_whole=True)) for camera in cameras]
+
+    for _ in range(100):
+        await asyncio.sleep(0)
+    num_waiting = store.num_waiting
+    store.unblocked.set()
+
+    assert num_waiting == 4
+    assert await asyncio.gather(*saves) == [True] * 16
+
+
 async def test_a_failure_is_logged_when_it_begins_when_it_is_overdue_and_when_it_ends() -> None:
     """It is not logged at every attempt."""
     source, now = ScriptedSource(), [1_000.0]
