@@ -98,8 +98,7 @@ class ShardsConfig:
 class ShardSettings:
     """What a shard's process is started with. Ray keeps it, so it holds no secret: no camera, no token, no store.
 
-    ingest: with the folders of the configured cameras' files among its video_folders, and with test_private_networks
-    decided.
+    ingest: with the files of the configured cameras among its video_folders, and with test_private_networks decided.
     """
 
     model: str
@@ -230,11 +229,11 @@ class HermesConfig:
     def for_shards(self) -> ShardSettings:
         """What a shard's process is started with."""
         parsed = (urls.parse(camera.url) for camera in self.cameras)
-        folders = {url.path.parent for url in parsed if isinstance(url, FileUrl)}
+        files = {url.path for url in parsed if isinstance(url, FileUrl)}
         reaches_private = self.ingest.test_private_networks
         ingest = replace(
             self.ingest,
-            video_folders=(*self.ingest.video_folders, *sorted(folders)),
+            video_folders=(*self.ingest.video_folders, *sorted(files)),
             test_private_networks=self.router.is_loopback if reaches_private is None else reaches_private,
         )
         return ShardSettings(model=self.model, memory=self.memory, ingest=ingest, shards=self.shards)

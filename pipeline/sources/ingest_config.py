@@ -39,7 +39,8 @@ class IngestConfig:
     refused_networks: networks (CIDR) that cameras must not be in; the longest matching prefix wins.
     test_private_networks: whether `cameras test` reaches private networks that allowed_networks does not name; null:
         only where router.host is a loopback address.
-    video_folders: absolute folders below which files may be cameras; without any, no file may.
+    video_folders: absolute folders below which files may be cameras, or single files that may; without any, only the
+        files that the configuration's own cameras name.
     ca_file: file of CA certificates (PEM) that are trusted for rtsps and https beside the system's own.
     """
 

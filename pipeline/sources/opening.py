@@ -15,6 +15,10 @@ from pipeline.sources.media_source import MediaSource
 from pipeline.sources.simulated import SimulatedSource
 from pipeline.sources.source import Source, SourceContext
 
+_MAX_NAMED = 5  # folders in a message
+
+_MAX_NAMED = 5  # folders in a message
+
 
 def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) -> Source:
     """The opened source. Blocks for at most about open_timeout_s. Raises SourceInvalid, SourceUnreachable."""
@@ -43,7 +47,8 @@ def _check(path: Path, folders: tuple[Path, ...]) -> Path:
     """The path with links resolved. Raises SourceInvalid unless it is a regular file below one of the folders."""
     resolved = path.resolve()
     if not any(resolved.is_relative_to(folder.resolve()) for folder in folders):
-        allowed = ", ".join(map(str, folders)) or "none"
+        more = f", and {len(folders) - _MAX_NAMED} more" if len(folders) > _MAX_NAMED else ""
+        allowed = ", ".join(map(str, folders[:_MAX_NAMED])) + more or "none"
         text = f"{path}: files are read only below the folders in ingest.video_folders ({allowed})"
         raise SourceInvalid(text, SourceReason.FILE_REFUSED)
     try:

@@ -90,7 +90,7 @@ def test_an_invalid_rate_label_or_loop_is_named(keys: str, problem: str) -> None
         parse(f"cameras: [{{name: gate, {keys}}}]")
 
 
-def test_video_folders_include_those_of_configured_cameras() -> None:
+def test_the_files_of_configured_cameras_are_allowed_and_no_others_beside_them() -> None:
     settings = parse(
         """
         ingest: {video_folders: [/archive], allowed_networks: [127.0.0.0/8], refused_networks: ["10.1.0.0/16"]}
@@ -99,7 +99,7 @@ def test_video_folders_include_those_of_configured_cameras() -> None:
     )
 
     assert settings.ingest.video_folders == (Path("/archive"),)
-    assert settings.for_shards().ingest.video_folders == (Path("/archive"), Path("/films"))
+    assert settings.for_shards().ingest.video_folders == (Path("/archive"), Path("/films/film.mp4"))
     assert parse("").for_shards().ingest.video_folders == ()
 
 
@@ -381,7 +381,7 @@ def test_what_a_shard_is_started_with_holds_no_secret() -> None:
     ).for_shards()
 
     assert "canary" not in repr(settings)
-    assert settings.ingest.video_folders == (Path("/films"),)
+    assert settings.ingest.video_folders == (Path("/films/b.mp4"),)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,15 @@ def test_a_file_is_read_only_below_the_video_folders(tmp_path: Path) -> None:
         assert caught.value.reason is SourceReason.FILE_REFUSED
 
 
+def test_a_single_file_is_allowed_without_those_beside_it(tmp_path: Path) -> None:
+    named, beside = (footage.write(tmp_path / name, H264) for name in ("named.mp4", "beside.mp4"))
+    config = replace(QUICK, video_folders=(named,))
+
+    assert len(play(str(named), config=config).samples) == 6
+    with pytest.raises(SourceInvalid, match=r"ingest\.video_folders"):
+        play(str(beside), config=config)
+
+
 def test_without_folders_no_file_is_read(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video.mp4", H264)
 
