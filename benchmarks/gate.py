@@ -96,6 +96,7 @@ def quiet_cost(model: VideoLanguageModel, num_frames: int, seed: int, *, is_gate
     """The cost of `num_frames` frames of a quiet camera, after a warm-up that fills its memory."""
     writer = MemoryWriter(model, MemoryConfig(), max_frames=FRAMES_PER_STEP, reserve=256)
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
+    writer.reset(memory)
     per_frame = model.spec.tokens_per_frame
     gate = StaticGate(per_frame, key_frame_every_s=KEY_FRAME_EVERY_S) if is_gated else OpenGate(per_frame)
     camera = CameraMemory("quiet", memory, writer, gate, gap_after_s=3.0, started_s=0.0)

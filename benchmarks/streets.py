@@ -57,6 +57,7 @@ STREETS = {
 def empty_memory(model: VideoLanguageModel, writer: MemoryWriter, street: Street) -> CameraMemory:
     """A memory for the street's clips."""
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
+    writer.reset(memory)
     gate = (
         StaticGate(model.spec.tokens_per_frame, key_frame_every_s=DeviceConfig().key_frame_every_s)
         if street.is_gated

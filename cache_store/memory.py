@@ -174,6 +174,14 @@ class Memory:
         self.next_position = extent.next_position
         self.next_frame = extent.next_frame
 
+    def erase(self) -> None:
+        """Removes all tokens after the prefix, which has never moved."""
+        self.lengths = [self.prefix_length] * self.num_layers
+        self.next_position = self.prefix_length
+        self.next_frame = 0
+        self.compactions = 0
+        self.has_moved = False
+
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer."""
         end = self.prefix_length + len(tokens)

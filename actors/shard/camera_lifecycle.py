@@ -15,18 +15,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 
 import structlog
 
 from actors import task_cancellation
-from actors.errors import InvalidShard
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.interface import Assignment
-from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraError
 from pipeline.network import urls
 
 log = structlog.get_logger(__name__)
@@ -137,13 +135,13 @@ class CameraLifecycle:
             self._renewals = asyncio.create_task(self._lease_holder.run(), name="renewals of the lease")
         # The lease comes first: from now on no other shard can replace the checkpoint that is loaded.
         await self._acquire(assignment)
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._lease_holder.release, assignment.id)
             self._require_slot(assignment)
             saved = await self._memories.restore(assignment)
-        except (CameraError, StoreError, InvalidShard):
-            await self._lease_holder.release(assignment.id)
-            raise
-        self._streams.open(assignment, saved)
+            undo.push_async_callback(self._memories.free, assignment.id)
+            self._streams.open(assignment, saved)
+            undo.pop_all()
         self._memories.start_saving(assignment)
         spec = assignment.spec
         log.info("camera_opened", camera=spec.name, url=urls.redact(spec.url), is_restored=saved is not None)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from actors.errors import ShardUnavailable
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
@@ -15,7 +16,7 @@ from cache_store.errors import CheckpointCorrupt, StoreUnavailable
 from cache_store.gap import Gap
 from cache_store.leases import Owner
 from cache_store.store import CheckpointStore
-from pipeline.cameras import MemoryStatus
+from pipeline.cameras import CameraFailed, MemoryStatus
 from pipeline.device.engine import Engine
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,7 @@ class CameraMemories:
 
         The memory has a gap from the newest frame in the checkpoint to the next frame. Without a checkpoint, or where
         none can be read, it starts empty, with a gap over the time in which the camera was watched before.
-        Raises StoreError, CameraError.
+        Raises StoreError, CameraError, and ShardUnavailable if the device fails; then the camera has no slot.
         """
         try:
             saved = await self._store.load(assignment.id, *self._fingerprints)
@@ -74,11 +75,14 @@ class CameraMemories:
         self._engine.clips.hold_back(camera_id)
         await self._checkpointer.stop(camera_id)
         is_saved = not self._engine.status(camera_id).frames_seen
-        if is_saved or await self._checkpointer.save(camera_id, is_whole=True):
-            return
-        self._engine.clips.release(camera_id)
-        self._checkpointer.start(camera_id, name)
-        raise StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
+        try:
+            is_saved = is_saved or await self._checkpointer.save(camera_id, is_whole=True)
+        finally:
+            if not is_saved:
+                self._engine.clips.release(camera_id)
+                self._checkpointer.start(camera_id, name)
+        if not is_saved:
+            raise StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
 
     async def erase(self, assignment: Assignment, owner: Owner) -> None:
         """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then the memory is as before."""
@@ -87,16 +91,15 @@ class CameraMemories:
             await self._store.delete(assignment.id, owner)
         finally:
             self.start_saving(assignment)
-        await self.free(assignment.id)
-        await self._start(assignment, gap=self._gap(assignment, "its memory was erased"))
+        await self._command(self._engine.erase_camera, assignment.id, self._gap(assignment, "its memory was erased"))
 
     async def update(self, assignment: Assignment) -> None:
         """Gives the camera's memory the gate of another spec."""
-        await asyncio.to_thread(self._engine.set_gate, assignment.id, is_gated=assignment.spec.gate)
+        await self._command(self._engine.set_gate, assignment.id, is_gated=assignment.spec.gate)
 
     async def free(self, camera_id: str) -> None:
         """Frees the slot of a camera whose memory is not saved any more."""
-        await asyncio.to_thread(self._engine.remove_camera, camera_id)
+        await self._command(self._engine.remove_camera, camera_id)
 
     def status(self, camera_id: str) -> MemoryStatus:
         """The camera's memory, with the time of its last checkpoint."""
@@ -105,14 +108,31 @@ class CameraMemories:
         return dataclasses.replace(memory, checkpointed_s=saved_s or memory.checkpointed_s)
 
     async def _start(self, assignment: Assignment, saved: Checkpoint | None = None, gap: Gap | None = None) -> None:
-        await asyncio.to_thread(
-            self._engine.add_camera,
-            assignment.id,
-            saved,
-            started_s=assignment.started_s,
-            gap=gap,
-            is_gated=assignment.spec.gate,
+        adding = asyncio.ensure_future(
+            self._command(
+                self._engine.add_camera,
+                assignment.id,
+                saved,
+                started_s=assignment.started_s,
+                gap=gap,
+                is_gated=assignment.spec.gate,
+            )
         )
+        try:
+            await asyncio.shield(adding)
+        except asyncio.CancelledError:
+            # The device cannot be stopped in a job: the camera must be gone again before anybody can add it.
+            await asyncio.wait([adding])
+            if adding.exception() is None:
+                await self.free(assignment.id)
+            raise
+
+    async def _command(self, command: Callable[..., None], *args: object, **kwargs: object) -> None:
+        """Waits for a command of the engine. Raises ShardUnavailable if the device failed at it: a retry may help."""
+        try:
+            await asyncio.to_thread(command, *args, **kwargs)
+        except CameraFailed as error:
+            raise ShardUnavailable(str(error)) from error
 
     def _gap_of_empty(self, assignment: Assignment) -> Gap | None:
         """What a memory that starts empty lacks; None if its camera was just added."""

@@ -83,14 +83,18 @@ class ShardProcess:
         if self._shard is None:
             REDACTOR.remember(store_url)
             self._leases = RedisLeases(store_url)
-            # A process whose lease was retired must end; Ray starts another one.
-            self._shard = CameraShard(
-                self._model,
-                self._settings,
-                RedisCheckpointStore(store_url),
-                self._leases,
-                on_retired=lambda: os._exit(1),
-            )
+            try:
+                # A process whose lease was retired must end; Ray starts another one.
+                self._shard = CameraShard(
+                    self._model,
+                    self._settings,
+                    RedisCheckpointStore(store_url),
+                    self._leases,
+                    on_retired=lambda: os._exit(1),
+                )
+            except (ModelError, MemoryError, RuntimeError) as error:
+                # The slots do not fit the device, or the budget does not fit the model.
+                raise ShardNotStarted(f"{self._settings.shards.device.max_cameras} slots: {error}") from error
         if not self._shard.is_working:
             # A stopped device never recovers, so the process ends, and Ray starts another one.
             log.error("device_stopped")

@@ -26,7 +26,7 @@ _ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
 
 class CameraMemory:
-    """The memory of a camera, with thumbnails of its cached frames. Starts with the prompt's prefix prefilled.
+    """The memory of a camera, with thumbnails of its cached frames. Starts from a memory that holds its prefix alone.
 
     gap_after_s: more time than this between two frames is a gap, and less where frames are known to be lost. A frame of
     which the gate admits no patch counts as seen: the memory is as of its time.
@@ -52,13 +52,12 @@ class CameraMemory:
         self.newest_s: float | None = None
         self.saved_s: float | None = None
         self._writer = writer
-        self._gate = gate
+        self.gate = gate
         # Of each of the newest frames: its number, or the one it would have got, and the time of the frame before it.
         self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.config.recent_frames)
         self._gap_after_s = gap_after_s
         self._gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
         self._open_gap: Gap | None = None  # it lasts until the next frame
-        writer.reset(memory)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -73,7 +72,7 @@ class CameraMemory:
 
     def change_gate(self, gate: ChangeGate) -> None:
         """Judges the patches of later frames by another gate."""
-        self._gate = gate
+        self.gate = gate
 
     def append(self, clip: Clip) -> None:
         """Appends a clip of at most `max_frames` frames, and compacts the memory where it is over budget.
@@ -82,7 +81,7 @@ class CameraMemory:
         """
         times_s = clip.times_s
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
-        admitted = self._gate.admit(clip.frames, times_s)
+        admitted = self.gate.admit(clip.frames, times_s)
         is_appended = admitted.any(dim=1).tolist()
         jpegs = [
             images.encode_jpeg(clip.previews[index]) if is_appended[index] else None for index in range(len(times_s))
@@ -99,7 +98,7 @@ class CameraMemory:
 
         The gap lasts until a frame is appended again.
         """
-        self._gate.invalidate()
+        self.gate.invalidate()
         lost_s = [time_s for time_s in clip.times_s if self.newest_s is None or time_s > self.newest_s]
         if lost_s and self._open_gap is not None:
             self._open_gap = replace(self._open_gap, end_s=lost_s[-1])

@@ -60,14 +60,9 @@ class CameraSlots:
             raise CameraExists(f"camera {name!r}: on this device already")
         if not self._free:
             raise TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
-        camera = CameraMemory(
-            name,
-            Memory(self._slabs, self._free[0]),
-            self._writer,
-            self._gate(is_gated),
-            gap_after_s=self._config.gap_after_s,
-            started_s=started_s,
-        )
+        memory = Memory(self._slabs, self._free[0])
+        self._writer.reset(memory)
+        camera = self._camera(name, memory, self._gate(is_gated), started_s)
         if checkpoint is not None:
             camera.restore(checkpoint)
         if gap is not None:
@@ -84,6 +79,14 @@ class CameraSlots:
         del self.cameras[name], self._statuses[name]
         self._free.append(camera.memory.slot)
 
+    def erase(self, name: str, gap: Gap) -> None:
+        """Empties the camera's memory and all that came from it. Nothing of it can fail. Raises UnknownCamera."""
+        camera = self.get(name)
+        camera.memory.erase()
+        camera.gate.invalidate()
+        self.cameras[name] = self._camera(name, camera.memory, camera.gate, camera.started_s)
+        self.cameras[name].begin_with(gap)
+
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         """Judges the patches of the camera's later frames by another gate. Raises UnknownCamera."""
         self.get(name).change_gate(self._gate(is_gated))
@@ -99,6 +102,9 @@ class CameraSlots:
             gaps=camera.gaps,
             frames_dropped=camera.dropped_before + self._dropped_frames(camera.name),
         )
+
+    def _camera(self, name: str, memory: Memory, gate: ChangeGate, started_s: float) -> CameraMemory:
+        return CameraMemory(name, memory, self._writer, gate, gap_after_s=self._config.gap_after_s, started_s=started_s)
 
     def _gate(self, is_gated: bool) -> ChangeGate:
         tokens_per_frame = self._writer.model.spec.tokens_per_frame

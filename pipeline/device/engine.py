@@ -132,6 +132,14 @@ class Engine:
         """
         self._do(f"camera {name!r}: changing its gate", lambda: self._slots.set_gate(name, is_gated=is_gated))
 
+    def erase_camera(self, name: str, gap: Gap) -> None:
+        """Empties the camera's memory; its questions end with AnswerFailed, its waiting clips are dropped.
+
+        Blocks until then. Raises UnknownCamera, and CameraFailed after 60 s; then it is erased as soon as the device
+        comes to it.
+        """
+        self._do(f"camera {name!r}: erasing it", lambda: self._erase(name, gap))
+
     def status(self, name: str) -> MemoryStatus:
         """The camera's memory in numbers, as of its last frames. Does not block. Raises UnknownCamera."""
         return self._slots.status(name)
@@ -217,6 +225,12 @@ class Engine:
         self._slots.remove(name)
         self._questions.fail_camera(name, f"camera {name!r} was removed")
         self.clips.remove(name)
+
+    def _erase(self, name: str, gap: Gap) -> None:
+        self._slots.erase(name, gap)
+        self._questions.fail_camera(name, f"the memory of camera {name!r} was erased")
+        self.clips.remove(name)
+        self._slots.publish(self._slots.get(name))
 
     def _snapshot(self, name: str, is_whole: bool) -> Checkpoint:
         return self._slots.get(name).snapshot(self.clips.dropped_frames(name), self._clock(), is_whole=is_whole)

@@ -1,0 +1,139 @@
+"""A shard whose device fails at a command, dies, or is kept busy while a caller gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from actors.errors import ShardUnavailable
+from cache_store.checkpoint import Checkpoint
+from cache_store.leases import FREE
+from pipeline.answers import AnswerFailed
+from tests.actors.shard.shards import Running, UnreliableStore, assignment, live, status, watch_whole
+from tests.actors.waiting import until
+from tests.pipeline.device.faults import Faults
+
+TIMEOUT_S = 60.0
+QUESTION = "what is in view"
+
+
+async def is_free(checkpoints: UnreliableStore, camera: str) -> bool:
+    owner = await checkpoints.leases.owner(camera)
+    return owner is not None and owner.incarnation == FREE
+
+
+async def test_a_camera_that_the_device_fails_to_add_is_not_owned_and_can_be_added_again(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(max_cameras=1) as shard:
+        faults = await asyncio.to_thread(Faults.of, shard._engine)
+        faults.fail_after(5, torch.OutOfMemoryError("CUDA out of memory"))
+
+        with pytest.raises(ShardUnavailable, match="camera 'film': adding it: the device failed: OutOfMemoryError"):
+            await shard.add_camera(assignment("film", film))
+
+        assert await is_free(checkpoints, "film")
+        assert (await shard.status()).cameras == ()
+        await watch_whole(shard, "film", film)
+
+
+async def test_a_camera_whose_caller_gave_up_leaves_no_slot_and_no_lease_behind(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    async with running(max_cameras=1) as shard:
+        has_begun, may_end = threading.Event(), threading.Event()
+        add = shard._engine._slots.add
+
+        def slow_add(*args: Any, **kwargs: Any) -> None:
+            has_begun.set()
+            assert may_end.wait(TIMEOUT_S)
+            add(*args, **kwargs)
+
+        shard._engine._slots.add = slow_add  # type: ignore[method-assign]
+        adding = asyncio.create_task(shard.add_camera(assignment("film", film)))
+        assert await asyncio.to_thread(has_begun.wait, TIMEOUT_S)
+        adding.cancel()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await adding
+
+        assert await is_free(checkpoints, "film")
+        assert (await shard.status()).cameras == ()
+        await watch_whole(shard, "other", film)
+
+
+async def test_an_erased_memory_answers_no_further(running: Running, film: str) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        may_go_on = threading.Event()
+        answer = shard.ask("film", QUESTION)
+        await anext(answer)
+        # The device erases in the middle of the answer.
+        shard._engine._thread.command("pause", lambda: may_go_on.wait(TIMEOUT_S))
+        erasing = asyncio.create_task(shard.erase_memory("film"))
+        await until(lambda: bool(shard._engine._thread._commands))
+        may_go_on.set()
+        with pytest.raises(AnswerFailed, match="the memory of camera 'film' was erased"):
+            async for _ in answer:
+                pass
+        await erasing
+        memory = (await status(shard, "film")).memory
+        assert (memory.frames_seen, memory.summary_tier_tokens, memory.thumbnails) == (0, 0, 0)
+
+
+async def test_a_device_that_fails_at_copies_does_not_end_saving(
+    running: Running, checkpoints: UnreliableStore
+) -> None:
+    async with running(every_s=0.1) as shard:
+        failures = iter([MemoryError(), ZeroDivisionError()])
+        snapshot = shard._engine._snapshot
+
+        def unreliable(name: str, is_whole: bool) -> Checkpoint:
+            for error in failures:
+                raise error
+            return snapshot(name, is_whole)
+
+        shard._engine._snapshot = unreliable  # type: ignore[method-assign]
+        await shard.add_camera(live())
+        await until(lambda: checkpoints.saves > 0)
+        assert next(failures, None) is None
+
+
+PROCESS = """
+import asyncio, torch
+from actors.config.schema import HermesConfig
+from actors.shard.shard_process import ShardProcess
+
+URL = "redis://127.0.0.1:1/0"
+
+def lose_gpu():
+    raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+async def main():
+    process = ShardProcess(HermesConfig().for_shards(), "id", 20)
+    print((await process.call(URL, "status")).slots, flush=True)
+    thread = process._shard._engine._thread
+    thread.command("gpu", lose_gpu)
+    await asyncio.to_thread(thread._thread.join)
+    print("lost", flush=True)
+    await process.call(URL, "status")
+    print("still there", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_the_process_of_a_dead_device_ends_at_the_next_call() -> None:
+    """Nothing but a new process can use the GPU again; Ray starts one."""
+    process = subprocess.run(
+        [sys.executable, "-c", PROCESS], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert process.stdout.split() == ["16", "lost"]
+    assert process.returncode == 1
+    assert "event=device_stopped" in process.stderr
