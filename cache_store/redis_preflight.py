@@ -18,21 +18,24 @@ _NOT_DURABLE = "no append-only file, so a restart loses what is newer than its l
 # Runs every command of the store, the leases and the registry on keys of its own.
 # -> {the first command that is refused, the server's error message}, or two empty strings.
 _TRY_COMMANDS = """
-local text, hash, list = KEYS[1], KEYS[2], KEYS[3]
+local text, hash, list, set, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local calls = {
     {'SET', text, '1', 'PX', '1000'}, {'PTTL', text}, {'PERSIST', text}, {'PEXPIRE', text, '1000'}, {'GET', text},
-    {'MGET', text}, {'UNLINK', text},
+    {'SETNX', text, '1'}, {'MGET', text}, {'UNLINK', text},
     {'HSET', hash, 'field', '1'}, {'PEXPIRE', hash, '1000'}, {'HSETNX', hash, 'other', '1'},
     {'HINCRBY', hash, 'field', '1'}, {'HEXISTS', hash, 'field'}, {'HGET', hash, 'field'}, {'HMGET', hash, 'field'},
-    {'HGETALL', hash}, {'HDEL', hash, 'other'}, {'DEL', hash},
+    {'HGETALL', hash}, {'HLEN', hash}, {'HDEL', hash, 'other'}, {'DEL', hash},
     {'LPUSH', list, '1'}, {'PEXPIRE', list, '1000'}, {'LRANGE', list, '0', '-1'}, {'LINDEX', list, '0'},
     {'LTRIM', list, '1', '-1'},
+    {'ZADD', set, '1', 'a'}, {'ZSCORE', set, 'a'}, {'ZREMRANGEBYSCORE', set, '0', '1'},
+    {'XADD', stream, 'MAXLEN', '~', '9', '*', 'name', 'a'}, {'XLEN', stream}, {'XRANGE', stream, '-', '+'},
+    {'XREVRANGE', stream, '+', '-'}, {'UNLINK', stream},
     {'TIME'},
 }
 for _, call in ipairs(calls) do
     local answer = redis.pcall(unpack(call))
     if type(answer) == 'table' and answer.err then
-        redis.pcall('DEL', text, hash, list)
+        redis.pcall('DEL', text, hash, list, set, stream)
         return {call[1], answer.err}
     end
 end
@@ -92,7 +95,7 @@ def _require_fit(connection: RedisConnection, info: dict[str, Any], is_durable: 
 
 async def _require_commands(connection: RedisConnection) -> None:
     prefix = f"hermes:rights:{uuid.uuid4().hex}"
-    keys = [f"{prefix}:{kind}" for kind in ("text", "hash", "list")]
+    keys = [f"{prefix}:{kind}" for kind in ("text", "hash", "list", "set", "stream")]
     async with connection.operation():
         outcome = await connection.client.register_script(_TRY_COMMANDS)(keys=keys)
         await connection.client.wait(0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -55,15 +56,11 @@ class DesiredState:
         Raises StoreUnavailable.
         """
         async with self._lock:
-            changes = await self._registry.changes_since(self._version)
-            if changes is not None:
-                await self._apply(changes)
-                # Only now: where applying broke off, everything is read and compared again.
-                self._lineage, self._version = changes.lineage, changes.version
+            has_changed = await self._read()
             if not self._is_configuration_published:
                 await self._publish_configuration()
             self._state.mark_synced(asyncio.get_running_loop().time())
-            return changes is not None
+            return has_changed
 
     async def publish(self, spec: CameraSpec) -> RegistryEntry:
         """Adds a camera for every fleet, with a new id. -> the entry of this name, another's if it was first
@@ -80,6 +77,7 @@ class DesiredState:
                 raise
             for present in entries.values():
                 self._apply_entry(present)
+            await self._pass_own_write()
         return entries[spec.name]
 
     async def update(self, record: CameraRecord, spec: CameraSpec) -> bool:
@@ -94,12 +92,14 @@ class DesiredState:
             if not await self._registry.update(entry):
                 return False
             self._apply_entry(entry)
+            await self._pass_own_write()
         return True
 
     async def remove(self, name: str, camera_id: str) -> None:
         """Begins the removal of a camera for every fleet. Raises StoreUnavailable; then it is watched as before."""
         async with self._lock:
             await self._remove(name, camera_id)
+            await self._pass_own_write()
 
     async def remove_unconfigured(self) -> None:
         """Removes the cameras of an earlier configuration that this one does not name. Raises StoreUnavailable."""
@@ -109,6 +109,20 @@ class DesiredState:
                 if entry.is_configured and name not in self._configured:
                     log.info("camera_left_configuration", camera=name)
                     await self._remove(name, entry.id)
+
+    async def _read(self) -> bool:
+        changes = await self._registry.changes_since(self._version)
+        if changes is None:
+            return False
+        await self._apply(changes)
+        # Only now: where applying broke off, everything is read and compared again.
+        self._lineage, self._version = changes.lineage, changes.version
+        return True
+
+    async def _pass_own_write(self) -> None:
+        """Reads the version after a write of this fleet, so that the loss of this write will be noticed."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._read()
 
     async def _publish_configuration(self) -> None:
         """A configured camera keeps its id where its source is the same, and is a new camera otherwise."""

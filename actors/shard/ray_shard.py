@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,11 +15,11 @@ from actors import ray_environment  # noqa: F401
 
 import ray
 import structlog
-from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from actors.config.schema import HermesConfig
-from actors.errors import ConfigError, ShardNotStarted, ShardUnavailable
-from actors.shard import shard_process
+from actors.errors import ConfigError, ShardNotStarted
+from actors.shard import ray_errors, shard_process
 from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
 from actors.shard.shard_process import ShardProcess
 
@@ -61,20 +61,23 @@ class RemoteShard(ForwardedShard):
         except TimeoutError:
             raise ShardNotStarted(f"shard {self._index}: not ready within {timeout_s:.0f} s") from None
         except RayTaskError as error:
-            raise error.cause from None
-        except RayActorError as error:
-            raise ShardNotStarted(f"shard {self._index}: {_last_line(error)}") from error
+            raise (error.cause or ray_errors.translate(error, self._index)) from None
+        except RayError as error:
+            raise ShardNotStarted(f"shard {self._index}: {ray_errors.last_line(error)}") from error
 
     async def close(self) -> None:
         """Saves every memory of the shard, releases every camera and stops it. Raises ShardUnavailable."""
-        await self._awaited(self._actor.close.remote(), _CLOSE_TIMEOUT_S)
+        await self._awaited(lambda: self._actor.close.remote(), _CLOSE_TIMEOUT_S)
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         limit_s = timeout_s if isinstance(timeout_s, float) else timeout_s(self._settings.ingest)
-        return await self._awaited(self._actor.call.remote(self._store_url, operation, *args, **kwargs), limit_s)
+        return await self._awaited(
+            lambda: self._actor.call.remote(self._store_url, operation, *args, **kwargs), limit_s
+        )
 
     async def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
-        references = self._actor.stream.remote(self._store_url, operation, *args, **kwargs)
+        with self._translated():
+            references = self._actor.stream.remote(self._store_url, operation, *args, **kwargs)
         is_over = False
         try:
             with self._translated():
@@ -114,29 +117,21 @@ class RemoteShard(ForwardedShard):
             **({} if shards.is_local else shared),
         ).remote(self._settings, self._settings_id, self._log_level)
 
-    async def _awaited(self, reference: Awaitable[T], timeout_s: float) -> T:
+    async def _awaited(self, call: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
         with self._translated():
             async with asyncio.timeout(timeout_s):
-                return await reference
+                return await call()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Turns Ray's errors into those of the operation, or into ShardUnavailable."""
         try:
             yield
-        except RayTaskError as error:
-            if not isinstance(error.cause, ShardNotStarted):
-                raise error.cause from None
-            self._revive()
-            raise ShardUnavailable(f"shard {self._index}: {error.cause}") from None
-        except ActorDiedError as error:
-            self._revive()
-            raise ShardUnavailable(f"shard {self._index}: {_last_line(error)}") from error
-        except RayActorError as error:
-            raise ShardUnavailable(f"shard {self._index}: its process ended and is being restarted") from error
-        except TimeoutError as error:
-            raise ShardUnavailable(f"shard {self._index}: its process did not answer in time") from error
+        except (RayError, TimeoutError) as error:
+            if ray_errors.has_given_up(error):
+                self._revive()
+            raise ray_errors.translate(error, self._index) from None
 
     def _revive(self) -> None:
         """Starts a new actor when Ray gave the process up.
@@ -147,10 +142,3 @@ class RemoteShard(ForwardedShard):
             log.warning("shard_restarted", shard=self._index)
             ray.kill(self._actor)
             self._start()
-
-
-def _last_line(error: Exception) -> str:
-    """The reason of an error, without the traceback that Ray puts around it."""
-    last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-    # Of a process that was killed Ray tells a paragraph of possible causes.
-    return "its process ended" if "common causes" in last else last

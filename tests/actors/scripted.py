@@ -10,6 +10,7 @@ from actors.errors import InvalidShard, ShardUnavailable
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import CameraRegistry, InMemoryRegistry
 from actors.fleet.removal import MemoryEraser
+from actors.fleet.views import CameraView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment, ShardStatus
@@ -67,6 +68,7 @@ class RecordingEraser:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.error: StoreUnavailable | None = None
+        self.on_call: Callable[[str], None] = lambda _: None
         self.seam = MemoryEraser(fence=self._fence, delete=self._delete)
 
     async def _fence(self, camera_id: str) -> Owner:
@@ -81,12 +83,14 @@ class RecordingEraser:
         if self.error is not None:
             raise self.error
         self.calls.append((operation, camera_id))
+        self.on_call(operation)
 
 
 class ScriptedShard:
     """Every camera is live at once, except those with a scripted state. What tests look at goes by cameras' names.
 
-    add_delay_s, pause_s: how long adding a camera and each event of an answer take.
+    add_delay_s, pause_s: how long adding a camera and each event of an answer take. late_add_s: after this time a
+    camera is added, although its caller was told after 30 s that the shard does not answer.
     """
 
     def __init__(
@@ -94,6 +98,10 @@ class ScriptedShard:
     ) -> None:
         self.assignments: dict[str, Assignment] = {}
         self.forgotten: list[str] = []
+        self.saved: list[str] = []
+        self.updated: list[str] = []
+        self.on_drop: Callable[[], None] = lambda: None
+        self.late_add_s = 0.0
         self.token_limits: list[int | None] = []  # max_answer_tokens of each question
         self.states: dict[str, tuple[CameraState, str]] = {}
         self.probe_results: dict[str, ProbeResult] = {}
@@ -133,6 +141,10 @@ class ScriptedShard:
 
     async def add_camera(self, assignment: Assignment) -> None:
         self._require_up()
+        if self.late_add_s:
+            self._late = asyncio.get_running_loop().call_later(self.late_add_s, self._add_late, assignment)
+            await asyncio.sleep(30.0)
+            raise ShardUnavailable("shard: its process did not answer in time")
         await asyncio.sleep(self.add_delay_s)
         if self.add_error is not None:
             raise self.add_error
@@ -146,16 +158,22 @@ class ScriptedShard:
         self.standby.discard(assignment.id)
         self.assignments[assignment.spec.name] = assignment
 
+    def _add_late(self, assignment: Assignment) -> None:
+        self.assignments[assignment.spec.name] = assignment
+
     async def update_camera(self, assignment: Assignment) -> None:
         self._require_up()
+        self.updated.append(assignment.spec.name)
         self.assignments[self._named(assignment.id)] = assignment
 
     async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_up()
+        self.saved.append(self._named(camera_id))
         del self.assignments[self._named(camera_id)]
 
     async def drop_camera(self, camera_id: str) -> None:
         self._require_up()
+        self.on_drop()
         with suppress(UnknownCamera):
             del self.assignments[self._named(camera_id)]
 
@@ -234,3 +252,8 @@ def camera_spec(name: str, url: str = "sim:street") -> CameraSpec:
 async def ask(fleet: Fleet, camera: str) -> list[AnswerEvent]:
     """All events of one answer."""
     return [event async for event in fleet.ask(camera, "what is in view")]
+
+
+async def update(fleet: Fleet, spec: CameraSpec, *, allow_memory_loss: bool = False) -> CameraView:
+    """Gives the camera of this name this spec."""
+    return await fleet.update_camera(spec.name, lambda _: spec, allow_memory_loss=allow_memory_loss)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 import pytest
 
 from actors.fleet.registry import CameraRegistry, InMemoryRegistry, RegistryEntry
+from actors.fleet.views import CameraView
 from actors.shard.interface import Assignment
+from cache_store.errors import StoreUnavailable
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraExists
-from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
+from pipeline.cameras import CameraExists, CameraSpec
+from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet, update
 
 
 @pytest.fixture
@@ -106,3 +111,95 @@ async def test_a_fleet_keeps_its_cameras_when_another_one_wrote_to_the_empty_reg
 
     assert await registered(registry) == ["a", "b"]
     assert [view.status.name for view in await fleet.list_cameras()] == ["a", "b"]
+
+
+async def test_an_acknowledged_camera_comes_back_after_a_failover_that_lost_its_write(shards, registry) -> None:
+    fleet = scripted_fleet(*shards, registry=registry)
+    await fleet.add_camera(camera_spec("a"))
+    await fleet.reconcile()
+    replica = registry.backup()
+    camera_id = (await fleet.add_camera(camera_spec("b"))).status.id
+    await fleet.reconcile()
+    registry.roll_back(replica)
+
+    await fleet.reconcile()
+
+    assert await registered(registry) == ["a", "b"]
+    assert (await fleet.get_camera("b")).status.id == camera_id
+    assert [list(shard.assignments) for shard in shards] == [["a"], ["b"]]
+
+
+async def test_a_removed_camera_stays_removed_after_a_failover_that_lost_its_removal(shards, registry) -> None:
+    fleet = scripted_fleet(*shards, registry=registry)
+    for name in ("a", "b"):
+        await fleet.add_camera(camera_spec(name))
+    await fleet.reconcile()
+    replica = registry.backup()
+    await fleet.remove_camera("a")
+    registry.roll_back(replica)
+
+    await fleet.reconcile()
+    await fleet.reconcile()
+
+    assert await registered(registry) == ["b"]
+    assert [list(shard.assignments) for shard in shards] == [[], ["b"]]
+
+
+async def test_an_update_comes_back_after_a_failover_that_lost_it(shards, registry) -> None:
+    fleet = scripted_fleet(*shards, registry=registry)
+    await fleet.add_camera(camera_spec("a"))
+    await fleet.reconcile()
+    replica = registry.backup()
+    spec = CameraSpec(name="a", url="sim:street", gate=False)
+    await update(fleet, spec)
+    await fleet.reconcile()
+    registry.roll_back(replica)
+
+    await fleet.reconcile()
+
+    other = scripted_fleet(*shards, registry=registry, is_leader=lambda: False)
+    await other.reconcile()
+    assert (await other.get_camera("a")).spec == spec
+
+
+async def test_of_two_fleets_that_add_one_name_at_once_the_first_wins_and_its_camera_stays(shards, registry) -> None:
+    one, other = scripted_fleet(*shards, registry=registry), scripted_fleet(*shards, registry=registry)
+
+    results = await asyncio.gather(
+        one.add_camera(camera_spec("a")), other.add_camera(camera_spec("a", "sim:yard")), return_exceptions=True
+    )
+    await one.reconcile()
+    await other.reconcile()
+
+    assert [type(result) for result in results] == [CameraView, CameraExists]
+    assert await registered(registry) == ["a"]
+    assert [(await fleet.get_camera("a")).spec.url for fleet in (one, other)] == ["sim:street", "sim:street"]
+
+
+async def test_a_write_that_failed_midway_is_made_again_and_loses_no_camera(shards, registry) -> None:
+    """The store came back empty and was away again before the cameras were written."""
+    flaky = FlakyRegistry()
+    fleet = scripted_fleet(*shards, registry=flaky)
+    await fleet.add_camera(camera_spec("a"))
+    await fleet.reconcile()
+    flaky.forget_everything()
+    flaky.is_read_only = True
+    with pytest.raises(StoreUnavailable):
+        await fleet.reconcile()
+    flaky.is_read_only = False
+
+    await fleet.reconcile()
+
+    assert await registered(flaky) == ["a"]
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
+class FlakyRegistry(InMemoryRegistry):
+    """Refuses new cameras while it is read-only."""
+
+    is_read_only = False
+
+    async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
+        if self.is_read_only:
+            raise StoreUnavailable("store: read only")
+        return await super().add(*entries)
