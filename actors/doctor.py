@@ -27,7 +27,7 @@ from actors.server import server
 from cache_store import redis_preflight
 from cache_store.errors import StoreError
 from models import registry
-from models.vision_language_model import ModelError
+from models.errors import ModelError
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 from pipeline.network.redaction import REDACTOR

@@ -21,8 +21,8 @@ from benchmarks.contenders import ABLATIONS, CONTENDERS, POLICIES, UnknownPolicy
 from benchmarks.parts import MIXED, Part, Settings
 from benchmarks.streams import VISITS, Character, Stream
 from models import registry
+from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
-from models.memory_writer import InvalidBudget
 
 BUDGETS = (48, 96, 256, 512)
 LENGTHS = (64, 256, 1_024)

@@ -53,7 +53,7 @@ class Examiner:
     def ask(self, memory: Memory, questions: Sequence[TimedQuestion]) -> list[Outcome]:
         """An outcome for each question."""
         expected = [
-            (*self._model.prompts.encode(item.question.answer), self._model.prompts.end_id) for item in questions
+            (*self._model.prompts.encode(item.question.answer), self._model.decoding.end_ids[0]) for item in questions
         ]
         texts = PackedTexts(
             [self._embed(item.question.text, answer) for item, answer in zip(questions, expected, strict=True)]
@@ -64,7 +64,7 @@ class Examiner:
             [slice(0, texts.spans[-1].stop) if is_evidence else None for is_evidence in self._is_evidence],
             lambda weights: torch.stack([weights[:, span][:, :-1].mean(dim=(0, 1)) for span in spans]),
         )
-        most_likely = self._model.next_token(texts.forward(self._model, [memory], capture)[0]).tolist()
+        most_likely = self._model.logits(texts.forward(self._model, [memory], capture)[0]).argmax(dim=-1).tolist()
         return [
             self._outcome(item, memory, capture, index, is_right=tuple(most_likely[span]) == answer)
             for index, (item, span, answer) in enumerate(zip(questions, spans, expected, strict=True))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cache_store.memory import CachedTokens, Memory
+from models.decoding import TokenChooser
 from models.prompts import QuestionPrompt
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
@@ -47,10 +48,11 @@ class Answer:
 
 
 class AnswerDecoder:
-    """Prefills questions and decodes answers, greedily. Device thread only; every method blocks for one pass."""
+    """Prefills questions and decodes answers. Device thread only; every method blocks for one pass."""
 
     def __init__(self, model: VideoLanguageModel) -> None:
         self._model = model
+        self._chooser = TokenChooser(model.decoding)
         self._is_evidence = evidence_layers(model.spec.kv.num_layers)
 
     def prefill(self, answer: Answer) -> None:
@@ -64,8 +66,8 @@ class AnswerDecoder:
         self._advance(answers, self._model.embed_tokens(newest))
 
     def is_ended(self, answer: Answer) -> bool:
-        """Whether the newest token is the model's end token."""
-        return answer.ids[-1] == self._model.prompts.end_id
+        """Whether the newest token is an end token of the model."""
+        return answer.ids[-1] in self._model.decoding.end_ids
 
     def _advance(self, answers: Sequence[Answer], embeddings: Tensor) -> None:
         num_new = embeddings.shape[1]
@@ -73,11 +75,12 @@ class AnswerDecoder:
         capture = AttentionCapture([newest if is_evidence else None for is_evidence in self._is_evidence])
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
         hidden = self._model.forward(embeddings, forward_pass)
-        tokens = self._model.next_token(hidden[:, -1]).tolist()
+        so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
+        tokens = self._chooser.choose(self._model.logits(hidden[:, -1]), so_far)
         no_ids = torch.zeros(num_new, dtype=torch.int64, device=embeddings.device)  # text is of no frame
         for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
             answer.memory.commit(no_ids, no_ids.double())
-            answer.ids.append(int(token))
+            answer.ids.append(token)
             self._record_attention(answer, capture, row)
 
     def _record_attention(self, answer: Answer, capture: AttentionCapture, row: int) -> None:

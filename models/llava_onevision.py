@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from cache_store.slabs import KVShape
+from models.decoding import Decoding
 from models.fingerprint import fingerprint, previous_fingerprint
+from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.slot_cache import ATTENTION_NAME, SlotCache
 from models.vision_language_model import ModelSpec
@@ -45,18 +45,11 @@ _TEXT_FACTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PixelScale:
-    """How pixels in 0..1 are normalised, per channel."""
-
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-
-
 class LlavaOnevision:
     """A LLaVA-OneVision checkpoint behind the VideoLanguageModel seam.
 
-    reliable_positions: see ModelSpec; all positions unless given. Changes the attention function of `network`.
+    decoding: greedy up to the tokenizer's end token unless given. reliable_positions: see ModelSpec; all positions
+    unless given. Changes the attention function of `network`.
     """
 
     def __init__(
@@ -65,7 +58,8 @@ class LlavaOnevision:
         prompts: Prompts,
         *,
         name: str,
-        pixels: PixelScale = PixelScale(),
+        pixels: PixelScale = DEFAULT_SCALE,
+        decoding: Decoding | None = None,
         reliable_positions: int | None = None,
     ) -> None:
         network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
@@ -74,6 +68,7 @@ class LlavaOnevision:
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
         self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
         self.prompts = prompts
+        self.decoding = decoding or Decoding(end_ids=(prompts.end_id,))
         self.spec = _spec(network, name, prompts, pixels, reliable_positions)
 
     @torch.inference_mode()
@@ -109,9 +104,9 @@ class LlavaOnevision:
         return hidden
 
     @torch.inference_mode()
-    def next_token(self, hidden: Tensor) -> Tensor:
-        token: Tensor = self._network.lm_head(hidden).argmax(dim=-1)
-        return token
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self._network.lm_head(hidden)
+        return logits
 
 
 def _spec(

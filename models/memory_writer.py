@@ -14,15 +14,12 @@ from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models.errors import InvalidBudget
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
-from models.vision_language_model import ModelError, VideoLanguageModel
+from models.vision_language_model import VideoLanguageModel
 
 _REINDEXED_SHARE = 0.75  # of the positions that are free: after a reindexing the next one is a few steps away
-
-
-class InvalidBudget(ModelError):
-    """The memory's bounds do not fit the model: too small for its frames, or too large for its positions."""
 
 
 class MemoryWriter:

@@ -35,6 +35,8 @@ class PromptTexts:
     def __post_init__(self) -> None:
         if (count := self.question.count(_PLACEHOLDER)) != 1:
             raise ValueError(f"question contains {_PLACEHOLDER} {count} times (expected once)")
+        if not self.guidance_questions:
+            raise ValueError("guidance_questions is empty (at least one)")
 
 
 @dataclass(frozen=True, slots=True)

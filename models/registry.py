@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from models import llava_onevision
-from models.llava_onevision import LlavaOnevision, PixelScale
+from models import decoding, llava_onevision, processor_config
+from models.checkpoint_files import CheckpointFiles
+from models.errors import ModelInvalid, ModelNotFound
+from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts, PromptTexts
-from models.vision_language_model import ModelInvalid, ModelNotFound, VideoLanguageModel
+from models.vision_language_model import VideoLanguageModel
 
 CHECKPOINTS = {
     "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
@@ -32,7 +34,7 @@ class Family:
     """How checkpoints of one `model_type` are loaded.
 
     network: the transformers class; adapter: the class behind the seam, called with the network, its prompts and
-    `name`, `pixels`, `reliable_positions`; texts: those of a checkpoint without a hermes.json.
+    `name`, `pixels`, `decoding`, `reliable_positions`; texts: those of a checkpoint without a hermes.json.
     """
 
     network: type[PreTrainedModel]
@@ -54,6 +56,10 @@ class _HermesJson:
     texts: PromptTexts | None = None
     reliable_positions: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.reliable_positions is not None and self.reliable_positions <= 0:
+            raise ValueError(f"reliable_positions is {self.reliable_positions} (at least 1)")
+
 
 def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
     """The model of that name, hub id or local folder, on `device` ("auto": a GPU if there is one).
@@ -67,18 +73,23 @@ def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
     transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
     dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
-    try:
-        family = _family(name, AutoConfig.from_pretrained(where).model_type)
-        network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
+    with _translated(name):
+        config = AutoConfig.from_pretrained(where)
+        family = _family(name, config.model_type)
         tokenizer = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError) as error:
-        raise ModelInvalid(f"model {name!r}: {_first_line(error)}") from error
-    described = _hermes_json(Path(where))
+    files = CheckpointFiles(where)
+    described = _hermes_json(files)
+    prompts = Prompts(tokenizer, described.texts or family.texts)
+    pixels = processor_config.pixel_scale(files, config.vision_config.image_size)
+    decoded = decoding.decoding(files, tokenizer.eos_token_id)
+    with _translated(name):
+        network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
     return family.adapter(
         network.to(chosen),
-        Prompts(tokenizer, described.texts or family.texts),
+        prompts,
         name=name,
-        pixels=_pixels(Path(where)),
+        pixels=pixels,
+        decoding=decoded,
         reliable_positions=described.reliable_positions,
     )
 
@@ -104,32 +115,26 @@ def _family(name: str, model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def _hermes_json(folder: Path) -> _HermesJson:
-    described = _read_json(folder / "hermes.json")
-    if described is None:
+def _hermes_json(files: CheckpointFiles) -> _HermesJson:
+    file = files.read("hermes.json")
+    if file is None:
         return _HermesJson()
-    if not isinstance(described, dict):
-        raise ModelInvalid(f"{folder / 'hermes.json'}: expected a JSON object, found a {type(described).__name__}")
+    described = dict(file.content)
     texts = described.get("texts")
     if isinstance(texts, dict) and "unwitnessed" in texts:  # the first version's name of the key
-        texts["no_evidence_for"] = texts.pop("unwitnessed")
+        described["texts"] = {key: value for key, value in texts.items() if key != "unwitnessed"}
+        described["texts"]["no_evidence_for"] = texts["unwitnessed"]
     try:
         return TypeAdapter(_HermesJson).validate_python(described)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise ModelInvalid(f"{folder / 'hermes.json'}: {'; '.join(problems)}") from error
+        raise ModelInvalid(f"{file.name}: {'; '.join(problems)}") from error
 
 
-def _pixels(folder: Path) -> PixelScale:
-    described = _read_json(folder / "preprocessor_config.json")
-    if described is None:
-        return PixelScale()
-    return PixelScale(tuple(described["image_mean"]), tuple(described["image_std"]))
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+@contextlib.contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Errors of transformers as ModelInvalid."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ModelInvalid(f"model {name!r}: {str(error).strip().splitlines()[0]}") from error

@@ -9,20 +9,9 @@ import torch
 from torch import Tensor
 
 from cache_store.slabs import KVShape
+from models.decoding import Decoding
 from models.prompts import Prompts
 from models.slot_cache import SlotCache
-
-
-class ModelError(Exception):
-    """Root of this room's errors: ModelNotFound, ModelInvalid, and InvalidBudget of models.memory_writer."""
-
-
-class ModelNotFound(ModelError):
-    """No model of that name, and no folder at that path."""
-
-
-class ModelInvalid(ModelError):
-    """The folder holds no model that can be used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +41,7 @@ class ModelSpec:
 class VideoLanguageModel(Protocol):
     """A vision encoder and a decoder that reads and writes memories instead of a cache of its own.
 
-    To add a family, write one file beside `models/llava_onevision.py` with a class that has these two attributes and
+    To add a family, write one file beside `models/llava_onevision.py` with a class that has these three attributes and
     five methods, and add it to `FAMILIES` in `models/registry.py`. Four of the methods wrap the family's own modules.
     `forward` calls the unmodified transformers decoder with the attention function of `models/slot_cache.py`.
     `docs/adding-a-model-family.md` lists the steps and the tests that must pass. Every method runs on the device
@@ -61,6 +50,7 @@ class VideoLanguageModel(Protocol):
 
     spec: ModelSpec
     prompts: Prompts
+    decoding: Decoding
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """What the decoder reads for each frame. uint8 RGB [F, S, S, 3] -> [F, tokens_per_frame, E]"""
@@ -81,6 +71,6 @@ class VideoLanguageModel(Protocol):
         """
         ...
 
-    def next_token(self, hidden: Tensor) -> Tensor:
-        """The most likely next token of each row. [B, E] -> [B]"""
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Of the next token of each row. [B, E] -> [B, V]"""
         ...

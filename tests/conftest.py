@@ -13,6 +13,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models.decoding import Decoding
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.prompts import Prompts, PromptTexts
@@ -51,7 +52,7 @@ def model() -> LlavaOnevision:
     return random_model(network.build_model(vocabulary.build_tokenizer(), seed=0))
 
 
-def random_model(weights: LlavaOnevisionForConditionalGeneration) -> LlavaOnevision:
+def random_model(weights: LlavaOnevisionForConditionalGeneration, decoding: Decoding | None = None) -> LlavaOnevision:
     """A model with these weights and the texts of the tiny model."""
     tokenizer = vocabulary.build_tokenizer()
     texts = PromptTexts(
@@ -61,7 +62,7 @@ def random_model(weights: LlavaOnevisionForConditionalGeneration) -> LlavaOnevis
         guidance_global=GUIDANCE_GLOBAL,
         guidance_questions=GUIDANCE_QUESTIONS,
     )
-    return LlavaOnevision(weights, Prompts(tokenizer, texts), name="random")
+    return LlavaOnevision(weights, Prompts(tokenizer, texts), name="random", decoding=decoding)
 
 
 @pytest.fixture

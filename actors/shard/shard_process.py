@@ -20,7 +20,8 @@ from cache_store import store_urls
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from models import registry
-from models.vision_language_model import ModelError, VideoLanguageModel
+from models.errors import ModelError
+from models.vision_language_model import VideoLanguageModel
 from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)

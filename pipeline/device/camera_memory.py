@@ -201,7 +201,7 @@ class CameraMemory:
             thumbnails=len(self.thumbnails),
             thumbnail_nbytes=self.thumbnails.nbytes,
             next_position=memory.next_position,
-            oldest_s=min((float(tokens.times_s[0]) for tokens in layers if len(tokens)), default=None),
+            oldest_s=min((float(tokens.times_s.min()) for tokens in layers if len(tokens)), default=None),
             newest_s=self.newest_s,
             checkpointed_s=self.saved_s,
             gaps=self.gaps,

@@ -151,7 +151,7 @@ class QuestionRunner:
         answer, request = running.answer, running.request
         running.first_token_at = running.first_token_at or self._clock()
         is_ended = self._decoder.is_ended(answer)
-        text = self._prompts.decode(tuple(answer.ids))
+        text = self._prompts.decode(tuple(answer.ids[:-1] if is_ended else answer.ids))
         if len(text) > len(running.text):
             request.on_event(Token(text[len(running.text) :], len(answer.ids) - 1))
             running.text = text

@@ -20,8 +20,8 @@ from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models import registry
 from models.answer_decoder import Answer, AnswerDecoder
+from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
-from models.memory_writer import InvalidBudget
 from tests.benchmarks.conftest import RunBenchmark
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from models.llava_onevision import LlavaOnevision, PixelScale
+from models.llava_onevision import LlavaOnevision
+from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.tiny import network, vocabulary
 
@@ -23,14 +24,13 @@ TEXTS = PromptTexts(
     guidance_questions=vocabulary.GUIDANCE_QUESTIONS,
 )
 NETWORK = network.build_model(TOKENIZER, seed=0)
-NETWORK_PIXELS = PixelScale()
 
 
 def fingerprint(
     weights: LlavaOnevisionForConditionalGeneration = NETWORK,
     texts: PromptTexts = TEXTS,
     *,
-    pixels: PixelScale = NETWORK_PIXELS,
+    pixels: PixelScale = DEFAULT_SCALE,
     name: str = "random",
     reliable_positions: int | None = None,
 ) -> str:

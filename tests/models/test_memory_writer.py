@@ -7,8 +7,9 @@ import torch
 
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig, PolicyName
+from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
-from models.memory_writer import InvalidBudget, MemoryWriter
+from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from ops import rope
 from tests.conftest import TOKENS_PER_FRAME, append_frames, assert_same, contents, new_memory, random_frames

@@ -44,7 +44,7 @@ def control_ids(prompts: Prompts) -> set[int]:
         question="{question}",
         guidance_local="",
         guidance_global="",
-        guidance_questions=(),
+        guidance_questions=("what",),
     )
     ids = set(Prompts(prompts._tokenizer, texts).prefix)
     assert len(ids) == len(CONTROL_TEXTS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models import registry
-from models.vision_language_model import ModelInvalid, ModelNotFound
+from models.errors import ModelInvalid, ModelNotFound
 
 SHIPPED = Path(registry.CHECKPOINTS["tiny"])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cache_store import checkpoint_codec
 from cache_store.gap import Gap
 from cache_store.memory import Memory
-from cache_store.tiers import MemoryConfig
+from cache_store.tiers import MemoryConfig, PolicyName
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import images
@@ -29,8 +29,9 @@ def new_camera(
     tokens_per_layer: int = 128,
     is_gated: bool = True,
     kind: type[MemoryWriter] = MemoryWriter,
+    policy: PolicyName = PolicyName.QUESTIONS,
 ) -> CameraMemory:
-    config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4)
+    config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4, policy=policy)
     writer = kind(model, config, max_frames=8, reserve=128)
     static = StaticGate(TOKENS_PER_FRAME, key_frame_every_s=30.0)
     gate = static if is_gated else OpenGate(TOKENS_PER_FRAME)

@@ -1,0 +1,141 @@
+"""How the next token of an answer is chosen from its logits, as a checkpoint's generation_config.json says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from models.checkpoint_files import CheckpointFiles, JsonFile
+
+_FILE = "generation_config.json"
+# Keys that choose no token. The length of an answer is `shards.device.max_answer_tokens`.
+# fmt: off
+_WITHOUT_EFFECT = frozenset((
+    "bos_token_id", "cache_config", "cache_implementation", "compile_config", "decoder_start_token_id",
+    "disable_compile", "low_memory", "max_cache_len", "max_length", "max_new_tokens", "max_time", "output_attentions",
+    "output_hidden_states", "output_logits", "output_scores", "pad_token_id", "prefill_chunk_size",
+    "return_dict_in_generate", "transformers_version", "use_cache",
+))
+# fmt: on
+_NO_EFFECT_VALUES: dict[str, list[Any]] = {
+    "diversity_penalty": [0],
+    "early_stopping": [False],
+    "encoder_no_repeat_ngram_size": [0],
+    "encoder_repetition_penalty": [1],
+    "epsilon_cutoff": [0],
+    "eta_cutoff": [0],
+    "is_assistant": [False],
+    "length_penalty": [1],
+    "min_length": [0],
+    "no_repeat_ngram_size": [0],
+    "num_beam_groups": [1],
+    "num_beams": [1],
+    "num_return_sequences": [1],
+    "remove_invalid_values": [False],
+    "renormalize_logits": [False],
+    "token_healing": [False],
+    "typical_p": [1],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How a model's answers are decoded. end_ids: tokens that end an answer, at least one.
+
+    repetition_penalty: above 1, tokens of the prompt and of the answer so far become less likely. Greedy unless
+    `is_sampled`; then the next token is drawn from the `top_k` most likely ones (0: all) that together have `top_p`,
+    at this temperature.
+    """
+
+    end_ids: tuple[int, ...]
+    repetition_penalty: float = 1.0
+    is_sampled: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+class TokenChooser:
+    """Chooses next tokens. The same logits after the same tokens give the same token, also where it is sampled."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._is_sampled = decoding.is_sampled
+        self._processors = LogitsProcessorList()
+        if decoding.repetition_penalty != 1:
+            self._processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
+        if decoding.is_sampled:
+            self._processors.append(TemperatureLogitsWarper(decoding.temperature))
+            if decoding.top_k:
+                self._processors.append(TopKLogitsWarper(decoding.top_k))
+            if decoding.top_p < 1:
+                self._processors.append(TopPLogitsWarper(decoding.top_p))
+
+    def choose(self, logits: Tensor, so_far: Sequence[Sequence[int]]) -> list[int]:
+        """The next token of each row. so_far: the tokens of prompt and answer. [B, V], B × [T_b] -> B"""
+        if not self._processors:
+            return [int(token) for token in logits.argmax(dim=-1)]
+        return [self._choose_one(row.float(), ids) for row, ids in zip(logits, so_far, strict=True)]
+
+    def _choose_one(self, logits: Tensor, so_far: Sequence[int]) -> int:
+        ids = torch.tensor([so_far], device=logits.device)
+        scores = self._processors(ids, logits[None])[0]
+        if not self._is_sampled:
+            return int(scores.argmax())
+        generator = torch.Generator(logits.device).manual_seed(len(so_far))
+        return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=generator))
+
+
+def decoding(files: CheckpointFiles, tokenizer_end_id: int | None) -> Decoding:
+    """How a checkpoint wants its answers decoded. tokenizer_end_id: ends answers where the file names no token.
+
+    Raises ModelInvalid.
+    """
+    config = files.read(_FILE) or JsonFile(_FILE, {})
+    read = {"do_sample", "eos_token_id", "repetition_penalty", "temperature", "top_k", "top_p"}
+    config.require(_NO_EFFECT_VALUES, _WITHOUT_EFFECT | read, "answers are decoded greedily or by top-k and top-p")
+    return Decoding(
+        end_ids=_end_ids(config, tokenizer_end_id),
+        repetition_penalty=_number(config, "repetition_penalty", 1.0, above=0),
+        is_sampled=_flag(config, "do_sample"),
+        temperature=_number(config, "temperature", 1.0, above=0) if _flag(config, "do_sample") else 1.0,
+        top_k=int(_number(config, "top_k", 0, above=-1)),
+        top_p=_number(config, "top_p", 1.0, above=0, at_most=1),
+    )
+
+
+def _end_ids(config: JsonFile, tokenizer_end_id: int | None) -> tuple[int, ...]:
+    ids = config.content.get("eos_token_id")
+    if ids is None:
+        ids = tokenizer_end_id
+    ids = ids if isinstance(ids, list) else [ids]
+    if not ids or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
+        raise config.refuse("eos_token_id", "expected the id of a token or a list of ids (the tokenizer names none)")
+    return tuple(ids)
+
+
+def _flag(config: JsonFile, key: str) -> bool:
+    value = config.content.get(key)
+    if value not in (None, True, False):
+        raise config.refuse(key, "expected true or false")
+    return bool(value)
+
+
+def _number(config: JsonFile, key: str, default: float, *, above: float, at_most: float = float("inf")) -> float:
+    value = config.content.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= at_most:
+        limits = f"above {above}" if at_most == float("inf") else f"above {above}, at most {at_most}"
+        raise config.refuse(key, f"expected a number {limits}")
+    return value
