@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from console.cli.output import STATE_STYLES, clock_time, gap_json, iso, printable, state_name
+from console.cli.output import STATE_STYLES, clock_time, dated, gap_json, iso, printable, state_name
 from console.client.answers import Answer, Evidence
 
 
@@ -40,7 +40,7 @@ def answer_notes(answer: Answer) -> str:
     if answer.ttft_ms is not None:
         notes.append(f"first word after {answer.ttft_ms:.0f} ms")
     if answer.memory_as_of is not None:
-        notes.append(f"as of {clock_time(answer.memory_as_of)}")
+        notes.append(f"as of {dated(answer.memory_as_of)}")
     if answer.evidence:
         notes.append("evidence at " + ", ".join(clock_time(frame.time) for frame in answer.evidence))
     return " · ".join(notes)

@@ -44,7 +44,7 @@ class Outcome:
 @takes_server
 def ask(
     server: Server,
-    question: Annotated[str, typer.Argument()],
+    question: Annotated[str, typer.Argument(help="What to ask, in plain words.")],
     camera: Annotated[str | None, typer.Option("--camera", "-c", help="The camera to ask.")] = None,
     is_for_all: Annotated[bool, typer.Option("--all", help="Ask every camera; the answers come as a table.")] = False,
     save_evidence: Annotated[

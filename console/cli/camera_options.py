@@ -37,7 +37,7 @@ class Resettable(StrEnum):
 
 PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}
 
-CameraName = Annotated[str, typer.Argument(metavar="NAME")]
+CameraName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the camera.")]
 User = Annotated[str | None, typer.Option("--user", help="The camera's user; its password: --password-file.")]
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", help="File that holds the camera's password.")]
 Mask = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from console.cli import camera_options, output, terminal
 from console.cli.camera_options import PACES, CameraName, Gate, Label, Mask, Pace, PasswordFile, Rate, Resettable, User
-from console.cli.connection import Server, takes_server
+from console.cli.connection import Server, is_address_given, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
 
@@ -55,12 +56,23 @@ def probe_camera(
     url: Annotated[str, typer.Argument(help="As for add.")],
     user: User = None,
     password_file: PasswordFile = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Without a server: a YAML file whose ingest limits hold.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video."""
+    """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video.
+
+    The server opens it if --address or HERMES_ADDRESS names one, else this command itself.
+    """
     full_url = camera_options.full_url(url, user, password_file)
-    with server.connected() as hermes:
-        result = hermes.test_camera(full_url)
+    if is_address_given():
+        with server.connected() as hermes:
+            result = hermes.test_camera(full_url)
+    else:
+        from console.cli import local_probe
+
+        result = local_probe.probe(full_url, config)
     if as_json:
         terminal.print_json(output.probe_json(result))
     else:
@@ -93,7 +105,7 @@ def list_cameras(
     if as_json:
         terminal.print_json([output.camera_json(camera) for camera in listed])
     else:
-        terminal.out.print(output.camera_table(listed))
+        terminal.print_table(output.camera_table(listed, terminal.out.width))
 
 
 @cameras.command("show")

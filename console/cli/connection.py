@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec
 
+import click
 import typer
+from click.core import ParameterSource
 
 from console.cli import terminal
 from console.cli.terminal import FAILURE, MISTAKE
@@ -70,6 +72,11 @@ def takes_server(command: Callable[Concatenate[Server, P], None]) -> Callable[..
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def is_address_given() -> bool:
+    """Whether the running command was given an address, by its option or by the variable."""
+    return click.get_current_context().get_parameter_source("address") is not ParameterSource.DEFAULT
 
 
 def _read_token(path: Path | None) -> str | None:

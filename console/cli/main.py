@@ -32,7 +32,7 @@ app.add_typer(shards, name="shards")
 @app.command()
 def serve(
     config: Annotated[Path, typer.Option("--config", "-c", help="A YAML file.")],
-    verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events and the messages of Ray.")] = False,
 ) -> None:
     """Run a system until SIGINT or SIGTERM."""
     from console.cli import serve as serve_command

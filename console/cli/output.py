@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from protos import hermes_v1_pb2 as pb
 
+_MAX_NAME, _MAX_REASON, _MIN_URL = 14, 10, 12
 STATE_STYLES: dict[int, str] = {
     pb.CAMERA_STATE_LIVE: "green",
     pb.CAMERA_STATE_ENDED: "blue",
@@ -125,24 +126,35 @@ def as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def camera_table(cameras: Iterable[pb.Camera]) -> Table:
-    """One row for each camera."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("camera", "state", "shard", "frames", "dropped", "compressed", "newest", "url"):
-        table.add_column(heading, overflow="fold")
-    for camera in cameras:
-        memory = camera.memory
-        table.add_row(
-            Text(camera.name, style="bold"),
-            Text(state_name(camera.state), style=STATE_STYLES.get(camera.state, "")),
-            str(camera.shard),
-            str(memory.frames_seen),
-            str(memory.frames_dropped),
-            str(memory.compressions),
-            clock_time(memory_time(memory, "newest")),
-            Text(printable(camera.url)),
-        )
+def camera_table(cameras: Sequence[pb.Camera], width: int = 80) -> Table:
+    """One row for each camera, in this width: the URL gets what the other columns leave."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    headings = ("camera", "state", "shard", "newest", "reason")
+    for heading, max_width in zip(headings, (_MAX_NAME, None, None, None, _MAX_REASON), strict=True):
+        table.add_column(heading, overflow="fold", no_wrap=max_width is None, max_width=max_width)
+    table.add_column("url", no_wrap=True)
+    rows = [_cells(camera) for camera in cameras]
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    used = min(widths[0], _MAX_NAME) + sum(widths[1:-1]) + min(widths[-1], _MAX_REASON) + len(headings)
+    for camera, (name, state, *facts) in zip(cameras, rows, strict=True):
+        url = shortened(printable(camera.url), max(_MIN_URL, width - used))
+        styled = Text(name, style="bold"), Text(state, style=STATE_STYLES.get(camera.state, ""))
+        table.add_row(*styled, *facts, Text(url))
     return table
+
+
+def _cells(camera: pb.Camera) -> tuple[str, ...]:
+    newest = memory_time(camera.memory, "newest")
+    reason = reason_name(camera.reason) or ""
+    return camera.name, state_name(camera.state), str(camera.shard), "none" if newest is None else dated(newest), reason
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, without its middle if it is longer: the two ends tell cameras apart."""
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - tail :]}"
 
 
 def camera_details(camera: pb.Camera) -> Table:
@@ -161,16 +173,16 @@ def camera_details(camera: pb.Camera) -> Table:
         "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
         "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
         "masks": str(len(camera.masks)),
-        "covers": f"{clock_time(memory_time(memory, 'oldest'))} to {clock_time(memory_time(memory, 'newest'))}"
+        "covers": f"{dated(_utc(memory.oldest))} to {dated(_utc(memory.newest))}"
         if memory.HasField("newest")
         else "nothing yet",
-        "saved": clock_time(memory_time(memory, "checkpointed")) if memory.HasField("checkpointed") else "not yet",
+        "saved": dated(_utc(memory.checkpointed)) if memory.HasField("checkpointed") else "not yet",
     }
     if camera.labels:
         rows["labels"] = ", ".join(f"{key}={value}" for key, value in sorted(camera.labels.items()))
     table = _facts(rows)
     for gap in memory.gaps:
-        table.add_row("gap", Text(f"{clock_time(_utc(gap.start))} to {clock_time(_utc(gap.end))}: {gap.reason}"))
+        table.add_row("gap", Text(f"{dated(_utc(gap.start))} to {dated(_utc(gap.end))}: {gap.reason}"))
     return table
 
 
@@ -217,3 +229,10 @@ def iso(at: datetime | None) -> str | None:
 def clock_time(at: datetime | None) -> str:
     """The local time of day."""
     return "never" if at is None else at.astimezone().strftime("%H:%M:%S")
+
+
+def dated(at: datetime) -> str:
+    """The local date and time with the zone; the year where it is not this one."""
+    local = at.astimezone()
+    year = "" if local.year == datetime.now(UTC).astimezone().year else "%Y-"
+    return local.strftime(f"{year}%m-%d %H:%M:%S %Z")

@@ -20,7 +20,8 @@ from protos import hermes_v1_pb2 as pb
 shards = typer.Typer(help="List, drain and undrain shards.", no_args_is_help=True)
 
 _PROGRESS_EVERY_S = 0.5
-ShardIndex = Annotated[int | None, typer.Argument(metavar="[SHARD]", min=0)]
+_MAX_CELL = 20
+ShardIndex = Annotated[int | None, typer.Argument(metavar="[SHARD]", min=0, help="Its index, as in the list.")]
 Node = Annotated[str | None, typer.Option("--node", help="Every shard of this machine or pod instead.")]
 
 
@@ -36,8 +37,8 @@ def list_shards(
     if as_json:
         terminal.print_json({"shards": [shard_json(shard) for shard in response.shards], "headroom": response.headroom})
         return
-    terminal.out.print(shard_table(response.shards))
-    terminal.err.print(headroom_note(response.headroom), markup=False)
+    terminal.print_table(shard_table(response.shards))
+    terminal.err.print(headroom_note(response.headroom, len(response.shards)), markup=False)
 
 
 @shards.command("drain")
@@ -55,7 +56,7 @@ def drain_shards(
     if as_json:
         terminal.print_json([_drain_json(response) for response in responses])
     else:
-        terminal.out.print(shard_table(response.shard for response in responses))
+        terminal.print_table(shard_table(response.shard for response in responses))
         for stayed in (one for response in responses for one in response.not_moved):
             terminal.err.print(output.printable(f"camera {stayed.name!r} stayed: {stayed.reason}"), markup=False)
     terminal.leave(FAILURE if any(response.shard.cameras for response in responses) else DONE)
@@ -70,7 +71,7 @@ def undrain_shards(server: Server, index: ShardIndex = None, node: Node = None, 
     if as_json:
         terminal.print_json([shard_json(shard) for shard in undrained])
     else:
-        terminal.out.print(shard_table(undrained))
+        terminal.print_table(shard_table(undrained))
 
 
 def _named_shards(hermes: HermesClient, index: int | None, node: str | None) -> list[int]:
@@ -126,16 +127,18 @@ def shard_state(shard: pb.Shard) -> str:
 
 def shard_table(rows: Iterable[pb.Shard]) -> Table:
     """One row for each shard."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("shard", "state", "node", "process", "busy", "slots", "cameras", "why"):
-        table.add_column(heading, overflow="fold")
+        is_short = heading not in ("node", "cameras", "why")
+        table.add_column(heading, overflow="fold", no_wrap=is_short, max_width=None if is_short else _MAX_CELL)
     for shard in rows:
+        is_away = shard.state == pb.SHARD_STATE_AWAY
         table.add_row(
             str(shard.index),
             shard_state(shard),
             Text(output.printable(shard.node)),
-            str(shard.pid),
-            f"{shard.busy_share:.0%}",
+            "ended" if is_away else str(shard.pid),
+            "" if is_away else f"{shard.busy_share:.0%}",
             f"{len(shard.cameras)} of {shard.slots}",
             Text(", ".join(shard.cameras) or "none"),
             Text(output.printable(shard.detail)),
@@ -143,8 +146,10 @@ def shard_table(rows: Iterable[pb.Shard]) -> Table:
     return table
 
 
-def headroom_note(headroom: int) -> str:
+def headroom_note(headroom: int, num_shards: int) -> str:
     """How many cameras would still fit if the shard with the most cameras were lost."""
+    if num_shards == 1:
+        return "one shard: while its process is restarted, nothing watches its cameras; more: shards.count"
     if headroom < 0:
         return f"without the shard with the most cameras, {-headroom} cameras would not fit on the others"
     return f"without the shard with the most cameras, there would still be slots for {headroom} more cameras"

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from console.cli import output
 
@@ -39,6 +40,11 @@ def report(message: str, code: int) -> int:
     """Prints "error: MESSAGE" as one line on standard error; returns the exit code."""
     err.print(f"error: {output.printable(message)}", style="red", markup=False)
     return code
+
+
+def print_table(table: Table) -> None:
+    """Prints a list on standard output, folded to the width of the terminal, 80 columns where there is none."""
+    out.print(table, soft_wrap=False)
 
 
 def print_json(value: object) -> None:

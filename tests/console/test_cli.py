@@ -16,6 +16,8 @@ from pipeline.sources.probe import ProbeResult, VideoInfo
 from tests.actors.conftest import Serving
 from tests.actors.scripted import DONE, STARTED, ScriptedShard
 from tests.console.running import Ended, run, run_here
+from tests.pipeline import footage
+from tests.pipeline.footage import H264
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,6 +107,26 @@ async def test_a_url_is_tested_without_being_added(serving: Serving) -> None:
         "video": None,
     }
     assert [camera["name"] for camera in json.loads(listed.out)] == ["gate"]
+
+
+async def test_a_url_is_tested_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless an address is given, by the option or by the variable."""
+    monkeypatch.delenv("HERMES_ADDRESS", raising=False)
+    film = footage.write(tmp_path / "film.mp4", H264)
+
+    good = await run("cameras", "test", str(film))
+    missing = await run("cameras", "test", str(tmp_path / "none.mp4"), "--json")
+    refused = await run("cameras", "test", "rtsp://u:c4n4ry@127.0.0.1:9/1", "--json")
+    invalid = await run("cameras", "test", "gopher://host")
+    monkeypatch.setenv("HERMES_ADDRESS", "127.0.0.1:9")
+    by_server = await run("cameras", "test", str(film))
+
+    assert (good.code, "h264" in good.out) == (0, True)
+    assert (missing.code, json.loads(missing.out)["reason"]) == (1, "no_file")
+    assert (refused.code, json.loads(refused.out)["reason"]) == (1, "address_refused")
+    assert "c4n4ry" not in refused.out + refused.err
+    assert (invalid.code, "gopher" in invalid.err) == (2, True)
+    assert "no hermes answers at 127.0.0.1:9" in by_server.err
 
 
 async def test_a_cameras_password_comes_from_a_file_and_is_printed_nowhere(serving: Serving, tmp_path: Path) -> None:

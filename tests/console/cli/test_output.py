@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
+import click
+import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from console.cli import answer_output, output
+from console.cli import answer_output, main, output
+from console.cli.shards import headroom_note, shard_table
 from console.client import answers
 from protos import hermes_v1_pb2 as pb
 
@@ -34,9 +39,9 @@ def camera() -> pb.Camera:
     )
 
 
-def shown(renderable: object) -> str:
+def shown(renderable: object, width: int = 200) -> str:
     out = io.StringIO()
-    Console(file=out, width=200).print(renderable)
+    Console(file=out, width=width).print(renderable)
     return out.getvalue()
 
 
@@ -100,3 +105,62 @@ def test_a_camera_that_was_just_added_is_not_said_to_have_seen_nothing() -> None
 
 def test_the_json_of_a_camera_has_every_field_of_it() -> None:
     assert set(output.camera_json(camera())) == {field.name for field in pb.Camera.DESCRIPTOR.fields}
+
+
+def test_a_list_of_cameras_fits_a_terminal_of_80_columns() -> None:
+    """Whatever is in it: a long name, a reason, and a long URL, of which both ends are shown."""
+    odd = pb.Camera(
+        name="n" * 63,
+        url="rtsp://camera-17.site-4.example/streams/main/stream2",
+        state=pb.CAMERA_STATE_BACKING_OFF,
+        reason=pb.SOURCE_REASON_CONNECTION_REFUSED,
+        memory=pb.MemoryStatus(newest=stamp(1_800_000_000)),
+    )
+    text = shown(output.camera_table([camera(), odd]), width=80)
+    alone = shown(output.camera_table([camera()]), width=80)
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "rtsp:" in text
+    assert "eam2" in text
+    assert text.replace("\n", "").count("n") >= 63
+    assert "no_answer" in text
+    assert "connection" in text
+    assert "sim:gate" in alone
+
+
+def test_times_of_lists_have_a_date_and_a_zone() -> None:
+    at = datetime(2019, 5, 6, 7, 8, 9, tzinfo=UTC)
+    this_year = datetime.now(UTC).replace(month=3, day=4, hour=12)
+
+    assert output.dated(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    assert output.dated(this_year) == this_year.astimezone().strftime("%m-%d %H:%M:%S %Z")
+
+
+def test_a_shard_that_is_away_has_no_process() -> None:
+    away = pb.Shard(index=3, state=pb.SHARD_STATE_AWAY, pid=4321, node="m" * 60, cameras=["gate"] * 9, detail="d" * 99)
+    up = pb.Shard(index=4, state=pb.SHARD_STATE_UP, pid=1234, node="here", slots=8)
+    text = shown(shard_table([away, up]), width=80)
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "4321" not in text
+    assert "1234" in text
+
+
+def test_the_note_on_headroom_with_one_shard_speaks_of_no_others() -> None:
+    assert headroom_note(-1, 1).startswith("one shard: ")
+    assert "2 cameras would not fit" in headroom_note(-2, 2)
+
+
+def commands(group: click.Command, name: str = "hermes") -> Iterator[tuple[str, click.Parameter]]:
+    """Every parameter of every command, with the command's name."""
+    for parameter in group.params:
+        yield name, parameter
+    for child, command in getattr(group, "commands", {}).items():
+        yield from commands(command, f"{name} {child}")
+
+
+def test_every_argument_and_option_of_every_command_has_a_help_text() -> None:
+    parameters = list(commands(typer.main.get_command(main.app)))
+
+    assert len(parameters) > 20
+    assert [f"{name}: {one.name}" for name, one in parameters if not getattr(one, "help", None)] == []

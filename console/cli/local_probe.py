@@ -1,0 +1,35 @@
+"""Opens a camera's URL in this process, as a server would. Imports `actors`, so the command line imports it late."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from actors import logs
+from actors.config import loading
+from actors.config.schema import HermesConfig
+from actors.errors import ConfigError
+from actors.server import conversions
+from console.cli import terminal
+from console.cli.terminal import MISTAKE
+from pipeline.cameras import CameraError
+from pipeline.network import urls
+from pipeline.network.redaction import REDACTOR
+from pipeline.network.urls import FileUrl
+from pipeline.sources import probe as probing
+from protos import hermes_v1_pb2 as pb
+
+
+def probe(url: str, config: Path | None) -> pb.TestCameraResponse:
+    """What the URL gives, within the limits of a configuration; its caller may read any file that this user may."""
+    logs.log_to_stderr(logging.ERROR)
+    try:
+        ingest = (loading.load_config(config) if config else HermesConfig()).for_shards().ingest
+        parsed = urls.parse(url)
+        if isinstance(parsed, FileUrl):
+            ingest = replace(ingest, video_folders=(*ingest.video_folders, parsed.path.parent))
+        with REDACTOR.remembering(url):
+            return conversions.probe_message(probing.probe_url(url, ingest))
+    except (ConfigError, CameraError) as error:
+        terminal.fail(str(error), MISTAKE)
