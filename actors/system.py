@@ -96,7 +96,10 @@ async def running(
         )
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
-        yield System(address, fleet)
+        try:
+            yield System(address, fleet)
+        finally:
+            on_progress("saving memories, ending all processes")
 
 
 async def _require_store(store_url: str) -> None:

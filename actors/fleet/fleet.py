@@ -217,7 +217,8 @@ class Fleet:
             self._log_headroom()
 
     def _log_headroom(self) -> None:
-        has_headroom = self.headroom >= 0
+        # With one shard there is nothing to fail over to, however many cameras it has.
+        has_headroom = self.headroom >= 0 or len(self._state.shards) == 1
         if has_headroom and not self._had_headroom:
             log.info("failover_headroom_restored", cameras=self.headroom)
         elif self._had_headroom and not has_headroom:

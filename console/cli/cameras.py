@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from console.cli import camera_options, output, terminal
 from console.cli.camera_options import PACES, CameraName, Gate, Label, Mask, Pace, PasswordFile, Rate, Resettable, User
-from console.cli.connection import Server, is_address_given, takes_server
+from console.cli.connection import Server, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
 
@@ -66,7 +66,7 @@ def probe_camera(
     The server opens it if --address or HERMES_ADDRESS names one, else this command itself.
     """
     full_url = camera_options.full_url(url, user, password_file)
-    if is_address_given():
+    if server.address is not None:
         with server.connected() as hermes:
             result = hermes.test_camera(full_url)
     else:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec
 
-import click
 import typer
-from click.core import ParameterSource
 
 from console.cli import terminal
 from console.cli.terminal import FAILURE, MISTAKE
@@ -28,8 +26,11 @@ class Server:
     """Where a server listens, and what it must be shown. Each field is an option of the command line."""
 
     address: Annotated[
-        str, typer.Option("--address", envvar="HERMES_ADDRESS", help="HOST:PORT of a running hermes.")
-    ] = DEFAULT_ADDRESS
+        str | None,
+        typer.Option(
+            "--address", envvar="HERMES_ADDRESS", help=f"HOST:PORT of a hermes, by default {DEFAULT_ADDRESS}."
+        ),
+    ] = None
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", envvar="HERMES_TOKEN_FILE", help="File that holds the server's token."),
@@ -50,7 +51,7 @@ class Server:
         """A client for the time of the block. A ClientError ends the program with one line and its exit code."""
         try:
             files = TlsFiles(ca=self.ca, cert=self.cert, key=self.key, is_insecure=self.insecure)
-            with HermesClient(self.address, token=_read_token(self.token_file), tls=files) as hermes:
+            with HermesClient(self.address or DEFAULT_ADDRESS, token=_read_token(self.token_file), tls=files) as hermes:
                 yield hermes
         except InvalidCredentials as error:
             terminal.fail(str(error), MISTAKE)
@@ -72,11 +73,6 @@ def takes_server(command: Callable[Concatenate[Server, P], None]) -> Callable[..
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
-
-
-def is_address_given() -> bool:
-    """Whether the running command was given an address, by its option or by the variable."""
-    return click.get_current_context().get_parameter_source("address") is not ParameterSource.DEFAULT
 
 
 def _read_token(path: Path | None) -> str | None:

@@ -64,4 +64,3 @@ async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
     async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
         err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
         await until_stopped()
-        err.print("saving memories …", style="dim")

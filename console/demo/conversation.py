@@ -24,6 +24,7 @@ _TIMEOUT_S = 180.0
 # After each such time, duller questions and cameras that were asked more often than others are taken too.
 _LENIENT_AFTER_S = 1.5
 _POLL_EVERY_S = 0.25
+_FRAMES_SHOWN = 20  # the number of frames read is shown in such steps
 _JSON_KEYS = ("camera", "question", "answer", "expected", "ttft_ms", "memory_as_of", "evidence")
 
 
@@ -89,10 +90,6 @@ class Conversation:
         self._progress.show("waiting for the first frames of the cameras")
         judged = [self._ask(_FIRST)]
         judged += [self._ask(_PRESENT) for _ in range(NUM_PRESENT - 1)]
-        self._progress.show(
-            "the memories still hold every frame: questions about the past follow when old frames have given way to "
-            "summaries, about half a minute after the start"
-        )
         return judged + [self._ask(_PAST) for _ in range(NUM_PAST)]
 
     def _ask(self, stage: _Stage) -> JudgedAnswer:
@@ -101,6 +98,7 @@ class Conversation:
         while time.monotonic() < deadline_s:
             memories = {status.name: status.memory for status in self._hermes.list_cameras()}
             self._note_first_frames(memories)
+            self._show_wait(stage, memories)
             ready = [one for one in self._cameras if one.name in memories and stage.is_ready(memories[one.name])]
             if ready and first_ready_s is None:
                 first_ready_s = time.monotonic()
@@ -113,6 +111,17 @@ class Conversation:
                     return self._judge(camera, question)
             time.sleep(_POLL_EVERY_S)
         raise DemoFailed(f"within {_TIMEOUT_S:.0f} s no camera had frames enough and something to ask about")
+
+    def _show_wait(self, stage: _Stage, memories: Mapping[str, pb.MemoryStatus]) -> None:
+        """While questions about the past wait until old frames have given way to summaries: how far that is."""
+        if not stage.min_compactions or any(map(stage.is_ready, memories.values())):
+            return
+        frames = sum(memory.frames_seen for memory in memories.values()) // _FRAMES_SHOWN * _FRAMES_SHOWN
+        compactions = max((memory.compressions for memory in memories.values()), default=0)
+        self._progress.show(
+            "next come questions about the past, when old frames have given way to summaries: "
+            f"{frames} frames read, {compactions} of {stage.min_compactions} compactions"
+        )
 
     def _note_first_frames(self, memories: Mapping[str, pb.MemoryStatus]) -> None:
         """A memory is asked about often enough that its oldest frame is still there when it is first seen here."""
