@@ -79,7 +79,9 @@ class Router:
 
 
 def require_free(settings: RouterConfig) -> None:
-    """Checks, before slow parts of the system start, that the router can listen. Raises AddressInUse."""
+    """Checks, before slow parts of the system start, that the router can listen. Raises AddressInUse, ConfigError."""
+    if settings.tls is not None:
+        tls.server_credentials(settings.tls)
     try:
         socket.create_server((settings.host, settings.port), family=_family(settings.host)).close()
     except OSError as error:
