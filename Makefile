@@ -8,6 +8,7 @@ BENCH_ARGS ?=
 SCHEDULES ?= 1000
 CLUSTER_SCHEDULES ?= 40
 SEGMENTS ?= 1000
+REQUESTS ?= 10000
 # Tests wait about half of their time, so there is one more worker than cores, and at most four for the memory they take.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 4))')
 # Test files run side by side, the long ones first; those that start Ray follow one another in one worker.
@@ -51,7 +52,8 @@ chaos: $(READY)
 	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) HERMES_CHAOS_CLUSTER_SCHEDULES=$(CLUSTER_SCHEDULES) $(BIN)/pytest -m chaos
 
 fuzz: $(READY)
-	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) $(BIN)/pytest tests/pipeline/decoding/test_fuzz.py
+	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) HERMES_FUZZ_REQUESTS=$(REQUESTS) $(BIN)/pytest \
+		tests/pipeline/decoding/test_fuzz.py tests/actors/server/test_fuzz.py
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

@@ -8,13 +8,13 @@ import inspect
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from actors.config.schema import RouterConfig
@@ -96,7 +96,9 @@ async def _refuse(_: Requests, context: Context) -> None:
 
 async def _serve(handler: Handler, requests: Requests, context: Context) -> None:
     request = requests if handler.request_streaming else await _only(requests)
-    with REDACTOR.remembering(getattr(request, "url", "")):
+    with ExitStack() as secrets:
+        for url in _urls_in(request):
+            secrets.enter_context(REDACTOR.remembering(url))
         if not handler.response_streaming:
             unary: Callable[..., Any] = cast(Any, handler.unary_unary)
             await context.write(await unary(request, context))
@@ -109,6 +111,12 @@ async def _serve(handler: Handler, requests: Requests, context: Context) -> None
         async with aclosing(responses):
             async for response in responses:
                 await context.write(response)
+
+
+def _urls_in(request: Any) -> list[str]:
+    """Every text of a request that may be a URL with a password, in whichever field it stands."""
+    values = [value for _, value in request.ListFields()] if isinstance(request, Message) else []
+    return [value for value in values if isinstance(value, str) and "://" in value]
 
 
 async def _only(requests: Requests) -> Any:
@@ -135,6 +143,9 @@ async def _translated(context: Context, method: str) -> AsyncIterator[None]:
         except status_codes.ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - the guard of this call
+            if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
+                # A method of the contract of gRPC's own services that their servicer leaves out.
+                raise UnknownMethod(f"{method!r}: this server does not serve this method") from None
             error_id = uuid.uuid4().hex[:12]
             # Not log.exception: renderers show local variables, and so secrets.
             trace = REDACTOR.redact("".join(traceback.format_exception(error)))

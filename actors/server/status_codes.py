@@ -104,7 +104,8 @@ def status_of(error: Exception, **metadata: str) -> status_pb2.Status:
 
 def make_status(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> status_pb2.Status:
     """A google.rpc.Status with a reason for programs and a message for people, secrets removed, at most 1 KiB long."""
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    redacted = {key: REDACTOR.redact(value) for key, value in metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=redacted)
     details = [_packed(info)]
     if code in _RETRYABLE:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)

@@ -116,10 +116,11 @@ def _decrement(lengths: dict[str, Counter[int]], form: str) -> None:
 def _forms_in(url: str) -> set[str]:
     try:
         parts = urlsplit(url)
-    except ValueError:
-        return set()
-    user, password = parts.username or "", parts.password or ""
-    pairs = [*parse_qsl(parts.query), *_PATH_VALUE.findall(parts.path)]
+        user, password = parts.username or "", parts.password or ""
+        pairs = [*parse_qsl(parts.query), *_PATH_VALUE.findall(parts.path)]
+    except ValueError:  # no URL, and yet the text that its sender sees again in the error
+        user, _, password = url.partition("://")[2].rpartition("@")[0].partition(":")
+        pairs = _PATH_VALUE.findall(url)
     secrets = {password, *(value for key, value in pairs if _SECRET_KEY.search(key))}
     forms = {form for secret in secrets if secret for form in _encodings(secret)}
     if password:

@@ -126,6 +126,7 @@ async def test_an_unforeseen_error_in_the_middle_of_an_answer_ends_it_with_an_id
         ("/hermes.v1.CameraService/AddCamera", b"\xff\xff\xff", "INVALID_ARGUMENT", "INVALID_REQUEST"),
         ("/hermes.v1.CameraService/Nothing", b"", "UNIMPLEMENTED", "UNKNOWN_METHOD"),
         ("/nothing.at.All/Nothing", b"", "UNIMPLEMENTED", "UNKNOWN_METHOD"),
+        ("/grpc.health.v1.Health/List", b"", "UNIMPLEMENTED", "UNKNOWN_METHOD"),
     ],
 )
 async def test_what_is_no_request_is_named(

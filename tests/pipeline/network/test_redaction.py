@@ -37,6 +37,8 @@ def test_a_password_is_redacted_in_every_encoding(password: str) -> None:
         f"http://camera/live?channel=1&Password={CANARY}",
         f"rtsp://camera/user=admin&password={CANARY}&channel=1.sdp",
         f"http://{CANARY}:@camera/live?apikey={CANARY}",
+        f"rtsp://viewer:{CANARY}@[::1/live",
+        f"rtsp://viewer@[::1/live?channel=1&token={CANARY}",
     ],
 )
 def test_keys_in_path_and_query_are_redacted_too(url: str) -> None:
