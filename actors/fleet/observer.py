@@ -47,14 +47,32 @@ class Observer:
             log.info("camera_adopted", camera=camera.spec.name, expected_shard=expected, shard=index)
 
     async def check_lease(self, index: int) -> None:
-        """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven."""
+        """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven.
+
+        A shard whose process has ended is recorded as down before its next status is asked for.
+        """
         record = self._state.shards[index]
-        if record.incarnation is None:
+        incarnation = record.incarnation
+        if incarnation is None:
             return
         try:
-            record.mark_expiry(await self._failure_detector.expiry(record.incarnation))
+            expiry = await self._failure_detector.expiry(incarnation)
         except StoreUnavailable:
-            record.mark_expiry(None)
+            expiry = None
+        if record.incarnation != incarnation:  # its next process has reported meanwhile
+            return
+        if expiry is not None and expiry.is_dead and record.is_up:
+            log.warning("shard_down", shard=index, reason="its process ended")
+            self._mark_down(index, "its process ended", is_failed=False)
+        record.mark_expiry(expiry)
+
+    async def wait(self, index: int, seconds: float) -> None:
+        """Waits so long, or until the shard's process ends, where that can be seen at once."""
+        incarnation = self._state.shards[index].incarnation
+        if incarnation is None:
+            await asyncio.sleep(seconds)
+        else:
+            await self._failure_detector.wait(incarnation, seconds)
 
     def _mark_down(self, index: int, reason: str, *, is_failed: bool) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -71,10 +71,13 @@ class QuestionRouter:
             raise CameraRecovering(f"camera {camera!r}: {record.unavailable_reason}") from None
 
     async def _has_moved(self, record: CameraRecord, index: int) -> bool:
-        """Whether the camera is on another shard than `index` now or within the next 1.5 s."""
+        """Whether the camera has got a shard anew, `index` or another one, within the next 1.5 s."""
+        is_placed = False
         for _ in range(_MOVE_POLLS):
-            if record.shard_index != index:
+            if record.lock.locked():
+                is_placed = True  # once the action on it has ended
+            elif is_placed or record.shard_index != index:
                 break
             await asyncio.sleep(_POLL_EVERY_S)
         await record.wait_until_settled()
-        return record.shard_index != index
+        return is_placed or record.shard_index != index

@@ -64,9 +64,8 @@ class Reconciler:
     async def _pass(self) -> None:
         """One plan. Sleeps until the next one is due."""
         for index in range(len(self._loops) // 2, len(self._state.shards)):
-            for step in (self._observe, self._observer.check_lease):
-                loop = run_forever(partial(step, index), every_s=_EVERY_S)
-                self._loops.append(asyncio.create_task(loop))
+            self._loops.append(asyncio.create_task(run_forever(partial(self._observe, index), every_s=_EVERY_S)))
+            self._loops.append(asyncio.create_task(run_forever(partial(self._check_lease, index))))
         self._woken.clear()
         self._executor.start(plan(self.snapshot()))
         await asyncio.sleep(_MIN_PAUSE_S)
@@ -80,6 +79,15 @@ class Reconciler:
         await self._observer.observe(index)
         if (shard.is_up, shard.incarnation, shard.is_draining) != before:
             self.wake()
+
+    async def _check_lease(self, index: int) -> None:
+        """Checks the lease, then sleeps until the next check: at once when the shard's process ends."""
+        shard = self._state.shards[index]
+        before = shard.is_up, shard.expiry is None
+        await self._observer.check_lease(index)
+        if (shard.is_up, shard.expiry is None) != before:
+            self.wake()
+        await self._observer.wait(index, _EVERY_S)
 
 
 async def run_forever(work: Callable[[], Awaitable[None]], *, every_s: float = 0.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import time
@@ -34,6 +35,7 @@ class FailureDetector:
         self._lease_length_s = lease_length_s
         self._clock = clock
         self._observations: dict[str, _Observation] = {}
+        self._processes: dict[str, ProcessIdentity] = {}  # of the owners that were seen to live on this machine
 
     async def expiry(self, incarnation: str) -> LeaseExpiry | None:
         """The proof that another owner may take over from this one, or None if there is none yet.
@@ -42,8 +44,12 @@ class FailureDetector:
         is known to have died needs no wait. Raises StoreUnavailable.
         """
         lease = await self._leases.lease(incarnation)
-        if lease is not None and lease.incarnation.process is not None and has_died(lease.incarnation.process):
+        process = lease.incarnation.process if lease is not None else None
+        if process is not None and has_died(process):
+            self._processes.pop(incarnation, None)
             return LeaseExpiry(incarnation, None, is_dead=True)
+        if process is not None and process.namespace == _namespace():
+            self._processes[incarnation] = process
         renewals = lease.renewals if lease else None
         # Read after the store's reply: the store applied every renewal that the reply shows before this moment.
         now_s = self._clock()
@@ -53,6 +59,28 @@ class FailureDetector:
             return None
         return LeaseExpiry(incarnation, renewals) if now_s - previous.since_s >= self._lease_length_s else None
 
+    async def wait(self, incarnation: str, seconds: float) -> None:
+        """Waits so long, or until the owner's process ends, if `expiry` has seen it to live on this machine."""
+        process = self._processes.get(incarnation)
+        if process is None:
+            await asyncio.sleep(seconds)
+            return
+        has_ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except OSError:  # it has ended, or the system cannot wait for the processes of others
+            await asyncio.sleep(0.0 if has_died(process) else seconds)
+            return
+        loop.add_reader(descriptor, has_ended.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await has_ended.wait()
+        except TimeoutError:
+            return
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
     async def retire(self, incarnation: str) -> None:
         """Revokes the lease of an unreachable incarnation. Raises StoreUnavailable."""
         await self._leases.retire(incarnation)
@@ -60,9 +88,13 @@ class FailureDetector:
 
 def current_process() -> ProcessIdentity | None:
     """This process, as other processes of this machine can recognise it; None where the system does not tell."""
-    namespace = _namespace()
-    stat = _stat(os.getpid())
-    return ProcessIdentity(namespace, os.getpid(), int(stat[_START])) if namespace and stat else None
+    return identity_of(os.getpid())
+
+
+def identity_of(pid: int) -> ProcessIdentity | None:
+    """A process of this machine and process namespace; None without one, or where the system does not tell."""
+    namespace, stat = _namespace(), _stat(pid)
+    return ProcessIdentity(namespace, pid, int(stat[_START])) if namespace and stat else None
 
 
 def has_died(process: ProcessIdentity) -> bool:

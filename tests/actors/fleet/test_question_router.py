@@ -10,6 +10,7 @@ import pytest
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
 from pipeline.answers import NoFrames
 from pipeline.cameras import CameraState, InvalidCamera
+from tests import virtual_time
 from tests.actors.scripted import ANSWER, DONE, STARTED, ask, camera_spec, scripted_fleet
 from tests.virtual_time import until
 
@@ -78,6 +79,20 @@ async def test_an_answer_that_has_begun_is_not_repeated(fleet, shards) -> None:
 
     with pytest.raises(OwnershipUnproven):
         await anext(events)
+
+
+async def test_a_question_is_asked_again_as_soon_as_its_camera_is_restored(fleet, shards) -> None:
+    """On the same shard, too: it does not wait for a move that does not come."""
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].restart()
+    shards[0].add_delay_s = 0.6
+    restoring = asyncio.create_task(fleet.reconcile())
+    began_s = virtual_time.now_s()
+    await asyncio.sleep(0.3)
+
+    assert await ask(fleet, "a") == list(ANSWER)
+    assert virtual_time.now_s() - began_s < 0.9
+    await restoring
 
 
 async def test_a_question_waits_while_its_camera_moves(fleet, shards) -> None:

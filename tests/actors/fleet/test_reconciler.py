@@ -9,9 +9,11 @@ import pytest
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
+from actors.ownership import failure_detector
 from cache_store.errors import Retired, StoreUnavailable
 from cache_store.leases import Leases, ShardIncarnation, owned_by_another
 from pipeline.cameras import CameraState
+from tests.actors import processes
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
 from tests.virtual_time import until
 
@@ -34,6 +36,23 @@ async def test_a_shard_that_restarts_without_cameras_gets_them_back(fleet, shard
 
     assert shards[0].assignments == before
     assert before["a"].started_s == 500.0
+
+
+@pytest.mark.skipif(failure_detector.current_process() is None, reason="processes of two machines look alike here")
+async def test_cameras_of_a_process_that_ended_are_on_another_shard_at_once(shards, leases) -> None:
+    """Neither the next status nor the next look at the lease is waited for."""
+    fleet = scripted_fleet(*shards, leases=leases, lease_length_s=3_600.0)
+    with processes.idle() as child:
+        await leases.renew(ShardIncarnation("100", failure_detector.identity_of(child.pid)))
+        await fleet.add_camera(camera_spec("a"))
+        running = asyncio.create_task(fleet.run())
+        await asyncio.sleep(10.3)
+        shards[0].is_down = True
+        child.kill()
+        child.wait()
+
+        assert await until(lambda: "a" in shards[1].assignments) < 0.2
+        await task_cancellation.end(running)
 
 
 async def test_a_camera_is_recovering_while_its_shard_is_down(fleet, shards) -> None:

@@ -13,6 +13,7 @@ import pytest
 from actors.ownership import failure_detector
 from actors.ownership.failure_detector import FailureDetector
 from cache_store.leases import UNOWNED, InMemoryLeases, LeaseExpiry, ProcessIdentity, ShardIncarnation
+from tests.actors import processes
 from tests.virtual_time import now_s
 
 OTHER = ShardIncarnation("other")
@@ -97,6 +98,24 @@ def test_a_later_process_with_the_same_pid_is_another_process() -> None:
     assert process.start_ticks is not None
     assert not failure_detector.has_died(process)
     assert failure_detector.has_died(replace(process, start_ticks=process.start_ticks - 1))
+
+
+@needs_identity
+@pytest.mark.real_time
+async def test_a_wait_ends_with_the_owners_process_and_the_proof_is_there(leases, detector) -> None:
+    with processes.idle() as child:
+        process = failure_detector.identity_of(child.pid)
+        await leases.renew(replace(OTHER, process=process))
+        assert await detector.expiry("other") is None
+        waiting = asyncio.create_task(detector.wait("other", 3_600.0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+        child.kill()
+
+        async with asyncio.timeout(30):
+            await waiting
+        assert await detector.expiry("other") == LeaseExpiry("other", None, is_dead=True)
 
 
 @needs_identity
