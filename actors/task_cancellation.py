@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 _RETRY_AFTER_S = 5.0
 
 
-async def end(*tasks: asyncio.Task[None], retry_after_s: float = _RETRY_AFTER_S) -> None:
+async def end(*tasks: asyncio.Future[Any], retry_after_s: float = _RETRY_AFTER_S) -> None:
     """Cancels the tasks and waits until all have ended.
 
     A task that still runs after `retry_after_s` is cancelled again: some libraries swallow a cancellation that arrives

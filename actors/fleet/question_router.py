@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from actors import task_cancellation
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
 from actors.fleet.records import CameraRecord
+from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
 from pipeline.answers import AnswerEvent, AnswerFailed, NoFrames, Started, UnknownCamera
 
@@ -54,8 +56,8 @@ class QuestionRouter:
         started: Started | None = None
         try:
             answer = shard_record.shard.ask(record.id, question, max_answer_tokens=max_answer_tokens)
-            async with aclosing(answer) as events:
-                async for event in events:
+            async with aclosing(answer) as events, aclosing(_until_death(events, shard_record)) as living_events:
+                async for event in living_events:
                     if isinstance(event, Started):
                         self._state.observe_epoch(record, event.epoch)
                         started = event
@@ -81,3 +83,23 @@ class QuestionRouter:
             await asyncio.sleep(_POLL_EVERY_S)
         await record.wait_until_settled()
         return is_placed or record.shard_index != index
+
+
+async def _until_death(
+    events: AsyncGenerator[AnswerEvent, None], shard: ShardRecord
+) -> AsyncGenerator[AnswerEvent, None]:
+    """The events of a shard. Raises ShardUnavailable once its process has ended: the call may hear of it much later."""
+    death = asyncio.create_task(shard.died.wait())
+    step: asyncio.Future[AnswerEvent | None] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(anext(events, None))
+            await asyncio.wait((step, death), return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                raise ShardUnavailable("its shard's process ended during the answer")
+            event = step.result()
+            if event is None:
+                return
+            yield event
+    finally:
+        await task_cancellation.end(*(task for task in (step, death) if task is not None))

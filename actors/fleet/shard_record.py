@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ class ShardRecord:
 
     incarnation: of its present process, previous_incarnation: of the process before; expiry: the proof that the present
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
-    its answer was an error that nobody foresaw; reported: its cameras by id; num_busy: actions on it that run now.
+    its answer was an error that nobody foresaw; reported: its cameras by id; num_busy: actions on it that run now;
+    died: set once the process of the present incarnation is known to have ended.
     """
 
     shard: Shard
@@ -38,6 +40,7 @@ class ShardRecord:
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
     num_busy: int = 0
+    died: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_accepting(self) -> bool:
@@ -81,6 +84,7 @@ class ShardRecord:
         """Records the status that the shard reports."""
         if self.incarnation != status.incarnation:
             self.previous_incarnation, self.incarnation, self.expiry = self.incarnation, status.incarnation, None
+            self.died = asyncio.Event()
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining = status.busy_share, status.is_draining
@@ -99,6 +103,8 @@ class ShardRecord:
     def mark_expiry(self, expiry: LeaseExpiry | None) -> None:
         """Records the proof that the shard's lease has expired; None where there is none."""
         self.expiry = expiry
+        if expiry is not None and expiry.is_dead:
+            self.died.set()
 
     def mark_retiring(self, *, is_retiring: bool) -> None:
         """Records whether the settings have fewer shards, so that this one shall be emptied."""

@@ -40,18 +40,23 @@ async def test_a_shard_that_restarts_without_cameras_gets_them_back(fleet, shard
 
 @pytest.mark.skipif(failure_detector.current_process() is None, reason="processes of two machines look alike here")
 async def test_cameras_of_a_process_that_ended_are_on_another_shard_at_once(shards, leases) -> None:
-    """Neither the next status nor the next look at the lease is waited for."""
+    """Neither the next status nor the next look at the lease is waited for, nor an answer that cannot come."""
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=3_600.0)
     with processes.idle() as child:
         await leases.renew(ShardIncarnation("100", failure_detector.identity_of(child.pid)))
         await fleet.add_camera(camera_spec("a"))
         running = asyncio.create_task(fleet.run())
         await asyncio.sleep(10.3)
+        shards[0].pause_s = 3_600.0
+        answer = asyncio.create_task(ask(fleet, "a"))
+        await asyncio.sleep(0.1)
         shards[0].is_down = True
         child.kill()
         child.wait()
 
         assert await until(lambda: "a" in shards[1].assignments) < 0.2
+        assert await until(answer.done) < 0.3
+        assert answer.result() == list(ANSWER)
         await task_cancellation.end(running)
 
 
