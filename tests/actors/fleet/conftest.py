@@ -15,7 +15,8 @@ from tests.virtual_time import VirtualLoop
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every test here runs in virtual time, except those that wait for a real store."""
-    return {"real": asyncio.SelectorEventLoop} if item.path.stem == "test_registry" else {"virtual": VirtualLoop}
+    is_real = item.path.stem.startswith("test_registry")
+    return {"real": asyncio.SelectorEventLoop} if is_real else {"virtual": VirtualLoop}
 
 
 @pytest.fixture
