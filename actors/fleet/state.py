@@ -229,7 +229,10 @@ class FleetState:
             # While an action on the camera runs, the report may be older than the action.
             if record is None or record.shard_index == index or record.lock.locked():
                 continue
-            if camera.epoch and camera.epoch >= record.newest_epoch and camera.state is not CameraState.RECOVERING:
+            is_owner = camera.epoch and camera.epoch >= record.newest_epoch
+            # The store lost every record of the camera, and no other owner was seen since: this may be the only memory.
+            is_kept = camera.state is CameraState.RECOVERING and not record.newest_epoch
+            if is_kept or (is_owner and camera.state is not CameraState.RECOVERING):
                 adopted.append((record, record.shard_index))
                 self.reassign(record, index)
         return adopted

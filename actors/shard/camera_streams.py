@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
@@ -19,12 +20,22 @@ from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
 
 
+class Feed(Protocol):
+    """A camera's source as clips: a CameraFeed."""
+
+    def start(self) -> None: ...
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None: ...
+
+    def request_stop(self) -> None: ...
+
+
 @dataclass(slots=True)
 class CameraStream:
     """A camera's feed, the state that the feed last reported, and when it came into that state, in Unix seconds."""
 
     assignment: Assignment
-    feed: CameraFeed
+    feed: Feed
     state_since_s: float
     state: CameraState = CameraState.CONNECTING
     detail: str = ""
@@ -61,12 +72,22 @@ class CameraStream:
 
 
 class CameraStreams:
-    """Opens and ends streams, by the ids of cameras. One event loop owns it; its fields are read-only for others."""
+    """Opens and ends streams, by the ids of cameras. One event loop owns it; its fields are read-only for others.
+
+    open_feed: takes the arguments of CameraFeed.
+    """
 
     def __init__(
-        self, clips: ClipQueue, ingest: IngestConfig, frame_size: int, *, clock: Callable[[], float] = time.time
+        self,
+        clips: ClipQueue,
+        ingest: IngestConfig,
+        frame_size: int,
+        *,
+        clock: Callable[[], float] = time.time,
+        open_feed: Callable[..., Feed] = CameraFeed,
     ) -> None:
         self._clips = clips
+        self._open_feed = open_feed
         self._ingest = ingest
         self._frame_size = frame_size
         self._clock = clock
@@ -145,7 +166,7 @@ class CameraStreams:
             # The feed calls this in its own thread.
             loop.call_soon_threadsafe(stream.report, state, detail, reason, self._clock())
 
-        feed = CameraFeed(
+        feed = self._open_feed(
             assignment.spec,
             self._ingest,
             self._frame_size,
@@ -160,7 +181,7 @@ class CameraStreams:
         return stream
 
 
-def _join(feeds: Sequence[CameraFeed]) -> None:
+def _join(feeds: Sequence[Feed]) -> None:
     # One after the other, with one deadline: a thread for each would wait for a free one of the pool.
     deadline_s = time.monotonic() + STOP_TIMEOUT_S
     for feed in feeds:

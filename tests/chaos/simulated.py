@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import TypeVar
 
 from actors.errors import ShardUnavailable
@@ -11,15 +11,15 @@ from actors.fleet.fleet import Fleet
 from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
+from actors.shard.camera_lifecycle import CameraLifecycle
 from actors.shard.interface import Assignment, ShardStatus
 from pipeline.answers import AnswerEvent, Done, FinishReason, Started, Token, UnknownCamera
 from pipeline.cameras import CameraState, CameraStatus
 from pipeline.network import urls
-from tests.chaos.simulated_process import LEASE, Process
+from tests.chaos.simulated_process import LEASE, SLOTS, Process
 from tests.chaos.simulated_store import SimulatedStore, StoreCheckpoints, StoreLeases, StoreRegistry
 from tests.virtual_time import now_s
 
-SLOTS = 6
 _CALL_TIMEOUT_S = 5.0
 
 T = TypeVar("T")
@@ -52,13 +52,11 @@ class SimulatedShard:
         process = self.process
         await self._call(process.step())
         owner = process.lease_holder.owner(camera_id)
-        if owner is None or camera_id not in process.specs:
+        if owner is None or camera_id not in process.streams:
             raise UnknownCamera(camera_id)
         process.lease_holder.require(camera_id, owner)
-        frames = process.frames[camera_id]
-        yield Started(
-            process.incarnation.id, process.specs[camera_id].name, float(frames), epoch=owner.epoch, camera_id=camera_id
-        )
+        name, frames = process.streams[camera_id].spec.name, process.memory(camera_id).frames_seen
+        yield Started(process.incarnation.id, name, float(frames), epoch=owner.epoch, camera_id=camera_id)
         for index in range(3):
             await asyncio.sleep(0.1)
             await process.step()
@@ -67,10 +65,19 @@ class SimulatedShard:
         yield Done(FinishReason.END, str(frames), 1, 3, 100.0)
 
     async def add_camera(self, assignment: Assignment) -> None:
-        await self._call(self.process.add(assignment))
+        await self._run(lambda lifecycle: lifecycle.add(assignment))
+
+    async def update_camera(self, assignment: Assignment) -> None:
+        await self._run(lambda lifecycle: lifecycle.update(assignment))
 
     async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
-        await self._call(self.process.remove(camera_id, successor))
+        await self._run(lambda lifecycle: lifecycle.remove(camera_id, successor=successor))
+
+    async def drop_camera(self, camera_id: str) -> None:
+        await self._run(lambda lifecycle: lifecycle.drop(camera_id))
+
+    async def erase_memory(self, camera_id: str) -> None:
+        await self._run(lambda lifecycle: lifecycle.erase(camera_id))
 
     async def status(self) -> ShardStatus:
         process = self.process
@@ -78,7 +85,7 @@ class SimulatedShard:
         return ShardStatus(
             pid=self._starts,
             incarnation=process.incarnation.id,
-            cameras=tuple(self._status(process, camera_id) for camera_id in process.specs),
+            cameras=tuple(self._status(process, camera_id) for camera_id in process.streams),
             standby=dict(process.standby),
             slots=SLOTS,
             is_draining=process.is_draining,
@@ -86,6 +93,9 @@ class SimulatedShard:
 
     async def drain(self) -> None:
         self.process.is_draining = True
+
+    async def undrain(self) -> None:
+        self.process.is_draining = False
 
     def _start_process(self) -> Process:
         self._starts += 1
@@ -96,6 +106,10 @@ class SimulatedShard:
         process.kill()
         if process is self.process:
             self.process = self._start_process()
+
+    async def _run(self, operation: Callable[[CameraLifecycle], Awaitable[None]]) -> None:
+        process = self.process
+        await self._call(process.run(operation))
 
     async def _call(self, work: Coroutine[None, None, T]) -> T:
         if self.is_unreachable:
@@ -110,12 +124,14 @@ class SimulatedShard:
 
     def _status(self, process: Process, camera_id: str) -> CameraStatus:
         owner = process.lease_holder.owner(camera_id)
-        spec = process.specs[camera_id]
+        assignment = process.streams[camera_id].assignment
         return CameraStatus(
             id=camera_id,
-            name=spec.name,
-            url=urls.redact(spec.url),
-            state=CameraState.LIVE,
+            name=assignment.spec.name,
+            url=urls.redact(assignment.spec.url),
+            state=CameraState.RECOVERING if process.lease_holder.is_unowned(camera_id) else CameraState.LIVE,
+            revision=assignment.revision,
+            memory=process.memory(camera_id),
             epoch=owner.epoch if owner else 0,
         )
 

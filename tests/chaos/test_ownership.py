@@ -119,7 +119,7 @@ class World:
         while True:
             await asyncio.sleep(0.05)
             for process in (one for shard in self.shards for one in shard.processes if not one.is_hung):
-                for camera_id in process.specs:
+                for camera_id in process.streams:
                     owner = process.lease_holder.owner(camera_id)
                     if owner is not None and process.lease_holder.is_proven:
                         process.note("proven", camera_id, owner)

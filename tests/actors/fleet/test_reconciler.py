@@ -225,6 +225,22 @@ async def test_a_camera_is_adopted_from_the_shard_that_owns_it_now(fleet, shards
     assert (await fleet.get_camera("a")).status.epoch == 7
 
 
+async def test_a_restarted_leader_leaves_a_memory_that_its_shard_kept_where_it_is(shards) -> None:
+    """The store lost its data, owners included: the memory on the shard may be the only one."""
+    registry = InMemoryRegistry()
+    earlier = scripted_fleet(*shards, registry=registry)
+    await earlier.add_camera(camera_spec("a"))
+    shards[1].assignments["a"] = shards[0].assignments.pop("a")
+    shards[1].states["a"] = CameraState.RECOVERING, "the store lost its record of the owner"
+
+    later = scripted_fleet(*shards, registry=registry)
+    await later.reconcile()
+
+    assert (await later.get_camera("a")).shard_index == 1
+    assert list(shards[1].assignments) == ["a"]
+    assert shards[0].assignments == {}
+
+
 async def test_a_fleet_that_is_not_the_leader_assigns_no_camera(shards) -> None:
     fleet = scripted_fleet(*shards, is_leader=lambda: False)
     fleet.add_configured_camera(camera_spec("a"))
