@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from actors.shard.camera_streams import CameraStream
@@ -11,10 +13,14 @@ from pipeline.cameras import CameraState
 
 # A source in these states gives no first frame by itself any more.
 _OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
+# In these states the first clip may be on its way to the memory.
+_COMING = frozenset({CameraState.CONNECTING, CameraState.LIVE, CameraState.STALLED, CameraState.ENDED})
+_FIRST_FRAMES_TIMEOUT_S = 5.0
+_POLL_EVERY_S = 0.05
 
 
 class AnswerContext:
-    """The camera of one answer. `require_frames` first, then each event through `identified`."""
+    """The camera of one answer. `await_frames` first, then each event through `identified`."""
 
     def __init__(self, stream: CameraStream, epoch: int, limitation: str | None = None) -> None:
         """`limitation`: why the model is not for what this camera shows."""
@@ -24,12 +30,16 @@ class AnswerContext:
         self._has_warned = False
         self._memory_as_of_s = 0.0
 
-    def require_frames(self, newest_s: float | None) -> None:
-        """Raises NoFrames if the memory has none, of which `newest_s` is the newest: nothing can be told from it."""
-        if newest_s is not None:
-            return
-        message = f"camera {self._stream.spec.name!r} has given no frame: it is {self._situation()}"
-        raise NoFrames(message) if self._stream.state in _OVER else NoFramesYet(f"{message}; try again")
+    async def await_frames(self, newest_s: Callable[[], float | None]) -> None:
+        """Waits up to 5 s for the first frames of a camera that may give some: an empty memory tells nothing.
+
+        newest_s: the time of the newest frame in the memory. Raises NoFrames if there is none after that.
+        """
+        deadline_s = asyncio.get_running_loop().time() + _FIRST_FRAMES_TIMEOUT_S
+        while newest_s() is None:
+            if self._stream.state not in _COMING or asyncio.get_running_loop().time() >= deadline_s:
+                raise self._no_frames()
+            await asyncio.sleep(_POLL_EVERY_S)
 
     def identified(self, event: AnswerEvent) -> AnswerEvent:
         """The event with the camera's identity and the state of its source; warns once where it is not live."""
@@ -48,6 +58,10 @@ class AnswerContext:
             camera_state=self._stream.state,
             state_since_s=self._stream.state_since_s,
         )
+
+    def _no_frames(self) -> NoFrames:
+        message = f"camera {self._stream.spec.name!r} has given no frame: it is {self._situation()}"
+        return NoFrames(message) if self._stream.state in _OVER else NoFramesYet(f"{message}; try again")
 
     def _new_warnings(self) -> tuple[AnswerWarning, ...]:
         if self._stream.state is CameraState.LIVE or self._has_warned:

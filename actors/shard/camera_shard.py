@@ -101,11 +101,11 @@ class CameraShard:
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch, self._limitation(stream))
+        await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
         answer = AnswerStream(asyncio.get_running_loop())
         ticket = self._engine.ask(camera_id, question, answer.deliver, max_answer_tokens=max_answer_tokens)
         try:
             self._lease_holder.require(camera_id, owner)
-            context.require_frames(self._memories.status(camera_id).newest_s)
             while True:
                 event = await answer.next()
                 # Fences every event: a stale owner must not finish an answer that it began as the owner.

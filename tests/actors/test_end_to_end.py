@@ -23,6 +23,7 @@ import pytest
 import pytest_asyncio
 import ray
 import structlog
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from cache_store.tiers import MemoryConfig
 from console.client import answers
@@ -37,7 +38,7 @@ from pipeline.sources.ingest_config import IngestConfig
 from protos import hermes_v1_pb2 as pb
 from tests.actors.server.reflected import ReflectedClient
 from tests.actors.waiting import until
-from tests.console.test_cli import Ended, run
+from tests.console.running import Ended, run
 from tests.pipeline import servers
 from tests.pipeline.servers import TEST_PICTURE, Reply
 
@@ -214,6 +215,40 @@ async def test_cancelled_answers_free_their_slots(hermes: HermesClient) -> None:
         await asyncio.to_thread(cancel_early)
 
     assert (await asyncio.to_thread(ask, hermes, "gate", "what is in view")).is_done
+
+
+async def test_a_camera_is_changed_with_its_memory_and_forgets_when_told_to(hermes: HermesClient) -> None:
+    await until(lambda: hermes.get_camera("yard").memory.frames_seen >= 8)
+    before = await asyncio.to_thread(hermes.get_camera, "yard")
+    change = pb.UpdateCameraRequest(
+        name="yard", update_mask=FieldMask(paths=["labels", "frames_per_second"]), labels={"floor": "1"}
+    )
+    change.frames_per_second = 4.0
+    changed = await asyncio.to_thread(hermes.update_camera, change)
+    labelled = await asyncio.to_thread(hermes.list_cameras, pb.ListCamerasRequest(labels={"floor": "1"}))
+    await until(lambda: hermes.get_camera("yard").memory.frames_seen > before.memory.frames_seen)
+    watched = await asyncio.to_thread(hermes.get_camera, "yard")
+    await asyncio.to_thread(hermes.erase_memory, "yard")
+    answer = await asyncio.to_thread(ask, hermes, "yard", "what is in view")
+    erased = await asyncio.to_thread(hermes.get_camera, "yard")
+
+    assert (changed.id, watched.id, erased.id) == (before.id,) * 3
+    assert watched.memory.oldest.ToNanoseconds() == before.memory.oldest.ToNanoseconds()
+    assert [camera.name for camera in labelled] == ["yard"]
+    assert answer.is_done
+    assert answer.camera_id == before.id
+    assert erased.memory.oldest.ToNanoseconds() > watched.memory.newest.ToNanoseconds()
+
+
+async def test_a_drained_shard_takes_cameras_again_after_undrain(hermes: HermesClient) -> None:
+    drained = await asyncio.to_thread(hermes.drain_shard, 0)
+    with pytest.raises(ClientError, match="takes no cameras now"):
+        await asyncio.to_thread(hermes.migrate_camera, "yard", 0)
+    await asyncio.to_thread(hermes.undrain_shard, 0)
+    moved = await asyncio.to_thread(hermes.migrate_camera, "yard", 0)
+
+    assert (list(drained.shard.cameras), list(drained.not_moved)) == ([], [])
+    assert moved.shard == 0
 
 
 async def test_a_camera_comes_back_with_its_memory_after_a_kill(running: System, hermes: HermesClient) -> None:
