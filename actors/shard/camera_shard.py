@@ -9,6 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import structlog
 
@@ -22,9 +23,10 @@ from actors.shard.camera_lifecycle import CameraLifecycle
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.checkpointer import Checkpointer
+from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
 from actors.shard.rate_limit import RateLimit
-from cache_store.leases import Leases, ShardIncarnation
+from cache_store.leases import Leases, Owner, ShardIncarnation
 from cache_store.store import CheckpointStore
 from models import registry
 from models.vision_language_model import VideoLanguageModel
@@ -101,7 +103,15 @@ class CameraShard:
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch, self._limitation(stream))
-        await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
+        with named(camera_id, stream.spec.name):
+            await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
+            async with aclosing(self._answer(camera_id, owner, question, max_answer_tokens)) as events:
+                async for event in events:
+                    yield context.identified(event)
+
+    async def _answer(
+        self, camera_id: str, owner: Owner, question: str, max_answer_tokens: int | None
+    ) -> AsyncGenerator[AnswerEvent, None]:
         answer = AnswerStream(asyncio.get_running_loop())
         ticket = self._engine.ask(camera_id, question, answer.deliver, max_answer_tokens=max_answer_tokens)
         try:
@@ -110,7 +120,7 @@ class CameraShard:
                 event = await answer.next()
                 # Fences every event: a stale owner must not finish an answer that it began as the owner.
                 self._lease_holder.require(camera_id, owner)
-                yield context.identified(event)
+                yield event
                 if isinstance(event, Done):
                     return
         finally:
@@ -118,22 +128,26 @@ class CameraShard:
 
     async def add_camera(self, assignment: Assignment) -> None:
         is_new = assignment.id not in self._streams.owned
-        await self._lifecycle.add(assignment)
+        with named(assignment.id, assignment.spec.name):
+            await self._lifecycle.add(assignment)
         stream = self._streams.owned.get(assignment.id)
         if is_new and stream is not None and (limitation := self._limitation(stream)):
             log.warning("model_limited", camera=stream.spec.name, reason=limitation)
 
     async def update_camera(self, assignment: Assignment) -> None:
-        await self._lifecycle.update(assignment)
+        with named(assignment.id, assignment.spec.name):
+            await self._lifecycle.update(assignment)
 
     async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
-        await self._lifecycle.remove(camera_id, successor=successor)
+        with named(camera_id, self._name_of(camera_id)):
+            await self._lifecycle.remove(camera_id, successor=successor)
 
     async def drop_camera(self, camera_id: str) -> None:
         await self._lifecycle.drop(camera_id)
 
     async def erase_memory(self, camera_id: str) -> None:
-        await self._lifecycle.erase(camera_id)
+        with named(camera_id, self._name_of(camera_id)):
+            await self._lifecycle.erase(camera_id)
 
     async def test_camera(self, url: str) -> ProbeResult:
         if self._running_tests >= _MAX_TESTS:
@@ -180,6 +194,10 @@ class CameraShard:
 
     async def _on_lost(self, camera_id: str) -> None:
         await self._lifecycle.on_lost(camera_id)
+
+    def _name_of(self, camera_id: str) -> str:
+        stream = self._streams.owned.get(camera_id)
+        return stream.spec.name if stream else camera_id
 
     def _require_slot(self, assignment: Assignment) -> None:
         name = assignment.spec.name
