@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -29,7 +30,16 @@ def window_lengths(memory: Memory, first_token_id: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def remaining(
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What a compaction leaves of a memory. layers: the tokens of each layer after its prefix."""
+
+    layers: tuple[CachedTokens, ...]
+    next_position: int
+    has_moved: bool
+
+
+def decide(
     memory: Memory,
     attention: Sequence[Tensor],
     plans: Sequence[LayerPlan],
@@ -38,8 +48,8 @@ def remaining(
     budget: int,
     first_recent_id: int,
     tokens_per_frame: int,
-) -> list[CachedTokens]:
-    """What stays of each layer after its prefix, at most `budget` tokens. attention: scores, L × [N_l] -> L
+) -> Remaining:
+    """What stays: at most `budget` tokens of each layer after its prefix. attention: scores, L × [N_l]
 
     The policy decides what to evict. The recent window, all tokens from id `first_recent_id` on, stays whole and is
     not in the policy's view. Tokens that are kept keep their keys, values and positions exactly. `apply` writes it.
@@ -62,17 +72,18 @@ def remaining(
             ]
             past = CachedTokens.concat(kept, *summaries).by_position()
         layers.append(CachedTokens.concat(past, _recent(memory, index, windows[index])))
-    return layers
-
-
-def apply(memory: Memory, layers: Sequence[CachedTokens]) -> None:
-    """Makes a memory what a compaction left of it. Allocates nothing, so what can fail has failed before."""
     newest = max((int(tokens.positions[-1]) for tokens in layers if len(tokens)), default=-1)
-    memory.has_moved = memory.has_moved or any(bool(tokens.moved.any()) for tokens in layers)
-    for index, tokens in enumerate(layers):
+    has_moved = memory.has_moved or any(bool(tokens.moved.any()) for tokens in layers)
+    return Remaining(tuple(layers), max(memory.next_position, newest + 1), has_moved)
+
+
+def apply(memory: Memory, remaining: Remaining) -> None:
+    """Makes a memory what a compaction leaves of it. Allocates nothing, so what can fail has failed before."""
+    for index, tokens in enumerate(remaining.layers):
         memory.replace(index, tokens)
     memory.compactions += 1
-    memory.next_position = max(memory.next_position, newest + 1)
+    memory.next_position = remaining.next_position
+    memory.has_moved = remaining.has_moved
 
 
 def _view(

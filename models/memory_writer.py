@@ -150,7 +150,7 @@ class MemoryWriter:
         if not over_budget:
             return
         remaining = [
-            compaction.remaining(
+            compaction.decide(
                 memory,
                 scores,
                 self.plans,
@@ -161,8 +161,8 @@ class MemoryWriter:
             )
             for memory, scores in zip(over_budget, self.scorer.score(over_budget), strict=True)
         ]
-        for memory, layers in zip(over_budget, remaining, strict=True):
-            compaction.apply(memory, layers)
+        for memory, left in zip(over_budget, remaining, strict=True):
+            compaction.apply(memory, left)
 
     def first_recent_id(self, memory: Memory) -> int:
         """The lowest token id of the recent window."""

@@ -71,7 +71,7 @@ def compact(
 ) -> None:
     if not compaction.is_due(memory, budget):
         return
-    layers = compaction.remaining(
+    remaining = compaction.decide(
         memory,
         attention or random_attention(memory),
         plans,
@@ -80,7 +80,7 @@ def compact(
         first_recent_id=first_recent_id,
         tokens_per_frame=1,
     )
-    compaction.apply(memory, layers)
+    compaction.apply(memory, remaining)
 
 
 def unsmoothed(plans: tuple[LayerPlan, ...]) -> tuple[LayerPlan, ...]:

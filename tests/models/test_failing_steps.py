@@ -1,0 +1,96 @@
+"""A step of frames that fails at any point, in a batch of memories, changes none of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_store.memory import CachedTokens, Memory
+from cache_store.slabs import Slabs
+from cache_store.tiers import MemoryConfig
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
+from tests.conftest import append_frames, assert_same, contents, random_frames
+from tests.pipeline.device.faults import Faults
+
+FRAMES = torch.stack((random_frames(4, seed=5), random_frames(4, seed=6)))
+TIMES_S = 100 + torch.arange(4, dtype=torch.float64).expand(2, 4)
+
+
+def full_memories(model: LlavaOnevision, *, reserve: int) -> tuple[MemoryWriter, list[Memory]]:
+    """Two memories of one batch at their budget, so that each step compacts both."""
+    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=8, reserve=reserve)
+    slabs = Slabs(model.spec.kv, slots=2, capacity=writer.capacity)
+    memories = [Memory(slabs, slot) for slot in range(2)]
+    for seed, memory in enumerate(memories):
+        writer.reset(memory)
+        append_frames(writer, memory, random_frames(16, seed))
+    return writer, memories
+
+
+def layers(memory: Memory) -> list[CachedTokens]:
+    return [memory.after_prefix(index) for index in range(memory.num_layers)]
+
+
+def kept(memory: Memory) -> list[torch.Tensor]:
+    """A copy of all that a renumbering of positions leaves alone."""
+    return [tensor.clone() for layer in layers(memory) for tensor in (layer.keys, layer.values, layer.token_ids)]
+
+
+def step(writer: MemoryWriter, memories: list[Memory], faults: Faults) -> None:
+    with faults:
+        writer.append(memories, FRAMES, TIMES_S)
+
+
+@pytest.fixture(scope="module")
+def num_operations(model: LlavaOnevision) -> int:
+    """Operations of one step that can fail."""
+    writer, memories = full_memories(model, reserve=128)
+    faults = Faults()
+    step(writer, memories, faults)
+    assert [memory.longest - memory.prefix_length for memory in memories] == [128, 128]
+    return faults.num_operations
+
+
+@settings(max_examples=12)
+@given(place=st.floats(0, 1, exclude_max=True))
+def test_no_memory_of_a_batch_changes(model: LlavaOnevision, num_operations: int, place: float) -> None:
+    writer, memories = full_memories(model, reserve=128)
+    before, extents = [contents(memory) for memory in memories], [memory.extent for memory in memories]
+    faults = Faults()
+    faults.fail_after(int(place * num_operations), torch.OutOfMemoryError("out of memory"))
+
+    with pytest.raises(torch.OutOfMemoryError):
+        step(writer, memories, faults)
+
+    assert [memory.extent for memory in memories] == extents
+    for memory, was in zip(memories, before, strict=True):
+        assert_same(contents(memory), was)
+    step(writer, memories, Faults())
+
+
+@settings(max_examples=12)
+@given(place=st.floats(0, 1, exclude_max=True))
+def test_a_memory_whose_positions_run_out_keeps_its_tokens(
+    model: LlavaOnevision, num_operations: int, place: float
+) -> None:
+    """Its positions may be renumbered before the step fails; keys, values and what is cached stay."""
+    reserve = model.spec.max_positions - 340
+    writer, memories = full_memories(model, reserve=reserve)
+    while memories[0].next_position + 64 <= writer.max_position:
+        writer.append(memories, FRAMES, TIMES_S)
+    before = [kept(memory) for memory in memories]
+    faults = Faults()
+    faults.fail_after(int(place * num_operations), torch.OutOfMemoryError("out of memory"))
+
+    with pytest.raises(torch.OutOfMemoryError):
+        step(writer, memories, faults)
+
+    for memory, was in zip(memories, before, strict=True):
+        assert_same(kept(memory), was)
+        for layer in layers(memory):
+            assert bool((layer.positions.diff() > 0).all())
+            assert int(layer.positions[-1]) < memory.next_position
+    step(writer, memories, Faults())
