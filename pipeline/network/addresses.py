@@ -32,6 +32,7 @@ _REFUSED_BY_DEFAULT = (
     "240.0.0.0/4",
     "::/96",
     "::1/128",
+    "::ffff:0:0:0/96",  # a stateless translator embeds an IPv4 address
     "64:ff9b:1::/48",  # NAT64 of a local network embeds an IPv4 address, at a place that only this network knows
     "fe80::/10",
     "fe80::a9fe:a9fe/128",

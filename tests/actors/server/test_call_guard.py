@@ -145,3 +145,17 @@ async def test_a_call_without_a_request_is_refused(serving: Serving) -> None:
         found, info, message = await status_of(call)
 
     assert (found.name, info.reason, message) == ("INVALID_ARGUMENT", "INVALID_REQUEST", "the call has no request")
+
+
+async def test_a_call_that_never_sends_its_request_leaves_its_place_after_a_time(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.server.call_guard._REQUEST_TIMEOUT_S", 0.2)
+    server = serving(ScriptedShard(), max_concurrent_calls=1)
+    async with server as address, grpc.aio.insecure_channel(address) as channel:
+        found, info, message = await status_of(channel.stream_unary("/hermes.v1.CameraService/ListCameras")())
+        listed = await list_cameras(address)
+
+    assert (found.name, info.reason) == ("DEADLINE_EXCEEDED", "CLIENT_TOO_SLOW")
+    assert "did not send its request for 0.2 s" in message
+    assert [camera.name for camera in listed.cameras] == ["gate"]

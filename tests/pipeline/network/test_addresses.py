@@ -43,6 +43,7 @@ def refuses(address: str, **rules: tuple[str, ...]) -> bool:
         "::ffff:127.0.0.1",
         "::ffff:169.254.169.254",
         "::127.0.0.1",
+        "::ffff:0:169.254.169.254",
         "64:ff9b::a9fe:a9fe",
         "64:ff9b:1::a9fe:a9fe",
         "64:ff9b:1:ffff::1",
