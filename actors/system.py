@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import torch
@@ -15,9 +15,12 @@ from actors import embedded_store, ray_cluster, task_cancellation
 from actors.config import loading
 from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
+from actors.fleet import shared_settings
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
 from actors.fleet.removal import MemoryEraser
+from actors.fleet.settings_follower import SettingsFollower
+from actors.fleet.shared_settings import RedisSettingsStore, SettingsStore, SharedSettings
 from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import LeaderElection
 from actors.server import server
@@ -72,6 +75,9 @@ async def running(
         # The observation of unowned cameras starts here, so that it is complete by the time Ray has started: cameras
         # can be claimed only after the store's counter was stable for one lease.
         await failure_detector.expiry(UNOWNED)
+        settings_store = RedisSettingsStore(store_url)
+        stack.push_async_callback(settings_store.close)
+        settings = await _agreed(settings, settings_store)
         shards = settings.shards
         if not has_local_ray:
             on_progress("starting Ray, which runs the shards" if shards.is_local else f"joining Ray at {shards.ray}")
@@ -94,12 +100,31 @@ async def running(
             spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,
         )
+
+        def resize(count: int, spares: int) -> None:
+            new = range(len(ready_shards), count)
+            ready_shards.extend(RemoteShard(index, settings, store_url, log_level=log_level) for index in new)
+            fleet.resize(ready_shards[:count], spares)
+
+        if not shards.is_local:
+            follower = SettingsFollower(settings_store, SharedSettings.of(settings), resize)
+            stack.push_async_callback(task_cancellation.end, asyncio.create_task(follower.run()))
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
         try:
             yield System(address, fleet)
         finally:
             on_progress("saving memories, ending all processes")
+
+
+async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
+    """The settings with the numbers of shards that all servers over the same cluster use. Raises ConfigError."""
+    if settings.shards.is_local:
+        return settings  # the shards end with this server, so nobody else has to agree
+    own = SharedSettings.of(settings)
+    agreed = shared_settings.adopted(own, await store.agree(own))
+    shards = replace(settings.shards, count=agreed.count, spares=agreed.spares, settings_version=agreed.version)
+    return replace(settings, shards=shards)
 
 
 async def _require_store(store_url: str) -> None:

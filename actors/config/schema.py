@@ -52,6 +52,8 @@ class ShardsConfig:
 
     count: number of shards.
     spares: how many of them stay empty while the others have free slots; less than count.
+    settings_version: version of the settings that all servers over the same cluster and store share (model, memory,
+        ingest, shards); raise it with each change of them.
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
     num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
     num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.
@@ -66,6 +68,7 @@ class ShardsConfig:
     RANGES: ClassVar[Ranges] = {
         "count": (1, math.inf),
         "spares": (0, math.inf),
+        "settings_version": (1, math.inf),
         "num_cpus": (0, math.inf),
         "num_gpus": (0, math.inf),
         "checkpoint_every_s": (0.1, math.inf),
@@ -74,6 +77,7 @@ class ShardsConfig:
 
     count: int = 1
     spares: int = 0
+    settings_version: int = 1
     ray: str = "local"
     num_cpus: float = 1.0
     num_gpus: float = 0.0

@@ -99,6 +99,14 @@ class Fleet:
         """Removes cameras that an earlier configuration named and this one does not. Raises StoreUnavailable."""
         await self._desired.remove_unconfigured()
 
+    def resize(self, shards: Sequence[Shard], spares: int) -> None:
+        """Takes over another number of shards while it runs: the cameras of those that are too many move away.
+
+        shards: the present ones first, in their order.
+        """
+        self._state.apply_shards(shards, spares)
+        self._reconciler.wake()
+
     async def run(self) -> None:
         """Reconciles until cancelled."""
         await asyncio.gather(self._reconciler.run(), reconciler.run_forever(self._maintain, every_s=1.0))

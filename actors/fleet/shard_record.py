@@ -72,7 +72,7 @@ class ShardRecord:
             pid=self.pid,
             node=self.node,
             is_up=self.is_up,
-            is_draining=self.is_draining,
+            is_draining=self.is_draining or self.is_retiring,
             is_failed=self.is_failed,
             detail=self.detail,
             cameras=tuple(sorted(cameras)),

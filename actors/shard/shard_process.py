@@ -108,6 +108,6 @@ def settings_id(settings: HermesConfig, store_url: str) -> str:
 
     Nor is a password: Ray keeps the hash, and whoever reads it could try passwords.
     """
-    shards = dataclasses.replace(settings.shards, count=1, spares=0)
+    shards = dataclasses.replace(settings.shards, count=1, spares=0, settings_version=1)
     text = repr((settings.model, settings.memory, settings.ingest, shards, store_urls.redact(store_url)))
     return hashlib.sha256(text.encode()).hexdigest()

