@@ -9,125 +9,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
+import dataclasses
 import logging
-import os
 import random
 import resource
+import statistics
 import tempfile
 import time
-import uuid
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors import embedded_store, logs, task_cancellation
-from actors.config.schema import LeaseConfig
-from actors.errors import ShardUnavailable
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
 from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
-from actors.ownership.lease_holder import LeaseHolder
-from actors.shard.interface import Assignment, ShardStatus
 from benchmarks import machine, result_file
-from cache_store.leases import UNOWNED, Leases, ShardIncarnation
+from benchmarks.owning_shard import LEASE, OwningShard
+from cache_store.leases import UNOWNED
 from cache_store.redis_connection import RedisConnection
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
-from pipeline.answers import AnswerEvent, Done, FinishReason, Started, UnknownCamera
-from pipeline.cameras import CameraSpec, CameraState, CameraStatus, TooManyCameras
-from pipeline.sources.probe import ProbeResult
+from pipeline.cameras import CameraSpec
 
-_LEASE = LeaseConfig()
 _POLL_EVERY_S = 0.25
-
-
-class SimulatedShard:
-    """A Shard that owns its cameras in the store, and opens no stream."""
-
-    def __init__(self, leases: Leases, slots: int) -> None:
-        self._incarnation = ShardIncarnation(uuid.uuid4().hex)
-        self._lease_holder = LeaseHolder(leases, self._incarnation, _LEASE, on_lost=self._on_lost)
-        self._slots = slots
-        self._is_dead = False
-        self.specs: dict[str, CameraSpec] = {}
-        self._renewals = asyncio.create_task(self._lease_holder.run())
-
-    def kill(self) -> None:
-        """Stops renewing the lease and answering."""
-        self._is_dead = True
-        self._renewals.cancel()
-
-    async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        self._require_alive()
-        owner = self._lease_holder.owner(camera_id)
-        if owner is None:
-            raise UnknownCamera(camera_id)
-        self._lease_holder.require(camera_id, owner)
-        yield Started("1", camera_id, time.time(), epoch=owner.epoch)
-        yield Done(FinishReason.END, "", 1, 0, 0.0)
-
-    async def add_camera(self, assignment: Assignment) -> None:
-        self._require_alive()
-        camera_id = assignment.id
-        if camera_id in self.specs:
-            await self._lease_holder.raise_epoch(camera_id, assignment.min_epoch)
-            return
-        if len(self.specs) >= self._slots:
-            raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._slots} slots are taken")
-        await self._lease_holder.acquire(camera_id, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
-        self.specs[camera_id] = assignment.spec
-
-    async def update_camera(self, assignment: Assignment) -> None:
-        self.specs[assignment.id] = assignment.spec
-
-    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
-        self._require_alive()
-        if self.specs.pop(camera_id, None) is None:
-            raise UnknownCamera(camera_id)
-        await self._lease_holder.release(camera_id, successor=successor)
-
-    async def drop_camera(self, camera_id: str) -> None:
-        self._require_alive()
-        self.specs.pop(camera_id, None)
-        await self._lease_holder.release(camera_id)
-
-    async def erase_memory(self, camera_id: str) -> None:
-        """There is no memory."""
-
-    async def status(self) -> ShardStatus:
-        self._require_alive()
-        return ShardStatus(
-            pid=os.getpid(),
-            incarnation=self._incarnation.id,
-            cameras=tuple(itertools.starmap(self._status, self.specs.items())),
-            slots=self._slots,
-        )
-
-    async def drain(self) -> None:
-        """Never called here."""
-
-    async def undrain(self) -> None:
-        """Never called here."""
-
-    async def test_camera(self, url: str) -> ProbeResult:
-        raise ShardUnavailable("a simulated shard opens no URL")
-
-    def _status(self, camera_id: str, spec: CameraSpec) -> CameraStatus:
-        owner = self._lease_holder.owner(camera_id)
-        epoch = owner.epoch if owner else 0
-        return CameraStatus(id=camera_id, name=spec.name, url=spec.url, state=CameraState.LIVE, epoch=epoch)
-
-    def _require_alive(self) -> None:
-        if self._is_dead:
-            raise ShardUnavailable("its process has ended")
-
-    async def _on_lost(self, camera: str) -> None:
-        self.specs.pop(camera, None)
+_CHANGES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,27 +67,30 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         embedded_store.running(Path(folder)) as store_url,
     ):
         leases, registry = RedisLeases(store_url), RedisRegistry(store_url)
-        failure_detector = FailureDetector(leases, _LEASE.length_s)
+        failure_detector = FailureDetector(leases, LEASE.length_s)
         await failure_detector.expiry(UNOWNED)
-        await asyncio.sleep(_LEASE.length_s)
+        await asyncio.sleep(LEASE.length_s)
         # Enough slots for all cameras after the loss.
         slots = -(-num_cameras // (num_shards - num_kills)) + 1
-        shards = [SimulatedShard(leases, slots) for _ in range(num_shards)]
-        election = LeaderElection(leases, failure_detector, _LEASE)
+        shards = [OwningShard(leases, slots) for _ in range(num_shards)]
+        election = LeaderElection(leases, failure_detector, LEASE)
         await election.campaign()
         checkpoints = RedisCheckpointStore(store_url)
         eraser = MemoryEraser(leases.fence, checkpoints.delete)
         fleet = Fleet(shards, failure_detector, registry, eraser, is_leader=election.is_leader)
         for number in range(num_cameras):
-            fleet.add_configured_camera(CameraSpec(name=f"camera{number}", url="sim:street"))
+            fleet.add_configured_camera(_spec(number))
         began_s = time.monotonic()
         loops = [asyncio.create_task(fleet.run()), asyncio.create_task(election.run())]
         assigned_s = await _until_all_owned(shards, num_cameras, began_s)
-        await asyncio.sleep(_LEASE.length_s)
+        await asyncio.sleep(LEASE.length_s)
         rest = await _traffic(store_url, rest_s)
+        other = Fleet(shards, failure_detector, registry, eraser, is_leader=lambda: False)
+        changes = await _changes(fleet, other, registry, num_cameras)
+        connections = await _idle_connections(store_url)
         for shard in random.Random(1).sample(shards, num_kills):
             shard.kill()
-            shard.specs = {}
+            shard.assignments = {}
         failover_s = await _until_all_owned(shards, num_cameras, time.monotonic())
         await task_cancellation.end(*loops)
         await leases.close()
@@ -192,12 +102,63 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         "renewal_bytes_per_s": round(rest.redis_in_bytes_per_s),
         "process_share_at_rest": round(rest.process_share, 2),
         "whole_again_s": round(failover_s, 2),
+        "connections_per_shard": connections,
+    } | changes
+
+
+def _spec(number: int) -> CameraSpec:
+    return CameraSpec(name=f"camera{number}", url=f"rtsp://user{number}:secret{number}@host{number}/stream")
+
+
+async def _changes(fleet: Fleet, other: Fleet, registry: RedisRegistry, num_cameras: int) -> dict[str, float]:
+    """Times one server more, and one camera added or updated, and read by another server, at this size of the fleet."""
+    began_s = time.monotonic()
+    await other.reconcile()
+    first_apply_s = time.monotonic() - began_s
+    adds, updates, reads = [], [], []
+    version = await _version(registry)
+    for number in range(num_cameras, num_cameras + _CHANGES):
+        began_s = time.monotonic()
+        await fleet.add_camera(_spec(number))
+        adds.append(time.monotonic() - began_s)
+        began_s = time.monotonic()
+        await registry.changes_since(version)
+        reads.append(time.monotonic() - began_s)
+        version = await _version(registry)
+        began_s = time.monotonic()
+        await fleet.update_camera(f"camera{number}", lambda spec: dataclasses.replace(spec, gate=False))
+        updates.append(time.monotonic() - began_s)
+    return {
+        "first_apply_s": round(first_apply_s, 2),
+        "add_one_ms": round(1000 * statistics.median(adds), 2),
+        "update_one_ms": round(1000 * statistics.median(updates), 2),
+        "read_one_ms": round(1000 * statistics.median(reads), 2),
     }
 
 
-async def _until_all_owned(shards: list[SimulatedShard], num_cameras: int, began_s: float) -> float:
+async def _version(registry: RedisRegistry) -> str | None:
+    changes = await registry.changes_since(None)
+    assert changes is not None
+    return changes.version
+
+
+async def _idle_connections(store_url: str) -> int:
+    """The connections that a shard keeps once it has nothing to do: after it has acquired and restored many cameras."""
+    observer = RedisConnection(store_url, timeout_s=5.0, retries=1)
+    before = len(await observer.client.client_list())
+    leases, checkpoints = RedisLeases(store_url), RedisCheckpointStore(store_url)
+    cameras = [f"idle{number}" for number in range(8)]
+    await asyncio.gather(*(leases.owner(camera) for camera in cameras))
+    await asyncio.gather(*(checkpoints.load(camera, "model") for camera in cameras))
+    connections = len(await observer.client.client_list()) - before
+    for client in (leases, checkpoints, observer):
+        await client.close()
+    return connections
+
+
+async def _until_all_owned(shards: list[OwningShard], num_cameras: int, began_s: float) -> float:
     """Waits until every camera is on a shard. -> how long that took, in seconds"""
-    while sum(len(shard.specs) for shard in shards) < num_cameras:  # noqa: ASYNC110 - the shards have no event
+    while sum(len(shard.assignments) for shard in shards) < num_cameras:  # noqa: ASYNC110 - the shards have no event
         await asyncio.sleep(_POLL_EVERY_S)
     return time.monotonic() - began_s
 

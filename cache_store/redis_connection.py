@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
@@ -42,6 +43,15 @@ _ERROR_TYPES: tuple[tuple[re.Pattern[str], type[StoreUnavailable]], ...] = (
 )
 
 
+class _IdlePool(redis.ConnectionPool):
+    """Keeps one connection while nothing needs more: a burst would leave its connections open for ever."""
+
+    async def release(self, connection: AbstractConnection) -> None:
+        await super().release(connection)
+        while not self._in_use_connections and len(self._available_connections) > 1:
+            await self._available_connections.pop(0).disconnect()
+
+
 class RedisConnection:
     """A client of one server, or of the primary that its Sentinels name. Raises StoreUnavailable.
 
@@ -63,7 +73,7 @@ class RedisConnection:
         self.client: redis.Redis = (
             self._sentinel.master_for(store_urls.sentinel_address(url).service)
             if self._sentinel
-            else redis.Redis.from_url(url, **settings)
+            else redis.Redis.from_pool(_IdlePool.from_url(url, **settings))
         )
 
     @asynccontextmanager

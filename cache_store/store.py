@@ -80,6 +80,10 @@ class InMemoryCheckpointStore:
         for text in self._manifests.pop(camera, []):
             self._drop(text)
 
+    def has_checkpoints(self, camera: str) -> bool:
+        """Whether there is any generation of this camera."""
+        return bool(self._manifests.get(camera))
+
     async def close(self) -> None:
         """There is no connection."""
 

@@ -87,6 +87,11 @@ class InMemoryRegistry:
         self._lineage: str | None = None
         self._log: list[tuple[str, str]] = []  # version and the name that changed in it
 
+    @property
+    def entries(self) -> Mapping[str, RegistryEntry]:
+        """Every camera, by name."""
+        return self._entries
+
     async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
         for entry in entries:
             if entry.name not in self._entries and entry.id not in self._removed:
