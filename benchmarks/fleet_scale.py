@@ -22,6 +22,7 @@ from pathlib import Path
 from actors import embedded_store, logs, task_cancellation
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
+from actors.fleet.registry import RegistryChanges
 from actors.fleet.removal import MemoryEraser
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
@@ -34,7 +35,7 @@ from cache_store.redis_store import RedisCheckpointStore
 from pipeline.cameras import CameraSpec
 
 _POLL_EVERY_S = 0.25
-_CHANGES = 50
+_CHANGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +117,18 @@ async def _changes(fleet: Fleet, other: Fleet, registry: RedisRegistry, num_came
     await other.reconcile()
     first_apply_s = time.monotonic() - began_s
     adds, updates, reads = [], [], []
-    version = await _version(registry)
+    version = (await _read(registry, None)).version
     for number in range(num_cameras, num_cameras + _CHANGES):
         began_s = time.monotonic()
         await fleet.add_camera(_spec(number))
         adds.append(time.monotonic() - began_s)
         began_s = time.monotonic()
-        await registry.changes_since(version)
+        version = (await _read(registry, version)).version
         reads.append(time.monotonic() - began_s)
-        version = await _version(registry)
         began_s = time.monotonic()
         await fleet.update_camera(f"camera{number}", lambda spec: dataclasses.replace(spec, gate=False))
         updates.append(time.monotonic() - began_s)
+        version = (await _read(registry, version)).version
     return {
         "first_apply_s": round(first_apply_s, 2),
         "add_one_ms": round(1000 * statistics.median(adds), 2),
@@ -136,21 +137,21 @@ async def _changes(fleet: Fleet, other: Fleet, registry: RedisRegistry, num_came
     }
 
 
-async def _version(registry: RedisRegistry) -> str | None:
-    changes = await registry.changes_since(None)
+async def _read(registry: RedisRegistry, version: str | None) -> RegistryChanges:
+    changes = await registry.changes_since(version)
     assert changes is not None
-    return changes.version
+    return changes
 
 
 async def _idle_connections(store_url: str) -> int:
     """The connections that a shard keeps once it has nothing to do: after it has acquired and restored many cameras."""
     observer = RedisConnection(store_url, timeout_s=5.0, retries=1)
-    before = len(await observer.client.client_list())
+    before = {client["id"] for client in await observer.client.client_list()}
     leases, checkpoints = RedisLeases(store_url), RedisCheckpointStore(store_url)
     cameras = [f"idle{number}" for number in range(8)]
     await asyncio.gather(*(leases.owner(camera) for camera in cameras))
     await asyncio.gather(*(checkpoints.load(camera, "model") for camera in cameras))
-    connections = len(await observer.client.client_list()) - before
+    connections = len({client["id"] for client in await observer.client.client_list()} - before)
     for client in (leases, checkpoints, observer):
         await client.close()
     return connections

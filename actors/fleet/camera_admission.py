@@ -155,7 +155,8 @@ class CameraAdmission:
         """Removes a camera whose adding failed. What cannot be ended now is ended by a later plan."""
         try:
             await self._desired.remove(record.spec.name, record.id)
-            await self._remover.finish(self._state.removals[record.id])
+            if removal := self._state.removals.get(record.id):  # the leader's plan may have finished it by now
+                await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
             self._state.begin_removal(record.id, record.spec.name)
             log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
