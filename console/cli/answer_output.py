@@ -48,7 +48,7 @@ def answer_notes(answer: Answer) -> str:
 
 def answer_table(rows: Iterable[tuple[str, Answer | None, str]]) -> Table:
     """One row for each camera: its name, and its answer or the error that it gave instead."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("camera", "state", "as of", "answer", "evidence"):
         table.add_column(heading, overflow="fold")
     for camera, answer, error in rows:

@@ -113,7 +113,7 @@ def _show_all(outcomes: list[Outcome], as_json: bool) -> None:
     if as_json:
         terminal.print_json([_outcome_json(outcome) for outcome in outcomes])
     else:
-        terminal.out.print(
+        terminal.print_table(
             answer_output.answer_table([(one.camera, one.answer, str(one.error or "")) for one in outcomes])
         )
         # Each camera that is not live says so, and many say the same of the question.

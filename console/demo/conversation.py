@@ -119,8 +119,8 @@ class Conversation:
         frames = sum(memory.frames_seen for memory in memories.values()) // _FRAMES_SHOWN * _FRAMES_SHOWN
         compactions = max((memory.compressions for memory in memories.values()), default=0)
         self._progress.show(
-            "next come questions about the past, when old frames have given way to summaries: "
-            f"{frames} frames read, {compactions} of {stage.min_compactions} compactions"
+            f"the past comes when frames give way to summaries: {frames} read, {compactions} of "
+            f"{stage.min_compactions} compactions"
         )
 
     def _note_first_frames(self, memories: Mapping[str, pb.MemoryStatus]) -> None:

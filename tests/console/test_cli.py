@@ -314,6 +314,20 @@ def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: s
     assert "canary" not in ended.err
 
 
+def test_the_shared_store_of_before_is_named_with_the_way_to_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "hermes" / "store").mkdir(parents=True)
+    path = tmp_path / "hermes.yaml"
+    path.write_text("auth: {token_file: /none/token}\n")  # which ends the start before anything runs
+
+    ended = run_here("serve", "--config", str(path))
+
+    assert f"To go on with the old one, set store: embedded:{tmp_path}/hermes/store" in ended.err
+    assert ended.code == 2
+
+
 @pytest.mark.parametrize(
     "arguments", [("ask", "what", "-c", "gate"), ("cameras", "list"), ("cameras", "add", "yard", "sim:yard")]
 )

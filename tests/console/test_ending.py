@@ -100,6 +100,7 @@ def test_sigterm_ends_a_server_that_is_starting(tmp_path: Path) -> None:
 
         assert server.end(signal.SIGTERM) == 1
         assert server.errors.splitlines()[-1] == "stopped before the system was ready"
+        assert f"{server.folder}/state/hermes/stores/hermes-" in server.errors  # its own store, named at start
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
