@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors.fleet.views import CameraView, DrainResult, ShardView
+from actors.server import status_codes
 from cache_store.gap import Gap
 from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishReason, Started, Token, WarningCode
 from pipeline.cameras import CameraState, MemoryStatus, PlaybackSpeed, Polygon, SourceReason
@@ -44,7 +45,7 @@ def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
         name=status.name,
         url=status.url,
         state=STATES[status.state],
-        detail=REDACTOR.redact(status.detail),
+        detail=_text(status.detail),
         shard=camera.shard_index,
         memory=_memory_message(status.memory, has_gaps=not is_basic),
         epoch=status.epoch,
@@ -65,7 +66,7 @@ def probe_message(result: ProbeResult) -> pb.TestCameraResponse:
     return pb.TestCameraResponse(
         url=result.url,
         reason=_SOURCE_REASONS[result.reason],
-        detail=REDACTOR.redact(result.detail),
+        detail=_text(result.detail),
         video=None
         if video is None
         else pb.Video(
@@ -86,7 +87,7 @@ def shard_message(shard: ShardView) -> pb.Shard:
     return pb.Shard(
         index=shard.index,
         state=_shard_state(shard),
-        detail=REDACTOR.redact(shard.detail),
+        detail=_text(shard.detail),
         pid=shard.pid or 0,
         cameras=shard.cameras,
         node=shard.node,
@@ -97,7 +98,7 @@ def shard_message(shard: ShardView) -> pb.Shard:
 
 def drain_message(result: DrainResult) -> pb.DrainShardResponse:
     """A drained shard, and why cameras stayed on it."""
-    stayed = [pb.CameraNotMoved(name=name, reason=REDACTOR.redact(reason)) for name, reason in result.not_moved]
+    stayed = [pb.CameraNotMoved(name=name, reason=_text(reason)) for name, reason in result.not_moved]
     return pb.DrainShardResponse(shard=shard_message(result.shard), not_moved=stayed)
 
 
@@ -186,6 +187,11 @@ def _memory_message(memory: MemoryStatus, *, has_gaps: bool) -> pb.MemoryStatus:
 
 def _gap_message(gap: Gap) -> pb.Gap:
     return pb.Gap(start=_timestamp(gap.start_s), end=_timestamp(gap.end_s), reason=gap.reason)
+
+
+def _text(text: str) -> str:
+    """A text for people without secrets, of bounded length: it may hold what a camera or a library said."""
+    return status_codes.shortened(REDACTOR.redact(text))
 
 
 def _optional_state(state: CameraState | None) -> pb.CameraState:

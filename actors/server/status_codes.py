@@ -110,7 +110,7 @@ def make_status(code: grpc.StatusCode, reason: str, message: str, **metadata: st
     if code in _RETRYABLE:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code.value[0], message=_shortened(REDACTOR.redact(message)), details=details)
+    return status_pb2.Status(code=code.value[0], message=shortened(REDACTOR.redact(message)), details=details)
 
 
 @asynccontextmanager
@@ -122,8 +122,8 @@ async def translated_errors(context: grpc.aio.ServicerContext[Any, Any], **metad
         await context.abort_with_status(rpc_status.to_status(status_of(error, **metadata)))
 
 
-def _shortened(message: str) -> str:
-    """The message, cut at a limit that trailers hold."""
+def shortened(message: str) -> str:
+    """The message, cut at 1 KiB: a limit that trailers hold, and enough for people."""
     data = message.encode(errors="replace")
     if len(data) <= _MAX_MESSAGE_NBYTES:
         return message

@@ -105,3 +105,9 @@ def test_an_answer_begins_and_ends_with_the_state_of_its_camera() -> None:
     assert [(one.code, one.message) for one in done.warnings] == [
         (pb.WARNING_CODE_NOT_LIVE, "camera 'gate' is stalled")
     ]
+
+
+def test_what_a_camera_said_is_cut() -> None:
+    status = CameraStatus(name="gate", url="sim:gate", state=CameraState.FAILED, detail="x" * 100_000)
+
+    assert len(conversions.camera_message(CameraView(SPEC, status, 0)).detail) < 1_100
