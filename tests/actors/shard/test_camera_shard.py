@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from actors.errors import OwnershipUnproven
 from actors.fleet import camera_admission
 from actors.shard.camera_shard import CameraShard
-from pipeline.answers import AnswerEvent, Done, InvalidQuestion, Started, Token, UnknownCamera
+from cache_store.errors import OwnedByAnother
+from cache_store.leases import UNOWNED_EXPIRY
+from pipeline.answers import AnswerEvent, AnswerFailed, Done, InvalidQuestion, Started, Token, UnknownCamera
 from pipeline.cameras import (
     CameraState,
     PlaybackSpeed,
@@ -118,6 +121,30 @@ async def test_a_refused_address_is_reported_after_the_first_try(running: Runnin
     assert "169.254.169.254" in str(error)
     assert "; try 2 in " in camera.detail
     assert str(error) == camera.detail.partition("; try 2 in ")[0] + "; the camera was not added"
+
+
+async def test_people_are_told_the_name_of_a_camera_and_never_its_id(
+    running: Running, film: str, checkpoints: UnreliableStore
+) -> None:
+    one, other = (dataclasses.replace(assignment(name, film), id=f"{name}-0123") for name in ("one", "other"))
+    await checkpoints.leases.acquire(other.id, "another shard", expiry=UNOWNED_EXPIRY)
+    messages = []
+    async with running(lease=QUICK_LEASE) as shard:
+        await shard.add_camera(one)
+        with pytest.raises(OwnedByAnother) as owned:
+            await shard.add_camera(dataclasses.replace(other, expiry=None))
+        messages.append(str(owned.value))
+        await until(partial(has_frames, shard, "one", 8))
+        begun = shard.ask(one.id, "what is in view")
+        await anext(begun)
+        await shard.drop_camera(one.id)
+        with pytest.raises((AnswerFailed, OwnershipUnproven)) as ended:
+            async for _ in begun:
+                pass
+        messages.append(str(ended.value))
+
+    assert ["'other'" in messages[0], "'one'" in messages[1]] == [True, True]
+    assert "0123" not in "".join(messages)
 
 
 async def test_the_number_of_simultaneous_tests_is_limited(running: Running) -> None:
