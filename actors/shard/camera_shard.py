@@ -16,7 +16,7 @@ import structlog
 from actors.config.schema import ShardSettings
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.ownership import failure_detector
-from actors.ownership.lease_holder import LeaseHolder
+from actors.ownership.lease_holder import LeaseHolder, boot_time_s
 from actors.shard.answer_context import AnswerContext
 from actors.shard.answer_stream import AnswerStream
 from actors.shard.camera_lifecycle import CameraLifecycle
@@ -26,13 +26,11 @@ from actors.shard.checkpointer import Checkpointer
 from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
 from actors.shard.rate_limit import RateLimit
+from actors.shard.shard_device import ShardDevice
 from cache_store.leases import Leases, Owner, ShardIncarnation
 from cache_store.store import CheckpointStore
-from models import registry
-from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import AnswerEvent, Done, UnknownCamera
 from pipeline.cameras import CameraState, CameraStatus, TooManyCameras, TooManyTests
-from pipeline.device.engine import Engine
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources import probe
@@ -53,23 +51,29 @@ class CameraShard:
 
     def __init__(
         self,
-        model: VideoLanguageModel,
+        device: ShardDevice,
         settings: ShardSettings,
         checkpoints: CheckpointStore,
         leases: Leases,
         *,
         on_retired: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        boot_clock: Callable[[], float] = boot_time_s,
     ) -> None:
         self._ingest = settings.ingest
         self._running_tests = 0
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
-        self._model_limitation = registry.limitation(model.spec.name)
-        self._engine = Engine(model, settings.memory, settings.shards.device, clock=clock)
+        self._model_limitation = device.limitation
+        self._engine = device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._lease_holder = LeaseHolder(
-            leases, self._incarnation, settings.shards.lease, on_lost=self._on_lost, on_retired=on_retired
+            leases,
+            self._incarnation,
+            settings.shards.lease,
+            on_lost=self._on_lost,
+            on_retired=on_retired,
+            clock=boot_clock,
         )
         self._checkpointer = Checkpointer(
             self._engine,
@@ -80,9 +84,8 @@ class CameraShard:
             rate_limit=RateLimit(settings.shards.checkpoint_max_mb_per_s),
             rows=settings.shards.checkpoint_rows,
         )
-        self._streams = CameraStreams(self._engine.clips, self._ingest, model.spec.frame_size, clock=clock)
-        fingerprints = (model.spec.fingerprint, model.spec.previous_fingerprint)
-        self._memories = CameraMemories(self._engine, checkpoints, self._checkpointer, fingerprints, clock=clock)
+        self._streams = CameraStreams(self._engine.clips, self._ingest, device.open_feed, clock=clock)
+        self._memories = CameraMemories(self._engine, checkpoints, self._checkpointer, device.fingerprints, clock=clock)
         self._lifecycle = CameraLifecycle(
             self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
         )

@@ -7,27 +7,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from actors.shard.interface import Assignment
+from actors.shard.shard_device import Feed, FeedFactory
 from cache_store.checkpoint import Checkpoint
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network import urls
 from pipeline.network.urls import FileUrl, SimUrl
 from pipeline.sources import simulated
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed
+from pipeline.sources.feed import STOP_TIMEOUT_S
 from pipeline.sources.ingest_config import IngestConfig
-
-
-class Feed(Protocol):
-    """A camera's source as clips: a CameraFeed."""
-
-    def start(self) -> None: ...
-
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None: ...
-
-    def request_stop(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -72,24 +62,14 @@ class CameraStream:
 
 
 class CameraStreams:
-    """Opens and ends streams, by the ids of cameras. One event loop owns it; its fields are read-only for others.
-
-    open_feed: takes the arguments of CameraFeed.
-    """
+    """Opens and ends streams, by the ids of cameras. One event loop owns it; its fields are read-only for others."""
 
     def __init__(
-        self,
-        clips: ClipQueue,
-        ingest: IngestConfig,
-        frame_size: int,
-        *,
-        clock: Callable[[], float] = time.time,
-        open_feed: Callable[..., Feed] = CameraFeed,
+        self, clips: ClipQueue, ingest: IngestConfig, open_feed: FeedFactory, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._clips = clips
-        self._open_feed = open_feed
         self._ingest = ingest
-        self._frame_size = frame_size
+        self._open_feed = open_feed
         self._clock = clock
         self.owned: dict[str, CameraStream] = {}
         self.standby: dict[str, CameraStream] = {}
@@ -169,8 +149,7 @@ class CameraStreams:
         feed = self._open_feed(
             assignment.spec,
             self._ingest,
-            self._frame_size,
-            self._clips,
+            clips=self._clips,
             on_state=on_state,
             camera_id=assignment.id,
             resume_from_s=resume_s,

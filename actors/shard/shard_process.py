@@ -14,6 +14,7 @@ import structlog
 from actors import logs
 from actors.config.schema import HermesConfig, ShardSettings
 from actors.errors import ShardNotStarted
+from actors.shard import shard_device
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import OPERATIONS
 from cache_store import store_urls
@@ -87,7 +88,7 @@ class ShardProcess:
             try:
                 # A process whose lease was retired must end; Ray starts another one.
                 self._shard = CameraShard(
-                    self._model,
+                    shard_device.of_model(self._model, self._settings),
                     self._settings,
                     RedisCheckpointStore(store_url),
                     self._leases,

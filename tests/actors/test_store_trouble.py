@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import OwnershipUnproven
+from actors.shard import shard_device
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
 from cache_store.leases import UNOWNED_EXPIRY
@@ -49,7 +50,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
         shards=ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
     )
     checkpoints, leases = RedisCheckpointStore(url), RedisLeases(url)
-    shard = CameraShard(model, settings.for_shards(), checkpoints, leases)
+    shard = CameraShard(shard_device.of_model(model, settings.for_shards()), settings.for_shards(), checkpoints, leases)
     try:
         spec = CameraSpec(name="yard", url="sim:yard?seed=3")
         await shard.add_camera(Assignment(id="yard", spec=spec, started_s=time.time(), expiry=UNOWNED_EXPIRY))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.shard import shard_device
 from actors.shard.camera_shard import CameraShard
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
@@ -52,7 +53,13 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
                 device=DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
             ),
         )
-        shard = CameraShard(model, settings.for_shards(), checkpoints, checkpoints.leases, on_retired=on_retired)
+        shard = CameraShard(
+            shard_device.of_model(model, settings.for_shards()),
+            settings.for_shards(),
+            checkpoints,
+            checkpoints.leases,
+            on_retired=on_retired,
+        )
         try:
             yield shard
         finally:

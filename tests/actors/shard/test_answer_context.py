@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from actors.config.schema import HermesConfig
+from actors.shard import shard_device
 from actors.shard.answer_context import AnswerContext
 from actors.shard.camera_shard import CameraShard
 from actors.shard.camera_streams import CameraStream
@@ -121,7 +122,12 @@ async def test_a_model_of_drawn_streets_says_so_wherever_a_real_camera_is_met(fi
     """In the log when the camera is added, in its state, and with each answer; not for a simulated camera."""
     settings = HermesConfig(ingest=QUICK).for_shards()
     leases = InMemoryLeases()
-    shard = CameraShard(registry.load_model("tiny", "cpu"), settings, InMemoryCheckpointStore(leases), leases)
+    shard = CameraShard(
+        shard_device.of_model(registry.load_model("tiny", "cpu"), settings),
+        settings,
+        InMemoryCheckpointStore(leases),
+        leases,
+    )
     try:
         with structlog.testing.capture_logs() as logged:
             await watch_whole(shard, "film", film)

@@ -1,0 +1,70 @@
+"""What a shard works with: the engine of its device, and the feeds of its cameras."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from actors.config.schema import ShardSettings
+from models import registry
+from models.vision_language_model import VideoLanguageModel
+from pipeline.cameras import CameraSpec
+from pipeline.device.engine import Engine
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed, OnState
+from pipeline.sources.ingest_config import IngestConfig
+
+
+class Feed(Protocol):
+    """A camera's source as clips: a CameraFeed."""
+
+    def start(self) -> None: ...
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None: ...
+
+    def request_stop(self) -> None: ...
+
+
+class FeedFactory(Protocol):
+    """Makes a feed that puts a camera's clips into the queue; see CameraFeed."""
+
+    def __call__(
+        self,
+        spec: CameraSpec,
+        config: IngestConfig,
+        *,
+        clips: ClipQueue,
+        on_state: OnState,
+        camera_id: str,
+        resume_from_s: float | None,
+        started_s: float,
+    ) -> Feed: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDevice:
+    """An engine that is not started yet, and how a feed is made for it.
+
+    fingerprints: of the checkpoints that it can restore; limitation: why the model's answers about real cameras may be
+    wrong, None if it is made for them.
+    """
+
+    engine: Engine
+    open_feed: FeedFactory
+    fingerprints: tuple[str, ...]
+    limitation: str | None = None
+
+
+def of_model(
+    model: VideoLanguageModel, settings: ShardSettings, *, clock: Callable[[], float] = time.time
+) -> ShardDevice:
+    """The device that a model is loaded on. Raises ModelError, MemoryError or RuntimeError if the slots do not fit."""
+    return ShardDevice(
+        engine=Engine(model, settings.memory, settings.shards.device, clock=clock),
+        open_feed=partial(CameraFeed, frame_size=model.spec.frame_size),
+        fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
+        limitation=registry.limitation(model.spec.name),
+    )
