@@ -4,7 +4,8 @@ A whole system runs on a Ray cluster of several nodes on this machine: embedded 
 moved: how long questions wait, and how many sampled frames are lost. Then the process of a shard is killed, or its node
 is killed, or its node hangs. Every camera of that shard is asked again and again, through the fleet, what came first,
 until the answer is right. The first visitor is long out of view by then, so a right answer needs the memory of before.
-Last come the two promised figures of `benchmarks.checkpoints`: the work on checkpoints, and the time of a restore.
+A process is killed once more in a system with a spare, a shard that is up and empty. Last come the two promised figures
+of `benchmarks.checkpoints`: the work on checkpoints, and the time of a restore.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from actors import embedded_store, logs, system
@@ -41,7 +43,11 @@ def main() -> None:
     # The pauses of moves are taken from the log.
     logs.log_to_stderr(logging.INFO)
     losses, moves = asyncio.run(measure(options)) if options.faults or options.moves else ([], Moves([], 0))
-    metrics = figures(losses, moves)
+    spare_mb = 0.0
+    if options.spare_repeats:
+        with_spare, spare_mb = asyncio.run(measure_spare(options))
+        losses += with_spare
+    metrics = figures(losses, moves) | ({"spare_mb": spare_mb} if options.spare_repeats else {})
     if options.intervals:
         metrics |= asyncio.run(measure_checkpoints(options.intervals))
     print(f"{options.cameras} cameras on {options.shards} shards; {machine.described()}\n")
@@ -88,6 +94,26 @@ async def measure(options: argparse.Namespace) -> tuple[list[Loss], Moves]:
     return losses, moves
 
 
+async def measure_spare(options: argparse.Namespace) -> tuple[list[Loss], float]:
+    """Kills the process of a shard while an empty one waits. -> the losses, and the resident MB of that empty one"""
+    losses = []
+    async with _running(options, spares=1) as (running, cluster):
+        fleet = running.fleet
+        await asyncio.sleep(options.watch_s)
+        spare = min(await fleet.list_shards(), key=lambda shard: len(shard.cameras))
+        assert spare.pid is not None
+        assert not spare.cameras
+        spare_mb = round(psutil.Process(spare.pid).memory_info().rss / 1e6)
+        for _ in range(options.spare_repeats):
+            names = [outages.camera(number).name for number in range(options.cameras)]
+            await asyncio.gather(*(outages.until_right_s(fleet, name) for name in names))
+            loss = await outages.lose_shard(fleet, cluster, "process_kill")
+            losses.append(replace(loss, fault="spare_process_kill"))
+            print(f"with a spare, shard {loss.shard}: {loss.silent_s} s", file=sys.stderr, flush=True)
+            await outages.repair(fleet, cluster, "process_kill", spares=1)
+    return losses, spare_mb
+
+
 async def measure_checkpoints(intervals: int) -> dict[str, float]:
     """The work on exact checkpoints as a share of the ingest's, and the time of a restore over that of raw reads."""
     torch.set_num_threads(1)
@@ -100,14 +126,14 @@ async def measure_checkpoints(intervals: int) -> dict[str, float]:
 
 
 @contextlib.asynccontextmanager
-async def _running(options: argparse.Namespace) -> AsyncIterator[tuple[System, Nodes]]:
+async def _running(options: argparse.Namespace, spares: int = 0) -> AsyncIterator[tuple[System, Nodes]]:
     with (
         tempfile.TemporaryDirectory(prefix="hermes-failover-") as folder,
         embedded_store.running(Path(folder)) as store_url,
         # One node more than shards, so that a shard whose node was lost can start elsewhere.
-        nodes.running(options.shards + 1) as cluster,
+        nodes.running(options.shards + spares + 1) as cluster,
     ):
-        settings = _settings(options.cameras, options.shards, store_url, cluster.address)
+        settings = _settings(options, spares, store_url, cluster.address)
         async with system.running(settings, log_level=logging.ERROR) as running:
             yield running, cluster
 
@@ -118,14 +144,18 @@ def table(metrics: dict[str, float]) -> str:
     return "\n".join(["| figure | value |", "|---|---:|", *rows])
 
 
-def _settings(num_cameras: int, num_shards: int, store_url: str, ray: str) -> HermesConfig:
+def _settings(options: argparse.Namespace, spares: int, store_url: str, ray: str) -> HermesConfig:
     return HermesConfig(
         shards=ShardsConfig(
-            count=num_shards, ray=ray, checkpoint_every_s=5.0, device=DeviceConfig(max_cameras=num_cameras)
+            count=options.shards + spares,
+            spares=spares,
+            ray=ray,
+            checkpoint_every_s=5.0,
+            device=DeviceConfig(max_cameras=options.cameras),
         ),
         store=store_url,
         router=RouterConfig(port=0),
-        cameras=tuple(map(outages.camera, range(num_cameras))),
+        cameras=tuple(map(outages.camera, range(options.cameras))),
     )
 
 
@@ -139,6 +169,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--repeats", type=int, default=3, help="of each fault")
+    parser.add_argument("--spare-repeats", type=int, default=3, help="of a killed process while a spare waits")
     parser.add_argument("--moves", type=int, default=32, help="0 for none")
     parser.add_argument("--intervals", type=int, default=20, help="between checkpoints; 0 leaves their figures out")
     parser.add_argument("--watch-s", type=float, default=40.0, help="before the first move")

@@ -51,7 +51,8 @@ class ShardsConfig:
     """How many shards there are and what each may use. A shard is one process with one device.
 
     count: number of shards.
-    spares: how many of them stay empty while the others have free slots; less than count.
+    spares: how many of them stay empty, with the model loaded, while the others are up and have free slots; a spare
+        takes the cameras of a shard that is down; less than count.
     settings_version: version of the settings that all servers over the same cluster and store share (model, memory,
         ingest, shards); raise it with each change of them.
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.

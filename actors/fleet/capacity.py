@@ -44,7 +44,9 @@ class Capacity:
                 self._taken[camera.shard] += 1
                 self._on_device[camera.shard] += camera.is_busy
         empty = [shard.index for shard in fleet.shards if shard.is_accepting and not self.counts[shard.index]]
-        self._spares = frozenset(empty[len(empty) - min(fleet.spares, len(empty)) :])
+        # A spare takes the place of each shard that is down.
+        spares = max(0, fleet.spares - sum(not shard.is_up for shard in fleet.shards))
+        self._spares = frozenset(empty[len(empty) - min(spares, len(empty)) :])
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""

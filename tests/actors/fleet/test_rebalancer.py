@@ -119,3 +119,22 @@ async def test_a_spare_shard_stays_empty_while_the_others_have_free_slots() -> N
         await fleet.add_camera(camera_spec(name))
 
     assert [sorted(shard.assignments) for shard in shards] == [["a", "c"], ["b", "d"], ["e"]]
+
+
+async def test_a_spare_takes_the_cameras_of_a_shard_that_is_down_and_the_next_empty_shard_is_the_spare() -> None:
+    shards = [ScriptedShard(pid=number) for number in (100, 200, 300)]
+    fleet = scripted_fleet(*shards, spares=1)
+    for name in ("a", "b", "c", "d"):
+        await fleet.add_camera(camera_spec(name))
+    assert [len(shard.assignments) for shard in shards] == [2, 2, 0]
+
+    running = asyncio.create_task(fleet.run())
+    shards[0].is_down = True
+    await until(lambda: len(shards[2].assignments) == 2)
+    assert len(shards[1].assignments) == 2
+    shards[0].restart()
+    shards[0].is_down = False
+    await asyncio.sleep(120.0)
+
+    assert [len(shard.assignments) for shard in shards] == [0, 2, 2]
+    await task_cancellation.end(running)
