@@ -21,6 +21,7 @@ from actors.ownership.leader_election import IsLeader
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
+_PAUSE_PER_PLAN = 4.0
 _MIN_PAUSE_S = 0.05  # between two plans, so that many actions that end together cause one plan
 
 
@@ -67,8 +68,11 @@ class Reconciler:
             self._loops.append(asyncio.create_task(run_forever(partial(self._observe, index), every_s=_EVERY_S)))
             self._loops.append(asyncio.create_task(run_forever(partial(self._check_lease, index))))
         self._woken.clear()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         self._executor.start(plan(self.snapshot()))
-        await asyncio.sleep(_MIN_PAUSE_S)
+        # A plan of ten thousand cameras takes a tenth of a second: actions must get most of the time.
+        await asyncio.sleep(max(_MIN_PAUSE_S, _PAUSE_PER_PLAN * (loop.time() - began_s)))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_EVERY_S):
                 await self._woken.wait()
