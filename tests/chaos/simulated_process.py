@@ -61,7 +61,7 @@ class Process:
             clock=now_s,
             run_blocking=_run_at_once,
         )
-        self._streams = CameraStreams(self._device.clips, IngestConfig(), 64, clock=now_s, open_feed=self._open_feed)
+        self._streams = CameraStreams(self._device.clips, IngestConfig(), self._open_feed, clock=now_s)
         self.lifecycle = CameraLifecycle(self._streams, memories, self.lease_holder, require_slot=self._require_slot)
 
     @property
