@@ -91,11 +91,6 @@ def refused(camera: str, incarnation: str) -> OwnedByAnother | CameraFenced:
     """The error that names the camera's owner, or says that it can have none."""
     if incarnation == FENCED:
         return CameraFenced(f"camera {camera!r}: it was removed")
-    return owned_by_another(camera, incarnation)
-
-
-def owned_by_another(camera: str, incarnation: str) -> OwnedByAnother:
-    """The error that names the camera's owner."""
     reason = f"owned by shard {incarnation[:8]}" if incarnation else "the store has no record of an owner yet"
     return OwnedByAnother(f"camera {camera!r}: {reason}", incarnation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -87,10 +87,19 @@ class RedisConnection:
             message = f"{type(error).__name__}: {reason}"
             raise error_type(message)(f"store {self.address}: {message}") from error
 
-    async def run_replicated(self, script: str, keys: Sequence[str], values: Sequence[str | int]) -> Any:
+    async def run_replicated(
+        self,
+        script: str,
+        keys: Sequence[str],
+        values: Sequence[str | int],
+        *,
+        what: str = "a write",
+        has_written: Callable[[Any], bool] = lambda _: True,
+    ) -> Any:
         """The result of a Lua script, once a replica has what it wrote too: where there are replicas, or Sentinels.
 
-        Raises StoreUnavailable; after StoreNotReplicated the write may stay or be lost.
+        what: names the write in the error. has_written: whether a result needs a replica at all. Raises
+        StoreUnavailable; after StoreNotReplicated the write may stay or be lost.
         """
         async with self.operation():
             has_replicas = bool((await self.client.info("replication"))["connected_slaves"])
@@ -101,9 +110,9 @@ class RedisConnection:
                 # Waits for the writes of this connection alone. Inside of a script it would not wait.
                 pipeline.wait(1, _REPLICATION_TIMEOUT_MS)
             result, *replicas = await pipeline.execute()
-        if must_replicate and not replicas[0]:
+        if must_replicate and has_written(result) and not replicas[0]:
             raise StoreNotReplicated(
-                f"store {self.address}: no replica confirmed the write within {_REPLICATION_TIMEOUT_MS} ms (at least 1 "
+                f"store {self.address}: no replica confirmed {what} within {_REPLICATION_TIMEOUT_MS} ms (at least 1 "
                 "must)"
             )
         return result

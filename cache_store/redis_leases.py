@@ -9,7 +9,6 @@ from typing import Any
 from redis.commands.core import AsyncScript
 
 from cache_store import leases, redis_connection, redis_keys
-from cache_store.errors import StoreNotReplicated
 from cache_store.leases import (
     FENCED,
     UNOWNED,
@@ -25,7 +24,6 @@ from cache_store.redis_connection import RedisConnection
 _LEASE_TTL_MS = 3_600_000  # of a lease that is not renewed; a takeover needs far less
 _RELEASED_TTL_MS = 86_400_000  # of the last epoch of a camera without an owner
 _FENCED_TTL_MS = 86_400_000  # of a removed camera; what may save it late has ended long before
-_REPLICATION_TIMEOUT_MS = 500
 
 # A full server refuses a script whose first write may need memory, but allows writes after one that needs none. So each
 # script begins with such a write: ownership is a few bytes, and without it every camera stops.
@@ -194,21 +192,9 @@ class RedisLeases:
 
     async def _grant(self, camera: str, script: str, keys: list[str], values: list[str | int]) -> Any:
         """Runs a script that changes a camera's owner, and has a replica acknowledge it where there are replicas."""
-        async with self._connection.operation():
-            has_replicas = bool((await self._connection.client.info("replication"))["connected_slaves"])
-        must_replicate = has_replicas or self._connection.is_sentinel
-        async with self._connection.operation(), self._connection.client.pipeline(transaction=False) as pipeline:
-            pipeline.eval(script, len(keys), *keys, *values)
-            if must_replicate:
-                # Waits for the writes of this connection alone. Inside of a script it would not wait.
-                pipeline.wait(1, _REPLICATION_TIMEOUT_MS)
-            outcome, *replicas = await pipeline.execute()
-        if must_replicate and outcome[0] and not replicas[0]:
-            raise StoreNotReplicated(
-                f"store {self._connection.address}: camera {camera!r} is granted, but no replica confirmed it within "
-                f"{_REPLICATION_TIMEOUT_MS} ms (at least 1 must)"
-            )
-        return outcome
+        return await self._connection.run_replicated(
+            script, keys, values, what=f"the owner of camera {camera!r}", has_written=lambda outcome: bool(outcome[0])
+        )
 
     async def _run(self, script: AsyncScript, keys: list[str], values: list[str | int]) -> Any:
         async with self._connection.operation():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.snapshot import FleetSnapshot, ShardSnapshot
@@ -17,13 +17,12 @@ def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: i
 
     counts: cameras that are on each shard or shall be. Costs what the number of shards costs, not that of cameras.
     """
-    empty = [index for index, shard in enumerate(shards) if shard.is_accepting and not counts[index]]
-    spared = frozenset(empty[len(empty) - min(spares, len(empty)) :])
+    kept_empty = _kept_empty(shards, counts, spares)
 
     def rank(index: int) -> tuple[bool, bool, int, float]:
         shard = shards[index]
         is_full = bool(shard.slots) and max(counts[index], len(shard.reported)) >= shard.slots
-        return not shard.is_accepting or is_full, index in spared, counts[index], shard.busy_share
+        return not shard.is_accepting or is_full, index in kept_empty, counts[index], shard.busy_share
 
     return min(range(len(shards)), key=rank)
 
@@ -43,14 +42,11 @@ class Capacity:
             if camera.id not in shard.cameras and camera.id not in shard.standby:
                 self._taken[camera.shard] += 1
                 self._on_device[camera.shard] += camera.is_busy
-        empty = [shard.index for shard in fleet.shards if shard.is_accepting and not self.counts[shard.index]]
-        # A spare takes the place of each shard that is down.
-        spares = max(0, fleet.spares - sum(not shard.is_up for shard in fleet.shards))
-        self._spares = frozenset(empty[len(empty) - min(spares, len(empty)) :])
+        self._kept_empty = _kept_empty(fleet.shards, self.counts, fleet.spares)
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""
-        return [shard for shard in self._shards if shard.is_accepting and shard.index not in self._spares]
+        return [shard for shard in self._shards if shard.is_accepting and shard.index not in self._kept_empty]
 
     def is_free(self, index: int) -> bool:
         """Whether the shard has a slot for a camera that is not on it, and is not meant for it, yet."""
@@ -61,19 +57,12 @@ class Capacity:
         shard = self._shards[index]
         return shard.is_accepting and self._on_device[index] < (shard.slots or math.inf)
 
-    def ranked(self, *, exclude: Iterable[int] = ()) -> list[int]:
-        """The shards that accept a camera and have a free slot, emptiest first, spares last."""
-        excluded = frozenset(exclude)
-        free = [shard for shard in self._shards if shard.is_accepting and self.is_free(shard.index)]
-        free.sort(key=self._rank)
-        return [shard.index for shard in free if shard.index not in excluded]
-
-    def best(self, *, exclude: int | None = None) -> int | None:
-        """The first of `ranked`, None where there is none."""
+    def best(self, *, exclude: Collection[int]) -> int | None:
+        """The emptiest shard that accepts a camera and has a free slot, a spare last; None where there is none."""
         free = (
             shard
             for shard in self._shards
-            if shard.index != exclude and shard.is_accepting and self.is_free(shard.index)
+            if shard.index not in exclude and shard.is_accepting and self.is_free(shard.index)
         )
         found = min(free, key=self._rank, default=None)
         return None if found is None else found.index
@@ -93,4 +82,11 @@ class Capacity:
         self._busy[index] += 1
 
     def _rank(self, shard: ShardSnapshot) -> tuple[bool, int, float, int]:
-        return shard.index in self._spares, self._taken[shard.index], shard.busy_share, shard.index
+        return shard.index in self._kept_empty, self._taken[shard.index], shard.busy_share, shard.index
+
+
+def _kept_empty(shards: Sequence[ShardRecord | ShardSnapshot], counts: Sequence[int], spares: int) -> frozenset[int]:
+    """The spares: the last of the empty shards, less one for each shard that is down, whose place a spare takes."""
+    empty = [index for index, shard in enumerate(shards) if shard.is_accepting and not counts[index]]
+    num_kept = max(0, spares - sum(not shard.is_up for shard in shards))
+    return frozenset(empty[max(0, len(empty) - num_kept) :])

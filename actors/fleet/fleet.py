@@ -239,10 +239,10 @@ class Fleet:
             if not self._state.shards[to_shard].is_accepting:
                 raise InvalidShard(f"shard {to_shard}: takes no cameras now, it is being drained or restarted")
             return to_shard
-        others = Capacity(self._reconciler.snapshot()).ranked(exclude=[record.shard_index])
-        if not others:
+        other = Capacity(self._reconciler.snapshot()).best(exclude=[record.shard_index])
+        if other is None:
             raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
-        return others[0]
+        return other
 
     def _require_shard(self, index: int) -> None:
         last = len(self._state.shards) - 1

@@ -41,10 +41,10 @@ class Placement:
                 try:
                     await self.assign(record)
                 except (TooManyCameras, InvalidShard):
-                    others = Capacity(self._state.snapshot(_now_s())).ranked(exclude=tried)
-                    if not others:
+                    other = Capacity(self._state.snapshot(_now_s())).best(exclude=tried)
+                    if other is None:
                         raise
-                    target = others[0]
+                    target = other
                 except OwnedByAnother as error:
                     # A move broke off after the release: the camera is reserved for that shard.
                     owner = self._state.index_of(error.incarnation)

@@ -124,7 +124,7 @@ def _assignments(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Assign | 
         is_own = shard.is_up and (capacity.has_own_slot(shard.index) or camera.id in shard.cameras)
         if is_own and not capacity.can_start(ASSIGNMENTS_AT_ONCE, shard.index):
             continue
-        target = shard.index if is_own else capacity.best(exclude=shard.index)
+        target = shard.index if is_own else capacity.best(exclude=[shard.index])
         if target is None:
             waits += 1
             if waits <= _MAX_WAITS:
@@ -158,7 +158,7 @@ def _evacuations(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Move | Wa
         source = fleet.shards[camera.shard]
         if is_missing(camera, source) or not _may_start(fleet, camera):
             continue
-        target = capacity.best(exclude=source.index)
+        target = capacity.best(exclude=[source.index])
         if target is None:
             yield Wait(camera.id, "no other shard that takes cameras has a free slot")
         elif capacity.can_start(MOVES_AT_ONCE, source.index, target):

@@ -162,10 +162,8 @@ async def _translated(context: Context, method: str) -> AsyncIterator[None]:
 def _peer(context: Context) -> str:
     """Who calls: the names in its certificate if it showed one, else its host."""
     names = context.peer_identities()
-    return ", ".join(sorted(name.decode(errors="replace") for name in names)) if names else _host(context)
-
-
-def _host(context: Context) -> str:
+    if names:
+        return ", ".join(sorted(name.decode(errors="replace") for name in names))
     return call_limits.peer_name(context.peer())
 
 

@@ -14,7 +14,7 @@ import typer
 
 from console.cli import terminal
 from console.cli.terminal import FAILURE, MISTAKE
-from console.client.channel import InvalidCredentials, TlsFiles
+from console.client.channel import TlsFiles
 from console.client.client import DEFAULT_ADDRESS, HermesClient
 from console.client.errors import ClientError
 
@@ -53,8 +53,6 @@ class Server:
             files = TlsFiles(ca=self.ca, cert=self.cert, key=self.key, is_insecure=self.insecure)
             with HermesClient(self.address or DEFAULT_ADDRESS, token=_read_token(self.token_file), tls=files) as hermes:
                 yield hermes
-        except InvalidCredentials as error:
-            terminal.fail(str(error), MISTAKE)
         except ClientError as error:
             terminal.fail(str(error), MISTAKE if error.is_mistake else FAILURE)
 

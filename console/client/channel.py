@@ -8,9 +8,7 @@ from pathlib import Path
 
 import grpc
 
-
-class InvalidCredentials(Exception):
-    """A file of the connection's TLS settings cannot be used; the message names it."""
+from console.client.errors import InvalidCredentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

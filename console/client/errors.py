@@ -1,4 +1,8 @@
-"""Why a call failed: the server's own error, or that no server answered."""
+"""Why a call failed: the server's own error, or that no server answered.
+
+ClientError             with the server's reason, or UNREACHABLE, NO_ANSWER_IN_TIME
+└── InvalidCredentials  the client's own TLS files cannot be used
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,13 @@ class ClientError(Exception):
     def is_mistake(self) -> bool:
         """Whether the caller must change the call before it can succeed."""
         return self.code in _MISTAKES
+
+
+class InvalidCredentials(ClientError):
+    """The TLS files of a client cannot be used; the message names the file or the option."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "INVALID_CREDENTIALS", grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _BUSY_WINDOW_S = 10.0
 _IDLE_WAIT_S = 1.0
-_STOPPED = "the device has stopped"
+STOPPED = "the device has stopped"  # the reason of what fails then
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class DeviceThread:
 
         with self._lock:
             if self._is_closing:
-                fail(CameraFailed(f"{what}: {_STOPPED}"))
+                fail(CameraFailed(f"{what}: {STOPPED}"))
             else:
                 queue.append(Job(what, run, fail))
         self.wake()
@@ -149,7 +149,7 @@ class DeviceThread:
         for queue in (self._commands, self._background):
             while queue:
                 job = queue.popleft()
-                job.fail(CameraFailed(f"{job.what}: {_STOPPED}"))
+                job.fail(CameraFailed(f"{job.what}: {STOPPED}"))
 
 
 def _run_guarded(job: Job) -> None:

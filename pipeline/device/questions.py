@@ -23,10 +23,8 @@ from pipeline.answers import (
 )
 from pipeline.device import evidence, question_request
 from pipeline.device.camera_memory import CameraMemory
-from pipeline.device.device_thread import Job
+from pipeline.device.device_thread import STOPPED, Job
 from pipeline.device.question_request import OnEvent, QuestionRequest
-
-_STOPPED = "the device has stopped"
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +67,7 @@ class QuestionRunner:
         request = QuestionRequest(camera, prompt, on_event, max_answer_tokens, submitted_at=self._clock())
         with self._lock:
             if self._is_closed:
-                raise AnswerFailed(f"question to camera {camera!r}: {_STOPPED}")
+                raise AnswerFailed(f"question to camera {camera!r}: {STOPPED}")
             self._waiting = deque(other for other in self._waiting if not other.is_cancelled)
             if len(self._waiting) >= self._max_waiting:
                 raise Overloaded(
@@ -103,7 +101,7 @@ class QuestionRunner:
         """Ends every question with AnswerFailed, and refuses all further ones."""
         with self._lock:
             self._is_closed = True
-        self._fail(lambda _: True, _STOPPED)
+        self._fail(lambda _: True, STOPPED)
 
     def _job(self, request: QuestionRequest, run: Callable[[], None]) -> Job:
         def fail(error: Exception) -> None:

@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_JITTER_S = 1.0
 RECONNECTED = "the stream was opened again"  # the reason of the gap before its first frame
-# Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED})
+# Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
 STOP_TIMEOUT_S = 2.0
 

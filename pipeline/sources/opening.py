@@ -17,8 +17,6 @@ from pipeline.sources.source import Source, SourceContext
 
 _MAX_NAMED = 5  # folders in a message
 
-_MAX_NAMED = 5  # folders in a message
-
 
 def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) -> Source:
     """The opened source. Blocks for at most about open_timeout_s. Raises SourceInvalid, SourceUnreachable."""

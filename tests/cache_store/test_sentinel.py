@@ -85,7 +85,7 @@ async def test_a_failover_loses_no_epoch_and_no_reader_sees_what_a_former_primar
     service.first.pause()
     assert await _retried(lambda: successor.leases.owner("lobby")) == before
     # The former replica is the primary now and has no replica, so no camera is granted until there is one.
-    with pytest.raises(StoreNotReplicated, match="no replica confirmed it within 500 ms"):
+    with pytest.raises(StoreNotReplicated, match=r"no replica confirmed the owner of camera .* within 500 ms"):
         await successor.leases.acquire("lobby", "next", expiry=LeaseExpiry("stale", None, is_dead=True))
 
     # The former primary takes writes until a Sentinel demotes it: here as long as all Sentinels are paused.

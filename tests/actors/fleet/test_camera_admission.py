@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from actors.fleet.registry import InMemoryRegistry
-from cache_store.leases import InMemoryLeases, Leases, owned_by_another
+from cache_store.leases import InMemoryLeases, Leases, refused
 from pipeline.cameras import (
     CameraExists,
     CameraState,
@@ -104,7 +104,7 @@ async def test_a_full_fleet_refuses_a_camera() -> None:
 
 
 async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits(shards) -> None:
-    shards[0].add_error = owned_by_another("a", "earlier")
+    shards[0].add_error = refused("a", "earlier")
     fleet = scripted_fleet(*shards, lease_length_s=60.0)
 
     view = await fleet.add_camera(camera_spec("a"))

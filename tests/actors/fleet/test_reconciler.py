@@ -11,7 +11,7 @@ from actors.errors import ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
 from actors.ownership import failure_detector
 from cache_store.errors import Retired, StoreUnavailable
-from cache_store.leases import Leases, ShardIncarnation, owned_by_another
+from cache_store.leases import Leases, ShardIncarnation, refused
 from pipeline.cameras import CameraState
 from tests.actors import processes
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
@@ -158,7 +158,7 @@ async def test_the_lease_of_a_process_that_outlived_its_replacement_is_revoked_a
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     await fleet.add_camera(camera_spec("a"))
     shards[0].restart()
-    shards[0].add_error = owned_by_another("a", "100")
+    shards[0].add_error = refused("a", "100")
     await fleet.reconcile()
 
     assert await is_retired(leases, "100")
@@ -167,7 +167,7 @@ async def test_the_lease_of_a_process_that_outlived_its_replacement_is_revoked_a
 async def test_the_lease_of_an_unknown_incarnation_is_revoked_after_a_grace_period(shards, leases) -> None:
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     fleet.add_configured_camera(camera_spec("a"))
-    shards[0].add_error = owned_by_another("a", "earlier")
+    shards[0].add_error = refused("a", "earlier")
     await fleet.reconcile()
     await asyncio.sleep(9.9)
     await fleet.reconcile()
@@ -184,7 +184,7 @@ async def test_the_lease_of_an_incarnation_that_a_shard_reports_is_not_revoked(s
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     await fleet.reconcile()
     fleet.add_configured_camera(camera_spec("a"))
-    shards[0].add_error = owned_by_another("a", "200")
+    shards[0].add_error = refused("a", "200")
     shards[1].add_error = StoreUnavailable("store redis://host: refused")
     for _ in range(12):
         await fleet.reconcile()
