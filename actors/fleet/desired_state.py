@@ -148,11 +148,15 @@ class DesiredState:
         assignment = Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock())
         return RegistryEntry(assignment, is_configured)
 
-    async def _add(self, entries: Sequence[RegistryEntry]) -> None:
+    async def _add(self, entries: Sequence[RegistryEntry]) -> Mapping[str, RegistryEntry]:
+        """-> the entries of these names then; a name whose camera was removed meanwhile has none"""
+        found: dict[str, RegistryEntry] = {}
         for first in range(0, len(entries), _ENTRIES_PER_WRITE):
             present = await self._registry.add(*entries[first : first + _ENTRIES_PER_WRITE])
             for entry in present.values():
                 self._apply_entry(entry)
+            found |= present
+        return found
 
     async def _remove(self, name: str, camera_id: str) -> None:
         await self._registry.remove(name, camera_id)
@@ -166,19 +170,25 @@ class DesiredState:
                 await self._registry.remove(entry.name, entry.id)  # the registry has lost this removal
             else:
                 self._apply_entry(entry)
-        absent = before.keys() - changes.entries.keys() if changes.is_complete else before.keys() & changes.absent
-        if has_lost_writes:
-            log.warning("registry_lost_writes", cameras=len(before))
-            await self._bring_back([before[name] for name in sorted(absent)], changes.entries)
+        if changes.is_complete:
+            if has_lost_writes:
+                log.warning("registry_lost_writes", cameras=len(before))
+            absent = sorted(before.keys() - changes.entries.keys())
+            await self._bring_back([before[name] for name in absent], changes.entries)
         else:
-            for name in sorted(absent):
-                log.info("camera_removed_elsewhere", camera=name)
-                self._forget(name, before[name].id)
+            for name in sorted(before.keys() & changes.absent):
+                self._forget_removed(before[name])
         self._apply_removals(changes.removals)
 
     async def _bring_back(self, lost: Sequence[RegistryEntry], present: Mapping[str, RegistryEntry]) -> None:
-        """Writes what this fleet knows to a registry that has lost writes. An id that was removed stays removed."""
-        await self._add([entry for entry in lost if entry.id not in self._state.removed])
+        """Writes what this fleet knows and the registry lacks; what was removed is refused there and forgotten.
+
+        Whether it was lost cannot be told otherwise: the registry may have been lost again before this fleet read it.
+        """
+        accepted = await self._add([entry for entry in lost if entry.id not in self._state.removed])
+        for entry in lost:
+            if entry.name not in accepted:
+                self._forget_removed(entry)
         for entry in self._entries.values():
             older = present.get(entry.name)
             if older is not None and older.id == entry.id and _revision(older) < _revision(entry):
@@ -205,6 +215,10 @@ class DesiredState:
         else:
             return
         self._entries[entry.name] = entry
+
+    def _forget_removed(self, entry: RegistryEntry) -> None:
+        log.info("camera_removed_elsewhere", camera=entry.name)
+        self._forget(entry.name, entry.id)
 
     def _forget(self, name: str, camera_id: str) -> None:
         self._state.begin_removal(camera_id, name)

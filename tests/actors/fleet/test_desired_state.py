@@ -99,6 +99,36 @@ async def test_a_registry_that_came_back_empty_is_written_again(shards, registry
     assert await ask(fleet, "a") == list(ANSWER)
 
 
+async def test_a_registry_that_was_lost_again_before_it_was_read_is_no_removal(shards, registry) -> None:
+    fleet = scripted_fleet(*shards, registry=registry)
+    await fleet.add_camera(camera_spec("a"))
+    registry.forget_everything()
+    await fleet.reconcile()  # writes again, and has not read what it wrote
+    registry.forget_everything()
+
+    await fleet.reconcile()
+    await fleet.reconcile()
+
+    assert await registered(registry) == ["a"]
+    assert [answer async for answer in fleet.ask("a", "?")]
+
+
+async def test_a_camera_that_was_removed_elsewhere_after_the_registry_was_lost_does_not_come_back(
+    shards, registry
+) -> None:
+    fleet, other = scripted_fleet(*shards, registry=registry), scripted_fleet(*shards, registry=registry)
+    await fleet.add_camera(camera_spec("a"))
+    await other.reconcile()
+    registry.forget_everything()
+    await fleet.reconcile()  # writes again, and has not read what it wrote
+    await other.remove_camera("a")
+
+    await fleet.reconcile()
+
+    assert await registered(registry) == []
+    assert await fleet.list_cameras() == []
+
+
 async def test_a_fleet_keeps_its_cameras_when_another_one_wrote_to_the_empty_registry_first(shards, registry) -> None:
     fleet = scripted_fleet(*shards, registry=registry)
     for name in ("a", "b"):
