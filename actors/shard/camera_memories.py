@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable
 
 import structlog
 
 from actors.errors import ShardUnavailable
-from actors.shard.checkpointer import Checkpointer, SnapshotSource
+from actors.shard.checkpointer import Checkpointer
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt, StoreUnavailable
@@ -18,60 +17,33 @@ from cache_store.gap import Gap
 from cache_store.leases import Owner
 from cache_store.store import CheckpointStore
 from pipeline.cameras import CameraFailed, MemoryStatus
-from pipeline.sources.clip_queue import ClipQueue
+from pipeline.device.engine import Engine
 
 log = structlog.get_logger(__name__)
 
 _NEW_FOR_S = 10.0  # so long may a camera that was just added wait for its shard
 
 
-class Device(SnapshotSource, Protocol):
-    """What holds the memories: the engine. See there; its commands block until the device has done them."""
-
-    clips: ClipQueue
-
-    def add_camera(
-        self,
-        name: str,
-        checkpoint: Checkpoint | None = None,
-        *,
-        started_s: float | None = None,
-        gap: Gap | None = None,
-        is_gated: bool = False,
-    ) -> None: ...
-
-    def remove_camera(self, name: str) -> None: ...
-
-    def set_gate(self, name: str, *, is_gated: bool) -> None: ...
-
-    def erase_camera(self, name: str, gap: Gap) -> None: ...
-
-    def status(self, name: str) -> MemoryStatus: ...
-
-
 class CameraMemories:
     """Puts memories into the slots of a device and takes them out.
 
-    Loads only checkpoints with one of `fingerprints`. run_blocking: runs a command of the device, which blocks, beside
-    the event loop.
+    Loads only checkpoints with one of `fingerprints`.
     """
 
     def __init__(
         self,
-        engine: Device,
+        engine: Engine,
         store: CheckpointStore,
         checkpointer: Checkpointer,
         fingerprints: tuple[str, ...],
         *,
         clock: Callable[[], float],
-        run_blocking: Callable[..., Awaitable[None]] = asyncio.to_thread,
     ) -> None:
         self._engine = engine
         self._store = store
         self._checkpointer = checkpointer
         self._fingerprints = fingerprints
         self._clock = clock
-        self._run_blocking = run_blocking
 
     async def restore(self, assignment: Assignment) -> Checkpoint | None:
         """Gives the camera a slot with the memory of its newest readable checkpoint; returns that checkpoint.
@@ -161,7 +133,7 @@ class CameraMemories:
     async def _command(self, command: Callable[..., None], *args: object, **kwargs: object) -> None:
         """Waits for a command of the engine. Raises ShardUnavailable if the device failed at it: a retry may help."""
         try:
-            await self._run_blocking(command, *args, **kwargs)
+            await asyncio.to_thread(command, *args, **kwargs)
         except CameraFailed as error:
             raise ShardUnavailable(str(error)) from error
 

@@ -1,30 +1,27 @@
-"""A store in virtual time that can be down, slow or emptied, as a process or a fleet reaches it."""
+"""A store in virtual time that can be down, slow or emptied, as processes reach it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from actors.fleet.registry import InMemoryRegistry, RegistryChanges, RegistryEntry
+from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings
 from actors.ownership.leader_election import LEADER_ROLE
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
 from cache_store.leases import InMemoryLeases, Lease, LeaseExpiry, Owner, Renewal, ShardIncarnation
 from cache_store.store import InMemoryCheckpointStore
 from tests.chaos.history import Event, History
+from tests.chaos.virtual_process import VirtualProcess
 from tests.virtual_time import now_s
 
 _TIMEOUT_S = 1.0
 
 T = TypeVar("T")
-
-
-class Caller(Protocol):
-    """What performs operations of the store: the store itself, or a process that can hang or be dead."""
-
-    async def perform(self, operation: Callable[[], Awaitable[T]]) -> T: ...
 
 
 class SimulatedStore:
@@ -34,6 +31,9 @@ class SimulatedStore:
         self.leases = InMemoryLeases(clock=lambda: now_s() + self.clock_step_s)
         self.checkpoints = InMemoryCheckpointStore(self.leases)
         self.registry = InMemoryRegistry()
+        self.settings = InMemorySettingsStore()
+        self.names: dict[str, dict[str, None]] = {}  # of every camera that the registry ever had: name, then ids
+        self.cut_off: set[VirtualProcess] = set()
         self.history = history
         self.is_down = False
         self.slowness_s = 0.002
@@ -45,17 +45,21 @@ class SimulatedStore:
         """Loses all data, like a server that restarts without its file."""
         self.leases.forget_everything()
         self.registry.forget_everything()
+        self.settings = InMemorySettingsStore()
         self.checkpoints = InMemoryCheckpointStore(self.leases)
 
-    async def perform(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def perform(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Runs one operation in the store. Raises StoreUnavailable if it is down or does not reply in time.
 
         After a timeout the operation may still be applied, at once or later: the caller cannot know.
         """
-        if self.is_down:
+        if self.is_down or VirtualProcess.current() in self.cut_off:
             await asyncio.sleep(self._rng.uniform(0, 0.1))
             raise StoreUnavailable("store: down")
-        task = asyncio.ensure_future(self._apply(operation))
+        # In no process: what was sent is applied, whatever becomes of the caller.
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(
+            self._apply(operation), context=contextvars.Context()
+        )
         self._running.add(task)
         task.add_done_callback(self._on_end)
         try:
@@ -70,7 +74,7 @@ class SimulatedStore:
         if not task.cancelled():
             task.exception()
 
-    async def _apply(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def _apply(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await asyncio.sleep(self._rng.expovariate(1 / self.slowness_s))
         result = await operation()
         await asyncio.sleep(self._rng.expovariate(1 / self.slowness_s))
@@ -80,12 +84,11 @@ class SimulatedStore:
 class StoreLeases:
     """The store's leases, as a caller reaches them. Every granted camera is noted in the history."""
 
-    def __init__(self, store: SimulatedStore, caller: Caller) -> None:
+    def __init__(self, store: SimulatedStore) -> None:
         self._store = store
-        self._caller = caller
 
     async def renew(self, incarnation: ShardIncarnation) -> Renewal:
-        return await self._caller.perform(lambda: self._store.leases.renew(incarnation))
+        return await self._store.perform(lambda: self._store.leases.renew(incarnation))
 
     async def acquire(
         self, camera: str, incarnation: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None
@@ -96,22 +99,22 @@ class StoreLeases:
                 self._store.history.add(Event(now_s(), "owned", camera, owner.epoch, owner.incarnation))
             return owner
 
-        return await self._caller.perform(acquire)
+        return await self._store.perform(acquire)
 
     async def owner(self, camera: str) -> Owner | None:
-        return await self._caller.perform(lambda: self._store.leases.owner(camera))
+        return await self._store.perform(lambda: self._store.leases.owner(camera))
 
     async def lease(self, incarnation: str) -> Lease | None:
-        return await self._caller.perform(lambda: self._store.leases.lease(incarnation))
+        return await self._store.perform(lambda: self._store.leases.lease(incarnation))
 
     async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
-        await self._caller.perform(lambda: self._store.leases.release(camera, owner, successor=successor))
+        await self._store.perform(lambda: self._store.leases.release(camera, owner, successor=successor))
 
     async def fence(self, camera: str) -> Owner:
-        return await self._caller.perform(lambda: self._store.leases.fence(camera))
+        return await self._store.perform(lambda: self._store.leases.fence(camera))
 
     async def retire(self, incarnation: str) -> None:
-        await self._caller.perform(lambda: self._store.leases.retire(incarnation))
+        await self._store.perform(lambda: self._store.leases.retire(incarnation))
 
 
 class StoreRegistry:
@@ -121,13 +124,25 @@ class StoreRegistry:
         self._store = store
 
     async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
-        return await self._store.perform(lambda: self._store.registry.add(*entries))
+        async def add() -> Mapping[str, RegistryEntry]:
+            present = await self._store.registry.add(*entries)
+            for name, entry in present.items():
+                self._store.names.setdefault(name, {})[entry.id] = None
+            return present
+
+        return await self._store.perform(add)
 
     async def update(self, entry: RegistryEntry) -> bool:
         return await self._store.perform(lambda: self._store.registry.update(entry))
 
     async def remove(self, name: str, camera_id: str) -> bool:
-        return await self._store.perform(lambda: self._store.registry.remove(name, camera_id))
+        async def remove() -> bool:
+            is_removed = await self._store.registry.remove(name, camera_id)
+            if is_removed:
+                self._store.history.add(Event(now_s(), "unregistered", camera_id, name=name))
+            return is_removed
+
+        return await self._store.perform(remove)
 
     async def finish_removal(self, camera_id: str) -> None:
         await self._store.perform(lambda: self._store.registry.finish_removal(camera_id))
@@ -136,12 +151,21 @@ class StoreRegistry:
         return await self._store.perform(lambda: self._store.registry.changes_since(version))
 
 
+class StoreSettings:
+    """The settings that all fleets share, as one of them reaches them."""
+
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+
+    async def agree(self, settings: SharedSettings) -> SharedSettings:
+        return await self._store.perform(lambda: self._store.settings.agree(settings))
+
+
 class StoreCheckpoints:
     """The store's checkpoints, as a process reaches them. Every commit is noted in the history."""
 
-    def __init__(self, store: SimulatedStore, caller: Caller) -> None:
+    def __init__(self, store: SimulatedStore) -> None:
         self._store = store
-        self._caller = caller
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         async def save() -> None:
@@ -149,13 +173,17 @@ class StoreCheckpoints:
             frames = checkpoint.facts.frames_seen
             self._store.history.add(Event(now_s(), "commit", camera, owner.epoch, owner.incarnation, frames))
 
-        await self._caller.perform(save)
+        await self._store.perform(save)
 
     async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
-        return await self._caller.perform(lambda: self._store.checkpoints.load(camera, *fingerprints))
+        return await self._store.perform(lambda: self._store.checkpoints.load(camera, *fingerprints))
 
     async def delete(self, camera: str, owner: Owner) -> None:
-        await self._caller.perform(lambda: self._store.checkpoints.delete(camera, owner))
+        async def delete() -> None:
+            await self._store.checkpoints.delete(camera, owner)
+            self._store.history.add(Event(now_s(), "deleted", camera, owner.epoch))
+
+        await self._store.perform(delete)
 
     async def close(self) -> None:
         """Has nothing to close."""

@@ -1,0 +1,247 @@
+"""What goes wrong in a simulated fleet, and what operators and clients do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from pipeline.cameras import CameraSpec
+from tests.chaos.history import ROLLED_BACK, STORE_EMPTIED
+from tests.chaos.simulated_server import Configuration
+from tests.chaos.virtual_process import Pause
+from tests.chaos.world import ADDED, CONFIGURED, World, spec_of
+
+
+async def kill(world: World) -> None:
+    shard = world.rng.choice(world.shards)
+    world.note_fault(f"shard {shard.process.name} killed")
+    await shard.kill()
+
+
+async def outlive(world: World) -> None:
+    """Ray starts the next process while the last one lives on for a while, in half of the cases stopped at first."""
+    shard = world.rng.choice(world.shards)
+    last = shard.process
+    shard.replace()
+    world.note_fault(f"shard {last.name} replaced, still alive")
+    if world.rng.random() < 0.5:
+        last.stop()
+        await asyncio.sleep(world.rng.uniform(1.0, 12.0))
+        last.resume()
+    await asyncio.sleep(world.rng.uniform(0.0, 12.0))
+    last.kill()
+
+
+async def pause(world: World) -> None:
+    """A process, its machine, or a virtual machine with all of its clocks stands still for a while."""
+    life, how = world.rng.choice(world.shards).present, world.rng.choice(tuple(Pause))
+    if life.process.is_stopped or life.process.is_dead:
+        return
+    world.note_fault(f"shard {life.process.name}: {how.value}")
+    life.process.stop(how)
+    await asyncio.sleep(world.rng.uniform(0.2, 15.0))
+    if how is Pause.VIRTUAL_MACHINE:
+        world.note_resumed(life.incarnation)
+    life.process.resume()
+
+
+async def pause_server(world: World) -> None:
+    process, how = world.rng.choice(world.servers).process, world.rng.choice((Pause.PROCESS, Pause.SUSPENDED))
+    if process.is_stopped or process.is_dead:
+        return
+    world.note_fault(f"{process.name}: {how.value}")
+    process.stop(how)
+    await asyncio.sleep(world.rng.uniform(0.2, 15.0))
+    process.resume()
+
+
+async def wall_clock_steps(world: World) -> None:
+    process = world.rng.choice([*(life.process for life in world.lives), *(one.process for one in world.servers)])
+    world.note_fault(f"wall clock of {process.name} steps")
+    process.wall_step_s += world.rng.choice((world.rng.uniform(-7_200, 3_600), world.rng.uniform(-3, 3)))
+
+
+async def store_clock_steps(world: World) -> None:
+    world.note_fault("clock of the store steps")
+    world.store.clock_step_s += world.rng.uniform(-7_200, 3_600)
+
+
+async def store_down(world: World) -> None:
+    world.note_fault("store down")
+    world.store.is_down = True
+    await asyncio.sleep(world.rng.choice([world.rng.uniform(0.2, 4.0), world.rng.uniform(4.0, 20.0)]))
+    world.store.is_down = False
+
+
+async def store_slow(world: World) -> None:
+    world.note_fault("store slow")
+    world.store.slowness_s = world.rng.uniform(0.05, 1.0)
+    await asyncio.sleep(world.rng.uniform(1.0, 10.0))
+    world.store.slowness_s = 0.002
+
+
+async def store_cut_off(world: World) -> None:
+    """One process does not reach the store."""
+    process = world.rng.choice([*(shard.process for shard in world.shards), *(one.process for one in world.servers)])
+    world.note_fault(f"{process.name} does not reach the store")
+    world.store.cut_off.add(process)
+    await asyncio.sleep(world.rng.uniform(0.5, 12.0))
+    world.store.cut_off.discard(process)
+
+
+async def store_emptied(world: World) -> None:
+    """The store loses its data, at once or after it was away for longer than a lease."""
+    if world.rng.random() < 0.5:
+        world.note_fault("store down, then empty")
+        world.store.is_down = True
+        await asyncio.sleep(world.rng.uniform(1.0, 15.0))
+        world.store.is_down = False
+    world.note_fault(STORE_EMPTIED)
+    world.store.forget_everything()
+    world.note_forgotten()
+
+
+async def registry_rolled_back(world: World) -> None:
+    """A primary is lost with its last writes to the registry."""
+    backup = world.store.registry.backup()
+    await asyncio.sleep(world.rng.uniform(0.5, 8.0))
+    world.note_fault(ROLLED_BACK)
+    world.store.registry.roll_back(backup)
+    world.note_forgotten()
+
+
+async def server_restarts(world: World) -> None:
+    """By SIGKILL, in half of the cases with an edited configuration."""
+    server = world.rng.choice(world.servers)
+    if world.rng.random() < 0.5:
+        world.configuration = _edited(world, world.configuration)
+        world.note_fault(f"configuration: {world.configuration}")
+    world.note_fault(f"{server.process.name} restarted")
+    server.restart(world.configuration)
+    world.note_forgotten()
+
+
+def _edited(world: World, configuration: Configuration) -> Configuration:
+    """One more camera or one less, another source or another login; sometimes another number of shards."""
+    cameras = [spec_of(name, login=world.rng.randrange(3)) for name in CONFIGURED[:-2]]
+    cameras.append(spec_of(CONFIGURED[-2], source=world.rng.randrange(3)))
+    if world.rng.random() < 0.5:
+        cameras.append(spec_of(CONFIGURED[-1]))
+    edited = dataclasses.replace(configuration, cameras=tuple(cameras))
+    if world.rng.random() < 0.5:
+        return edited
+    return dataclasses.replace(edited, shards=5 - configuration.shards, version=configuration.version + 1)
+
+
+async def unreachable(world: World) -> None:
+    shard = world.rng.choice(world.shards)
+    world.note_fault(f"shard {shard.process.name} unreachable")
+    shard.is_unreachable = True
+    await asyncio.sleep(world.rng.uniform(0.5, 12.0))
+    shard.is_unreachable = False
+
+
+async def move(world: World) -> None:
+    name, to_shard = _any_name(world), world.rng.randrange(len(world.shards))
+    world.note_fault(f"{name} moves to shard {to_shard}")
+    await world.operate(lambda fleet: fleet.move_camera(name, to_shard))
+
+
+async def drain(world: World) -> None:
+    """Drains a shard, then restarts its process, as for an upgrade, or takes the drain back."""
+    index = world.rng.randrange(len(world.shards))
+    shard, drained = world.shards[index], world.shards[index].present
+    world.note_fault(f"shard {drained.process.name} drained")
+    await world.operate(lambda fleet: fleet.drain(index))
+    await asyncio.sleep(world.rng.uniform(0.0, 5.0))
+    if world.rng.random() < 0.5:
+        world.note_fault(f"shard {drained.process.name} undrained")
+        for _ in range(30):
+            if shard.present is drained and await world.operate(lambda fleet: fleet.undrain(index)) is None:
+                await asyncio.sleep(1.0)
+    elif shard.present is drained:
+        await shard.kill()
+
+
+async def add(world: World) -> None:
+    spec = spec_of(world.rng.choice(ADDED), source=world.rng.randrange(2))
+    world.note_fault(f"{spec.name} added as {spec.url}")
+    since_s = world.now_s
+    view = await world.operate(lambda fleet: fleet.add_camera(spec))
+    if view is not None:
+        world.note("added", view.status.id, spec.name, since_s=since_s)
+
+
+async def remove(world: World) -> None:
+    name = world.rng.choice(ADDED)
+    ids = tuple(world.store.names.get(name, ()))
+    world.note_fault(f"{name} removed")
+    world.note("removing", name=name)
+    since_s, result = world.now_s, await world.operate(lambda fleet: _confirmed(fleet.remove_camera(name)))
+    world.note("removing", name=name)
+    if result is not None:
+        for camera_id in ids:
+            world.note("removed", camera_id, name, since_s=since_s)
+
+
+async def change_login(world: World) -> None:
+    name, login = _any_name(world), world.rng.randrange(3)
+
+    def change(spec: CameraSpec) -> CameraSpec:
+        return dataclasses.replace(spec, url=f"rtsp://user:password{login}@{spec.url.partition('@')[2]}")
+
+    world.note_fault(f"{name} gets another login")
+    await world.operate(lambda fleet: fleet.update_camera(name, change))
+
+
+async def change_source(world: World) -> None:
+    name = world.rng.choice(ADDED)
+    spec = spec_of(name, source=world.rng.randrange(2))
+    world.note_fault(f"{name} gets the source {spec.url}")
+    world.note("removing", name=name)
+    since_s = world.now_s
+    view = await world.operate(lambda fleet: fleet.update_camera(name, lambda _: spec, allow_memory_loss=True))
+    world.note("removing", name=name)
+    if view is not None:
+        world.note("added", view.status.id, name, since_s=since_s)
+
+
+async def erase(world: World) -> None:
+    name, since_s = _any_name(world), world.now_s
+    world.note_fault(f"the memory of {name} is erased")
+    view = await world.operate(lambda fleet: fleet.erase_memory(name))
+    if view is not None:
+        world.note("erased", view.status.id, name, since_s=since_s)
+
+
+async def _confirmed(work) -> bool:
+    await work
+    return True
+
+
+def _any_name(world: World) -> str:
+    return world.rng.choice((*CONFIGURED, *ADDED))
+
+
+FAULTS = (
+    *(kill, outlive, pause) * 2,
+    pause_server,
+    wall_clock_steps,
+    store_clock_steps,
+    store_down,
+    store_slow,
+    store_cut_off,
+    store_emptied,
+    registry_rolled_back,
+    server_restarts,
+    unreachable,
+    *(move, add, remove) * 2,
+    drain,
+    change_login,
+    change_source,
+    erase,
+)
+
+# With all three, epochs may start again from the beginning: the store has lost them, its clock was set back, and no
+# fleet remembers one. Each run has at most two of them.
+TOO_MUCH_TOGETHER = (store_emptied, store_clock_steps, server_restarts)
