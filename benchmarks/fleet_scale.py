@@ -29,7 +29,7 @@ from actors.ownership.leader_election import LeaderElection
 from benchmarks import machine, result_file
 from benchmarks.owning_shard import LEASE, OwningShard
 from cache_store.leases import UNOWNED
-from cache_store.redis_connection import RedisConnection
+from cache_store.redis_connection import IDLE_S, RedisConnection
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
 from pipeline.cameras import CameraSpec
@@ -73,7 +73,8 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         await asyncio.sleep(LEASE.length_s)
         # Enough slots for all cameras after the loss.
         slots = -(-num_cameras // (num_shards - num_kills)) + 1
-        shards = [OwningShard(leases, slots) for _ in range(num_shards)]
+        clients = [RedisLeases(store_url) for _ in range(num_shards)]  # a shard is a process, with a client of its own
+        shards = [OwningShard(client, slots) for client in clients]
         election = LeaderElection(leases, failure_detector, LEASE)
         await election.campaign()
         checkpoints = RedisCheckpointStore(store_url)
@@ -94,7 +95,10 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
             shard.assignments = {}
         failover_s = await _until_all_owned(shards, num_cameras, time.monotonic())
         await task_cancellation.end(*loops)
-        await leases.close()
+        for shard in shards:
+            shard.kill()
+        for client in (leases, *clients):
+            await client.close()
         await registry.close()
         await checkpoints.close()
     return {
@@ -151,6 +155,7 @@ async def _idle_connections(store_url: str) -> int:
     cameras = [f"idle{number}" for number in range(8)]
     await asyncio.gather(*(leases.owner(camera) for camera in cameras))
     await asyncio.gather(*(checkpoints.load(camera, "model") for camera in cameras))
+    await asyncio.sleep(2 * IDLE_S)
     connections = len({client["id"] for client in await observer.client.client_list()} - before)
     for client in (leases, checkpoints, observer):
         await client.close()

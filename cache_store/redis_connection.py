@@ -29,6 +29,10 @@ from cache_store.store_urls import SentinelAddress
 _BACKOFF_BASE_S = 0.05
 _BACKOFF_CAP_S = 0.5
 _REPLICATION_TIMEOUT_MS = 500
+# Operations of one client under way at once. More wait for their turn, within their deadlines: a fleet asks for the
+# leases of all shards at once, and redis refuses what needs more than 100 connections.
+_OPERATIONS_AT_ONCE = 32
+IDLE_S = 2.0  # after so long without an operation, all connections of a client but one are closed
 
 # The first pattern that matches a server's error message gives its type. An error inside of a script has the same
 # words, with others around them.
@@ -44,12 +48,42 @@ _ERROR_TYPES: tuple[tuple[re.Pattern[str], type[StoreUnavailable]], ...] = (
 
 
 class _IdlePool(redis.ConnectionPool):
-    """Keeps one connection while nothing needs more: a burst would leave its connections open for ever."""
+    """Keeps one connection once nothing was under way for a while: a burst would leave its connections open for ever.
+
+    Not at once: work of several operations at a time would make new connections for each of them.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _shrinking: asyncio.Task[None] | None = None
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        self._stop_timer()
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
 
     async def release(self, connection: AbstractConnection) -> None:
         await super().release(connection)
-        while not self._in_use_connections and len(self._available_connections) > 1:
-            await self._available_connections.pop(0).disconnect()
+        self._stop_timer()
+        if not self._in_use_connections and len(self._available_connections) > 1:
+            self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._begin_shrinking)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        self._stop_timer()
+        await super().disconnect(inuse_connections)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _begin_shrinking(self) -> None:
+        self._timer = None
+        surplus, self._available_connections[:] = self._available_connections[:-1], self._available_connections[-1:]
+        self._shrinking = asyncio.create_task(_disconnect(surplus), name="closing idle connections of the store")
+
+
+async def _disconnect(connections: Sequence[AbstractConnection]) -> None:
+    for connection in connections:
+        await connection.disconnect()
 
 
 class RedisConnection:
@@ -68,7 +102,10 @@ class RedisConnection:
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             "retry": Retry(ExponentialWithJitterBackoff(base=_BACKOFF_BASE_S, cap=_BACKOFF_CAP_S), retries),
+            # Else each new connection reads the version of the client from the disk, which takes 5 ms.
+            "driver_info": None,
         }
+        self._turns = asyncio.Semaphore(_OPERATIONS_AT_ONCE)
         self._sentinel = _sentinel(store_urls.sentinel_address(url), settings) if self.is_sentinel else None
         self.client: redis.Redis = (
             self._sentinel.master_for(store_urls.sentinel_address(url).service)
@@ -80,7 +117,7 @@ class RedisConnection:
     async def operation(self) -> AsyncIterator[None]:
         """Gives the block, one operation, a deadline, and translates the client's errors. Raises StoreUnavailable."""
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s), self._turns:
                 yield
         except (RedisError, OSError, TimeoutError) as error:
             reason = str(error) or f"no answer within {self._deadline_s:g} s"
