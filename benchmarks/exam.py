@@ -53,7 +53,7 @@ class Examiner:
     def ask(self, memory: Memory, questions: Sequence[TimedQuestion]) -> list[Outcome]:
         """An outcome for each question."""
         expected = [
-            (*self._model.prompts.encode(item.question.answer), self._model.decoding.end_ids[0]) for item in questions
+            (*self._model.prompts.encode(item.question.answer), self._model.generation.end_ids[0]) for item in questions
         ]
         texts = PackedTexts(
             [self._embed(item.question.text, answer) for item, answer in zip(questions, expected, strict=True)]

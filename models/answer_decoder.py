@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cache_store.memory import CachedTokens, Memory
-from models.decoding import TokenChooser
+from models.generation_config import TokenSampler
 from models.prompts import QuestionPrompt
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
@@ -52,7 +52,7 @@ class AnswerDecoder:
 
     def __init__(self, model: VideoLanguageModel) -> None:
         self._model = model
-        self._chooser = TokenChooser(model.decoding)
+        self._sampler = TokenSampler(model.generation)
         self._is_evidence = evidence_layers(model.spec.kv.num_layers)
 
     def prefill(self, answer: Answer) -> None:
@@ -67,7 +67,7 @@ class AnswerDecoder:
 
     def is_ended(self, answer: Answer) -> bool:
         """Whether the newest token is an end token of the model."""
-        return answer.ids[-1] in self._model.decoding.end_ids
+        return answer.ids[-1] in self._model.generation.end_ids
 
     def _advance(self, answers: Sequence[Answer], embeddings: Tensor) -> None:
         num_new = embeddings.shape[1]
@@ -76,7 +76,7 @@ class AnswerDecoder:
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
         hidden = self._model.forward(embeddings, forward_pass)
         so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
-        tokens = self._chooser.choose(self._model.logits(hidden[:, -1]), so_far)
+        tokens = self._sampler.sample(self._model.logits(hidden[:, -1]), so_far)
         no_ids = torch.zeros(num_new, dtype=torch.int64, device=embeddings.device)  # text is of no frame
         for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
             answer.memory.commit(no_ids, no_ids.double())

@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from cache_store.slabs import KVShape
-from models.decoding import Decoding
 from models.fingerprint import fingerprint, previous_fingerprint
+from models.generation_config import GenerationConfig
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.slot_cache import ATTENTION_NAME, SlotCache
@@ -48,7 +48,7 @@ _TEXT_FACTS = (
 class LlavaOnevision:
     """A LLaVA-OneVision checkpoint behind the VideoLanguageModel seam.
 
-    decoding: greedy up to the tokenizer's end token unless given. reliable_positions: see ModelSpec; all positions
+    generation: greedy up to the tokenizer's end token unless given. reliable_positions: see ModelSpec; all positions
     unless given. Changes the attention function of `network`.
     """
 
@@ -59,7 +59,7 @@ class LlavaOnevision:
         *,
         name: str,
         pixels: PixelScale = DEFAULT_SCALE,
-        decoding: Decoding | None = None,
+        generation: GenerationConfig | None = None,
         reliable_positions: int | None = None,
     ) -> None:
         network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
@@ -68,7 +68,7 @@ class LlavaOnevision:
         self._mean = torch.tensor(pixels.mean, device=network.device).view(3, 1, 1)
         self._std = torch.tensor(pixels.std, device=network.device).view(3, 1, 1)
         self.prompts = prompts
-        self.decoding = decoding or Decoding(end_ids=(prompts.end_id,))
+        self.generation = generation or GenerationConfig(end_ids=(prompts.end_id,))
         self.spec = _spec(network, name, prompts, pixels, reliable_positions)
 
     @torch.inference_mode()

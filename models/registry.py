@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from models import decoding, llava_onevision, processor_config
+from models import generation_config, llava_onevision, processor_config
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 from models.llava_onevision import LlavaOnevision
@@ -34,7 +34,7 @@ class Family:
     """How checkpoints of one `model_type` are loaded.
 
     network: the transformers class; adapter: the class behind the seam, called with the network, its prompts and
-    `name`, `pixels`, `decoding`, `reliable_positions`; texts: those of a checkpoint without a hermes.json.
+    `name`, `pixels`, `generation`, `reliable_positions`; texts: those of a checkpoint without a hermes.json.
     """
 
     network: type[PreTrainedModel]
@@ -81,7 +81,7 @@ def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
     described = _hermes_json(files)
     prompts = Prompts(tokenizer, described.texts or family.texts)
     pixels = processor_config.pixel_scale(files, config.vision_config.image_size)
-    decoded = decoding.decoding(files, tokenizer.eos_token_id)
+    generation = generation_config.read(files, tokenizer.eos_token_id)
     with _translated(name):
         network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
     return family.adapter(
@@ -89,7 +89,7 @@ def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
         prompts,
         name=name,
         pixels=pixels,
-        decoding=decoded,
+        generation=generation,
         reliable_positions=described.reliable_positions,
     )
 

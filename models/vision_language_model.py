@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cache_store.slabs import KVShape
-from models.decoding import Decoding
+from models.generation_config import GenerationConfig
 from models.prompts import Prompts
 from models.slot_cache import SlotCache
 
@@ -50,7 +50,7 @@ class VideoLanguageModel(Protocol):
 
     spec: ModelSpec
     prompts: Prompts
-    decoding: Decoding
+    generation: GenerationConfig
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """What the decoder reads for each frame. uint8 RGB [F, S, S, 3] -> [F, tokens_per_frame, E]"""

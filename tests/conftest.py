@@ -13,7 +13,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
-from models.decoding import Decoding
+from models.generation_config import GenerationConfig
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.prompts import Prompts, PromptTexts
@@ -52,7 +52,9 @@ def model() -> LlavaOnevision:
     return random_model(network.build_model(vocabulary.build_tokenizer(), seed=0))
 
 
-def random_model(weights: LlavaOnevisionForConditionalGeneration, decoding: Decoding | None = None) -> LlavaOnevision:
+def random_model(
+    weights: LlavaOnevisionForConditionalGeneration, generation: GenerationConfig | None = None
+) -> LlavaOnevision:
     """A model with these weights and the texts of the tiny model."""
     tokenizer = vocabulary.build_tokenizer()
     texts = PromptTexts(
@@ -62,7 +64,7 @@ def random_model(weights: LlavaOnevisionForConditionalGeneration, decoding: Deco
         guidance_global=GUIDANCE_GLOBAL,
         guidance_questions=GUIDANCE_QUESTIONS,
     )
-    return LlavaOnevision(weights, Prompts(tokenizer, texts), name="random", decoding=decoding)
+    return LlavaOnevision(weights, Prompts(tokenizer, texts), name="random", generation=generation)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from models import processor_config, registry
+from models import generation_config, processor_config, registry
 from models.checkpoint_files import CheckpointFiles
-from models.decoding import Decoding, decoding
 from models.errors import ModelInvalid
+from models.generation_config import GenerationConfig
 from models.processor_config import PixelScale
 
 SHIPPED = Path(registry.CHECKPOINTS["tiny"])
@@ -92,7 +92,7 @@ def test_what_is_not_supported_is_refused_with_file_key_and_value(
 def test_a_temperature_counts_only_where_answers_are_sampled(changed: Change) -> None:
     folder = changed(GENERATION, do_sample=False, temperature=0.0, num_beams=1, max_length=20, top_k=None)
 
-    assert registry.load_model(str(folder), "cpu").decoding == Decoding(end_ids=(6,))
+    assert registry.load_model(str(folder), "cpu").generation == GenerationConfig(end_ids=(6,))
 
 
 def test_the_generation_config_of_a_published_chat_model_is_read(changed: Change) -> None:
@@ -109,17 +109,17 @@ def test_the_generation_config_of_a_published_chat_model_is_read(changed: Change
         "transformers_version": "4.37.0",
     }
 
-    found = registry.load_model(str(changed(GENERATION, **published)), "cpu").decoding
+    found = registry.load_model(str(changed(GENERATION, **published)), "cpu").generation
 
-    assert found == Decoding(
+    assert found == GenerationConfig(
         end_ids=(6, 8), repetition_penalty=1.05, is_sampled=True, temperature=0.7, top_k=20, top_p=0.8
     )
 
 
 def test_without_a_generation_config_the_tokenizers_end_token_ends_an_answer(tmp_path: Path) -> None:
-    assert decoding(CheckpointFiles(str(tmp_path)), 6) == Decoding(end_ids=(6,))
+    assert generation_config.read(CheckpointFiles(str(tmp_path)), 6) == GenerationConfig(end_ids=(6,))
     with pytest.raises(ModelInvalid, match="eos_token_id"):
-        decoding(CheckpointFiles(str(tmp_path)), None)
+        generation_config.read(CheckpointFiles(str(tmp_path)), None)
 
 
 def write(folder: Path, name: str, content: object) -> None:
@@ -164,7 +164,7 @@ SHOW = """
 import json, sys
 from models import registry
 model = registry.load_model("someone/tiny", "cpu")
-print(json.dumps([model.decoding.end_ids, model.spec.reliable_positions, model.spec.fingerprint]))
+print(json.dumps([model.generation.end_ids, model.spec.reliable_positions, model.spec.fingerprint]))
 """
 
 
@@ -181,4 +181,4 @@ def test_the_files_of_a_hub_id_are_read_as_those_of_a_folder(changed: Change, tm
 
     of_folder = registry.load_model(str(folder), "cpu")
     assert json.loads(ran.stdout) == [[6, 8], 1536, of_folder.spec.fingerprint]
-    assert of_folder.decoding.end_ids == (6, 8)
+    assert of_folder.generation.end_ids == (6, 8)

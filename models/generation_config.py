@@ -50,7 +50,7 @@ _NO_EFFECT_VALUES: dict[str, list[Any]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
+class GenerationConfig:
     """How a model's answers are decoded. end_ids: tokens that end an answer, at least one.
 
     repetition_penalty: above 1, tokens of the prompt and of the answer so far become less likely. Greedy unless
@@ -66,28 +66,28 @@ class Decoding:
     top_p: float = 1.0
 
 
-class TokenChooser:
+class TokenSampler:
     """Chooses next tokens. The same logits after the same tokens give the same token, also where it is sampled."""
 
-    def __init__(self, decoding: Decoding) -> None:
-        self._is_sampled = decoding.is_sampled
+    def __init__(self, generation: GenerationConfig) -> None:
+        self._is_sampled = generation.is_sampled
         self._processors = LogitsProcessorList()
-        if decoding.repetition_penalty != 1:
-            self._processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
-        if decoding.is_sampled:
-            self._processors.append(TemperatureLogitsWarper(decoding.temperature))
-            if decoding.top_k:
-                self._processors.append(TopKLogitsWarper(decoding.top_k))
-            if decoding.top_p < 1:
-                self._processors.append(TopPLogitsWarper(decoding.top_p))
+        if generation.repetition_penalty != 1:
+            self._processors.append(RepetitionPenaltyLogitsProcessor(generation.repetition_penalty))
+        if generation.is_sampled:
+            self._processors.append(TemperatureLogitsWarper(generation.temperature))
+            if generation.top_k:
+                self._processors.append(TopKLogitsWarper(generation.top_k))
+            if generation.top_p < 1:
+                self._processors.append(TopPLogitsWarper(generation.top_p))
 
-    def choose(self, logits: Tensor, so_far: Sequence[Sequence[int]]) -> list[int]:
+    def sample(self, logits: Tensor, so_far: Sequence[Sequence[int]]) -> list[int]:
         """The next token of each row. so_far: the tokens of prompt and answer. [B, V], B × [T_b] -> B"""
         if not self._processors:
             return [int(token) for token in logits.argmax(dim=-1)]
-        return [self._choose_one(row.float(), ids) for row, ids in zip(logits, so_far, strict=True)]
+        return [self._sample_one(row.float(), ids) for row, ids in zip(logits, so_far, strict=True)]
 
-    def _choose_one(self, logits: Tensor, so_far: Sequence[int]) -> int:
+    def _sample_one(self, logits: Tensor, so_far: Sequence[int]) -> int:
         ids = torch.tensor([so_far], device=logits.device)
         scores = self._processors(ids, logits[None])[0]
         if not self._is_sampled:
@@ -96,15 +96,15 @@ class TokenChooser:
         return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=generator))
 
 
-def decoding(files: CheckpointFiles, tokenizer_end_id: int | None) -> Decoding:
+def read(files: CheckpointFiles, tokenizer_end_id: int | None) -> GenerationConfig:
     """How a checkpoint wants its answers decoded. tokenizer_end_id: ends answers where the file names no token.
 
     Raises ModelInvalid.
     """
     config = files.read(_FILE) or JsonFile(_FILE, {})
-    read = {"do_sample", "eos_token_id", "repetition_penalty", "temperature", "top_k", "top_p"}
-    config.require(_NO_EFFECT_VALUES, _WITHOUT_EFFECT | read, "answers are decoded greedily or by top-k and top-p")
-    return Decoding(
+    keys = {"do_sample", "eos_token_id", "repetition_penalty", "temperature", "top_k", "top_p"}
+    config.require(_NO_EFFECT_VALUES, _WITHOUT_EFFECT | keys, "answers are decoded greedily or by top-k and top-p")
+    return GenerationConfig(
         end_ids=_end_ids(config, tokenizer_end_id),
         repetition_penalty=_number(config, "repetition_penalty", 1.0, above=0),
         is_sampled=_flag(config, "do_sample"),

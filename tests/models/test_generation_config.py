@@ -6,7 +6,7 @@ import torch
 
 from cache_store.memory import Memory
 from models.answer_decoder import Answer, AnswerDecoder
-from models.decoding import Decoding, TokenChooser
+from models.generation_config import GenerationConfig, TokenSampler
 from models.llava_onevision import LlavaOnevision
 from tests.conftest import append_frames, new_memory, random_frames, random_model
 from tests.models.reference import large_writer, plain_decoder, restored_attention
@@ -15,14 +15,14 @@ QUESTION = "what is in view"
 NEW_TOKENS = 12
 
 
-def answer_ids(model: LlavaOnevision, decoding: Decoding) -> list[int]:
+def answer_ids(model: LlavaOnevision, generation: GenerationConfig) -> list[int]:
     """Decoded over a memory of five frames."""
-    decoding_model = random_model(model._network, decoding)
-    memory = new_memory(large_writer(decoding_model))
-    append_frames(large_writer(decoding_model), memory, random_frames(5))
+    generating = random_model(model._network, generation)
+    memory = new_memory(large_writer(generating))
+    append_frames(large_writer(generating), memory, random_frames(5))
     copy = Memory(type(memory.slabs)(memory.slabs.shape, slots=1, capacity=memory.slabs.capacity), 0)
     copy.copy_from(memory)
-    decoder, answer = AnswerDecoder(decoding_model), Answer(copy, decoding_model.prompts.question(QUESTION))
+    decoder, answer = AnswerDecoder(generating), Answer(copy, generating.prompts.question(QUESTION))
     decoder.prefill(answer)
     while not decoder.is_ended(answer) and len(answer.ids) < NEW_TOKENS:
         decoder.decode_step([answer])
@@ -50,12 +50,12 @@ def generated_ids(model: LlavaOnevision, **options: object) -> list[int]:
     return output[0, len(ids) :].tolist()
 
 
-NO_END = Decoding(end_ids=(10_000,))
+NO_END = GenerationConfig(end_ids=(10_000,))
 
 
 def test_greedy_answers_and_those_with_a_repetition_penalty_are_those_of_transformers(model: LlavaOnevision) -> None:
     greedy = answer_ids(model, NO_END)
-    penalised = answer_ids(model, Decoding(end_ids=NO_END.end_ids, repetition_penalty=1.5))
+    penalised = answer_ids(model, GenerationConfig(end_ids=NO_END.end_ids, repetition_penalty=1.5))
 
     assert greedy == generated_ids(model, eos_token_id=10_000)
     assert penalised == generated_ids(model, eos_token_id=10_000, repetition_penalty=1.5)
@@ -64,25 +64,25 @@ def test_greedy_answers_and_those_with_a_repetition_penalty_are_those_of_transfo
 
 
 def test_each_of_several_end_tokens_ends_an_answer(model: LlavaOnevision) -> None:
-    ids = answer_ids(model, Decoding(end_ids=NO_END.end_ids, repetition_penalty=1.5))
+    ids = answer_ids(model, GenerationConfig(end_ids=NO_END.end_ids, repetition_penalty=1.5))
     for end in (ids[1], ids[4]):
-        found = answer_ids(model, Decoding(end_ids=(10_000, end), repetition_penalty=1.5))
+        found = answer_ids(model, GenerationConfig(end_ids=(10_000, end), repetition_penalty=1.5))
         assert found == ids[: ids.index(end) + 1]
 
 
 def test_a_sampled_token_is_one_of_the_most_likely_and_the_same_each_time() -> None:
     logits = torch.randn(64, 100, generator=torch.Generator().manual_seed(0))
     so_far = [list(range(row)) for row in range(1, 65)]
-    sampled = Decoding(end_ids=(0,), is_sampled=True, temperature=2.0, top_k=3)
+    sampled = GenerationConfig(end_ids=(0,), is_sampled=True, temperature=2.0, top_k=3)
 
-    found = TokenChooser(sampled).choose(logits, so_far)
+    found = TokenSampler(sampled).sample(logits, so_far)
 
-    assert found == TokenChooser(sampled).choose(logits, so_far)
+    assert found == TokenSampler(sampled).sample(logits, so_far)
     ranks = [(logits[row] > logits[row, token]).sum().item() for row, token in enumerate(found)]
     assert set(ranks) == {0, 1, 2}
 
 
 def test_of_a_high_share_only_the_most_likely_token_is_left() -> None:
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
-    chooser = TokenChooser(Decoding(end_ids=(0,), is_sampled=True, top_p=0.5))
-    assert chooser.choose(logits, [[1], [1]]) == [0, 1]
+    sampler = TokenSampler(GenerationConfig(end_ids=(0,), is_sampled=True, top_p=0.5))
+    assert sampler.sample(logits, [[1], [1]]) == [0, 1]
