@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
-import torch
 
-from actors import embedded_store, ray_cluster, task_cancellation
+from actors import embedded_store, ray_cluster, shard_set, task_cancellation
 from actors.config import loading
 from actors.config.schema import HermesConfig, ShardsConfig
-from actors.errors import ConfigError, ShardNotStarted
 from actors.fleet import shared_settings
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
@@ -25,8 +24,7 @@ from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import LeaderElection
 from actors.server import server
 from actors.server.server import Router
-from actors.shard.interface import ShardStatus
-from actors.shard.ray_shard import RemoteShard
+from actors.shard_set import ShardSet
 from cache_store import redis_preflight, store_urls
 from cache_store.leases import UNOWNED
 from cache_store.redis_leases import RedisLeases
@@ -34,8 +32,6 @@ from cache_store.redis_store import RedisCheckpointStore
 from models import registry as models
 
 log = structlog.get_logger(__name__)
-
-_SHARD_START_TIMEOUT_S = 300.0
 
 Progress = Callable[[str], None]
 
@@ -62,37 +58,30 @@ async def running(
     Raises ServiceError and StoreUnavailable if a part does not come up; then nothing is left running.
     """
     token = settings.auth.token()
-    if limitation := models.limitation(settings.model):
-        log.warning("model_limited", reason=limitation)
-    _require_gpus(settings.shards)
-    server.require_free(settings.router)
+    _require_startable(settings)
     async with AsyncExitStack() as stack:
         store_url = stack.enter_context(_store(settings, on_progress))
         await _require_store(store_url)
-        leases = RedisLeases(store_url)
-        stack.push_async_callback(leases.close)
+        leases, settings_store = RedisLeases(store_url), RedisSettingsStore(store_url)
+        registry, checkpoints = RedisRegistry(store_url), RedisCheckpointStore(store_url)
+        for connection in (leases, settings_store, registry, checkpoints):
+            stack.push_async_callback(connection.close)
         failure_detector = FailureDetector(leases, settings.shards.lease.length_s)
         # The observation of unowned cameras starts here, so that it is complete by the time Ray has started: cameras
         # can be claimed only after the store's counter was stable for one lease.
         await failure_detector.expiry(UNOWNED)
-        settings_store = RedisSettingsStore(store_url)
-        stack.push_async_callback(settings_store.close)
         settings = await _agreed(settings, settings_store)
         shards = settings.shards
         if not has_local_ray:
-            on_progress("starting Ray, which runs the shards" if shards.is_local else f"joining Ray at {shards.ray}")
-            stack.enter_context(_ray(shards, shows_logs=log_level <= logging.INFO))
+            stack.enter_context(_ray(shards, on_progress, shows_logs=log_level <= logging.INFO))
         on_progress(f"loading model {settings.model!r} on {shards.count} shard{'s' if shards.count > 1 else ''}")
-        ready_shards = await _start_shards(settings, store_url, log_level)
+        processes = ShardSet(settings, store_url, log_level=log_level)
+        started = await processes.start()
         if shards.is_local:
-            stack.push_async_callback(_close, ready_shards)
-        registry = RedisRegistry(store_url)
-        stack.push_async_callback(registry.close)
-        checkpoints = RedisCheckpointStore(store_url)
-        stack.push_async_callback(checkpoints.close)
+            stack.push_async_callback(processes.close)
         election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
         fleet = Fleet(
-            ready_shards,
+            started,
             failure_detector,
             registry,
             MemoryEraser(leases.fence, checkpoints.delete),
@@ -100,21 +89,22 @@ async def running(
             spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,
         )
-
-        def resize(count: int, spares: int) -> None:
-            new = range(len(ready_shards), count)
-            ready_shards.extend(RemoteShard(index, settings, store_url, log_level=log_level) for index in new)
-            fleet.resize(ready_shards[:count], spares)
-
-        if not shards.is_local:
-            follower = SettingsFollower(settings_store, SharedSettings.of(settings), resize)
-            stack.push_async_callback(task_cancellation.end, asyncio.create_task(follower.run()))
+        resize = partial(_resize, fleet, processes)
+        await stack.enter_async_context(_following(settings_store, settings, resize))
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
         log.info("serving", address=address, shards=shards.count, model=settings.model)
         try:
             yield System(address, fleet)
         finally:
             on_progress("saving memories, ending all processes")
+
+
+def _require_startable(settings: HermesConfig) -> None:
+    """Checks what can be checked before slow parts of the system start. Raises ServiceError."""
+    if limitation := models.limitation(settings.model):
+        log.warning("model_limited", reason=limitation)
+    shard_set.require_gpus(settings.shards)
+    server.require_free(settings.router)
 
 
 async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
@@ -125,6 +115,21 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     agreed = shared_settings.adopted(own, await store.agree(own))
     shards = replace(settings.shards, count=agreed.count, spares=agreed.spares, settings_version=agreed.version)
     return replace(settings, shards=shards)
+
+
+@asynccontextmanager
+async def _following(
+    store: SettingsStore, settings: HermesConfig, resize: Callable[[int, int], None]
+) -> AsyncIterator[None]:
+    """Takes over newer shared settings during the block. The shards of a local Ray have no other server."""
+    if settings.shards.is_local:
+        yield
+        return
+    following = asyncio.create_task(SettingsFollower(store, SharedSettings.of(settings), resize).run())
+    try:
+        yield
+    finally:
+        await task_cancellation.end(following)
 
 
 async def _require_store(store_url: str) -> None:
@@ -147,59 +152,17 @@ def _store(settings: HermesConfig, on_progress: Progress) -> Iterator[str]:
         yield url
 
 
-def _ray(shards: ShardsConfig, *, shows_logs: bool) -> AbstractContextManager[None]:
+def _resize(fleet: Fleet, processes: ShardSet, count: int, spares: int) -> None:
+    fleet.resize(processes.first(count), spares)
+
+
+def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> AbstractContextManager[None]:
+    on_progress("starting Ray, which runs the shards" if shards.is_local else f"joining Ray at {shards.ray}")
     if not shards.is_local:
         return ray_cluster.joined(shards.ray, shows_logs=shows_logs)
     return ray_cluster.running(
         num_cpus=shards.count * shards.num_cpus, num_gpus=shards.count * shards.num_gpus, shows_logs=shows_logs
     )
-
-
-def _require_gpus(shards: ShardsConfig) -> None:
-    """Ray does not check the number of GPUs that it is given, and would wait without end for missing ones."""
-    if not shards.is_local:
-        return
-    available = torch.cuda.device_count()
-    if shards.count * shards.num_gpus > available:
-        raise ConfigError(
-            f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
-            "GPUs; lower one of the two values"
-        )
-
-
-async def _start_shards(settings: HermesConfig, store_url: str, log_level: int) -> list[RemoteShard]:
-    shards = [RemoteShard(index, settings, store_url, log_level=log_level) for index in range(settings.shards.count)]
-    starts = [asyncio.create_task(shard.ready(_SHARD_START_TIMEOUT_S)) for shard in shards]
-    if settings.shards.is_local:
-        await asyncio.wait(starts)
-        for index, start in enumerate(starts):
-            log.info("shard_up", shard=index, pid=start.result().pid)
-    else:
-        await _first_of(starts)
-    return shards
-
-
-async def _first_of(starts: Sequence[asyncio.Task[ShardStatus]]) -> None:
-    """Waits for the first shard of a cluster. The fleet uses the others as soon as they are up.
-
-    Raises ConfigError if a shard runs with other settings, ShardNotStarted if no shard starts.
-    """
-    for start in asyncio.as_completed(starts):
-        try:
-            log.info("shard_up", pid=(await start).pid)
-            return
-        except ShardNotStarted as error:
-            log.warning("shard_down", reason=str(error))
-            last = error
-    raise last
-
-
-async def _close(shards: Sequence[RemoteShard]) -> None:
-    """Closes all shards at the same time; each saves its memories whole."""
-    results = await asyncio.gather(*(shard.close() for shard in shards), return_exceptions=True)
-    for index, result in enumerate(results):
-        if isinstance(result, BaseException):
-            log.warning("shard_not_closed", shard=index, reason=str(result))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What stands before every call: the token, the limits, the request itself, and the errors that nobody foresaw."""
+"""Guards every call: checks its token, the limits and its request, and answers an unforeseen error with an id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from actors.config.schema import RouterConfig
 from actors.errors import ClientTooSlow, InvalidRequest, UnknownMethod
 from actors.server import call_limits, status_codes
-from actors.server.call_limits import CallRoom
+from actors.server.call_limits import CallLimiter
 from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
@@ -39,22 +39,22 @@ _UNAUTHENTICATED = status_codes.make_status(
 
 
 class CallGuard(grpc.aio.ServerInterceptor):
-    """Refuses calls without `authorization: Bearer TOKEN`, but health checks, and calls beyond the limits.
+    """Refuses calls beyond the limits and, except health checks, calls without `authorization: Bearer TOKEN`.
 
     A refused call waits for nothing and takes no place of those that are served.
     """
 
     def __init__(self, settings: RouterConfig, token: str | None) -> None:
         self._expected = f"Bearer {token}".encode() if token else None
-        self._calls = CallRoom(
+        self._calls = CallLimiter(
             "calls",
             limit=settings.max_concurrent_calls,
             limit_per_peer=settings.max_concurrent_calls_per_peer,
             setting="router.max_concurrent_calls",
         )
         self._health = {
-            "Check": CallRoom("health checks", limit=256, limit_per_peer=16),
-            "Watch": CallRoom("watches of health", limit=64, limit_per_peer=8),
+            "Check": CallLimiter("health checks", limit=256, limit_per_peer=16),
+            "Watch": CallLimiter("watches of health", limit=64, limit_per_peer=8),
         }
 
     async def intercept_service(
@@ -64,8 +64,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
     ) -> Handler:
         """The handler of the call behind its guard, or one that refuses the call."""
         method = handler_call_details.method
-        room = self._health.get(method.removeprefix(_HEALTH_METHODS), self._calls)
-        if room is self._calls and not self._has_token(handler_call_details):
+        limiter = self._health.get(method.removeprefix(_HEALTH_METHODS), self._calls)
+        if limiter is self._calls and not self._has_token(handler_call_details):
             return grpc.stream_stream_rpc_method_handler(_refuse)
         handler = await continuation(handler_call_details)
 
@@ -73,7 +73,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             async with _translated(context, method):
                 if handler is None:
                     raise UnknownMethod(f"{method[:80]!r}: this server has no such method")
-                with room.place(_peer(context)):
+                with limiter.admit(_peer(context)):
                     await _serve(handler, requests, context)
 
         # As a stream, so that the guard decides before the client has sent its request, which it may never do.

@@ -13,10 +13,10 @@ from actors.errors import TooManyCalls
 _IPV6_PREFIX = 64  # one host has as many addresses as it likes in a network of this size
 
 
-class CallRoom:
-    """Places for calls of one kind. Calls of another kind have a room of their own, so neither takes up the other's.
+class CallLimiter:
+    """Limits the calls of one kind that run at once. Each kind has its own limiter, so none takes up another's places.
 
-    kind: the calls, for messages. setting: what raises the limits, if anything does.
+    kind: names the calls in messages. setting: what raises the limits, if anything does.
     """
 
     def __init__(self, kind: str, *, limit: int, limit_per_peer: int, setting: str = "") -> None:
@@ -25,8 +25,8 @@ class CallRoom:
         self._running: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, peer: str) -> Iterator[None]:
-        """A place for the time of the block. Raises TooManyCalls."""
+    def admit(self, peer: str) -> Iterator[None]:
+        """Counts a call of the peer while it runs in this block. Raises TooManyCalls."""
         self._require(self._running[peer], self._limit_per_peer, f"of {peer} ", "_per_peer")
         self._require(self._running.total(), self._limit, "", "")
         self._running[peer] += 1

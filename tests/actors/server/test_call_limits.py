@@ -8,33 +8,33 @@ import pytest
 
 from actors.errors import TooManyCalls
 from actors.server import call_limits
-from actors.server.call_limits import CallRoom
+from actors.server.call_limits import CallLimiter
 
 
-def room() -> CallRoom:
-    return CallRoom("calls", limit=3, limit_per_peer=2, setting="router.max_concurrent_calls")
+def limiter() -> CallLimiter:
+    return CallLimiter("calls", limit=3, limit_per_peer=2, setting="router.max_concurrent_calls")
 
 
 def test_one_peer_leaves_places_to_the_others() -> None:
-    calls = room()
+    calls = limiter()
     with ExitStack() as running:
-        running.enter_context(calls.place("a"))
-        running.enter_context(calls.place("a"))
+        running.enter_context(calls.admit("a"))
+        running.enter_context(calls.admit("a"))
         with pytest.raises(
             TooManyCalls, match=r"2 calls of a run already \(limit 2, router.max_concurrent_calls_per_peer\)"
         ):
-            calls.place("a").__enter__()
-        running.enter_context(calls.place("b"))
+            calls.admit("a").__enter__()
+        running.enter_context(calls.admit("b"))
         with pytest.raises(TooManyCalls, match=r"3 calls run already \(limit 3, router.max_concurrent_calls\)"):
-            calls.place("c").__enter__()
+            calls.admit("c").__enter__()
 
 
 def test_a_call_that_ends_leaves_its_place_whether_or_not_it_failed() -> None:
-    calls = room()
+    calls = limiter()
     for _ in range(10):
-        with pytest.raises(KeyError), calls.place("a"):
+        with pytest.raises(KeyError), calls.admit("a"):
             raise KeyError
-    with calls.place("a"), calls.place("a"), calls.place("b"):
+    with calls.admit("a"), calls.admit("a"), calls.admit("b"):
         pass
 
 

@@ -1,0 +1,88 @@
+"""The shards of one system: started together, added to while it runs, and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+import torch
+
+from actors.config.schema import HermesConfig, ShardsConfig
+from actors.errors import ConfigError, ShardNotStarted
+from actors.shard.interface import ShardStatus
+from actors.shard.ray_shard import RemoteShard
+
+log = structlog.get_logger(__name__)
+
+_START_TIMEOUT_S = 300.0
+
+
+class ShardSet:
+    """Starts a process for each shard. Ray must be running."""
+
+    def __init__(self, settings: HermesConfig, store_url: str, *, log_level: int) -> None:
+        self._settings = settings
+        self._store_url = store_url
+        self._log_level = log_level
+        self._shards: list[RemoteShard] = []
+
+    async def start(self) -> Sequence[RemoteShard]:
+        """The shards of the settings: all of a local Ray are ready then, and at least one of a cluster.
+
+        Raises ShardNotStarted, and ConfigError if a shard runs with other settings.
+        """
+        shards = self.first(self._settings.shards.count)
+        starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in shards]
+        if self._settings.shards.is_local:
+            await asyncio.wait(starts)
+            for index, start in enumerate(starts):
+                log.info("shard_up", shard=index, pid=start.result().pid)
+        else:
+            await _first_of(starts)
+        return shards
+
+    def first(self, count: int) -> Sequence[RemoteShard]:
+        """The first `count` shards. Those that are missing are started; does not wait for them."""
+        new = range(len(self._shards), count)
+        self._shards += [
+            RemoteShard(index, self._settings, self._store_url, log_level=self._log_level) for index in new
+        ]
+        return self._shards[:count]
+
+    async def close(self) -> None:
+        """Closes all shards at the same time; each saves its memories whole."""
+        results = await asyncio.gather(*(shard.close() for shard in self._shards), return_exceptions=True)
+        for index, result in enumerate(results):
+            if isinstance(result, BaseException):
+                log.warning("shard_not_closed", shard=index, reason=str(result))
+
+
+def require_gpus(shards: ShardsConfig) -> None:
+    """Raises ConfigError if this machine has too few GPUs for the shards of a local Ray.
+
+    Ray does not check the number of GPUs that it is given, and would wait without end for missing ones.
+    """
+    if not shards.is_local:
+        return
+    available = torch.cuda.device_count()
+    if shards.count * shards.num_gpus > available:
+        raise ConfigError(
+            f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
+            "GPUs; lower one of the two values"
+        )
+
+
+async def _first_of(starts: Sequence[asyncio.Task[ShardStatus]]) -> None:
+    """Waits for the first shard of a cluster. The fleet uses the others as soon as they are up.
+
+    Raises ConfigError if a shard runs with other settings, ShardNotStarted if no shard starts.
+    """
+    for start in asyncio.as_completed(starts):
+        try:
+            log.info("shard_up", pid=(await start).pid)
+            return
+        except ShardNotStarted as error:
+            log.warning("shard_down", reason=str(error))
+            last = error
+    raise last
