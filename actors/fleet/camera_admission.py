@@ -106,8 +106,9 @@ class CameraAdmission:
         """Empties the camera's memory. See Fleet.erase_memory for the errors."""
         record = self._state.find(name)
         async with record.lock:
+            shard = self._state.shard_of(record)
             try:
-                await self._state.shard_of(record).shard.erase_memory(record.id)
+                await shard.perform(shard.shard.erase_memory(record.id))
             except UnknownCamera:
                 raise CameraRecovering(
                     f"camera {name!r}: {record.unavailable_reason}; its memory can be erased once it is restored"
@@ -147,7 +148,8 @@ class CameraAdmission:
         """A shard that cannot take the new spec now gets it by a later plan."""
         try:
             async with record.lock:
-                await self._state.shard_of(record).shard.update_camera(record.assignment)
+                shard = self._state.shard_of(record)
+                await shard.perform(shard.shard.update_camera(record.assignment))
         except (UnknownCamera, ShardUnavailable, StoreError) as error:
             log.info("camera_update_waits", camera=record.spec.name, reason=str(error))
 

@@ -136,7 +136,7 @@ class Executor:
         shard = self._state.shards[index]
         try:
             with shard.acting():
-                await shard.shard.update_camera(record.assignment)
+                await shard.perform(shard.shard.update_camera(record.assignment))
         except (StoreError, ServiceError, UnknownCamera, CameraError) as error:
             log.warning("camera_not_updated", camera=record.spec.name, shard=index, reason=str(error))
 
@@ -147,7 +147,7 @@ class Executor:
         try:
             await self._mover.move(record, action.to_shard)
             record.mark_waiting("")
-        except (CameraError, StoreError, ServiceError) as error:
+        except (CameraError, StoreError, ServiceError, UnknownCamera) as error:
             if record.mark_waiting(str(error)):
                 log.warning(
                     "camera_not_moved", camera=record.spec.name, shard=action.from_shard, reason=record.wait_reason
@@ -165,13 +165,14 @@ class Executor:
         log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
 
     async def _end_leftover(self, index: int, camera_id: str, call: Coroutine[Any, Any, None]) -> None:
+        shard = self._state.shards[index]
         try:
-            with self._state.shards[index].acting():
-                await call
+            with shard.acting():
+                await shard.perform(call)
         except (StoreError, ServiceError, UnknownCamera) as error:
             log.info("camera_not_ended", shard=index, reason=str(error))
         # If it is still there, the next status says so, and it is tried again after another grace period.
-        self._state.shards[index].forget_reported(camera_id)
+        shard.forget_reported(camera_id)
 
     async def _finish_removal(self, action: FinishRemoval) -> None:
         removal = self._state.removals.get(action.camera_id)

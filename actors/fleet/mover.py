@@ -35,7 +35,7 @@ class Mover:
         """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.
 
         Raises TooManyCameras, InvalidShard, StoreError, ShardUnavailable, CameraRecovering; then the camera stays on
-        its shard.
+        its shard. Raises UnknownCamera if it is removed meanwhile.
         """
         async with record.lock:
             source = record.shard_index
@@ -55,11 +55,13 @@ class Mover:
 
     async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
         source = record.shard_index
+        shard = self._state.shards[source]
         try:
-            await self._state.shards[source].shard.remove_camera(record.id, successor=successor)
+            await shard.perform(shard.shard.remove_camera(record.id, successor=successor))
             self._state.reassign(record, target)
             await self._placement.assign(record)
         except UnknownCamera:
+            self._state.find(record.spec.name)  # it may have been removed meanwhile
             raise CameraRecovering(f"camera {record.spec.name!r}: {record.unavailable_reason}") from None
         except (CameraError, StoreError, ServiceError):
             # The whole memory is saved, so the next plan restores the camera on its shard.
@@ -77,7 +79,8 @@ class Mover:
             return False
         source_shard, target_shard = self._state.shard_of(record).shard, self._state.shards[target].shard
         deadline_s = asyncio.get_running_loop().time() + _STANDBY_TIMEOUT_S
-        await target_shard.add_camera(replace(record.assignment, is_standby=True))
+        standby = target_shard.add_camera(replace(record.assignment, is_standby=True))
+        await self._state.shards[target].perform(standby)
 
         async def standby_since_s() -> float | None:
             return (await target_shard.status()).standby.get(record.id)

@@ -67,9 +67,10 @@ class Placement:
         assignment = replace(record.assignment, min_epoch=self._state.newest_epoch, expiry=self._unowned_expiry)
         with shard.acting():
             try:
-                await shard.shard.add_camera(assignment)
+                await shard.perform(shard.shard.add_camera(assignment))
             except OwnedByAnother as error:
-                await shard.shard.add_camera(replace(assignment, expiry=await self._expiry(record, error)))
+                expiry = await self._expiry(record, error)
+                await shard.perform(shard.shard.add_camera(replace(assignment, expiry=expiry)))
 
     async def _expiry(self, record: CameraRecord, error: OwnedByAnother) -> LeaseExpiry:
         """The proof that the owner may be replaced; raises the error again without one."""

@@ -56,8 +56,8 @@ class QuestionRouter:
         started: Started | None = None
         try:
             answer = shard_record.shard.ask(record.id, question, max_answer_tokens=max_answer_tokens)
-            async with aclosing(answer) as events, aclosing(_until_death(events, shard_record)) as living_events:
-                async for event in living_events:
+            async with aclosing(answer) as events, aclosing(_until_lapse(events, shard_record)) as shard_events:
+                async for event in shard_events:
                     if isinstance(event, Started):
                         self._state.observe_epoch(record, event.epoch)
                         started = event
@@ -85,21 +85,24 @@ class QuestionRouter:
         return is_placed or record.shard_index != index
 
 
-async def _until_death(
+async def _until_lapse(
     events: AsyncGenerator[AnswerEvent, None], shard: ShardRecord
 ) -> AsyncGenerator[AnswerEvent, None]:
-    """The events of a shard. Raises ShardUnavailable once its process has ended: the call may hear of it much later."""
-    death = asyncio.create_task(shard.died.wait())
+    """The events of a shard. Raises ShardUnavailable once it is down and its lease has expired.
+
+    The call itself hears much later that a process has ended, and never that one hangs.
+    """
+    lapse = asyncio.create_task(shard.lapsed.wait())
     step: asyncio.Future[AnswerEvent | None] | None = None
     try:
         while True:
             step = asyncio.ensure_future(anext(events, None))
-            await asyncio.wait((step, death), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((step, lapse), return_when=asyncio.FIRST_COMPLETED)
             if not step.done():
-                raise ShardUnavailable("its shard's process ended during the answer")
+                raise ShardUnavailable(f"the answer broke off: {shard.detail}")
             event = step.result()
             if event is None:
                 return
             yield event
     finally:
-        await task_cancellation.end(*(task for task in (step, death) if task is not None))
+        await task_cancellation.end(*(task for task in (step, lapse) if task is not None))

@@ -75,8 +75,9 @@ class CameraRecord:
 
     @property
     def unavailable_reason(self) -> str:
-        """Why the camera cannot answer now."""
-        return self.status.detail or self._not_restored
+        """Why the camera cannot answer now. What its shard reported last is about its source."""
+        is_known = self.is_refused or self.status.state is CameraState.RECOVERING
+        return (self.status.detail if is_known else "") or self._not_restored
 
     def view(self) -> CameraView:
         """An immutable copy for operators."""

@@ -39,6 +39,8 @@ class Remover:
         Raises StoreUnavailable and ShardUnavailable; then the removal has to be finished later.
         """
         async with removal.lock:
+            if removal.id not in self._state.removals:
+                return  # another call or plan has finished it meanwhile
             fence = await self._eraser.fence(removal.id)
             await asyncio.gather(*(self._drop(removal, index) for index in self._places(removal)))
             await self._eraser.delete(removal.id, fence)
@@ -56,12 +58,12 @@ class Remover:
 
     async def _drop(self, removal: RemovalRecord, index: int) -> None:
         shard = self._state.shards[index]
-        if not shard.is_up and shard.expiry is not None:
-            return  # its lease has expired: it owns nothing, and ends what it watched when it hears of that
         try:
             with shard.acting():
-                await shard.shard.drop_camera(removal.id)
+                await shard.perform(shard.shard.drop_camera(removal.id))
         except ShardUnavailable as error:
+            if shard.lapsed.is_set():
+                return  # it owns nothing, and ends what it watched when it hears of that
             raise ShardUnavailable(
                 f"camera {removal.name!r} is removed, but shard {index} may still watch it and does not answer: "
                 f"{error}; the removal is finished as soon as it answers or its lease has expired"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+from actors import task_cancellation
+from actors.errors import ShardUnavailable
 from actors.fleet.snapshot import ReportedCamera, ShardSnapshot
 from actors.fleet.views import ShardView
 from actors.shard.interface import Shard, ShardStatus
 from cache_store.leases import LeaseExpiry
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -20,7 +25,7 @@ class ShardRecord:
     incarnation: of its present process, previous_incarnation: of the process before; expiry: the proof that the present
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
     its answer was an error that nobody foresaw; reported: its cameras by id; num_busy: actions on it that run now;
-    died: set once the process of the present incarnation is known to have ended.
+    lapsed: set while the shard is down and its lease has expired, so that nothing is left to wait for.
     """
 
     shard: Shard
@@ -40,7 +45,7 @@ class ShardRecord:
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
     num_busy: int = 0
-    died: asyncio.Event = field(default_factory=asyncio.Event)
+    lapsed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_accepting(self) -> bool:
@@ -84,7 +89,8 @@ class ShardRecord:
         """Records the status that the shard reports."""
         if self.incarnation != status.incarnation:
             self.previous_incarnation, self.incarnation, self.expiry = self.incarnation, status.incarnation, None
-            self.died = asyncio.Event()
+        if self.lapsed.is_set():
+            self.lapsed = asyncio.Event()
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining = status.busy_share, status.is_draining
@@ -99,16 +105,31 @@ class ShardRecord:
         self.is_failed, self.detail = is_failed, reason
         if self.is_up:
             self.is_up, self.down_since_s = False, now_s
+        self._note_lapse()
 
     def mark_expiry(self, expiry: LeaseExpiry | None) -> None:
         """Records the proof that the shard's lease has expired; None where there is none."""
         self.expiry = expiry
-        if expiry is not None and expiry.is_dead:
-            self.died.set()
+        self._note_lapse()
 
     def mark_retiring(self, *, is_retiring: bool) -> None:
         """Records whether the settings have fewer shards, so that this one shall be emptied."""
         self.is_retiring = is_retiring
+
+    async def perform(self, call: Coroutine[Any, Any, T]) -> T:
+        """The result of a call of this shard, which is given up once the shard is down and its lease has expired.
+
+        A call to a process that hangs has a long timeout, and whoever waits for it holds the camera. What such a
+        process does later, as the owner of nothing, is fenced. Raises ShardUnavailable and what the call raises.
+        """
+        work, lapse = asyncio.ensure_future(call), asyncio.create_task(self.lapsed.wait())
+        try:
+            await asyncio.wait((work, lapse), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ShardUnavailable(self.detail or "the shard does not answer, and its lease has expired")
+            return work.result()
+        finally:
+            await task_cancellation.end(work, lapse)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -118,3 +139,7 @@ class ShardRecord:
             yield
         finally:
             self.num_busy -= 1
+
+    def _note_lapse(self) -> None:
+        if not self.is_up and self.expiry is not None:
+            self.lapsed.set()

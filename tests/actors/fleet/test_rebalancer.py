@@ -8,7 +8,9 @@ import pytest
 
 from actors import task_cancellation
 from actors.errors import CameraRecovering
-from pipeline.cameras import TooManyCameras
+from actors.fleet.registry import InMemoryRegistry
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import CameraState, TooManyCameras
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
 from tests.virtual_time import until
 
@@ -138,3 +140,38 @@ async def test_a_spare_takes_the_cameras_of_a_shard_that_is_down_and_the_next_em
 
     assert [len(shard.assignments) for shard in shards] == [0, 2, 2]
     await task_cancellation.end(running)
+
+
+async def test_a_move_of_a_camera_that_another_server_removes_meanwhile_says_that_it_is_gone(shards) -> None:
+    """The error used to be what the camera shows."""
+    registry = InMemoryRegistry()
+    one = scripted_fleet(*shards, registry=registry)
+    other = scripted_fleet(*shards, registry=registry, is_leader=lambda: False)
+    await one.add_camera(camera_spec("a"))
+    shards[0].states["a"] = (CameraState.LIVE, "a drawn street, seed 1")
+    await one.get_camera("a")
+    await other.reconcile()
+    shards[1].add_delay_s = 1.0
+    move = asyncio.create_task(one.move_camera("a", 1))
+    await asyncio.sleep(0.5)
+    await other.remove_camera("a")
+
+    with pytest.raises(CameraRecovering, match="'a': not restored yet on shard 0"):
+        await move  # this server has not read the removal yet
+    await one.reconcile()
+    with pytest.raises(UnknownCamera):
+        await one.move_camera("a", 1)
+
+
+async def test_a_move_of_a_camera_that_this_server_removes_meanwhile_says_that_it_is_gone(shards) -> None:
+    fleet = scripted_fleet(*shards)
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].add_delay_s = 1.0
+    move = asyncio.create_task(fleet.move_camera("a", 1))
+    await asyncio.sleep(0.5)
+    shards[0].assignments.clear()
+    removal = asyncio.create_task(fleet.remove_camera("a"))
+
+    with pytest.raises(UnknownCamera):
+        await move
+    await removal

@@ -85,6 +85,16 @@ async def test_a_removal_is_not_answered_while_a_shard_may_still_watch_the_camer
     assert await removals(registry) == {}
 
 
+async def test_two_calls_that_remove_one_camera_carry_its_removal_out_once(shards, registry) -> None:
+    eraser = RecordingEraser()
+    fleet = scripted_fleet(*shards, registry=registry, eraser=eraser.seam)
+    camera_id = (await fleet.add_camera(camera_spec("a"))).status.id
+
+    await asyncio.gather(fleet.remove_camera("a"), fleet.remove_camera("a"))
+
+    assert eraser.calls == [("fence", camera_id), ("delete", camera_id)]
+
+
 async def test_another_leader_finishes_a_removal_that_broke_off(shards, registry) -> None:
     broken = RecordingEraser()
     earlier = scripted_fleet(*shards, registry=registry, eraser=broken.seam)
