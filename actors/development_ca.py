@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from actors.errors import CertificatesNotMade
 
 DEFAULT_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CA_DAYS = 3650
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*\.?)*")
 # A clock that is a little behind must not refuse a new certificate.
 _BACKDATED = timedelta(minutes=5)
 
@@ -43,9 +45,9 @@ def make(folder: Path, *, hosts: Sequence[str] = DEFAULT_HOSTS, days: int = 365)
     """
     files = Certificates(folder)
     try:
+        names = [_general_name(host) for host in hosts]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         ca, ca_key = _authority(files)
-        names = [_general_name(host) for host in hosts]
         _issue(files, "server", (ca, ca_key), days=days, names=names, usage=ExtendedKeyUsageOID.SERVER_AUTH)
         _issue(files, "client", (ca, ca_key), days=days, names=(), usage=ExtendedKeyUsageOID.CLIENT_AUTH)
     except (OSError, ValueError) as error:
@@ -136,4 +138,6 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError(f"host {host!r} is neither a host name nor an IP address") from None
         return x509.DNSName(host)

@@ -82,7 +82,8 @@ def examine_cameras(settings: HermesConfig) -> Iterator[Finding]:
         for camera, result in zip(settings.cameras, results, strict=True):
             video = result.video
             size = f"{video.codec}, {video.width}x{video.height}" if video else ""
-            detail = "; ".join(filter(None, (result.url, size, result.detail)))
+            url = "" if result.detail.startswith(result.url) else result.url
+            detail = "; ".join(filter(None, (url, size, result.detail)))
             yield Finding(f"camera {camera.name}", result.reason is None, REDACTOR.redact(detail))
 
 

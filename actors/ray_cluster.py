@@ -17,7 +17,6 @@ from actors import ray_environment  # noqa: F401
 
 import psutil
 import ray
-from ray.exceptions import RayError
 
 from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
@@ -47,8 +46,11 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
                 log_to_driver=shows_logs,
                 _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
             )
-        except (RayError, OSError, RuntimeError, ValueError) as error:
-            raise RayNotStarted(f"Ray did not start: {error}") from error
+        except Exception as error:  # Ray raises a bare Exception where a process of its own is slow to start
+            raise RayNotStarted(
+                f"Ray did not start: {error} (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; "
+                "if that is much, try again when the machine is less busy)"
+            ) from error
         try:
             _require_loopback()
             yield
@@ -64,7 +66,7 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
     """
     try:
         _init(address=address, log_to_driver=shows_logs)
-    except (RayError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # as above
         raise RayNotStarted(f"shards.ray {address!r}: cannot join the cluster there: {error}") from error
     try:
         yield

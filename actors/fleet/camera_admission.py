@@ -88,8 +88,8 @@ class CameraAdmission:
         if not desired_state.has_same_source(record.spec, spec):
             if not allow_memory_loss:
                 raise SourceChanged(
-                    f"camera {spec.name!r}: the new URL is another source, and its memory is of the present one; allow "
-                    "the loss of the memory, or add the source under another name"
+                    f"camera {spec.name!r}: the new URL is another source, and its memory is of the present one; pass "
+                    "allow_memory_loss (--allow-memory-loss) to lose it, or add the source under another name"
                 )
             await self._desired.remove(spec.name, record.id)
             await self._desired.publish(spec)

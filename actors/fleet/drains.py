@@ -46,7 +46,7 @@ class Drains:
         if not others and not force:
             raise InvalidShard(
                 f"shard {index}: no other shard takes cameras, so its {len(self._state.cameras_on(index))} cameras "
-                "would stay and no camera could be added; force it if that is what you want"
+                "would stay and no camera could be added; pass force (--force) to drain it all the same"
             )
         await self._state.shards[index].shard.drain()
         for record in self._state.cameras_on(index):

@@ -247,4 +247,4 @@ class Fleet:
     def _require_shard(self, index: int) -> None:
         last = len(self._state.shards) - 1
         if not 0 <= index <= last:
-            raise InvalidShard(f"shard {index}: there are 0 to {last}")
+            raise InvalidShard(f"shard {index}: no such shard, there are 0 to {last}")

@@ -34,7 +34,8 @@ _REQUEST_TIMEOUT_S = 10.0
 _UNAUTHENTICATED = status_codes.make_status(
     grpc.StatusCode.UNAUTHENTICATED,
     "UNAUTHENTICATED",
-    "send the metadata 'authorization: Bearer TOKEN' with the token of this server's auth.token_file",
+    "the token of this server's auth.token_file is missing or another one: send it as the metadata 'authorization: "
+    "Bearer TOKEN' (--token-file, HERMES_TOKEN_FILE)",
 )
 
 

@@ -60,7 +60,7 @@ class AnswerContext:
         )
 
     def _no_frames(self) -> NoFrames:
-        message = f"camera {self._stream.spec.name!r} has given no frame: it is {self._situation()}"
+        message = f"camera {self._stream.spec.name!r} has given no frame: state {self._situation()}"
         return NoFrames(message) if self._stream.state in _OVER else NoFramesYet(f"{message}; try again")
 
     def _new_warnings(self) -> tuple[AnswerWarning, ...]:
@@ -68,8 +68,8 @@ class AnswerContext:
             return ()
         self._has_warned = True
         message = (
-            f"camera {self._stream.spec.name!r} is not live: it is {self._situation()}; "
-            f"the answer is about the time until {_utc(self._memory_as_of_s)}"
+            f"camera {self._stream.spec.name!r} is not live: state {self._situation()}; "
+            f"the answer is about the time up to {_utc(self._memory_as_of_s)}"
         )
         return (AnswerWarning(WarningCode.NOT_LIVE, message),)
 

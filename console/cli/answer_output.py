@@ -42,7 +42,7 @@ def answer_notes(answer: Answer) -> str:
     if answer.memory_as_of is not None:
         notes.append(f"as of {dated(answer.memory_as_of)}")
     if answer.evidence:
-        notes.append("evidence at " + ", ".join(clock_time(frame.time) for frame in answer.evidence))
+        notes.append("evidence at " + _evidence_times(answer))
     return " · ".join(notes)
 
 
@@ -58,11 +58,16 @@ def answer_table(rows: Iterable[tuple[str, Answer | None, str]]) -> Table:
         table.add_row(
             Text(printable(camera), style="bold"),
             Text(state_name(answer.camera_state), style=STATE_STYLES.get(answer.camera_state, "")),
-            clock_time(answer.memory_as_of),
+            "never" if answer.memory_as_of is None else dated(answer.memory_as_of),
             Text(printable(answer.text)),
-            ", ".join(clock_time(moment.time) for moment in answer.evidence),
+            _evidence_times(answer),
         )
     return table
+
+
+def _evidence_times(answer: Answer) -> str:
+    """Times of day, with the date where it is another one than that of the answer."""
+    return ", ".join(clock_time(moment.time, beside=answer.memory_as_of) for moment in answer.evidence)
 
 
 def _moment_json(moment: Evidence, file: Path | None) -> dict[str, Any]:

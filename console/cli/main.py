@@ -8,6 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from console.client import grpc_environment  # noqa: F401
+
+# isort: split
+
 import typer
 
 from console.cli import terminal

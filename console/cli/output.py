@@ -13,7 +13,7 @@ from rich.text import Text
 
 from protos import hermes_v1_pb2 as pb
 
-_MAX_NAME, _MAX_REASON, _MIN_URL = 14, 10, 12
+_MAX_NAME, _MAX_REASON, _MIN_URL = 14, 12, 12
 STATE_STYLES: dict[int, str] = {
     pb.CAMERA_STATE_LIVE: "green",
     pb.CAMERA_STATE_ENDED: "blue",
@@ -145,7 +145,7 @@ def camera_table(cameras: Sequence[pb.Camera], width: int = 80) -> Table:
 
 def _cells(camera: pb.Camera) -> tuple[str, ...]:
     newest = memory_time(camera.memory, "newest")
-    reason = reason_name(camera.reason) or ""
+    reason = (reason_name(camera.reason) or "").replace("_", " ")  # folds between words
     return camera.name, state_name(camera.state), str(camera.shard), "none" if newest is None else dated(newest), reason
 
 
@@ -172,7 +172,7 @@ def camera_details(camera: pb.Camera) -> Table:
         "compressed": f"{memory.compressions} times",
         "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
         "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
-        "masks": str(len(camera.masks)),
+        "options": _options(camera),
         "covers": f"{dated(_utc(memory.oldest))} to {dated(_utc(memory.newest))}"
         if memory.HasField("newest")
         else "nothing yet",
@@ -184,6 +184,14 @@ def camera_details(camera: pb.Camera) -> Table:
     for gap in memory.gaps:
         table.add_row("gap", Text(f"{dated(_utc(gap.start))} to {dated(_utc(gap.end))}: {gap.reason}"))
     return table
+
+
+def _options(camera: pb.Camera) -> str:
+    """What `cameras update` and the configuration set."""
+    rate = f"{camera.frames_per_second:g} frames a second" if camera.HasField("frames_per_second") else "default rate"
+    pace = pb.Pace.Name(camera.pace).removeprefix("PACE_").lower()
+    gate, masks = "gate on" if camera.gate else "gate off", f"{len(camera.masks)} masks"
+    return ", ".join(filter(None, (f"{pace} pace", "loop" if camera.loop else "", rate, gate, masks)))
 
 
 def since(camera: pb.Camera) -> datetime | None:
@@ -226,9 +234,11 @@ def iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds")
 
 
-def clock_time(at: datetime | None) -> str:
-    """The local time of day."""
-    return "never" if at is None else at.astimezone().strftime("%H:%M:%S")
+def clock_time(at: datetime, *, beside: datetime | None = None) -> str:
+    """The local time of day; with the date, and zone, if it is beside a time of another day."""
+    local = at.astimezone()
+    is_other_day = beside is not None and beside.astimezone().date() != local.date()
+    return dated(at) if is_other_day else local.strftime("%H:%M:%S")
 
 
 def dated(at: datetime) -> str:

@@ -1,7 +1,7 @@
 """Why a call failed: the server's own error, or that no server answered.
 
 ClientError             with the server's reason, or UNREACHABLE, NO_ANSWER_IN_TIME
-└── InvalidCredentials  the client's own TLS files cannot be used
+└── InvalidCredentials  the client's own TLS files, or its address, cannot be used
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ClientError(Exception):
 
 
 class InvalidCredentials(ClientError):
-    """The TLS files of a client cannot be used; the message names the file or the option."""
+    """The TLS files or the address of a client cannot be used; the message names the file, the option or the address."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "INVALID_CREDENTIALS", grpc.StatusCode.INVALID_ARGUMENT)
@@ -65,6 +65,14 @@ def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:
 
 
 def _unreachable(details: str, address: str, *, uses_tls: bool) -> str:
+    host = address.rpartition(":")[0].strip("[]")
+    if "lookup" in details:  # both resolvers of gRPC say so
+        return f"no hermes answers at {address}: host {host!r} has no address; --address is HOST:PORT"
+    if "Hostname Verification" in details:
+        return (
+            f"the server at {address} has a certificate that does not name {host!r}: use a name that it names, or "
+            f"make one that does (hermes certs --host {host})"
+        )
     if uses_tls:
         return (
             f"no hermes answers at {address} over TLS: {details}; for a server with an authority of its own "
@@ -72,6 +80,6 @@ def _unreachable(details: str, address: str, *, uses_tls: bool) -> str:
             "without TLS --insecure"
         )
     return (
-        f"no hermes answers at {address}; start one with: hermes demo, or hermes serve --config FILE; to one "
-        "with TLS give its authority (--ca)"
+        f"no hermes answers at {address}; start one with: hermes demo, or hermes serve --config FILE; if it "
+        "has TLS, give its authority (--ca)"
     )

@@ -55,6 +55,7 @@ class RecoveryWatch:
         index, pid = shard.index, self._pids.get(shard.index)
         is_away = shard.state == pb.SHARD_STATE_AWAY
         if pid is not None and (is_away or shard.pid != pid):
+            del self._pids[index]  # what is on this shard later is no loss of this process
             epochs = {name: camera.epoch for name, camera in self._live_cameras.items() if camera.shard == index}
             if epochs:
                 self._ended.setdefault(index, _EndedShard(pid, epochs))

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from urllib.request import parse_http_list, parse_keqv_list
 
 # What to do about a 401, over HTTP and RTSP alike.
-LOGIN_HINT = "it wants a login: --user and --password-file, or user and password_file in the configuration"
+LOGIN_HINT = (
+    "it wants a login, or another one: --user and --password-file, or user and password_file in the configuration"
+)
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 

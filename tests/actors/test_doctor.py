@@ -142,7 +142,7 @@ def test_every_configured_camera_is_opened(tmp_path: Path) -> None:
     assert [one.name for one in found] == ["camera c0", "camera c1", "camera c2", "camera c3"]
     assert [one.is_ok for one in found] == [True, False, True, False]
     assert "h264" in found[0].detail
-    assert "none.mp4" in found[1].detail
+    assert found[1].detail.count("none.mp4") == 1
     assert "127.0.0.1" in found[3].detail
     assert "c4n4ry" not in repr(found)
 

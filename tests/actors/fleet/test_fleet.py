@@ -88,7 +88,8 @@ async def test_a_drained_shard_is_empty_and_gets_no_new_camera(fleet, shards) ->
 
 
 @pytest.mark.parametrize(
-    ("index", "reason"), [(2, "shard 2: there are 0 to 1"), (-1, "there are 0 to 1"), (1, "takes no cameras now")]
+    ("index", "reason"),
+    [(2, "no such shard, there are 0 to 1"), (-1, "there are 0 to 1"), (1, "takes no cameras now")],
 )
 async def test_a_camera_cannot_move_to_a_shard_that_does_not_exist_or_is_down(fleet, shards, index, reason) -> None:
     await fleet.add_camera(camera_spec("a"))

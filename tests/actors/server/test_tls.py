@@ -71,6 +71,13 @@ async def test_a_client_that_trusts_the_authority_is_served_and_no_other(files: 
                 await names(address, tls)
 
 
+async def test_a_certificate_of_another_name_is_said_to_be_one(tmp_path: Path) -> None:
+    files = development_ca.make(tmp_path / "certs", hosts=("router.example",))
+    async with serving(tls_of(files)) as address:
+        with pytest.raises(ClientError, match=r"does not name '127\.0\.0\.1'.*hermes certs --host 127\.0\.0\.1"):
+            await names(address, TlsFiles(ca=files.certificate("ca")))
+
+
 async def test_with_a_client_ca_each_client_must_show_a_certificate_of_it(files: Certificates, tmp_path: Path) -> None:
     stranger = development_ca.make(tmp_path / "other")
     ca = files.certificate("ca")

@@ -39,7 +39,7 @@ async def test_a_camera_that_failed_before_its_first_frame_refuses(running: Runn
 
         await until(has_failed)
         with pytest.raises(
-            NoFrames, match=r"camera 'none' has given no frame: it is failed since \d{4}-.* UTC \(.*none"
+            NoFrames, match=r"camera 'none' has given no frame: state failed since \d{4}-.* UTC \(.*none"
         ):
             await anext(shard.ask("none", "what is in view"))
 
@@ -66,7 +66,7 @@ async def test_a_recording_that_has_ended_answers_with_a_warning(running: Runnin
     assert isinstance(started, Started)
     assert isinstance(done, Done)
     assert [warning.code for warning in started.warnings] == [WarningCode.NOT_LIVE]
-    assert "the answer is about the time until 2023-11-14 22:13:19 UTC" in started.warnings[0].message
+    assert "the answer is about the time up to 2023-11-14 22:13:19 UTC" in started.warnings[0].message
     for event in (started, done):
         assert (event.camera_id, event.camera_state) == ("film", CameraState.ENDED)
         assert event.state_since_s == shown.state_since_s
@@ -97,8 +97,8 @@ def test_a_camera_that_stalls_during_an_answer_is_warned_of_at_its_end() -> None
     assert (done.camera_state, done.state_since_s) == (CameraState.STALLED, STARTED_S + 60)
     assert started.warnings == ()
     assert [warning.message for warning in done.warnings] == [
-        "camera 'gate' is not live: it is stalled since 2023-11-14 22:14:20 UTC (no frame for 10 s); "
-        "the answer is about the time until 1970-01-01 00:16:40 UTC"
+        "camera 'gate' is not live: state stalled since 2023-11-14 22:14:20 UTC (no frame for 10 s); "
+        "the answer is about the time up to 1970-01-01 00:16:40 UTC"
     ]
 
 

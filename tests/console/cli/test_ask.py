@@ -19,7 +19,7 @@ from tests.actors.scripted import DONE, STARTED, ScriptedShard
 from tests.console.running import run
 
 STALLED = {"camera_id": "c0ffee", "camera_state": CameraState.STALLED, "state_since_s": 1_010.0}
-WARNING = AnswerWarning(WarningCode.NOT_LIVE, "camera 'gate' is not live: it is stalled")
+WARNING = AnswerWarning(WarningCode.NOT_LIVE, "camera 'gate' is not live: state stalled")
 YARD = CameraSpec(name="yard", url="sim:yard")
 
 
@@ -29,7 +29,7 @@ async def test_a_camera_that_is_not_live_is_warned_of_and_its_state_is_in_the_js
         shown = await run("ask", "what", "-c", "gate", "--address", address)
         as_json = await run("ask", "what", "-c", "gate", "--json", "--address", address)
 
-    assert (shown.code, shown.err.count("warning: camera 'gate' is not live: it is stalled")) == (0, 1)
+    assert (shown.code, shown.err.count("warning: camera 'gate' is not live: state stalled")) == (0, 1)
     described = json.loads(as_json.out)
     assert described["warnings"] == [WARNING.message]
     assert described["camera_id"] == "c0ffee"
@@ -47,12 +47,12 @@ async def test_a_state_that_changed_during_the_answer_is_the_last_one(serving: S
 
 
 async def test_a_camera_without_any_frame_refuses_and_says_why(serving: Serving) -> None:
-    refusal = NoFrames("camera 'gate' has given no frame: it is failed since 10:00 (401)")
+    refusal = NoFrames("camera 'gate' has given no frame: state failed since 10:00 (401)")
     async with serving(ScriptedShard(answer=[refusal])) as address:
         ended = await run("ask", "what is in view", "-c", "gate", "--address", address)
 
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("error: camera 'gate' has given no frame: it is failed since 10:00 (401)")
+    assert ended.err.startswith("error: camera 'gate' has given no frame: state failed since 10:00 (401)")
 
 
 async def test_all_cameras_are_asked_and_answer_in_one_table(serving: Serving) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from actors.config import loading
@@ -29,3 +30,12 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     assert ended.code == 1
     assert ended.err.startswith(f"error: certificates in '{tmp_path}/file/certs'")
+
+
+@pytest.mark.parametrize("host", ["router/example", "https://router.example", "10.0.0.1:50051", "two words", ""])
+async def test_what_is_no_host_is_refused_before_a_file_is_written(tmp_path: Path, host: str) -> None:
+    ended = await run("certs", "--folder", str(tmp_path / "certs"), "--host", host)
+
+    assert ended.code == 1
+    assert f"host {host!r} is neither a host name nor an IP address" in ended.err
+    assert not (tmp_path / "certs").exists()

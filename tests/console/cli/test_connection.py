@@ -40,6 +40,7 @@ async def test_variables_stand_for_the_options(
         (("--ca", "/none/ca.pem"), "ca '/none/ca.pem': No such file or directory"),
         (("--cert", "/none/me.pem"), "a client's certificate and its key need each other"),
         (("--ca", "/none/ca.pem", "--insecure"), "insecure: without TLS there is no use for ca, cert and key"),
+        (("--address", "nowhere"), "address 'nowhere': is not HOST:PORT, for example localhost:50051"),
         (("--token-file", "/none/token"), "token file '/none/token': No such file or directory"),
     ],
 )
@@ -48,3 +49,17 @@ async def test_a_file_that_cannot_be_used_is_named_as_a_mistake(options: tuple[s
 
     assert ended.code == 2
     assert ended.err.startswith(f"error: {message}")
+
+
+async def test_a_host_without_address_is_said_to_be_one() -> None:
+    ended = await run("cameras", "list", "--address", "no-such-host.invalid:1")
+
+    assert ended.code == 1
+    assert "host 'no-such-host.invalid' has no address" in ended.err
+
+
+async def test_a_missing_token_names_the_option(serving: Serving) -> None:
+    async with serving(ScriptedShard(), token="right") as address:
+        ended = await run("cameras", "list", "--address", address)
+
+    assert (ended.code, "--token-file" in ended.err) == (2, True)

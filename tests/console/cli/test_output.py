@@ -123,7 +123,7 @@ def test_a_list_of_cameras_fits_a_terminal_of_80_columns() -> None:
     assert "rtsp:" in text
     assert "eam2" in text
     assert text.replace("\n", "").count("n") >= 63
-    assert "no_answer" in text
+    assert "no answer" in text
     assert "connection" in text
     assert "sim:gate" in alone
 
@@ -134,6 +134,27 @@ def test_times_of_lists_have_a_date_and_a_zone() -> None:
 
     assert output.dated(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     assert output.dated(this_year) == this_year.astimezone().strftime("%m-%d %H:%M:%S %Z")
+
+
+def test_evidence_of_another_day_than_the_answer_has_its_date() -> None:
+    as_of = datetime(2026, 5, 6, 12, 0, 9, tzinfo=UTC)
+    days = [as_of, as_of.replace(day=3)]
+    answer = answers.Answer(camera="gate", question="what", memory_as_of=as_of)
+    answer.evidence = [answers.Evidence(time=at, weight=0.5) for at in days]
+
+    notes = answer_output.answer_notes(answer)
+    table = shown(answer_output.answer_table([("gate", answer, "")]))
+
+    same, other = days[0].astimezone().strftime("%H:%M:%S"), output.dated(days[1])
+    assert notes == f"as of {output.dated(as_of)} · evidence at {same}, {other}"
+    assert output.dated(as_of) in table
+    assert f"{same}, {other}" in table
+
+
+def test_what_an_update_can_change_is_in_the_details() -> None:
+    details = shown(output.camera_details(pb.Camera(name="gate", loop=True, frames_per_second=0.5, gate=False)))
+
+    assert "loop, 0.5 frames a second, gate off, 0 masks" in details
 
 
 def test_a_shard_that_is_away_has_no_process() -> None:

@@ -69,3 +69,17 @@ def test_a_shard_that_answered_late_is_not_reported() -> None:
     assert watch.observe(shards(away=1), BEFORE) == []
     assert watch.observe(shards(), BEFORE) == []
     assert watch.observe(shards(), [BEFORE[0], camera("street", 0, epoch=2), camera("yard", 0, epoch=2)]) == []
+
+
+def test_a_camera_that_came_to_a_restarted_shard_and_left_it_again_is_no_second_recovery() -> None:
+    """The camera may be listed on the shard before the shard itself is listed as up again."""
+    watch = RecoveryWatch()
+    watch.observe(shards(), BEFORE)
+    restored = [camera("gate", 1, epoch=2), *BEFORE[1:]]
+    assert len(watch.observe(shards(away=0), restored)) == 1
+
+    back = [camera("gate", 0, epoch=3), *BEFORE[1:]]
+    watch.observe(shards(away=0), back)
+    watch.observe(shards(pids=(101, 200)), back)
+
+    assert watch.observe(shards(pids=(101, 200)), [camera("gate", 1, epoch=4), *BEFORE[1:]]) == []
