@@ -44,7 +44,7 @@ class ClientError(Exception):
 
 
 class InvalidCredentials(ClientError):
-    """The TLS files or the address of a client cannot be used; the message names the file, the option or the address."""
+    """The TLS files or the address of a client cannot be used; the message names which."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "INVALID_CREDENTIALS", grpc.StatusCode.INVALID_ARGUMENT)
