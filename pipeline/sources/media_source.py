@@ -212,7 +212,7 @@ class MediaSource:
             # DALI ignores the rotation of a video.
             is_for_libav = backend is DecoderBackend.LIBAV or self._stream.decoder.rotation_deg(segment) != 0
             self._decoder = self._stream.decoder if is_for_libav else self._dali(backend)
-            log.info("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, backend=str(backend))
+            log.debug("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, backend=str(backend))
         return self._decoder
 
     def _dali(self, backend: DecoderBackend) -> Decoder:

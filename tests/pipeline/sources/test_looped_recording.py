@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.cameras import CameraState, PlaybackSpeed
 from tests.pipeline import footage, servers
@@ -51,6 +52,15 @@ def test_a_looped_file_has_new_times_in_each_round_without_a_gap(tmp_path: Path)
     assert played.times_s == pytest.approx([index / 2 for index in range(14)])
     assert numbers(played) == 3 * [0, 5, 10, 15] + [0, 5]
     assert played.dropped == 0
+
+
+def test_a_round_of_a_loop_is_no_line_in_the_log(tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video", TWO_SECONDS)
+
+    with capture_logs() as lines:
+        play(str(path), pace=LIVE, clock=VirtualClock(), max_samples=14, loop=True)
+
+    assert [line for line in lines if line["log_level"] != "debug"] == []
 
 
 def test_rounds_of_any_length_keep_the_grid_of_the_samples(tmp_path: Path) -> None:
