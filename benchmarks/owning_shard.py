@@ -63,7 +63,7 @@ class OwningShard:
     async def update_camera(self, assignment: Assignment) -> None:
         self.assignments[assignment.id] = assignment
 
-    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_alive()
         if self.assignments.pop(camera_id, None) is None:
             raise UnknownCamera(camera_id)

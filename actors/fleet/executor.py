@@ -160,7 +160,7 @@ class Executor:
         log.warning("stale_camera_ended", camera_id=action.camera_id, shard=action.shard)
 
     async def _release(self, action: Release) -> None:
-        call = self._state.shards[action.shard].shard.remove_camera(action.camera_id)
+        call = self._state.shards[action.shard].shard.release_camera(action.camera_id)
         await self._end_leftover(action.shard, action.camera_id, call)
         log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
 

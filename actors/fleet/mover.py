@@ -57,7 +57,7 @@ class Mover:
         source = record.shard_index
         shard = self._state.shards[source]
         try:
-            await shard.perform(shard.shard.remove_camera(record.id, successor=successor))
+            await shard.perform(shard.shard.release_camera(record.id, successor=successor))
             self._state.reassign(record, target)
             await self._placement.assign(record)
         except UnknownCamera:

@@ -3,7 +3,7 @@
 absent  -> standby  add as standby: its stream is open and its newest clips are held back
 standby -> absent   30 s without another transition
 absent or standby -> owned   add: lease acquired, memory restored, stream open, checkpoints at intervals
-owned   -> absent   remove: memory saved whole, lease released; drop: lease released
+owned   -> absent   release: memory saved whole, lease released; drop: lease released
 owned   -> unowned  the store lost its record of the owner: the memory, maybe the only copy, is kept and is silent
 unowned -> owned    add: lease acquired
 owned or unowned -> lost   another shard owns the camera: this one must neither answer nor save
@@ -73,14 +73,14 @@ class CameraLifecycle:
             self._stream(assignment.id)
             await self._update(assignment)
 
-    async def remove(self, camera_id: str, *, successor: str | None) -> None:
-        """See Shard.remove_camera."""
+    async def release(self, camera_id: str, *, successor: str | None) -> None:
+        """See Shard.release_camera."""
         async with self._locks[camera_id]:
             self._streams.end_standby(camera_id)
             stream = self._stream(camera_id)
             await self._memories.finish(camera_id, stream.spec.name)
-            await self._release(camera_id, successor=successor)
-        log.info("camera_removed", camera=stream.spec.name)
+            await self._give_up(camera_id, successor=successor)
+        log.info("camera_released", camera=stream.spec.name)
 
     async def drop(self, camera_id: str) -> None:
         """See Shard.drop_camera."""
@@ -90,7 +90,7 @@ class CameraLifecycle:
             if stream is None:
                 return
             await self._memories.stop_saving(camera_id)
-            await self._release(camera_id)
+            await self._give_up(camera_id)
         log.info("camera_dropped", camera=stream.spec.name)
 
     async def erase(self, camera_id: str) -> None:
@@ -167,7 +167,7 @@ class CameraLifecycle:
         self._streams.update(assignment, self._memories.status(assignment.id).newest_s)
         log.info("camera_updated", camera=assignment.spec.name, url=urls.redact(assignment.spec.url))
 
-    async def _release(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def _give_up(self, camera_id: str, *, successor: str | None = None) -> None:
         self._streams.end(camera_id)
         await self._lease_holder.release(camera_id, successor=successor)
         await self._memories.free(camera_id)

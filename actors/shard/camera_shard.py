@@ -141,9 +141,9 @@ class CameraShard:
         with named(assignment.id, assignment.spec.name):
             await self._lifecycle.update(assignment)
 
-    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         with named(camera_id, self._name_of(camera_id)):
-            await self._lifecycle.remove(camera_id, successor=successor)
+            await self._lifecycle.release(camera_id, successor=successor)
 
     async def drop_camera(self, camera_id: str) -> None:
         await self._lifecycle.drop(camera_id)

@@ -100,7 +100,7 @@ class Shard(Protocol):
         """
         ...
 
-    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         """Saves the camera's whole memory, stops the camera and releases it, for another shard.
 
         successor: the only incarnation that may own the camera next. Raises UnknownCamera, StoreUnavailable; after
@@ -174,7 +174,7 @@ class ForwardedShard(ABC):
     ask = _streamed(Shard.ask)
     add_camera = _forwarded(Shard.add_camera, 30.0)
     update_camera = _forwarded(Shard.update_camera, 30.0)
-    remove_camera = _forwarded(Shard.remove_camera, 30.0)
+    release_camera = _forwarded(Shard.release_camera, 30.0)
     drop_camera = _forwarded(Shard.drop_camera, 30.0)
     erase_memory = _forwarded(Shard.erase_memory, 30.0)
     test_camera = _forwarded(Shard.test_camera, lambda ingest: probe.max_duration_s(ingest) + 5.0)

@@ -166,7 +166,7 @@ class ScriptedShard:
         self.updated.append(assignment.spec.name)
         self.assignments[self._named(assignment.id)] = assignment
 
-    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_up()
         self.saved.append(self._named(camera_id))
         del self.assignments[self._named(camera_id)]

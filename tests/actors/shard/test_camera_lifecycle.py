@@ -134,7 +134,7 @@ async def test_a_move_to_a_standby_shard_loses_no_frame(running: Running) -> Non
         since_s = (await other.status()).standby["street"]
         await until(partial(has_seen_until, one, "street", since_s))
         successor = (await other.status()).incarnation
-        await one.remove_camera("street", successor=successor)
+        await one.release_camera("street", successor=successor)
         before = (await other.status()).standby
         await other.add_camera(street)
         await until(partial(has_seen_until, other, "street", since_s + 4.0))
@@ -150,7 +150,7 @@ async def test_a_move_to_a_standby_shard_loses_no_frame(running: Running) -> Non
 async def test_a_released_camera_can_be_acquired_by_its_successor_only(running: Running, film: str) -> None:
     async with running() as one, running() as other, running() as third:
         await watch_whole(one, "film", film)
-        await one.remove_camera("film", successor=(await other.status()).incarnation)
+        await one.release_camera("film", successor=(await other.status()).incarnation)
 
         with pytest.raises(OwnedByAnother):
             await third.add_camera(assignment("film", film))

@@ -172,14 +172,14 @@ async def test_a_camera_that_cannot_be_removed_is_watched_answers_and_is_saved(
         await until(partial(has_frames, shard, "street", 1))
         checkpoints.is_down = True
         with pytest.raises(StoreUnavailable):
-            await shard.remove_camera("street")
+            await shard.release_camera("street")
         checkpoints.is_down = False
 
         saves, frames_seen = checkpoints.saves, (await status(shard, "street")).memory.frames_seen
         await until(partial(has_frames, shard, "street", frames_seen + 2))
         await until(lambda: checkpoints.saves > saves)
         assert isinstance([event async for event in shard.ask("street", "what is in view")][-1], Done)
-        await shard.remove_camera("street")
+        await shard.release_camera("street")
 
 
 async def test_a_camera_that_leaves_keeps_its_checkpoint(
@@ -192,7 +192,7 @@ async def test_a_camera_that_leaves_keeps_its_checkpoint(
             return await checkpoints.load("film", model.spec.fingerprint) is not None
 
         await until(is_saved)
-        await shard.remove_camera("film")
+        await shard.release_camera("film")
 
     assert await checkpoints.load("film", model.spec.fingerprint) is not None
 
@@ -235,7 +235,7 @@ async def test_a_move_keeps_all_tiers_bit_by_bit(running: Running, film: str) ->
         before = await asyncio.wrap_future(source._engine.snapshot("film", is_whole=True))
         was = (await status(source, "film")).memory
 
-        await source.remove_camera("film")
+        await source.release_camera("film")
         await target.add_camera(assignment("film", film))
 
         after = await asyncio.wrap_future(target._engine.snapshot("film", is_whole=True))

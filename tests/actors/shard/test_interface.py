@@ -50,7 +50,7 @@ async def test_a_forwarded_operation_has_the_effect_and_the_result_of_the_shard(
     events = [event async for event in shard.ask("1", "what is in view", max_answer_tokens=3)]
     await shard.drain()
     await shard.erase_memory("1")
-    await shard.remove_camera("1")
+    await shard.release_camera("1")
 
     assert [camera.name for camera in status.cameras] == ["gate"]
     assert tested.url == "sim:yard"
@@ -63,7 +63,7 @@ async def test_a_forwarded_operation_raises_the_error_of_the_shard() -> None:
     shard = LoopbackShard(ScriptedShard())
 
     with pytest.raises(UnknownCamera):
-        await shard.remove_camera("1")
+        await shard.release_camera("1")
     with pytest.raises(UnknownCamera):
         await anext(shard.ask("1", "what is in view"))
 
