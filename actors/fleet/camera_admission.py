@@ -77,6 +77,10 @@ class CameraAdmission:
         except (CameraError, StoreError, ServiceError):
             await self._withdraw(record)
             raise
+        except asyncio.CancelledError:
+            # The client has given up: it knows of no camera.
+            await asyncio.shield(self._withdraw(record))
+            raise
         return record.view()
 
     async def update(self, spec: CameraSpec, *, allow_memory_loss: bool) -> CameraView:
@@ -91,13 +95,13 @@ class CameraAdmission:
                     f"camera {spec.name!r}: the new URL is another source, and its memory is of the present one; pass "
                     "allow_memory_loss (--allow-memory-loss) to lose it, or add the source under another name"
                 )
-            await self._desired.remove(spec.name, record.id)
-            await self._desired.publish(spec)
+            if not await self._desired.replace(record, spec):
+                raise _changed(spec)
             record = self._state.find(spec.name)
             await self._place(record)
         else:
             if not await self._desired.update(record, spec):
-                raise CameraChanged(f"camera {spec.name!r} was changed by another call at the same moment; try again")
+                raise _changed(spec)
             await self._update_on_shard(record)
         await self._observer.observe(record.shard_index)
         return record.view()
@@ -174,6 +178,10 @@ class CameraAdmission:
         error = _open_error(record.status, self._open_timeout_s)
         if error is not None:
             raise error
+
+
+def _changed(spec: CameraSpec) -> CameraChanged:
+    return CameraChanged(f"camera {spec.name!r} was changed by another call at the same moment; try again")
 
 
 def _open_error(status: CameraStatus, waited_s: float) -> CameraError | None:

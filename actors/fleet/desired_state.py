@@ -95,6 +95,17 @@ class DesiredState:
             await self._pass_own_write()
         return True
 
+    async def replace(self, record: CameraRecord, spec: CameraSpec) -> bool:
+        """Puts another camera, with a new id, in the place of this one. -> False if another fleet changed it first
+
+        Raises StoreUnavailable.
+        """
+        entry = self._new_entry(spec, is_configured=self._entries[record.spec.name].is_configured)
+        async with self._lock:
+            is_replaced = await self._replace(record.id, entry)
+            await self._pass_own_write()
+        return is_replaced
+
     async def remove(self, name: str, camera_id: str) -> None:
         """Begins the removal of a camera for every fleet. Raises StoreUnavailable; then it is watched as before."""
         async with self._lock:
@@ -129,12 +140,10 @@ class DesiredState:
         new = []
         for spec in self._configured.values():
             present = self._entries.get(spec.name)
-            if present is not None and not has_same_source(present.assignment.spec, spec):
-                log.info("camera_has_another_source", camera=spec.name)
-                await self._remove(spec.name, present.id)
-                present = None
-            if present is None:
-                new.append(self._new_entry(spec, is_configured=True))
+            if present is None or not has_same_source(present.assignment.spec, spec):
+                entry = self._new_entry(spec, is_configured=True)
+                if present is None or not await self._replace(present.id, entry):
+                    new.append(entry)
             elif present.assignment.spec != spec or not present.is_configured:
                 revision = present.assignment.revision + 1
                 assignment = replace(present.assignment, spec=spec, revision=revision)
@@ -145,8 +154,7 @@ class DesiredState:
         self._is_configuration_published = True
 
     def _new_entry(self, spec: CameraSpec, *, is_configured: bool = False) -> RegistryEntry:
-        assignment = Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock())
-        return RegistryEntry(assignment, is_configured)
+        return RegistryEntry(Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock()), is_configured)
 
     async def _add(self, entries: Sequence[RegistryEntry]) -> Mapping[str, RegistryEntry]:
         """-> the entries of these names then; a name whose camera was removed meanwhile has none"""
@@ -157,6 +165,13 @@ class DesiredState:
                 self._apply_entry(entry)
             found |= present
         return found
+
+    async def _replace(self, camera_id: str, entry: RegistryEntry) -> bool:
+        is_replaced = await self._registry.remove(entry.name, camera_id, successor=entry)
+        if is_replaced:
+            log.info("camera_has_another_source", camera=entry.name)
+            self._apply_entry(entry)
+        return is_replaced
 
     async def _remove(self, name: str, camera_id: str) -> None:
         await self._registry.remove(name, camera_id)

@@ -72,13 +72,18 @@ return 1
 """
 )
 
-# ARGV: name and id. The first write needs no memory, so that a full server accepts the script.
+# ARGV: name, id, and the entry that takes the name or ''. Without one the first write needs no memory, so that a full
+# server accepts the script.
 _REMOVE = (
     _COMMON
     + f"""
 local present = facts(ARGV[1])
 if not present or present.id ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[1])
+if ARGV[3] == '' then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+else
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+end
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_ms() - {_REMOVED_KEPT_MS})
 redis.call('ZADD', KEYS[5], now_ms(), ARGV[2])
@@ -159,8 +164,9 @@ class RedisRegistry:
         values: list[str | int] = [entry.name, entry.id, entry.assignment.revision, registry_codec.encode(entry)]
         return bool(await self._connection.run_replicated(_UPDATE, _KEYS, values))
 
-    async def remove(self, name: str, camera_id: str) -> bool:
-        return bool(await self._connection.run_replicated(_REMOVE, _KEYS, [name, camera_id]))
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
+        text = "" if successor is None else registry_codec.encode(successor)
+        return bool(await self._connection.run_replicated(_REMOVE, _KEYS, [name, camera_id, text]))
 
     async def finish_removal(self, camera_id: str) -> None:
         await self._connection.run_replicated(_FINISH, _KEYS, [camera_id])

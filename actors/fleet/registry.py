@@ -61,8 +61,11 @@ class CameraRegistry(Protocol):
         """Replaces the entry of this name, if it has the same id and a lower revision. -> whether it was replaced"""
         ...
 
-    async def remove(self, name: str, camera_id: str) -> bool:
-        """Makes the entry of this name and id one whose removal is not finished. -> whether there was such an entry"""
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
+        """Makes the entry of this name and id one whose removal is not finished. -> whether there was such an entry
+
+        successor: the entry that takes its name at the same moment.
+        """
         ...
 
     async def finish_removal(self, camera_id: str) -> None:
@@ -107,11 +110,13 @@ class InMemoryRegistry:
         self._change(entry.name)
         return True
 
-    async def remove(self, name: str, camera_id: str) -> bool:
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
         present = self._entries.get(name)
         if present is None or present.id != camera_id:
             return False
         del self._entries[name]
+        if successor is not None:
+            self._entries[name] = successor
         self._removals[camera_id] = name
         self._removed.add(camera_id)
         self._change(name)

@@ -135,9 +135,11 @@ class StoreRegistry:
     async def update(self, entry: RegistryEntry) -> bool:
         return await self._store.perform(lambda: self._store.registry.update(entry))
 
-    async def remove(self, name: str, camera_id: str) -> bool:
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
         async def remove() -> bool:
-            is_removed = await self._store.registry.remove(name, camera_id)
+            is_removed = await self._store.registry.remove(name, camera_id, successor=successor)
+            if is_removed and successor is not None:
+                self._store.names.setdefault(name, {})[successor.id] = None
             if is_removed:
                 self._store.history.add(Event(now_s(), "unregistered", camera_id, name=name))
             return is_removed

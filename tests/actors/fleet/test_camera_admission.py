@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import structlog
 
@@ -147,3 +149,18 @@ async def test_unowned_cameras_are_granted_at_the_first_attempt_until_the_store_
     assert set(shard.assignments) == {"a", "b"}
     await fleet.reconcile()
     assert set(shard.assignments) == {"a", "b", "c"}
+
+
+async def test_a_camera_whose_client_gives_up_before_its_first_frame_is_not_added(fleet, shards) -> None:
+    """It used to stay, although nobody had been told of it."""
+    shards[0].states["a"] = (CameraState.CONNECTING, "")
+    adding = asyncio.create_task(fleet.add_camera(camera_spec("a")))
+    await asyncio.sleep(0.1)
+    assert "a" in shards[0].assignments
+
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+
+    assert shards[0].assignments == {}
+    assert await fleet.list_cameras() == []

@@ -12,7 +12,7 @@ from actors.fleet.views import CameraView
 from actors.shard.interface import Assignment
 from cache_store.errors import StoreUnavailable
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraExists, CameraSpec
+from pipeline.cameras import CameraChanged, CameraExists, CameraSpec
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet, update
 
 
@@ -233,3 +233,75 @@ class FlakyRegistry(InMemoryRegistry):
         if self.is_read_only:
             raise StoreUnavailable("store: read only")
         return await super().add(*entries)
+
+
+class FullRegistry(InMemoryRegistry):
+    """Has no room for another camera, once it is full."""
+
+    is_full = False
+
+    async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
+        self._require_room()
+        return await super().add(*entries)
+
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
+        if successor is not None:
+            self._require_room()
+        return await super().remove(name, camera_id, successor=successor)
+
+    def _require_room(self) -> None:
+        if self.is_full:
+            raise StoreUnavailable("store: full")
+
+
+async def test_a_camera_whose_source_cannot_be_replaced_is_watched_as_before(shards) -> None:
+    """It used to be removed first: where the second write failed, it was lost with its memory."""
+    registry = FullRegistry()
+    fleet = scripted_fleet(*shards, registry=registry)
+    before = await fleet.add_camera(camera_spec("a"))
+    registry.is_full = True
+
+    with pytest.raises(StoreUnavailable):
+        await update(fleet, camera_spec("a", "sim:other"), allow_memory_loss=True)
+    await fleet.reconcile()
+
+    assert (await fleet.get_camera("a")).status.id == before.status.id
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_a_configured_camera_that_got_another_source_still_belongs_to_the_configuration(shards, registry) -> None:
+    earlier = scripted_fleet(*shards, registry=registry)
+    earlier.add_configured_camera(camera_spec("a"))
+    await earlier.reconcile()
+    await update(earlier, camera_spec("a", "sim:other"), allow_memory_loss=True)
+
+    later = scripted_fleet(ScriptedShard(), registry=registry)
+    await later.remove_unconfigured()
+    await later.reconcile()
+
+    assert await later.list_cameras() == []
+
+
+class SlowRegistry(InMemoryRegistry):
+    """A replacement takes a second to reach it."""
+
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
+        await asyncio.sleep(1.0)
+        return await super().remove(name, camera_id, successor=successor)
+
+
+async def test_of_two_servers_that_replace_one_source_the_second_is_told(shards) -> None:
+    """It used to be answered as if its own source were watched."""
+    registry = SlowRegistry()
+    one, other = (scripted_fleet(*shards, registry=registry) for _ in range(2))
+    await one.add_camera(camera_spec("a"))
+    await other.reconcile()
+
+    results = await asyncio.gather(
+        update(one, camera_spec("a", "sim:one"), allow_memory_loss=True),
+        update(other, camera_spec("a", "sim:other"), allow_memory_loss=True),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results] == [CameraView, CameraChanged]
+    assert registry.entries["a"].assignment.spec.url == "sim:one"

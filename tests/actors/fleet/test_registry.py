@@ -195,3 +195,16 @@ async def test_an_entry_that_cannot_be_read_costs_no_other_camera(server: str, e
 
     assert (await changes(client)).entries == {"gate": GATE}
     await client.close()
+
+
+async def test_a_successor_takes_the_name_of_a_removed_camera_at_the_same_moment(registry) -> None:
+    await registry.add(GATE)
+    successor = replace(GATE, assignment=replace(GATE.assignment, id="2"), is_configured=True)
+    before = (await changes(registry)).version
+
+    assert await registry.remove("gate", "1", successor=successor)
+    found = await changes(registry, before)
+
+    assert (found.entries, found.absent, found.removals) == ({"gate": successor}, frozenset(), {"1": "gate"})
+    assert not await registry.remove("gate", "1", successor=GATE)
+    assert (await changes(registry)).entries == {"gate": successor}

@@ -8,7 +8,7 @@ import pytest
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
-from actors.fleet.registry import InMemoryRegistry
+from actors.fleet.registry import InMemoryRegistry, RegistryEntry
 from actors.shard.interface import Assignment
 from cache_store.errors import StoreUnavailable
 from pipeline.answers import UnknownCamera
@@ -116,7 +116,7 @@ async def test_another_leader_finishes_a_removal_that_broke_off(shards, registry
 class ReadOnlyRegistry(InMemoryRegistry):
     """Refuses removals."""
 
-    async def remove(self, name: str, camera_id: str) -> bool:
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
         raise StoreUnavailable("store: read only")
 
 
