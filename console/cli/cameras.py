@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from console.cli import camera_options, output, terminal
+from console.cli import camera_options, camera_output, terminal
 from console.cli.camera_options import PACES, CameraName, Gate, Label, Mask, Pace, PasswordFile, Rate, Resettable, User
 from console.cli.connection import Server, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
@@ -74,9 +74,9 @@ def probe_camera(
 
         result = local_probe.probe(full_url, config)
     if as_json:
-        terminal.print_json(output.probe_json(result))
+        terminal.print_json(camera_output.probe_json(result))
     else:
-        terminal.out.print(output.probe_details(result), markup=False)
+        terminal.out.print(camera_output.probe_details(result), markup=False)
     terminal.leave(FAILURE if result.reason else DONE)
 
 
@@ -103,9 +103,9 @@ def list_cameras(
     with server.connected() as hermes:
         listed = hermes.list_cameras(selection)
     if as_json:
-        terminal.print_json([output.camera_json(camera) for camera in listed])
+        terminal.print_json([camera_output.camera_json(camera) for camera in listed])
     else:
-        terminal.print_table(output.camera_table(listed, terminal.out.width))
+        terminal.print_table(camera_output.camera_table(listed, terminal.out.width))
 
 
 @cameras.command("show")
@@ -167,7 +167,7 @@ def erase_memory(server: Server, name: CameraName, as_json: Json = False) -> Non
     with server.connected() as hermes:
         camera = hermes.erase_memory(name)
     if as_json:
-        terminal.print_json(output.camera_json(camera))
+        terminal.print_json(camera_output.camera_json(camera))
     else:
         terminal.err.print(f"memory of camera {name!r} erased; it goes on watching", markup=False)
 
@@ -198,6 +198,6 @@ def migrate_camera(
 
 def _print_camera(camera: pb.Camera, as_json: bool) -> None:
     if as_json:
-        terminal.print_json(output.camera_json(camera))
+        terminal.print_json(camera_output.camera_json(camera))
     else:
-        terminal.out.print(output.camera_details(camera))
+        terminal.out.print(camera_output.camera_details(camera))

@@ -11,7 +11,7 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from console.cli import answer_output, main, output
+from console.cli import answer_output, camera_output, main, output
 from console.cli.shards import headroom_note, shard_table
 from console.client import answers
 from protos import hermes_v1_pb2 as pb
@@ -46,7 +46,7 @@ def shown(renderable: object, width: int = 200) -> str:
 
 
 def test_the_json_of_a_camera_has_every_number_of_its_memory() -> None:
-    described = output.camera_json(camera())
+    described = camera_output.camera_json(camera())
 
     assert described["state"] == "stalled"
     assert described["reason"] == "no_answer"
@@ -56,7 +56,7 @@ def test_the_json_of_a_camera_has_every_number_of_its_memory() -> None:
 
 
 def test_the_details_of_a_camera_name_its_trouble_and_its_gaps() -> None:
-    text = shown(output.camera_details(camera()))
+    text = shown(camera_output.camera_details(camera()))
 
     assert "stalled · no_answer · no \N{REPLACEMENT CHARACTER}frame" in text
     assert "1200 seen, 3 dropped" in text
@@ -65,7 +65,7 @@ def test_the_details_of_a_camera_name_its_trouble_and_its_gaps() -> None:
 
 
 def test_a_table_has_a_row_for_each_camera() -> None:
-    text = shown(output.camera_table([camera(), camera()]))
+    text = shown(camera_output.camera_table([camera(), camera()]))
 
     assert text.count("gate") == 4
     assert text.count("stalled") == 2
@@ -95,7 +95,7 @@ def test_an_answer_without_done_is_not_done() -> None:
 
 def test_a_camera_that_was_just_added_is_not_said_to_have_seen_nothing() -> None:
     added = pb.Camera(name="gate", state=pb.CAMERA_STATE_LIVE)
-    text = shown(output.camera_details(added))
+    text = shown(camera_output.camera_details(added))
 
     assert "the first ones are being read" in text
     assert "nothing yet" in text
@@ -104,7 +104,7 @@ def test_a_camera_that_was_just_added_is_not_said_to_have_seen_nothing() -> None
 
 
 def test_the_json_of_a_camera_has_every_field_of_it() -> None:
-    assert set(output.camera_json(camera())) == {field.name for field in pb.Camera.DESCRIPTOR.fields}
+    assert set(camera_output.camera_json(camera())) == {field.name for field in pb.Camera.DESCRIPTOR.fields}
 
 
 def test_a_list_of_cameras_fits_a_terminal_of_80_columns() -> None:
@@ -116,8 +116,8 @@ def test_a_list_of_cameras_fits_a_terminal_of_80_columns() -> None:
         reason=pb.SOURCE_REASON_CONNECTION_REFUSED,
         memory=pb.MemoryStatus(newest=stamp(1_800_000_000)),
     )
-    text = shown(output.camera_table([camera(), odd]), width=80)
-    alone = shown(output.camera_table([camera()]), width=80)
+    text = shown(camera_output.camera_table([camera(), odd]), width=80)
+    alone = shown(camera_output.camera_table([camera()]), width=80)
 
     assert max(map(len, text.splitlines())) <= 80
     assert "rtsp:" in text
@@ -152,7 +152,7 @@ def test_evidence_of_another_day_than_the_answer_has_its_date() -> None:
 
 
 def test_what_an_update_can_change_is_in_the_details() -> None:
-    details = shown(output.camera_details(pb.Camera(name="gate", loop=True, frames_per_second=0.5, gate=False)))
+    details = shown(camera_output.camera_details(pb.Camera(name="gate", loop=True, frames_per_second=0.5, gate=False)))
 
     assert "loop, 0.5 frames a second, gate off, 0 masks" in details
 
