@@ -21,7 +21,7 @@ from pipeline.network import urls
 
 log = structlog.get_logger(__name__)
 
-_ENTRIES_PER_WRITE = 500
+_ENTRIES_AT_ONCE = 250  # in one write, and in one turn of the event loop: the leader must renew its lease meanwhile
 
 
 class DesiredState:
@@ -85,9 +85,8 @@ class DesiredState:
 
         Raises StoreUnavailable.
         """
-        present = self._entries[record.spec.name]
         assignment = replace(record.assignment, spec=spec, revision=record.assignment.revision + 1)
-        entry = replace(present, assignment=assignment)
+        entry = replace(self._entries[record.spec.name], assignment=assignment)
         async with self._lock:
             if not await self._registry.update(entry):
                 return False
@@ -145,8 +144,7 @@ class DesiredState:
                 if present is None or not await self._replace(present.id, entry):
                     new.append(entry)
             elif present.assignment.spec != spec or not present.is_configured:
-                revision = present.assignment.revision + 1
-                assignment = replace(present.assignment, spec=spec, revision=revision)
+                assignment = replace(present.assignment, spec=spec, revision=present.assignment.revision + 1)
                 entry = RegistryEntry(assignment, is_configured=True)
                 if await self._registry.update(entry):
                     self._apply_entry(entry)
@@ -159,8 +157,8 @@ class DesiredState:
     async def _add(self, entries: Sequence[RegistryEntry]) -> Mapping[str, RegistryEntry]:
         """-> the entries of these names then; a name whose camera was removed meanwhile has none"""
         found: dict[str, RegistryEntry] = {}
-        for first in range(0, len(entries), _ENTRIES_PER_WRITE):
-            present = await self._registry.add(*entries[first : first + _ENTRIES_PER_WRITE])
+        for first in range(0, len(entries), _ENTRIES_AT_ONCE):
+            present = await self._registry.add(*entries[first : first + _ENTRIES_AT_ONCE])
             for entry in present.values():
                 self._apply_entry(entry)
             found |= present
@@ -180,7 +178,9 @@ class DesiredState:
     async def _apply(self, changes: RegistryChanges) -> None:
         has_lost_writes = changes.is_rolled_back or (self._lineage is not None and changes.lineage != self._lineage)
         before = dict(self._entries)
-        for entry in changes.entries.values():
+        for number, entry in enumerate(changes.entries.values(), start=1):
+            if number % _ENTRIES_AT_ONCE == 0:
+                await asyncio.sleep(0)
             if entry.id in self._state.removed:
                 await self._registry.remove(entry.name, entry.id)  # the registry has lost this removal
             else:

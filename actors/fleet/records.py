@@ -34,18 +34,14 @@ def _set_event() -> asyncio.Event:
 class CameraRecord:
     """A camera that shall be watched, the shard that it is on, and its last reported status.
 
-    newest_epoch: the newest that any shard reported for it; last_question_s: by the event loop's clock; retry_at_s:
-    when the next action on it may start; is_refused: no shard can watch it as it is specified; wait_reason: why it
-    cannot be placed or moved now; lock: held while an action on the camera runs; clock: Unix time.
+    What a plan depends on is kept as one snapshot, replaced when it changes: of ten thousand cameras, most are the same
+    in the next plan. wait_reason: why the camera cannot be placed or moved now; lock: held while an action on the
+    camera runs; clock: Unix time.
     """
 
     assignment: Assignment
-    shard_index: int
     status: CameraStatus
-    newest_epoch: int = 0
-    last_question_s: float = 0.0
-    retry_at_s: float = 0.0
-    is_refused: bool = False
+    _snapshot: CameraSnapshot
     wait_reason: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Callable[[], float] = time.time
@@ -63,7 +59,8 @@ class CameraRecord:
             masks=spec.masks,
             state_since_s=clock(),
         )
-        return cls(assignment, shard_index, status, clock=clock)
+        snapshot = CameraSnapshot(id=assignment.id, shard=shard_index, revision=assignment.revision)
+        return cls(assignment, status, snapshot, clock=clock)
 
     @property
     def id(self) -> str:
@@ -72,6 +69,22 @@ class CameraRecord:
     @property
     def spec(self) -> CameraSpec:
         return self.assignment.spec
+
+    @property
+    def shard_index(self) -> int:
+        return self._snapshot.shard
+
+    @property
+    def newest_epoch(self) -> int:
+        return self._snapshot.newest_epoch
+
+    @property
+    def retry_at_s(self) -> float:
+        return self._snapshot.retry_at_s
+
+    @property
+    def is_refused(self) -> bool:
+        return self._snapshot.is_refused
 
     @property
     def unavailable_reason(self) -> str:
@@ -84,23 +97,21 @@ class CameraRecord:
         return CameraView(self.spec, self.status, self.shard_index)
 
     def snapshot(self) -> CameraSnapshot:
-        """An immutable copy for a plan."""
-        return CameraSnapshot(
-            id=self.assignment.id,
-            shard=self.shard_index,
-            revision=self.assignment.revision,
-            newest_epoch=self.newest_epoch,
-            last_question_s=self.last_question_s,
-            retry_at_s=self.retry_at_s,
-            is_busy=self.lock.locked(),
-            is_refused=self.is_refused,
-        )
+        """What a plan depends on; the same object as before unless something of it changed."""
+        if self._snapshot.is_busy != self.lock.locked():
+            self._snapshot = replace(self._snapshot, is_busy=self.lock.locked())
+        return self._snapshot
+
+    def reassign(self, shard_index: int) -> None:
+        """Records that the camera is on this shard."""
+        self._snapshot = replace(self._snapshot, shard=shard_index)
 
     def observe(self, status: CameraStatus) -> None:
         """Records the status that the camera's shard reports."""
         self.status = status
-        self.newest_epoch = max(self.newest_epoch, status.epoch)
-        self.is_refused = False
+        if status.epoch > self.newest_epoch or self.is_refused:
+            newest_epoch = max(self.newest_epoch, status.epoch)
+            self._snapshot = replace(self._snapshot, newest_epoch=newest_epoch, is_refused=False)
 
     def observe_epoch(self, epoch: int) -> None:
         """Fences stale owners: raises CameraRecovering if an answer comes from an epoch older than the newest."""
@@ -109,21 +120,22 @@ class CameraRecord:
                 f"camera {self.spec.name!r}: refused the answer of a stale owner, epoch {epoch} "
                 f"(newest {self.newest_epoch}); try again"
             )
-        self.newest_epoch = epoch
+        if epoch > self.newest_epoch:
+            self._snapshot = replace(self._snapshot, newest_epoch=epoch)
 
     def update(self, assignment: Assignment) -> None:
         """Records another spec of the same camera."""
         self.assignment = assignment
         self.status = replace(self.status, url=urls.redact(self.spec.url), masks=self.spec.masks)
-        self.is_refused, self.retry_at_s = False, 0.0
+        self._snapshot = replace(self._snapshot, revision=assignment.revision, is_refused=False, retry_at_s=0.0)
 
     def mark_question(self, now_s: float) -> None:
         """Records the time of a question: cameras with recent questions are restored first and moved last."""
-        self.last_question_s = now_s
+        self._snapshot = replace(self._snapshot, last_question_s=now_s)
 
     def postpone(self, retry_at_s: float) -> None:
         """Records when the next action on the camera may start."""
-        self.retry_at_s = retry_at_s
+        self._snapshot = replace(self._snapshot, retry_at_s=retry_at_s)
 
     def mark_waiting(self, reason: str) -> bool:
         """Records why the camera cannot be placed or moved now. -> whether that is news"""
@@ -141,7 +153,7 @@ class CameraRecord:
 
     def mark_refused(self, reason: str) -> None:
         """Records that no shard can watch the camera as it is specified."""
-        self.is_refused = True
+        self._snapshot = replace(self._snapshot, is_refused=True)
         self._enter(CameraState.FAILED, reason)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -183,7 +184,8 @@ class RedisRegistry:
         return RegistryChanges(
             lineage=lineage or None,
             version=present or None,
-            entries=registry_codec.decode_all(sorted(texts.items())),
+            # In a thread: ten thousand entries would block the event loop of the leader for half a second.
+            entries=await asyncio.to_thread(registry_codec.decode_all, sorted(texts.items())),
             absent=frozenset(name for name, text in texts.items() if text is None),
             removals={camera_id: as_text(name) for camera_id, name in removals.items()},
             is_complete=is_complete,

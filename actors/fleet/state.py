@@ -150,7 +150,7 @@ class FleetState:
             self._cameras_by_shard[index][record.id] = record
         elif removal := self.removals.get(record.id):
             removal.shard_index = index
-        record.shard_index = index
+        record.reassign(index)
 
     def observe(self, index: int, status: ShardStatus, now_s: float) -> list[tuple[CameraRecord, int]]:
         """Records what a shard reports of itself and its cameras.
@@ -238,13 +238,13 @@ class FleetState:
         return adopted
 
     def _reported(self, index: int, camera: CameraStatus, now_s: float) -> ReportedCamera:
-        record = self.cameras_by_id.get(camera.id)
-        is_wanted = record is not None and record.shard_index == index
-        before = self.shards[index].reported.get(camera.id)
-        since_s = before.unwanted_since_s if before else None
-        return ReportedCamera(
+        """The same object as before unless something changed: thousands of new ones a second burden the collector."""
+        record, before = self.cameras_by_id.get(camera.id), self.shards[index].reported.get(camera.id)
+        since_s = now_s if before is None or before.unwanted_since_s is None else before.unwanted_since_s
+        reported = ReportedCamera(
             epoch=camera.epoch,
             revision=camera.revision,
             is_owned=camera.state is not CameraState.RECOVERING,
-            unwanted_since_s=None if is_wanted else now_s if since_s is None else since_s,
+            unwanted_since_s=None if record is not None and record.shard_index == index else since_s,
         )
+        return before if before is not None and before == reported else reported

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_record import ShardRecord
+from actors.fleet.snapshot import CameraSnapshot
 from actors.fleet.state import FleetState
+from actors.shard.interface import Assignment, ShardStatus
+from pipeline.cameras import CameraSpec, CameraState
+from tests.actors.scripted import ScriptedShard
 
 ACTORS = Path(__file__).parents[3] / "actors"
 FIELDS = {
@@ -85,3 +89,38 @@ def flat(target: ast.expr) -> list[ast.expr]:
 
 def is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
+
+
+async def test_a_snapshot_is_the_same_object_until_something_that_a_plan_depends_on_changes() -> None:
+    """Otherwise each plan of ten thousand cameras makes as many objects, and the garbage collector stops the leader."""
+    state = FleetState([ScriptedShard(), ScriptedShard()])
+    record = state.add(Assignment(id="a", spec=CameraSpec(name="a", url="sim:street"), started_s=0.0))
+    status = replace(record.status, state=CameraState.LIVE, epoch=3)
+    state.observe(0, ShardStatus(pid=1, incarnation="one", cameras=(status,)), 1.0)
+    before = state.snapshot(1.0)
+
+    state.observe(0, ShardStatus(pid=1, incarnation="one", cameras=(replace(status, detail="night"),)), 2.0)
+
+    after = state.snapshot(2.0)
+    assert after.cameras["a"] is before.cameras["a"]
+    assert after.shards[0].cameras["a"] is before.shards[0].cameras["a"]
+    async with record.lock:
+        assert state.snapshot(3.0).cameras["a"].is_busy
+    assert not state.snapshot(4.0).cameras["a"].is_busy
+
+
+def test_each_change_of_a_camera_is_in_the_next_snapshot() -> None:
+    state = FleetState([ScriptedShard(), ScriptedShard()])
+    record = state.add(Assignment(id="a", spec=CameraSpec(name="a", url="sim:street"), started_s=0.0))
+
+    record.mark_question(5.0)
+    record.postpone(6.0)
+    record.mark_refused("no such file")
+    state.observe_epoch(record, 7)
+    state.reassign(record, 1)
+
+    assert record.snapshot() == CameraSnapshot(
+        id="a", shard=1, newest_epoch=7, last_question_s=5.0, retry_at_s=6.0, is_refused=True
+    )
+    state.update(record, replace(record.assignment, revision=2))
+    assert record.snapshot() == CameraSnapshot(id="a", shard=1, revision=2, newest_epoch=7, last_question_s=5.0)
