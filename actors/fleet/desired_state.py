@@ -77,7 +77,7 @@ class DesiredState:
                 raise
             for present in entries.values():
                 self._apply_entry(present)
-            await self._pass_own_write()
+            await self._read_own_write()
         return entries[spec.name]
 
     async def update(self, record: CameraRecord, spec: CameraSpec) -> bool:
@@ -91,7 +91,7 @@ class DesiredState:
             if not await self._registry.update(entry):
                 return False
             self._apply_entry(entry)
-            await self._pass_own_write()
+            await self._read_own_write()
         return True
 
     async def replace(self, record: CameraRecord, spec: CameraSpec) -> bool:
@@ -102,14 +102,14 @@ class DesiredState:
         entry = self._new_entry(spec, is_configured=self._entries[record.spec.name].is_configured)
         async with self._lock:
             is_replaced = await self._replace(record.id, entry)
-            await self._pass_own_write()
+            await self._read_own_write()
         return is_replaced
 
     async def remove(self, name: str, camera_id: str) -> None:
         """Begins the removal of a camera for every fleet. Raises StoreUnavailable; then it is watched as before."""
         async with self._lock:
             await self._remove(name, camera_id)
-            await self._pass_own_write()
+            await self._read_own_write()
 
     async def remove_unconfigured(self) -> None:
         """Removes the cameras of an earlier configuration that this one does not name. Raises StoreUnavailable."""
@@ -129,7 +129,7 @@ class DesiredState:
         self._lineage, self._version = changes.lineage, changes.version
         return True
 
-    async def _pass_own_write(self) -> None:
+    async def _read_own_write(self) -> None:
         """Reads the version after a write of this fleet, so that the loss of this write will be noticed."""
         with contextlib.suppress(StoreUnavailable):
             await self._read()

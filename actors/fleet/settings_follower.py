@@ -19,7 +19,10 @@ _EVERY_S = 1.0
 
 
 class SettingsFollower:
-    """resize: called with the new number of shards, and how many of them are spares."""
+    """Compares a server's settings with the newest ones in the store, again and again.
+
+    resize: called with the new number of shards, and how many of them are spares.
+    """
 
     def __init__(self, store: SettingsStore, settings: SharedSettings, resize: Callable[[int, int], None]) -> None:
         self._store = store
