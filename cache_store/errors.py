@@ -6,7 +6,8 @@ StoreError
 │   ├── StoreReadOnly       the store takes no writes: a replica, or a former primary
 │   ├── StoreForbidden      the login or the command is not permitted
 │   ├── StoreLoading        the store is still reading its own files
-│   └── StoreNotReplicated  the store took the write, but no replica has it
+│   ├── StoreNotReplicated  the store took the write, but no replica has it
+│   └── ChunksLost          the store has lost chunks that the checkpoint shares with an earlier one
 ├── StoreUnfit              the store is configured so that it would lose data
 ├── CheckpointCorrupt       the bytes are no checkpoint that this version can read
 ├── OwnedByAnother          the camera has another owner
@@ -43,6 +44,10 @@ class StoreLoading(StoreUnavailable):
 
 class StoreNotReplicated(StoreUnavailable):
     """The store took the write, but no replica has it, so a failover would lose it."""
+
+
+class ChunksLost(StoreUnavailable):
+    """The store has lost chunks or thumbnails that the checkpoint shares with an earlier one, or that expired."""
 
 
 class StoreUnfit(StoreError):

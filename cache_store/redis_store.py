@@ -10,7 +10,7 @@ from typing import Any
 from cache_store import checkpoint_codec, leases, redis_connection, redis_keys
 from cache_store.checkpoint import Checkpoint
 from cache_store.checkpoint_upload import NOTHING_UPLOADED, CheckpointUpload, Commit, UploadedCheckpoint
-from cache_store.errors import CameraFenced, CheckpointCorrupt, OwnedByAnother, StoreFull, StoreUnavailable
+from cache_store.errors import CameraFenced, CheckpointCorrupt, ChunksLost, OwnedByAnother, StoreFull, StoreUnavailable
 from cache_store.leases import Owner
 from cache_store.manifest import CHUNK_NBYTES, Manifest
 from cache_store.redis_connection import RedisConnection
@@ -42,6 +42,12 @@ class RedisCheckpointStore:
         self._delete = self._client.register_script(DELETE)
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
+        try:
+            await self._save(camera, checkpoint, owner)
+        except ChunksLost:
+            await self._save(camera, checkpoint, owner)  # the whole of it: this may be its only and last save
+
+    async def _save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         before = self._uploaded.get(camera, NOTHING_UPLOADED)
         batches = CheckpointUpload(redis_keys.camera_prefix(camera), camera, checkpoint, owner, before).batches(
             CHUNK_NBYTES
@@ -112,7 +118,7 @@ class RedisCheckpointStore:
         if outcome == "owner":
             raise leases.refused(camera, detail)
         if outcome == "lost":
-            raise StoreUnavailable(f"store {self._connection.address}: {detail} was missing at the commit")
+            raise ChunksLost(f"store {self._connection.address}: {detail} was missing at the commit")
 
     async def _discard(self, keys: list[str]) -> None:
         """Deletes what no manifest names at once, if the store permits; it would expire later."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import structlog
 
+from actors import task_cancellation
 from actors.errors import ShardUnavailable
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
@@ -14,6 +16,8 @@ from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
+_DOWN_TIMEOUT_S = 0.5
+
 
 class Observer:
     """Writes what shards report into the state. One event loop owns it, with the state."""
@@ -21,17 +25,30 @@ class Observer:
     def __init__(self, state: FleetState, failure_detector: FailureDetector) -> None:
         self._state = state
         self._failure_detector = failure_detector
+        self._numbers = itertools.count(1)
+        self._newest: dict[int, int] = {}  # of each shard, the number of the newest call that it answered
 
     async def observe_all(self) -> None:
-        """Records the status of every shard and its cameras."""
-        await asyncio.gather(*(self.observe(index) for index in range(len(self._state.shards))))
+        """Records the status of every shard and its cameras. One that is down already is not waited for as long."""
+        is_up = [record.is_up for record in self._state.shards]
+        calls = [asyncio.create_task(self.observe(index)) for index in range(len(is_up))]
+        try:
+            await asyncio.gather(*(call for call, waits in zip(calls, is_up, strict=True) if waits))
+            await asyncio.wait(calls, timeout=_DOWN_TIMEOUT_S)
+        finally:
+            await task_cancellation.end(*calls)
 
     async def observe(self, index: int) -> None:
-        """Records the status of a shard and its cameras. A shard that does not answer is recorded as down."""
-        record = self._state.shards[index]
+        """Records the status of a shard and its cameras. A shard that does not answer is recorded as down.
+
+        What a call says that began before one that was answered already is out of date.
+        """
+        record, number = self._state.shards[index], next(self._numbers)
         try:
             status = await record.shard.status()
         except ShardUnavailable as error:
+            if self._is_outdated(index, number):
+                return
             if record.is_up:
                 log.warning("shard_down", shard=index, reason=str(error))
             self._mark_down(index, str(error), is_failed=False)
@@ -41,6 +58,9 @@ class Observer:
                 log.exception("shard_failed", shard=index)
             self._mark_down(index, f"{type(error).__name__}: {REDACTOR.redact(str(error))}", is_failed=True)
             return
+        if self._is_outdated(index, number):
+            return
+        self._newest[index] = number
         if not record.is_up:
             log.info("shard_up", shard=index, pid=status.pid)
         for camera, expected in self._state.observe(index, status, asyncio.get_running_loop().time()):
@@ -73,6 +93,9 @@ class Observer:
             await asyncio.sleep(seconds)
         else:
             await self._failure_detector.wait(incarnation, seconds)
+
+    def _is_outdated(self, index: int, number: int) -> bool:
+        return number < self._newest.get(index, 0)
 
     def _mark_down(self, index: int, reason: str, *, is_failed: bool) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -152,14 +152,15 @@ async def test_a_missing_thumbnail_is_left_out_and_written_again(
     assert ttls_ms(server_url) == {-1}
 
 
-async def test_a_commit_that_names_a_missing_key_is_refused(server_url: str, redis_store: RedisCheckpointStore) -> None:
+async def test_a_thumbnail_that_the_store_has_lost_is_written_again(
+    server_url: str, redis_store: RedisCheckpointStore
+) -> None:
+    """By the same save, which may be the last one: of a memory that is handed over, or of a system that ends."""
     saved = with_thumbnails(saved_at(1.0), {1: b"one"})
     await redis_store.save("lobby", saved, OWNER)
     with client_of(server_url) as client:
         client.delete(client.keys("hermes:{lobby}:picture:*")[0])
 
-    with pytest.raises(StoreUnavailable, match="was missing at the commit"):
-        await redis_store.save("lobby", saved, OWNER)
     await redis_store.save("lobby", saved, OWNER)
 
     assert num_thumbnails(server_url) == 1
@@ -192,8 +193,6 @@ async def test_a_memory_whose_chunks_are_missing_is_written_again(
     with client_of(server_url) as client:
         client.delete(*client.keys("hermes:{lobby}:*:0"))
 
-    with pytest.raises(StoreUnavailable, match="was missing at the commit"):
-        await redis_store.save("lobby", with_more_frames(saved, 2.0), OWNER)
     await redis_store.save("lobby", with_more_frames(saved, 3.0), OWNER)
 
     loaded = await redis_store.load("lobby", FACTS.fingerprint)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from actors.errors import ShardUnavailable
 from actors.shard.interface import ShardStatus
 from pipeline.cameras import CameraState
 from pipeline.network.redaction import REDACTOR
+from tests import virtual_time
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
 
 URL = "rtsp://user:canary@host/1"
@@ -65,3 +68,59 @@ async def test_a_shard_that_answers_again_is_as_before() -> None:
 
     assert [(row.is_up, row.is_failed, row.detail) for row in await fleet.list_shards()] == [(True, False, "")]
     assert await ask(fleet, "a") == list(ANSWER)
+
+
+class SlowShard(ScriptedShard):
+    """Its next status takes a while, and then is an error. Later ones are as usual."""
+
+    delay_s = 0.0
+
+    async def status(self) -> ShardStatus:
+        delay_s, self.delay_s = self.delay_s, 0.0
+        if delay_s:
+            await asyncio.sleep(delay_s)
+            raise ShardUnavailable("shard 0: its process ended and is being restarted")
+        return await super().status()
+
+
+async def test_an_error_of_a_call_to_the_process_before_does_not_make_its_successor_down() -> None:
+    """Cameras that were answering used to be refused for a second."""
+    shard = SlowShard()
+    fleet = scripted_fleet(shard)
+    await fleet.add_camera(camera_spec("a"))
+    shard.delay_s = 1.0
+    listing = asyncio.create_task(fleet.list_shards())
+    await asyncio.sleep(0.5)
+    assert (await fleet.list_shards())[0].is_up
+
+    rows = await listing
+
+    assert rows[0].is_up
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
+class HungShard(ScriptedShard):
+    """Answers no status any more."""
+
+    is_hung = False
+
+    async def status(self) -> ShardStatus:
+        if self.is_hung:
+            await asyncio.sleep(5.0)
+            raise ShardUnavailable("shard 0: its process did not answer in time")
+        return await super().status()
+
+
+async def test_a_list_does_not_wait_each_time_for_a_shard_that_hangs() -> None:
+    shards = [HungShard(pid=100), ScriptedShard(pid=200)]
+    fleet = scripted_fleet(*shards)
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].is_hung = True
+    await fleet.list_cameras()
+    began_s = virtual_time.now_s()
+
+    cameras, rows = await fleet.list_cameras(), await fleet.list_shards()
+
+    assert virtual_time.now_s() - began_s <= 1.0
+    assert cameras[0].status.state is CameraState.RECOVERING
+    assert rows[0].detail == "shard 0: its process did not answer in time"
