@@ -68,5 +68,5 @@ def test_whatever_fails_a_camera_has_one_owner_and_comes_back(
         raise AssertionError(f"seed {seed}, see {file}: {violations[:5]} silent: {silent} {missing} errors: {errors}")
     kinds = Counter(event.kind for event in history.events)
     assert kinds["answer"] > 100
-    assert min(kinds["proven"], kinds["commit"]) > 100
+    assert min(kinds["proven"], kinds["commit"]) > 40  # the store may be away for most of the run
     assert min(kinds["restored"], kinds["fault"]) > 4
