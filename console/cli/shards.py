@@ -137,7 +137,7 @@ def shard_table(rows: Iterable[pb.Shard]) -> Table:
             str(shard.index),
             shard_state(shard),
             Text(output.printable(shard.node)),
-            "ended" if is_away else str(shard.pid),
+            "" if is_away else str(shard.pid),
             "" if is_away else f"{shard.busy_share:.0%}",
             f"{len(shard.cameras)} of {shard.slots}",
             Text(", ".join(shard.cameras) or "none"),

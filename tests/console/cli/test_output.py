@@ -158,12 +158,14 @@ def test_what_an_update_can_change_is_in_the_details() -> None:
 
 
 def test_a_shard_that_is_away_has_no_process() -> None:
+    """Nor is it said to have ended: it may hang, and the reason says which."""
     away = pb.Shard(index=3, state=pb.SHARD_STATE_AWAY, pid=4321, node="m" * 60, cameras=["gate"] * 9, detail="d" * 99)
     up = pb.Shard(index=4, state=pb.SHARD_STATE_UP, pid=1234, node="here", slots=8)
     text = shown(shard_table([away, up]), width=80)
 
     assert max(map(len, text.splitlines())) <= 80
     assert "4321" not in text
+    assert "ended" not in text
     assert "1234" in text
 
 
