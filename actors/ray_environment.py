@@ -9,6 +9,9 @@ port is then open to the network. Set it to 1 to join a cluster of several machi
 Failures: a node that does not answer is declared dead after about two seconds; Ray's default is one minute. A head node
 that does not answer is waited for 120 s, twice Ray's default, because Ray ends every process that gives it up.
 
+Priority: shards run at the priority of the process that starts them. Ray's default is a niceness of 15, with which a
+shard gets a thirtieth of a core beside any other busy process, also for its lease and for restoring cameras.
+
 Memory: the C allocator of every process keeps two arenas, not eight per core. Otherwise memory grew for hours with
 threads that start and end (docs/ingest.md).
 """
@@ -28,6 +31,7 @@ os.environ["RAY_COLOR_PREFIX"] = "0"  # 0: no colour codes, which Ray would writ
 for name, value in {"period_ms": "300", "timeout_ms": "1000", "failure_threshold": "3"}.items():
     os.environ.setdefault(f"RAY_health_check_{name}", value)
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "120")
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 # A node may start slowly on a busy machine.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")

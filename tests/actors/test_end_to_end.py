@@ -290,6 +290,14 @@ async def test_a_camera_comes_back_with_its_memory_after_a_kill(running: System,
     assert after.memory_as_of.timestamp() > before.memory_as_of.timestamp() - 10
 
 
+async def test_a_shard_has_the_priority_of_the_process_that_started_it(running: System) -> None:
+    """Ray's default for its workers leaves a shard a thirtieth of a core beside any busy process."""
+    pids = [shard.pid for shard in await running.fleet.list_shards() if shard.pid is not None]
+
+    assert pids
+    assert {psutil.Process(pid).nice() for pid in pids} == {psutil.Process().nice()}
+
+
 async def is_live(hermes: HermesClient, camera: str) -> bool:
     return (await asyncio.to_thread(hermes.get_camera, camera)).state == pb.CAMERA_STATE_LIVE
 
