@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
@@ -23,6 +25,20 @@ class _RedactingFormatter(logging.Formatter):
         return REDACTOR.redact(super().format(record))
 
 
+class _Stderr:
+    """Standard error as it is at that moment. What cannot be written, e.g. on a full disk, is lost and raises nothing:
+    a line must not end the thread that logs it.
+    """
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Writes events of at least this level to standard error, for the whole process."""
     structlog.configure(
@@ -35,7 +51,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=False,
     )
     if not logging.root.handlers:
