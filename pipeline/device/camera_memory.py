@@ -82,12 +82,13 @@ class CameraMemory:
         times_s = clip.times_s
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
         admitted = self.gate.admit(clip.frames, times_s)
-        is_appended = admitted.any(dim=1).tolist()
+        is_appended, num_tokens = admitted.any(dim=1).tolist(), int(admitted.sum())
         jpegs = [
             images.encode_jpeg(clip.previews[index]) if is_appended[index] else None for index in range(len(times_s))
         ]
         self._writer.append([self.memory], clip.frames[None], torch.tensor([times_s], dtype=torch.float64), admitted)
-        self.tokens_read += int(admitted.sum())
+        # The memory has the frames: they must be noted before anything else can fail.
+        self.tokens_read += num_tokens
         self._note_gaps(clip)
         self._note_frames(times_s, jpegs, first_frame)
         if self.memory.compactions != compactions:
