@@ -46,7 +46,7 @@ def restore(memory: Memory, checkpoint: Checkpoint) -> None:
     memory.next_position = checkpoint.facts.next_position
     memory.next_frame = checkpoint.facts.next_frame
     memory.compactions = checkpoint.facts.compactions
-    memory.has_moved = any(bool(tokens.moved.any()) for tokens in checkpoint.layers)
+    memory.reach = max((int(tokens.moved.abs().max()) for tokens in checkpoint.layers if len(tokens)), default=0)
 
 
 def encode(checkpoint: Checkpoint) -> list[memoryview]:

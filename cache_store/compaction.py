@@ -36,7 +36,7 @@ class Remaining:
 
     layers: tuple[CachedTokens, ...]
     next_position: int
-    has_moved: bool
+    reach: int
 
 
 def decide(
@@ -60,6 +60,7 @@ def decide(
         for index, window in enumerate(windows)
     )
     layers: list[CachedTokens] = []
+    reach = memory.reach
     for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
         past = kept = layer.tokens.at(retention.kept)
         if retention.folded:
@@ -71,10 +72,10 @@ def decide(
                 for group, folded in enumerate(retention.folded)
             ]
             past = CachedTokens.concat(kept, *summaries).by_position()
+            reach = max(reach, *(int(summary.moved.abs()) for summary in summaries))
         layers.append(CachedTokens.concat(past, _recent(memory, index, windows[index])))
     newest = max((int(tokens.positions[-1]) for tokens in layers if len(tokens)), default=-1)
-    has_moved = memory.has_moved or any(bool(tokens.moved.any()) for tokens in layers)
-    return Remaining(tuple(layers), max(memory.next_position, newest + 1), has_moved)
+    return Remaining(tuple(layers), max(memory.next_position, newest + 1), reach)
 
 
 def apply(memory: Memory, remaining: Remaining) -> None:
@@ -83,7 +84,7 @@ def apply(memory: Memory, remaining: Remaining) -> None:
         memory.replace(index, tokens)
     memory.compactions += 1
     memory.next_position = remaining.next_position
-    memory.has_moved = remaining.has_moved
+    memory.reach = remaining.reach
 
 
 def _view(

@@ -113,7 +113,7 @@ class Memory:
         self.next_position = 0
         self.next_frame = 0
         self.compactions = 0
-        self.has_moved = False  # whether any position may have moved since its key was written
+        self.reach = 0  # no position has moved farther since its key was written
 
     @property
     def num_layers(self) -> int:
@@ -136,7 +136,9 @@ class Memory:
     def keys(self, index: int) -> Tensor:
         """The keys of a layer's valid tokens, prefix included, rotated to their positions. Not to be written to."""
         tokens = self.layer(index)
-        return rope.rotate(tokens.keys, tokens.moved, self.slabs.frequency) if self.has_moved else tokens.keys
+        return (
+            rope.rotate_by(self.slabs.rotations(self.reach), tokens.keys, tokens.moved) if self.reach else tokens.keys
+        )
 
     def after_prefix(self, index: int) -> CachedTokens:
         """A view of the valid tokens of a layer, without the prefix."""
@@ -180,7 +182,7 @@ class Memory:
         self.next_position = self.prefix_length
         self.next_frame = 0
         self.compactions = 0
-        self.has_moved = False
+        self.reach = 0
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer."""
@@ -202,10 +204,10 @@ class Memory:
         for index in range(self.num_layers):
             layer = self.layer(index)
             layer.overwrite(other.layer(index))
-            if other.has_moved:
+            if other.reach:
                 layer.keys.copy_(other.keys(index))
                 layer.moved.zero_()
-        self.has_moved = False
+        self.reach = 0
 
     def reindex(self, *, max_span: int, max_gap: int, window: int = 0) -> None:
         """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.
@@ -225,9 +227,14 @@ class Memory:
         newest = max(
             (int(positions[-1]) for positions in reindexed if positions.numel()), default=self.prefix_length - 1
         )
+        farthest = [
+            int((layer.moved + distance).abs().max())
+            for layer, distance in zip(layers, distances, strict=True)
+            if len(layer)
+        ]
         # Last, and in place: a reindexing that fails changes nothing.
         for layer, distance in zip(layers, distances, strict=True):
             layer.positions.add_(distance)
             layer.moved.add_(distance)
         self.next_position = newest + 1
-        self.has_moved = True
+        self.reach = max(farthest, default=0)

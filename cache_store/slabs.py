@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ops import rope
+
+_ROTATIONS_AT_ONCE = 256  # by which the table of rotations grows
+
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
@@ -47,9 +51,16 @@ class Slabs:
         self.times_s = self._zeros(per_token, torch.float64)
         self.moved = self._zeros(per_token, torch.int32)
         self.frequency = torch.tensor(shape.frequencies, dtype=torch.float32, device=shape.device)
+        self._rotations = rope.rotation_table(self.frequency, 0)
 
     def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=self.shape.device)
+
+    def rotations(self, reach: int) -> Tensor:
+        """The table for `rope.rotate_by` of distances up to `reach` at least, computed where none reached as far."""
+        if self._rotations.shape[1] // 2 < reach:
+            self._rotations = rope.rotation_table(self.frequency, -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE)
+        return self._rotations
 
     @property
     def nbytes(self) -> int:

@@ -109,7 +109,7 @@ class _SlotLayer(CacheLayerMixin):
         memory.write(self._index, keys, values)
         end = len(cached) + keys.shape[1]
         extended = memory.slabs.values[self._index][memory.slot, :, :end]
-        if memory.has_moved:
+        if memory.reach:
             return torch.cat((memory.keys(self._index), keys), dim=1), extended
         return memory.slabs.keys[self._index][memory.slot, :, :end], extended
 

@@ -49,3 +49,14 @@ def test_a_common_shift_changes_no_attention_logit(shift: int, seed: int) -> Non
     logits = query @ keys.transpose(-1, -2)
     shifted = rope.rotate(query, everywhere[:1], FREQUENCY) @ rope.rotate(keys, everywhere, FREQUENCY).transpose(-1, -2)
     assert torch.allclose(logits, shifted, atol=1e-4)
+
+
+@given(st.lists(st.integers(-300, 300), max_size=6), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_a_rotation_by_the_table_equals_one_without(distances: list[int], dtype: torch.dtype) -> None:
+    keys = torch.randn(2, len(distances), HEAD_DIM, generator=torch.Generator().manual_seed(1)).to(dtype)
+    distance = torch.tensor(distances, dtype=torch.int32)
+    by_table = rope.rotate_by(rope.rotation_table(FREQUENCY, 300), keys, distance)
+    assert by_table.dtype == dtype
+    assert torch.allclose(
+        by_table, rope.rotate(keys, distance, FREQUENCY), atol=1e-5 if dtype == torch.float32 else 0.02
+    )
