@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from actors import ray_environment  # noqa: F401
+
+# isort: split
+
 import pytest
 from ray import exceptions
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
