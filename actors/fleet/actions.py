@@ -32,7 +32,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Ends a stale copy of a camera that another shard owns by now. Saves nothing."""
+    """Ends a copy of a camera that another shard owns by now, or that nobody owns and wants. Saves nothing."""
 
     camera_id: str
     shard: int

@@ -98,7 +98,8 @@ def _leftovers(fleet: FleetSnapshot) -> Iterator[Drop | Release]:
             camera = fleet.cameras.get(camera_id)
             if camera is None:
                 if is_synced:
-                    yield Release(camera_id, shard.index)
+                    # Without an owner its memory cannot be saved, and no camera of this id is wanted.
+                    yield Release(camera_id, shard.index) if reported.is_owned else Drop(camera_id, shard.index)
             elif camera.shard != shard.index and not camera.is_busy:
                 yield Drop(camera_id, shard.index)
 

@@ -121,6 +121,12 @@ def test_a_camera_that_the_registry_does_not_have_is_released_only_after_a_grace
     assert Release("x", 0) not in plan(unsynced)
 
 
+def test_an_unwanted_camera_without_an_owner_is_dropped_because_it_cannot_be_saved() -> None:
+    kept = ReportedCamera(epoch=0, is_owned=False, unwanted_since_s=100.0 - UNWANTED_GRACE_S)
+
+    assert plan(fleet_of(ShardSnapshot(index=0, incarnation="0", slots=4, cameras={"x": kept}))) == (Drop("x", 0),)
+
+
 def test_a_removed_camera_is_left_to_its_removal() -> None:
     fleet = fleet_of(shard(0, "x", since_s=0.0), removals={"x": RemovalSnapshot(id="x")})
 
