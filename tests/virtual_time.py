@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+
+import pytest
 
 
 class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
@@ -34,6 +36,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now_s
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """For the conftest of a folder: its tests run in virtual time, except those that are marked `real_time`."""
+    is_real = item.get_closest_marker("real_time") is not None
+    return {"real": asyncio.SelectorEventLoop} if is_real else {"virtual": VirtualLoop}
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -97,13 +97,10 @@ class InMemoryRegistry:
 
 
 class RedisRegistry:
-    """A CameraRegistry in the Redis hash `hermes:cameras`, with version and lineage in keys of their own.
+    """A CameraRegistry in the Redis hash `hermes:cameras`, with version and lineage in keys of their own."""
 
-    timeout_s: for one try to read or write all cameras; there are two tries.
-    """
-
-    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
+    def __init__(self, url: str) -> None:
+        self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
     async def add(self, *entries: RegistryEntry) -> None:
         async with self._change() as pipeline:

@@ -15,6 +15,8 @@ from actors.fleet.registry import CameraRegistry, InMemoryRegistry, RedisRegistr
 from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec, PlaybackSpeed
 
+pytestmark = pytest.mark.real_time
+
 MASKS = (((0.0, 0.1), (0.5, 0.1), (0.5, 0.3)),)
 ENTRIES = {
     "gate": RegistryEntry(

@@ -19,7 +19,7 @@ async def test_every_camera_of_the_previous_version_is_read(tmp_path: Path) -> N
     with servers.running(VALKEY, tmp_path) as server:
         with server.client() as client:
             previous_version.load_into(client)
-        registry = RedisRegistry(server.url, timeout_s=20)
+        registry = RedisRegistry(server.url)
         snapshot = await registry.snapshot_since(None)
         await registry.close()
 
