@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,9 +147,13 @@ def test_a_silence_longer_than_the_stall_limit_is_one_gap_and_the_feed_reconnect
 
 @pytest.mark.slow
 def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connection(model: LlavaOnevision) -> None:
+    silence = threading.Event()
+
     def pieces() -> Iterator[bytes]:
-        for number in range(600):
-            time.sleep(OUTAGE_S if number == 15 else 0.1)
+        for number in range(1_200):
+            if silence.wait(0.1):
+                silence.clear()
+                time.sleep(OUTAGE_S)
             yield servers.multipart_jpeg(jpeg(number % 4))
 
     reply = Reply(headers=(("Content-Type", "multipart/x-mixed-replace; boundary=frame"),), pieces=pieces())
@@ -156,6 +161,8 @@ def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connectio
         servers.scripted_server({"/live": reply}) as server,
         lobby(model, f"{server.url}/live", replace(QUICK, stall_after_s=10.0)) as camera,
     ):
+        camera.wait_for_frames()
+        silence.set()
         camera.wait_until(lambda: bool(camera.memory.gaps))
         camera.wait_for_frames()
         gap = camera.end_with_one_gap()
