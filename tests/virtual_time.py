@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+
+import pytest
 
 _MAX_STEPS_AT_ONCE = 100_000  # of the loop in which no time passes
 
@@ -49,6 +51,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
             future.set_exception(error)
         return future
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """For the conftest of a folder: its tests run in virtual time, except those that are marked `real_time`."""
+    is_real = item.get_closest_marker("real_time") is not None
+    return {"real": asyncio.SelectorEventLoop} if is_real else {"virtual": VirtualLoop}
 
 
 def run(work: Coroutine[Any, Any, None], loop_factory: Callable[[], VirtualLoop] = VirtualLoop) -> None:

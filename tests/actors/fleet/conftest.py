@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-
 import pytest
 
 from actors.fleet.fleet import Fleet
 from cache_store.leases import InMemoryLeases
 from tests.actors.scripted import ScriptedShard, scripted_fleet
-from tests.virtual_time import VirtualLoop
+from tests.virtual_time import pytest_asyncio_loop_factories
 
-
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Every test here runs in virtual time, except those that wait for a real store."""
-    is_real = item.path.stem.startswith(("test_registry", "test_shared_settings"))
-    return {"real": asyncio.SelectorEventLoop} if is_real else {"virtual": VirtualLoop}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture

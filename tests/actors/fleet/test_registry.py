@@ -17,6 +17,8 @@ from actors.fleet.registry import CameraRegistry, InMemoryRegistry, RegistryChan
 from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec, PlaybackSpeed
 
+pytestmark = pytest.mark.real_time
+
 MASKS = (((0.0, 0.1), (0.5, 0.1), (0.5, 0.3)),)
 GATE = RegistryEntry(
     Assignment(id="1", spec=CameraSpec(name="gate", url="rtsp://user:canary@host/1"), started_s=1.7e9 + 0.25)

@@ -14,6 +14,8 @@ from actors.errors import ConfigError
 from actors.fleet import shared_settings
 from actors.fleet.shared_settings import InMemorySettingsStore, RedisSettingsStore, SettingsStore, SharedSettings
 
+pytestmark = pytest.mark.real_time
+
 
 def settings(version: int = 1, *, model: str = "tiny", **shards: object) -> SharedSettings:
     config = ShardsConfig(ray="head:6379", settings_version=version, **shards)  # type: ignore[arg-type]

@@ -146,13 +146,13 @@ def test_a_silence_longer_than_the_stall_limit_is_one_gap_and_the_feed_reconnect
 
 @pytest.mark.slow
 def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connection(model: LlavaOnevision) -> None:
-    has_frames = threading.Event()
+    silence = threading.Event()
 
     def pieces() -> Iterator[bytes]:
-        was_silent = False
         for number in range(1_200):
-            is_silent, was_silent = has_frames.is_set() and not was_silent, has_frames.is_set()
-            time.sleep(OUTAGE_S if is_silent else 0.1)
+            if silence.wait(0.1):
+                silence.clear()
+                time.sleep(OUTAGE_S)
             yield servers.multipart_jpeg(jpeg(number % 4))
 
     reply = Reply(headers=(("Content-Type", "multipart/x-mixed-replace; boundary=frame"),), pieces=pieces())
@@ -161,7 +161,7 @@ def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connectio
         lobby(model, f"{server.url}/live", replace(QUICK, stall_after_s=10.0)) as camera,
     ):
         camera.wait_for_frames()
-        has_frames.set()
+        silence.set()
         camera.wait_until(lambda: bool(camera.memory.gaps))
         camera.wait_for_frames()
         gap = camera.end_with_one_gap()
