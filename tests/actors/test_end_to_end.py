@@ -292,9 +292,14 @@ async def test_a_camera_comes_back_with_its_memory_after_a_kill(running: System,
 
 async def test_a_shard_has_the_priority_of_the_process_that_started_it(running: System) -> None:
     """Ray's default for its workers leaves a shard a thirtieth of a core beside any busy process."""
+
+    async def are_up() -> bool:
+        return all(shard.is_up for shard in await running.fleet.list_shards())
+
+    await until(are_up)
     pids = [shard.pid for shard in await running.fleet.list_shards() if shard.pid is not None]
 
-    assert pids
+    assert len(pids) == 2
     assert {psutil.Process(pid).nice() for pid in pids} == {psutil.Process().nice()}
 
 
