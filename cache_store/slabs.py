@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cache_store.footprint import MemoryFootprint
 from ops import rope
 
 _ROTATIONS_AT_ONCE = 256  # by which the table of rotations grows
@@ -24,9 +25,14 @@ class KVShape:
     device: torch.device
 
     @property
+    def footprint(self) -> MemoryFootprint:
+        """The sizes of a memory of this shape."""
+        return MemoryFootprint(self.num_layers, self.num_kv_heads, self.head_dim, self.dtype.itemsize)
+
+    @property
     def nbytes_per_token(self) -> int:
         """Of one layer, keys and values."""
-        return 2 * self.num_kv_heads * self.head_dim * self.dtype.itemsize
+        return self.footprint.kv_nbytes
 
 
 class Slabs:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store import checkpoint_codec, compaction, tiers
+from cache_store import checkpoint_codec, compaction, footprint, tiers
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt
 from cache_store.memory import Memory
@@ -54,7 +54,8 @@ class MemoryWriter:
     @property
     def capacity(self) -> int:
         """Tokens that a slot must hold: prefix, budget and one step of frames."""
-        return len(self.model.prompts.prefix) + self.config.tokens_per_layer + self._num_tokens(self.max_frames)
+        step = self._num_tokens(self.max_frames)
+        return footprint.slot_capacity(len(self.model.prompts.prefix), self.config.tokens_per_layer, step)
 
     @property
     def _num_positions(self) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from cache_store import footprint
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
 from cache_store.memory import Memory
@@ -51,7 +52,8 @@ class Engine:
         self._config = config
         self._clock = clock
         writer = MemoryWriter(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
-        scratch = Slabs(model.spec.kv, slots=config.max_running_questions, capacity=writer.capacity + reserve + 1)
+        room = footprint.question_capacity(writer.capacity, reserve)
+        scratch = Slabs(model.spec.kv, slots=config.max_running_questions, capacity=room)
         self._questions = QuestionRunner(
             AnswerDecoder(model),
             model.prompts,

@@ -1,0 +1,46 @@
+"""The bytes of a memory by the shape of its model: in a slot and in a checkpoint. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache_store.row_format import RowFormat
+
+# What a cached token has in each layer beside its key and value, see `slabs.Slabs`.
+FACT_NBYTES = {"positions": 8, "token_ids": 8, "counts": 8, "times_s": 8, "moved": 4}
+_STEP_NBYTES = 4  # of the float32 step of an int8 row
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFootprint:
+    """What a decoder caches of each token. number_nbytes: of one number of a key or a value."""
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    number_nbytes: int
+
+    @property
+    def kv_nbytes(self) -> int:
+        """Key and value of one token in one layer."""
+        return 2 * self.num_kv_heads * self.head_dim * self.number_nbytes
+
+    def slot_nbytes(self, capacity: int) -> int:
+        """A slot of the slabs, all layers."""
+        return self.num_layers * capacity * (self.kv_nbytes + sum(FACT_NBYTES.values()))
+
+    def checkpoint_nbytes(self, tokens_per_layer: int, rows: RowFormat) -> int:
+        """The tensors of a checkpoint with so many tokens in each layer, without header and thumbnails."""
+        quantised = 2 * self.num_kv_heads * (self.head_dim + _STEP_NBYTES)
+        row = quantised if rows is RowFormat.INT8 else self.kv_nbytes
+        return self.num_layers * tokens_per_layer * (row + sum(FACT_NBYTES.values()))
+
+
+def slot_capacity(prefix: int, tokens_per_layer: int, step_tokens: int) -> int:
+    """Tokens that a slot must hold: the prompt's prefix, the budget and one step of frames."""
+    return prefix + tokens_per_layer + step_tokens
+
+
+def question_capacity(slot: int, reserve: int) -> int:
+    """Tokens of a question's copy of a slot. reserve: longest question and answer; one more may end the video."""
+    return slot + reserve + 1
