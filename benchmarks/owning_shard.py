@@ -39,7 +39,7 @@ class OwningShard:
         self._renewals.cancel()
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_alive()
         owner = self._lease_holder.owner(camera_id)

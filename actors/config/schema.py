@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 from actors.config import ranges
+from actors.config.observability import MetricsConfig, TracesConfig
 from actors.config.ranges import Ranges
-from actors.config.tls import TlsConfig
-from actors.errors import ConfigError
+from actors.config.router_config import AuthConfig, RouterConfig
 from cache_store import store_urls
 from cache_store.row_format import RowFormat
 from cache_store.tiers import MemoryConfig
 from pipeline.cameras import CameraSpec
 from pipeline.device.device_config import DeviceConfig
 from pipeline.network import urls
-from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import FileUrl
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -110,75 +107,7 @@ class ShardSettings:
     memory: MemoryConfig
     ingest: IngestConfig
     shards: ShardsConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterConfig:
-    """Where clients connect, and how many at once.
-
-    host: address that the server listens on; any other than a loopback address needs router.tls and auth.token_file.
-    port: TCP port; 0 takes any free one.
-    tls: files for encrypted connections; null: clear text.
-    insecure: whether other machines may connect without router.tls or auth.token_file.
-    max_concurrent_calls: number of calls that run at once; more are refused with RESOURCE_EXHAUSTED.
-    max_concurrent_calls_per_peer: how many of them one host, or the holder of one client certificate, may have.
-    write_timeout_s: seconds that a client may take to read one message of an answer, before its call is ended.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-    RANGES: ClassVar[Ranges] = {
-        "port": (0, 65_535),
-        "max_concurrent_calls": (1, math.inf),
-        "max_concurrent_calls_per_peer": (1, math.inf),
-        "write_timeout_s": (0.1, math.inf),
-    }
-
-    host: str = "127.0.0.1"
-    port: int = 50051
-    tls: TlsConfig | None = None
-    insecure: bool = False
-    max_concurrent_calls: int = 256
-    max_concurrent_calls_per_peer: int = 128
-    write_timeout_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        ranges.require("router", self)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthConfig:
-    """Which clients may call.
-
-    token_file: path of a file with the token that every call must carry; null: calls need no token.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    token_file: Path | None = None
-
-    def token(self) -> str | None:
-        """Reads the token that calls must carry, None if they need none. Raises ConfigError."""
-        if self.token_file is None:
-            return None
-        try:
-            token = self.token_file.expanduser().read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"auth.token_file {str(self.token_file)!r}: {reason}") from error
-        if not token:
-            raise ConfigError(f"auth.token_file {str(self.token_file)!r}: the file is empty")
-        REDACTOR.remember_secret(token)
-        return token
+    traces: TracesConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +123,8 @@ class HermesConfig:
         redis://, rediss://, unix:// or redis+sentinel://.
     router: where clients connect.
     auth: which clients may call.
+    metrics: where Prometheus reads figures of this system; null: nowhere.
+    traces: where spans of each question are sent; null: nowhere.
     cameras: cameras that the system watches from its start; more can be added while it runs.
     """
 
@@ -206,6 +137,8 @@ class HermesConfig:
     store: str = "embedded"
     router: RouterConfig = field(default_factory=RouterConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    metrics: MetricsConfig | None = None
+    traces: TracesConfig | None = None
     cameras: tuple[CameraSpec, ...] = ()
 
     def __post_init__(self) -> None:
@@ -241,7 +174,9 @@ class HermesConfig:
             video_folders=(*self.ingest.video_folders, *sorted(files)),
             test_private_networks=self.router.is_loopback if reaches_private is None else reaches_private,
         )
-        return ShardSettings(model=self.model, memory=self.memory, ingest=ingest, shards=self.shards)
+        return ShardSettings(
+            model=self.model, memory=self.memory, ingest=ingest, shards=self.shards, traces=self.traces
+        )
 
     @property
     def has_embedded_store(self) -> bool:

@@ -208,13 +208,13 @@ class Fleet:
         return self._state.shard_view(index)
 
     def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         """The events of one answer, Done last. Closing the generator cancels the answer.
 
-        Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven.
+        trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven.
         """
-        return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens)
+        return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens, trace=trace)
 
     async def _maintain(self) -> None:
         """Syncs with the registry. The leader also warns when failover headroom is used up."""

@@ -25,7 +25,7 @@ class QuestionRouter:
         self._state = state
 
     async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         """The events of one answer, Done last. See Fleet.ask."""
         record = self._state.find(camera)
@@ -33,7 +33,7 @@ class QuestionRouter:
         await record.wait_until_settled()
         index, has_begun = record.shard_index, False
         try:
-            async with aclosing(self._ask_shard(record, question, max_answer_tokens)) as events:
+            async with aclosing(self._ask_shard(record, question, max_answer_tokens, trace)) as events:
                 async for event in events:
                     has_begun = True
                     yield event
@@ -42,12 +42,12 @@ class QuestionRouter:
             if has_begun or not await self._has_moved(record, index):
                 raise
         # The camera moved before any event reached the client, so the question goes to its new shard.
-        async with aclosing(self._ask_shard(record, question, max_answer_tokens)) as events:
+        async with aclosing(self._ask_shard(record, question, max_answer_tokens, trace)) as events:
             async for event in events:
                 yield event
 
     async def _ask_shard(
-        self, record: CameraRecord, question: str, max_answer_tokens: int | None
+        self, record: CameraRecord, question: str, max_answer_tokens: int | None, trace: str
     ) -> AsyncGenerator[AnswerEvent, None]:
         """One answer of the shard that the camera is on now. Started is held back until the first token."""
         camera, shard_record = record.spec.name, self._state.shard_of(record)
@@ -55,7 +55,7 @@ class QuestionRouter:
             raise ShardUnavailable(f"camera {camera!r}: {record.unavailable_reason}")
         started: Started | None = None
         try:
-            answer = shard_record.shard.ask(record.id, question, max_answer_tokens=max_answer_tokens)
+            answer = shard_record.shard.ask(record.id, question, max_answer_tokens=max_answer_tokens, trace=trace)
             async with aclosing(answer) as events, aclosing(_until_lapse(events, shard_record)) as shard_events:
                 async for event in shard_events:
                     if isinstance(event, Started):

@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from actors.config.schema import RouterConfig
+from actors.config.router_config import RouterConfig
 from actors.errors import ClientTooSlow, InvalidRequest, UnknownMethod
 from actors.server import call_limits, status_codes
 from actors.server.call_limits import CallLimiter

@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from actors.config.schema import RouterConfig
+from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
 from actors.fleet.fleet import Fleet
 from actors.server import tls

@@ -98,7 +98,7 @@ class CameraShard:
         return self._engine.is_running
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
         if stream is not None and self._lease_holder.is_unowned(camera_id):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from actors.shard.shard_counts import ShardCounts
 from cache_store.leases import UNOWNED, LeaseExpiry
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec, CameraStatus
@@ -53,7 +54,7 @@ class ShardStatus:
     A camera that it keeps but does not own now is RECOVERING: adding it again makes the shard its owner. node: name of
     its machine or pod. standby: ids of cameras of other shards whose clips it keeps, each with the time of the first
     kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
-    recent time in which the device worked, 0 to 1.
+    recent time in which the device worked, 0 to 1. counts: what it has done so far.
     """
 
     pid: int
@@ -64,6 +65,7 @@ class ShardStatus:
     slots: int = 0
     busy_share: float = 0.0
     is_draining: bool = False
+    counts: ShardCounts = field(default_factory=ShardCounts)
 
 
 class Shard(Protocol):
@@ -73,11 +75,11 @@ class Shard(Protocol):
     """
 
     def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Streams the events of one answer, Done last. Closing the stream cancels the answer.
 
-        Raises QuestionError, OwnershipUnproven.
+        trace: the caller's span as W3C `traceparent`, empty without one. Raises QuestionError, OwnershipUnproven.
         """
         ...
 

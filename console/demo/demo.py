@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors import logs, ray_cluster, run_folder, system
-from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
+from actors.config.router_config import RouterConfig
+from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from actors.server import server
 from cache_store.errors import StoreError

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from actors.config.schema import RouterConfig
+from actors.config.router_config import RouterConfig
 from actors.server.server import Router
 from pipeline.cameras import CameraSpec
 from tests.actors.scripted import ScriptedShard, scripted_fleet

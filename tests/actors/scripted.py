@@ -127,7 +127,7 @@ class ScriptedShard:
         self._pid += 1
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_up()
         self._named(camera_id)

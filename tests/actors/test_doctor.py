@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from actors import doctor, embedded_store
-from actors.config.schema import HermesConfig, RouterConfig
+from actors.config.router_config import RouterConfig
+from actors.config.schema import HermesConfig
 from actors.doctor import Finding
 from pipeline.cameras import CameraSpec
 from pipeline.sources.ingest_config import IngestConfig

@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from actors import open_ports, system
-from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
+from actors.config.router_config import RouterConfig
+from actors.config.schema import HermesConfig, ShardsConfig
 from actors.system import System
 
 # isort: split

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors import embedded_store, system
-from actors.config.schema import AuthConfig, HermesConfig, RouterConfig, ShardsConfig
+from actors.config.router_config import AuthConfig, RouterConfig
+from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
 from cache_store.errors import StoreUnavailable
 from tests import servers

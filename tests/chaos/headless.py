@@ -19,7 +19,8 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from actors import embedded_store, system
-from actors.config.schema import HermesConfig, LeaseConfig, RouterConfig, ShardsConfig
+from actors.config.router_config import RouterConfig
+from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from benchmarks import nodes
 from benchmarks.nodes import Nodes
 from console.client.client import HermesClient

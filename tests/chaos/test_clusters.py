@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from actors import embedded_store, system, task_cancellation
-from actors.config.schema import HermesConfig, RouterConfig, ShardsConfig
+from actors.config.router_config import RouterConfig
+from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import ServiceError
 from actors.system import System
 from benchmarks import nodes

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from actors.config import loading
-from actors.config.schema import AuthConfig, HermesConfig
+from actors.config.router_config import AuthConfig
+from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
 from cache_store.row_format import RowFormat
 from pipeline.cameras import PlaybackSpeed

@@ -32,7 +32,7 @@ class HangingShard(ScriptedShard):
     is_hung = False
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         await self._hang(3_600.0)
         async for event in super().ask(camera_id, question, max_answer_tokens=max_answer_tokens):

@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from actors import task_cancellation
-from actors.config.schema import RouterConfig
+from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
 from actors.server import server
 from actors.server.server import SERVICES, Router

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from actors import development_ca
-from actors.config.schema import RouterConfig
+from actors.config.router_config import RouterConfig
 from actors.config.tls import TlsConfig
 from actors.development_ca import Certificates
 from actors.errors import ConfigError
