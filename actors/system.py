@@ -15,13 +15,14 @@ from actors import embedded_store, ray_cluster, shard_set, task_cancellation
 from actors.config import loading
 from actors.config.schema import HermesConfig, ShardsConfig
 from actors.fleet import shared_settings
+from actors.fleet.configured_cameras import Standing
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
 from actors.fleet.removal import MemoryEraser
 from actors.fleet.settings_follower import SettingsFollower
 from actors.fleet.shared_settings import RedisSettingsStore, SettingsStore, SharedSettings
 from actors.ownership.failure_detector import FailureDetector, current_process
-from actors.ownership.leader_election import LeaderElection
+from actors.ownership.leader_election import IsLeader, LeaderElection
 from actors.server import server
 from actors.server.server import Router
 from actors.shard_set import ShardSet
@@ -34,6 +35,7 @@ from models import registry as models
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[str], None]
+StandingNow = Callable[[], Standing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ async def running(
         # The observation of unowned cameras starts here, so that it is complete by the time Ray has started: cameras
         # can be claimed only after the store's counter was stable for one lease.
         await failure_detector.expiry(UNOWNED)
+        version = settings.shards.settings_version
         settings = await _agreed(settings, settings_store)
         shards = settings.shards
         if not has_local_ray:
@@ -89,6 +92,8 @@ async def running(
             spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,
         )
+        await election.campaign()
+        fleet.configure(settings.cameras, await _standing(settings, version, settings_store, election.is_leader))
         resize = partial(_resize, fleet, processes)
         await stack.enter_async_context(_following(settings_store, settings, resize))
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
@@ -108,13 +113,33 @@ def _require_startable(settings: HermesConfig) -> None:
 
 
 async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
-    """The settings with the numbers of shards that all servers over the same cluster use. Raises ConfigError."""
+    """The settings with the numbers of shards that all servers over the same cluster use. Raises ConfigError.
+
+    Writes nothing: a server that does not come up has changed nothing for the others.
+    """
     if settings.shards.is_local:
         return settings  # the shards end with this server, so nobody else has to agree
-    own = SharedSettings.of(settings)
-    agreed = shared_settings.adopted(own, await store.agree(own))
+    own, newest = SharedSettings.of(settings), await store.newest()
+    if newest is None or newest.version < own.version:
+        return settings
+    agreed = shared_settings.adopted(own, newest)
     shards = replace(settings.shards, count=agreed.count, spares=agreed.spares, settings_version=agreed.version)
     return replace(settings, shards=shards)
+
+
+async def _standing(settings: HermesConfig, version: int, store: SettingsStore, is_leader: IsLeader) -> StandingNow:
+    """Writes the settings, where `version`, that of the file, is the newest. -> what the file may do to cameras
+
+    Raises ConfigError if another server wrote others of this version meanwhile. The shards of a local Ray end with this
+    server: while it leads, no other server has cameras in the store.
+    """
+    if settings.shards.is_local:
+        return lambda: Standing.NEWEST if is_leader() else Standing.FOLLOWING
+    own = SharedSettings.of(settings)
+    agreement = await store.agree(own)
+    shared_settings.adopted(own, agreement.newest)
+    standing = agreement.standing(version)
+    return lambda: standing
 
 
 @asynccontextmanager
@@ -169,11 +194,7 @@ def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> Ab
 async def _serving(
     fleet: Fleet, election: LeaderElection, settings: HermesConfig, token: str | None
 ) -> AsyncIterator[str]:
-    """Runs the fleet with the configured cameras, the election and the router; yields the router's address."""
-    for spec in settings.cameras:
-        fleet.add_configured_camera(spec)
-    await fleet.remove_unconfigured()
-    await election.campaign()
+    """Runs the fleet, the election and the router; yields the router's address."""
     await fleet.reconcile()
     router = Router(fleet, settings.router, token)
     address = await router.start()

@@ -80,8 +80,7 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         checkpoints = RedisCheckpointStore(store_url)
         eraser = MemoryEraser(leases.fence, checkpoints.delete)
         fleet = Fleet(shards, failure_detector, registry, eraser, is_leader=election.is_leader)
-        for number in range(num_cameras):
-            fleet.add_configured_camera(_spec(number))
+        fleet.configure(map(_spec, range(num_cameras)))
         began_s, began_cpu_s = time.monotonic(), time.process_time()
         loops = [asyncio.create_task(fleet.run()), asyncio.create_task(election.run())]
         assigned_s = await _until_all_owned(shards, num_cameras, began_s)

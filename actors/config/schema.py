@@ -51,7 +51,7 @@ class ShardsConfig:
     spares: how many of them stay empty, with the model loaded, while the others are up and have free slots; a spare
         takes the cameras of a shard that is down; less than count.
     settings_version: version of the settings that all servers over the same cluster and store share (model, memory,
-        ingest, shards); raise it with each change of them.
+        ingest, shards, and which cameras are configured); raise it with each change of them.
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
     num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
     num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.

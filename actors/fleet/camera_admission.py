@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
-from actors.fleet import desired_state
+from actors.fleet import configured_cameras
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
@@ -89,7 +89,7 @@ class CameraAdmission:
         record = self._state.find(spec.name)
         if record.spec == spec:
             return record.view()
-        if not desired_state.has_same_source(record.spec, spec):
+        if not configured_cameras.has_same_source(record.spec, spec):
             if not allow_memory_loss:
                 raise SourceChanged(
                     f"camera {spec.name!r}: the new URL is another source, and its memory is of the present one; pass "

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import structlog
 
+from actors.fleet.configured_cameras import ConfiguredCameras, ListChanges
 from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry, RegistryChanges, RegistryEntry
 from actors.fleet.state import FleetState
@@ -17,7 +18,6 @@ from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment
 from cache_store.errors import StoreUnavailable
 from pipeline.cameras import CameraSpec
-from pipeline.network import urls
 
 log = structlog.get_logger(__name__)
 
@@ -38,27 +38,26 @@ class DesiredState:
         self._registry = registry
         self._is_leader = is_leader
         self._clock = clock
-        self._configured: dict[str, CameraSpec] = {}
-        self._is_configuration_published = True
+        self._configuration: ConfiguredCameras | None = None
         self._entries: dict[str, RegistryEntry] = {}
         self._lineage: str | None = None
         self._version: str | None = None
         self._lock = asyncio.Lock()
 
-    def configure(self, spec: CameraSpec) -> None:
-        """Adds a camera of this fleet's configuration; the next sync publishes it."""
-        self._configured[spec.name] = spec
-        self._is_configuration_published = False
+    def configure(self, configuration: ConfiguredCameras) -> None:
+        """Takes the cameras of this fleet's configuration; the next sync applies it."""
+        self._configuration = configuration
 
     async def sync(self) -> bool:
-        """Publishes the configuration, then applies what changed in the registry. -> whether anything did
+        """Applies what changed in the registry, then the configuration. -> whether anything changed in the registry
 
         Raises StoreUnavailable.
         """
         async with self._lock:
             has_changed = await self._read()
-            if not self._is_configuration_published:
-                await self._publish_configuration()
+            if self._configuration is not None and (pending := self._configuration.pending(self._entries)):
+                await self._apply_configuration(pending)
+                self._configuration.mark_applied(pending)
             self._state.mark_synced(asyncio.get_running_loop().time())
             return has_changed
 
@@ -111,15 +110,6 @@ class DesiredState:
             await self._remove(name, camera_id)
             await self._read_own_write()
 
-    async def remove_unconfigured(self) -> None:
-        """Removes the cameras of an earlier configuration that this one does not name. Raises StoreUnavailable."""
-        await self.sync()
-        async with self._lock:
-            for name, entry in tuple(self._entries.items()):
-                if entry.is_configured and name not in self._configured:
-                    log.info("camera_left_configuration", camera=name)
-                    await self._remove(name, entry.id)
-
     async def _read(self) -> bool:
         changes = await self._registry.changes_since(self._version)
         if changes is None:
@@ -134,22 +124,21 @@ class DesiredState:
         with contextlib.suppress(StoreUnavailable):
             await self._read()
 
-    async def _publish_configuration(self) -> None:
-        """A configured camera keeps its id where its source is the same, and is a new camera otherwise."""
-        new = []
-        for spec in self._configured.values():
-            present = self._entries.get(spec.name)
-            if present is None or not has_same_source(present.assignment.spec, spec):
-                entry = self._new_entry(spec, is_configured=True)
-                if present is None or not await self._replace(present.id, entry):
-                    new.append(entry)
-            elif present.assignment.spec != spec or not present.is_configured:
-                assignment = replace(present.assignment, spec=spec, revision=present.assignment.revision + 1)
-                entry = RegistryEntry(assignment, is_configured=True)
-                if await self._registry.update(entry):
-                    self._apply_entry(entry)
+    async def _apply_configuration(self, changes: ListChanges) -> None:
+        if changes.refused:
+            log.warning("configuration_not_applied", cameras=changes.refused_names, reason=changes.reason)
+        new = [self._new_entry(spec, is_configured=True) for spec in changes.add]
+        for present, spec in changes.replace:
+            entry = self._new_entry(spec, is_configured=True)
+            if not await self._replace(present.id, entry):
+                new.append(entry)
+        for entry in changes.update:
+            if await self._registry.update(entry):
+                self._apply_entry(entry)
+        for entry in changes.remove:
+            log.info("camera_left_configuration", camera=entry.name)
+            await self._remove(entry.name, entry.id)
         await self._add(new)
-        self._is_configuration_published = True
 
     def _new_entry(self, spec: CameraSpec, *, is_configured: bool = False) -> RegistryEntry:
         return RegistryEntry(Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock()), is_configured)
@@ -243,8 +232,3 @@ class DesiredState:
 
 def _revision(entry: RegistryEntry) -> int:
     return entry.assignment.revision
-
-
-def has_same_source(one: CameraSpec, other: CameraSpec) -> bool:
-    """Whether two specs watch the same: then the memory of one is the memory of the other."""
-    return urls.source_of(one.url) == urls.source_of(other.url)

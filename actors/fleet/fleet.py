@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 import structlog
 
@@ -13,6 +13,7 @@ from actors.errors import InvalidShard, ShardUnavailable
 from actors.fleet import reconciler
 from actors.fleet.camera_admission import CameraAdmission
 from actors.fleet.capacity import Capacity
+from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.drains import Drains
 from actors.fleet.executor import Executor
@@ -88,16 +89,15 @@ class Fleet:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
         return self._state.find(name).assignment.started_s
 
-    def add_configured_camera(self, spec: CameraSpec) -> None:
-        """Adds a camera of the configuration; reconciliation assigns it and keeps trying to open its source.
+    def configure(
+        self, cameras: Iterable[CameraSpec], standing: Callable[[], Standing] = lambda: Standing.NEWEST
+    ) -> None:
+        """Takes the cameras of the configuration; reconciliation assigns them and keeps trying to open their sources.
 
-        A camera of this name keeps its memory if its source is the same, and is another camera otherwise.
+        One of a name that is watched keeps its memory if its source is the same, and is another camera otherwise.
+        standing: whether cameras that only other configurations name end.
         """
-        self._desired.configure(spec)
-
-    async def remove_unconfigured(self) -> None:
-        """Removes cameras that an earlier configuration named and this one does not. Raises StoreUnavailable."""
-        await self._desired.remove_unconfigured()
+        self._desired.configure(ConfiguredCameras(cameras, standing))
 
     def resize(self, shards: Sequence[Shard], spares: int) -> None:
         """Takes over another number of shards while it runs: the cameras of those that are too many move away.

@@ -39,7 +39,7 @@ class SettingsFollower:
 
     async def follow(self) -> None:
         """Looks for a newer version. One that cannot be taken over is logged once. Raises StoreUnavailable."""
-        newest = await self._store.agree(self._settings)
+        newest = (await self._store.agree(self._settings)).newest
         if newest.version <= max(self._settings.version, self._refused_version):
             return
         try:

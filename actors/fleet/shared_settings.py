@@ -18,6 +18,7 @@ import structlog
 
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
+from actors.fleet.configured_cameras import Standing
 from cache_store.redis_connection import RedisConnection, as_text
 
 log = structlog.get_logger(__name__)
@@ -28,12 +29,12 @@ _RETRIES = 1
 # The shards need not be started anew for these, so that a running server can take them over.
 _ADOPTABLE = ("shards.count", "shards.spares")
 
-# ARGV: a version and its settings. -> the settings of the newest version, these included.
+# ARGV: a version and its settings. -> the settings of the newest version, these included, and those before them or ''.
 _AGREE = """
 local text = redis.call('GET', KEYS[1])
-if text and cjson.decode(text).version >= tonumber(ARGV[1]) then return text end
+if text and cjson.decode(text).version >= tonumber(ARGV[1]) then return {text, text} end
 redis.call('SET', KEYS[1], ARGV[2])
-return ARGV[2]
+return {ARGV[2], text or ''}
 """
 
 
@@ -63,11 +64,29 @@ class SharedSettings:
         return int(self.values["shards.spares"])
 
 
-class SettingsStore(Protocol):
-    """Where the newest version is kept."""
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The newest settings. is_raised: they are the caller's own, and have just replaced an older version."""
 
-    async def agree(self, settings: SharedSettings) -> SharedSettings:
-        """Writes these settings if their version is newer. -> the newest. Raises StoreUnavailable."""
+    newest: SharedSettings
+    is_raised: bool = False
+
+    def standing(self, version: int) -> Standing:
+        """What the file of a server with this version of the settings may do to the list of configured cameras."""
+        if self.is_raised:
+            return Standing.NEWEST
+        return Standing.OUTDATED if version < self.newest.version else Standing.SAME
+
+
+class SettingsStore(Protocol):
+    """Where the newest version is kept. Both methods raise StoreUnavailable."""
+
+    async def newest(self) -> SharedSettings | None:
+        """The newest settings; None where no server has written any."""
+        ...
+
+    async def agree(self, settings: SharedSettings) -> Agreement:
+        """Writes these settings if their version is newer."""
         ...
 
 
@@ -77,10 +96,15 @@ class InMemorySettingsStore:
     def __init__(self) -> None:
         self._newest: SharedSettings | None = None
 
-    async def agree(self, settings: SharedSettings) -> SharedSettings:
-        if self._newest is None or settings.version > self._newest.version:
-            self._newest = settings
+    async def newest(self) -> SharedSettings | None:
         return self._newest
+
+    async def agree(self, settings: SharedSettings) -> Agreement:
+        before = self._newest
+        if before is None or settings.version > before.version:
+            self._newest = settings
+            return Agreement(settings, is_raised=before is not None)
+        return Agreement(before)
 
 
 class RedisSettingsStore:
@@ -89,12 +113,16 @@ class RedisSettingsStore:
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
 
-    async def agree(self, settings: SharedSettings) -> SharedSettings:
+    async def newest(self) -> SharedSettings | None:
+        async with self._connection.operation():
+            reply = await self._connection.client.get(_KEY)
+        return None if reply is None else _decode(reply)
+
+    async def agree(self, settings: SharedSettings) -> Agreement:
         text = json.dumps({"version": settings.version, "values": dict(settings.values)})
         async with self._connection.operation():
-            reply = await self._connection.client.eval(_AGREE, 1, _KEY, settings.version, text)
-        fields = json.loads(as_text(reply))
-        return SharedSettings(int(fields["version"]), fields["values"])
+            newest, before = await self._connection.client.eval(_AGREE, 1, _KEY, settings.version, text)
+        return Agreement(_decode(newest), is_raised=before not in (newest, b"", ""))
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -115,6 +143,11 @@ def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
     for key in differences:
         log.warning("setting_adopted", key=key, value=newest.values[key], instead_of=own.values[key])
     return SharedSettings(newest.version, dict(own.values) | {key: newest.values[key] for key in differences})
+
+
+def _decode(reply: bytes | str) -> SharedSettings:
+    fields = json.loads(as_text(reply))
+    return SharedSettings(int(fields["version"]), fields["values"])
 
 
 def _flat(prefix: str, config: Any) -> dict[str, Any]:

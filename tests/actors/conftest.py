@@ -27,9 +27,8 @@ def serving() -> Serving:
         *shards: ScriptedShard, token: str | None = None, cameras: Sequence[CameraSpec] = (), **settings: float
     ) -> AsyncIterator[str]:
         fleet = scripted_fleet(*shards)
-        for spec in cameras:
-            fleet.add_configured_camera(spec)
-        fleet.add_configured_camera(CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary"))
+        gate = CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary")
+        fleet.configure([*cameras, gate])
         await fleet.reconcile()
         router = Router(fleet, RouterConfig(port=0, **settings), token)
         address = await router.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from actors import embedded_store, system
 from actors.config.router_config import AuthConfig, RouterConfig
 from actors.config.schema import HermesConfig, ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
+from actors.fleet.configured_cameras import Standing
+from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings
 from cache_store.errors import StoreUnavailable
 from tests import servers
 from tests.servers import VALKEY
@@ -67,3 +70,28 @@ async def test_a_store_that_keeps_nothing_over_a_restart_is_warned_of_once(
         await system._require_store(server.url)
 
     assert [log["event"] for log in logs if log["log_level"] == "warning"] == warnings
+
+
+async def test_a_server_that_does_not_come_up_has_raised_no_version_of_the_settings() -> None:
+    """It used to write its version first, and the servers that ran took over the shards of one that never served."""
+    store = InMemorySettingsStore()
+    running = HermesConfig(store="redis://store", shards=ShardsConfig(ray="head:6379", count=2))
+    await store.agree(SharedSettings.of(running))
+    raised = replace(running, shards=replace(running.shards, count=4, settings_version=2))
+
+    assert await system._agreed(raised, store) == raised
+    assert await store.newest() == SharedSettings.of(running)  # before Ray and the shards are up
+
+    standing = await system._standing(raised, 2, store, lambda: False)
+    assert await store.newest() == SharedSettings.of(raised)
+    assert standing() is Standing.NEWEST
+
+
+async def test_the_file_of_a_server_with_a_local_ray_is_the_truth_while_it_leads() -> None:
+    store, is_leader = InMemorySettingsStore(), False
+    standing = await system._standing(HermesConfig(), 1, store, lambda: is_leader)
+
+    assert standing() is Standing.FOLLOWING
+    is_leader = True
+    assert standing() is Standing.NEWEST
+    assert await store.newest() is None

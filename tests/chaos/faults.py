@@ -122,15 +122,19 @@ async def server_restarts(world: World) -> None:
 
 
 def _edited(world: World, configuration: Configuration) -> Configuration:
-    """One more camera or one less, another source or another login; sometimes another number of shards."""
+    """One more camera or one less, another source or another login; mostly a new version, with as many shards or not.
+
+    Without a new version the file adds cameras and changes logins, and ends none.
+    """
     cameras = [spec_of(name, login=world.rng.randrange(3)) for name in CONFIGURED[:-2]]
     cameras.append(spec_of(CONFIGURED[-2], source=world.rng.randrange(3)))
     if world.rng.random() < 0.5:
         cameras.append(spec_of(CONFIGURED[-1]))
     edited = dataclasses.replace(configuration, cameras=tuple(cameras))
-    if world.rng.random() < 0.5:
+    if world.rng.random() < 0.2:
         return edited
-    return dataclasses.replace(edited, shards=5 - configuration.shards, version=configuration.version + 1)
+    shards = configuration.shards if world.rng.random() < 0.4 else 5 - configuration.shards
+    return dataclasses.replace(edited, shards=shards, version=configuration.version + 1)
 
 
 async def unreachable(world: World) -> None:

@@ -72,7 +72,8 @@ class SimulatedServer:
         failure_detector = FailureDetector(leases, LEASE.length_s, clock=process.monotonic_s)
         await failure_detector.expiry(UNOWNED)
         own = SharedSettings(configuration.version, {"shards.count": configuration.shards, "shards.spares": 0})
-        agreed = shared_settings.adopted(own, await settings.agree(own))
+        agreement = await settings.agree(own)
+        agreed, standing = shared_settings.adopted(own, agreement.newest), agreement.standing(own.version)
         election = LeaderElection(leases, failure_detector, LEASE, clock=process.boot_s)
         fleet = Fleet(
             self._shards[: agreed.count],
@@ -85,9 +86,7 @@ class SimulatedServer:
         follower = SettingsFollower(
             settings, agreed, lambda count, spares: fleet.resize(list(self._shards[:count]), spares)
         )
-        for spec in configuration.cameras:
-            fleet.add_configured_camera(spec)
-        await fleet.remove_unconfigured()
+        fleet.configure(configuration.cameras, lambda: standing)
         await election.campaign()
         await fleet.reconcile()
         self.fleet = fleet

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from actors.fleet.registry import InMemoryRegistry, RegistryChanges, RegistryEntry
-from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings
+from actors.fleet.shared_settings import Agreement, InMemorySettingsStore, SharedSettings
 from actors.ownership.leader_election import LEADER_ROLE
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
@@ -159,7 +159,10 @@ class StoreSettings:
     def __init__(self, store: SimulatedStore) -> None:
         self._store = store
 
-    async def agree(self, settings: SharedSettings) -> SharedSettings:
+    async def newest(self) -> SharedSettings | None:
+        return await self._store.perform(self._store.settings.newest)
+
+    async def agree(self, settings: SharedSettings) -> Agreement:
         return await self._store.perform(lambda: self._store.settings.agree(settings))
 
 

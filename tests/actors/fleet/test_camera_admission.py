@@ -86,7 +86,7 @@ async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards
 
 async def test_a_camera_of_the_configuration_stays_although_its_source_does_not_open(fleet, shards) -> None:
     shards[0].states["a"] = (CameraState.BACKING_OFF, "connection refused")
-    fleet.add_configured_camera(camera_spec("a"))
+    fleet.configure([camera_spec("a")])
     await fleet.reconcile()
 
     view = await fleet.get_camera("a")

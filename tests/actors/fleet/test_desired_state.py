@@ -34,8 +34,7 @@ async def test_the_next_system_watches_an_added_camera_and_not_a_removed_one(sha
     await earlier.remove_camera("b")
 
     later = scripted_fleet(ScriptedShard(), registry=registry)
-    later.add_configured_camera(camera_spec("c"))
-    await later.remove_unconfigured()
+    later.configure([camera_spec("c")])
     await later.reconcile()
 
     assert [view.status.name for view in await later.list_cameras()] == ["a", "c"]
@@ -46,8 +45,7 @@ async def test_a_camera_of_the_configuration_replaces_a_registered_one_of_its_na
     await scripted_fleet(*shards, registry=registry).add_camera(camera_spec("a", "sim:old"))
 
     later = scripted_fleet(ScriptedShard(), registry=registry)
-    later.add_configured_camera(camera_spec("a", "sim:new"))
-    await later.remove_unconfigured()
+    later.configure([camera_spec("a", "sim:new")])
     await later.reconcile()
 
     assert [view.status.url for view in await later.list_cameras()] == ["sim:new"]
@@ -55,11 +53,11 @@ async def test_a_camera_of_the_configuration_replaces_a_registered_one_of_its_na
 
 async def test_a_camera_that_the_configuration_no_longer_names_is_not_watched(shards, registry) -> None:
     earlier = scripted_fleet(*shards, registry=registry)
-    earlier.add_configured_camera(camera_spec("a"))
+    earlier.configure([camera_spec("a")])
     await earlier.reconcile()
 
     later = scripted_fleet(ScriptedShard(), registry=registry)
-    await later.remove_unconfigured()
+    later.configure([])
     await later.reconcile()
 
     assert await later.list_cameras() == []
@@ -271,12 +269,12 @@ async def test_a_camera_whose_source_cannot_be_replaced_is_watched_as_before(sha
 
 async def test_a_configured_camera_that_got_another_source_still_belongs_to_the_configuration(shards, registry) -> None:
     earlier = scripted_fleet(*shards, registry=registry)
-    earlier.add_configured_camera(camera_spec("a"))
+    earlier.configure([camera_spec("a")])
     await earlier.reconcile()
     await update(earlier, camera_spec("a", "sim:other"), allow_memory_loss=True)
 
     later = scripted_fleet(ScriptedShard(), registry=registry)
-    await later.remove_unconfigured()
+    later.configure([])
     await later.reconcile()
 
     assert await later.list_cameras() == []

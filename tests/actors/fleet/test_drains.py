@@ -38,8 +38,8 @@ async def test_sixteen_cameras_without_pictures_leave_a_shard_within_ten_seconds
     fleet = scripted_fleet(*shards)
     shards[1].is_down = True
     await fleet.reconcile()
+    fleet.configure(camera_spec(f"camera{number}") for number in range(16))
     for number in range(16):
-        fleet.add_configured_camera(camera_spec(f"camera{number}"))
         for shard in shards:
             shard.states[f"camera{number}"] = (state, "")
     await fleet.reconcile()
@@ -61,8 +61,7 @@ async def test_a_shard_shows_how_many_cameras_are_left_while_it_drains() -> None
     fleet = scripted_fleet(*shards)
     shards[1].is_down = True
     await fleet.reconcile()
-    for number in range(16):
-        fleet.add_configured_camera(camera_spec(f"camera{number}"))
+    fleet.configure(camera_spec(f"camera{number}") for number in range(16))
     await fleet.reconcile()
     shards[1].is_down = False
     await asyncio.sleep(2.0)

@@ -24,8 +24,7 @@ def registry() -> InMemoryRegistry:
 async def configured(shards, registry, spec: CameraSpec, eraser: RecordingEraser | None = None) -> Fleet:
     """A fleet that was started with this one camera in its configuration."""
     fleet = scripted_fleet(*shards, registry=registry, eraser=eraser.seam if eraser else None)
-    fleet.add_configured_camera(spec)
-    await fleet.remove_unconfigured()
+    fleet.configure([spec])
     await fleet.reconcile()
     return fleet
 

@@ -95,7 +95,7 @@ async def test_a_camera_is_restored_once_the_store_is_available_again(fleet, sha
 
 
 async def test_the_loop_assigns_cameras_by_itself(fleet, shards) -> None:
-    fleet.add_configured_camera(camera_spec("a"))
+    fleet.configure([camera_spec("a")])
     loop = asyncio.create_task(fleet.run())
     try:
         await until(lambda: bool(shards[0].assignments))
@@ -166,7 +166,7 @@ async def test_the_lease_of_a_process_that_outlived_its_replacement_is_revoked_a
 
 async def test_the_lease_of_an_unknown_incarnation_is_revoked_after_a_grace_period(shards, leases) -> None:
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
-    fleet.add_configured_camera(camera_spec("a"))
+    fleet.configure([camera_spec("a")])
     shards[0].add_error = refused("a", "earlier")
     await fleet.reconcile()
     await asyncio.sleep(9.9)
@@ -183,7 +183,7 @@ async def test_the_lease_of_an_incarnation_that_a_shard_reports_is_not_revoked(s
     """A move broke off after the release: the camera is reserved for shard 1, which cannot take it for a while."""
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
     await fleet.reconcile()
-    fleet.add_configured_camera(camera_spec("a"))
+    fleet.configure([camera_spec("a")])
     shards[0].add_error = refused("a", "200")
     shards[1].add_error = StoreUnavailable("store redis://host: refused")
     for _ in range(12):
@@ -243,7 +243,7 @@ async def test_a_restarted_leader_leaves_a_memory_that_its_shard_kept_where_it_i
 
 async def test_a_fleet_that_is_not_the_leader_assigns_no_camera(shards) -> None:
     fleet = scripted_fleet(*shards, is_leader=lambda: False)
-    fleet.add_configured_camera(camera_spec("a"))
+    fleet.configure([camera_spec("a")])
     await fleet.reconcile()
 
     assert shards[0].assignments == {}

@@ -167,14 +167,12 @@ async def test_a_camera_that_left_the_configuration_is_ended_on_a_shard_that_out
     shards, registry
 ) -> None:
     earlier = scripted_fleet(*shards, registry=registry)
-    for name in ("a", "b"):
-        earlier.add_configured_camera(camera_spec(name))
+    earlier.configure(map(camera_spec, ("a", "b")))
     await earlier.reconcile()
     eraser = RecordingEraser()
 
     later = scripted_fleet(*shards, registry=registry, eraser=eraser.seam)
-    later.add_configured_camera(camera_spec("b"))
-    await later.remove_unconfigured()
+    later.configure([camera_spec("b")])
     await later.reconcile()
 
     assert [list(shard.assignments) for shard in shards] == [[], ["b"]]

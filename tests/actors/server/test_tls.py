@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> Certificates:
 @asynccontextmanager
 async def serving(tls: TlsConfig) -> AsyncIterator[str]:
     fleet = scripted_fleet(ScriptedShard())
-    fleet.add_configured_camera(CameraSpec(name="gate", url="sim:gate"))
+    fleet.configure([CameraSpec(name="gate", url="sim:gate")])
     await fleet.reconcile()
     router = Router(fleet, RouterConfig(port=0, tls=tls), "right")
     address = await router.start()

@@ -1,0 +1,106 @@
+"""Which cameras of a server's configuration file are added, changed or ended, and when the file may end any. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from actors.fleet.registry import RegistryEntry
+from pipeline.cameras import CameraSpec
+from pipeline.network import urls
+
+_MAX_NAMES = 10  # in one log line
+
+
+class Standing(Enum):
+    """What a server's file may do to the list of configured cameras, which all servers over one store share."""
+
+    NEWEST = "newest"  # the file is the truth: configured cameras that it does not name end
+    SAME = "same"  # of the version of the list: it adds cameras and changes their options
+    FOLLOWING = "following"  # like SAME, until the server that leads has ended
+    OUTDATED = "outdated"  # of an older version than the list: it changes nothing
+
+
+_REASONS = {
+    Standing.SAME: "other servers of the same shards.settings_version may name them: to make this file the truth for "
+    "all of them, raise shards.settings_version and restart; `hermes cameras remove NAME` ends one camera",
+    Standing.FOLLOWING: "another server over this store leads: this file becomes the truth once that server has ended; "
+    "`hermes cameras remove NAME` ends one camera",
+    Standing.OUTDATED: "the servers over this store have agreed on the list of a higher shards.settings_version: take "
+    "over that list, or raise shards.settings_version above it to make this file the truth",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListChanges:
+    """What the list in the store needs. refused: the names of those for which the file counts for too little."""
+
+    standing: Standing
+    add: tuple[CameraSpec, ...] = ()
+    update: tuple[RegistryEntry, ...] = ()
+    replace: tuple[tuple[RegistryEntry, CameraSpec], ...] = ()
+    remove: tuple[RegistryEntry, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why the refused cameras stay as they are, and the way out."""
+        return _REASONS[self.standing]
+
+    @property
+    def refused_names(self) -> str:
+        """The names for a log line, the first ten of them."""
+        more = len(self.refused) - _MAX_NAMES
+        return ", ".join(self.refused[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+class ConfiguredCameras:
+    """The cameras of a server's file. standing: what the file may do now; only FOLLOWING may change later."""
+
+    def __init__(self, cameras: Iterable[CameraSpec], standing: Callable[[], Standing]) -> None:
+        self._cameras = {spec.name: spec for spec in cameras}
+        self._standing = standing
+        self._applied: Standing | None = None
+
+    def pending(self, entries: Mapping[str, RegistryEntry]) -> ListChanges | None:
+        """What the file changes in these entries now; None where it has been applied."""
+        standing = self._standing()
+        if self._applied not in (None, Standing.FOLLOWING) or self._applied is standing:
+            return None
+        other_source = tuple(self._with_other_source(entries))
+        left = tuple(entry for name, entry in entries.items() if entry.is_configured and name not in self._cameras)
+        ended = sorted(entry.name for entry in (*left, *(entry for entry, _ in other_source)))
+        add = tuple(spec for name, spec in self._cameras.items() if name not in entries)
+        update = tuple(self._updates(entries))
+        if standing is Standing.NEWEST:
+            return ListChanges(standing=standing, add=add, update=update, replace=other_source, remove=left)
+        if standing is Standing.OUTDATED:
+            refused = {*ended, *(spec.name for spec in add), *(entry.name for entry in update)}
+            return ListChanges(standing=standing, refused=tuple(sorted(refused)))
+        return ListChanges(standing=standing, add=add, update=update, refused=tuple(ended))
+
+    def mark_applied(self, changes: ListChanges) -> None:
+        """Records that the list in the store has what `pending` gave."""
+        self._applied = changes.standing
+
+    def _with_other_source(self, entries: Mapping[str, RegistryEntry]) -> Iterator[tuple[RegistryEntry, CameraSpec]]:
+        for name, spec in self._cameras.items():
+            present = entries.get(name)
+            if present is not None and not has_same_source(present.assignment.spec, spec):
+                yield present, spec
+
+    def _updates(self, entries: Mapping[str, RegistryEntry]) -> Iterator[RegistryEntry]:
+        """A configured camera keeps its id where its source is the same."""
+        for name, spec in self._cameras.items():
+            present = entries.get(name)
+            if present is None or not has_same_source(present.assignment.spec, spec):
+                continue
+            if present.assignment.spec != spec or not present.is_configured:
+                assignment = replace(present.assignment, spec=spec, revision=present.assignment.revision + 1)
+                yield RegistryEntry(assignment, is_configured=True)
+
+
+def has_same_source(one: CameraSpec, other: CameraSpec) -> bool:
+    """Whether two specs watch the same: then the memory of one is the memory of the other."""
+    return one.url == other.url or urls.source_of(one.url) == urls.source_of(other.url)

@@ -1,0 +1,95 @@
+"""Of two servers whose files differ, only one that has a right to it ends cameras that the other one names."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from actors.fleet.configured_cameras import Standing
+from actors.fleet.fleet import Fleet
+from actors.fleet.registry import InMemoryRegistry
+from tests.actors.scripted import RecordingEraser, camera_spec, scripted_fleet
+
+
+@pytest.fixture
+def registry() -> InMemoryRegistry:
+    return InMemoryRegistry()
+
+
+async def names(fleet: Fleet) -> dict[str, str]:
+    return {view.spec.name: view.spec.url for view in await fleet.list_cameras()}
+
+
+async def test_a_file_of_the_same_version_ends_no_camera_of_another_server_and_says_so_once(shards, registry) -> None:
+    """It used to delete them, with their memories, when its server started."""
+    one = scripted_fleet(*shards, registry=registry)
+    one.configure([camera_spec("a"), camera_spec("b"), camera_spec("yard", "sim:old")])
+    await one.reconcile()
+    eraser = RecordingEraser()
+    other = scripted_fleet(*shards, registry=registry, eraser=eraser.seam)
+    other.configure([camera_spec("c"), camera_spec("yard", "sim:new")], lambda: Standing.SAME)
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            await other.reconcile()
+
+    assert await names(other) == {"a": "sim:street", "b": "sim:street", "c": "sim:street", "yard": "sim:old"}
+    assert eraser.calls == []
+    warnings = [log for log in logs if log["event"] == "configuration_not_applied"]
+    assert [log["cameras"] for log in warnings] == ["a, b, yard"]
+    assert "raise shards.settings_version" in warnings[0]["reason"]
+    assert "hermes cameras remove NAME" in warnings[0]["reason"]
+
+
+async def test_a_file_of_a_higher_version_ends_what_it_does_not_name_and_an_older_one_brings_nothing_back(
+    shards, registry
+) -> None:
+    one = scripted_fleet(*shards, registry=registry)
+    one.configure([camera_spec("a"), camera_spec("b")])
+    await one.reconcile()
+    newer = scripted_fleet(*shards, registry=registry)
+    newer.configure([camera_spec("b")], lambda: Standing.NEWEST)
+    await newer.reconcile()
+    assert await names(newer) == {"b": "sim:street"}
+
+    older = scripted_fleet(*shards, registry=registry)
+    older.configure([camera_spec("a"), camera_spec("b", "sim:yard")], lambda: Standing.OUTDATED)
+    with capture_logs() as logs:
+        await older.reconcile()
+
+    assert await names(older) == {"b": "sim:street"}
+    assert [log["cameras"] for log in logs if log["event"] == "configuration_not_applied"] == ["a, b"]
+
+
+async def test_a_file_becomes_the_truth_once_the_server_that_led_before_has_ended(shards, registry) -> None:
+    """A server that was killed in a container before leads until its lease has run out."""
+    one = scripted_fleet(*shards, registry=registry)
+    one.configure([camera_spec("a"), camera_spec("b")])
+    await one.reconcile()
+    standing = Standing.FOLLOWING
+    later = scripted_fleet(*shards, registry=registry)
+    later.configure([camera_spec("b"), camera_spec("c")], lambda: standing)
+    await later.reconcile()
+    assert list(await names(later)) == ["a", "b", "c"]
+
+    standing = Standing.NEWEST
+    await later.reconcile()
+    assert list(await names(later)) == ["b", "c"]
+
+    standing = Standing.FOLLOWING
+    await one.add_camera(camera_spec("d"))
+    await later.reconcile()
+    assert list(await names(later)) == ["b", "c", "d"]
+
+
+async def test_a_camera_that_a_client_added_is_ended_by_no_file(shards, registry) -> None:
+    one = scripted_fleet(*shards, registry=registry)
+    await one.add_camera(camera_spec("a"))
+    later = scripted_fleet(*shards, registry=registry)
+    later.configure([])
+
+    with capture_logs() as logs:
+        await later.reconcile()
+
+    assert list(await names(later)) == ["a"]
+    assert not [log for log in logs if log["event"] == "configuration_not_applied"]
