@@ -6,23 +6,19 @@ from actors import ray_environment  # noqa: F401
 
 # isort: split
 
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
 
 from actors.errors import ShardNotStarted, ShardUnavailable
 
 
-def translate(error: Exception, shard: int) -> Exception:
-    """The error for the caller: what the operation itself raised, or ShardUnavailable for whatever Ray reports."""
-    cause = error.cause if isinstance(error, RayTaskError) else None
-    if isinstance(cause, Exception) and not isinstance(cause, RayError | ShardNotStarted):
-        return cause
-    return ShardUnavailable(f"shard {shard}: {_reason(error, cause)}")
+def translate(error: Exception, shard: int) -> ShardUnavailable:
+    """The error for the caller, whatever Ray reports; what an operation raises comes in its reply."""
+    return ShardUnavailable(f"shard {shard}: {_reason(error)}")
 
 
 def has_given_up(error: Exception) -> bool:
     """Whether Ray will not start the shard's process again by itself, or the process cannot work."""
-    is_not_started = isinstance(error, RayTaskError) and isinstance(error.cause, ShardNotStarted)
-    return isinstance(error, ActorDiedError) or is_not_started
+    return isinstance(error, ActorDiedError | ShardNotStarted)
 
 
 def last_line(error: Exception) -> str:
@@ -36,13 +32,15 @@ def last_line(error: Exception) -> str:
     return "its process ended" if "common causes" in last else last
 
 
-def _reason(error: Exception, cause: Exception | None) -> str:
-    if isinstance(cause, ShardNotStarted):
-        return str(cause)
+def _reason(error: Exception) -> str:
+    if isinstance(error, ShardNotStarted):
+        return str(error)
     if isinstance(error, TimeoutError | GetTimeoutError):
         return "its process did not answer in time"
     if isinstance(error, ActorDiedError):
         return last_line(error)
     if isinstance(error, RayActorError):
         return "its process ended and is being restarted"
+    if isinstance(error, ValueError):
+        return f"its reply cannot be read, so it may run another version of hermes: {last_line(error)}"
     return f"Ray could not carry out the call: {type(error).__name__}: {last_line(error)}"

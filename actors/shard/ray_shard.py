@@ -15,11 +15,11 @@ from actors import ray_environment  # noqa: F401
 
 import ray
 import structlog
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ShardNotStarted
-from actors.shard import ray_errors, shard_process
+from actors.shard import contract, ray_errors, shard_process
 from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
 from actors.shard.shard_process import ShardProcess
 
@@ -55,14 +55,13 @@ class RemoteShard(ForwardedShard):
         self._require_same_version()
         try:
             async with asyncio.timeout(timeout_s):
-                status: ShardStatus = await self._actor.call.remote(self._store_url, "status")
+                reply = await self._actor.reply_to.remote(self._store_url, "status", contract.encode_call("status"))
                 await self._require_same_settings()
+            status: ShardStatus = contract.decode_result("status", reply)
             return status
         except TimeoutError:
             raise ShardNotStarted(f"shard {self._index}: not ready within {timeout_s:.0f} s") from None
-        except RayTaskError as error:
-            raise (error.cause or ray_errors.translate(error, self._index)) from None
-        except RayError as error:
+        except (RayError, ValueError) as error:
             raise ShardNotStarted(f"shard {self._index}: {ray_errors.last_line(error)}") from error
 
     async def close(self) -> None:
@@ -71,18 +70,21 @@ class RemoteShard(ForwardedShard):
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         limit_s = timeout_s if isinstance(timeout_s, float) else timeout_s(self._settings.ingest)
-        return await self._awaited(
-            lambda: self._actor.call.remote(self._store_url, operation, *args, **kwargs), limit_s
-        )
+        message = contract.encode_call(operation, *args, **kwargs)
+        reply = await self._awaited(lambda: self._actor.reply_to.remote(self._store_url, operation, message), limit_s)
+        with self._translated():
+            return contract.decode_result(operation, reply)
 
     async def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
+        message = contract.encode_call(operation, *args, **kwargs)
         with self._translated():
-            references = self._actor.stream.remote(self._store_url, operation, *args, **kwargs)
+            references = self._actor.events_of.remote(self._store_url, operation, message)
         is_over = False
         try:
             with self._translated():
                 async for reference in references:
-                    yield await reference
+                    if (event := contract.decode_event(await reference)) is not None:
+                        yield event
             is_over = True
         finally:
             if not is_over:
@@ -90,7 +92,7 @@ class RemoteShard(ForwardedShard):
 
     def _require_same_version(self) -> None:
         # Ray gives the handle of a running actor the methods of the class that the actor was started from.
-        if not hasattr(self._actor, "call"):
+        if not hasattr(self._actor, "reply_to"):
             raise ConfigError(
                 f"shard {self._index}: it runs in this cluster already, from another version of hermes; end those "
                 "shards first"
@@ -115,7 +117,7 @@ class RemoteShard(ForwardedShard):
             max_concurrency=_MAX_CONCURRENT_CALLS,
             scheduling_strategy="SPREAD",
             **({} if shards.is_local else shared),
-        ).remote(self._settings, self._settings_id, self._log_level)
+        ).remote(contract.encode_settings(self._settings), self._settings_id, self._log_level)
 
     async def _awaited(self, call: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
@@ -125,10 +127,10 @@ class RemoteShard(ForwardedShard):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turns Ray's errors into those of the operation, or into ShardUnavailable."""
+        """Turns Ray's errors, and what a process says that cannot work, into ShardUnavailable."""
         try:
             yield
-        except (RayError, TimeoutError) as error:
+        except (RayError, TimeoutError, ShardNotStarted, ValueError) as error:
             if ray_errors.has_given_up(error):
                 self._revive()
             raise ray_errors.translate(error, self._index) from None

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import structlog
 
 from actors import logs
-from actors.config.schema import HermesConfig, ShardSettings
+from actors.config.schema import HermesConfig
 from actors.errors import ShardNotStarted
-from actors.shard import shard_device
+from actors.shard import contract, shard_device
 from actors.shard.camera_shard import CameraShard
-from actors.shard.interface import OPERATIONS
 from cache_store import store_urls
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -34,50 +33,51 @@ class ShardProcess:
     Ray keeps the arguments of the constructor, in clear text, to restart the process. So the URL of the store, which
     may hold a password, comes with each call instead; the first one connects the shard to its store.
     A model that cannot be loaded is reported to every caller as ShardNotStarted. An error raised in the constructor
-    would reach the callers as the traceback of the process instead.
+    would reach the callers as the traceback of the process instead. The methods and their parameters never change: they
+    are what versions of hermes have in common.
     """
 
-    def __init__(self, settings: ShardSettings, settings_id: str, log_level: int) -> None:
+    def __init__(self, settings: str, settings_id: str, log_level: int) -> None:
         logs.log_to_stderr(log_level)
-        self._settings, self._settings_id = settings, settings_id
+        self._settings, self._settings_id = contract.decode_settings(settings), settings_id
         self._shard: CameraShard | None = None
         self._leases: RedisLeases | None = None
         self._model: VideoLanguageModel | ShardNotStarted
         try:
-            self._model = registry.load_model(settings.model, settings.ingest.device)
+            self._model = registry.load_model(self._settings.model, self._settings.ingest.device)
         except ModelError as error:
             self._model = ShardNotStarted(str(error))
 
-    async def call(self, store_url: str, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """The result of one operation of Shard. Raises what the operation raises, and ShardNotStarted."""
-        return await self._operation(store_url, operation)(*args, **kwargs)
+    async def reply_to(self, store_url: str, operation: str, message: str) -> str:
+        """The reply to one operation of Shard; see `contract`."""
+        try:
+            result = await self._operation(store_url, operation, message)
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            return _failed(operation, error)
+        return contract.encode_result(operation, result)
 
-    async def stream(self, store_url: str, operation: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """The items that one streaming operation of Shard yields. Raises as `call` does."""
-        async with aclosing(self._operation(store_url, operation)(*args, **kwargs)) as items:
-            async for item in items:
-                yield item
+    async def events_of(self, store_url: str, operation: str, message: str) -> AsyncGenerator[str, None]:
+        """The events that one streaming operation of Shard yields; see `contract`."""
+        try:
+            async with aclosing(self._operation(store_url, operation, message)) as events:
+                async for event in events:
+                    yield contract.encode_event(event)
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            yield _failed(operation, error)
 
     async def settings_id(self) -> str:
         """The `settings_id` of the settings that this process was built with."""
         return self._settings_id
 
     async def close(self) -> None:
-        """Saves every memory, releases every camera and stops. Raises ShardNotStarted."""
-        if isinstance(self._model, ShardNotStarted):
-            raise self._model
+        """Saves every memory, releases every camera and stops."""
         if self._shard is not None and self._leases is not None:
             await self._shard.close()
             await self._leases.close()
 
-    def _operation(self, store_url: str, name: str) -> Callable[..., Any]:
-        # A caller must reach the operations of the interface, and no other attribute.
-        if name not in OPERATIONS:
-            raise ValueError(
-                f"operation {name!r}: a shard has none of this name (known: {', '.join(sorted(OPERATIONS))})"
-            )
-        operation: Callable[..., Any] = getattr(self._connected(store_url), name)
-        return operation
+    def _operation(self, store_url: str, operation: str, message: str) -> Any:
+        arguments = contract.decode_call(operation, message)
+        return getattr(self._connected(store_url), operation)(**arguments)
 
     def _connected(self, store_url: str) -> CameraShard:
         if isinstance(self._model, ShardNotStarted):
@@ -112,3 +112,9 @@ def settings_id(settings: HermesConfig, store_url: str) -> str:
     shards = dataclasses.replace(settings.shards, count=1, spares=0, settings_version=1)
     text = repr((settings.model, settings.memory, settings.ingest, shards, store_urls.redact(store_url)))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _failed(operation: str, error: Exception) -> str:
+    if not contract.is_foreseen(error):
+        log.error("operation_failed", operation=operation, exc_info=error)
+    return contract.encode_error(error)

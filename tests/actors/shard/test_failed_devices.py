@@ -108,21 +108,24 @@ async def test_a_device_that_fails_at_copies_does_not_end_saving(
 PROCESS = """
 import asyncio, torch
 from actors.config.schema import HermesConfig
+from actors.shard import contract
 from actors.shard.shard_process import ShardProcess
 
-URL = "redis://127.0.0.1:1/0"
+async def status(process):
+    reply = await process.reply_to("redis://127.0.0.1:1/0", "status", contract.encode_call("status"))
+    return contract.decode_result("status", reply)
 
 def lose_gpu():
     raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
 async def main():
-    process = ShardProcess(HermesConfig().for_shards(), "id", 20)
-    print((await process.call(URL, "status")).slots, flush=True)
+    process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "id", 20)
+    print((await status(process)).slots, flush=True)
     thread = process._shard._engine._thread
     thread.command("gpu", lose_gpu)
     await asyncio.to_thread(thread._thread.join)
     print("lost", flush=True)
-    await process.call(URL, "status")
+    await status(process)
     print("still there", flush=True)
 
 asyncio.run(main())

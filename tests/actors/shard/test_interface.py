@@ -10,6 +10,7 @@ import pytest
 
 from actors.config.schema import HermesConfig
 from actors.errors import ShardNotStarted
+from actors.shard import contract
 from actors.shard.interface import OPERATIONS, Assignment, ForwardedShard, Timeout
 from actors.shard.shard_process import ShardProcess
 from pipeline.answers import UnknownCamera
@@ -19,7 +20,7 @@ from tests.actors.scripted import ANSWER, ScriptedShard
 
 
 class LoopbackShard(ForwardedShard):
-    """Forwards to a scripted shard by name, as a process boundary does."""
+    """Forwards to a scripted shard by messages, as a process boundary does."""
 
     def __init__(self, target: ScriptedShard) -> None:
         self._target = target
@@ -27,12 +28,23 @@ class LoopbackShard(ForwardedShard):
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         self.timeouts[operation] = timeout_s
-        return await getattr(self._target, operation)(*args, **kwargs)
+        arguments = contract.decode_call(operation, contract.encode_call(operation, *args, **kwargs))
+        try:
+            reply = contract.encode_result(operation, await getattr(self._target, operation)(**arguments))
+        except Exception as error:  # noqa: BLE001 - goes to the caller
+            reply = contract.encode_error(error)
+        return contract.decode_result(operation, reply)
 
-    def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
-        return getattr(self._target, operation)(*args, **kwargs)
+    async def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
+        arguments = contract.decode_call(operation, contract.encode_call(operation, *args, **kwargs))
+        try:
+            async for event in getattr(self._target, operation)(**arguments):
+                yield contract.decode_event(contract.encode_event(event))
+        except Exception as error:  # noqa: BLE001 - goes to the caller
+            contract.decode_event(contract.encode_error(error))
 
 
+NO_STORE = "redis://127.0.0.1:1"
 GATE = Assignment(id="1", spec=CameraSpec(name="gate", url="sim:yard"), started_s=1.0)
 
 
@@ -80,18 +92,26 @@ async def test_the_timeout_of_a_test_follows_the_time_that_a_source_may_take_to_
 
 @pytest.mark.parametrize("name", ["close", "settings_id", "_store", "__class__", "flush"])
 async def test_a_process_refuses_a_name_that_is_no_operation(name: str) -> None:
-    process = ShardProcess(HermesConfig(model="/nowhere/model").for_shards(), "any", logging.CRITICAL)
+    process = shard_process()
+    call = contract.encode_call("status")
 
-    with pytest.raises(ValueError, match=f"operation '{name}'"):
-        await process.call("redis://127.0.0.1:1", name)
-    with pytest.raises(ValueError, match=f"operation '{name}'"):
-        await anext(process.stream("redis://127.0.0.1:1", name))
+    with pytest.raises(RuntimeError, match=f"operation '{name}'"):
+        contract.decode_result("status", await process.reply_to(NO_STORE, name, call))
+    with pytest.raises(RuntimeError, match=f"operation '{name}'"):
+        contract.decode_event(await anext(process.events_of(NO_STORE, name, call)))
 
 
 async def test_a_process_without_a_model_says_so_to_every_caller() -> None:
-    process = ShardProcess(HermesConfig(model="/nowhere/model").for_shards(), "any", logging.CRITICAL)
+    process = shard_process()
+    status, question = contract.encode_call("status"), contract.encode_call("ask", "1", "what is in view")
 
     with pytest.raises(ShardNotStarted, match="/nowhere/model"):
-        await process.call("redis://127.0.0.1:1", "status")
+        contract.decode_result("status", await process.reply_to(NO_STORE, "status", status))
     with pytest.raises(ShardNotStarted, match="/nowhere/model"):
-        await process.close()
+        contract.decode_event(await anext(process.events_of(NO_STORE, "ask", question)))
+    await process.close()
+
+
+def shard_process() -> ShardProcess:
+    settings = HermesConfig(model="/nowhere/model").for_shards()
+    return ShardProcess(contract.encode_settings(settings), "any", logging.CRITICAL)

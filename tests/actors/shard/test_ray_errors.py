@@ -12,7 +12,6 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from actors.errors import ShardNotStarted, ShardUnavailable
 from actors.shard import ray_errors
-from pipeline.cameras import TooManyCameras
 
 RAY_ERRORS = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, RayError)]
 
@@ -40,14 +39,8 @@ def test_there_are_more_than_twenty_of_them() -> None:
     assert len(RAY_ERRORS) > 20
 
 
-def test_what_the_operation_raised_stays_as_it_is() -> None:
-    cause = TooManyCameras("camera 'a': all 2 slots are taken")
-
-    assert ray_errors.translate(task_error(cause), 3) is cause
-
-
 def test_a_process_that_cannot_start_is_to_be_replaced_and_other_errors_are_left_to_ray() -> None:
-    not_started = task_error(ShardNotStarted("no such model"))
+    not_started = ShardNotStarted("no such model")
     assert str(ray_errors.translate(not_started, 3)) == "shard 3: no such model"
     assert ray_errors.has_given_up(not_started)
     assert ray_errors.has_given_up(ActorDiedError.__new__(ActorDiedError))
