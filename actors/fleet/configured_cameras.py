@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from actors.fleet.registry import RegistryEntry
+from actors.fleet.shard_record import ShardRecord
+from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec
 from pipeline.network import urls
 
@@ -99,6 +101,25 @@ class ConfiguredCameras:
             if present.assignment.spec != spec or not present.is_configured:
                 assignment = replace(present.assignment, spec=spec, revision=present.assignment.revision + 1)
                 yield RegistryEntry(assignment, is_configured=True)
+
+
+def watched_entries(
+    cameras: Iterable[CameraSpec], shards: Sequence[ShardRecord], removed: Container[str]
+) -> Mapping[str, RegistryEntry]:
+    """Entries for those of the cameras that a shard still watches under their names, from the same sources.
+
+    The registry was lost while no fleet ran, and the shard may have the only memory. removed: ids that never come back.
+    """
+    found: dict[str, RegistryEntry] = {}
+    for spec in cameras:
+        statuses = [shard.unclaimed[spec.name] for shard in shards if spec.name in shard.unclaimed]
+        watched = max(statuses, key=lambda status: (status.epoch, status.memory.newest_s or 0.0), default=None)
+        if watched is None or watched.id in removed or watched.source != urls.source_digest(spec.url):
+            continue
+        revision = watched.revision + 1  # its login or options may be others by now
+        assignment = Assignment(id=watched.id, spec=spec, started_s=watched.started_s, revision=revision)
+        found[spec.name] = RegistryEntry(assignment, is_configured=True)
+    return found
 
 
 def has_same_source(one: CameraSpec, other: CameraSpec) -> bool:

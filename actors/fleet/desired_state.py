@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import structlog
 
+from actors.fleet import configured_cameras
 from actors.fleet.configured_cameras import ConfiguredCameras, ListChanges
 from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry, RegistryChanges, RegistryEntry
@@ -127,7 +128,8 @@ class DesiredState:
     async def _apply_configuration(self, changes: ListChanges) -> None:
         if changes.refused:
             log.warning("configuration_not_applied", cameras=changes.refused_names, reason=changes.reason)
-        new = [self._new_entry(spec, is_configured=True) for spec in changes.add]
+        watched = configured_cameras.watched_entries(changes.add, self._state.shards, self._state.removed)
+        new = [watched.get(spec.name) or self._new_entry(spec, is_configured=True) for spec in changes.add]
         for present, spec in changes.replace:
             entry = self._new_entry(spec, is_configured=True)
             if not await self._replace(present.id, entry):
@@ -138,7 +140,10 @@ class DesiredState:
         for entry in changes.remove:
             log.info("camera_left_configuration", camera=entry.name)
             await self._remove(entry.name, entry.id)
-        await self._add(new)
+        accepted = await self._add(new)
+        # An id that a shard still watches may be that of a camera whose removal is not finished.
+        refused = [entry.assignment.spec for entry in new if entry.name not in accepted]
+        await self._add([self._new_entry(spec, is_configured=True) for spec in refused])
 
     def _new_entry(self, spec: CameraSpec, *, is_configured: bool = False) -> RegistryEntry:
         return RegistryEntry(Assignment(id=uuid.uuid4().hex, spec=spec, started_s=self._clock()), is_configured)

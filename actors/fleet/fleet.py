@@ -94,8 +94,7 @@ class Fleet:
     ) -> None:
         """Takes the cameras of the configuration; reconciliation assigns them and keeps trying to open their sources.
 
-        One of a name that is watched keeps its memory if its source is the same, and is another camera otherwise.
-        standing: whether cameras that only other configurations name end.
+        One of the same source keeps its memory. standing: whether cameras that only other configurations name end.
         """
         self._desired.configure(ConfiguredCameras(cameras, standing))
 
@@ -112,7 +111,8 @@ class Fleet:
         await asyncio.gather(self._reconciler.run(), reconciler.run_forever(self._maintain, every_s=1.0))
 
     async def reconcile(self) -> None:
-        """Brings the shards to what shall be, once. Raises StoreUnavailable."""
+        """Brings the shards to what shall be, once, which may depend on what they watch. Raises StoreUnavailable."""
+        await self._observer.observe_all()
         await self._desired.sync()
         await self._reconciler.run_once()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from actors.fleet.snapshot import ReportedCamera, ShardSnapshot
 from actors.fleet.views import ShardView
 from actors.shard.interface import Shard, ShardStatus
 from cache_store.leases import LeaseExpiry
+from pipeline.cameras import CameraStatus
 
 T = TypeVar("T")
 
@@ -24,7 +25,8 @@ class ShardRecord:
 
     incarnation: of its present process, previous_incarnation: of the process before; expiry: the proof that the present
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
-    its answer was an error that nobody foresaw; reported: its cameras by id; num_busy: actions on it that run now;
+    its answer was an error that nobody foresaw; reported: its cameras by id; unclaimed: by name, those of which this
+    fleet has no record; num_busy: actions on it that run now;
     lapsed: set while the shard is down and its lease has expired, so that nothing is left to wait for.
     """
 
@@ -43,6 +45,7 @@ class ShardRecord:
     slots: int = 0
     busy_share: float = 0.0
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
+    unclaimed: Mapping[str, CameraStatus] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
     num_busy: int = 0
     lapsed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,8 +88,8 @@ class ShardRecord:
             busy_share=round(self.busy_share, 3),
         )
 
-    def observe(self, status: ShardStatus, reported: Mapping[str, ReportedCamera]) -> None:
-        """Records the status that the shard reports."""
+    def observe(self, status: ShardStatus, reported: Mapping[str, ReportedCamera], recorded: Container[str]) -> None:
+        """Records the status that the shard reports. recorded: the ids of which the fleet has a record."""
         if self.incarnation != status.incarnation:
             self.previous_incarnation, self.incarnation, self.expiry = self.incarnation, status.incarnation, None
         if self.lapsed.is_set():
@@ -95,6 +98,7 @@ class ShardRecord:
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining = status.busy_share, status.is_draining
         self.reported, self.standby = reported, frozenset(status.standby)
+        self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 
     def forget_reported(self, camera_id: str) -> None:
         """Records that the shard has been told to end this camera."""

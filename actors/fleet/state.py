@@ -159,7 +159,7 @@ class FleetState:
         """
         adopted = self._adopt(index, status)
         reported = {camera.id: self._reported(index, camera, now_s) for camera in status.cameras}
-        self.shards[index].observe(status, reported)
+        self.shards[index].observe(status, reported, self.cameras_by_id)
         self.unknown_owners.pop(status.incarnation, None)
         by_id = {camera.id: camera for camera in status.cameras}
         for record in self.cameras_on(index):

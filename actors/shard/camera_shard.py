@@ -235,6 +235,8 @@ class CameraShard:
             masks=stream.spec.masks,
             epoch=owner.epoch if owner else 0,
             revision=stream.assignment.revision,
+            source=stream.source,
+            started_s=stream.assignment.started_s,
         )
         if not self._lease_holder.is_unowned(camera_id):
             return status

@@ -30,6 +30,10 @@ class CameraStream:
     state: CameraState = CameraState.CONNECTING
     detail: str = ""
     reason: SourceReason | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        self.source = urls.source_digest(self.spec.url)  # it stays the same as long as the camera does
 
     @property
     def spec(self) -> CameraSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from dataclasses import asdict, dataclass
@@ -101,6 +102,11 @@ def source_of(url: str) -> str:
     if isinstance(parsed, FileUrl):
         return f"file:{parsed.path.resolve()}"
     return _network_source(parsed)
+
+
+def source_digest(url: str) -> str:
+    """A digest of `source_of`, to compare sources where the URL is not to be shown. Raises InvalidCamera."""
+    return hashlib.sha256(source_of(url).encode()).hexdigest()[:32]
 
 
 def redact(url: str) -> str:

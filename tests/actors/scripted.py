@@ -229,6 +229,8 @@ class ScriptedShard:
             epoch=self.epoch,
             masks=spec.masks,
             revision=self.assignments[name].revision,
+            source=urls.source_digest(spec.url),
+            started_s=self.assignments[name].started_s,
             reason=self.reason,
         )
 

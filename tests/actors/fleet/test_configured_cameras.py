@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from structlog.testing import capture_logs
 
 from actors.fleet.configured_cameras import Standing
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import InMemoryRegistry
+from pipeline.cameras import CameraSpec, CameraState
 from tests.actors.scripted import RecordingEraser, camera_spec, scripted_fleet
+
+URL = "rtsp://host/street"
 
 
 @pytest.fixture
@@ -80,6 +85,48 @@ async def test_a_file_becomes_the_truth_once_the_server_that_led_before_has_ende
     await one.add_camera(camera_spec("d"))
     await later.reconcile()
     assert list(await names(later)) == ["b", "c", "d"]
+
+
+async def test_a_configured_camera_gets_the_id_under_which_a_shard_still_watches_it(shards, registry) -> None:
+    """The store was emptied and every server restarted: the memory used to be dropped for one with a new id."""
+    before = scripted_fleet(*shards, registry=registry)
+    before.configure([CameraSpec(name="a", url=URL), CameraSpec(name="yard", url="rtsp://host/old")])
+    await before.reconcile()
+    camera_id = (await before.get_camera("a")).status.id
+    shards[0].states["a"] = (CameraState.RECOVERING, "the store has no record of its owner")
+    registry.forget_everything()
+    eraser = RecordingEraser()
+
+    spec = CameraSpec(name="a", url="rtsp://user:other@host/street", gate=False)
+    later = scripted_fleet(*shards, registry=registry, eraser=eraser.seam, clock=lambda: 900.0)
+    later.configure([spec, CameraSpec(name="yard", url="rtsp://host/new")])
+    await later.reconcile()
+
+    assert registry.entries["a"].id == camera_id
+    assert later.started_s("a") == 500.0
+    assert shards[0].assignments["a"] == replace(registry.entries["a"].assignment, min_epoch=0)
+    assert shards[0].assignments["a"].spec == spec
+    assert later.started_s("yard") == 900.0
+    assert eraser.calls == []
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+async def test_a_removed_camera_that_a_shard_still_watches_does_not_come_back_by_a_file(
+    shards, registry, is_finished
+) -> None:
+    before = scripted_fleet(*shards, registry=registry)
+    await before.add_camera(CameraSpec(name="a", url=URL))
+    camera_id = registry.entries["a"].id
+    await registry.remove("a", camera_id)
+    if is_finished:
+        await registry.finish_removal(camera_id)
+
+    later = scripted_fleet(*shards, registry=registry)
+    later.configure([CameraSpec(name="a", url=URL)])
+    await later.reconcile()
+
+    assert registry.entries["a"].id != camera_id
+    assert [assignment.id for assignment in shards[0].assignments.values()] == [registry.entries["a"].id]
 
 
 async def test_a_camera_that_a_client_added_is_ended_by_no_file(shards, registry) -> None:
