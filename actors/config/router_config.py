@@ -20,6 +20,8 @@ class RouterConfig:
 
     host: address that the server listens on; any other than a loopback address needs router.tls and auth.token_file.
     port: TCP port; 0 takes any free one.
+    health_port: TCP port that answers health checks alone, in clear text, for probes that speak no TLS, e.g. those of
+        Kubernetes; null: none.
     tls: files for encrypted connections; null: clear text.
     insecure: whether other machines may connect without router.tls or auth.token_file.
     max_concurrent_calls: number of calls that run at once; more are refused with RESOURCE_EXHAUSTED.
@@ -30,6 +32,7 @@ class RouterConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     RANGES: ClassVar[Ranges] = {
         "port": (0, 65_535),
+        "health_port": (0, 65_535),
         "max_concurrent_calls": (1, math.inf),
         "max_concurrent_calls_per_peer": (1, math.inf),
         "write_timeout_s": (0.1, math.inf),
@@ -37,6 +40,7 @@ class RouterConfig:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    health_port: int | None = None
     tls: TlsConfig | None = None
     insecure: bool = False
     max_concurrent_calls: int = 256
@@ -45,6 +49,8 @@ class RouterConfig:
 
     def __post_init__(self) -> None:
         ranges.require("router", self)
+        if self.health_port == self.port != 0:
+            raise ValueError(f"router.health_port is {self.health_port} (another one than router.port)")
 
     @property
     def is_loopback(self) -> bool:

@@ -48,21 +48,27 @@ class Router:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(reflected, self._server)
+        self._probes = self._server_of_probes()
+        self.health_address: str | None = None
+
+    def _server_of_probes(self) -> grpc.aio.Server | None:
+        """The server of router.health_port. Its probes are counted apart from the health checks of the main port."""
+        if self._settings.health_port is None:
+            return None
+        server = grpc.aio.server(interceptors=[CallGuard(self._settings, None)], options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
 
     async def start(self) -> str:
-        """Listens; returns HOST:PORT. Raises AddressInUse."""
-        address = _joined(self._settings.host, self._settings.port)
-        try:
-            if self._credentials is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, self._credentials)
-        except RuntimeError as error:
-            raise AddressInUse(
-                f"router address {address}: cannot listen there, another process may use it; choose another router.port"
-            ) from error
+        """Listens; returns HOST:PORT. With router.health_port it sets `health_address` too. Raises AddressInUse."""
+        settings = self._settings
+        port = _listen(self._server, settings.host, settings.port, "router.port", self._credentials)
         await self._server.start()
-        return _joined(self._settings.host, port)
+        if self._probes is not None and settings.health_port is not None:
+            health_port = _listen(self._probes, settings.host, settings.health_port, "router.health_port", None)
+            await self._probes.start()
+            self.health_address = _joined(settings.host, health_port)
+        return _joined(settings.host, port)
 
     async def report_health(self, every_s: float = _HEALTH_EVERY_S) -> None:
         """Sets the health of every service at intervals, until cancelled: serving while at least one shard answers."""
@@ -76,17 +82,35 @@ class Router:
         """Refuses new calls, gives running calls 2 s to end, then ends them."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(_STOP_GRACE_S)
+        if self._probes is not None:
+            await self._probes.stop(None)
 
 
 def require_free(settings: RouterConfig) -> None:
     """Checks, before slow parts of the system start, that the router can listen. Raises AddressInUse, ConfigError."""
     if settings.tls is not None:
         tls.server_credentials(settings.tls)
+    for port in (settings.port, settings.health_port):
+        if port is None:
+            continue
+        try:
+            socket.create_server((settings.host, port), family=_family(settings.host)).close()
+        except OSError as error:
+            address = _joined(settings.host, port)
+            raise AddressInUse(f"router address {address}: cannot listen there: {error.strerror or error}") from error
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, key: str, credentials: grpc.ServerCredentials | None) -> int:
+    """Binds the server to host and port; returns the port. key: where the port is configured. Raises AddressInUse."""
+    address = _joined(host, port)
     try:
-        socket.create_server((settings.host, settings.port), family=_family(settings.host)).close()
-    except OSError as error:
-        address = _joined(settings.host, settings.port)
-        raise AddressInUse(f"router address {address}: cannot listen there: {error.strerror or error}") from error
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise AddressInUse(
+            f"router address {address}: cannot listen there, another process may use it; choose another {key}"
+        ) from error
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from actors import task_cancellation
+from actors import development_ca, task_cancellation
 from actors.config.router_config import RouterConfig
+from actors.config.tls import TlsConfig
 from actors.errors import AddressInUse
 from actors.server import server
 from actors.server.server import SERVICES, Router
@@ -343,3 +345,33 @@ async def test_two_routers_never_share_a_port() -> None:
     finally:
         await first.stop()
         await second.stop()
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+async def test_a_port_of_its_own_answers_health_checks_in_clear_text_and_nothing_else(
+    tmp_path: Path, is_encrypted: bool
+) -> None:
+    files = development_ca.make(tmp_path)
+    tls = TlsConfig(certificate=files.certificate("server"), key=files.key("server")) if is_encrypted else None
+    router = Router(scripted_fleet(ScriptedShard()), RouterConfig(port=0, health_port=0, tls=tls), "right")
+    await router.start()
+    assert router.health_address is not None
+    try:
+        async with grpc.aio.insecure_channel(router.health_address) as channel:
+            overall = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        code, info, _ = await status_of(call_cameras(router.health_address, "ListCameras", pb.ListCamerasRequest()))
+    finally:
+        await router.stop()
+
+    assert overall.status == health_pb2.HealthCheckResponse.SERVING
+    assert (code, info.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD")
+
+
+@pytest.mark.parametrize("key", ["port", "health_port"])
+async def test_a_taken_port_is_refused_with_its_key(key: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = {"port": 0, "health_port": 0, key: other.getsockname()[1]}
+        router = Router(scripted_fleet(ScriptedShard()), RouterConfig(**taken), None)
+        with pytest.raises(AddressInUse, match=rf"choose another router\.{key}"):
+            await router.start()
+        await router.stop()
