@@ -49,27 +49,26 @@ class StreamMemory(Protocol):
 
 
 class TimedWriter(MemoryWriter):
-    """A MemoryWriter that measures compaction.
+    """A MemoryWriter whose compaction can be watched, and can close the positions up each time.
 
     before_compaction: called with the memories after every step, before eviction. is_eager: positions are renumbered
     without gaps after every compaction (HERMES, section 3.4), not only when they run out.
     """
 
-    upkeep_s = 0.0
     before_compaction: Callable[[Sequence[Memory]], None] | None = None
     is_eager = False
 
     def compact(self, memories: Sequence[Memory]) -> None:
         if self.before_compaction is not None:
             self.before_compaction(memories)
-        started_s = time.perf_counter()
         over_budget = []
         if self.is_eager:
             over_budget = [one for one in memories if compaction.is_due(one, self.config.tokens_per_layer)]
         super().compact(memories)
+        began_s = time.perf_counter()
         for memory in over_budget:
             memory.reindex(max_span=self.max_position - memory.prefix_length, max_gap=1)
-        self.upkeep_s += time.perf_counter() - started_s
+        self.upkeep_s += time.perf_counter() - began_s
 
 
 class BoundedMemory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,8 @@ class MemoryWriter:
     """Everything that changes a camera's memory: prefix, frames, compaction, positions. Device thread only.
 
     max_frames: of one step. reserve: positions that always stay free for a question and its answer. policy and scorer:
-    those of `config.policy` unless given; the scorer's scores decide what the policy evicts.
+    those of `config.policy` unless given; the scorer's scores decide what the policy evicts. upkeep_s: seconds spent on
+    scoring and compaction so far.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class MemoryWriter:
         self.model = model
         self.config = config
         self.max_frames = max_frames
+        self.upkeep_s = 0.0
         self.plans = tiers.plan_layers(spec.kv.num_layers, config)
         self.policy = policy or POLICIES[config.policy]
         self.scorer = scorer or SCORERS[config.policy](model, self.plans)
@@ -150,6 +153,7 @@ class MemoryWriter:
         over_budget = [memory for memory in memories if compaction.is_due(memory, self.config.tokens_per_layer)]
         if not over_budget:
             return
+        began_s = time.perf_counter()
         remaining = [
             compaction.decide(
                 memory,
@@ -164,6 +168,7 @@ class MemoryWriter:
         ]
         for memory, left in zip(over_budget, remaining, strict=True):
             compaction.apply(memory, left)
+        self.upkeep_s += time.perf_counter() - began_s
 
     def first_recent_id(self, memory: Memory) -> int:
         """The lowest token id of the recent window."""

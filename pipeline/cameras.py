@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from cache_store.gap import Gap
+from pipeline.memory_status import MemoryStatus
 
 CAMERA_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -200,31 +200,6 @@ def _area(polygon: Polygon) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryStatus:
-    """One camera's memory in numbers. Token counts are summed over all layers, except `tokens_read`.
-
-    tokens_read: tokens of frames appended since the process started, in one layer. compactions: so far.
-    nbytes: size of the memory slot. checkpointed_s: time of the newest checkpoint.
-    """
-
-    frames_seen: int = 0
-    frames_dropped: int = 0
-    tokens_read: int = 0
-    compactions: int = 0
-    prefix_tokens: int = 0
-    summary_tier_tokens: int = 0
-    recent_window_tokens: int = 0
-    nbytes: int = 0
-    thumbnails: int = 0
-    thumbnail_nbytes: int = 0
-    next_position: int = 0
-    oldest_s: float | None = None
-    newest_s: float | None = None
-    checkpointed_s: float | None = None
-    gaps: tuple[Gap, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
     """State of a camera as its owner reports it.
 
@@ -238,7 +213,7 @@ class CameraStatus:
     url: str
     state: CameraState
     detail: str = ""
-    memory: MemoryStatus = MemoryStatus()
+    memory: MemoryStatus = field(default_factory=MemoryStatus)
     epoch: int = 0
     reason: SourceReason | None = None
     masks: tuple[Polygon, ...] = ()

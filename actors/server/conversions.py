@@ -10,7 +10,8 @@ from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.server import status_codes
 from cache_store.gap import Gap
 from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishReason, Started, Token, WarningCode
-from pipeline.cameras import CameraState, MemoryStatus, PlaybackSpeed, Polygon, SourceReason
+from pipeline.cameras import CameraState, PlaybackSpeed, Polygon, SourceReason
+from pipeline.memory_status import MemoryStatus
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources.probe import ProbeResult
 from protos import hermes_v1_pb2 as pb

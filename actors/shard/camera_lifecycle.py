@@ -35,7 +35,8 @@ _MAX_STANDBY_S = 30.0
 class CameraLifecycle:
     """Every transition of a camera holds the camera's lock. One event loop owns it.
 
-    require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera.
+    require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera. cameras_lost: how many
+    another shard has taken over so far.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CameraLifecycle:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._background: set[asyncio.Task[None]] = set()
         self._renewals: asyncio.Task[None] | None = None
+        self.cameras_lost = 0
 
     async def add(self, assignment: Assignment) -> None:
         """See Shard.add_camera."""
@@ -182,6 +184,7 @@ class CameraLifecycle:
             self._streams.end(camera_id)
             await self._memories.stop_saving(camera_id)
             await self._memories.free(camera_id)
+            self.cameras_lost += 1
             log.warning("camera_lost_to_another_shard", camera=stream.spec.name)
 
     async def _expire_standby(self, camera_id: str, stream: CameraStream) -> None:

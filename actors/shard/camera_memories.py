@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
 
 from actors.errors import ShardUnavailable
 from actors.shard.checkpointer import Checkpointer
+from actors.shard.frame_counter import FrameCounter
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt, StoreUnavailable
-from cache_store.gap import Gap
+from cache_store.gap import Gap, GapReason
 from cache_store.leases import Owner
 from cache_store.store import CheckpointStore
-from pipeline.cameras import CameraFailed, MemoryStatus
+from pipeline.cameras import CameraFailed
 from pipeline.device.engine import Engine
+from pipeline.memory_status import MemoryStatus
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +30,9 @@ _NEW_FOR_S = 10.0  # so long may a camera that was just added wait for its shard
 class CameraMemories:
     """Puts memories into the slots of a device and takes them out.
 
-    Loads only checkpoints with one of `fingerprints`.
+    Loads only checkpoints with one of `fingerprints`. restores: how many cameras got a memory so far, by where it came
+    from: restored, new (a camera that was just added), empty (nothing of it was in the store), unreadable. frames: what
+    became of the frames of all of them.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class CameraMemories:
         self._checkpointer = checkpointer
         self._fingerprints = fingerprints
         self._clock = clock
+        self.restores = Counter({"restored": 0, "new": 0, "empty": 0, "unreadable": 0})
+        self.frames = FrameCounter()
 
     async def restore(self, assignment: Assignment) -> Checkpoint | None:
         """Gives the camera a slot with the memory of its newest readable checkpoint; returns that checkpoint.
@@ -55,11 +62,14 @@ class CameraMemories:
         try:
             saved = await self._store.load(assignment.id, *self._fingerprints)
             has_frames = saved is not None and saved.facts.newest_s > 0
-            await self._start(assignment, saved, None if has_frames else self._gap_of_empty(assignment))
+            gap = None if has_frames else self._gap_of_empty(assignment)
+            await self._start(assignment, saved, gap)
         except CheckpointCorrupt as error:
             log.error("checkpoint_unreadable", camera=assignment.spec.name, reason=str(error))
-            await self._start(assignment, gap=self._gap(assignment, "its checkpoints could not be read"))
+            await self._start(assignment, gap=self._gap(assignment, GapReason.UNREADABLE))
+            self.restores["unreadable"] += 1
             return None
+        self.restores["restored" if has_frames else "new" if gap is None else "empty"] += 1
         return saved
 
     def start_saving(self, assignment: Assignment) -> None:
@@ -94,7 +104,7 @@ class CameraMemories:
             await self._store.delete(assignment.id, owner)
         finally:
             self.start_saving(assignment)
-        await self._command(self._engine.erase_camera, assignment.id, self._gap(assignment, "its memory was erased"))
+        await self._command(self._engine.erase_camera, assignment.id, self._gap(assignment, GapReason.ERASED))
 
     async def update(self, assignment: Assignment) -> None:
         """Gives the camera's memory the gate of another spec."""
@@ -102,6 +112,7 @@ class CameraMemories:
 
     async def free(self, camera_id: str) -> None:
         """Frees the slot of a camera whose memory is not saved any more."""
+        self.frames.end(camera_id)
         await self._command(self._engine.remove_camera, camera_id)
 
     def status(self, camera_id: str) -> MemoryStatus:
@@ -123,6 +134,7 @@ class CameraMemories:
         )
         try:
             await asyncio.shield(adding)
+            self.frames.begin(assignment.id, self._engine.status(assignment.id))
         except asyncio.CancelledError:
             # The device cannot be stopped in a job: the camera must be gone again before anybody can add it.
             await asyncio.wait([adding])
@@ -140,10 +152,10 @@ class CameraMemories:
     def _gap_of_empty(self, assignment: Assignment) -> Gap | None:
         """What a memory that starts empty lacks; None if its camera was just added."""
         if assignment.was_owned:
-            return self._gap(assignment, "no frame of it was saved yet")
+            return self._gap(assignment, GapReason.NEVER_SAVED)
         # The store may have lost everything, the owner's name too.
         is_new = self._clock() - assignment.started_s < _NEW_FOR_S
-        return None if is_new else self._gap(assignment, "the store has no checkpoint of it")
+        return None if is_new else self._gap(assignment, GapReason.NOT_IN_STORE)
 
     def _gap(self, assignment: Assignment, reason: str) -> Gap:
         return Gap(assignment.started_s, max(assignment.started_s, self._clock()), reason)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import structlog
@@ -21,17 +20,19 @@ from actors.shard.answer_context import AnswerContext
 from actors.shard.answer_stream import AnswerStream
 from actors.shard.camera_lifecycle import CameraLifecycle
 from actors.shard.camera_memories import CameraMemories
-from actors.shard.camera_streams import CameraStream, CameraStreams
+from actors.shard.camera_statuses import UNOWNED, CameraStatuses
+from actors.shard.camera_streams import CameraStreams
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
+from actors.shard.question_counter import QuestionCounter
 from actors.shard.rate_limit import RateLimit
+from actors.shard.shard_counts import ShardCounts
 from actors.shard.shard_device import ShardDevice
 from cache_store.leases import Leases, Owner, ShardIncarnation
 from cache_store.store import CheckpointStore
 from pipeline.answers import AnswerEvent, Done, UnknownCamera
-from pipeline.cameras import CameraState, CameraStatus, TooManyCameras, TooManyTests
-from pipeline.network import urls
+from pipeline.cameras import CameraStatus, TooManyCameras, TooManyTests
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources import probe
 from pipeline.sources.probe import ProbeResult
@@ -40,7 +41,6 @@ log = structlog.get_logger(__name__)
 
 _CLOSING_TIMEOUT_S = 5.0
 _MAX_TESTS = 2
-_UNOWNED = "the store lost its record of the owner; the memory is kept and answers again once its shard owns it"
 
 
 class CameraShard:
@@ -64,7 +64,6 @@ class CameraShard:
         self._running_tests = 0
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
-        self._model_limitation = device.limitation
         self._engine = device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._lease_holder = LeaseHolder(
@@ -89,6 +88,8 @@ class CameraShard:
         self._lifecycle = CameraLifecycle(
             self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
         )
+        self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
+        self._questions = QuestionCounter()
         self._is_draining = False
         self._engine.start()
 
@@ -102,15 +103,18 @@ class CameraShard:
     ) -> AsyncGenerator[AnswerEvent, None]:
         owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
         if stream is not None and self._lease_holder.is_unowned(camera_id):
-            raise OwnershipUnproven(f"camera {stream.spec.name!r}: {_UNOWNED}; try again")
+            raise OwnershipUnproven(f"camera {stream.spec.name!r}: {UNOWNED}; try again")
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
-        context = AnswerContext(stream, owner.epoch, self._limitation(stream))
+        context = AnswerContext(stream, owner.epoch, self._statuses.limitation(stream))
         with named(camera_id, stream.spec.name):
             await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
-            async with aclosing(self._answer(camera_id, owner, question, max_answer_tokens)) as events:
-                async for event in events:
-                    yield context.identified(event)
+            answer = self._answer(camera_id, owner, question, max_answer_tokens)
+            with self._questions.question() as observe:
+                async with aclosing(answer) as events:
+                    async for event in events:
+                        observe(event)
+                        yield context.identified(event)
 
     async def _answer(
         self, camera_id: str, owner: Owner, question: str, max_answer_tokens: int | None
@@ -134,7 +138,7 @@ class CameraShard:
         with named(assignment.id, assignment.spec.name):
             await self._lifecycle.add(assignment)
         stream = self._streams.owned.get(assignment.id)
-        if is_new and stream is not None and (limitation := self._limitation(stream)):
+        if is_new and stream is not None and (limitation := self._statuses.limitation(stream)):
             log.warning("model_limited", camera=stream.spec.name, reason=limitation)
 
     async def update_camera(self, assignment: Assignment) -> None:
@@ -142,6 +146,7 @@ class CameraShard:
             await self._lifecycle.update(assignment)
 
     async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+        self._count(self._cameras())  # what it has done until now
         with named(camera_id, self._name_of(camera_id)):
             await self._lifecycle.release(camera_id, successor=successor)
 
@@ -165,15 +170,31 @@ class CameraShard:
             self._running_tests -= 1
 
     async def status(self) -> ShardStatus:
+        cameras = self._cameras()
         return ShardStatus(
             pid=os.getpid(),
             node=socket.gethostname(),
             incarnation=self._incarnation.id,
-            cameras=tuple(map(self._status, self._streams.owned.values())),
+            cameras=cameras,
             standby=self._streams.standby_since_s(),
             slots=self._slots,
             busy_share=self._engine.busy_share,
             is_draining=self._is_draining,
+            counts=self._count(cameras),
+        )
+
+    def _cameras(self) -> tuple[CameraStatus, ...]:
+        return tuple(map(self._statuses.status, self._streams.owned.values()))
+
+    def _count(self, cameras: Sequence[CameraStatus]) -> ShardCounts:
+        for camera in cameras:
+            self._memories.frames.add(camera.id, camera.state, camera.memory)
+        return ShardCounts(
+            frames=self._memories.frames.counts(),
+            questions=self._questions.counts(),
+            checkpoints=dict(self._checkpointer.results),
+            restores=dict(self._memories.restores),
+            cameras_lost=self._lifecycle.cameras_lost,
         )
 
     async def drain(self) -> None:
@@ -209,37 +230,3 @@ class CameraShard:
         taken = len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id})
         if taken >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
-
-    def _limitation(self, stream: CameraStream) -> str | None:
-        """Why the model is not for what the camera shows, None if it is."""
-        return None if stream.is_simulated else self._model_limitation
-
-    def _detail(self, stream: CameraStream) -> str:
-        """The feed's own detail; of a camera that gives frames also what they are to the model."""
-        if stream.state not in (CameraState.LIVE, CameraState.ENDED):
-            return stream.detail
-        return "; ".join(filter(None, (stream.detail, stream.scene, self._limitation(stream))))
-
-    def _status(self, stream: CameraStream) -> CameraStatus:
-        camera_id = stream.assignment.id
-        owner = self._lease_holder.owner(camera_id)
-        status = CameraStatus(
-            id=camera_id,
-            name=stream.spec.name,
-            url=urls.redact(stream.spec.url),
-            state=stream.state,
-            detail=self._detail(stream),
-            reason=stream.reason,
-            state_since_s=stream.state_since_s,
-            memory=self._memories.status(camera_id),
-            masks=stream.spec.masks,
-            epoch=owner.epoch if owner else 0,
-            revision=stream.assignment.revision,
-            source=stream.source,
-            started_s=stream.assignment.started_s,
-        )
-        if not self._lease_holder.is_unowned(camera_id):
-            return status
-        return dataclasses.replace(
-            status, state=CameraState.RECOVERING, detail=_UNOWNED, reason=None, state_since_s=None
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass, replace
@@ -58,7 +59,10 @@ class _Failure:
 
 
 class Checkpointer:
-    """Saves every camera between `start` and `stop`, and writes only as the camera's current owner."""
+    """Saves every camera between `start` and `stop`, and writes only as the camera's current owner.
+
+    results: how many checkpoints were saved, failed or fenced so far.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Checkpointer:
         self._whole_saves = asyncio.Semaphore(_WHOLE_SAVES_AT_ONCE)
         self._saved: dict[str, _Saved] = {}
         self._failures: dict[str, _Failure] = {}
+        self.results = Counter({"saved": 0, "failed": 0, "fenced": 0})
 
     def start(self, camera: str, name: str) -> None:
         """Saves the camera's memory at intervals until `stop`. Needs a running event loop. name: for the log."""
@@ -116,12 +121,15 @@ class Checkpointer:
             async with self._whole_saves if is_whole else contextlib.nullcontext():
                 await self._write(camera, owner, is_whole=is_whole)
         except (OwnedByAnother, CameraFenced) as error:
+            self.results["fenced"] += 1
             log.warning("checkpoint_fenced", camera=self._name(camera), epoch=owner.epoch, reason=str(error))
             self._lease_holder.request_recheck()
             return False
         except (StoreError, CameraError, QuestionError, TimeoutError) as error:
+            self.results["failed"] += 1
             self._note_failed(camera, str(error) or type(error).__name__)
             return False
+        self.results["saved"] += 1
         return True
 
     async def _write(self, camera: str, owner: Owner, *, is_whole: bool) -> None:

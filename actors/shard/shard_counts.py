@@ -37,18 +37,16 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardCounts:
-    """All of it since the process started, except the questions that wait or run now.
+class FrameCounts:
+    """Frames and what became of them.
 
-    frames_dropped: by the state that their camera was in. gaps, gap_s: gaps that have ended and their seconds, by
-    reason. tokens_read, tokens_skipped: of frames, read and left out by the gate, in one layer. ingest_s, upkeep_s:
-    device time for frames, and how much of it for scoring and compaction. checkpoints, restores: by result.
-    cameras_lost: taken over by another shard. question_wait_s: from a question's arrival to its prefill;
-    first_token_s: from there to its first token.
+    dropped: by the state that their camera was in. gaps, gap_s: gaps that have ended and their seconds, by reason.
+    tokens_read, tokens_skipped: read, and left out by the gate, in one layer. ingest_s, upkeep_s: device time for
+    frames, and how much of it for scoring and compaction.
     """
 
-    frames_read: int = 0
-    frames_dropped: Mapping[str, int] = field(default_factory=dict)
+    read: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
     gaps: Mapping[str, int] = field(default_factory=dict)
     gap_s: Mapping[str, float] = field(default_factory=dict)
     tokens_read: int = 0
@@ -56,10 +54,24 @@ class ShardCounts:
     compactions: int = 0
     ingest_s: float = 0.0
     upkeep_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionCounts:
+    """Questions that wait and run now. wait_s: from arrival to prefill; prefill_s: from there to the first token."""
+
+    waiting: int = 0
+    running: int = 0
+    wait_s: HistogramCounts = field(default_factory=HistogramCounts)
+    prefill_s: HistogramCounts = field(default_factory=HistogramCounts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardCounts:
+    """All of it since the process started. checkpoints, restores: by result. cameras_lost: to other shards."""
+
+    frames: FrameCounts = field(default_factory=FrameCounts)
+    questions: QuestionCounts = field(default_factory=QuestionCounts)
     checkpoints: Mapping[str, int] = field(default_factory=dict)
     restores: Mapping[str, int] = field(default_factory=dict)
     cameras_lost: int = 0
-    questions_waiting: int = 0
-    questions_running: int = 0
-    question_wait_s: HistogramCounts = HistogramCounts()
-    first_token_s: HistogramCounts = HistogramCounts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,18 +11,17 @@ import torch
 
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
-from cache_store.gap import Gap
+from cache_store.gap import Gap, GapReason
 from cache_store.memory import Memory
 from models.memory_writer import MemoryWriter
-from pipeline.cameras import MemoryStatus
 from pipeline.decoding import images
 from pipeline.device.change_gate import ChangeGate
 from pipeline.device.thumbnails import Thumbnails
+from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clips import Clip
 
 _MAX_GAPS = 32
 _LONGEST_STEP = 1.5  # of the time between two samples: a longer step lacks a frame
-_NO_FRAMES, _FAILED = "no frames", "the device failed at these frames"
 _ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
 
@@ -47,6 +47,9 @@ class CameraMemory:
         self.thumbnails = Thumbnails()
         self.frames_seen = 0
         self.tokens_read = 0
+        self.tokens_skipped = 0
+        self.ingest_s = 0.0
+        self.upkeep_s = 0.0
         self.dropped_before = 0
         self.started_s = started_s
         self.newest_s: float | None = None
@@ -80,6 +83,7 @@ class CameraMemory:
         If it raises, whatever it raises, the memory holds what it held before; `lose` says what to do then.
         """
         times_s = clip.times_s
+        began_s, upkeep_before_s = time.perf_counter(), self._writer.upkeep_s
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
         admitted = self.gate.admit(clip.frames, times_s)
         is_appended, num_tokens = admitted.any(dim=1).tolist(), int(admitted.sum())
@@ -89,6 +93,9 @@ class CameraMemory:
         self._writer.append([self.memory], clip.frames[None], torch.tensor([times_s], dtype=torch.float64), admitted)
         # The memory has the frames: they must be noted before anything else can fail.
         self.tokens_read += num_tokens
+        self.tokens_skipped += admitted.numel() - num_tokens
+        self.ingest_s += time.perf_counter() - began_s
+        self.upkeep_s += self._writer.upkeep_s - upkeep_before_s
         self._note_gaps(clip)
         self._note_frames(times_s, jpegs, first_frame)
         if self.memory.compactions != compactions:
@@ -104,7 +111,8 @@ class CameraMemory:
         if lost_s and self._open_gap is not None:
             self._open_gap = replace(self._open_gap, end_s=lost_s[-1])
         elif lost_s:
-            self._open_gap = Gap(lost_s[0] if self.newest_s is None else self.newest_s, lost_s[-1], _FAILED)
+            since_s = lost_s[0] if self.newest_s is None else self.newest_s
+            self._open_gap = Gap(since_s, lost_s[-1], GapReason.DEVICE_FAILED)
         return len(lost_s)
 
     def _note_frames(self, times_s: Sequence[float], jpegs: Sequence[bytes | None], next_frame: int) -> None:
@@ -127,7 +135,7 @@ class CameraMemory:
             longest_s = _LONGEST_STEP * clip.period_s
             longest_s = longest_s if reason else max(longest_s, self._gap_after_s)
             if before is not None and time_s - before > longest_s:
-                self._gaps.append(Gap(before, time_s, reason or _NO_FRAMES))
+                self._gaps.append(Gap(before, time_s, reason or GapReason.NO_FRAMES))
             before, self._open_gap = time_s, None
 
     def _cached_frames(self) -> set[int]:
@@ -181,7 +189,7 @@ class CameraMemory:
         self.saved_s = facts.saved_s
         if self.newest_s is not None or facts.frames_seen or facts.gaps:
             since_s = facts.started_s if self.newest_s is None else self.newest_s
-            self._open_gap = Gap(since_s, since_s, "restored from a checkpoint")
+            self._open_gap = Gap(since_s, since_s, GapReason.RESTORED)
 
     def status(self, frames_dropped: int) -> MemoryStatus:
         """The memory in numbers."""
@@ -194,6 +202,9 @@ class CameraMemory:
             frames_seen=self.frames_seen,
             frames_dropped=self.dropped_before + frames_dropped,
             tokens_read=self.tokens_read,
+            tokens_skipped=self.tokens_skipped,
+            ingest_s=self.ingest_s,
+            upkeep_s=self.upkeep_s,
             compactions=memory.compactions,
             prefix_tokens=memory.prefix_length * memory.num_layers,
             summary_tier_tokens=total - recent,

@@ -12,10 +12,11 @@ from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models.memory_writer import MemoryWriter
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraExists, MemoryStatus, TooManyCameras
+from pipeline.cameras import CameraExists, TooManyCameras
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
 from pipeline.device.device_config import DeviceConfig
+from pipeline.memory_status import MemoryStatus
 
 
 class CameraSlots:

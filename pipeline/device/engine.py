@@ -15,7 +15,7 @@ from cache_store.tiers import MemoryConfig
 from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
-from pipeline.cameras import CameraFailed, MemoryStatus
+from pipeline.cameras import CameraFailed
 from pipeline.device import question_request
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
@@ -24,6 +24,7 @@ from pipeline.device.device_thread import DeviceThread, Job
 from pipeline.device.question_request import OnEvent, QuestionRequest
 from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn
+from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 

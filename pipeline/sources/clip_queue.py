@@ -7,9 +7,10 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 
+from cache_store.gap import GapReason
 from pipeline.sources.clips import Clip
 
-DROPPED = "frames were dropped"  # the reason of the gap that they leave
+DROPPED = GapReason.DROPPED  # the reason of the gap that they leave
 
 
 class ClipQueue:

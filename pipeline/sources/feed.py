@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 import tenacity
 
+from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
@@ -27,7 +28,7 @@ from pipeline.sources.source import Source, SourceContext
 log = structlog.get_logger(__name__)
 
 RETRY_JITTER_S = 1.0
-RECONNECTED = "the stream was opened again"  # the reason of the gap before its first frame
+RECONNECTED = GapReason.RECONNECTED  # the reason of the gap before its first frame
 _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED})
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})

@@ -17,7 +17,8 @@ from actors.shard.interface import Assignment, ShardStatus
 from cache_store.errors import StoreUnavailable
 from cache_store.leases import FENCED, InMemoryLeases, Leases, Owner
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
-from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, SourceReason, TooManyCameras
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason, TooManyCameras
+from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
 from pipeline.sources.probe import ProbeResult
 from tests import virtual_time

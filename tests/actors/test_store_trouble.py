@@ -22,7 +22,8 @@ from cache_store.redis_store import RedisCheckpointStore
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import Done
-from pipeline.cameras import CameraSpec, MemoryStatus
+from pipeline.cameras import CameraSpec
+from pipeline.memory_status import MemoryStatus
 from pipeline.sources.ingest_config import IngestConfig
 from tests import servers
 from tests.actors.waiting import until

@@ -15,7 +15,8 @@ from actors.shard.shard_device import ShardDevice
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
 from pipeline.answers import AnswerFailed, Done, FinishReason, QuestionError, Started, Token, UnknownCamera
-from pipeline.cameras import CameraExists, CameraSpec, CameraState, MemoryStatus, TooManyCameras
+from pipeline.cameras import CameraExists, CameraSpec, CameraState, TooManyCameras
+from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip

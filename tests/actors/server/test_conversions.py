@@ -8,7 +8,8 @@ from actors.fleet.records import CameraView
 from actors.server import conversions
 from cache_store.gap import Gap
 from pipeline.answers import AnswerWarning, Started, WarningCode
-from pipeline.cameras import CameraSpec, CameraState, CameraStatus, MemoryStatus, SourceReason
+from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason
+from pipeline.memory_status import MemoryStatus
 from protos import hermes_v1_pb2 as pb
 from tests.actors.scripted import DONE
 
@@ -39,7 +40,7 @@ RENAMED = {
     "checkpointed_s": "checkpointed",
 }
 # What the contract does not have.
-INTERNAL = {"tokens_read"}
+INTERNAL = {"tokens_read", "tokens_skipped", "ingest_s", "upkeep_s"}
 
 
 def test_every_field_of_a_memory_is_in_its_message() -> None:

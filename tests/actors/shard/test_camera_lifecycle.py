@@ -15,9 +15,9 @@ from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from pipeline.answers import Done, UnknownCamera
 from pipeline.cameras import (
     CameraState,
-    MemoryStatus,
     TooManyCameras,
 )
+from pipeline.memory_status import MemoryStatus
 from tests.actors.shard.shards import (
     FRAMES_SAMPLED,
     QUICK_LEASE,

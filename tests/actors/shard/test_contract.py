@@ -23,11 +23,11 @@ from pipeline.cameras import (
     CameraState,
     CameraStatus,
     InvalidCamera,
-    MemoryStatus,
     PlaybackSpeed,
     SourceReason,
     SourceUnreachable,
 )
+from pipeline.memory_status import MemoryStatus
 from pipeline.sources.probe import ProbeResult, VideoInfo
 from tests.actors.scripted import ANSWER
 

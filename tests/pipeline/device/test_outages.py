@@ -15,9 +15,10 @@ import pytest
 from cache_store.gap import Gap
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
-from pipeline.cameras import CameraState, MemoryStatus, SourceReason
+from pipeline.cameras import CameraState, SourceReason
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
+from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
