@@ -47,6 +47,7 @@ def restore(memory: Memory, checkpoint: Checkpoint) -> None:
     memory.next_frame = checkpoint.facts.next_frame
     memory.compactions = checkpoint.facts.compactions
     memory.reach = max((int(tokens.moved.abs().max()) for tokens in checkpoint.layers if len(tokens)), default=0)
+    memory.has_summaries = any(bool((tokens.counts > 1).any()) for tokens in checkpoint.layers)
 
 
 def encode(checkpoint: Checkpoint) -> list[memoryview]:

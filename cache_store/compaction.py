@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cache_store.memory import CachedTokens, Memory
@@ -22,12 +23,11 @@ def is_due(memory: Memory, budget: int) -> bool:
 
 def window_lengths(memory: Memory, first_token_id: int) -> list[int]:
     """How many tokens of each layer are in the recent window: those of frames from `first_token_id` on. -> L"""
-    slabs = memory.slabs
-    counts = [
-        (slabs.token_ids[index, memory.slot, memory.prefix_length : length] >= first_token_id).sum()
-        for index, length in enumerate(memory.lengths)
-    ]
-    return [int(count) for count in counts]
+    ids = memory.slabs.token_ids[:, memory.slot, memory.prefix_length : memory.longest]
+    lengths = torch.tensor(memory.lengths, device=ids.device) - memory.prefix_length
+    is_valid = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+    counts: list[int] = ((ids >= first_token_id) & is_valid).sum(dim=1).tolist()
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Remaining:
     layers: tuple[CachedTokens, ...]
     next_position: int
     reach: int
+    has_summaries: bool
 
 
 def decide(
@@ -55,12 +56,13 @@ def decide(
     not in the policy's view. Tokens that are kept keep their keys, values and positions exactly. `apply` writes it.
     """
     windows = window_lengths(memory, first_recent_id)
+    everything = [memory.after_prefix(index) for index in range(memory.num_layers)]
     view = tuple(
-        _view(memory, index, attention[index], plans[index], window, budget - window, tokens_per_frame)
-        for index, window in enumerate(windows)
+        _past(tokens, window, scores, plan, budget, tokens_per_frame)
+        for tokens, window, scores, plan in zip(everything, windows, attention, plans, strict=True)
     )
     layers: list[CachedTokens] = []
-    reach = memory.reach
+    reach, has_summaries = memory.reach, memory.has_summaries
     for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
         past = kept = layer.tokens.at(retention.kept)
         if retention.folded:
@@ -73,9 +75,11 @@ def decide(
             ]
             past = CachedTokens.concat(kept, *summaries).by_position()
             reach = max(reach, *(int(summary.moved.abs()) for summary in summaries))
-        layers.append(CachedTokens.concat(past, _recent(memory, index, windows[index])))
+            has_summaries = True
+        tokens = everything[index]
+        layers.append(CachedTokens.concat(past, tokens.slice(len(tokens) - windows[index], len(tokens))))
     newest = max((int(tokens.positions[-1]) for tokens in layers if len(tokens)), default=-1)
-    return Remaining(tuple(layers), max(memory.next_position, newest + 1), reach)
+    return Remaining(tuple(layers), max(memory.next_position, newest + 1), reach, has_summaries)
 
 
 def apply(memory: Memory, remaining: Remaining) -> None:
@@ -85,25 +89,15 @@ def apply(memory: Memory, remaining: Remaining) -> None:
     memory.compactions += 1
     memory.next_position = remaining.next_position
     memory.reach = remaining.reach
+    memory.has_summaries = remaining.has_summaries
 
 
-def _view(
-    memory: Memory,
-    index: int,
-    attention: Tensor,
-    plan: LayerPlan,
-    window: int,
-    budget: int,
-    tokens_per_frame: int,
+def _past(
+    tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int, tokens_per_frame: int
 ) -> LayerView:
-    tokens = memory.after_prefix(index)
+    """The policy's view of a layer: all but the window, which comes off the budget."""
     num_past = len(tokens) - window
-    return LayerView(tokens.slice(0, num_past), attention[:num_past], plan, max(budget, 0), tokens_per_frame)
-
-
-def _recent(memory: Memory, index: int, window: int) -> CachedTokens:
-    tokens = memory.after_prefix(index)
-    return tokens.slice(len(tokens) - window, len(tokens))
+    return LayerView(tokens.slice(0, num_past), attention[:num_past], plan, max(budget - window, 0), tokens_per_frame)
 
 
 def _summary_id(memory: Memory, group: int) -> int:

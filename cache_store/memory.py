@@ -52,7 +52,7 @@ class CachedTokens:
 
     def at(self, indices: Tensor) -> CachedTokens:
         """A copy of the tokens at these indices, in their order. [K]"""
-        return self.map(lambda tensor, axis: tensor[:, indices] if axis else tensor[indices])
+        return self.map(lambda tensor, axis: tensor.index_select(axis, indices))
 
     def slice(self, start: int, end: int) -> CachedTokens:
         """A view of the tokens from index `start` to before `end`."""
@@ -79,6 +79,7 @@ class CachedTokens:
 TOKEN_AXES = tuple(
     (field.name, 1 if field.name in ("keys", "values") else 0) for field in dataclasses.fields(CachedTokens)
 )
+PER_TOKEN = tuple(name for name, axis in TOKEN_AXES if axis == 0)  # one number each; the slabs have all layers in one
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,17 @@ class Memory:
 
     def clear(self) -> None:
         """Removes all tokens; the slot is as new."""
-        self.lengths = [0] * self.slabs.shape.num_layers
         self.prefix_length = 0
-        self.next_position = 0
+        self.erase()
+
+    def erase(self) -> None:
+        """Removes all tokens after the prefix, which has never moved."""
+        self.lengths = [self.prefix_length] * self.slabs.shape.num_layers
+        self.next_position = self.prefix_length
         self.next_frame = 0
         self.compactions = 0
         self.reach = 0  # no position has moved farther since its key was written
+        self.has_summaries = False  # whether any token may stand for several
 
     @property
     def num_layers(self) -> int:
@@ -135,10 +141,15 @@ class Memory:
 
     def keys(self, index: int) -> Tensor:
         """The keys of a layer's valid tokens, prefix included, rotated to their positions. Not to be written to."""
-        tokens = self.layer(index)
-        return (
-            rope.rotate_by(self.slabs.rotations(self.reach), tokens.keys, tokens.moved) if self.reach else tokens.keys
-        )
+        length = self.lengths[index]
+        keys = self.slabs.keys[index][self.slot, :, :length]
+        if not self.reach:
+            return keys
+        return rope.rotate_by(self.slabs.rotations(self.reach), keys, self.slabs.moved[index, self.slot, :length])
+
+    def values(self, index: int) -> Tensor:
+        """A view of the values of a layer's valid tokens, prefix included."""
+        return self.slabs.values[index][self.slot, :, : self.lengths[index]]
 
     def after_prefix(self, index: int) -> CachedTokens:
         """A view of the valid tokens of a layer, without the prefix."""
@@ -158,13 +169,13 @@ class Memory:
         """
         slabs, num_tokens = self.slabs, token_ids.numel()
         offsets = torch.arange(num_tokens, device=slabs.shape.device) if offsets is None else offsets
-        for index, start in enumerate(self.lengths):
-            new = slice(start, start + num_tokens)
-            slabs.positions[index, self.slot, new] = self.next_position + offsets
-            slabs.token_ids[index, self.slot, new] = token_ids
-            slabs.times_s[index, self.slot, new] = times_s
-            slabs.counts[index, self.slot, new] = 1
-            slabs.moved[index, self.slot, new] = 0
+        starts = torch.tensor(self.lengths, device=slabs.shape.device)
+        places = starts[:, None] + torch.arange(num_tokens, device=slabs.shape.device)
+        slabs.positions[:, self.slot].scatter_(1, places, (self.next_position + offsets).expand_as(places))
+        slabs.token_ids[:, self.slot].scatter_(1, places, token_ids.expand_as(places))
+        slabs.times_s[:, self.slot].scatter_(1, places, times_s.expand_as(places))
+        slabs.counts[:, self.slot].scatter_(1, places, 1)
+        slabs.moved[:, self.slot].scatter_(1, places, 0)
         # Last, and together: a commit that fails changes nothing.
         num_positions = int(offsets[-1]) + 1 if num_tokens else 0
         self.lengths = [start + num_tokens for start in self.lengths]
@@ -176,16 +187,11 @@ class Memory:
         self.next_position = extent.next_position
         self.next_frame = extent.next_frame
 
-    def erase(self) -> None:
-        """Removes all tokens after the prefix, which has never moved."""
-        self.lengths = [self.prefix_length] * self.num_layers
-        self.next_position = self.prefix_length
-        self.next_frame = 0
-        self.compactions = 0
-        self.reach = 0
-
     def replace(self, index: int, tokens: CachedTokens) -> None:
-        """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer."""
+        """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer.
+
+        If they moved farther or are summaries where none was, the caller says so in `reach` and `has_summaries`.
+        """
         end = self.prefix_length + len(tokens)
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
         self._capacity[index].slice(self.prefix_length, end).overwrite(tokens)
@@ -201,13 +207,15 @@ class Memory:
         self.next_position = other.next_position
         self.next_frame = other.next_frame
         self.compactions = other.compactions
-        for index in range(self.num_layers):
-            layer = self.layer(index)
-            layer.overwrite(other.layer(index))
-            if other.reach:
-                layer.keys.copy_(other.keys(index))
-                layer.moved.zero_()
+        self.has_summaries = other.has_summaries
         self.reach = 0
+        for index, length in enumerate(self.lengths):
+            self.slabs.keys[index][self.slot, :, :length].copy_(other.keys(index))
+            self.slabs.values[index][self.slot, :, :length].copy_(other.values(index))
+        for name in PER_TOKEN:  # one copy for all layers: what is behind the valid tokens of a layer is never read
+            mine, others = (getattr(memory.slabs, name)[:, memory.slot, : self.longest] for memory in (self, other))
+            mine.copy_(others)
+        self.slabs.moved[:, self.slot].zero_()
 
     def reindex(self, *, max_span: int, max_gap: int, window: int = 0) -> None:
         """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.

@@ -64,7 +64,7 @@ class Slabs:
 
     def rotations(self, reach: int) -> Tensor:
         """The table for `rope.rotate_by` of distances up to `reach` at least, computed where none reached as far."""
-        if self._rotations.shape[1] // 2 < reach:
+        if self._rotations.shape[0] // 2 < reach:
             self._rotations = rope.rotation_table(self.frequency, -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE)
         return self._rotations
 

@@ -62,22 +62,41 @@ class SlotCache(Cache):
         causal = torch.ones(num_new, num_new, dtype=torch.bool, device=device).tril()
         self._mask = causal if mask is None else mask
         self._offsets = torch.arange(num_new, device=device) if offsets is None else offsets
+        self._has_summaries = any(memory.has_summaries for memory in memories)
+        self._masks: dict[tuple[int, ...], Tensor | None] = {}  # of layers without summaries, by their lengths
         super().__init__(layers=[_SlotLayer(self, index) for index in range(memories[0].num_layers)])
 
     def positions(self) -> Tensor:
         """Positions of the new tokens. -> [B, T]"""
         return torch.stack([memory.next_position + self._offsets for memory in self.memories])
 
-    def attention_bias(self, layer: int) -> Tensor:
-        """Bias on the logits of this layer: the mask, and the log of each summary's count. -> [B, 1, T, N]"""
-        lengths = [memory.lengths[layer] for memory in self.memories]
-        num_keys = max(lengths) + self.num_new
+    def attention_bias(self, layer: int) -> Tensor | None:
+        """Bias on the logits of this layer: the mask, and the log of each summary's count. -> [B, 1, T, N]
+
+        None if nothing is masked and nothing is a summary. Without summaries, layers of equal lengths share one.
+        """
+        lengths = tuple(memory.lengths[layer] for memory in self.memories)
+        if self._has_summaries:
+            return self._bias(lengths, self._counts(layer, max(lengths) + self.num_new))
+        if lengths not in self._masks:
+            self._masks[lengths] = self._mask_alone(lengths)
+        return self._masks[lengths]
+
+    def _counts(self, layer: int, num_keys: int) -> Tensor:
         slabs, slots = self.memories[0].slabs, [memory.slot for memory in self.memories]
-        counts = torch.nn.functional.pad(
-            slabs.counts[layer, slots, : min(num_keys, slabs.capacity)],
-            (0, max(0, num_keys - slabs.capacity)),
-            value=1,
+        counts = slabs.counts[layer, slots, : min(num_keys, slabs.capacity)]
+        return torch.nn.functional.pad(counts, (0, max(0, num_keys - slabs.capacity)), value=1)
+
+    def _mask_alone(self, lengths: tuple[int, ...]) -> Tensor | None:
+        if self.num_new == 1 and len(set(lengths)) == 1:
+            return None
+        ones = torch.ones((), dtype=torch.int64, device=self._mask.device)
+        # Zero and -inf are exact in the model's own type, which attention needs.
+        return self._bias(lengths, ones.expand(len(lengths), max(lengths) + self.num_new)).to(
+            self.memories[0].slabs.shape.dtype
         )
+
+    def _bias(self, lengths: tuple[int, ...], counts: Tensor) -> Tensor:
         return attention_ops.attention_bias(counts, torch.tensor(lengths, device=counts.device), self._mask)
 
 
@@ -103,15 +122,15 @@ class _SlotLayer(CacheLayerMixin):
         return keys, values
 
     def _extended(self, memory: Memory, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        cached = memory.layer(self._index)
+        """Keys and values of one memory's valid tokens and of its new ones. [H, T, D] twice -> [H, N, D] twice"""
+        index, slabs = self._index, memory.slabs
         if self._forward_pass.is_read_only:
-            return torch.cat((memory.keys(self._index), keys), dim=1), torch.cat((cached.values, values), dim=1)
-        memory.write(self._index, keys, values)
-        end = len(cached) + keys.shape[1]
-        extended = memory.slabs.values[self._index][memory.slot, :, :end]
+            return torch.cat((memory.keys(index), keys), dim=1), torch.cat((memory.values(index), values), dim=1)
+        memory.write(index, keys, values)
+        written = (memory.slot, slice(None), slice(memory.lengths[index] + keys.shape[1]))
         if memory.reach:
-            return torch.cat((memory.keys(self._index), keys), dim=1), extended
-        return memory.slabs.keys[self._index][memory.slot, :, :end], extended
+            return torch.cat((memory.keys(index), keys), dim=1), slabs.values[index][written]
+        return slabs.keys[index][written], slabs.values[index][written]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Does nothing: the slabs are allocated at start-up."""
@@ -148,9 +167,11 @@ def slot_attention(
     rows = capture.query_rows[layer] if capture is not None else None
     if capture is not None and rows is not None:
         capture.weights[layer] = [
-            capture.reduce(attention_ops.attention_weights(query[row][:, rows], key[row], bias[row, 0, rows], scaling))[
-                ..., : memory.lengths[layer]
-            ]
+            capture.reduce(
+                attention_ops.attention_weights(
+                    query[row][:, rows], key[row], None if bias is None else bias[row, 0, rows], scaling
+                )
+            )[..., : memory.lengths[layer]]
             for row, memory in enumerate(forward_pass.memories)
         ]
     attended = attention_ops.attend(query, key, value, bias, scaling)

@@ -7,19 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scaling: float) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
     """Grouped-query attention. [B, Hq, T, D], [B, H, N, D] twice, bias [B, 1, T, N] -> [B, Hq, T, D]"""
-    return F.scaled_dot_product_attention(
-        query, keys, values, attn_mask=bias.to(query.dtype), scale=scaling, enable_gqa=True
-    )
+    mask = None if bias is None else bias.to(query.dtype)
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scaling, enable_gqa=True)
 
 
-def attention_weights(query: Tensor, keys: Tensor, bias: Tensor, scaling: float) -> Tensor:
+def attention_weights(query: Tensor, keys: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
     """The attention weights of each head. [Hq, T, D], [H, N, D], [T, N] -> [Hq, T, N], float32"""
-    _, tokens, width = query.shape
-    grouped = query.float().view(keys.shape[0], -1, tokens, width)
-    logits = grouped @ keys.float().unsqueeze(1).transpose(-1, -2) * scaling + bias
-    return logits.softmax(dim=-1).flatten(0, 1)
+    heads, tokens, width = query.shape
+    # The query heads that share a key head are rows of one product, so keys are not copied for each of them.
+    rows = (query.float() * scaling).reshape(keys.shape[0], -1, width)
+    logits = (rows @ keys.float().mT).view(heads, tokens, -1)
+    return (logits if bias is None else logits + bias).softmax(dim=-1)
 
 
 def mean_weight(weights: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ def rotate(keys: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
 
 
 def rotation_table(frequency: Tensor, reach: int) -> Tensor:
-    """Cosines and signed sines of all distances from -reach to reach. [D/2] -> [2, 2 · reach + 1, D]"""
+    """Cosines and signed sines of all distances from -reach to reach. [D/2] -> [2 · reach + 1, 2 · D]"""
     angle = torch.arange(-reach, reach + 1, device=frequency.device).double()[:, None] * frequency
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))).float()
+    return torch.cat((cos, cos, -sin, sin), dim=-1).float()
 
 
 def rotate_by(table: Tensor, keys: Tensor, distance: Tensor) -> Tensor:
@@ -33,7 +33,6 @@ def rotate_by(table: Tensor, keys: Tensor, distance: Tensor) -> Tensor:
 
     It takes a third of the time of `rotate`, for keys that are rotated at each reading.
     """
-    rows = distance + table.shape[1] // 2
+    cos, sin = table.index_select(0, distance + table.shape[0] // 2).chunk(2, dim=-1)
     swapped = keys.float().roll(keys.shape[-1] // 2, dims=-1)
-    rotated = keys * table[0].index_select(0, rows)
-    return rotated.addcmul_(swapped, table[1].index_select(0, rows)).to(keys.dtype)
+    return (keys * cos).addcmul_(swapped, sin).to(keys.dtype)

@@ -71,6 +71,7 @@ def test_a_summary_of_three_tokens_weighs_as_the_three_tokens_do(
         tokens = counted.after_prefix(layer)
         repeated.replace(layer, tokens.at(three_times))
         tokens.counts[20] = 3
+    counted.has_summaries = True
 
     expected = hidden_after_question(model, repeated)
 
