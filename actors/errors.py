@@ -12,6 +12,7 @@ ServiceError
 ├── ShardUnavailable  a shard's process ended or does not answer; it is being restarted
 ├── CameraRecovering  the camera's memory is being restored
 ├── InvalidShard      the shard does not exist, or it takes no new cameras
+├── ScalingConflict   other servers change the number of shards at the same moment
 ├── InvalidRequest    a value of a request that is neither a camera nor a shard is invalid
 ├── OwnershipUnproven the camera's shard cannot prove at the moment that it still owns the camera
 ├── ClientTooSlow     a client did not read its answer in time
@@ -68,6 +69,10 @@ class CameraRecovering(ServiceError):
 
 class InvalidShard(ServiceError):
     """The shard does not exist, or it takes no new cameras."""
+
+
+class ScalingConflict(ServiceError):
+    """Other servers change the number of shards at the same moment; a retry helps."""
 
 
 class InvalidRequest(ServiceError):

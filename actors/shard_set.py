@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import structlog
 import torch
 
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
+from actors.fleet.shard_numbers import ShardNumbers
 from actors.shard.interface import ShardStatus
 from actors.shard.ray_shard import RemoteShard
 
@@ -27,28 +29,36 @@ class ShardSet:
         self._log_level = log_level
         self._shards: list[RemoteShard] = []
 
-    async def start(self) -> Sequence[RemoteShard]:
-        """The shards of the settings: all of a local Ray are ready then, and at least one of a cluster.
+    async def start(self, numbers: ShardNumbers) -> None:
+        """Waits for the shards: all of a local Ray are ready then, and at least one of a cluster.
 
         Raises ShardNotStarted, and ConfigError if a shard runs with other settings.
         """
-        shards = self.first(self._settings.shards.count)
-        starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in shards]
+        starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in self.of(numbers)]
         if self._settings.shards.is_local:
             await asyncio.wait(starts)
             for index, start in enumerate(starts):
                 log.info("shard_up", shard=index, pid=start.result().pid)
         else:
             await _first_of(starts)
-        return shards
 
-    def first(self, count: int) -> Sequence[RemoteShard]:
-        """The first `count` shards. Those that are missing are started; does not wait for them."""
-        new = range(len(self._shards), count)
+    def of(self, numbers: ShardNumbers) -> Sequence[RemoteShard]:
+        """See ShardPool."""
+        del self._shards[numbers.started :]
         self._shards += [
-            RemoteShard(index, self._settings, self._store_url, log_level=self._log_level) for index in new
+            RemoteShard(index, self._settings, self._store_url, log_level=self._log_level)
+            for index in range(len(self._shards), numbers.started)
         ]
-        return self._shards[:count]
+        for index, shard in enumerate(self._shards):
+            shard.is_wanted = index < numbers.target
+        return tuple(self._shards)
+
+    async def end(self, index: int) -> None:
+        """See ShardPool."""
+        if index < len(self._shards):
+            shard = self._shards[index]
+            del self._shards[index:]
+            await shard.end()
 
     async def close(self) -> None:
         """Closes all shards at the same time; each saves its memories whole."""
@@ -66,9 +76,10 @@ def require_gpus(shards: ShardsConfig) -> None:
     if not shards.is_local:
         return
     available = torch.cuda.device_count()
-    if shards.count * shards.num_gpus > available:
+    if shards.most * shards.num_gpus > available:
+        name = "shards.max" if shards.count is None else "shards.count"
         raise ConfigError(
-            f"shards.count {shards.count} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
+            f"{name} {shards.most} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
             "GPUs; lower one of the two values"
         )
 

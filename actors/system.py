@@ -7,19 +7,21 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import structlog
 
 from actors import embedded_store, ray_cluster, shard_set, task_cancellation
 from actors.config import loading
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.fleet import shared_settings
 from actors.fleet.configured_cameras import Standing
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
 from actors.fleet.removal import MemoryEraser
+from actors.fleet.scaler import FleetSize
 from actors.fleet.settings_follower import SettingsFollower
+from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, RedisNumbersStore, ShardNumbers
 from actors.fleet.shared_settings import RedisSettingsStore, SettingsStore, SharedSettings
 from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import IsLeader, LeaderElection
@@ -66,7 +68,8 @@ async def running(
         await _require_store(store_url)
         leases, settings_store = RedisLeases(store_url), RedisSettingsStore(store_url)
         registry, checkpoints = RedisRegistry(store_url), RedisCheckpointStore(store_url)
-        for connection in (leases, settings_store, registry, checkpoints):
+        redis_numbers = RedisNumbersStore(store_url)
+        for connection in (leases, settings_store, registry, checkpoints, redis_numbers):
             stack.push_async_callback(connection.close)
         failure_detector = FailureDetector(leases, settings.shards.lease.length_s)
         # The observation of unowned cameras starts here, so that it is complete by the time Ray has started: cameras
@@ -77,27 +80,35 @@ async def running(
         shards = settings.shards
         if not has_local_ray:
             stack.enter_context(_ray(shards, on_progress, shows_logs=log_level <= logging.INFO))
-        on_progress(f"loading model {settings.model!r} on {shards.count} shard{'s' if shards.count > 1 else ''}")
+        # The shards of a local Ray end with this server, and so do their numbers.
+        numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else redis_numbers
+        numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
+        on_progress(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
         processes = ShardSet(settings, store_url, log_level=log_level)
-        started = await processes.start()
+        await processes.start(numbers)
         if shards.is_local:
             stack.push_async_callback(processes.close)
         election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
         fleet = Fleet(
-            started,
+            FleetSize(
+                pool=processes,
+                numbers=numbers,
+                store=numbers_store,
+                scaling=shards.scaling,
+                slots=shards.device.max_cameras,
+                most=shards.most if shards.is_local else None,
+            ),
             failure_detector,
             registry,
             MemoryEraser(leases.fence, checkpoints.delete),
             is_leader=election.is_leader,
-            spares=shards.spares,
             open_timeout_s=settings.ingest.open_timeout_s + 2.0,
         )
         await election.campaign()
         fleet.configure(settings.cameras, await _standing(settings, version, settings_store, election.is_leader))
-        resize = partial(_resize, fleet, processes)
-        await stack.enter_async_context(_following(settings_store, settings, resize))
+        await stack.enter_async_context(_following(settings_store, settings, fleet))
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
-        log.info("serving", address=address, shards=shards.count, model=settings.model)
+        log.info("serving", address=address, shards=numbers.started, model=settings.model)
         try:
             yield System(address, fleet)
         finally:
@@ -123,7 +134,15 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     if newest is None or newest.version < own.version:
         return settings
     agreed = shared_settings.adopted(own, newest)
-    shards = replace(settings.shards, count=agreed.count, spares=agreed.spares, settings_version=agreed.version)
+    limits = agreed.limits
+    shards = replace(
+        settings.shards,
+        count=None,
+        min=limits.min,
+        max=limits.max,
+        spares=limits.spares,
+        settings_version=agreed.version,
+    )
     return replace(settings, shards=shards)
 
 
@@ -143,14 +162,13 @@ async def _standing(settings: HermesConfig, version: int, store: SettingsStore, 
 
 
 @asynccontextmanager
-async def _following(
-    store: SettingsStore, settings: HermesConfig, resize: Callable[[int, int], None]
-) -> AsyncIterator[None]:
+async def _following(store: SettingsStore, settings: HermesConfig, fleet: Fleet) -> AsyncIterator[None]:
     """Takes over newer shared settings during the block. The shards of a local Ray have no other server."""
     if settings.shards.is_local:
         yield
         return
-    following = asyncio.create_task(SettingsFollower(store, SharedSettings.of(settings), resize).run())
+    follower = SettingsFollower(store, SharedSettings.of(settings), lambda newest: fleet.adopt(newest.limits))
+    following = asyncio.create_task(follower.run())
     try:
         yield
     finally:
@@ -177,16 +195,12 @@ def _store(settings: HermesConfig, on_progress: Progress) -> Iterator[str]:
         yield url
 
 
-def _resize(fleet: Fleet, processes: ShardSet, count: int, spares: int) -> None:
-    fleet.resize(processes.first(count), spares)
-
-
 def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> AbstractContextManager[None]:
     on_progress("starting Ray, which runs the shards" if shards.is_local else f"joining Ray at {shards.ray}")
     if not shards.is_local:
         return ray_cluster.joined(shards.ray, shows_logs=shows_logs)
     return ray_cluster.running(
-        num_cpus=shards.count * shards.num_cpus, num_gpus=shards.count * shards.num_gpus, shows_logs=shows_logs
+        num_cpus=shards.most * shards.num_cpus, num_gpus=shards.most * shards.num_gpus, shows_logs=shows_logs
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 import torch
 
-from actors.config.schema import ShardsConfig
+from actors.config.shards import ShardsConfig
 from benchmarks import own_store, real_shape, restoring, result_file, streets
 from benchmarks.own_store import OwnStore
 from benchmarks.restoring import Restore

@@ -26,7 +26,8 @@ import torch
 
 from actors import embedded_store, logs, system
 from actors.config.router_config import RouterConfig
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.system import System
 from benchmarks import checkpoints, machine, nodes, outages, restoring, result_file
 from benchmarks.nodes import Nodes

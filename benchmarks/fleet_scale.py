@@ -24,6 +24,7 @@ from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
 from actors.fleet.registry import RegistryChanges
 from actors.fleet.removal import MemoryEraser
+from actors.fleet.scaler import FleetSize
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from benchmarks import machine, result_file
@@ -79,7 +80,7 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         await election.campaign()
         checkpoints = RedisCheckpointStore(store_url)
         eraser = MemoryEraser(leases.fence, checkpoints.delete)
-        fleet = Fleet(shards, failure_detector, registry, eraser, is_leader=election.is_leader)
+        fleet = Fleet(FleetSize.fixed(shards), failure_detector, registry, eraser, is_leader=election.is_leader)
         fleet.configure(map(_spec, range(num_cameras)))
         began_s, began_cpu_s = time.monotonic(), time.process_time()
         loops = [asyncio.create_task(fleet.run()), asyncio.create_task(election.run())]
@@ -87,7 +88,7 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         assigned_cpu_s = time.process_time() - began_cpu_s
         await asyncio.sleep(LEASE.length_s)
         rest = await _traffic(store_url, rest_s)
-        other = Fleet(shards, failure_detector, registry, eraser, is_leader=lambda: False)
+        other = Fleet(FleetSize.fixed(shards), failure_detector, registry, eraser, is_leader=lambda: False)
         changes = await _changes(fleet, other, registry, num_cameras)
         connections = await _idle_connections(store_url)
         for shard in random.Random(1).sample(shards, num_kills):

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.errors import ShardUnavailable
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.interface import Assignment, ShardStatus

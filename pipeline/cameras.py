@@ -113,6 +113,7 @@ class CameraState(StrEnum):
     ENDED = "ended"
     FAILED = "failed"
     RECOVERING = "recovering"
+    WAITING = "waiting"  # for a slot on a shard
 
 
 class PlaybackSpeed(StrEnum):

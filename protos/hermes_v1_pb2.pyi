@@ -58,6 +58,7 @@ class CameraState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAMERA_STATE_FAILED: _ClassVar[CameraState]
     CAMERA_STATE_RECOVERING: _ClassVar[CameraState]
     CAMERA_STATE_BACKING_OFF: _ClassVar[CameraState]
+    CAMERA_STATE_WAITING: _ClassVar[CameraState]
 
 class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -78,6 +79,7 @@ class ShardState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHARD_STATE_AWAY: _ClassVar[ShardState]
     SHARD_STATE_DRAINING: _ClassVar[ShardState]
     SHARD_STATE_FAILED: _ClassVar[ShardState]
+    SHARD_STATE_STARTING: _ClassVar[ShardState]
 WARNING_CODE_UNSPECIFIED: WarningCode
 WARNING_CODE_UNKNOWN_WORDS: WarningCode
 WARNING_CODE_NOT_LIVE: WarningCode
@@ -114,6 +116,7 @@ CAMERA_STATE_ENDED: CameraState
 CAMERA_STATE_FAILED: CameraState
 CAMERA_STATE_RECOVERING: CameraState
 CAMERA_STATE_BACKING_OFF: CameraState
+CAMERA_STATE_WAITING: CameraState
 PACE_UNSPECIFIED: Pace
 PACE_LIVE: Pace
 PACE_FAST: Pace
@@ -125,6 +128,7 @@ SHARD_STATE_UP: ShardState
 SHARD_STATE_AWAY: ShardState
 SHARD_STATE_DRAINING: ShardState
 SHARD_STATE_FAILED: ShardState
+SHARD_STATE_STARTING: ShardState
 
 class AskRequest(_message.Message):
     __slots__ = ("camera", "question", "max_answer_tokens")
@@ -517,12 +521,30 @@ class ListShardsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListShardsResponse(_message.Message):
-    __slots__ = ("shards", "headroom")
+    __slots__ = ("shards", "headroom", "numbers")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     HEADROOM_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[Shard]
     headroom: int
-    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., headroom: _Optional[int] = ...) -> None: ...
+    numbers: ShardNumbers
+    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., headroom: _Optional[int] = ..., numbers: _Optional[_Union[ShardNumbers, _Mapping]] = ...) -> None: ...
+
+class ShardNumbers(_message.Message):
+    __slots__ = ("min", "max", "spares", "target", "reason", "settings_version")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    SPARES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    min: int
+    max: int
+    spares: int
+    target: int
+    reason: str
+    settings_version: int
+    def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ..., spares: _Optional[int] = ..., target: _Optional[int] = ..., reason: _Optional[str] = ..., settings_version: _Optional[int] = ...) -> None: ...
 
 class MigrateCameraRequest(_message.Message):
     __slots__ = ("name", "to_shard")
@@ -573,3 +595,17 @@ class UndrainShardResponse(_message.Message):
     SHARD_FIELD_NUMBER: _ClassVar[int]
     shard: Shard
     def __init__(self, shard: _Optional[_Union[Shard, _Mapping]] = ...) -> None: ...
+
+class ScaleShardsRequest(_message.Message):
+    __slots__ = ("min", "max")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    min: int
+    max: int
+    def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ...) -> None: ...
+
+class ScaleShardsResponse(_message.Message):
+    __slots__ = ("numbers",)
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    numbers: ShardNumbers
+    def __init__(self, numbers: _Optional[_Union[ShardNumbers, _Mapping]] = ...) -> None: ...

@@ -474,6 +474,11 @@ class FleetServiceStub:
                 request_serializer=protos_dot_hermes__v1__pb2.UndrainShardRequest.SerializeToString,
                 response_deserializer=protos_dot_hermes__v1__pb2.UndrainShardResponse.FromString,
                 _registered_method=True)
+        self.ScaleShards = channel.unary_unary(
+                '/hermes.v1.FleetService/ScaleShards',
+                request_serializer=protos_dot_hermes__v1__pb2.ScaleShardsRequest.SerializeToString,
+                response_deserializer=protos_dot_hermes__v1__pb2.ScaleShardsResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -510,6 +515,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScaleShards(self, request, context):
+        """Changes how many shards there may be, for every server over the same store. Shards that are too many are emptied by
+        moves, then they end. Refused where the cameras would not fit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -532,6 +545,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.UndrainShard,
                     request_deserializer=protos_dot_hermes__v1__pb2.UndrainShardRequest.FromString,
                     response_serializer=protos_dot_hermes__v1__pb2.UndrainShardResponse.SerializeToString,
+            ),
+            'ScaleShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleShards,
+                    request_deserializer=protos_dot_hermes__v1__pb2.ScaleShardsRequest.FromString,
+                    response_serializer=protos_dot_hermes__v1__pb2.ScaleShardsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -643,6 +661,33 @@ class FleetService:
             '/hermes.v1.FleetService/UndrainShard',
             protos_dot_hermes__v1__pb2.UndrainShardRequest.SerializeToString,
             protos_dot_hermes__v1__pb2.UndrainShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hermes.v1.FleetService/ScaleShards',
+            protos_dot_hermes__v1__pb2.ScaleShardsRequest.SerializeToString,
+            protos_dot_hermes__v1__pb2.ScaleShardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

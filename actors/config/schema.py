@@ -2,98 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from actors.config import ranges
 from actors.config.observability import MetricsConfig, TracesConfig
-from actors.config.ranges import Ranges
 from actors.config.router_config import AuthConfig, RouterConfig
+from actors.config.shards import ShardsConfig
 from cache_store import store_urls
-from cache_store.row_format import RowFormat
 from cache_store.tiers import MemoryConfig
 from pipeline.cameras import CameraSpec
-from pipeline.device.device_config import DeviceConfig
 from pipeline.network import urls
 from pipeline.network.urls import FileUrl
 from pipeline.sources.ingest_config import IngestConfig
 
 _EMBEDDED = re.compile(r"embedded(:.+)?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseConfig:
-    """How long a shard owns its cameras after each contact with the store.
-
-    length_s: seconds without a renewal until another shard may take over; at least three margins.
-    margin_s: seconds before the end of its lease at which a shard stops answering, because clocks may differ.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-    RANGES: ClassVar[Ranges] = {"margin_s": (0.05, math.inf)}
-
-    length_s: float = 6.0
-    margin_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        ranges.require("shards.lease", self)
-        if not self.length_s >= 3 * self.margin_s:  # so, because NaN is not less
-            raise ValueError(f"shards.lease.length_s is {self.length_s} (at least {3 * self.margin_s}, three margins)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardsConfig:
-    """How many shards there are and what each may use. A shard is one process with one device.
-
-    count: number of shards.
-    spares: how many of them stay empty, with the model loaded, while the others are up and have free slots; a spare
-        takes the cameras of a shard that is down; less than count.
-    settings_version: version of the settings that all servers over the same cluster and store share (model, memory,
-        ingest, shards, and which cameras are configured); raise it with each change of them.
-    ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
-    num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
-    num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.
-    checkpoint_every_s: seconds between two checkpoints of a camera.
-    checkpoint_rows: format of keys and values in checkpoints: exact, or int8, which is smaller; moves are always exact.
-    checkpoint_max_mb_per_s: limit for all checkpoints of one shard together, in megabytes per second; null: no limit.
-    lease: how a shard owns its cameras.
-    device: limits of one device.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-    RANGES: ClassVar[Ranges] = {
-        "count": (1, math.inf),
-        "spares": (0, math.inf),
-        "settings_version": (1, math.inf),
-        "num_cpus": (0, math.inf),
-        "num_gpus": (0, math.inf),
-        "checkpoint_every_s": (0.1, math.inf),
-        "checkpoint_max_mb_per_s": (0.01, math.inf),
-    }
-
-    count: int = 1
-    spares: int = 0
-    settings_version: int = 1
-    ray: str = "local"
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    checkpoint_every_s: float = 15.0
-    checkpoint_rows: RowFormat = RowFormat.EXACT
-    checkpoint_max_mb_per_s: float | None = None
-    lease: LeaseConfig = field(default_factory=LeaseConfig)
-    device: DeviceConfig = field(default_factory=DeviceConfig)
-
-    def __post_init__(self) -> None:
-        ranges.require("shards", self)
-        if self.spares >= self.count:
-            raise ValueError(f"shards.spares is {self.spares} (less than shards.count, which is {self.count})")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the shards run in a Ray of this machine alone."""
-        return self.ray == "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

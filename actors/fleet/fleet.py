@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import structlog
 
-from actors.errors import InvalidShard, ShardUnavailable
+from actors.errors import InvalidShard, ScalingConflict
 from actors.fleet import reconciler
 from actors.fleet.camera_admission import CameraAdmission
 from actors.fleet.capacity import Capacity
@@ -17,6 +17,7 @@ from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.drains import Drains
 from actors.fleet.executor import Executor
+from actors.fleet.headroom import Headroom
 from actors.fleet.mover import Mover
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
@@ -25,16 +26,15 @@ from actors.fleet.reconciler import Reconciler
 from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry
 from actors.fleet.removal import MemoryEraser, Remover
+from actors.fleet.scaler import FleetSize, Scaler
+from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.state import FleetState
 from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from actors.shard.interface import Shard
 from cache_store.errors import StoreUnavailable
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
-from pipeline.network import urls
-from pipeline.network.redaction import REDACTOR
 from pipeline.sources.probe import ProbeResult
 
 log = structlog.get_logger(__name__)
@@ -48,17 +48,17 @@ class Fleet:
 
     def __init__(
         self,
-        shards: Sequence[Shard],
+        size: FleetSize,
         failure_detector: FailureDetector,
         registry: CameraRegistry,
         eraser: MemoryEraser,
         *,
         is_leader: IsLeader = lambda: True,
-        spares: int = 0,
         open_timeout_s: float = 12.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._state = FleetState(shards, spares, clock=clock)
+        self._state = FleetState(size.pool.of(size.numbers), size.numbers, clock=clock)
+        self._scaler = Scaler(self._state, size, on_change=lambda: self._reconciler.wake())
         self._observer = Observer(self._state, failure_detector)
         placement, remover = Placement(self._state, failure_detector), Remover(self._state, registry, eraser)
         self._mover = Mover(self._state, placement)
@@ -73,7 +73,7 @@ class Fleet:
         )
         self._questions = QuestionRouter(self._state)
         self._is_leader = is_leader
-        self._had_headroom = True
+        self._headroom = Headroom(self._state)
 
     @property
     def is_up(self) -> bool:
@@ -82,8 +82,8 @@ class Fleet:
 
     @property
     def headroom(self) -> int:
-        """See FleetState.headroom."""
-        return self._state.headroom
+        """See Headroom.cameras."""
+        return self._headroom.cameras
 
     def started_s(self, name: str) -> float:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
@@ -98,13 +98,21 @@ class Fleet:
         """
         self._desired.configure(ConfiguredCameras(cameras, standing))
 
-    def resize(self, shards: Sequence[Shard], spares: int) -> None:
-        """Takes over another number of shards while it runs: the cameras of those that are too many move away.
+    @property
+    def shard_numbers(self) -> ShardNumbers:
+        """How many shards there shall be."""
+        return self._scaler.numbers
 
-        shards: the present ones first, in their order.
+    def adopt(self, settings: ShardNumbers) -> None:
+        """Takes over the limits of newer settings while it runs: cameras of shards that are too many move away."""
+        self._scaler.adopt(settings)
+
+    async def scale(self, fewest: int, most: int) -> ShardNumbers:
+        """Sets the fewest and the most shards, for every server over the same store.
+
+        Raises InvalidRequest, TooManyCameras if the cameras would not fit, ScalingConflict, StoreUnavailable.
         """
-        self._state.apply_shards(shards, spares)
-        self._reconciler.wake()
+        return await self._scaler.set_limits(fewest, most)
 
     async def run(self) -> None:
         """Reconciles until cancelled."""
@@ -149,13 +157,7 @@ class Fleet:
 
         Raises InvalidCamera, TooManyTests, ShardUnavailable.
         """
-        urls.parse(url)
-        up = [index for index, record in enumerate(self._state.shards) if record.is_up]
-        if not up:
-            raise ShardUnavailable("no shard is up to test a camera from; try again")
-        emptiest = min(up, key=self._state.camera_counts().__getitem__)
-        with REDACTOR.remembering(url):
-            return await self._state.shards[emptiest].shard.test_camera(url)
+        return await self._admission.test(url)
 
     async def remove_camera(self, name: str) -> None:
         """Ends a camera and deletes its memory and checkpoints. Returns when nothing of it is left.
@@ -180,7 +182,8 @@ class Fleet:
     async def list_shards(self) -> list[ShardView]:
         """The present status of all shards."""
         await self._observer.observe_all()
-        return [self._state.shard_view(index) for index in range(len(self._state.shards))]
+        present = [index for index, record in enumerate(self._state.shards) if not record.is_ended]
+        return [self._state.shard_view(index) for index in present]
 
     async def move_camera(self, name: str, to_shard: int | None = None) -> CameraView:
         """Moves a camera with all tiers of its memory, by default to the emptiest other shard.
@@ -217,21 +220,14 @@ class Fleet:
         return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens, trace=trace)
 
     async def _maintain(self) -> None:
-        """Syncs with the registry. The leader also warns when failover headroom is used up."""
+        """Syncs with the registry and the numbers of shards. The leader warns when failover headroom is used up."""
+        with contextlib.suppress(StoreUnavailable, ScalingConflict):
+            await self._scaler.follow()
         with contextlib.suppress(StoreUnavailable):
             if await self._desired.sync():
                 self._reconciler.wake()
         if self._is_leader():
-            self._log_headroom()
-
-    def _log_headroom(self) -> None:
-        # With one shard there is nothing to fail over to, however many cameras it has.
-        has_headroom = self.headroom >= 0 or len(self._state.shards) == 1
-        if has_headroom and not self._had_headroom:
-            log.info("failover_headroom_restored", cameras=self.headroom)
-        elif self._had_headroom and not has_headroom:
-            log.warning("failover_headroom_exhausted", cameras=self.headroom)
-        self._had_headroom = has_headroom
+            self._headroom.log()
 
     def _move_target(self, record: CameraRecord, to_shard: int | None) -> int:
         if to_shard is not None:
@@ -245,6 +241,6 @@ class Fleet:
         return other
 
     def _require_shard(self, index: int) -> None:
-        last = len(self._state.shards) - 1
+        last = self._scaler.numbers.started - 1
         if not 0 <= index <= last:
             raise InvalidShard(f"shard {index}: no such shard, there are 0 to {last}")

@@ -21,13 +21,13 @@ _EVERY_S = 1.0
 class SettingsFollower:
     """Compares a server's settings with the newest ones in the store, again and again.
 
-    resize: called with the new number of shards, and how many of them are spares.
+    adopt: called with newer settings that were taken over.
     """
 
-    def __init__(self, store: SettingsStore, settings: SharedSettings, resize: Callable[[int, int], None]) -> None:
+    def __init__(self, store: SettingsStore, settings: SharedSettings, adopt: Callable[[SharedSettings], None]) -> None:
         self._store = store
         self._settings = settings
-        self._resize = resize
+        self._adopt = adopt
         self._refused_version = 0
 
     async def run(self) -> None:
@@ -49,4 +49,4 @@ class SettingsFollower:
             log.error("settings_not_adopted", version=newest.version, reason=str(error))
             return
         log.info("settings_adopted", version=newest.version)
-        self._resize(self._settings.count, self._settings.spares)
+        self._adopt(self._settings)

@@ -14,7 +14,7 @@ from actors.fleet.snapshot import ReportedCamera, ShardSnapshot
 from actors.fleet.views import ShardView
 from actors.shard.interface import Shard, ShardStatus
 from cache_store.leases import LeaseExpiry
-from pipeline.cameras import CameraStatus
+from pipeline.cameras import CameraState, CameraStatus
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class ShardRecord:
     incarnation: of its present process, previous_incarnation: of the process before; expiry: the proof that the present
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
     its answer was an error that nobody foresaw; reported: its cameras by id; unclaimed: by name, those of which this
-    fleet has no record; num_busy: actions on it that run now;
+    fleet has no record; num_busy: actions on it that run now; is_ended: it has no process, and none shall start;
     lapsed: set while the shard is down and its lease has expired, so that nothing is left to wait for.
     """
 
@@ -34,6 +34,7 @@ class ShardRecord:
     is_up: bool = True
     is_draining: bool = False
     is_retiring: bool = False
+    is_ended: bool = False
     is_failed: bool = False
     detail: str = ""
     pid: int | None = None
@@ -55,6 +56,11 @@ class ShardRecord:
         """Whether the shard takes more cameras, as far as it has free slots."""
         return self.is_up and not self.is_draining and not self.is_retiring
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether it was asked for and has not answered yet."""
+        return self.incarnation is None and not self.is_up and not self.is_ended
+
     def snapshot(self, index: int) -> ShardSnapshot:
         """An immutable copy for a plan."""
         return ShardSnapshot(
@@ -64,6 +70,7 @@ class ShardRecord:
             is_up=self.is_up,
             is_draining=self.is_draining,
             is_retiring=self.is_retiring,
+            is_ended=self.is_ended,
             has_expired=self.expiry is not None,
             down_since_s=self.down_since_s,
             slots=self.slots,
@@ -73,8 +80,8 @@ class ShardRecord:
             standby=self.standby,
         )
 
-    def view(self, index: int, cameras: Iterable[str]) -> ShardView:
-        """An immutable copy for operators."""
+    def view(self, index: int, cameras: Iterable[str], reason: str) -> ShardView:
+        """An immutable copy for operators. reason: why so many shards are wanted as are."""
         return ShardView(
             index=index,
             pid=self.pid,
@@ -82,7 +89,8 @@ class ShardRecord:
             is_up=self.is_up,
             is_draining=self.is_draining or self.is_retiring,
             is_failed=self.is_failed,
-            detail=self.detail,
+            is_starting=self.is_starting,
+            detail=self.detail or (reason if self.is_retiring else ""),
             cameras=tuple(sorted(cameras)),
             slots=self.slots,
             busy_share=round(self.busy_share, 3),
@@ -99,6 +107,21 @@ class ShardRecord:
         self.busy_share, self.is_draining = status.busy_share, status.is_draining
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
+
+    def reported_camera(self, camera: CameraStatus, now_s: float, expected: Container[str]) -> ReportedCamera:
+        """What the shard reports of a camera. expected: ids of the cameras that shall be on this shard.
+
+        The same object as before unless something changed: thousands of new ones a second burden the collector.
+        """
+        before = self.reported.get(camera.id)
+        since_s = now_s if before is None or before.unwanted_since_s is None else before.unwanted_since_s
+        reported = ReportedCamera(
+            epoch=camera.epoch,
+            revision=camera.revision,
+            is_owned=camera.state is not CameraState.RECOVERING,
+            unwanted_since_s=None if camera.id in expected else since_s,
+        )
+        return before if before is not None and before == reported else reported
 
     def forget_reported(self, camera_id: str) -> None:
         """Records that the shard has been told to end this camera."""
@@ -119,6 +142,10 @@ class ShardRecord:
     def mark_retiring(self, *, is_retiring: bool) -> None:
         """Records whether the settings have fewer shards, so that this one shall be emptied."""
         self.is_retiring = is_retiring
+
+    def mark_ended(self) -> None:
+        """Records that the shard has ended for good."""
+        self.is_ended, self.is_up, self.reported, self.standby = True, False, {}, frozenset()
 
     async def perform(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of a call of this shard, which is given up once the shard is down and its lease has expired.

@@ -19,6 +19,7 @@ import structlog
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
 from actors.fleet.configured_cameras import Standing
+from actors.fleet.shard_numbers import ShardNumbers
 from cache_store.redis_connection import RedisConnection, as_text
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ _KEY = "hermes:settings"
 _TIMEOUT_S = 2.0
 _RETRIES = 1
 # The shards need not be started anew for these, so that a running server can take them over.
-_ADOPTABLE = ("shards.count", "shards.spares")
+_ADOPTABLE = ("shards.min", "shards.max", "shards.spares")
 
 # ARGV: a version and its settings. -> the settings of the newest version, these included, and those before them or ''.
 _AGREE = """
@@ -51,17 +52,16 @@ class SharedSettings:
         values: dict[str, Any] = {"model": config.model}
         for section in ("memory", "ingest", "shards"):
             values |= _flat(section, getattr(config, section))
-        for key in ("shards.settings_version", "shards.ray"):
+        for key in ("shards.settings_version", "shards.ray", "shards.count"):
             del values[key]
+        values |= {"shards.min": config.shards.fewest, "shards.max": config.shards.most}
         return cls(config.shards.settings_version, values)
 
     @property
-    def count(self) -> int:
-        return int(self.values["shards.count"])
-
-    @property
-    def spares(self) -> int:
-        return int(self.values["shards.spares"])
+    def limits(self) -> ShardNumbers:
+        """The numbers of shards."""
+        fewest, most, spares = (int(self.values[f"shards.{key}"]) for key in ("min", "max", "spares"))
+        return ShardNumbers(version=self.version).limited(fewest, most, spares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,10 @@ def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
 
 def _decode(reply: bytes | str) -> SharedSettings:
     fields = json.loads(as_text(reply))
-    return SharedSettings(int(fields["version"]), fields["values"])
+    values = fields["values"]
+    if count := values.pop("shards.count", None):  # as versions without min and max wrote it
+        values |= {"shards.min": count, "shards.max": count}
+    return SharedSettings(int(fields["version"]), values)
 
 
 def _flat(prefix: str, config: Any) -> dict[str, Any]:

@@ -24,9 +24,9 @@ class ReportedCamera:
 class ShardSnapshot:
     """A shard as last observed.
 
-    is_retiring: the settings have fewer shards, so it shall be emptied. has_expired: its lease is proven to have
-    expired. down_since_s: since when it does not answer. slots: 0 where unknown. standby: ids of cameras that it stands
-    by for. num_busy: actions on it that run now.
+    is_retiring: fewer shards are wanted, so it shall be emptied and end. is_ended: it has. has_expired: its lease is
+    proven to have expired. down_since_s: since when it does not answer. slots: 0 where unknown. standby: ids of cameras
+    that it stands by for. num_busy: actions on it that run now.
     """
 
     index: int
@@ -35,6 +35,7 @@ class ShardSnapshot:
     is_up: bool = True
     is_draining: bool = False
     is_retiring: bool = False
+    is_ended: bool = False
     has_expired: bool = False
     down_since_s: float | None = None
     slots: int = 0
@@ -42,6 +43,11 @@ class ShardSnapshot:
     num_busy: int = 0
     cameras: Mapping[str, ReportedCamera] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it was asked for and has not answered yet."""
+        return self.incarnation is None and not self.is_up and not self.is_ended
 
     @property
     def is_accepting(self) -> bool:

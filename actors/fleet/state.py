@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from actors.fleet import capacity, name_suggestions
 from actors.fleet.records import CameraRecord, RemovalRecord
+from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
-from actors.fleet.snapshot import FleetSnapshot, ReportedCamera
+from actors.fleet.snapshot import FleetSnapshot
 from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraState, CameraStatus
+from pipeline.cameras import CameraState
 from pipeline.network.redaction import REDACTOR
 
 _MAX_REMOVED = 20_000
@@ -20,14 +21,21 @@ _LOAD_SETTLE_S = 60.0
 
 
 class FleetState:
-    """All records of one fleet, and their one writer. `spares`: shards kept empty while the others have free slots.
+    """All records of one fleet, and their one writer. numbers: how many shards there shall be; by default these.
 
     removed: ids that this fleet knows to be removed, for ever: an id is never used again, so a registry that has one of
     them has lost its removal.
     """
 
-    def __init__(self, shards: Iterable[Shard], spares: int = 0, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        shards: Iterable[Shard],
+        numbers: ShardNumbers | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.shards = [ShardRecord(shard) for shard in shards]
+        self.numbers = numbers or ShardNumbers.fixed(max(1, len(self.shards)))
         self.cameras: dict[str, CameraRecord] = {}
         self.cameras_by_id: dict[str, CameraRecord] = {}
         self.removals: dict[str, RemovalRecord] = {}
@@ -38,16 +46,8 @@ class FleetState:
         self.revoked_s: dict[str, float] = {}
         self.balanced_shards: tuple[str | None, ...] = ()
         self.load_settled_s = 0.0
-        self.spares = spares
         self._clock = clock
         self._cameras_by_shard: list[dict[str, CameraRecord]] = [{} for _ in self.shards]
-
-    @property
-    def headroom(self) -> int:
-        """How many cameras could still be added if the fullest shard failed; negative: so many would find no slot."""
-        counts = self.camera_counts()
-        free = [record.slots - counts[index] if record.is_accepting else 0 for index, record in enumerate(self.shards)]
-        return min(sum(free) - free[index] - counts[index] for index in range(len(self.shards)))
 
     def snapshot(self, now_s: float, *, is_leader: bool = True) -> FleetSnapshot:
         """An immutable picture of this state, for a plan."""
@@ -55,7 +55,7 @@ class FleetState:
             now_s=now_s,
             is_leader=is_leader,
             synced_s=self.synced_s,
-            spares=self.spares,
+            spares=self.numbers.spares,
             shards=tuple(record.snapshot(index) for index, record in enumerate(self.shards)),
             cameras={camera_id: record.snapshot() for camera_id, record in self.cameras_by_id.items()},
             removals={camera_id: removal.snapshot() for camera_id, removal in self.removals.items()},
@@ -99,7 +99,7 @@ class FleetState:
         name = assignment.spec.name
         self.remove(name)
         REDACTOR.remember(assignment.spec.url)
-        index = capacity.first_choice(self.shards, self.camera_counts(), self.spares)
+        index = capacity.first_choice(self.shards, self.camera_counts(), self.numbers.spares)
         record = CameraRecord.of(assignment, index, self._clock)
         self.cameras[name] = self.cameras_by_id[assignment.id] = record
         self._cameras_by_shard[record.shard_index][assignment.id] = record
@@ -158,8 +158,10 @@ class FleetState:
         -> cameras that were expected on another shard and that this one owns by now, each with the other shard
         """
         adopted = self._adopt(index, status)
-        reported = {camera.id: self._reported(index, camera, now_s) for camera in status.cameras}
-        self.shards[index].observe(status, reported, self.cameras_by_id)
+        shard = self.shards[index]
+        expected = self._cameras_by_shard[index]
+        reported = {camera.id: shard.reported_camera(camera, now_s, expected) for camera in status.cameras}
+        shard.observe(status, reported, self.cameras_by_id)
         self.unknown_owners.pop(status.incarnation, None)
         by_id = {camera.id: camera for camera in status.cameras}
         for record in self.cameras_on(index):
@@ -207,19 +209,27 @@ class FleetState:
         """Records that a camera moved, so that the shards' load says nothing for a while."""
         self.load_settled_s = now_s + _LOAD_SETTLE_S
 
-    def apply_shards(self, shards: Iterable[Shard], spares: int) -> None:
-        """Takes over another number of shards: new ones are added, those that are too many shall be emptied."""
-        present = list(shards)
-        for shard in present[len(self.shards) :]:
-            self.shards.append(ShardRecord(shard))
-            self._cameras_by_shard.append({})
+    def apply_shards(self, shards: Sequence[Shard], numbers: ShardNumbers) -> None:
+        """Takes over other numbers of shards: new ones are added, those that are too many shall be emptied.
+
+        shards: the started ones, by index.
+        """
+        self.numbers = numbers
+        for index, shard in enumerate(shards):
+            if index == len(self.shards):
+                self.shards.append(ShardRecord(shard, is_up=False))
+                self._cameras_by_shard.append({})
+            elif self.shards[index].is_ended:
+                self.shards[index] = ShardRecord(shard, is_up=False)
         for index, record in enumerate(self.shards):
-            record.mark_retiring(is_retiring=index >= len(present))
-        self.spares = spares
+            record.mark_retiring(is_retiring=index >= numbers.target)
+            if index >= len(shards):
+                record.mark_ended()
 
     def shard_view(self, index: int) -> ShardView:
         """An immutable copy of a shard's record for operators."""
-        return self.shards[index].view(index, (record.spec.name for record in self.cameras_on(index)))
+        names = (record.spec.name for record in self.cameras_on(index))
+        return self.shards[index].view(index, names, self.numbers.reason)
 
     def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""
@@ -236,15 +246,3 @@ class FleetState:
                 adopted.append((record, record.shard_index))
                 self.reassign(record, index)
         return adopted
-
-    def _reported(self, index: int, camera: CameraStatus, now_s: float) -> ReportedCamera:
-        """The same object as before unless something changed: thousands of new ones a second burden the collector."""
-        record, before = self.cameras_by_id.get(camera.id), self.shards[index].reported.get(camera.id)
-        since_s = now_s if before is None or before.unwanted_since_s is None else before.unwanted_since_s
-        reported = ReportedCamera(
-            epoch=camera.epoch,
-            revision=camera.revision,
-            is_owned=camera.state is not CameraState.RECOVERING,
-            unwanted_since_s=None if record is not None and record.shard_index == index else since_s,
-        )
-        return before if before is not None and before == reported else reported

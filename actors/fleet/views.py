@@ -21,7 +21,7 @@ class ShardView:
     """A shard's process and its cameras.
 
     node: its machine or pod; slots: the most cameras that it can hold. is_failed: it answers with an error that nobody
-    foresaw. detail: why it is not up.
+    foresaw. is_starting: it was asked for and has not answered yet. detail: why it is not up, or takes no cameras.
     """
 
     index: int
@@ -33,6 +33,7 @@ class ShardView:
     slots: int
     busy_share: float
     is_failed: bool = False
+    is_starting: bool = False
     detail: str = ""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from actors import task_cancellation
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.lease_holder import LeaseHolder, boot_time_s
 from cache_store.errors import OwnedByAnother, StoreError

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.errors import OwnershipUnproven
 from cache_store.errors import CameraFenced, OwnedByAnother, Retired, StoreUnavailable
 from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, Renewal, ShardIncarnation

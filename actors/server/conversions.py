@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.server import status_codes
 from cache_store.gap import Gap
@@ -24,6 +25,7 @@ STATES = {
     CameraState.ENDED: pb.CAMERA_STATE_ENDED,
     CameraState.FAILED: pb.CAMERA_STATE_FAILED,
     CameraState.RECOVERING: pb.CAMERA_STATE_RECOVERING,
+    CameraState.WAITING: pb.CAMERA_STATE_WAITING,
 }
 _PACES = {PlaybackSpeed.LIVE: pb.PACE_LIVE, PlaybackSpeed.FAST: pb.PACE_FAST}
 _SOURCE_REASONS: dict[SourceReason | None, pb.SourceReason] = {
@@ -97,6 +99,18 @@ def shard_message(shard: ShardView) -> pb.Shard:
     )
 
 
+def numbers_message(numbers: ShardNumbers) -> pb.ShardNumbers:
+    """How many shards there shall be."""
+    return pb.ShardNumbers(
+        min=numbers.min,
+        max=numbers.max,
+        spares=numbers.spares,
+        target=numbers.target,
+        reason=_text(numbers.reason),
+        settings_version=numbers.version,
+    )
+
+
 def drain_message(result: DrainResult) -> pb.DrainShardResponse:
     """A drained shard, and why cameras stayed on it."""
     stayed = [pb.CameraNotMoved(name=name, reason=_text(reason)) for name, reason in result.not_moved]
@@ -107,7 +121,7 @@ def _shard_state(shard: ShardView) -> pb.ShardState:
     if shard.is_failed:
         return pb.SHARD_STATE_FAILED
     if not shard.is_up:
-        return pb.SHARD_STATE_AWAY
+        return pb.SHARD_STATE_STARTING if shard.is_starting else pb.SHARD_STATE_AWAY
     return pb.SHARD_STATE_DRAINING if shard.is_draining else pb.SHARD_STATE_UP
 
 

@@ -130,7 +130,9 @@ class FleetService(pb_grpc.FleetServiceServicer):
         async with status_codes.translated_errors(context):
             shards = await self._fleet.list_shards()
         return pb.ListShardsResponse(
-            shards=[conversions.shard_message(shard) for shard in shards], headroom=self._fleet.headroom
+            shards=[conversions.shard_message(shard) for shard in shards],
+            headroom=self._fleet.headroom,
+            numbers=conversions.numbers_message(self._fleet.shard_numbers),
         )
 
     async def MigrateCamera(  # noqa: N802
@@ -157,3 +159,11 @@ class FleetService(pb_grpc.FleetServiceServicer):
         async with status_codes.translated_errors(context, shard=str(request.shard)):
             shard = await self._fleet.undrain(request.shard)
         return pb.UndrainShardResponse(shard=conversions.shard_message(shard))
+
+    async def ScaleShards(  # noqa: N802
+        self, request: pb.ScaleShardsRequest, context: Context
+    ) -> pb.ScaleShardsResponse:
+        """See hermes_v1.proto."""
+        async with status_codes.translated_errors(context):
+            numbers = await self._fleet.scale(request.min, request.max)
+        return pb.ScaleShardsResponse(numbers=conversions.numbers_message(numbers))

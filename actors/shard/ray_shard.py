@@ -18,8 +18,9 @@ import structlog
 from ray.exceptions import RayError
 
 from actors.config.schema import HermesConfig
-from actors.errors import ConfigError, ShardNotStarted
-from actors.shard import contract, ray_errors, shard_process
+from actors.config.shards import ShardPlacement
+from actors.errors import ConfigError, ServiceError, ShardNotStarted, ShardUnavailable
+from actors.shard import contract, ray_errors, shard_process, starting
 from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
 from actors.shard.shard_process import ShardProcess
 
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 _CLOSE_TIMEOUT_S = 15.0
 _REVIVE_EVERY_S = 5.0
+_START_POLL_S = 1.0
+# Ray's default fills a node to half of its resources before it takes another one.
+_STRATEGIES = {ShardPlacement.SPREAD: "SPREAD", ShardPlacement.PACK: "DEFAULT"}
 # Every running answer is a call, and the shard's own limit of waiting questions must be reached before this one.
 _MAX_CONCURRENT_CALLS = 1_000
 
@@ -48,6 +52,8 @@ class RemoteShard(ForwardedShard):
         self._store_url = store_url
         self._log_level = log_level
         self._started_at = 0.0
+        self._first_answer: asyncio.Future[str] | None = None
+        self.is_wanted = True  # whether another process is started when Ray has given this one up
         self._start()
 
     async def ready(self, timeout_s: float) -> ShardStatus:
@@ -68,7 +74,18 @@ class RemoteShard(ForwardedShard):
         """Saves every memory of the shard, releases every camera and stops it. Raises ShardUnavailable."""
         await self._awaited(lambda: self._actor.close.remote(), _CLOSE_TIMEOUT_S)
 
+    async def end(self) -> None:
+        """Saves what the shard has, if it has started and answers, and ends its process for good."""
+        self.is_wanted = False
+        if self._has_started:
+            try:
+                await self.close()
+            except ServiceError as error:
+                log.warning("shard_not_closed", shard=self._index, reason=str(error))
+        ray.kill(self._actor)
+
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
+        await self._require_started()
         limit_s = timeout_s if isinstance(timeout_s, float) else timeout_s(self._settings.ingest)
         message = contract.encode_call(operation, *args, **kwargs)
         reply = await self._awaited(lambda: self._actor.reply_to.remote(self._store_url, operation, message), limit_s)
@@ -76,6 +93,7 @@ class RemoteShard(ForwardedShard):
             return contract.decode_result(operation, reply)
 
     async def _stream(self, operation: str, /, *args: object, **kwargs: object) -> AsyncGenerator[Any, None]:
+        await self._require_started()
         message = contract.encode_call(operation, *args, **kwargs)
         with self._translated():
             references = self._actor.events_of.remote(self._store_url, operation, message)
@@ -89,6 +107,23 @@ class RemoteShard(ForwardedShard):
         finally:
             if not is_over:
                 ray.cancel(references)
+
+    @property
+    def _has_started(self) -> bool:
+        return self._first_answer is not None and self._first_answer.done()
+
+    async def _require_started(self) -> None:
+        """Raises ShardUnavailable while the process has not started for the first time, e.g. for want of a node.
+
+        One call waits for that; Ray would keep each further call until the process runs.
+        """
+        if self._first_answer is None:
+            self._first_answer = asyncio.ensure_future(self._actor.settings_id.remote())
+            self._first_answer.add_done_callback(_note_error)
+        await asyncio.wait([self._first_answer], timeout=_START_POLL_S)
+        if not self._has_started:
+            reason = await asyncio.to_thread(starting.reason, self._actor, self._settings.shards)
+            raise ShardUnavailable(f"shard {self._index}: {reason}")
 
     def _require_same_version(self) -> None:
         # Ray gives the handle of a running actor the methods of the class that the actor was started from.
@@ -108,14 +143,17 @@ class RemoteShard(ForwardedShard):
     def _start(self) -> None:
         shards = self._settings.shards
         shared = {"name": f"shard-{self._index}", "lifetime": "detached", "get_if_exists": True}
+        accelerator = {"ray.io/accelerator-type": shards.accelerator_type} if shards.accelerator_type else None
         self._started_at = time.monotonic()
+        self._first_answer = None
         self._actor = ShardActor.options(
             num_cpus=shards.num_cpus,
             num_gpus=shards.num_gpus,
+            label_selector=accelerator,
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=_MAX_CONCURRENT_CALLS,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=_STRATEGIES[shards.placement],
             **({} if shards.is_local else shared),
         ).remote(contract.encode_settings(self._settings), self._settings_id, self._log_level)
 
@@ -131,7 +169,7 @@ class RemoteShard(ForwardedShard):
         try:
             yield
         except (RayError, TimeoutError, ShardNotStarted, ValueError) as error:
-            if ray_errors.has_given_up(error):
+            if self.is_wanted and ray_errors.has_given_up(error):
                 self._revive()
             raise ray_errors.translate(error, self._index) from None
 
@@ -144,3 +182,9 @@ class RemoteShard(ForwardedShard):
             log.warning("shard_restarted", shard=self._index)
             ray.kill(self._actor)
             self._start()
+
+
+def _note_error(answer: asyncio.Future[str]) -> None:
+    """Takes note of an error that the next call meets too, so that asyncio does not log it."""
+    if not answer.cancelled():
+        answer.exception()

@@ -13,6 +13,7 @@ import structlog
 
 from actors import logs
 from actors.config.schema import HermesConfig
+from actors.config.shards import ScalingConfig
 from actors.errors import ShardNotStarted
 from actors.shard import contract, shard_device
 from actors.shard.camera_shard import CameraShard
@@ -109,7 +110,9 @@ def settings_id(settings: HermesConfig, store_url: str) -> str:
 
     Nor is a password: Ray keeps the hash, and whoever reads it could try passwords.
     """
-    shards = dataclasses.replace(settings.shards, count=1, spares=0, settings_version=1)
+    shards = dataclasses.replace(
+        settings.shards, count=None, min=None, max=None, spares=0, scaling=ScalingConfig(), settings_version=1
+    )
     text = repr((settings.model, settings.memory, settings.ingest, shards, store_urls.redact(store_url)))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,6 +17,7 @@ STATE_STYLES: dict[int, str] = {
     pb.CAMERA_STATE_ENDED: "blue",
     pb.CAMERA_STATE_CONNECTING: "yellow",
     pb.CAMERA_STATE_RECOVERING: "yellow",
+    pb.CAMERA_STATE_WAITING: "yellow",
     pb.CAMERA_STATE_STALLED: "yellow",
     pb.CAMERA_STATE_BACKING_OFF: "yellow",
     pb.CAMERA_STATE_FAILED: "red",

@@ -1,4 +1,4 @@
-"""`hermes shards`: lists, drains and undrains shards."""
+"""`hermes shards`: lists, scales, drains and undrains shards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from console.client.client import HermesClient
 from protos import hermes_v1_pb2 as pb
 
-shards = typer.Typer(help="List, drain and undrain shards.", no_args_is_help=True)
+shards = typer.Typer(help="List, scale, drain and undrain shards.", no_args_is_help=True)
 
 _PROGRESS_EVERY_S = 0.5
 _MAX_CELL = 20
@@ -35,9 +35,11 @@ def list_shards(
     with server.connected() as hermes:
         response = hermes.list_shards()
     if as_json:
-        terminal.print_json({"shards": [shard_json(shard) for shard in response.shards], "headroom": response.headroom})
+        rows = [shard_json(shard) for shard in response.shards]
+        terminal.print_json({"shards": rows, "headroom": response.headroom, "numbers": numbers_json(response.numbers)})
         return
     terminal.print_table(shard_table(response.shards))
+    terminal.err.print(output.printable(numbers_note(response.numbers)), markup=False)
     terminal.err.print(headroom_note(response.headroom, len(response.shards)), markup=False)
 
 
@@ -72,6 +74,30 @@ def undrain_shards(server: Server, index: ShardIndex = None, node: Node = None, 
         terminal.print_json([shard_json(shard) for shard in undrained])
     else:
         terminal.print_table(shard_table(undrained))
+
+
+@shards.command("scale")
+@takes_server
+def scale_shards(
+    server: Server,
+    count: Annotated[int | None, typer.Argument(metavar="[N]", min=1, help="So many shards, always.")] = None,
+    fewest: Annotated[int | None, typer.Option("--min", min=1, help="The fewest shards.")] = None,
+    most: Annotated[int | None, typer.Option("--max", min=1, help="The most shards.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how many shards there may be. Those that are too many are emptied by moves, then they end."""
+    with server.connected() as hermes:
+        if count is not None and fewest is None and most is None:
+            fewest = most = count
+        elif count is not None or (fewest is None and most is None):
+            terminal.fail("say either a number of shards, or --min, --max or both", MISTAKE)
+        now = hermes.list_shards().numbers
+        fewest, most = fewest or min(now.min, most or now.min), most or max(now.max, fewest or now.max)
+        numbers = hermes.scale_shards(fewest, most)
+    if as_json:
+        terminal.print_json(numbers_json(numbers))
+    else:
+        terminal.out.print(output.printable(numbers_note(numbers)), markup=False)
 
 
 def _named_shards(hermes: HermesClient, index: int | None, node: str | None) -> list[int]:
@@ -120,8 +146,27 @@ def shard_json(shard: pb.Shard) -> dict[str, Any]:
     }
 
 
+def numbers_json(numbers: pb.ShardNumbers) -> dict[str, Any]:
+    """The numbers of shards for programs."""
+    return {
+        "min": numbers.min,
+        "max": numbers.max,
+        "spares": numbers.spares,
+        "target": numbers.target,
+        "reason": numbers.reason,
+        "settings_version": numbers.settings_version,
+    }
+
+
+def numbers_note(numbers: pb.ShardNumbers) -> str:
+    """How many shards there shall be, and why."""
+    limits = f"min {numbers.min}, max {numbers.max}, spares {numbers.spares}"
+    why = f": {numbers.reason}" if numbers.reason else ""
+    return f"target {numbers.target} ({limits}){why}"
+
+
 def shard_state(shard: pb.Shard) -> str:
-    """up, away, draining or failed"""
+    """up, starting, away, draining or failed"""
     return pb.ShardState.Name(shard.state).removeprefix("SHARD_STATE_").lower()
 
 
@@ -132,7 +177,7 @@ def shard_table(rows: Iterable[pb.Shard]) -> Table:
         is_short = heading not in ("node", "cameras", "why")
         table.add_column(heading, overflow="fold", no_wrap=is_short, max_width=None if is_short else _MAX_CELL)
     for shard in rows:
-        is_away = shard.state == pb.SHARD_STATE_AWAY
+        is_away = shard.state in (pb.SHARD_STATE_AWAY, pb.SHARD_STATE_STARTING)
         table.add_row(
             str(shard.index),
             shard_state(shard),

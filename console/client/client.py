@@ -122,6 +122,12 @@ class HermesClient:
         shard: pb.Shard = self._call(self._fleet.UndrainShard, pb.UndrainShardRequest(shard=index)).shard
         return shard
 
+    def scale_shards(self, fewest: int, most: int) -> pb.ShardNumbers:
+        """Sets the fewest and the most shards, for every server over the same store."""
+        request = pb.ScaleShardsRequest(min=fewest, max=most)
+        numbers: pb.ShardNumbers = self._call(self._fleet.ScaleShards, request).numbers
+        return numbers
+
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()

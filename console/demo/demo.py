@@ -15,7 +15,8 @@ from pathlib import Path
 
 from actors import logs, ray_cluster, run_folder, system
 from actors.config.router_config import RouterConfig
-from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from actors.server import server
 from cache_store.errors import StoreError

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from actors.errors import InvalidShard, ShardUnavailable
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import CameraRegistry, InMemoryRegistry
 from actors.fleet.removal import MemoryEraser
+from actors.fleet.scaler import FleetSize
+from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.views import CameraView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
@@ -46,21 +48,42 @@ def scripted_fleet(
     registry: CameraRegistry | None = None,
     lease_length_s: float = 0.0,
     is_leader: IsLeader = lambda: True,
+    size: FleetSize | None = None,
     spares: int = 0,
     eraser: MemoryEraser | None = None,
     clock: Callable[[], float] = lambda: 500.0,
 ) -> Fleet:
-    """A fleet of these shards. A lease expires `lease_length_s` after the last observed renewal."""
+    """A fleet of these shards, or of `size`. A lease expires `lease_length_s` after the last observed renewal."""
     return Fleet(
-        shards,
+        size or FleetSize.fixed(shards, spares=spares),
         FailureDetector(leases or InMemoryLeases(), lease_length_s, clock=virtual_time.now_s),
         registry or InMemoryRegistry(),
         eraser or RecordingEraser().seam,
         is_leader=is_leader,
-        spares=spares,
         open_timeout_s=0.3,
         clock=clock,
     )
+
+
+class ScriptedPool:
+    """A ShardPool of scripted shards. on_start: called with each one that is started."""
+
+    def __init__(self, shards: Sequence[ScriptedShard], *, on_start: Callable[[ScriptedShard], None] = lambda _: None):
+        self.shards = shards
+        self.running: set[int] = set()
+        self.ended: list[int] = []
+        self._on_start = on_start
+
+    def of(self, numbers: ShardNumbers) -> Sequence[ScriptedShard]:
+        for index in sorted(set(range(numbers.started)) - self.running):
+            self.running.add(index)
+            self._on_start(self.shards[index])
+        return self.shards[: numbers.started]
+
+    async def end(self, index: int) -> None:
+        self.running.discard(index)
+        self.ended.append(index)
+        self.shards[index].restart()
 
 
 class RecordingEraser:

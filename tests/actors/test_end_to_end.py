@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from actors import open_ports, system
 from actors.config.router_config import RouterConfig
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.system import System
 
 # isort: split

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors import open_ports, ray_cluster
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.errors import ConfigError, RayNotStarted
 from actors.open_ports import Listener
 from actors.shard.ray_shard import RemoteShard

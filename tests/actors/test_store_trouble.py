@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import OwnershipUnproven
 from actors.shard import shard_device
 from actors.shard.camera_shard import CameraShard

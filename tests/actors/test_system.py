@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from actors import embedded_store, system
 from actors.config.router_config import AuthConfig, RouterConfig
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
 from actors.fleet.configured_cameras import Standing
 from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings

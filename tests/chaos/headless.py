@@ -20,7 +20,8 @@ from pathlib import Path
 
 from actors import embedded_store, system
 from actors.config.router_config import RouterConfig
-from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import LeaseConfig, ShardsConfig
 from benchmarks import nodes
 from benchmarks.nodes import Nodes
 from console.client.client import HermesClient

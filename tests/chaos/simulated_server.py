@@ -11,6 +11,7 @@ from actors.errors import ServiceError
 from actors.fleet import shared_settings
 from actors.fleet.fleet import Fleet
 from actors.fleet.removal import MemoryEraser
+from actors.fleet.scaler import FixedShards, FleetSize
 from actors.fleet.settings_follower import SettingsFollower
 from actors.fleet.shared_settings import SharedSettings
 from actors.ownership.failure_detector import FailureDetector
@@ -19,7 +20,14 @@ from cache_store.errors import StoreError
 from cache_store.leases import UNOWNED
 from pipeline.cameras import CameraSpec
 from tests.chaos.simulated_shard import LEASE, SimulatedShard
-from tests.chaos.simulated_store import SimulatedStore, StoreCheckpoints, StoreLeases, StoreRegistry, StoreSettings
+from tests.chaos.simulated_store import (
+    SimulatedStore,
+    StoreCheckpoints,
+    StoreLeases,
+    StoreNumbers,
+    StoreRegistry,
+    StoreSettings,
+)
 from tests.chaos.virtual_process import VirtualProcess
 
 _RESTART_S = 1.0  # after a start that failed
@@ -71,21 +79,20 @@ class SimulatedServer:
         leases, settings = StoreLeases(self._store), StoreSettings(self._store)
         failure_detector = FailureDetector(leases, LEASE.length_s, clock=process.monotonic_s)
         await failure_detector.expiry(UNOWNED)
-        own = SharedSettings(configuration.version, {"shards.count": configuration.shards, "shards.spares": 0})
+        limits = {"shards.min": configuration.shards, "shards.max": configuration.shards, "shards.spares": 0}
+        own = SharedSettings(configuration.version, limits)
         agreement = await settings.agree(own)
         agreed, standing = shared_settings.adopted(own, agreement.newest), agreement.standing(own.version)
         election = LeaderElection(leases, failure_detector, LEASE, clock=process.boot_s)
         fleet = Fleet(
-            self._shards[: agreed.count],
+            FleetSize(pool=FixedShards(self._shards), numbers=agreed.limits, store=StoreNumbers(self._store)),
             failure_detector,
             StoreRegistry(self._store),
             MemoryEraser(leases.fence, StoreCheckpoints(self._store).delete),
             is_leader=election.is_leader,
             clock=process.wall_s,
         )
-        follower = SettingsFollower(
-            settings, agreed, lambda count, spares: fleet.resize(list(self._shards[:count]), spares)
-        )
+        follower = SettingsFollower(settings, agreed, lambda newest: fleet.adopt(newest.limits))
         fleet.configure(configuration.cameras, lambda: standing)
         await election.campaign()
         await fleet.reconcile()

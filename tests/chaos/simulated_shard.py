@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from actors.config.schema import LeaseConfig, ShardsConfig, ShardSettings
+from actors.config.schema import ShardSettings
+from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ShardUnavailable
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import ForwardedShard, Timeout

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from actors.fleet.registry import InMemoryRegistry, RegistryChanges, RegistryEntry
+from actors.fleet.shard_numbers import InMemoryNumbersStore, ShardNumbers
 from actors.fleet.shared_settings import Agreement, InMemorySettingsStore, SharedSettings
 from actors.ownership.leader_election import LEADER_ROLE
 from cache_store.checkpoint import Checkpoint
@@ -32,6 +33,7 @@ class SimulatedStore:
         self.checkpoints = InMemoryCheckpointStore(self.leases)
         self.registry = InMemoryRegistry()
         self.settings = InMemorySettingsStore()
+        self.numbers = InMemoryNumbersStore()
         self.names: dict[str, dict[str, None]] = {}  # of every camera that the registry ever had: name, then ids
         self.cut_off: set[VirtualProcess] = set()
         self.history = history
@@ -46,6 +48,7 @@ class SimulatedStore:
         self.leases.forget_everything()
         self.registry.forget_everything()
         self.settings = InMemorySettingsStore()
+        self.numbers = InMemoryNumbersStore()
         self.checkpoints = InMemoryCheckpointStore(self.leases)
 
     async def perform(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -164,6 +167,19 @@ class StoreSettings:
 
     async def agree(self, settings: SharedSettings) -> Agreement:
         return await self._store.perform(lambda: self._store.settings.agree(settings))
+
+
+class StoreNumbers:
+    """The numbers of shards that all fleets share, as one of them reaches them."""
+
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+
+    async def read(self) -> ShardNumbers | None:
+        return await self._store.perform(self._store.numbers.read)
+
+    async def replace(self, before: ShardNumbers | None, after: ShardNumbers) -> bool:
+        return await self._store.perform(lambda: self._store.numbers.replace(before, after))
 
 
 class StoreCheckpoints:

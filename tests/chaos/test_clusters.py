@@ -17,7 +17,8 @@ import pytest
 
 from actors import embedded_store, system, task_cancellation
 from actors.config.router_config import RouterConfig
-from actors.config.schema import HermesConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.errors import ServiceError
 from actors.system import System
 from benchmarks import nodes

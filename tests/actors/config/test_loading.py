@@ -54,7 +54,7 @@ def test_every_section_is_read() -> None:
 
     assert settings.memory.tokens_per_layer == 4000
     assert settings.shards.device.max_cameras == 8
-    assert settings.shards.count == 2
+    assert (settings.shards.fewest, settings.shards.most) == (2, 2)
     assert settings.shards.checkpoint_rows is RowFormat.INT8
     assert loading.embedded_store_folder(settings) is None
     assert settings.router.is_loopback
@@ -183,6 +183,13 @@ def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
         ("ingest: {video_folders: [films]}", "ingest.video_folders: 'films' is not absolute"),
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("shards: {count: 2, spares: 2}", "shards.spares is 2 (less than shards.count, which is 2)"),
+        ("shards: {max: 2, spares: 2}", "shards.spares is 2 (less than shards.max, which is 2)"),
+        ("shards: {min: 3, max: 2}", "shards.max is 2 (at least shards.min, which is 3)"),
+        ("shards: {count: 2, max: 3}", "shards.max is 3, and shards.count 2: count is short for min and max with one"),
+        (
+            "shards: {scaling: {busy_below: 0.9}}",
+            "shards.scaling.busy_below is 0.9 (less than busy_above, which is 0.85)",
+        ),
         ("shards: {lease: {length_s: 2, margin_s: 1}}", "shards.lease.length_s is 2.0 (at least 3.0, three margins)"),
         ("shards: {lease: {length_s: .nan}}", "shards.lease.length_s is nan (at least 3.0, three margins)"),
         ("shards: {ray: auto}", "the shards of a cluster need a store that all of them reach, not 'embedded'"),

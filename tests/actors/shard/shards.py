@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint

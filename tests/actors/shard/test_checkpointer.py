@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors import task_cancellation
-from actors.config.schema import LeaseConfig
+from actors.config.shards import LeaseConfig
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.checkpointer import Checkpointer
 from actors.shard.rate_limit import RateLimit

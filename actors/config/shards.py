@@ -1,0 +1,160 @@
+"""How many shards a system has, what each may use, and how each owns its cameras."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar
+
+from actors.config import ranges
+from actors.config.ranges import Ranges
+from cache_store.row_format import RowFormat
+from pipeline.device.device_config import DeviceConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseConfig:
+    """How long a shard owns its cameras after each contact with the store.
+
+    length_s: seconds without a renewal until another shard may take over; at least three margins.
+    margin_s: seconds before the end of its lease at which a shard stops answering, because clocks may differ.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[Ranges] = {"margin_s": (0.05, math.inf)}
+
+    length_s: float = 6.0
+    margin_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        ranges.require("shards.lease", self)
+        if not self.length_s >= 3 * self.margin_s:  # so, because NaN is not less
+            raise ValueError(f"shards.lease.length_s is {self.length_s} (at least {3 * self.margin_s}, three margins)")
+
+
+class ShardPlacement(StrEnum):
+    """How shards are placed on nodes."""
+
+    SPREAD = "spread"
+    PACK = "pack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingConfig:
+    """When a shard starts or ends, between shards.min and shards.max. One always starts when cameras find no slot.
+
+    busy_above: share of the time that the devices of all shards work on average, above which one more shard starts.
+    busy_below: share that they would work with fewer shards, below which a shard may end.
+    full_below: share of the slots that would be taken with fewer shards, up to which a shard may end.
+    up_after_s: seconds that the load must last before one more shard starts.
+    down_after_s: seconds that fewer shards must have been enough before one ends.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[Ranges] = {
+        "busy_above": (0.0, 1.0),
+        "busy_below": (0.0, 1.0),
+        "full_below": (0.0, 1.0),
+        "up_after_s": (0.0, math.inf),
+        "down_after_s": (0.0, math.inf),
+    }
+
+    busy_above: float = 0.85
+    busy_below: float = 0.6
+    full_below: float = 0.9
+    up_after_s: float = 30.0
+    down_after_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        ranges.require("shards.scaling", self)
+        if not self.busy_below < self.busy_above:
+            raise ValueError(
+                f"shards.scaling.busy_below is {self.busy_below:g} (less than busy_above, which is {self.busy_above:g})"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardsConfig:
+    """How many shards there are and what each may use. A shard is one process with one device.
+
+    count: number of shards, for short: the same as min and max with this number.
+    min: fewest shards, also without cameras; null: 1.
+    max: most shards; more than min start when room or load runs out, and end when fewer are enough; null: as min.
+    spares: how many of them stay empty, with the model loaded, while the others are up and have free slots; a spare
+        takes the cameras of a shard that is down; less than max. There is always room for the cameras without as many
+        shards, as far as max allows.
+    scaling: when a shard starts or ends between min and max.
+    placement: how shards are placed on the nodes of a cluster: spread, or pack, which fills a node to half before it
+        takes another.
+    accelerator_type: GPU that a node must have, by the label ray.io/accelerator-type, e.g. A100; null: any node.
+    settings_version: version of the settings that all servers over the same cluster and store share (model, memory,
+        ingest, shards, and which cameras are configured); raise it with each change of them.
+    ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
+    num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
+    num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.
+    checkpoint_every_s: seconds between two checkpoints of a camera.
+    checkpoint_rows: format of keys and values in checkpoints: exact, or int8, which is smaller; moves are always exact.
+    checkpoint_max_mb_per_s: limit for all checkpoints of one shard together, in megabytes per second; null: no limit.
+    lease: how a shard owns its cameras.
+    device: limits of one device.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    RANGES: ClassVar[Ranges] = {
+        "count": (1, math.inf),
+        "min": (1, math.inf),
+        "max": (1, math.inf),
+        "spares": (0, math.inf),
+        "settings_version": (1, math.inf),
+        "num_cpus": (0, math.inf),
+        "num_gpus": (0, math.inf),
+        "checkpoint_every_s": (0.1, math.inf),
+        "checkpoint_max_mb_per_s": (0.01, math.inf),
+    }
+
+    count: int | None = None
+    min: int | None = None
+    max: int | None = None
+    spares: int = 0
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    placement: ShardPlacement = ShardPlacement.SPREAD
+    accelerator_type: str | None = None
+    settings_version: int = 1
+    ray: str = "local"
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    checkpoint_every_s: float = 15.0
+    checkpoint_rows: RowFormat = RowFormat.EXACT
+    checkpoint_max_mb_per_s: float | None = None
+    lease: LeaseConfig = field(default_factory=LeaseConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+
+    def __post_init__(self) -> None:
+        ranges.require("shards", self)
+        for key, value in (("min", self.min), ("max", self.max)):
+            if self.count is not None and value not in (None, self.count):
+                raise ValueError(
+                    f"shards.{key} is {value}, and shards.count {self.count}: count is short for min and max with one "
+                    "number; use either count, or min and max"
+                )
+        if self.most < self.fewest:
+            raise ValueError(f"shards.max is {self.most} (at least shards.min, which is {self.fewest})")
+        if self.spares >= self.most:
+            limit = "shards.count" if self.count is not None else "shards.max"
+            raise ValueError(f"shards.spares is {self.spares} (less than {limit}, which is {self.most})")
+
+    @property
+    def fewest(self) -> int:
+        """The fewest shards."""
+        return self.count or self.min or 1
+
+    @property
+    def most(self) -> int:
+        """The most shards."""
+        return self.count or self.max or self.fewest
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the shards run in a Ray of this machine alone."""
+        return self.ray == "local"

@@ -1,0 +1,138 @@
+"""Starts and ends shards: what the store says becomes what is, and what this fleet decides goes into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from actors.config.shards import ScalingConfig
+from actors.errors import InvalidRequest, ScalingConflict
+from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, ShardNumbers
+from actors.fleet.state import FleetState
+from actors.shard.interface import Shard
+
+log = structlog.get_logger(__name__)
+
+_TRIES = 5  # of a change, while other servers change the numbers at the same moment
+
+
+class ShardPool(Protocol):
+    """Where shards come from: a ShardSet, or FixedShards."""
+
+    def of(self, numbers: ShardNumbers) -> Sequence[Shard]:
+        """The started shards, by index. Those that are missing are started; does not wait for them.
+
+        One beyond the target is not started again when its process ends.
+        """
+        ...
+
+    async def end(self, index: int) -> None:
+        """Saves what the shard has, if it answers, and ends its process for good. `of` can start another one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedShards:
+    """A ShardPool of shards that are there before and after."""
+
+    shards: Sequence[Shard]
+
+    def of(self, numbers: ShardNumbers) -> Sequence[Shard]:
+        return self.shards[: numbers.started]
+
+    async def end(self, index: int) -> None:
+        """Nothing ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSize:
+    """How many shards a fleet has, and what changes it.
+
+    numbers: at its start. slots: of a shard that has not answered yet. most: the most shards that Ray can have; null:
+    any number.
+    """
+
+    pool: ShardPool
+    numbers: ShardNumbers
+    store: NumbersStore = field(default_factory=InMemoryNumbersStore)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    slots: int = 16
+    most: int | None = None
+
+    @classmethod
+    def fixed(cls, shards: Sequence[Shard], *, spares: int = 0) -> FleetSize:
+        """These shards, whatever comes."""
+        return cls(pool=FixedShards(shards), numbers=ShardNumbers.fixed(len(shards), spares=spares))
+
+
+class Scaler:
+    """Keeps the numbers of shards. One event loop owns it, with the state. on_change: called after a change."""
+
+    def __init__(self, state: FleetState, size: FleetSize, *, on_change: Callable[[], None]) -> None:
+        self._state = state
+        self._pool = size.pool
+        self._store = size.store
+        self._numbers = size.numbers
+        self._most = size.most
+        self._on_change = on_change
+
+    @property
+    def numbers(self) -> ShardNumbers:
+        """The numbers that this fleet knows."""
+        return self._numbers
+
+    def adopt(self, settings: ShardNumbers) -> None:
+        """Takes over the limits of newer settings. The next `follow` writes them."""
+        limited = self._numbers.limited(settings.min, settings.max, settings.spares)
+        self._apply(replace(limited, version=settings.version))
+
+    async def follow(self) -> None:
+        """Takes over the numbers in the store. Writes there what it has lost. Raises StoreUnavailable."""
+        await self._change(lambda numbers: numbers)
+
+    async def set_limits(self, fewest: int, most: int) -> ShardNumbers:
+        """Other limits, for every server. Raises InvalidRequest, ScalingConflict, StoreUnavailable."""
+        if not 1 <= fewest <= most:
+            raise InvalidRequest(f"shards: min {fewest} and max {most}: both at least 1, and max at least min")
+        if self._numbers.spares >= most:
+            raise InvalidRequest(f"shards: max {most}: more than shards.spares, which is {self._numbers.spares}")
+        if self._most is not None and most > self._most:
+            raise InvalidRequest(
+                f"shards: max {most}: the Ray of this machine was started for {self._most} shards; raise shards.max in "
+                "the configuration and restart the server"
+            )
+        reason = f"an operator set min {fewest}, max {most}"
+        await self._change(lambda numbers: replace(numbers.limited(fewest, most, numbers.spares), reason=reason))
+        log.info("shards_limited", min=fewest, max=most)
+        return self._numbers
+
+    async def resize(self, target: int, reason: str) -> None:
+        """Another target, within the limits. Raises ScalingConflict, StoreUnavailable."""
+        await self._change(lambda numbers: numbers.resized(min(max(target, numbers.min), numbers.max), reason))
+        log.info("shards_scaled", target=self._numbers.target, reason=reason)
+
+    async def end(self, index: int) -> None:
+        """Ends the last shard, which is empty and beyond the target. Raises ScalingConflict, StoreUnavailable."""
+        await self._pool.end(index)
+        await self._change(lambda numbers: numbers.ended(index))
+        log.info("shard_ended", shard=index)
+
+    async def _change(self, change: Callable[[ShardNumbers], ShardNumbers]) -> None:
+        for _ in range(_TRIES):
+            stored = await self._store.read()
+            after = change(self._numbers.merged(stored))
+            if after == stored:
+                return self._apply(after)
+            after = replace(after, revision=max(self._numbers.revision, -1 if stored is None else stored.revision) + 1)
+            if await self._store.replace(stored, after):
+                return self._apply(after)
+        raise ScalingConflict("shards: other servers change their number at the same moment; try again")
+
+    def _apply(self, numbers: ShardNumbers) -> None:
+        if numbers != self._numbers:
+            self._numbers = numbers
+            self._state.apply_shards(self._pool.of(numbers), numbers)
+            self._on_change()
