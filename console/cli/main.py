@@ -17,6 +17,7 @@ import typer
 from console.cli import terminal
 from console.cli.ask import ask
 from console.cli.cameras import cameras
+from console.cli.plan import plan
 from console.cli.shards import shards
 from console.cli.terminal import Json
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.command()(ask)
+app.command()(plan)
 app.add_typer(cameras, name="cameras")
 app.add_typer(shards, name="shards")
 

@@ -1,0 +1,174 @@
+"""`hermes plan`: how many GPUs, how much store and network a number of cameras needs. Loads neither torch nor Ray."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cache_store.row_format import RowFormat
+from console.cli import terminal
+from console.cli.terminal import MISTAKE, Json
+from console.planning import demand as demands
+from console.planning.demand import Demand, Video
+from console.planning.figures import Figure, PlanError
+from console.planning.gpus import GPUS
+from console.planning.model_shapes import MODELS, shape_of
+from console.planning.plan import Plan, plan_for
+
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_LINK = re.compile(r"https://[^ ,]+")
+_SCALED = frozenset({"B", "B/s", "b/s", "FLOP", "FLOP/s"})
+
+_Cameras = Annotated[int, typer.Option("--cameras", help="How many cameras.")]
+_Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
+_Gpu = Annotated[str, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}.")]
+_Fps = Annotated[float, typer.Option("--fps", help="Frames sampled of each camera a second.")]
+_Activity = Annotated[float, typer.Option("--activity", help="Share of the frames in which something changes.")]
+_Tokens = Annotated[int | None, typer.Option("--tokens-per-layer", help="Budget of a memory; default: the model's.")]
+_FrameSize = Annotated[str | None, typer.Option("--frame-size", help="What the model reads, e.g. 448x448.")]
+_Questions = Annotated[float, typer.Option("--questions-per-minute", help="Of all people together.")]
+_Resolution = Annotated[str, typer.Option("--resolution", help="What a camera sends.")]
+_Codec = Annotated[str, typer.Option("--codec", help=f"One of {', '.join(demands.CODECS)}.")]
+_VideoFps = Annotated[float, typer.Option("--video-fps", help="Frames that a camera sends a second.")]
+_KeyFrames = Annotated[float, typer.Option("--key-frame-every", help="Seconds between two key frames.")]
+_Bitrate = Annotated[float, typer.Option("--bitrate", help="Mb/s of one camera.")]
+_Checkpoints = Annotated[float, typer.Option("--checkpoint-every", help="Seconds: shards.checkpoint_every_s.")]
+_Rows = Annotated[RowFormat, typer.Option("--checkpoint-rows", help="shards.checkpoint_rows.")]
+_StoreGb = Annotated[float, typer.Option("--store-gb", help="Memory of the store, in GB.")]
+_PerNode = Annotated[int, typer.Option("--gpus-per-node", help="GPUs of one machine.")]
+_Spares = Annotated[int, typer.Option("--spares", help="GPUs that wait for the loss of another.")]
+
+
+def plan(
+    cameras: _Cameras,
+    model: _Model = "qwen3-vl-8b",
+    gpu: _Gpu = "a100-80g",
+    fps: _Fps = 0.5,
+    activity: _Activity = 0.1,
+    tokens_per_layer: _Tokens = None,
+    frame_size: _FrameSize = None,
+    questions_per_minute: _Questions = 60.0,
+    resolution: _Resolution = "1920x1080",
+    codec: _Codec = "h264",
+    video_fps: _VideoFps = 25.0,
+    key_frame_every: _KeyFrames = 1.0,
+    bitrate: _Bitrate = 4.0,
+    checkpoint_every: _Checkpoints = 15.0,
+    checkpoint_rows: _Rows = RowFormat.EXACT,
+    store_gb: _StoreGb = 64.0,
+    gpus_per_node: _PerNode = 8,
+    spares: _Spares = 1,
+    as_json: Json = False,
+) -> None:
+    """How many GPUs, how much store and network do so many cameras need? Asks no server."""
+    try:
+        shape = shape_of(model)
+        video = Video(
+            size=demands.parse_size("--resolution", resolution),
+            codec=codec,
+            video_fps=video_fps,
+            key_frame_every=key_frame_every,
+            bitrate=bitrate,
+        )
+        made = plan_for(
+            Demand(
+                cameras=cameras,
+                model=model,
+                gpu=gpu,
+                fps=fps,
+                activity=activity,
+                tokens_per_layer=shape.tokens_per_layer if tokens_per_layer is None else tokens_per_layer,
+                frame_size=demands.parse_size("--frame-size", frame_size) if frame_size else shape.frame_size,
+                questions_per_minute=questions_per_minute,
+                video=video,
+                checkpoint_every=checkpoint_every,
+                checkpoint_rows=checkpoint_rows,
+                store_gb=store_gb,
+                gpus_per_node=gpus_per_node,
+                spares=spares,
+            )
+        )
+    except PlanError as error:
+        terminal.fail(str(error), MISTAKE)
+    if as_json:
+        terminal.print_json(plan_json(made))
+    else:
+        _print(made)
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan for programs."""
+    limits = [
+        {
+            "name": limit.name,
+            "needed": limit.needed,
+            "available": limit.available,
+            "unit": limit.unit,
+            "brought_by": limit.scale.value,
+            "used_share": plan.used_share(limit),
+            "full_at_cameras": plan.cameras_at(limit),
+            "remedy": limit.remedy,
+        }
+        for limit in plan.by_share
+    ]
+    return {
+        "gpus": plan.gpus,
+        "shards": plan.shards,
+        "nodes": plan.nodes,
+        "cameras_per_shard": plan.cameras_per_shard,
+        "feasible": plan.is_feasible,
+        "breaks_first": plan.by_share[0].name,
+        "limits": limits,
+        "sections": {section.title: [asdict(figure) for figure in section.figures] for section in plan.sections},
+        "settings": plan.settings,
+        "warnings": list(plan.warnings),
+    }
+
+
+def _print(plan: Plan) -> None:
+    links: dict[str, int] = {}
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("figure", "value", "basis", "source"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "value" else "left")
+    for section in plan.sections:
+        table.add_row(Text(section.title, style="bold"))
+        for figure in section.figures:
+            source = _LINK.sub(lambda link: f"[{links.setdefault(link[0], len(links) + 1)}]", figure.source)
+            table.add_row(f"  {figure.name}", Text(amount(figure)), figure.basis.value, Text(source))
+    terminal.print_table(table)
+    for link, number in links.items():
+        terminal.out.print(f"[{number}] {link}", markup=False)
+    terminal.out.print(summary(plan), markup=False)
+    for warning in plan.warnings:
+        terminal.err.print(f"note: {warning}", style="yellow", markup=False)
+
+
+def summary(plan: Plan) -> str:
+    """The answer in some lines."""
+    demand = plan.load.demand
+    lines = [
+        f"\n{demand.cameras} cameras: {plan.gpus} x {demand.gpu} and {demand.spares} spare, "
+        f"{plan.shards} shards on {plan.nodes} nodes, at most {plan.cameras_per_shard} cameras a shard"
+    ]
+    for limit in plan.by_share:
+        share = plan.used_share(limit)
+        state = f"{share:.0%} used, full at {plan.cameras_at(limit)} cameras"
+        lines.append(f"  {'BREAKS' if share > 1 else 'holds ':<6} {limit.name}: {state}")
+    others = [limit for limit in plan.by_share[1:] if plan.used_share(limit) > 1]
+    lines += [f"{limit.name} does not suffice either; what helps: {limit.remedy}" for limit in others]
+    lines.append(f"breaks first: {plan.by_share[0].name}; what helps: {plan.by_share[0].remedy}")
+    return "\n".join(lines)
+
+
+def amount(figure: Figure) -> str:
+    """The value with its unit, rounded to three digits."""
+    if figure.unit in _SCALED:
+        scale, prefix = next((row for row in _PREFIXES if figure.value >= row[0]), (1.0, ""))
+        return f"{figure.value / scale:.3g} {prefix}{figure.unit}"
+    value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.3g}"
+    return f"{value} {figure.unit}".strip()

@@ -1,0 +1,130 @@
+"""What a system can run out of, how much of each it needs, and what helps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cache_store.row_format import RowFormat
+from console.planning import known_figures as known
+from console.planning.figures import PlanError
+from console.planning.workload import Workload
+
+_GB = 1e9
+
+
+class Scale(StrEnum):
+    """What brings more of a resource."""
+
+    GPU = "gpu"
+    NODE = "node"
+    SYSTEM = "system"  # nothing: there is one store
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A resource. needed, available: in `unit`, the latter for one of `scale`. remedy: what helps."""
+
+    name: str
+    needed: float
+    available: float
+    unit: str
+    scale: Scale
+    remedy: str
+
+    def min_gpus(self) -> int:
+        """So many GPUs bring enough of it; 1 where GPUs bring none."""
+        return max(1, math.ceil(self.needed / self.available)) if self.scale is Scale.GPU else 1
+
+    def used_share(self, count: int) -> float:
+        """Share that is used of so many of `scale`; above 1 it does not suffice."""
+        return self.needed / (self.available * count)
+
+
+def limits_of(load: Workload) -> tuple[Limit, ...]:
+    """Every limit of a system. Raises PlanError where a GPU cannot hold the model with one camera."""
+    return (*_gpu_limits(load), *_store_limits(load))
+
+
+def cameras_that_fit(load: Workload) -> int:
+    """How many slots fit into a GPU beside the model. Raises PlanError if none does."""
+    fixed = load.weights_nbytes + load.scratch_nbytes + load.activations_nbytes + known.RUNTIME_NBYTES.value
+    room = load.gpu.nbytes * known.MEMORY_SHARE.value - fixed
+    each = load.slot_nbytes + load.session_nbytes
+    if room < each:
+        raise PlanError(
+            f"--gpu is {load.gpu.name}: {load.model.name} with {load.demand.tokens_per_layer} tokens a layer takes "
+            f"{(fixed + each) / _GB:.1f} GB with one camera (limit {(room + fixed) / _GB:.1f} GB)"
+        )
+    return int(room // each)
+
+
+def device_busy_share(load: Workload) -> float:
+    """GPUs that ingest and answers would keep busy without pause."""
+    demand = load.demand
+    return demand.cameras * load.ingest_busy_share + demand.questions_per_minute / 60 * load.answer_s
+
+
+def node_bits_per_s(load: Workload) -> float:
+    """What all nodes receive from cameras and send to the store."""
+    return load.demand.cameras * (load.demand.video.bitrate * 1e6 + 8 * load.store_nbytes_per_s)
+
+
+def _gpu_limits(load: Workload) -> Iterator[Limit]:
+    demand, cameras = load.demand, float(load.demand.cameras)
+    yield Limit(
+        "GPU memory",
+        cameras,
+        cameras_that_fit(load),
+        "cameras",
+        Scale.GPU,
+        "a lower --tokens-per-layer, or a larger GPU",
+    )
+    yield Limit(
+        "GPU compute",
+        device_busy_share(load),
+        known.BUSY_LIMIT.value,
+        "busy GPUs",
+        Scale.GPU,
+        "a lower --fps (ingest.sample_fps), a smaller --model or --frame-size, or a faster GPU",
+    )
+    engine_fps = load.gpu.engine_fps(demand.video.codec, demand.video.size)
+    if engine_fps:
+        yield Limit(
+            "decoder engines",
+            cameras * demand.video.decoded_fps(demand.fps),
+            load.gpu.engines * engine_fps * known.DECODER_SHARE.value,
+            "frames/s",
+            Scale.GPU,
+            "a key frame at least every 1/fps seconds, so that key frames alone are decoded, or a smaller sub-stream",
+        )
+    yield Limit(
+        "network of a node",
+        node_bits_per_s(load),
+        known.NODE_NETWORK_BITS_PER_S.value * known.NETWORK_SHARE.value,
+        "b/s",
+        Scale.NODE,
+        "sub-streams of a lower --bitrate, a longer --checkpoint-every, or fewer --gpus-per-node",
+    )
+
+
+def _store_limits(load: Workload) -> Iterator[Limit]:
+    demand = load.demand
+    capacity = known.STORE_NBYTES_PER_S.value * known.STORE_BUSY_LIMIT.value
+    needed = demand.cameras * load.store_nbytes_per_s
+    yield Limit("store bandwidth", needed, capacity, "B/s", Scale.SYSTEM, _bandwidth_remedy(load, capacity))
+    kept = known.GENERATIONS.value * load.checkpoint_nbytes + known.THUMBNAILS.value * known.THUMBNAIL_NBYTES.value
+    rows = "shards.checkpoint_rows: int8, " if demand.checkpoint_rows is RowFormat.EXACT else ""
+    remedy = f"{rows}a lower --tokens-per-layer, a larger server, or several systems with a store each"
+    yield Limit("store memory", demand.cameras * kept, demand.store_gb * _GB, "B", Scale.SYSTEM, remedy)
+
+
+def _bandwidth_remedy(load: Workload, capacity: float) -> str:
+    """The interval between checkpoints at which one store suffices."""
+    thumbnails = load.demand.cameras * load.frames_read_per_s * known.THUMBNAIL_NBYTES.value
+    if thumbnails >= capacity:
+        return "several systems with a store each"
+    interval_s = math.ceil(load.demand.cameras * load.checkpoint_nbytes / (capacity - thumbnails))
+    return f"shards.checkpoint_every_s: {interval_s} or more, or several systems with a store each"

@@ -1,0 +1,53 @@
+"""`hermes plan`: its answer, its JSON, its refusals."""
+
+from __future__ import annotations
+
+import json
+
+from tests.console.running import run
+
+ASKED = ("plan", "--cameras", "500", "--model", "qwen3-vl-8b", "--gpu", "a100-80g", "--fps", "0.5", "--activity", "0.1")
+
+
+async def test_a_plan_ends_with_gpus_and_what_breaks_first() -> None:
+    ended = await run(*ASKED)
+
+    assert ended.code == 0
+    assert "500 cameras: 8 x a100-80g and 1 spare, 9 shards on 2 nodes, at most 63 cameras a shard" in ended.out
+    assert "BREAKS store bandwidth" in ended.out
+    assert ended.out.splitlines()[-1].startswith("breaks first: store bandwidth; what helps: shards.checkpoint_every_s")
+    assert "qwen3-vl-8b can be planned with; this version of hermes does not run it yet" in ended.err
+
+
+async def test_every_figure_is_a_row_with_its_basis_and_links_are_listed() -> None:
+    ended = await run(*ASKED)
+
+    assert "assumed" in ended.out
+    assert "measured" in ended.out
+    assert "[1] https://www.nvidia.com/en-us/data-center/a100/" in ended.out
+
+
+async def test_a_plan_as_json_is_one_object_and_holds_where_there_is_room() -> None:
+    options = ("--checkpoint-every", "1200", "--checkpoint-rows", "int8", "--store-gb", "400", "--spares", "2")
+    ended = await run(*ASKED, *options, "--json")
+    described = json.loads(ended.out)
+
+    assert described["feasible"] is True
+    assert (described["gpus"], described["shards"]) == (8, 10)
+    assert described["settings"]["shards.device.max_cameras"] == 63
+    assert described["limits"][0]["name"] == described["breaks_first"]
+    assert {figure["basis"] for section in described["sections"].values() for figure in section} == {
+        "measured",
+        "published",
+        "assumed",
+        "chosen",
+        "computed",
+    }
+    assert ended.err == ""
+
+
+async def test_a_mistake_is_one_line_that_names_the_option() -> None:
+    ended = await run("plan", "--cameras", "5", "--resolution", "full-hd")
+
+    assert ended.code == 2
+    assert ended.err.startswith("error: --resolution is 'full-hd': a size is WIDTHxHEIGHT")
