@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cache_store.row_format import RowFormat
-from console.planning import known_figures as known
+from console.planning import constants
 from console.planning.figures import PlanError
 from console.planning.workload import Workload
 
@@ -50,8 +50,8 @@ def limits_of(load: Workload) -> tuple[Limit, ...]:
 
 def cameras_that_fit(load: Workload) -> int:
     """How many slots fit into a GPU beside the model. Raises PlanError if none does."""
-    fixed = load.weights_nbytes + load.scratch_nbytes + load.activations_nbytes + known.RUNTIME_NBYTES.value
-    room = load.gpu.nbytes * known.MEMORY_SHARE.value - fixed
+    fixed = load.weights_nbytes + load.scratch_nbytes + load.activations_nbytes + constants.RUNTIME_NBYTES.value
+    room = load.gpu.nbytes * constants.MEMORY_SHARE.value - fixed
     each = load.slot_nbytes + load.session_nbytes
     if room < each:
         raise PlanError(
@@ -85,7 +85,7 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
     yield Limit(
         "GPU compute",
         device_busy_share(load),
-        known.BUSY_LIMIT.value,
+        constants.BUSY_LIMIT.value,
         "busy GPUs",
         Scale.GPU,
         "a lower --fps (ingest.sample_fps), a smaller --model or --frame-size, or a faster GPU",
@@ -95,7 +95,7 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
         yield Limit(
             "decoder engines",
             cameras * demand.video.decoded_fps(demand.fps),
-            load.gpu.engines * engine_fps * known.DECODER_SHARE.value,
+            load.gpu.engines * engine_fps * constants.DECODER_SHARE.value,
             "frames/s",
             Scale.GPU,
             "a key frame at least every 1/fps seconds, so that key frames alone are decoded, or a smaller sub-stream",
@@ -103,7 +103,7 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
     yield Limit(
         "network of a node",
         node_bits_per_s(load),
-        known.NODE_NETWORK_BITS_PER_S.value * known.NETWORK_SHARE.value,
+        constants.NODE_NETWORK_BITS_PER_S.value * constants.NETWORK_SHARE.value,
         "b/s",
         Scale.NODE,
         "sub-streams of a lower --bitrate, a longer --checkpoint-every, or fewer --gpus-per-node",
@@ -112,10 +112,13 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
 
 def _store_limits(load: Workload) -> Iterator[Limit]:
     demand = load.demand
-    capacity = known.STORE_NBYTES_PER_S.value * known.STORE_BUSY_LIMIT.value
+    capacity = constants.STORE_NBYTES_PER_S.value * constants.STORE_BUSY_LIMIT.value
     needed = demand.cameras * load.store_nbytes_per_s
     yield Limit("store bandwidth", needed, capacity, "B/s", Scale.SYSTEM, _bandwidth_remedy(load, capacity))
-    kept = known.GENERATIONS.value * load.checkpoint_nbytes + known.THUMBNAILS.value * known.THUMBNAIL_NBYTES.value
+    kept = (
+        constants.GENERATIONS.value * load.checkpoint_nbytes
+        + constants.THUMBNAILS.value * constants.THUMBNAIL_NBYTES.value
+    )
     rows = "shards.checkpoint_rows: int8, " if demand.checkpoint_rows is RowFormat.EXACT else ""
     remedy = f"{rows}a lower --tokens-per-layer, a larger server, or several systems with a store each"
     yield Limit("store memory", demand.cameras * kept, demand.store_gb * _GB, "B", Scale.SYSTEM, remedy)
@@ -123,7 +126,7 @@ def _store_limits(load: Workload) -> Iterator[Limit]:
 
 def _bandwidth_remedy(load: Workload, capacity: float) -> str:
     """The interval between checkpoints at which one store suffices."""
-    thumbnails = load.demand.cameras * load.frames_read_per_s * known.THUMBNAIL_NBYTES.value
+    thumbnails = load.demand.cameras * load.frames_read_per_s * constants.THUMBNAIL_NBYTES.value
     if thumbnails >= capacity:
         return "several systems with a store each"
     interval_s = math.ceil(load.demand.cameras * load.checkpoint_nbytes / (capacity - thumbnails))

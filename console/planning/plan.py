@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from console.planning import known_figures as known
+from console.planning import constants
 from console.planning.demand import Demand
 from console.planning.figures import Basis, Figure, Section, chosen, computed
 from console.planning.gpus import NVDEC_SOURCE, Gpu, gpu_of
@@ -103,11 +103,11 @@ def _gpu_memory(load: Workload) -> Section:
         computed("weights", load.weights_nbytes, "B", "parameters x 2 (bfloat16)"),
         computed("slot of a camera", load.slot_nbytes, "B", "cache_store/footprint.py, prefix + budget + one step"),
         computed("decoder session of a camera", load.session_nbytes, "B", "surfaces x width x height x 1.5"),
-        known.SURFACES,
+        constants.SURFACES,
         computed("copies for questions", load.scratch_nbytes, "B", fixed),
         computed("activations of a step", load.activations_nbytes, "B", fixed),
-        known.RUNTIME_NBYTES,
-        known.MEMORY_SHARE,
+        constants.RUNTIME_NBYTES,
+        constants.MEMORY_SHARE,
         computed("cameras that fit", cameras_that_fit(load), "", "what is left / (slot + session)"),
     )
     return Section("memory of one GPU", figures)
@@ -119,9 +119,9 @@ def _gpu_compute(load: Workload) -> Section:
     figures = (
         Figure("bfloat16 peak, dense", load.gpu.flops, "FLOP/s", Basis.PUBLISHED, load.gpu.source),
         Figure("memory bandwidth", load.gpu.nbytes_per_s, "B/s", Basis.PUBLISHED, load.gpu.source),
-        known.PEAK_SHARE,
-        known.BANDWIDTH_SHARE,
-        known.BUSY_LIMIT,
+        constants.PEAK_SHARE,
+        constants.BANDWIDTH_SHARE,
+        constants.BUSY_LIMIT,
         computed("tokens of a frame", load.model.tokens_per_frame(size), "", f"{shape}, at --frame-size"),
         chosen("frames sampled of a camera", demand.fps, "/s", "--fps"),
         computed(
@@ -132,12 +132,12 @@ def _gpu_compute(load: Workload) -> Section:
         ),
         computed("vision, a frame", load.model.vision_flops(size) / load.model.vision.frames_per_group, "FLOP", shape),
         computed("prefill, a token", load.model.decoder_flops(1, demand.tokens_per_layer), "FLOP", shape),
-        known.UPKEEP_TOKENS,
+        constants.UPKEEP_TOKENS,
         computed(
             "GPU time of a camera", load.ingest_busy_share, "", "one camera a forward pass; arithmetic or weights read"
         ),
-        known.QUESTION_TOKENS,
-        known.ANSWER_TOKENS,
+        constants.QUESTION_TOKENS,
+        constants.ANSWER_TOKENS,
         computed("GPU time of a question", load.answer_s, "s", "prefill, then weights and slot read for each token"),
         computed("GPUs kept busy", device_busy_share(load), "", "cameras and --questions-per-minute"),
     )
@@ -154,7 +154,7 @@ def _decoding(load: Workload) -> Section:
         Figure(f"{video.codec} at this size, an engine", gpu.engine_fps(video.codec, video.size), "frames/s",
                Basis.PUBLISHED, f"{NVDEC_SOURCE}, scaled by clock and pixels"),
         _video_clock(gpu),
-        known.DECODER_SHARE,
+        constants.DECODER_SHARE,
         computed("decoded of a camera", decoded_fps, "frames/s", "key frames alone where they come often enough"),
         computed("decoder sessions", demand.cameras, "", "one a camera"),
         computed("CPU cores if they decoded instead", cores, "", "7.21 ms a key frame: benchmarks/ingest.py"),
@@ -172,17 +172,20 @@ def _video_clock(gpu: Gpu) -> Figure:
 
 def _store(load: Workload) -> Section:
     demand = load.demand
-    kept = known.GENERATIONS.value * load.checkpoint_nbytes + known.THUMBNAILS.value * known.THUMBNAIL_NBYTES.value
+    kept = (
+        constants.GENERATIONS.value * load.checkpoint_nbytes
+        + constants.THUMBNAILS.value * constants.THUMBNAIL_NBYTES.value
+    )
     figures = (
         computed("checkpoint of a camera", load.checkpoint_nbytes, "B", "cache_store/footprint.py, the whole budget"),
         chosen("time between checkpoints", demand.checkpoint_every, "s", "--checkpoint-every"),
         computed("share of the intervals that write rows", load.saved_share, "", "those in which a frame was read"),
-        known.THUMBNAIL_NBYTES,
-        known.THUMBNAILS,
-        known.GENERATIONS,
+        constants.THUMBNAIL_NBYTES,
+        constants.THUMBNAILS,
+        constants.GENERATIONS,
         computed("bandwidth, all cameras", demand.cameras * load.store_nbytes_per_s, "B/s", "rows and new thumbnails"),
-        known.STORE_NBYTES_PER_S,
-        known.STORE_BUSY_LIMIT,
+        constants.STORE_NBYTES_PER_S,
+        constants.STORE_BUSY_LIMIT,
         computed("memory, all cameras", demand.cameras * kept, "B", "generations x rows + thumbnails"),
         chosen("memory of the store", demand.store_gb * 1e9, "B", "--store-gb"),
     )
@@ -195,7 +198,7 @@ def _network(load: Workload) -> Section:
         chosen("bitrate of a camera", demand.video.bitrate * 1e6, "b/s", "--bitrate"),
         computed("from all cameras", demand.cameras * demand.video.bitrate * 1e6, "b/s", "cameras x bitrate"),
         computed("with the checkpoints", node_bits_per_s(load), "b/s", "cameras and store"),
-        known.NODE_NETWORK_BITS_PER_S,
-        known.NETWORK_SHARE,
+        constants.NODE_NETWORK_BITS_PER_S,
+        constants.NETWORK_SHARE,
     )
     return Section("network", figures)

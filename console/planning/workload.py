@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from cache_store import footprint
-from console.planning.demand import Demand
-from console.planning.gpus import Gpu
-from console.planning.known_figures import (
+from console.planning.constants import (
     ANSWER_TOKENS,
     BANDWIDTH_SHARE,
     PEAK_SHARE,
@@ -17,6 +15,8 @@ from console.planning.known_figures import (
     THUMBNAIL_NBYTES,
     UPKEEP_TOKENS,
 )
+from console.planning.demand import Demand
+from console.planning.gpus import Gpu
 from console.planning.model_shapes import BF16_NBYTES, ModelShape
 from pipeline.device.device_config import DeviceConfig
 from pipeline.sources.ingest_config import IngestConfig

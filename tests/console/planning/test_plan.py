@@ -16,7 +16,7 @@ from benchmarks import real_shape
 from cache_store import checkpoint_codec
 from cache_store.row_format import RowFormat
 from cache_store.tiers import MemoryConfig
-from console.planning import known_figures as known
+from console.planning import constants
 from console.planning.demand import Demand, Video, parse_size
 from console.planning.figures import Basis, PlanError
 from console.planning.gpus import GPUS
@@ -244,8 +244,8 @@ def test_the_measured_figures_are_those_of_the_benchmarks() -> None:
     saved = json.loads((ROOT / "docs/checkpoints.json").read_text())["costs"][0]
 
     assert (saved["camera"], saved["rows"]) == ("1080p", "exact")
-    assert known.STORE_NBYTES_PER_S.value == pytest.approx(saved["nbytes"] / saved["store_s"], rel=0.01)
-    assert known.UPKEEP_TOKENS.value == round(upkeep["tokens_per_clip"] * upkeep["upkeep_s"] / upkeep["prefill_s"])
+    assert constants.STORE_NBYTES_PER_S.value == pytest.approx(saved["nbytes"] / saved["store_s"], rel=0.01)
+    assert constants.UPKEEP_TOKENS.value == round(upkeep["tokens_per_clip"] * upkeep["upkeep_s"] / upkeep["prefill_s"])
 
 
 def test_a_plan_loads_neither_torch_nor_ray() -> None:
