@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,9 +21,9 @@ class Event:
     """One thing that happened to a camera, by its id.
 
     kind: fault, started, resumed; owned, commit, deleted, restored, answer, proven; added, removing, removed, erased,
-    unregistered, forgotten; present, watched and left at the end. frames: how many the memory had seen, first_s: since
-    when without a break, scenes: "ID SOURCE" of all of them. since_s: when the answer was asked for, or the operation
-    begun, that ended with this event.
+    unregistered, forgotten; present, watched and left at the end. incarnation: empty for an answer of a real cluster.
+    frames: how many the memory had seen, first_s: since when without a break, scenes: "ID SOURCE" of all of them.
+    since_s: when the answer was asked for, or the operation begun, that ended with this event.
     """
 
     at_s: float
@@ -41,10 +41,11 @@ class Event:
 
 @dataclass
 class History:
-    """All events of one run, in order."""
+    """All events of one run, in order. steps: the faults and operations that were begun, by kind."""
 
     seed: int
     events: list[Event] = field(default_factory=list)
+    steps: Counter[str] = field(default_factory=Counter)
     is_over: bool = False
 
     def add(self, event: Event) -> None:
@@ -87,7 +88,7 @@ class History:
             key = event.camera, event.epoch
             if event.kind == "fault" and event.detail == STORE_EMPTIED:
                 granted.clear()
-            elif event.kind in ("owned", "commit", "answer"):
+            elif event.kind in ("owned", "commit", "answer") and event.incarnation:
                 granted[key].add(event.incarnation)
                 if event.kind != "owned":
                     used[key].add(event.incarnation)

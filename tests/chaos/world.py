@@ -67,7 +67,9 @@ class World:
         running, end_s = [], now_s() + faulty_s
         while now_s() < end_s:
             await asyncio.sleep(self.rng.expovariate(1 / 3.0))
-            running.append(self._start(self.rng.choice(faults)(self)))
+            fault = self.rng.choice(faults)
+            self.history.steps[fault.__name__] += 1
+            running.append(self._start(fault(self)))
         await asyncio.wait(running)
         await asyncio.sleep(quiet_s)
         await self._note_end()
