@@ -7,6 +7,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SCHEDULES ?= 1000
 CLUSTER_SCHEDULES ?= 40
+CHAOS_REPORT ?= .chaos/report.json
 SEGMENTS ?= 1000
 REQUESTS ?= 10000
 # Tests wait about half of their time, so there is one more worker than cores, and at most four for the memory they take.
@@ -49,7 +50,8 @@ bench-accuracy: $(READY)
 	$(BIN)/python -m benchmarks.accuracy $(BENCH_ARGS)
 
 chaos: $(READY)
-	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) HERMES_CHAOS_CLUSTER_SCHEDULES=$(CLUSTER_SCHEDULES) $(BIN)/pytest -m chaos
+	HERMES_CHAOS_SCHEDULES=$(SCHEDULES) HERMES_CHAOS_CLUSTER_SCHEDULES=$(CLUSTER_SCHEDULES) \
+		HERMES_CHAOS_REPORT=$(CHAOS_REPORT) $(BIN)/pytest -m chaos
 
 fuzz: $(READY)
 	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) HERMES_FUZZ_REQUESTS=$(REQUESTS) $(BIN)/pytest \

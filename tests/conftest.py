@@ -20,12 +20,14 @@ from models.prompts import Prompts, PromptTexts
 from models.tiny import network, vocabulary
 from models.tiny.network import TOKENS_PER_FRAME
 from models.tiny.vocabulary import GUIDANCE_GLOBAL, GUIDANCE_LOCAL, GUIDANCE_QUESTIONS, PREFIX_TEXT, QUESTION_TEXT
+from tests.chaos.report import pytest_configure
 from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.server_markers import pytest_runtest_protocol
 
 __all__ = [
     "TOKENS_PER_FRAME",
     "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_runtest_protocol",
     "pytest_xdist_make_scheduler",
 ]

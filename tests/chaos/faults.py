@@ -227,6 +227,9 @@ def _any_name(world: World) -> str:
     return world.rng.choice((*CONFIGURED, *ADDED))
 
 
+# What operators and clients do.
+OPERATIONS = (move, add, remove, drain, change_login, change_source, erase)
+
 FAULTS = (
     *(kill, outlive, pause) * 2,
     pause_server,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,11 @@ class History:
 
     def violations(self) -> list[str]:
         """The violated invariants, one line each; empty for a good run."""
-        checks = (
+        return [line for check in self.checks() for line in check()]
+
+    def checks(self) -> tuple[Callable[[], Iterable[str]], ...]:
+        """A check for each invariant, which is the first line of its docstring."""
+        return (
             self._shared_epochs,
             self._stale_epochs,
             self._lost_commits,
@@ -77,7 +81,6 @@ class History:
             self._unwanted,
             self._lost_cameras,
         )
-        return [line for check in checks for line in check()]
 
     def _shared_epochs(self) -> list[str]:
         """No two owners share an epoch, unless the store lost the first before that owner answered or committed."""

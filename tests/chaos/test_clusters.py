@@ -4,7 +4,7 @@ while clients add, change, move and remove cameras."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from actors import embedded_store, ray_cluster
 from actors.config import loading
 from benchmarks import nodes
-from tests.chaos import cluster_servers
+from tests.chaos import cluster_servers, report
 from tests.chaos.cluster_faults import FAULTS, OPERATIONS, kill_node, restart_server
 from tests.chaos.cluster_world import ADDED, CONFIGURED, PERMANENT, Environment, World, configured
 from tests.pipeline import servers
@@ -46,13 +46,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
 async def test_whatever_fails_every_camera_comes_back_and_nothing_committed_is_lost(
-    seed: int, environment: Environment
+    seed: int, environment: Environment, record_property: Callable[[str, object], None]
 ) -> None:
     world = World(seed, environment)
     faults = (kill_node, restart_server) if IS_SHORT else world.rng.choices(FAULTS, k=FAULTS_PER_SCHEDULE)
 
     problems = await world.run(faults, OPERATIONS)
 
+    record_property(*report.properties(report.CLUSTER, world.history, [step.__name__ for step in OPERATIONS]))
     if problems:
         file, logs = world.history.save(HISTORIES), environment.servers.logs()
         raise AssertionError(f"seed {seed}, see {file} and {logs}: {problems[:5]}")

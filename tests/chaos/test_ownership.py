@@ -7,6 +7,7 @@ import os
 import random
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from actors.ownership import failure_detector
 from cache_store.leases import ProcessIdentity
 from tests import virtual_time
-from tests.chaos.faults import FAULTS, TOO_MUCH_TOGETHER
+from tests.chaos import report
+from tests.chaos.faults import FAULTS, OPERATIONS, TOO_MUCH_TOGETHER
 from tests.chaos.virtual_process import ProcessLoop, VirtualProcess
 from tests.chaos.world import PERMANENT, World
 
@@ -46,7 +48,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.chaos
 @pytest.mark.parametrize("seed", range(SCHEDULES))
 def test_whatever_fails_a_camera_has_one_owner_and_comes_back(
-    seed: int, processes: None, monkeypatch: pytest.MonkeyPatch
+    seed: int, processes: None, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     ids = random.Random(seed)
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4))
@@ -61,6 +63,7 @@ def test_whatever_fails_a_camera_has_one_owner_and_comes_back(
     virtual_time.run(run(), ProcessLoop)
 
     history, errors = world[0].history, world[0].errors
+    record_property(*report.properties(report.SIMULATED, history, [step.__name__ for step in OPERATIONS]))
     violations, silent = history.violations(), world[0].silent(since_s=history.events[-1].at_s - 5.0)
     missing = sorted(set(PERMANENT) - world[0].answered_s.keys())
     if violations or silent or missing or errors:
