@@ -71,8 +71,8 @@ async def restart_server(world: World) -> None:
     number = world.rng.choice((signal.SIGKILL, signal.SIGTERM))
     if world.rng.random() < 0.5:
         edited = [configured(CONFIGURED[-1], seed=world.rng.randrange(3))] * world.rng.randrange(2)
-        world.servers.cameras = [*map(configured, CONFIGURED[:-1]), *edited]
-    world.note_fault(f"{server.name} restarted by {number.name} with {len(world.servers.cameras)} cameras")
+        world.servers.cameras = world.servers.cameras.edited(*map(configured, CONFIGURED[:-1]), *edited)
+    world.note_fault(f"{server.name} restarted by {number.name}: {world.servers.cameras}")
     await server.restart(number, world.servers.cameras)
 
 

@@ -26,6 +26,18 @@ _HERMES = (sys.executable, "-m", "console.cli.main")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Cameras:
+    """The cameras of a configuration, and the version of its settings."""
+
+    version: int
+    rows: tuple[dict[str, object], ...]
+
+    def edited(self, *rows: dict[str, object]) -> Cameras:
+        """The next version, with these cameras."""
+        return Cameras(self.version + 1, rows)
+
+
 class ServerProcess:
     """One server. is_ready: whether it has let a client's call through since its start."""
 
@@ -37,11 +49,14 @@ class ServerProcess:
         self._settings = settings
         self._clients: list[HermesClient] = []
         self._is_ending = False
+        self.log.unlink(missing_ok=True)
 
-    def start(self, cameras: list[dict[str, object]]) -> None:
+    def start(self, cameras: Cameras) -> None:
         """Starts the process with these cameras in its configuration; it answers when it is ready."""
         port = free_port()
-        self._config.write_text(yaml.safe_dump(self._settings | {"router": {"port": port}, "cameras": cameras}))
+        shards = self._settings["shards"] | {"settings_version": cameras.version}
+        changes = {"shards": shards, "router": {"port": port}, "cameras": list(cameras.rows)}
+        self._config.write_text(yaml.safe_dump(self._settings | changes))
         with self.log.open("ab") as log:
             command = [*_HERMES, "serve", "--config", str(self._config)]
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
@@ -61,7 +76,7 @@ class ServerProcess:
             self.is_ready = True
         return result
 
-    async def restart(self, number: signal.Signals, cameras: list[dict[str, object]]) -> None:
+    async def restart(self, number: signal.Signals, cameras: Cameras) -> None:
         """Ends the process by this signal and starts the next one."""
         self._is_ending = True
         self._process.send_signal(number)
@@ -79,10 +94,10 @@ class ServerProcess:
 
 @dataclass
 class Servers:
-    """The servers. cameras: those of the configuration that the next start of a server gets, each a row of it."""
+    """The servers. cameras: those of the configuration that the next start of a server gets."""
 
     processes: list[ServerProcess]
-    cameras: list[dict[str, object]]
+    cameras: Cameras
 
     def logs(self) -> str:
         """Where the logs of the servers are."""
@@ -90,7 +105,7 @@ class Servers:
 
 
 @contextmanager
-def running(folder: Path, settings: dict[str, Any], cameras: list[dict[str, object]]) -> Iterator[Servers]:
+def running(folder: Path, settings: dict[str, Any], cameras: Cameras) -> Iterator[Servers]:
     """Both servers, for the time of the block."""
     servers = Servers([ServerProcess(number, folder, settings) for number in range(2)], cameras)
     with contextlib.ExitStack() as stack:

@@ -60,6 +60,7 @@ class World:
         self.cluster, self.servers = environment.cluster, environment.servers
         self._camera = environment.camera
         self._answered_s: dict[str, float] = {}  # by camera, and by server
+        self._refusals: dict[str, str] = {}  # the last one, by camera
         self._ended: list[str] = []  # servers, by themselves
         self._is_over = False
 
@@ -96,12 +97,13 @@ class World:
         path = path or f"{name}-{self.rng.randrange(2)}"
         return f"http://user:password{self.rng.randrange(3)}@{self._camera.removeprefix('http://')}/{path}"
 
-    async def operate(self, work: Callable[[HermesClient], T]) -> T | None:
-        """Performs an operation by one of the servers. -> its result, None if it failed"""
+    async def operate(self, work: Callable[[HermesClient], T], *, name: str = "") -> T | None:
+        """Performs an operation by one of the servers. -> its result, None if it failed. name: of its camera"""
         server = self.rng.choice(self.servers.processes)
         try:
             result = await server.call(work)
-        except ClientError:
+        except ClientError as error:
+            self._refusals[name] = f"{server.name}: {error}"
             return None
         self._answered_s[server.name] = time.time()
         return result
@@ -141,14 +143,15 @@ class World:
 
     def _silent(self, names: set[str], since_s: float) -> list[str]:
         expected = names | set(PERMANENT)
-        return [f"{name} is silent" for name in sorted(expected) if self._answered_s.get(name, 0.0) < since_s]
+        silent = [name for name in sorted(expected) if self._answered_s.get(name, 0.0) < since_s]
+        return [f"{name} is silent: {self._refusals.get(name, '')}" for name in silent]
 
     async def _ask(self, name: str) -> None:
         """A client that notes every answer that a server lets through."""
         while not self._is_over:
             await asyncio.sleep(self.rng.uniform(0.2, 0.8))
             asked_s = time.time()
-            events = await self.operate(lambda hermes: list(hermes.ask(name, "what is in view")))
+            events = await self.operate(lambda hermes: list(hermes.ask(name, "what is in view")), name=name)
             if events is None:
                 continue
             started = events[0].started

@@ -14,6 +14,7 @@ from actors.config import loading
 from benchmarks import nodes
 from tests.chaos import cluster_servers, report
 from tests.chaos.cluster_faults import FAULTS, OPERATIONS, kill_node, restart_server
+from tests.chaos.cluster_servers import Cameras
 from tests.chaos.cluster_world import ADDED, CONFIGURED, PERMANENT, Environment, World, configured
 from tests.pipeline import servers
 from tests.pipeline.footage import jpeg
@@ -29,18 +30,19 @@ pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.redis, pytest.mark
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    folder = tmp_path_factory.mktemp("cluster")
-    cameras = [configured(name) for name in CONFIGURED]
+    folder = tmp_path_factory.mktemp("store")
+    HISTORIES.mkdir(exist_ok=True)
+    cameras = Cameras(1, tuple(map(configured, CONFIGURED)))
     with (
-        embedded_store.running(folder / "store") as store_url,
+        embedded_store.running(folder) as store_url,
         servers.mjpeg_server((jpeg(1), jpeg(2)), 0.2) as camera,
         nodes.running(SHARDS + 1) as cluster,
         ray_cluster.joined(cluster.address),
     ):
         settings = cluster_servers.settings_of(cluster, store_url, shards=SHARDS, slots=len(CONFIGURED) + len(ADDED))
-        with cluster_servers.running(folder, settings, cameras) as running:
+        with cluster_servers.running(HISTORIES, settings, cameras) as running:
             yield Environment(
-                cluster, running, loading.load_config(folder / "server-0.yaml"), camera.rpartition("/")[0]
+                cluster, running, loading.load_config(HISTORIES / "server-0.yaml"), camera.rpartition("/")[0]
             )
 
 

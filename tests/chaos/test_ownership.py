@@ -16,7 +16,8 @@ from actors.ownership import failure_detector
 from cache_store.leases import ProcessIdentity
 from tests import virtual_time
 from tests.chaos import report
-from tests.chaos.faults import FAULTS, OPERATIONS, TOO_MUCH_TOGETHER
+from tests.chaos.faults import FAULTS, TOO_MUCH_TOGETHER
+from tests.chaos.operations import OPERATIONS
 from tests.chaos.virtual_process import ProcessLoop, VirtualProcess
 from tests.chaos.world import PERMANENT, World
 
