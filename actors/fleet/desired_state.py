@@ -111,6 +111,17 @@ class DesiredState:
             await self._remove(name, camera_id)
             await self._read_own_write()
 
+    async def end_fenced(self, record: CameraRecord) -> None:
+        """Ends a camera that was removed, which the registry has lost; one of a configuration begins anew.
+
+        Raises StoreUnavailable.
+        """
+        entry = self._entries.get(record.spec.name)
+        if entry is not None and entry.is_configured:
+            await self.replace(record, record.spec)
+        else:
+            await self.remove(record.spec.name, record.id)
+
     async def _read(self) -> bool:
         changes = await self._registry.changes_since(self._version)
         if changes is None:

@@ -60,14 +60,14 @@ class Fleet:
         self._state = FleetState(size.pool.of(size.numbers), size.numbers, clock=clock)
         self._scaler = Scaler(self._state, size, on_change=lambda: self._reconciler.wake())
         self._observer = Observer(self._state, failure_detector)
-        placement, remover = Placement(self._state, failure_detector), Remover(self._state, registry, eraser)
-        self._mover = Mover(self._state, placement)
+        self._desired = DesiredState(self._state, registry, is_leader, clock=clock)
+        placement = Placement(self._state, self._desired, failure_detector)
+        self._mover, remover = Mover(self._state, placement), Remover(self._state, registry, eraser)
         executor = Executor(
             self._state, failure_detector, placement, self._mover, remover, on_end=lambda: self._reconciler.wake()
         )
         self._reconciler = Reconciler(self._state, self._observer, executor, is_leader)
         self._drains = Drains(self._state, self._observer, self._reconciler, executor, is_leader)
-        self._desired = DesiredState(self._state, registry, is_leader, clock=clock)
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )

@@ -9,10 +9,11 @@ import structlog
 
 from actors.errors import InvalidShard, ServiceError
 from actors.fleet.capacity import Capacity
+from actors.fleet.desired_state import DesiredState
 from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
-from cache_store.errors import OwnedByAnother, StoreError
+from cache_store.errors import CameraFenced, OwnedByAnother, StoreError
 from cache_store.leases import UNOWNED, LeaseExpiry
 from pipeline.cameras import CameraError, TooManyCameras
 
@@ -22,8 +23,9 @@ log = structlog.get_logger(__name__)
 class Placement:
     """Assigns cameras to shards. The caller holds the camera's lock. One event loop owns it, with the state."""
 
-    def __init__(self, state: FleetState, failure_detector: FailureDetector) -> None:
+    def __init__(self, state: FleetState, desired: DesiredState, failure_detector: FailureDetector) -> None:
         self._state = state
+        self._desired = desired
         self._failure_detector = failure_detector
         # The last proof that the store has not lost its data. The store checks it again whenever it grants a camera.
         self._unowned_expiry: LeaseExpiry | None = None
@@ -71,6 +73,9 @@ class Placement:
             except OwnedByAnother as error:
                 expiry = await self._expiry(record, error)
                 await shard.perform(shard.shard.add_camera(replace(assignment, expiry=expiry)))
+            except CameraFenced:
+                await self._desired.end_fenced(record)
+                raise
 
     async def _expiry(self, record: CameraRecord, error: OwnedByAnother) -> LeaseExpiry:
         """The proof that the owner may be replaced; raises the error again without one."""

@@ -16,7 +16,7 @@ from actors.fleet.views import CameraView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment, ShardStatus
-from cache_store.errors import StoreUnavailable
+from cache_store.errors import CameraFenced, StoreUnavailable
 from cache_store.leases import FENCED, InMemoryLeases, Leases, Owner
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason, TooManyCameras
@@ -133,6 +133,7 @@ class ScriptedShard:
         self.is_down = False
         self.status_error: Exception | None = None
         self.add_error: Exception | None = None
+        self.fenced: set[str] = set()  # ids
         self.is_draining = False
         self.standby: set[str] = set()
         self.unfinished = 0
@@ -172,6 +173,8 @@ class ScriptedShard:
         await asyncio.sleep(self.add_delay_s)
         if self.add_error is not None:
             raise self.add_error
+        if assignment.id in self.fenced:
+            raise CameraFenced(f"camera {assignment.id!r}: it was removed")
         if self.is_draining:
             raise InvalidShard("it is being drained")
         if len(self.assignments) >= self._max_cameras:

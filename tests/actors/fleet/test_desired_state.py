@@ -173,6 +173,34 @@ async def test_a_removed_camera_stays_removed_after_a_failover_that_lost_its_rem
     assert [list(shard.assignments) for shard in shards] == [[], ["b"]]
 
 
+@pytest.mark.parametrize("is_configured", [False, True])
+async def test_a_camera_whose_removal_no_fleet_remembers_ends_and_a_configured_one_begins_anew(
+    shards, registry, is_configured: bool
+) -> None:
+    """Its id is fenced, so no shard could ever own it: it was in the list and silent for good."""
+    first = scripted_fleet(*shards, registry=registry)
+    if is_configured:
+        first.configure([camera_spec("a")])
+    else:
+        await first.add_camera(camera_spec("a"))
+    await first.reconcile()
+    replica, camera_id = registry.backup(), (await first.get_camera("a")).status.id
+    await first.remove_camera("a")
+    registry.roll_back(replica)
+    for shard in shards:
+        shard.fenced.add(camera_id)
+        shard.restart()
+
+    fleet = scripted_fleet(*shards, registry=registry)
+    for _ in range(3):
+        await fleet.reconcile()
+
+    cameras = await fleet.list_cameras()
+    assert [camera.status.name for camera in cameras] == await registered(registry) == ["a"] * is_configured
+    assert camera_id not in {camera.status.id for camera in cameras}
+    assert [name for shard in shards for name in shard.assignments] == ["a"] * is_configured
+
+
 async def test_an_update_comes_back_after_a_failover_that_lost_it(shards, registry) -> None:
     fleet = scripted_fleet(*shards, registry=registry)
     await fleet.add_camera(camera_spec("a"))
