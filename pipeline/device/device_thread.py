@@ -45,7 +45,8 @@ class DeviceThread:
     An error ends the job that raised it, never the thread. The exception is torch.AcceleratorError: after it the
     process can run nothing more on its GPU.
 
-    next_job: the most urgent job, None if there is none; it may return `next_background_job`. on_stop: called on the
+    next_job: the most urgent job, None if there is none; it may return `next_background_job`. If it raises, it is
+    called again after a command, a `wake` or a second. on_stop: called on the
     thread when it ends, before what is queued fails; it must not raise.
     """
 
@@ -112,7 +113,8 @@ class DeviceThread:
                 future.set_exception(error)
 
         def fail(error: Exception) -> None:
-            if not future.cancelled():
+            # One step with the question whether it was cancelled: the caller may cancel it at any moment.
+            if future.running() or future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
         with self._lock:
@@ -127,7 +129,7 @@ class DeviceThread:
         window_start_s, idle_s = time.monotonic(), 0.0
         try:
             while not self._is_closing:
-                job = self._commands.popleft() if self._commands else self._next_job()
+                job = self._choose()
                 if job is not None:
                     _run_guarded(job)
                 else:
@@ -140,6 +142,16 @@ class DeviceThread:
                     window_start_s, idle_s = time.monotonic(), 0.0
         finally:
             self._stop()
+
+    def _choose(self) -> Job | None:
+        """The job to run now. An error of `next_job` is logged; the thread then waits as if there were none."""
+        try:
+            return self._commands.popleft() if self._commands else self._next_job()
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the thread is everybody's, a choice is one turn
+            log.error("device_job_not_chosen", reason=repr(error), traceback=traceback.format_exc())
+            return None
 
     def _stop(self) -> None:
         """Every caller that waits gets an answer, and no caller can begin to wait."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +105,64 @@ def test_a_lost_gpu_ends_the_thread_and_leaves_no_caller_waiting() -> None:
     assert jobs.is_stopped.is_set()
     assert not jobs.thread.is_running
     assert jobs.done == []
+
+
+def test_an_error_in_choosing_a_job_ends_neither_the_thread_nor_what_waits() -> None:
+    jobs = Jobs()
+    choices: list[Callable[[], Job | None]] = [raising(ZeroDivisionError()), raising(MemoryError())]  # type: ignore[list-item]
+    thread = DeviceThread(lambda: choices.pop()() if choices else jobs._next_job(), on_stop=jobs.is_stopped.set)
+    jobs.thread = thread
+    jobs.go_on.set()
+    background = jobs.background("background")
+    thread.start()
+
+    jobs.command("command").result(TIMEOUT_S)
+    background.result(TIMEOUT_S)
+    assert choices == []
+    assert thread.is_running
+    thread.close()
+
+
+class Impatient(threading.Condition):
+    """The lock of a future whose caller cancels it as soon as it was released so many times."""
+
+    def __init__(self, future: Future[None], releases: int) -> None:
+        super().__init__()
+        self._future = future
+        self._releases = releases
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._releases -= 1
+        if self._releases == 0:
+            self._future.cancel()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("releases", [1, 2, 3, 4])
+def test_a_caller_that_cancels_while_the_thread_stops_leaves_no_other_waiting(releases: int) -> None:
+    jobs = Jobs()
+    cancelled, other = jobs.background("cancelled"), jobs.background("other")
+    cancelled._condition = Impatient(cancelled, releases)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert go_on.wait(TIMEOUT_S)
+
+    jobs.thread.command("holds the thread", hold)
+    jobs.thread.start()
+    assert begun.wait(TIMEOUT_S)
+    closing = threading.Thread(target=jobs.thread.close)
+    closing.start()
+    while jobs.thread.is_running:
+        time.sleep(0.001)
+    go_on.set()
+    closing.join(TIMEOUT_S)
+
+    assert cancelled.done()
+    with pytest.raises(CameraFailed, match="other: the device has stopped"):
+        other.result(TIMEOUT_S)
 
 
 def test_a_closed_thread_refuses_work() -> None:

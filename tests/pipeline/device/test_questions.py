@@ -25,6 +25,7 @@ from pipeline.answers import (
     WarningCode,
 )
 from pipeline.cameras import CameraFailed
+from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
 from pipeline.device.questions import QuestionRunner
@@ -108,6 +109,37 @@ def test_an_answer_that_denies_has_no_evidence(model: LlavaOnevision, text: str,
     """No moment proves that something is absent."""
     events = run_question(model, text)
     assert any(isinstance(event, Evidence) for event in events) == has_evidence
+
+
+def answers(model: LlavaOnevision, cameras: dict[str, CameraMemory], slots: int) -> dict[str, str]:
+    """The answer to the same question on each camera, all asked at once, with so many scratch slots."""
+    capacity = max(camera.memory.slabs.capacity for camera in cameras.values()) + 64
+    scratch = Slabs(model.spec.kv, slots=slots, capacity=capacity)
+    runner = QuestionRunner(
+        AnswerDecoder(model),
+        model.prompts,
+        [Memory(scratch, slot) for slot in range(slots)],
+        tokens_per_frame=model.spec.tokens_per_frame,
+        max_waiting=len(cameras),
+    )
+    recorders = {name: EventRecorder() for name in cameras}
+    for name, recorder in recorders.items():
+        runner.add(name, model.prompts.question("what is in view"), recorder.on_event, 8)
+    while runner.has_work():
+        runner.next_job(cameras).run()
+    return {name: recorder.done().answer for name, recorder in recorders.items()}
+
+
+def test_answers_that_run_side_by_side_read_nothing_of_each_other(model: LlavaOnevision) -> None:
+    """Three questions in two slots, one of which is used twice."""
+    cameras = {name: new_camera(model, is_gated=False) for name in ("lobby", "gate", "yard")}
+    for seed, camera in enumerate(cameras.values()):
+        append(camera, random_frames(4 * (seed + 1), seed), first_s=1_000.0)
+
+    alone = {name: answers(model, {name: camera}, slots=1)[name] for name, camera in cameras.items()}
+
+    assert alone["lobby"] != alone["gate"] != alone["yard"]
+    assert answers(model, cameras, slots=2) == alone
 
 
 def test_words_that_the_model_does_not_know_come_as_a_warning(engine: Engine) -> None:

@@ -1,0 +1,112 @@
+"""The slots of a device: a camera's gate can be changed, its memory erased, and its slot given to the next camera."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cache_store.gap import Gap
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
+from pipeline.answers import UnknownCamera
+from pipeline.cameras import CameraExists, TooManyCameras
+from pipeline.device.camera_slots import CameraSlots
+from pipeline.device.device_config import DeviceConfig
+from tests.conftest import TOKENS_PER_FRAME, assert_same, contents
+from tests.pipeline.device.engine_driver import MEMORY
+from tests.pipeline.device.test_camera_memory import append, still
+
+ERASED = Gap(1_000.0, 1_010.0, "erased")
+
+
+@pytest.fixture
+def slots(model: LlavaOnevision) -> CameraSlots:
+    """Two slots; 7 sampled frames of every camera are lost."""
+    writer = MemoryWriter(model, MEMORY, max_frames=8, reserve=128)
+    return CameraSlots(writer, DeviceConfig(max_cameras=2), lambda name: 7)
+
+
+def add(slots: CameraSlots, name: str, *, is_gated: bool) -> None:
+    slots.add(name, None, started_s=900.0, gap=None, is_gated=is_gated)
+
+
+def tokens_read(slots: CameraSlots, name: str, first_s: float) -> int:
+    """Tokens that eight frames of a still picture add."""
+    before = slots.get(name).tokens_read
+    append(slots.get(name), still(8), first_s=first_s)
+    return slots.get(name).tokens_read - before
+
+
+def test_of_a_still_picture_a_gated_camera_reads_the_beginning_and_an_open_one_all(slots: CameraSlots) -> None:
+    add(slots, "gated", is_gated=True)
+    add(slots, "open", is_gated=False)
+    assert 0 < tokens_read(slots, "gated", 1_000.0) < 8 * TOKENS_PER_FRAME
+    assert tokens_read(slots, "gated", 1_004.0) == 0
+    assert tokens_read(slots, "open", 1_000.0) == 8 * TOKENS_PER_FRAME
+    assert tokens_read(slots, "open", 1_004.0) == 8 * TOKENS_PER_FRAME
+
+
+def test_a_gate_can_be_opened_and_closed_again(slots: CameraSlots) -> None:
+    add(slots, "lobby", is_gated=True)
+    append(slots.get("lobby"), still(8), first_s=1_000.0)
+
+    slots.set_gate("lobby", is_gated=False)
+    assert tokens_read(slots, "lobby", 1_004.0) == 8 * TOKENS_PER_FRAME
+    slots.set_gate("lobby", is_gated=True)
+    assert 0 < tokens_read(slots, "lobby", 1_008.0) < 8 * TOKENS_PER_FRAME
+
+
+def test_an_erased_camera_has_nothing_of_before_and_goes_on_in_its_slot_behind_its_gate(slots: CameraSlots) -> None:
+    add(slots, "lobby", is_gated=True)
+    camera = slots.get("lobby")
+    fresh = contents(camera.memory)
+    append(camera, still(8), first_s=1_000.0)
+    slots.publish(camera)
+
+    slots.erase("lobby", ERASED)
+    erased = slots.get("lobby")
+    slots.publish(erased)
+
+    assert_same(contents(erased.memory), fresh)
+    status = slots.status("lobby")
+    assert (status.frames_seen, status.tokens_read, status.thumbnails, status.newest_s) == (0, 0, 0, None)
+    assert status.frames_dropped == 7
+    assert erased.started_s == 900.0
+    assert status.gaps == (ERASED,)
+    # The first frame after it is read whole, although it shows what was erased.
+    assert tokens_read(slots, "lobby", 1_020.0) == TOKENS_PER_FRAME
+    slots.publish(slots.get("lobby"))
+    assert slots.status("lobby").gaps == (Gap(1_000.0, 1_020.0, "erased"),)
+
+
+def test_cameras_have_slots_of_their_own_and_a_freed_one_is_given_again(slots: CameraSlots) -> None:
+    add(slots, "lobby", is_gated=False)
+    add(slots, "gate", is_gated=False)
+    append(slots.get("lobby"), still(8, seed=1), first_s=1_000.0)
+    lobby = contents(slots.get("lobby").memory)
+    append(slots.get("gate"), still(8, seed=2), first_s=1_000.0)
+    assert_same(contents(slots.get("lobby").memory), lobby)
+    with pytest.raises(TooManyCameras, match="camera 'yard': all 2 slots are taken"):
+        add(slots, "yard", is_gated=False)
+    with pytest.raises(CameraExists, match="camera 'gate'"):
+        add(slots, "gate", is_gated=False)
+
+    freed = slots.get("gate").memory.slot
+    slots.remove("gate")
+    add(slots, "yard", is_gated=False)
+
+    assert slots.get("yard").memory.slot == freed
+    assert slots.status("yard").tokens_read == 0
+    assert torch.equal(slots.get("lobby").memory.layer(0).keys, lobby[0])
+
+
+def test_what_is_not_there_is_unknown(slots: CameraSlots) -> None:
+    for operation in (
+        lambda: slots.get("lobby"),
+        lambda: slots.status("lobby"),
+        lambda: slots.remove("lobby"),
+        lambda: slots.erase("lobby", ERASED),
+        lambda: slots.set_gate("lobby", is_gated=True),
+    ):
+        with pytest.raises(UnknownCamera, match="camera 'lobby': not on this device"):
+            operation()
