@@ -119,4 +119,4 @@ def test_the_readme_has_a_line_for_every_package_and_no_other() -> None:
         room = room if indent else path
         listed.append(f"{room}/{path}" if indent else path)
 
-    assert sorted(listed) == sorted({*PACKAGES, "benchmarks", "tests"})
+    assert sorted(listed) == sorted({*PACKAGES, "benchmarks", "k8s", "tests"})
