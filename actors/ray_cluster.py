@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from actors import ray_environment
+from actors import ray_environment  # noqa: F401
 
 # isort: split
 
@@ -64,12 +64,10 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
 
     Detached actors outlive the block. The environment must hold the cluster's token.
     """
-    _require_token_file(address)
     try:
         _init(address=address, log_to_driver=shows_logs)
     except Exception as error:  # as above
-        missing = "" if ray_environment.HAS_TOKEN else f"; Ray's token is missing: {_TOKEN_HELP}"
-        raise RayNotStarted(f"shards.ray {address!r}: cannot join the cluster there: {error}{missing}") from error
+        raise RayNotStarted(f"shards.ray {address!r}: cannot join the cluster there: {error}") from error
     try:
         yield
     finally:
@@ -96,25 +94,6 @@ def _init(**settings: Any) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
-
-
-_TOKEN_HELP = (
-    "set RAY_AUTH_TOKEN_PATH to a file with the token of every node of the cluster, readable for this "
-    "user (or RAY_AUTH_TOKEN to the token itself), in the environment of hermes"
-)
-
-
-def _require_token_file(address: str) -> None:
-    """Raises RayNotStarted where the file of the token cannot be used. Of a missing file Ray speaks for pages."""
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
-    if not path or "RAY_AUTH_TOKEN" in os.environ:
-        return
-    try:
-        problem = "" if Path(path).read_text().strip() else "it is empty"
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or "it is no text"
-    if problem:
-        raise RayNotStarted(f"shards.ray {address!r}: RAY_AUTH_TOKEN_PATH {path!r}: {problem}; {_TOKEN_HELP}")
 
 
 def _require_loopback() -> None:

@@ -22,8 +22,6 @@ import os
 import secrets
 
 os.environ["RAY_AUTH_MODE"] = "token"
-# Whether the operator has set a token: only with the token of a cluster can it be joined.
-HAS_TOKEN = "RAY_AUTH_TOKEN_PATH" in os.environ or "RAY_AUTH_TOKEN" in os.environ
 if "RAY_AUTH_TOKEN_PATH" not in os.environ:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

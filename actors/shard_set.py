@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import structlog
 import torch
 
+from actors import generation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
@@ -21,10 +22,12 @@ _START_TIMEOUT_S = 300.0
 
 
 class ShardSet:
-    """Starts a process for each shard. Ray must be running."""
+    """Starts a process for each shard. Ray must be running. generation: of the processes that it starts."""
 
     def __init__(self, settings: HermesConfig, store_url: str, *, log_level: int) -> None:
+        self.generation = generation.of(settings)
         self._settings = settings
+        self._may_start = True
         self._store_url = store_url
         self._log_level = log_level
         self._shards: list[RemoteShard] = []
@@ -32,7 +35,7 @@ class ShardSet:
     async def start(self, numbers: ShardNumbers) -> None:
         """Waits for the shards: all of a local Ray are ready then, and at least one of a cluster.
 
-        Raises ShardNotStarted, and ConfigError if a shard runs with other settings.
+        Raises ShardNotStarted, and ConfigError if a shard runs with another store.
         """
         starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in self.of(numbers)]
         if self._settings.shards.is_local:
@@ -46,7 +49,7 @@ class ShardSet:
         """See ShardPool."""
         del self._shards[numbers.started :]
         self._shards += [
-            RemoteShard(index, self._settings, self._store_url, log_level=self._log_level)
+            RemoteShard(index, self._settings, self._store_url, log_level=self._log_level, may_start=self._may_start)
             for index in range(len(self._shards), numbers.started)
         ]
         for index, shard in enumerate(self._shards):
@@ -59,6 +62,16 @@ class ShardSet:
             shard = self._shards[index]
             del self._shards[index:]
             await shard.end()
+
+    async def replace(self, index: int) -> None:
+        """See ShardPool."""
+        await self._shards[index].replace()
+
+    def let_start(self, *, may_start: bool) -> None:
+        """Whether this set starts processes from now on; if not, it uses those that a newer server starts."""
+        self._may_start = may_start
+        for shard in self._shards:
+            shard.may_start = may_start
 
     async def close(self) -> None:
         """Closes all shards at the same time; each saves its memories whole."""
@@ -87,7 +100,7 @@ def require_gpus(shards: ShardsConfig) -> None:
 async def _first_of(starts: Sequence[asyncio.Task[ShardStatus]]) -> None:
     """Waits for the first shard of a cluster. The fleet uses the others as soon as they are up.
 
-    Raises ConfigError if a shard runs with other settings, ShardNotStarted if no shard starts.
+    Raises ConfigError if a shard runs with another store, ShardNotStarted if no shard starts.
     """
     for start in asyncio.as_completed(starts):
         try:

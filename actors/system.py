@@ -106,7 +106,7 @@ async def running(
         )
         await election.campaign()
         fleet.configure(settings.cameras, await _standing(settings, version, settings_store, election.is_leader))
-        await stack.enter_async_context(_following(settings_store, settings, fleet))
+        await stack.enter_async_context(_following(settings_store, settings, fleet, election, processes))
         address = await stack.enter_async_context(_serving(fleet, election, settings, token))
         log.info("serving", address=address, shards=numbers.started, model=settings.model)
         try:
@@ -162,13 +162,27 @@ async def _standing(settings: HermesConfig, version: int, store: SettingsStore, 
 
 
 @asynccontextmanager
-async def _following(store: SettingsStore, settings: HermesConfig, fleet: Fleet) -> AsyncIterator[None]:
-    """Takes over newer shared settings during the block. The shards of a local Ray have no other server."""
+async def _following(
+    store: SettingsStore, settings: HermesConfig, fleet: Fleet, election: LeaderElection, shards: ShardSet
+) -> AsyncIterator[None]:
+    """Takes over newer shared settings during the block. The shards of a local Ray have no other server.
+
+    An outdated server answers questions until it is restarted, and leaves leading and starting of shards to newer ones.
+    """
     if settings.shards.is_local:
         yield
         return
-    follower = SettingsFollower(store, SharedSettings.of(settings), lambda newest: fleet.adopt(newest.limits))
-    following = asyncio.create_task(follower.run())
+
+    def lead(may_lead: bool) -> None:
+        election.is_candidate = may_lead
+        shards.let_start(may_start=may_lead)
+
+    def adopt(newest: SharedSettings) -> None:
+        lead(True)
+        fleet.adopt(newest.limits)
+
+    own = SharedSettings.of(settings)
+    following = asyncio.create_task(SettingsFollower(store, own, adopt, on_outdated=lambda: lead(False)).run())
     try:
         yield
     finally:

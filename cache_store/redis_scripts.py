@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-# The keys that a manifest names: its chunks, and its thumbnails, which generations share; and whether that is all of
-# them. A corrupt one names none, or some.
+# The keys that a manifest names: its chunks, and its thumbnails, which generations share. A corrupt one names none.
 _KEYS = """
 local function keys_of(manifest, prefix)
     local found, is_read, facts = {}, pcall(cjson.decode, manifest)
-    local is_whole = is_read and type(facts) == 'table' and type(facts.chunks) == 'table'
-    local chunks = is_whole and facts.chunks or {}
-    local pictures = is_whole and type(facts.pictures) == 'table' and facts.pictures or {}
+    local chunks = is_read and type(facts) == 'table' and type(facts.chunks) == 'table' and facts.chunks or {}
+    local pictures = is_read and type(facts) == 'table' and type(facts.pictures) == 'table' and facts.pictures or {}
     for _, chunk in ipairs(chunks) do
         if type(chunk) == 'table' and type(chunk.key) == 'string' and chunk.key:sub(1, #prefix) == prefix then
             found[#found + 1] = chunk.key
-        else
-            is_whole = false
         end
     end
     for _, picture in ipairs(pictures) do
         if type(picture) == 'table' and type(picture.sha256) == 'string' then
             found[#found + 1] = prefix .. ':picture:' .. picture.sha256
-        else
-            is_whole = false
         end
     end
-    return found, is_whole
+    return found
 end
 """
 
-# Deletes the keys that only outdated manifests name. -> 'corrupt' if one of them did not name all of its keys, else ''.
-# The server does it, not the client: when the answer to a commit is lost, the client does not know of them.
+# Deletes the keys that only outdated manifests name. The server does it, not the client: when the answer to a commit is
+# lost, the client does not know of them.
 _DROP = (
     _KEYS
     + """
@@ -38,19 +32,13 @@ local function drop(outdated, needed, prefix)
     for _, key in ipairs(needed) do
         is_needed[key] = true
     end
-    local detail = ''
     for _, manifest in ipairs(outdated) do
-        local keys, is_whole = keys_of(manifest, prefix)
-        if not is_whole then
-            detail = 'corrupt'
-        end
-        for _, key in ipairs(keys) do
+        for _, key in ipairs(keys_of(manifest, prefix)) do
             if not is_needed[key] then
                 redis.call('UNLINK', key)
             end
         end
     end
-    return detail
 end
 """
 )
@@ -61,7 +49,7 @@ if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] or redis.call('HGET', KEYS[1]
 end
 """
 
-# -> {'committed', what drop says}, {'owner', incarnation of the owner} for a stale owner, or {'lost', the missing key}.
+# -> {'committed', ''}, {'owner', incarnation of the owner} for a stale owner, or {'lost', the missing key}.
 # KEYS: the owner's hash, the list of manifests. ARGV: epoch and incarnation of the writer, its manifest, the number of
 # generations, the prefix of the camera's keys, the manifest to replace (see checkpoint_upload.Commit), then the keys
 # that were written for this manifest; the other keys that it names do not expire. The client may send a commit again
@@ -109,11 +97,11 @@ if newest == ARGV[6] then
 end
 if #outdated > 0 then
     for _, older in ipairs(redis.call('LRANGE', KEYS[2], 1, -1)) do
-        for _, key in ipairs((keys_of(older, ARGV[5]))) do
+        for _, key in ipairs(keys_of(older, ARGV[5])) do
             needed[#needed + 1] = key
         end
     end
-    return {'committed', drop(outdated, needed, ARGV[5])}
+    drop(outdated, needed, ARGV[5])
 end
 return {'committed', ''}
 """
@@ -128,7 +116,7 @@ for _, key in ipairs(KEYS) do
 end
 """
 
-# Deletes all manifests of a camera and the keys that they name. -> as COMMIT, with 'deleted'.
+# Deletes all manifests of a camera and the keys that they name. -> as COMMIT, {'deleted', ''} where it is done.
 # KEYS: the owner's hash, the list of manifests. ARGV: epoch and incarnation of the owner, the prefix of the camera's
 # keys. The chunks of a save that comes late expire: its commit is refused.
 DELETE = (
@@ -137,29 +125,7 @@ DELETE = (
     + """
 local outdated = redis.call('LRANGE', KEYS[2], 0, -1)
 redis.call('DEL', KEYS[2])
-return {'deleted', drop(outdated, {}, ARGV[3])}
-"""
-)
-
-# Deletes of these keys of a camera those that were permanent and that no manifest names: what a corrupt one has left.
-# KEYS: the list of manifests, then the keys. ARGV: the prefix of the camera's keys.
-SWEEP = (
-    _KEYS
-    + """
-local is_needed = {}
-for _, manifest in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-    local keys, is_whole = keys_of(manifest, ARGV[1])
-    if not is_whole then
-        return
-    end
-    for _, key in ipairs(keys) do
-        is_needed[key] = true
-    end
-end
-for index = 2, #KEYS do
-    if not is_needed[KEYS[index]] and redis.call('PTTL', KEYS[index]) == -1 then
-        redis.call('UNLINK', KEYS[index])
-    end
-end
+drop(outdated, {}, ARGV[3])
+return {'deleted', ''}
 """
 )

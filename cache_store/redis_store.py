@@ -14,15 +14,13 @@ from cache_store.errors import CameraFenced, CheckpointCorrupt, ChunksLost, Owne
 from cache_store.leases import Owner
 from cache_store.manifest import CHUNK_NBYTES, Manifest
 from cache_store.redis_connection import RedisConnection
-from cache_store.redis_scripts import COMMIT, DELETE, DROP_UNCOMMITTED, SWEEP
+from cache_store.redis_scripts import COMMIT, DELETE, DROP_UNCOMMITTED
 from cache_store.store import GENERATIONS
 from cache_store.thumbnail_dedup import StoredThumbnail, StoredThumbnails
 
 _TIMEOUT_S = 5.0
 _RETRIES = 2
 _THUMBNAILS_PER_READ = 64
-_KEYS_PER_SCAN = 1_000
-_CORRUPT = "corrupt"  # what the scripts say of a dropped manifest that may not have named all of its keys
 
 # What an interrupted save leaves behind expires after this time, which is far longer than any save takes.
 _UNCOMMITTED_TTL_MS = 600_000
@@ -42,7 +40,6 @@ class RedisCheckpointStore:
         self._drop_uncommitted = self._client.register_script(DROP_UNCOMMITTED)
         self._uploaded: dict[str, UploadedCheckpoint] = {}
         self._delete = self._client.register_script(DELETE)
-        self._sweep_keys = self._client.register_script(SWEEP)
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
         try:
@@ -67,14 +64,11 @@ class RedisCheckpointStore:
                     await self._write(batch.values)
             # The last batch and the commit are one round trip.
             *_, outcome = await self._write(batch.values, *_commit_arguments(camera, owner, commit, keys))
-            detail = self._require_done(camera, *map(redis_connection.as_text, outcome))
+            self._require_done(camera, *map(redis_connection.as_text, outcome))
         except (StoreFull, OwnedByAnother, CameraFenced):
             await self._discard(keys)
             raise
         self._uploaded[camera] = commit.uploaded
-        if detail == _CORRUPT:
-            with contextlib.suppress(StoreUnavailable):
-                await self._sweep(camera)  # the checkpoint itself is committed
 
     async def load(self, camera: str, *fingerprints: str) -> Checkpoint | None:
         error = None
@@ -96,8 +90,7 @@ class RedisCheckpointStore:
         values: list[str | int] = [owner.epoch, owner.incarnation, redis_keys.camera_prefix(camera)]
         async with self._connection.operation():
             outcome: Any = await self._delete(keys=keys, args=values)
-        if self._require_done(camera, *map(redis_connection.as_text, outcome)) == _CORRUPT:
-            await self._sweep(camera)
+        self._require_done(camera, *map(redis_connection.as_text, outcome))
 
     async def close(self) -> None:
         await self._connection.close()
@@ -118,17 +111,7 @@ class RedisCheckpointStore:
                     raise answer
         return answers
 
-    async def _sweep(self, camera: str) -> None:
-        """Deletes the chunks and thumbnails of a manifest that was dropped and could not be read. Looks at all keys."""
-        prefix, manifests = redis_keys.camera_prefix(camera), redis_keys.manifests(camera)
-        async with self._connection.operation():
-            found = [key async for key in self._client.scan_iter(match=f"{prefix}:*", count=_KEYS_PER_SCAN)]
-        keys = {redis_connection.as_text(key) for key in found} - {manifests, redis_keys.owner(camera)}
-        async with self._connection.operation():
-            await self._sweep_keys(keys=[manifests, *sorted(keys)], args=[prefix])
-
-    def _require_done(self, camera: str, outcome: str, detail: str) -> str:
-        """-> the detail, where the script has done its work"""
+    def _require_done(self, camera: str, outcome: str, detail: str) -> None:
         if outcome in ("owner", "lost"):
             # The next save writes everything again.
             self._uploaded.pop(camera, None)
@@ -136,7 +119,6 @@ class RedisCheckpointStore:
             raise leases.refused(camera, detail)
         if outcome == "lost":
             raise ChunksLost(f"store {self._connection.address}: {detail} was missing at the commit")
-        return detail
 
     async def _discard(self, keys: list[str]) -> None:
         """Deletes what no manifest names at once, if the store permits; it would expire later."""

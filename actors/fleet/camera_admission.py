@@ -108,9 +108,9 @@ class CameraAdmission:
         await self._observer.observe(record.shard_index)
         return record.view()
 
-    async def erase(self, record: CameraRecord) -> CameraView:
+    async def erase(self, name: str) -> CameraView:
         """Empties the camera's memory. See Fleet.erase_memory for the errors."""
-        name = record.spec.name
+        record = self._state.find(name)
         async with record.lock:
             shard = self._state.shard_of(record)
             try:
@@ -174,10 +174,9 @@ class CameraAdmission:
         try:
             await self._desired.remove(record.spec.name, record.id)
             if removal := self._state.removals.get(record.id):  # the leader's plan may have finished it by now
-                removal.mark_withdrawn()
                 await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
-            self._state.begin_removal(record.id, record.spec.name).mark_withdrawn()
+            self._state.begin_removal(record.id, record.spec.name)
             log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
 
     async def _require_frames(self, record: CameraRecord) -> None:

@@ -156,26 +156,23 @@ class Executor:
 
     async def _drop(self, action: Drop) -> None:
         call = self._state.shards[action.shard].shard.drop_camera(action.camera_id)
-        if await self._end_leftover(action.shard, action.camera_id, call):
-            log.warning("stale_camera_ended", camera_id=action.camera_id, shard=action.shard)
+        await self._end_leftover(action.shard, action.camera_id, call)
+        log.warning("stale_camera_ended", camera_id=action.camera_id, shard=action.shard)
 
     async def _release(self, action: Release) -> None:
         call = self._state.shards[action.shard].shard.release_camera(action.camera_id)
-        if await self._end_leftover(action.shard, action.camera_id, call):
-            log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
+        await self._end_leftover(action.shard, action.camera_id, call)
+        log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
 
-    async def _end_leftover(self, index: int, camera_id: str, call: Coroutine[Any, Any, None]) -> bool:
-        """-> whether the camera was ended. If not, the next status says so; it is tried again after a grace period."""
+    async def _end_leftover(self, index: int, camera_id: str, call: Coroutine[Any, Any, None]) -> None:
         shard = self._state.shards[index]
         try:
             with shard.acting():
                 await shard.perform(call)
         except (StoreError, ServiceError, UnknownCamera) as error:
-            log.info("camera_not_ended", camera_id=camera_id, shard=index, reason=str(error))
-            return False
-        finally:
-            shard.forget_reported(camera_id)
-        return True
+            log.info("camera_not_ended", shard=index, reason=str(error))
+        # If it is still there, the next status says so, and it is tried again after another grace period.
+        shard.forget_reported(camera_id)
 
     async def _finish_removal(self, action: FinishRemoval) -> None:
         removal = self._state.removals.get(action.camera_id)

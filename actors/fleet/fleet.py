@@ -12,7 +12,6 @@ import structlog
 from actors.errors import InvalidShard, ScalingConflict
 from actors.fleet import reconciler
 from actors.fleet.camera_admission import CameraAdmission
-from actors.fleet.camera_lookup import CameraLookup
 from actors.fleet.capacity import Capacity
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
@@ -42,7 +41,10 @@ log = structlog.get_logger(__name__)
 
 
 class Fleet:
-    """All shards as one, owned by one event loop. Of several fleets over the same shards one leads, others observe."""
+    """All shards as one. One event loop owns it.
+
+    Several fleets may run over the same shards. The leader assigns cameras to shards; the others observe.
+    """
 
     def __init__(
         self,
@@ -69,8 +71,7 @@ class Fleet:
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
-        self._lookup = CameraLookup(self._state, self._desired.sync)
-        self._questions = QuestionRouter(self._state, self._lookup.find)
+        self._questions = QuestionRouter(self._state)
         self._is_leader = is_leader
         self._headroom = Headroom(self._state)
 
@@ -149,7 +150,7 @@ class Fleet:
 
         Raises UnknownCamera, ShardUnavailable, CameraRecovering, OwnershipUnproven, StoreError.
         """
-        return await self._admission.erase(await self._lookup.find(name))
+        return await self._admission.erase(name)
 
     async def test_camera(self, url: str) -> ProbeResult:
         """Probes a URL from the emptiest shard that is up, without adding a camera.
@@ -169,7 +170,7 @@ class Fleet:
 
     async def get_camera(self, name: str) -> CameraView:
         """The present status of a camera. Raises UnknownCamera."""
-        record = await self._lookup.find(name)
+        record = self._state.find(name)
         await self._observer.observe(record.shard_index)
         return record.view()
 
@@ -190,7 +191,7 @@ class Fleet:
         Questions wait meanwhile. Raises UnknownCamera, InvalidShard, TooManyCameras, StoreError, ShardUnavailable and
         CameraRecovering; then the camera stays on its shard.
         """
-        record = await self._lookup.find(name)
+        record = self._state.find(name)
         await self._mover.move(record, self._move_target(record, to_shard))
         return await self.get_camera(name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from actors import task_cancellation
@@ -21,15 +21,14 @@ _MOVE_POLLS = 15
 class QuestionRouter:
     """Answers questions about the cameras of one fleet. One event loop owns it, with the state."""
 
-    def __init__(self, state: FleetState, find: Callable[[str], Awaitable[CameraRecord]]) -> None:
+    def __init__(self, state: FleetState) -> None:
         self._state = state
-        self._find = find
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         """The events of one answer, Done last. See Fleet.ask."""
-        record = await self._find(camera)
+        record = self._state.find(camera)
         record.mark_question(asyncio.get_running_loop().time())
         await record.wait_until_settled()
         index, has_begun = record.shard_index, False

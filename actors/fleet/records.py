@@ -186,21 +186,13 @@ class CameraRecord:
 
 @dataclass(slots=True)
 class RemovalRecord:
-    """A camera that was removed and of which something may be left. shard_index: where it was, None if unknown here.
-
-    is_withdrawn: its adding failed, so that no client ever knew of it.
-    """
+    """A camera that was removed and of which something may be left. shard_index: where it was, None if unknown here."""
 
     id: str
     name: str
     shard_index: int | None = None
     retry_at_s: float = 0.0
-    is_withdrawn: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def mark_withdrawn(self) -> None:
-        """Records that the adding of the camera failed."""
-        self.is_withdrawn = True
 
     def snapshot(self) -> RemovalSnapshot:
         """An immutable copy for a plan."""

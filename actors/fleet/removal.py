@@ -46,7 +46,7 @@ class Remover:
             await self._eraser.delete(removal.id, fence)
             await self._registry.finish_removal(removal.id)
             self._state.end_removal(removal.id)
-        log.info("camera_withdrawn" if removal.is_withdrawn else "camera_removed", camera=removal.name, id=removal.id)
+        log.info("camera_removed", camera=removal.name, camera_id=removal.id)
 
     def _places(self, removal: RemovalRecord) -> list[int]:
         """The shards that may have the camera."""

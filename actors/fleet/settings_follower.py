@@ -21,13 +21,21 @@ _EVERY_S = 1.0
 class SettingsFollower:
     """Compares a server's settings with the newest ones in the store, again and again.
 
-    adopt: called with newer settings that were taken over.
+    adopt: called with newer settings that were taken over. on_outdated: called once, when there are newer ones that a
+    server can only take over by a restart.
     """
 
-    def __init__(self, store: SettingsStore, settings: SharedSettings, adopt: Callable[[SharedSettings], None]) -> None:
+    def __init__(
+        self,
+        store: SettingsStore,
+        settings: SharedSettings,
+        adopt: Callable[[SharedSettings], None],
+        on_outdated: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._adopt = adopt
+        self._on_outdated = on_outdated
         self._refused_version = 0
 
     async def run(self) -> None:
@@ -46,7 +54,8 @@ class SettingsFollower:
             self._settings = shared_settings.adopted(self._settings, newest)
         except ConfigError as error:
             self._refused_version = newest.version
-            log.error("settings_not_adopted", version=newest.version, reason=str(error))
+            log.warning("server_outdated", version=newest.version, reason=str(error))
+            self._on_outdated()
             return
         log.info("settings_adopted", version=newest.version)
         self._adopt(self._settings)

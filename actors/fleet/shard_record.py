@@ -45,6 +45,7 @@ class ShardRecord:
     down_since_s: float | None = None
     slots: int = 0
     busy_share: float = 0.0
+    generation: str = ""
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     unclaimed: Mapping[str, CameraStatus] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
@@ -104,7 +105,7 @@ class ShardRecord:
             self.lapsed = asyncio.Event()
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
-        self.busy_share, self.is_draining = status.busy_share, status.is_draining
+        self.busy_share, self.is_draining, self.generation = status.busy_share, status.is_draining, status.generation
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from actors import generation
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
 from actors.fleet.configured_cameras import Standing
@@ -49,7 +50,7 @@ class SharedSettings:
     @classmethod
     def of(cls, config: HermesConfig) -> SharedSettings:
         """What this configuration says."""
-        values: dict[str, Any] = {"model": config.model}
+        values: dict[str, Any] = {"model": config.model, "HERMES_BUILD": generation.build()}
         for section in ("memory", "ingest", "shards"):
             values |= _flat(section, getattr(config, section))
         for key in ("shards.settings_version", "shards.ray", "shards.count"):

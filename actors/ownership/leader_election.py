@@ -28,7 +28,7 @@ IsLeader = Callable[[], bool]
 
 
 class LeaderElection:
-    """One fleet's candidacy for leadership."""
+    """One fleet's candidacy for leadership. is_candidate: whether it campaigns; if not, it resigns at the next try."""
 
     def __init__(
         self,
@@ -40,12 +40,13 @@ class LeaderElection:
         clock: Callable[[], float] = boot_time_s,
     ) -> None:
         self._failure_detector = failure_detector
+        self.is_candidate = True
         incarnation = ShardIncarnation(uuid.uuid4().hex, process)
         self._lease_holder = LeaseHolder(leases, incarnation, settings, on_lost=self._on_lost, clock=clock)
 
     def is_leader(self) -> bool:
         """Whether this fleet is the leader and its lease proves it."""
-        return self._lease_holder.is_proven and self._lease_holder.owner(LEADER_ROLE) is not None
+        return self.is_candidate and self._lease_holder.is_proven and self._lease_holder.owner(LEADER_ROLE) is not None
 
     async def run(self) -> None:
         """Campaigns for leadership until cancelled, then resigns."""
@@ -60,6 +61,9 @@ class LeaderElection:
 
     async def campaign(self) -> None:
         """Becomes the leader if there is none, or if the lease of the present one has expired."""
+        if not self.is_candidate:
+            await self._lease_holder.release(LEADER_ROLE)
+            return
         if self._lease_holder.owner(LEADER_ROLE) is not None:
             return
         try:

@@ -17,6 +17,7 @@ import ray
 import structlog
 from ray.exceptions import RayError
 
+from actors import generation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardPlacement
 from actors.errors import ConfigError, ServiceError, ShardNotStarted, ShardUnavailable
@@ -31,6 +32,7 @@ T = TypeVar("T")
 _CLOSE_TIMEOUT_S = 15.0
 _REVIVE_EVERY_S = 5.0
 _START_POLL_S = 1.0
+_NAME_POLL_S = 0.05
 # Ray's default fills a node to half of its resources before it takes another one.
 _STRATEGIES = {ShardPlacement.SPREAD: "SPREAD", ShardPlacement.PACK: "DEFAULT"}
 # Every running answer is a call, and the shard's own limit of waiting questions must be reached before this one.
@@ -42,18 +44,31 @@ ShardActor = ray.remote(ShardProcess)
 class RemoteShard(ForwardedShard):
     """A Shard that lives in a Ray actor. Ray restarts its process; then the fleet adds its cameras again.
 
-    In a cluster that was joined the actor has a name: the first system starts it, and it outlives that system.
+    In a cluster that was joined the actor has a name: the first system starts it, and it outlives that system. It may
+    be of another generation than this object would start.
+
+    is_wanted: whether another process is started when Ray has given this one up. may_start: whether this object starts
+    processes; if not, it uses those that a newer server started.
     """
 
-    def __init__(self, index: int, settings: HermesConfig, store_url: str, *, log_level: int = logging.INFO) -> None:
+    def __init__(
+        self,
+        index: int,
+        settings: HermesConfig,
+        store_url: str,
+        *,
+        log_level: int = logging.INFO,
+        may_start: bool = True,
+    ) -> None:
         self._index = index
         self._settings = settings.for_shards()
-        self._settings_id = shard_process.settings_id(settings, store_url)
+        self._generation = generation.of(settings)
         self._store_url = store_url
         self._log_level = log_level
         self._started_at = 0.0
         self._first_answer: asyncio.Future[str] | None = None
-        self.is_wanted = True  # whether another process is started when Ray has given this one up
+        self.is_wanted, self.may_start = True, may_start
+        self._actor: Any = None
         self._start()
 
     async def ready(self, timeout_s: float) -> ShardStatus:
@@ -62,7 +77,7 @@ class RemoteShard(ForwardedShard):
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await self._actor.reply_to.remote(self._store_url, "status", contract.encode_call("status"))
-                await self._require_same_settings()
+                await self._require_same_store()
             status: ShardStatus = contract.decode_result("status", reply)
             return status
         except TimeoutError:
@@ -82,7 +97,17 @@ class RemoteShard(ForwardedShard):
                 await self.close()
             except ServiceError as error:
                 log.warning("shard_not_closed", shard=self._index, reason=str(error))
-        ray.kill(self._actor)
+        if self._actor is not None:
+            ray.kill(self._actor)
+
+    async def replace(self) -> None:
+        """Ends the process as `end` does, and starts one of this object's generation."""
+        await self.end()
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            while self._present() is not None:  # noqa: ASYNC110 - Ray tells nobody when a name is free
+                await asyncio.sleep(_NAME_POLL_S)
+        self.is_wanted = True
+        self._start()
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         await self._require_started()
@@ -117,13 +142,28 @@ class RemoteShard(ForwardedShard):
 
         One call waits for that; Ray would keep each further call until the process runs.
         """
+        if self._actor is None:
+            self._start()
+        if self._actor is None:
+            raise ShardUnavailable(f"shard {self._index}: a server of the newest settings has yet to start it")
         if self._first_answer is None:
-            self._first_answer = asyncio.ensure_future(self._actor.settings_id.remote())
+            self._first_answer = asyncio.ensure_future(self._actor.store_id.remote())
             self._first_answer.add_done_callback(_note_error)
         await asyncio.wait([self._first_answer], timeout=_START_POLL_S)
         if not self._has_started:
             reason = await asyncio.to_thread(starting.reason, self._actor, self._settings.shards)
             raise ShardUnavailable(f"shard {self._index}: {reason}")
+
+    @property
+    def _name(self) -> str:
+        return f"shard-{self._index}"
+
+    def _present(self) -> Any:
+        """The actor of this name in the cluster, None where there is none."""
+        try:
+            return ray.get_actor(self._name)
+        except ValueError:
+            return None
 
     def _require_same_version(self) -> None:
         # Ray gives the handle of a running actor the methods of the class that the actor was started from.
@@ -133,16 +173,19 @@ class RemoteShard(ForwardedShard):
                 "shards first"
             )
 
-    async def _require_same_settings(self) -> None:
-        if await self._actor.settings_id.remote() != self._settings_id:
+    async def _require_same_store(self) -> None:
+        if await self._actor.store_id.remote() != shard_process.store_id(self._store_url):
             raise ConfigError(
-                f"shard {self._index}: it runs in this cluster already, with another model, memory, ingest, shards or "
-                "store; end those shards first, or use their configuration"
+                f"shard {self._index}: it runs in this cluster already, with another store; use that store, or a "
+                "cluster of its own"
             )
 
     def _start(self) -> None:
+        if not self.may_start:
+            self._actor, self._first_answer = self._present(), None
+            return
         shards = self._settings.shards
-        shared = {"name": f"shard-{self._index}", "lifetime": "detached", "get_if_exists": True}
+        shared = {"name": self._name, "lifetime": "detached", "get_if_exists": True}
         accelerator = {"ray.io/accelerator-type": shards.accelerator_type} if shards.accelerator_type else None
         self._started_at = time.monotonic()
         self._first_answer = None
@@ -155,7 +198,12 @@ class RemoteShard(ForwardedShard):
             max_concurrency=_MAX_CONCURRENT_CALLS,
             scheduling_strategy=_STRATEGIES[shards.placement],
             **({} if shards.is_local else shared),
-        ).remote(contract.encode_settings(self._settings), self._settings_id, self._log_level)
+        ).remote(
+            contract.encode_settings(self._settings),
+            shard_process.store_id(self._store_url),
+            self._generation,
+            self._log_level,
+        )
 
     async def _awaited(self, call: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
@@ -180,7 +228,8 @@ class RemoteShard(ForwardedShard):
         """
         if time.monotonic() - self._started_at >= _REVIVE_EVERY_S:
             log.warning("shard_restarted", shard=self._index)
-            ray.kill(self._actor)
+            if self.may_start:
+                ray.kill(self._actor)
             self._start()
 
 

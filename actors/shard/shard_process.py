@@ -12,11 +12,10 @@ from typing import Any
 import structlog
 
 from actors import logs
-from actors.config.schema import HermesConfig
-from actors.config.shards import ScalingConfig
 from actors.errors import ShardNotStarted
 from actors.shard import contract, shard_device
 from actors.shard.camera_shard import CameraShard
+from actors.shard.interface import ShardStatus
 from cache_store import store_urls
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -38,9 +37,9 @@ class ShardProcess:
     are what versions of hermes have in common.
     """
 
-    def __init__(self, settings: str, settings_id: str, log_level: int) -> None:
+    def __init__(self, settings: str, store_id: str, generation: str, log_level: int) -> None:
         logs.log_to_stderr(log_level)
-        self._settings, self._settings_id = contract.decode_settings(settings), settings_id
+        self._settings, self._store_id, self._generation = contract.decode_settings(settings), store_id, generation
         self._shard: CameraShard | None = None
         self._leases: RedisLeases | None = None
         self._model: VideoLanguageModel | ShardNotStarted
@@ -55,6 +54,8 @@ class ShardProcess:
             result = await self._operation(store_url, operation, message)
         except Exception as error:  # noqa: BLE001 - the caller gets it
             return _failed(operation, error)
+        if isinstance(result, ShardStatus):
+            result = dataclasses.replace(result, generation=self._generation)
         return contract.encode_result(operation, result)
 
     async def events_of(self, store_url: str, operation: str, message: str) -> AsyncGenerator[str, None]:
@@ -66,9 +67,9 @@ class ShardProcess:
         except Exception as error:  # noqa: BLE001 - the caller gets it
             yield _failed(operation, error)
 
-    async def settings_id(self) -> str:
-        """The `settings_id` of the settings that this process was built with."""
-        return self._settings_id
+    async def store_id(self) -> str:
+        """The `store_id` of the store that this process was started for."""
+        return self._store_id
 
     async def close(self) -> None:
         """Saves every memory, releases every camera and stops."""
@@ -105,16 +106,9 @@ class ShardProcess:
         return self._shard
 
 
-def settings_id(settings: HermesConfig, store_url: str) -> str:
-    """A hash of the settings that shards of one system must share; the number of shards is not among them.
-
-    Nor is a password: Ray keeps the hash, and whoever reads it could try passwords.
-    """
-    shards = dataclasses.replace(
-        settings.shards, count=None, min=None, max=None, spares=0, scaling=ScalingConfig(), settings_version=1
-    )
-    text = repr((settings.model, settings.memory, settings.ingest, shards, store_urls.redact(store_url)))
-    return hashlib.sha256(text.encode()).hexdigest()
+def store_id(store_url: str) -> str:
+    """A hash of where a store is, without its password: Ray keeps it, and whoever reads it could try passwords."""
+    return hashlib.sha256(store_urls.redact(store_url).encode()).hexdigest()
 
 
 def _failed(operation: str, error: Exception) -> str:

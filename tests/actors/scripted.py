@@ -134,7 +134,6 @@ class ScriptedShard:
         self.status_error: Exception | None = None
         self.add_error: Exception | None = None
         self.fenced: set[str] = set()  # ids
-        self.release_error: Exception | None = None
         self.is_draining = False
         self.standby: set[str] = set()
         self.unfinished = 0
@@ -196,8 +195,6 @@ class ScriptedShard:
 
     async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_up()
-        if self.release_error is not None:
-            raise self.release_error
         self.saved.append(self._named(camera_id))
         del self.assignments[self._named(camera_id)]
 

@@ -52,12 +52,8 @@ async def test_a_malformed_url_is_refused_before_it_reaches_a_shard(fleet) -> No
 async def test_a_camera_whose_source_does_not_open_is_not_added(fleet, shards, state, detail, error, message) -> None:
     shards[0].states["a"] = (state, detail)
 
-    with (
-        structlog.testing.capture_logs() as logs,
-        pytest.raises(error, match=f"{message}; the camera was not added$"),
-    ):
+    with pytest.raises(error, match=f"{message}; the camera was not added$"):
         await fleet.add_camera(camera_spec("a"))
-    assert not {"camera_added", "camera_removed"} & {log["event"] for log in logs}
 
     assert shards[0].assignments == {}
     assert shards[0].forgotten == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
@@ -162,25 +161,6 @@ async def test_what_a_shard_watches_and_nobody_wants_is_ended_and_its_memory_sav
 
     assert took_s > 9.0  # a registry that is on its way back may want it
     assert shards[1].saved == ["stranger"]
-
-
-async def test_an_unwanted_camera_that_cannot_be_ended_is_not_logged_as_ended(shards) -> None:
-    shards[1].assignments["stranger"] = Assignment(id="stranger", spec=camera_spec("stranger"), started_s=0.0)
-    shards[1].release_error = StoreUnavailable("store: down")
-    fleet = scripted_fleet(*shards)
-
-    with capture_logs() as logs:
-        loop = asyncio.create_task(fleet.run())
-        try:
-            await until(lambda: any(log["event"] == "camera_not_ended" for log in logs))
-            shards[1].release_error = None
-            await until(lambda: not shards[1].assignments)
-            await asyncio.sleep(1.0)
-        finally:
-            await task_cancellation.end(loop)
-
-    endings = [log["event"] for log in logs if log["event"] in ("camera_not_ended", "unwanted_camera_ended")]
-    assert endings == ["camera_not_ended", "unwanted_camera_ended"]
 
 
 async def test_a_camera_that_left_the_configuration_is_ended_on_a_shard_that_outlived_the_fleet(

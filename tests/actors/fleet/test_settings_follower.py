@@ -17,20 +17,22 @@ from tests.virtual_time import until
 
 
 async def test_a_running_server_takes_over_a_newer_version_and_logs_once_what_it_cannot() -> None:
-    store, sizes = InMemorySettingsStore(), list[tuple[int, int]]()
+    store, sizes, outdated = InMemorySettingsStore(), list[tuple[int, int]](), list[str]()
 
     def adopt(newest: SharedSettings) -> None:
         sizes.append((newest.limits.max, newest.limits.spares))
 
     await store.agree(settings(1, count=2))
-    follower = SettingsFollower(store, settings(1, count=2), adopt)
+    follower = SettingsFollower(store, settings(1, count=2), adopt, lambda: outdated.append("now"))
     await follower.follow()
     await store.agree(settings(2, count=4, spares=1))
     await follower.follow()
     await follower.follow()
+    assert not outdated
     await store.agree(settings(3, count=9, model="/models/other"))
     await follower.follow()
-    assert sizes == [(4, 1)]
+    await follower.follow()
+    assert (sizes, outdated) == ([(4, 1)], ["now"])
 
     await store.agree(settings(4, count=3))
     await follower.follow()

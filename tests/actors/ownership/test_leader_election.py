@@ -100,3 +100,18 @@ async def test_without_the_store_no_fleet_becomes_the_leader(leases) -> None:
     await election.campaign()
 
     assert not election.is_leader()
+
+
+async def test_a_fleet_that_is_no_candidate_leads_no_more_and_another_takes_over_at_once(leases) -> None:
+    one, other = await elected(leases), candidate(leases)
+    one.is_candidate = False
+    assert not one.is_leader()
+
+    await one.campaign()
+    await other.campaign()
+    assert (one.is_leader(), other.is_leader()) == (False, True)
+
+    other.is_candidate, one.is_candidate = False, True
+    await other.campaign()
+    await one.campaign()
+    assert (one.is_leader(), other.is_leader()) == (True, False)

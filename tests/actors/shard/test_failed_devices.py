@@ -119,8 +119,9 @@ def lose_gpu():
     raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
 async def main():
-    process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "id", 20)
-    print((await status(process)).slots, flush=True)
+    process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "store", "blue", 20)
+    first = await status(process)
+    print(first.slots, first.generation, flush=True)
     thread = process._shard._engine._thread
     thread.command("gpu", lose_gpu)
     await asyncio.to_thread(thread._thread.join)
@@ -137,6 +138,6 @@ def test_the_process_of_a_dead_device_ends_at_the_next_call() -> None:
     process = subprocess.run(
         [sys.executable, "-c", PROCESS], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
-    assert process.stdout.split() == ["16", "lost"]
+    assert process.stdout.split() == ["16", "blue", "lost"]
     assert process.returncode == 1
     assert "event=device_stopped" in process.stderr

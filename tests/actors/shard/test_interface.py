@@ -90,7 +90,7 @@ async def test_the_timeout_of_a_test_follows_the_time_that_a_source_may_take_to_
     assert timeout_s(IngestConfig(open_timeout_s=20.0)) > timeout_s(IngestConfig(open_timeout_s=5.0)) > 15.0
 
 
-@pytest.mark.parametrize("name", ["close", "settings_id", "_store", "__class__", "flush"])
+@pytest.mark.parametrize("name", ["close", "store_id", "_store", "__class__", "flush"])
 async def test_a_process_refuses_a_name_that_is_no_operation(name: str) -> None:
     process = shard_process()
     call = contract.encode_call("status")
@@ -114,4 +114,4 @@ async def test_a_process_without_a_model_says_so_to_every_caller() -> None:
 
 def shard_process() -> ShardProcess:
     settings = HermesConfig(model="/nowhere/model").for_shards()
-    return ShardProcess(contract.encode_settings(settings), "any", logging.CRITICAL)
+    return ShardProcess(contract.encode_settings(settings), "store", "1", logging.CRITICAL)
