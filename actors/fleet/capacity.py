@@ -18,13 +18,18 @@ def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: i
     counts: cameras that are on each shard or shall be. Costs what the number of shards costs, not that of cameras.
     """
     kept_empty = _kept_empty(shards, counts, spares)
-
-    def rank(index: int) -> tuple[bool, bool, int, float]:
-        shard = shards[index]
-        is_full = bool(shard.slots) and max(counts[index], len(shard.reported)) >= shard.slots
-        return not shard.is_accepting or is_full, index in kept_empty, counts[index], shard.busy_share
-
-    return min(range(len(shards)), key=rank)
+    # One list, no calls: it is made for each camera of a fleet, with as many rows as there are shards.
+    ranks = [
+        (
+            not shard.is_accepting or 0 < shard.slots <= count or 0 < shard.slots <= len(shard.reported),
+            index in kept_empty,
+            count,
+            shard.busy_share,
+            index,
+        )
+        for index, (shard, count) in enumerate(zip(shards, counts, strict=True))
+    ]
+    return min(ranks)[-1]
 
 
 class Capacity:
@@ -87,6 +92,8 @@ class Capacity:
 
 def _kept_empty(shards: Sequence[ShardRecord | ShardSnapshot], counts: Sequence[int], spares: int) -> frozenset[int]:
     """The spares: the last of the empty shards, less one for each shard that is down, whose place a spare takes."""
+    if not spares:
+        return frozenset()
     empty = [index for index, shard in enumerate(shards) if shard.is_accepting and not counts[index]]
     num_kept = max(0, spares - sum(not shard.is_up for shard in shards))
     return frozenset(empty[max(0, len(empty) - num_kept) :])
