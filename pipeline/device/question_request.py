@@ -51,15 +51,21 @@ class QuestionRequest:
 
 
 def parse(text: str, prompts: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:
-    """The prompt of a question. Raises InvalidQuestion if it is empty or too long."""
+    """The prompt of a question. Raises InvalidQuestion if it is empty, too long or no Unicode text."""
     stripped = text.strip()
-    if not stripped:
+    if not any(character.isprintable() for character in stripped):
         raise InvalidQuestion("question: empty (at least one word)")
+    try:
+        stripped.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidQuestion(f"question: character {error.start + 1} is half of a surrogate pair") from error
     if len(stripped) > max_chars:
         raise InvalidQuestion(f"question {stripped[:40]!r}…: {len(stripped)} characters (limit {max_chars})")
     prompt = prompts.question(stripped)
     if len(prompt.ids) > max_tokens:
         raise InvalidQuestion(f"question {stripped[:40]!r}…: {len(prompt.ids)} tokens (limit {max_tokens})")
+    if len(prompt.ids) == len(prompts.question("").ids):
+        raise InvalidQuestion(f"question {stripped!r}: the model reads nothing in it (at least one word)")
     return prompt
 
 

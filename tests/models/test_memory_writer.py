@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cache_store import policies
 from cache_store.memory import Memory
+from cache_store.policies import MemoryView, Policy, Retention
 from cache_store.tiers import MemoryConfig, PolicyName
 from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
@@ -245,3 +247,19 @@ def test_positions_stay_free_for_the_prompts_that_score_a_memory(model: LlavaOne
 
     assert writer.scorer.num_positions > 1
     assert writer.max_position + writer.scorer.num_positions == model.spec.reliable_positions
+
+
+def test_a_policy_sees_the_past_alone_with_its_frames_and_the_budget_that_is_left(model: LlavaOnevision) -> None:
+    """Budget 64, of which the recent window of two frames takes 32; five frames have come."""
+    seen: list[tuple[list[int], int, int]] = []
+
+    def watching(view: MemoryView) -> list[Retention]:
+        seen.extend((layer.frames.tolist(), layer.attention.numel(), layer.budget) for layer in view)
+        return policies.by_peak_attention(view)
+
+    config = MemoryConfig(tokens_per_layer=64, recent_frames=2)
+    writer = MemoryWriter(model, config, max_frames=4, reserve=128, policy=Policy(watching))
+    append_frames(writer, new_memory(writer), random_frames(5))
+
+    past = [frame for frame in range(3) for _ in range(TOKENS_PER_FRAME)]
+    assert seen == [(past, len(past), 32)] * model.spec.kv.num_layers

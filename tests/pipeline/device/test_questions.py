@@ -152,7 +152,15 @@ def test_words_that_the_model_does_not_know_come_as_a_warning(engine: Engine) ->
 
 
 @pytest.mark.parametrize(
-    ("question", "problem"), [("  ", "empty"), ("car " * 10_000, "39999 characters"), ("a " * 900, "9[0-9]+ tokens")]
+    ("question", "problem"),
+    [
+        ("  ", "empty"),
+        ("\N{ZERO WIDTH SPACE}\x00\n", "empty"),
+        ("what is \ud800 in view", "character 9 is half of a surrogate pair"),
+        ("?!", r"'\?!': the model reads nothing in it"),
+        ("car " * 10_000, "39999 characters"),
+        ("a " * 900, "9[0-9]+ tokens"),
+    ],
 )
 def test_an_invalid_question_is_refused_at_once(engine: Engine, question: str, problem: str) -> None:
     engine.add_camera("lobby")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from cache_store.errors import CheckpointCorrupt
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from pipeline.device.engine import Engine
@@ -57,3 +60,19 @@ def test_what_a_smaller_budget_keeps_is_what_scores_highest(model: LlavaOnevisio
     oldest_kept = [int(layer.token_ids.min()) for layer in restored.layers]
     newest_that_fit = [int(layer.token_ids[-128]) for layer in saved.layers]
     assert oldest_kept != newest_that_fit
+
+
+def test_a_checkpoint_whose_newest_frames_alone_are_over_budget_is_corrupt(model: LlavaOnevision) -> None:
+    """Its frame number says that all its tokens are of the recent window, which is never evicted."""
+    large, small = with_budget(model, 256), with_budget(model, 128)
+    large.add_camera("lobby")
+    ingest(large, "lobby", 10)
+    saved = whole(large, "lobby")
+    large.close()
+    forged = replace(saved, facts=replace(saved.facts, next_frame=4))
+
+    with pytest.raises(CheckpointCorrupt, match=r"256 tokens in the newest 4 frames of a layer \(limit 128\)"):
+        small.add_camera("lobby", forged)
+
+    small.add_camera("lobby", saved)
+    small.close()
