@@ -176,7 +176,7 @@ class CameraAdmission:
             if removal := self._state.removals.get(record.id):  # the leader's plan may have finished it by now
                 await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
-            self._state.begin_removal(record.id, record.spec.name)
+            await self._desired.withdraw_later(record)
             log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
 
     async def _require_frames(self, record: CameraRecord) -> None:

@@ -111,11 +111,14 @@ class DesiredState:
             await self._remove(name, camera_id)
             await self._read_own_write()
 
-    async def end_fenced(self, record: CameraRecord) -> None:
-        """Ends a camera that was removed, which the registry has lost; one of a configuration begins anew.
+    async def withdraw_later(self, record: CameraRecord) -> None:
+        """Ends a camera here, and in the registry by the next sync, which reads everything to find it there."""
+        async with self._lock:
+            self._forget(record.spec.name, record.id)
+            self._version = None
 
-        Raises StoreUnavailable.
-        """
+    async def end_fenced(self, record: CameraRecord) -> None:
+        """Ends a camera whose removal the registry has lost; a configured one begins anew. Raises StoreUnavailable."""
         entry = self._entries.get(record.spec.name)
         if entry is not None and entry.is_configured:
             await self.replace(record, record.spec)
@@ -211,7 +214,7 @@ class DesiredState:
                 self._forget_removed(entry)
         for entry in self._entries.values():
             older = present.get(entry.name)
-            if older is not None and older.id == entry.id and _revision(older) < _revision(entry):
+            if older is not None and older.id == entry.id and older.assignment.revision < entry.assignment.revision:
                 await self._registry.update(entry)
 
     def _apply_removals(self, removals: Mapping[str, str]) -> None:
@@ -244,7 +247,3 @@ class DesiredState:
         self._state.begin_removal(camera_id, name)
         if name in self._entries and self._entries[name].id == camera_id:
             del self._entries[name]
-
-
-def _revision(entry: RegistryEntry) -> int:
-    return entry.assignment.revision

@@ -119,6 +119,7 @@ def settings_of(cluster: Nodes, store_url: str, *, shards: int, slots: int) -> d
     """The configuration of every server, without its cameras and its port."""
     return {
         "store": store_url,
+        "ingest": {"allowed_networks": ["127.0.0.0/8"]},
         "shards": {
             "count": shards,
             "ray": cluster.address,

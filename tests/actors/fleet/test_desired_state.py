@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 import pytest
@@ -12,7 +13,7 @@ from actors.fleet.views import CameraView
 from actors.shard.interface import Assignment
 from cache_store.errors import StoreUnavailable
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraChanged, CameraExists, CameraSpec
+from pipeline.cameras import CameraChanged, CameraExists, CameraSpec, CameraState, SourceInvalid
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet, update
 
 
@@ -331,3 +332,35 @@ async def test_of_two_servers_that_replace_one_source_the_second_is_told(shards)
 
     assert [type(result) for result in results] == [CameraView, CameraChanged]
     assert registry.entries["a"].assignment.spec.url == "sim:one"
+
+
+class UnwillingRegistry(InMemoryRegistry):
+    """Refuses removals while it is read-only."""
+
+    is_read_only = True
+
+    async def remove(self, name: str, camera_id: str, *, successor: RegistryEntry | None = None) -> bool:
+        if self.is_read_only:
+            raise StoreUnavailable("store: read only")
+        return await super().remove(name, camera_id, successor=successor)
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+async def test_a_camera_that_could_not_be_added_or_withdrawn_is_withdrawn_once_the_store_is_back(
+    shards, is_leader: bool
+) -> None:
+    """It used to stay in the list: fenced and silent, or watched although its client had been told otherwise."""
+    registry = UnwillingRegistry()
+    fleet = scripted_fleet(*shards, registry=registry, is_leader=lambda: is_leader)
+    for shard in shards:
+        shard.states["a"] = (CameraState.FAILED, "no such scene")
+    with pytest.raises(SourceInvalid):
+        await fleet.add_camera(camera_spec("a"))
+    with contextlib.suppress(StoreUnavailable):
+        await fleet.reconcile()
+    registry.is_read_only = False
+
+    await fleet.reconcile()
+
+    assert await registered(registry) == []
+    assert await fleet.list_cameras() == []
