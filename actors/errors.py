@@ -59,6 +59,10 @@ class ShardNotStarted(ServiceError):
     """A shard did not start."""
 
 
+class ServerStarting(ServiceError):
+    """The server is still starting and says what it waits for; a retry helps."""
+
+
 class ShardUnavailable(ServiceError):
     """A shard's process ended or does not answer. It is being restarted, so a retry helps."""
 

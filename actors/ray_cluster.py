@@ -84,16 +84,26 @@ def without_ray_messages() -> Iterator[None]:
         yield
 
 
-def _init(**settings: Any) -> None:
-    """ray.init, after which SIGTERM does what it did before: Ray's handlers end the program, one with a stack dump."""
+@contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """After the block SIGTERM does what it did before: Ray's handlers end the program, one with a stack dump.
+
+    Only the main thread can see to that, also where Ray starts in another thread during the block.
+    """
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(namespace=NAMESPACE, configure_logging=False, **settings)
-    except SystemExit:
-        raise KeyboardInterrupt from None
+        yield
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+def _init(**settings: Any) -> None:
+    try:
+        with keeping_sigterm():
+            ray.init(namespace=NAMESPACE, configure_logging=False, **settings)
+    except SystemExit:
+        raise KeyboardInterrupt from None
 
 
 def _require_loopback() -> None:

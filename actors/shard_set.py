@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import torch
@@ -32,12 +32,21 @@ class ShardSet:
         self._log_level = log_level
         self._shards: list[RemoteShard] = []
 
-    async def start(self, numbers: ShardNumbers) -> None:
+    async def start(self, numbers: ShardNumbers, on_progress: Callable[[str], None] = lambda _: None) -> None:
         """Waits for the shards: all of a local Ray are ready then, and at least one of a cluster.
 
-        Raises ShardNotStarted, and ConfigError if a shard runs with another store.
+        on_progress: called with what is waited for. Raises ShardNotStarted, and ConfigError if a shard runs with another
+        store.
         """
         starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in self.of(numbers)]
+
+        def tell(_: object = None) -> None:
+            num_loading = sum(not start.done() for start in starts)
+            on_progress(f"loading model {self._settings.model!r} on {num_loading} of {len(starts)} shards")
+
+        tell()
+        for start in starts:
+            start.add_done_callback(tell)
         if self._settings.shards.is_local:
             await asyncio.wait(starts)
             for index, start in enumerate(starts):

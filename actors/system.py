@@ -25,8 +25,8 @@ from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, Redis
 from actors.fleet.shared_settings import RedisSettingsStore, SettingsStore, SharedSettings
 from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import IsLeader, LeaderElection
-from actors.server import server
 from actors.server.server import Router
+from actors.server.startup import Startup
 from actors.shard_set import ShardSet
 from cache_store import redis_preflight, store_urls
 from cache_store.leases import UNOWNED
@@ -63,8 +63,18 @@ async def running(
     """
     token = settings.auth.token()
     _require_startable(settings)
+    startup = Startup()
+
+    def show(progress: str) -> None:
+        startup.wait_for(progress)
+        on_progress(progress)
+
     async with AsyncExitStack() as stack:
-        store_url = stack.enter_context(_store(settings, on_progress))
+        router = Router(startup, settings.router, token)
+        stack.push_async_callback(router.stop)
+        address = await router.start()
+        log.info("listening", address=address, health_address=router.health_address)
+        store_url = stack.enter_context(_store(settings, show))
         await _require_store(store_url)
         leases, settings_store = RedisLeases(store_url), RedisSettingsStore(store_url)
         registry, checkpoints = RedisRegistry(store_url), RedisCheckpointStore(store_url)
@@ -79,13 +89,13 @@ async def running(
         settings = await _agreed(settings, settings_store)
         shards = settings.shards
         if not has_local_ray:
-            stack.enter_context(_ray(shards, on_progress, shows_logs=log_level <= logging.INFO))
+            await _enter_ray(stack, _ray(shards, show, shows_logs=log_level <= logging.INFO))
         # The shards of a local Ray end with this server, and so do their numbers.
         numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else redis_numbers
         numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
-        on_progress(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
+        show(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
         processes = ShardSet(settings, store_url, log_level=log_level)
-        await processes.start(numbers)
+        await processes.start(numbers, startup.wait_for)
         if shards.is_local:
             stack.push_async_callback(processes.close)
         election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
@@ -107,7 +117,8 @@ async def running(
         await election.campaign()
         fleet.configure(settings.cameras, await _standing(settings, version, settings_store, election.is_leader))
         await stack.enter_async_context(_following(settings_store, settings, fleet, election, processes))
-        address = await stack.enter_async_context(_serving(fleet, election, settings, token))
+        startup.wait_for("the first look at all shards and cameras")
+        await stack.enter_async_context(_serving(fleet, election, router, startup))
         log.info("serving", address=address, shards=numbers.started, model=settings.model)
         try:
             yield System(address, fleet)
@@ -115,12 +126,25 @@ async def running(
             on_progress("saving memories, ending all processes")
 
 
+async def _enter_ray(stack: AsyncExitStack, block: AbstractContextManager[None]) -> None:
+    """Enters a block of ray_cluster in a thread, because Ray starts slowly and the server answers calls meanwhile."""
+    entering = asyncio.create_task(asyncio.to_thread(block.__enter__))
+    with ray_cluster.keeping_sigterm():
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            await asyncio.wait([entering])
+            if entering.exception() is None:
+                block.__exit__(None, None, None)
+            raise
+    stack.push(block.__exit__)
+
+
 def _require_startable(settings: HermesConfig) -> None:
     """Checks what can be checked before slow parts of the system start. Raises ServiceError."""
     if limitation := models.limitation(settings.model):
         log.warning("model_limited", reason=limitation)
     shard_set.require_gpus(settings.shards)
-    server.require_free(settings.router)
 
 
 async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
@@ -219,16 +243,13 @@ def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> Ab
 
 
 @asynccontextmanager
-async def _serving(
-    fleet: Fleet, election: LeaderElection, settings: HermesConfig, token: str | None
-) -> AsyncIterator[str]:
-    """Runs the fleet, the election and the router; yields the router's address."""
+async def _serving(fleet: Fleet, election: LeaderElection, router: Router, startup: Startup) -> AsyncIterator[None]:
+    """Runs the fleet and the election; the router serves the fleet."""
     await fleet.reconcile()
-    router = Router(fleet, settings.router, token)
-    address = await router.start()
+    startup.finish(fleet)
     loops = [asyncio.create_task(loop) for loop in (election.run(), fleet.run(), router.report_health())]
     try:
-        yield address
+        yield
     finally:
         await router.stop()
         await task_cancellation.end(*loops)

@@ -27,6 +27,7 @@ class RouterConfig:
     max_concurrent_calls: number of calls that run at once; more are refused with RESOURCE_EXHAUSTED.
     max_concurrent_calls_per_peer: how many of them one host, or the holder of one client certificate, may have.
     write_timeout_s: seconds that a client may take to read one message of an answer, before its call is ended.
+    grace_s: seconds that running calls may go on once the server is told to stop; it is not ready meanwhile.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -36,6 +37,7 @@ class RouterConfig:
         "max_concurrent_calls": (1, math.inf),
         "max_concurrent_calls_per_peer": (1, math.inf),
         "write_timeout_s": (0.1, math.inf),
+        "grace_s": (0, math.inf),
     }
 
     host: str = "127.0.0.1"
@@ -46,6 +48,7 @@ class RouterConfig:
     max_concurrent_calls: int = 256
     max_concurrent_calls_per_peer: int = 128
     write_timeout_s: float = 10.0
+    grace_s: float = 10.0
 
     def __post_init__(self) -> None:
         ranges.require("router", self)

@@ -76,9 +76,10 @@ class Fleet:
         self._headroom = Headroom(self._state)
 
     @property
-    def is_up(self) -> bool:
-        """Whether at least one shard answers."""
-        return any(record.is_up for record in self._state.shards)
+    def is_ready(self) -> bool:
+        """Whether questions can be routed: a shard was seen to answer, or there is no camera to ask."""
+        is_answering = any(record.is_up and record.incarnation is not None for record in self._state.shards)
+        return is_answering or (self._state.synced_s > float("-inf") and not self._state.cameras)
 
     @property
     def headroom(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import inspect
 import traceback
@@ -83,6 +84,12 @@ class CallGuard(grpc.aio.ServerInterceptor):
             request_deserializer=None if handler is None else handler.request_deserializer,
             response_serializer=None if handler is None else handler.response_serializer,
         )
+
+    async def until_idle(self, timeout_s: float) -> None:
+        """Returns once no call runs but those of health, or after a timeout."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._calls.until_idle()
 
     def _has_token(self, details: grpc.HandlerCallDetails) -> bool:
         if self._expected is None:

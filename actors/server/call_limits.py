@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ class CallLimiter:
         self._kind, self._setting = kind, setting
         self._limit, self._limit_per_peer = limit, limit_per_peer
         self._running: Counter[str] = Counter()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     @contextmanager
     def admit(self, peer: str) -> Iterator[None]:
@@ -30,11 +33,18 @@ class CallLimiter:
         self._require(self._running[peer], self._limit_per_peer, f"of {peer} ", "_per_peer")
         self._require(self._running.total(), self._limit, "", "")
         self._running[peer] += 1
+        self._is_idle.clear()
         try:
             yield
         finally:
             self._running[peer] -= 1
             self._running = +self._running
+            if not self._running:
+                self._is_idle.set()
+
+    async def until_idle(self) -> None:
+        """Returns once no call runs."""
+        await self._is_idle.wait()
 
     def _require(self, running: int, limit: int, whose: str, suffix: str) -> None:
         if running >= limit:

@@ -1,4 +1,4 @@
-"""The gRPC server: services, token check, health and reflection on one address."""
+"""The gRPC server: services, token check, health and reflection on one address, and health alone on another one."""
 
 from __future__ import annotations
 
@@ -13,81 +13,84 @@ from grpc_reflection.v1alpha import reflection
 
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
-from actors.fleet.fleet import Fleet
 from actors.server import tls
 from actors.server.call_guard import CallGuard
 from actors.server.services import CameraService, FleetService, QueryService
+from actors.server.startup import Startup
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
 SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+# Names of the health service. The empty name, which probes ask for by default, is readiness.
+LIVE, READY = "live", ("ready", "", *SERVICES)
+_SERVING, _NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 _HEALTH_EVERY_S = 1.0
-_STOP_GRACE_S = 2.0
+_LAST_MESSAGES_S = 1.0  # for what was just written to reach its client
 
 
 class Router:
     """The server of one fleet. With a token, every call but health checks must carry it.
 
+    Until the fleet is there, every call but health checks and reflection is refused and says what the server waits for.
     Raises ConfigError if a file of router.tls cannot be used.
     """
 
-    def __init__(self, fleet: Fleet, settings: RouterConfig, token: str | None) -> None:
-        self._fleet = fleet
+    def __init__(self, startup: Startup, settings: RouterConfig, token: str | None) -> None:
+        self._startup = startup
         self._settings = settings
         self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls)
-        self._server = grpc.aio.server(
-            interceptors=[CallGuard(settings, token)],
-            # With SO_REUSEPORT a second router could share the port, and each call would go to one of the two.
-            options=[("grpc.so_reuseport", 0)],
-        )
+        self._guard = CallGuard(settings, token)
         self._health = health_aio.HealthServicer()
-        queries, cameras = QueryService(fleet, settings.write_timeout_s), CameraService(fleet)
+        self.health_address: str | None = None  # of the listener that serves health alone
+        self._is_stopping = False
+        self._server = _server(self._guard)
+        queries, cameras = QueryService(startup, settings.write_timeout_s), CameraService(startup)
         pb_grpc.add_QueryServiceServicer_to_server(queries, self._server)  # type: ignore[no-untyped-call]
         pb_grpc.add_CameraServiceServicer_to_server(cameras, self._server)  # type: ignore[no-untyped-call]
-        pb_grpc.add_FleetServiceServicer_to_server(FleetService(fleet), self._server)  # type: ignore[no-untyped-call]
+        pb_grpc.add_FleetServiceServicer_to_server(FleetService(startup), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(reflected, self._server)
-        self._probes = self._server_of_probes()
-        self.health_address: str | None = None
-
-    def _server_of_probes(self) -> grpc.aio.Server | None:
-        """The server of router.health_port. Its probes are counted apart from the health checks of the main port."""
-        if self._settings.health_port is None:
-            return None
-        server = grpc.aio.server(interceptors=[CallGuard(self._settings, None)], options=[("grpc.so_reuseport", 0)])
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        return server
+        # It says of this process that it serves or not, and of the fleet nothing: no token and no TLS are needed.
+        self._probed = _server(CallGuard(settings, None))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
 
     async def start(self) -> str:
-        """Listens; returns HOST:PORT. With router.health_port it sets `health_address` too. Raises AddressInUse."""
-        settings = self._settings
-        port = _listen(self._server, settings.host, settings.port, "router.port", self._credentials)
+        """Listens, with health `live` and not yet `ready`; returns HOST:PORT. Raises AddressInUse."""
+        await self._health.set(LIVE, _SERVING)
+        await self._report_readiness()
+        address = _listen(self._server, self._settings, "port", self._credentials)
+        if self._settings.health_port is not None:
+            self.health_address = _listen(self._probed, self._settings, "health_port", None)
+            await self._probed.start()
         await self._server.start()
-        if self._probes is not None and settings.health_port is not None:
-            health_port = _listen(self._probes, settings.host, settings.health_port, "router.health_port", None)
-            await self._probes.start()
-            self.health_address = _joined(settings.host, health_port)
-        return _joined(settings.host, port)
+        return address
 
     async def report_health(self, every_s: float = _HEALTH_EVERY_S) -> None:
-        """Sets the health of every service at intervals, until cancelled: serving while at least one shard answers."""
+        """Reports at intervals whether questions can be routed, until cancelled."""
         while True:
-            status = health_pb2.HealthCheckResponse
-            for service in SERVICES:
-                await self._health.set(service, status.SERVING if self._fleet.is_up else status.NOT_SERVING)
+            await self._report_readiness()
             await asyncio.sleep(every_s)
 
     async def stop(self) -> None:
-        """Refuses new calls, gives running calls 2 s to end, then ends them."""
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(_STOP_GRACE_S)
-        if self._probes is not None:
-            await self._probes.stop(None)
+        """Is not ready from now on, so that clients turn to another server. Ends once no call runs, or after a grace
+        period (router.grace_s): then it ends the calls that still run.
+        """
+        self._is_stopping = True
+        await self._report_readiness()
+        await self._guard.until_idle(self._settings.grace_s)
+        # Whoever watches the health of this server never ends its call.
+        await self._server.stop(_LAST_MESSAGES_S)
+        await self._probed.stop(0)
+
+    async def _report_readiness(self) -> None:
+        status = _SERVING if self._startup.is_ready and not self._is_stopping else _NOT_SERVING
+        for service in READY:
+            await self._health.set(service, status)
 
 
 def require_free(settings: RouterConfig) -> None:
-    """Checks, before slow parts of the system start, that the router can listen. Raises AddressInUse, ConfigError."""
+    """Checks that a router can listen, before it is made. Raises AddressInUse, ConfigError."""
     if settings.tls is not None:
         tls.server_credentials(settings.tls)
     for port in (settings.port, settings.health_port):
@@ -100,17 +103,27 @@ def require_free(settings: RouterConfig) -> None:
             raise AddressInUse(f"router address {address}: cannot listen there: {error.strerror or error}") from error
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int, key: str, credentials: grpc.ServerCredentials | None) -> int:
-    """Binds the server to host and port; returns the port. key: where the port is configured. Raises AddressInUse."""
-    address = _joined(host, port)
+def _server(guard: CallGuard) -> grpc.aio.Server:
+    # With SO_REUSEPORT a second router could share the port, and each call would go to one of the two.
+    return grpc.aio.server(interceptors=[guard], options=[("grpc.so_reuseport", 0)])
+
+
+def _listen(
+    server: grpc.aio.Server, settings: RouterConfig, port_key: str, credentials: grpc.ServerCredentials | None
+) -> str:
+    """Makes the server listen; returns HOST:PORT. Raises AddressInUse."""
+    address = _joined(settings.host, getattr(settings, port_key))
     try:
         if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise AddressInUse(
-            f"router address {address}: cannot listen there, another process may use it; choose another {key}"
+            f"router address {address}: cannot listen there, another process may use it; choose another "
+            f"router.{port_key}, or another router.host"
         ) from error
+    return _joined(settings.host, port)
 
 
 def _family(host: str) -> socket.AddressFamily:

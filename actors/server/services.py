@@ -12,6 +12,7 @@ import grpc.aio
 from actors.errors import ClientTooSlow
 from actors.fleet.fleet import Fleet
 from actors.server import conversions, pages, requests, status_codes
+from actors.server.startup import Startup
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -21,11 +22,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_NAME_CHARS = 80
 
 
-class QueryService(pb_grpc.QueryServiceServicer):
+class _FleetCaller:
+    """What every service has: the fleet, once the server has started."""
+
+    def __init__(self, startup: Startup) -> None:
+        self._startup = startup
+
+    @property
+    def _fleet(self) -> Fleet:
+        """Raises ServerStarting."""
+        return self._startup.fleet
+
+
+class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
     """Streams answers. A client that does not read in time is cut off; one that cancels its call cancels the answer."""
 
-    def __init__(self, fleet: Fleet, write_timeout_s: float) -> None:
-        self._fleet = fleet
+    def __init__(self, startup: Startup, write_timeout_s: float) -> None:
+        super().__init__(startup)
         self._write_timeout_s = write_timeout_s
 
     async def Ask(  # noqa: N802
@@ -51,11 +64,8 @@ class QueryService(pb_grpc.QueryServiceServicer):
             raise asyncio.CancelledError from None
 
 
-class CameraService(pb_grpc.CameraServiceServicer):
+class CameraService(_FleetCaller, pb_grpc.CameraServiceServicer):
     """Adds, changes, lists, tests and removes cameras."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
 
     async def AddCamera(  # noqa: N802
         self, request: pb.AddCameraRequest, context: Context
@@ -117,11 +127,8 @@ class CameraService(pb_grpc.CameraServiceServicer):
         return pb.RemoveCameraResponse()
 
 
-class FleetService(pb_grpc.FleetServiceServicer):
+class FleetService(_FleetCaller, pb_grpc.FleetServiceServicer):
     """Lists shards and moves cameras between them."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
 
     async def ListShards(  # noqa: N802
         self, request: pb.ListShardsRequest, context: Context

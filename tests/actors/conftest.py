@@ -9,6 +9,7 @@ import pytest
 
 from actors.config.router_config import RouterConfig
 from actors.server.server import Router
+from actors.server.startup import Startup
 from pipeline.cameras import CameraSpec
 from tests.actors.scripted import ScriptedShard, scripted_fleet
 
@@ -30,7 +31,7 @@ def serving() -> Serving:
         gate = CameraSpec(name="gate", url="rtsp://user:canary@camera.example/1?key=canary")
         fleet.configure([*cameras, gate])
         await fleet.reconcile()
-        router = Router(fleet, RouterConfig(port=0, **settings), token)
+        router = Router(Startup(fleet), RouterConfig(port=0, **settings), token)
         address = await router.start()
         try:
             yield address

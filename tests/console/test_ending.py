@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 
@@ -96,11 +99,22 @@ def test_sigterm_ends_a_server_that_is_starting(tmp_path: Path) -> None:
     config = tmp_path / "hermes.yaml"
     config.write_text("router: {port: 0}\n")
     with running("serve", "--config", str(config)) as server:
+        wait_until(lambda: "event=listening" in server.errors)
+        address = re.search(r"event=listening address=(\S+)", server.errors)[1]
+        assert [health(address, service) for service in ("live", "ready")] == ["SERVING", "NOT_SERVING"]
         wait_until(lambda: "loading model" in server.errors)
 
         assert server.end(signal.SIGTERM) == 1
         assert server.errors.splitlines()[-1] == "stopped before the system was ready"
         assert f"{server.folder}/state/hermes/stores/hermes-" in server.errors  # its own store, named at start
+
+
+def health(address: str, service: str) -> str:
+    """What the health service says, asked while the server starts Ray: nothing of that may hold a probe up."""
+    with grpc.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        status = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S).status
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

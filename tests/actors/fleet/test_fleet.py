@@ -52,15 +52,23 @@ async def test_the_other_shard_answers_while_one_is_down(fleet, shards) -> None:
     await fleet.reconcile()
 
     assert await ask(fleet, "b") == list(ANSWER)
-    assert fleet.is_up
+    assert fleet.is_ready
 
 
-async def test_a_fleet_is_down_when_all_of_its_shards_are(fleet, shards) -> None:
+async def test_a_fleet_is_ready_once_a_shard_was_seen_or_there_is_no_camera_to_ask(fleet, shards) -> None:
+    assert not fleet.is_ready
     for shard in shards:
         shard.is_down = True
     await fleet.reconcile()
+    assert fleet.is_ready
+    fleet.configure([camera_spec("gate")])
+    await fleet.reconcile()
+    assert not fleet.is_ready
 
-    assert not fleet.is_up
+    shards[0].is_down = False
+    await fleet.reconcile()
+
+    assert fleet.is_ready
 
 
 async def test_headroom_is_the_number_of_free_slots_left_when_the_fullest_shard_fails(fleet, shards) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from actors import development_ca, task_cancellation
 from actors.config.router_config import RouterConfig
-from actors.config.tls import TlsConfig
 from actors.errors import AddressInUse
 from actors.server import server
-from actors.server.server import SERVICES, Router
+from actors.server.server import Router
+from actors.server.startup import Startup
 from cache_store.gap import Gap
 from pipeline.answers import (
     AnswerFailed,
@@ -271,45 +268,6 @@ async def test_a_call_without_the_token_is_refused(serving) -> None:
     assert events[-1].done.answer == "red car"
 
 
-@pytest.mark.parametrize("service", SERVICES)
-async def test_the_health_of_a_service_follows_the_shards_and_needs_no_token(service: str) -> None:
-    shard = ScriptedShard()
-    fleet = scripted_fleet(shard)
-    router = Router(fleet, RouterConfig(port=0), "right")
-    address = await router.start()
-    reporting = asyncio.create_task(router.report_health(every_s=0.01))
-    try:
-        async with asyncio.timeout(30.0), grpc.aio.insecure_channel(address) as channel:
-            health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
-            for is_down, expected in ((False, "SERVING"), (True, "NOT_SERVING"), (False, "SERVING")):
-                shard.is_down = is_down
-                await fleet.list_shards()
-                await health_reaches(health, expected)
-    finally:
-        await task_cancellation.end(reporting)
-        await router.stop()
-
-
-async def health_reaches(watch: grpc.aio.UnaryStreamCall, expected: str) -> None:
-    """Reads changes of a service's health until it is the expected one."""
-    while (await watch.read()).status != health_pb2.HealthCheckResponse.ServingStatus.Value(expected):
-        pass
-
-
-async def test_the_server_itself_is_healthy_while_no_shard_answers() -> None:
-    shard = ScriptedShard()
-    shard.is_down = True
-    router = Router(scripted_fleet(shard), RouterConfig(port=0), None)
-    address = await router.start()
-    try:
-        async with grpc.aio.insecure_channel(address) as channel:
-            overall = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-    finally:
-        await router.stop()
-
-    assert overall.status == health_pb2.HealthCheckResponse.SERVING
-
-
 async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(serving) -> None:
     def converse(address: str) -> tuple[list[str], list[dict], list[dict]]:
         client = ReflectedClient(address)
@@ -336,9 +294,9 @@ async def test_an_address_in_use_is_named() -> None:
 
 
 async def test_two_routers_never_share_a_port() -> None:
-    first = Router(scripted_fleet(ScriptedShard()), RouterConfig(port=0), None)
+    first = Router(Startup(scripted_fleet(ScriptedShard())), RouterConfig(port=0), None)
     port = int((await first.start()).rpartition(":")[2])
-    second = Router(scripted_fleet(ScriptedShard()), RouterConfig(port=port), None)
+    second = Router(Startup(scripted_fleet(ScriptedShard())), RouterConfig(port=port), None)
     try:
         with pytest.raises(AddressInUse, match=str(port)):
             await second.start()
@@ -347,31 +305,11 @@ async def test_two_routers_never_share_a_port() -> None:
         await second.stop()
 
 
-@pytest.mark.parametrize("is_encrypted", [False, True])
-async def test_a_port_of_its_own_answers_health_checks_in_clear_text_and_nothing_else(
-    tmp_path: Path, is_encrypted: bool
-) -> None:
-    files = development_ca.make(tmp_path)
-    tls = TlsConfig(certificate=files.certificate("server"), key=files.key("server")) if is_encrypted else None
-    router = Router(scripted_fleet(ScriptedShard()), RouterConfig(port=0, health_port=0, tls=tls), "right")
-    await router.start()
-    assert router.health_address is not None
-    try:
-        async with grpc.aio.insecure_channel(router.health_address) as channel:
-            overall = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-        code, info, _ = await status_of(call_cameras(router.health_address, "ListCameras", pb.ListCamerasRequest()))
-    finally:
-        await router.stop()
-
-    assert overall.status == health_pb2.HealthCheckResponse.SERVING
-    assert (code, info.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD")
-
-
 @pytest.mark.parametrize("key", ["port", "health_port"])
 async def test_a_taken_port_is_refused_with_its_key(key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = {"port": 0, "health_port": 0, key: other.getsockname()[1]}
-        router = Router(scripted_fleet(ScriptedShard()), RouterConfig(**taken), None)
+        router = Router(Startup(scripted_fleet(ScriptedShard())), RouterConfig(**taken), None)
         with pytest.raises(AddressInUse, match=rf"choose another router\.{key}"):
             await router.start()
         await router.stop()

@@ -19,6 +19,7 @@ from actors.development_ca import Certificates
 from actors.errors import ConfigError
 from actors.server import server
 from actors.server.server import Router
+from actors.server.startup import Startup
 from console.client.channel import TlsFiles
 from console.client.client import HermesClient
 from console.client.errors import ClientError
@@ -36,7 +37,7 @@ async def serving(tls: TlsConfig) -> AsyncIterator[str]:
     fleet = scripted_fleet(ScriptedShard())
     fleet.configure([CameraSpec(name="gate", url="sim:gate")])
     await fleet.reconcile()
-    router = Router(fleet, RouterConfig(port=0, tls=tls), "right")
+    router = Router(Startup(fleet), RouterConfig(port=0, tls=tls), "right")
     address = await router.start()
     try:
         yield address
@@ -127,7 +128,7 @@ def test_a_file_that_cannot_be_used_is_named(files: Certificates, tmp_path: Path
     (tmp_path / "bad.pem").write_text("no certificate")
     for path, reason in ((tmp_path / "none.pem", "No such file"), (tmp_path / "bad.pem", "")):
         with pytest.raises(ConfigError, match=f"router.tls.{name} '{path}'.*{reason}"):
-            Router(scripted_fleet(ScriptedShard()), RouterConfig(tls=TlsConfig(**paths | {name: path})), None)
+            Router(Startup(scripted_fleet(ScriptedShard())), RouterConfig(tls=TlsConfig(**paths | {name: path})), None)
 
 
 def test_a_file_that_cannot_be_used_is_named_before_the_slow_parts_of_a_system_start(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""What a server that starts is waiting for; from its end on, the fleet that it serves. Knows no gRPC."""
+
+from __future__ import annotations
+
+from actors.errors import ServerStarting
+from actors.fleet.fleet import Fleet
+
+
+class Startup:
+    """The way of one server from its first call to a fleet that can answer. One event loop owns it."""
+
+    def __init__(self, fleet: Fleet | None = None) -> None:
+        self._fleet = fleet
+        self._waits_for = "its store"
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet that the server serves. Raises ServerStarting, with what the server waits for."""
+        if self._fleet is None:
+            raise ServerStarting(f"the server is starting and waits for {self._waits_for}; try again")
+        return self._fleet
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether questions can be routed to their shards."""
+        return self._fleet is not None and self._fleet.is_ready
+
+    def wait_for(self, what: str) -> None:
+        """Records what the server waits for now, for callers that come too early."""
+        self._waits_for = what
+
+    def finish(self, fleet: Fleet) -> None:
+        """Ends the start: calls reach this fleet from now on."""
+        self._fleet = fleet
