@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,20 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+async def enter(stack: AsyncExitStack, block: AbstractContextManager[None]) -> None:
+    """Enters `running` or `joined` in a thread, because Ray starts slowly; the event loop goes on meanwhile."""
+    entering = asyncio.create_task(asyncio.to_thread(block.__enter__))
+    with keeping_sigterm():
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            await asyncio.wait([entering])
+            if entering.exception() is None:
+                block.__exit__(None, None, None)
+            raise
+    stack.push(block.__exit__)
 
 
 @contextmanager

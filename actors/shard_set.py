@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import torch
 
-from actors import generation
+from actors import generation, task_cancellation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
@@ -35,8 +35,8 @@ class ShardSet:
     async def start(self, numbers: ShardNumbers, on_progress: Callable[[str], None] = lambda _: None) -> None:
         """Waits for the shards: all of a local Ray are ready then, and at least one of a cluster.
 
-        on_progress: called with what is waited for. Raises ShardNotStarted, and ConfigError if a shard runs with another
-        store.
+        on_progress: called with what is waited for. Raises ShardNotStarted, and ConfigError if a shard runs with
+        another store.
         """
         starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in self.of(numbers)]
 
@@ -47,12 +47,11 @@ class ShardSet:
         tell()
         for start in starts:
             start.add_done_callback(tell)
-        if self._settings.shards.is_local:
-            await asyncio.wait(starts)
-            for index, start in enumerate(starts):
-                log.info("shard_up", shard=index, pid=start.result().pid)
-        else:
-            await _first_of(starts)
+        try:
+            await (_all_of(starts) if self._settings.shards.is_local else _first_of(starts))
+        except BaseException:
+            await task_cancellation.end(*starts)
+            raise
 
     def of(self, numbers: ShardNumbers) -> Sequence[RemoteShard]:
         """See ShardPool."""
@@ -104,6 +103,13 @@ def require_gpus(shards: ShardsConfig) -> None:
             f"{name} {shards.most} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
             "GPUs; lower one of the two values"
         )
+
+
+async def _all_of(starts: Sequence[asyncio.Task[ShardStatus]]) -> None:
+    """Waits for every shard. Raises ConfigError, ShardNotStarted."""
+    await asyncio.wait(starts)
+    for index, start in enumerate(starts):
+        log.info("shard_up", shard=index, pid=start.result().pid)
 
 
 async def _first_of(starts: Sequence[asyncio.Task[ShardStatus]]) -> None:

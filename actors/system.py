@@ -89,7 +89,7 @@ async def running(
         settings = await _agreed(settings, settings_store)
         shards = settings.shards
         if not has_local_ray:
-            await _enter_ray(stack, _ray(shards, show, shows_logs=log_level <= logging.INFO))
+            await ray_cluster.enter(stack, _ray(shards, show, shows_logs=log_level <= logging.INFO))
         # The shards of a local Ray end with this server, and so do their numbers.
         numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else redis_numbers
         numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
@@ -124,20 +124,6 @@ async def running(
             yield System(address, fleet)
         finally:
             on_progress("saving memories, ending all processes")
-
-
-async def _enter_ray(stack: AsyncExitStack, block: AbstractContextManager[None]) -> None:
-    """Enters a block of ray_cluster in a thread, because Ray starts slowly and the server answers calls meanwhile."""
-    entering = asyncio.create_task(asyncio.to_thread(block.__enter__))
-    with ray_cluster.keeping_sigterm():
-        try:
-            await asyncio.shield(entering)
-        except asyncio.CancelledError:
-            await asyncio.wait([entering])
-            if entering.exception() is None:
-                block.__exit__(None, None, None)
-            raise
-    stack.push(block.__exit__)
 
 
 def _require_startable(settings: HermesConfig) -> None:
