@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
 import os
 import signal
@@ -23,6 +24,7 @@ from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
 
 NAMESPACE = "hermes"
+_PROCESS_TIMEOUT_S = 60.0
 # Frames never cross processes and answers are small. Ray's default, a share of the memory, would be far too much.
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 
@@ -87,6 +89,25 @@ async def enter(stack: AsyncExitStack, block: AbstractContextManager[None]) -> N
                 block.__exit__(None, None, None)
             raise
     stack.push(block.__exit__)
+
+
+def device_of_a_process(*, num_gpus: float) -> str:
+    """Where a new process of the cluster computes: the name of its GPU, or the CPU if it asks for none.
+
+    Raises RayNotStarted if it does not answer within 60 s.
+    """
+    task = ray.remote(num_cpus=0, num_gpus=num_gpus, max_retries=0)(_computing_device)
+    try:
+        return str(ray.get(task.remote(num_gpus > 0), timeout=_PROCESS_TIMEOUT_S))
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise RayNotStarted(f"a process with {num_gpus:g} GPUs: {reason}") from error
+
+
+def _computing_device(is_gpu: bool) -> str:
+    torch = importlib.import_module("torch")
+    total = float(torch.ones(4, device="cuda" if is_gpu else "cpu").sum())
+    return torch.cuda.get_device_name() if is_gpu and total == 4.0 else "the CPU"
 
 
 @contextmanager

@@ -61,18 +61,18 @@ class _HermesJson:
             raise ValueError(f"reliable_positions is {self.reliable_positions} (at least 1)")
 
 
-def load_model(name: str, device: str = "auto") -> VideoLanguageModel:
+def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None) -> VideoLanguageModel:
     """The model of that name, hub id or local folder, on `device` ("auto": a GPU if there is one).
 
-    bfloat16 on a GPU, float32 on a CPU. Reads safetensors only and runs no remote code. Raises ModelNotFound and
-    ModelInvalid. Blocks while the weights load or download.
+    bfloat16 on a GPU, float32 on a CPU, unless `dtype` is given. Reads safetensors only and runs no remote code. Raises
+    ModelNotFound and ModelInvalid. Blocks while the weights load or download.
     """
     where = CHECKPOINTS.get(name, name)
     if Path(where).is_absolute() and not Path(where).is_dir():
         raise ModelNotFound(f"model {name!r}: no such folder")
     transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
-    dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
+    dtype = dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32)
     with _translated(name):
         config = AutoConfig.from_pretrained(where)
         family = _family(name, config.model_type)

@@ -65,9 +65,17 @@ def doctor(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A YAML file; without it, the defaults.")
     ] = None,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Instead: decode, remember and answer on the GPU, compared with the CPU.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", hidden=True, help="Of --gpu: cuda, or cpu to try it.")] = "cuda",
     as_json: Json = False,
 ) -> None:
     """Examine this machine: can it run hermes?"""
+    if gpu:
+        from console.cli import gpu_doctor
+
+        terminal.leave(gpu_doctor.examine(device, terminal.out, as_json=as_json))
     from console.cli import doctor as doctor_command
 
     terminal.leave(doctor_command.examine(config, terminal.out, as_json=as_json))
