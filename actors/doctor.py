@@ -22,6 +22,7 @@ import torch
 from actors import embedded_store, open_ports, ray_cluster
 from actors.config import loading
 from actors.config.schema import HermesConfig
+from actors.config.shards import ShardsConfig
 from actors.errors import AddressInUse, ServiceError
 from actors.server import server
 from cache_store import redis_preflight
@@ -95,8 +96,9 @@ def _python(_: HermesConfig) -> str:
 
 
 def _torch(settings: HermesConfig) -> str:
+    """Shards of a cluster compute on its nodes, so that this machine needs no GPU for them."""
     if not torch.cuda.is_available():
-        if settings.ingest.device == "cuda" or settings.shards.num_gpus:
+        if settings.shards.is_local and (settings.ingest.device == "cuda" or settings.shards.num_gpus):
             raise Unfit(f"torch {torch.__version__}: no GPU, but ingest.device or shards.num_gpus needs one")
         return f"{torch.__version__}, no GPU: the CPU is used"
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -137,14 +139,31 @@ def _running_system(settings: HermesConfig) -> int | None:
     return embedded_store.owner_pid(folder) if folder else None
 
 
-def _ray(_: HermesConfig) -> str:
+def _ray(settings: HermesConfig) -> str:
+    if not settings.shards.is_local:
+        return _cluster(settings.shards)
     with ray_cluster.running(num_cpus=1, num_gpus=0):
         ports = open_ports.listeners(psutil.Process())
     return f"{_version('ray')}, token authentication, {len(ports)} ports, none beyond this machine"
 
 
+def _cluster(shards: ShardsConfig) -> str:
+    """Joins the cluster, as `serve` does, and looks for a node that can hold a shard."""
+    with ray_cluster.joined(shards.ray):
+        gpus = ray_cluster.gpus_of_nodes()
+    described = f"{len(gpus)} nodes with {sum(gpus):g} GPUs"
+    if shards.num_gpus > max(gpus, default=0):
+        raise Unfit(
+            f"shards.num_gpus is {shards.num_gpus:g}, but no node of the cluster at shards.ray {shards.ray!r} has as "
+            f"many ({described}): add nodes with GPUs (on Kubernetes a worker group with nvidia.com/gpu), or set "
+            "shards.num_gpus: 0 to compute on CPUs"
+        )
+    return f"{_version('ray')}, cluster at {shards.ray}: {described}"
+
+
 def _model(settings: HermesConfig) -> str:
-    spec = registry.load_model(settings.model, settings.ingest.device).spec
+    device = settings.ingest.device if settings.shards.is_local else "auto"
+    spec = registry.load_model(settings.model, device).spec
     limitation = registry.limitation(settings.model)
     size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.frame_size} pixels"
     return f"{size}; {limitation}" if limitation else size

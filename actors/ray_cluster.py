@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import math
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from actors.errors import RayNotStarted
 
 NAMESPACE = "hermes"
 _PROCESS_TIMEOUT_S = 60.0
+# Ray's error names the versions of the cluster, then those of this process.
+_VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 # Frames never cross processes and answers are small. Ray's default, a share of the memory, would be far too much.
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 
@@ -70,7 +73,8 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
     try:
         _init(address=address, log_to_driver=shows_logs)
     except Exception as error:  # as above
-        raise RayNotStarted(f"shards.ray {address!r}: cannot join the cluster there: {error}") from error
+        ray.shutdown()  # a refused attempt leaves this process half joined
+        raise RayNotStarted(f"shards.ray {address!r}: {_why_not_joined(error)}") from error
     try:
         yield
     finally:
@@ -91,6 +95,11 @@ async def enter(stack: AsyncExitStack, block: AbstractContextManager[None]) -> N
     stack.push(block.__exit__)
 
 
+def gpus_of_nodes() -> list[float]:
+    """How many GPUs each node has that is alive in the cluster that was joined, used or free."""
+    return [float(node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]]
+
+
 def device_of_a_process(*, num_gpus: float) -> str:
     """Where a new process of the cluster computes: the name of its GPU, or the CPU if it asks for none.
 
@@ -102,6 +111,18 @@ def device_of_a_process(*, num_gpus: float) -> str:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise RayNotStarted(f"a process with {num_gpus:g} GPUs: {reason}") from error
+
+
+def _why_not_joined(error: Exception) -> str:
+    versions = _VERSIONS.findall(str(error))
+    if len(versions) != 2:
+        return f"cannot join the cluster there: {error}"
+    (cluster_ray, cluster_python), (own_ray, own_python) = versions
+    return (
+        f"the cluster runs Ray {cluster_ray} on Python {cluster_python}, this process Ray {own_ray} on Python "
+        f"{own_python}, and Ray joins none but its own versions: use one image for both, or install "
+        f"'ray[default]=={cluster_ray}' here"
+    )
 
 
 def _computing_device(is_gpu: bool) -> str:

@@ -84,8 +84,9 @@ def _require_fit(connection: RedisConnection, info: dict[str, Any], is_durable: 
         raise StoreUnfit(f"store {address}: a replica, which takes no writes (use its primary)")
     if info["maxmemory_policy"] != "noeviction":
         raise StoreUnfit(
-            f"store {address}: maxmemory-policy is {info['maxmemory_policy']}, which deletes checkpoints when "
-            "memory is short (use noeviction)"
+            f"store {address}: maxmemory-policy is {info['maxmemory_policy']}, which deletes checkpoints and leases "
+            "when memory is short: use noeviction (CONFIG SET maxmemory-policy noeviction, and the same in its file), "
+            "or name another server in `store`"
         )
     if is_durable and not _is_durable(info):
         raise StoreUnfit(f"store {address}: {_NOT_DURABLE} (use appendonly yes)")

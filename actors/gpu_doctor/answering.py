@@ -27,7 +27,7 @@ MAX_TTFT_MS = 500.0
 _MODEL = "tiny"
 _FRAMES, _TOKENS_PER_LAYER, _STEP, _RESERVE = 96, 256, 8, 320
 _MAX_ANSWER_TOKENS = 8
-_ASKED = 20  # questions whose first token is timed
+_TIMED_QUESTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,9 @@ def check_ttft(device: str, *, max_ms: float = MAX_TTFT_MS) -> Proof:
     """The time to the first token on the idle device: copy of the slot, prefill, first token. Raises Unfit."""
     model = registry.load_model(_MODEL, device)
     writer, memory = _filled(model, _FRAMES)
-    waits_ms = [1000 * _first_token_s(writer, memory) for _ in range(_ASKED + 1)][1:]  # the first one warms up
+    waits_ms = [1000 * _first_token_s(writer, memory) for _ in range(_TIMED_QUESTIONS + 1)][
+        1:
+    ]  # the first one warms up
     p50, p95 = statistics.median(waits_ms), statistics.quantiles(waits_ms, n=20)[-1]
     figures = {"ttft_p50_ms": round(p50, 2), "ttft_p95_ms": round(p95, 2)}
     if p95 > max_ms:
