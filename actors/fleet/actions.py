@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actors.fleet.snapshot import Pressure
+
 
 @dataclass(frozen=True, slots=True)
 class Assign:
@@ -75,4 +77,28 @@ class NoteBalance:
     incarnations: tuple[str | None, ...]
 
 
-Action = Assign | Update | Move | Drop | Release | FinishRemoval | Revoke | Wait | NoteBalance
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Sets how many shards there shall be. reason: why, for people."""
+
+    target: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndShard:
+    """Ends the process of the last shard, which is empty and beyond the target."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotePressure:
+    """Records that from now on there are too few shards for the load, too many, or neither."""
+
+    pressure: Pressure
+
+
+CameraAction = Assign | Update | Move | Drop | Release | FinishRemoval
+Note = Wait | NoteBalance | NotePressure  # takes no time
+Action = CameraAction | Revoke | Resize | EndShard | Note

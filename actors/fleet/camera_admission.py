@@ -7,10 +7,11 @@ import asyncio
 import structlog
 
 from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
-from actors.fleet import configured_cameras
+from actors.fleet import configured_cameras, scaling
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
+from actors.fleet.plan import NO_SLOT_YET
 from actors.fleet.records import CameraRecord
 from actors.fleet.removal import Remover
 from actors.fleet.state import FleetState
@@ -28,6 +29,7 @@ from pipeline.cameras import (
     SourceInvalid,
     SourceReason,
     SourceUnreachable,
+    TooManyCameras,
 )
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
@@ -68,7 +70,12 @@ class CameraAdmission:
         record = self._state.find(spec.name)
         if entry.assignment.spec != spec:
             return await self._existing(record, spec)  # another fleet was first
+        if self._waits_for_slot(record):
+            record.mark_without_slot(NO_SLOT_YET)
+            log.info("camera_waits", camera=spec.name, reason=NO_SLOT_YET)
+            return record.view()
         try:
+            self._require_slot(record)
             async with record.lock:
                 await self._placement.place(record, record.shard_index)
             await self._require_frames(record)
@@ -145,6 +152,28 @@ class CameraAdmission:
         await self._observer.observe_all()
         for removal in removals:
             await self._remover.finish(removal)
+
+    def _has_slot(self, record: CameraRecord) -> bool:
+        """Whether the shard of a new camera has a slot for it; it is on the best one."""
+        shard, count = self._state.shard_of(record), self._state.camera_counts()[record.shard_index]
+        return shard.is_accepting and not (shard.slots and count > shard.slots)
+
+    def _waits_for_slot(self, record: CameraRecord) -> bool:
+        """Whether a shard with a slot for the camera starts, or will."""
+        numbers = self._state.size.numbers
+        if self._has_slot(record):
+            return False
+        grows = numbers.target < numbers.max or any(shard.is_starting for shard in self._state.shards)
+        fleet = self._state.snapshot(0.0)
+        return grows and scaling.can_hold(fleet, len(self._state.cameras), numbers.max)
+
+    def _require_slot(self, record: CameraRecord) -> None:
+        """Raises TooManyCameras if the shard of a new camera takes cameras and is full: then every shard is."""
+        if self._state.shard_of(record).is_accepting and not self._has_slot(record):
+            raise TooManyCameras(
+                f"camera {record.spec.name!r}: all slots are taken, and there are as many shards as shards.max allows "
+                f"({self._state.size.numbers.max}, {self._state.size.slots} slots each)"
+            )
 
     async def _existing(self, record: CameraRecord, spec: CameraSpec) -> CameraView:
         if record.spec != spec:

@@ -13,7 +13,7 @@ MOVES_AT_ONCE = 8  # from or to one shard
 
 
 def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: int) -> int:
-    """Where a new camera goes: the emptiest shard with a free slot, spares last; any shard if there is none.
+    """Where a new camera goes: the emptiest shard with a free slot, spares last; else one that starts, or any shard.
 
     counts: cameras that are on each shard or shall be. Costs what the number of shards costs, not that of cameras.
     """
@@ -21,6 +21,7 @@ def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: i
     # One list, no calls: it is made for each camera of a fleet, with as many rows as there are shards.
     ranks = [
         (
+            shard.is_retiring or shard.is_ended,
             not shard.is_accepting or 0 < shard.slots <= count or 0 < shard.slots <= len(shard.reported),
             index in kept_empty,
             count,
@@ -47,7 +48,7 @@ class Capacity:
             if camera.id not in shard.cameras and camera.id not in shard.standby:
                 self._taken[camera.shard] += 1
                 self._on_device[camera.shard] += camera.is_busy
-        self._kept_empty = _kept_empty(fleet.shards, self.counts, fleet.spares)
+        self._kept_empty = _kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""
@@ -95,5 +96,5 @@ def _kept_empty(shards: Sequence[ShardRecord | ShardSnapshot], counts: Sequence[
     if not spares:
         return frozenset()
     empty = [index for index, shard in enumerate(shards) if shard.is_accepting and not counts[index]]
-    num_kept = max(0, spares - sum(not shard.is_up for shard in shards))
+    num_kept = max(0, spares - sum(not shard.is_up and not shard.is_ended for shard in shards))
     return frozenset(empty[max(0, len(empty) - num_kept) :])

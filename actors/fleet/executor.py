@@ -10,13 +10,28 @@ from typing import Any
 import structlog
 
 from actors import task_cancellation
-from actors.errors import InvalidShard, ServiceError
-from actors.fleet.actions import Action, Assign, Drop, FinishRemoval, Move, NoteBalance, Release, Revoke, Update, Wait
+from actors.errors import InvalidShard, ScalingConflict, ServiceError
+from actors.fleet.actions import (
+    Action,
+    Assign,
+    Drop,
+    EndShard,
+    FinishRemoval,
+    Move,
+    Note,
+    NoteBalance,
+    NotePressure,
+    Release,
+    Resize,
+    Revoke,
+    Update,
+)
 from actors.fleet.mover import Mover
 from actors.fleet.placement import Placement
 from actors.fleet.plan import NO_SLOT
 from actors.fleet.records import CameraRecord
 from actors.fleet.removal import Remover
+from actors.fleet.scaler import Scaler
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
 from cache_store.errors import StoreError
@@ -40,6 +55,7 @@ class Executor:
         placement: Placement,
         mover: Mover,
         remover: Remover,
+        scaler: Scaler,
         *,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
@@ -48,6 +64,7 @@ class Executor:
         self._placement = placement
         self._mover = mover
         self._remover = remover
+        self._scaler = scaler
         self._on_end = on_end
         self._running: dict[Action, asyncio.Task[None]] = {}
 
@@ -55,7 +72,7 @@ class Executor:
         """Starts each action that does not run yet. -> the tasks of those that take time"""
         tasks = []
         for action in actions:
-            if isinstance(action, Wait | NoteBalance):
+            if isinstance(action, Note):
                 self._note(action)
             elif action not in self._running:
                 task = self._running[action] = asyncio.create_task(self._perform(action), name=repr(action))
@@ -71,16 +88,19 @@ class Executor:
         self._running.pop(action, None)
         self._on_end()
 
-    def _note(self, action: Wait | NoteBalance) -> None:
+    def _note(self, action: Note) -> None:
         if isinstance(action, NoteBalance):
             self._state.mark_balanced(action.incarnations)
+            return
+        if isinstance(action, NotePressure):
+            self._state.mark_pressure(action.pressure, _now_s())
             return
         record = self._state.cameras_by_id.get(action.camera_id)
         if record is None:
             return
         shard = self._state.shard_of(record)
         if not shard.is_up or record.id not in shard.reported:
-            record.mark_recovering(action.reason)
+            record.mark_without_slot(action.reason)
         if record.mark_waiting(action.reason):
             log.warning("camera_not_moved", camera=record.spec.name, shard=record.shard_index, reason=action.reason)
 
@@ -106,6 +126,10 @@ class Executor:
                 return self._finish_removal(action)
             case Revoke():
                 return self._revoke(action)
+            case Resize():
+                return self._scale(self._scaler.resize(action.target, action.reason))
+            case EndShard():
+                return self._scale(self._scaler.end(action.shard))
             case _:
                 raise AssertionError(f"{action} takes no time")
 
@@ -125,7 +149,7 @@ class Executor:
             await self._placement.place(record, index)
             record.mark_waiting("")
         except (TooManyCameras, InvalidShard):
-            record.mark_recovering(NO_SLOT)
+            record.mark_without_slot(NO_SLOT)
         except (StoreError, ServiceError) as error:
             record.mark_recovering(str(error))
             record.postpone(_now_s() + _RETRY_S)
@@ -183,6 +207,12 @@ class Executor:
         except (StoreError, ServiceError) as error:
             removal.postpone(_now_s() + _RETRY_S)
             log.info("removal_not_finished", camera=removal.name, reason=str(error))
+
+    async def _scale(self, change: Coroutine[Any, Any, None]) -> None:
+        try:
+            await change
+        except (StoreError, ScalingConflict) as error:
+            log.info("shards_not_scaled", reason=str(error))
 
     async def _revoke(self, action: Revoke) -> None:
         self._state.mark_revoked(action.incarnation, _now_s())

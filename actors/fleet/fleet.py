@@ -57,14 +57,14 @@ class Fleet:
         open_timeout_s: float = 12.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._state = FleetState(size.pool.of(size.numbers), size.numbers, clock=clock)
-        self._scaler = Scaler(self._state, size, on_change=lambda: self._reconciler.wake())
+        self._state = FleetState(size.pool.of(size.numbers), size.snapshot(), clock=clock)
+        self._scaler = Scaler(self._state, size, on_change=self._wake)
         self._observer = Observer(self._state, failure_detector)
         self._desired = DesiredState(self._state, registry, is_leader, clock=clock)
         placement = Placement(self._state, self._desired, failure_detector)
         self._mover, remover = Mover(self._state, placement), Remover(self._state, registry, eraser)
         executor = Executor(
-            self._state, failure_detector, placement, self._mover, remover, on_end=lambda: self._reconciler.wake()
+            self._state, failure_detector, placement, self._mover, remover, self._scaler, on_end=self._wake
         )
         self._reconciler = Reconciler(self._state, self._observer, executor, is_leader)
         self._drains = Drains(self._state, self._observer, self._reconciler, executor, is_leader)
@@ -219,6 +219,9 @@ class Fleet:
         trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven.
         """
         return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens, trace=trace)
+
+    def _wake(self) -> None:
+        self._reconciler.wake()
 
     async def _maintain(self) -> None:
         """Syncs with the registry and the numbers of shards. The leader warns when failover headroom is used up."""

@@ -26,7 +26,7 @@ class Headroom:
     def log(self) -> None:
         """Warns when the headroom is used up, and says when it is back."""
         # With one shard there is nothing to fail over to, however many cameras it has.
-        is_enough = self.cameras >= 0 or self._state.numbers.started == 1
+        is_enough = self.cameras >= 0 or self._state.size.numbers.started == 1
         if is_enough and not self._was_enough:
             log.info("failover_headroom_restored", cameras=self.cameras)
         elif self._was_enough and not is_enough:

@@ -9,6 +9,7 @@ import structlog
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
+from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
 from cache_store.errors import StoreUnavailable
@@ -44,10 +45,12 @@ class Observer:
         What a call says that began before one that was answered already is out of date.
         """
         record, number = self._state.shards[index], next(self._numbers)
+        if record.is_ended:
+            return
         try:
             status = await record.shard.status()
         except ShardUnavailable as error:
-            if self._is_outdated(index, number):
+            if self._is_outdated(record, index, number):
                 return
             if record.is_up:
                 log.warning("shard_down", shard=index, reason=str(error))
@@ -58,7 +61,7 @@ class Observer:
                 log.exception("shard_failed", shard=index)
             self._mark_down(index, f"{type(error).__name__}: {REDACTOR.redact(str(error))}", is_failed=True)
             return
-        if self._is_outdated(index, number):
+        if self._is_outdated(record, index, number):
             return
         self._newest[index] = number
         if not record.is_up:
@@ -73,7 +76,7 @@ class Observer:
         """
         record = self._state.shards[index]
         incarnation = record.incarnation
-        if incarnation is None:
+        if incarnation is None or record.is_ended:
             return
         try:
             expiry = await self._failure_detector.expiry(incarnation)
@@ -94,8 +97,9 @@ class Observer:
         else:
             await self._failure_detector.wait(incarnation, seconds)
 
-    def _is_outdated(self, index: int, number: int) -> bool:
-        return number < self._newest.get(index, 0)
+    def _is_outdated(self, record: ShardRecord, index: int, number: int) -> bool:
+        is_ended = record.is_ended or self._state.shards[index] is not record
+        return is_ended or number < self._newest.get(index, 0)
 
     def _mark_down(self, index: int, reason: str, *, is_failed: bool) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors.fleet import balance
+from actors.fleet import balance, scaling
 from actors.fleet.actions import Action, Assign, Drop, FinishRemoval, Move, Release, Revoke, Update, Wait
 from actors.fleet.capacity import ASSIGNMENTS_AT_ONCE, MOVES_AT_ONCE, Capacity
 from actors.fleet.snapshot import CameraSnapshot, FleetSnapshot, ShardSnapshot
@@ -28,6 +28,7 @@ _REMOVALS_AT_ONCE = 8
 _MAX_WAITS = 100  # each only says why; the next plans say the rest
 
 NO_SLOT = "no shard has a free slot"
+NO_SLOT_YET = "no free slot yet: one more shard is asked for"
 
 
 def plan(fleet: FleetSnapshot) -> tuple[Action, ...]:
@@ -44,7 +45,7 @@ def plan(fleet: FleetSnapshot) -> tuple[Action, ...]:
         *_evacuations(fleet, capacity),
     ]
     # Cameras are spread only over a fleet that is at rest.
-    return tuple(actions) or balance.plan_balance(fleet, capacity)
+    return (*(actions or balance.plan_balance(fleet, capacity)), *scaling.plan_scaling(fleet))
 
 
 def is_missing(camera: CameraSnapshot, shard: ShardSnapshot) -> bool:
@@ -129,7 +130,7 @@ def _assignments(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Assign | 
         if target is None:
             waits += 1
             if waits <= _MAX_WAITS:
-                yield Wait(camera.id, _no_slot_reason(shard))
+                yield Wait(camera.id, _no_slot_reason(fleet, shard))
         elif capacity.can_start(ASSIGNMENTS_AT_ONCE, target):
             capacity.take(target, is_own=is_own)
             yield Assign(camera.id, target)
@@ -139,11 +140,16 @@ def _needs_shard(fleet: FleetSnapshot, camera: CameraSnapshot) -> bool:
     shard = fleet.shards[camera.shard]
     if shard.incarnation is None and shard.is_up:
         return False  # not observed yet
-    is_lost = is_missing(camera, shard) if shard.is_up else shard.has_expired
+    is_lost = is_missing(camera, shard) if shard.is_up else shard.has_expired or shard.is_starting
     return is_lost and _may_start(fleet, camera)
 
 
-def _no_slot_reason(shard: ShardSnapshot) -> str:
+def _no_slot_reason(fleet: FleetSnapshot, shard: ShardSnapshot) -> str:
+    starting = [other for other in fleet.shards if other.is_starting and not other.is_retiring]
+    if starting:
+        return f"no free slot yet: {starting[0].detail or f'shard {starting[0].index} starts'}"
+    if fleet.size.numbers.target < fleet.size.numbers.max:
+        return NO_SLOT_YET
     if shard.is_up:
         return NO_SLOT
     return f"shard {shard.index} is down and no other shard that takes cameras has a free slot"

@@ -89,7 +89,7 @@ class CameraRecord:
     @property
     def unavailable_reason(self) -> str:
         """Why the camera cannot answer now. What its shard reported last is about its source."""
-        is_known = self.is_refused or self.status.state is CameraState.RECOVERING
+        is_known = self.is_refused or self.status.state in (CameraState.RECOVERING, CameraState.WAITING)
         return (self.status.detail if is_known else "") or self._not_restored
 
     def view(self) -> CameraView:
@@ -150,6 +150,15 @@ class CameraRecord:
     def mark_recovering(self, reason: str) -> None:
         """Records that the camera is on no shard now. The figures of its last status stay."""
         self._enter(CameraState.RECOVERING, reason)
+
+    def mark_shard_down(self, reason: str) -> None:
+        """Records that the camera's shard does not answer. One that waits for a slot still waits."""
+        if self.status.state is not CameraState.WAITING:
+            self.mark_recovering(reason)
+
+    def mark_without_slot(self, reason: str) -> None:
+        """Records that no shard has a free slot for the camera now, and what the camera waits for."""
+        self._enter(CameraState.WAITING, reason)
 
     def mark_refused(self, reason: str) -> None:
         """Records that no shard can watch the camera as it is specified."""

@@ -10,7 +10,9 @@ import structlog
 
 from actors.config.shards import ScalingConfig
 from actors.errors import InvalidRequest, ScalingConflict
+from actors.fleet import scaling
 from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, ShardNumbers
+from actors.fleet.snapshot import SizeSnapshot
 from actors.fleet.state import FleetState
 from actors.shard.interface import Shard
 
@@ -67,6 +69,10 @@ class FleetSize:
         """These shards, whatever comes."""
         return cls(pool=FixedShards(shards), numbers=ShardNumbers.fixed(len(shards), spares=spares))
 
+    def snapshot(self) -> SizeSnapshot:
+        """The part of it that a plan depends on."""
+        return SizeSnapshot(numbers=self.numbers, scaling=self.scaling, slots=self.slots)
+
 
 class Scaler:
     """Keeps the numbers of shards. One event loop owns it, with the state. on_change: called after a change."""
@@ -99,6 +105,12 @@ class Scaler:
             raise InvalidRequest(f"shards: min {fewest} and max {most}: both at least 1, and max at least min")
         if self._numbers.spares >= most:
             raise InvalidRequest(f"shards: max {most}: more than shards.spares, which is {self._numbers.spares}")
+        fleet, num_cameras = self._state.snapshot(0.0), len(self._state.cameras)
+        if not scaling.can_hold(fleet, num_cameras, most):
+            raise InvalidRequest(
+                f"shards: max {most}: the {num_cameras} cameras do not fit there ({self._state.size.slots} slots a "
+                "shard, none on those that drain); allow more shards or remove cameras first"
+            )
         if self._most is not None and most > self._most:
             raise InvalidRequest(
                 f"shards: max {most}: the Ray of this machine was started for {self._most} shards; raise shards.max in "

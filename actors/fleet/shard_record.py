@@ -67,6 +67,7 @@ class ShardRecord:
         return ShardSnapshot(
             index=index,
             incarnation=self.incarnation,
+            detail=self.detail,
             previous_incarnation=self.previous_incarnation,
             is_up=self.is_up,
             is_draining=self.is_draining,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+from actors.config.shards import ScalingConfig
+from actors.fleet.shard_numbers import ShardNumbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +28,14 @@ class ReportedCamera:
 class ShardSnapshot:
     """A shard as last observed.
 
-    is_retiring: fewer shards are wanted, so it shall be emptied and end. is_ended: it has. has_expired: its lease is
-    proven to have expired. down_since_s: since when it does not answer. slots: 0 where unknown. standby: ids of cameras
-    that it stands by for. num_busy: actions on it that run now.
+    detail: why it does not answer. is_retiring: fewer shards are wanted, so it shall be emptied and end. is_ended: it
+    has. has_expired: its lease is proven to have expired. down_since_s: since when it does not answer. slots: 0 where
+    unknown. standby: ids of cameras that it stands by for. num_busy: actions on it that run now.
     """
 
     index: int
     incarnation: str | None = None
+    detail: str = ""
     previous_incarnation: str | None = None
     is_up: bool = True
     is_draining: bool = False
@@ -83,6 +88,28 @@ class RemovalSnapshot:
     is_busy: bool = False
 
 
+class Pressure(StrEnum):
+    """What speaks for another number of shards."""
+
+    NONE = "none"
+    OVERLOAD = "overload"
+    SURPLUS = "surplus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeSnapshot:
+    """How many shards there shall be, and what speaks for another number.
+
+    slots: of a shard that has not answered yet. pressure_since_s: since when `pressure` is what it is.
+    """
+
+    numbers: ShardNumbers = field(default_factory=ShardNumbers)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    slots: int = 16
+    pressure: Pressure = Pressure.NONE
+    pressure_since_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSnapshot:
     """Everything that a plan depends on. All times are of one monotonic clock.
@@ -96,7 +123,7 @@ class FleetSnapshot:
     now_s: float
     is_leader: bool = True
     synced_s: float = 0.0
-    spares: int = 0
+    size: SizeSnapshot = field(default_factory=SizeSnapshot)
     shards: tuple[ShardSnapshot, ...] = ()
     cameras: Mapping[str, CameraSnapshot] = field(default_factory=dict)
     removals: Mapping[str, RemovalSnapshot] = field(default_factory=dict)

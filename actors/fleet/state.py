@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from actors.fleet import capacity, name_suggestions
 from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
-from actors.fleet.snapshot import FleetSnapshot
+from actors.fleet.snapshot import FleetSnapshot, Pressure, SizeSnapshot
 from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
 from pipeline.answers import UnknownCamera
@@ -21,21 +22,17 @@ _LOAD_SETTLE_S = 60.0
 
 
 class FleetState:
-    """All records of one fleet, and their one writer. numbers: how many shards there shall be; by default these.
+    """All records of one fleet, and their one writer. size: how many shards there shall be; by default these.
 
     removed: ids that this fleet knows to be removed, for ever: an id is never used again, so a registry that has one of
     them has lost its removal.
     """
 
     def __init__(
-        self,
-        shards: Iterable[Shard],
-        numbers: ShardNumbers | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, shards: Iterable[Shard], size: SizeSnapshot | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
         self.shards = [ShardRecord(shard) for shard in shards]
-        self.numbers = numbers or ShardNumbers.fixed(max(1, len(self.shards)))
+        self.size = size or SizeSnapshot(numbers=ShardNumbers.fixed(max(1, len(self.shards))))
         self.cameras: dict[str, CameraRecord] = {}
         self.cameras_by_id: dict[str, CameraRecord] = {}
         self.removals: dict[str, RemovalRecord] = {}
@@ -55,7 +52,7 @@ class FleetState:
             now_s=now_s,
             is_leader=is_leader,
             synced_s=self.synced_s,
-            spares=self.numbers.spares,
+            size=self.size,
             shards=tuple(record.snapshot(index) for index, record in enumerate(self.shards)),
             cameras={camera_id: record.snapshot() for camera_id, record in self.cameras_by_id.items()},
             removals={camera_id: removal.snapshot() for camera_id, removal in self.removals.items()},
@@ -99,7 +96,7 @@ class FleetState:
         name = assignment.spec.name
         self.remove(name)
         REDACTOR.remember(assignment.spec.url)
-        index = capacity.first_choice(self.shards, self.camera_counts(), self.numbers.spares)
+        index = capacity.first_choice(self.shards, self.camera_counts(), self.size.numbers.spares)
         record = CameraRecord.of(assignment, index, self._clock)
         self.cameras[name] = self.cameras_by_id[assignment.id] = record
         self._cameras_by_shard[record.shard_index][assignment.id] = record
@@ -182,7 +179,7 @@ class FleetState:
         self.shards[index].mark_down(now_s, reason, is_failed=is_failed)
         what = "answers with an error" if is_failed else "is restarting"
         for record in self.cameras_on(index):
-            record.mark_recovering(f"shard {index} {what}")
+            record.mark_shard_down(f"shard {index} {what}")
 
     def mark_synced(self, now_s: float) -> None:
         """Records that the registry was read."""
@@ -205,6 +202,10 @@ class FleetState:
         """Records that the cameras are spread evenly over these shards."""
         self.balanced_shards = incarnations
 
+    def mark_pressure(self, pressure: Pressure, now_s: float) -> None:
+        """Records what speaks for another number of shards from now on."""
+        self.size = replace(self.size, pressure=pressure, pressure_since_s=now_s)
+
     def mark_moved(self, now_s: float) -> None:
         """Records that a camera moved, so that the shards' load says nothing for a while."""
         self.load_settled_s = now_s + _LOAD_SETTLE_S
@@ -214,12 +215,12 @@ class FleetState:
 
         shards: the started ones, by index.
         """
-        self.numbers = numbers
+        self.size = replace(self.size, numbers=numbers, pressure=Pressure.NONE)
         for index, shard in enumerate(shards):
             if index == len(self.shards):
                 self.shards.append(ShardRecord(shard, is_up=False))
                 self._cameras_by_shard.append({})
-            elif self.shards[index].is_ended:
+            elif self.shards[index].is_ended or self.shards[index].shard is not shard:
                 self.shards[index] = ShardRecord(shard, is_up=False)
         for index, record in enumerate(self.shards):
             record.mark_retiring(is_retiring=index >= numbers.target)
@@ -229,7 +230,7 @@ class FleetState:
     def shard_view(self, index: int) -> ShardView:
         """An immutable copy of a shard's record for operators."""
         names = (record.spec.name for record in self.cameras_on(index))
-        return self.shards[index].view(index, names, self.numbers.reason)
+        return self.shards[index].view(index, names, self.size.numbers.reason)
 
     def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from actors.fleet.actions import Action, Assign, Drop, FinishRemoval, Move, NoteBalance, Release, Revoke, Update, Wait
+from actors.fleet.actions import (
+    Action,
+    Assign,
+    Drop,
+    EndShard,
+    FinishRemoval,
+    Move,
+    NoteBalance,
+    NotePressure,
+    Release,
+    Resize,
+    Revoke,
+    Update,
+    Wait,
+)
 from actors.fleet.plan import plan
+from actors.fleet.shard_numbers import ShardNumbers
+from actors.fleet.snapshot import SizeSnapshot
 from actors.fleet.state import FleetState
 from actors.shard.interface import Assignment, ShardStatus
 from cache_store.leases import LeaseExpiry
@@ -23,12 +39,17 @@ class ModelCamera:
 
 @dataclass
 class ModelShard:
-    """is_expired: its process has ended and its lease too."""
+    """is_expired: its process has ended and its lease too. starts_in: observations until it answers for the first time.
+
+    load: the share of the time in which the device works for one camera.
+    """
 
     slots: int = 4
     is_up: bool = True
     is_expired: bool = False
     is_draining: bool = False
+    starts_in: int = 0
+    load: float = 0.0
     cameras: dict[str, ModelCamera] = field(default_factory=dict)
 
     @property
@@ -39,9 +60,11 @@ class ModelShard:
 class World:
     """Shards, the fleet's state of them, and every action that plans have asked for."""
 
-    def __init__(self, shards: list[ModelShard]) -> None:
+    def __init__(self, shards: list[ModelShard], size: SizeSnapshot | None = None, *, step_s: float = 1.0) -> None:
         self.shards = shards
-        self.state = FleetState([ScriptedShard() for _ in shards])
+        self.state = FleetState([ScriptedShard() for _ in shards], size)
+        self.step_s = step_s
+        self.load = 0.0  # of shards that start from now on
         self.epochs: dict[str, int] = {}
         self.actions: list[Action] = []
         self.now_s = 100.0
@@ -56,12 +79,12 @@ class World:
         self.shards[index].cameras[camera_id] = ModelCamera(self.epochs[camera_id], revision)
 
     def run(self, seconds: int) -> None:
-        for _ in range(seconds):
+        for _ in range(int(seconds / self.step_s)):
             self.step()
 
     def step(self) -> None:
-        """Observes, plans and acts once; a second passes."""
-        self.now_s += 1.0
+        """Observes, plans and acts once; a step of time passes."""
+        self.now_s += self.step_s
         self.state.mark_synced(self.now_s)
         for index, shard in enumerate(self.shards):
             self._observe(index, shard)
@@ -74,6 +97,12 @@ class World:
 
     def _observe(self, index: int, shard: ModelShard) -> None:
         record = self.state.shards[index]
+        if record.is_ended:
+            return
+        if shard.starts_in:
+            shard.starts_in -= 1
+            self.state.mark_shard_down(index, self.now_s, f"shard {index}: waits for a node")
+            return
         if not shard.is_up:
             if record.incarnation is None:
                 self.state.observe(index, ShardStatus(pid=index, incarnation=str(index), cameras=()), self.now_s)
@@ -92,7 +121,12 @@ class World:
             for camera_id, camera in shard.cameras.items()
         )
         status = ShardStatus(
-            pid=index, incarnation=str(index), cameras=cameras, slots=shard.slots, is_draining=shard.is_draining
+            pid=index,
+            incarnation=str(index),
+            cameras=cameras,
+            slots=shard.slots,
+            busy_share=min(1.0, shard.load * len(shard.cameras)),
+            is_draining=shard.is_draining,
         )
         self.state.observe(index, status, self.now_s)
 
@@ -117,8 +151,26 @@ class World:
                 self.shards[int(action.incarnation)].is_expired = True
             case NoteBalance():
                 self.state.mark_balanced(action.incarnations)
+            case Resize():
+                self._apply(self.state.size.numbers.resized(action.target, action.reason))
+            case EndShard():
+                assert self.shards[action.shard].cameras == {}
+                self._apply(self.state.size.numbers.ended(action.shard))
+            case NotePressure():
+                self.state.mark_pressure(action.pressure, self.now_s)
             case Wait():
                 pass
+
+    def _apply(self, numbers: ShardNumbers) -> None:
+        """Shards that are started anew need some time."""
+        for index in range(numbers.started):
+            if index == len(self.shards):
+                self.shards.append(ModelShard(starts_in=3, load=self.load))
+            elif self.state.shards[index].is_ended:
+                self.shards[index] = ModelShard(starts_in=3, load=self.load)
+        present = [record.shard for record in self.state.shards]
+        new = [ScriptedShard() for _ in range(numbers.started - len(present))]
+        self.state.apply_shards([*present, *new][: numbers.started], numbers)
 
     def _assign(self, camera_id: str, index: int) -> None:
         shard = self.shards[index]

@@ -40,10 +40,11 @@ async def test_a_running_server_takes_over_a_newer_version_and_logs_once_what_it
     assert sizes == [(4, 1), (3, 0)]
 
 
-async def test_more_shards_are_used_at_once_and_too_many_are_emptied_and_never_revoked() -> None:
+async def test_more_shards_are_used_at_once_and_too_many_are_emptied_end_and_are_never_revoked() -> None:
     leases = InMemoryLeases()
     shards = [ScriptedShard(pid=100 * number) for number in (1, 2, 3)]
-    size = FleetSize(pool=ScriptedPool(shards), numbers=ShardNumbers.fixed(1))
+    pool = ScriptedPool(shards)
+    size = FleetSize(pool=pool, numbers=ShardNumbers.fixed(1))
     fleet = scripted_fleet(size=size, leases=leases, lease_length_s=60.0)
     await fleet.reconcile()
     for name in ("a", "b", "c", "d", "e", "f"):
@@ -58,5 +59,6 @@ async def test_more_shards_are_used_at_once_and_too_many_are_emptied_and_never_r
     finally:
         await task_cancellation.end(loop)
 
-    assert (await fleet.list_shards())[2].is_draining
+    assert pool.ended == [2]
+    assert len(await fleet.list_shards()) == 2
     await leases.renew(ShardIncarnation("300"))  # raises Retired if its lease was revoked
