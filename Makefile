@@ -63,6 +63,7 @@ protos: $(READY)
 docs: $(READY)
 	$(BIN)/python -m actors.config.reference > docs/configuration.md
 	$(BIN)/python -m protos.reference > docs/api.md
+	$(BIN)/python -m actors.metrics.reference > docs/metrics.md
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

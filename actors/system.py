@@ -23,6 +23,7 @@ from actors.fleet.scaler import FleetSize
 from actors.fleet.settings_follower import SettingsFollower
 from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, RedisNumbersStore, ShardNumbers
 from actors.fleet.shared_settings import RedisSettingsStore, SettingsStore, SharedSettings
+from actors.metrics.endpoint import ServerMetrics
 from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import IsLeader, LeaderElection
 from actors.server.server import Router
@@ -42,10 +43,11 @@ StandingNow = Callable[[], Standing]
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system: the address of its router, HOST:PORT, and its fleet."""
+    """A running system: the address of its router, HOST:PORT, its fleet, and the address of its metrics."""
 
     address: str
     fleet: Fleet
+    metrics_address: str | None = None
 
 
 @asynccontextmanager
@@ -70,10 +72,11 @@ async def running(
         on_progress(progress)
 
     async with AsyncExitStack() as stack:
-        router = Router(startup, settings.router, token)
+        metrics = ServerMetrics(settings.metrics, model=settings.model)
+        router = Router(startup, settings.router, token, metrics)
         stack.push_async_callback(router.stop)
         address = await router.start()
-        log.info("listening", address=address, health_address=router.health_address)
+        log.info("listening", address=address, health=router.health_address, metrics=metrics.address)
         store_url = stack.enter_context(_store(settings, show))
         await _require_store(store_url)
         leases, settings_store = RedisLeases(store_url), RedisSettingsStore(store_url)
@@ -121,7 +124,7 @@ async def running(
         await stack.enter_async_context(_serving(fleet, election, router, startup))
         log.info("serving", address=address, shards=numbers.started, model=settings.model)
         try:
-            yield System(address, fleet)
+            yield System(address, fleet, metrics.address)
         finally:
             on_progress("saving memories, ending all processes")
 

@@ -15,6 +15,7 @@ _COMMANDS = {
     "ray": ("/raylet/raylet", "gcs_server"),
     "redis": ("valkey-server", "redis-server"),
     "rtsp": ("rtsp_server.py",),
+    "prometheus": ("prometheus --config.file",),
 }
 _running: list[pytest.Item] = []
 

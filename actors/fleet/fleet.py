@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
+from functools import partial
 
 import structlog
 
 from actors.errors import InvalidShard, ScalingConflict
-from actors.fleet import reconciler
+from actors.fleet import figures, reconciler
 from actors.fleet.camera_admission import CameraAdmission
 from actors.fleet.capacity import Capacity
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
@@ -41,9 +42,9 @@ log = structlog.get_logger(__name__)
 
 
 class Fleet:
-    """All shards as one. One event loop owns it.
+    """All shards as one, owned by one event loop. Of several fleets over the same shards one leads, others observe.
 
-    Several fleets may run over the same shards. The leader assigns cameras to shards; the others observe.
+    figures: the fleet in numbers.
     """
 
     def __init__(
@@ -74,12 +75,12 @@ class Fleet:
         self._questions = QuestionRouter(self._state)
         self._is_leader = is_leader
         self._headroom = Headroom(self._state)
+        self.figures = partial(figures.of_fleet, self._state, self._mover, self._headroom, is_leader)
 
     @property
     def is_ready(self) -> bool:
         """Whether questions can be routed: a shard was seen to answer, or there is no camera to ask."""
-        is_answering = any(record.is_up and record.incarnation is not None for record in self._state.shards)
-        return is_answering or (self._state.synced_s > float("-inf") and not self._state.cameras)
+        return figures.is_ready(self._state)
 
     @property
     def headroom(self) -> int:
@@ -93,9 +94,9 @@ class Fleet:
     def configure(
         self, cameras: Iterable[CameraSpec], standing: Callable[[], Standing] = lambda: Standing.NEWEST
     ) -> None:
-        """Takes the cameras of the configuration; reconciliation assigns them and keeps trying to open their sources.
+        """Takes the cameras of the configuration. standing: whether cameras that only other configurations name end.
 
-        One of the same source keeps its memory. standing: whether cameras that only other configurations name end.
+        Reconciliation assigns them and keeps trying to open their sources. One of the same source keeps its memory.
         """
         self._desired.configure(ConfiguredCameras(cameras, standing))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from actors.errors import CameraRecovering, ServiceError
 from actors.fleet.placement import Placement
 from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
+from actors.shard.shard_counts import Histogram
 from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraError, CameraState
@@ -21,15 +23,21 @@ from pipeline.network.urls import FileUrl
 log = structlog.get_logger(__name__)
 
 _POLL_EVERY_S = 0.1
+_PAUSE_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STANDBY_TIMEOUT_S = 4.0  # for the standby's first frame, and for the present owner to reach that frame
 
 
 class Mover:
-    """Moves cameras. One event loop owns it, with the state."""
+    """Moves cameras. One event loop owns it, with the state.
+
+    results: how many moves there were so far; pauses_s: how long questions waited for each that succeeded.
+    """
 
     def __init__(self, state: FleetState, placement: Placement) -> None:
         self._state = state
         self._placement = placement
+        self.results = Counter({"moved": 0, "failed": 0})
+        self.pauses_s = Histogram(_PAUSE_BOUNDS_S)
 
     async def move(self, record: CameraRecord, target: int) -> None:
         """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.
@@ -42,16 +50,27 @@ class Mover:
             if source == target or self._state.cameras_by_id.get(record.id) is not record:
                 return
             with self._state.shards[source].acting(), self._state.shards[target].acting():
-                has_standby = await self._open_standby(record, target)
-                began_s = asyncio.get_running_loop().time()
-                with record.moving():
-                    # Reserved for the target only once the target has kept a slot for it.
-                    successor = self._state.shards[target].incarnation if has_standby else None
-                    await self._hand_over(record, target, successor)
+                try:
+                    began_s = await self._move(record, target)
+                except BaseException:
+                    self.results["failed"] += 1
+                    raise
         now_s = asyncio.get_running_loop().time()
         self._state.mark_moved(now_s)
+        self.results["moved"] += 1
+        self.pauses_s.observe(now_s - began_s)
         paused_s = round(now_s - began_s, 3)
         log.info("camera_moved", camera=record.spec.name, from_shard=source, to_shard=target, paused_s=paused_s)
+
+    async def _move(self, record: CameraRecord, target: int) -> float:
+        """-> when the pause for questions began, by the event loop's clock"""
+        has_standby = await self._open_standby(record, target)
+        began_s = asyncio.get_running_loop().time()
+        with record.moving():
+            # Reserved for the target only once the target has kept a slot for it.
+            successor = self._state.shards[target].incarnation if has_standby else None
+            await self._hand_over(record, target, successor)
+        return began_s
 
     async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
         source = record.shard_index

@@ -13,6 +13,7 @@ from actors.errors import ShardUnavailable
 from actors.fleet.snapshot import ReportedCamera, ShardSnapshot
 from actors.fleet.views import ShardView
 from actors.shard.interface import Shard, ShardStatus
+from actors.shard.shard_counts import ShardCounts
 from cache_store.leases import LeaseExpiry
 from pipeline.cameras import CameraState, CameraStatus
 
@@ -46,6 +47,7 @@ class ShardRecord:
     slots: int = 0
     busy_share: float = 0.0
     generation: str = ""
+    counts: ShardCounts = field(default_factory=ShardCounts)
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     unclaimed: Mapping[str, CameraStatus] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
@@ -107,6 +109,7 @@ class ShardRecord:
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining, self.generation = status.busy_share, status.is_draining, status.generation
+        self.counts = status.counts
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 

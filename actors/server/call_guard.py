@@ -20,7 +20,8 @@ from grpc_status import rpc_status
 
 from actors.config.router_config import RouterConfig
 from actors.errors import ClientTooSlow, InvalidRequest, UnknownMethod
-from actors.server import call_limits, status_codes
+from actors.metrics.call_metrics import CallMetrics
+from actors.server import call_limits, observed_context, status_codes
 from actors.server.call_limits import CallLimiter
 from pipeline.network.redaction import REDACTOR
 
@@ -46,7 +47,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
     A refused call waits for nothing and takes no place of those that are served.
     """
 
-    def __init__(self, settings: RouterConfig, token: str | None) -> None:
+    def __init__(self, settings: RouterConfig, token: str | None, metrics: CallMetrics) -> None:
+        self._metrics = metrics
         self._expected = f"Bearer {token}".encode() if token else None
         self._calls = CallLimiter(
             "calls",
@@ -68,15 +70,19 @@ class CallGuard(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         limiter = self._health.get(method.removeprefix(_HEALTH_METHODS), self._calls)
         if limiter is self._calls and not self._has_token(handler_call_details):
-            return grpc.stream_stream_rpc_method_handler(_refuse)
+            return grpc.stream_stream_rpc_method_handler(self._refuse)
         handler = await continuation(handler_call_details)
+        # A client can make up any number of methods: they are one in the metrics.
+        name = method.removeprefix("/") if handler is not None else "unknown"
 
         async def run(requests: Requests, context: Context) -> None:
-            async with _translated(context, method):
-                if handler is None:
-                    raise UnknownMethod(f"{method[:80]!r}: this server has no such method")
-                with limiter.admit(_peer(context)):
-                    await _serve(handler, requests, context)
+            with self._metrics.call(name) as outcome:
+                context = observed_context.observed(context, outcome)
+                async with _translated(context, method):
+                    if handler is None:
+                        raise UnknownMethod(f"{method[:80]!r}: this server has no such method")
+                    with limiter.admit(_peer(context)):
+                        await _serve(handler, requests, context)
 
         # As a stream, so that the guard decides before the client has sent its request, which it may never do.
         return grpc.stream_stream_rpc_method_handler(
@@ -97,9 +103,10 @@ class CallGuard(grpc.aio.ServerInterceptor):
         values = (value for key, value in details.invocation_metadata if key == "authorization")
         return any(hmac.compare_digest(_as_bytes(value), self._expected) for value in values)
 
-
-async def _refuse(_: Requests, context: Context) -> None:
-    await context.abort_with_status(rpc_status.to_status(_UNAUTHENTICATED))
+    async def _refuse(self, _: Requests, context: Context) -> None:
+        with self._metrics.call("unauthenticated") as outcome:
+            context = observed_context.observed(context, outcome)
+            await context.abort_with_status(rpc_status.to_status(_UNAUTHENTICATED))
 
 
 async def _serve(handler: Handler, requests: Requests, context: Context) -> None:

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
+from actors.metrics.endpoint import ServerMetrics
 from actors.server import tls
 from actors.server.call_guard import CallGuard
 from actors.server.services import CameraService, FleetService, QueryService
@@ -35,16 +36,20 @@ class Router:
     Raises ConfigError if a file of router.tls cannot be used.
     """
 
-    def __init__(self, startup: Startup, settings: RouterConfig, token: str | None) -> None:
+    def __init__(
+        self, startup: Startup, settings: RouterConfig, token: str | None, metrics: ServerMetrics | None = None
+    ) -> None:
+        self._metrics = metrics or ServerMetrics()
+        calls = self._metrics.calls
         self._startup = startup
         self._settings = settings
         self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls)
-        self._guard = CallGuard(settings, token)
+        self._guard = CallGuard(settings, token, calls)
         self._health = health_aio.HealthServicer()
         self.health_address: str | None = None  # of the listener that serves health alone
         self._is_stopping = False
         self._server = _server(self._guard)
-        queries, cameras = QueryService(startup, settings.write_timeout_s), CameraService(startup)
+        queries, cameras = QueryService(startup, settings.write_timeout_s, calls), CameraService(startup)
         pb_grpc.add_QueryServiceServicer_to_server(queries, self._server)  # type: ignore[no-untyped-call]
         pb_grpc.add_CameraServiceServicer_to_server(cameras, self._server)  # type: ignore[no-untyped-call]
         pb_grpc.add_FleetServiceServicer_to_server(FleetService(startup), self._server)  # type: ignore[no-untyped-call]
@@ -52,7 +57,7 @@ class Router:
         reflected = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(reflected, self._server)
         # It says of this process that it serves or not, and of the fleet nothing: no token and no TLS are needed.
-        self._probed = _server(CallGuard(settings, None))
+        self._probed = _server(CallGuard(settings, None, calls))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
 
     async def start(self) -> str:
@@ -64,6 +69,7 @@ class Router:
             self.health_address = _listen(self._probed, self._settings, "health_port", None)
             await self._probed.start()
         await self._server.start()
+        await self._metrics.start(lambda: self._startup.figures)
         return address
 
     async def report_health(self, every_s: float = _HEALTH_EVERY_S) -> None:
@@ -82,6 +88,7 @@ class Router:
         # Whoever watches the health of this server never ends its call.
         await self._server.stop(_LAST_MESSAGES_S)
         await self._probed.stop(0)
+        await self._metrics.stop()
 
     async def _report_readiness(self) -> None:
         status = _SERVING if self._startup.is_ready and not self._is_stopping else _NOT_SERVING

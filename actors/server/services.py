@@ -11,6 +11,7 @@ import grpc.aio
 
 from actors.errors import ClientTooSlow
 from actors.fleet.fleet import Fleet
+from actors.metrics.call_metrics import CallMetrics
 from actors.server import conversions, pages, requests, status_codes
 from actors.server.startup import Startup
 from protos import hermes_v1_pb2 as pb
@@ -37,8 +38,9 @@ class _FleetCaller:
 class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
     """Streams answers. A client that does not read in time is cut off; one that cancels its call cancels the answer."""
 
-    def __init__(self, startup: Startup, write_timeout_s: float) -> None:
+    def __init__(self, startup: Startup, write_timeout_s: float, metrics: CallMetrics) -> None:
         super().__init__(startup)
+        self._metrics = metrics
         self._write_timeout_s = write_timeout_s
 
     async def Ask(  # noqa: N802
@@ -46,9 +48,11 @@ class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
     ) -> None:
         """See hermes_v1.proto."""
         limit = request.max_answer_tokens or None
+        observe = self._metrics.answer()
         events = self._fleet.ask(request.camera, request.question, max_answer_tokens=limit)
         async with status_codes.translated_errors(context, camera=request.camera[:_MAX_NAME_CHARS]), aclosing(events):
             async for event in events:
+                observe(event)
                 await self._write(context, conversions.event_message(event))
 
     async def _write(self, context: Context, message: pb.AskResponse) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from actors.errors import ServerStarting
+from actors.fleet.figures import FleetFigures
 from actors.fleet.fleet import Fleet
 
 
@@ -24,6 +25,11 @@ class Startup:
     def is_ready(self) -> bool:
         """Whether questions can be routed to their shards."""
         return self._fleet is not None and self._fleet.is_ready
+
+    @property
+    def figures(self) -> FleetFigures | None:
+        """The fleet in numbers, None before there is one."""
+        return None if self._fleet is None else self._fleet.figures()
 
     def wait_for(self, what: str) -> None:
         """Records what the server waits for now, for callers that come too early."""

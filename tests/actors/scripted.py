@@ -16,6 +16,7 @@ from actors.fleet.views import CameraView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from actors.shard.interface import Assignment, ShardStatus
+from actors.shard.shard_counts import ShardCounts
 from cache_store.errors import CameraFenced, StoreUnavailable
 from cache_store.leases import FENCED, InMemoryLeases, Leases, Owner
 from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
@@ -141,6 +142,7 @@ class ScriptedShard:
         self.epoch = 0
         self.add_delay_s = 0.0
         self.busy_share = 0.0
+        self.counts = ShardCounts()
         self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
@@ -225,6 +227,7 @@ class ScriptedShard:
             standby=dict.fromkeys(self.standby, 1_000.0),
             slots=self._max_cameras,
             busy_share=self.busy_share,
+            counts=self.counts,
             is_draining=self.is_draining,
         )
 

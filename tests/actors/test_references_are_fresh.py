@@ -11,6 +11,7 @@ import pytest
 
 from actors.config import reference as config_reference
 from actors.config.schema import HermesConfig
+from actors.metrics import reference as metrics_reference
 from protos import reference as api_reference
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,11 @@ def test_the_configuration_page_is_fresh() -> None:
 def test_the_api_page_is_fresh() -> None:
     """If this fails: make docs."""
     assert (ROOT / "docs/api.md").read_text() == api_reference.page()
+
+
+def test_the_page_of_metrics_is_fresh() -> None:
+    """If this fails: make docs."""
+    assert (ROOT / "docs/metrics.md").read_text() == metrics_reference.page()
 
 
 def test_a_key_without_a_docstring_line_is_named() -> None:

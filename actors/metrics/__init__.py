@@ -1,0 +1,1 @@
+"""What Prometheus reads of a server: its calls, and the state of its fleet."""
