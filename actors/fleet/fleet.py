@@ -43,7 +43,6 @@ log = structlog.get_logger(__name__)
 
 class Fleet:
     """All shards as one, owned by one event loop. Of several fleets over the same shards one leads, others observe.
-
     figures: the fleet in numbers.
     """
 
