@@ -61,7 +61,7 @@ class World:
         self._camera = environment.camera
         self._answered_s: dict[str, float] = {}  # by camera, and by server
         self._refusals: dict[str, str] = {}  # the last one, by camera
-        self._ended: list[str] = []  # servers, by themselves
+        self._unexpected: list[str] = []
         self._is_over = False
 
     async def run(self, faults: Sequence[Step], operations: Sequence[Step]) -> list[str]:
@@ -104,6 +104,8 @@ class World:
             result = await server.call(work)
         except ClientError as error:
             self._refusals[name] = f"{server.name}: {error}"
+            if error.reason == "SOURCE_INVALID":  # every source is there: nothing would be added, and so nothing tested
+                self._unexpected.append(f"{server.name}: {error}")
             return None
         self._answered_s[server.name] = time.time()
         return result
@@ -136,7 +138,7 @@ class World:
 
     async def _problems(self) -> list[str]:
         end = await self.state.at_end()
-        return [*self._ended, *History(self.history.seed, [*self.history.events, *end]).violations()]
+        return [*self._unexpected, *History(self.history.seed, [*self.history.events, *end]).violations()]
 
     async def _names(self) -> set[str]:
         return {*await self.state.entries(), *(server.name for server in self.servers.processes)}
@@ -175,7 +177,7 @@ class World:
                 if (code := server.exit_code) is not None:
                     self.note_fault(f"{server.name} ended with code {code}")
                     if server.is_ready:
-                        self._ended.append(f"{server.name} ended by itself with code {code}")
+                        self._unexpected.append(f"{server.name} ended by itself with code {code}")
                     server.start(self.servers.cameras)
 
 

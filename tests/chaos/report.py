@@ -20,7 +20,7 @@ from tests.chaos.history import History
 
 SIMULATED, CLUSTER = "simulated", "on a cluster"
 _PROPERTY = "chaos"
-_COUNTED = ("answer", "commit", "restored")  # kinds of events
+_COUNTED = ("answer", "commit", "restored", "added", "removed")  # kinds of events
 _PAGE = """# Chaos
 
 One run of `make chaos`: seeded schedules of faults, and of what clients change meanwhile, over a simulated fleet in
