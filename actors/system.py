@@ -29,6 +29,7 @@ from actors.ownership.leader_election import IsLeader, LeaderElection
 from actors.server.server import Router
 from actors.server.startup import Startup
 from actors.shard_set import ShardSet
+from actors.tracing.tracer import tracer_of
 from cache_store import redis_preflight, store_urls
 from cache_store.leases import UNOWNED
 from cache_store.redis_leases import RedisLeases
@@ -73,7 +74,7 @@ async def running(
 
     async with AsyncExitStack() as stack:
         metrics = ServerMetrics(settings.metrics, model=settings.model)
-        router = Router(startup, settings.router, token, metrics)
+        router = Router(startup, settings.router, token, metrics, tracer_of(settings.traces, "hermes-router"))
         stack.push_async_callback(router.stop)
         address = await router.start()
         log.info("listening", address=address, health=router.health_address, metrics=metrics.address)

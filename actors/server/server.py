@@ -18,6 +18,7 @@ from actors.server import tls
 from actors.server.call_guard import CallGuard
 from actors.server.services import CameraService, FleetService, QueryService
 from actors.server.startup import Startup
+from actors.tracing.tracer import NoTracer, Tracer
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -37,10 +38,16 @@ class Router:
     """
 
     def __init__(
-        self, startup: Startup, settings: RouterConfig, token: str | None, metrics: ServerMetrics | None = None
+        self,
+        startup: Startup,
+        settings: RouterConfig,
+        token: str | None,
+        metrics: ServerMetrics | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._metrics = metrics or ServerMetrics()
         calls = self._metrics.calls
+        self._tracer = tracer or NoTracer()
         self._startup = startup
         self._settings = settings
         self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls)
@@ -49,7 +56,7 @@ class Router:
         self.health_address: str | None = None  # of the listener that serves health alone
         self._is_stopping = False
         self._server = _server(self._guard)
-        queries, cameras = QueryService(startup, settings.write_timeout_s, calls), CameraService(startup)
+        queries, cameras = QueryService(startup, settings.write_timeout_s, calls, self._tracer), CameraService(startup)
         pb_grpc.add_QueryServiceServicer_to_server(queries, self._server)  # type: ignore[no-untyped-call]
         pb_grpc.add_CameraServiceServicer_to_server(cameras, self._server)  # type: ignore[no-untyped-call]
         pb_grpc.add_FleetServiceServicer_to_server(FleetService(startup), self._server)  # type: ignore[no-untyped-call]
@@ -89,6 +96,7 @@ class Router:
         await self._server.stop(_LAST_MESSAGES_S)
         await self._probed.stop(0)
         await self._metrics.stop()
+        await asyncio.to_thread(self._tracer.close)
 
     async def _report_readiness(self) -> None:
         status = _SERVING if self._startup.is_ready and not self._is_stopping else _NOT_SERVING

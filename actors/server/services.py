@@ -14,6 +14,7 @@ from actors.fleet.fleet import Fleet
 from actors.metrics.call_metrics import CallMetrics
 from actors.server import conversions, pages, requests, status_codes
 from actors.server.startup import Startup
+from actors.tracing.tracer import Tracer
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -21,6 +22,12 @@ from protos import hermes_v1_pb2_grpc as pb_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 # What a client sends may be of any length; an error carries this much of it.
 _MAX_NAME_CHARS = 80
+
+
+def _trace_of(context: Context) -> str:
+    """The client's span, as W3C `traceparent`; empty without one."""
+    values = (value for key, value in context.invocation_metadata() or () if key == "traceparent")
+    return str(next(values, ""))
 
 
 class _FleetCaller:
@@ -38,8 +45,9 @@ class _FleetCaller:
 class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
     """Streams answers. A client that does not read in time is cut off; one that cancels its call cancels the answer."""
 
-    def __init__(self, startup: Startup, write_timeout_s: float, metrics: CallMetrics) -> None:
+    def __init__(self, startup: Startup, write_timeout_s: float, metrics: CallMetrics, tracer: Tracer) -> None:
         super().__init__(startup)
+        self._tracer = tracer
         self._metrics = metrics
         self._write_timeout_s = write_timeout_s
 
@@ -49,11 +57,13 @@ class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
         """See hermes_v1.proto."""
         limit = request.max_answer_tokens or None
         observe = self._metrics.answer()
-        events = self._fleet.ask(request.camera, request.question, max_answer_tokens=limit)
-        async with status_codes.translated_errors(context, camera=request.camera[:_MAX_NAME_CHARS]), aclosing(events):
-            async for event in events:
-                observe(event)
-                await self._write(context, conversions.event_message(event))
+        async with status_codes.translated_errors(context, camera=request.camera[:_MAX_NAME_CHARS]):
+            with self._tracer.span("hermes.router", parent=_trace_of(context)) as span:
+                events = self._fleet.ask(request.camera, request.question, max_answer_tokens=limit, trace=span.context)
+                async with aclosing(events):
+                    async for event in events:
+                        observe(event)
+                        await self._write(context, conversions.event_message(event))
 
     async def _write(self, context: Context, message: pb.AskResponse) -> None:
         try:

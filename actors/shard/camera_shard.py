@@ -29,6 +29,7 @@ from actors.shard.question_counter import QuestionCounter
 from actors.shard.rate_limit import RateLimit
 from actors.shard.shard_counts import ShardCounts
 from actors.shard.shard_device import ShardDevice
+from actors.tracing.tracer import NoTracer, Tracer
 from cache_store.leases import Leases, Owner, ShardIncarnation
 from cache_store.store import CheckpointStore
 from pipeline.answers import AnswerEvent, Done, UnknownCamera
@@ -59,9 +60,11 @@ class CameraShard:
         on_retired: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         boot_clock: Callable[[], float] = boot_time_s,
+        tracer: Tracer | None = None,
     ) -> None:
         self._ingest = settings.ingest
         self._running_tests = 0
+        self._tracer = tracer or NoTracer()
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
         self._engine = device.engine
@@ -110,7 +113,12 @@ class CameraShard:
         with named(camera_id, stream.spec.name):
             await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
             answer = self._answer(camera_id, owner, question, max_answer_tokens)
-            with self._questions.question() as observe:
+            attributes = {"hermes.camera": stream.spec.name, "hermes.epoch": str(owner.epoch)}
+            tracer = self._tracer if trace else NoTracer()
+            with (
+                tracer.span("hermes.shard", parent=trace, attributes=attributes) as span,
+                self._questions.question(span) as observe,
+            ):
                 async with aclosing(answer) as events:
                     async for event in events:
                         observe(event)

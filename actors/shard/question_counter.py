@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from actors.shard.shard_counts import Histogram, QuestionCounts
+from actors.tracing.tracer import NoSpan, Span
 from pipeline.answers import AnswerEvent, Done, Started, Token
 
 
@@ -30,8 +31,13 @@ class QuestionCounter:
         )
 
     @contextmanager
-    def question(self) -> Iterator[Callable[[AnswerEvent], None]]:
-        """Counts one question during the block, which must pass every event of its answer to what it gets."""
+    def question(self, span: Span | None = None) -> Iterator[Callable[[AnswerEvent], None]]:
+        """Counts one question during the block, which must pass every event of its answer to what it gets.
+
+        span: gets the stages queue, prefill and decode.
+        """
+        span = span or NoSpan()
+        span.stage("queue")
         asked_s = self._clock()
         started_s: float | None = None
         has_token = False
@@ -40,10 +46,13 @@ class QuestionCounter:
             nonlocal started_s, has_token
             if isinstance(event, Started) and started_s is None:
                 started_s = self._clock()
+                span.stage("prefill")
                 self._wait_s.observe(started_s - asked_s)
                 self._waiting, self._running = self._waiting - 1, self._running + 1
             elif isinstance(event, Token | Done) and started_s is not None and not has_token:
                 has_token = True
+                span.event("first token")
+                span.stage("decode")
                 self._prefill_s.observe(self._clock() - started_s)
 
         self._waiting += 1

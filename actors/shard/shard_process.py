@@ -16,6 +16,7 @@ from actors.errors import ShardNotStarted
 from actors.shard import contract, shard_device
 from actors.shard.camera_shard import CameraShard
 from actors.shard.interface import ShardStatus
+from actors.tracing.tracer import tracer_of
 from cache_store import store_urls
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -95,6 +96,7 @@ class ShardProcess:
                     RedisCheckpointStore(store_url),
                     self._leases,
                     on_retired=lambda: os._exit(1),
+                    tracer=tracer_of(self._settings.traces, "hermes-shard"),
                 )
             except (ModelError, MemoryError, RuntimeError) as error:
                 # The slots do not fit the device, or the budget does not fit the model.

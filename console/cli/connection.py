@@ -12,6 +12,9 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from actors.config.observability import TracesConfig
+from actors.errors import ConfigError
+from actors.tracing.tracer import Tracer, tracer_of
 from console.cli import terminal
 from console.cli.terminal import FAILURE, MISTAKE
 from console.client.channel import TlsFiles
@@ -46,15 +49,32 @@ class Server:
         bool, typer.Option("--insecure", envvar="HERMES_INSECURE", help="No TLS, even to another machine.")
     ] = False
 
+    traces: Annotated[
+        str | None,
+        typer.Option(
+            "--traces", envvar="HERMES_TRACES", help="OTLP collector for spans of questions: http://HOST:PORT."
+        ),
+    ] = None
+
     @contextmanager
     def connected(self) -> Iterator[HermesClient]:
         """A client for the time of the block. A ClientError ends the program with one line and its exit code."""
+        tracer = self._tracer()
         try:
             files = TlsFiles(ca=self.ca, cert=self.cert, key=self.key, is_insecure=self.insecure)
-            with HermesClient(self.address or DEFAULT_ADDRESS, token=_read_token(self.token_file), tls=files) as hermes:
+            token = _read_token(self.token_file)
+            with HermesClient(self.address or DEFAULT_ADDRESS, token=token, tls=files, tracer=tracer) as hermes:
                 yield hermes
         except ClientError as error:
             terminal.fail(str(error), MISTAKE if error.is_mistake else FAILURE)
+        finally:
+            tracer.close()
+
+    def _tracer(self) -> Tracer:
+        try:
+            return tracer_of(TracesConfig(endpoint=self.traces) if self.traces else None, "hermes-client")
+        except (ValueError, ConfigError) as error:
+            terminal.fail(f"--traces: {error}", MISTAKE)
 
 
 def takes_server(command: Callable[Concatenate[Server, P], None]) -> Callable[..., None]:

@@ -11,6 +11,7 @@ import grpc
 
 from console.client import channel, errors
 from console.client.channel import TlsFiles
+from console.client.tracing import CallTracer, NoCallTracer
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -22,14 +23,20 @@ _ANSWER_TIMEOUT_S = 120.0
 class HermesClient:
     """One connection, for any thread. Every method blocks and raises ClientError. Close it, or use it in `with`.
 
-    tls: how to connect; without it clear text on this machine, and beyond it TLS with the public authorities. Raises
-    InvalidCredentials if one of its files cannot be read.
+    tls: how to connect; without it clear text on this machine, and beyond it TLS with the public authorities. tracer:
+    gets a span of each question. Raises InvalidCredentials if a file of `tls` cannot be read.
     """
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: TlsFiles | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        tls: TlsFiles | None = None,
+        tracer: CallTracer | None = None,
     ) -> None:
         self._address = address
+        self._tracer = tracer or NoCallTracer()
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         tls = tls or TlsFiles()
         self._uses_tls = channel.uses_tls(address, tls)
@@ -41,8 +48,9 @@ class HermesClient:
     def ask(self, camera: str, question: str, *, max_answer_tokens: int = 0) -> Iterator[pb.AskResponse]:
         """The events of one answer as they arrive; closing the iterator cancels it. Raises ClientError without Done."""
         request = pb.AskRequest(camera=camera, question=question, max_answer_tokens=max_answer_tokens)
-        with self._translated():
-            call = self._queries.Ask(request, timeout=_ANSWER_TIMEOUT_S, metadata=self._metadata)
+        with self._translated(), self._tracer.span("hermes.client") as span:
+            context = (("traceparent", span.context),) if span.context else ()
+            call = self._queries.Ask(request, timeout=_ANSWER_TIMEOUT_S, metadata=(*self._metadata, *context))
             try:
                 yield from call
             finally:

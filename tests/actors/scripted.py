@@ -143,6 +143,7 @@ class ScriptedShard:
         self.add_delay_s = 0.0
         self.busy_share = 0.0
         self.counts = ShardCounts()
+        self.traces: list[str] = []
         self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
@@ -159,6 +160,7 @@ class ScriptedShard:
         self._require_up()
         self._named(camera_id)
         self.token_limits.append(max_answer_tokens)
+        self.traces.append(trace)
         with self._unfinished_answer():
             for event in self.answer:
                 await asyncio.sleep(self.pause_s)
