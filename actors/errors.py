@@ -59,6 +59,10 @@ class ShardNotStarted(ServiceError):
     """A shard did not start."""
 
 
+class ServersRunning(ServiceError):
+    """Servers still serve what shall be ended."""
+
+
 class ServerStarting(ServiceError):
     """The server is still starting and says what it waits for; a retry helps."""
 

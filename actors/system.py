@@ -14,7 +14,7 @@ from actors import embedded_store, ray_cluster, shard_set, task_cancellation
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
-from actors.fleet import shared_settings
+from actors.fleet import presence, shared_settings
 from actors.fleet.configured_cameras import Standing
 from actors.fleet.fleet import Fleet
 from actors.fleet.redis_registry import RedisRegistry
@@ -121,6 +121,8 @@ async def running(
         await election.campaign()
         fleet.configure(settings.cameras, await _standing(settings, version, settings_store, election.is_leader))
         await stack.enter_async_context(_following(settings_store, settings, fleet, election, processes))
+        if not shards.is_local:
+            await stack.enter_async_context(presence.announced(store_url, address))
         startup.wait_for("the first look at all shards and cameras")
         await stack.enter_async_context(_serving(fleet, election, router, startup))
         log.info("serving", address=address, shards=numbers.started, model=settings.model)

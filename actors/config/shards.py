@@ -93,6 +93,8 @@ class ShardsConfig:
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
     num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
     num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.
+    grace_s: seconds in which a shard that is told to end, by SIGTERM or with its server, gives its cameras up: at most
+        half of them for moves to other shards, the rest for saving what stays.
     checkpoint_every_s: seconds between two checkpoints of a camera.
     checkpoint_rows: format of keys and values in checkpoints: exact, or int8, which is smaller; moves are always exact.
     checkpoint_max_mb_per_s: limit for all checkpoints of one shard together, in megabytes per second; null: no limit.
@@ -109,6 +111,7 @@ class ShardsConfig:
         "settings_version": (1, math.inf),
         "num_cpus": (0, math.inf),
         "num_gpus": (0, math.inf),
+        "grace_s": (1, math.inf),
         "checkpoint_every_s": (0.1, math.inf),
         "checkpoint_max_mb_per_s": (0.01, math.inf),
     }
@@ -124,6 +127,7 @@ class ShardsConfig:
     ray: str = "local"
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    grace_s: float = 30.0
     checkpoint_every_s: float = 15.0
     checkpoint_rows: RowFormat = RowFormat.EXACT
     checkpoint_max_mb_per_s: float | None = None

@@ -23,6 +23,7 @@ from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_statuses import UNOWNED, CameraStatuses
 from actors.shard.camera_streams import CameraStreams
 from actors.shard.checkpointer import Checkpointer
+from actors.shard.departure import Departure, depart
 from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
 from actors.shard.question_counter import QuestionCounter
@@ -40,7 +41,6 @@ from pipeline.sources.probe import ProbeResult
 
 log = structlog.get_logger(__name__)
 
-_CLOSING_TIMEOUT_S = 5.0
 _MAX_TESTS = 2
 
 
@@ -93,13 +93,19 @@ class CameraShard:
         )
         self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
         self._questions = QuestionCounter()
-        self._is_draining = False
+        self._is_draining = self._is_leaving = False
+        self._grace_s = settings.shards.grace_s
         self._engine.start()
 
     @property
     def is_working(self) -> bool:
         """False once the engine has stopped, because the shard was closed or because of an unexpected error."""
         return self._engine.is_running
+
+    @property
+    def num_cameras(self) -> int:
+        """How many cameras this shard owns, or keeps for want of proof that another shard does."""
+        return len(self._streams.owned)
 
     async def ask(
         self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
@@ -211,15 +217,25 @@ class CameraShard:
         self._is_draining = True
 
     async def undrain(self) -> None:
+        if self._is_leaving:
+            raise InvalidShard("this shard was told to end, and gives its cameras up")
         if self._is_draining:
             log.info("shard_undrained", cameras=len(self._streams.owned))
         self._is_draining = False
+
+    async def leave(self, grace_s: float, *, may_move: bool) -> Departure:
+        """Takes no cameras any more, and gives up those that it has, within a grace period; see `depart`."""
+        self._is_leaving = self._is_draining = True
+        log.info("shard_leaving", cameras=len(self._streams.owned), grace_s=grace_s)
+        departure = await depart(self._streams, self._lifecycle, grace_s, may_move=may_move)
+        log.info("shard_left", moved=departure.moved, saved=len(departure.saved), unsaved=len(departure.unsaved))
+        return departure
 
     async def close(self) -> None:
         """Saves every memory whole, releases every camera and stops the engine."""
         self._is_draining = True
         await self._streams.stop_all()
-        await self._checkpointer.save_all(_CLOSING_TIMEOUT_S)
+        await self._checkpointer.save_all(self._grace_s)
         await self._lifecycle.release_all()
         await asyncio.to_thread(self._engine.close)
         await self._store.close()

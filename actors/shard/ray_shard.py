@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_CLOSE_TIMEOUT_S = 15.0
+_CLOSE_MARGIN_S = 10.0  # for ending streams, beyond the grace period in which memories are saved
 _REVIVE_EVERY_S = 5.0
 _START_POLL_S = 1.0
 _NAME_POLL_S = 0.05
@@ -87,7 +87,7 @@ class RemoteShard(ForwardedShard):
 
     async def close(self) -> None:
         """Saves every memory of the shard, releases every camera and stops it. Raises ShardUnavailable."""
-        await self._awaited(lambda: self._actor.close.remote(), _CLOSE_TIMEOUT_S)
+        await self._awaited(lambda: self._actor.close.remote(), self._settings.shards.grace_s + _CLOSE_MARGIN_S)
 
     async def end(self) -> None:
         """Saves what the shard has, if it has started and answers, and ends its process for good."""
@@ -103,7 +103,7 @@ class RemoteShard(ForwardedShard):
     async def replace(self) -> None:
         """Ends the process as `end` does, and starts one of this object's generation."""
         await self.end()
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+        async with asyncio.timeout(_CLOSE_MARGIN_S):
             while self._present() is not None:  # noqa: ASYNC110 - Ray tells nobody when a name is free
                 await asyncio.sleep(_NAME_POLL_S)
         self.is_wanted = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,8 +15,9 @@ import structlog
 
 from actors import logs
 from actors.errors import ShardNotStarted
-from actors.shard import contract, shard_device
+from actors.shard import contract, shard_device, termination
 from actors.shard.camera_shard import CameraShard
+from actors.shard.departure import Departure
 from actors.shard.interface import ShardStatus
 from actors.tracing.tracer import tracer_of
 from cache_store import store_urls
@@ -40,8 +43,11 @@ class ShardProcess:
 
     def __init__(self, settings: str, store_id: str, generation: str, log_level: int) -> None:
         logs.log_to_stderr(log_level)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        termination.on_sigterm(self._end)
         self._settings, self._store_id, self._generation = contract.decode_settings(settings), store_id, generation
         self._shard: CameraShard | None = None
+        self._leaving: asyncio.Future[Departure] | None = None
         self._leases: RedisLeases | None = None
         self._model: VideoLanguageModel | ShardNotStarted
         try:
@@ -72,11 +78,39 @@ class ShardProcess:
         """The `store_id` of the store that this process was started for."""
         return self._store_id
 
+    async def leave(self, grace_s: float, may_move: bool) -> str:
+        """Gives every camera up within the grace period; the process stays. -> what became of them, as JSON"""
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self._leave(grace_s, may_move=may_move))
+        return json.dumps(dataclasses.asdict(await asyncio.shield(self._leaving)))
+
+    async def num_cameras(self) -> int:
+        """How many cameras the shard has."""
+        return 0 if self._shard is None else self._shard.num_cameras
+
+    async def _leave(self, grace_s: float, *, may_move: bool) -> Departure:
+        if self._shard is None or not self._shard.is_working:
+            return Departure()
+        return await self._shard.leave(grace_s, may_move=may_move)
+
+    async def _leave_and_end(self) -> None:
+        """What SIGTERM does. Ray starts the process anew, here or elsewhere."""
+        try:
+            await self.leave(self._settings.shards.grace_s, may_move=True)
+        finally:
+            os._exit(1)
+
     async def close(self) -> None:
         """Saves every memory, releases every camera and stops."""
         if self._shard is not None and self._leases is not None:
             await self._shard.close()
             await self._leases.close()
+
+    def _end(self) -> None:
+        """Called in a thread of its own at SIGTERM."""
+        if self._loop is None:  # no call has come yet, so there is no camera
+            os._exit(1)
+        asyncio.run_coroutine_threadsafe(self._leave_and_end(), self._loop)
 
     def _operation(self, store_url: str, operation: str, message: str) -> Any:
         arguments = contract.decode_call(operation, message)
@@ -88,6 +122,7 @@ class ShardProcess:
         if self._shard is None:
             REDACTOR.remember(store_url)
             self._leases = RedisLeases(store_url)
+            self._loop = asyncio.get_running_loop()
             try:
                 # A process whose lease was retired must end; Ray starts another one.
                 self._shard = CameraShard(

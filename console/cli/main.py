@@ -17,6 +17,8 @@ import typer
 from console.cli import terminal
 from console.cli.ask import ask
 from console.cli.cameras import cameras
+from console.cli.fleet import fleet
+from console.cli.node import node
 from console.cli.plan import plan
 from console.cli.shards import shards
 from console.cli.terminal import Json
@@ -33,6 +35,8 @@ app.command()(ask)
 app.command()(plan)
 app.add_typer(cameras, name="cameras")
 app.add_typer(shards, name="shards")
+app.add_typer(node, name="node")
+app.add_typer(fleet, name="fleet")
 
 
 @app.command()

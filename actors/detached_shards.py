@@ -1,0 +1,81 @@
+"""The shards of a cluster, for commands that end them: found by Ray alone, without a configuration or a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+
+from actors import ray_environment  # noqa: F401
+
+# isort: split
+
+import ray
+from ray._private import state as ray_state
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from actors.shard import ray_errors
+from actors.shard.departure import Departure
+
+_PREFIX = "shard-"
+_PREEMPTION = 2  # autoscaler.DrainNodeReason: the node goes, whatever runs on it
+_POLL_EVERY_S = 0.5
+_MARGIN_S = 5.0  # beyond the grace period, for the shard's answer
+
+Progress = Callable[[str], None]
+
+
+class DetachedShard:
+    """One shard's process. name: as Ray knows it, shard-INDEX."""
+
+    def __init__(self, name: str, actor: ActorHandle) -> None:
+        self.name = name
+        self._actor = actor
+
+    @property
+    def node_id(self) -> str:
+        """Ray's id of its node; empty while it has none. Blocks for a call of Ray's head."""
+        return str(ray_state.actors(self._actor._actor_id.hex()).get("Address", {}).get("NodeID", ""))
+
+    async def leave(self, grace_s: float, on_progress: Progress, *, may_move: bool) -> Departure | str:
+        """Makes the shard give its cameras up within the grace period. -> what became of them, or why it did not"""
+        leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
+        try:
+            async with asyncio.timeout(grace_s + _MARGIN_S):
+                while not (await asyncio.wait([leaving], timeout=_POLL_EVERY_S))[0]:
+                    on_progress(f"{self.name}: {await self._actor.num_cameras.remote()} cameras left")
+                values = json.loads(await leaving)
+        except (RayError, AttributeError) as error:
+            return ray_errors.last_line(error) if isinstance(error, RayError) else "another version of hermes"
+        except TimeoutError:
+            return f"does not answer within {grace_s + _MARGIN_S:g} s"
+        finally:
+            leaving.cancel()
+        return Departure(values["moved"], tuple(values["saved"]), tuple(values["unsaved"]))
+
+    def kill(self) -> None:
+        """Ends the process for good."""
+        ray.kill(self._actor)
+
+
+def find() -> list[DetachedShard]:
+    """Every shard of the cluster that was joined, by index. Blocks for calls of Ray's head."""
+    names = [name for name in ray.util.list_named_actors() if name.removeprefix(_PREFIX).isdecimal()]
+    names.sort(key=lambda name: int(name.removeprefix(_PREFIX)))
+    return [DetachedShard(name, ray.get_actor(name)) for name in names]
+
+
+def this_node() -> str:
+    """Ray's id of the node that this process runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def cordon(node_id: str, seconds: float) -> bool:
+    """Makes Ray start nothing more on a node that ends in so many seconds. -> whether Ray does so"""
+    client = GcsClient(address=ray.get_runtime_context().gcs_address)
+    until_ms = time.time_ns() // 1_000_000 + int(seconds * 1_000)
+    is_accepted, _ = client.drain_node(node_id, _PREEMPTION, "hermes node drain", until_ms)
+    return bool(is_accepted)
