@@ -102,11 +102,6 @@ class CameraShard:
         """False once the engine has stopped, because the shard was closed or because of an unexpected error."""
         return self._engine.is_running
 
-    @property
-    def num_cameras(self) -> int:
-        """How many cameras this shard owns, or keeps for want of proof that another shard does."""
-        return len(self._streams.owned)
-
     async def ask(
         self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
@@ -226,10 +221,7 @@ class CameraShard:
     async def leave(self, grace_s: float, *, may_move: bool) -> Departure:
         """Takes no cameras any more, and gives up those that it has, within a grace period; see `depart`."""
         self._is_leaving = self._is_draining = True
-        log.info("shard_leaving", cameras=len(self._streams.owned), grace_s=grace_s)
-        departure = await depart(self._streams, self._lifecycle, grace_s, may_move=may_move)
-        log.info("shard_left", moved=departure.moved, saved=len(departure.saved), unsaved=len(departure.unsaved))
-        return departure
+        return await depart(self._streams, self._lifecycle, grace_s, may_move=may_move)
 
     async def close(self) -> None:
         """Saves every memory whole, releases every camera and stops the engine."""

@@ -35,6 +35,7 @@ async def depart(streams: CameraStreams, lifecycle: CameraLifecycle, grace_s: fl
     """
     loop = asyncio.get_running_loop()
     began_s, before = loop.time(), len(streams.owned)
+    log.info("shard_leaving", cameras=before, grace_s=grace_s)
     while may_move and streams.owned and loop.time() - began_s < grace_s * _MOVING_SHARE:  # noqa: ASYNC110 - rare
         await asyncio.sleep(_POLL_EVERY_S)
     names = {camera_id: stream.spec.name for camera_id, stream in streams.owned.items()}
@@ -50,4 +51,5 @@ async def depart(streams: CameraStreams, lifecycle: CameraLifecycle, grace_s: fl
         log.error("camera_not_saved", camera=name, reason=reason)
         unsaved.append(name)
     await task_cancellation.end(*saves)
+    log.info("shard_left", moved=before - len(names), saved=len(saved), unsaved=len(unsaved))
     return Departure(before - len(names), tuple(sorted(saved)), tuple(sorted(unsaved)))

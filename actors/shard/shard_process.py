@@ -86,7 +86,7 @@ class ShardProcess:
 
     async def num_cameras(self) -> int:
         """How many cameras the shard has."""
-        return 0 if self._shard is None else self._shard.num_cameras
+        return 0 if self._shard is None else len((await self._shard.status()).cameras)
 
     async def _leave(self, grace_s: float, *, may_move: bool) -> Departure:
         if self._shard is None or not self._shard.is_working:
