@@ -21,12 +21,13 @@ _CPUS = 1  # of a node, so that each has room for one shard, like a machine with
 
 
 class Nodes:
-    """The worker nodes, and a head node that runs no shard."""
+    """The worker nodes, and a head node that runs no shard. gpus: of a node, as Ray counts them; none need exist."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, gpus: int = 0) -> None:
         head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_NBYTES, "include_dashboard": False}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._hung: list[psutil.Process] = []
+        self._gpus = gpus
         for _ in range(count):
             self.add()
 
@@ -37,7 +38,9 @@ class Nodes:
 
     def add(self) -> None:
         """Starts one more node. Blocks for seconds; only on the main thread, because Ray sets signal handlers."""
-        self._cluster.add_node(wait=False, num_cpus=_CPUS, object_store_memory=_OBJECT_STORE_NBYTES)
+        self._cluster.add_node(
+            wait=False, num_cpus=_CPUS, num_gpus=self._gpus, object_store_memory=_OBJECT_STORE_NBYTES
+        )
 
     def kill(self, pid: int) -> None:
         """Kills the whole node that this process runs on."""
@@ -83,9 +86,9 @@ class Nodes:
 
 
 @contextmanager
-def running(count: int) -> Iterator[Nodes]:
+def running(count: int, *, gpus: int = 0) -> Iterator[Nodes]:
     """A cluster of `count` worker nodes for the time of the block. It listens on loopback only."""
-    nodes = Nodes(count)
+    nodes = Nodes(count, gpus=gpus)
     try:
         yield nodes
     finally:
