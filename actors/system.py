@@ -147,6 +147,8 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     if settings.shards.is_local:
         return settings  # the shards end with this server, so nobody else has to agree
     own, newest = SharedSettings.of(settings), await store.newest()
+    if newest is not None:
+        shared_settings.require_own_store(own, newest)
     if newest is None or newest.version < own.version:
         return settings
     agreed = shared_settings.adopted(own, newest)

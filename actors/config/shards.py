@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -88,6 +89,9 @@ class ShardsConfig:
     placement: how shards are placed on the nodes of a cluster: spread, or pack, which fills a node to half before it
         takes another.
     accelerator_type: GPU that a node must have, by the label ray.io/accelerator-type, e.g. A100; null: any node.
+    node_labels: labels of Ray that a node must have for a shard, e.g. those of a group of pods.
+    cluster: name of this system; all servers over one store have the same, so that two systems do not share a store by
+        mistake; null: none.
     settings_version: version of the settings that all servers over the same cluster and store share (model, memory,
         ingest, shards, and which cameras are configured); raise it with each change of them.
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
@@ -123,6 +127,8 @@ class ShardsConfig:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     placement: ShardPlacement = ShardPlacement.SPREAD
     accelerator_type: str | None = None
+    node_labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    cluster: str | None = None
     settings_version: int = 1
     ray: str = "local"
     num_cpus: float = 1.0

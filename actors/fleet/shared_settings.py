@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 _KEY = "hermes:settings"
 _TIMEOUT_S = 2.0
 _RETRIES = 1
+_CLUSTER = "shards.cluster"
 # The shards need not be started anew for these, so that a running server can take them over.
 _ADOPTABLE = ("shards.min", "shards.max", "shards.spares")
 
@@ -130,8 +131,20 @@ class RedisSettingsStore:
         await self._connection.close()
 
 
+def require_own_store(own: SharedSettings, newest: SharedSettings) -> None:
+    """Raises ConfigError if the store is that of another system, whatever its version of the settings."""
+    name, other = own.values.get(_CLUSTER), newest.values.get(_CLUSTER)
+    if name != other and other is not None:
+        raise ConfigError(
+            f"{_CLUSTER} is {name!r} here, and the store is that of {other!r}: each of two systems over one store "
+            "would take the cameras of the other for its own; give each a store, e.g. another database of the same "
+            "server (redis://HOST:PORT/1)"
+        )
+
+
 def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
     """The settings that a server with its own ones must use. Raises ConfigError where it cannot use the newest ones."""
+    require_own_store(own, newest)
     differences = [key for key, value in newest.values.items() if key in own.values and own.values[key] != value]
     for key in differences:
         if newest.version == own.version or key not in _ADOPTABLE:
@@ -166,6 +179,8 @@ def _flat(prefix: str, config: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Mapping):
+        return dict(sorted(value.items()))
     if isinstance(value, tuple | list | frozenset | set):
         return sorted(str(one) for one in value)
     is_plain = (

@@ -186,13 +186,13 @@ class RemoteShard(ForwardedShard):
             return
         shards = self._settings.shards
         shared = {"name": self._name, "lifetime": "detached", "get_if_exists": True}
-        accelerator = {"ray.io/accelerator-type": shards.accelerator_type} if shards.accelerator_type else None
+        accelerator = {"ray.io/accelerator-type": shards.accelerator_type} if shards.accelerator_type else {}
         self._started_at = time.monotonic()
         self._first_answer = None
         self._actor = ShardActor.options(
             num_cpus=shards.num_cpus,
             num_gpus=shards.num_gpus,
-            label_selector=accelerator,
+            label_selector={**shards.node_labels, **accelerator} or None,
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=_MAX_CONCURRENT_CALLS,

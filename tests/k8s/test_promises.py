@@ -38,8 +38,24 @@ def test_every_key_of_the_configuration_is_one_that_hermes_accepts(name: str, ob
 
     assert config.shards.ray == f"{cluster['metadata']['name']}-head-svc.{chart.NAMESPACE}.svc:6379"
     assert (config.shards.num_gpus, config.shards.spares) == (values["shards"]["gpus"], values["shards"]["spares"])
+    assert (config.shards.fewest, config.shards.most) == (values["shards"]["min"], values["shards"]["max"])
+    assert config.shards.placement.value == values["shards"]["placement"]
+    labels = {group.get("labels", {}).get("ray.io/accelerator-type") for group in cluster["spec"]["workerGroupSpecs"]}
+    assert labels == {config.shards.accelerator_type}
     assert "canary" in config.store
     assert config.model == values["model"]["name"]
+
+
+def test_shards_start_where_the_code_of_the_routers_is(objects: list[Object]) -> None:
+    config = configuration(objects)
+    (router,) = [pod for pod in chart.pods(objects) if pod.owner.startswith("Deployment")]
+    builds = [
+        {"hermes-build": one["value"]} for one in router.spec["containers"][0]["env"] if one["name"] == "HERMES_BUILD"
+    ]
+    assert [config.shards.node_labels] == builds
+    for group in chart.ray_cluster(objects)["spec"]["workerGroupSpecs"]:
+        (build,) = [one for one in group["template"]["spec"]["containers"][0]["env"] if one["name"] == "HERMES_BUILD"]
+        assert group["labels"]["hermes-build"] == build["value"] == config.shards.node_labels["hermes-build"]
 
 
 def test_the_gpus_of_a_pod_are_those_that_ray_counts(objects: list[Object]) -> None:
@@ -63,7 +79,7 @@ def test_a_pod_lives_longer_than_its_drain_may_take(objects: list[Object]) -> No
     (router,) = [pod for pod in chart.pods(objects) if pod.owner.startswith("Deployment")]
     (container,) = router.spec["containers"]
     pause_s = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert router.spec["terminationGracePeriodSeconds"] >= pause_s + 20
+    assert router.spec["terminationGracePeriodSeconds"] >= pause_s + configuration(objects).router.grace_s + 10
 
 
 def test_every_container_has_probes_and_those_of_routers_need_no_tls(objects: list[Object]) -> None:
@@ -124,6 +140,13 @@ def test_the_head_can_restart_and_the_cluster_asks_for_its_token(objects: list[O
     assert spec["autoscalerOptions"]["version"] == "v2"
 
 
+def test_two_releases_have_names_of_their_own_by_which_a_store_tells_them_apart() -> None:
+    names = {
+        configuration(chart.render(chart.values_of("a100"), release)).shards.cluster for release in ("east", "west")
+    }
+    assert names == {"cameras/east-hermes", "cameras/west-hermes"}
+
+
 def test_two_releases_share_no_state_of_ray() -> None:
     namespaces = {
         chart.ray_cluster(chart.render(chart.values_of("a100"), release))["spec"]["gcsFaultToleranceOptions"][
@@ -152,4 +175,9 @@ def test_a_group_with_another_image_stands_beside_the_first() -> None:
         group["groupName"]: group["template"]["spec"]["containers"][0]["image"]
         for group in chart.ray_cluster(objects)["spec"]["workerGroupSpecs"]
     }
+    builds = {
+        group["groupName"]: group["labels"]["hermes-build"]
+        for group in chart.ray_cluster(objects)["spec"]["workerGroupSpecs"]
+    }
+    assert builds == {"workers": "0.1.0", "next": "0.2.0"}
     assert images == {"workers": "registry.example/hermes:0.1.0", "next": "registry.example/hermes:0.2.0"}

@@ -5,6 +5,8 @@
 {{- $_ := set $config "model" $v.model.name -}}
 {{- $shards := dict
     "ray" (printf "%s-head-svc.%s.svc:6379" (include "hermes.fullname" .) .Release.Namespace)
+    "cluster" (printf "%s/%s" .Release.Namespace (include "hermes.fullname" .))
+    "node_labels" (dict "hermes-build" (include "hermes.build" (list . dict)))
     "spares" (int $v.shards.spares)
     "settings_version" (int $v.shards.settingsVersion)
     "num_cpus" $v.shards.cpus
@@ -15,10 +17,17 @@
 {{- $_ := set $shards "min" (int $v.shards.min) -}}
 {{- $_ := set $shards "max" (int $v.shards.max) -}}
 {{- end -}}
+{{- if ne $v.shards.placement "spread" -}}
+{{- $_ := set $shards "placement" $v.shards.placement -}}
+{{- end -}}
+{{- with $v.workers.acceleratorType -}}
+{{- $_ := set $shards "accelerator_type" . -}}
+{{- end -}}
 {{- $_ := set $config "shards" (mergeOverwrite (deepCopy ($config.shards | default dict)) $shards) -}}
 {{- $router := dict
     "host" "0.0.0.0" "port" 50051 "health_port" 50052
-    "max_concurrent_calls" (int $v.routers.maxConcurrentCalls) -}}
+    "max_concurrent_calls" (int $v.routers.maxConcurrentCalls)
+    "grace_s" $v.routers.graceSeconds -}}
 {{- if $v.tls.secret -}}
 {{- $tls := dict "certificate" "/etc/hermes/tls/tls.crt" "key" "/etc/hermes/tls/tls.key" -}}
 {{- if $v.tls.requireClientCertificates -}}

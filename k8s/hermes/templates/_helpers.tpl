@@ -30,6 +30,13 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* The name of the code in an image, fit for a label: routers start shards only where their own code is. As hermes.image. */}}
+{{- define "hermes.build" -}}
+{{- $root := index . 0 -}}
+{{- $image := mergeOverwrite (deepCopy $root.Values.image) (index . 1 | default dict) -}}
+{{- $image.digest | trimPrefix "sha256:" | trunc 16 | default $image.tag | default $root.Chart.AppVersion | trunc 63 -}}
+{{- end }}
+
 {{- define "hermes.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -84,7 +91,7 @@ affinity:
 - {name: RAY_gcs_rpc_server_reconnect_timeout_s, value: "600"}
 - {name: RAY_worker_niceness, value: "0"}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
-- {name: RAY_LOG_TO_STDERR, value: "1"}
+- {name: RAY_BACKEND_LOG_LEVEL, value: warning}
 - {name: RAY_ROTATION_MAX_BYTES, value: "16777216"}
 - {name: RAY_ROTATION_BACKUP_COUNT, value: "2"}
 - {name: RAY_health_check_period_ms, value: "300"}

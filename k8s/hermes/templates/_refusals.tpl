@@ -78,6 +78,7 @@
     "shards.min" "shards.min" "shards.max" "shards.max" "shards.spares" "shards.spares" "shards.ray" "nothing: the chart knows it"
     "shards.num_cpus" "shards.cpus" "shards.num_gpus" "shards.gpus" "shards.settings_version" "shards.settingsVersion"
     "shards.placement" "shards.placement" "shards.accelerator_type" "workers.acceleratorType"
+    "shards.cluster" "nothing: the chart knows it" "shards.node_labels" "image.tag"
     "router.host" "nothing: the chart knows it" "router.port" "routers.service.port" "router.health_port" "nothing: the chart knows it"
     "router.tls" "tls.secret" "router.insecure" "tls.insecure" "router.max_concurrent_calls" "routers.maxConcurrentCalls"
     "router.grace_s" "routers.graceSeconds" -}}

@@ -35,7 +35,9 @@ containers:
       {{- include "hermes.containerSecurity" $root | nindent 6 }}
     env:
       {{- include "hermes.rayEnvironment" $root | nindent 6 }}
+      - {name: RAY_LOG_TO_STDERR, value: "1"}   # so that `kubectl logs` shows the shards
       {{- include "hermes.clientEnvironment" $root | nindent 6 }}
+      - {name: HERMES_BUILD, value: {{ include "hermes.build" (list $root $group.image) | quote }}}
       - {name: NVIDIA_DRIVER_CAPABILITIES, value: "compute,utility,video"}
     ports:
       - {name: metrics, containerPort: 8080}

@@ -100,3 +100,21 @@ async def test_the_count_that_the_version_before_wrote_is_the_fewest_and_the_mos
         await connection.close()
 
     assert newest == SharedSettings(3, {"shards.min": 4, "shards.max": 4, "shards.spares": 1})
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_another_system_is_refused_whatever_its_version(version: int) -> None:
+    with pytest.raises(
+        ConfigError, match=r"shards\.cluster is 'west/hermes' here, and the store is that of 'east/hermes'"
+    ):
+        shared_settings.adopted(settings(version, cluster="west/hermes"), settings(2, cluster="east/hermes"))
+
+
+def test_a_system_that_has_got_a_name_keeps_its_store() -> None:
+    shared_settings.require_own_store(settings(2, cluster="east/hermes"), settings(1))
+
+
+async def test_labels_of_nodes_come_back_from_the_store(store: SettingsStore) -> None:
+    own = settings(node_labels={"zone": "b", "build": "1"})
+    await store.agree(own)
+    assert await store.newest() == own
