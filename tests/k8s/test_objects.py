@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 from pathlib import Path
@@ -197,3 +198,15 @@ def test_the_routers_are_reached_at_the_name_that_pods_call(objects: list[Object
     }
     assert addresses
     assert addresses <= services
+
+
+def test_rules_and_dashboards_of_the_folders_reach_prometheus_and_grafana() -> None:
+    objects = chart.render(chart.values_of("a100"))
+    rules = [yaml.safe_load(path.read_text()) for path in sorted((chart.FOLDER / "rules").glob("*.yaml"))]
+    boards = {path.name: json.loads(path.read_text()) for path in (chart.FOLDER / "dashboards").glob("*.json")}
+    shown = [
+        one["data"] for one in chart.of_kind(objects, "ConfigMap") if "grafana_dashboard" in one["metadata"]["labels"]
+    ]
+
+    assert [one["spec"] for one in chart.of_kind(objects, "PrometheusRule")] == rules
+    assert {name: json.loads(text) for data in shown for name, text in data.items()} == boards
