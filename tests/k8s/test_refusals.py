@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helm_python import HelmError
+from helm_python.chart import lint
 
 from tests.k8s import chart
 from tests.k8s.chart import Object
@@ -98,6 +99,17 @@ def test_a_mistake_is_refused_with_its_place(mistake: str) -> None:
 def test_without_values_the_first_refusal_says_how_to_go_on() -> None:
     with pytest.raises(HelmError, match=r"store\.urlSecret"):
         chart.render({})
+
+
+def test_the_defaults_need_no_more_than_stores() -> None:
+    assert chart.render({"store": {"urlSecret": "hermes-store"}, "ray": {"state": {"address": "redis://state:6379"}}})
+
+
+@pytest.mark.parametrize("name", sorted(chart.VALUES))
+def test_helm_finds_nothing_to_complain_about(name: str) -> None:
+    findings = lint(chart.FOLDER, chart.values_of(name))
+    assert findings["errors"] == []
+    assert [one["error"] for one in findings["messages"]] == ["icon is recommended"]
 
 
 def test_every_key_of_the_values_is_in_the_schema_and_the_other_way_round() -> None:
