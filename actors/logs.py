@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 from typing import TextIO, cast
 
 import structlog
+from structlog.typing import EventDict, Processor
 
+from actors.config.observability import LogFormat
 from pipeline.network.redaction import REDACTOR
 
 _PLAIN = (int, float, type(None))
 
 
-def _redact_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _redact_secrets(_: object, __: str, event: EventDict) -> EventDict:
     return {key: value if isinstance(value, _PLAIN) else REDACTOR.redact(str(value)) for key, value in event.items()}
+
+
+_LOGFMT = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+
+
+def _is_terminal() -> bool:
+    with contextlib.suppress(ValueError):  # it may be closed
+        return sys.stderr.isatty()
+    return False
+
+
+def _for_people(logger: object, name: str, event: EventDict) -> str:
+    """One line of key=value; what is wrong stands out where a person reads it."""
+    line = str(_LOGFMT(logger, name, event))
+    colour = _COLOURS.get(str(event.get("level"))) if _is_terminal() else None
+    return f"{colour}{line}\x1b[0m" if colour else line
+
+
+_RENDERERS: dict[LogFormat, Processor] = {
+    LogFormat.AUTO: _for_people,
+    LogFormat.PLAIN: _LOGFMT,
+    LogFormat.JSON: structlog.processors.JSONRenderer(sort_keys=False),
+}
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -39,16 +66,23 @@ class _Stderr:
             sys.stderr.flush()
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Writes events of at least this level to standard error, for the whole process."""
+def log_to_stderr(
+    level: int = logging.INFO, log_format: LogFormat = LogFormat.AUTO, *, shard: int | None = None
+) -> None:
+    """Writes events of at least this level to standard error, for the whole process. shard: stands in each of them."""
+
+    def add_shard(_: object, __: str, event: EventDict) -> EventDict:
+        return event if shard is None else {"shard": shard} | dict(event)
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_shard,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_secrets,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+            _RENDERERS[log_format],
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
@@ -57,5 +91,22 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     if not logging.root.handlers:
         libraries = logging.StreamHandler(sys.stderr)
         libraries.setLevel(logging.WARNING)
-        libraries.setFormatter(_RedactingFormatter())
         logging.root.addHandler(libraries)
+    for handler in logging.root.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setFormatter(_LibraryLines() if log_format is LogFormat.JSON else _RedactingFormatter())
+
+
+class _LibraryLines(logging.Formatter):
+    """Makes one JSON object of each message of a library."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _as_object(super().format(record), level=record.levelname.lower(), logger=record.name)
+
+
+def _as_object(text: str, **fields: object) -> str:
+    """One JSON object with a text of a library or of another process, unless the text is one already."""
+    redacted = REDACTOR.redact(text)
+    if redacted.startswith("{") and redacted.endswith("}"):
+        return redacted
+    return json.dumps({"event": "output", "text": redacted} | fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import math
 import os
 import re
@@ -156,11 +157,17 @@ def keeping_sigterm() -> Iterator[None]:
 
 
 def _init(**settings: Any) -> None:
+    logging.getLogger("ray._private.worker").addFilter(_is_news)
     try:
         with keeping_sigterm():
             ray.init(namespace=NAMESPACE, configure_logging=False, **settings)
     except SystemExit:
         raise KeyboardInterrupt from None
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what Ray warns of because it starts in a thread; `keeping_sigterm` sees to that."""
+    return "SIGTERM handler is not set" not in record.getMessage()
 
 
 def _require_loopback() -> None:

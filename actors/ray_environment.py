@@ -27,6 +27,7 @@ if "RAY_AUTH_TOKEN_PATH" not in os.environ:
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DEDUP_LOGS"] = "0"
+os.environ["RAY_DISABLE_WORKER_LOG_PREFIX"] = "1"  # a shard's line says itself which shard it is of
 os.environ["RAY_COLOR_PREFIX"] = "0"  # 0: no colour codes, which Ray would write into files too
 for name, value in {"period_ms": "300", "timeout_ms": "1000", "failure_threshold": "3"}.items():
     os.environ.setdefault(f"RAY_health_check_{name}", value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -54,3 +55,23 @@ class TracesConfig:
         is_plain = not (url.username or url.password or url.path.strip("/") or url.query)
         if url.scheme not in ("http", "https") or not url.hostname or not is_plain:
             raise ValueError("traces.endpoint is not http://HOST:PORT or https://HOST:PORT of an OTLP collector (gRPC)")
+
+
+class LogFormat(Enum):
+    """How a log event becomes a line."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsConfig:
+    """How log events are written to standard error, those of the shards too.
+
+    format: plain (key=value), json (one object a line), or auto, which is plain, with colours where it is a terminal.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    format: LogFormat = LogFormat.AUTO

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from actors.config.observability import MetricsConfig, TracesConfig
+from actors.config.observability import LogsConfig, MetricsConfig, TracesConfig
 from actors.config.router_config import AuthConfig, RouterConfig
 from actors.config.shards import ShardsConfig
 from cache_store import store_urls
@@ -31,6 +31,7 @@ class ShardSettings:
     ingest: IngestConfig
     shards: ShardsConfig
     traces: TracesConfig | None = None
+    logs: LogsConfig = field(default_factory=LogsConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class HermesConfig:
         redis://, rediss://, unix:// or redis+sentinel://.
     router: where clients connect.
     auth: which clients may call.
+    logs: how log events are written.
     metrics: where Prometheus reads figures of this system; null: nowhere.
     traces: where spans of each question are sent; null: nowhere.
     cameras: cameras that the system watches from its start; more can be added while it runs.
@@ -60,6 +62,7 @@ class HermesConfig:
     store: str = "embedded"
     router: RouterConfig = field(default_factory=RouterConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    logs: LogsConfig = field(default_factory=LogsConfig)
     metrics: MetricsConfig | None = None
     traces: TracesConfig | None = None
     cameras: tuple[CameraSpec, ...] = ()
@@ -98,7 +101,12 @@ class HermesConfig:
             test_private_networks=self.router.is_loopback if reaches_private is None else reaches_private,
         )
         return ShardSettings(
-            model=self.model, memory=self.memory, ingest=ingest, shards=self.shards, traces=self.traces
+            model=self.model,
+            memory=self.memory,
+            ingest=ingest,
+            shards=self.shards,
+            traces=self.traces,
+            logs=self.logs,
         )
 
     @property

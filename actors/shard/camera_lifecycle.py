@@ -145,8 +145,14 @@ class CameraLifecycle:
             self._streams.open(assignment, saved)
             undo.pop_all()
         self._memories.start_saving(assignment)
-        spec = assignment.spec
-        log.info("camera_opened", camera=spec.name, url=urls.redact(spec.url), is_restored=saved is not None)
+        spec, owner = assignment.spec, self._lease_holder.owner(assignment.id)
+        log.info(
+            "camera_opened",
+            camera=spec.name,
+            epoch=owner.epoch if owner else 0,
+            url=urls.redact(spec.url),
+            is_restored=saved is not None,
+        )
 
     async def _keep(self, assignment: Assignment) -> None:
         """Stays or becomes the owner of a camera that this shard has, with the assignment's spec."""

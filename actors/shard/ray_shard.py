@@ -203,6 +203,7 @@ class RemoteShard(ForwardedShard):
             shard_process.store_id(self._store_url),
             self._generation,
             self._log_level,
+            self._index,
         )
 
     async def _awaited(self, call: Callable[[], Awaitable[T]], timeout_s: float) -> T:

@@ -41,11 +41,11 @@ class ShardProcess:
     are what versions of hermes have in common.
     """
 
-    def __init__(self, settings: str, store_id: str, generation: str, log_level: int) -> None:
-        logs.log_to_stderr(log_level)
+    def __init__(self, settings: str, store_id: str, generation: str, log_level: int, index: int) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         termination.on_sigterm(self._end)
         self._settings, self._store_id, self._generation = contract.decode_settings(settings), store_id, generation
+        logs.log_to_stderr(log_level, self._settings.logs.format, shard=index)
         self._shard: CameraShard | None = None
         self._leaving: asyncio.Future[Departure] | None = None
         self._leases: RedisLeases | None = None

@@ -26,6 +26,7 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     terminal.end_on_sigterm()
     try:
         settings = loading.load_config(config)
+        logs.log_to_stderr(log_level, settings.logs.format)
         _name_shared_store(settings, err)
         with nullcontext() if is_verbose else ray_cluster.without_ray_messages():
             asyncio.run(_serve(settings, log_level, err))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import io
+import json
+import logging
 import os
 import sys
 
 import pytest
+import structlog
 
 from actors import logs
+from actors.config.observability import LogFormat
 from pipeline.cameras import CameraFailed
 from pipeline.device.device_thread import DeviceThread
 from tests.pipeline.device.engine_driver import TIMEOUT_S
@@ -48,3 +52,33 @@ def test_a_device_goes_on_where_its_log_cannot_be_written(
 
     assert thread.command("the next job", lambda: 1).result(TIMEOUT_S) == 1
     thread.close()
+
+
+@pytest.mark.parametrize("log_format", [LogFormat.AUTO, LogFormat.PLAIN])
+def test_a_file_gets_lines_without_colour_codes(capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> None:
+    logs.log_to_stderr(log_format=log_format, shard=3)
+    structlog.get_logger().warning("camera_lost", camera="gate")
+
+    line = capsys.readouterr().err
+    assert "\x1b" not in line
+    assert "level=warning event=camera_lost shard=3 camera=gate" in line
+
+
+def test_json_is_one_object_a_line_also_of_libraries_and_of_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    handlers = list(logging.root.handlers)
+    logging.root.handlers.clear()
+    try:
+        logs.log_to_stderr(log_format=LogFormat.JSON, shard=3)
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            structlog.get_logger().exception("action_failed", camera="gate", epoch=7)
+        logging.getLogger("library").warning("odd\nthing")
+    finally:
+        logging.root.handlers[:] = handlers
+        logs.log_to_stderr()
+
+    ours, library = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (ours["event"], ours["shard"], ours["camera"], ours["epoch"]) == ("action_failed", 3, "gate", 7)
+    assert "two\nlines" in ours["exception"]
+    assert (library["event"], library["level"], library["text"]) == ("output", "warning", "odd\nthing")

@@ -119,7 +119,7 @@ def lose_gpu():
     raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
 async def main():
-    process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "store", "blue", 20)
+    process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "store", "blue", 20, 0)
     first = await status(process)
     print(first.slots, first.generation, flush=True)
     thread = process._shard._engine._thread

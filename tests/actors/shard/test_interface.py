@@ -114,4 +114,4 @@ async def test_a_process_without_a_model_says_so_to_every_caller() -> None:
 
 def shard_process() -> ShardProcess:
     settings = HermesConfig(model="/nowhere/model").for_shards()
-    return ShardProcess(contract.encode_settings(settings), "store", "1", logging.CRITICAL)
+    return ShardProcess(contract.encode_settings(settings), "store", "1", logging.CRITICAL, 0)
