@@ -6,11 +6,13 @@ from actors import ray_environment  # noqa: F401
 
 # isort: split
 
+import ray
 from ray._private import state as ray_state
 from ray.actor import ActorHandle
 
 from actors.config.shards import ShardsConfig
 
+_NO_NODE = ray.NodeID.nil().hex()
 _WITHOUT_NODE = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING")
 
 
@@ -18,7 +20,8 @@ def reason(actor: ActorHandle, shards: ShardsConfig) -> str:
     """What the process waits for. Blocks for a call of Ray's head."""
     # Ray has no public way that works without its dashboard.
     facts = ray_state.actors(actor._actor_id.hex())
-    if facts.get("State") in _WITHOUT_NODE and not facts.get("Address", {}).get("NodeID"):
+    node = facts.get("Address", {}).get("NodeID")
+    if facts.get("State") in _WITHOUT_NODE and node in (None, "", _NO_NODE):
         return f"waits for a node with {_demand(shards)}"
     return "its process starts and loads the model"
 
