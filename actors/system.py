@@ -111,6 +111,7 @@ async def running(
                 scaling=shards.scaling,
                 slots=shards.device.max_cameras,
                 most=shards.most if shards.is_local else None,
+                generation=processes.generation,
             ),
             failure_detector,
             registry,

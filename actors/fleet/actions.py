@@ -93,6 +93,13 @@ class EndShard:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """Ends the process of an empty shard of another generation, and starts one of the newest."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotePressure:
     """Records that from now on there are too few shards for the load, too many, or neither."""
 
@@ -101,4 +108,4 @@ class NotePressure:
 
 CameraAction = Assign | Update | Move | Drop | Release | FinishRemoval
 Note = Wait | NoteBalance | NotePressure  # takes no time
-Action = CameraAction | Revoke | Resize | EndShard | Note
+Action = CameraAction | Revoke | Resize | EndShard | Replace | Note

@@ -11,12 +11,12 @@ _MIN_LOAD_DIFFERENCE = 0.3
 
 
 def plan_balance(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]:
-    """At most one move, while no camera is on its way and every camera is on a shard.
+    """At most one move, while no camera is on its way, every camera is on a shard, and no shard is to be replaced.
 
     Counts are made equal only once after shards joined or left, so that later moves by operators are not undone; after
     that, load decides.
     """
-    if not _is_at_rest(fleet):
+    if fleet.outdated or not _is_at_rest(fleet):
         return ()
     incarnations = tuple(shard.incarnation for shard in fleet.shards if shard.is_accepting)
     if incarnations == fleet.balanced_shards:

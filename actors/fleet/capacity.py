@@ -48,6 +48,7 @@ class Capacity:
             if camera.id not in shard.cameras and camera.id not in shard.standby:
                 self._taken[camera.shard] += 1
                 self._on_device[camera.shard] += camera.is_busy
+        self._outdated = {shard.index for shard in fleet.outdated}
         self._kept_empty = _kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
 
     def active(self) -> list[ShardSnapshot]:
@@ -58,13 +59,24 @@ class Capacity:
         """Whether the shard has a slot for a camera that is not on it, and is not meant for it, yet."""
         return self._taken[index] < (self._shards[index].slots or math.inf)
 
+    def num_free(self, *, exclude: Collection[int]) -> float:
+        """How many cameras the other shards have slots for."""
+        return sum(
+            max(0, (shard.slots or math.inf) - self._taken[shard.index])
+            for shard in self._shards
+            if shard.index not in exclude and shard.is_accepting
+        )
+
     def has_own_slot(self, index: int) -> bool:
         """Whether the shard has a slot for a camera that is meant for it already."""
         shard = self._shards[index]
         return shard.is_accepting and self._on_device[index] < (shard.slots or math.inf)
 
     def best(self, *, exclude: Collection[int]) -> int | None:
-        """The emptiest shard that accepts a camera and has a free slot, a spare last; None where there is none."""
+        """The emptiest shard that accepts a camera and has a free slot; None where there is none.
+
+        A spare is taken last, but before a shard that is to be replaced.
+        """
         free = (
             shard
             for shard in self._shards
@@ -87,8 +99,14 @@ class Capacity:
         """Counts an action of the plan on this shard."""
         self._busy[index] += 1
 
-    def _rank(self, shard: ShardSnapshot) -> tuple[bool, int, float, int]:
-        return shard.index in self._kept_empty, self._taken[shard.index], shard.busy_share, shard.index
+    def _rank(self, shard: ShardSnapshot) -> tuple[bool, bool, int, float, int]:
+        return (
+            shard.index in self._outdated,
+            shard.index in self._kept_empty,
+            self._taken[shard.index],
+            shard.busy_share,
+            shard.index,
+        )
 
 
 def _kept_empty(shards: Sequence[ShardRecord | ShardSnapshot], counts: Sequence[int], spares: int) -> frozenset[int]:

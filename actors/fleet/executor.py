@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from actors import task_cancellation
-from actors.errors import InvalidShard, ScalingConflict, ServiceError
+from actors.errors import InvalidShard, ServiceError
 from actors.fleet.actions import (
     Action,
     Assign,
@@ -22,6 +22,7 @@ from actors.fleet.actions import (
     NoteBalance,
     NotePressure,
     Release,
+    Replace,
     Resize,
     Revoke,
     Update,
@@ -130,6 +131,8 @@ class Executor:
                 return self._scale(self._scaler.resize(action.target, action.reason))
             case EndShard():
                 return self._scale(self._scaler.end(action.shard))
+            case Replace():
+                return self._scale(self._scaler.replace(action.shard))
             case _:
                 raise AssertionError(f"{action} takes no time")
 
@@ -211,7 +214,7 @@ class Executor:
     async def _scale(self, change: Coroutine[Any, Any, None]) -> None:
         try:
             await change
-        except (StoreError, ScalingConflict) as error:
+        except (StoreError, ServiceError) as error:
             log.info("shards_not_scaled", reason=str(error))
 
     async def _revoke(self, action: Revoke) -> None:

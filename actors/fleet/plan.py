@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors.fleet import balance, scaling
+from actors.fleet import balance, replacement, scaling
 from actors.fleet.actions import Action, Assign, Drop, FinishRemoval, Move, Release, Revoke, Update, Wait
 from actors.fleet.capacity import ASSIGNMENTS_AT_ONCE, MOVES_AT_ONCE, Capacity
 from actors.fleet.snapshot import CameraSnapshot, FleetSnapshot, ShardSnapshot
@@ -43,6 +43,7 @@ def plan(fleet: FleetSnapshot) -> tuple[Action, ...]:
         *_updates(fleet, capacity),
         *_assignments(fleet, capacity),
         *_evacuations(fleet, capacity),
+        *replacement.plan_replacement(fleet, capacity),
     ]
     # Cameras are spread only over a fleet that is at rest.
     return (*(actions or balance.plan_balance(fleet, capacity)), *scaling.plan_scaling(fleet))

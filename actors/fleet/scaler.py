@@ -35,6 +35,10 @@ class ShardPool(Protocol):
         """Saves what the shard has, if it answers, and ends its process for good. `of` can start another one."""
         ...
 
+    async def replace(self, index: int) -> None:
+        """Ends the process as `end` does, and starts one of the newest generation. Raises ServiceError."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FixedShards:
@@ -48,13 +52,16 @@ class FixedShards:
     async def end(self, index: int) -> None:
         """Nothing ends."""
 
+    async def replace(self, index: int) -> None:
+        """Nothing is replaced."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSize:
     """How many shards a fleet has, and what changes it.
 
     numbers: at its start. slots: of a shard that has not answered yet. most: the most shards that Ray can have; null:
-    any number.
+    any number. generation: that shards shall run; empty: any.
     """
 
     pool: ShardPool
@@ -63,6 +70,7 @@ class FleetSize:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     slots: int = 16
     most: int | None = None
+    generation: str = ""
 
     @classmethod
     def fixed(cls, shards: Sequence[Shard], *, spares: int = 0) -> FleetSize:
@@ -71,7 +79,7 @@ class FleetSize:
 
     def snapshot(self) -> SizeSnapshot:
         """The part of it that a plan depends on."""
-        return SizeSnapshot(numbers=self.numbers, scaling=self.scaling, slots=self.slots)
+        return SizeSnapshot(numbers=self.numbers, scaling=self.scaling, slots=self.slots, generation=self.generation)
 
 
 class Scaler:
@@ -131,6 +139,14 @@ class Scaler:
         await self._pool.end(index)
         await self._change(lambda numbers: numbers.ended(index))
         log.info("shard_ended", shard=index)
+
+    async def replace(self, index: int) -> None:
+        """Replaces the process of an empty shard by one of the newest generation. Raises ServiceError."""
+        log.info("shard_replaced", shard=index)
+        await self._pool.replace(index)
+        self._state.shards[index].mark_ended()
+        self._state.apply_shards(self._pool.of(self._numbers), self._numbers)
+        self._on_change()
 
     async def _change(self, change: Callable[[ShardNumbers], ShardNumbers]) -> None:
         for _ in range(_TRIES):

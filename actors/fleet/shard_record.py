@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
-from actors.fleet.snapshot import ReportedCamera, ShardSnapshot
+from actors.fleet.snapshot import ReportedCamera, ShardSnapshot, SizeSnapshot, is_outdated
 from actors.fleet.views import ShardView
 from actors.shard.interface import Shard, ShardStatus
 from actors.shard.shard_counts import ShardCounts
@@ -80,12 +80,16 @@ class ShardRecord:
             slots=self.slots,
             busy_share=self.busy_share,
             num_busy=self.num_busy,
+            generation=self.generation,
             cameras=self.reported,
             standby=self.standby,
         )
 
-    def view(self, index: int, cameras: Iterable[str], reason: str) -> ShardView:
-        """An immutable copy for operators. reason: why so many shards are wanted as are."""
+    def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot) -> ShardView:
+        """An immutable copy for operators."""
+        detail = size.numbers.reason if self.is_retiring else ""
+        if self.is_up and is_outdated(self.generation, size):
+            detail = "runs an older generation of code or settings, until its cameras have moved"
         return ShardView(
             index=index,
             pid=self.pid,
@@ -94,7 +98,7 @@ class ShardRecord:
             is_draining=self.is_draining or self.is_retiring,
             is_failed=self.is_failed,
             is_starting=self.is_starting,
-            detail=self.detail or (reason if self.is_retiring else ""),
+            detail=self.detail or detail,
             cameras=tuple(sorted(cameras)),
             slots=self.slots,
             busy_share=round(self.busy_share, 3),

@@ -46,6 +46,7 @@ class ShardSnapshot:
     slots: int = 0
     busy_share: float = 0.0
     num_busy: int = 0
+    generation: str = ""
     cameras: Mapping[str, ReportedCamera] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
 
@@ -100,7 +101,8 @@ class Pressure(StrEnum):
 class SizeSnapshot:
     """How many shards there shall be, and what speaks for another number.
 
-    slots: of a shard that has not answered yet. pressure_since_s: since when `pressure` is what it is.
+    slots: of a shard that has not answered yet. pressure_since_s: since when `pressure` is what it is. generation: that
+    all shards shall run, see `actors.generation`; empty: any.
     """
 
     numbers: ShardNumbers = field(default_factory=ShardNumbers)
@@ -108,6 +110,7 @@ class SizeSnapshot:
     slots: int = 16
     pressure: Pressure = Pressure.NONE
     pressure_since_s: float = 0.0
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +134,13 @@ class FleetSnapshot:
     revoked_s: Mapping[str, float] = field(default_factory=dict)
     balanced_shards: tuple[str | None, ...] = ()
     load_settled_s: float = 0.0
+
+    @property
+    def outdated(self) -> tuple[ShardSnapshot, ...]:
+        """The shards that run another generation than they shall."""
+        return tuple(shard for shard in self.shards if shard.is_up and is_outdated(shard.generation, self.size))
+
+
+def is_outdated(generation: str, size: SizeSnapshot) -> bool:
+    """Whether a shard of this generation shall be replaced."""
+    return bool(size.generation) and generation != size.generation

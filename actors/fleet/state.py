@@ -230,7 +230,7 @@ class FleetState:
     def shard_view(self, index: int) -> ShardView:
         """An immutable copy of a shard's record for operators."""
         names = (record.spec.name for record in self.cameras_on(index))
-        return self.shards[index].view(index, names, self.size.numbers.reason)
+        return self.shards[index].view(index, names, self.size)
 
     def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""

@@ -101,11 +101,13 @@ class RemoteShard(ForwardedShard):
             ray.kill(self._actor)
 
     async def replace(self) -> None:
-        """Ends the process as `end` does, and starts one of this object's generation."""
+        """Ends the process as `end` does, and starts one of this object's generation. Raises ShardUnavailable."""
         await self.end()
-        async with asyncio.timeout(_CLOSE_MARGIN_S):
-            while self._present() is not None:  # noqa: ASYNC110 - Ray tells nobody when a name is free
-                await asyncio.sleep(_NAME_POLL_S)
+        deadline_s = time.monotonic() + _CLOSE_MARGIN_S
+        while self._present() is not None:
+            if time.monotonic() > deadline_s:
+                raise ShardUnavailable(f"shard {self._index}: Ray has not ended its process")
+            await asyncio.sleep(_NAME_POLL_S)  # Ray tells nobody when a name is free
         self.is_wanted = True
         self._start()
 

@@ -73,6 +73,7 @@ class ScriptedPool:
         self.shards = shards
         self.running: set[int] = set()
         self.ended: list[int] = []
+        self.generation = ""  # of a shard that replaces another
         self._on_start = on_start
 
     def of(self, numbers: ShardNumbers) -> Sequence[ScriptedShard]:
@@ -85,6 +86,10 @@ class ScriptedPool:
         self.running.discard(index)
         self.ended.append(index)
         self.shards[index].restart()
+
+    async def replace(self, index: int) -> None:
+        await self.end(index)
+        self.shards[index].generation = self.generation
 
 
 class RecordingEraser:
@@ -136,6 +141,7 @@ class ScriptedShard:
         self.add_error: Exception | None = None
         self.fenced: set[str] = set()  # ids
         self.is_draining = False
+        self.generation = ""
         self.standby: set[str] = set()
         self.unfinished = 0
         self.pause_s = 0.0
@@ -231,6 +237,7 @@ class ScriptedShard:
             busy_share=self.busy_share,
             counts=self.counts,
             is_draining=self.is_draining,
+            generation=self.generation,
         )
 
     async def drain(self) -> None:

@@ -14,6 +14,7 @@ from actors.fleet.actions import (
     NoteBalance,
     NotePressure,
     Release,
+    Replace,
     Resize,
     Revoke,
     Update,
@@ -50,6 +51,7 @@ class ModelShard:
     is_draining: bool = False
     starts_in: int = 0
     load: float = 0.0
+    generation: str = ""
     cameras: dict[str, ModelCamera] = field(default_factory=dict)
 
     @property
@@ -127,6 +129,7 @@ class World:
             slots=shard.slots,
             busy_share=min(1.0, shard.load * len(shard.cameras)),
             is_draining=shard.is_draining,
+            generation=shard.generation,
         )
         self.state.observe(index, status, self.now_s)
 
@@ -156,6 +159,11 @@ class World:
             case EndShard():
                 assert self.shards[action.shard].cameras == {}
                 self._apply(self.state.size.numbers.ended(action.shard))
+            case Replace():
+                assert self.shards[action.shard].cameras == {}
+                assert all(shard.is_up and not shard.starts_in for shard in self.shards)
+                self.state.shards[action.shard].mark_ended()
+                self._apply(self.state.size.numbers)
             case NotePressure():
                 self.state.mark_pressure(action.pressure, self.now_s)
             case Wait():
@@ -165,12 +173,15 @@ class World:
         """Shards that are started anew need some time."""
         for index in range(numbers.started):
             if index == len(self.shards):
-                self.shards.append(ModelShard(starts_in=3, load=self.load))
+                self.shards.append(self._started())
             elif self.state.shards[index].is_ended:
-                self.shards[index] = ModelShard(starts_in=3, load=self.load)
+                self.shards[index] = self._started()
         present = [record.shard for record in self.state.shards]
         new = [ScriptedShard() for _ in range(numbers.started - len(present))]
         self.state.apply_shards([*present, *new][: numbers.started], numbers)
+
+    def _started(self) -> ModelShard:
+        return ModelShard(starts_in=3, load=self.load, generation=self.state.size.generation)
 
     def _assign(self, camera_id: str, index: int) -> None:
         shard = self.shards[index]
