@@ -40,8 +40,7 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
     Token authentication is on, and every port is on loopback. shows_logs: whether standard error of the shards is
     copied to that of this process. Ray's session folder goes with the run.
     """
-    if ray.is_initialized():
-        raise RayNotStarted("Ray already runs in this process")
+    _require_no_ray()
     with run_folder.running() as folder:
         try:
             _init(
@@ -71,6 +70,7 @@ def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
 
     Detached actors outlive the block. The environment must hold the cluster's token.
     """
+    _require_no_ray()
     try:
         _init(address=address, log_to_driver=shows_logs)
     except Exception as error:  # as above
@@ -112,6 +112,11 @@ def device_of_a_process(*, num_gpus: float) -> str:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise RayNotStarted(f"a process with {num_gpus:g} GPUs: {reason}") from error
+
+
+def _require_no_ray() -> None:
+    if ray.is_initialized():
+        raise RayNotStarted("Ray already runs in this process")
 
 
 def _why_not_joined(error: Exception) -> str:

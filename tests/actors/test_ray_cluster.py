@@ -53,8 +53,11 @@ def test_a_call_without_the_token_is_refused(running: None) -> None:
 
 
 def test_a_second_ray_in_one_process_is_refused(running: None) -> None:
-    with pytest.raises(RayNotStarted, match="already runs in this process"):
-        ray_cluster.running(num_cpus=1, num_gpus=0).__enter__()
+    for second in (ray_cluster.running(num_cpus=1, num_gpus=0), ray_cluster.joined("auto")):
+        with pytest.raises(RayNotStarted, match="already runs in this process"):
+            second.__enter__()
+
+    assert ray.is_initialized()
 
 
 async def test_a_shard_of_another_version_is_refused(running: None) -> None:
