@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -83,5 +84,9 @@ class AuthConfig:
             raise ConfigError(f"auth.token_file {str(self.token_file)!r}: {reason}") from error
         if not token:
             raise ConfigError(f"auth.token_file {str(self.token_file)!r}: the file is empty")
+        if not re.fullmatch(r"[ -~]+", token):  # gRPC carries no others
+            raise ConfigError(
+                f"auth.token_file {str(self.token_file)!r}: a token is one line of printable ASCII characters"
+            )
         REDACTOR.remember_secret(token)
         return token

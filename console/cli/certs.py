@@ -13,6 +13,7 @@ from console.cli.terminal import DONE, FAILURE
 
 def make(folder: Path, hosts: Sequence[str], days: int) -> int:
     """Makes the certificates, and prints what to write in the configuration and for a client; returns the exit code."""
+    terminal.require_text("--folder", str(folder))  # it is printed as YAML
     try:
         files = development_ca.make(folder.absolute(), hosts=hosts or development_ca.DEFAULT_HOSTS, days=days)
     except CertificatesNotMade as error:

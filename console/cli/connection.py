@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,7 @@ def takes_server(command: Callable[Concatenate[Server, P], None]) -> Callable[..
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
+        _require_text(values)
         server = Server(**{name: values.pop(name) for name in options})
         command(server, **values)  # type: ignore[call-arg]
 
@@ -97,6 +98,16 @@ def _read_token(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.expanduser().read_text().strip()
+        token = path.expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         terminal.fail(f"token file {str(path)!r}: {getattr(error, 'strerror', None) or error}", MISTAKE)
+    if not token:
+        terminal.fail(f"token file {str(path)!r}: the file is empty", MISTAKE)
+    return token
+
+
+def _require_text(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else (value,):
+            if isinstance(text, str):
+                terminal.require_text(name.replace("_", "-"), text)

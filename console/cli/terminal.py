@@ -42,6 +42,14 @@ def report(message: str, code: int) -> int:
     return code
 
 
+def require_text(name: str, text: str) -> None:
+    """Ends the program if an argument has bytes that are not UTF-8: no message and no YAML can carry them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        fail(f"{name}: {text!r} is not UTF-8 text", MISTAKE)
+
+
 def print_table(table: Table) -> None:
     """Prints a list on standard output, folded to the width of the terminal, 80 columns where there is none."""
     out.print(table, soft_wrap=False)

@@ -34,7 +34,7 @@ class TlsFiles:
 
 def open_channel(address: str, files: TlsFiles) -> grpc.Channel:
     """A channel to HOST:PORT, over TLS if files are given or the host is another machine. Raises InvalidCredentials."""
-    if not address.startswith("unix:") and not re.fullmatch(r".*[^:]:\d{1,5}", address.removeprefix("dns:")):
+    if not address.isprintable() or not re.fullmatch(r"unix:.+|.*[^:]:[0-9]{1,5}", address.removeprefix("dns:")):
         raise InvalidCredentials(f"address {address!r}: is not HOST:PORT, for example localhost:50051")
     if not uses_tls(address, files):
         return grpc.insecure_channel(address)

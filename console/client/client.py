@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from console.client import channel, errors
 from console.client.channel import TlsFiles
+from console.client.errors import InvalidCredentials, InvalidText
 from console.client.tracing import CallTracer, NoCallTracer
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+R = TypeVar("R", bound=Message)
+
 _CALL_TIMEOUT_S = 60.0
 _ANSWER_TIMEOUT_S = 120.0
 
@@ -24,7 +29,8 @@ class HermesClient:
     """One connection, for any thread. Every method blocks and raises ClientError. Close it, or use it in `with`.
 
     tls: how to connect; without it clear text on this machine, and beyond it TLS with the public authorities. tracer:
-    gets a span of each question. Raises InvalidCredentials if a file of `tls` cannot be read.
+    gets a span of each question. Raises InvalidCredentials if a file of `tls` cannot be read, or if the token is not
+    one line of printable ASCII characters.
     """
 
     def __init__(
@@ -35,6 +41,8 @@ class HermesClient:
         tls: TlsFiles | None = None,
         tracer: CallTracer | None = None,
     ) -> None:
+        if token is not None and not re.fullmatch(r"[ -~]+", token):
+            raise InvalidCredentials("token: use one line of printable ASCII characters, at least one")
         self._address = address
         self._tracer = tracer or NoCallTracer()
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
@@ -47,7 +55,7 @@ class HermesClient:
 
     def ask(self, camera: str, question: str, *, max_answer_tokens: int = 0) -> Iterator[pb.AskResponse]:
         """The events of one answer as they arrive; closing the iterator cancels it. Raises ClientError without Done."""
-        request = pb.AskRequest(camera=camera, question=question, max_answer_tokens=max_answer_tokens)
+        request = _request(pb.AskRequest, camera=camera, question=question, max_answer_tokens=max_answer_tokens)
         with self._translated(), self._tracer.span("hermes.client") as span:
             context = (("traceparent", span.context),) if span.context else ()
             call = self._queries.Ask(request, timeout=_ANSWER_TIMEOUT_S, metadata=(*self._metadata, *context))
@@ -68,12 +76,12 @@ class HermesClient:
 
     def erase_memory(self, name: str) -> pb.Camera:
         """Empties a camera's memory and deletes its checkpoints; the camera goes on watching."""
-        camera: pb.Camera = self._call(self._cameras.EraseMemory, pb.EraseMemoryRequest(name=name)).camera
+        camera: pb.Camera = self._call(self._cameras.EraseMemory, _request(pb.EraseMemoryRequest, name=name)).camera
         return camera
 
     def get_camera(self, name: str) -> pb.Camera:
         """The state of one camera and its memory."""
-        camera: pb.Camera = self._call(self._cameras.GetCamera, pb.GetCameraRequest(name=name)).camera
+        camera: pb.Camera = self._call(self._cameras.GetCamera, _request(pb.GetCameraRequest, name=name)).camera
         return camera
 
     def list_cameras(self, selection: pb.ListCamerasRequest | None = None) -> list[pb.Camera]:
@@ -98,16 +106,16 @@ class HermesClient:
 
     def test_camera(self, url: str) -> pb.TestCameraResponse:
         """Opens a URL without adding it: its video, or the reason why there is none."""
-        response: pb.TestCameraResponse = self._call(self._cameras.TestCamera, pb.TestCameraRequest(url=url))
+        response: pb.TestCameraResponse = self._call(self._cameras.TestCamera, _request(pb.TestCameraRequest, url=url))
         return response
 
     def remove_camera(self, name: str) -> None:
         """Stops a camera and deletes its memory and checkpoints."""
-        self._call(self._cameras.RemoveCamera, pb.RemoveCameraRequest(name=name))
+        self._call(self._cameras.RemoveCamera, _request(pb.RemoveCameraRequest, name=name))
 
     def migrate_camera(self, name: str, to_shard: int | None = None) -> pb.Camera:
         """Moves a camera and its whole memory to another shard, by default to the other one with the fewest cameras."""
-        request = pb.MigrateCameraRequest(name=name, to_shard=to_shard)
+        request = _request(pb.MigrateCameraRequest, name=name, to_shard=to_shard)
         camera: pb.Camera = self._call(self._fleet.MigrateCamera, request).camera
         return camera
 
@@ -158,3 +166,11 @@ class HermesClient:
             yield
         except grpc.RpcError as error:
             raise errors.error_of(error, self._address, uses_tls=self._uses_tls) from None
+
+
+def _request(kind: Callable[..., R], **fields: Any) -> R:
+    """A request with these fields. Raises InvalidText."""
+    try:
+        return kind(**fields)
+    except UnicodeEncodeError as error:
+        raise InvalidText(error.object) from None

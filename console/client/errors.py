@@ -1,7 +1,8 @@
 """Why a call failed: the server's own error, or that no server answered.
 
 ClientError             with the server's reason, or UNREACHABLE, NO_ANSWER_IN_TIME
-└── InvalidCredentials  the client's own TLS files, or its address, cannot be used
+├── InvalidCredentials  the client's own TLS files, its token or its address cannot be used
+└── InvalidText         a text of the call cannot be sent: it has no UTF-8
 """
 
 from __future__ import annotations
@@ -44,10 +45,17 @@ class ClientError(Exception):
 
 
 class InvalidCredentials(ClientError):
-    """The TLS files or the address of a client cannot be used; the message names which."""
+    """The TLS files, the token or the address of a client cannot be used; the message names which."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "INVALID_CREDENTIALS", grpc.StatusCode.INVALID_ARGUMENT)
+
+
+class InvalidText(ClientError):
+    """A text of a call that no message can carry: half of a surrogate pair, or bytes that were not UTF-8."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r}: not UTF-8 text", "INVALID_TEXT", grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:

@@ -186,21 +186,30 @@ class Engine:
             raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
 
     def _next_job(self) -> Job | None:
-        """The job whose turn it is."""
+        """The job whose turn it is, None only if nothing waits: the device then sleeps until it is woken."""
+        while (turn := self._scheduler.next_turn(self._waiting())) is not None:
+            if turn is Turn.QUESTION:
+                return self._questions.next_job(self._slots.cameras)
+            if turn is Turn.BACKGROUND:
+                return self._thread.next_background_job()
+            # Every call takes a clip, so the loop ends.
+            if (job := self._ingest_job()) is not None:
+                return job
+        return None
+
+    def _waiting(self) -> set[Turn]:
         has_work = {
             Turn.QUESTION: self._questions.has_work(),
             Turn.INGEST: self.clips.has_clips(),
             Turn.BACKGROUND: self._thread.has_background_job,
         }
-        turn = self._scheduler.next_turn({turn for turn, is_waiting in has_work.items() if is_waiting})
-        if turn is Turn.QUESTION:
-            return self._questions.next_job(self._slots.cameras)
-        if turn is Turn.INGEST:
-            return self._ingest_job()
-        return self._thread.next_background_job() if turn is Turn.BACKGROUND else None
+        return {turn for turn, is_waiting in has_work.items() if is_waiting}
 
     def _ingest_job(self) -> Job | None:
-        """One step of a clip: questions have their turn before its next one."""
+        """One step of a clip: questions have their turn before its next one.
+
+        None if its camera was removed.
+        """
         step = self.clips.take(self._config.max_frames_per_step)
         camera = self._slots.cameras.get(step.camera) if step is not None else None
         if step is None or camera is None:

@@ -284,11 +284,11 @@ def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
     assert settings.auth.token() == "secret"
 
 
-@pytest.mark.parametrize("content", [None, "  \n"])
+@pytest.mark.parametrize("content", [None, "  \n", "one\ntwo", "schlüssel"])
 def test_a_token_file_without_a_token_is_a_mistake(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "token"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
 
     with pytest.raises(ConfigError, match=str(path)):
         AuthConfig(token_file=path).token()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     assert ended.code == 1
     assert ended.err.startswith(f"error: certificates in '{tmp_path}/file/certs'")
+
+
+async def test_a_folder_that_no_configuration_can_name_is_refused(tmp_path: Path) -> None:
+    ended = await run("certs", "--folder", str(tmp_path / "cert\udcff"))
+
+    assert (ended.code, "is not UTF-8 text" in ended.err) == (2, True)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("host", ["router/example", "https://router.example", "10.0.0.1:50051", "two words", ""])

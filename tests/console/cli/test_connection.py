@@ -63,3 +63,48 @@ async def test_a_missing_token_names_the_option(serving: Serving) -> None:
         ended = await run("cameras", "list", "--address", address)
 
     assert (ended.code, "--token-file" in ended.err) == (2, True)
+
+
+NO_TEXT = "caf\udce9"  # what Python makes of a byte that is not UTF-8
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ask", NO_TEXT, "-c", "gate"),
+        ("ask", "what", "-c", NO_TEXT),
+        ("cameras", "add", NO_TEXT, "sim:one"),
+        ("cameras", "add", "gate", f"http://127.0.0.1/{NO_TEXT}"),
+        ("cameras", "add", "gate", "rtsp://127.0.0.1/", "--user", NO_TEXT, "--password-file", "/dev/null"),
+        ("cameras", "add", "gate", "sim:one", "--label", f"site={NO_TEXT}"),
+        ("cameras", "update", "gate", "--label", f"{NO_TEXT}=1"),
+        ("cameras", "list", "--prefix", NO_TEXT),
+        ("cameras", "list", "--address", f"{NO_TEXT}:1"),
+        ("cameras", "test", f"rtsp://{NO_TEXT}/"),
+        ("cameras", "remove", NO_TEXT),
+        ("cameras", "erase", NO_TEXT),
+        ("cameras", "migrate", NO_TEXT),
+    ],
+)
+async def test_an_argument_that_is_no_text_is_one_line_of_error(command: tuple[str, ...]) -> None:
+    ended = await run(*command)
+
+    assert ended.code == 2
+    assert re.fullmatch(r"error: .*caf\\udce9.* is not UTF-8 text\n", ended.err)
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff\xfe", "'utf-8' codec can't decode"),
+        ("schlüssel".encode(), "token: use one line of printable ASCII"),
+        (b"one\ntwo", "token: use one line of printable ASCII"),
+    ],
+)
+async def test_a_token_that_no_call_can_carry_is_a_mistake(tmp_path: Path, token: bytes, message: str) -> None:
+    (tmp_path / "token").write_bytes(token)
+
+    ended = await run("cameras", "list", "--token-file", str(tmp_path / "token"))
+
+    assert (ended.code, message in ended.err) == (2, True)

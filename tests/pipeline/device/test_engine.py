@@ -72,6 +72,19 @@ def test_the_waiting_clips_of_a_removed_camera_are_dropped(engine: Engine) -> No
     assert not engine.clips.has_clips()
 
 
+def test_work_that_waits_behind_a_clip_of_no_camera_is_done_without_a_pause(model: LlavaOnevision) -> None:
+    """The device sleeps only if nothing waits. Its thread is not started here, so that nothing else asks for a job."""
+    engine = Engine(model, MEMORY, CONFIG)
+    engine.clips.put(clip("removed", 1.0))
+    engine.snapshot("lobby")
+
+    job = engine._next_job()
+
+    assert job is not None
+    assert job.what == "camera 'lobby': copying it"
+    assert engine._next_job() is None
+
+
 def test_a_memory_stays_bounded_and_thumbnails_live_as_long_as_their_tokens(engine: Engine) -> None:
     engine.add_camera("lobby")
     ingest(engine, "lobby", 30)
