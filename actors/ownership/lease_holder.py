@@ -56,7 +56,7 @@ class LeaseHolder:
         self._on_retired = on_retired
         self._clock = clock
         self._owners: dict[str, Owner] = {}
-        self._released_epochs: dict[str, int] = {}
+        self._earlier_epochs: dict[str, int] = {}  # of cameras that it has owned and may not own now
         self._unowned: set[str] = set()
         self._renewal = Renewal(0)
         self._proven_until_s = _NEVER_S
@@ -97,8 +97,9 @@ class LeaseHolder:
         """
         if not self.is_proven:
             await self.renew()
-        # The store may still apply a release whose reply was lost. It cannot revoke a newer epoch.
-        min_epoch = max(min_epoch, self._released_epochs.get(camera, 0))
+        # The store may still apply a release whose reply was lost: it cannot revoke a newer epoch. And a store that has
+        # lost its data, with a clock set back, would grant an older epoch than one in which this shard has answered.
+        min_epoch = max(min_epoch, self._earlier_epochs.get(camera, 0))
         owner = await self._leases.acquire(camera, self._incarnation.id, min_epoch=min_epoch, expiry=expiry)
         self._owners[camera] = owner
         self._unowned.discard(camera)
@@ -130,7 +131,7 @@ class LeaseHolder:
         owner = self._owners.pop(camera, None)
         if owner is None:
             return
-        self._released_epochs[camera] = owner.epoch
+        self._earlier_epochs[camera] = owner.epoch
         try:
             await self._leases.release(camera, owner, successor=successor)
         except StoreUnavailable as error:
@@ -209,7 +210,9 @@ class LeaseHolder:
 
     async def _settle(self, camera: str, owner: Owner | None) -> None:
         """Records the camera's owner, which may be another shard now, or none because the store has no record of it."""
-        self._owners.pop(camera, None)
+        previous = self._owners.pop(camera, None)
+        if previous is not None:
+            self._earlier_epochs[camera] = previous.epoch
         self._unowned.discard(camera)
         if owner is None:
             log.warning("ownership_forgotten_by_store", camera_id=camera)

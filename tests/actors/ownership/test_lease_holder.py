@@ -257,6 +257,24 @@ async def test_after_a_lapse_a_camera_that_the_store_lost_is_kept_in_silence_unt
     assert shard.lost == []
 
 
+async def test_a_kept_camera_is_owned_again_in_a_newer_epoch_although_only_its_shard_knows_the_one_before(
+    shard: Shard,
+) -> None:
+    """A server that never saw the camera does not demand a newer one; the clock of the store may have been set back."""
+    first = await shard.acquire()
+    await shard.holder.raise_epoch("gate", first.epoch + 1_000_000_000_000)
+    before = shard.holder.owner("gate")
+    assert before is not None
+    await asyncio.sleep(20.0)
+    shard.leases.forget_everything()
+    await shard.holder.renew()
+    assert shard.holder.is_unowned("gate")
+
+    after = await shard.acquire()
+
+    assert after.epoch > before.epoch
+
+
 @pytest.mark.parametrize("does_fence", [False, True])
 async def test_an_unowned_camera_is_lost_once_another_shard_has_it_or_it_is_removed(
     shard: Shard, does_fence: bool
