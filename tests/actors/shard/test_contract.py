@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.config.schema import HermesConfig, LeaseConfig, ShardsConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ServiceError, ShardNotStarted
 from actors.shard import contract
 from actors.shard.interface import OPERATIONS, Assignment, ShardStatus
