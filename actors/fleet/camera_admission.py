@@ -209,16 +209,24 @@ class CameraAdmission:
             log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
 
     async def _require_frames(self, record: CameraRecord) -> None:
-        """Waits for the first frame. Raises SourceInvalid or SourceUnreachable if the source gives none."""
+        """Waits for the first frame. Raises SourceInvalid and SourceUnreachable without one, and CameraChanged."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._open_timeout_s
         await self._observer.observe(record.shard_index)
         while record.status.state is CameraState.CONNECTING and loop.time() < deadline_s:
+            self._require_present(record)
             await asyncio.sleep(_POLL_EVERY_S)
             await self._observer.observe(record.shard_index)
+        self._require_present(record)
         error = _open_error(record.status, self._open_timeout_s)
         if error is not None:
             raise error
+
+    def _require_present(self, record: CameraRecord) -> None:
+        if self._state.cameras_by_id.get(record.id) is not record:
+            raise CameraChanged(
+                f"camera {record.spec.name!r}: another call removed or replaced it while it was added; it was not added"
+            )
 
 
 def _changed(spec: CameraSpec) -> CameraChanged:

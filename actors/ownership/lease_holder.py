@@ -84,7 +84,9 @@ class LeaseHolder:
 
     def require(self, camera: str, owner: Owner) -> None:
         """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`."""
-        if not self.is_proven or self._owners.get(camera) != owner:
+        if self.is_proven and self._owners.get(camera) != owner:
+            raise OwnershipUnproven(f"camera {camera!r}: it was moved, erased or removed while it answered; ask again")
+        if not self.is_proven:
             raise OwnershipUnproven(
                 f"camera {camera!r}: its shard could not renew the lease of {self._settings.length_s:g} s in time; "
                 "it answers again once it can prove that it still owns the camera; try again"

@@ -10,6 +10,7 @@ import structlog
 from actors.fleet.registry import InMemoryRegistry
 from cache_store.leases import InMemoryLeases, Leases, refused
 from pipeline.cameras import (
+    CameraChanged,
     CameraExists,
     CameraState,
     InvalidCamera,
@@ -163,4 +164,17 @@ async def test_a_camera_whose_client_gives_up_before_its_first_frame_is_not_adde
         await adding
 
     assert shards[0].assignments == {}
+    assert await fleet.list_cameras() == []
+
+
+async def test_a_camera_that_is_removed_while_it_is_added_is_said_to_be(fleet, shards) -> None:
+    """The call used to wait to its end, and then to blame the source."""
+    shards[0].states["a"] = (CameraState.CONNECTING, "")
+    adding = asyncio.create_task(fleet.add_camera(camera_spec("a")))
+    await asyncio.sleep(0.1)
+
+    await fleet.remove_camera("a")
+
+    with pytest.raises(CameraChanged, match="'a': another call removed or replaced it"):
+        await adding
     assert await fleet.list_cameras() == []

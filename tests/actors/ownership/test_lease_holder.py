@@ -355,6 +355,14 @@ async def test_a_new_epoch_refuses_what_was_saved_in_the_one_before(shard: Shard
     assert await shard.leases.owner("gate") == after
 
 
+async def test_an_answer_that_another_epoch_ended_does_not_blame_the_lease(shard: Shard) -> None:
+    before = await shard.acquire()
+    await shard.holder.begin_epoch("gate")
+
+    with pytest.raises(OwnershipUnproven, match="moved, erased or removed while it answered; ask again"):
+        shard.holder.require("gate", before)
+
+
 async def test_a_new_epoch_needs_a_proof_of_ownership(shard: Shard) -> None:
     await shard.acquire()
     await asyncio.sleep(20.0)
