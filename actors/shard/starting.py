@@ -6,22 +6,20 @@ from actors import ray_environment  # noqa: F401
 
 # isort: split
 
-import ray
 from ray._private import state as ray_state
 from ray.actor import ActorHandle
 
 from actors.config.shards import ShardsConfig
 
-_NO_NODE = ray.NodeID.nil().hex()
-_WITHOUT_NODE = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING")
+_WITHOUT_PROCESS = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING")
 
 
 def reason(actor: ActorHandle, shards: ShardsConfig) -> str:
     """What the process waits for. Blocks for a call of Ray's head."""
     # Ray has no public way that works without its dashboard.
     facts = ray_state.actors(actor._actor_id.hex())
-    node = facts.get("Address", {}).get("NodeID")
-    if facts.get("State") in _WITHOUT_NODE and node in (None, "", _NO_NODE):
+    # The address is that of a node which keeps the request, also while no node has room.
+    if facts.get("State") in _WITHOUT_PROCESS and not facts.get("Pid"):
         return f"waits for a node with {_demand(shards)}"
     return "its process starts and loads the model"
 

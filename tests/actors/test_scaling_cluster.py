@@ -1,0 +1,84 @@
+"""On a real Ray cluster with fake GPUs: a camera without a slot brings a shard, the shard a node, and fewer end one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from actors import embedded_store, system
+from actors.config.router_config import RouterConfig
+from actors.config.schema import HermesConfig
+from actors.config.shards import ScalingConfig, ShardsConfig
+from actors.fleet.fleet import Fleet
+from benchmarks import nodes
+from pipeline.cameras import CameraSpec, CameraState
+from pipeline.device.device_config import DeviceConfig
+
+pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
+
+SLOTS = 2
+DEADLINE_S = 120.0
+
+
+def configuration(store_url: str, ray: str) -> HermesConfig:
+    return HermesConfig(
+        store=store_url,
+        router=RouterConfig(port=0),
+        shards=ShardsConfig(
+            min=1,
+            max=2,
+            ray=ray,
+            num_gpus=1.0,
+            scaling=ScalingConfig(down_after_s=3.0, full_below=1.0),
+            device=DeviceConfig(max_cameras=SLOTS),
+        ),
+    )
+
+
+async def until(fleet: Fleet, condition: Callable[[dict[str, CameraState], list[str]], bool]) -> None:
+    """Waits for a condition of the cameras' states, and of the shards' details by index."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            cameras = {camera.spec.name: camera.status.state for camera in await fleet.list_cameras()}
+            if condition(cameras, [shard.detail for shard in await fleet.list_shards()]):
+                return
+            await asyncio.sleep(0.2)
+
+
+async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_it_ends_when_it_is_not_needed(
+    tmp_path: Path,
+) -> None:
+    with embedded_store.running(tmp_path) as store_url, nodes.running(1, gpus=1) as cluster:
+        async with system.running(configuration(store_url, cluster.address)) as running:
+            fleet = running.fleet
+            for name in ("a", "b"):
+                await fleet.add_camera(CameraSpec(name=name, url="sim:street"))
+
+            added = await fleet.add_camera(CameraSpec(name="c", url="sim:street"))
+
+            assert added.status.state is CameraState.WAITING
+            waits = "shard 1: waits for a node with 1 free GPU and 1 free CPU"
+            await until(fleet, lambda _, details: details[1:] == [waits])
+            async with asyncio.timeout(DEADLINE_S):
+                while (await fleet.get_camera("c")).status.detail != f"no free slot yet: {waits}":  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+
+            cluster.add()
+            await until(fleet, lambda cameras, _: set(cameras.values()) == {CameraState.LIVE})
+            counts = sorted(len(shard.cameras) for shard in await fleet.list_shards())
+            assert counts == [1, 2]
+
+            before = {camera.spec.name: camera.status.memory for camera in await fleet.list_cameras()}
+            await fleet.remove_camera("a")
+            await until(fleet, lambda _, details: len(details) == 1)
+
+            cameras = await fleet.list_cameras()
+            assert {camera.spec.name: camera.shard_index for camera in cameras} == {"b": 0, "c": 0}
+            # Moved, not restored: the memory goes on, and nothing is missing.
+            for camera in cameras:
+                memory = camera.status.memory
+                assert memory.frames_seen >= before[camera.spec.name].frames_seen
+                assert memory.gaps == before[camera.spec.name].gaps
