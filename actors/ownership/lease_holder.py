@@ -16,7 +16,7 @@ import structlog
 from actors.config.shards import LeaseConfig
 from actors.errors import OwnershipUnproven
 from cache_store.errors import CameraFenced, OwnedByAnother, Retired, StoreUnavailable
-from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, Renewal, ShardIncarnation
+from cache_store.leases import FENCED, UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, Renewal, ShardIncarnation
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +58,7 @@ class LeaseHolder:
         self._owners: dict[str, Owner] = {}
         self._earlier_epochs: dict[str, int] = {}  # of cameras that it has owned and may not own now
         self._unowned: set[str] = set()
+        self._removed: set[str] = set()
         self._renewal = Renewal(0)
         self._proven_until_s = _NEVER_S
         self._needs_recheck = False
@@ -81,6 +82,10 @@ class LeaseHolder:
     def is_lost(self, camera: str) -> bool:
         """Whether another shard may own the camera by now, or it was removed."""
         return camera not in self._owners and camera not in self._unowned
+
+    def is_removed(self, camera: str) -> bool:
+        """Whether this shard has lost the camera because it was removed, not to another shard."""
+        return camera in self._removed
 
     def require(self, camera: str, owner: Owner) -> None:
         """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`."""
@@ -222,6 +227,8 @@ class LeaseHolder:
         elif owner.incarnation == self._incarnation.id:
             self._owners[camera] = owner
         else:
+            if owner.incarnation == FENCED:
+                self._removed.add(camera)
             await self._on_lost(camera)
 
     async def _reacquire(self, camera: str, previous: Owner) -> Owner | None:

@@ -6,7 +6,7 @@ absent or standby -> owned   add: lease acquired, memory restored, stream open, 
 owned   -> absent   release: memory saved whole, lease released; drop: lease released
 owned   -> unowned  the store lost its record of the owner: the memory, maybe the only copy, is kept and is silent
 unowned -> owned    add: lease acquired
-owned or unowned -> lost   another shard owns the camera: this one must neither answer nor save
+owned or unowned -> lost   another shard owns the camera, or it was removed: this one must neither answer nor save
 lost    -> absent   at once, or at the next add
 """
 
@@ -104,7 +104,7 @@ class CameraLifecycle:
         log.info("memory_erased", camera=stream.spec.name)
 
     async def on_lost(self, camera_id: str) -> None:
-        """Ends a camera whose lease another shard acquired. Returns at once.
+        """Ends a camera whose lease another shard acquired, or that was removed. Returns at once.
 
         The lease holder calls this while it renews, and `add` renews while it holds a camera's lock. Waiting for the
         lock here could deadlock.
@@ -190,6 +190,9 @@ class CameraLifecycle:
             self._streams.end(camera_id)
             await self._memories.stop_saving(camera_id)
             await self._memories.free(camera_id)
+            if self._lease_holder.is_removed(camera_id):
+                log.info("camera_dropped", camera=stream.spec.name, reason="it was removed")
+                return
             self.cameras_lost += 1
             log.warning("camera_lost_to_another_shard", camera=stream.spec.name)
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from console.cli.output import STATE_STYLES, clock_time, dated, gap_json, iso, printable, state_name
+from console.cli.output import STATE_STYLES, clock_time, dated, gap_json, iso, printable, printable_lines, state_name
 from console.client.answers import Answer, Evidence
 
 
@@ -59,7 +59,7 @@ def answer_table(rows: Iterable[tuple[str, Answer | None, str]]) -> Table:
             Text(printable(camera), style="bold"),
             Text(state_name(answer.camera_state), style=STATE_STYLES.get(answer.camera_state, "")),
             "never" if answer.memory_as_of is None else dated(answer.memory_as_of),
-            Text(printable(answer.text)),
+            Text(printable_lines(answer.text)),
             _evidence_times(answer),
         )
     return table

@@ -150,7 +150,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _print_text(text: str) -> None:
-    terminal.out.print(output.printable(text), end="", markup=False)
+    terminal.out.print(output.printable_lines(text), end="", markup=False)
     sys.stdout.flush()
 
 

@@ -25,8 +25,13 @@ STATE_STYLES: dict[int, str] = {
 
 
 def printable(text: str) -> str:
-    """Text of a model or a camera without control characters, which a terminal would obey."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """One line: text of a model or a camera without control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but the text may have several lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def state_name(state: int) -> str:

@@ -59,6 +59,13 @@ async def test_control_characters_of_a_model_never_reach_the_terminal(serving: S
     assert ended.out == "\N{REPLACEMENT CHARACTER}[2Jred [bold]car[/]\n"
 
 
+async def test_an_answer_may_have_lines(serving: Serving) -> None:
+    async with serving(ScriptedShard(answer=[STARTED, Token("a car\na dog", 0), DONE])) as address:
+        ended = await run("ask", "what", "-c", "gate", "--address", address)
+
+    assert ended.out == "a car\na dog\n"
+
+
 async def test_cameras_are_added_listed_shown_and_removed(serving: Serving) -> None:
     async with serving(ScriptedShard()) as address:
         added = await run("cameras", "add", "yard", "sim:yard?seed=3", "--json", "--address", address)

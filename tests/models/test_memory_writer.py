@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from cache_store import policies
+from cache_store import checkpoint_codec, policies
+from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import MemoryView, Policy, Retention
 from cache_store.tiers import MemoryConfig, PolicyName
@@ -14,8 +17,10 @@ from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from ops import rope
+from tests.cache_store.test_checkpoint import FACTS
 from tests.conftest import TOKENS_PER_FRAME, append_frames, assert_same, contents, new_memory, random_frames
 
+EVERY_ID = 1 << 40
 CLIPS = 140  # enough for several reindexings
 
 
@@ -103,6 +108,22 @@ def test_a_budget_that_cannot_hold_the_window_is_refused(model: LlavaOnevision) 
         small(model, tokens_per_layer=60, recent_frames=4)
 
 
+def test_a_budget_of_the_window_and_two_tokens_is_held(model: LlavaOnevision) -> None:
+    budget = 4 * TOKENS_PER_FRAME + 2
+    writer = small(model, tokens_per_layer=budget, recent_frames=4)
+    memory = new_memory(writer)
+
+    append_frames(writer, memory, random_frames(40))
+
+    newest = list(range(36 * TOKENS_PER_FRAME, 40 * TOKENS_PER_FRAME))
+    for layer in range(memory.num_layers):
+        tokens = memory.after_prefix(layer)
+        assert len(tokens) == budget
+        assert tokens.token_ids[-len(newest) :].tolist() == newest
+    with pytest.raises(InvalidBudget, match=rf"is {budget - 1}: .* at least {budget}"):
+        small(model, tokens_per_layer=budget - 1, recent_frames=4)
+
+
 def test_a_budget_beyond_the_models_positions_is_refused(model: LlavaOnevision) -> None:
     with pytest.raises(InvalidBudget, match="positions of random end at"):
         small(model, tokens_per_layer=1_000_000)
@@ -153,6 +174,33 @@ def test_below_the_budget_compacting_is_a_no_op(writer: MemoryWriter) -> None:
     writer.compact([memory])
     assert_same(before, contents(memory))
     assert memory.next_position == position
+
+
+@pytest.mark.parametrize("longest", [0, 2, -1])
+def test_a_checkpoint_is_restored_within_the_budget_whichever_layer_is_over_it(
+    model: LlavaOnevision, longest: int
+) -> None:
+    """One layer was saved with twice the budget; the others had a quarter of it, as they were."""
+    roomy, writer = small(model, tokens_per_layer=128), small(model, tokens_per_layer=64)
+    source, restored = new_memory(roomy), new_memory(writer)
+    append_frames(roomy, source, random_frames(20))
+    first_recent_id = roomy.first_recent_id(source)
+    layers = [
+        tokens.slice(len(tokens) - 16, len(tokens)) for tokens in checkpoint_codec.capture(source, first_recent_id)
+    ]
+    layers[longest] = checkpoint_codec.capture(source, EVERY_ID)[longest]
+    facts = dataclasses.replace(FACTS, next_position=source.next_position, next_frame=source.next_frame)
+
+    writer.restore(restored, Checkpoint(facts, tuple(layers), {}))
+
+    whole = {longest % len(layers)}
+    for index, saved in enumerate(layers):
+        tokens = restored.after_prefix(index)
+        assert len(tokens) == (64 if index in whole else 16)
+        if index not in whole:
+            assert torch.equal(tokens.token_ids, saved.token_ids)
+    append_frames(writer, restored, random_frames(8), first_s=100.0)
+    assert restored.longest == restored.prefix_length + 64
 
 
 def some_admitted(num_frames: int, seed: int = 0) -> torch.Tensor:

@@ -94,6 +94,8 @@ async def test_a_stale_owner_ends_a_camera_that_another_shard_acquired(
         assert await leases.owner("film") == after
         with pytest.raises(UnknownCamera):
             await anext(shard.ask("film", "what is in view"))
+        await shard.drop_camera("film")  # waits until it has left
+        assert (await shard.status()).counts.cameras_lost == 1
 
 
 async def test_cameras_are_acquired_again_in_a_higher_epoch_after_the_store_lost_its_data(
@@ -260,6 +262,8 @@ async def test_a_fenced_camera_is_ended_on_its_shard_and_added_to_none(
         for one in (shard, other):
             with pytest.raises(CameraFenced, match="removed"):
                 await one.add_camera(assignment("film", film))
+
+        assert (await shard.status()).counts.cameras_lost == 0
 
 
 async def test_a_standby_stream_that_is_not_used_is_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
+import pytest
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from console.cli import answer_output, camera_output, main, output
+from console.cli import answer_output, camera_output, main, output, terminal
 from console.cli.shards import headroom_note, shard_table
 from console.client import answers
 from protos import hermes_v1_pb2 as pb
@@ -105,6 +106,13 @@ def test_a_camera_that_was_just_added_is_not_said_to_have_seen_nothing() -> None
 
 def test_the_json_of_a_camera_has_every_field_of_it() -> None:
     assert set(camera_output.camera_json(camera())) == {field.name for field in pb.Camera.DESCRIPTOR.fields}
+
+
+def test_an_error_is_one_line_whatever_it_quotes(capsys: pytest.CaptureFixture[str]) -> None:
+    code = terminal.report("/videos/a\nb.mp4: no such file", terminal.MISTAKE)
+
+    assert code == terminal.MISTAKE
+    assert capsys.readouterr().err == "error: /videos/a\N{REPLACEMENT CHARACTER}b.mp4: no such file\n"
 
 
 def test_a_list_of_cameras_fits_a_terminal_of_80_columns() -> None:
