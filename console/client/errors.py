@@ -69,6 +69,9 @@ def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:
         return ClientError(_unreachable(call.details(), address, uses_tls=uses_tls), "UNREACHABLE", call.code())
     if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClientError(f"hermes at {address}: no answer in time", "NO_ANSWER_IN_TIME", call.code())
+    if call.code() is grpc.StatusCode.CANCELLED:  # by the server: this client's own calls end without an error
+        message = f"hermes at {address} ended the call, as a server does that stops; try again once it is up"
+        return ClientError(message, "CANCELLED", call.code())
     return ClientError(f"hermes at {address}: {call.details()}", call.code().name, call.code())
 
 
