@@ -37,10 +37,11 @@ _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> Iterator[None]:
     """Runs a local Ray with these resources during the block. Blocks for seconds. Raises RayNotStarted.
 
-    Token authentication is on, and every port is on loopback. shows_logs: whether standard error of the shards is
-    copied to that of this process. Ray's session folder goes with the run.
+    Token authentication is on, and every port of Ray is on loopback. shows_logs: whether standard error of the shards
+    is copied to that of this process. Ray's session folder goes with the run.
     """
     _require_no_ray()
+    earlier = _exposed_ports()  # the router's, which listens before Ray starts
     with run_folder.running() as folder:
         try:
             _init(
@@ -58,7 +59,7 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
                 "if that is much, try again when the machine is less busy)"
             ) from error
         try:
-            _require_loopback()
+            _require_loopback(earlier)
             yield
         finally:
             ray.shutdown()
@@ -175,9 +176,13 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "SIGTERM handler is not set" not in record.getMessage()
 
 
-def _require_loopback() -> None:
+def _exposed_ports() -> list[open_ports.Listener]:
+    return [listener for listener in open_ports.listeners(psutil.Process()) if not listener.is_loopback]
+
+
+def _require_loopback(earlier: list[open_ports.Listener]) -> None:
     """Checks the ports themselves, because the meaning of Ray's settings has changed between versions."""
-    exposed = [listener for listener in open_ports.listeners(psutil.Process()) if not listener.is_loopback]
+    exposed = [listener for listener in _exposed_ports() if listener not in earlier]
     if exposed:
         first = exposed[0]
         raise RayNotStarted(

@@ -91,4 +91,4 @@ def _require_ranges(values: object, ranges: dict[str, tuple[float, float]]) -> N
     for name, (low, high) in ranges.items():
         value = getattr(values, name)
         if not (math.isfinite(value) and low <= value <= high):
-            raise PlanError(f"--{name.replace('_', '-')} is {value:g}: it must be {low:g} to {high:g}")
+            raise PlanError(f"--{name.replace('_', '-')} is {value:,.15g}: it must be {low:,.15g} to {high:,.15g}")

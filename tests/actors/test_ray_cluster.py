@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 from actors import open_ports, ray_cluster
@@ -29,18 +30,25 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[None]:
+def router_port() -> Iterator[int]:
+    """A port for other machines, open before Ray starts, as that of a router with `router.host: 0.0.0.0` is."""
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def running(router_port: int) -> Iterator[None]:
     with ray_cluster.running(num_cpus=1, num_gpus=0):
         assert ray.get(Worker.remote().ping.remote(), timeout=60) == "pong"
         yield
 
 
-def test_nothing_listens_beyond_this_machine(running: None) -> None:
+def test_only_the_router_listens_beyond_this_machine(running: None, router_port: int) -> None:
     found = open_ports.listeners(psutil.Process())
 
     assert any("raylet" in one.command for one in found)
     assert any("gcs_server" in one.command for one in found)
-    assert [one for one in found if not one.is_loopback] == []
+    assert [one.port for one in found if not one.is_loopback] == [router_port]
 
 
 def test_a_call_without_the_token_is_refused(running: None) -> None:

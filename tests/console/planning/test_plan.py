@@ -179,7 +179,8 @@ def test_every_figure_has_a_source(asked: Demand) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cameras": 0}, "--cameras is 0: it must be 1 to 1e+06"),
+        ({"cameras": 0}, "--cameras is 0: it must be 1 to 1,000,000"),
+        ({"cameras": 1_234_567}, "--cameras is 1,234,567: it must be 1 to 1,000,000"),
         ({"fps": float("nan")}, "--fps is nan: it must be 0.01 to 60"),
         ({"activity": 1.5}, "--activity is 1.5: it must be 0 to 1"),
         ({"gpu": "gtx"}, "--gpu is 'gtx': a plan knows a100-40g"),
