@@ -20,7 +20,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def end_on_sigterm() -> None:
-    """From here on SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does at that moment."""
+    """From here on SIGTERM, and SIGHUP unless it is ignored, do what Ctrl-C does at that moment.
+
+    A job that a shell starts in the background ignores Ctrl-C, and would ignore them too.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -23,7 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-HERMES = (sys.executable, "-m", "console.cli.main")
+# As a job that a shell starts in the background, which ignores SIGINT.
+HERMES = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "console.cli.main")
 TIMEOUT_S = 120.0
 
 
