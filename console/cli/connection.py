@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from actors.config.observability import TracesConfig
-from actors.errors import ConfigError
-from actors.tracing.tracer import Tracer, tracer_of
 from console.cli import terminal
 from console.cli.terminal import FAILURE, MISTAKE
 from console.client.channel import TlsFiles
 from console.client.client import DEFAULT_ADDRESS, HermesClient
 from console.client.errors import ClientError
+
+if TYPE_CHECKING:
+    from actors.tracing.tracer import Tracer
 
 P = ParamSpec("P")
 
@@ -59,7 +59,7 @@ class Server:
     @contextmanager
     def connected(self) -> Iterator[HermesClient]:
         """A client for the time of the block. A ClientError ends the program with one line and its exit code."""
-        tracer = self._tracer()
+        tracer = self._tracer() if self.traces else None
         try:
             files = TlsFiles(ca=self.ca, cert=self.cert, key=self.key, is_insecure=self.insecure)
             token = _read_token(self.token_file)
@@ -68,11 +68,17 @@ class Server:
         except ClientError as error:
             terminal.fail(str(error), MISTAKE if error.is_mistake else FAILURE)
         finally:
-            tracer.close()
+            if tracer is not None:
+                tracer.close()
 
     def _tracer(self) -> Tracer:
+        # Only here, because no other command of a client needs the room of the server.
+        from actors.config.observability import TracesConfig
+        from actors.errors import ConfigError
+        from actors.tracing.tracer import tracer_of
+
         try:
-            return tracer_of(TracesConfig(endpoint=self.traces) if self.traces else None, "hermes-client")
+            return tracer_of(TracesConfig(endpoint=self.traces or ""), "hermes-client")
         except (ValueError, ConfigError) as error:
             terminal.fail(f"--traces: {error}", MISTAKE)
 

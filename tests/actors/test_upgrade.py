@@ -51,8 +51,8 @@ CHANGES = (
     ),
     (
         "actors/shard/shard_process.py",
-        "        logs.log_to_stderr(log_level)\n",
-        '        logs.log_to_stderr(log_level)\n        log.info("newer_code_started")\n',
+        "        self._shard: CameraShard | None = None\n",
+        '        self._shard: CameraShard | None = None\n        log.info("newer_code_started")\n',
     ),
 )
 

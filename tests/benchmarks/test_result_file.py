@@ -12,7 +12,12 @@ import pytest
 from benchmarks import result_file
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-RUN = [path for path in sorted(FOLDER.glob("*.py")) if "\ndef main()" in path.read_text() and path.stem != "report"]
+NO_BENCHMARKS = ("report", "decoding_samples")
+RUN = [
+    path
+    for path in sorted(FOLDER.glob("*.py"))
+    if "\ndef main()" in path.read_text() and path.stem not in NO_BENCHMARKS
+]
 
 
 @dataclass(frozen=True)
