@@ -97,7 +97,7 @@ async def test_a_configured_camera_gets_the_id_under_which_a_shard_still_watches
     registry.forget_everything()
     eraser = RecordingEraser()
 
-    spec = CameraSpec(name="a", url="rtsp://user:other@host/street", gate=False)
+    spec = CameraSpec(name="a", url="rtsp://user:s3cond-pass@host/street", gate=False)
     later = scripted_fleet(*shards, registry=registry, eraser=eraser.seam, clock=lambda: 900.0)
     later.configure([spec, CameraSpec(name="yard", url="rtsp://host/new")])
     await later.reconcile()
