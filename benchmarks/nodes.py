@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,19 @@ class Nodes:
         self._cluster.add_node(
             wait=False, num_cpus=_CPUS, num_gpus=self._gpus, object_store_memory=_OBJECT_STORE_NBYTES
         )
+
+    def keep(self, count: int) -> None:
+        """Replaces the nodes whose raylet has ended, so that there are `count`. Blocks like `add`.
+
+        On a busy machine Ray gives up a node that is slow to start, or to answer; the next call tries again.
+        """
+        nodes = self._cluster.worker_nodes
+        alive = [node for node in nodes if not any(kind == "raylet" for kind, _ in node.dead_processes())]
+        for _ in range(count - len(alive)):
+            try:
+                self.add()
+            except Exception as error:  # noqa: BLE001 - Ray raises a bare Exception
+                print(f"a node did not start: {error}", file=sys.stderr)
 
     def kill(self, pid: int) -> None:
         """Kills the whole node that this process runs on."""

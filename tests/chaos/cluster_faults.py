@@ -34,7 +34,7 @@ async def kill_node(world: World) -> None:
     world.note_fault(f"node of process {pid} killed")
     world.cluster.kill(pid)
     await asyncio.sleep(world.rng.uniform(0.0, 5.0))
-    world.cluster.add()
+    world.keep_nodes()
 
 
 async def hang_node(world: World) -> None:
@@ -43,7 +43,7 @@ async def hang_node(world: World) -> None:
     world.cluster.hang(pid)
     await asyncio.sleep(for_s)
     world.cluster.wake()
-    world.cluster.add()
+    world.keep_nodes()
 
 
 async def hang_raylet(world: World) -> None:
@@ -53,7 +53,7 @@ async def hang_raylet(world: World) -> None:
     world.cluster.hang_raylet(pid)
     await asyncio.sleep(for_s)
     world.cluster.wake()
-    world.cluster.add()
+    world.keep_nodes()
 
 
 async def hang_store(world: World) -> None:

@@ -25,6 +25,7 @@ from tests.chaos.history import Event, History
 CONFIGURED = tuple(f"camera{number}" for number in range(4))  # edited configurations change the last one
 PERMANENT = CONFIGURED[:-1]
 ADDED = ("extra0", "extra1")  # by clients
+SHARDS = 2
 # If every shard is lost, a process has to start and load the model first: a minute on a busy machine.
 RECOVERY_TIMEOUT_S = 150.0
 _STORE_TIMEOUT_S = 10.0
@@ -74,8 +75,10 @@ class World:
             if problems := await self._until_well():
                 return [f"before the first fault: {problem}" for problem in problems]
             for fault in faults:
+                self.keep_nodes()
                 steps = [fault, *(self.rng.choice(operations) for _ in range(2))]
-                await asyncio.gather(*map(self._begin, steps))
+                results = await asyncio.gather(*map(self._begin, steps), return_exceptions=True)
+                self._unexpected += [repr(error) for error in results if error is not None]
             return await self._until_well()
         finally:
             self._is_over = True
@@ -110,6 +113,10 @@ class World:
         self._answered_s[server.name] = time.time()
         return result
 
+    def keep_nodes(self) -> None:
+        """Replaces lost nodes, as the owner of the machines does: each shard has room, and one node is spare."""
+        self.cluster.keep(SHARDS + 1)
+
     async def pid(self) -> int:
         """The process of a random shard that is up."""
         while True:
@@ -132,6 +139,7 @@ class World:
             async with asyncio.timeout(RECOVERY_TIMEOUT_S):
                 while problems:
                     await asyncio.sleep(0.3)
+                    self.keep_nodes()
                     with contextlib.suppress(StoreError):
                         problems = [*await self._problems(), *self._silent(await self._names(), began_s)]
         return problems

@@ -15,7 +15,7 @@ from benchmarks import nodes
 from tests.chaos import cluster_servers, report
 from tests.chaos.cluster_faults import FAULTS, OPERATIONS, kill_node, restart_server
 from tests.chaos.cluster_servers import Cameras
-from tests.chaos.cluster_world import ADDED, CONFIGURED, PERMANENT, Environment, World, configured
+from tests.chaos.cluster_world import ADDED, CONFIGURED, PERMANENT, SHARDS, Environment, World, configured
 from tests.pipeline import servers
 from tests.pipeline.footage import jpeg
 
@@ -23,7 +23,6 @@ SCHEDULES = int(os.environ.get("HERMES_CHAOS_CLUSTER_SCHEDULES", "1"))
 IS_SHORT = "HERMES_CHAOS_CLUSTER_SCHEDULES" not in os.environ  # `make test` has two faults; `make chaos` has them all
 HISTORIES = Path(os.environ.get("HERMES_CHAOS_HISTORIES", ".chaos"))
 FAULTS_PER_SCHEDULE = 3
-SHARDS = 2
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(900)]
 
