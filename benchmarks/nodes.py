@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import sys
 from collections.abc import Iterator
@@ -58,25 +58,21 @@ class Nodes:
 
     def kill(self, pid: int) -> None:
         """Kills the whole node that this process runs on."""
-        for process in _node_of(pid):
-            process.send_signal(signal.SIGKILL)
+        _signal(_processes_of(pid), signal.SIGKILL)
 
     def hang(self, pid: int) -> None:
         """Stops the whole node that this process runs on until `wake`."""
-        self._hung = _node_of(pid)
-        for process in self._hung:
-            process.send_signal(signal.SIGSTOP)
+        self._hung = _processes_of(pid)
+        _signal(self._hung, signal.SIGSTOP)
 
     def hang_raylet(self, pid: int) -> None:
         """Stops only that node's raylet until `wake`: Ray gives the node up while this process lives on."""
-        self._hung = _node_of(pid)[:1]
-        self._hung[0].send_signal(signal.SIGSTOP)
+        self._hung = _processes_of(pid)[:1]
+        _signal(self._hung, signal.SIGSTOP)
 
     def wake(self) -> None:
         """Continues every process that hangs and still exists."""
-        for process in self._hung:
-            if process.is_running():
-                process.send_signal(signal.SIGCONT)
+        _signal(self._hung, signal.SIGCONT)
         self._hung = []
 
     def kill_head(self) -> None:
@@ -109,8 +105,26 @@ def running(count: int, *, gpus: int = 0) -> Iterator[Nodes]:
         nodes.close()
 
 
-def _node_of(pid: int) -> list[psutil.Process]:
-    """The raylet that started this process, and all processes that the raylet started."""
-    assert pid != os.getpid()
-    raylet = psutil.Process(pid).parents()[0]
+def node_of(pid: int) -> psutil.Process | None:
+    """The raylet of the node that this process runs on; None if it has no such parent (any more)."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid).parent() if pid else None
+        if parent is not None and parent.name() == "raylet":
+            return parent
+    return None
+
+
+def _processes_of(pid: int) -> list[psutil.Process]:
+    """The raylet that started this process, and all processes that the raylet started.
+
+    Raises AssertionError for an orphan: the parent of one is the parent of everything on this machine.
+    """
+    raylet = node_of(pid)
+    assert raylet is not None, f"process {pid} has no raylet"
     return [raylet, *raylet.children(recursive=True)]
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

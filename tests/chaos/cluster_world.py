@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from actors.config.schema import HermesConfig
+from benchmarks import nodes
 from benchmarks.nodes import Nodes
 from cache_store.errors import StoreError
 from console.client.client import HermesClient
@@ -122,7 +122,7 @@ class World:
         while True:
             response = await self.operate(lambda hermes: hermes.list_shards())
             pids = [shard.pid for shard in response.shards if shard.state == pb.SHARD_STATE_UP] if response else []
-            pids = [pid for pid in pids if _exists(pid)]  # a server may not have seen yet that a process has ended
+            pids = [pid for pid in pids if nodes.node_of(pid)]  # a server may not know yet that one has ended
             if pids:
                 return self.rng.choice(pids)
             await asyncio.sleep(0.2)
@@ -190,11 +190,3 @@ class World:
 
 
 Step = Callable[[World], Awaitable[None]]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
