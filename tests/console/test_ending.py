@@ -41,7 +41,9 @@ class Running:
 
     def end(self, number: signal.Signals) -> int:
         """Sends the signal; returns the exit code when no process and no folder of the run is left."""
-        processes = psutil.Process(self.process.pid).children(recursive=True)
+        command = psutil.Process(self.process.pid)
+        wait_until(lambda: bool(command.children()))  # the first one starts after the line that says so
+        processes = command.children(recursive=True)
         assert processes
         self.process.send_signal(number)
         code = self.process.wait(timeout=TIMEOUT_S)
