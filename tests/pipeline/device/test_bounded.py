@@ -6,6 +6,8 @@ HERMES_BOUNDED_CLIPS says how many clips, by default 1,000.
 from __future__ import annotations
 
 import os
+import statistics
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -21,7 +23,7 @@ from pipeline.sources.clips import Clip
 from tests.conftest import TOKENS_PER_FRAME, random_frames, random_model
 
 CLIPS = int(os.environ.get("HERMES_BOUNDED_CLIPS", "1000"))
-WARM_UP = CLIPS // 2  # until then buffers are allocated that stay
+INTERVAL = CLIPS // 8
 LAYERS = 2
 MAX_GROWTH_PER_CLIP_NBYTES = 8_500
 
@@ -43,13 +45,13 @@ def test_the_size_of_a_camera_does_not_grow_with_its_clips() -> None:
     frames, preview = random_frames(2), torch.zeros(180, 320, 3, dtype=torch.uint8)
     frames[1] = frames[0]
     frames[1, :16, :16] ^= 128  # one patch changes from clip to clip, so every clip passes the gate
-    slots_nbytes, rss_before = engine.nbytes, 0
+    slots_nbytes, rss = engine.nbytes, []
     max_position, max_thumbnails = 0, 0
     for number in range(CLIPS):
         assert engine.clips.wait_for_space("lobby", timeout_s=30)
         engine.clips.put(Clip("lobby", frames[number % 2][None], (number / 2,), (preview,), number / 2))
-        if number == WARM_UP:
-            rss_before = psutil.Process().memory_info().rss
+        if number % INTERVAL == 0:
+            rss.append(psutil.Process().memory_info().rss)
         status = engine.status("lobby")
         max_position, max_thumbnails = (
             max(max_position, status.next_position),
@@ -57,7 +59,7 @@ def test_the_size_of_a_camera_does_not_grow_with_its_clips() -> None:
         )
     while engine.status("lobby").frames_seen < CLIPS:
         engine.snapshot("lobby").result(timeout=60)
-    growth_nbytes = psutil.Process().memory_info().rss - rss_before
+    rss.append(psutil.Process().memory_info().rss)
     status = engine.status("lobby")
     engine.close()
 
@@ -68,4 +70,7 @@ def test_the_size_of_a_camera_does_not_grow_with_its_clips() -> None:
     assert max_position <= model.spec.max_positions
     assert max_thumbnails <= 40 * LAYERS + 1
     assert status.thumbnail_nbytes == status.thumbnails * len(images.encode_jpeg(preview))
-    assert growth_nbytes < CLIPS * MAX_GROWTH_PER_CLIP_NBYTES
+    # Buffers that stay are allocated in an interval or two; what leaks does so in each.
+    growths = [after - before for before, after in pairwise(rss)]
+    assert statistics.median(growths) < INTERVAL * MAX_GROWTH_PER_CLIP_NBYTES
+    assert sum(growths[len(growths) // 2 :]) < CLIPS * MAX_GROWTH_PER_CLIP_NBYTES
