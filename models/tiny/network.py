@@ -13,6 +13,7 @@ from models.tiny.vocabulary import END, IMAGE, PAD, VIDEO
 
 FRAME_SIDE = 64
 TOKENS_PER_FRAME = 16
+CELL_SIDE = 16  # pixels that a token stands for, each way
 PIXEL_MEAN = 0.5
 PIXEL_STD = 64 / 255
 # Training covers every position of clips of 64 frames, and positions up to 4,096 only now and then.

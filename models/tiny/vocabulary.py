@@ -1,6 +1,7 @@
-"""The vocabulary of the tiny model and its tokenizer. Any other word becomes [UNK]."""
+"""The vocabularies of the tiny models and their tokenizers. Any other word becomes [UNK]."""
 
 import re
+from collections.abc import Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -15,8 +16,18 @@ PAD, UNKNOWN, IMAGE, VIDEO, USER, ASSISTANT, END = (
 )  # fmt: skip
 SPECIAL = (PAD, UNKNOWN, IMAGE, VIDEO, USER, ASSISTANT, END)
 
+# Of Qwen3-VL, spelled as in the published tokenizer.
+QWEN_PAD, TURN_START, TURN_END, VISION_START, VISION_END, QWEN_IMAGE, QWEN_VIDEO = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>",
+    "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
+QWEN_SPECIAL = (QWEN_PAD, UNKNOWN, TURN_START, TURN_END, VISION_START, VISION_END, QWEN_IMAGE, QWEN_VIDEO)
+_QWEN_WORDS = ("user", "assistant", *"0123456789")
+
 PREFIX_TEXT = f"{USER} watch the camera"
 QUESTION_TEXT = "{question} " + ASSISTANT
+QWEN_PREFIX_TEXT = f"{TURN_START}user\nwatch the camera"
+QWEN_QUESTION_TEXT = "{question}" + f"{TURN_END}\n{TURN_START}assistant\n"
 GUIDANCE_LOCAL = "what is in view where is it"
 GUIDANCE_GLOBAL = "what came first what left last how many so far what colour was it"
 GUIDANCE_QUESTIONS = (
@@ -31,22 +42,58 @@ _FIXED_TEXTS = ("watch the camera", GUIDANCE_LOCAL, GUIDANCE_GLOBAL)
 
 
 def words() -> tuple[str, ...]:
-    """Every word of the vocabulary, special tokens first, in the order of their ids."""
-    templates = [text for texts in TEMPLATES.values() for text in texts]
-    plain = re.sub(r"\{\w+\}", " ", " ".join([*templates, *_FIXED_TEXTS])).split()
-    vocabulary = [*KINDS, *COLOURS, *PLURALS.values(), *ANSWER_WORDS, *sorted(plain)]
-    return (*SPECIAL, *dict.fromkeys(vocabulary))
+    """Every word of the first vocabulary, special tokens first, in the order of their ids."""
+    return (*SPECIAL, *_plain_words())
+
+
+def qwen_words() -> tuple[str, ...]:
+    """Every word of the vocabulary in the manner of Qwen3-VL, special tokens first, in the order of their ids."""
+    return (*QWEN_SPECIAL, *_plain_words(), *_QWEN_WORDS)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level fast tokenizer: lower case, no punctuation, British colour, people as persons."""
-    vocabulary = {word: index for index, word in enumerate(words())}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence(_normalisers())
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    return _word_level(words(), SPECIAL, _normalisers(), pad=PAD, end=END)
+
+
+def build_qwen_tokenizer() -> PreTrainedTokenizerFast:
+    """The same words with the special tokens of Qwen3-VL, and digits.
+
+    Of a timestamp of the family, `<12345.6 seconds>`, the last four digits of the whole seconds remain, each a token:
+    so few tokens tell the time, and no time is beyond what training saw.
+    """
+    timestamps = [
+        normalizers.Replace(Regex(r"\d+(?=\d{4}(\.\d+)? seconds)"), ""),
+        normalizers.Replace(Regex(r"(?<=\d)(\.\d+)? seconds"), " "),
+    ]
+    normalisers = [normalizers.Lowercase(), *timestamps, *_normalisers()]
+    return _word_level(qwen_words(), QWEN_SPECIAL, normalisers, pad=QWEN_PAD, end=TURN_END)
+
+
+def _plain_words() -> Sequence[str]:
+    templates = [text for texts in TEMPLATES.values() for text in texts]
+    plain = re.sub(r"\{\w+\}", " ", " ".join([*templates, *_FIXED_TEXTS])).split()
+    return list(dict.fromkeys([*KINDS, *COLOURS, *PLURALS.values(), *ANSWER_WORDS, *sorted(plain)]))
+
+
+def _word_level(
+    vocabulary: Sequence[str],
+    special: Sequence[str],
+    normalisers: list[normalizers.Normalizer],
+    *,
+    pad: str,
+    end: str,
+) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(vocabulary)}, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(normalisers)
+    split = pre_tokenizers.WhitespaceSplit()
+    has_digits = "0" in vocabulary
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Sequence([split, pre_tokenizers.Digits(individual_digits=True)]) if has_digits else split
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, eos_token=END, model_max_length=4096
+        tokenizer_object=tokenizer, pad_token=pad, unk_token=UNKNOWN, eos_token=end, model_max_length=4096
     )
 
 

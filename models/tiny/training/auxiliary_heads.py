@@ -1,13 +1,14 @@
 """Auxiliary heads: they predict what is in view from the model's hidden states, in training only, and are not saved."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.tiny.network import TOKENS_PER_FRAME
 from models.tiny.scenes.visits import COLOURS, KINDS
+from models.tiny.training.architecture import Grid
 from models.tiny.training.labels import IGNORED, LEFT, MAX_NUMBER
 
 _EVENT_DEPTH, _COUNT_DEPTH = 3, 4  # layers, of six, before the states that each pair of heads reads
@@ -16,21 +17,30 @@ _EVENT_DEPTH, _COUNT_DEPTH = 3, 4  # layers, of six, before the states that each
 class CellHead(nn.Module):
     """Predicts from each projected token what covers its cell, and where: trains the vision encoder."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, frames: int, grids: Sequence[Grid]) -> None:
         super().__init__()
-        self.kind = nn.Linear(width, 1 + len(KINDS))
-        self.colour = nn.Linear(width, 1 + len(COLOURS))
-        self.centre = nn.Linear(width, 2)
-        self.cell = nn.Linear(width, TOKENS_PER_FRAME)
+        self._frames = frames
+        sizes = [rows * columns for rows, columns in grids]
+        self._first = dict(zip(grids, accumulate(sizes, initial=0), strict=False))  # of the classes of a grid's cells
+        self.kind = nn.Linear(width, frames * (1 + len(KINDS)))
+        self.colour = nn.Linear(width, frames * (1 + len(COLOURS)))
+        self.centre = nn.Linear(width, frames * 2)
+        self.cell = nn.Linear(width, sum(sizes))
 
-    def forward(self, tokens: Tensor, cells: Tensor, centres: Tensor) -> Tensor:
-        """Mean loss. tokens [M, D]; cells: kind and colour of what covers each [M, 2]; centres of it [M, 2]. -> []"""
-        own = torch.arange(len(tokens)) % TOKENS_PER_FRAME
-        loss = functional.cross_entropy(self.kind(tokens).float(), cells[:, 0], ignore_index=IGNORED)
-        loss = loss + functional.cross_entropy(self.colour(tokens).float(), cells[:, 1], ignore_index=IGNORED)
+    def forward(self, tokens: Tensor, cells: Tensor, centres: Tensor, grid: Grid) -> Tensor:
+        """Mean loss. tokens [M, D], whole grids; for each frame of its group kind and colour of what covers each cell
+        [M, F, 2] and the centre of it [M, F, 2]. -> []
+        """
+        own = self._first[grid] + torch.arange(len(tokens)) % (grid[0] * grid[1])
+        kinds, colours, guessed = (
+            head(tokens).float().view(len(tokens) * self._frames, -1) for head in (self.kind, self.colour, self.centre)
+        )
+        cells, centres = cells.flatten(0, 1), centres.flatten(0, 1)
+        loss = functional.cross_entropy(kinds, cells[:, 0], ignore_index=IGNORED)
+        loss = loss + functional.cross_entropy(colours, cells[:, 1], ignore_index=IGNORED)
         loss = loss + 0.2 * functional.cross_entropy(self.cell(tokens).float(), own)
         covered = ~centres[:, 0].isnan()
-        return loss + 4 * functional.l1_loss(self.centre(tokens[covered]).float(), centres[covered])
+        return loss + 4 * functional.l1_loss(guessed[covered], centres[covered])
 
 
 class EventHead(nn.Module):
@@ -60,9 +70,9 @@ class EventHead(nn.Module):
 
 
 class AuxiliaryHeads(nn.Module):
-    """The cell head and the event head."""
+    """The cell head and the event head. frames: of a group."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, frames: int, grids: Sequence[Grid]) -> None:
         super().__init__()
-        self.cells = CellHead(width)
+        self.cells = CellHead(width, frames, grids)
         self.events = EventHead(width)

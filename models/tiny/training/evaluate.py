@@ -1,4 +1,4 @@
-"""Measures the tiny model on scenes that training never draws: python -m models.tiny.training.evaluate --model DIR."""
+"""Measures a tiny model on scenes that training never draws: python -m models.tiny.training.evaluate --model DIR."""
 
 import argparse
 import json
@@ -10,18 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import LlavaOnevisionForConditionalGeneration
+from transformers import PreTrainedModel
 
-from models.tiny.network import FRAME_SIDE, TOKENS_PER_FRAME
+from models.tiny.network import TOKENS_PER_FRAME
 from models.tiny.scenes.questions import TYPES, Question, questions_at
 from models.tiny.scenes.scene import Scene
+from models.tiny.training.architecture import Architecture, Grid
+from models.tiny.training.architectures import architecture_of
 from models.tiny.training.auxiliary_heads import AuxiliaryHeads
-from models.tiny.training.batches import Batch, Layout, Packer, lay_out
-from models.tiny.training.clips import Clip
+from models.tiny.training.batches import Packer
+from models.tiny.training.clips import Clip, draw, labelled
 from models.tiny.training.forgetting import by_chance
-from models.tiny.training.labels import label_cells, label_events
+from models.tiny.training.labels import SQUARE
+from models.tiny.training.layouts import Layout, lay_out
 from models.tiny.training.lessons import run_batch
-from models.tiny.vocabulary import build_tokenizer
 
 INTERVAL_S = 0.5
 LENGTHS = (16, 32, 64)
@@ -61,52 +63,68 @@ class Score:
         return {"overall": self.accuracy(), "n": self.total.total(), "by_type": by_type}
 
 
-def unseen_clip(seed: int, frames: int) -> Clip:
+def unseen_clip(seed: int, frames: int, grid: Grid = SQUARE, frames_per_group: int = 1) -> Clip:
     """A clip at a steady rate of a scene that training never draws, with questions at its newest frame."""
     rng = random.Random(seed)
     scene = Scene(_FIRST_SEED + seed, mean_gap_s=rng.uniform(1.5, 6.0))
     times = [index * INTERVAL_S for index in range(frames)]
     while not (questions := questions_at(scene.visits(times[-1] + 1), times[-1], rng)):
         times = [at_s + 0.2 for at_s in times]
-    pixels = np.stack([scene.frame(at_s, FRAME_SIDE, FRAME_SIDE) for at_s in times])
-    at_newest = [(frames - 1, question) for question in questions]
-    return Clip(pixels, *label_cells(scene, times), label_events(scene, times), at_newest, np.arange(frames))
+    groups = np.arange(frames).reshape(-1, frames_per_group)
+    at_newest = [(len(groups) - 1, question) for question in questions]
+    return labelled(scene, times, draw(scene, times, grid), groups, at_newest, grid)
 
 
-def evaluate(
-    model: LlavaOnevisionForConditionalGeneration,
-    *,
-    frames: int,
-    clips: int,
-    keep_share: float = 1.0,
-    is_control: bool = False,
-) -> Score:
-    """Score on `clips` unseen clips. The control pairs each question with another clip's video.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What is measured: clips of so many frames, how much of them is cached, and of which grid they are.
+
+    is_control: each question is asked about another clip's video.
+    """
+
+    frames: int
+    clips: int
+    keep_share: float = 1.0
+    is_control: bool = False
+    grid: Grid = SQUARE
+
+
+@torch.no_grad()
+def evaluate(architecture: Architecture, network: PreTrainedModel, condition: Condition) -> Score:
+    """Score on unseen clips.
 
     An answer is right when each of its tokens and the end token are the most likely, so that greedy decoding gives it.
     """
-    packer, score = Packer(build_tokenizer()), Score()
-    heads = AuxiliaryHeads(model.config.text_config.hidden_size)
-    for first in range(0, clips, _CLIPS_AT_ONCE):
-        some = [unseen_clip(1000 * frames + index, frames) for index in range(first, first + _CLIPS_AT_ONCE)]
-        layouts = [_layout(index, clip, packer, keep_share) for index, clip in enumerate(some)]
+    packer, score, frames = Packer(architecture), Score(), condition.frames
+    heads = AuxiliaryHeads(
+        network.config.get_text_config().hidden_size, architecture.frames_per_group, architecture.grids
+    )
+    for first in range(0, condition.clips, _CLIPS_AT_ONCE):
+        seeds = [1000 * frames + index for index in range(first, first + _CLIPS_AT_ONCE)]
+        some = [unseen_clip(seed, frames, condition.grid, architecture.frames_per_group) for seed in seeds]
+        layouts = [_layout(first + index, clip, packer, condition.keep_share) for index, clip in enumerate(some)]
         batch = packer.pack(some, layouts)
-        if is_control:
+        if condition.is_control:
             batch = replace(batch, pixels=batch.pixels.roll(1, 0))
-        with torch.no_grad():
-            right = run_batch(model, heads, batch).right
-        _count(score, some, batch, right)
+        _count(score, some, run_batch(architecture, network, heads, batch).right)
     return score
 
 
 def _layout(index: int, clip: Clip, packer: Packer, keep_share: float) -> Layout:
-    frames = len(clip.pixels)
-    rng = random.Random(index * 31 + frames)
-    lasting = by_chance(frames, keep_share) if keep_share < 1 else None
-    return lay_out(rng, frames, [frames - 1], prefix=len(packer.prefix), lasting=lasting)
+    rng = random.Random(index * 31 + len(clip.pixels))
+    lasting = by_chance(clip.events[..., 0].size, keep_share) if keep_share < 1 else None
+    return lay_out(
+        rng,
+        packer.architecture.context(clip),
+        [len(clip.groups) - 1],
+        prefix=len(packer.prefix),
+        frames_per_group=packer.architecture.frames_per_group,
+        gaps=packer.architecture.position_gaps,
+        lasting=lasting,
+    )
 
 
-def _count(score: Score, clips: Sequence[Clip], batch: Batch, right: dict[str, list[bool]]) -> None:
+def _count(score: Score, clips: Sequence[Clip], right: dict[str, list[bool]]) -> None:
     remaining = {type_: iter(flags) for type_, flags in right.items()}
     for clip in clips:
         for _, question in clip.questions:
@@ -127,13 +145,15 @@ def markdown(scores: dict[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def evaluate_all(model: LlavaOnevisionForConditionalGeneration, clips: int) -> dict[str, Score]:
-    """The scores of the table: the full cache at each length, 256 random tokens of 128 frames, and the control."""
-    scores = {f"{frames} frames": evaluate(model, frames=frames, clips=clips) for frames in LENGTHS}
-    few = 256 / (128 * TOKENS_PER_FRAME)
-    scores["128 frames, random 256 tokens"] = evaluate(model, frames=128, clips=clips // 2, keep_share=few)
-    scores["control"] = evaluate(model, frames=LENGTHS[0], clips=clips, is_control=True)
-    return scores
+def evaluate_all(architecture: Architecture, network: PreTrainedModel, clips: int) -> dict[str, Score]:
+    """The scores of the table: the full cache at each length and other grid, few random tokens, and the control."""
+    conditions = {f"{frames} frames": Condition(frames=frames, clips=clips) for frames in LENGTHS}
+    for grid in architecture.grids[1:]:
+        conditions[f"32 frames, {grid[0]} x {grid[1]}"] = Condition(frames=32, clips=clips, grid=grid)
+    few = 256 / (128 // architecture.frames_per_group * TOKENS_PER_FRAME)
+    conditions["128 frames, random 256 tokens"] = Condition(frames=128, clips=clips // 2, keep_share=few)
+    conditions["control"] = Condition(frames=LENGTHS[0], clips=clips, is_control=True)
+    return {name: evaluate(architecture, network, condition) for name, condition in conditions.items()}
 
 
 def main() -> None:
@@ -141,10 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=120, help="of each length")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
-    model = LlavaOnevisionForConditionalGeneration.from_pretrained(options.model).eval()
-    scores = evaluate_all(model, options.clips)
+    torch.set_num_threads(options.threads)
+    architecture = architecture_of(options.model)
+    scores = evaluate_all(architecture, architecture.load(options.model).eval(), options.clips)
     print(markdown(scores))
     if options.json:
         figures = {name: score.as_json() for name, score in scores.items()}

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
-from models.tiny.training.evaluate import evaluate
-from models.tiny.training.lessons import embed_video
+from models.tiny.training.architectures import architecture_of
+from models.tiny.training.evaluate import Condition, evaluate
 from models.tiny.vocabulary import UNKNOWN, words
 
 CHECKPOINT = Path(__file__).parents[3] / "models" / "tiny" / "checkpoint"
+ARCHITECTURE = architecture_of(CHECKPOINT)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +43,14 @@ def test_its_texts_are_in_the_vocabulary() -> None:
 
 def test_a_frame_becomes_sixteen_tokens(model: LlavaOnevisionForConditionalGeneration) -> None:
     with torch.no_grad():
-        tokens = embed_video(model, torch.zeros(1, 3, 64, 64, 3, dtype=torch.uint8))
+        tokens = ARCHITECTURE.embed_video(model, torch.zeros(1, 3, 1, 64, 64, 3, dtype=torch.uint8)).embedded
 
     assert tokens.shape == (1, 3 * 16, model.config.text_config.hidden_size)
 
 
 def test_it_answers_about_scenes_that_training_never_drew(model: LlavaOnevisionForConditionalGeneration) -> None:
-    assert evaluate(model, frames=16, clips=24).accuracy() > 0.93
+    assert evaluate(ARCHITECTURE, model, Condition(frames=16, clips=24)).accuracy() > 0.93
 
 
 def test_it_needs_the_video_to_answer(model: LlavaOnevisionForConditionalGeneration) -> None:
-    assert evaluate(model, frames=16, clips=12, is_control=True).accuracy() < 0.65
+    assert evaluate(ARCHITECTURE, model, Condition(frames=16, clips=12, is_control=True)).accuracy() < 0.65

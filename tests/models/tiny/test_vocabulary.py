@@ -14,8 +14,12 @@ from models.tiny.vocabulary import (
     GUIDANCE_LOCAL,
     PREFIX_TEXT,
     QUESTION_TEXT,
+    QWEN_PREFIX_TEXT,
+    QWEN_QUESTION_TEXT,
     UNKNOWN,
+    build_qwen_tokenizer,
     build_tokenizer,
+    qwen_words,
     words,
 )
 
@@ -72,3 +76,38 @@ def test_a_saved_tokenizer_loads_the_same(tokenizer: PreTrainedTokenizerFast, tm
     assert loaded.eos_token == tokenizer.eos_token
     assert loaded.pad_token == tokenizer.pad_token
     assert loaded.unk_token == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("written", "tokens"),
+    [
+        ("<0.2 seconds>", ["0"]),
+        ("<128.5 seconds>", ["1", "2", "8"]),
+        ("<9999.9 seconds>", ["9", "9", "9", "9"]),
+        ("<10003.5 seconds>", ["0", "0", "0", "3"]),
+        ("<31536000.0 seconds>", ["6", "0", "0", "0"]),
+    ],
+)
+def test_a_timestamp_is_few_tokens_however_long_the_stream(written: str, tokens: list[str]) -> None:
+    assert build_qwen_tokenizer().tokenize(written) == tokens
+
+
+def test_the_texts_of_qwen3_vl_are_in_its_vocabulary() -> None:
+    tokenizer = build_qwen_tokenizer()
+
+    turn = tokenizer.tokenize(QWEN_PREFIX_TEXT + " " + QWEN_QUESTION_TEXT.format(question="What's in view?"))
+
+    assert UNKNOWN not in turn
+    assert [word for word in turn if word.startswith("<|")] == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
+    assert set(words()) - {"<pad>", "<image>", "<video>", "<user>", "<assistant>", "<end>"} <= set(qwen_words())
+
+
+def test_a_saved_tokenizer_of_qwen3_vl_loads_the_same(tmp_path: Path) -> None:
+    tokenizer = build_qwen_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+
+    text = "<12345.6 seconds><|vision_start|><|video_pad|><|vision_end|>what color<|im_end|>"
+    assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert loaded.eos_token == "<|im_end|>"

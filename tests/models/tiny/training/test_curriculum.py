@@ -2,7 +2,10 @@
 
 import pytest
 
-from models.tiny.training.curriculum import DECAY_SHARE, PEAK_RATE, STAGES, WARM_UP_STEPS, Schedule
+from models.tiny.training.curriculum import DECAY_SHARE, PEAK_RATE, WARM_UP_STEPS, Schedule
+from models.tiny.training.stages import LLAVA_ONEVISION_STAGES, QWEN3_VL_STAGES, Stage
+
+STAGES = LLAVA_ONEVISION_STAGES
 
 
 class FakeClock:
@@ -13,13 +16,14 @@ class FakeClock:
         return self.now_s
 
 
-def test_the_stages_fill_the_time() -> None:
-    assert sum(stage.share for stage in STAGES) == pytest.approx(1)
+@pytest.mark.parametrize("stages", [LLAVA_ONEVISION_STAGES, QWEN3_VL_STAGES], ids=["llava_onevision", "qwen3_vl"])
+def test_the_stages_fill_the_time(stages: tuple[Stage, ...]) -> None:
+    assert sum(stage.share for stage in stages) == pytest.approx(1)
 
 
 def test_the_stages_follow_one_another_and_the_last_one_stays() -> None:
     clock = FakeClock()
-    schedule = Schedule(10, clock=clock)
+    schedule = Schedule(10, STAGES, clock=clock)
 
     reached = []
     for second in range(0, 700, 5):
@@ -32,7 +36,7 @@ def test_the_stages_follow_one_another_and_the_last_one_stays() -> None:
 
 def test_the_rate_rises_stays_and_ends_at_zero() -> None:
     clock = FakeClock()
-    schedule = Schedule(10, clock=clock)
+    schedule = Schedule(10, STAGES, clock=clock)
 
     assert schedule.rate(0) < PEAK_RATE / 10
     assert schedule.rate(WARM_UP_STEPS) == PEAK_RATE

@@ -15,7 +15,7 @@ def noise(frames: int) -> np.ndarray:
 
 
 def test_by_chance_all_tokens_are_equal() -> None:
-    assert by_chance(3, 0.4).tolist() == [0.4] * 3 * TOKENS_PER_FRAME
+    assert by_chance(3 * TOKENS_PER_FRAME, 0.4).tolist() == [0.4] * 3 * TOKENS_PER_FRAME
 
 
 def test_only_the_cell_that_changed_is_likely_to_stay() -> None:
