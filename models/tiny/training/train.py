@@ -8,6 +8,7 @@ from dataclasses import fields
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from models.tiny.training.saving import Progress, load_progress, save
 from models.tiny.training.tally import Tally
 
 _SAVE_EVERY_S = 360.0
-_BATCH_TIMEOUT_S = 1_200.0  # of a busy machine that runs the training last
+_LIVENESS_S = 10.0  # between two checks of the process that makes batches
 _CLOCKS = {"wall": time.monotonic, "processor": time.process_time}
 
 
@@ -44,7 +45,12 @@ def batches_from_worker(name: str, seed: int, schedule: Schedule) -> Iterator[tu
     try:
         while schedule.elapsed_share < 1:
             stage_index.value = schedule.stage()
-            item = queue.get(timeout=_BATCH_TIMEOUT_S)
+            try:
+                item = queue.get(timeout=_LIVENESS_S)
+            except Empty:
+                if not worker.is_alive():
+                    raise RuntimeError(f"the process that makes batches ended with {worker.exitcode}") from None
+                continue
             yield item.pop("stage"), Batch(**item)
     finally:
         worker.terminate()
