@@ -71,9 +71,9 @@ def packed_mask(batch: Batch) -> Tensor:
 def place_video(embedded: Tensor, batch: Batch, tokens: Tensor) -> Tensor:
     """The embedded sequence with the video tokens in their places. [B, S, D], [B, G * P, D] -> [B, S, D]"""
     is_video = batch.video >= 0
-    placed = embedded.to(tokens.dtype).clone()
-    placed[is_video] = tokens[is_video.nonzero()[:, 0], batch.video[is_video]]
-    return placed
+    sequence = embedded.to(tokens.dtype).clone()
+    sequence[is_video] = tokens[is_video.nonzero()[:, 0], batch.video[is_video]]
+    return sequence
 
 
 class Packer:

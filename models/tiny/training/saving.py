@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.tiny.network import RELIABLE_POSITIONS
@@ -40,8 +44,13 @@ class Progress:
         """Replaces the file by this and the state of heads and optimizers. None: does nothing."""
         if path is None:
             return
+        tensors = {
+            f"{index}.{name}": tensor
+            for index, item in enumerate(trained)
+            for name, tensor in _tensors(item.state_dict()).items()
+        }
         fresh = path.with_name(path.name + ".new")
-        torch.save({"progress": asdict(self), "states": [item.state_dict() for item in trained]}, fresh)
+        save_file(tensors, fresh, {"progress": json.dumps(asdict(self))})
         os.replace(fresh, path)
 
 
@@ -49,12 +58,29 @@ def load_progress(path: Path | None, trained: Sequence[nn.Module | torch.optim.O
     """The progress of an interrupted training, whose state is put into heads and optimizers; None without a file."""
     if path is None or not path.exists():
         return None
-    saved = torch.load(path, weights_only=True)
-    for item, state in zip(trained, saved["states"], strict=True):
-        item.load_state_dict(state)
-    progress = Progress(**saved["progress"])
+    with safe_open(path, "pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+    for index, item in enumerate(trained):
+        own = {name.removeprefix(f"{index}."): value for name, value in tensors.items() if name.startswith(f"{index}.")}
+        item.load_state_dict(own if isinstance(item, nn.Module) else _optimizer_state(item, own))
     progress.resumed += 1
     return progress
+
+
+def _tensors(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a module, or of an optimizer by the number of their parameter and their name."""
+    if "param_groups" not in state:
+        return state
+    return {f"{number}.{name}": value for number, of in state["state"].items() for name, value in of.items()}
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state[int(number)][name] = value
+    return {"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]}
 
 
 def save(architecture: Architecture, network: PreTrainedModel, folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_run_that_continues_from_its_state_takes_the_steps_of_one_that_was_not
     architecture = ARCHITECTURES[name]
     stage = replace(architecture.stages[1], clips=2)
     batch = make_batch(random.Random(1), stage, Packer(architecture))
-    first, state = Training(architecture, architecture.build(1)), tmp_path / "state.pt"
+    first, state = Training(architecture, architecture.build(1)), tmp_path / "state.safetensors"
     progress = Progress(elapsed_share=0.0)
     first.step(batch)
     progress.add(batch, 0.25)
@@ -65,7 +65,7 @@ def test_a_run_that_continues_from_its_state_takes_the_steps_of_one_that_was_not
 
 def test_without_a_state_there_is_no_progress(tmp_path: Path) -> None:
     assert load_progress(None, []) is None
-    assert load_progress(tmp_path / "state.pt", []) is None
+    assert load_progress(tmp_path / "state.safetensors", []) is None
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
