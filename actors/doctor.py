@@ -165,7 +165,7 @@ def _model(settings: HermesConfig) -> str:
     device = settings.ingest.device if settings.shards.is_local else "auto"
     spec = registry.load_model(settings.model, device).spec
     limitation = registry.limitation(settings.model)
-    size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.frame_size} pixels"
+    size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.layout.square} pixels"
     return f"{size}; {limitation}" if limitation else size
 
 

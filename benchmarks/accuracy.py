@@ -111,8 +111,7 @@ def _capable(policies: Sequence[str], length: int) -> list[str]:
 def _budgets(model: LlavaOnevision, policy: str, budgets: Sequence[int]) -> list[int]:
     """The budgets to measure. A full cache has none; it is measured once, beside the largest."""
     for budget in budgets:
-        per_frame = model.spec.tokens_per_frame
-        least = per_frame * contenders.recent_frames(budget) + 2
+        least = model.spec.layout.max_tokens(contenders.recent_frames(budget)) + 2
         if budget < least:
             raise InvalidBudget(
                 f"--budgets {budget}: the recent window ({least - 2} tokens) and a summary need at least {least}"

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cache_store import policies, summaries
-from cache_store.memory import CachedTokens
+from cache_store import policies, summaries, token_ids
+from cache_store.cached_tokens import CachedTokens
 from cache_store.policies import Decision, LayerView, MemoryView, Retention
+from cache_store.positions import Positions
 from ops import retention, scores
 
 NUM_SINKS = 4
@@ -36,12 +37,14 @@ def sinks_and_newest(layer: LayerView) -> Tensor:
 
 def scattered(layer: LayerView) -> Tensor:
     """A random number that a token always has, so that what stays is a uniform sample of the whole stream. -> [N]"""
-    return ((layer.tokens.token_ids * 2_654_435_761 + 12_345) % 1_000_003).float()
+    ids = layer.tokens.token_ids
+    numbers = token_ids.frames_of(ids) * 1_048_583 + token_ids.rows_of(ids) * 1_031 + token_ids.columns_of(ids)
+    return ((numbers * 2_654_435_761 + 12_345) % 1_000_003).float()
 
 
 def novelty(layer: LayerView) -> Tensor:
     """1 - cosine of a token's values to those of the token before it in the same cell, 1 for the first. [N]"""
-    tokens, cells = layer.tokens, layer.tokens.token_ids % layer.tokens_per_frame
+    tokens, cells = layer.tokens, layer.tokens.token_ids - token_ids.first_of(1) * layer.frames
     order = cells.sort(stable=True).indices
     values = torch.nn.functional.normalize(tokens.values.float(), dim=-1)[:, order]
     similarity = (values[:, 1:] * values[:, :-1]).sum(dim=-1).mean(dim=0)
@@ -82,12 +85,12 @@ def hermes_by_index(view: MemoryView) -> list[Retention]:
     return policies.blended_and_smoothed(view, indices)
 
 
-def published_summary(folded: CachedTokens, kept: CachedTokens, frequency: Tensor) -> CachedTokens:
+def published_summary(folded: CachedTokens, kept: CachedTokens, positions: Positions) -> CachedTokens:
     """The summary of the published HERMES code: a plain mean with a count of one, after the last kept token."""
     middle = folded.positions[(len(folded) - 1) // 2]
     position = kept.positions[-1] + 1 if len(kept) else middle
     ones = folded.counts.new_ones(len(folded))
-    return dataclasses.replace(summaries.summary_at(position, folded, ones, frequency), counts=ones[:1])
+    return dataclasses.replace(summaries.summary_at(position, folded, ones, positions), counts=ones[:1])
 
 
 def with_recency(layer: LayerView) -> Tensor:
@@ -132,10 +135,12 @@ def with_cap(view: MemoryView) -> list[Retention]:
     """At most a quarter of a frame's tokens, unless no other tokens are left."""
     decisions = []
     for layer in view:
-        score, cap = layer.attention.clone(), max(1, layer.tokens_per_frame // 4)
+        score = layer.attention.clone()
+        cells = int(torch.unique(layer.tokens.token_ids - token_ids.first_of(1) * layer.frames).numel())
         for frame in torch.unique(layer.frames):
             inside = (layer.frames == frame).nonzero().squeeze(1)
-            surplus = retention.evicted(retention.keep_top(layer.attention[inside], cap), len(inside))
+            best = retention.keep_top(layer.attention[inside], max(1, cells // 4))
+            surplus = retention.evicted(best, len(inside))
             score[inside[surplus]] -= 1e3
         decisions.append(policies.retain(score, layer.budget, folds_evicted=False))
     return decisions

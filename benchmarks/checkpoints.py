@@ -113,7 +113,7 @@ def figures(costs: list[Cost], restores: list[Restore]) -> dict[str, object]:
 async def measure_costs(model: VideoLanguageModel, tokens: int, camera: str, intervals: int) -> list[Cost]:
     """Fills the memory of one camera, then measures some intervals, each ended by a checkpoint in each row format."""
     interval_s = ShardsConfig().checkpoint_every_s
-    settings, street, side = IngestConfig(), STREETS[camera], model.spec.frame_size
+    settings, street, side = IngestConfig(), STREETS[camera], model.spec.layout.square
     budget = MemoryConfig(tokens_per_layer=tokens)
     writer = MemoryWriter(model, budget, max_frames=settings.frames_per_clip, reserve=320)
     memory, decoded = streets.empty_memory(model, writer, street), streets.frames(street, settings)

@@ -85,7 +85,7 @@ def _gated(task: Task) -> StreamMemory:
 
 
 def _full(task: Task) -> StreamMemory:
-    config = MemoryConfig(tokens_per_layer=task.num_frames * task.model.spec.tokens_per_frame)
+    config = MemoryConfig(tokens_per_layer=task.model.spec.layout.max_tokens(task.num_frames))
     return BoundedMemory(task.model, config, task.batch, Policy(_by_peak), scorers.no_scores(task.model))
 
 

@@ -23,7 +23,7 @@ from benchmarks import contenders, parts, result_file, streams
 from benchmarks.contenders import OURS, Task
 from benchmarks.exam import Examiner
 from benchmarks.stream_memories import BoundedMemory
-from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Character, Need, TimedQuestion
+from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Character, Footage, Need, TimedQuestion
 from cache_store.memory import Memory
 from models import registry
 from models.tiny.scenes import questions
@@ -54,10 +54,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model = registry.load_model(options.model)
     scenes = [_scene(options.seed, index, options.frames) for index in range(options.streams)]
-    embedded_streams = [streams.film(model, scene, options.frames).embedded for scene in scenes]
+    footages = [streams.film(model, scene, options.frames) for scene in scenes]
     rows: list[Row] = []
     for policy in options.policies:
-        rows += measure(model, policy, options.budget, scenes, embedded_streams)
+        rows += measure(model, policy, options.budget, scenes, footages)
         print(table(rows[-len(DISTANCES) :]), flush=True)
     if options.plot:
         plot(rows, options.plot)
@@ -65,22 +65,22 @@ def main() -> None:
 
 
 def measure(
-    model: VideoLanguageModel, policy: str, budget: int, scenes: Sequence[Scene], embedded_streams: Sequence[Tensor]
+    model: VideoLanguageModel, policy: str, budget: int, scenes: Sequence[Scene], footages: Sequence[Footage]
 ) -> Iterator[Row]:
     """A row for each distance."""
-    contender = contenders.named(policy).make(Task(model, len(embedded_streams), budget, len(embedded_streams[0])))  # type: ignore[arg-type]
+    contender = contenders.named(policy).make(Task(model, len(footages), budget, footages[0].num_frames))  # type: ignore[arg-type]
     assert isinstance(contender, BoundedMemory)
     examiner = Examiner(model)
-    means = [_TrueMean() for _ in embedded_streams]
-    per_step = FRAMES_PER_STEP * model.spec.tokens_per_frame
+    means = [_TrueMean() for _ in footages]
+    per_step = model.spec.layout.max_tokens(FRAMES_PER_STEP)
 
     def add_step(memories: Sequence[Memory]) -> None:
         for mean, memory in zip(means, memories, strict=True):
             mean.add(memory, per_step)
 
     contender.writer.before_compaction = add_step
-    for newest, embedded, times_s in streams.steps(embedded_streams):
-        contender.append(embedded, times_s)
+    for newest, encoded, times_s in streams.steps(footages):
+        contender.append(encoded, times_s)
         if (num_frames := newest + 1) in DISTANCES:
             yield _row(policy, budget, num_frames, examiner, contender.memories, scenes, means)
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from benchmarks.streams import FRAMES_PER_S, Need, TimedQuestion
 from cache_store.memory import Memory
 from models import answer_decoder
+from models.embeddings import Embeddings
 from models.packing import PackedTexts
 from models.slot_cache import AttentionCapture
 from models.tiny.scenes.ground_truth import Window
@@ -70,10 +70,10 @@ class Examiner:
             for index, (item, span, answer) in enumerate(zip(questions, spans, expected, strict=True))
         ]
 
-    def _embed(self, question: str, answer: Sequence[int]) -> Tensor:
+    def _embed(self, question: str, answer: Sequence[int]) -> Embeddings:
         device = self._model.spec.device
         prompt = self._model.embed_question(torch.tensor(self._model.prompts.question(question).ids, device=device))
-        return torch.cat((prompt, self._model.embed_tokens(torch.tensor(answer[:-1], device=device))))
+        return Embeddings.concat(prompt, self._model.embed_tokens(torch.tensor(answer[:-1], device=device)))
 
     def _outcome(
         self, item: TimedQuestion, memory: Memory, capture: AttentionCapture, index: int, *, is_right: bool
@@ -85,7 +85,7 @@ class Examiner:
             (memory.after_prefix(layer), weights[0][index, memory.prefix_length :])
             for layer, weights in capture.weights.items()
         )
-        cited = [moment.time_s for moment in evidence.find_moments(attention, self._model.spec.tokens_per_frame)]
+        cited = [moment.time_s for moment in evidence.find_moments(attention)]
         newest = [item.at_s - back * SAME_MOMENT_S for back in range(MAX_MOMENTS)]
         all_times = [frame * _FRAME_S for frame in range(round(item.at_s / _FRAME_S) + 1)]
         return replace(

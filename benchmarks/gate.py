@@ -97,14 +97,14 @@ def quiet_cost(model: VideoLanguageModel, num_frames: int, seed: int, *, is_gate
     writer = MemoryWriter(model, MemoryConfig(), max_frames=FRAMES_PER_STEP, reserve=256)
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     writer.reset(memory)
-    per_frame = model.spec.tokens_per_frame
-    gate = StaticGate(per_frame, key_frame_every_s=KEY_FRAME_EVERY_S) if is_gated else OpenGate(per_frame)
+    grid = model.spec.layout.grid
+    gate = StaticGate(grid, key_frame_every_s=KEY_FRAME_EVERY_S) if is_gated else OpenGate(grid)
     camera = CameraMemory("quiet", memory, writer, gate, gap_after_s=3.0, started_s=0.0)
     street = Scene(seed, mean_gap_s=_NO_VISITOR_S, switch_every_s=_SWITCH_EVERY_S)
-    for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES)):
+    for clip in _clips(street, model.spec.layout.square, range(_WARM_UP_FRAMES)):
         camera.append(clip)
     tokens_before, device_s = camera.tokens_read, 0.0
-    for clip in _clips(street, model.spec.frame_size, range(_WARM_UP_FRAMES, _WARM_UP_FRAMES + num_frames)):
+    for clip in _clips(street, model.spec.layout.square, range(_WARM_UP_FRAMES, _WARM_UP_FRAMES + num_frames)):
         began_s = time.thread_time()
         camera.append(clip)
         device_s += time.thread_time() - began_s

@@ -86,9 +86,9 @@ def measure(model: LlavaOnevision, settings: Settings, all_streams: Sequence[Str
     clock = _FirstToken(model)
     outcomes: list[list[Outcome]] = [[] for _ in all_streams]
     waits, ingest_s = [], _embedding_s(model) * settings.length * len(all_streams)
-    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in all_streams]):
+    for newest, encoded, times_s in streams.steps([stream.footage for stream in all_streams]):
         began_s = time.perf_counter()
-        contender.append(embedded, times_s)
+        contender.append(encoded, times_s)
         ingest_s += time.perf_counter() - began_s
         for index, stream in enumerate(all_streams):
             if questions := stream.questions.get(newest):
@@ -125,12 +125,13 @@ def _outcome(*, need: str, **rest: object) -> Outcome:
 
 def _embedding_s(model: LlavaOnevision) -> float:
     """Seconds of the vision encoder for one frame. The streams of a run are embedded once for all policies."""
-    side = model.spec.frame_size
+    side = model.spec.layout.square
     frames = torch.zeros(FRAMES_PER_STEP, side, side, 3, dtype=torch.uint8)
-    model.embed_frames(frames)
+    groups = model.spec.layout.group(frames)
+    model.embed_frames(groups)
     began_s = time.perf_counter()
     for _ in range(5):
-        model.embed_frames(frames)
+        model.embed_frames(groups)
     return (time.perf_counter() - began_s) / (5 * FRAMES_PER_STEP)
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import own_store
+from cache_store.cached_tokens import CachedTokens
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.manifest import Manifest
-from cache_store.memory import CachedTokens
 from cache_store.row_format import RowFormat
 
 _CAMERA = "camera"

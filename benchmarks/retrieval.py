@@ -11,10 +11,12 @@ from torch import Tensor
 from benchmarks.scorers import NoScores
 from benchmarks.stream_memories import BoundedMemory
 from benchmarks.streams import TimedQuestion
-from cache_store.memory import CachedTokens, Memory
+from cache_store.cached_tokens import CachedTokens
+from cache_store.memory import Memory
 from cache_store.policies import Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models.frame_encoder import EncodedFrames
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import rope
@@ -29,7 +31,7 @@ class RetrievedFrames:
 
     def __init__(self, model: VideoLanguageModel, budget: int, batch: int, window: Policy) -> None:
         self._model = model
-        self._per_frame = model.spec.tokens_per_frame
+        self._per_frame = model.spec.layout.max_tokens(1)
         self._num_frames = budget // self._per_frame
         config = MemoryConfig(tokens_per_layer=max(budget, 256), recent_frames=0)
         self._window = BoundedMemory(model, config, batch, window, NoScores())
@@ -41,9 +43,9 @@ class RetrievedFrames:
     def upkeep_s(self) -> float:
         return self._window.upkeep_s
 
-    def append(self, embedded: Tensor, times_s: Tensor) -> None:
-        self._window.append(embedded, times_s)
-        num_new = embedded.shape[1]
+    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+        self._window.append(encoded, times_s)
+        num_new = len(encoded.cells)
         for stored, memory in zip(self._stored, self._window.memories, strict=True):
             for index, layer in enumerate(stored):
                 tokens = memory.layer(index)
@@ -72,7 +74,7 @@ class RetrievedFrames:
         return num_tokens * self._model.spec.kv.nbytes_per_token * self._model.spec.kv.num_layers
 
     def _moved(self, tokens: CachedTokens, distance: Tensor) -> CachedTokens:
-        keys = rope.rotate(tokens.keys, distance, self._window.memories[0].slabs.frequency)
+        keys = rope.rotate(tokens.keys, distance, self._model.spec.kv.positions.frequency)
         return dataclasses.replace(tokens, keys=keys, positions=tokens.positions + distance)
 
     def _index(self, stream: int, layers: Sequence[CachedTokens]) -> Memory:
@@ -96,7 +98,7 @@ class RetrievedFrames:
         ids = torch.tensor(self._model.prompts.question(question.question.text).ids)
         embedded = self._model.embed_question(ids)
         capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
-        self._model.forward(embedded[None], SlotCache([index], len(embedded), is_read_only=True, capture=capture))
+        self._model.forward(embedded.expand(1), SlotCache([index], len(embedded), is_read_only=True, capture=capture))
         best = []
         for layer in range(index.num_layers):
             weights = capture.weights[layer][0][index.prefix_length :].clone()

@@ -78,12 +78,12 @@ def main() -> None:
 @torch.inference_mode()
 def measure(model: LlavaOnevision, name: str, all_streams: Sequence[Stream], budget: int) -> Iterator[Row]:
     """A row for each kind of rows."""
-    num_frames = len(all_streams[0].footage.embedded)
+    num_frames = all_streams[0].footage.num_frames
     contender = contenders.named(OURS).make(Task(model, len(all_streams), budget, num_frames))
     examiner = Examiner(model)
     tallies = {kind: _Tally([[] for _ in all_streams], []) for kind in RowFormat}
-    for newest, embedded, times_s in streams.steps([stream.footage.embedded for stream in all_streams]):
-        contender.append(embedded, times_s)
+    for newest, encoded, times_s in streams.steps([stream.footage for stream in all_streams]):
+        contender.append(encoded, times_s)
         for index, stream in enumerate(all_streams):
             questions = stream.questions.get(newest)
             if not questions:

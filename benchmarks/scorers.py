@@ -51,12 +51,12 @@ class UnpropagatedImportance:
 
     def _score_layer(self, memory: Memory, index: int) -> Tensor:
         decoder, ids = self._model.decoder, torch.tensor(self._prompts[index])
-        layer, hidden = decoder.layers[index], self._model.embed_tokens(ids)[None]
+        layer, hidden = decoder.layers[index], self._model.embed_tokens(ids).tokens[None]
         capture = AttentionCapture([slice(0, len(ids))] * memory.num_layers)
         forward_pass = SlotCache([memory], len(ids), is_read_only=True, capture=capture)
         layer.self_attn(
             layer.input_layernorm(hidden),
-            position_embeddings=decoder.rotary_emb(hidden, forward_pass.positions()),
+            position_embeddings=decoder.rotary_emb(hidden, forward_pass.positions()[0]),
             attention_mask=None,
             past_key_values=forward_pass,
             forward_pass=forward_pass,

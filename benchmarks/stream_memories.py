@@ -16,6 +16,8 @@ from cache_store.memory import Memory
 from cache_store.policies import Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models.embeddings import Embeddings
+from models.frame_encoder import EncodedFrames
 from models.importance import ImportanceScorer
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
@@ -32,8 +34,8 @@ class StreamMemory(Protocol):
         """Seconds spent on compaction so far."""
         ...
 
-    def append(self, embedded: Tensor, times_s: Tensor) -> None:
-        """One step of frames of every stream. [B, T, E], [B, F]"""
+    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+        """One step of frames of every stream, and their times. [B, F]"""
         ...
 
     def recall(
@@ -102,17 +104,19 @@ class BoundedMemory:
     def upkeep_s(self) -> float:
         return self.writer.upkeep_s
 
-    def append(self, embedded: Tensor, times_s: Tensor) -> None:
+    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
         if not self._passed:
-            self.writer.prefill(self.memories, embedded, times_s)
+            self.writer.prefill(self.memories, encoded, times_s)
             return
         num_frames = times_s.shape[1]
         for stream, memory in enumerate(self.memories):  # a different number of tokens passes for each
             passed, self._passed[stream] = self._passed[stream].tensor_split([num_frames])
-            has_tokens = passed.any(dim=1)
-            if bool(has_tokens.any()):
-                frames = embedded[stream].view(num_frames, -1, embedded.shape[-1])[has_tokens].flatten(0, 1)
-                self.writer.prefill([memory], frames[None], times_s[stream, has_tokens][None], passed[has_tokens])
+            layout = self.writer.model.spec.layout
+            groups = layout.by_group(passed).any(dim=1)
+            if bool(groups.any()):
+                frames = layout.frames_of_groups(groups, num_frames)
+                chosen = encoded.part(stream, groups)
+                self.writer.prefill([memory], chosen, times_s[stream, frames][None], passed[frames])
 
     def recall(
         self, stream: int, questions: Sequence[TimedQuestion]
@@ -132,7 +136,7 @@ class RereadFrames:
 
     def __init__(self, model: VideoLanguageModel, budget: int, batch: int, *, is_uniform: bool) -> None:
         self._model = model
-        self._num_frames = budget // model.spec.tokens_per_frame
+        self._num_frames = budget // model.spec.layout.max_tokens(1) * model.spec.layout.frames_per_group
         self._is_uniform = is_uniform
         self._writer = MemoryWriter(
             model,
@@ -143,11 +147,11 @@ class RereadFrames:
             scorer=NoScores(),
         )
         self._memory = Memory(Slabs(model.spec.kv, slots=1, capacity=self._writer.capacity), 0)
-        self._frames: list[Tensor] = []
+        self._frames: list[EncodedFrames] = []
         self._times_s: list[Tensor] = []
 
-    def append(self, embedded: Tensor, times_s: Tensor) -> None:
-        self._frames.append(embedded.view(len(embedded), times_s.shape[1], -1, embedded.shape[-1]))
+    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+        self._frames.append(encoded)
         self._times_s.append(times_s)
         if not self._is_uniform:
             max_steps = -(-self._num_frames // times_s.shape[1])
@@ -156,21 +160,28 @@ class RereadFrames:
     def recall(
         self, stream: int, questions: Sequence[TimedQuestion]
     ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
-        frames = torch.cat([step[stream] for step in self._frames])
         times_s = torch.cat([step[stream] for step in self._times_s])
-        chosen = self._chosen(len(frames))
+        layout = self._model.spec.layout
+        groups = self._chosen(layout.num_groups(len(times_s)))
+        stored = EncodedFrames(
+            Embeddings.concat(*[step.cells.map(lambda cells: cells[stream]) for step in self._frames]).expand(1),
+            self._frames[0].rows,
+            self._frames[0].columns,
+        )
+        frames = layout.frames_of_groups(groups, len(times_s))
         self._writer.reset(self._memory)
-        self._writer.prefill([self._memory], frames[chosen].flatten(0, 1)[None], times_s[chosen][None])
+        self._writer.prefill([self._memory], stored.part(0, groups), times_s[frames][None])
         yield self._memory, questions
 
-    def _chosen(self, num_stored: int) -> Tensor | slice:
-        if num_stored <= self._num_frames:
-            return slice(None)
+    def _chosen(self, num_groups: int) -> Tensor:
+        """Which of the stored groups are read. -> bool [G]"""
+        num_read = min(self._model.spec.layout.num_groups(self._num_frames), num_groups)
+        indices = torch.arange(num_groups - num_read, num_groups)
         if self._is_uniform:
-            return torch.linspace(0, num_stored - 1, self._num_frames).round().long()
-        return slice(-self._num_frames, None)
+            indices = torch.linspace(0, num_groups - 1, num_read).round().long()
+        return torch.zeros(num_groups, dtype=torch.bool).index_fill(0, indices, value=True)
 
     @property
     def nbytes_per_camera(self) -> int:
-        num_frames = sum(step.shape[1] for step in self._frames) if self._is_uniform else self._num_frames
-        return num_frames * PIXEL_NBYTES * self._model.spec.frame_size**2
+        num_frames = sum(step.shape[1] for step in self._times_s) if self._is_uniform else self._num_frames
+        return num_frames * PIXEL_NBYTES * self._model.spec.layout.square**2

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.embeddings import Embeddings
+from models.frame_encoder import EncodedFrames
 from models.tiny.scenes import questions
 from models.tiny.scenes.questions import Question
 from models.tiny.scenes.scene import Scene
@@ -66,10 +68,16 @@ class TimedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """All frames of one camera. embedded: [F, P, E]; passed: which tokens a static gate lets pass, bool [F, P]."""
+    """All frames of one camera. cells: [G, P, E]; passed: which cells a static gate lets pass, bool [F, P]."""
 
-    embedded: Tensor
+    cells: Embeddings
+    rows: int
+    columns: int
     passed: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +118,33 @@ def make_scene(seed: int, character: Character, num_frames: int, visits: int = V
 
 def film(model: VideoLanguageModel, scene: Scene, num_frames: int) -> Footage:
     """Every frame of a scene from its start, embedded."""
-    side, embedded, passed = model.spec.frame_size, [], []
-    gate = StaticGate(model.spec.tokens_per_frame, key_frame_every_s=KEY_FRAME_EVERY_S)
+    layout, cells, passed = model.spec.layout, [], []
+    side = layout.square
+    gate = StaticGate(layout.grid, key_frame_every_s=KEY_FRAME_EVERY_S)
     for start in range(0, num_frames, _FRAMES_AT_ONCE):
         times_s = [frame / FRAMES_PER_S for frame in range(start, min(start + _FRAMES_AT_ONCE, num_frames))]
         pixels = torch.from_numpy(np.stack([scene.frame(at_s, side, side) for at_s in times_s]))
-        embedded.append(model.embed_frames(pixels))
+        cells.append(model.embed_frames(layout.group(pixels)))
         for step in range(0, len(times_s), FRAMES_PER_STEP):
             frames = slice(step, step + FRAMES_PER_STEP)
             passed.append(gate.admit(pixels[frames], times_s[frames]))
-    return Footage(torch.cat(embedded), torch.cat(passed))
+    whole = Embeddings(
+        torch.cat([part.tokens for part in cells]),
+        tuple(map(torch.cat, zip(*[part.deep for part in cells], strict=True))),
+    )
+    return Footage(whole, *layout.grid(side, side), torch.cat(passed))
 
 
-def steps(embedded_streams: Sequence[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Streams of one length, step by step: newest frame, embedded [B, T, E], times [B, F]. B × [F, P, E] ->"""
-    num_frames = len(embedded_streams[0])
-    for start in range(0, num_frames, FRAMES_PER_STEP):
-        frames = torch.arange(start, min(start + FRAMES_PER_STEP, num_frames))
-        embedded = torch.stack([stream[frames].flatten(0, 1) for stream in embedded_streams])
-        yield int(frames[-1]), embedded, (frames.double() / FRAMES_PER_S).expand(len(embedded_streams), -1)
+def steps(footages: Sequence[Footage]) -> Iterator[tuple[int, EncodedFrames, Tensor]]:
+    """Streams of one length, step by step: the newest frame, the encoded frames, and their times [B, F]."""
+    first = footages[0]
+    frames_per_group = -(-first.num_frames // len(first.cells.tokens))
+    for start in range(0, first.num_frames, FRAMES_PER_STEP):
+        frames = torch.arange(start, min(start + FRAMES_PER_STEP, first.num_frames))
+        groups = torch.unique(frames // frames_per_group)
+        cells = [footage.cells.map(lambda part: part[groups].flatten(0, 1)) for footage in footages]  # noqa: B023
+        encoded = EncodedFrames(Embeddings.stack(cells), first.rows, first.columns)
+        yield int(frames[-1]), encoded, (frames.double() / FRAMES_PER_S).expand(len(footages), -1)
 
 
 def ask_about(scene: Scene, frame: int, rng: random.Random) -> tuple[TimedQuestion, ...]:

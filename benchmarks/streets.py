@@ -59,9 +59,9 @@ def empty_memory(model: VideoLanguageModel, writer: MemoryWriter, street: Street
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     writer.reset(memory)
     gate = (
-        StaticGate(model.spec.tokens_per_frame, key_frame_every_s=DeviceConfig().key_frame_every_s)
+        StaticGate(model.spec.layout.grid, key_frame_every_s=DeviceConfig().key_frame_every_s)
         if street.is_gated
-        else OpenGate(model.spec.tokens_per_frame)
+        else OpenGate(model.spec.layout.grid)
     )
     return CameraMemory(CAMERA, memory, writer, gate, gap_after_s=3.0, started_s=0.0)
 

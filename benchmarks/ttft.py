@@ -96,7 +96,7 @@ def table(rows: list[Row]) -> str:
 
 def _append_until(writer: MemoryWriter, memory: Memory, length: int) -> Iterator[float]:
     """Appends the stream up to `length` frames; yields the seconds of each step."""
-    scene, side = Scene(seed=7), writer.model.spec.frame_size
+    scene, side = Scene(seed=7), writer.model.spec.layout.square
     while memory.next_frame < length:
         times_s = [(memory.next_frame + offset) / FRAMES_PER_S for offset in range(FRAMES_PER_STEP)]
         frames = torch.stack([torch.from_numpy(scene.frame(at_s, side, side)) for at_s in times_s])

@@ -20,6 +20,7 @@ from benchmarks.stream_memories import TimedWriter
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig, PolicyName
+from models import frame_encoder
 from models.llava_onevision import LlavaOnevision
 
 
@@ -59,7 +60,7 @@ def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tok
     writer = TimedWriter(model, config, max_frames=num_frames, reserve=512)
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     writer.reset(memory)
-    per_clip = num_frames * model.spec.tokens_per_frame
+    per_clip = model.spec.layout.max_tokens(num_frames)
     timed = []
     for clip in range(-(-tokens_per_layer // per_clip) + clips):
         is_over = memory.longest - memory.prefix_length + per_clip > tokens_per_layer
@@ -94,13 +95,13 @@ def table(rows: Sequence[Row]) -> str:
 
 def _one_clip(writer: TimedWriter, memory: Memory, num_frames: int, *, first_s: float) -> tuple[float, float, float]:
     """Seconds for vision, for prefill, and for upkeep."""
-    side, upkeep_before_s = writer.model.spec.frame_size, writer.upkeep_s
+    side, upkeep_before_s = writer.model.spec.layout.square, writer.upkeep_s
     frames = torch.randint(0, 256, (num_frames, side, side, 3), dtype=torch.uint8)
     times_s = first_s + torch.arange(num_frames, dtype=torch.float64)[None]
     began_s = time.perf_counter()
-    embedded = writer.model.embed_frames(frames).flatten(0, 1)[None]
+    encoded = frame_encoder.encode(writer.model, frames[None])
     encoded_s = time.perf_counter()
-    writer.prefill([memory], embedded, times_s)
+    writer.prefill([memory], encoded, times_s)
     upkeep_s = writer.upkeep_s - upkeep_before_s
     return encoded_s - began_s, time.perf_counter() - encoded_s - upkeep_s, upkeep_s
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cache_store.cached_tokens import CachedTokens
 from cache_store.gap import Gap
-from cache_store.memory import CachedTokens
 from cache_store.row_format import RowFormat
 
-SCHEMA_VERSION = 4
-READABLE_VERSIONS = (3, SCHEMA_VERSION)  # version 3 has keys that are rotated to their positions
+SCHEMA_VERSION = 5
+READABLE_VERSIONS = (3, 4, SCHEMA_VERSION)  # see checkpoint_codec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +28,22 @@ class CheckpointFacts:
     frames_seen: int
     frames_dropped: int
     compactions: int
+    origin_s: float | None = None  # of the texts between frames; None where there was no frame, or no such text
     gaps: tuple[Gap, ...] = ()
     rows: RowFormat = RowFormat.EXACT
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The tier of all layers, on the CPU, and by frame the thumbnails of the frames that still have a token in it."""
+    """The tier of all layers, on the CPU, and by frame the thumbnails of the frames that still have a token in it.
+
+    has_dense_ids: its token ids are those of the version before, frame · tokens of a frame + cell.
+    """
 
     facts: CheckpointFacts
     layers: tuple[CachedTokens, ...]
     thumbnails: dict[int, bytes]
+    has_dense_ids: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from cache_store import tensor_bytes
+from cache_store import tensor_bytes, token_ids
+from cache_store.cached_tokens import TOKEN_AXES, CachedTokens
 from cache_store.checkpoint import READABLE_VERSIONS, SCHEMA_VERSION, Checkpoint, CheckpointFacts
 from cache_store.errors import CheckpointCorrupt
-from cache_store.memory import TOKEN_AXES, CachedTokens, Memory
+from cache_store.memory import Memory
 from cache_store.row_format import RowFormat
 from cache_store.slabs import KVShape
 from cache_store.tensor_bytes import DTYPES, NAMES
@@ -20,6 +22,7 @@ from ops import quantising
 _QUANTISED = (".keys", ".values")  # how the names of the tensors end that INT8 concerns
 _STEPS = ".steps"
 _FIRST_WITH_MOVED = 4  # the first schema version whose keys are not rotated to their positions
+_FIRST_WITH_PLACES = 5  # the first whose token ids say the place of a token in its frame
 
 
 def capture(memory: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
@@ -45,6 +48,7 @@ def restore(memory: Memory, checkpoint: Checkpoint) -> None:
         memory.replace(index, tokens)
     memory.next_position = checkpoint.facts.next_position
     memory.next_frame = checkpoint.facts.next_frame
+    memory.origin_s = checkpoint.facts.origin_s
     memory.compactions = checkpoint.facts.compactions
     memory.reach = max((int(tokens.moved.abs().max()) for tokens in checkpoint.layers if len(tokens)), default=0)
     memory.has_summaries = any(bool((tokens.counts > 1).any()) for tokens in checkpoint.layers)
@@ -84,7 +88,16 @@ def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int
         raise CheckpointCorrupt(
             f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
         ) from error
-    return Checkpoint(facts, layers, thumbnails)
+    return Checkpoint(facts, layers, thumbnails, has_dense_ids=header["schema_version"] < _FIRST_WITH_PLACES)
+
+
+def with_places(checkpoint: Checkpoint, rows: int, columns: int) -> Checkpoint:
+    """A checkpoint of the version before, of frames of so many cells, with token ids of this version."""
+    layers = tuple(
+        dataclasses.replace(tokens, token_ids=token_ids.from_dense(tokens.token_ids, rows, columns))
+        for tokens in checkpoint.layers
+    )
+    return dataclasses.replace(checkpoint, layers=layers, has_dense_ids=False)
 
 
 def _layer(tensors: Mapping[str, Tensor], index: int, schema_version: int) -> CachedTokens:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cache_store.memory import CachedTokens, Memory
+from cache_store.cached_tokens import CachedTokens
+from cache_store.memory import Memory
 from cache_store.policies import LayerView, Policy
 from cache_store.tiers import LayerPlan
 
@@ -48,7 +49,6 @@ def decide(
     policy: Policy,
     budget: int,
     first_recent_id: int,
-    tokens_per_frame: int,
 ) -> Remaining:
     """What stays: at most `budget` tokens of each layer after its prefix. attention: scores, L × [N_l]
 
@@ -58,7 +58,7 @@ def decide(
     windows = window_lengths(memory, first_recent_id)
     everything = [memory.after_prefix(index) for index in range(memory.num_layers)]
     view = tuple(
-        _past(tokens, window, scores, plan, budget, tokens_per_frame)
+        _past(tokens, window, scores, plan, budget)
         for tokens, window, scores, plan in zip(everything, windows, attention, plans, strict=True)
     )
     layers: list[CachedTokens] = []
@@ -68,7 +68,7 @@ def decide(
         if retention.folded:
             summaries = [
                 dataclasses.replace(
-                    policy.summarize(layer.tokens.at(folded), kept, memory.slabs.frequency),
+                    policy.summarize(layer.tokens.at(folded), kept, memory.slabs.shape.positions),
                     token_ids=folded.new_full((1,), _summary_id(memory, group)),
                 )
                 for group, folded in enumerate(retention.folded)
@@ -92,12 +92,10 @@ def apply(memory: Memory, remaining: Remaining) -> None:
     memory.has_summaries = remaining.has_summaries
 
 
-def _past(
-    tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int, tokens_per_frame: int
-) -> LayerView:
+def _past(tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int) -> LayerView:
     """The policy's view of a layer: all but the window, which comes off the budget."""
     num_past = len(tokens) - window
-    return LayerView(tokens.slice(0, num_past), attention[:num_past], plan, max(budget - window, 0), tokens_per_frame)
+    return LayerView(tokens.slice(0, num_past), attention[:num_past], plan, max(budget - window, 0))
 
 
 def _summary_id(memory: Memory, group: int) -> int:

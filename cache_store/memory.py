@@ -2,84 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cache_store.cached_tokens import PER_TOKEN, TOKEN_AXES, CachedTokens
 from cache_store.slabs import Slabs
-from ops import positions as position_ops
-from ops import rope
-
-
-@dataclass(frozen=True, slots=True)
-class CachedTokens:
-    """Cached tokens of one layer, oldest first. keys, values: [H, N, D]; the rest: [N], see `Slabs`.
-
-    The keys are rotated to `written_at`, not to the positions: a key that was rotated again whenever its position moved
-    would drift, in bfloat16 by 43 % in 1,000 moves of one position.
-    """
-
-    keys: Tensor
-    values: Tensor
-    positions: Tensor
-    token_ids: Tensor
-    counts: Tensor
-    times_s: Tensor
-    moved: Tensor
-
-    def __len__(self) -> int:
-        return self.positions.numel()
-
-    @property
-    def written_at(self) -> Tensor:
-        """The positions that the keys are rotated to. -> [N]"""
-        return self.positions - self.moved
-
-    @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for _, _, tensor in self.tensors())
-
-    def tensors(self) -> list[tuple[str, int, Tensor]]:
-        """Each tensor with its name and its token axis."""
-        return [(name, axis, getattr(self, name)) for name, axis in TOKEN_AXES]
-
-    def map(self, function: Callable[[Tensor, int], Tensor]) -> CachedTokens:
-        """The tokens with each tensor replaced by `function(tensor, token axis)`."""
-        return CachedTokens(*[function(getattr(self, name), axis) for name, axis in TOKEN_AXES])
-
-    def at(self, indices: Tensor) -> CachedTokens:
-        """A copy of the tokens at these indices, in their order. [K]"""
-        return self.map(lambda tensor, axis: tensor.index_select(axis, indices))
-
-    def slice(self, start: int, end: int) -> CachedTokens:
-        """A view of the tokens from index `start` to before `end`."""
-        return self.map(lambda tensor, axis: tensor.narrow(axis, start, end - start))
-
-    def overwrite(self, tokens: CachedTokens) -> None:
-        """Copies as many other tokens over these, in place."""
-        for name, _ in TOKEN_AXES:
-            getattr(self, name).copy_(getattr(tokens, name))
-
-    def by_position(self) -> CachedTokens:
-        """A copy in order of position."""
-        return self.at(self.positions.sort(stable=True).indices)
-
-    @staticmethod
-    def concat(*parts: CachedTokens) -> CachedTokens:
-        """The tokens of all parts, one part after the other."""
-        return CachedTokens(
-            *[torch.cat([getattr(part, name) for part in parts], dim=axis) for name, axis in TOKEN_AXES]
-        )
-
-
-# The one list of what a cached token has: the fields, and in which axis of each the tokens lie.
-TOKEN_AXES = tuple(
-    (field.name, 1 if field.name in ("keys", "values") else 0) for field in dataclasses.fields(CachedTokens)
-)
-PER_TOKEN = tuple(name for name, axis in TOKEN_AXES if axis == 0)  # one number each; the slabs have all layers in one
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +18,7 @@ class Extent:
     lengths: tuple[int, ...]
     next_position: int
     next_frame: int
+    origin_s: float | None
 
 
 class Memory:
@@ -117,6 +47,7 @@ class Memory:
         self.lengths = [self.prefix_length] * self.slabs.shape.num_layers
         self.next_position = self.prefix_length
         self.next_frame = 0
+        self.origin_s: float | None = None  # the time of the first frame, from which texts between frames count
         self.compactions = 0
         self.reach = 0  # no position has moved farther since its key was written
         self.has_summaries = False  # whether any token may stand for several
@@ -128,7 +59,7 @@ class Memory:
     @property
     def extent(self) -> Extent:
         """Where the memory ends now."""
-        return Extent(tuple(self.lengths), self.next_position, self.next_frame)
+        return Extent(tuple(self.lengths), self.next_position, self.next_frame, self.origin_s)
 
     @property
     def longest(self) -> int:
@@ -145,7 +76,7 @@ class Memory:
         keys = self.slabs.keys[index][self.slot, :, :length]
         if not self.reach:
             return keys
-        return rope.rotate_by(self.slabs.rotations(self.reach), keys, self.slabs.moved[index, self.slot, :length])
+        return self.slabs.shape.positions.shift(keys, self.slabs.moved[index, self.slot, :length], self.reach)
 
     def values(self, index: int) -> Tensor:
         """A view of the values of a layer's valid tokens, prefix included."""
@@ -162,13 +93,18 @@ class Memory:
         self.slabs.keys[index][self.slot, :, start:end] = keys
         self.slabs.values[index][self.slot, :, start:end] = values
 
-    def commit(self, token_ids: Tensor, times_s: Tensor, offsets: Tensor | None = None) -> None:
+    def commit(
+        self, token_ids: Tensor, times_s: Tensor, offsets: Tensor | None = None, span: int | None = None
+    ) -> None:
         """Makes the T tokens just written in every layer valid. [T], [T]
 
-        offsets: [T], rising, the position of each token, counted from the next position; 0, 1, 2, ... unless given.
+        offsets: [T], never falling, the position of each token, counted from the next position; 0, 1, 2, ... unless
+        given. span: how far the next position moves; up to right behind the last token unless given.
         """
         slabs, num_tokens = self.slabs, token_ids.numel()
         offsets = torch.arange(num_tokens, device=slabs.shape.device) if offsets is None else offsets
+        if span is None:
+            span = int(offsets[-1]) + 1 if num_tokens else 0
         starts = torch.tensor(self.lengths, device=slabs.shape.device)
         places = starts[:, None] + torch.arange(num_tokens, device=slabs.shape.device)
         slabs.positions[:, self.slot].scatter_(1, places, (self.next_position + offsets).expand_as(places))
@@ -177,15 +113,15 @@ class Memory:
         slabs.counts[:, self.slot].scatter_(1, places, 1)
         slabs.moved[:, self.slot].scatter_(1, places, 0)
         # Last, and together: a commit that fails changes nothing.
-        num_positions = int(offsets[-1]) + 1 if num_tokens else 0
         self.lengths = [start + num_tokens for start in self.lengths]
-        self.next_position += num_positions
+        self.next_position += span
 
     def rewind(self, extent: Extent) -> None:
         """Takes back what was committed since `extent`. Only commits may have changed the memory since then."""
         self.lengths = list(extent.lengths)
         self.next_position = extent.next_position
         self.next_frame = extent.next_frame
+        self.origin_s = extent.origin_s
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer.
@@ -206,6 +142,7 @@ class Memory:
         self.prefix_length = other.prefix_length
         self.next_position = other.next_position
         self.next_frame = other.next_frame
+        self.origin_s = other.origin_s
         self.compactions = other.compactions
         self.has_summaries = other.has_summaries
         self.reach = 0
@@ -220,21 +157,26 @@ class Memory:
     def reindex(self, *, max_span: int, max_gap: int, window: int = 0) -> None:
         """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.
 
-        The new positions are below prefix + `max_span`, see `ops.positions.reindex`. window: so many of the newest
+        The new positions are below prefix + `max_span`, see `Positions.reindex`. window: so many of the newest
         positions keep their distances.
         """
         layers = [self.after_prefix(index) for index in range(self.num_layers)]
-        reindexed = position_ops.reindex(
-            [layer.positions for layer in layers],
+        newest = max((int(layer.positions[-1]) for layer in layers if len(layer)), default=-1)
+        if newest < 0:
+            self.next_position, self.reach = self.prefix_length, 0
+            return
+        # On several axes the last position in use may be behind that of the newest token.
+        farthest_axis = self.next_position - 1 if self.slabs.shape.positions.num_axes > 1 else newest
+        last = torch.tensor([max(newest, farthest_axis)], device=self.slabs.shape.device)
+        *reindexed, reindexed_last = self.slabs.shape.positions.reindex(
+            [*(layer.positions for layer in layers), last],
             first=self.prefix_length,
             max_span=max_span,
             max_gap=max_gap,
             recent_from=self.next_position - window,
         )
         distances = [positions - layer.positions for layer, positions in zip(layers, reindexed, strict=True)]
-        newest = max(
-            (int(positions[-1]) for positions in reindexed if positions.numel()), default=self.prefix_length - 1
-        )
+        newest = max(int(positions[-1]) for positions in (*reindexed, reindexed_last) if positions.numel())
         farthest = [
             int((layer.moved + distance).abs().max())
             for layer, distance in zip(layers, distances, strict=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cache_store import summaries
-from cache_store.memory import CachedTokens
+from cache_store import summaries, token_ids
+from cache_store.cached_tokens import CachedTokens
+from cache_store.positions import Positions
 from cache_store.tiers import LayerPlan, PolicyName
 from ops import retention, scores, smoothing
 
@@ -24,12 +25,11 @@ class LayerView:
     attention: Tensor
     plan: LayerPlan
     budget: int
-    tokens_per_frame: int
 
     @property
     def frames(self) -> Tensor:
         """The frame number of each token; negative for summaries. -> [N]"""
-        return self.tokens.token_ids // self.tokens_per_frame
+        return token_ids.frames_of(self.tokens.token_ids)
 
 
 MemoryView = tuple[LayerView, ...]
@@ -46,13 +46,13 @@ class Retention:
 
 
 Decision = Callable[[MemoryView], list[Retention]]
-Summarize = Callable[[CachedTokens, CachedTokens, Tensor], CachedTokens]
+Summarize = Callable[[CachedTokens, CachedTokens, Positions], CachedTokens]
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """decide: what becomes of each token, layer by layer; summarize: one token from folded tokens, kept tokens and the
-    RoPE frequencies.
+    decoder's positions.
     """
 
     decide: Decision

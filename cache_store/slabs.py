@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from cache_store.footprint import MemoryFootprint
-from ops import rope
-
-_ROTATIONS_AT_ONCE = 256  # by which the table of rotations grows
+from cache_store.positions import Positions
 
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
-    """What a decoder caches of each token, and where. frequencies: of RoPE, radians per position, D/2 of them."""
+    """What a decoder caches of each token, and where. positions: how it numbers them, one object for all slabs."""
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
-    frequencies: tuple[float, ...]
+    positions: Positions
     dtype: torch.dtype
     device: torch.device
 
@@ -38,7 +36,7 @@ class KVShape:
 class Slabs:
     """Keys and values of all slots, L × [S, H, C, D], and the other fields of each cached token, [L, S, C].
 
-    positions: the places of the tokens. token_ids: frame · tokens_per_frame + cell, negative for a summary. counts: how
+    positions: see `Positions`. token_ids: frame and place in it, see `token_ids`, negative for a summary. counts: how
     many tokens it stands for. times_s: the time of its frame, in Unix seconds, for a summary the oldest. moved: how far
     its position has moved since its key was written; `Memory.keys` rotates by that. With positions of several axes one
     number is enough, because all axes of a token move together. Allocated once, never grown, so memories hold views.
@@ -56,17 +54,9 @@ class Slabs:
         self.counts = self._zeros(per_token, torch.int64)
         self.times_s = self._zeros(per_token, torch.float64)
         self.moved = self._zeros(per_token, torch.int32)
-        self.frequency = torch.tensor(shape.frequencies, dtype=torch.float32, device=shape.device)
-        self._rotations = rope.rotation_table(self.frequency, 0)
 
     def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=self.shape.device)
-
-    def rotations(self, reach: int) -> Tensor:
-        """The table for `rope.rotate_by` of distances up to `reach` at least, computed where none reached as far."""
-        if self._rotations.shape[0] // 2 < reach:
-            self._rotations = rope.rotation_table(self.frequency, -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE)
-        return self._rotations
 
     @property
     def nbytes(self) -> int:

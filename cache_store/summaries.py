@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cache_store.memory import CachedTokens
+from cache_store.cached_tokens import CachedTokens
+from cache_store.positions import Positions
 from ops import folding
 
 
-def weighted_summary(folded: CachedTokens, kept: CachedTokens, frequency: Tensor) -> CachedTokens:
+def weighted_summary(folded: CachedTokens, kept: CachedTokens, positions: Positions) -> CachedTokens:
     """The mean of the folded tokens, weighted by their counts, at the position of the middle one. [N], [K] -> [1]
 
     Its count is the sum of theirs, so that it weighs in attention as they did. Its token id is a placeholder.
     """
     position = folded.positions[(len(folded) - 1) // 2]
-    return summary_at(position, folded, folded.counts, frequency)
+    return summary_at(position, folded, folded.counts, positions)
 
 
-def summary_at(position: Tensor, folded: CachedTokens, counts: Tensor, frequency: Tensor) -> CachedTokens:
-    """The mean of the folded tokens weighted by `counts`, at `position`; its time is the oldest. [], [N] -> [1]
+def summary_at(position: Tensor, folded: CachedTokens, counts: Tensor, positions: Positions) -> CachedTokens:
+    """The mean of the folded tokens weighted by `counts`, at `position` on all axes; its time is the oldest.
 
-    Its key is rotated to where that of the heaviest token is: an earlier summary is not rotated, so it does not drift.
+    [], [N] -> [1]. Its key is rotated to where that of the heaviest token is: an earlier summary is not rotated, so it
+    does not drift.
     """
     written_at = folded.written_at[folded.counts.argmax()]
-    mean = folding.fold(folded.keys, folded.values, folded.written_at, counts, position=written_at, frequency=frequency)
+    distance = written_at - positions.coordinates(folded.written_at, folded.token_ids)
+    mean = folding.fold(positions.rotate(folded.keys.float(), distance), folded.values, counts)
     return CachedTokens(
-        keys=mean.key[:, None],
+        keys=mean.key[:, None].to(folded.keys.dtype),
         values=mean.value[:, None],
         positions=position.reshape(1),
         token_ids=folded.token_ids[-1:],

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store.memory import CachedTokens, Memory
+from cache_store.cached_tokens import CachedTokens
+from cache_store.memory import Memory
+from models.embeddings import Embeddings
 from models.generation_config import TokenSampler
 from models.prompts import QuestionPrompt
 from models.slot_cache import AttentionCapture, SlotCache
@@ -58,7 +60,7 @@ class AnswerDecoder:
     def prefill(self, answer: Answer) -> None:
         """Reads the question into the answer's copy and appends the first token of the answer."""
         ids = torch.tensor(answer.question.ids, device=self._model.spec.device)
-        self._advance([answer], self._model.embed_question(ids)[None])
+        self._advance([answer], self._model.embed_question(ids).expand(1))
 
     def decode_step(self, answers: Sequence[Answer]) -> None:
         """Appends one more token to each answer, in one batch."""
@@ -69,15 +71,15 @@ class AnswerDecoder:
         """Whether the newest token is an end token of the model."""
         return answer.ids[-1] in self._model.generation.end_ids
 
-    def _advance(self, answers: Sequence[Answer], embeddings: Tensor) -> None:
-        num_new = embeddings.shape[1]
+    def _advance(self, answers: Sequence[Answer], embeddings: Embeddings) -> None:
+        num_new = len(embeddings)
         newest = slice(num_new - 1, num_new)
         capture = AttentionCapture([newest if is_evidence else None for is_evidence in self._is_evidence])
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
         hidden = self._model.forward(embeddings, forward_pass)
         so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
         tokens = self._sampler.sample(self._model.logits(hidden[:, -1]), so_far)
-        no_ids = torch.zeros(num_new, dtype=torch.int64, device=embeddings.device)  # text is of no frame
+        no_ids = torch.zeros(num_new, dtype=torch.int64, device=hidden.device)  # text is of no frame
         for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
             answer.memory.commit(no_ids, no_ids.double())
             answer.ids.append(token)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import LlavaOnevisionForConditionalGeneration
+from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfig
 
+from cache_store.positions import Positions
 from cache_store.slabs import KVShape
+from models import guidance, processor_config
+from models.checkpoint_files import CheckpointFiles
+from models.embeddings import Embeddings
 from models.fingerprint import fingerprint, previous_fingerprint
+from models.frame_layout import FrameLayout
 from models.generation_config import GenerationConfig
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
@@ -17,18 +22,9 @@ from models.vision_language_model import ModelSpec
 TEXTS = PromptTexts(
     prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
     question="\n{question}<|im_end|>\n<|im_start|>assistant\n",
-    guidance_local="Say what can be seen right now: every object, what it does and where it is.",
-    guidance_global="Tell the story of the video: who and what appeared, what happened in which order, what changed.",
-    guidance_questions=(
-        "What is in view?",
-        "What came first?",
-        "What came last?",
-        "What left last?",
-        "How many people so far?",
-        "How many vehicles so far?",
-        "How many animals so far?",
-        "How many bags so far?",
-    ),
+    guidance_local=guidance.LOCAL,
+    guidance_global=guidance.GLOBAL,
+    guidance_questions=guidance.QUESTIONS,
 )
 
 # What the config says that shapes keys and values and shows neither in the names nor in the shapes of the weights.
@@ -43,6 +39,11 @@ _TEXT_FACTS = (
     "layer_types",
     "sliding_window",
 )
+
+
+def frame_options(files: CheckpointFiles, config: PretrainedConfig) -> dict[str, object]:
+    """How a checkpoint's files say that frames are prepared. Raises ModelInvalid."""
+    return {"pixels": processor_config.pixel_scale(files, config.vision_config.image_size)}
 
 
 class LlavaOnevision:
@@ -72,29 +73,27 @@ class LlavaOnevision:
         self.spec = _spec(network, name, prompts, pixels, reliable_positions)
 
     @torch.inference_mode()
-    def embed_frames(self, frames: Tensor) -> Tensor:
-        pixels = frames.to(self.spec.device).permute(0, 3, 1, 2).float() / 255
+    def embed_frames(self, groups: Tensor) -> Embeddings:
+        pixels = groups[:, 0].to(self.spec.device).permute(0, 3, 1, 2).float() / 255
         scaled = ((pixels - self._mean) / self._std).to(self.spec.kv.dtype)
         features = self._network.model.get_video_features(scaled[None]).pooler_output[0]
         # The family appends its newline embedding to the video of every call. Here `embed_question` adds it, once.
-        per_frame: Tensor = features[:-1].view(len(frames), self.spec.tokens_per_frame, -1)
-        return per_frame
+        return Embeddings(features[:-1].view(len(groups), self.spec.layout.max_cells, -1))
 
     @torch.inference_mode()
-    def embed_tokens(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.decoder.get_input_embeddings()(ids)
-        return embedded
+    def embed_tokens(self, ids: Tensor) -> Embeddings:
+        return Embeddings(self.decoder.get_input_embeddings()(ids))
 
     @torch.inference_mode()
-    def embed_question(self, ids: Tensor) -> Tensor:
+    def embed_question(self, ids: Tensor) -> Embeddings:
         newline = self._network.model.image_newline.to(self.spec.kv.dtype)
-        return torch.cat((newline[None], self.embed_tokens(ids)))
+        return Embeddings.concat(Embeddings(newline[None]), self.embed_tokens(ids))
 
     @torch.inference_mode()
-    def forward(self, embeddings: Tensor, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
         output = self.decoder(
-            inputs_embeds=embeddings,
-            position_ids=forward_pass.positions(),
+            inputs_embeds=embeddings.tokens,
+            position_ids=forward_pass.positions()[0],
             attention_mask={"full_attention": None},
             past_key_values=forward_pass,
             forward_pass=forward_pass,
@@ -121,10 +120,11 @@ def _spec(
         num_layers=text.num_hidden_layers,
         num_kv_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
-        frequencies=tuple(network.model.language_model.rotary_emb.inv_freq.tolist()),
+        positions=Positions(network.model.language_model.rotary_emb.inv_freq.tolist(), device=network.device),
         dtype=network.dtype,
         device=network.device,
     )
+    size, side = network.config.vision_config.image_size, _frame_side(network)
     return ModelSpec(
         name=name,
         fingerprint=fingerprint(_memory_facts(network, prompts, pixels), weights),
@@ -132,8 +132,7 @@ def _spec(
         kv=kv,
         max_positions=text.max_position_embeddings,
         reliable_positions=reliable_positions or text.max_position_embeddings,
-        tokens_per_frame=_frame_side(network) ** 2,
-        frame_size=network.config.vision_config.image_size,
+        layout=FrameLayout(positions=kv.positions, cell=-(-size // side), max_cells=side**2, side=size),
     )
 
 

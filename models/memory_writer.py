@@ -8,14 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cache_store import checkpoint_codec, compaction, footprint, tiers
+from cache_store import checkpoint_codec, compaction, footprint, tiers, token_ids
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models import frame_encoder
+from models.embeddings import Embeddings
 from models.errors import InvalidBudget
+from models.frame_encoder import EncodedFrames, Step
+from models.frame_layout import FrameLayout, FrameTokens
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
 from models.vision_language_model import VideoLanguageModel
@@ -57,8 +61,13 @@ class MemoryWriter:
     @property
     def capacity(self) -> int:
         """Tokens that a slot must hold: prefix, budget and one step of frames."""
-        step = self._num_tokens(self.max_frames)
+        step = self._layout.max_tokens(self.max_frames)
         return footprint.slot_capacity(len(self.model.prompts.prefix), self.config.tokens_per_layer, step)
+
+    @property
+    def recent_groups(self) -> int:
+        """Groups of frames in the recent window."""
+        return self._layout.num_groups(self.config.recent_frames)
 
     @property
     def _num_positions(self) -> int:
@@ -66,13 +75,21 @@ class MemoryWriter:
 
         The window is counted in the budget and once more: behind a gate its frames have more positions than tokens.
         """
-        return self.capacity + self._num_tokens(self.config.recent_frames)
+        return self.capacity + self._window_positions
+
+    @property
+    def _layout(self) -> FrameLayout:
+        return self.model.spec.layout
+
+    @property
+    def _window_positions(self) -> int:
+        return self._layout.max_positions(self.config.recent_frames)
 
     def reset(self, memory: Memory) -> None:
         """Clears the memory and prefills the prompt's prefix."""
         memory.clear()
         ids = torch.tensor(self.model.prompts.prefix, device=self.model.spec.device)
-        self.model.forward(self.model.embed_tokens(ids)[None], SlotCache([memory], len(ids)))
+        self.model.forward(self.model.embed_tokens(ids).expand(1), SlotCache([memory], len(ids)))
         memory.commit(torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.float64, device=ids.device))
         memory.prefix_length = len(ids)
 
@@ -81,46 +98,61 @@ class MemoryWriter:
     ) -> None:
         """Encodes one step of frames and prefills their tokens into each memory, in one batch; evicts over budget.
 
-        frames: uint8 RGB [B, F, S, S, 3], at most `max_frames` each; times_s: [B, F], Unix seconds; admitted: bool
-        [F, P], which of their tokens are prefilled, all by default. A frame with no such token is not encoded and takes
-        no frame number.
+        frames: uint8 RGB [B, F, H, W, 3], at most `max_frames` each; times_s: [B, F], Unix seconds; admitted: bool
+        [F, P], which of their cells are prefilled, all by default. A group of frames with no such cell is not encoded
+        and takes no frame number.
         """
         if admitted is not None:
-            has_tokens = admitted.any(dim=1)
-            if not bool(has_tokens.any()):
+            has_cells = self._layout.frames_of_groups(self._layout.by_group(admitted).any(dim=1), len(admitted))
+            if not bool(has_cells.any()):
                 return
-            frames, times_s, admitted = frames[:, has_tokens], times_s[:, has_tokens], admitted[has_tokens]
-        batch, num_frames = frames.shape[:2]
-        embedded = self.model.embed_frames(frames.flatten(0, 1))
-        self.prefill(memories, embedded.view(batch, self._num_tokens(num_frames), -1), times_s, admitted)
+            frames, times_s, admitted = frames[:, has_cells], times_s[:, has_cells], admitted[has_cells]
+        self.prefill(memories, frame_encoder.encode(self.model, frames), times_s, admitted)
 
     def prefill(
-        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, admitted: Tensor | None = None
+        self, memories: Sequence[Memory], encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None = None
     ) -> None:
-        """`append` for frames that are encoded already; each must have a token that is admitted.
+        """`append` for frames that are encoded already; each group must have a cell that is admitted.
 
-        embedded: [B, F · P, E]; times_s: [B, F]. A token's position is the same as if its whole frame were admitted.
-        Whole or not at all: if it fails, every memory holds what it held before.
+        times_s: [B, F]. A token's position is the same as if its whole frame were admitted. Whole or not at all: if it
+        fails, every memory holds what it held before.
         """
-        num_frames = times_s.shape[1]
-        assert num_frames <= self.max_frames, (num_frames, self.max_frames)
-        offsets = torch.arange(self._num_tokens(num_frames), device=embedded.device)
-        if admitted is not None:
-            offsets = offsets[admitted.flatten().to(embedded.device)]
-        for memory in memories:
-            self._free_positions(memory, self._num_tokens(num_frames))
+        assert times_s.shape[1] <= self.max_frames, (times_s.shape[1], self.max_frames)
+        origins_s = [
+            float(times[0]) if memory.origin_s is None else memory.origin_s
+            for memory, times in zip(memories, times_s, strict=True)
+        ]
+        steps = [
+            frame_encoder.lay_out(self.model, encoded, row, times_s[row], origin_s, admitted)
+            for row, origin_s in enumerate(origins_s)
+        ]
+        for memory, step in zip(memories, steps, strict=True):
+            self._free_positions(memory, step.tokens.span)
         extents = [memory.extent for memory in memories]
         try:
-            self.model.forward(embedded[:, offsets], SlotCache(memories, len(offsets), offsets=offsets))
-            for memory, times in zip(memories, times_s.to(embedded.device), strict=True):
-                token_ids = self._num_tokens(memory.next_frame) + offsets
-                memory.commit(token_ids, times.repeat_interleave(self._num_tokens(1))[offsets], offsets)
-                memory.next_frame += num_frames
+            for batch in _of_equal_length(steps):
+                self._forward([memories[row] for row in batch], [steps[row] for row in batch])
+            for memory, step, origin_s in zip(memories, steps, origins_s, strict=True):
+                self._commit(memory, step.tokens)
+                memory.next_frame += self._layout.num_groups(times_s.shape[1])
+                memory.origin_s = origin_s
             self.compact(memories)
         except Exception:
             for memory, extent in zip(memories, extents, strict=True):
                 memory.rewind(extent)
             raise
+
+    def _forward(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
+        """Writes the keys and values of steps of one length and one layout."""
+        tokens = steps[0].tokens
+        offsets = self.model.spec.kv.positions.coordinates(tokens.offsets, tokens.ids).to(self.model.spec.device)
+        embeddings = Embeddings.stack([step.embeddings for step in steps])
+        self.model.forward(embeddings, SlotCache(memories, len(tokens), offsets=offsets))
+
+    def _commit(self, memory: Memory, tokens: FrameTokens) -> None:
+        device = self.model.spec.device
+        ids = tokens.ids + token_ids.first_of(memory.next_frame)
+        memory.commit(ids.to(device), tokens.times_s.to(device), tokens.offsets.to(device), tokens.span)
 
     def restore(self, memory: Memory, saved: Checkpoint) -> None:
         """Puts a checkpoint into a memory that is as `reset` left it. What it holds beyond the budget is evicted.
@@ -130,6 +162,9 @@ class MemoryWriter:
         policy, as after a step of frames. Raises CheckpointCorrupt if its shape is not the model's, or if its newest
         frames are over budget by themselves.
         """
+        if saved.has_dense_ids:
+            side = self._layout.side or self._layout.cell  # the version before had squares alone
+            saved = checkpoint_codec.with_places(saved, *self._layout.grid(side, side))
         longest = max((len(tokens) for tokens in saved.layers), default=0)
         if longest <= self.config.tokens_per_layer:
             checkpoint_codec.restore(memory, saved)
@@ -162,7 +197,6 @@ class MemoryWriter:
                 policy=self.policy,
                 budget=self.config.tokens_per_layer,
                 first_recent_id=self.first_recent_id(memory),
-                tokens_per_frame=self._num_tokens(1),
             )
             for memory, scores in zip(over_budget, self.scorer.score(over_budget), strict=True)
         ]
@@ -172,26 +206,23 @@ class MemoryWriter:
 
     def first_recent_id(self, memory: Memory) -> int:
         """The lowest token id of the recent window."""
-        return self._num_tokens(memory.next_frame - self.config.recent_frames)
+        return token_ids.first_of(memory.next_frame - self.recent_groups)
 
-    def _free_positions(self, memory: Memory, num_tokens: int) -> None:
+    def _free_positions(self, memory: Memory, num_positions: int) -> None:
         """Renumbers the memory's positions if the next tokens would not fit below `max_position`."""
-        last = self.max_position - num_tokens
+        last = self.max_position - num_positions
         if memory.next_position > last:
-            free, window = last - memory.prefix_length, self._num_tokens(self.config.recent_frames)
+            free, window = last - memory.prefix_length, self._window_positions
             needed = memory.longest - memory.prefix_length + window
             max_span = min(max(int(_REINDEXED_SHARE * free), needed), free)
-            memory.reindex(max_span=max_span, max_gap=self._num_tokens(1), window=window)
-
-    def _num_tokens(self, num_frames: int) -> int:
-        return num_frames * self.model.spec.tokens_per_frame
+            memory.reindex(max_span=max_span, max_gap=self._layout.max_positions(1), window=window)
 
     def _check_bounds(self) -> None:
-        budget, window = self.config.tokens_per_layer, self._num_tokens(self.config.recent_frames)
+        budget, window = self.config.tokens_per_layer, self._layout.max_tokens(self.config.recent_frames)
         if budget < window + 2:
             raise InvalidBudget(
                 f"memory.tokens_per_layer is {budget}: {self.config.recent_frames} recent frames of "
-                f"{self._num_tokens(1)} tokens and a summary need at least {window + 2}"
+                f"{self._layout.max_tokens(1)} tokens and a summary need at least {window + 2}"
             )
         if self._num_positions > self.max_position:
             raise InvalidBudget(
@@ -199,3 +230,11 @@ class MemoryWriter:
                 f"needs {self._num_positions} positions, but the positions of {self.model.spec.name} end at "
                 f"{self.max_position}, those for questions and answers left out; lower it"
             )
+
+
+def _of_equal_length(steps: Sequence[Step]) -> list[list[int]]:
+    """Which steps can be one batch: those whose tokens have the same places. Indices, in their order"""
+    batches: dict[bytes, list[int]] = {}
+    for row, step in enumerate(steps):
+        batches.setdefault(step.tokens.ids.numpy().tobytes(), []).append(row)
+    return list(batches.values())

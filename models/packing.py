@@ -8,23 +8,24 @@ import torch
 from torch import Tensor
 
 from cache_store.memory import Memory
+from models.embeddings import Embeddings
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 
 
 class PackedTexts:
-    """Texts side by side behind any memory, each starting at the memory's next position. texts: embedded, [T_i, E]
+    """Texts side by side behind any memory, each starting at the memory's next position. texts: [T_i, E]
 
     spans: where each text lies among the packed tokens. longest: tokens of the longest text.
     """
 
-    def __init__(self, texts: Sequence[Tensor]) -> None:
-        device, lengths = texts[0].device, [len(text) for text in texts]
+    def __init__(self, texts: Sequence[Embeddings]) -> None:
+        device, lengths = texts[0].tokens.device, [len(text) for text in texts]
         ends = torch.tensor(lengths).cumsum(0).tolist()
         text_of_token = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(lengths))
         self.spans = [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
         self.longest = max(lengths)
-        self._embedded = torch.cat(list(texts))
+        self._embedded = Embeddings.concat(*texts)
         self._mask = (text_of_token[:, None] == text_of_token[None, :]).tril().to(device)
         self._offsets = torch.cat([torch.arange(length) for length in lengths]).to(device)
 
@@ -35,4 +36,4 @@ class PackedTexts:
         forward_pass = SlotCache(
             memories, len(self._embedded), mask=self._mask, offsets=self._offsets, is_read_only=True, capture=capture
         )
-        return model.forward(self._embedded.expand(len(memories), -1, -1), forward_pass)
+        return model.forward(self._embedded.expand(len(memories)), forward_pass)

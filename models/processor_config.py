@@ -22,8 +22,19 @@ _WITHOUT_EFFECT = frozenset((
     "num_frames", "num_image_tokens", "pad_size", "processor_class", "resample", "return_metadata", "return_tensors",
     "video_metadata", "video_processor_type", "video_token", "vision_aspect_ratio", "vision_feature_select_strategy",
 ))
+_WITHOUT_EFFECT_NATIVE = frozenset((
+    "cap_pixels_per_frame", "max_duration", "max_frames", "max_image_size", "max_pixels", "max_video_tokens",
+    "min_frames", "min_pixels",
+))
 # fmt: on
 _CHANNELS = 3
+_FIXED: dict[str, list[Any]] = {
+    "do_normalize": [True],
+    "do_rescale": [True],
+    "do_resize": [True],
+    "do_center_crop": [False],
+}
+_READ = frozenset(("image_mean", "image_std", "rescale_factor"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +57,40 @@ def pixel_scale(files: CheckpointFiles, frame_size: int) -> PixelScale:
     if config is None:
         return DEFAULT_SCALE
     size = {"height": frame_size, "width": frame_size}
-    fixed: dict[str, list[Any]] = {
-        "do_normalize": [True],
-        "do_rescale": [True],
-        "do_resize": [True],
-        "do_center_crop": [False],
-        "size": [size, frame_size],
+    fixed: dict[str, list[Any]] = _FIXED | {"size": [size, frame_size]}
+    config.require(fixed, _WITHOUT_EFFECT | _READ, "frames are rescaled to 0..1, normalised and reduced to squares")
+    return _scale(config)
+
+
+def native_scale(
+    files: CheckpointFiles, *, patch: int, merge: int, frames_per_group: int, max_cells: int
+) -> tuple[PixelScale, tuple[int, int]]:
+    """The scale of pixels of a checkpoint whose frames keep their shape, and the fewest and most cells of a frame.
+
+    `size` bounds the pixels of a whole video as published; here those of each frame, with `max_cells` at most. Raises
+    ModelInvalid.
+    """
+    config = _config(files)
+    if config is None:
+        return DEFAULT_SCALE, (1, max_cells)
+    fixed: dict[str, list[Any]] = _FIXED | {
+        "patch_size": [patch],
+        "merge_size": [merge],
+        "temporal_patch_size": [frames_per_group],
     }
-    allowed = _WITHOUT_EFFECT | {"image_mean", "image_std", "rescale_factor"}
-    config.require(fixed, allowed, "frames are rescaled to 0..1, normalised and reduced to squares")
+    allowed = _WITHOUT_EFFECT | _WITHOUT_EFFECT_NATIVE | _READ | {"size"}
+    config.require(fixed, allowed, "frames are rescaled to 0..1, normalised and cut into patches at their own shape")
+    size = config.content.get("size") or {}
+    edges = [size.get(edge) if isinstance(size, dict) else None for edge in ("shortest_edge", "longest_edge")]
+    if size and not all(isinstance(edge, int) and edge > 0 for edge in edges):
+        raise config.refuse("size", "expected shortest_edge and longest_edge, in pixels of a frame")
+    cell = (patch * merge) ** 2
+    least, most = (max(1, edge // cell) if isinstance(edge, int) else None for edge in edges)
+    most = min(most or max_cells, max_cells)
+    return _scale(config), (min(least or 1, most), most)
+
+
+def _scale(config: JsonFile) -> PixelScale:
     factor = config.content.get("rescale_factor")
     if factor is not None and not (isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)):
         raise config.refuse("rescale_factor", "expected 1/255")

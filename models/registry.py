@@ -10,20 +10,35 @@ from typing import ClassVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    LlavaOnevisionForConditionalGeneration,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLForConditionalGeneration,
+)
 from transformers.utils import logging as transformers_logging
 
-from models import generation_config, llava_onevision, processor_config
+from models import generation_config, llava_onevision, patches, qwen2_5_vl, qwen3_vl
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts, PromptTexts
+from models.qwen2_5_vl import Qwen25VL
+from models.qwen3_vl import Qwen3VL
 from models.vision_language_model import VideoLanguageModel
 
 CHECKPOINTS = {
     "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+    "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
+    "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
+    "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
+    "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
 }
 # A checkpoint that is not listed was trained on real footage.
 _KNOWS_ONLY = {CHECKPOINTS["tiny"]: "drawn streets"}
@@ -34,16 +49,25 @@ class Family:
     """How checkpoints of one `model_type` are loaded.
 
     network: the transformers class; adapter: the class behind the seam, called with the network, its prompts and
-    `name`, `pixels`, `generation`, `reliable_positions`; texts: those of a checkpoint without a hermes.json.
+    `name`, `generation`, `reliable_positions` and what `frame_options` returns; frame_options: how the checkpoint's
+    files say that frames are prepared; texts: those of a checkpoint without a hermes.json.
     """
 
     network: type[PreTrainedModel]
     adapter: Callable[..., VideoLanguageModel]
+    frame_options: Callable[[CheckpointFiles, PretrainedConfig], dict[str, object]]
     texts: PromptTexts
 
 
 FAMILIES = {
-    "llava_onevision": Family(LlavaOnevisionForConditionalGeneration, LlavaOnevision, llava_onevision.TEXTS),
+    "llava_onevision": Family(
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevision,
+        llava_onevision.frame_options,
+        llava_onevision.TEXTS,
+    ),
+    "qwen2_5_vl": Family(Qwen2_5_VLForConditionalGeneration, Qwen25VL, patches.frame_options, qwen2_5_vl.TEXTS),
+    "qwen3_vl": Family(Qwen3VLForConditionalGeneration, Qwen3VL, patches.frame_options, qwen3_vl.TEXTS),
 }
 
 
@@ -80,7 +104,7 @@ def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None
     files = CheckpointFiles(where)
     described = _hermes_json(files)
     prompts = Prompts(tokenizer, described.texts or family.texts)
-    pixels = processor_config.pixel_scale(files, config.vision_config.image_size)
+    frame_options = family.frame_options(files, config)
     generation = generation_config.read(files, tokenizer.eos_token_id)
     with _translated(name):
         network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
@@ -88,9 +112,9 @@ def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None
         network.to(chosen),
         prompts,
         name=name,
-        pixels=pixels,
         generation=generation,
         reliable_positions=described.reliable_positions,
+        **frame_options,
     )
 
 

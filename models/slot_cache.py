@@ -40,7 +40,8 @@ class SlotCache(Cache):
     """One forward pass over B memories, with T new tokens for each, written behind the valid ones.
 
     mask: bool [T, T], whether a new token (row) attends to a new token (column); causal by default. offsets: [T],
-    position of each new token relative to the memory's next position; consecutive by default. With `is_read_only` the
+    position of each new token relative to the memory's next position, or [A, T], that on each axis; consecutive by
+    default. With `is_read_only` the
     slabs are not written: keys and values of the new tokens last as long as the pass.
     """
 
@@ -62,13 +63,15 @@ class SlotCache(Cache):
         causal = torch.ones(num_new, num_new, dtype=torch.bool, device=device).tril()
         self._mask = causal if mask is None else mask
         self._offsets = torch.arange(num_new, device=device) if offsets is None else offsets
+        self._num_axes = memories[0].slabs.shape.positions.num_axes
         self._has_summaries = any(memory.has_summaries for memory in memories)
         self._masks: dict[tuple[int, ...], Tensor | None] = {}  # of layers without summaries, by their lengths
         super().__init__(layers=[_SlotLayer(self, index) for index in range(memories[0].num_layers)])
 
     def positions(self) -> Tensor:
-        """Positions of the new tokens. -> [B, T]"""
-        return torch.stack([memory.next_position + self._offsets for memory in self.memories])
+        """Positions of the new tokens on each axis. -> [A, B, T]"""
+        offsets = self._offsets.expand(self._num_axes, -1)
+        return torch.stack([memory.next_position + offsets for memory in self.memories], dim=1)
 
     def attention_bias(self, layer: int) -> Tensor | None:
         """Bias on the logits of this layer: the mask, and the log of each summary's count. -> [B, 1, T, N]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from cache_store.slabs import KVShape
+from models.embeddings import Embeddings
+from models.frame_layout import FrameLayout
 from models.generation_config import GenerationConfig
 from models.prompts import Prompts
 from models.slot_cache import SlotCache
@@ -21,7 +23,7 @@ class ModelSpec:
     fingerprint: a checkpoint is restored only by a model of the same fingerprint. previous_fingerprint: the one under
     which the version before saved memories of this model, which are restored too. max_positions: where the model's
     positions end. reliable_positions: up to where the model was measured to answer well; a memory that fits below
-    this limit stays below it.
+    this limit stays below it. layout: which tokens frames have.
     """
 
     name: str
@@ -30,8 +32,7 @@ class ModelSpec:
     kv: KVShape
     max_positions: int
     reliable_positions: int
-    tokens_per_frame: int
-    frame_size: int  # pixels: frames are squares
+    layout: FrameLayout
 
     @property
     def device(self) -> torch.device:
@@ -52,19 +53,19 @@ class VideoLanguageModel(Protocol):
     prompts: Prompts
     generation: GenerationConfig
 
-    def embed_frames(self, frames: Tensor) -> Tensor:
-        """What the decoder reads for each frame. uint8 RGB [F, S, S, 3] -> [F, tokens_per_frame, E]"""
+    def embed_frames(self, groups: Tensor) -> Embeddings:
+        """What the decoder reads for the cells of each group of frames. uint8 RGB [G, K, H, W, 3] -> [G, R · C, E]"""
         ...
 
-    def embed_tokens(self, ids: Tensor) -> Tensor:
-        """[T] -> [T, E]"""
+    def embed_tokens(self, ids: Tensor) -> Embeddings:
+        """[..., T] -> [..., T, E]"""
         ...
 
-    def embed_question(self, ids: Tensor) -> Tensor:
+    def embed_question(self, ids: Tensor) -> Embeddings:
         """A question's tokens behind whatever ends the video in this family. [T] -> [T or more, E]"""
         ...
 
-    def forward(self, embeddings: Tensor, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
         """One pass of the decoder over B memories: prefill or one decode step. [B, T, E] -> [B, T, E]
 
         The new keys and values are written behind the valid ones of each memory. They are not committed.

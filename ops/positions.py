@@ -14,8 +14,8 @@ def reindex(positions: Sequence[Tensor], *, first: int, max_span: int, max_gap: 
     Order is kept, and positions from `recent_from` on keep their distances. For the past, a gap of 1 gives ranks
     (HERMES, section 3.4); a larger one leaves tokens that were near each other as far apart as they were. Where the
     positions would exceed `max_span`, gaps are halved until they fit. A token has the same position in every layer,
-    unless even ranks over all layers do not fit: then each layer's past is squeezed by itself, and its tokens share no
-    position as long as there are as many positions as tokens.
+    unless even ranks over all layers do not fit: then each layer's past is squeezed by itself, and different positions
+    stay different as long as there are as many. Tokens of a layer that share a position keep sharing it.
     """
     used = torch.unique(torch.cat(list(positions)))
     gaps = used.diff(prepend=used[:1] - 1)
@@ -36,10 +36,11 @@ def _shortened(gaps: Tensor, keeps_gap: Tensor, max_gap: int) -> Tensor:
 
 
 def _squeezed(offsets: Tensor, past: int, room: int) -> Tensor:
-    """Rising offsets with those below `past` squeezed to below `room`, in their order, each its own. [N] -> [N]"""
+    """Rising offsets with those below `past` squeezed to below `room`, in their order. [N] -> [N]"""
     num_past = int((offsets < past).sum())
-    place = torch.arange(num_past, device=offsets.device)
-    scaled = offsets[:num_past] * room // max(past, 1)
+    used, which = torch.unique_consecutive(offsets[:num_past], return_inverse=True)
+    place = torch.arange(len(used), device=offsets.device)
+    scaled = used * room // max(past, 1)
     distinct = (scaled - place).cummax(0).values + place
-    squeezed = torch.minimum(distinct, room - num_past + place).clamp(min=0)
+    squeezed = torch.minimum(distinct, room - len(used) + place).clamp(min=0)[which]
     return torch.cat((squeezed, offsets[num_past:] - (past - room)))

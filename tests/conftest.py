@@ -10,6 +10,7 @@ import structlog
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from cache_store import token_ids
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
@@ -100,6 +101,17 @@ def append_frames(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, *,
     times = first_s + torch.arange(len(frames), dtype=torch.float64) / 2
     for start in range(0, len(frames), 4):
         writer.append([memory], frames[None, start : start + 4], times[None, start : start + 4])
+
+
+def grid(_width: int, _height: int) -> tuple[int, int]:
+    """Rows and columns of the tokens of a frame of the tiny model."""
+    return 4, 4
+
+
+def numbered(ids: torch.Tensor) -> torch.Tensor:
+    """Token ids of the tiny model as one number each, 16 a frame; summaries keep theirs."""
+    cells = token_ids.frames_of(ids) * TOKENS_PER_FRAME + 4 * token_ids.rows_of(ids) + token_ids.columns_of(ids)
+    return torch.where(ids < 0, ids, cells)
 
 
 def rope_frequencies(head_dim: int, base: float) -> torch.Tensor:

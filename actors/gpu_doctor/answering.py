@@ -118,7 +118,7 @@ def _filled(model: VideoLanguageModel, num_frames: int) -> tuple[MemoryWriter, M
     writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=_TOKENS_PER_LAYER), max_frames=_STEP, reserve=_RESERVE)
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     writer.reset(memory)
-    scene, side = Scene(7), model.spec.frame_size
+    scene, side = Scene(7), model.spec.layout.square
     frames = torch.stack([torch.from_numpy(scene.frame(index / 2, side, side)) for index in range(num_frames)])
     times_s = torch.arange(num_frames, dtype=torch.float64) / 2
     for start in range(0, num_frames, _STEP):
@@ -146,7 +146,7 @@ def _first_logits(model: VideoLanguageModel, memory: Memory, question: str) -> T
     """Logits of the first token of the answer, on the CPU. [V]"""
     ids = torch.tensor(model.prompts.question(question).ids, device=model.spec.device)
     embedded = model.embed_question(ids)
-    hidden = model.forward(embedded[None], SlotCache([memory], len(embedded), is_read_only=True))
+    hidden = model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))
     return model.logits(hidden[0, -1]).float().cpu()
 
 

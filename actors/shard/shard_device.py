@@ -64,7 +64,7 @@ def of_model(
     """The device that a model is loaded on. Raises ModelError, MemoryError or RuntimeError if the slots do not fit."""
     return ShardDevice(
         engine=Engine(model, settings.memory, settings.shards.device, clock=clock),
-        open_feed=partial(CameraFeed, frame_size=model.spec.frame_size),
+        open_feed=partial(CameraFeed, fit=model.spec.layout.fit),
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
         limitation=registry.limitation(model.spec.name),
     )

@@ -67,7 +67,7 @@ class ModelShape:
     """A model as its config was published. frame_size: width and height that it reads unless asked otherwise.
 
     has_fixed_frames: it reads no other size. text_tokens: between two groups of frames. tokens_per_layer: the budget
-    that a plan takes by default. is_run: whether this version of hermes runs the family.
+    that a plan takes by default.
     """
 
     name: str
@@ -78,7 +78,6 @@ class ModelShape:
     prefix_tokens: int
     text_tokens: int
     tokens_per_layer: int
-    is_run: bool
     source: str
 
     @property
@@ -150,12 +149,15 @@ _HUB = "https://huggingface.co/{}/blob/main/config.json, 2026-11"
 
 
 def _llava(name: str, hub: str, decoder: DecoderShape) -> ModelShape:
-    return ModelShape(name, decoder, _SIGLIP, (384, 384), True, 14, 0, 4_000, True, _HUB.format(hub))
+    return ModelShape(name, decoder, _SIGLIP, (384, 384), True, 14, 0, 4_000, _HUB.format(hub))
 
 
-def _qwen(name: str, hub: str, decoder: DecoderShape, vision: VisionShape, text_tokens: int) -> ModelShape:
-    source = _HUB.format(hub)
-    return ModelShape(name, decoder, vision, (448, 448), False, 14, text_tokens, 4_000, False, source)
+def _qwen25(name: str, hub: str, decoder: DecoderShape) -> ModelShape:
+    return ModelShape(name, decoder, _QWEN25_VISION, (448, 448), False, 14, 0, 4_000, _HUB.format(hub))
+
+
+def _qwen3(name: str, hub: str, decoder: DecoderShape, vision: VisionShape) -> ModelShape:
+    return ModelShape(name, decoder, vision, (448, 448), False, 3, 12, 4_000, _HUB.format(hub))
 
 
 _TINY = ModelShape(
@@ -167,7 +169,6 @@ _TINY = ModelShape(
     4,
     0,
     256,
-    True,
     "models/tiny/checkpoint/config.json",
 )
 _SHAPES = (
@@ -176,16 +177,16 @@ _SHAPES = (
            DecoderShape(24, 896, 4864, 14, 2, 64, 152_000, True)),
     _llava("llava-onevision-7b", "llava-hf/llava-onevision-qwen2-7b-ov-hf",
            DecoderShape(28, 3584, 18_944, 28, 4, 128, 152_128, False)),
-    _qwen("qwen2.5-vl-3b", "Qwen/Qwen2.5-VL-3B-Instruct",
-          DecoderShape(36, 2048, 11_008, 16, 2, 128, 151_936, True), _QWEN25_VISION, 0),
-    _qwen("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct",
-          DecoderShape(28, 3584, 18_944, 28, 4, 128, 152_064, False), _QWEN25_VISION, 0),
-    _qwen("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct",
-          DecoderShape(28, 2048, 6_144, 16, 8, 128, 151_936, True), _QWEN3_SMALL_VISION, 12),
-    _qwen("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct",
-          DecoderShape(36, 2560, 9_728, 32, 8, 128, 151_936, True), _QWEN3_SMALL_VISION, 12),
-    _qwen("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct",
-          DecoderShape(36, 4096, 12_288, 32, 8, 128, 151_936, False), _QWEN3_VISION, 12),
+    _qwen25("qwen2.5-vl-3b", "Qwen/Qwen2.5-VL-3B-Instruct",
+          DecoderShape(36, 2048, 11_008, 16, 2, 128, 151_936, True)),
+    _qwen25("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct",
+          DecoderShape(28, 3584, 18_944, 28, 4, 128, 152_064, False)),
+    _qwen3("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct",
+          DecoderShape(28, 2048, 6_144, 16, 8, 128, 151_936, True), _QWEN3_SMALL_VISION),
+    _qwen3("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct",
+          DecoderShape(36, 2560, 9_728, 32, 8, 128, 151_936, True), _QWEN3_SMALL_VISION),
+    _qwen3("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct",
+          DecoderShape(36, 4096, 12_288, 32, 8, 128, 151_936, False), _QWEN3_VISION),
 )  # fmt: skip
 MODELS = {shape.name: shape for shape in _SHAPES}
 

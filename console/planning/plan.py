@@ -88,8 +88,6 @@ def plan_for(demand: Demand) -> Plan:
 
 def _warnings(load: Workload) -> list[str]:
     warnings = ["no figure of a GPU was measured: run `hermes doctor --gpu` on the first one"]
-    if not load.model.is_run:
-        warnings.append(f"{load.model.name} can be planned with; this version of hermes does not run it yet")
     if not load.gpu.engine_fps(load.demand.video.codec, load.demand.video.size):
         warnings.append(f"{load.gpu.name} has no decoder for {load.demand.video.codec}: the CPU decodes it")
     return warnings

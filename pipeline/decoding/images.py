@@ -69,13 +69,13 @@ class ArrayImage:
         return ArrayImage(self.resize(height, width))
 
 
-def downscale_for(image: DecodedImage, side: int, width: int) -> DecodedImage:
-    """Downscales an image to the size that a square of `side` and a thumbnail of `width` need.
+def downscale_for(image: DecodedImage, width: int, height: int, thumbnail_width: int) -> DecodedImage:
+    """Downscales an image to the size that a frame of `width` and `height` and a thumbnail need.
 
-    libav downscales before it converts to RGB: from 1080p that is a twelfth of the work. With twice the square each
-    way, the square differs by a quarter of a level on average.
+    libav downscales before it converts to RGB: from 1080p that is a twelfth of the work. With twice the frame each
+    way, the frame differs by a quarter of a level on average.
     """
-    scale = max(width / image.width, 2 * side / image.width, 2 * side / image.height)
+    scale = max(thumbnail_width / image.width, 2 * width / image.width, 2 * height / image.height)
     if scale >= 1:
         return image
     return image.downscale(round(image.height * scale), round(image.width * scale))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from cache_store import checkpoint_codec
+from cache_store import checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.gap import Gap, GapReason
 from cache_store.memory import Memory
@@ -56,8 +56,9 @@ class CameraMemory:
         self.saved_s: float | None = None
         self._writer = writer
         self.gate = gate
-        # Of each of the newest frames: its number, or the one it would have got, and the time of the frame before it.
-        self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.config.recent_frames)
+        self._layout = writer.model.spec.layout
+        # Of each of the newest groups of frames: its number, or the one it would have got, and the time before it.
+        self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.recent_groups)
         self._gap_after_s = gap_after_s
         self._gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
         self._open_gap: Gap | None = None  # it lasts until the next frame
@@ -86,18 +87,22 @@ class CameraMemory:
         began_s, upkeep_before_s = time.perf_counter(), self._writer.upkeep_s
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
         admitted = self.gate.admit(clip.frames, times_s)
-        is_appended, num_tokens = admitted.any(dim=1).tolist(), int(admitted.sum())
+        by_group = self._layout.by_group(admitted)
+        num_tokens = int(by_group.sum())
+        size = self._layout.frames_per_group
+        groups = [slice(start, start + size) for start in range(0, len(times_s), size)]
         jpegs = [
-            images.encode_jpeg(clip.previews[index]) if is_appended[index] else None for index in range(len(times_s))
+            images.encode_jpeg(clip.previews[group][-1]) if is_appended else None
+            for group, is_appended in zip(groups, by_group.any(dim=1).tolist(), strict=True)
         ]
         self._writer.append([self.memory], clip.frames[None], torch.tensor([times_s], dtype=torch.float64), admitted)
         # The memory has the frames: they must be noted before anything else can fail.
         self.tokens_read += num_tokens
-        self.tokens_skipped += admitted.numel() - num_tokens
+        self.tokens_skipped += by_group.numel() - num_tokens
         self.ingest_s += time.perf_counter() - began_s
         self.upkeep_s += self._writer.upkeep_s - upkeep_before_s
         self._note_gaps(clip)
-        self._note_frames(times_s, jpegs, first_frame)
+        self._note_frames([times_s[group] for group in groups], jpegs, first_frame)
         if self.memory.compactions != compactions:
             self.thumbnails.keep(self._cached_frames())
 
@@ -115,15 +120,15 @@ class CameraMemory:
             self._open_gap = Gap(since_s, lost_s[-1], GapReason.DEVICE_FAILED)
         return len(lost_s)
 
-    def _note_frames(self, times_s: Sequence[float], jpegs: Sequence[bytes | None], next_frame: int) -> None:
-        """jpegs: of each frame that was appended, None for a frame of which the gate admitted nothing."""
-        for time_s, jpeg in zip(times_s, jpegs, strict=True):
+    def _note_frames(self, groups: Sequence[Sequence[float]], jpegs: Sequence[bytes | None], next_frame: int) -> None:
+        """groups: times of frames. jpegs: of each group that was appended, None where the gate admitted nothing."""
+        for times_s, jpeg in zip(groups, jpegs, strict=True):
             self._newest.append((next_frame, self.newest_s))
             if jpeg is not None:
                 self.thumbnails.add(next_frame, jpeg)
                 next_frame += 1
-            self.frames_seen += 1
-            self.newest_s = time_s
+            self.frames_seen += len(times_s)
+            self.newest_s = times_s[-1]
 
     def _note_gaps(self, clip: Clip) -> None:
         """Notes the gaps before and between the frames of a clip. Must be called before `_note_frames`."""
@@ -139,9 +144,8 @@ class CameraMemory:
             before, self._open_gap = time_s, None
 
     def _cached_frames(self) -> set[int]:
-        token_ids = [self.memory.after_prefix(layer).token_ids for layer in range(self.memory.num_layers)]
-        frames = torch.cat(token_ids) // self._writer.model.spec.tokens_per_frame
-        return set(torch.unique(frames).tolist())
+        layers = [self.memory.after_prefix(layer).token_ids for layer in range(self.memory.num_layers)]
+        return set(torch.unique(token_ids.frames_of(torch.cat(layers))).tolist())
 
     def snapshot(self, frames_dropped: int, now: float, *, is_whole: bool = False) -> Checkpoint:
         """A copy of the memory, with the thumbnails of its frames, without the newest frames unless `is_whole`.
@@ -149,13 +153,12 @@ class CameraMemory:
         As many of the newest frames seen are left out as make a recent window: the stream refills it after a restore.
         Of a still scene the newest frames seen have no tokens, so nothing is left out.
         """
-        tokens_per_frame = self._writer.model.spec.tokens_per_frame
         before_id, newest_s = _ABOVE_EVERY_ID, self.newest_s
         if self._newest and not is_whole:
             first_left_out, newest_s = self._newest[0]
-            before_id = first_left_out * tokens_per_frame
+            before_id = token_ids.first_of(first_left_out)
         layers = checkpoint_codec.capture(self.memory, before_id)
-        frames = torch.unique(torch.cat([layer.token_ids for layer in layers]) // tokens_per_frame).tolist()
+        frames = torch.unique(token_ids.frames_of(torch.cat([layer.token_ids for layer in layers]))).tolist()
         facts = CheckpointFacts(
             fingerprint=self._writer.model.spec.fingerprint,
             saved_s=now,
@@ -163,6 +166,7 @@ class CameraMemory:
             newest_s=newest_s or 0.0,
             next_position=self.memory.next_position,
             next_frame=self.memory.next_frame,
+            origin_s=self.memory.origin_s,
             frames_seen=self.frames_seen,
             frames_dropped=self.dropped_before + frames_dropped,
             compactions=self.memory.compactions,

@@ -108,7 +108,7 @@ class CameraSlots:
         return CameraMemory(name, memory, self._writer, gate, gap_after_s=self._config.gap_after_s, started_s=started_s)
 
     def _gate(self, is_gated: bool) -> ChangeGate:
-        tokens_per_frame = self._writer.model.spec.tokens_per_frame
+        layout = self._writer.model.spec.layout
         if not is_gated:
-            return OpenGate(tokens_per_frame)
-        return StaticGate(tokens_per_frame, key_frame_every_s=self._config.key_frame_every_s)
+            return OpenGate(layout.grid)
+        return StaticGate(layout.grid, key_frame_every_s=self._config.key_frame_every_s)

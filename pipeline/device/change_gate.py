@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -23,12 +23,14 @@ _NOISE_FRAMES = 64  # whose median is the noise
 _MIN_NOISE_FRAMES = 4  # until then every frame passes whole
 _MAX_CHANGED_SHARE = 0.5  # of a frame's patches; if more have changed, the whole frame passes
 
+Grid = Callable[[int, int], tuple[int, int]]  # from the width and height of frames to rows and columns of patches
+
 
 class ChangeGate(Protocol):
     """What decides which patches of a camera's frames are appended to its memory."""
 
     def admit(self, frames: Tensor, times_s: Sequence[float]) -> Tensor:
-        """The patches of a step of frames to append. uint8 RGB [F, S, S, 3], F -> bool [F, P], on the CPU"""
+        """The patches of a step of frames to append. uint8 RGB [F, H, W, 3], F -> bool [F, R · C], on the CPU"""
         ...
 
     def invalidate(self) -> None:
@@ -39,28 +41,29 @@ class ChangeGate(Protocol):
 class OpenGate:
     """Admits every patch."""
 
-    def __init__(self, tokens_per_frame: int) -> None:
-        self._tokens_per_frame = tokens_per_frame
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
 
     def admit(self, frames: Tensor, times_s: Sequence[float]) -> Tensor:
-        return torch.ones(len(frames), self._tokens_per_frame, dtype=torch.bool)
+        rows, columns = self._grid(frames.shape[2], frames.shape[1])
+        return torch.ones(len(frames), rows * columns, dtype=torch.bool)
 
     def invalidate(self) -> None:
         """Nothing to invalidate: every frame passes whole."""
 
 
 class StaticGate:
-    """Admits the patches that changed since they were last admitted; of a still scene none.
+    """Admits the patches that changed since they were last admitted; of a still scene none. grid: of frames of a size.
 
     Each patch is compared with the patch admitted last, not with the frame before, so that a slow change adds up
     until it passes. A gain common to all patches is no change, so that drifting light and lamps are none. If a step
     admits single patches, its last frame passes whole, because questions about "now" are answered from the newest
-    frame of a memory. A frame also passes whole `key_frame_every_s` after the last whole one.
+    frame of a memory. A frame also passes whole `key_frame_every_s` after the last whole one, and if its size is new.
     """
 
-    def __init__(self, tokens_per_frame: int, *, key_frame_every_s: float) -> None:
-        self._patches_per_side = math.isqrt(tokens_per_frame)
-        assert self._patches_per_side**2 == tokens_per_frame, tokens_per_frame
+    def __init__(self, grid: Grid, *, key_frame_every_s: float) -> None:
+        self._grid = grid
+        self._size = (0, 0)  # of the grid
         self._key_frame_every_s = key_frame_every_s
         self._noises: deque[float] = deque(maxlen=_NOISE_FRAMES)
         self._newest: Tensor | None = None  # block means of the newest frame
@@ -68,7 +71,10 @@ class StaticGate:
         self._last_whole_s = -math.inf
 
     def admit(self, frames: Tensor, times_s: Sequence[float]) -> Tensor:
-        blocks = change.block_means(frames, self._patches_per_side)
+        size = self._grid(frames.shape[2], frames.shape[1])
+        if size != self._size:
+            self._size, self._newest, self._admitted = size, None, None
+        blocks = change.block_means(frames, *size)
         admitted: list[Tensor] = []
         has_part = False
         for index, time_s in enumerate(times_s):
@@ -90,7 +96,7 @@ class StaticGate:
             self._noises.append(float(change.cell_changes(blocks, self._newest).median()))
         is_due = time_s - self._last_whole_s >= self._key_frame_every_s
         if self._admitted is None or is_due or len(self._noises) < _MIN_NOISE_FRAMES:
-            return torch.ones(self._patches_per_side**2, dtype=torch.bool, device=blocks.device)
+            return torch.ones(math.prod(self._size), dtype=torch.bool, device=blocks.device)
         noise = min(max(statistics.median(self._noises), _MIN_NOISE), _MAX_NOISE)
         return change.cell_changes(blocks, self._admitted) > _CHANGE_PER_NOISE * noise
 

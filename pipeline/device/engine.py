@@ -59,7 +59,6 @@ class Engine:
             AnswerDecoder(model),
             model.prompts,
             [Memory(scratch, slot) for slot in range(config.max_running_questions)],
-            tokens_per_frame=model.spec.tokens_per_frame,
             max_waiting=config.max_waiting_questions,
         )
         self._prompts = model.prompts

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cache_store.memory import CachedTokens
+from cache_store import token_ids
+from cache_store.cached_tokens import CachedTokens
 
 MAX_MOMENTS = 3
 # Frames this close are one moment: an object in view is in frame after frame.
@@ -28,16 +29,16 @@ class EvidenceFrame:
     weight: float
 
 
-def find_moments(attention: Iterable[tuple[CachedTokens, Tensor]], tokens_per_frame: int) -> list[EvidenceFrame]:
+def find_moments(attention: Iterable[tuple[CachedTokens, Tensor]]) -> list[EvidenceFrame]:
     """At most MAX_MOMENTS moments, the heaviest first; none where attention is spread evenly.
 
     attention: for each evidence layer its cached tokens and the attention weight on each, [N]. Summary tokens belong
-    to no single moment and are ignored.
+    to no single moment, and text between frames shows nothing: both are ignored.
     """
     frames, times, weights = [], [], []
     for tokens, layer_weights in attention:
-        is_of_frame = tokens.token_ids >= 0
-        frames.append(tokens.token_ids[is_of_frame] // tokens_per_frame)
+        is_of_frame = token_ids.is_cell(tokens.token_ids)
+        frames.append(token_ids.frames_of(tokens.token_ids[is_of_frame]))
         times.append(tokens.times_s[is_of_frame])
         weights.append(layer_weights[is_of_frame])
     if not frames or not sum(part.numel() for part in frames):

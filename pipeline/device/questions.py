@@ -47,14 +47,12 @@ class QuestionRunner:
         prompts: Prompts,
         scratch: list[Memory],
         *,
-        tokens_per_frame: int,
         max_waiting: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decoder = decoder
         self._prompts = prompts
         self._free = deque(scratch)
-        self._tokens_per_frame = tokens_per_frame
         self._max_waiting = max_waiting
         self._clock = clock
         self._waiting: deque[QuestionRequest] = deque()
@@ -174,7 +172,7 @@ class QuestionRunner:
     def _send_evidence(self, running: _RunningAnswer) -> None:
         answer = running.answer
         attention = [(answer.cached_tokens(layer), weights) for layer, weights in answer.attention_weights.items()]
-        for moment in evidence.find_moments(attention, self._tokens_per_frame):
+        for moment in evidence.find_moments(attention):
             thumbnail = running.camera.thumbnails.get(moment.frame)
             running.request.on_event(Evidence(moment.time_s, moment.weight, thumbnail))
 

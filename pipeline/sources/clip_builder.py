@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,14 +18,25 @@ from pipeline.sources.source import SampledFrame
 WAIT_TOLERANCE = 1.25  # of max_clip_wait_s, because arrival times jitter
 
 
-class ClipBuilder:
-    """Masks and reduces each frame. Completes a clip when it is full or, if live, when it has waited enough."""
+Fit = Callable[[int, int], tuple[int, int]]  # width and height of an image to those that the model reads
 
-    def __init__(self, spec: CameraSpec, config: IngestConfig, frame_size: int, *, is_live: bool) -> None:
+
+def square(side: int) -> Fit:
+    """Squares, whatever the image."""
+    return lambda _width, _height: (side, side)
+
+
+class ClipBuilder:
+    """Masks and reduces each frame. Completes a clip when it is full or, if live, when it has waited enough.
+
+    All frames of a clip have one size: one of another size completes the clip before it.
+    """
+
+    def __init__(self, spec: CameraSpec, config: IngestConfig, fit: Fit, *, is_live: bool) -> None:
         self._camera = spec.name
         self._masks = PrivacyMasks(spec.masks)
         self._config = config
-        self._frame_size = frame_size
+        self._fit = fit
         self._max_wait_s = WAIT_TOLERANCE * config.max_clip_wait_s if is_live else math.inf
         self._last_batch_s: float | None = None
         self._frames: list[Tensor] = []
@@ -40,14 +52,18 @@ class ClipBuilder:
         Frames arrive in batches, one for each segment. The next batch is expected to take as long as this one did; the
         clip is completed now if it would be too old by then.
         """
-        view = downscale_for(self._masks.apply(sample.image), self._frame_size, self._config.thumbnail_width)
-        self._frames.append(view.resize(self._frame_size, self._frame_size).cpu())
+        image = self._masks.apply(sample.image)
+        width, height = self._fit(image.width, image.height)
+        is_resized = bool(self._frames) and self._frames[0].shape[:2] != (height, width)
+        before = self.flush(now_s) if is_resized else None
+        view = downscale_for(image, width, height, self._config.thumbnail_width)
+        self._frames.append(view.resize(height, width).cpu())
         self._times_s.append(sample.time_s)
         self._previews.append(make_preview(view, self._config.thumbnail_width))
         self._lost_before.append(lost_before)
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)
-        return self.flush(now_s) if is_full or is_old else None
+        return before or (self.flush(now_s) if is_full or is_old else None)
 
     def flush(self, now_s: float) -> Clip | None:
         """The clip of the frames taken so far, None without any."""

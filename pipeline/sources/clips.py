@@ -13,7 +13,7 @@ from torch import Tensor
 class Clip:
     """Sampled frames of one camera in order of time, ready for the device.
 
-    frames: uint8 RGB [F, S, S, 3], reduced to the model's square.
+    frames: uint8 RGB [F, H, W, 3], reduced to the size that the model reads.
     times_s: Unix time of each frame, strictly increasing.
     previews: a small image of each frame for people to look at, uint8 RGB [h, w, 3].
     received_s: Unix time at which the newest frame was decoded.

@@ -18,7 +18,7 @@ from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
-from pipeline.sources.clip_builder import ClipBuilder
+from pipeline.sources.clip_builder import ClipBuilder, Fit
 from pipeline.sources.clip_queue import DROPPED, ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
@@ -44,7 +44,7 @@ class CameraFeed:
         self,
         spec: CameraSpec,
         config: IngestConfig,
-        frame_size: int,
+        fit: Fit,
         clips: ClipQueue,
         *,
         on_state: OnState,
@@ -56,13 +56,14 @@ class CameraFeed:
     ) -> None:
         """Raises InvalidCamera for an invalid URL.
 
+        fit: from the size of an image to the size in which the model reads it, width and height.
         on_state: called in the feed's thread at each change; must not block.
         camera_id: whose clips they are in the queue (default: the camera's name).
         resume_from_s: frames up to this Unix time were fed before.
         started_s: the Unix time at which the camera was added (default: now).
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
-        self._spec, self._config, self._frame_size, self._clips = spec, config.for_camera(spec), frame_size, clips
+        self._spec, self._config, self._fit, self._clips = spec, config.for_camera(spec), fit, clips
         self._camera_id = camera_id or spec.name
         self._url = urls.parse_source(spec)
         self._on_state = on_state
@@ -158,7 +159,7 @@ class CameraFeed:
         return False
 
     def _feed_from(self, source: Source) -> None:
-        builder = ClipBuilder(self._spec, self._config, self._frame_size, is_live=source.is_live)
+        builder = ClipBuilder(self._spec, self._config, self._fit, is_live=source.is_live)
         if self._newest_s > -math.inf:
             self._lost_before = RECONNECTED
         try:

@@ -44,8 +44,8 @@ def part(tiny: LlavaOnevision, filmed: list[Stream]) -> Part:
 
 
 def append_all(contender: StreamMemory, filmed: list[Stream]) -> None:
-    for _, embedded, times_s in streams.steps([stream.footage.embedded for stream in filmed]):
-        contender.append(embedded, times_s)
+    for _, encoded, times_s in streams.steps([stream.footage for stream in filmed]):
+        contender.append(encoded, times_s)
 
 
 def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Settings:
@@ -71,9 +71,9 @@ def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, f
 def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: LlavaOnevision) -> None:
     first, again, other = (streams.make_stream(tiny, seed, 32) for seed in (5, 5, 6))
 
-    assert torch.equal(first.footage.embedded, again.footage.embedded)
+    assert torch.equal(first.footage.cells.tokens, again.footage.cells.tokens)
     assert first.questions == again.questions
-    assert not torch.equal(first.footage.embedded, other.footage.embedded)
+    assert not torch.equal(first.footage.cells.tokens, other.footage.cells.tokens)
 
 
 def test_questions_come_at_the_end_of_a_step_in_the_second_half(filmed: list[Stream]) -> None:
@@ -151,7 +151,7 @@ def test_a_stream_of_a_character_differs_from_another_only_in_that(tiny: LlavaOn
     steady, lights = (streams.make_stream(tiny, 4, 48, character) for character in characters)
 
     assert steady.questions == lights.questions
-    assert not torch.equal(steady.footage.embedded, lights.footage.embedded)
+    assert not torch.equal(steady.footage.cells.tokens, lights.footage.cells.tokens)
 
 
 def test_the_interval_is_narrow_if_streams_agree_and_wide_if_not() -> None:

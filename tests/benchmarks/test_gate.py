@@ -29,7 +29,7 @@ def test_a_quiet_camera_costs_a_tenth_of_the_tokens_and_less_time(tiny: VideoLan
 
 
 def test_without_the_gate_every_token_is_read(tiny: VideoLanguageModel) -> None:
-    assert gate.quiet_cost(tiny, 40, seed=3, is_gated=False).tokens == 40 * tiny.spec.tokens_per_frame
+    assert gate.quiet_cost(tiny, 40, seed=3, is_gated=False).tokens == 40 * tiny.spec.layout.max_cells
 
 
 def test_every_visitor_is_read_at_once_and_an_empty_street_is_not(tiny: VideoLanguageModel) -> None:

@@ -7,7 +7,8 @@ import dataclasses
 import torch
 
 from benchmarks import saved_rows
-from cache_store.memory import CachedTokens, Memory
+from cache_store.cached_tokens import CachedTokens
+from cache_store.memory import Memory
 from cache_store.row_format import RowFormat
 from tests.cache_store.test_compaction import compact, filled
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache_store import checkpoint_codec
+from cache_store.cached_tokens import CachedTokens
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.errors import CheckpointCorrupt
 from cache_store.gap import Gap
-from cache_store.memory import CachedTokens
 from cache_store.row_format import RowFormat
 from tests.cache_store.test_compaction import LAYERS, PREFIX, compact, filled
 
@@ -124,7 +124,7 @@ def test_a_cut_checkpoint_is_refused(data: st.DataObject) -> None:
 def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(saved_at(7.0))
     monkeypatch.setattr(checkpoint_codec, "READABLE_VERSIONS", (99,))
-    with pytest.raises(CheckpointCorrupt, match="schema version 4"):
+    with pytest.raises(CheckpointCorrupt, match="schema version 5"):
         checkpoint_codec.decode([whole], FACTS, {})
 
 

@@ -13,6 +13,7 @@ from benchmarks.baselines import published_summary
 from cache_store import compaction, policies, tiers
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, MemoryView, Policy, Retention
+from cache_store.positions import Positions
 from cache_store.slabs import KVShape, Slabs
 from cache_store.tiers import LayerPlan, MemoryConfig, PolicyName, Role
 from ops import rope
@@ -25,7 +26,7 @@ SHAPE = KVShape(
     num_layers=LAYERS,
     num_kv_heads=2,
     head_dim=8,
-    frequencies=tuple(FREQUENCY.tolist()),
+    positions=Positions(FREQUENCY.tolist()),
     dtype=torch.float32,
     device=torch.device("cpu"),
 )
@@ -78,7 +79,6 @@ def compact(
         policy=policy,
         budget=budget,
         first_recent_id=first_recent_id,
-        tokens_per_frame=1,
     )
     compaction.apply(memory, remaining)
 
@@ -217,7 +217,7 @@ def test_reindexing_rotates_keys_as_a_fresh_rotation_and_leaves_values() -> None
 
 def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
     def keep_ten_fold_pairs(view: MemoryView) -> list[Retention]:
-        assert view[0].frames.tolist() == list(range(12))
+        assert view[0].tokens.token_ids.tolist() == list(range(12))
         return [Retention(torch.arange(4, 12), (torch.arange(0, 2), torch.arange(2, 4))) for _ in view]
 
     memory = filled(12)

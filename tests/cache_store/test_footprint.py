@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from cache_store import checkpoint_codec
+from cache_store.cached_tokens import TOKEN_AXES
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.footprint import FACT_NBYTES
-from cache_store.memory import TOKEN_AXES, Memory
+from cache_store.memory import Memory
+from cache_store.positions import Positions
 from cache_store.row_format import RowFormat
 from cache_store.slabs import KVShape, Slabs
 from tests.conftest import rope_frequencies
@@ -20,8 +22,8 @@ HEADER_SHARE = 0.02  # of an encoded checkpoint, at most
 
 
 def shape_of(layers: int, heads: int, head_dim: int, dtype: torch.dtype, device: str = "cpu") -> KVShape:
-    frequencies = tuple(rope_frequencies(head_dim, 10_000.0).tolist())
-    return KVShape(layers, heads, head_dim, frequencies, dtype, torch.device(device))
+    positions = Positions(rope_frequencies(head_dim, 10_000.0).tolist(), device=device)
+    return KVShape(layers, heads, head_dim, positions, dtype, torch.device(device))
 
 
 def test_the_facts_of_a_token_are_those_of_the_slabs() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from cache_store import checkpoint_codec, summaries
+from cache_store.cached_tokens import CachedTokens
 from cache_store.checkpoint import Checkpoint
-from cache_store.memory import CachedTokens, Memory
+from cache_store.memory import Memory
+from cache_store.positions import Positions
 from cache_store.slabs import KVShape, Slabs
 from ops import rope
 from tests.cache_store.test_checkpoint import FACTS, in_int8
@@ -18,7 +20,7 @@ SHAPE = KVShape(
     num_layers=1,
     num_kv_heads=2,
     head_dim=128,
-    frequencies=tuple(FREQUENCY.tolist()),
+    positions=Positions(FREQUENCY.tolist()),
     dtype=torch.bfloat16,
     device=torch.device("cpu"),
 )
@@ -109,7 +111,7 @@ def test_a_summary_that_is_folded_ten_thousand_times_does_not_drift() -> None:
     summary = _token(raw, 0)
     for position in range(1, MOVES + 1):
         folded = CachedTokens.concat(_token(raw, position), summary)
-        summary = summaries.weighted_summary(folded, folded, FREQUENCY)
+        summary = summaries.weighted_summary(folded, folded, SHAPE.positions)
     assert summary.counts.tolist() == [MOVES + 1]
     assert summary.positions.tolist() == [MOVES]
     found = rope.rotate(summary.keys, summary.moved, FREQUENCY)

@@ -30,8 +30,8 @@ def restored_attention(model: LlavaOnevision) -> Iterator[None]:
 
 def whole_sequence(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
     """Prefix and frames as one sequence. -> [1, N, E]"""
-    prefix = model.embed_tokens(torch.tensor(model.prompts.prefix))
-    return torch.cat((prefix, model.embed_frames(frames).flatten(0, 1)))[None]
+    prefix = model.embed_tokens(torch.tensor(model.prompts.prefix)).tokens
+    return torch.cat((prefix, model.embed_frames(frames[:, None]).tokens.flatten(0, 1)))[None]
 
 
 def large_writer(model: LlavaOnevision) -> MemoryWriter:

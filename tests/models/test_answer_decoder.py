@@ -14,7 +14,7 @@ from models.answer_decoder import Answer, AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
-from tests.conftest import append_frames, new_memory, random_frames
+from tests.conftest import append_frames, new_memory, numbered, random_frames
 from tests.models.reference import plain_decoder, restored_attention
 
 QUESTION = "what is in view"
@@ -35,7 +35,7 @@ def copy_of(memory: Memory) -> Memory:
 def hidden_after_question(model: LlavaOnevision, memory: Memory) -> Tensor:
     """The decoder's last hidden state of the question, read over a memory that is not changed. -> [E]"""
     embedded = model.embed_question(torch.tensor(model.prompts.question(QUESTION).ids))
-    return model.forward(embedded[None], SlotCache([memory], len(embedded), is_read_only=True))[0, -1]
+    return model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))[0, -1]
 
 
 def test_a_question_about_a_video_equals_the_whole_model_of_transformers(
@@ -47,7 +47,7 @@ def test_a_question_about_a_video_equals_the_whole_model_of_transformers(
     found = hidden_after_question(model, memory)
 
     network = model._network
-    num_video_tokens = len(frames) * model.spec.tokens_per_frame + 1
+    num_video_tokens = len(frames) * model.spec.layout.max_cells + 1
     ids = [*model.prompts.prefix, *[network.config.video_token_id] * num_video_tokens]
     ids += model.prompts.question(QUESTION).ids
     pixels = (frames.permute(0, 3, 1, 2).float() / 255 - model._mean) / model._std
@@ -65,7 +65,7 @@ def test_a_summary_of_three_tokens_weighs_as_the_three_tokens_do(
     counted = new_memory(large_writer)
     append_frames(large_writer, counted, random_frames(3))
     repeated, uncounted = copy_of(counted), copy_of(counted)
-    once = torch.arange(3 * model.spec.tokens_per_frame)
+    once = torch.arange(3 * model.spec.layout.max_cells)
     three_times = torch.cat((once, once.new_tensor([20, 20]))).sort().values
     for layer in range(counted.num_layers):
         tokens = counted.after_prefix(layer)
@@ -90,7 +90,7 @@ def test_the_deeper_two_thirds_of_the_layers_are_evidence(model: LlavaOnevision,
     assert answer_decoder.evidence_layers(24) == [False] * 8 + [True] * 16
     assert sorted(answer.attention_weights) == [2, 3, 4, 5]
     for layer, weights in answer.attention_weights.items():
-        assert weights.shape == answer.cached_tokens(layer).positions.shape == (4 * model.spec.tokens_per_frame,)
+        assert weights.shape == answer.cached_tokens(layer).positions.shape == (4 * model.spec.layout.max_cells,)
         assert 0 < float(weights.sum()) < 1
 
 
@@ -127,4 +127,4 @@ def test_the_attention_of_an_answer_is_counted_on_the_token_that_got_it(
         answer.add_attention(0, torch.arange(length + 5.0))
 
     assert answer.attention_weights[0].tolist() == [2.0 * place for place in range(prefix, length)]
-    assert answer.cached_tokens(0).token_ids.tolist() == list(range(length - prefix))
+    assert numbered(answer.cached_tokens(0).token_ids).tolist() == list(range(length - prefix))

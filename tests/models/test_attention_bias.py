@@ -46,7 +46,7 @@ def read(model: LlavaOnevision, memories: list[Memory], num_new: int) -> list[to
     """Hidden states of some tokens that read the memories, and the attention weights of the last one."""
     ids = torch.tensor(model.prompts.question("what is in view").ids[:num_new])
     capture = AttentionCapture([slice(num_new - 1, num_new)] * memories[0].num_layers)
-    embedded = model.embed_tokens(ids).expand(len(memories), -1, -1)
+    embedded = model.embed_tokens(ids).expand(len(memories))
     hidden = model.forward(embedded, SlotCache(memories, num_new, is_read_only=True, capture=capture))
     return [hidden, *(weights for layer in capture.weights.values() for weights in layer)]
 

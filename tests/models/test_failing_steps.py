@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_store.memory import CachedTokens, Memory
+from cache_store.cached_tokens import CachedTokens
+from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision

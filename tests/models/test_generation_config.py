@@ -32,7 +32,7 @@ def answer_ids(model: LlavaOnevision, generation: GenerationConfig) -> list[int]
 def generated_ids(model: LlavaOnevision, **options: object) -> list[int]:
     """What `generate` of transformers gives for the same frames and question."""
     frames, network = random_frames(5), model._network
-    num_video_tokens = len(frames) * model.spec.tokens_per_frame + 1
+    num_video_tokens = len(frames) * model.spec.layout.max_cells + 1
     ids = [*model.prompts.prefix, *[network.config.video_token_id] * num_video_tokens]
     ids += model.prompts.question(QUESTION).ids
     pixels = (frames.permute(0, 3, 1, 2).float() / 255 - model._mean) / model._std

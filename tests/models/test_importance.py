@@ -73,7 +73,7 @@ def eager_scores(model: LlavaOnevision, writer: MemoryWriter, frames: torch.Tens
     with torch.inference_mode():
         for layer, plan in enumerate(writer.plans):
             ids = torch.tensor(prompt_of(model, plan.role))
-            whole = torch.cat((whole_sequence(model, frames), model.embed_tokens(ids)[None]), dim=1)
+            whole = torch.cat((whole_sequence(model, frames), model.embed_tokens(ids).tokens[None]), dim=1)
             attention = decoder(inputs_embeds=whole, output_attentions=True).attentions[layer][0]
             scores.append(attention.mean(dim=0)[-len(ids) :, prefix : -len(ids)].mean(dim=0))
     return scores
@@ -98,7 +98,7 @@ def test_a_bank_of_questions_scores_by_the_peak_attention_of_its_tokens(model: L
     with torch.inference_mode():
         weights = []
         for question in questions:
-            whole = torch.cat((whole_sequence(model, frames), question[None]), dim=1)
+            whole = torch.cat((whole_sequence(model, frames), question.tokens[None]), dim=1)
             attentions = decoder(inputs_embeds=whole, output_attentions=True).attentions
             weights.append([layer[0, :, -len(question) :, prefix : -len(question)].mean(dim=0) for layer in attentions])
     for layer, mine in enumerate(found):

@@ -18,7 +18,7 @@ from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from ops import rope
 from tests.cache_store.test_checkpoint import FACTS
-from tests.conftest import TOKENS_PER_FRAME, append_frames, assert_same, contents, new_memory, random_frames
+from tests.conftest import TOKENS_PER_FRAME, append_frames, assert_same, contents, new_memory, numbered, random_frames
 
 EVERY_ID = 1 << 40
 CLIPS = 140  # enough for several reindexings
@@ -47,11 +47,11 @@ def test_any_number_of_clips_takes_the_same_bytes(model: LlavaOnevision, policy:
     assert highest <= model.spec.max_positions - 128
     for layer, positions in enumerate(prefix):
         tokens = memory.after_prefix(layer)
-        real = tokens.token_ids >= 0
+        real = numbered(tokens.token_ids) >= 0
         assert torch.equal(memory.layer(layer).positions[: memory.prefix_length], positions)
-        assert bool((tokens.token_ids[real].diff() > 0).all())
+        assert bool((numbered(tokens.token_ids)[real].diff() > 0).all())
         assert bool((tokens.times_s[real].diff() >= 0).all())
-        assert int(tokens.token_ids.max()) == CLIPS * 4 * TOKENS_PER_FRAME - 1
+        assert int(numbered(tokens.token_ids).max()) == CLIPS * 4 * TOKENS_PER_FRAME - 1
 
 
 def test_the_recent_window_is_whole_in_every_layer(writer: MemoryWriter) -> None:
@@ -59,7 +59,7 @@ def test_the_recent_window_is_whole_in_every_layer(writer: MemoryWriter) -> None
     append_frames(writer, memory, random_frames(40))
     newest = list(range(36 * TOKENS_PER_FRAME, 40 * TOKENS_PER_FRAME))
     for layer in range(memory.num_layers):
-        assert memory.after_prefix(layer).token_ids[-len(newest) :].tolist() == newest
+        assert numbered(memory.after_prefix(layer).token_ids)[-len(newest) :].tolist() == newest
 
 
 def test_the_prefix_never_changes(writer: MemoryWriter) -> None:
@@ -87,7 +87,7 @@ def test_cached_keys_are_rotated_to_their_positions(model: LlavaOnevision) -> No
 
 
 def _rotated(memory: Memory, keys: torch.Tensor, distance: int) -> torch.Tensor:
-    return rope.rotate(keys, torch.full((keys.shape[1],), distance), memory.slabs.frequency)
+    return rope.rotate(keys, torch.full((keys.shape[1],), distance), memory.slabs.shape.positions.frequency)
 
 
 def test_positions_change_only_when_they_run_out(model: LlavaOnevision) -> None:
@@ -97,7 +97,7 @@ def test_positions_change_only_when_they_run_out(model: LlavaOnevision) -> None:
     while memory.next_position + 4 * TOKENS_PER_FRAME <= limit:
         before = [memory.after_prefix(layer).positions.tolist() for layer in range(memory.num_layers)]
         append_frames(writer, memory, frames)
-        real = memory.after_prefix(2).positions[memory.after_prefix(2).token_ids >= 0].tolist()
+        real = memory.after_prefix(2).positions[numbered(memory.after_prefix(2).token_ids) >= 0].tolist()
         assert set(real) - set(before[2]) <= set(range(memory.next_position - 64, memory.next_position))
     append_frames(writer, memory, frames)
     assert memory.next_position <= 0.75 * limit + 4 * TOKENS_PER_FRAME
@@ -119,7 +119,7 @@ def test_a_budget_of_the_window_and_two_tokens_is_held(model: LlavaOnevision) ->
     for layer in range(memory.num_layers):
         tokens = memory.after_prefix(layer)
         assert len(tokens) == budget
-        assert tokens.token_ids[-len(newest) :].tolist() == newest
+        assert numbered(tokens.token_ids)[-len(newest) :].tolist() == newest
     with pytest.raises(InvalidBudget, match=rf"is {budget - 1}: .* at least {budget}"):
         small(model, tokens_per_layer=budget - 1, recent_frames=4)
 
@@ -148,7 +148,7 @@ def test_closing_up_shares_no_position_and_leaves_the_recent_window_as_it_is(
         for tokens in layers:
             assert bool((tokens.positions.diff() > 0).all())
             recent = tokens.token_ids >= window
-            distances = tokens.positions[recent] - tokens.token_ids[recent]
+            distances = tokens.positions[recent] - numbered(tokens.token_ids)[recent]
             assert is_gated or len(distances.unique()) == 1
             assert int(tokens.positions[-1]) < writer.max_position
         windows = [tokens.positions[tokens.token_ids >= window] for tokens in layers]
@@ -248,7 +248,7 @@ def test_admitted_tokens_have_the_ids_times_and_positions_of_a_whole_frame(write
     admitted_cells = admitted[[0, 2, 3]].flatten().nonzero().squeeze(1)
     for layer in range(memory.num_layers):
         tokens = memory.after_prefix(layer)
-        assert torch.equal(tokens.token_ids, admitted_cells)
+        assert torch.equal(numbered(tokens.token_ids), admitted_cells)
         assert torch.equal(tokens.positions, memory.prefix_length + admitted_cells)
         assert torch.equal(tokens.times_s, torch.tensor([0.0, 1.0, 1.5]).double()[admitted_cells // TOKENS_PER_FRAME])
     assert memory.next_frame == 3
@@ -263,7 +263,8 @@ def test_an_admitted_token_attends_only_to_admitted_tokens(model: LlavaOnevision
     plain = new_memory(writer)
     admitted_cells = admitted.flatten().nonzero().squeeze(1)
     for cell in admitted_cells.tolist():
-        token = model.embed_frames(frames).flatten(0, 1)[None, cell : cell + 1]
+        token = model.embed_frames(frames[:, None]).map(lambda cells: cells.flatten(0, 1))
+        token = token.at(torch.tensor([cell])).expand(1)
         offset = torch.tensor([cell])
         model.forward(token, SlotCache([plain], 1, offsets=offset + memory.prefix_length - plain.next_position))
         plain.commit(offset, torch.zeros(1).double(), offset + plain.prefix_length - plain.next_position)
@@ -284,7 +285,7 @@ def test_a_memory_behind_a_gate_stays_bounded_and_ordered(model: LlavaOnevision,
             tokens = memory.after_prefix(layer)
             assert len(tokens) <= 64
             assert bool((tokens.positions.diff() >= 0).all())
-            assert int(tokens.token_ids.max()) < memory.next_frame * TOKENS_PER_FRAME
+            assert int(numbered(tokens.token_ids).max()) < memory.next_frame * TOKENS_PER_FRAME
     assert memory.next_position <= model.spec.max_positions - 128
 
 

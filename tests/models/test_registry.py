@@ -62,7 +62,7 @@ def test_a_family_that_no_code_supports_is_refused_by_name(folder: Path) -> None
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
 
-    with pytest.raises(ModelInvalid, match=r"family 'llava' \(supported: llava_onevision\)"):
+    with pytest.raises(ModelInvalid, match=r"family 'llava' \(supported: llava_onevision, qwen2_5_vl, qwen3_vl\)"):
         registry.load_model(str(folder), "cpu")
 
 

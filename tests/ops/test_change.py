@@ -84,7 +84,7 @@ def test_block_means_are_means_of_the_blocks(seed: int, shape: tuple[int, int]) 
     generator = torch.Generator().manual_seed(seed)
     frames = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=generator)
 
-    blocks = change.block_means(frames, cells_per_side)
+    blocks = change.block_means(frames, cells_per_side, cells_per_side)
 
     assert blocks.shape == (2, 3, BLOCKS_PER_CELL_SIDE * cells_per_side, BLOCKS_PER_CELL_SIDE * cells_per_side)
     if side % blocks.shape[-1] == 0:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
 from pipeline.network.urls import FileUrl, parse
+from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
@@ -151,7 +152,7 @@ class RunningFeed:
         if "started_s" in options:
             options["started_s"] = added_s(url, options["started_s"], pace, config)
         spec = CameraSpec(name="lobby", url=url, pace=pace, frames_per_second=frames_per_second, loop=loop)
-        self.feed = CameraFeed(spec, config, 64, self.clips, on_state=self._on_state, **options)
+        self.feed = CameraFeed(spec, config, square(64), self.clips, on_state=self._on_state, **options)
 
     def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 30) -> None:
         """Blocks until the condition holds; it is checked at each state and each clip."""

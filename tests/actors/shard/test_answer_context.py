@@ -19,6 +19,7 @@ from cache_store.store import InMemoryCheckpointStore
 from models import registry
 from pipeline.answers import Done, NoFrames, NoFramesYet, Started, Token, WarningCode
 from pipeline.cameras import CameraState, PlaybackSpeed, SourceReason
+from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
@@ -114,7 +115,7 @@ def stream_of(name: str) -> CameraStream:
     """A stream whose feed was never started."""
     config = IngestConfig()
     camera = assignment(name, "sim:street")
-    feed = CameraFeed(camera.spec, config, 64, ClipQueue(1), on_state=lambda *_: None, camera_id=camera.id)
+    feed = CameraFeed(camera.spec, config, square(64), ClipQueue(1), on_state=lambda *_: None, camera_id=camera.id)
     return CameraStream(camera, feed, 0.0)
 
 

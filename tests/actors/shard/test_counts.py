@@ -137,7 +137,7 @@ async def test_a_shard_reports_frames_tokens_upkeep_questions_and_checkpoints(
 
     frames = counts.frames
     assert frames.read == FRAMES_SAMPLED
-    assert frames.tokens_read + frames.tokens_skipped == FRAMES_SAMPLED * model.spec.tokens_per_frame
+    assert frames.tokens_read + frames.tokens_skipped == FRAMES_SAMPLED * model.spec.layout.max_cells
     assert frames.tokens_read == memory.tokens_read
     assert frames.compactions == memory.compactions > 0
     assert 0 < frames.upkeep_s < frames.ingest_s

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.cameras import CameraSpec
 from pipeline.decoding.colourspace import ColourMatrix, from_bt601
 from pipeline.decoding.images import ArrayImage, downscale_for, encode_jpeg, make_preview, resize_frames
-from pipeline.sources.clip_builder import ClipBuilder
+from pipeline.sources.clip_builder import ClipBuilder, square
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
 from tests.pipeline import footage
@@ -51,7 +51,7 @@ def test_the_model_input_is_the_same_with_and_without_downscaling_first(video: F
     """Within a quarter of a level on average and six at the sharpest edge, in every colour space and range."""
     path = footage.write(tmp_path / "video", replace(video, frames=1, size=(1280, 720)))
     (sample,) = play(str(path)).samples
-    view = downscale_for(sample.image, 64, 320)
+    view = downscale_for(sample.image, 64, 64, 320)
 
     square = view.resize(64, 64)
 
@@ -104,7 +104,7 @@ def sizes(builder: ClipBuilder, arrivals: list[tuple[float, SampledFrame]]) -> l
 
 
 def test_a_fast_source_fills_every_clip() -> None:
-    builder = ClipBuilder(LOBBY, IngestConfig(), 16, is_live=False)
+    builder = ClipBuilder(LOBBY, IngestConfig(), square(16), is_live=False)
 
     assert sizes(builder, [(100.0, sample(index / 2)) for index in range(10)]) == [4, 4]
     rest = builder.flush(100.0)
@@ -115,14 +115,14 @@ def test_a_fast_source_fills_every_clip() -> None:
 
 
 def test_single_frames_wait_at_most_max_clip_wait_s() -> None:
-    builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), 16, is_live=True)
+    builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), square(16), is_live=True)
 
     assert sizes(builder, [(index / 2 + 0.01, sample(index / 2)) for index in range(9)]) == [3, 3, 3]
 
 
 @pytest.mark.parametrize("lag_s", [-0.1, 0.0, 0.3])
 def test_the_frames_of_a_segment_make_one_clip_at_once(lag_s: float) -> None:
-    builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), 16, is_live=True)
+    builder = ClipBuilder(LOBBY, IngestConfig(max_clip_wait_s=1), square(16), is_live=True)
     arrivals = [
         (second + 1 + lag_s, sample(second + half / 2, is_last=half == 1)) for second in range(4) for half in range(2)
     ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.cameras import CameraSpec, InvalidMask, PlaybackSpeed, Polygon
 from pipeline.decoding.images import ArrayImage
 from pipeline.decoding.privacy_masks import hidden_pixels
-from pipeline.sources.clip_builder import ClipBuilder
+from pipeline.sources.clip_builder import ClipBuilder, square
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
@@ -37,7 +37,7 @@ def is_valid(polygon: Polygon) -> bool:
 def clip_of(pixels: torch.Tensor, *polygons: Polygon) -> Clip:
     """The clip of one image of a camera with these masks."""
     spec = CameraSpec(name="lobby", url="sim:lobby", masks=polygons)
-    builder = ClipBuilder(spec, IngestConfig(frames_per_clip=1, thumbnail_width=80), 16, is_live=False)
+    builder = ClipBuilder(spec, IngestConfig(frames_per_clip=1, thumbnail_width=80), square(16), is_live=False)
     clip = builder.add(SampledFrame(0.0, ArrayImage(pixels)), 0.0)
     assert clip is not None
     return clip
@@ -89,7 +89,7 @@ def test_images_of_either_decoder_are_masked(video: Footage, tmp_path: Path) -> 
     path = footage.write(tmp_path / "video", replace(video, frames=1, size=(640, 360)))
     (sample,) = play(str(path), pace=PlaybackSpeed.FAST).samples
     spec = CameraSpec(name="lobby", url=str(path), masks=(LEFT_HALF,))
-    builder = ClipBuilder(spec, IngestConfig(frames_per_clip=1), 64, is_live=False)
+    builder = ClipBuilder(spec, IngestConfig(frames_per_clip=1), square(64), is_live=False)
 
     clip = builder.add(sample, 0.0)
 

@@ -12,13 +12,14 @@ from cache_store import checkpoint_codec
 from cache_store.gap import Gap
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig, PolicyName
+from models.frame_encoder import EncodedFrames
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import images
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate, StaticGate
 from pipeline.sources.clips import Clip
-from tests.conftest import TOKENS_PER_FRAME, new_memory, random_frames
+from tests.conftest import TOKENS_PER_FRAME, grid, new_memory, numbered, random_frames
 
 LAYERS = 6
 
@@ -33,8 +34,8 @@ def new_camera(
 ) -> CameraMemory:
     config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4, policy=policy)
     writer = kind(model, config, max_frames=8, reserve=128)
-    static = StaticGate(TOKENS_PER_FRAME, key_frame_every_s=30.0)
-    gate = static if is_gated else OpenGate(TOKENS_PER_FRAME)
+    static = StaticGate(grid, key_frame_every_s=30.0)
+    gate = static if is_gated else OpenGate(grid)
     return CameraMemory("lobby", new_memory(writer), writer, gate, gap_after_s=3.0, started_s=0.0)
 
 
@@ -59,7 +60,7 @@ def still(num_frames: int, seed: int = 0) -> Tensor:
 
 
 def frames_of(memory: Memory) -> set[int]:
-    return set((memory.after_prefix(0).token_ids // TOKENS_PER_FRAME).tolist())
+    return set((numbered(memory.after_prefix(0).token_ids) // TOKENS_PER_FRAME).tolist())
 
 
 def test_frames_of_a_still_picture_count_as_seen_and_add_no_tokens(model: LlavaOnevision) -> None:
@@ -83,7 +84,7 @@ def test_the_newest_frame_in_a_memory_stays_whole_however_long_nothing_changes(
     append(camera, still(400, seed=9), first_s=12.0)
 
     for layer in range(LAYERS):
-        ids = camera.memory.after_prefix(layer).token_ids
+        ids = numbered(camera.memory.after_prefix(layer).token_ids)
         newest = ids[ids >= TOKENS_PER_FRAME * (camera.memory.next_frame - 1)]
         assert len(newest) == TOKENS_PER_FRAME
     newest_cached_s = float(camera.memory.after_prefix(0).times_s.max())
@@ -99,7 +100,7 @@ def test_thumbnails_are_those_of_the_cached_frames(model: LlavaOnevision) -> Non
 
     tokens = camera.memory.after_prefix(0)
     for frame in frames_of(camera.memory):
-        time_s = float(tokens.times_s[tokens.token_ids // TOKENS_PER_FRAME == frame][0])
+        time_s = float(tokens.times_s[numbered(tokens.token_ids) // TOKENS_PER_FRAME == frame][0])
         assert camera.thumbnails.get(frame) == images.encode_jpeg(preview(time_s))
     assert len(camera.thumbnails) == len(frames_of(camera.memory)) < 12
 
@@ -118,11 +119,11 @@ class ExhaustedWriter(MemoryWriter):
     is_exhausted = False
 
     def prefill(
-        self, memories: Sequence[Memory], embedded: Tensor, times_s: Tensor, admitted: Tensor | None = None
+        self, memories: Sequence[Memory], encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None = None
     ) -> None:
         if self.is_exhausted:
             raise torch.OutOfMemoryError("out of memory")
-        super().prefill(memories, embedded, times_s, admitted)
+        super().prefill(memories, encoded, times_s, admitted)
 
 
 def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(model: LlavaOnevision) -> None:
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_a_moving_picture_leaves_out_the_recent_window(model: Ll
 
     saved = camera.snapshot(0, 121.0)
 
-    assert max(int(layer.token_ids.max()) for layer in saved.layers) < 36 * TOKENS_PER_FRAME
+    assert max(int(numbered(layer.token_ids).max()) for layer in saved.layers) < 36 * TOKENS_PER_FRAME
     assert saved.facts.newest_s == 117.5
 
 
@@ -172,7 +173,7 @@ def test_a_checkpoint_of_a_still_picture_leaves_nothing_out(
     saved = camera.snapshot(0, 121.0)
 
     for index, layer in enumerate(saved.layers):
-        assert torch.equal(layer.token_ids, camera.memory.after_prefix(index).token_ids)
+        assert torch.equal(numbered(layer.token_ids), numbered(camera.memory.after_prefix(index).token_ids))
     assert saved.facts.newest_s == 117.5
 
 
@@ -226,8 +227,8 @@ def test_a_snapshot_is_a_copy_of_all_tokens_older_than_the_frames_left_out(
     taken = camera.snapshot(0, 0.0)
     for index, layer in enumerate(taken.layers):
         tokens = camera.memory.after_prefix(index)
-        is_older = tokens.token_ids < camera.memory.next_frame * TOKENS_PER_FRAME - 4 * TOKENS_PER_FRAME
-        assert torch.equal(layer.token_ids, tokens.token_ids[is_older])
+        is_older = numbered(tokens.token_ids) < camera.memory.next_frame * TOKENS_PER_FRAME - 4 * TOKENS_PER_FRAME
+        assert torch.equal(numbered(layer.token_ids), numbered(tokens.token_ids)[is_older])
         assert torch.equal(layer.keys, tokens.keys[:, is_older])
         before = layer.keys.clone()
         tokens.keys.zero_()

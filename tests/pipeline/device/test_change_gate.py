@@ -15,6 +15,7 @@ from pipeline.cameras import PlaybackSpeed
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
+from tests.conftest import grid
 from tests.pipeline.playing import running_feed
 
 PATCHES, SIDE, FPS, STEP = 16, 64, 2.0, 4
@@ -22,8 +23,8 @@ NO_VISITORS_S = 1e9
 KEY_FRAME_EVERY_S = 30.0
 
 
-def new_gate(tokens_per_frame: int = PATCHES) -> StaticGate:
-    return StaticGate(tokens_per_frame, key_frame_every_s=KEY_FRAME_EVERY_S)
+def new_gate(cells_per_side: int = 4) -> StaticGate:
+    return StaticGate(lambda *_: (cells_per_side, cells_per_side), key_frame_every_s=KEY_FRAME_EVERY_S)
 
 
 def admitted(gate: ChangeGate, frames: Tensor, first_frame: int = 0) -> Tensor:
@@ -189,10 +190,10 @@ def test_after_invalidation_the_next_frame_passes_whole() -> None:
 def test_a_gate_works_on_any_square_grid_of_patches() -> None:
     frames = noisy(16)
     frames[12:, :9, :9] = 0
-    passed = admitted(new_gate(196), pixels(frames))
+    passed = admitted(new_gate(14), pixels(frames))
 
     assert set(passed[12].nonzero().flatten().tolist()) == {0, 1, 14, 15}
 
 
 def test_an_open_gate_admits_every_patch() -> None:
-    assert bool(admitted(OpenGate(PATCHES), pixels(noisy(20))).all())
+    assert bool(admitted(OpenGate(grid), pixels(noisy(20))).all())

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from cache_store import checkpoint_codec
+from cache_store import checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import CheckpointCorrupt
 from cache_store.gap import Gap
@@ -96,7 +96,9 @@ def test_a_memory_stays_bounded_and_thumbnails_live_as_long_as_their_tokens(engi
     assert status.summary_tier_tokens == (128 - 4 * 16) * layers
     assert status.thumbnails < 120
     saved = engine.snapshot("lobby").result(timeout=20)
-    cached_frames = {int(token) // 16 for layer in saved.layers for token in layer.token_ids if token >= 0}
+    cached_frames = {
+        frame for layer in saved.layers for frame in token_ids.frames_of(layer.token_ids).tolist() if frame >= 0
+    }
     assert cached_frames == set(saved.thumbnails)
 
 

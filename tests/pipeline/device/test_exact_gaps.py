@@ -22,7 +22,7 @@ from pipeline.sources.clip_queue import DROPPED, ClipQueue
 from pipeline.sources.feed import RECONNECTED
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
-from tests.conftest import TOKENS_PER_FRAME, new_memory, random_frames
+from tests.conftest import grid, new_memory, random_frames
 
 PERIOD_S, STARTED_S, GAP_AFTER_S = 0.5, 1000.0, 3.0
 SPEC, CONFIG = CameraSpec(name="lobby", url="sim:lobby"), IngestConfig(sample_fps=1 / PERIOD_S)
@@ -36,7 +36,7 @@ class Watching:
         self._writer = MemoryWriter(
             model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=8, reserve=128
         )
-        self._frame_size = model.spec.frame_size
+        self._fit = model.spec.layout.fit
         self._moment = 0
         self._image = ArrayImage(random_frames(1)[0])
         self._saved: Checkpoint | None = None
@@ -111,7 +111,7 @@ class Watching:
             self.memory.begin_with(Gap(STARTED_S, self._now_s, "no frame of it was saved yet"))
 
     def _connect(self, *, after_loss: bool) -> None:
-        self._builder = ClipBuilder(SPEC, CONFIG, self._frame_size, is_live=True)
+        self._builder = ClipBuilder(SPEC, CONFIG, self._fit, is_live=True)
         self._queue = ClipQueue(2)
         self._lost_before = RECONNECTED if after_loss else ""
 
@@ -149,7 +149,7 @@ class Watching:
 
     def _new_memory(self) -> CameraMemory:
         memory = new_memory(self._writer)
-        gate = OpenGate(TOKENS_PER_FRAME)
+        gate = OpenGate(grid)
         return CameraMemory("lobby", memory, self._writer, gate, gap_after_s=GAP_AFTER_S, started_s=STARTED_S)
 
 

@@ -7,7 +7,7 @@ import contextlib
 from models.memory_writer import MemoryWriter
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate
-from tests.conftest import TOKENS_PER_FRAME, new_memory
+from tests.conftest import grid, new_memory
 from tests.pipeline.device.engine_driver import clip
 from tests.pipeline.device.faults import Faults
 
@@ -15,7 +15,7 @@ NEVER = 1 << 40
 
 
 def new_camera(writer: MemoryWriter) -> CameraMemory:
-    gate = OpenGate(TOKENS_PER_FRAME)
+    gate = OpenGate(grid)
     return CameraMemory("lobby", new_memory(writer), writer, gate, gap_after_s=3.0, started_s=0.0)
 
 

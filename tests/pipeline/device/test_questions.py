@@ -87,7 +87,6 @@ def run_question(model: LlavaOnevision, text: str) -> list[AnswerEvent | Questio
         AnswerDecoder(model),
         FixedText(model.prompts, text),  # type: ignore[arg-type]
         [scratch],
-        tokens_per_frame=model.spec.tokens_per_frame,
         max_waiting=1,
         clock=lambda: now_s,
     )
@@ -119,7 +118,6 @@ def answers(model: LlavaOnevision, cameras: dict[str, CameraMemory], slots: int)
         AnswerDecoder(model),
         model.prompts,
         [Memory(scratch, slot) for slot in range(slots)],
-        tokens_per_frame=model.spec.tokens_per_frame,
         max_waiting=len(cameras),
     )
     recorders = {name: EventRecorder() for name in cameras}

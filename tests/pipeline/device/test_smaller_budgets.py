@@ -11,7 +11,7 @@ from cache_store.errors import CheckpointCorrupt
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from pipeline.device.engine import Engine
-from tests.conftest import TOKENS_PER_FRAME
+from tests.conftest import TOKENS_PER_FRAME, numbered
 from tests.pipeline.device.engine_driver import CONFIG, ask, ingest, whole
 
 
@@ -37,9 +37,9 @@ def test_a_memory_saved_with_a_larger_budget_is_compacted_before_it_is_used(mode
     newest_id = saved.facts.next_frame * TOKENS_PER_FRAME
     for was, now in zip(saved.layers, restored.layers, strict=True):
         assert len(now.positions) == budget
-        assert torch.equal(now.token_ids[-64:], torch.arange(newest_id - 64, newest_id))
-        assert set(now.token_ids.tolist()) <= set(was.token_ids.tolist())
-    cached = {int(token) // TOKENS_PER_FRAME for layer in restored.layers for token in layer.token_ids}
+        assert torch.equal(numbered(now.token_ids)[-64:], torch.arange(newest_id - 64, newest_id))
+        assert set(numbered(now.token_ids).tolist()) <= set(numbered(was.token_ids).tolist())
+    cached = {int(token) // TOKENS_PER_FRAME for layer in restored.layers for token in numbered(layer.token_ids)}
     assert set(restored.thumbnails) == cached
     ingest(small, "lobby", 3, first_s=1_020.0)
     assert ask(small, "lobby", "what is in view").done().answer_tokens
@@ -57,8 +57,8 @@ def test_what_a_smaller_budget_keeps_is_what_scores_highest(model: LlavaOnevisio
     restored = whole(small, "lobby")
     large.close()
     small.close()
-    oldest_kept = [int(layer.token_ids.min()) for layer in restored.layers]
-    newest_that_fit = [int(layer.token_ids[-128]) for layer in saved.layers]
+    oldest_kept = [int(numbered(layer.token_ids).min()) for layer in restored.layers]
+    newest_that_fit = [int(numbered(layer.token_ids)[-128]) for layer in saved.layers]
     assert oldest_kept != newest_that_fit
 
 

@@ -17,6 +17,7 @@ import torch
 
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, PlaybackSpeed, SourceReason
 from pipeline.decoding.images import resize_frames
+from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import RECONNECTED, CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
@@ -175,7 +176,9 @@ def test_an_unreadable_file_fails_with_its_reason(
 
 def test_an_invalid_url_is_refused_at_once() -> None:
     with pytest.raises(InvalidCamera, match="gopher"):
-        CameraFeed(CameraSpec(name="lobby", url="gopher://old"), QUICK, 64, ClipQueue(4), on_state=lambda *_: None)
+        CameraFeed(
+            CameraSpec(name="lobby", url="gopher://old"), QUICK, square(64), ClipQueue(4), on_state=lambda *_: None
+        )
 
 
 def test_a_file_played_fast_resumes_after_the_frames_that_were_fed(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What a decoder reads of tokens: their embeddings, and for some families more that joins behind its first layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Tokens ready for the decoder. [..., T, E]
+
+    deep: for families with DeepStack, what is added to the hidden states behind the decoder's layers 0, 1, ...; empty
+    where nothing is added. K × [..., T, E]
+    """
+
+    tokens: Tensor
+    deep: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return self.tokens.shape[-2]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Embeddings:
+        """Each tensor replaced by `function(tensor)`."""
+        return Embeddings(function(self.tokens), tuple(function(layer) for layer in self.deep))
+
+    def at(self, indices: Tensor) -> Embeddings:
+        """The tokens at these indices, in their order. [K]"""
+        return self.map(lambda tensor: tensor.index_select(-2, indices))
+
+    def expand(self, batch: int) -> Embeddings:
+        """The same tokens for each of B memories. [T, E] -> [B, T, E]"""
+        return self.map(lambda tensor: tensor.expand(batch, *tensor.shape))
+
+    def scatter(self, indices: Tensor, others: Embeddings) -> Embeddings:
+        """These tokens with others in the places `indices`; what lacks a deep layer adds zeros. [T, E], [K], [K, E]"""
+        deep = self.deep or tuple(torch.zeros_like(self.tokens) for _ in others.deep)
+        zeros = others.deep or tuple(torch.zeros_like(others.tokens) for _ in deep)
+        return Embeddings(
+            self.tokens.index_copy(-2, indices, others.tokens),
+            tuple(mine.index_copy(-2, indices, other) for mine, other in zip(deep, zeros, strict=True)),
+        )
+
+    @staticmethod
+    def concat(*parts: Embeddings) -> Embeddings:
+        """The tokens of all parts, one part after the other."""
+        return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2))
+
+    @staticmethod
+    def stack(rows: Sequence[Embeddings]) -> Embeddings:
+        """As many tokens of each of B memories as one batch. B × [T, E] -> [B, T, E]"""
+        return _joined(rows, torch.stack)
+
+
+def _joined(parts: Sequence[Embeddings], join: Callable[[list[Tensor]], Tensor]) -> Embeddings:
+    depth = max(len(part.deep) for part in parts)
+    filled = [part.deep or tuple(torch.zeros_like(part.tokens) for _ in range(depth)) for part in parts]
+    return Embeddings(
+        join([part.tokens for part in parts]), tuple(join([deep[level] for deep in filled]) for level in range(depth))
+    )
