@@ -27,7 +27,7 @@ from actors.errors import AddressInUse, ServiceError
 from actors.server import server
 from cache_store import redis_preflight
 from cache_store.errors import StoreError
-from models import registry
+from models import policy_choice, registry
 from models.errors import ModelError
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
@@ -163,10 +163,10 @@ def _cluster(shards: ShardsConfig) -> str:
 
 def _model(settings: HermesConfig) -> str:
     device = settings.ingest.device if settings.shards.is_local else "auto"
-    spec = registry.load_model(settings.model, device).spec
-    limitation = registry.limitation(settings.model)
+    model = registry.load_model(settings.model, device)
+    spec, choice = model.spec, policy_choice.choose(settings.memory.policy, model)
     size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.layout.square} pixels"
-    return f"{size}; {limitation}" if limitation else size
+    return "; ".join(filter(None, (size, str(choice), registry.limitation(settings.model))))
 
 
 def _memory(_: HermesConfig) -> str:

@@ -17,8 +17,12 @@ class Role(StrEnum):
 
 
 class PolicyName(StrEnum):
-    """What decides about eviction: each is a row of `policies.POLICIES` and of `models.importance.SCORERS`."""
+    """What decides about eviction: each is a row of `policies.POLICIES` and of `models.importance.SCORERS`.
 
+    `auto` stands for one of the others, by the model: see `models.policy_choice`.
+    """
+
+    AUTO = "auto"
     QUESTIONS = "questions"
     HERMES = "hermes"
 
@@ -31,7 +35,7 @@ class MemoryConfig:
     recent_frames: the recent window: so many of the newest frames are never evicted in any layer.
     sensory_share: share of the layers, counted from the input, that keep the newest tokens.
     long_term_share: share of the layers, counted from the output, that keep what questions attend to, and summaries.
-    policy: what decides about eviction.
+    policy: what decides about eviction; auto: the policy that docs/models.md names for the model, with its evidence.
     reindexing: has one value, `lazy`: positions are renumbered when they run out.
     """
 
@@ -47,7 +51,7 @@ class MemoryConfig:
     recent_frames: int = 4
     sensory_share: float = 0.1
     long_term_share: float = 0.3
-    policy: PolicyName = PolicyName.QUESTIONS
+    policy: PolicyName = PolicyName.AUTO
     reindexing: str = "lazy"
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
-from models import frame_encoder
+from models import frame_encoder, policy_choice
 from models.embeddings import Embeddings
 from models.errors import InvalidBudget
 from models.frame_encoder import EncodedFrames, Step
@@ -31,7 +31,7 @@ class MemoryWriter:
     """Everything that changes a camera's memory: prefix, frames, compaction, positions. Device thread only.
 
     max_frames: of one step. reserve: positions that always stay free for a question and its answer. policy and scorer:
-    those of `config.policy` unless given; the scorer's scores decide what the policy evicts. upkeep_s: seconds spent on
+    those of `policy_choice` unless given; the scorer's scores decide what the policy evicts. upkeep_s: seconds spent on
     scoring and compaction so far.
     """
 
@@ -51,8 +51,9 @@ class MemoryWriter:
         self.max_frames = max_frames
         self.upkeep_s = 0.0
         self.plans = tiers.plan_layers(spec.kv.num_layers, config)
-        self.policy = policy or POLICIES[config.policy]
-        self.scorer = scorer or SCORERS[config.policy](model, self.plans)
+        chosen = policy_choice.choose(config.policy, model).policy
+        self.policy = policy or POLICIES[chosen]
+        self.scorer = scorer or SCORERS[chosen](model, self.plans)
         reserve = max(reserve, self.scorer.num_positions)
         is_reliable = self._num_positions + reserve <= spec.reliable_positions
         self.max_position = (spec.reliable_positions if is_reliable else spec.max_positions) - reserve

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+import structlog
+
 from actors.config.schema import ShardSettings
-from models import registry
+from models import policy_choice, registry
 from models.vision_language_model import VideoLanguageModel
 from pipeline.cameras import CameraSpec
 from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed, OnState
 from pipeline.sources.ingest_config import IngestConfig
+
+log = structlog.get_logger(__name__)
 
 
 class Feed(Protocol):
@@ -62,6 +66,8 @@ def of_model(
     model: VideoLanguageModel, settings: ShardSettings, *, clock: Callable[[], float] = time.time
 ) -> ShardDevice:
     """The device that a model is loaded on. Raises ModelError, MemoryError or RuntimeError if the slots do not fit."""
+    choice = policy_choice.choose(settings.memory.policy, model)
+    log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
     return ShardDevice(
         engine=Engine(model, settings.memory, settings.shards.device, clock=clock),
         open_feed=partial(CameraFeed, fit=model.spec.layout.fit),

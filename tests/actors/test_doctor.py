@@ -12,6 +12,7 @@ from actors import doctor, embedded_store
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.doctor import Finding
+from cache_store.tiers import MemoryConfig, PolicyName
 from pipeline.cameras import CameraSpec
 from pipeline.sources.ingest_config import IngestConfig
 from tests import servers
@@ -150,3 +151,17 @@ def test_every_configured_camera_is_opened(tmp_path: Path) -> None:
 
 def test_the_model_says_what_it_does_not_know() -> None:
     assert "knows drawn streets only" in finding("model").detail
+
+
+@pytest.mark.parametrize(
+    ("policy", "line"),
+    [
+        (PolicyName.AUTO, "policy questions: our benchmark of tiny models (docs/accuracy.md)"),
+        (PolicyName.HERMES, "policy hermes: set by memory.policy"),
+    ],
+)
+def test_the_policy_of_memories_is_named_with_its_evidence(policy: PolicyName, line: str) -> None:
+    found = finding("model", HermesConfig(memory=MemoryConfig(policy=policy)))
+
+    assert line in found.detail
+    assert "\n" not in found.detail
