@@ -38,7 +38,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     results = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
-    print(report.markdown(results))
+    print(report.markdown([row for row in results if row.delay_s is None]))
     result_file.write(options.json, {}, rows=results)
     if options.plots:
         report.plot(results, options.plots)

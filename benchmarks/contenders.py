@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from benchmarks import baselines, scorers
 from benchmarks.retrieval import RetrievedFrames
 from benchmarks.scorers import MakeScorer
-from benchmarks.stream_memories import BoundedMemory, RereadFrames, StreamMemory
+from benchmarks.stream_memories import BoundedMemory, RereadFrames, StreamMemory, Task
 from cache_store import policies, summaries
 from cache_store.policies import Decision, Policy, Summarize
 from cache_store.tiers import MemoryConfig
-from models.llava_onevision import LlavaOnevision
 
 OURS = "questions"
 GATED = "ours-gated"
@@ -22,20 +19,6 @@ GATED = "ours-gated"
 
 class UnknownPolicy(ValueError):
     """No contender of that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """batch: streams at once; budget: tokens a layer; num_frames: of each stream.
-
-    passed: the tokens of each stream that a static gate lets pass, for a contender with a gate. B × [F, P]
-    """
-
-    model: LlavaOnevision
-    batch: int
-    budget: int
-    num_frames: int
-    passed: Sequence[Tensor] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +55,19 @@ def _bounded(
         config = MemoryConfig(
             tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget) if has_window else 0
         )
-        policy = Policy(decide, summarize)
-        return BoundedMemory(task.model, config, task.batch, policy, make_scorer(task.model), is_eager=is_eager)
+        return BoundedMemory(task, config, Policy(decide, summarize), make_scorer(task.model), is_eager=is_eager)
 
     return make
 
 
 def _gated(task: Task) -> StreamMemory:
     config = MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
-    scorer = scorers.questions(task.model)
-    return BoundedMemory(task.model, config, task.batch, Policy(_by_peak), scorer, passed=task.passed)
+    return BoundedMemory(task, config, Policy(_by_peak), scorers.questions(task.model), is_gated=True)
 
 
 def _full(task: Task) -> StreamMemory:
     config = MemoryConfig(tokens_per_layer=task.model.spec.layout.max_tokens(task.num_frames))
-    return BoundedMemory(task.model, config, task.batch, Policy(_by_peak), scorers.no_scores(task.model))
+    return BoundedMemory(task, config, Policy(_by_peak), scorers.no_scores(task.model))
 
 
 _by_peak = policies.by_peak_attention
@@ -97,18 +78,18 @@ CONTENDERS: dict[str, Contender] = {
     "window": Contender("sliding window with sinks", _bounded(_sliding_window, has_window=False)),
     "last-n": Contender(
         "the newest frames alone, prefilled anew",
-        lambda task: RereadFrames(task.model, task.budget, task.batch, is_uniform=False),
+        lambda task: RereadFrames(task, is_uniform=False),
     ),
     "uniform": Contender(
         "frames spread over all time, prefilled anew",
-        lambda task: RereadFrames(task.model, task.budget, task.batch, is_uniform=True),
+        lambda task: RereadFrames(task, is_uniform=True),
     ),
     "random": Contender("random tokens", _bounded(baselines.by_score(baselines.scattered))),
     "infinipot": Contender("InfiniPot-V: novelty and value norm", _bounded(baselines.infinipot)),
     "streammem": Contender("StreamMem: proxy query and prototypes", _bounded(baselines.streammem, scorers.proxy_query)),
     "rekv": Contender(
         "ReKV: everything stored, frames retrieved",
-        lambda task: RetrievedFrames(task.model, task.budget, task.batch, Policy(_sliding_window)),
+        lambda task: RetrievedFrames(task, Policy(_sliding_window)),
         max_frames=5_000,
     ),
     "hermes-published": Contender(

@@ -20,9 +20,9 @@ from matplotlib import pyplot
 from torch import Tensor
 
 from benchmarks import contenders, parts, result_file, streams
-from benchmarks.contenders import OURS, Task
+from benchmarks.contenders import OURS
 from benchmarks.exam import Examiner
-from benchmarks.stream_memories import BoundedMemory
+from benchmarks.stream_memories import BoundedMemory, Task
 from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Character, Footage, Need, TimedQuestion
 from cache_store.memory import Memory
 from models import registry
@@ -68,7 +68,7 @@ def measure(
     model: VideoLanguageModel, policy: str, budget: int, scenes: Sequence[Scene], footages: Sequence[Footage]
 ) -> Iterator[Row]:
     """A row for each distance."""
-    contender = contenders.named(policy).make(Task(model, len(footages), budget, footages[0].num_frames))  # type: ignore[arg-type]
+    contender = contenders.named(policy).make(Task(model, len(footages), budget, footages[0].num_frames))
     assert isinstance(contender, BoundedMemory)
     examiner = Examiner(model)
     means = [_TrueMean() for _ in footages]

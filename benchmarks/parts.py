@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import contenders, streams
-from benchmarks.contenders import Task
 from benchmarks.exam import Examiner, Outcome
-from benchmarks.stream_memories import ANSWER_TOKENS, StreamMemory
+from benchmarks.stream_memories import ANSWER_TOKENS, StreamMemory, Task
 from benchmarks.streams import FRAMES_PER_STEP, VISITS, Need, Stream, TimedQuestion
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs

@@ -13,11 +13,10 @@ from matplotlib import pyplot
 from benchmarks import result_file
 from benchmarks.contenders import GATED, OURS
 from benchmarks.parts import MIXED
-from benchmarks.rows import ALL, Row
-from benchmarks.streams import VISITS, Need
+from benchmarks.rows import ALL, Row, ScoreRow
+from benchmarks.streams import VISITS
 
 _T = TypeVar("_T")
-_NEEDS = (ALL, *Need)
 _DEFAULT_KIND = (VISITS, MIXED)
 
 
@@ -28,48 +27,34 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="write the plots into this folder")
     options = parser.parse_args()
     rows = [Row(**row) for file in options.rows for row in result_file.read_rows(file)]
-    print(markdown(rows))
+    print(markdown([row for row in rows if row.delay_s is None]))
     if options.plots:
         plot(rows, options.plots)
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """A Markdown table for each kind of stream and budget, with a line for each policy."""
+def markdown(rows: Sequence[ScoreRow]) -> str:
+    """A Markdown table for each heading, with a line for each label and a column for each need."""
     tables = []
-    for kind in _distinct(_kind(row) for row in rows):
-        some = [row for row in rows if _kind(row) == kind and row.delay_s is None]
-        tables.append(f"### {_heading(some[0])}\n\n" + _table(some))
+    for heading in _distinct(row.heading for row in rows):
+        tables.append(f"### {heading}\n\n" + _table([row for row in rows if row.heading == heading]))
     return "\n\n".join(tables)
 
 
-def _kind(row: Row) -> tuple[object, ...]:
-    return row.length, row.visits, row.character, row.budget
-
-
-def _heading(row: Row) -> str:
-    facts = [f"{row.length:,} frames"]
-    if row.visits != VISITS:
-        facts.append(f"{row.visits} visits")
-    if row.character != MIXED:
-        facts.append(row.character)
-    return ", ".join([*facts, f"{row.budget} tokens a layer"])
-
-
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[ScoreRow]) -> str:
     has_models = len(rows[0].by_model) > 1
-    heads = ["policy", *(str(need) for need in _NEEDS), *["each model"] * has_models, "n"]
-    heads += ["evidence", "by chance", "newest", "KB a camera", "upkeep", "TTFT"]
+    needs = [need for need in _distinct(row.need for row in rows) if need != ALL]
+    heads = ["policy", ALL, *needs, *["each model"] * has_models, "n", *rows[0].details]
+    heads += ["KB a camera", "upkeep", "TTFT"]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
-    for policy in _distinct(row.policy for row in rows):
-        by_need = {row.need: row for row in rows if row.policy == policy}
+    for label in _distinct(row.label for row in rows):
+        by_need = {row.need: row for row in rows if row.label == label}
         whole = by_need[ALL]
         cells = [f"{whole.accuracy:.3f} ({whole.low:.3f}-{whole.high:.3f})"]
-        cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in Need]
+        cells += [f"{by_need[need].accuracy:.3f}" if need in by_need else "-" for need in needs]
         cells += [" ".join(f"{accuracy:.3f}" for accuracy in whole.by_model)] * has_models + [f"{whole.n:,}"]
-        evidence = (whole.evidence_precision, whole.evidence_chance, whole.evidence_newest)
-        cells += ["-" if share is None else f"{share:.2f}" for share in evidence]
+        cells += whole.details.values()
         cells += [f"{whole.bytes_per_camera / 1e3:,.0f}", f"{whole.upkeep_share:.0%}", f"{whole.ttft_ms:.1f} ms"]
-        lines.append(f"| {policy} | {' | '.join(cells)} |")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from benchmarks import scorers
 from benchmarks.scorers import NoScores
-from benchmarks.stream_memories import BoundedMemory
-from benchmarks.streams import TimedQuestion
+from benchmarks.stream_memories import BoundedMemory, HasText, Task
 from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
 from cache_store.policies import Policy
@@ -18,8 +19,9 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.frame_encoder import EncodedFrames
 from models.slot_cache import AttentionCapture, SlotCache
-from models.vision_language_model import VideoLanguageModel
 from ops import rope
+
+_Question = TypeVar("_Question", bound=HasText)
 
 
 class RetrievedFrames:
@@ -29,14 +31,15 @@ class RetrievedFrames:
     on the mean of every frame chooses the frames. They are read in order of time, without gaps, the newest among them.
     """
 
-    def __init__(self, model: VideoLanguageModel, budget: int, batch: int, window: Policy) -> None:
-        self._model = model
-        self._per_frame = model.spec.layout.max_tokens(1)
-        self._num_frames = budget // self._per_frame
-        config = MemoryConfig(tokens_per_layer=max(budget, 256), recent_frames=0)
-        self._window = BoundedMemory(model, config, batch, window, NoScores())
+    def __init__(self, task: Task, window: Policy) -> None:
+        """Raises UnsupportedModel unless all frames have as many tokens and one position each."""
+        self._model = scorers.require_llava(task.model, "rekv")
+        self._per_frame = task.model.spec.layout.max_tokens(1)
+        self._num_frames = task.budget // self._per_frame
+        config = MemoryConfig(tokens_per_layer=max(task.budget, 256), recent_frames=0)
+        self._window = BoundedMemory(task, config, window, NoScores())
         self._stored: list[list[list[CachedTokens]]] = [
-            [[] for _ in range(model.spec.kv.num_layers)] for _ in range(batch)
+            [[] for _ in range(task.model.spec.kv.num_layers)] for _ in range(task.batch)
         ]
 
     @property
@@ -52,9 +55,7 @@ class RetrievedFrames:
                 new = tokens.at(torch.arange(len(tokens) - num_new, len(tokens)))
                 layer.append(self._moved(new, -new.positions))
 
-    def recall(
-        self, stream: int, questions: Sequence[TimedQuestion]
-    ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
+    def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
         layers = [CachedTokens.concat(*parts) for parts in self._stored[stream]]
         index = self._index(stream, layers)
         slabs = Slabs(self._model.spec.kv, slots=1, capacity=index.prefix_length + self._num_frames * self._per_frame)
@@ -93,9 +94,9 @@ class RetrievedFrames:
         index.next_position = index.prefix_length + 1
         return index
 
-    def _best_frames(self, index: Memory, question: TimedQuestion) -> list[Tensor]:
+    def _best_frames(self, index: Memory, question: HasText) -> list[Tensor]:
         """For each layer the frames to retrieve, oldest first; the newest is always among them. -> L × [K]"""
-        ids = torch.tensor(self._model.prompts.question(question.question.text).ids)
+        ids = torch.tensor(self._model.prompts.question(question.text).ids)
         embedded = self._model.embed_question(ids)
         capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
         self._model.forward(embedded.expand(1), SlotCache([index], len(embedded), is_read_only=True, capture=capture))

@@ -10,28 +10,26 @@ from functools import partial
 import numpy as np
 
 from benchmarks.exam import Outcome
-from benchmarks.parts import Part
-from benchmarks.streams import Need
+from benchmarks.parts import MIXED, Part
+from benchmarks.streams import VISITS, Need
 
 DELAYS_S = (4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0)  # upper ends
 ALL = "all"
 
-_DRAWS = 2_000
+DRAWS = 2_000  # of a bootstrap
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the results. delay_s: facts last visible at most this long ago, and longer than the next lower delay.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """One accuracy of a policy at a budget, for a table. need: what the questions need; length: frames before them.
 
-    by_model: the accuracy of each model. evidence_precision: the share of the cited moments that show the event;
-    evidence_chance and evidence_newest: the same share of random moments and of the newest ones.
+    low, high: the 95 % interval of the accuracy; by_model: the accuracy of each model.
     """
 
     policy: str
     budget: int
     length: int
     need: str
-    delay_s: float | None
     accuracy: float
     low: float
     high: float
@@ -39,13 +37,57 @@ class Row:
     bytes_per_camera: int
     upkeep_share: float
     ttft_ms: float
+    by_model: list[float]
+    commit: str
+
+    @property
+    def heading(self) -> str:
+        """What all rows of one table have in common."""
+        return f"{self.length:,} frames, {self.budget} tokens a layer"
+
+    @property
+    def label(self) -> str:
+        """What a line of a table is of."""
+        return self.policy
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Further columns, the same for every row of a table."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(ScoreRow):
+    """One line of the results. delay_s: facts last visible at most this long ago, and longer than the next lower delay.
+
+    evidence_precision: the share of the cited moments that show the event; evidence_chance and evidence_newest: the
+    same share of random moments and of the newest ones.
+    """
+
+    delay_s: float | None
     evidence_precision: float | None
     evidence_chance: float | None
     evidence_newest: float | None
     character: str
     visits: int
-    by_model: list[float]
-    commit: str
+
+    @property
+    def heading(self) -> str:
+        facts = [f"{self.length:,} frames"]
+        if self.visits != VISITS:
+            facts.append(f"{self.visits} visits")
+        if self.character != MIXED:
+            facts.append(self.character)
+        return ", ".join([*facts, f"{self.budget} tokens a layer"])
+
+    @property
+    def details(self) -> dict[str, str]:
+        shares = {
+            "evidence": self.evidence_precision,
+            "by chance": self.evidence_chance,
+            "newest": self.evidence_newest,
+        }
+        return {name: "-" if share is None else f"{share:.2f}" for name, share in shares.items()}
 
 
 def rows_of(parts: Sequence[Part]) -> Iterator[Row]:
@@ -67,7 +109,7 @@ def interval(by_stream: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float,
     """
     right = np.array([sum(answers) for answers in by_stream], dtype=float)
     totals_by_stream = np.array([len(answers) for answers in by_stream], dtype=float)
-    drawn = np.random.default_rng(seed).integers(0, len(right), (_DRAWS, len(right)))
+    drawn = np.random.default_rng(seed).integers(0, len(right), (DRAWS, len(right)))
     totals = totals_by_stream[drawn].sum(axis=1)
     accuracies = right[drawn].sum(axis=1)[totals > 0] / totals[totals > 0]
     low, high = np.quantile(accuracies, (0.025, 0.975))
@@ -78,7 +120,7 @@ def loss_interval(before: Sequence[Sequence[bool]], after: Sequence[Sequence[boo
     """The 95 % interval of the points lost from `before` to `after`, from a bootstrap over paired streams."""
     lost = np.array([sum(right) - sum(others) for right, others in zip(before, after, strict=True)], dtype=float)
     totals_by_stream = np.array([len(right) for right in before], dtype=float)
-    drawn = np.random.default_rng(0).integers(0, len(lost), (_DRAWS, len(lost)))
+    drawn = np.random.default_rng(0).integers(0, len(lost), (DRAWS, len(lost)))
     low, high = np.quantile(100 * lost[drawn].sum(axis=1) / totals_by_stream[drawn].sum(axis=1), (0.025, 0.975))
     return float(low), float(high)
 

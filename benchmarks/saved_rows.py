@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import accuracy, contenders, parts, result_file, rows, streams
-from benchmarks.contenders import OURS, Task
+from benchmarks.contenders import OURS
 from benchmarks.exam import Examiner
+from benchmarks.stream_memories import Task
 from benchmarks.streams import Stream
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint, CheckpointFacts

@@ -15,9 +15,14 @@ from models.importance import ImportanceScorer, PromptedImportance
 from models.llava_onevision import LlavaOnevision
 from models.packing import PackedTexts
 from models.slot_cache import AttentionCapture, SlotCache
+from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
 
-MakeScorer = Callable[[LlavaOnevision], ImportanceScorer]
+MakeScorer = Callable[[VideoLanguageModel], ImportanceScorer]
+
+
+class UnsupportedModel(ValueError):
+    """A contender that knows one family alone was given a model of another."""
 
 
 class NoScores:
@@ -64,37 +69,47 @@ class UnpropagatedImportance:
         return capture.weights[index][0][memory.prefix_length :]
 
 
-def no_scores(model: LlavaOnevision) -> ImportanceScorer:
+def no_scores(model: VideoLanguageModel) -> ImportanceScorer:
     """For policies that do not read attention."""
     return NoScores()
 
 
-def questions(model: LlavaOnevision) -> ImportanceScorer:
+def questions(model: VideoLanguageModel) -> ImportanceScorer:
     """The product's default: the peak attention of a bank of questions."""
     return importance.question_scorer(model, _plans(model))
 
 
-def mean_of_questions(model: LlavaOnevision) -> ImportanceScorer:
+def mean_of_questions(model: VideoLanguageModel) -> ImportanceScorer:
     """The same bank of questions, with the mean over all its tokens."""
     return importance.question_scorer(model, _plans(model), attention_ops.mean_weight)
 
 
-def roles(model: LlavaOnevision) -> ImportanceScorer:
+def roles(model: VideoLanguageModel) -> ImportanceScorer:
     """HERMES' prompts, by the role of each layer."""
     return importance.role_scorer(model, _plans(model))
 
 
-def unpropagated_roles(model: LlavaOnevision) -> ImportanceScorer:
+def unpropagated_roles(model: VideoLanguageModel) -> ImportanceScorer:
     """HERMES' prompts, scored as in its published code."""
     prompts = importance.role_prompts(model)
-    return UnpropagatedImportance(model, [prompts[plan.role] for plan in _plans(model)])
+    known = require_llava(model, "the published HERMES code")
+    return UnpropagatedImportance(known, [prompts[plan.role] for plan in _plans(model)])
 
 
-def proxy_query(model: LlavaOnevision) -> ImportanceScorer:
+def proxy_query(model: VideoLanguageModel) -> ImportanceScorer:
     """StreamMem's proxy query: the chat template around an empty question."""
-    texts = PackedTexts([model.embed_question(torch.tensor(model.prompts.question("").ids))])
+    texts = PackedTexts([model.embed_question(torch.tensor(model.prompts.question("").ids, device=model.spec.device))])
     return PromptedImportance(model, texts, [texts.spans[0]] * model.spec.kv.num_layers, attention_ops.mean_weight)
 
 
-def _plans(model: LlavaOnevision) -> tuple[tiers.LayerPlan, ...]:
+def _plans(model: VideoLanguageModel) -> tuple[tiers.LayerPlan, ...]:
     return tiers.plan_layers(model.spec.kv.num_layers, MemoryConfig())
+
+
+def require_llava(model: VideoLanguageModel, contender: str) -> LlavaOnevision:
+    """The model, if it is a LLaVA-OneVision. Raises UnsupportedModel, which names the contender."""
+    if not isinstance(model, LlavaOnevision):
+        raise UnsupportedModel(
+            f"{contender}: model {model.spec.name!r} is not a LLaVA-OneVision, the only family it reads"
+        )
+    return model

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from benchmarks.scorers import NoScores
-from benchmarks.streams import FRAMES_PER_STEP, TimedQuestion
+from benchmarks.streams import FRAMES_PER_STEP
 from cache_store import compaction, policies
 from cache_store.memory import Memory
 from cache_store.policies import Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.embeddings import Embeddings
+from models.errors import InvalidBudget
 from models.frame_encoder import EncodedFrames
 from models.importance import ImportanceScorer
 from models.memory_writer import MemoryWriter
@@ -24,6 +26,32 @@ from models.vision_language_model import VideoLanguageModel
 
 ANSWER_TOKENS = 256  # tokens and positions for a question and its answer
 PIXEL_NBYTES = 3
+
+
+class HasText(Protocol):
+    """A question, as far as a contender must know it."""
+
+    @property
+    def text(self) -> str: ...
+
+
+_Question = TypeVar("_Question", bound=HasText)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """batch: streams at once; budget: tokens a layer; num_frames: of each stream.
+
+    passed: the tokens of each stream that a static gate lets pass, for a contender with a gate. B × [F, P]
+    reserve: tokens and positions for a question and its answer.
+    """
+
+    model: VideoLanguageModel
+    batch: int
+    budget: int
+    num_frames: int
+    passed: Sequence[Tensor] = ()
+    reserve: int = ANSWER_TOKENS
 
 
 class StreamMemory(Protocol):
@@ -35,12 +63,10 @@ class StreamMemory(Protocol):
         ...
 
     def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
-        """One step of frames of every stream, and their times. [B, F]"""
+        """One step of frames of every stream, and their times, at most FRAMES_PER_STEP. [B, F]"""
         ...
 
-    def recall(
-        self, stream: int, questions: Sequence[TimedQuestion]
-    ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
+    def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
         """Memories to ask about a stream, each with the questions that it is for."""
         ...
 
@@ -74,29 +100,25 @@ class TimedWriter(MemoryWriter):
 
 
 class BoundedMemory:
-    """Bounded memories, written as in the product, under any policy and scorer.
-
-    passed: the tokens of each stream that a static gate lets pass, B × [F, P]; empty for no gate.
-    """
+    """Bounded memories, written as in the product, under any policy and scorer. is_gated: reads `task.passed` alone."""
 
     def __init__(
         self,
-        model: VideoLanguageModel,
+        task: Task,
         config: MemoryConfig,
-        batch: int,
         policy: Policy,
         scorer: ImportanceScorer,
         *,
-        passed: Sequence[Tensor] = (),
+        is_gated: bool = False,
         is_eager: bool = False,
     ) -> None:
-        self._passed = list(passed)
+        self._passed = list(task.passed) if is_gated else []
         self.writer = TimedWriter(
-            model, config, max_frames=FRAMES_PER_STEP, reserve=ANSWER_TOKENS, policy=policy, scorer=scorer
+            task.model, config, max_frames=FRAMES_PER_STEP, reserve=task.reserve, policy=policy, scorer=scorer
         )
         self.writer.is_eager = is_eager
-        slabs = Slabs(model.spec.kv, slots=batch, capacity=self.writer.capacity)
-        self.memories = [Memory(slabs, slot) for slot in range(batch)]
+        slabs = Slabs(task.model.spec.kv, slots=task.batch, capacity=self.writer.capacity)
+        self.memories = [Memory(slabs, slot) for slot in range(task.batch)]
         for memory in self.memories:
             self.writer.reset(memory)
 
@@ -118,9 +140,7 @@ class BoundedMemory:
                 chosen = encoded.part(stream, groups)
                 self.writer.prefill([memory], chosen, times_s[stream, frames][None], passed[frames])
 
-    def recall(
-        self, stream: int, questions: Sequence[TimedQuestion]
-    ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
+    def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
         yield self.memories[stream], questions
 
     @property
@@ -130,52 +150,67 @@ class BoundedMemory:
 
 
 class RereadFrames:
-    """Stores frames and no cache. A question prefills some of them anew: spread over all time, or the newest."""
+    """Stores frames and no cache. A question prefills some of them anew: spread over all time, or the newest.
+
+    Its answer is what a plain `generate` gives over those frames alone. Raises InvalidBudget.
+    """
 
     upkeep_s = 0.0
 
-    def __init__(self, model: VideoLanguageModel, budget: int, batch: int, *, is_uniform: bool) -> None:
-        self._model = model
-        self._num_frames = budget // model.spec.layout.max_tokens(1) * model.spec.layout.frames_per_group
+    def __init__(self, task: Task, *, is_uniform: bool) -> None:
+        self._model = task.model
+        layout = task.model.spec.layout
+        self._num_groups = task.budget // layout.max_tokens(1)
+        if self._num_groups == 0:
+            raise InvalidBudget(f"a budget of {task.budget} tokens: a frame has up to {layout.max_tokens(1)}")
         self._is_uniform = is_uniform
         self._writer = MemoryWriter(
-            model,
-            MemoryConfig(tokens_per_layer=budget, recent_frames=self._num_frames - 1),
-            max_frames=self._num_frames,
-            reserve=ANSWER_TOKENS,
+            task.model,
+            MemoryConfig(tokens_per_layer=task.budget, recent_frames=0),
+            max_frames=self._num_groups * layout.frames_per_group,
+            reserve=task.reserve,
             policy=Policy(policies.by_peak_attention),
             scorer=NoScores(),
         )
-        self._memory = Memory(Slabs(model.spec.kv, slots=1, capacity=self._writer.capacity), 0)
+        self._memory = Memory(Slabs(task.model.spec.kv, slots=1, capacity=self._writer.capacity), 0)
         self._frames: list[EncodedFrames] = []
         self._times_s: list[Tensor] = []
 
     def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
         self._frames.append(encoded)
         self._times_s.append(times_s)
-        if not self._is_uniform:
-            max_steps = -(-self._num_frames // times_s.shape[1])
-            del self._frames[:-max_steps], self._times_s[:-max_steps]
+        while not self._is_uniform and self._stored_groups(1) >= self._num_groups:
+            del self._frames[0], self._times_s[0]
 
-    def recall(
-        self, stream: int, questions: Sequence[TimedQuestion]
-    ) -> Iterator[tuple[Memory, Sequence[TimedQuestion]]]:
-        times_s = torch.cat([step[stream] for step in self._times_s])
-        layout = self._model.spec.layout
-        groups = self._chosen(layout.num_groups(len(times_s)))
-        stored = EncodedFrames(
-            Embeddings.concat(*[step.cells.map(lambda cells: cells[stream]) for step in self._frames]).expand(1),
-            self._frames[0].rows,
-            self._frames[0].columns,
-        )
-        frames = layout.frames_of_groups(groups, len(times_s))
+    def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
+        layout, chosen = self._model.spec.layout, self._chosen(self._stored_groups(0))
         self._writer.reset(self._memory)
-        self._writer.prefill([self._memory], stored.part(0, groups), times_s[frames][None])
+        for run, times_s in self._runs(stream):
+            here, chosen = chosen.tensor_split([layout.num_groups(len(times_s))])
+            if bool(here.any()):
+                frames = layout.frames_of_groups(here, len(times_s))
+                self._writer.prefill([self._memory], run.part(0, here), times_s[frames][None])
         yield self._memory, questions
+
+    def _runs(self, stream: int) -> Iterator[tuple[EncodedFrames, Tensor]]:
+        """The stored steps of a stream, joined up to one that ends in a group that is not full."""
+        start = 0
+        for stop, step in enumerate(self._times_s, 1):
+            if step.shape[1] % self._model.spec.layout.frames_per_group == 0 and stop < len(self._times_s):
+                continue
+            steps = self._frames[start:stop]
+            cells = Embeddings.concat(*[one.cells.map(lambda cells: cells[stream]) for one in steps]).expand(1)
+            times_s = torch.cat([times_s[stream] for times_s in self._times_s[start:stop]])
+            yield EncodedFrames(cells, steps[0].rows, steps[0].columns), times_s
+            start = stop
+
+    def _stored_groups(self, first_step: int) -> int:
+        """Groups of frames in the stored steps, from a step on."""
+        return sum(self._model.spec.layout.num_groups(step.shape[1]) for step in self._times_s[first_step:])
 
     def _chosen(self, num_groups: int) -> Tensor:
         """Which of the stored groups are read. -> bool [G]"""
-        num_read = min(self._model.spec.layout.num_groups(self._num_frames), num_groups)
+        num_read = min(self._num_groups, num_groups)
         indices = torch.arange(num_groups - num_read, num_groups)
         if self._is_uniform:
             indices = torch.linspace(0, num_groups - 1, num_read).round().long()
@@ -183,5 +218,7 @@ class RereadFrames:
 
     @property
     def nbytes_per_camera(self) -> int:
-        num_frames = sum(step.shape[1] for step in self._times_s) if self._is_uniform else self._num_frames
+        num_frames = self._num_groups * self._model.spec.layout.frames_per_group
+        if self._is_uniform:
+            num_frames = sum(step.shape[1] for step in self._times_s)
         return num_frames * PIXEL_NBYTES * self._model.spec.layout.square**2

@@ -65,6 +65,10 @@ class TimedQuestion:
     need: Need
     delay_s: float | None
 
+    @property
+    def text(self) -> str:
+        return self.question.text
+
 
 @dataclass(frozen=True, slots=True)
 class Footage:

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from benchmarks import accuracy, contenders, parts, rows, streams
-from benchmarks.contenders import CONTENDERS, OURS, Task
+from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.exam import Examiner
 from benchmarks.parts import Part, Settings
 from benchmarks.rows import ALL
-from benchmarks.stream_memories import BoundedMemory, StreamMemory
+from benchmarks.stream_memories import BoundedMemory, StreamMemory, Task
 from benchmarks.streams import FRAMES_PER_STEP, Character, Stream
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs

@@ -1,0 +1,79 @@
+"""RVS-Ego and RVS-Movie: open questions about streams of half an hour to an hour. A language model scores them.
+
+Source: the annotations with videos of the data set Becomebright/RVS (`ego4d_oe.json`, `movienet_oe.json`), which have
+the questions of VStream-QA (IVGSZ/Flash-VStream). The official score asks gpt-3.5-turbo
+(`flash_vstream/eval_video/eval_activitynet_qa.py` there); nothing here does. `write_predictions` writes what that
+program reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from benchmarks.streaming import annotations
+from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
+from benchmarks.streaming.scores import Figure
+
+
+def read(file: Path) -> list[StreamQuestion]:
+    """The questions of each conversation, each asked at its end time, the text as it is."""
+    questions = []
+    for item, entry in enumerate(annotations.read_json(file)):
+        name, video = entry.text("video_id"), entry.text("video_path")
+        path = PurePosixPath(video.removeprefix("./").lstrip("/"))
+        for index, one in enumerate(entry.entries("conversations")):
+            questions.append(
+                StreamQuestion(
+                    id=f"{name}_{item}_{index}",
+                    task=one.optional_text("answer_type") or "open",
+                    text=one.text("question"),
+                    answer=one.text("answer"),
+                    at_s=one.seconds("end_time"),
+                    videos=(str(path), path.name),
+                    origin=entry.origin("video_path"),
+                    answer_type=one.optional_text("answer_type"),
+                )
+            )
+    return questions
+
+
+def no_figures(_tasks: Sequence[str]) -> list[Figure]:
+    """Nothing is scored here."""
+    return []
+
+
+def write_predictions(
+    folder: Path, questions: Mapping[str, StreamQuestion], responses: Iterable[tuple[str, str]]
+) -> Path:
+    """Writes `pred.json`, one JSON object a line, as the official program reads it. responses: question id and text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {
+            "id": name,
+            "question": questions[name].text,
+            "answer": questions[name].answer,
+            "answer_type": questions[name].answer_type,
+            "pred": response,
+        }
+        for name, response in responses
+    ]
+    file = folder / "pred.json"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def _edition(name: str) -> StreamBenchmark:
+    return StreamBenchmark(
+        name=name,
+        edition="Becomebright/RVS",
+        read=read,
+        is_right=None,
+        figures=no_figures,
+        fps=0.5,
+        max_answer_tokens=256,
+    )
+
+
+EGO, MOVIE = _edition("RVS-Ego"), _edition("RVS-Movie")
