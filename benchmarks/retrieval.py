@@ -52,7 +52,7 @@ class RetrievedFrames:
         for stored, memory in zip(self._stored, self._window.memories, strict=True):
             for index, layer in enumerate(stored):
                 tokens = memory.layer(index)
-                new = tokens.at(torch.arange(len(tokens) - num_new, len(tokens)))
+                new = tokens.at(self._range(len(tokens) - num_new, len(tokens)))
                 layer.append(self._moved(new, -new.positions))
 
     def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
@@ -63,9 +63,9 @@ class RetrievedFrames:
             retrieved = Memory(slabs, 0)
             _copy_prefix(retrieved, index)
             for layer, frames in enumerate(self._best_frames(index, question)):
-                places = (frames[:, None] * self._per_frame + torch.arange(self._per_frame)).flatten()
+                places = (frames[:, None] * self._per_frame + self._range(0, self._per_frame)).flatten()
                 chosen = layers[layer].at(places)
-                retrieved.replace(layer, self._moved(chosen, index.prefix_length + torch.arange(len(chosen))))
+                retrieved.replace(layer, self._moved(chosen, index.prefix_length + self._range(0, len(chosen))))
             retrieved.next_position = retrieved.lengths[0]
             yield retrieved, [question]
 
@@ -78,25 +78,28 @@ class RetrievedFrames:
         keys = rope.rotate(tokens.keys, distance, self._model.spec.kv.positions.frequency)
         return dataclasses.replace(tokens, keys=keys, positions=tokens.positions + distance)
 
+    def _range(self, start: int, stop: int) -> Tensor:
+        return torch.arange(start, stop, device=self._model.spec.device)
+
     def _index(self, stream: int, layers: Sequence[CachedTokens]) -> Memory:
         """A memory whose tokens are the means of all frames, all at the first position after the prefix."""
         num_frames = len(layers[0]) // self._per_frame
         live = self._window.memories[stream]
         index = Memory(Slabs(self._model.spec.kv, slots=1, capacity=live.prefix_length + num_frames), 0)
         _copy_prefix(index, live)
-        first = torch.arange(num_frames) * self._per_frame
+        first = self._range(0, num_frames) * self._per_frame
         for layer, tokens in enumerate(layers):
             means = tokens.at(first)
             means.keys.copy_(_per_frame_means(tokens.keys, num_frames))
             means.values.copy_(_per_frame_means(tokens.values, num_frames))
             means.positions.zero_()
-            index.replace(layer, self._moved(means, torch.full((num_frames,), index.prefix_length)))
+            index.replace(layer, self._moved(means, torch.full_like(first, index.prefix_length)))
         index.next_position = index.prefix_length + 1
         return index
 
     def _best_frames(self, index: Memory, question: HasText) -> list[Tensor]:
         """For each layer the frames to retrieve, oldest first; the newest is always among them. -> L × [K]"""
-        ids = torch.tensor(self._model.prompts.question(question.text).ids)
+        ids = torch.tensor(self._model.prompts.question(question.text).ids, device=self._model.spec.device)
         embedded = self._model.embed_question(ids)
         capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
         self._model.forward(embedded.expand(1), SlotCache([index], len(embedded), is_read_only=True, capture=capture))

@@ -55,7 +55,8 @@ class UnpropagatedImportance:
         return [[self._score_layer(memory, layer) for layer in range(memory.num_layers)] for memory in memories]
 
     def _score_layer(self, memory: Memory, index: int) -> Tensor:
-        decoder, ids = self._model.decoder, torch.tensor(self._prompts[index])
+        device = self._model.spec.device
+        decoder, ids = self._model.decoder, torch.tensor(self._prompts[index], device=device)
         layer, hidden = decoder.layers[index], self._model.embed_tokens(ids).tokens[None]
         capture = AttentionCapture([slice(0, len(ids))] * memory.num_layers)
         forward_pass = SlotCache([memory], len(ids), is_read_only=True, capture=capture)
@@ -92,8 +93,8 @@ def roles(model: VideoLanguageModel) -> ImportanceScorer:
 def unpropagated_roles(model: VideoLanguageModel) -> ImportanceScorer:
     """HERMES' prompts, scored as in its published code."""
     prompts = importance.role_prompts(model)
-    known = require_llava(model, "the published HERMES code")
-    return UnpropagatedImportance(known, [prompts[plan.role] for plan in _plans(model)])
+    llava = require_llava(model, "the published HERMES code")
+    return UnpropagatedImportance(llava, [prompts[plan.role] for plan in _plans(model)])
 
 
 def proxy_query(model: VideoLanguageModel) -> ImportanceScorer:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from benchmarks.rows import ALL
-from benchmarks.streaming import annotations, scores
-from benchmarks.streaming.annotations import Entry
+from benchmarks.streaming import annotation_files, scores
+from benchmarks.streaming.annotation_files import Entry
 from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
 from benchmarks.streaming.scores import Figure
 
@@ -57,7 +57,7 @@ _MAX_OPTIONS = 26
 def read(file: Path) -> list[StreamQuestion]:
     """The questions of `ovo_bench_new.json`: one for each item, and for a forward task one for each of its moments."""
     questions = []
-    for entry in annotations.read_json(file):
+    for entry in annotation_files.read_json(file):
         name, task = str(entry.integer("id")), entry.text("task")
         if task in FORWARD:
             moments = enumerate(entry.entries("test_info"))

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from benchmarks.streaming import annotations
+from benchmarks.streaming import annotation_files
 from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
 from benchmarks.streaming.scores import Figure
 
@@ -20,7 +20,7 @@ from benchmarks.streaming.scores import Figure
 def read(file: Path) -> list[StreamQuestion]:
     """The questions of each conversation, each asked at its end time, the text as it is."""
     questions = []
-    for item, entry in enumerate(annotations.read_json(file)):
+    for item, entry in enumerate(annotation_files.read_json(file)):
         name, video = entry.text("video_id"), entry.text("video_path")
         path = PurePosixPath(video.removeprefix("./").lstrip("/"))
         for index, one in enumerate(entry.entries("conversations")):

@@ -56,7 +56,7 @@ def score(figure: Figure, by_video: Sequence[Sequence[tuple[str, bool]]]) -> Sco
     if not totals.any():
         return None
     drawn = np.random.default_rng(0).multinomial(len(by_video), [1 / len(by_video)] * len(by_video), rows.DRAWS)
-    weights = np.vstack((np.ones(len(by_video)), drawn))
+    weights: _Floats = np.vstack((np.ones(len(by_video)), drawn)).astype(np.float64)
     values = _average(figure, _share(weights @ right, weights @ totals))
     low, high = np.nanquantile(values[1:], (0.025, 0.975))
     return Score(float(values[0]), float(low), float(high), int(totals.sum()))

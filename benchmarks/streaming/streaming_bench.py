@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from benchmarks.rows import ALL
-from benchmarks.streaming import annotations, scores
-from benchmarks.streaming.annotations import Entry
+from benchmarks.streaming import annotation_files, scores
+from benchmarks.streaming.annotation_files import Entry
 from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
 from benchmarks.streaming.errors import AnnotationInvalid
 from benchmarks.streaming.scores import Figure
@@ -36,7 +36,7 @@ def read(file: Path) -> list[StreamQuestion]:
     if file.suffix.lower() == ".csv":
         return [_of_line(entry) for entry in _lines(file)]
     questions = []
-    for item, entry in enumerate(annotations.read_json(file)):
+    for item, entry in enumerate(annotation_files.read_json(file)):
         video = entry.text("video_path")
         path = PurePosixPath(video.removeprefix("./"))
         stem = path.stem.removesuffix("_real")
@@ -58,7 +58,7 @@ def figures(tasks: Sequence[str]) -> list[Figure]:
 
 
 def _lines(file: Path) -> list[Entry]:
-    reader = csv.DictReader(io.StringIO(annotations.read_text(file), newline=""))
+    reader = csv.DictReader(io.StringIO(annotation_files.read_text(file), newline=""))
     try:
         entries = [Entry(file, f"line {reader.line_num}", dict(line)) for line in reader]
     except csv.Error as error:

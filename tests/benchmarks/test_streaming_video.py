@@ -6,48 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from benchmarks import contenders, streaming_video
-from benchmarks.scorers import UnsupportedModel
-from benchmarks.stream_memories import Task
-from benchmarks.streaming import videos
-from benchmarks.streaming.answers import AnswerFile, AnswerRow, Settings
-from benchmarks.streaming.benchmark import StreamQuestion
-from benchmarks.streaming.errors import AnswersInvalid
-from benchmarks.streaming.viewing import Entrant, Viewer
-from models import frame_encoder
-from models.llava_onevision import LlavaOnevision
-from models.vision_language_model import VideoLanguageModel
+from benchmarks import streaming_video
 from tests.benchmarks import recordings
 from tests.benchmarks.conftest import RunBenchmark
-from tests.models import families
-from tests.models.reference import plain_decoder, restored_attention
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = Settings(
-    benchmark="OVO-Bench", edition="v2", annotations="abc", model="random", fingerprint="f", commit="c", fps=1.0,
-    context_s=None, max_answer_tokens=6,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two streets, under the names that each benchmark has for them, and the annotations of all."""
-    folder = tmp_path_factory.mktemp("videos")
-    for seed, name in enumerate(("first", "second"), 1):
-        recordings.film(recordings.street(seed), folder / "streets" / f"{name}.mp4")
-        (folder / f"{name}.mp4").symlink_to(folder / "streets" / f"{name}.mp4")
-        (folder / f"sample_{seed}").mkdir()
-        (folder / f"sample_{seed}" / "video.mp4").symlink_to(folder / "streets" / f"{name}.mp4")
-    recordings.write(folder / "ovo_bench_new.json", recordings.ovo_items())
-    recordings.write(folder / "questions_real.json", recordings.streaming_bench_items())
-    recordings.write(folder / "ego4d_oe.json", recordings.rvs_items())
-    return folder
 
 
 def arguments(folder: Path, annotations: str, answers: Path, *more: object) -> list[object]:
@@ -60,7 +29,12 @@ def answer_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def responses(file: Path) -> dict[tuple[str, int, str], str]:
-    return {(one["policy"], one["budget"], one["question"]): one["response"] for one in answer_lines(file)}
+    return responses_of(file.read_bytes().splitlines())
+
+
+def responses_of(lines: Iterable[bytes]) -> dict[tuple[str, int, str], str]:
+    answers = [json.loads(line) for line in lines]
+    return {(one["policy"], one["budget"], one["question"]): one["response"] for one in answers}
 
 
 def test_every_policy_at_every_budget_answers_every_question_with_all_that_identifies_it(
@@ -145,17 +119,36 @@ def test_a_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path, run_ben
         assert process.stderr is not None
         assert any("(1 of 2)" in line for line in process.stderr)
         process.send_signal(signal.SIGKILL)
-    done = len(answer_lines(killed))
-    with killed.open("a") as file:
-        file.write(answer_lines(killed)[0]["response"] + '{"benchmark": "OVO')  # cut off in the middle of a line
 
     again = run_benchmark(streaming_video, "ovo-bench", *arguments(folder, "ovo_bench_new.json", killed, *options))
 
     assert (first.code, again.code) == (0, 0), again.err
-    assert 9 <= done < 24
+    assert "first.mp4 (1 of 2): 9 answers" in first.err
     assert "first.mp4 (1 of 2): 0 answers" in again.err
     assert len(answer_lines(killed)) == 24
     assert responses(killed) == responses(whole)
+
+
+@pytest.mark.parametrize("num_whole", [0, 4, 10])
+def test_a_line_that_was_cut_off_is_answered_again(
+    num_whole: int, folder: Path, tmp_path: Path, run_benchmark: RunBenchmark
+) -> None:
+    """In front of everything, in the middle of the first video, and of the second."""
+    options = ["--policies", "questions", "--budgets", "96"]
+    where = arguments(folder, "ovo_bench_new.json", tmp_path / "a.jsonl", *options)
+    run_benchmark(streaming_video, "ovo-bench", *where)
+    before = (tmp_path / "a.jsonl").read_bytes()
+    lines = before.splitlines(keepends=True)
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines[:num_whole]) + lines[num_whole][:50])
+    expected = responses_of(lines)
+
+    again = run_benchmark(streaming_video, "ovo-bench", *where)
+
+    assert again.code == 0, again.err
+    after = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    assert after[:num_whole] == lines[:num_whole]
+    assert len(after) == len(lines) == 16
+    assert responses_of(after) == expected
 
 
 def test_answers_of_other_settings_stay_and_do_not_count(
@@ -242,109 +235,3 @@ def test_an_id_that_occurs_twice_is_refused(folder: Path, tmp_path: Path, run_be
 
     assert ended.code == 2
     assert f"{twice}: id '0' occurs 2 times" in ended.err
-
-
-def question(name: str, at_s: float) -> StreamQuestion:
-    return StreamQuestion(id=name, task="open", text="what is in view", answer="", at_s=at_s, videos=(), origin="")
-
-
-def row(name: str, response: str = "a dog") -> AnswerRow:
-    return AnswerRow(
-        settings=SETTINGS, policy="questions", budget=96, question=name, task="EPM", video="v", at_s=1.0, frames=2,
-        response=response, expected="B", is_right=False, bytes_per_camera=1, upkeep_share=0.0, ttft_ms=1.0,
-    )  # fmt: skip
-
-
-def test_one_run_has_the_file_of_answers(tmp_path: Path) -> None:
-    with AnswerFile(tmp_path / "a.jsonl", SETTINGS) as answers:
-        answers.add(row("1"))
-        with pytest.raises(AnswersInvalid, match=r"a\.jsonl: another run writes it"):
-            AnswerFile(tmp_path / "a.jsonl", SETTINGS)
-
-    with AnswerFile(tmp_path / "a.jsonl", SETTINGS) as again:
-        assert list(again.rows.values()) == [row("1")]
-
-
-def test_a_broken_line_of_answers_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(row("1").to_json() + '\n{"benchmark": 3}\n')
-
-    with pytest.raises(AnswersInvalid, match=r"a\.jsonl: line 2 is no answer of this benchmark"):
-        AnswerFile(tmp_path / "a.jsonl", SETTINGS)
-
-
-def test_the_baseline_is_what_generate_of_transformers_says_of_the_newest_frames(
-    model: LlavaOnevision, folder: Path
-) -> None:
-    viewer = Viewer(model, SETTINGS, None, reserve=64)
-    video, newest = folder / "streets" / "first.mp4", Entrant.newest_frames(3, model)
-
-    answers = list(viewer.watch(video, "first", [(newest, question("1", 7.0)), (newest, question("2", 11.0))]))
-
-    assert [answer.frames for answer in answers] == [8, 12]
-    frames = [frame.pixels for frame in videos.read(video, SETTINGS.fps, model.spec.layout.fit)]
-    for answer in answers:
-        assert answer.response == generated(model, torch.stack(frames[answer.frames - 3 : answer.frames]))
-
-
-def generated(model: LlavaOnevision, frames: torch.Tensor) -> str:
-    """The answer of transformers' own `generate` to the question over these frames."""
-    network = model._network
-    num_video_tokens = len(frames) * model.spec.layout.max_cells + 1
-    ids = [*model.prompts.prefix, *[network.config.video_token_id] * num_video_tokens]
-    prompt = torch.tensor([[*ids, *model.prompts.question("what is in view").ids]])
-    scaled = (frames.permute(0, 3, 1, 2).float() / 255 - model._mean) / model._std
-    with restored_attention(model), torch.inference_mode():
-        plain_decoder(model, "sdpa")
-        output = network.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            pixel_values_videos=scaled[None],
-            max_new_tokens=SETTINGS.max_answer_tokens,
-            do_sample=False,
-            eos_token_id=model.prompts.end_id,
-        )
-    new = output[0, prompt.shape[1] :].tolist()
-    return model.prompts.decode(tuple(new[: new.index(model.prompts.end_id)] if model.prompts.end_id in new else new))
-
-
-@pytest.mark.parametrize("family", [families.qwen3_vl, families.qwen2_5_vl], ids=["qwen3_vl", "qwen2_5_vl"])
-def test_a_family_that_reads_pairs_of_frames_answers_between_them_too(family: Any, folder: Path) -> None:
-    model: VideoLanguageModel = family().model
-    budget = model.spec.layout.max_tokens(6)
-    entrants = [
-        Entrant(name, name, budget) for name in ("full", "questions", "hermes", "window", "random", "infinipot")
-    ]
-    entrants += [Entrant("uniform", "uniform", budget), Entrant.newest_frames(4, model)]
-    viewer = Viewer(model, SETTINGS, None, reserve=64)
-    todo = [(one, question(str(at_s), at_s)) for at_s in (4.0, 9.0, 20.0) for one in entrants]
-
-    answers = list(viewer.watch(folder / "streets" / "first.mp4", "first.mp4", todo))
-
-    assert [answer.frames for answer in answers] == [5] * 8 + [10] * 8 + [21] * 8
-
-
-def test_the_newest_frames_are_read_in_the_groups_in_which_they_came() -> None:
-    """A group that a question cut short stays one of one frame."""
-    family = families.qwen3_vl()
-    layout = family.model.spec.layout
-    contender = contenders.named("last-n").make(Task(family.model, 1, layout.max_tokens(6), 16))
-    frames, start = family.frames(9), 0
-    for num_frames in (4, 1, 4):
-        times_s = torch.arange(start, start + num_frames, dtype=torch.float64)[None]
-        contender.append(frame_encoder.encode(family.model, frames[None, start : start + num_frames]), times_s)
-        start += num_frames
-
-    memory, _ = next(contender.recall(0, [question("1", 9.0)]))
-
-    assert memory.next_frame == 3
-    times_s = memory.after_prefix(0).times_s
-    assert float(times_s.min()) >= 4.0
-    assert 7.0 <= float(times_s.max()) <= 8.0
-
-
-@pytest.mark.parametrize("name", ["rekv", "hermes-published"])
-def test_a_contender_of_one_family_refuses_another(name: str) -> None:
-    model = families.qwen3_vl().model
-
-    with pytest.raises(UnsupportedModel, match="is not a LLaVA-OneVision, the only family it reads"):
-        contenders.named(name).make(Task(model, 1, 4_000, 16))
