@@ -6,7 +6,7 @@ Each is the idea alone, in our memory and with our scores. None is a port of pub
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from cache_store import policies, summaries, token_ids
 from cache_store.cached_tokens import CachedTokens
 from cache_store.policies import Decision, LayerView, MemoryView, Retention
 from cache_store.positions import Positions
-from ops import retention, scores
+from cache_store.tiers import Role
+from ops import retention, scores, smoothing
 
 NUM_SINKS = 4
 RECENCY_SHARE = 0.3
@@ -26,7 +27,7 @@ MAX_PROTOTYPES = 8  # new ones of a compaction
 
 def by_score(score: Callable[[LayerView], Tensor]) -> Decision:
     """Keeps the tokens with the highest score in each layer and evicts the rest."""
-    return lambda view: [policies.retain(score(layer), layer.budget, folds_evicted=False) for layer in view]
+    return lambda view: policies.keep_highest(view, [score(layer) for layer in view])
 
 
 def sinks_and_newest(layer: LayerView) -> Tensor:
@@ -56,13 +57,12 @@ def novelty(layer: LayerView) -> Tensor:
 
 def infinipot(view: MemoryView) -> list[Retention]:
     """InfiniPot-V, without questions: half of the budget by novelty over time, half by the norm of the values."""
-    decisions = []
+    scores_by_layer = []
     for layer in view:
         norms = layer.tokens.values.float().norm(dim=-1).mean(dim=0)
         most_novel = retention.keep_top(novelty(layer), layer.budget // 2)
-        score = norms.index_fill(0, most_novel, torch.inf)
-        decisions.append(policies.retain(score, layer.budget, folds_evicted=False))
-    return decisions
+        scores_by_layer.append(norms.index_fill(0, most_novel, torch.inf))
+    return policies.keep_highest(view, scores_by_layer)
 
 
 def streammem(view: MemoryView) -> list[Retention]:
@@ -81,8 +81,38 @@ def streammem(view: MemoryView) -> list[Retention]:
 
 def hermes_by_index(view: MemoryView) -> list[Retention]:
     """HERMES with scores smoothed by index, as published: after a compaction equal indices are unrelated tokens."""
+    return policies.keep_highest(view, _smoothed_by_index(view))
+
+
+def hermes_unsmoothed(view: MemoryView) -> list[Retention]:
+    """HERMES with each layer by itself."""
+    return policies.keep_highest(view, policies.blended(view))
+
+
+def hermes_with_summaries(view: MemoryView) -> list[Retention]:
+    """HERMES, and in each long-term layer the evicted tokens fold into one summary."""
+    ids, shares = [layer.tokens.token_ids for layer in view], [layer.plan.smoothing_share for layer in view]
+    return _fold_long_term(view, smoothing.smooth(policies.blended(view), ids, shares))
+
+
+def hermes_published(view: MemoryView) -> list[Retention]:
+    """HERMES as published: smoothed by index, with summaries."""
+    return _fold_long_term(view, _smoothed_by_index(view))
+
+
+def _smoothed_by_index(view: MemoryView) -> list[Tensor]:
     indices = [torch.arange(len(layer.tokens), device=layer.attention.device) for layer in view]
-    return policies.blended_and_smoothed(view, indices)
+    return smoothing.smooth(policies.blended(view), indices, [layer.plan.smoothing_share for layer in view])
+
+
+def _fold_long_term(view: MemoryView, scores_by_layer: Sequence[Tensor]) -> list[Retention]:
+    """Keeps the highest scores. In long-term layers the rest becomes one summary, counted in the budget. L × [N_l]"""
+    decisions = []
+    for layer, layer_scores in zip(view, scores_by_layer, strict=True):
+        folds = layer.plan.role is Role.LONG_TERM and len(layer.tokens) > layer.budget
+        kept = retention.keep_top(layer_scores, max(layer.budget - folds, 0))
+        decisions.append(Retention(kept, (retention.evicted(kept, len(layer.tokens)),) if folds else ()))
+    return decisions
 
 
 def published_summary(folded: CachedTokens, kept: CachedTokens, positions: Positions) -> CachedTokens:
@@ -107,12 +137,11 @@ def times_novelty(layer: LayerView) -> Tensor:
 
 def half_by_novelty(view: MemoryView) -> list[Retention]:
     """Half of the budget by attention, the rest by novelty over time."""
-    decisions = []
+    scores_by_layer = []
     for layer in view:
         most_attended = retention.keep_top(layer.attention, layer.budget // 2)
-        score = novelty(layer).index_fill(0, most_attended, torch.inf)
-        decisions.append(policies.retain(score, layer.budget, folds_evicted=False))
-    return decisions
+        scores_by_layer.append(novelty(layer).index_fill(0, most_attended, torch.inf))
+    return policies.keep_highest(view, scores_by_layer)
 
 
 def with_coverage(view: MemoryView) -> list[Retention]:
@@ -127,7 +156,7 @@ def with_coverage(view: MemoryView) -> list[Retention]:
                 inside = (bucket == number).nonzero().squeeze(1)
                 best = inside[retention.keep_top(layer.attention[inside], quota // len(buckets))]
                 score[best] += 1e3
-        decisions.append(policies.retain(score, layer.budget, folds_evicted=False))
+        decisions.append(Retention(retention.keep_top(score, layer.budget)))
     return decisions
 
 
@@ -142,7 +171,7 @@ def with_cap(view: MemoryView) -> list[Retention]:
             best = retention.keep_top(layer.attention[inside], max(1, cells // 4))
             surplus = retention.evicted(best, len(inside))
             score[inside[surplus]] -= 1e3
-        decisions.append(policies.retain(score, layer.budget, folds_evicted=False))
+        decisions.append(Retention(retention.keep_top(score, layer.budget)))
     return decisions
 
 
@@ -151,7 +180,7 @@ def with_summaries(view: MemoryView) -> list[Retention]:
     decisions = []
     for layer in view:
         if len(layer.tokens) <= layer.budget:
-            decisions.append(policies.retain(layer.attention, layer.budget, folds_evicted=False))
+            decisions.append(Retention(retention.keep_top(layer.attention, layer.budget)))
             continue
         is_summary = layer.tokens.counts > 1
         score = layer.attention.masked_fill(is_summary, -torch.inf)

@@ -52,12 +52,20 @@ def _bounded(
     is_eager: bool = False,
 ) -> Callable[[Task], StreamMemory]:
     def make(task: Task) -> StreamMemory:
-        config = MemoryConfig(
-            tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget) if has_window else 0
-        )
-        return BoundedMemory(task, config, Policy(decide, summarize), make_scorer(task.model), is_eager=is_eager)
+        config = MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
+        policy = Policy(decide, summarize, keeps_window=has_window)
+        return BoundedMemory(task, config, policy, make_scorer(task.model), is_eager=is_eager)
 
     return make
+
+
+def _hermes(
+    decide: Decision,
+    make_scorer: MakeScorer = scorers.roles,
+    *,
+    summarize: Summarize = summaries.weighted_summary,
+) -> Callable[[Task], StreamMemory]:
+    return _bounded(decide, make_scorer, summarize=summarize, has_window=False)
 
 
 def _gated(task: Task) -> StreamMemory:
@@ -95,21 +103,40 @@ CONTENDERS: dict[str, Contender] = {
     "hermes-published": Contender(
         "HERMES as published",
         _bounded(
-            baselines.hermes_by_index,
+            baselines.hermes_published,
             scorers.unpropagated_roles,
             summarize=baselines.published_summary,
             has_window=False,
         ),
     ),
-    "hermes": Contender("HERMES, corrected", _bounded(policies.hermes, scorers.roles)),
+    "hermes": Contender("HERMES as the product has it", _hermes(policies.hermes)),
+    "hermes-bare": Contender(
+        "hermes, its prompts not as questions", _hermes(policies.hermes, scorers.bare_roles), is_ablation=True
+    ),
+    "hermes-mean": Contender(
+        "hermes, the mean over its prompts", _hermes(policies.hermes, scorers.mean_of_roles), is_ablation=True
+    ),
     "hermes-unpropagated": Contender(
-        "HERMES, corrected but for its scores",
-        _bounded(policies.hermes, scorers.unpropagated_roles),
+        "hermes, scored as published", _hermes(policies.hermes, scorers.unpropagated_roles), is_ablation=True
+    ),
+    "hermes-by-place": Contender("hermes, smoothed by place", _hermes(baselines.hermes_by_index), is_ablation=True),
+    "hermes-unsmoothed": Contender("hermes, not smoothed", _hermes(baselines.hermes_unsmoothed), is_ablation=True),
+    "hermes-window": Contender(
+        "hermes, with a recent window", _bounded(policies.hermes, scorers.roles), is_ablation=True
+    ),
+    "hermes-plain-summaries": Contender(
+        "hermes, with summaries as published",
+        _hermes(baselines.hermes_with_summaries, summarize=baselines.published_summary),
         is_ablation=True,
+    ),
+    "hermes-weighted-summaries": Contender(
+        "hermes, with summaries weighted by their counts", _hermes(baselines.hermes_with_summaries), is_ablation=True
     ),
     OURS: Contender("ours: the peak attention of a bank of questions", _bounded(_by_peak, scorers.questions)),
     GATED: Contender("ours, of what changes in the image", _gated, is_ablation=True),
-    "ours-roles": Contender("HERMES' prompts for the bank", _bounded(_by_peak, scorers.roles), is_ablation=True),
+    "ours-roles": Contender(
+        "HERMES' prompts for the bank", _bounded(_by_peak, scorers.mean_of_bare_roles), is_ablation=True
+    ),
     "ours-mean": Contender(
         "mean over the bank, not the peak", _bounded(_by_peak, scorers.mean_of_questions), is_ablation=True
     ),

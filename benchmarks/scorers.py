@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cache_store import tiers
 from cache_store.memory import Memory
-from cache_store.tiers import MemoryConfig
+from cache_store.tiers import MemoryConfig, Role
 from models import importance
 from models.importance import ImportanceScorer, PromptedImportance
 from models.llava_onevision import LlavaOnevision
@@ -86,14 +86,33 @@ def mean_of_questions(model: VideoLanguageModel) -> ImportanceScorer:
 
 
 def roles(model: VideoLanguageModel) -> ImportanceScorer:
-    """HERMES' prompts, by the role of each layer."""
+    """HERMES' prompts as questions, by the role of each layer, with the peak over their tokens."""
     return importance.role_scorer(model, _plans(model))
+
+
+def mean_of_roles(model: VideoLanguageModel) -> ImportanceScorer:
+    """The same prompts, with the mean over all their tokens."""
+    return importance.role_scorer(model, _plans(model), attention_ops.mean_weight)
+
+
+def bare_roles(
+    model: VideoLanguageModel, reduce: Callable[[Tensor], Tensor] = attention_ops.peak_weight
+) -> ImportanceScorer:
+    """HERMES' prompts as published, right behind the last frame with nothing around them, but propagated."""
+    prompts = _bare_prompts(model)
+    texts = PackedTexts([model.embed_tokens(torch.tensor(ids, device=model.spec.device)) for ids in prompts.values()])
+    rows = dict(zip(prompts, texts.spans, strict=True))
+    return PromptedImportance(model, texts, [rows[plan.role] for plan in _plans(model)], reduce)
+
+
+def mean_of_bare_roles(model: VideoLanguageModel) -> ImportanceScorer:
+    """The same, with the mean over all their tokens."""
+    return bare_roles(model, attention_ops.mean_weight)
 
 
 def unpropagated_roles(model: VideoLanguageModel) -> ImportanceScorer:
     """HERMES' prompts, scored as in its published code."""
-    prompts = importance.role_prompts(model)
-    llava = require_llava(model, "the published HERMES code")
+    prompts, llava = _bare_prompts(model), require_llava(model, "the published HERMES code")
     return UnpropagatedImportance(llava, [prompts[plan.role] for plan in _plans(model)])
 
 
@@ -101,6 +120,10 @@ def proxy_query(model: VideoLanguageModel) -> ImportanceScorer:
     """StreamMem's proxy query: the chat template around an empty question."""
     texts = PackedTexts([model.embed_question(torch.tensor(model.prompts.question("").ids, device=model.spec.device))])
     return PromptedImportance(model, texts, [texts.spans[0]] * model.spec.kv.num_layers, attention_ops.mean_weight)
+
+
+def _bare_prompts(model: VideoLanguageModel) -> dict[Role, tuple[int, ...]]:
+    return {role: model.prompts.encode(text) for role, text in importance.role_texts(model).items()}
 
 
 def _plans(model: VideoLanguageModel) -> tuple[tiers.LayerPlan, ...]:

@@ -18,6 +18,7 @@ import torch
 from benchmarks import real_shape, result_file
 from benchmarks.stream_memories import TimedWriter
 from cache_store.memory import Memory
+from cache_store.policies import POLICIES
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig, PolicyName
 from models import frame_encoder
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="of a clip, 196 tokens each")
     parser.add_argument("--clips", type=int, default=3, help="measured, after those that fill the memory")
     parser.add_argument("--tokens", type=int, default=4_000, help="budget: tokens a layer")
-    parser.add_argument("--policies", nargs="+", default=list(PolicyName), choices=list(PolicyName))
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
     result_file.add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)

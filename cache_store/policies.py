@@ -52,42 +52,42 @@ Summarize = Callable[[CachedTokens, CachedTokens, Positions], CachedTokens]
 @dataclass(frozen=True, slots=True)
 class Policy:
     """decide: what becomes of each token, layer by layer; summarize: one token from folded tokens, kept tokens and the
-    decoder's positions.
+    decoder's positions. keeps_window: whether the newest frames stay whole in every layer and are not in the view.
     """
 
     decide: Decision
     summarize: Summarize = summaries.weighted_summary
+    keeps_window: bool = True
 
 
 def by_peak_attention(view: MemoryView) -> list[Retention]:
     """Keeps the tokens with the highest attention, in each layer by itself, and evicts the rest."""
-    return [retain(layer.attention, layer.budget, folds_evicted=False) for layer in view]
+    return keep_highest(view, [layer.attention for layer in view])
 
 
 def hermes(view: MemoryView) -> list[Retention]:
     """Keeps the highest blends of attention and recency, smoothed from deep layers to shallow (HERMES, section 3)."""
-    return blended_and_smoothed(view, [layer.tokens.token_ids for layer in view])
+    smoothed = smoothing.smooth(
+        blended(view), [layer.tokens.token_ids for layer in view], [layer.plan.smoothing_share for layer in view]
+    )
+    return keep_highest(view, smoothed)
 
 
-def blended_and_smoothed(view: MemoryView, ids: Sequence[Tensor]) -> list[Retention]:
-    """HERMES, with the tokens of neighbouring layers matched by these ids. L × [N_l]"""
-    blended = [scores.blend(layer.attention, layer.plan.recency_share, layer.plan.recency_decay) for layer in view]
-    smoothed = smoothing.smooth(blended, ids, [layer.plan.smoothing_share for layer in view])
+def blended(view: MemoryView) -> list[Tensor]:
+    """Attention and recency in the shares of each layer (HERMES, section 3.2). -> L × [N_l]"""
+    return [scores.blend(layer.attention, layer.plan.recency_share, layer.plan.recency_decay) for layer in view]
+
+
+def keep_highest(view: MemoryView, scores_by_layer: Sequence[Tensor]) -> list[Retention]:
+    """Keeps the tokens with the highest scores of each layer and drops the rest. L × [N_l]"""
     return [
-        retain(layer_scores, layer.budget, folds_evicted=layer.plan.folds_evicted)
-        for layer, layer_scores in zip(view, smoothed, strict=True)
+        Retention(retention.keep_top(layer_scores, layer.budget))
+        for layer, layer_scores in zip(view, scores_by_layer, strict=True)
     ]
-
-
-def retain(layer_scores: Tensor, budget: int, *, folds_evicted: bool) -> Retention:
-    """Keeps the highest scores. With `folds_evicted` the rest becomes one summary, counted in the budget. [N]"""
-    num_tokens = layer_scores.numel()
-    is_over = num_tokens > budget
-    kept = retention.keep_top(layer_scores, max(budget - 1, 0) if is_over and folds_evicted else budget)
-    return Retention(kept, (retention.evicted(kept, num_tokens),) if is_over and folds_evicted else ())
 
 
 POLICIES = {
     PolicyName.QUESTIONS: Policy(by_peak_attention),
-    PolicyName.HERMES: Policy(hermes),
+    # Its shallow layers keep the newest frames; a window in every layer would take a third of a small budget.
+    PolicyName.HERMES: Policy(hermes, keeps_window=False),
 }

@@ -32,9 +32,10 @@ class MemoryConfig:
     """The bounds of one camera's memory. The defaults suit the tiny model; real models need 4,000 to 6,000 tokens.
 
     tokens_per_layer: the budget: tokens that a layer keeps after a compaction, without the prefix.
-    recent_frames: the recent window: so many of the newest frames are never evicted in any layer.
+    recent_frames: the recent window: so many of the newest frames are never evicted in any layer; hermes has none, its
+        first layers keep the newest tokens.
     sensory_share: share of the layers, counted from the input, that keep the newest tokens.
-    long_term_share: share of the layers, counted from the output, that keep what questions attend to, and summaries.
+    long_term_share: share of the layers, counted from the output, that keep what questions attend to.
     policy: what decides about eviction; auto: the policy that docs/models.md names for the model, with its evidence.
     reindexing: has one value, `lazy`: positions are renumbered when they run out.
     """
@@ -78,7 +79,6 @@ class LayerPlan:
     recency_share: float
     recency_decay: float
     smoothing_share: float  # λ: the deeper layer's share of a score
-    folds_evicted: bool  # into one summary token
 
 
 # λ by role: HERMES, section 3.3.
@@ -120,5 +120,4 @@ def _plan(role: Role, depth: float) -> LayerPlan:
         recency_share=recency_share,
         recency_decay=recency_decay,
         smoothing_share=_SMOOTHING[role],
-        folds_evicted=role is Role.LONG_TERM,
     )

@@ -53,6 +53,7 @@ class MemoryWriter:
         self.plans = tiers.plan_layers(spec.kv.num_layers, config)
         chosen = policy_choice.choose(config.policy, model).policy
         self.policy = policy or POLICIES[chosen]
+        self.recent_frames = config.recent_frames if self.policy.keeps_window else 0
         self.scorer = scorer or SCORERS[chosen](model, self.plans)
         reserve = max(reserve, self.scorer.num_positions)
         is_reliable = self._num_positions + reserve <= spec.reliable_positions
@@ -68,7 +69,7 @@ class MemoryWriter:
     @property
     def recent_groups(self) -> int:
         """Groups of frames in the recent window."""
-        return self._layout.num_groups(self.config.recent_frames)
+        return self._layout.num_groups(self.recent_frames)
 
     @property
     def _num_positions(self) -> int:
@@ -84,7 +85,7 @@ class MemoryWriter:
 
     @property
     def _window_positions(self) -> int:
-        return self._layout.max_positions(self.config.recent_frames)
+        return self._layout.max_positions(self.recent_frames)
 
     def reset(self, memory: Memory) -> None:
         """Clears the memory and prefills the prompt's prefix."""
@@ -179,7 +180,7 @@ class MemoryWriter:
         self.compact([roomy])
         if compaction.is_due(roomy, self.config.tokens_per_layer):
             raise CheckpointCorrupt(
-                f"checkpoint: {roomy.longest - roomy.prefix_length} tokens in the newest {self.config.recent_frames} "
+                f"checkpoint: {roomy.longest - roomy.prefix_length} tokens in the newest {self.recent_frames} "
                 f"frames of a layer (limit {self.config.tokens_per_layer})"
             )
         memory.copy_from(roomy)
@@ -219,10 +220,10 @@ class MemoryWriter:
             memory.reindex(max_span=max_span, max_gap=self._layout.max_positions(1), window=window)
 
     def _check_bounds(self) -> None:
-        budget, window = self.config.tokens_per_layer, self._layout.max_tokens(self.config.recent_frames)
+        budget, window = self.config.tokens_per_layer, self._layout.max_tokens(self.recent_frames)
         if budget < window + 2:
             raise InvalidBudget(
-                f"memory.tokens_per_layer is {budget}: {self.config.recent_frames} recent frames of "
+                f"memory.tokens_per_layer is {budget}: {self.recent_frames} recent frames of "
                 f"{self._layout.max_tokens(1)} tokens and a summary need at least {window + 2}"
             )
         if self._num_positions > self.max_position:

@@ -58,8 +58,6 @@ class Prompts:
         self.texts = texts
         self.prefix = self._encode(texts.prefix, is_plain=False)
         self._around_question = [self._encode(part, is_plain=False) for part in texts.question.split(_PLACEHOLDER)]
-        self.guidance_local = self.encode(texts.guidance_local)
-        self.guidance_global = self.encode(texts.guidance_global)
         self.guidance_questions = tuple(self.question(text).ids for text in texts.guidance_questions)
         self.end_id = int(tokenizer.eos_token_id)
 

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import baselines
 from benchmarks.baselines import published_summary
-from cache_store import compaction, policies, tiers
+from cache_store import compaction, tiers
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, MemoryView, Policy, Retention
 from cache_store.positions import Positions
@@ -32,8 +33,9 @@ SHAPE = KVShape(
 )
 PLANS = tiers.plan_layers(LAYERS, MemoryConfig())
 NO_WINDOW = 1 << 40
-REFERENCE = Policy(policies.hermes, published_summary)
-EVERY_POLICY = (*POLICIES.values(), REFERENCE)
+REFERENCE = Policy(baselines.hermes_published, published_summary, keeps_window=False)
+FOLDING = Policy(baselines.hermes_with_summaries)
+EVERY_POLICY = (*POLICIES.values(), REFERENCE, FOLDING)
 
 
 def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> Memory:
@@ -67,7 +69,7 @@ def compact(
     *,
     attention: list[torch.Tensor] | None = None,
     plans: tuple[LayerPlan, ...] = PLANS,
-    policy: Policy = POLICIES[PolicyName.HERMES],
+    policy: Policy = FOLDING,
     first_recent_id: int = NO_WINDOW,
 ) -> None:
     if not compaction.is_due(memory, budget):

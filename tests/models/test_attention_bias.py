@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks import baselines
 from cache_store import checkpoint_codec
 from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
+from cache_store.policies import POLICIES, Policy
 from cache_store.tiers import MemoryConfig, PolicyName
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
@@ -17,12 +19,13 @@ from tests.conftest import append_frames, new_memory, random_frames
 from tests.models.reference import more_slots
 
 EVERY_ID = 1 << 40
+FOLDING = Policy(baselines.hermes_with_summaries)
 
 
-def compacted(model: LlavaOnevision, policy: PolicyName, *, slots: int = 1) -> tuple[MemoryWriter, Memory]:
+def compacted(model: LlavaOnevision, policy: Policy, *, slots: int = 1) -> tuple[MemoryWriter, Memory]:
     """A memory that was compacted again and again."""
-    config = MemoryConfig(tokens_per_layer=128, recent_frames=4, policy=policy)
-    writer = MemoryWriter(model, config, max_frames=8, reserve=128)
+    config = MemoryConfig(tokens_per_layer=128, recent_frames=4)
+    writer = MemoryWriter(model, config, max_frames=8, reserve=128, policy=policy)
     memory = new_memory(writer, slots=slots)
     append_frames(writer, memory, random_frames(24))
     assert memory.compactions > 1
@@ -61,13 +64,13 @@ def assert_every_count_weighs(model: LlavaOnevision, memories: list[Memory], num
 
 
 @pytest.mark.parametrize("num_new", [1, 5])
-@pytest.mark.parametrize("policy", list(PolicyName))
+@pytest.mark.parametrize("policy", [*POLICIES.values(), FOLDING])
 def test_a_memory_its_copy_and_its_restored_one_are_read_with_every_count(
-    model: LlavaOnevision, policy: PolicyName, num_new: int
+    model: LlavaOnevision, policy: Policy, num_new: int
 ) -> None:
     writer, memory = compacted(model, policy)
     counts = torch.cat([memory.layer(layer).counts for layer in range(memory.num_layers)])
-    assert bool((counts > 1).any()) == (policy is PolicyName.HERMES)
+    assert bool((counts > 1).any()) == (policy is FOLDING)
     for each in (restored(writer, memory), copied(memory), memory):
         assert_every_count_weighs(model, [each], num_new)
 
@@ -76,7 +79,7 @@ def test_a_memory_its_copy_and_its_restored_one_are_read_with_every_count(
 def test_memories_of_a_batch_and_layers_of_unequal_lengths_keep_their_masks(
     model: LlavaOnevision, num_new: int
 ) -> None:
-    writer, memory = compacted(model, PolicyName.QUESTIONS, slots=2)
+    writer, memory = compacted(model, POLICIES[PolicyName.QUESTIONS], slots=2)
     shorter = Memory(memory.slabs, 1)
     writer.reset(shorter)
     append_frames(writer, shorter, random_frames(3))
@@ -85,7 +88,7 @@ def test_memories_of_a_batch_and_layers_of_unequal_lengths_keep_their_masks(
 
 
 def test_an_erased_memory_has_no_summary(model: LlavaOnevision) -> None:
-    _, memory = compacted(model, PolicyName.HERMES)
+    _, memory = compacted(model, FOLDING)
     assert memory.has_summaries
     memory.erase()
     assert not memory.has_summaries

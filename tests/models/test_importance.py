@@ -44,7 +44,7 @@ def test_scores_without_propagated_hidden_states_differ(model: LlavaOnevision) -
     writer = large_writer(model)
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)
-    found = writer.scorer.score([memory])[0]
+    found = scorers.mean_of_bare_roles(model).score([memory])[0]
     unpropagated = scorers.unpropagated_roles(model).score([memory])[0]
     for layer, (mine, theirs) in enumerate(zip(found, unpropagated, strict=True)):
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6) == (layer == 0)
@@ -61,9 +61,11 @@ def scores_of(writer: MemoryWriter, scorer: ImportanceScorer, frames: torch.Tens
     return scores
 
 
-def prompt_of(model: LlavaOnevision, role: Role) -> tuple[int, ...]:
-    local, whole = model.prompts.guidance_local, model.prompts.guidance_global
-    return {Role.SENSORY: local, Role.WORKING: local + whole, Role.LONG_TERM: whole}[role]
+def prompt_of(model: LlavaOnevision, role: Role) -> torch.Tensor:
+    """The guidance of a role as a user would ask it. -> [T, E]"""
+    local, whole = model.prompts.texts.guidance_local, model.prompts.texts.guidance_global
+    text = {Role.SENSORY: local, Role.WORKING: f"{local} {whole}", Role.LONG_TERM: whole}[role]
+    return model.embed_question(torch.tensor(model.prompts.question(text).ids)).tokens
 
 
 def eager_scores(model: LlavaOnevision, writer: MemoryWriter, frames: torch.Tensor) -> list[torch.Tensor]:
@@ -72,18 +74,18 @@ def eager_scores(model: LlavaOnevision, writer: MemoryWriter, frames: torch.Tens
     scores: list[torch.Tensor] = []
     with torch.inference_mode():
         for layer, plan in enumerate(writer.plans):
-            ids = torch.tensor(prompt_of(model, plan.role))
-            whole = torch.cat((whole_sequence(model, frames), model.embed_tokens(ids).tokens[None]), dim=1)
+            prompt = prompt_of(model, plan.role)
+            whole = torch.cat((whole_sequence(model, frames), prompt[None]), dim=1)
             attention = decoder(inputs_embeds=whole, output_attentions=True).attentions[layer][0]
-            scores.append(attention.mean(dim=0)[-len(ids) :, prefix : -len(ids)].mean(dim=0))
+            scores.append(attention.mean(dim=0)[-len(prompt) :, prefix : -len(prompt)].amax(dim=0))
     return scores
 
 
 def test_each_layer_is_scored_by_the_prompt_of_its_role(model: LlavaOnevision) -> None:
     plans = tiers.plan_layers(6, MemoryConfig())
     scorer = importance.role_scorer(model, plans)
-    local, whole = len(model.prompts.guidance_local), len(model.prompts.guidance_global)
-    assert scorer.num_positions == local + whole
+    assert scorer.num_positions == len(prompt_of(model, Role.WORKING))
+    assert scorer.num_tokens == sum(len(prompt_of(model, role)) for role in Role)
 
 
 @pytest.mark.usefixtures("slots")

@@ -11,7 +11,7 @@ from cache_store import checkpoint_codec, policies
 from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import MemoryView, Policy, Retention
-from cache_store.tiers import MemoryConfig, PolicyName
+from cache_store.tiers import MemoryConfig, PolicyName, Role
 from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
@@ -51,7 +51,8 @@ def test_any_number_of_clips_takes_the_same_bytes(model: LlavaOnevision, policy:
         assert torch.equal(memory.layer(layer).positions[: memory.prefix_length], positions)
         assert bool((numbered(tokens.token_ids)[real].diff() > 0).all())
         assert bool((tokens.times_s[real].diff() >= 0).all())
-        assert int(numbered(tokens.token_ids).max()) == CLIPS * 4 * TOKENS_PER_FRAME - 1
+        if writer.policy.keeps_window or writer.plans[layer].role is Role.SENSORY:
+            assert int(numbered(tokens.token_ids).max()) == CLIPS * 4 * TOKENS_PER_FRAME - 1
 
 
 def test_the_recent_window_is_whole_in_every_layer(writer: MemoryWriter) -> None:
@@ -165,6 +166,25 @@ def test_a_budget_that_fits_only_without_its_recent_window_is_refused(model: Lla
 
     with pytest.raises(InvalidBudget, match=rf"tokens_per_layer is {budget + 1}: .* 1217 positions.* end at 1216"):
         MemoryWriter(model, MemoryConfig(tokens_per_layer=budget + 1), max_frames=8, reserve=reserve)
+
+
+def test_a_policy_without_a_window_sees_the_newest_frames_too_and_may_evict_them(model: LlavaOnevision) -> None:
+    """Whatever `recent_frames` is: the whole budget is the policy's, down to two tokens."""
+    seen: list[int] = []
+
+    def oldest(view: MemoryView) -> list[Retention]:
+        seen.extend(layer.budget for layer in view)
+        return [Retention(torch.arange(layer.budget)) for layer in view]
+
+    config = MemoryConfig(tokens_per_layer=2, recent_frames=4)
+    writer = MemoryWriter(model, config, max_frames=4, reserve=128, policy=Policy(oldest, keeps_window=False))
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(8))
+
+    assert set(seen) == {2}
+    assert [numbered(memory.after_prefix(layer).token_ids).tolist() for layer in range(memory.num_layers)] == [
+        [0, 1]
+    ] * memory.num_layers
 
 
 def test_below_the_budget_compacting_is_a_no_op(writer: MemoryWriter) -> None:

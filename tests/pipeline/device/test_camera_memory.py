@@ -11,7 +11,8 @@ from torch import Tensor
 from cache_store import checkpoint_codec
 from cache_store.gap import Gap
 from cache_store.memory import Memory
-from cache_store.tiers import MemoryConfig, PolicyName
+from cache_store.policies import Policy
+from cache_store.tiers import MemoryConfig
 from models.frame_encoder import EncodedFrames
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
@@ -30,10 +31,10 @@ def new_camera(
     tokens_per_layer: int = 128,
     is_gated: bool = True,
     kind: type[MemoryWriter] = MemoryWriter,
-    policy: PolicyName = PolicyName.QUESTIONS,
+    policy: Policy | None = None,
 ) -> CameraMemory:
-    config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4, policy=policy)
-    writer = kind(model, config, max_frames=8, reserve=128)
+    config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4)
+    writer = kind(model, config, max_frames=8, reserve=128, policy=policy)
     static = StaticGate(grid, key_frame_every_s=30.0)
     gate = static if is_gated else OpenGate(grid)
     return CameraMemory("lobby", new_memory(writer), writer, gate, gap_after_s=3.0, started_s=0.0)
