@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -25,9 +27,10 @@ from benchmarks.contenders import GATED, OURS, UnknownPolicy
 from benchmarks.scorers import UnsupportedModel
 from benchmarks.stream_memories import Task
 from benchmarks.streaming import ovo_bench, rvs, streaming_bench, table, videos
-from benchmarks.streaming.answers import AnswerFile, Settings
+from benchmarks.streaming.answers import AnswerFile, AnswerRow, Settings
 from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
 from benchmarks.streaming.errors import AnnotationInvalid, StreamingError, VideoMissing, VideoUnreadable
+from benchmarks.streaming.table import StreamRow
 from benchmarks.streaming.viewing import Entrant, Viewer
 from models import registry
 from models.errors import InvalidBudget, ModelError
@@ -169,25 +172,35 @@ def _report(
     benchmark: StreamBenchmark, options: argparse.Namespace, questions: Sequence[StreamQuestion], answers: AnswerFile
 ) -> None:
     if benchmark.is_right is None:
-        for file in _predictions(options, questions, answers):
-            print(f"not scored here, a language model scores {benchmark.name}: {file}")
-    rows = list(table.rows_of(benchmark, answers.rows.values(), len(questions)))
+        rows = list(_judged(benchmark, options, questions, answers))
+    else:
+        rows = list(table.rows_of(benchmark, answers.rows.values(), len(questions)))
     if rows:
         print(report.markdown(rows))
     result_file.write(options.json, {}, rows=rows)
 
 
-def _predictions(
-    options: argparse.Namespace, questions: Sequence[StreamQuestion], answers: AnswerFile
-) -> Iterator[Path]:
-    """A folder for each policy and budget, as the official program that asks a language model reads it."""
+def _judged(
+    benchmark: StreamBenchmark, options: argparse.Namespace, questions: Sequence[StreamQuestion], answers: AnswerFile
+) -> Iterator[StreamRow]:
+    """Writes what the official program reads, for each policy and budget; the rows of those that it has judged."""
     by_id = {question.id: question for question in questions}
-    by_entrant: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    by_entrant: dict[tuple[str, int], list[AnswerRow]] = {}
     for row in answers.rows.values():
-        by_entrant.setdefault((row.policy, row.budget), []).append((row.question, row.response))
-    for (policy, budget), responses in by_entrant.items():
+        by_entrant.setdefault((row.policy, row.budget), []).append(row)
+    for (policy, budget), some in by_entrant.items():
         folder = options.answers.with_suffix("") / f"{policy}-{budget}"
-        yield rvs.write_predictions(folder, by_id, responses)
+        file = rvs.write_predictions(folder, by_id, [(row.question, row.response) for row in some])
+        judgements = rvs.read_judgements(folder)
+        # The program may have judged a run with other settings, whose responses are others.
+        judged = [(row, one) for row in some if (one := judgements.get(row.question)) and one.response == row.response]
+        if not judged:
+            print(f"not scored here, a language model scores {benchmark.name}: {file}")
+            continue
+        score = round(statistics.fmean(one.score for _, one in judged), 2)
+        rows = [replace(row, is_right=one.is_right) for row, one in judged]
+        for scored in table.rows_of(benchmark, rows, len(questions)):
+            yield replace(scored, judge_score=score)
 
 
 def _options() -> argparse.Namespace:

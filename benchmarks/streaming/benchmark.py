@@ -32,7 +32,7 @@ class StreamBenchmark:
     """One edition of a benchmark. fps and max_answer_tokens: defaults of this edition.
 
     read: the questions of an annotation file, raises AnnotationInvalid. is_right: the official rule for one response;
-    None where the official score is a language model's. figures: what is reported, of the tasks that occur.
+    None where a language model decides. figures: what is reported, of the tasks that occur.
     """
 
     name: str

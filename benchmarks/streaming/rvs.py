@@ -3,18 +3,30 @@
 Source: the annotations with videos of the data set Becomebright/RVS (`ego4d_oe.json`, `movienet_oe.json`), which have
 the questions of VStream-QA (IVGSZ/Flash-VStream). The official score asks gpt-3.5-turbo
 (`flash_vstream/eval_video/eval_activitynet_qa.py` there); nothing here does. `write_predictions` writes what that
-program reads.
+program reads, `read_judgements` reads what it writes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from benchmarks.streaming import annotation_files
+from benchmarks.rows import ALL
+from benchmarks.streaming import annotation_files, scores
 from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
+from benchmarks.streaming.errors import AnswersInvalid
 from benchmarks.streaming.scores import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the language model says of a response. score: 0 to 5."""
+
+    response: str
+    is_right: bool
+    score: int
 
 
 def read(file: Path) -> list[StreamQuestion]:
@@ -39,9 +51,9 @@ def read(file: Path) -> list[StreamQuestion]:
     return questions
 
 
-def no_figures(_tasks: Sequence[str]) -> list[Figure]:
-    """Nothing is scored here."""
-    return []
+def figures(tasks: Sequence[str]) -> list[Figure]:
+    """All questions pooled, and each kind of answer."""
+    return [scores.pooled(ALL, tasks), *[scores.pooled(task, [task]) for task in tasks]]
 
 
 def write_predictions(
@@ -64,13 +76,32 @@ def write_predictions(
     return file
 
 
+def read_judgements(folder: Path) -> dict[str, Judgement]:
+    """What the official program wrote as `results.json`, by the id of the question; empty without that file.
+
+    Raises AnswersInvalid.
+    """
+    file = folder / "results.json"
+    judgements: dict[str, Judgement] = {}
+    if not file.is_file():
+        return {}
+    try:
+        for key, (verdict, answered) in json.loads(file.read_text()).items():
+            name = key.rpartition("_")[0]  # the program numbers the answers of an id
+            is_right, score = "yes" in verdict["pred"].lower(), int(verdict["score"])
+            judgements[name] = Judgement(str(answered["pred"]), is_right, score)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnswersInvalid(f"{file}: not what the official program writes ({error})") from error
+    return judgements
+
+
 def _edition(name: str) -> StreamBenchmark:
     return StreamBenchmark(
         name=name,
         edition="Becomebright/RVS",
         read=read,
         is_right=None,
-        figures=no_figures,
+        figures=figures,
         fps=0.5,
         max_answer_tokens=256,
     )

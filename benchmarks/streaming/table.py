@@ -14,7 +14,10 @@ from benchmarks.streaming.benchmark import StreamBenchmark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRow(ScoreRow):
-    """A figure of a policy at a budget. length: median frames before a question; num_questions: of the edition."""
+    """A figure of a policy at a budget. length: median frames before a question; num_questions: of the edition.
+
+    judge_score: the mean of a language model's scores, 0 to 5; None where rules decide.
+    """
 
     benchmark: str
     edition: str
@@ -23,6 +26,7 @@ class StreamRow(ScoreRow):
     fps: float
     context_s: float | None
     num_questions: int
+    judge_score: float | None = None
 
     @property
     def heading(self) -> str:
@@ -39,14 +43,16 @@ class StreamRow(ScoreRow):
 
     @property
     def details(self) -> dict[str, str]:
-        return {"frames": f"{self.length:,}"}
+        score = {} if self.judge_score is None else {"score": f"{self.judge_score:.2f}"}
+        return {"frames": f"{self.length:,}"} | score
 
 
 def rows_of(benchmark: StreamBenchmark, answers: Iterable[AnswerRow], num_questions: int) -> Iterator[StreamRow]:
-    """The figures of each policy and budget, in the order in which they first answered."""
+    """The figures of each policy and budget over its scored answers, in the order in which they first answered."""
     by_entrant: dict[tuple[str, int], list[AnswerRow]] = {}
     for answer in answers:
-        by_entrant.setdefault((answer.policy, answer.budget), []).append(answer)
+        if answer.is_right is not None:
+            by_entrant.setdefault((answer.policy, answer.budget), []).append(answer)
     for some in by_entrant.values():
         yield from _rows_of(benchmark, some, num_questions)
 

@@ -108,3 +108,12 @@ def rvs_items() -> list[dict[str, Any]]:
 def write(file: Path, items: object) -> Path:
     file.write_text(json.dumps(items))
     return file
+
+
+def arguments(folder: Path, annotations: str, answers: Path, *more: object) -> list[object]:
+    named = ["--annotations", folder / annotations, "--videos", folder, "--answers", answers, "--model", "tiny"]
+    return [*named, "--device", "cpu", "--threads", 1, *more]
+
+
+def answer_lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]

@@ -8,24 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks import streaming_video
 from tests.benchmarks import recordings
 from tests.benchmarks.conftest import RunBenchmark
+from tests.benchmarks.recordings import answer_lines, arguments
 
 ROOT = Path(__file__).parents[2]
-
-
-def arguments(folder: Path, annotations: str, answers: Path, *more: object) -> list[object]:
-    named = ["--annotations", folder / annotations, "--videos", folder, "--answers", answers, "--model", "tiny"]
-    return [*named, "--device", "cpu", "--threads", 1, *more]
-
-
-def answer_lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def responses(file: Path) -> dict[tuple[str, int, str], str]:
@@ -69,27 +60,6 @@ def test_every_policy_at_every_budget_answers_every_question_with_all_that_ident
     assert "| policy | all | backward and real-time | backward |" in ended.out
     assert "| last-4, 64 tokens | " in ended.out
     assert "knows drawn streets only" in ended.err
-
-
-def test_answers_about_streams_are_those_of_the_model_and_rvs_gets_no_score(
-    folder: Path, tmp_path: Path, run_benchmark: RunBenchmark
-) -> None:
-    options = ["--policies", "questions", "--budgets", "256", "--last-frames", "--fps", "2"]
-    ended = run_benchmark(
-        streaming_video, "rvs-ego", *arguments(folder, "ego4d_oe.json", tmp_path / "a.jsonl", *options)
-    )
-
-    assert ended.code == 0, ended.err
-    lines = answer_lines(tmp_path / "a.jsonl")
-    assert len(lines) == sum(len(item["conversations"]) for item in recordings.rvs_items())
-    assert all(one["is_right"] is None for one in lines)
-    right = sum(one["response"] == one["expected"] for one in lines)
-    assert right >= 0.8 * len(lines)
-    predictions = tmp_path / "a" / "questions-256" / "pred.json"
-    assert f"not scored here, a language model scores RVS-Ego: {predictions}" in ended.out
-    assert "|" not in ended.out
-    written = [json.loads(line) for line in predictions.read_text().splitlines()]
-    assert [one["pred"] for one in written] == [one["response"] for one in lines]
 
 
 def test_a_shorter_context_is_a_stream_of_its_own_for_each_question(
