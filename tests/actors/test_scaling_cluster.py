@@ -68,6 +68,10 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
 
             cluster.add()
             await until(fleet, lambda cameras, _: set(cameras.values()) == {CameraState.LIVE})
+            async with asyncio.timeout(DEADLINE_S):
+                # A gap ends with the first frame of the memory, and until then with its beginning.
+                while not all(camera.status.memory.frames_seen for camera in await fleet.list_cameras()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
             counts = sorted(len(shard.cameras) for shard in await fleet.list_shards())
             assert counts == [1, 2]
 
