@@ -241,7 +241,7 @@ def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> Ab
 async def _serving(fleet: Fleet, election: LeaderElection, router: Router, startup: Startup) -> AsyncIterator[None]:
     """Runs the fleet and the election; the router serves the fleet."""
     await fleet.reconcile()
-    startup.finish(fleet)
+    startup.finish(fleet, election.has_role)
     loops = [asyncio.create_task(loop) for loop in (election.run(), fleet.run(), router.report_health())]
     try:
         yield

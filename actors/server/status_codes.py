@@ -95,6 +95,9 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (ServiceError, Code.INTERNAL, "SERVICE_FAILED"),
 )
 ERRORS = tuple(kind for kind, _, _ in ROWS)
+# Of calls that the guard ends before an error of this system, or because of one that nobody foresaw.
+UNAUTHENTICATED, UNEXPECTED = "UNAUTHENTICATED", "UNEXPECTED_ERROR"
+REASONS = (*(reason for _, _, reason in ROWS), UNAUTHENTICATED, UNEXPECTED)
 _RETRYABLE = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
 
 
