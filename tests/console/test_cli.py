@@ -358,8 +358,7 @@ async def test_adding_a_camera_with_a_password_loads_nothing_heavy(serving: Serv
 
 
 _HEAVY = {"torch", "ray", "transformers", "redis", "av", "numpy"}
-# Without the two whose sizes and defaults `hermes plan`, a command beside these, computes with: light parts of them.
-_ROOMS = {"actors", "models", "ops"}
+_ROOMS = {"actors", "pipeline", "models", "cache_store", "ops"}
 
 
 async def run_and_forbid(modules: set[str], *arguments: str) -> Ended:
