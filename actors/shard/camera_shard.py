@@ -26,6 +26,7 @@ from actors.shard.checkpointer import Checkpointer
 from actors.shard.departure import Departure, depart
 from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
+from actors.shard.log_fields import CameraFields
 from actors.shard.question_counter import QuestionCounter
 from actors.shard.rate_limit import RateLimit
 from actors.shard.shard_counts import ShardCounts
@@ -91,6 +92,7 @@ class CameraShard:
         self._lifecycle = CameraLifecycle(
             self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
         )
+        self.log_fields = CameraFields(self._streams, self._lease_holder)
         self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
         self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False

@@ -45,7 +45,7 @@ class ShardProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         termination.on_sigterm(self._end)
         self._settings, self._store_id, self._generation = contract.decode_settings(settings), store_id, generation
-        logs.log_to_stderr(log_level, self._settings.logs.format, shard=index)
+        logs.log_to_stderr(log_level, self._settings.logs.format, shard=index, camera_fields=self._camera_fields)
         self._shard: CameraShard | None = None
         self._tracer: Tracer | None = None
         self._leaving: asyncio.Future[Departure] | None = None
@@ -108,6 +108,9 @@ class ShardProcess:
             await self._shard.close()
             await self._leases.close()
         await self._send_spans()
+
+    def _camera_fields(self, camera: str) -> dict[str, object]:
+        return {} if self._shard is None else self._shard.log_fields(camera)
 
     async def _send_spans(self) -> None:
         if self._tracer is not None:

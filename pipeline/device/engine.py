@@ -218,6 +218,7 @@ class Engine:
             f"camera {camera.name!r}: {len(step.times_s)} frames",
             lambda: self._ingest(camera, step),
             lambda _: self._lose(camera, step),
+            {"camera": camera.name},
         )
 
     def _ingest(self, camera: CameraMemory, step: Clip) -> None:
