@@ -107,6 +107,24 @@ def test_every_alert_has_a_severity_and_a_section_in_the_runbook() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
+def test_every_panel_says_what_it_shows_in_which_unit_and_tells_its_lines_apart() -> None:
+    panels = [panel for panel in monitoring.panels() if panel["type"] != "row"]
+
+    for panel in panels:
+        assert panel["description"], panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert panel["type"] != "stat" or panel["title"] == "Cameras" or len(steps) > 1, panel["title"]
+        legends = [target.get("legendFormat") for target in panel["targets"]]
+        assert panel["type"] == "stat" or (all(legends) and len(set(legends)) == len(legends)), panel["title"]
+
+
+def test_every_section_of_the_runbook_names_a_command() -> None:
+    _, *sections = (ROOT / "docs/runbook.md").read_text().split("\n## ")
+
+    assert [part.split()[0] for part in sections if not re.search(r"`(hermes|kubectl)\s\w", part)] == []
+
+
 @pytest.mark.parametrize(
     "expression", [rule["expr"] for rule in monitoring.rules()] + list(monitoring.queries().values())
 )
