@@ -21,6 +21,7 @@ from actors import ray_environment  # noqa: F401
 
 import psutil
 import ray
+from ray.autoscaler.v2.utils import is_autoscaler_v2
 
 from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
@@ -100,6 +101,13 @@ async def enter(stack: AsyncExitStack, block: AbstractContextManager[None]) -> N
 def gpus_of_nodes() -> list[float]:
     """How many GPUs each node has that is alive in the cluster that was joined, used or free."""
     return [float(node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]]
+
+
+def has_autoscaler() -> bool:
+    """Whether the cluster that was joined has an autoscaler (version 2), as KubeRay's has. Which nodes it may add, it
+    does not say.
+    """
+    return bool(is_autoscaler_v2(fetch_from_server=True))
 
 
 def device_of_a_process(*, num_gpus: float) -> str:

@@ -147,12 +147,10 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     """
     if settings.shards.is_local:
         return settings  # the shards end with this server, so nobody else has to agree
-    own, newest = SharedSettings.of(settings), await store.newest()
-    if newest is not None:
-        shared_settings.require_own_store(own, newest)
-    if newest is None or newest.version < own.version:
+    own = SharedSettings.of(settings)
+    agreed = shared_settings.usable(own, await store.newest())
+    if agreed is own:
         return settings
-    agreed = shared_settings.adopted(own, newest)
     limits = agreed.limits
     shards = replace(
         settings.shards,
