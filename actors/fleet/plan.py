@@ -141,7 +141,9 @@ def _needs_shard(fleet: FleetSnapshot, camera: CameraSnapshot) -> bool:
     shard = fleet.shards[camera.shard]
     if shard.incarnation is None and shard.is_up:
         return False  # not observed yet
-    is_lost = is_missing(camera, shard) if shard.is_up else shard.has_expired or shard.is_starting
+    # While a camera's move or assignment elsewhere runs, its shard is empty and may be ended; the action may then fail.
+    is_gone = shard.has_expired or shard.is_starting or shard.is_ended
+    is_lost = is_missing(camera, shard) if shard.is_up else is_gone
     return is_lost and _may_start(fleet, camera)
 
 

@@ -75,7 +75,12 @@ class ShardNumbers:
             return self
         if stored.version < self.version:
             return replace(stored.limited(self.min, self.max, self.spares), version=self.version)
-        return self if stored.version == self.version and stored.revision < self.revision else stored
+        if stored.revision > self.revision:
+            return stored
+        if stored.version == self.version and stored.revision < self.revision:
+            return self
+        # Written after the store had lost these, by a server that did not know which shards run: those end by the plan.
+        return replace(stored, started=max(stored.started, self.started))
 
 
 class NumbersStore(Protocol):

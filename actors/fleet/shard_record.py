@@ -28,7 +28,7 @@ class ShardRecord:
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
     its answer was an error that nobody foresaw; reported: its cameras by id; unclaimed: by name, those of which this
     fleet has no record; num_busy: actions on it that run now; is_ended: it has no process, and none shall start;
-    lapsed: set while the shard is down and its lease has expired, so that nothing is left to wait for.
+    lapsed: set while the shard is down and its lease has expired, and once it has ended: nothing is left to wait for.
     """
 
     shard: Shard
@@ -155,6 +155,7 @@ class ShardRecord:
     def mark_ended(self) -> None:
         """Records that the shard has ended for good."""
         self.is_ended, self.is_up, self.reported, self.standby = True, False, {}, frozenset()
+        self.lapsed.set()
 
     async def perform(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of a call of this shard, which is given up once the shard is down and its lease has expired.

@@ -83,9 +83,7 @@ class FleetState:
 
     def index_of(self, incarnation: str) -> int | None:
         """The index of the shard that is up and reports this incarnation."""
-        found = (
-            index for index, record in enumerate(self.shards) if record.is_up and record.incarnation == incarnation
-        )
+        found = (i for i, shard in enumerate(self.shards) if shard.is_up and shard.incarnation == incarnation)
         return next(found, None)
 
     def add(self, assignment: Assignment) -> CameraRecord:
@@ -155,9 +153,10 @@ class FleetState:
         -> cameras that were expected on another shard and that this one owns by now, each with the other shard
         """
         adopted = self._adopt(index, status)
-        shard = self.shards[index]
-        expected = self._cameras_by_shard[index]
+        shard, expected = self.shards[index], self._cameras_by_shard[index]
         reported = {camera.id: shard.reported_camera(camera, now_s, expected) for camera in status.cameras}
+        if shard.is_draining and not status.is_draining:
+            self.balanced_shards = ()  # it may have been emptied meanwhile
         shard.observe(status, reported, self.cameras_by_id)
         self.unknown_owners.pop(status.incarnation, None)
         by_id = {camera.id: camera for camera in status.cameras}
@@ -223,6 +222,8 @@ class FleetState:
             elif self.shards[index].is_ended or self.shards[index].shard is not shard:
                 self.shards[index] = ShardRecord(shard, is_up=False)
         for index, record in enumerate(self.shards):
+            if record.is_retiring and index < numbers.target:
+                self.balanced_shards = ()
             record.mark_retiring(is_retiring=index >= numbers.target)
             if index >= len(shards):
                 record.mark_ended()
