@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 
 from actors.errors import ClientTooSlow
 from actors.fleet.fleet import Fleet
@@ -15,6 +16,7 @@ from actors.metrics.call_metrics import CallMetrics
 from actors.server import conversions, pages, requests, status_codes
 from actors.server.startup import Startup
 from actors.tracing.tracer import Tracer
+from pipeline.answers import Started
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -63,6 +65,8 @@ class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
                 async with aclosing(events):
                     async for event in events:
                         observe(event)
+                        if isinstance(event, Started):
+                            structlog.contextvars.bind_contextvars(answer_id=event.answer_id, epoch=event.epoch)
                         await self._write(context, conversions.event_message(event))
 
     async def _write(self, context: Context, message: pb.AskResponse) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
@@ -122,7 +123,11 @@ def make_status(code: grpc.StatusCode, reason: str, message: str, **metadata: st
 
 @asynccontextmanager
 async def translated_errors(context: grpc.aio.ServicerContext[Any, Any], **metadata: str) -> AsyncIterator[None]:
-    """Ends the call with the status of an error of this system that leaves the block."""
+    """Ends the call with the status of an error of this system that leaves the block.
+
+    metadata: of that status; stands in the log lines of the call too.
+    """
+    structlog.contextvars.bind_contextvars(**metadata)  # a call has a context of its own, which ends with it
     try:
         yield
     except ERRORS as error:
