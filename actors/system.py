@@ -151,13 +151,12 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     agreed = shared_settings.usable(own, await store.newest())
     if agreed is own:
         return settings
-    limits = agreed.limits
     shards = replace(
         settings.shards,
         count=None,
-        min=limits.min,
-        max=limits.max,
-        spares=limits.spares,
+        min=agreed.limits.min,
+        max=agreed.limits.max,
+        spares=agreed.limits.spares,
         settings_version=agreed.version,
     )
     return replace(settings, shards=shards)
@@ -193,6 +192,7 @@ async def _following(
     def lead(may_lead: bool) -> None:
         election.is_candidate = may_lead
         shards.let_start(may_start=may_lead)
+        fleet.expect(shards.generation if may_lead else "")
 
     def adopt(newest: SharedSettings) -> None:
         lead(True)

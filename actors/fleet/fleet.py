@@ -108,11 +108,12 @@ class Fleet:
         """Takes over the limits of newer settings while it runs: cameras of shards that are too many move away."""
         self._scaler.adopt(settings)
 
-    async def scale(self, fewest: int, most: int) -> ShardNumbers:
-        """Sets the fewest and the most shards, for every server over the same store.
+    def expect(self, generation: str) -> None:
+        """Takes over which generation the shards shall be of; empty: any, because newer servers see to them."""
+        self._state.expect(generation)
 
-        Raises InvalidRequest, TooManyCameras if the cameras would not fit, ScalingConflict, StoreUnavailable.
-        """
+    async def scale(self, fewest: int, most: int) -> ShardNumbers:
+        """Sets the numbers for every server. Raises InvalidRequest, ScalingConflict, StoreUnavailable."""
         return await self._scaler.set_limits(fewest, most)
 
     async def run(self) -> None:
@@ -154,10 +155,7 @@ class Fleet:
         return await self._admission.erase(name)
 
     async def test_camera(self, url: str) -> ProbeResult:
-        """Probes a URL from the emptiest shard that is up, without adding a camera.
-
-        Raises InvalidCamera, TooManyTests, ShardUnavailable.
-        """
+        """Probes a URL from the emptiest shard that is up. Raises InvalidCamera, TooManyTests, ShardUnavailable."""
         return await self._admission.test(url)
 
     async def remove_camera(self, name: str) -> None:

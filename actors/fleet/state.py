@@ -87,10 +87,7 @@ class FleetState:
         return next(found, None)
 
     def add(self, assignment: Assignment) -> CameraRecord:
-        """Adds a camera, on the emptiest shard, if possible one that accepts cameras.
-
-        A camera of the same name is replaced.
-        """
+        """Adds a camera on the emptiest shard, if possible one that accepts cameras. One of its name is replaced."""
         name = assignment.spec.name
         self.remove(name)
         REDACTOR.remember(assignment.spec.url)
@@ -205,6 +202,10 @@ class FleetState:
         """Records what speaks for another number of shards from now on."""
         self.size = replace(self.size, pressure=pressure, pressure_since_s=now_s)
 
+    def expect(self, generation: str) -> None:
+        """Records which generation the shards shall be of; empty: any."""
+        self.size = replace(self.size, generation=generation)
+
     def mark_moved(self, now_s: float) -> None:
         """Records that a camera moved, so that the shards' load says nothing for a while."""
         self.load_settled_s = now_s + _LOAD_SETTLE_S
@@ -230,8 +231,7 @@ class FleetState:
 
     def shard_view(self, index: int) -> ShardView:
         """An immutable copy of a shard's record for operators."""
-        names = (record.spec.name for record in self.cameras_on(index))
-        return self.shards[index].view(index, names, self.size)
+        return self.shards[index].view(index, (record.spec.name for record in self.cameras_on(index)), self.size)
 
     def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""

@@ -113,7 +113,7 @@ class CameraShard:
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch, self._statuses.limitation(stream))
-        with named(camera_id, stream.spec.name):
+        with named(camera_id, stream.spec.name), self._lifecycle.answers.answering(camera_id):
             await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
             answer = self._answer(camera_id, owner, question, max_answer_tokens)
             attributes = {"hermes.camera": stream.spec.name, "hermes.epoch": str(owner.epoch)}

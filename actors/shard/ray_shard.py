@@ -230,8 +230,8 @@ class RemoteShard(ForwardedShard):
         Ray does so when a process fails while it starts, e.g. because its predecessor still holds the GPU's memory.
         """
         if time.monotonic() - self._started_at >= _REVIVE_EVERY_S:
-            log.warning("shard_restarted", shard=self._index)
             if self.may_start:
+                log.warning("shard_restarted", shard=self._index)
                 ray.kill(self._actor)
             self._start()
 
