@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 
 from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
-from actors.fleet import configured_cameras, scaling
+from actors.fleet import configured_cameras, headroom
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
@@ -16,7 +17,7 @@ from actors.fleet.records import CameraRecord
 from actors.fleet.removal import Remover
 from actors.fleet.state import FleetState
 from actors.fleet.views import CameraView
-from cache_store.errors import OwnedByAnother, StoreError
+from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
     CameraChanged,
@@ -29,7 +30,6 @@ from pipeline.cameras import (
     SourceInvalid,
     SourceReason,
     SourceUnreachable,
-    TooManyCameras,
 )
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
@@ -70,12 +70,12 @@ class CameraAdmission:
         record = self._state.find(spec.name)
         if entry.assignment.spec != spec:
             return await self._existing(record, spec)  # another fleet was first
-        if self._waits_for_slot(record):
+        if headroom.waits_for_slot(self._state, record):
             record.mark_without_slot(NO_SLOT_YET)
             log.info("camera_waits", camera=spec.name, reason=NO_SLOT_YET)
             return record.view()
         try:
-            self._require_slot(record)
+            headroom.require_slot(self._state, record)
             async with record.lock:
                 await self._placement.place(record, record.shard_index)
             await self._require_frames(record)
@@ -123,6 +123,7 @@ class CameraAdmission:
             try:
                 await shard.perform(shard.shard.erase_memory(record.id))
             except UnknownCamera:
+                await self._require_same(record)
                 raise CameraRecovering(
                     f"camera {name!r}: {record.unavailable_reason}; its memory can be erased once it is restored"
                 ) from None
@@ -153,28 +154,6 @@ class CameraAdmission:
         for removal in removals:
             await self._remover.finish(removal)
 
-    def _has_slot(self, record: CameraRecord) -> bool:
-        """Whether the shard of a new camera has a slot for it; it is on the best one."""
-        shard, count = self._state.shard_of(record), self._state.camera_counts()[record.shard_index]
-        return shard.is_accepting and not (shard.slots and count > shard.slots)
-
-    def _waits_for_slot(self, record: CameraRecord) -> bool:
-        """Whether a shard with a slot for the camera starts, or will."""
-        numbers = self._state.size.numbers
-        if self._has_slot(record):
-            return False
-        grows = numbers.target < numbers.max or any(shard.is_starting for shard in self._state.shards)
-        fleet = self._state.snapshot(0.0)
-        return grows and scaling.can_hold(fleet, len(self._state.cameras), numbers.max)
-
-    def _require_slot(self, record: CameraRecord) -> None:
-        """Raises TooManyCameras if the shard of a new camera takes cameras and is full: then every shard is."""
-        if self._state.shard_of(record).is_accepting and not self._has_slot(record):
-            raise TooManyCameras(
-                f"camera {record.spec.name!r}: all slots are taken, and there are as many shards as shards.max allows "
-                f"({self._state.size.numbers.max}, {self._state.size.slots} slots each)"
-            )
-
     async def _existing(self, record: CameraRecord, spec: CameraSpec) -> CameraView:
         if record.spec != spec:
             raise CameraExists(f"camera {spec.name!r} exists, with another URL or other options; update or remove it")
@@ -197,6 +176,13 @@ class CameraAdmission:
                 await shard.perform(shard.shard.update_camera(record.assignment))
         except (UnknownCamera, ShardUnavailable, StoreError) as error:
             log.info("camera_update_waits", camera=record.spec.name, reason=str(error))
+
+    async def _require_same(self, record: CameraRecord) -> None:
+        """Raises UnknownCamera if the camera was removed by any server, CameraChanged if another one has its name."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._desired.sync()
+        if self._state.find(record.spec.name) is not record:
+            raise _changed(record.spec)
 
     async def _withdraw(self, record: CameraRecord) -> None:
         """Removes a camera whose adding failed. What cannot be ended now is ended by a later plan."""

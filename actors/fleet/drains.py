@@ -46,7 +46,8 @@ class Drains:
         if not others and not force:
             raise InvalidShard(
                 f"shard {index}: no other shard takes cameras, so its {len(self._state.cameras_on(index))} cameras "
-                "would stay and no camera could be added; pass force (--force) to drain it all the same"
+                "would stay and no camera could be added; pass force (--force) to drain it all the same, and hermes "
+                f"shards undrain {index} lets it take cameras again"
             )
         await self._state.shards[index].shard.drain()
         for record in self._state.cameras_on(index):

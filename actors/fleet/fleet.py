@@ -10,10 +10,9 @@ from functools import partial
 
 import structlog
 
-from actors.errors import InvalidShard, ScalingConflict
+from actors.errors import ScalingConflict
 from actors.fleet import figures, reconciler
 from actors.fleet.camera_admission import CameraAdmission
-from actors.fleet.capacity import Capacity
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.drains import Drains
@@ -24,7 +23,6 @@ from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
 from actors.fleet.question_router import QuestionRouter
 from actors.fleet.reconciler import Reconciler
-from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry
 from actors.fleet.removal import MemoryEraser, Remover
 from actors.fleet.scaler import FleetSize, Scaler
@@ -173,10 +171,13 @@ class Fleet:
         await self._observer.observe(record.shard_index)
         return record.view()
 
-    async def list_cameras(self) -> list[CameraView]:
-        """The present status of all cameras, sorted by name."""
+    async def list_cameras(self, *, shard: int | None = None) -> list[CameraView]:
+        """The present status of all cameras, or of those on one shard, sorted by name. Raises InvalidShard."""
+        if shard is not None:
+            self._scaler.require_shard(shard)
         await self._observer.observe_all()
-        return [self._state.cameras[name].view() for name in sorted(self._state.cameras)]
+        records = self._state.cameras.values() if shard is None else self._state.cameras_on(shard)
+        return [record.view() for record in sorted(records, key=lambda record: record.spec.name)]
 
     async def list_shards(self) -> list[ShardView]:
         """The present status of all shards."""
@@ -191,7 +192,9 @@ class Fleet:
         CameraRecovering; then the camera stays on its shard.
         """
         record = self._state.find(name)
-        await self._mover.move(record, self._move_target(record, to_shard))
+        if to_shard is not None:
+            self._scaler.require_shard(to_shard)
+        await self._mover.move(record, self._mover.target_of(record, to_shard))
         return await self.get_camera(name)
 
     async def drain(self, index: int, *, force: bool = False) -> DrainResult:
@@ -200,12 +203,12 @@ class Fleet:
         A camera that finds no free slot elsewhere stays, and is named in the result with the reason. force: also if no
         other shard takes cameras. Raises InvalidShard, ShardUnavailable.
         """
-        self._require_shard(index)
+        self._scaler.require_shard(index)
         return await self._drains.drain(index, force=force)
 
     async def undrain(self, index: int) -> ShardView:
         """Lets a shard accept cameras again. Raises InvalidShard, ShardUnavailable."""
-        self._require_shard(index)
+        self._scaler.require_shard(index)
         await self._drains.undrain(index)
         return self._state.shard_view(index)
 
@@ -230,19 +233,3 @@ class Fleet:
                 self._reconciler.wake()
         if self._is_leader():
             self._headroom.log()
-
-    def _move_target(self, record: CameraRecord, to_shard: int | None) -> int:
-        if to_shard is not None:
-            self._require_shard(to_shard)
-            if not self._state.shards[to_shard].is_accepting:
-                raise InvalidShard(f"shard {to_shard}: takes no cameras now, it is being drained or restarted")
-            return to_shard
-        other = Capacity(self._reconciler.snapshot()).best(exclude=[record.shard_index])
-        if other is None:
-            raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
-        return other
-
-    def _require_shard(self, index: int) -> None:
-        last = self._scaler.numbers.started - 1
-        if not 0 <= index <= last:
-            raise InvalidShard(f"shard {index}: no such shard, there are 0 to {last}")

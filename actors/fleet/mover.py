@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import structlog
 
-from actors.errors import CameraRecovering, ServiceError
+from actors.errors import CameraRecovering, InvalidShard, ServiceError
+from actors.fleet.capacity import Capacity
 from actors.fleet.placement import Placement
 from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
@@ -38,6 +39,17 @@ class Mover:
         self._placement = placement
         self.results = Counter({"moved": 0, "failed": 0})
         self.pauses_s = Histogram(_PAUSE_BOUNDS_S)
+
+    def target_of(self, record: CameraRecord, index: int | None) -> int:
+        """The shard to move the camera to: this, or the emptiest other one. Raises InvalidShard if none takes it."""
+        if index is not None:
+            if not self._state.shards[index].is_accepting:
+                raise InvalidShard(f"shard {index}: takes no cameras now, it is being drained or restarted")
+            return index
+        other = Capacity(self._state.snapshot(0.0)).best(exclude=[record.shard_index])
+        if other is None:
+            raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
+        return other
 
     async def move(self, record: CameraRecord, target: int) -> None:
         """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.

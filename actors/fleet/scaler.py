@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from actors.config.shards import ScalingConfig
-from actors.errors import InvalidRequest, ScalingConflict
+from actors.errors import InvalidRequest, InvalidShard, ScalingConflict
 from actors.fleet import scaling
 from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, ShardNumbers
 from actors.fleet.snapshot import SizeSnapshot
@@ -97,6 +97,12 @@ class Scaler:
     def numbers(self) -> ShardNumbers:
         """The numbers that this fleet knows."""
         return self._numbers
+
+    def require_shard(self, index: int) -> None:
+        """Raises InvalidShard if there is no shard of this index."""
+        last = self._numbers.started - 1
+        if not 0 <= index <= last:
+            raise InvalidShard(f"shard {index}: no such shard, there are 0 to {last}")
 
     def adopt(self, settings: ShardNumbers) -> None:
         """Takes over the limits of newer settings. The next `follow` writes them."""

@@ -34,6 +34,7 @@ class ShardRecord:
     shard: Shard
     is_up: bool = True
     is_draining: bool = False
+    is_leaving: bool = False
     is_retiring: bool = False
     is_ended: bool = False
     is_failed: bool = False
@@ -87,9 +88,6 @@ class ShardRecord:
 
     def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot) -> ShardView:
         """An immutable copy for operators."""
-        detail = size.numbers.reason if self.is_retiring else ""
-        if self.is_up and is_outdated(self.generation, size):
-            detail = "runs an older generation of code or settings, until its cameras have moved"
         return ShardView(
             index=index,
             pid=self.pid,
@@ -98,7 +96,7 @@ class ShardRecord:
             is_draining=self.is_draining or self.is_retiring,
             is_failed=self.is_failed,
             is_starting=self.is_starting,
-            detail=self.detail or detail,
+            detail=self.detail or self._reason(index, size),
             cameras=tuple(sorted(cameras)),
             slots=self.slots,
             busy_share=round(self.busy_share, 3),
@@ -113,7 +111,7 @@ class ShardRecord:
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining, self.generation = status.busy_share, status.is_draining, status.generation
-        self.counts = status.counts
+        self.counts, self.is_leaving = status.counts, status.is_leaving
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 
@@ -180,6 +178,16 @@ class ShardRecord:
             yield
         finally:
             self.num_busy -= 1
+
+    def _reason(self, index: int, size: SizeSnapshot) -> str:
+        """Why the shard takes no cameras or shall not stay, empty where it does."""
+        if self.is_leaving:
+            return "its process was told to end: its cameras move, or are saved"
+        if self.is_draining:
+            return f"drained: hermes shards undrain {index} lets it take cameras again"
+        if self.is_up and is_outdated(self.generation, size):
+            return "runs an older generation of code or settings, until its cameras have moved"
+        return size.numbers.reason if self.is_retiring else ""
 
     def _note_lapse(self) -> None:
         if not self.is_up and self.expiry is not None:

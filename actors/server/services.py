@@ -106,7 +106,8 @@ class CameraService(_FleetCaller, pb_grpc.CameraServiceServicer):
     ) -> pb.ListCamerasResponse:
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context):
-            return pages.page(request, await self._fleet.list_cameras())
+            shard = request.shard if request.HasField("shard") else None
+            return pages.page(request, await self._fleet.list_cameras(shard=shard))
 
     async def UpdateCamera(  # noqa: N802
         self, request: pb.UpdateCameraRequest, context: Context

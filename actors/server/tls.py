@@ -9,6 +9,7 @@ from typing import cast
 
 import grpc
 import structlog
+from cryptography import x509
 
 from actors.config.tls import TlsConfig
 from actors.errors import ConfigError
@@ -21,8 +22,8 @@ Stamp = tuple[tuple[int, int, int], ...]
 def server_credentials(files: TlsConfig) -> grpc.ServerCredentials:
     """Credentials that follow the files. Raises ConfigError for files that cannot be used now.
 
-    Files that cannot be used later, e.g. a certificate whose new key is not there yet, are logged, and the connections
-    go on with the last good ones.
+    Files that cannot be used later, e.g. a certificate whose new key is not there yet, are logged, and connections go
+    on with the last good ones, which the log says, and until when their certificate is valid.
     """
     certificates = _Certificates(files)
     # The stubs do not know that None stands for no change.
@@ -40,6 +41,7 @@ class _Certificates:
         self._paths = {name: path.expanduser() for name, path in paths.items() if path is not None}
         self._stamp: Stamp = ()
         self._failure = ""
+        self._valid_until = ""  # of the certificate in use, in UTC
 
     def first(self) -> grpc.ServerCertificateConfiguration:
         stamp = self._stamp_of_files()
@@ -56,11 +58,16 @@ class _Certificates:
             configuration = self._read()
         except ConfigError as error:
             if str(error) != self._failure:
-                log.warning("certificate_not_reloaded", reason=str(error))
+                log.warning(
+                    "certificate_not_reloaded",
+                    reason=str(error),
+                    consequence="the certificate that was read before stays in use",
+                    valid_until=self._valid_until,
+                )
             self._failure = str(error)
             return None
         self._stamp, self._failure = stamp, ""
-        log.info("certificate_reloaded", file=str(self._paths["certificate"]))
+        log.info("certificate_reloaded", file=str(self._paths["certificate"]), valid_until=self._valid_until)
         return configuration
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
@@ -76,6 +83,8 @@ class _Certificates:
         client_ca = contents.get("client_ca")
         if client_ca is not None:
             _require_authorities(client_ca, self._paths["client_ca"])
+        valid_until = x509.load_pem_x509_certificate(contents["certificate"]).not_valid_after_utc
+        self._valid_until = valid_until.isoformat(timespec="seconds")
         pair = (contents["key"], contents["certificate"])
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=client_ca)
 

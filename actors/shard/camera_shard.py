@@ -191,6 +191,7 @@ class CameraShard:
             slots=self._slots,
             busy_share=self._engine.busy_share,
             is_draining=self._is_draining,
+            is_leaving=self._is_leaving,
             counts=self._count(cameras),
         )
 
@@ -245,6 +246,5 @@ class CameraShard:
         name = assignment.spec.name
         if self._is_draining:
             raise InvalidShard(f"camera {name!r}: this shard is draining and takes no new cameras")
-        taken = len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id})
-        if taken >= self._slots:
+        if len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id}) >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")

@@ -9,6 +9,7 @@ import structlog
 
 from actors.fleet.registry import InMemoryRegistry
 from cache_store.leases import InMemoryLeases, Leases, refused
+from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
     CameraChanged,
     CameraExists,
@@ -117,6 +118,31 @@ async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits
     shards[0].add_error = None
     await fleet.reconcile()
     assert (await fleet.get_camera("a")).status.state is CameraState.LIVE
+
+
+async def test_erasing_a_camera_that_another_server_removed_says_that_there_is_none(shards) -> None:
+    """It used to say that the camera's memory was being restored."""
+    registry = InMemoryRegistry()
+    fleet, other = (scripted_fleet(*shards, registry=registry) for _ in range(2))
+    await fleet.add_camera(camera_spec("a"))
+    await other.remove_camera("a")
+
+    with pytest.raises(UnknownCamera, match="'a'"):
+        await fleet.erase_memory("a")
+
+
+async def test_erasing_a_camera_in_whose_place_there_is_another_one_now_is_refused(shards) -> None:
+    registry = InMemoryRegistry()
+    fleet, other = (scripted_fleet(*shards, registry=registry) for _ in range(2))
+    await fleet.add_camera(camera_spec("a"))
+    await other.remove_camera("a")
+    shards[0].is_down = shards[1].is_down = True
+    other.configure([camera_spec("a", "sim:yard")])
+    await other.reconcile()
+    shards[0].is_down = shards[1].is_down = False
+
+    with pytest.raises(CameraChanged, match="'a' was changed by another call"):
+        await fleet.erase_memory("a")
 
 
 class OwningShard(ScriptedShard):
