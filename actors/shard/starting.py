@@ -28,4 +28,5 @@ def _demand(shards: ShardsConfig) -> str:
     resources = [(shards.num_gpus, "GPU"), (shards.num_cpus, "CPU")]
     parts = [f"{number:g} free {kind}{'s' if number > 1 else ''}" for number, kind in resources if number]
     model = f" ({shards.accelerator_type})" if shards.accelerator_type else ""
-    return " and ".join(parts or ["room"]) + model
+    labels = ", ".join(f"{key}={value}" for key, value in sorted(shards.node_labels.items()))
+    return " and ".join(parts or ["room"]) + model + (f" and the labels {labels}" if labels else "")

@@ -184,6 +184,14 @@ def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("shards: {count: 2, spares: 2}", "shards.spares is 2 (less than shards.count, which is 2)"),
         ("shards: {max: 2, spares: 2}", "shards.spares is 2 (less than shards.max, which is 2)"),
+        ("shards: {placement: near}", "placement"),
+        ("shards: {accelerator_type: A100 80G}", "shards.accelerator_type is 'A100 80G' (1 to 63 letters"),
+        ("shards: {node_labels: {zone: -a}}", "shards.node_labels.zone is '-a' (1 to 63 letters"),
+        ("shards: {node_labels: {a b: c}}", "shards.node_labels has the label 'a b' (1 to 63 letters"),
+        (
+            "shards: {accelerator_type: A100, node_labels: {ray.io/accelerator-type: H100}}",
+            "shards.node_labels.ray.io/accelerator-type is 'H100' (the same as shards.accelerator_type",
+        ),
         ("shards: {min: 3, max: 2}", "shards.max is 2 (at least shards.min, which is 3)"),
         ("shards: {count: 2, max: 3}", "shards.max is 3, and shards.count 2: count is short for min and max with one"),
         (
