@@ -12,7 +12,7 @@ from actors.fleet import configured_cameras, headroom
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
-from actors.fleet.plan import NO_SLOT_YET
+from actors.fleet.plan import NO_SLOT_WHILE_MOVING, NO_SLOT_YET
 from actors.fleet.records import CameraRecord
 from actors.fleet.removal import Remover
 from actors.fleet.state import FleetState
@@ -30,6 +30,7 @@ from pipeline.cameras import (
     SourceInvalid,
     SourceReason,
     SourceUnreachable,
+    TooManyCameras,
 )
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
@@ -71,15 +72,18 @@ class CameraAdmission:
         if entry.assignment.spec != spec:
             return await self._existing(record, spec)  # another fleet was first
         if headroom.waits_for_slot(self._state, record):
-            record.mark_without_slot(NO_SLOT_YET)
-            log.info("camera_waits", camera=spec.name, reason=NO_SLOT_YET)
-            return record.view()
+            return _waiting(record, NO_SLOT_YET)
         try:
             headroom.require_slot(self._state, record)
-            async with record.lock:
-                await self._placement.place(record, record.shard_index)
+            try:
+                async with record.lock:
+                    await self._placement.place(record, record.shard_index)
+            except TooManyCameras:
+                if not headroom.is_slot_kept(self._state, record):
+                    raise
+                return _waiting(record, NO_SLOT_WHILE_MOVING)
             await self._require_frames(record)
-            log.info("camera_added", camera=spec.name, url=record.status.url, shard=record.shard_index)
+            log.info("camera_added", **record.log_fields, url=record.status.url, shard=record.shard_index)
         except OwnedByAnother as error:
             # The camera stays added: it is assigned once the previous owner's lease has expired.
             record.mark_recovering(str(error))
@@ -127,7 +131,7 @@ class CameraAdmission:
                 raise CameraRecovering(
                     f"camera {name!r}: {record.unavailable_reason}; its memory can be erased once it is restored"
                 ) from None
-        log.info("memory_erased", camera=name, camera_id=record.id)
+        log.info("memory_erased", **record.log_fields)
         await self._observer.observe(record.shard_index)
         return record.view()
 
@@ -175,7 +179,7 @@ class CameraAdmission:
                 shard = self._state.shard_of(record)
                 await shard.perform(shard.shard.update_camera(record.assignment))
         except (UnknownCamera, ShardUnavailable, StoreError) as error:
-            log.info("camera_update_waits", camera=record.spec.name, reason=str(error))
+            log.info("camera_update_waits", **record.log_fields, reason=str(error))
 
     async def _require_same(self, record: CameraRecord) -> None:
         """Raises UnknownCamera if the camera was removed by any server, CameraChanged if another one has its name."""
@@ -192,7 +196,7 @@ class CameraAdmission:
                 await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
             await self._desired.withdraw_later(record)
-            log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
+            log.warning("camera_not_withdrawn", **record.log_fields, reason=str(error))
 
     async def _require_frames(self, record: CameraRecord) -> None:
         """Waits for the first frame. Raises SourceInvalid and SourceUnreachable without one, and CameraChanged."""
@@ -213,6 +217,13 @@ class CameraAdmission:
             raise CameraChanged(
                 f"camera {record.spec.name!r}: another call removed or replaced it while it was added; it was not added"
             )
+
+
+def _waiting(record: CameraRecord, reason: str) -> CameraView:
+    """A camera that stays added without a slot: a later plan assigns it."""
+    record.mark_without_slot(reason)
+    log.info("camera_waits", **record.log_fields, reason=reason)
+    return record.view()
 
 
 def _changed(spec: CameraSpec) -> CameraChanged:

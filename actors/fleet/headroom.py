@@ -55,6 +55,11 @@ def require_slot(state: FleetState, record: CameraRecord) -> None:
         )
 
 
+def is_slot_kept(state: FleetState, record: CameraRecord) -> bool:
+    """Whether the shard of a camera that every shard refused has a slot, which another camera keeps while it moves."""
+    return state.shard_of(record).slots > 0 and _has_slot(state, record)
+
+
 def _has_slot(state: FleetState, record: CameraRecord) -> bool:
     """Whether the shard of a new camera has a slot for it; it is on the best one."""
     shard, count = state.shard_of(record), state.camera_counts()[record.shard_index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -72,17 +73,31 @@ class Mover:
         self.results["moved"] += 1
         self.pauses_s.observe(now_s - began_s)
         paused_s = round(now_s - began_s, 3)
-        log.info("camera_moved", camera=record.spec.name, from_shard=source, to_shard=target, paused_s=paused_s)
+        log.info("camera_moved", **record.log_fields, from_shard=source, to_shard=target, paused_s=paused_s)
 
     async def _move(self, record: CameraRecord, target: int) -> float:
         """-> when the pause for questions began, by the event loop's clock"""
-        has_standby = await self._open_standby(record, target)
-        began_s = asyncio.get_running_loop().time()
-        with record.moving():
-            # Reserved for the target only once the target has kept a slot for it.
-            successor = self._state.shards[target].incarnation if has_standby else None
-            await self._hand_over(record, target, successor)
+        try:
+            has_standby = await self._open_standby(record, target)
+            began_s = asyncio.get_running_loop().time()
+            with record.moving():
+                # Reserved for the target only once the target has kept a slot for it.
+                successor = self._state.shards[target].incarnation if has_standby else None
+                await self._hand_over(record, target, successor)
+        except (CameraError, StoreError, ServiceError, UnknownCamera):
+            await self._end_standby(record, target)
+            raise
         return began_s
+
+    async def _end_standby(self, record: CameraRecord, target: int) -> None:
+        """Gives the slot back that the target keeps for the camera; else a standby keeps it for half a minute.
+
+        A target that owns the camera by now, because its reply was lost or by another server, keeps it.
+        """
+        shard = self._state.shards[target]
+        with contextlib.suppress(UnknownCamera, StoreError, ServiceError):
+            if record.id in (await shard.perform(shard.shard.status())).standby:
+                await shard.perform(shard.shard.release_camera(record.id))
 
     async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
         source = record.shard_index

@@ -67,7 +67,7 @@ class Observer:
         if not record.is_up:
             log.info("shard_up", shard=index, pid=status.pid)
         for camera, expected in self._state.observe(index, status, asyncio.get_running_loop().time()):
-            log.info("camera_adopted", camera=camera.spec.name, expected_shard=expected, shard=index)
+            log.info("camera_adopted", **camera.log_fields, expected_shard=expected, shard=index)
 
     async def check_lease(self, index: int) -> None:
         """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven.

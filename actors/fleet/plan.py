@@ -29,6 +29,7 @@ _MAX_WAITS = 100  # each only says why; the next plans say the rest
 
 NO_SLOT = "no shard has a free slot"
 NO_SLOT_YET = "no free slot yet: one more shard is asked for"
+NO_SLOT_WHILE_MOVING = "no free slot yet: a camera that moves keeps one on two shards"
 
 
 def plan(fleet: FleetSnapshot) -> tuple[Action, ...]:

@@ -139,6 +139,7 @@ class ScriptedShard:
         self.is_down = False
         self.status_error: Exception | None = None
         self.add_error: Exception | None = None
+        self.release_error: Exception | None = None
         self.fenced: set[str] = set()  # ids
         self.is_draining = False
         self.generation = ""
@@ -187,7 +188,8 @@ class ScriptedShard:
             raise CameraFenced(f"camera {assignment.id!r}: it was removed")
         if self.is_draining:
             raise InvalidShard("it is being drained")
-        if len(self.assignments) >= self._max_cameras:
+        taken = {present.id for present in self.assignments.values()} | self.standby - {assignment.id}
+        if len(taken) >= self._max_cameras:
             raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
         if assignment.is_standby:
             self.standby.add(assignment.id)
@@ -205,12 +207,16 @@ class ScriptedShard:
 
     async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_up()
+        self.standby.discard(camera_id)
+        if self.release_error is not None:
+            raise self.release_error
         self.saved.append(self._named(camera_id))
         del self.assignments[self._named(camera_id)]
 
     async def drop_camera(self, camera_id: str) -> None:
         self._require_up()
         self.on_drop()
+        self.standby.discard(camera_id)
         with suppress(UnknownCamera):
             del self.assignments[self._named(camera_id)]
 

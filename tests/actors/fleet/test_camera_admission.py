@@ -7,7 +7,9 @@ import asyncio
 import pytest
 import structlog
 
+from actors.fleet.plan import NO_SLOT_WHILE_MOVING
 from actors.fleet.registry import InMemoryRegistry
+from cache_store.errors import StoreUnavailable
 from cache_store.leases import InMemoryLeases, Leases, refused
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
@@ -86,6 +88,19 @@ async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards
     assert (changes.entries, changes.removals) == ({}, {})
 
 
+async def test_the_fleet_s_lines_about_a_camera_name_its_epoch(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].epoch = 7
+    await fleet.list_cameras()
+
+    with structlog.testing.capture_logs() as events:
+        await fleet.move_camera("a")
+
+    (moved,) = [event for event in events if event["event"] == "camera_moved"]
+    assert (moved["camera"], moved["epoch"]) == ("a", 7)
+    assert moved["camera_id"] == (await fleet.get_camera("a")).status.id
+
+
 async def test_a_camera_of_the_configuration_stays_although_its_source_does_not_open(fleet, shards) -> None:
     shards[0].states["a"] = (CameraState.BACKING_OFF, "connection refused")
     fleet.configure([camera_spec("a")])
@@ -105,6 +120,36 @@ async def test_a_full_fleet_refuses_a_camera() -> None:
         await fleet.add_camera(camera_spec("b"))
 
     assert [view.status.name for view in await fleet.list_cameras()] == ["a"]
+
+
+async def test_a_move_that_failed_keeps_no_slot() -> None:
+    """Its standby used to keep one for 30 s, and a camera was refused although the fleet had room for it."""
+    shards = [ScriptedShard(max_cameras=1, pid=100), ScriptedShard(max_cameras=1, pid=200)]
+    fleet = scripted_fleet(*shards)
+    await fleet.reconcile()
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].release_error = StoreUnavailable("store redis://host: no permission")
+
+    with pytest.raises(StoreUnavailable):
+        await fleet.move_camera("a")
+
+    assert shards[1].standby == set()
+    assert (await fleet.add_camera(camera_spec("b"))).status.state is CameraState.LIVE
+
+
+async def test_a_camera_waits_for_the_slot_that_another_one_keeps_while_it_moves() -> None:
+    shards = [ScriptedShard(max_cameras=1, pid=100), ScriptedShard(max_cameras=1, pid=200)]
+    fleet = scripted_fleet(*shards)
+    await fleet.reconcile()
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].standby.add((await fleet.get_camera("a")).status.id)
+
+    view = await fleet.add_camera(camera_spec("b"))
+
+    assert (view.status.state, view.status.detail) == (CameraState.WAITING, NO_SLOT_WHILE_MOVING)
+    shards[1].standby.clear()
+    await fleet.reconcile()
+    assert (await fleet.get_camera("b")).status.state is CameraState.LIVE
 
 
 async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits(shards) -> None:
