@@ -82,8 +82,8 @@ class ShardSet:
             shard.may_start = may_start
 
     async def close(self) -> None:
-        """Closes all shards at the same time; each saves its memories whole."""
-        results = await asyncio.gather(*(shard.close() for shard in self._shards), return_exceptions=True)
+        """Ends all shards at the same time; each saves its memories whole. Ray, and its room for others, may go on."""
+        results = await asyncio.gather(*(shard.end() for shard in self._shards), return_exceptions=True)
         for index, result in enumerate(results):
             if isinstance(result, BaseException):
                 log.warning("shard_not_closed", shard=index, reason=str(result))

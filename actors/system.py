@@ -99,9 +99,9 @@ async def running(
         numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
         show(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
         processes = ShardSet(settings, store_url, log_level=log_level)
-        await processes.start(numbers, startup.wait_for)
         if shards.is_local:
             stack.push_async_callback(processes.close)
+        await processes.start(numbers, startup.wait_for)
         election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
         fleet = Fleet(
             FleetSize(

@@ -69,7 +69,7 @@ async def test_one_question_is_one_trace_from_the_console_to_the_token_and_none_
 ) -> None:
     with (
         embedded_store.running(tmp_path) as store_url,
-        ray_cluster.running(num_cpus=2, num_gpus=0),
+        ray_cluster.running(num_cpus=1, num_gpus=0),  # the second system starts once the first one's shard has ended
         collecting() as (collector, endpoint),
     ):
         async with watching(store_url, TracesConfig(endpoint=endpoint)) as up:
