@@ -88,6 +88,12 @@ def _checkpoint_age_s(camera: CameraFigures, now_s: float) -> float | None:
     return now_s - (camera.checkpointed_s or camera.started_s)
 
 
+# Of a router with router.tls: name and meaning.
+CERTIFICATE_EXPIRY = (
+    "hermes_certificate_expiry_timestamp_seconds",
+    "With router.tls: when the server's certificate in use ends, or one that it is signed with, in Unix time.",
+)
+
 _SHARD = ("shard",)
 _G, _C, _H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 

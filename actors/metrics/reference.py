@@ -61,6 +61,8 @@ def _of_calls() -> Iterator[names.Metric]:
         yield names.Metric(family.name, kind, labels.get(family.name, ()), family.documentation, lambda *_: ())
     kind, meaning = names.Kind.GAUGE, "What runs here, as labels; always 1."
     yield names.Metric("hermes_build_info", kind, ("version", "model"), meaning, lambda *_: ())
+    name, meaning = names.CERTIFICATE_EXPIRY
+    yield names.Metric(name, kind, (), meaning, lambda *_: ())
 
 
 def _table(metrics: Iterable[names.Metric]) -> Iterator[str]:

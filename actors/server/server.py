@@ -56,7 +56,8 @@ class Router:
         self._tracer = tracer or NoTracer()
         self._startup = startup
         self._settings = settings
-        self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls)
+        show = self._metrics.show_certificate
+        self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls, show)
         self._guard = CallGuard(settings, token, calls)
         self._health = health_aio.HealthServicer()
         self.health_address: str | None = None  # of the listener that serves health alone

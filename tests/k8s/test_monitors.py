@@ -1,7 +1,9 @@
 """What the chart makes for Prometheus' operator has the shape that the operator documents.
 
-The operator's CRDs come with no package, so this is written by hand from its API reference (monitoring.coreos.com/v1):
-the fields that the chart may use, with their types. Any other field is refused, as the API server drops it in silence.
+The operator's CRDs come with no package, so the fields that the chart may use are written here by hand, with the types
+that they have in the operator's CRDs of PrometheusRule (0.82.2) and ServiceMonitor and in its Go type of PodMonitor.
+Some are required here that are optional there: without them there is nothing to scrape or to check. Any other field is
+refused, as the API server drops it in silence.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from tests.k8s.chart import Object
 
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
-DURATION = {"type": "string", "pattern": "^(0|([0-9]+h)?([0-9]+m)?([0-9]+s)?)$", "minLength": 1}
+DURATION = {
+    "type": "string",
+    "pattern": "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
+    "minLength": 1,
+}
 
 
 def closed(required: list[str], **properties: Any) -> Object:

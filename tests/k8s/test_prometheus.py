@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
-from actors import system
+from actors import development_ca, system
 from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
+from actors.config.tls import TlsConfig
 from actors.system import System
 
 # isort: split
@@ -18,6 +21,7 @@ import pytest
 import pytest_asyncio
 
 from console.client import answers
+from console.client.channel import TlsFiles
 from console.client.client import HermesClient
 from console.client.errors import ClientError
 from pipeline.cameras import CameraSpec, CameraState
@@ -36,12 +40,21 @@ pytestmark = [
 ]
 
 
+@dataclass(frozen=True)
+class Running:
+    """A system with TLS, and what makes a client of it."""
+
+    system: System
+    connect: Callable[[], HermesClient]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    files = development_ca.make(tmp_path_factory.mktemp("certs"))
     settings = HermesConfig(
         shards=ShardsConfig(count=2, checkpoint_every_s=1.0),
         store=f"embedded:{tmp_path_factory.mktemp('store')}",
-        router=RouterConfig(port=0),
+        router=RouterConfig(port=0, tls=TlsConfig(certificate=files.certificate("server"), key=files.key("server"))),
         metrics=MetricsConfig(port=0),
         cameras=(CameraSpec(name="gate", url="sim:gate"), CameraSpec(name="yard", url="sim:yard")),
     )
@@ -51,13 +64,14 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sys
             return all(camera.status.state is CameraState.LIVE for camera in await up.fleet.list_cameras())
 
         await until(are_live)
-        await asyncio.to_thread(_use, up.address)
-        yield up
+        connect = partial(HermesClient, up.address, tls=TlsFiles(ca=files.certificate("ca")))
+        await asyncio.to_thread(_use, connect)
+        yield Running(up, connect)
 
 
-def _use(address: str) -> None:
+def _use(connect: Callable[[], HermesClient]) -> None:
     """Something of everything that is counted when it happens: an answer, a refusal, a move."""
-    with HermesClient(address) as hermes:
+    with connect() as hermes:
         for _ in range(3):
             answers.collect("gate", "what is in view", hermes.ask("gate", "what is in view"))
         with pytest.raises(ClientError):
@@ -66,16 +80,17 @@ def _use(address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(running: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    assert running.metrics_address is not None
-    with prometheus_server.running(tmp_path_factory.mktemp("prometheus"), running.metrics_address, RULES) as up:
+def prometheus(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    address = running.system.metrics_address
+    assert address is not None
+    with prometheus_server.running(tmp_path_factory.mktemp("prometheus"), address, RULES) as up:
         yield up
 
 
-async def test_every_query_of_the_dashboard_is_a_number(running: System, prometheus: Prometheus) -> None:
+async def test_every_query_of_the_dashboard_is_a_number(running: Running, prometheus: Prometheus) -> None:
     """Once there was a question and a move between two scrapes: a quantile of nothing is not a number."""
     await until(prometheus.has_scraped)
-    await asyncio.to_thread(_use, running.address)
+    await asyncio.to_thread(_use, running.connect)
     missing: list[str] = []
 
     async def are_numbers() -> bool:

@@ -59,6 +59,7 @@ pytestmark = [
 QUESTION, SLOTS = "what is in view", 3
 LEFT_TO_PROMTOOL = {"HermesMemoryBehind", "HermesErrors", "HermesShardsBusy", "HermesFramesDropped"}
 LEFT_TO_PROMTOOL |= {"HermesCamerasRecovering", "HermesDown", "HermesNoLeader", "HermesCheckpointsLate"}
+LEFT_TO_PROMTOOL |= {"HermesCertificateExpires"}
 # All that hermes writes but the chunks of checkpoints.
 RIGHTS = [f"~hermes:{keys}" for keys in ("*:owner", "*:manifests", "lease:*", "cameras*", "shards", "settings")]
 
