@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
 from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
-from actors.fleet import configured_cameras, headroom
+from actors.fleet import camera_presence, configured_cameras, headroom
+from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
@@ -17,7 +17,7 @@ from actors.fleet.records import CameraRecord
 from actors.fleet.removal import Remover
 from actors.fleet.state import FleetState
 from actors.fleet.views import CameraView
-from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable
+from cache_store.errors import OwnedByAnother, StoreError
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
     CameraChanged,
@@ -58,6 +58,7 @@ class CameraAdmission:
         self._desired = desired
         self._observer = observer
         self._placement = placement
+        self._presence = CameraPresence(state, desired)
         self._remover = remover
         self._open_timeout_s = open_timeout_s
 
@@ -109,12 +110,12 @@ class CameraAdmission:
                     "allow_memory_loss (--allow-memory-loss) to lose it, or add the source under another name"
                 )
             if not await self._desired.replace(record, spec):
-                raise _changed(spec)
+                raise camera_presence.changed(spec)
             record = self._state.find(spec.name)
             await self._place(record)
         else:
             if not await self._desired.update(record, spec):
-                raise _changed(spec)
+                raise camera_presence.changed(spec)
             await self._update_on_shard(record)
         await self._observer.observe(record.shard_index)
         return record.view()
@@ -127,7 +128,7 @@ class CameraAdmission:
             try:
                 await shard.perform(shard.shard.erase_memory(record.id))
             except UnknownCamera:
-                await self._require_same(record)
+                await self._presence.require(record)
                 raise CameraRecovering(
                     f"camera {name!r}: {record.unavailable_reason}; its memory can be erased once it is restored"
                 ) from None
@@ -181,13 +182,6 @@ class CameraAdmission:
         except (UnknownCamera, ShardUnavailable, StoreError) as error:
             log.info("camera_update_waits", **record.log_fields, reason=str(error))
 
-    async def _require_same(self, record: CameraRecord) -> None:
-        """Raises UnknownCamera if the camera was removed by any server, CameraChanged if another one has its name."""
-        with contextlib.suppress(StoreUnavailable):
-            await self._desired.sync()
-        if self._state.find(record.spec.name) is not record:
-            raise _changed(record.spec)
-
     async def _withdraw(self, record: CameraRecord) -> None:
         """Removes a camera whose adding failed. What cannot be ended now is ended by a later plan."""
         try:
@@ -224,10 +218,6 @@ def _waiting(record: CameraRecord, reason: str) -> CameraView:
     record.mark_without_slot(reason)
     log.info("camera_waits", **record.log_fields, reason=reason)
     return record.view()
-
-
-def _changed(spec: CameraSpec) -> CameraChanged:
-    return CameraChanged(f"camera {spec.name!r} was changed by another call at the same moment; try again")
 
 
 def _open_error(status: CameraStatus, waited_s: float) -> CameraError | None:

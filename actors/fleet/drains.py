@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from actors.errors import InvalidShard
+from actors.fleet import shard_views
 from actors.fleet.actions import Move, Wait
 from actors.fleet.executor import Executor
 from actors.fleet.observer import Observer
@@ -60,7 +61,7 @@ class Drains:
         if not stayed:
             log.info("shard_drained", shard=index)
         not_moved = tuple(sorted((record.spec.name, record.wait_reason) for record in stayed))
-        return DrainResult(self._state.shard_view(index), not_moved)
+        return DrainResult(shard_views.of_one(self._state, index), not_moved)
 
     async def undrain(self, index: int) -> None:
         """Lets a shard take cameras again. Raises ShardUnavailable."""

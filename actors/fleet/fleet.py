@@ -11,8 +11,9 @@ from functools import partial
 import structlog
 
 from actors.errors import ScalingConflict
-from actors.fleet import figures, reconciler
+from actors.fleet import figures, reconciler, shard_views
 from actors.fleet.camera_admission import CameraAdmission
+from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.drains import Drains
@@ -28,10 +29,10 @@ from actors.fleet.removal import MemoryEraser, Remover
 from actors.fleet.scaler import FleetSize, Scaler
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.state import FleetState
+from actors.fleet.store_contact import StoreContact
 from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from cache_store.errors import StoreUnavailable
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
 from pipeline.sources.probe import ProbeResult
@@ -60,7 +61,8 @@ class Fleet:
         self._observer = Observer(self._state, failure_detector)
         self._desired = DesiredState(self._state, registry, is_leader, clock=clock)
         placement = Placement(self._state, self._desired, failure_detector)
-        self._mover, remover = Mover(self._state, placement), Remover(self._state, registry, eraser)
+        presence = CameraPresence(self._state, self._desired)
+        self._mover, remover = Mover(self._state, placement, presence), Remover(self._state, registry, eraser)
         executor = Executor(
             self._state, failure_detector, placement, self._mover, remover, self._scaler, on_end=self._wake
         )
@@ -69,8 +71,9 @@ class Fleet:
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
-        self._questions = QuestionRouter(self._state)
+        self._questions = QuestionRouter(self._state, presence)
         self._is_leader = is_leader
+        self._store_contact = StoreContact(clock)
         self._headroom = Headroom(self._state)
         self.figures = partial(figures.of_fleet, self._state, self._mover, self._headroom, is_leader)
 
@@ -83,6 +86,11 @@ class Fleet:
     def headroom(self) -> int:
         """See Headroom.cameras."""
         return self._headroom.cameras
+
+    @property
+    def store_away_since_s(self) -> float | None:
+        """When the store last answered, in Unix seconds; None while it answers."""
+        return self._store_contact.away_since_s
 
     def started_s(self, name: str) -> float:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
@@ -182,8 +190,7 @@ class Fleet:
     async def list_shards(self) -> list[ShardView]:
         """The present status of all shards."""
         await self._observer.observe_all()
-        present = [index for index, record in enumerate(self._state.shards) if not record.is_ended]
-        return [self._state.shard_view(index) for index in present]
+        return shard_views.of_all(self._state)
 
     async def move_camera(self, name: str, to_shard: int | None = None) -> CameraView:
         """Moves a camera with all tiers of its memory, by default to the emptiest other shard.
@@ -210,14 +217,15 @@ class Fleet:
         """Lets a shard accept cameras again. Raises InvalidShard, ShardUnavailable."""
         self._scaler.require_shard(index)
         await self._drains.undrain(index)
-        return self._state.shard_view(index)
+        return shard_views.of_one(self._state, index)
 
     def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         """The events of one answer, Done last. Closing the generator cancels the answer.
 
-        trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven.
+        trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven,
+        CameraChanged.
         """
         return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens, trace=trace)
 
@@ -226,9 +234,9 @@ class Fleet:
 
     async def _maintain(self) -> None:
         """Syncs with the registry and the numbers of shards. The leader warns when failover headroom is used up."""
-        with contextlib.suppress(StoreUnavailable, ScalingConflict):
-            await self._scaler.follow()
-        with contextlib.suppress(StoreUnavailable):
+        with self._store_contact.trying():
+            with contextlib.suppress(ScalingConflict):
+                await self._scaler.follow()
             if await self._desired.sync():
                 self._reconciler.wake()
         if self._is_leader():

@@ -11,6 +11,7 @@ from dataclasses import replace
 import structlog
 
 from actors.errors import CameraRecovering, InvalidShard, ServiceError
+from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.capacity import Capacity
 from actors.fleet.placement import Placement
 from actors.fleet.records import CameraRecord
@@ -35,8 +36,9 @@ class Mover:
     results: how many moves there were so far; pauses_s: how long questions waited for each that succeeded.
     """
 
-    def __init__(self, state: FleetState, placement: Placement) -> None:
+    def __init__(self, state: FleetState, placement: Placement, presence: CameraPresence) -> None:
         self._state = state
+        self._presence = presence
         self._placement = placement
         self.results = Counter({"moved": 0, "failed": 0})
         self.pauses_s = Histogram(_PAUSE_BOUNDS_S)
@@ -56,7 +58,7 @@ class Mover:
         """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.
 
         Raises TooManyCameras, InvalidShard, StoreError, ShardUnavailable, CameraRecovering; then the camera stays on
-        its shard. Raises UnknownCamera if it is removed meanwhile.
+        its shard. Raises UnknownCamera if it is removed meanwhile, CameraChanged if another one has its name then.
         """
         async with record.lock:
             source = record.shard_index
@@ -107,7 +109,7 @@ class Mover:
             self._state.reassign(record, target)
             await self._placement.assign(record)
         except UnknownCamera:
-            self._state.find(record.spec.name)  # it may have been removed meanwhile
+            await self._presence.require(record)
             raise CameraRecovering(f"camera {record.spec.name!r}: {record.unavailable_reason}") from None
         except (CameraError, StoreError, ServiceError):
             # The whole memory is saved, so the next plan restores the camera on its shard.

@@ -48,6 +48,8 @@ class ShardRecord:
     slots: int = 0
     busy_share: float = 0.0
     generation: str = ""
+    resident_nbytes: int = 0
+    device_nbytes: int = 0
     counts: ShardCounts = field(default_factory=ShardCounts)
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     unclaimed: Mapping[str, CameraStatus] = field(default_factory=dict)
@@ -86,8 +88,8 @@ class ShardRecord:
             standby=self.standby,
         )
 
-    def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot) -> ShardView:
-        """An immutable copy for operators."""
+    def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot, *, is_spare: bool) -> ShardView:
+        """An immutable copy for operators. is_spare: see ShardView."""
         return ShardView(
             index=index,
             pid=self.pid,
@@ -100,6 +102,9 @@ class ShardRecord:
             cameras=tuple(sorted(cameras)),
             slots=self.slots,
             busy_share=round(self.busy_share, 3),
+            is_spare=is_spare,
+            resident_nbytes=self.resident_nbytes if self.is_up else 0,
+            device_nbytes=self.device_nbytes if self.is_up else 0,
         )
 
     def observe(self, status: ShardStatus, reported: Mapping[str, ReportedCamera], recorded: Container[str]) -> None:
@@ -112,6 +117,7 @@ class ShardRecord:
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining, self.generation = status.busy_share, status.is_draining, status.generation
         self.counts, self.is_leaving = status.counts, status.is_leaving
+        self.resident_nbytes, self.device_nbytes = status.resident_nbytes, status.device_nbytes
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 

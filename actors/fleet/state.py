@@ -11,7 +11,6 @@ from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.snapshot import FleetSnapshot, Pressure, SizeSnapshot
-from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraState
@@ -228,10 +227,6 @@ class FleetState:
             record.mark_retiring(is_retiring=index >= numbers.target)
             if index >= len(shards):
                 record.mark_ended()
-
-    def shard_view(self, index: int) -> ShardView:
-        """An immutable copy of a shard's record for operators."""
-        return self.shards[index].view(index, (record.spec.name for record in self.cameras_on(index)), self.size)
 
     def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""

@@ -107,7 +107,10 @@ class CameraService(_FleetCaller, pb_grpc.CameraServiceServicer):
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context):
             shard = request.shard if request.HasField("shard") else None
-            return pages.page(request, await self._fleet.list_cameras(shard=shard))
+            response = pages.page(request, await self._fleet.list_cameras(shard=shard))
+        if (away_since := conversions.optional_timestamp(self._fleet.store_away_since_s)) is not None:
+            response.store_away_since.CopyFrom(away_since)
+        return response
 
     async def UpdateCamera(  # noqa: N802
         self, request: pb.UpdateCameraRequest, context: Context
@@ -159,6 +162,7 @@ class FleetService(_FleetCaller, pb_grpc.FleetServiceServicer):
             shards=[conversions.shard_message(shard) for shard in shards],
             headroom=self._fleet.headroom,
             numbers=conversions.numbers_message(self._fleet.shard_numbers),
+            store_away_since=conversions.optional_timestamp(self._fleet.store_away_since_s),
         )
 
     async def MigrateCamera(  # noqa: N802

@@ -55,7 +55,7 @@ class ShardStatus:
     its machine or pod. standby: ids of cameras of other shards whose clips it keeps, each with the time of the first
     kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
     recent time in which the device worked, 0 to 1. is_leaving: its process was told to end. counts: what it has done so
-    far. generation: of its code and settings, see `actors.generation`.
+    far. generation: of its code and settings, see `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost.
     """
 
     pid: int
@@ -69,6 +69,8 @@ class ShardStatus:
     is_leaving: bool = False
     counts: ShardCounts = field(default_factory=ShardCounts)
     generation: str = ""
+    resident_nbytes: int = 0
+    device_nbytes: int = 0
 
 
 class Shard(Protocol):

@@ -15,7 +15,7 @@ import structlog
 
 from actors import logs
 from actors.errors import ShardNotStarted
-from actors.shard import contract, shard_device, termination
+from actors.shard import contract, process_cost, shard_device, termination
 from actors.shard.camera_shard import CameraShard
 from actors.shard.departure import Departure
 from actors.shard.interface import ShardStatus
@@ -63,7 +63,8 @@ class ShardProcess:
         except Exception as error:  # noqa: BLE001 - the caller gets it
             return _failed(operation, error)
         if isinstance(result, ShardStatus):
-            result = dataclasses.replace(result, generation=self._generation)
+            cost = dataclasses.asdict(process_cost.of_this_process())
+            result = dataclasses.replace(result, generation=self._generation, **cost)
         return contract.encode_result(operation, result)
 
     async def events_of(self, store_url: str, operation: str, message: str) -> AsyncGenerator[str, None]:

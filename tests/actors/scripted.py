@@ -149,6 +149,7 @@ class ScriptedShard:
         self.epoch = 0
         self.add_delay_s = 0.0
         self.busy_share = 0.0
+        self.resident_nbytes = self.device_nbytes = 0
         self.counts = ShardCounts()
         self.traces: list[str] = []
         self.answer = list(answer)
@@ -244,6 +245,8 @@ class ScriptedShard:
             counts=self.counts,
             is_draining=self.is_draining,
             generation=self.generation,
+            resident_nbytes=self.resident_nbytes,
+            device_nbytes=self.device_nbytes,
         )
 
     async def drain(self) -> None:

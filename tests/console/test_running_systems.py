@@ -86,6 +86,12 @@ def test_the_demo_reports_a_killed_shard_and_its_restored_memory_in_one_line(dem
     assert all(camera["state"] == "live" for camera in demo.run_json("cameras", "list"))
 
 
+def test_a_list_of_shards_says_what_each_process_costs(demo: RunningDemo) -> None:
+    for shard in demo.shards():
+        assert 100_000_000 < shard["resident_bytes"] < 20_000_000_000
+        assert shard["is_spare"] is False
+
+
 def test_the_demo_ends_with_all_its_processes_when_it_is_stopped(demo: RunningDemo) -> None:
     """The last test of the shared demo."""
     children = psutil.Process(demo.process.pid).children(recursive=True)
