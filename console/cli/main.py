@@ -96,7 +96,7 @@ def certs(
     folder: Annotated[Path, typer.Option("--folder", help="Where to write the files.")] = Path("certs"),
     host: Annotated[
         list[str] | None,
-        typer.Option(help="Name or address of the server; repeat it for more. Default: those of this machine alone."),
+        typer.Option(help="Name or address of the server for other machines; repeat it for more. Always: localhost."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificates are good.")] = 365,
 ) -> None:
