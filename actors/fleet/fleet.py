@@ -128,6 +128,7 @@ class Fleet:
 
     async def reconcile(self) -> None:
         """Brings the shards to what shall be, once, which may depend on what they watch. Raises StoreUnavailable."""
+        await self._follow()  # first: what a shard watches that the store has forgotten is taken up with its memory
         await self._observer.observe_all()
         await self._desired.sync()
         await self._reconciler.run_once()
@@ -232,11 +233,14 @@ class Fleet:
     def _wake(self) -> None:
         self._reconciler.wake()
 
+    async def _follow(self) -> None:
+        with contextlib.suppress(ScalingConflict):
+            await self._scaler.follow()
+
     async def _maintain(self) -> None:
         """Syncs with the registry and the numbers of shards. The leader warns when failover headroom is used up."""
         with self._store_contact.trying():
-            with contextlib.suppress(ScalingConflict):
-                await self._scaler.follow()
+            await self._follow()
             if await self._desired.sync():
                 self._reconciler.wake()
         if self._is_leader():

@@ -30,11 +30,11 @@ class Observer:
         self._newest: dict[int, int] = {}  # of each shard, the number of the newest call that it answered
 
     async def observe_all(self) -> None:
-        """Records the status of every shard and its cameras. One that is down already is not waited for as long."""
-        is_up = [record.is_up for record in self._state.shards]
-        calls = [asyncio.create_task(self.observe(index)) for index in range(len(is_up))]
+        """Records the status of every shard and its cameras. One that is known to be down is not waited for as long."""
+        is_down = [record.down_since_s is not None for record in self._state.shards]
+        calls = [asyncio.create_task(self.observe(index)) for index in range(len(is_down))]
         try:
-            await asyncio.gather(*(call for call, waits in zip(calls, is_up, strict=True) if waits))
+            await asyncio.gather(*(call for call, is_known in zip(calls, is_down, strict=True) if not is_known))
             await asyncio.wait(calls, timeout=_DOWN_TIMEOUT_S)
         finally:
             await task_cancellation.end(*calls)

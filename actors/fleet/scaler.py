@@ -25,10 +25,14 @@ class ShardPool(Protocol):
     """Where shards come from: a ShardSet, or FixedShards."""
 
     def of(self, numbers: ShardNumbers) -> Sequence[Shard]:
-        """The started shards, by index. Those that are missing are started; does not wait for them.
+        """The started shards, by index. Those that are missing below the target are started; does not wait for them.
 
-        One beyond the target is not started again when its process ends.
+        One beyond the target is used if it has a process, and not started again when that ends.
         """
+        ...
+
+    async def num_present(self) -> int:
+        """One more than the highest index that has a process, whoever started it; 0 where none is known."""
         ...
 
     async def end(self, index: int) -> None:
@@ -48,6 +52,9 @@ class FixedShards:
 
     def of(self, numbers: ShardNumbers) -> Sequence[Shard]:
         return self.shards[: numbers.started]
+
+    async def num_present(self) -> int:
+        return 0
 
     async def end(self, index: int) -> None:
         """Nothing ends."""
@@ -110,8 +117,13 @@ class Scaler:
         self._apply(replace(limited, version=settings.version))
 
     async def follow(self) -> None:
-        """Takes over the numbers in the store. Writes there what it has lost. Raises StoreUnavailable."""
-        await self._change(lambda numbers: numbers)
+        """Takes over the numbers in the store. Writes there what it has lost. Raises ScalingConflict, StoreUnavailable.
+
+        A shard that runs beyond them, e.g. because a store that was emptied knows nothing of it, is counted as started,
+        so that it is emptied and ended.
+        """
+        present = await self._pool.num_present()
+        await self._change(lambda numbers: numbers.reaching(present))
 
     async def set_limits(self, fewest: int, most: int) -> ShardNumbers:
         """Other limits, for every server. Raises InvalidRequest, ScalingConflict, StoreUnavailable."""

@@ -61,6 +61,10 @@ class ShardNumbers:
         """These numbers with another target."""
         return replace(self, target=target, started=max(self.started, target), reason=reason)
 
+    def reaching(self, present: int) -> ShardNumbers:
+        """These numbers, with at least so many shards that have a process."""
+        return replace(self, started=max(self.started, present))
+
     def ended(self, index: int) -> ShardNumbers:
         """These numbers after the end of the last shard, unless the target has it again."""
         is_last = index == self.started - 1 and index >= self.target

@@ -143,7 +143,7 @@ class ShardRecord:
     def mark_down(self, now_s: float, reason: str, *, is_failed: bool) -> None:
         """Records that the shard does not answer, or answers with an error that nobody foresaw."""
         self.is_failed, self.detail = is_failed, reason
-        if self.is_up:
+        if self.is_up or self.down_since_s is None:
             self.is_up, self.down_since_s = False, now_s
         self._note_lapse()
 

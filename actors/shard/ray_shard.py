@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from actors import ray_environment  # noqa: F401
@@ -91,7 +91,9 @@ class RemoteShard(ForwardedShard):
 
     async def end(self) -> None:
         """Saves what the shard has, if it has started and answers, and ends its process for good."""
-        self.is_wanted = False
+        self.is_wanted = self.may_start = False
+        with contextlib.suppress(ShardUnavailable):
+            await self._require_started()  # one that another server started may not have been asked yet
         if self._has_started:
             try:
                 await self.close()
@@ -99,17 +101,21 @@ class RemoteShard(ForwardedShard):
                 log.warning("shard_not_closed", shard=self._index, reason=str(error))
         if self._actor is not None:
             ray.kill(self._actor)
+            await self._await_end()
 
     async def replace(self) -> None:
         """Ends the process as `end` does, and starts one of this object's generation. Raises ShardUnavailable."""
         await self.end()
+        self.is_wanted = self.may_start = True
+        self._start()
+
+    async def _await_end(self) -> None:
+        """Until the name is free: before that a new process would be the one that ends. Raises ShardUnavailable."""
         deadline_s = time.monotonic() + _CLOSE_MARGIN_S
-        while self._present() is not None:
+        while not self._settings.shards.is_local and self._present() is not None:
             if time.monotonic() > deadline_s:
                 raise ShardUnavailable(f"shard {self._index}: Ray has not ended its process")
             await asyncio.sleep(_NAME_POLL_S)  # Ray tells nobody when a name is free
-        self.is_wanted = True
-        self._start()
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         await self._require_started()
@@ -214,7 +220,7 @@ class RemoteShard(ForwardedShard):
             async with asyncio.timeout(timeout_s):
                 return await call()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         """Turns Ray's errors, and what a process says that cannot work, into ShardUnavailable."""
         try:

@@ -77,10 +77,13 @@ class ScriptedPool:
         self._on_start = on_start
 
     def of(self, numbers: ShardNumbers) -> Sequence[ScriptedShard]:
-        for index in sorted(set(range(numbers.started)) - self.running):
+        for index in sorted(set(range(numbers.target)) - self.running):
             self.running.add(index)
             self._on_start(self.shards[index])
         return self.shards[: numbers.started]
+
+    async def num_present(self) -> int:
+        return max(self.running, default=-1) + 1
 
     async def end(self, index: int) -> None:
         self.running.discard(index)

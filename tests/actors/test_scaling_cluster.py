@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 
-from actors import embedded_store, system
+from actors import detached_shards, embedded_store, system
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import ScalingConfig, ShardsConfig
 from actors.fleet.fleet import Fleet
+from actors.fleet.views import CameraView
 from benchmarks import nodes
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.device.device_config import DeviceConfig
@@ -86,3 +89,43 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
                 memory = camera.status.memory
                 assert memory.frames_seen >= before[camera.spec.name].frames_seen
                 assert memory.gaps == before[camera.spec.name].gaps
+
+
+async def test_a_shard_that_no_server_knows_after_the_store_was_emptied_ends_and_its_camera_keeps_its_memory(
+    tmp_path: Path,
+) -> None:
+    """It ran on for ever: servers that start over an empty store knew only of as many shards as their file names."""
+    with embedded_store.running(tmp_path) as store_url, nodes.running(2, gpus=1) as cluster:
+        settings = configuration(store_url, cluster.address)
+        cameras = tuple(CameraSpec(name=name, url="sim:street") for name in ("a", "b"))
+        two = replace(settings, cameras=cameras, shards=replace(settings.shards, min=2))
+        async with system.running(two) as running:
+            await until(running.fleet, lambda states, _: set(states.values()) == {CameraState.LIVE})
+            async with asyncio.timeout(DEADLINE_S):
+                while not _has_spread(await running.fleet.list_cameras()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+            before = {camera.spec.name: camera.status for camera in await running.fleet.list_cameras()}
+        redis.Redis.from_url(store_url).flushall()
+
+        one = replace(two, shards=replace(settings.shards, max=1, settings_version=2))
+        async with system.running(one) as running:
+            await until(
+                running.fleet, lambda states, details: set(states.values()) == {CameraState.LIVE} and len(details) == 1
+            )
+            after = {camera.spec.name: camera.status for camera in await running.fleet.list_cameras()}
+            async with asyncio.timeout(DEADLINE_S):
+                while await asyncio.to_thread(detached_shards.num_present) != 1:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+
+        assert {name: status.id for name, status in after.items()} == {
+            name: status.id for name, status in before.items()
+        }
+        for name, status in after.items():
+            assert status.memory.frames_seen >= before[name].memory.frames_seen
+            assert status.memory.oldest_s == before[name].memory.oldest_s
+
+
+def _has_spread(cameras: Sequence[CameraView]) -> bool:
+    """Whether each of both cameras is on a shard of its own, and has seen something."""
+    is_seen = all(camera.status.memory.frames_seen for camera in cameras)
+    return is_seen and {camera.shard_index for camera in cameras} == {0, 1}
