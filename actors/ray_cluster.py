@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from actors import ray_environment  # noqa: F401
 
 import psutil
 import ray
+from ray._private import services
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 
 from actors import open_ports, run_folder
@@ -45,15 +47,16 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
     earlier = _exposed_ports()  # the router's, which listens before Ray starts
     with run_folder.running() as folder:
         try:
-            _init(
-                address="local",
-                num_cpus=max(1, math.ceil(num_cpus)),
-                num_gpus=math.ceil(num_gpus),
-                object_store_memory=_OBJECT_STORE_NBYTES,
-                include_dashboard=False,
-                log_to_driver=shows_logs,
-                _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
-            )
+            with _in_own_groups():
+                _init(
+                    address="local",
+                    num_cpus=max(1, math.ceil(num_cpus)),
+                    num_gpus=math.ceil(num_gpus),
+                    object_store_memory=_OBJECT_STORE_NBYTES,
+                    include_dashboard=False,
+                    log_to_driver=shows_logs,
+                    _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
+                )
         except Exception as error:  # Ray raises a bare Exception where a process of its own is slow to start
             raise RayNotStarted(
                 f"Ray did not start: {error} (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; "
@@ -168,6 +171,21 @@ def keeping_sigterm() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _in_own_groups() -> Iterator[None]:
+    """Keeps Ray's processes that start in the block, and so the shards, out of this one's process group.
+
+    A SIGTERM to all of that group, or the SIGHUP of a terminal that is closed, would end Ray before the shards have
+    saved; this process ends Ray after that. Ray itself has no setting for this.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
 
 
 def _init(**settings: Any) -> None:
