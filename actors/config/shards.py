@@ -194,6 +194,12 @@ class ShardsConfig:
         return self.count or self.max or self.fewest
 
     @property
+    def label_selector(self) -> dict[str, str]:
+        """The labels that a node must have for a shard, the accelerator type among them."""
+        accelerator = {} if self.accelerator_type is None else {_ACCELERATOR: self.accelerator_type}
+        return {**self.node_labels, **accelerator}
+
+    @property
     def is_local(self) -> bool:
         """Whether the shards run in a Ray of this machine alone."""
         return self.ray == "local"

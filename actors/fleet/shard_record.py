@@ -107,6 +107,11 @@ class ShardRecord:
             device_nbytes=self.device_nbytes if self.is_up else 0,
         )
 
+    def end_reason(self, size: SizeSnapshot) -> str:
+        """Why its process may end now, which costs nothing; empty while it shall go on, or has cameras to lose."""
+        has_cameras = bool(self.reported or self.standby)
+        return "" if has_cameras and not self.is_leaving else self._end_reason(size)
+
     def observe(self, status: ShardStatus, reported: Mapping[str, ReportedCamera], recorded: Container[str]) -> None:
         """Records the status that the shard reports. recorded: the ids of which the fleet has a record."""
         if self.incarnation != status.incarnation:
@@ -187,13 +192,16 @@ class ShardRecord:
 
     def _reason(self, index: int, size: SizeSnapshot) -> str:
         """Why the shard takes no cameras or shall not stay, empty where it does."""
+        if self.is_draining and not self.is_leaving:
+            return f"drained: hermes shards undrain {index} lets it take cameras again"
+        return self._end_reason(size)
+
+    def _end_reason(self, size: SizeSnapshot) -> str:
         if self.is_leaving:
             return "its process was told to end: its cameras move, or are saved"
-        if self.is_draining:
-            return f"drained: hermes shards undrain {index} lets it take cameras again"
         if self.is_up and is_outdated(self.generation, size):
             return "runs an older generation of code or settings, until its cameras have moved"
-        return size.numbers.reason if self.is_retiring else ""
+        return (size.numbers.reason or f"{size.numbers.target} shards are wanted") if self.is_retiring else ""
 
     def _note_lapse(self) -> None:
         if not self.is_up and self.expiry is not None:

@@ -23,14 +23,14 @@ _LOAD_SETTLE_S = 60.0
 class FleetState:
     """All records of one fleet, and their one writer. size: how many shards there shall be; by default these.
 
-    removed: ids that this fleet knows to be removed, for ever: an id is never used again, so a registry that has one of
-    them has lost its removal.
+    removed: ids known to be removed, for ever: no id is used again, so a registry that has one has lost its removal.
     """
 
     def __init__(
         self, shards: Iterable[Shard], size: SizeSnapshot | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self.shards = [ShardRecord(shard) for shard in shards]
+        target = size.numbers.target if size else float("inf")
+        self.shards = [ShardRecord(shard, is_retiring=index >= target) for index, shard in enumerate(shards)]
         self.size = size or SizeSnapshot(numbers=ShardNumbers.fixed(max(1, len(self.shards))))
         self.cameras: dict[str, CameraRecord] = {}
         self.cameras_by_id: dict[str, CameraRecord] = {}

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from actors import generation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardPlacement
-from actors.errors import ConfigError, ServiceError, ShardNotStarted, ShardUnavailable
+from actors.errors import ConfigError, ServiceError, ShardEnded, ShardNotStarted, ShardUnavailable
 from actors.shard import contract, ray_errors, shard_process, starting
 from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
 from actors.shard.shard_process import ShardProcess
@@ -112,7 +112,8 @@ class RemoteShard(ForwardedShard):
     async def _await_end(self) -> None:
         """Until the name is free: before that a new process would be the one that ends. Raises ShardUnavailable."""
         deadline_s = time.monotonic() + _CLOSE_MARGIN_S
-        while not self._settings.shards.is_local and self._present() is not None:
+        # Another server may start the next one as soon as the name is free.
+        while not self._settings.shards.is_local and self._is_present():
             if time.monotonic() > deadline_s:
                 raise ShardUnavailable(f"shard {self._index}: Ray has not ended its process")
             await asyncio.sleep(_NAME_POLL_S)  # Ray tells nobody when a name is free
@@ -173,6 +174,11 @@ class RemoteShard(ForwardedShard):
         except ValueError:
             return None
 
+    def _is_present(self) -> bool:
+        """Whether the name is still that of this object's actor."""
+        present = self._present()
+        return present is not None and bool(present._actor_id == self._actor._actor_id)
+
     def _require_same_version(self) -> None:
         # Ray gives the handle of a running actor the methods of the class that the actor was started from.
         if not hasattr(self._actor, "reply_to"):
@@ -194,13 +200,12 @@ class RemoteShard(ForwardedShard):
             return
         shards = self._settings.shards
         shared = {"name": self._name, "lifetime": "detached", "get_if_exists": True}
-        accelerator = {"ray.io/accelerator-type": shards.accelerator_type} if shards.accelerator_type else {}
         self._started_at = time.monotonic()
         self._first_answer = None
         self._actor = ShardActor.options(
             num_cpus=shards.num_cpus,
             num_gpus=shards.num_gpus,
-            label_selector={**shards.node_labels, **accelerator} or None,
+            label_selector=shards.label_selector or None,
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=_MAX_CONCURRENT_CALLS,
@@ -226,18 +231,19 @@ class RemoteShard(ForwardedShard):
         try:
             yield
         except (RayError, TimeoutError, ShardNotStarted, ValueError) as error:
+            translated = ray_errors.translate(error, self._index)
             if self.is_wanted and ray_errors.has_given_up(error):
-                self._revive()
-            raise ray_errors.translate(error, self._index) from None
+                self._revive(was_ended=isinstance(translated, ShardEnded))
+            raise translated from None
 
-    def _revive(self) -> None:
+    def _revive(self, *, was_ended: bool) -> None:
         """Starts a new actor when Ray gave the process up.
 
         Ray does so when a process fails while it starts, e.g. because its predecessor still holds the GPU's memory.
         """
         if time.monotonic() - self._started_at >= _REVIVE_EVERY_S:
             if self.may_start:
-                log.warning("shard_restarted", shard=self._index)
+                (log.info if was_ended else log.warning)("shard_restarted", shard=self._index)
                 ray.kill(self._actor)
             self._start()
 

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from actors import logs
-from actors.errors import ShardNotStarted
+from actors.errors import ShardEnded, ShardNotStarted
 from actors.shard import contract, process_cost, shard_device, termination
 from actors.shard.camera_shard import CameraShard
 from actors.shard.departure import Departure
@@ -45,6 +45,7 @@ class ShardProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         termination.on_sigterm(self._end)
         self._settings, self._store_id, self._generation = contract.decode_settings(settings), store_id, generation
+        self._index, self._is_closing = index, False
         logs.log_to_stderr(log_level, self._settings.logs.format, shard=index, camera_fields=self._camera_fields)
         self._shard: CameraShard | None = None
         self._tracer: Tracer | None = None
@@ -104,7 +105,8 @@ class ShardProcess:
             os._exit(1)
 
     async def close(self) -> None:
-        """Saves every memory, releases every camera, sends the last spans and stops."""
+        """Saves every memory, releases every camera, sends the last spans and stops. Later calls raise ShardEnded."""
+        self._is_closing = True
         if self._shard is not None and self._leases is not None:
             await self._shard.close()
             await self._leases.close()
@@ -130,6 +132,8 @@ class ShardProcess:
     def _connected(self, store_url: str) -> CameraShard:
         if isinstance(self._model, ShardNotStarted):
             raise self._model
+        if self._is_closing:  # its device has stopped, or will; that is no failure
+            raise ShardEnded(f"shard {self._index}: its process was told to end")
         if self._shard is None:
             REDACTOR.remember(store_url)
             self._leases = RedisLeases(store_url)

@@ -144,7 +144,7 @@ class ScriptedShard:
         self.add_error: Exception | None = None
         self.release_error: Exception | None = None
         self.fenced: set[str] = set()  # ids
-        self.is_draining = False
+        self.is_draining = self.is_leaving = False
         self.generation = ""
         self.standby: set[str] = set()
         self.unfinished = 0
@@ -247,6 +247,7 @@ class ScriptedShard:
             busy_share=self.busy_share,
             counts=self.counts,
             is_draining=self.is_draining,
+            is_leaving=self.is_leaving,
             generation=self.generation,
             resident_nbytes=self.resident_nbytes,
             device_nbytes=self.device_nbytes,

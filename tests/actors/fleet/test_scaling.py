@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from actors.config.shards import ScalingConfig
 from actors.errors import InvalidRequest, ShardUnavailable
 from actors.fleet.actions import EndShard, Resize
 from actors.fleet.fleet import Fleet
+from actors.fleet.registry import InMemoryRegistry
 from actors.fleet.scaler import FleetSize
 from actors.fleet.shard_numbers import InMemoryNumbersStore, ShardNumbers
 from actors.fleet.snapshot import SizeSnapshot
@@ -175,6 +177,22 @@ def test_a_shard_that_waits_for_a_node_is_no_reason_for_another_and_ends_when_it
 
     assert world.state.shards[1].is_ended
     assert len(world.owners("camera5")) == 1
+
+
+async def test_a_server_that_starts_while_a_shard_is_being_emptied_goes_on_with_it(shards) -> None:
+    registry = InMemoryRegistry()
+    numbers = ShardNumbers(max=2, target=2, started=2)
+    earlier = scripted_fleet(size=FleetSize(pool=ScriptedPool(shards), numbers=numbers), registry=registry)
+    for name in ("a", "b"):
+        await earlier.add_camera(camera_spec(name))
+    assert [len(shard.assignments) for shard in shards] == [1, 1]
+    pool = ScriptedPool(shards)
+    size = FleetSize(pool=pool, numbers=replace(numbers, target=1))
+
+    async with running(scripted_fleet(size=size, registry=registry)):
+        await until(lambda: pool.ended == [1])
+
+    assert sorted(shards[0].assignments) == ["a", "b"]
 
 
 @asynccontextmanager
