@@ -113,7 +113,7 @@ class RemoteShard(ForwardedShard):
         """Until the name is free: before that a new process would be the one that ends. Raises ShardUnavailable."""
         deadline_s = time.monotonic() + _CLOSE_MARGIN_S
         # Another server may start the next one as soon as the name is free.
-        while not self._settings.shards.is_local and self._is_present():
+        while not self._settings.shards.is_local and self._present() == self._actor:
             if time.monotonic() > deadline_s:
                 raise ShardUnavailable(f"shard {self._index}: Ray has not ended its process")
             await asyncio.sleep(_NAME_POLL_S)  # Ray tells nobody when a name is free
@@ -173,11 +173,6 @@ class RemoteShard(ForwardedShard):
             return ray.get_actor(self._name)
         except ValueError:
             return None
-
-    def _is_present(self) -> bool:
-        """Whether the name is still that of this object's actor."""
-        present = self._present()
-        return present is not None and bool(present._actor_id == self._actor._actor_id)
 
     def _require_same_version(self) -> None:
         # Ray gives the handle of a running actor the methods of the class that the actor was started from.

@@ -1,8 +1,11 @@
-"""On a real Ray cluster with fake GPUs: a camera without a slot brings a shard, the shard a node, and fewer end one."""
+"""On a real Ray cluster with fake GPUs: a camera without a slot brings a shard, which waits for a node that has what it
+asks for, and fewer cameras end a shard.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,13 @@ from pipeline.device.device_config import DeviceConfig
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SLOTS = 2
+A100, T4 = {"ray.io/accelerator-type": "A100"}, {"ray.io/accelerator-type": "T4"}
+WAITS = (
+    "shard 1: waits for a node with 1 free GPU and 1 free CPU and the labels ray.io/accelerator-type=A100; the cluster "
+    "has 3 nodes: 1 with 0 of 1 GPU free, 0 of 1 CPU free, ray.io/accelerator-type=A100; "
+    "1 with 1 of 1 GPU free, 1 of 1 CPU free, ray.io/accelerator-type=T4; "
+    "1 with no GPU, no CPU, no ray.io/accelerator-type"
+)
 DEADLINE_S = 120.0
 
 
@@ -35,6 +45,7 @@ def configuration(store_url: str, ray: str) -> HermesConfig:
             max=2,
             ray=ray,
             num_gpus=1.0,
+            accelerator_type="A100",
             scaling=ScalingConfig(down_after_s=3.0, full_below=1.0),
             device=DeviceConfig(max_cameras=SLOTS),
         ),
@@ -51,10 +62,19 @@ async def until(fleet: Fleet, condition: Callable[[dict[str, CameraState], list[
             await asyncio.sleep(0.2)
 
 
+async def listed(address: str) -> str:
+    """What `hermes shards list --json` prints; a table would break the lines."""
+    command = [sys.executable, "-m", "console.cli.main", "shards", "list", "--json", "--address", address]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0].decode()
+
+
 async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_it_ends_when_it_is_not_needed(
     tmp_path: Path,
 ) -> None:
-    with embedded_store.running(tmp_path) as store_url, nodes.running(1, gpus=1) as cluster:
+    with embedded_store.running(tmp_path) as store_url, nodes.running(0, gpus=1) as cluster:
+        cluster.add(labels=A100)
+        cluster.add(labels=T4)
         async with system.running(configuration(store_url, cluster.address)) as running:
             fleet = running.fleet
             for name in ("a", "b"):
@@ -63,13 +83,13 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
             added = await fleet.add_camera(CameraSpec(name="c", url="sim:street"))
 
             assert added.status.state is CameraState.WAITING
-            waits = "shard 1: waits for a node with 1 free GPU and 1 free CPU"
-            await until(fleet, lambda _, details: details[1:] == [waits])
+            await until(fleet, lambda _, details: details[1:] == [WAITS])
+            assert WAITS in await listed(running.address)
             async with asyncio.timeout(DEADLINE_S):
-                while (await fleet.get_camera("c")).status.detail != f"no free slot yet: {waits}":  # noqa: ASYNC110
+                while (await fleet.get_camera("c")).status.detail != f"no free slot yet: {WAITS}":  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
 
-            cluster.add()
+            cluster.add(labels=A100)
             await until(fleet, lambda cameras, _: set(cameras.values()) == {CameraState.LIVE})
             async with asyncio.timeout(DEADLINE_S):
                 # A gap ends with the first frame of the memory, and until then with its beginning.
