@@ -25,9 +25,12 @@ from actors.config import loading
 from actors.fleet.fleet import Fleet
 from benchmarks import frames_due, machine, nodes, outages, result_file, shard_changes
 from benchmarks.questioning import Questioning
+from cache_store.gap import GapReason
+from console.cli import terminal
 
 _SHARDS = 4
 _CALM_S = 10.0
+_NEWER_LOG = "newer.log"
 _CONFIG = """
 store: {store}
 router: {{port: 0}}
@@ -60,6 +63,15 @@ class Phase:
     longest_wait_ms: int
     frames_missing: int
     gap_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The phases, how many cameras are not live in the end, and how long each move of the upgrade paused its camera."""
+
+    phases: list[Phase]
+    cameras_lost: int
+    upgrade_moves_s: list[float]
 
 
 class Course:
@@ -95,11 +107,12 @@ class Course:
 def main() -> None:
     """Measures, prints Markdown tables, and writes JSON if asked."""
     options = _options()
+    terminal.end_on_sigterm()
     # Warnings only: a line for each camera that moves would hide the table.
     logs.log_to_stderr(logging.WARNING)
     began_s = time.monotonic()
-    phases, cameras_lost = asyncio.run(measure(options.cameras, options.limit_s))
-    metrics = figures(phases) | {"cameras_lost": cameras_lost}
+    measured = asyncio.run(measure(options.cameras, options.limit_s))
+    phases, metrics = measured.phases, figures(measured)
     suffix = f"; load {os.getloadavg()[0]:.1f} at the end; {time.monotonic() - began_s:.0f} s in all"
     print(f"{options.cameras} cameras; {machine.described()}{suffix}\n")
     print(_table(("figure", "value"), metrics.items()))
@@ -107,13 +120,15 @@ def main() -> None:
     result_file.write(options.json, metrics, rows=phases, machine_suffix=suffix)
 
 
-def figures(phases: Sequence[Phase]) -> dict[str, float]:
-    """The metrics by name."""
+def figures(measured: Measured) -> dict[str, float]:
+    """The metrics by name. dropped_s: of gap_s, because devices had too little time for all frames."""
+    phases = measured.phases
     of = {phase.name: phase for phase in phases}
     return {
         "scale_up_first_answer_s": of["camera without a slot"].figure_s,
         "sigterm_moved_s": of["SIGTERM"].figure_s,
         "upgrade_longest_pause_ms": of["upgrade"].longest_wait_ms,
+        "upgrade_longest_move_ms": round(1e3 * max(measured.upgrade_moves_s)),
         "upgrade_s": of["upgrade"].figure_s,
         "calm_longest_pause_ms": of["calm"].longest_wait_ms,
         "questions_answered": sum(phase.answered for phase in phases),
@@ -121,11 +136,13 @@ def figures(phases: Sequence[Phase]) -> dict[str, float]:
         "questions_lost": sum(phase.lost for phase in phases),
         "frames_missing": sum(phase.frames_missing for phase in phases),
         "gap_s": round(sum(sum(phase.gap_s.values()) for phase in phases), 1),
+        "dropped_s": round(sum(phase.gap_s.get(GapReason.DROPPED, 0.0) for phase in phases), 1),
+        "cameras_lost": measured.cameras_lost,
     }
 
 
-async def measure(num_cameras: int, limit_s: float) -> tuple[list[Phase], int]:
-    """-> the phases, and how many cameras are not live in the end. Exits if the phases are not over in time."""
+async def measure(num_cameras: int, limit_s: float) -> Measured:
+    """Exits if the phases are not over in time."""
     names = [outages.camera(number).name for number in range(num_cameras)]
     with tempfile.TemporaryDirectory(prefix="hermes-scaling-") as name:
         folder = Path(name)
@@ -142,7 +159,8 @@ async def measure(num_cameras: int, limit_s: float) -> tuple[list[Phase], int]:
                 over = [phase.name for phase in course.phases]
                 sys.exit(f"not over after {limit_s:g} s, but {over}: {await fleet.list_shards()}")
             live = {view.spec.name for view in await fleet.list_cameras() if shard_changes.is_live(view)}
-            return course.phases, len(set(names) - live)
+            moves_s = shard_changes.move_pauses_s(folder / _NEWER_LOG)
+            return Measured(course.phases, len(set(names) - live), moves_s)
 
 
 async def _change_shards(course: Course, fleet: Fleet, questioning: Questioning, folder: Path) -> None:
@@ -151,7 +169,7 @@ async def _change_shards(course: Course, fleet: Fleet, questioning: Questioning,
     await course.run("camera without a slot", shard_changes.add_beyond_room(fleet, questioning, num_cameras))
     await course.run("SIGTERM", shard_changes.terminate(fleet))
     await course.run("1 to 4 to 1", shard_changes.scale(fleet, 1, _SHARDS, 1))
-    await course.run("upgrade", shard_changes.upgrade(fleet, folder / "newer.yaml", folder / "newer.log"))
+    await course.run("upgrade", shard_changes.upgrade(fleet, folder / "newer.yaml", folder / _NEWER_LOG))
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,11 @@ async def upgrade(fleet: Fleet, config: Path, log: Path) -> float:
         took_s = time.monotonic() - began_s
         assert server.poll() is None, f"the newer server has ended: {log}"
     return took_s
+
+
+def move_pauses_s(log: Path) -> list[float]:
+    """For each move that this server's log tells of, how long it paused its camera."""
+    return [float(pause_s) for pause_s in re.findall(r"event=camera_moved .*paused_s=([\d.]+)", log.read_text())]
 
 
 async def until_spread(fleet: Fleet, count: int) -> None:
