@@ -237,7 +237,7 @@ class Engine:
 
     def _remove(self, name: str) -> None:
         self._slots.remove(name)
-        self._questions.fail_camera(name, f"camera {name!r} was removed")
+        self._questions.fail_camera(name, f"camera {name!r} was moved or removed; ask again")
         self.clips.remove(name)
 
     def _erase(self, name: str, gap: Gap) -> None:
