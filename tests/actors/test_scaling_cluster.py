@@ -45,7 +45,6 @@ def configuration(store_url: str, ray: str) -> HermesConfig:
             max=2,
             ray=ray,
             num_gpus=1.0,
-            accelerator_type="A100",
             scaling=ScalingConfig(down_after_s=3.0, full_below=1.0),
             device=DeviceConfig(max_cameras=SLOTS),
         ),
@@ -75,7 +74,9 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
     with embedded_store.running(tmp_path) as store_url, nodes.running(0, gpus=1) as cluster:
         cluster.add(labels=A100)
         cluster.add(labels=T4)
-        async with system.running(configuration(store_url, cluster.address)) as running:
+        settings = configuration(store_url, cluster.address)
+        settings = replace(settings, shards=replace(settings.shards, accelerator_type="A100"))
+        async with system.running(settings) as running:
             fleet = running.fleet
             for name in ("a", "b"):
                 await fleet.add_camera(CameraSpec(name=name, url="sim:street"))
