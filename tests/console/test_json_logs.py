@@ -32,9 +32,10 @@ def test_every_line_of_a_run_is_an_object_and_those_of_a_camera_name_its_owner(t
     lines, awaited = [], {"serving on", "camera_opened"}
     for line in server.stdout:
         lines.append(line)
-        awaited = {text for text in awaited if text not in line}
-        if not awaited and server.returncode is None:
+        still_awaited = {text for text in awaited if text not in line}
+        if awaited and not still_awaited:
             server.send_signal(signal.SIGTERM)
+        awaited = still_awaited
 
     assert server.wait() == 0, lines
     objects = [json.loads(line) for line in lines]
