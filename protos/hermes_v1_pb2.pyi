@@ -477,14 +477,16 @@ class ListCamerasRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., name_prefix: _Optional[str] = ..., states: _Optional[_Iterable[_Union[CameraState, str]]] = ..., shard: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., view: _Optional[_Union[CameraView, str]] = ...) -> None: ...
 
 class ListCamerasResponse(_message.Message):
-    __slots__ = ("cameras", "next_page_token", "total_size")
+    __slots__ = ("cameras", "next_page_token", "total_size", "store_away_since")
     CAMERAS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STORE_AWAY_SINCE_FIELD_NUMBER: _ClassVar[int]
     cameras: _containers.RepeatedCompositeFieldContainer[Camera]
     next_page_token: str
     total_size: int
-    def __init__(self, cameras: _Optional[_Iterable[_Union[Camera, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
+    store_away_since: _timestamp_pb2.Timestamp
+    def __init__(self, cameras: _Optional[_Iterable[_Union[Camera, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ..., store_away_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RemoveCameraRequest(_message.Message):
     __slots__ = ("name",)
@@ -497,7 +499,7 @@ class RemoveCameraResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Shard(_message.Message):
-    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share", "detail")
+    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share", "detail", "is_spare", "resident_bytes", "device_bytes")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -506,6 +508,9 @@ class Shard(_message.Message):
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     BUSY_SHARE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    IS_SPARE_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_BYTES_FIELD_NUMBER: _ClassVar[int]
     index: int
     state: ShardState
     pid: int
@@ -514,21 +519,26 @@ class Shard(_message.Message):
     slots: int
     busy_share: float
     detail: str
-    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ..., detail: _Optional[str] = ...) -> None: ...
+    is_spare: bool
+    resident_bytes: int
+    device_bytes: int
+    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ..., detail: _Optional[str] = ..., is_spare: _Optional[bool] = ..., resident_bytes: _Optional[int] = ..., device_bytes: _Optional[int] = ...) -> None: ...
 
 class ListShardsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListShardsResponse(_message.Message):
-    __slots__ = ("shards", "headroom", "numbers")
+    __slots__ = ("shards", "headroom", "numbers", "store_away_since")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     HEADROOM_FIELD_NUMBER: _ClassVar[int]
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    STORE_AWAY_SINCE_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[Shard]
     headroom: int
     numbers: ShardNumbers
-    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., headroom: _Optional[int] = ..., numbers: _Optional[_Union[ShardNumbers, _Mapping]] = ...) -> None: ...
+    store_away_since: _timestamp_pb2.Timestamp
+    def __init__(self, shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., headroom: _Optional[int] = ..., numbers: _Optional[_Union[ShardNumbers, _Mapping]] = ..., store_away_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ShardNumbers(_message.Message):
     __slots__ = ("min", "max", "spares", "target", "reason", "settings_version")

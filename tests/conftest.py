@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from actors import ray_environment  # noqa: F401
+from console.client import grpc_environment  # noqa: F401
+
+# isort: split
+
 import hypothesis
 import pytest
 import structlog

@@ -60,19 +60,21 @@ def load_config(path: Path) -> HermesConfig:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration file {str(path)!r}: {_reason(error)}") from error
-    settings = parse_config(text, origin=str(path), environment=os.environ)
-    _hide_secrets(settings, text)
+    document = _Document(text, str(path))
+    settings = _settings_of(document, os.environ)
+    _hide_secrets(settings, document.values)
     return replace(settings, store=f"embedded:{_own_store(path)}") if settings.store == "embedded" else settings
 
 
-def _hide_secrets(settings: HermesConfig, text: str) -> None:
+def _hide_secrets(settings: HermesConfig, as_written: object) -> None:
     """Redacts the configuration's secrets from now on, and takes their variables out of the environment.
 
     Every process that is started later would inherit them, and Ray's write theirs to files.
     """
     for url in (settings.store, *(camera.url for camera in settings.cameras)):
         REDACTOR.remember(url)
-    for name in _VARIABLE.findall(" ".join(_secret_texts(settings, yaml.safe_load(text) or {}))):
+    values = as_written if isinstance(as_written, Mapping) else {}
+    for name in _VARIABLE.findall(" ".join(_secret_texts(settings, values))):
         os.environ.pop(name, None)
 
 
@@ -96,7 +98,10 @@ def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> H
 
     origin: the name of the text in error messages, e.g. the path of its file.
     """
-    document = _Document(text, origin)
+    return _settings_of(_Document(text, origin), environment)
+
+
+def _settings_of(document: _Document, environment: Mapping[str, str]) -> HermesConfig:
     values = _with_variables(document.values, environment, document, ())
     try:
         values = camera_entries.resolve_credentials(values, as_written=document.values)
@@ -123,8 +128,10 @@ class _Document:
         self._origin = origin
         self._lines: dict[Key, int] = {}
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.values: object = yaml.safe_load(text)
+            # Read once, by libyaml where PyYAML has it: ten thousand cameras are a megabyte of YAML.
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+            root = loader.get_single_node()
+            self.values: object = None if root is None else loader.construct_document(root)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError(f"{origin}:{line}: not valid YAML: {error.problem}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -70,10 +71,9 @@ class HermesConfig:
     def __post_init__(self) -> None:
         if not self.has_embedded_store:
             store_urls.validate(self.store)
-        names = [camera.name for camera in self.cameras]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"cameras: the name {name!r} is used {names.count(name)} times")
+        for name, count in Counter(camera.name for camera in self.cameras).items():
+            if count > 1:
+                raise ValueError(f"cameras: the name {name!r} is used {count} times")
         if not self.shards.is_local and self.has_embedded_store:
             raise ValueError(
                 f"shards.ray is {self.shards.ray!r}: the shards of a cluster need a store that all of them reach, not "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,12 @@ from actors.config import ranges
 from actors.config.ranges import Ranges
 from cache_store.row_format import RowFormat
 from pipeline.device.device_config import DeviceConfig
+
+_ACCELERATOR = "ray.io/accelerator-type"
+_WORD = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = re.compile(rf"([a-z0-9][a-z0-9.-]{{0,252}}/)?{_WORD}")
+_LABEL_VALUE = re.compile(rf"!?({_WORD}|in\({_WORD}(,\s*{_WORD})*\))")
+_LABEL_LIMIT = "1 to 63 letters, digits, '.', '_' and '-', a letter or digit at both ends"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +161,28 @@ class ShardsConfig:
             limit = "shards.count" if self.count is not None else "shards.max"
             raise ValueError(f"shards.spares is {self.spares} (less than {limit}, which is {self.most})")
 
+        self._require_labels()
+
+    def _require_labels(self) -> None:
+        """Ray refuses such labels only when a shard starts, or waits for ever for a node that has them."""
+        if self.accelerator_type is not None and not re.fullmatch(_WORD, self.accelerator_type):
+            raise ValueError(f"shards.accelerator_type is {self.accelerator_type!r} ({_LABEL_LIMIT})")
+        for key, value in self.node_labels.items():
+            if not _LABEL_KEY.fullmatch(key):
+                raise ValueError(
+                    f"shards.node_labels has the label {key!r} ({_LABEL_LIMIT}; before them maybe DOMAIN/)"
+                )
+            if not _LABEL_VALUE.fullmatch(value):
+                raise ValueError(
+                    f"shards.node_labels.{key} is {value!r} ({_LABEL_LIMIT}; or in(A, B); ! before either means not)"
+                )
+        label = self.node_labels.get(_ACCELERATOR)
+        if label is not None and self.accelerator_type not in (None, label):
+            raise ValueError(
+                f"shards.node_labels.{_ACCELERATOR} is {label!r} (the same as shards.accelerator_type, which is "
+                f"{self.accelerator_type!r}; use one of the two)"
+            )
+
     @property
     def fewest(self) -> int:
         """The fewest shards."""
@@ -163,6 +192,12 @@ class ShardsConfig:
     def most(self) -> int:
         """The most shards."""
         return self.count or self.max or self.fewest
+
+    @property
+    def label_selector(self) -> dict[str, str]:
+        """The labels that a node must have for a shard, the accelerator type among them."""
+        accelerator = {} if self.accelerator_type is None else {_ACCELERATOR: self.accelerator_type}
+        return {**self.node_labels, **accelerator}
 
     @property
     def is_local(self) -> bool:

@@ -7,11 +7,12 @@ import asyncio
 import structlog
 
 from actors.errors import CameraRecovering, ServiceError, ShardUnavailable
-from actors.fleet import configured_cameras, scaling
+from actors.fleet import camera_presence, configured_cameras, headroom
+from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
-from actors.fleet.plan import NO_SLOT_YET
+from actors.fleet.plan import NO_SLOT_WHILE_MOVING, NO_SLOT_YET
 from actors.fleet.records import CameraRecord
 from actors.fleet.removal import Remover
 from actors.fleet.state import FleetState
@@ -57,6 +58,7 @@ class CameraAdmission:
         self._desired = desired
         self._observer = observer
         self._placement = placement
+        self._presence = CameraPresence(state, desired)
         self._remover = remover
         self._open_timeout_s = open_timeout_s
 
@@ -70,16 +72,19 @@ class CameraAdmission:
         record = self._state.find(spec.name)
         if entry.assignment.spec != spec:
             return await self._existing(record, spec)  # another fleet was first
-        if self._waits_for_slot(record):
-            record.mark_without_slot(NO_SLOT_YET)
-            log.info("camera_waits", camera=spec.name, reason=NO_SLOT_YET)
-            return record.view()
+        if headroom.waits_for_slot(self._state, record):
+            return _waiting(record, NO_SLOT_YET)
         try:
-            self._require_slot(record)
-            async with record.lock:
-                await self._placement.place(record, record.shard_index)
+            headroom.require_slot(self._state, record)
+            try:
+                async with record.lock:
+                    await self._placement.place(record, record.shard_index)
+            except TooManyCameras:
+                if not headroom.is_slot_kept(self._state, record):
+                    raise
+                return _waiting(record, NO_SLOT_WHILE_MOVING)
             await self._require_frames(record)
-            log.info("camera_added", camera=spec.name, url=record.status.url, shard=record.shard_index)
+            log.info("camera_added", **record.log_fields, url=record.status.url, shard=record.shard_index)
         except OwnedByAnother as error:
             # The camera stays added: it is assigned once the previous owner's lease has expired.
             record.mark_recovering(str(error))
@@ -105,12 +110,12 @@ class CameraAdmission:
                     "allow_memory_loss (--allow-memory-loss) to lose it, or add the source under another name"
                 )
             if not await self._desired.replace(record, spec):
-                raise _changed(spec)
+                raise camera_presence.changed(spec)
             record = self._state.find(spec.name)
             await self._place(record)
         else:
             if not await self._desired.update(record, spec):
-                raise _changed(spec)
+                raise camera_presence.changed(spec)
             await self._update_on_shard(record)
         await self._observer.observe(record.shard_index)
         return record.view()
@@ -123,10 +128,11 @@ class CameraAdmission:
             try:
                 await shard.perform(shard.shard.erase_memory(record.id))
             except UnknownCamera:
+                await self._presence.require(record)
                 raise CameraRecovering(
                     f"camera {name!r}: {record.unavailable_reason}; its memory can be erased once it is restored"
                 ) from None
-        log.info("memory_erased", camera=name, camera_id=record.id)
+        log.info("memory_erased", **record.log_fields)
         await self._observer.observe(record.shard_index)
         return record.view()
 
@@ -153,28 +159,6 @@ class CameraAdmission:
         for removal in removals:
             await self._remover.finish(removal)
 
-    def _has_slot(self, record: CameraRecord) -> bool:
-        """Whether the shard of a new camera has a slot for it; it is on the best one."""
-        shard, count = self._state.shard_of(record), self._state.camera_counts()[record.shard_index]
-        return shard.is_accepting and not (shard.slots and count > shard.slots)
-
-    def _waits_for_slot(self, record: CameraRecord) -> bool:
-        """Whether a shard with a slot for the camera starts, or will."""
-        numbers = self._state.size.numbers
-        if self._has_slot(record):
-            return False
-        grows = numbers.target < numbers.max or any(shard.is_starting for shard in self._state.shards)
-        fleet = self._state.snapshot(0.0)
-        return grows and scaling.can_hold(fleet, len(self._state.cameras), numbers.max)
-
-    def _require_slot(self, record: CameraRecord) -> None:
-        """Raises TooManyCameras if the shard of a new camera takes cameras and is full: then every shard is."""
-        if self._state.shard_of(record).is_accepting and not self._has_slot(record):
-            raise TooManyCameras(
-                f"camera {record.spec.name!r}: all slots are taken, and there are as many shards as shards.max allows "
-                f"({self._state.size.numbers.max}, {self._state.size.slots} slots each)"
-            )
-
     async def _existing(self, record: CameraRecord, spec: CameraSpec) -> CameraView:
         if record.spec != spec:
             raise CameraExists(f"camera {spec.name!r} exists, with another URL or other options; update or remove it")
@@ -196,7 +180,7 @@ class CameraAdmission:
                 shard = self._state.shard_of(record)
                 await shard.perform(shard.shard.update_camera(record.assignment))
         except (UnknownCamera, ShardUnavailable, StoreError) as error:
-            log.info("camera_update_waits", camera=record.spec.name, reason=str(error))
+            log.info("camera_update_waits", **record.log_fields, reason=str(error))
 
     async def _withdraw(self, record: CameraRecord) -> None:
         """Removes a camera whose adding failed. What cannot be ended now is ended by a later plan."""
@@ -206,7 +190,7 @@ class CameraAdmission:
                 await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
             await self._desired.withdraw_later(record)
-            log.warning("camera_not_withdrawn", camera=record.spec.name, reason=str(error))
+            log.warning("camera_not_withdrawn", **record.log_fields, reason=str(error))
 
     async def _require_frames(self, record: CameraRecord) -> None:
         """Waits for the first frame. Raises SourceInvalid and SourceUnreachable without one, and CameraChanged."""
@@ -229,8 +213,11 @@ class CameraAdmission:
             )
 
 
-def _changed(spec: CameraSpec) -> CameraChanged:
-    return CameraChanged(f"camera {spec.name!r} was changed by another call at the same moment; try again")
+def _waiting(record: CameraRecord, reason: str) -> CameraView:
+    """A camera that stays added without a slot: a later plan assigns it."""
+    record.mark_without_slot(reason)
+    log.info("camera_waits", **record.log_fields, reason=reason)
+    return record.view()
 
 
 def _open_error(status: CameraStatus, waited_s: float) -> CameraError | None:

@@ -17,13 +17,13 @@ def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: i
 
     counts: cameras that are on each shard or shall be. Costs what the number of shards costs, not that of cameras.
     """
-    kept_empty = _kept_empty(shards, counts, spares)
+    spare = kept_empty(shards, counts, spares)
     # One list, no calls: it is made for each camera of a fleet, with as many rows as there are shards.
     ranks = [
         (
             shard.is_retiring or shard.is_ended,
             not shard.is_accepting or 0 < shard.slots <= count or 0 < shard.slots <= len(shard.reported),
-            index in kept_empty,
+            index in spare,
             count,
             shard.busy_share,
             index,
@@ -49,7 +49,7 @@ class Capacity:
                 self._taken[camera.shard] += 1
                 self._on_device[camera.shard] += camera.is_busy
         self._outdated = {shard.index for shard in fleet.outdated}
-        self._kept_empty = _kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
+        self._kept_empty = kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""
@@ -109,7 +109,7 @@ class Capacity:
         )
 
 
-def _kept_empty(shards: Sequence[ShardRecord | ShardSnapshot], counts: Sequence[int], spares: int) -> frozenset[int]:
+def kept_empty(shards: Sequence[ShardRecord | ShardSnapshot], counts: Sequence[int], spares: int) -> frozenset[int]:
     """The spares: the last of the empty shards, less one for each shard that is down, whose place a spare takes."""
     if not spares:
         return frozenset()

@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from actors.errors import InvalidShard
+from actors.fleet import shard_views
 from actors.fleet.actions import Move, Wait
 from actors.fleet.executor import Executor
 from actors.fleet.observer import Observer
@@ -46,7 +47,8 @@ class Drains:
         if not others and not force:
             raise InvalidShard(
                 f"shard {index}: no other shard takes cameras, so its {len(self._state.cameras_on(index))} cameras "
-                "would stay and no camera could be added; pass force (--force) to drain it all the same"
+                "would stay and no camera could be added; pass force (--force) to drain it all the same, and hermes "
+                f"shards undrain {index} lets it take cameras again"
             )
         await self._state.shards[index].shard.drain()
         for record in self._state.cameras_on(index):
@@ -59,7 +61,7 @@ class Drains:
         if not stayed:
             log.info("shard_drained", shard=index)
         not_moved = tuple(sorted((record.spec.name, record.wait_reason) for record in stayed))
-        return DrainResult(self._state.shard_view(index), not_moved)
+        return DrainResult(shard_views.of_one(self._state, index), not_moved)
 
     async def undrain(self, index: int) -> None:
         """Lets a shard take cameras again. Raises ShardUnavailable."""

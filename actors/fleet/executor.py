@@ -103,7 +103,7 @@ class Executor:
         if not shard.is_up or record.id not in shard.reported:
             record.mark_without_slot(action.reason)
         if record.mark_waiting(action.reason):
-            log.warning("camera_not_moved", camera=record.spec.name, shard=record.shard_index, reason=action.reason)
+            log.warning("camera_not_moved", **record.log_fields, shard=record.shard_index, reason=action.reason)
 
     async def _perform(self, action: Action) -> None:
         try:
@@ -165,7 +165,7 @@ class Executor:
             with shard.acting():
                 await shard.perform(shard.shard.update_camera(record.assignment))
         except (StoreError, ServiceError, UnknownCamera, CameraError) as error:
-            log.warning("camera_not_updated", camera=record.spec.name, shard=index, reason=str(error))
+            log.warning("camera_not_updated", **record.log_fields, shard=index, reason=str(error))
 
     async def _move(self, action: Move) -> None:
         record = self._state.cameras_by_id.get(action.camera_id)
@@ -176,9 +176,7 @@ class Executor:
             record.mark_waiting("")
         except (CameraError, StoreError, ServiceError, UnknownCamera) as error:
             if record.mark_waiting(str(error)):
-                log.warning(
-                    "camera_not_moved", camera=record.spec.name, shard=action.from_shard, reason=record.wait_reason
-                )
+                log.warning("camera_not_moved", **record.log_fields, shard=action.from_shard, reason=record.wait_reason)
         record.postpone(_now_s() + _SETTLE_S)
 
     async def _drop(self, action: Drop) -> None:

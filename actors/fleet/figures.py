@@ -16,10 +16,14 @@ from pipeline.cameras import CameraState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraFigures:
-    """newest_s: time of the newest frame in the memory; checkpointed_s: of its newest checkpoint, None before that."""
+    """newest_s: time of the newest frame in the memory; checkpointed_s: of its newest checkpoint, None before that.
+
+    is_on_shard: whether a shard watches the camera, so that its memory can be saved.
+    """
 
     name: str
     shard: int
+    is_on_shard: bool
     state: CameraState
     started_s: float
     newest_s: float | None
@@ -28,7 +32,7 @@ class CameraFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardFigures:
-    """state: one of SHARD_STATES. counts: as last reported."""
+    """state: one of SHARD_STATES. slots: 0 while it takes no cameras. counts: as last reported."""
 
     index: int
     state: str
@@ -37,16 +41,24 @@ class ShardFigures:
     busy_share: float
     counts: ShardCounts
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        return self.state in ("up", "draining")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetFigures:
     """is_ready: whether questions can be routed. moves: those of this fleet, by result.
 
+    is_reporter: whether this router reports the fleet: it leads, or led last and the store, which would know of another
+    leader, is away.
     move_pauses_s: how long questions waited for each.
     """
 
     is_ready: bool = False
     is_leader: bool = False
+    is_reporter: bool = False
     headroom: int = 0
     shards: tuple[ShardFigures, ...] = ()
     cameras: tuple[CameraFigures, ...] = ()
@@ -54,6 +66,7 @@ class FleetFigures:
     move_pauses_s: HistogramCounts = field(default_factory=HistogramCounts)
 
 
+_ON_NO_SHARD = (CameraState.RECOVERING, CameraState.WAITING)
 SHARD_STATES = ("starting", "up", "draining", "down")
 
 
@@ -63,6 +76,7 @@ def of_fleet(state: FleetState, mover: Mover, headroom: Headroom, is_leader: IsL
     return FleetFigures(
         is_ready=is_ready(state),
         is_leader=is_leader(),
+        is_reporter=is_leader(),
         headroom=headroom.cameras,
         shards=tuple(
             _shard(index, record, counts[index]) for index, record in enumerate(state.shards) if not record.is_ended
@@ -71,6 +85,7 @@ def of_fleet(state: FleetState, mover: Mover, headroom: Headroom, is_leader: IsL
             CameraFigures(
                 name=record.spec.name,
                 shard=record.shard_index,
+                is_on_shard=record.status.state not in _ON_NO_SHARD and not record.is_refused,
                 state=record.status.state,
                 started_s=record.assignment.started_s,
                 newest_s=record.status.memory.newest_s,
@@ -93,7 +108,7 @@ def _shard(index: int, record: ShardRecord, num_cameras: int) -> ShardFigures:
     return ShardFigures(
         index=index,
         state=_state(record),
-        slots=record.slots,
+        slots=record.slots if record.is_accepting else 0,
         num_cameras=num_cameras,
         busy_share=record.busy_share,
         counts=record.counts,

@@ -10,10 +10,10 @@ from functools import partial
 
 import structlog
 
-from actors.errors import InvalidShard, ScalingConflict
-from actors.fleet import figures, reconciler
+from actors.errors import ScalingConflict
+from actors.fleet import figures, reconciler, shard_views
 from actors.fleet.camera_admission import CameraAdmission
-from actors.fleet.capacity import Capacity
+from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.drains import Drains
@@ -24,16 +24,15 @@ from actors.fleet.observer import Observer
 from actors.fleet.placement import Placement
 from actors.fleet.question_router import QuestionRouter
 from actors.fleet.reconciler import Reconciler
-from actors.fleet.records import CameraRecord
 from actors.fleet.registry import CameraRegistry
 from actors.fleet.removal import MemoryEraser, Remover
 from actors.fleet.scaler import FleetSize, Scaler
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.state import FleetState
+from actors.fleet.store_contact import StoreContact
 from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from cache_store.errors import StoreUnavailable
 from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
 from pipeline.sources.probe import ProbeResult
@@ -62,7 +61,8 @@ class Fleet:
         self._observer = Observer(self._state, failure_detector)
         self._desired = DesiredState(self._state, registry, is_leader, clock=clock)
         placement = Placement(self._state, self._desired, failure_detector)
-        self._mover, remover = Mover(self._state, placement), Remover(self._state, registry, eraser)
+        presence = CameraPresence(self._state, self._desired)
+        self._mover, remover = Mover(self._state, placement, presence), Remover(self._state, registry, eraser)
         executor = Executor(
             self._state, failure_detector, placement, self._mover, remover, self._scaler, on_end=self._wake
         )
@@ -71,8 +71,9 @@ class Fleet:
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
-        self._questions = QuestionRouter(self._state)
+        self._questions = QuestionRouter(self._state, presence)
         self._is_leader = is_leader
+        self._store_contact = StoreContact(clock)
         self._headroom = Headroom(self._state)
         self.figures = partial(figures.of_fleet, self._state, self._mover, self._headroom, is_leader)
 
@@ -85,6 +86,11 @@ class Fleet:
     def headroom(self) -> int:
         """See Headroom.cameras."""
         return self._headroom.cameras
+
+    @property
+    def store_away_since_s(self) -> float | None:
+        """When the store last answered, in Unix seconds; None while it answers."""
+        return self._store_contact.away_since_s
 
     def started_s(self, name: str) -> float:
         """When the camera was added, in Unix seconds: second 0 of a file. Raises UnknownCamera."""
@@ -108,11 +114,12 @@ class Fleet:
         """Takes over the limits of newer settings while it runs: cameras of shards that are too many move away."""
         self._scaler.adopt(settings)
 
-    async def scale(self, fewest: int, most: int) -> ShardNumbers:
-        """Sets the fewest and the most shards, for every server over the same store.
+    def expect(self, generation: str) -> None:
+        """Takes over which generation the shards shall be of; empty: any, because newer servers see to them."""
+        self._state.expect(generation)
 
-        Raises InvalidRequest, TooManyCameras if the cameras would not fit, ScalingConflict, StoreUnavailable.
-        """
+    async def scale(self, fewest: int, most: int) -> ShardNumbers:
+        """Sets the numbers for every server. Raises InvalidRequest, ScalingConflict, StoreUnavailable."""
         return await self._scaler.set_limits(fewest, most)
 
     async def run(self) -> None:
@@ -121,6 +128,7 @@ class Fleet:
 
     async def reconcile(self) -> None:
         """Brings the shards to what shall be, once, which may depend on what they watch. Raises StoreUnavailable."""
+        await self._follow()  # first: what a shard watches that the store has forgotten is taken up with its memory
         await self._observer.observe_all()
         await self._desired.sync()
         await self._reconciler.run_once()
@@ -154,10 +162,7 @@ class Fleet:
         return await self._admission.erase(name)
 
     async def test_camera(self, url: str) -> ProbeResult:
-        """Probes a URL from the emptiest shard that is up, without adding a camera.
-
-        Raises InvalidCamera, TooManyTests, ShardUnavailable.
-        """
+        """Probes a URL from the emptiest shard that is up. Raises InvalidCamera, TooManyTests, ShardUnavailable."""
         return await self._admission.test(url)
 
     async def remove_camera(self, name: str) -> None:
@@ -175,16 +180,18 @@ class Fleet:
         await self._observer.observe(record.shard_index)
         return record.view()
 
-    async def list_cameras(self) -> list[CameraView]:
-        """The present status of all cameras, sorted by name."""
+    async def list_cameras(self, *, shard: int | None = None) -> list[CameraView]:
+        """The present status of all cameras, or of those on one shard, sorted by name. Raises InvalidShard."""
+        if shard is not None:
+            self._scaler.require_shard(shard)
         await self._observer.observe_all()
-        return [self._state.cameras[name].view() for name in sorted(self._state.cameras)]
+        records = self._state.cameras.values() if shard is None else self._state.cameras_on(shard)
+        return [record.view() for record in sorted(records, key=lambda record: record.spec.name)]
 
     async def list_shards(self) -> list[ShardView]:
         """The present status of all shards."""
         await self._observer.observe_all()
-        present = [index for index, record in enumerate(self._state.shards) if not record.is_ended]
-        return [self._state.shard_view(index) for index in present]
+        return shard_views.of_all(self._state)
 
     async def move_camera(self, name: str, to_shard: int | None = None) -> CameraView:
         """Moves a camera with all tiers of its memory, by default to the emptiest other shard.
@@ -193,7 +200,9 @@ class Fleet:
         CameraRecovering; then the camera stays on its shard.
         """
         record = self._state.find(name)
-        await self._mover.move(record, self._move_target(record, to_shard))
+        if to_shard is not None:
+            self._scaler.require_shard(to_shard)
+        await self._mover.move(record, self._mover.target_of(record, to_shard))
         return await self.get_camera(name)
 
     async def drain(self, index: int, *, force: bool = False) -> DrainResult:
@@ -202,49 +211,37 @@ class Fleet:
         A camera that finds no free slot elsewhere stays, and is named in the result with the reason. force: also if no
         other shard takes cameras. Raises InvalidShard, ShardUnavailable.
         """
-        self._require_shard(index)
+        self._scaler.require_shard(index)
         return await self._drains.drain(index, force=force)
 
     async def undrain(self, index: int) -> ShardView:
         """Lets a shard accept cameras again. Raises InvalidShard, ShardUnavailable."""
-        self._require_shard(index)
+        self._scaler.require_shard(index)
         await self._drains.undrain(index)
-        return self._state.shard_view(index)
+        return shard_views.of_one(self._state, index)
 
     def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
     ) -> AsyncGenerator[AnswerEvent, None]:
         """The events of one answer, Done last. Closing the generator cancels the answer.
 
-        trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven.
+        trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven,
+        CameraChanged.
         """
         return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens, trace=trace)
 
     def _wake(self) -> None:
         self._reconciler.wake()
 
+    async def _follow(self) -> None:
+        with contextlib.suppress(ScalingConflict):
+            await self._scaler.follow()
+
     async def _maintain(self) -> None:
         """Syncs with the registry and the numbers of shards. The leader warns when failover headroom is used up."""
-        with contextlib.suppress(StoreUnavailable, ScalingConflict):
-            await self._scaler.follow()
-        with contextlib.suppress(StoreUnavailable):
+        with self._store_contact.trying():
+            await self._follow()
             if await self._desired.sync():
                 self._reconciler.wake()
         if self._is_leader():
             self._headroom.log()
-
-    def _move_target(self, record: CameraRecord, to_shard: int | None) -> int:
-        if to_shard is not None:
-            self._require_shard(to_shard)
-            if not self._state.shards[to_shard].is_accepting:
-                raise InvalidShard(f"shard {to_shard}: takes no cameras now, it is being drained or restarted")
-            return to_shard
-        other = Capacity(self._reconciler.snapshot()).best(exclude=[record.shard_index])
-        if other is None:
-            raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
-        return other
-
-    def _require_shard(self, index: int) -> None:
-        last = self._scaler.numbers.started - 1
-        if not 0 <= index <= last:
-            raise InvalidShard(f"shard {index}: no such shard, there are 0 to {last}")

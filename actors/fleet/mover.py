@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
 
-from actors.errors import CameraRecovering, ServiceError
+from actors.errors import CameraRecovering, InvalidShard, ServiceError
+from actors.fleet.camera_presence import CameraPresence
+from actors.fleet.capacity import Capacity
 from actors.fleet.placement import Placement
 from actors.fleet.records import CameraRecord
 from actors.fleet.state import FleetState
@@ -33,17 +36,29 @@ class Mover:
     results: how many moves there were so far; pauses_s: how long questions waited for each that succeeded.
     """
 
-    def __init__(self, state: FleetState, placement: Placement) -> None:
+    def __init__(self, state: FleetState, placement: Placement, presence: CameraPresence) -> None:
         self._state = state
+        self._presence = presence
         self._placement = placement
         self.results = Counter({"moved": 0, "failed": 0})
         self.pauses_s = Histogram(_PAUSE_BOUNDS_S)
+
+    def target_of(self, record: CameraRecord, index: int | None) -> int:
+        """The shard to move the camera to: this, or the emptiest other one. Raises InvalidShard if none takes it."""
+        if index is not None:
+            if not self._state.shards[index].is_accepting:
+                raise InvalidShard(f"shard {index}: takes no cameras now, it is being drained or restarted")
+            return index
+        other = Capacity(self._state.snapshot(0.0)).best(exclude=[record.shard_index])
+        if other is None:
+            raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
+        return other
 
     async def move(self, record: CameraRecord, target: int) -> None:
         """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.
 
         Raises TooManyCameras, InvalidShard, StoreError, ShardUnavailable, CameraRecovering; then the camera stays on
-        its shard. Raises UnknownCamera if it is removed meanwhile.
+        its shard. Raises UnknownCamera if it is removed meanwhile, CameraChanged if another one has its name then.
         """
         async with record.lock:
             source = record.shard_index
@@ -60,17 +75,31 @@ class Mover:
         self.results["moved"] += 1
         self.pauses_s.observe(now_s - began_s)
         paused_s = round(now_s - began_s, 3)
-        log.info("camera_moved", camera=record.spec.name, from_shard=source, to_shard=target, paused_s=paused_s)
+        log.info("camera_moved", **record.log_fields, from_shard=source, to_shard=target, paused_s=paused_s)
 
     async def _move(self, record: CameraRecord, target: int) -> float:
         """-> when the pause for questions began, by the event loop's clock"""
-        has_standby = await self._open_standby(record, target)
-        began_s = asyncio.get_running_loop().time()
-        with record.moving():
-            # Reserved for the target only once the target has kept a slot for it.
-            successor = self._state.shards[target].incarnation if has_standby else None
-            await self._hand_over(record, target, successor)
+        try:
+            has_standby = await self._open_standby(record, target)
+            began_s = asyncio.get_running_loop().time()
+            with record.moving():
+                # Reserved for the target only once the target has kept a slot for it.
+                successor = self._state.shards[target].incarnation if has_standby else None
+                await self._hand_over(record, target, successor)
+        except (CameraError, StoreError, ServiceError, UnknownCamera):
+            await self._end_standby(record, target)
+            raise
         return began_s
+
+    async def _end_standby(self, record: CameraRecord, target: int) -> None:
+        """Gives the slot back that the target keeps for the camera; else a standby keeps it for half a minute.
+
+        A target that owns the camera by now, because its reply was lost or by another server, keeps it.
+        """
+        shard = self._state.shards[target]
+        with contextlib.suppress(UnknownCamera, StoreError, ServiceError):
+            if record.id in (await shard.perform(shard.shard.status())).standby:
+                await shard.perform(shard.shard.release_camera(record.id))
 
     async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
         source = record.shard_index
@@ -80,7 +109,7 @@ class Mover:
             self._state.reassign(record, target)
             await self._placement.assign(record)
         except UnknownCamera:
-            self._state.find(record.spec.name)  # it may have been removed meanwhile
+            await self._presence.require(record)
             raise CameraRecovering(f"camera {record.spec.name!r}: {record.unavailable_reason}") from None
         except (CameraError, StoreError, ServiceError):
             # The whole memory is saved, so the next plan restores the camera on its shard.

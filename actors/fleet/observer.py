@@ -8,7 +8,7 @@ import itertools
 import structlog
 
 from actors import task_cancellation
-from actors.errors import ShardUnavailable
+from actors.errors import ShardEnded, ShardUnavailable
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
@@ -30,11 +30,11 @@ class Observer:
         self._newest: dict[int, int] = {}  # of each shard, the number of the newest call that it answered
 
     async def observe_all(self) -> None:
-        """Records the status of every shard and its cameras. One that is down already is not waited for as long."""
-        is_up = [record.is_up for record in self._state.shards]
-        calls = [asyncio.create_task(self.observe(index)) for index in range(len(is_up))]
+        """Records the status of every shard and its cameras. One that is known to be down is not waited for as long."""
+        is_down = [record.down_since_s is not None for record in self._state.shards]
+        calls = [asyncio.create_task(self.observe(index)) for index in range(len(is_down))]
         try:
-            await asyncio.gather(*(call for call, waits in zip(calls, is_up, strict=True) if waits))
+            await asyncio.gather(*(call for call, is_known in zip(calls, is_down, strict=True) if not is_known))
             await asyncio.wait(calls, timeout=_DOWN_TIMEOUT_S)
         finally:
             await task_cancellation.end(*calls)
@@ -52,8 +52,7 @@ class Observer:
         except ShardUnavailable as error:
             if self._is_outdated(record, index, number):
                 return
-            if record.is_up:
-                log.warning("shard_down", shard=index, reason=str(error))
+            self._log_down(index, str(error), was_ended=isinstance(error, ShardEnded))
             self._mark_down(index, str(error), is_failed=False)
             return
         except Exception as error:  # the border of one shard: whatever it answers, the others are shown and used
@@ -67,7 +66,7 @@ class Observer:
         if not record.is_up:
             log.info("shard_up", shard=index, pid=status.pid)
         for camera, expected in self._state.observe(index, status, asyncio.get_running_loop().time()):
-            log.info("camera_adopted", camera=camera.spec.name, expected_shard=expected, shard=index)
+            log.info("camera_adopted", **camera.log_fields, expected_shard=expected, shard=index)
 
     async def check_lease(self, index: int) -> None:
         """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven.
@@ -85,7 +84,7 @@ class Observer:
         if record.incarnation != incarnation:  # its next process has reported meanwhile
             return
         if expiry is not None and expiry.is_dead and record.is_up:
-            log.warning("shard_down", shard=index, reason="its process ended")
+            self._log_down(index, "its process ended", was_ended=False)
             self._mark_down(index, "its process ended", is_failed=False)
         record.mark_expiry(expiry)
 
@@ -100,6 +99,17 @@ class Observer:
     def _is_outdated(self, record: ShardRecord, index: int, number: int) -> bool:
         is_ended = record.is_ended or self._state.shards[index] is not record
         return is_ended or number < self._newest.get(index, 0)
+
+    def _log_down(self, index: int, reason: str, *, was_ended: bool) -> None:
+        """A warning, unless the shard was ended on purpose."""
+        record = self._state.shards[index]
+        if not record.is_up:
+            return
+        end_reason = record.end_reason(self._state.size)
+        if end_reason or was_ended:
+            log.info("shard_down", shard=index, reason=end_reason or reason)
+        else:
+            log.warning("shard_down", shard=index, reason=reason)
 
     def _mark_down(self, index: int, reason: str, *, is_failed: bool) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -57,7 +57,7 @@ class Placement:
             self._state.reassign(record, before)
             raise
         if target != before:
-            log.info("camera_reassigned", camera=record.spec.name, from_shard=before, to_shard=target)
+            log.info("camera_reassigned", **record.log_fields, from_shard=before, to_shard=target)
 
     async def assign(self, record: CameraRecord) -> None:
         """Adds the camera to its shard. If another shard owned it, that owner's lease must have expired.
@@ -88,7 +88,7 @@ class Placement:
             self._unowned_expiry = expiry
             return expiry
         self._state.forget_unknown_owner(error.incarnation)
-        log.info("camera_taken_over", camera=record.spec.name, from_incarnation=expiry.incarnation, died=expiry.is_dead)
+        log.info("camera_taken_over", **record.log_fields, from_incarnation=expiry.incarnation, died=expiry.is_dead)
         return expiry
 
 

@@ -29,6 +29,7 @@ _MAX_WAITS = 100  # each only says why; the next plans say the rest
 
 NO_SLOT = "no shard has a free slot"
 NO_SLOT_YET = "no free slot yet: one more shard is asked for"
+NO_SLOT_WHILE_MOVING = "no free slot yet: a camera that moves keeps one on two shards"
 
 
 def plan(fleet: FleetSnapshot) -> tuple[Action, ...]:
@@ -141,7 +142,9 @@ def _needs_shard(fleet: FleetSnapshot, camera: CameraSnapshot) -> bool:
     shard = fleet.shards[camera.shard]
     if shard.incarnation is None and shard.is_up:
         return False  # not observed yet
-    is_lost = is_missing(camera, shard) if shard.is_up else shard.has_expired or shard.is_starting
+    # While a camera's move or assignment elsewhere runs, its shard is empty and may be ended; the action may then fail.
+    is_gone = shard.has_expired or shard.is_starting or shard.is_ended
+    is_lost = is_missing(camera, shard) if shard.is_up else is_gone
     return is_lost and _may_start(fleet, camera)
 
 

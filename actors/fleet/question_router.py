@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from actors import task_cancellation
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
+from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.records import CameraRecord
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
@@ -21,8 +22,9 @@ _MOVE_POLLS = 15
 class QuestionRouter:
     """Answers questions about the cameras of one fleet. One event loop owns it, with the state."""
 
-    def __init__(self, state: FleetState) -> None:
+    def __init__(self, state: FleetState, presence: CameraPresence) -> None:
         self._state = state
+        self._presence = presence
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
@@ -67,7 +69,7 @@ class QuestionRouter:
                         started = None
                     yield event
         except UnknownCamera:
-            self._state.find(camera)
+            await self._presence.require(record)
             if record.is_refused:
                 raise NoFrames(f"camera {camera!r} cannot be watched: {record.status.detail}") from None
             raise CameraRecovering(f"camera {camera!r}: {record.unavailable_reason}") from None

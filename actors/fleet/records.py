@@ -87,6 +87,12 @@ class CameraRecord:
         return self._snapshot.is_refused
 
     @property
+    def log_fields(self) -> dict[str, object]:
+        """What each log line about the camera says of it: name, id, and the newest epoch that was seen, if any was."""
+        fields: dict[str, object] = {"camera": self.spec.name, "camera_id": self.id}
+        return fields | ({"epoch": self.newest_epoch} if self.newest_epoch else {})
+
+    @property
     def unavailable_reason(self) -> str:
         """Why the camera cannot answer now. What its shard reported last is about its source."""
         is_known = self.is_refused or self.status.state in (CameraState.RECOVERING, CameraState.WAITING)

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from actors.config.shards import ScalingConfig
-from actors.errors import InvalidRequest, ScalingConflict
+from actors.errors import InvalidRequest, InvalidShard, ScalingConflict
 from actors.fleet import scaling
 from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, ShardNumbers
 from actors.fleet.snapshot import SizeSnapshot
@@ -25,10 +25,14 @@ class ShardPool(Protocol):
     """Where shards come from: a ShardSet, or FixedShards."""
 
     def of(self, numbers: ShardNumbers) -> Sequence[Shard]:
-        """The started shards, by index. Those that are missing are started; does not wait for them.
+        """The started shards, by index. Those that are missing below the target are started; does not wait for them.
 
-        One beyond the target is not started again when its process ends.
+        One beyond the target is used if it has a process, and not started again when that ends.
         """
+        ...
+
+    async def num_present(self) -> int:
+        """One more than the highest index that has a process, whoever started it; 0 where none is known."""
         ...
 
     async def end(self, index: int) -> None:
@@ -48,6 +52,9 @@ class FixedShards:
 
     def of(self, numbers: ShardNumbers) -> Sequence[Shard]:
         return self.shards[: numbers.started]
+
+    async def num_present(self) -> int:
+        return 0
 
     async def end(self, index: int) -> None:
         """Nothing ends."""
@@ -98,14 +105,25 @@ class Scaler:
         """The numbers that this fleet knows."""
         return self._numbers
 
+    def require_shard(self, index: int) -> None:
+        """Raises InvalidShard if there is no shard of this index."""
+        last = self._numbers.started - 1
+        if not 0 <= index <= last:
+            raise InvalidShard(f"shard {index}: no such shard, there are 0 to {last}")
+
     def adopt(self, settings: ShardNumbers) -> None:
         """Takes over the limits of newer settings. The next `follow` writes them."""
         limited = self._numbers.limited(settings.min, settings.max, settings.spares)
         self._apply(replace(limited, version=settings.version))
 
     async def follow(self) -> None:
-        """Takes over the numbers in the store. Writes there what it has lost. Raises StoreUnavailable."""
-        await self._change(lambda numbers: numbers)
+        """Takes over the numbers in the store. Writes there what it has lost. Raises ScalingConflict, StoreUnavailable.
+
+        A shard that runs beyond them, e.g. because a store that was emptied knows nothing of it, is counted as started,
+        so that it is emptied and ended.
+        """
+        present = await self._pool.num_present()
+        await self._change(lambda numbers: numbers.reaching(present))
 
     async def set_limits(self, fewest: int, most: int) -> ShardNumbers:
         """Other limits, for every server. Raises InvalidRequest, ScalingConflict, StoreUnavailable."""

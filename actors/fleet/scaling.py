@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from actors.fleet.actions import EndShard, NotePressure, Resize
 from actors.fleet.snapshot import FleetSnapshot, Pressure, ShardSnapshot
 
+_FIRST_ANSWER_S = 10.0  # a process that runs answers within this time, or is ended like one that hangs
+
 
 def plan_scaling(fleet: FleetSnapshot) -> Iterator[Resize | EndShard | NotePressure]:
     """At most one change of the number of shards, and the end of the last one that is empty and beyond the target."""
@@ -43,8 +45,17 @@ def _ends(fleet: FleetSnapshot) -> Iterator[EndShard]:
 
 
 def _is_empty(fleet: FleetSnapshot, shard: ShardSnapshot) -> bool:
-    """Whether the shard has nothing and gets nothing. One that is away may have cameras until its lease has expired."""
-    has_cameras = bool(shard.cameras or shard.standby) if shard.is_up else not (shard.is_starting or shard.has_expired)
+    """Whether the shard has nothing and gets nothing.
+
+    One that is away may have cameras until its lease has expired. One that has not answered yet may be running: this
+    fleet may have found it just now.
+    """
+    if shard.is_up:
+        has_cameras = bool(shard.cameras or shard.standby)
+    elif shard.is_starting:
+        has_cameras = shard.down_since_s is None or fleet.now_s - shard.down_since_s < _FIRST_ANSWER_S
+    else:
+        has_cameras = not shard.has_expired
     if has_cameras or shard.num_busy or shard.is_ended:
         return False
     return all(camera.shard != shard.index for camera in fleet.cameras.values())

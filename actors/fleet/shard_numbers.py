@@ -61,6 +61,10 @@ class ShardNumbers:
         """These numbers with another target."""
         return replace(self, target=target, started=max(self.started, target), reason=reason)
 
+    def reaching(self, present: int) -> ShardNumbers:
+        """These numbers, with at least so many shards that have a process."""
+        return replace(self, started=max(self.started, present))
+
     def ended(self, index: int) -> ShardNumbers:
         """These numbers after the end of the last shard, unless the target has it again."""
         is_last = index == self.started - 1 and index >= self.target
@@ -75,7 +79,12 @@ class ShardNumbers:
             return self
         if stored.version < self.version:
             return replace(stored.limited(self.min, self.max, self.spares), version=self.version)
-        return self if stored.version == self.version and stored.revision < self.revision else stored
+        if stored.revision > self.revision:
+            return stored
+        if stored.version == self.version and stored.revision < self.revision:
+            return self
+        # Written after the store had lost these, by a server that did not know which shards run: those end by the plan.
+        return replace(stored, started=max(stored.started, self.started))
 
 
 class NumbersStore(Protocol):

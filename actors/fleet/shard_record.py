@@ -28,12 +28,13 @@ class ShardRecord:
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
     its answer was an error that nobody foresaw; reported: its cameras by id; unclaimed: by name, those of which this
     fleet has no record; num_busy: actions on it that run now; is_ended: it has no process, and none shall start;
-    lapsed: set while the shard is down and its lease has expired, so that nothing is left to wait for.
+    lapsed: set while the shard is down and its lease has expired, and once it has ended: nothing is left to wait for.
     """
 
     shard: Shard
     is_up: bool = True
     is_draining: bool = False
+    is_leaving: bool = False
     is_retiring: bool = False
     is_ended: bool = False
     is_failed: bool = False
@@ -47,6 +48,8 @@ class ShardRecord:
     slots: int = 0
     busy_share: float = 0.0
     generation: str = ""
+    resident_nbytes: int = 0
+    device_nbytes: int = 0
     counts: ShardCounts = field(default_factory=ShardCounts)
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     unclaimed: Mapping[str, CameraStatus] = field(default_factory=dict)
@@ -85,11 +88,8 @@ class ShardRecord:
             standby=self.standby,
         )
 
-    def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot) -> ShardView:
-        """An immutable copy for operators."""
-        detail = size.numbers.reason if self.is_retiring else ""
-        if self.is_up and is_outdated(self.generation, size):
-            detail = "runs an older generation of code or settings, until its cameras have moved"
+    def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot, *, is_spare: bool) -> ShardView:
+        """An immutable copy for operators. is_spare: see ShardView."""
         return ShardView(
             index=index,
             pid=self.pid,
@@ -98,11 +98,19 @@ class ShardRecord:
             is_draining=self.is_draining or self.is_retiring,
             is_failed=self.is_failed,
             is_starting=self.is_starting,
-            detail=self.detail or detail,
+            detail=self.detail or self._reason(index, size),
             cameras=tuple(sorted(cameras)),
             slots=self.slots,
             busy_share=round(self.busy_share, 3),
+            is_spare=is_spare,
+            resident_nbytes=self.resident_nbytes if self.is_up else 0,
+            device_nbytes=self.device_nbytes if self.is_up else 0,
         )
+
+    def end_reason(self, size: SizeSnapshot) -> str:
+        """Why its process may end now, which costs nothing; empty while it shall go on, or has cameras to lose."""
+        has_cameras = bool(self.reported or self.standby)
+        return "" if has_cameras and not self.is_leaving else self._end_reason(size)
 
     def observe(self, status: ShardStatus, reported: Mapping[str, ReportedCamera], recorded: Container[str]) -> None:
         """Records the status that the shard reports. recorded: the ids of which the fleet has a record."""
@@ -113,7 +121,8 @@ class ShardRecord:
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining, self.generation = status.busy_share, status.is_draining, status.generation
-        self.counts = status.counts
+        self.counts, self.is_leaving = status.counts, status.is_leaving
+        self.resident_nbytes, self.device_nbytes = status.resident_nbytes, status.device_nbytes
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 
@@ -139,7 +148,7 @@ class ShardRecord:
     def mark_down(self, now_s: float, reason: str, *, is_failed: bool) -> None:
         """Records that the shard does not answer, or answers with an error that nobody foresaw."""
         self.is_failed, self.detail = is_failed, reason
-        if self.is_up:
+        if self.is_up or self.down_since_s is None:
             self.is_up, self.down_since_s = False, now_s
         self._note_lapse()
 
@@ -155,6 +164,7 @@ class ShardRecord:
     def mark_ended(self) -> None:
         """Records that the shard has ended for good."""
         self.is_ended, self.is_up, self.reported, self.standby = True, False, {}, frozenset()
+        self.lapsed.set()
 
     async def perform(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of a call of this shard, which is given up once the shard is down and its lease has expired.
@@ -179,6 +189,19 @@ class ShardRecord:
             yield
         finally:
             self.num_busy -= 1
+
+    def _reason(self, index: int, size: SizeSnapshot) -> str:
+        """Why the shard takes no cameras or shall not stay, empty where it does."""
+        if self.is_draining and not self.is_leaving:
+            return f"drained: hermes shards undrain {index} lets it take cameras again"
+        return self._end_reason(size)
+
+    def _end_reason(self, size: SizeSnapshot) -> str:
+        if self.is_leaving:
+            return "its process was told to end: its cameras move, or are saved"
+        if self.is_up and is_outdated(self.generation, size):
+            return "runs an older generation of code or settings, until its cameras have moved"
+        return (size.numbers.reason or f"{size.numbers.target} shards are wanted") if self.is_retiring else ""
 
     def _note_lapse(self) -> None:
         if not self.is_up and self.expiry is not None:

@@ -142,6 +142,13 @@ def require_own_store(own: SharedSettings, newest: SharedSettings) -> None:
         )
 
 
+def usable(own: SharedSettings, newest: SharedSettings | None) -> SharedSettings:
+    """The settings that a server with its own ones would use where these are the newest. Raises ConfigError."""
+    if newest is not None:
+        require_own_store(own, newest)
+    return own if newest is None or newest.version < own.version else adopted(own, newest)
+
+
 def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
     """The settings that a server with its own ones must use. Raises ConfigError where it cannot use the newest ones."""
     require_own_store(own, newest)

@@ -11,7 +11,6 @@ from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.snapshot import FleetSnapshot, Pressure, SizeSnapshot
-from actors.fleet.views import ShardView
 from actors.shard.interface import Assignment, Shard, ShardStatus
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraState
@@ -24,14 +23,14 @@ _LOAD_SETTLE_S = 60.0
 class FleetState:
     """All records of one fleet, and their one writer. size: how many shards there shall be; by default these.
 
-    removed: ids that this fleet knows to be removed, for ever: an id is never used again, so a registry that has one of
-    them has lost its removal.
+    removed: ids known to be removed, for ever: no id is used again, so a registry that has one has lost its removal.
     """
 
     def __init__(
         self, shards: Iterable[Shard], size: SizeSnapshot | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self.shards = [ShardRecord(shard) for shard in shards]
+        target = size.numbers.target if size else float("inf")
+        self.shards = [ShardRecord(shard, is_retiring=index >= target) for index, shard in enumerate(shards)]
         self.size = size or SizeSnapshot(numbers=ShardNumbers.fixed(max(1, len(self.shards))))
         self.cameras: dict[str, CameraRecord] = {}
         self.cameras_by_id: dict[str, CameraRecord] = {}
@@ -83,16 +82,11 @@ class FleetState:
 
     def index_of(self, incarnation: str) -> int | None:
         """The index of the shard that is up and reports this incarnation."""
-        found = (
-            index for index, record in enumerate(self.shards) if record.is_up and record.incarnation == incarnation
-        )
+        found = (i for i, shard in enumerate(self.shards) if shard.is_up and shard.incarnation == incarnation)
         return next(found, None)
 
     def add(self, assignment: Assignment) -> CameraRecord:
-        """Adds a camera, on the emptiest shard, if possible one that accepts cameras.
-
-        A camera of the same name is replaced.
-        """
+        """Adds a camera on the emptiest shard, if possible one that accepts cameras. One of its name is replaced."""
         name = assignment.spec.name
         self.remove(name)
         REDACTOR.remember(assignment.spec.url)
@@ -155,9 +149,10 @@ class FleetState:
         -> cameras that were expected on another shard and that this one owns by now, each with the other shard
         """
         adopted = self._adopt(index, status)
-        shard = self.shards[index]
-        expected = self._cameras_by_shard[index]
+        shard, expected = self.shards[index], self._cameras_by_shard[index]
         reported = {camera.id: shard.reported_camera(camera, now_s, expected) for camera in status.cameras}
+        if shard.is_draining and not status.is_draining:
+            self.balanced_shards = ()  # it may have been emptied meanwhile
         shard.observe(status, reported, self.cameras_by_id)
         self.unknown_owners.pop(status.incarnation, None)
         by_id = {camera.id: camera for camera in status.cameras}
@@ -206,6 +201,10 @@ class FleetState:
         """Records what speaks for another number of shards from now on."""
         self.size = replace(self.size, pressure=pressure, pressure_since_s=now_s)
 
+    def expect(self, generation: str) -> None:
+        """Records which generation the shards shall be of; empty: any."""
+        self.size = replace(self.size, generation=generation)
+
     def mark_moved(self, now_s: float) -> None:
         """Records that a camera moved, so that the shards' load says nothing for a while."""
         self.load_settled_s = now_s + _LOAD_SETTLE_S
@@ -223,14 +222,11 @@ class FleetState:
             elif self.shards[index].is_ended or self.shards[index].shard is not shard:
                 self.shards[index] = ShardRecord(shard, is_up=False)
         for index, record in enumerate(self.shards):
+            if record.is_retiring and index < numbers.target:
+                self.balanced_shards = ()
             record.mark_retiring(is_retiring=index >= numbers.target)
             if index >= len(shards):
                 record.mark_ended()
-
-    def shard_view(self, index: int) -> ShardView:
-        """An immutable copy of a shard's record for operators."""
-        names = (record.spec.name for record in self.cameras_on(index))
-        return self.shards[index].view(index, names, self.size)
 
     def _adopt(self, index: int, status: ShardStatus) -> list[tuple[CameraRecord, int]]:
         """Records cameras that this shard owns by now, e.g. after an assignment whose reply was lost."""

@@ -22,6 +22,8 @@ class ShardView:
 
     node: its machine or pod; slots: the most cameras that it can hold. is_failed: it answers with an error that nobody
     foresaw. is_starting: it was asked for and has not answered yet. detail: why it is not up, or takes no cameras.
+    is_spare: it is kept empty for the cameras of a shard that goes down. resident_nbytes, device_nbytes: what its
+    process takes of main memory and of its device, 0 where unknown.
     """
 
     index: int
@@ -35,6 +37,9 @@ class ShardView:
     is_failed: bool = False
     is_starting: bool = False
     detail: str = ""
+    is_spare: bool = False
+    resident_nbytes: int = 0
+    device_nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

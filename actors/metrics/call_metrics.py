@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from pipeline.answers import AnswerEvent, Done, Token
 
-_OK = "OK"
+_OK, _INTERNAL = "OK", "INTERNAL"
 # Without this each counter has a second series with the time of its first sample.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _CALL_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -69,6 +69,14 @@ class CallMetrics:
             "hermes_question_tokens", "Tokens of questions that were answered.", registry=self.registry
         )
         self._answer_tokens = Counter("hermes_answer_tokens", "Tokens of whole answers.", registry=self.registry)
+
+    def expect(self, methods: Iterable[str], reasons: Iterable[str]) -> None:
+        """Begins at 0 what alerts look at: Prometheus sees no increase in the first sample of a series."""
+        for method in methods:
+            for code in (_OK, _INTERNAL):
+                self._calls.labels(method, code)
+        for reason in reasons:
+            self._refusals.labels(reason)
 
     @contextmanager
     def call(self, method: str) -> Iterator[CallOutcome]:

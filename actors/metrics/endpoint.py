@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import importlib.metadata
 from collections.abc import Callable
+from datetime import datetime
 
-from prometheus_client import Info, ProcessCollector, exposition
+from prometheus_client import Gauge, Info, ProcessCollector, exposition
 
 from actors.config.observability import MetricsConfig
 from actors.errors import AddressInUse
 from actors.fleet.figures import FleetFigures
+from actors.metrics import names
 from actors.metrics.call_metrics import CallMetrics
 from actors.metrics.fleet_collector import FleetCollector
 
@@ -31,8 +33,15 @@ class ServerMetrics:
         self.address: str | None = None
         self._settings = settings
         self._model = model
+        self._certificate = Gauge(*names.CERTIFICATE_EXPIRY, registry=None)
+        self._has_certificate = False
         self._connections: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None
+
+    def show_certificate(self, valid_until: datetime) -> None:
+        """Reports when the server's certificate ends: the first before `start`, later ones in any thread."""
+        self._certificate.set(valid_until.timestamp())
+        self._has_certificate = True
 
     async def start(self, figures: Callable[[], FleetFigures | None]) -> None:
         """Listens. figures: the fleet of now, None before there is one. Raises AddressInUse."""
@@ -48,6 +57,8 @@ class ServerMetrics:
             ) from error
         registry = self.calls.registry
         registry.register(FleetCollector(figures, per_camera=self._settings.per_camera))
+        if self._has_certificate:
+            registry.register(self._certificate)
         ProcessCollector(registry=registry)
         info = Info("hermes_build", "What runs here, as labels.", registry=registry)
         info.info({"version": importlib.metadata.version("hermes-cameras"), "model": self._model})

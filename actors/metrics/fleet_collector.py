@@ -30,10 +30,10 @@ class FleetCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics of now; those of the fleet from its leader alone."""
+        """The metrics of now; those of the fleet from the one router that reports it."""
         figures, now_s = self._figures() or FleetFigures(), self._clock()
         metrics: tuple[names.Metric, ...] = names.OF_A_ROUTER
-        if figures.is_leader:
+        if figures.is_reporter:
             metrics += names.OF_THE_FLEET + (names.OF_CAMERAS if self._per_camera else ())
         return [_family(metric, metric.samples(figures, now_s)) for metric in metrics]
 

@@ -36,6 +36,11 @@ def _of_shards(value: Callable[[ShardFigures], float | HistogramCounts]) -> Call
     return lambda fleet, _: (((str(shard.index),), value(shard)) for shard in fleet.shards)
 
 
+def _of_shards_up(value: Callable[[ShardFigures], float]) -> Callable[[FleetFigures, float], Samples]:
+    """What is so now, which nobody knows of a shard that does not answer."""
+    return lambda fleet, _: (((str(shard.index),), value(shard)) for shard in fleet.shards if shard.is_up)
+
+
 def _of_results(
     values: Callable[[ShardFigures], Mapping[str, float] | Mapping[str, int]],
 ) -> Callable[[FleetFigures, float], Samples]:
@@ -76,29 +81,41 @@ def _lag_s(camera: CameraFigures, now_s: float) -> float | None:
     return now_s - camera.newest_s if camera.state is CameraState.LIVE and camera.newest_s is not None else None
 
 
-def _checkpoint_age_s(camera: CameraFigures, now_s: float) -> float:
+def _checkpoint_age_s(camera: CameraFigures, now_s: float) -> float | None:
+    """None where there is nothing to save: on no shard, or without a frame so far."""
+    if not camera.is_on_shard or (camera.newest_s is None and camera.checkpointed_s is None):
+        return None
     return now_s - (camera.checkpointed_s or camera.started_s)
 
+
+# Of a router with router.tls: name and meaning.
+CERTIFICATE_EXPIRY = (
+    "hermes_certificate_expiry_timestamp_seconds",
+    "With router.tls: when the server's certificate in use ends, or one that it is signed with, in Unix time.",
+)
 
 _SHARD = ("shard",)
 _G, _C, _H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 
-# The leader alone reports these: all routers see the same shards, and sums must not count them once for each.
+# One router alone reports these, the leader: all see the same shards, and sums must not count them once for each.
+# While the store is away nobody can prove to lead; then the last leader goes on.
 OF_THE_FLEET = (
     Metric("hermes_cameras", _G, ("state",), "Cameras by state.",
            lambda fleet, _: _by_state(CameraState, (camera.state for camera in fleet.cameras))),
     Metric("hermes_shards", _G, ("state",), "Shards by state: starting, up, draining or down.",
            lambda fleet, _: _by_state(SHARD_STATES, (shard.state for shard in fleet.shards))),
-    Metric("hermes_slots", _G, _SHARD, "Cameras that fit on the shard.", _of_shards(lambda one: one.slots)),
-    Metric("hermes_slots_used", _G, _SHARD, "Cameras on the shard.", _of_shards(lambda one: one.num_cameras)),
+    Metric("hermes_slots", _G, _SHARD, "Cameras that fit on the shard; 0 while it takes none.",
+           _of_shards(lambda one: one.slots)),
+    Metric("hermes_slots_used", _G, _SHARD, "Cameras that are on the shard or wait for it.",
+           _of_shards(lambda one: one.num_cameras)),
     Metric("hermes_headroom_cameras", _G, (), "Cameras that could still be added if the fullest shard were lost.",
            lambda fleet, _: (((), fleet.headroom),)),
     Metric("hermes_shard_busy_ratio", _G, _SHARD, "Share of the last seconds in which the device worked.",
-           _of_shards(lambda one: one.busy_share)),
+           _of_shards_up(lambda one: one.busy_share)),
     Metric("hermes_questions_waiting", _G, _SHARD, "Questions that wait for the device.",
-           _of_shards(lambda one: one.counts.questions.waiting)),
+           _of_shards_up(lambda one: one.counts.questions.waiting)),
     Metric("hermes_questions_running", _G, _SHARD, "Questions that are being answered.",
-           _of_shards(lambda one: one.counts.questions.running)),
+           _of_shards_up(lambda one: one.counts.questions.running)),
     Metric("hermes_question_wait_seconds", _H, _SHARD, "From a question's arrival at its shard to its prefill.",
            _of_shards(lambda one: one.counts.questions.wait_s)),
     Metric("hermes_prefill_seconds", _H, _SHARD, "From the beginning of a question's prefill to its first token.",
@@ -106,7 +123,7 @@ OF_THE_FLEET = (
     Metric("hermes_memory_lag_seconds", _G, _SHARD,
            "Age of the newest frame in the memory, of the live camera where it is oldest.", _oldest(_lag_s)),
     Metric("hermes_checkpoint_age_seconds", _G, _SHARD,
-           "Age of the newest checkpoint, of the camera where it is oldest; without one, since it was added.",
+           "Age of the newest checkpoint, of the watched camera where it is oldest; without one, since it was added.",
            _oldest(_checkpoint_age_s)),
     Metric("hermes_frames_read", _C, _SHARD, "Frames that are in a memory or were skipped as unchanged.",
            _of_shards(lambda one: one.counts.frames.read)),
@@ -147,7 +164,7 @@ OF_CAMERAS = (
 
 # Of every router.
 OF_A_ROUTER = (
-    Metric("hermes_leader", _G, (), "1 for the router that leads, which reports the fleet, else 0.",
+    Metric("hermes_leader", _G, (), "1 for the router that leads, else 0.",
            lambda fleet, _: (((), float(fleet.is_leader)),)),
     Metric("hermes_ready", _G, (), "1 while this router can route questions, else 0.",
            lambda fleet, _: (((), float(fleet.is_ready)),)),

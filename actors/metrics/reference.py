@@ -20,7 +20,8 @@ _INTRODUCTION = """# Metrics
 `metrics: {}` in the configuration opens http://127.0.0.1:9464/metrics for Prometheus
 ([configuration.md](configuration.md#metrics)). A router reports its own calls. What all routers see alike, the fleet
 and its shards, is reported by the one that leads, so that sums count it once; when another router leads, its series go
-on from the same values. A shard counts from the start of its process. No label has an unbounded number of values. A
+on from the same values. While the store is away no router can prove to lead, and the last leader goes on reporting
+(`hermes_leader` is 0 then). A shard counts from the start of its process. No label has an unbounded number of values. A
 camera's name is a label only with `metrics.per_camera: true`.
 
 The port has neither TLS nor a token, so it is on loopback only. For a Prometheus on another machine set `metrics.host`
@@ -45,7 +46,7 @@ def page() -> str:
     sections = (
         ("The calls of a router", _of_calls()),
         ("Every router", names.OF_A_ROUTER),
-        ("The fleet, from the leading router", names.OF_THE_FLEET),
+        ("The fleet, from one router: the leader", names.OF_THE_FLEET),
         ("One series for each camera, with `metrics.per_camera`", names.OF_CAMERAS),
     )
     tables = ("\n".join((f"## {title}", "", *_table(metrics))) for title, metrics in sections)
@@ -60,6 +61,8 @@ def _of_calls() -> Iterator[names.Metric]:
         yield names.Metric(family.name, kind, labels.get(family.name, ()), family.documentation, lambda *_: ())
     kind, meaning = names.Kind.GAUGE, "What runs here, as labels; always 1."
     yield names.Metric("hermes_build_info", kind, ("version", "model"), meaning, lambda *_: ())
+    name, meaning = names.CERTIFICATE_EXPIRY
+    yield names.Metric(name, kind, (), meaning, lambda *_: ())
 
 
 def _table(metrics: Iterable[names.Metric]) -> Iterator[str]:

@@ -46,7 +46,11 @@ class LeaderElection:
 
     def is_leader(self) -> bool:
         """Whether this fleet is the leader and its lease proves it."""
-        return self.is_candidate and self._lease_holder.is_proven and self._lease_holder.owner(LEADER_ROLE) is not None
+        return self._lease_holder.is_proven and self.has_role()
+
+    def has_role(self) -> bool:
+        """Whether this fleet leads, or led last as far as it knows: while the store is away, nobody can prove more."""
+        return self.is_candidate and self._lease_holder.owner(LEADER_ROLE) is not None
 
     async def run(self) -> None:
         """Campaigns for leadership until cancelled, then resigns."""

@@ -35,7 +35,7 @@ _HEALTH_METHODS = "/grpc.health.v1.Health/"
 _REQUEST_TIMEOUT_S = 10.0
 _UNAUTHENTICATED = status_codes.make_status(
     grpc.StatusCode.UNAUTHENTICATED,
-    "UNAUTHENTICATED",
+    status_codes.UNAUTHENTICATED,
     "the token of this server's auth.token_file is missing or another one: send it as the metadata 'authorization: "
     "Bearer TOKEN' (--token-file, HERMES_TOKEN_FILE)",
 )
@@ -167,7 +167,7 @@ async def _translated(context: Context, method: str) -> AsyncIterator[None]:
             log.error("unexpected_error", id=error_id, method=method, trace=trace)
             status = status_codes.make_status(
                 grpc.StatusCode.INTERNAL,
-                "UNEXPECTED_ERROR",
+                status_codes.UNEXPECTED,
                 f"an error that this server did not foresee; its log has the details under the id {error_id}",
                 error_id=error_id,
             )

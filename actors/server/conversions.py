@@ -59,7 +59,7 @@ def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
         frames_per_second=spec.frames_per_second,
         labels=spec.labels,
         pace=_PACES[spec.pace],
-        state_since=_optional_timestamp(status.state_since_s),
+        state_since=optional_timestamp(status.state_since_s),
     )
 
 
@@ -96,6 +96,9 @@ def shard_message(shard: ShardView) -> pb.Shard:
         node=shard.node,
         slots=shard.slots,
         busy_share=shard.busy_share,
+        is_spare=shard.is_spare,
+        resident_bytes=shard.resident_nbytes,
+        device_bytes=shard.device_nbytes,
     )
 
 
@@ -152,7 +155,7 @@ def _started_message(event: Started) -> pb.Started:
         epoch=event.epoch,
         camera_id=event.camera_id,
         camera_state=_optional_state(event.camera_state),
-        camera_state_since=_optional_timestamp(event.state_since_s),
+        camera_state_since=optional_timestamp(event.state_since_s),
     )
 
 
@@ -166,7 +169,7 @@ def _done_message(event: Done) -> pb.Done:
         warnings=_warning_messages(event.warnings),
         camera_id=event.camera_id,
         camera_state=_optional_state(event.camera_state),
-        camera_state_since=_optional_timestamp(event.state_since_s),
+        camera_state_since=optional_timestamp(event.state_since_s),
     )
 
 
@@ -193,9 +196,9 @@ def _memory_message(memory: MemoryStatus, *, has_gaps: bool) -> pb.MemoryStatus:
         thumbnails=memory.thumbnails,
         thumbnail_bytes=memory.thumbnail_nbytes,
         next_position=memory.next_position,
-        oldest=_optional_timestamp(memory.oldest_s),
-        newest=_optional_timestamp(memory.newest_s),
-        checkpointed=_optional_timestamp(memory.checkpointed_s),
+        oldest=optional_timestamp(memory.oldest_s),
+        newest=optional_timestamp(memory.newest_s),
+        checkpointed=optional_timestamp(memory.checkpointed_s),
         gaps=[_gap_message(gap) for gap in memory.gaps] if has_gaps else [],
     )
 
@@ -213,7 +216,7 @@ def _optional_state(state: CameraState | None) -> pb.CameraState:
     return pb.CAMERA_STATE_UNSPECIFIED if state is None else STATES[state]
 
 
-def _optional_timestamp(at_s: float | None) -> Timestamp | None:
+def optional_timestamp(at_s: float | None) -> Timestamp | None:
     return None if at_s is None else _timestamp(at_s)
 
 

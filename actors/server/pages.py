@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from actors.errors import InvalidRequest
 from actors.fleet.views import CameraView
 from actors.server import conversions, requests
-from pipeline.cameras import CAMERA_NAME_PATTERN
+from pipeline.cameras import CAMERA_NAME_PATTERN, label_problem
 from protos import hermes_v1_pb2 as pb
 
 MAX_PAGE_SIZE = 1_000
@@ -18,8 +18,9 @@ MAX_PAGE_NBYTES = 2 * 1024 * 1024
 
 
 def page(request: pb.ListCamerasRequest, cameras: Iterable[CameraView]) -> pb.ListCamerasResponse:
-    """The page that the request names, of cameras that are sorted by name. Raises InvalidRequest."""
+    """The page that the request names, of cameras on the shard that it names, sorted by name. Raises InvalidRequest."""
     after = _name_of(request.page_token)
+    _require_possible(request)
     states = requests.filtered_states(request.states)
     if request.view not in pb.CameraView.values():
         raise InvalidRequest(f"view: {request.view} is unknown (known: 1 basic, 2 full)")
@@ -45,12 +46,20 @@ def _as_many_as_fit(cameras: Iterable[CameraView], view: pb.CameraView) -> list[
 
 
 def _is_selected(request: pb.ListCamerasRequest, camera: CameraView) -> bool:
-    """Whether a camera passes the filters by name, shard and labels."""
-    return (
-        camera.spec.name.startswith(request.name_prefix)
-        and (not request.HasField("shard") or camera.shard_index == request.shard)
-        and request.labels.items() <= camera.spec.labels.items()
-    )
+    """Whether a camera passes the filters by name and labels."""
+    is_named = camera.spec.name.startswith(request.name_prefix)
+    return is_named and request.labels.items() <= camera.spec.labels.items()
+
+
+def _require_possible(request: pb.ListCamerasRequest) -> None:
+    """Raises InvalidRequest for a filter that no camera can pass."""
+    if request.name_prefix and not CAMERA_NAME_PATTERN.fullmatch(request.name_prefix):
+        raise InvalidRequest(
+            f"name_prefix {request.name_prefix[:80]!r}: no name of a camera begins so: it has 1 to 63 letters, digits, "
+            "'.', '_' or '-', the first a letter or digit"
+        )
+    if problem := label_problem(request.labels):
+        raise InvalidRequest(f"labels: {problem}")
 
 
 def _name_of(token: str) -> str:

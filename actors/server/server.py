@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
 from actors.metrics.endpoint import ServerMetrics
-from actors.server import tls
+from actors.server import status_codes, tls
 from actors.server.call_guard import CallGuard
 from actors.server.services import CameraService, FleetService, QueryService
 from actors.server.startup import Startup
@@ -23,6 +23,11 @@ from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
 SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+_METHODS = tuple(
+    f"{service.full_name}/{method.name}"
+    for service in pb.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+)
 # Names of the health service. The empty name, which probes ask for by default, is readiness.
 LIVE, READY = "live", ("ready", "", *SERVICES)
 _SERVING, _NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -47,10 +52,12 @@ class Router:
     ) -> None:
         self._metrics = metrics or ServerMetrics()
         calls = self._metrics.calls
+        calls.expect(_METHODS, status_codes.REASONS)
         self._tracer = tracer or NoTracer()
         self._startup = startup
         self._settings = settings
-        self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls)
+        show = self._metrics.show_certificate
+        self._credentials = None if settings.tls is None else tls.server_credentials(settings.tls, show)
         self._guard = CallGuard(settings, token, calls)
         self._health = health_aio.HealthServicer()
         self.health_address: str | None = None  # of the listener that serves health alone

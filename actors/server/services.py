@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 
 from actors.errors import ClientTooSlow
 from actors.fleet.fleet import Fleet
@@ -15,6 +16,7 @@ from actors.metrics.call_metrics import CallMetrics
 from actors.server import conversions, pages, requests, status_codes
 from actors.server.startup import Startup
 from actors.tracing.tracer import Tracer
+from pipeline.answers import Started
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -63,6 +65,8 @@ class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
                 async with aclosing(events):
                     async for event in events:
                         observe(event)
+                        if isinstance(event, Started):
+                            structlog.contextvars.bind_contextvars(answer_id=event.answer_id, epoch=event.epoch)
                         await self._write(context, conversions.event_message(event))
 
     async def _write(self, context: Context, message: pb.AskResponse) -> None:
@@ -102,7 +106,11 @@ class CameraService(_FleetCaller, pb_grpc.CameraServiceServicer):
     ) -> pb.ListCamerasResponse:
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context):
-            return pages.page(request, await self._fleet.list_cameras())
+            shard = request.shard if request.HasField("shard") else None
+            response = pages.page(request, await self._fleet.list_cameras(shard=shard))
+        if (away_since := conversions.optional_timestamp(self._fleet.store_away_since_s)) is not None:
+            response.store_away_since.CopyFrom(away_since)
+        return response
 
     async def UpdateCamera(  # noqa: N802
         self, request: pb.UpdateCameraRequest, context: Context
@@ -154,6 +162,7 @@ class FleetService(_FleetCaller, pb_grpc.FleetServiceServicer):
             shards=[conversions.shard_message(shard) for shard in shards],
             headroom=self._fleet.headroom,
             numbers=conversions.numbers_message(self._fleet.shard_numbers),
+            store_away_since=conversions.optional_timestamp(self._fleet.store_away_since_s),
         )
 
     async def MigrateCamera(  # noqa: N802

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from actors.errors import ServerStarting
 from actors.fleet.figures import FleetFigures
 from actors.fleet.fleet import Fleet
+from actors.ownership.leader_election import IsLeader
 
 
 class Startup:
@@ -12,6 +15,7 @@ class Startup:
 
     def __init__(self, fleet: Fleet | None = None) -> None:
         self._fleet = fleet
+        self._has_role: IsLeader = lambda: False
         self._waits_for = "its store"
 
     @property
@@ -29,12 +33,15 @@ class Startup:
     @property
     def figures(self) -> FleetFigures | None:
         """The fleet in numbers, None before there is one."""
-        return None if self._fleet is None else self._fleet.figures()
+        if self._fleet is None:
+            return None
+        figures = self._fleet.figures()
+        return replace(figures, is_reporter=figures.is_leader or self._has_role())
 
     def wait_for(self, what: str) -> None:
         """Records what the server waits for now, for callers that come too early."""
         self._waits_for = what
 
-    def finish(self, fleet: Fleet) -> None:
-        """Ends the start: calls reach this fleet from now on."""
-        self._fleet = fleet
+    def finish(self, fleet: Fleet, has_role: IsLeader = lambda: False) -> None:
+        """Ends the start: calls reach this fleet from now on. has_role: see LeaderElection.has_role."""
+        self._fleet, self._has_role = fleet, has_role

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
@@ -95,6 +96,9 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (ServiceError, Code.INTERNAL, "SERVICE_FAILED"),
 )
 ERRORS = tuple(kind for kind, _, _ in ROWS)
+# Of calls that the guard ends before an error of this system, or because of one that nobody foresaw.
+UNAUTHENTICATED, UNEXPECTED = "UNAUTHENTICATED", "UNEXPECTED_ERROR"
+REASONS = (*(reason for _, _, reason in ROWS), UNAUTHENTICATED, UNEXPECTED)
 _RETRYABLE = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
 
 
@@ -119,7 +123,11 @@ def make_status(code: grpc.StatusCode, reason: str, message: str, **metadata: st
 
 @asynccontextmanager
 async def translated_errors(context: grpc.aio.ServicerContext[Any, Any], **metadata: str) -> AsyncIterator[None]:
-    """Ends the call with the status of an error of this system that leaves the block."""
+    """Ends the call with the status of an error of this system that leaves the block.
+
+    metadata: of that status; stands in the log lines of the call too.
+    """
+    structlog.contextvars.bind_contextvars(**metadata)  # a call has a context of its own, which ends with it
     try:
         yield
     except ERRORS as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
 import grpc
 import structlog
+from cryptography import x509
 
 from actors.config.tls import TlsConfig
 from actors.errors import ConfigError
@@ -18,13 +20,16 @@ log = structlog.get_logger(__name__)
 Stamp = tuple[tuple[int, int, int], ...]
 
 
-def server_credentials(files: TlsConfig) -> grpc.ServerCredentials:
+def server_credentials(
+    files: TlsConfig, on_read: Callable[[datetime], None] = lambda _: None
+) -> grpc.ServerCredentials:
     """Credentials that follow the files. Raises ConfigError for files that cannot be used now.
 
-    Files that cannot be used later, e.g. a certificate whose new key is not there yet, are logged, and the connections
-    go on with the last good ones.
+    on_read: called, in any thread, with the end of each certificate that is read and used from then on.
+    Files that cannot be used later, e.g. a certificate whose new key is not there yet, are logged, and connections go
+    on with the last good ones, which the log says, and until when their certificate is valid.
     """
-    certificates = _Certificates(files)
+    certificates = _Certificates(files, on_read)
     # The stubs do not know that None stands for no change.
     changed = cast(Callable[[], grpc.ServerCertificateConfiguration], certificates.changed)
     return grpc.dynamic_ssl_server_credentials(
@@ -35,11 +40,13 @@ def server_credentials(files: TlsConfig) -> grpc.ServerCredentials:
 class _Certificates:
     """The contents of the files. gRPC calls `changed` in its own threads, before each handshake."""
 
-    def __init__(self, files: TlsConfig) -> None:
+    def __init__(self, files: TlsConfig, on_read: Callable[[datetime], None]) -> None:
+        self._on_read = on_read
         paths = {"certificate": files.certificate, "key": files.key, "client_ca": files.client_ca}
         self._paths = {name: path.expanduser() for name, path in paths.items() if path is not None}
         self._stamp: Stamp = ()
         self._failure = ""
+        self._valid_until = ""  # of the certificate in use, in UTC
 
     def first(self) -> grpc.ServerCertificateConfiguration:
         stamp = self._stamp_of_files()
@@ -56,11 +63,16 @@ class _Certificates:
             configuration = self._read()
         except ConfigError as error:
             if str(error) != self._failure:
-                log.warning("certificate_not_reloaded", reason=str(error))
+                log.warning(
+                    "certificate_not_reloaded",
+                    reason=str(error),
+                    consequence="the certificate that was read before stays in use",
+                    valid_until=self._valid_until,
+                )
             self._failure = str(error)
             return None
         self._stamp, self._failure = stamp, ""
-        log.info("certificate_reloaded", file=str(self._paths["certificate"]))
+        log.info("certificate_reloaded", file=str(self._paths["certificate"]), valid_until=self._valid_until)
         return configuration
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
@@ -76,6 +88,11 @@ class _Certificates:
         client_ca = contents.get("client_ca")
         if client_ca is not None:
             _require_authorities(client_ca, self._paths["client_ca"])
+        # Without one of those that it is signed with, no client trusts the first.
+        chain = x509.load_pem_x509_certificates(contents["certificate"])
+        valid_until = min(certificate.not_valid_after_utc for certificate in chain)
+        self._valid_until = valid_until.isoformat(timespec="seconds")
+        self._on_read(valid_until)
         pair = (contents["key"], contents["certificate"])
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=client_ca)
 

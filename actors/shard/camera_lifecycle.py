@@ -3,7 +3,7 @@
 absent  -> standby  add as standby: its stream is open and its newest clips are held back
 standby -> absent   30 s without another transition
 absent or standby -> owned   add: lease acquired, memory restored, stream open, checkpoints at intervals
-owned   -> absent   release: memory saved whole, lease released; drop: lease released
+owned   -> absent   release: memory saved whole, answers ended, lease released; drop: lease released
 owned   -> unowned  the store lost its record of the owner: the memory, maybe the only copy, is kept and is silent
 unowned -> owned    add: lease acquired
 owned or unowned -> lost   another shard owns the camera, or it was removed: this one must neither answer nor save
@@ -24,6 +24,7 @@ from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.interface import Assignment
+from actors.shard.running_answers import RunningAnswers
 from pipeline.answers import UnknownCamera
 from pipeline.network import urls
 
@@ -36,7 +37,7 @@ class CameraLifecycle:
     """Every transition of a camera holds the camera's lock. One event loop owns it.
 
     require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera. cameras_lost: how many
-    another shard has taken over so far.
+    another shard has taken over so far. answers: those that run; a camera is released once its own have ended.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class CameraLifecycle:
         self._background: set[asyncio.Task[None]] = set()
         self._renewals: asyncio.Task[None] | None = None
         self.cameras_lost = 0
+        self.answers = RunningAnswers()
 
     async def add(self, assignment: Assignment) -> None:
         """See Shard.add_camera."""
@@ -81,7 +83,8 @@ class CameraLifecycle:
             self._streams.end_standby(camera_id)
             stream = self._stream(camera_id)
             await self._memories.finish(camera_id, stream.spec.name)
-            await self._give_up(camera_id, successor=successor)
+            async with self.answers.ended(camera_id):
+                await self._give_up(camera_id, successor=successor)
         log.info("camera_released", camera=stream.spec.name)
 
     async def drop(self, camera_id: str) -> None:

@@ -26,6 +26,7 @@ from actors.shard.checkpointer import Checkpointer
 from actors.shard.departure import Departure, depart
 from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
+from actors.shard.log_fields import CameraFields
 from actors.shard.question_counter import QuestionCounter
 from actors.shard.rate_limit import RateLimit
 from actors.shard.shard_counts import ShardCounts
@@ -91,6 +92,7 @@ class CameraShard:
         self._lifecycle = CameraLifecycle(
             self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
         )
+        self.log_fields = CameraFields(self._streams, self._lease_holder)
         self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
         self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False
@@ -111,7 +113,7 @@ class CameraShard:
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch, self._statuses.limitation(stream))
-        with named(camera_id, stream.spec.name):
+        with named(camera_id, stream.spec.name), self._lifecycle.answers.answering(camera_id):
             await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
             answer = self._answer(camera_id, owner, question, max_answer_tokens)
             attributes = {"hermes.camera": stream.spec.name, "hermes.epoch": str(owner.epoch)}
@@ -189,6 +191,7 @@ class CameraShard:
             slots=self._slots,
             busy_share=self._engine.busy_share,
             is_draining=self._is_draining,
+            is_leaving=self._is_leaving,
             counts=self._count(cameras),
         )
 
@@ -243,6 +246,5 @@ class CameraShard:
         name = assignment.spec.name
         if self._is_draining:
             raise InvalidShard(f"camera {name!r}: this shard is draining and takes no new cameras")
-        taken = len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id})
-        if taken >= self._slots:
+        if len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id}) >= self._slots:
             raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")

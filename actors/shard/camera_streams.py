@@ -81,12 +81,13 @@ class CameraStreams:
     def open(self, assignment: Assignment, saved: Checkpoint | None) -> None:
         """Opens the stream of a camera that this shard owns now; a standby stream of the same spec is taken over."""
         spec = assignment.spec
-        standby = self.standby.pop(assignment.id, None)
+        standby = self.standby.get(assignment.id)
         if standby is None or standby.spec != spec:
+            self.end_standby(assignment.id)  # its clips are held back, and would hold those of the new stream back
             resume_s, started_s = (saved.facts.newest_s, saved.facts.started_s) if saved else (None, None)
             self.owned[assignment.id] = self._opened(assignment, resume_s, started_s)
             return
-        self.owned[assignment.id] = standby
+        self.owned[assignment.id] = self.standby.pop(assignment.id)
         # The connections of the two owners give one frame slightly different times.
         last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.for_camera(spec).sample_fps if saved else 0.0
         self._clips.release(assignment.id, last_frame_s)

@@ -54,8 +54,8 @@ class ShardStatus:
     A camera that it keeps but does not own now is RECOVERING: adding it again makes the shard its owner. node: name of
     its machine or pod. standby: ids of cameras of other shards whose clips it keeps, each with the time of the first
     kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
-    recent time in which the device worked, 0 to 1. counts: what it has done so far. generation: of its code and
-    settings, see `actors.generation`.
+    recent time in which the device worked, 0 to 1. is_leaving: its process was told to end. counts: what it has done so
+    far. generation: of its code and settings, see `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost.
     """
 
     pid: int
@@ -66,8 +66,11 @@ class ShardStatus:
     slots: int = 0
     busy_share: float = 0.0
     is_draining: bool = False
+    is_leaving: bool = False
     counts: ShardCounts = field(default_factory=ShardCounts)
     generation: str = ""
+    resident_nbytes: int = 0
+    device_nbytes: int = 0
 
 
 class Shard(Protocol):

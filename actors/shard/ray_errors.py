@@ -8,11 +8,13 @@ from actors import ray_environment  # noqa: F401
 
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
 
-from actors.errors import ShardNotStarted, ShardUnavailable
+from actors.errors import ShardEnded, ShardNotStarted, ShardUnavailable
 
 
 def translate(error: Exception, shard: int) -> ShardUnavailable:
     """The error for the caller, whatever Ray reports; what an operation raises comes in its reply."""
+    if isinstance(error, ActorDiedError) and "`ray.kill`" in _text(error):
+        return ShardEnded(f"shard {shard}: its process was ended")
     return ShardUnavailable(f"shard {shard}: {_reason(error)}")
 
 
@@ -23,13 +25,16 @@ def has_given_up(error: Exception) -> bool:
 
 def last_line(error: Exception) -> str:
     """The reason of an error, without the traceback that Ray puts around it."""
-    try:
-        text = str(error).strip()
-    except AttributeError:  # some of Ray's errors cannot be shown once they have crossed a process
-        text = ""
-    last = (text.splitlines() or [type(error).__name__])[-1].strip()
+    last = (_text(error).splitlines() or [type(error).__name__])[-1].strip()
     # Of a process that was killed Ray tells a paragraph of possible causes.
     return "its process ended" if "common causes" in last else last
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error).strip()
+    except AttributeError:  # some of Ray's errors cannot be shown once they have crossed a process
+        return ""
 
 
 def _reason(error: Exception) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from actors import ray_environment  # noqa: F401
@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from actors import generation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardPlacement
-from actors.errors import ConfigError, ServiceError, ShardNotStarted, ShardUnavailable
+from actors.errors import ConfigError, ServiceError, ShardEnded, ShardNotStarted, ShardUnavailable
 from actors.shard import contract, ray_errors, shard_process, starting
 from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
 from actors.shard.shard_process import ShardProcess
@@ -91,7 +91,9 @@ class RemoteShard(ForwardedShard):
 
     async def end(self) -> None:
         """Saves what the shard has, if it has started and answers, and ends its process for good."""
-        self.is_wanted = False
+        self.is_wanted = self.may_start = False
+        with contextlib.suppress(ShardUnavailable):
+            await self._require_started()  # one that another server started may not have been asked yet
         if self._has_started:
             try:
                 await self.close()
@@ -99,17 +101,22 @@ class RemoteShard(ForwardedShard):
                 log.warning("shard_not_closed", shard=self._index, reason=str(error))
         if self._actor is not None:
             ray.kill(self._actor)
+            await self._await_end()
 
     async def replace(self) -> None:
         """Ends the process as `end` does, and starts one of this object's generation. Raises ShardUnavailable."""
         await self.end()
+        self.is_wanted = self.may_start = True
+        self._start()
+
+    async def _await_end(self) -> None:
+        """Until the name is free: before that a new process would be the one that ends. Raises ShardUnavailable."""
         deadline_s = time.monotonic() + _CLOSE_MARGIN_S
-        while self._present() is not None:
+        # Another server may start the next one as soon as the name is free.
+        while not self._settings.shards.is_local and self._present() == self._actor:
             if time.monotonic() > deadline_s:
                 raise ShardUnavailable(f"shard {self._index}: Ray has not ended its process")
             await asyncio.sleep(_NAME_POLL_S)  # Ray tells nobody when a name is free
-        self.is_wanted = True
-        self._start()
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
         await self._require_started()
@@ -188,13 +195,12 @@ class RemoteShard(ForwardedShard):
             return
         shards = self._settings.shards
         shared = {"name": self._name, "lifetime": "detached", "get_if_exists": True}
-        accelerator = {"ray.io/accelerator-type": shards.accelerator_type} if shards.accelerator_type else {}
         self._started_at = time.monotonic()
         self._first_answer = None
         self._actor = ShardActor.options(
             num_cpus=shards.num_cpus,
             num_gpus=shards.num_gpus,
-            label_selector={**shards.node_labels, **accelerator} or None,
+            label_selector=shards.label_selector or None,
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=_MAX_CONCURRENT_CALLS,
@@ -214,24 +220,25 @@ class RemoteShard(ForwardedShard):
             async with asyncio.timeout(timeout_s):
                 return await call()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         """Turns Ray's errors, and what a process says that cannot work, into ShardUnavailable."""
         try:
             yield
         except (RayError, TimeoutError, ShardNotStarted, ValueError) as error:
+            translated = ray_errors.translate(error, self._index)
             if self.is_wanted and ray_errors.has_given_up(error):
-                self._revive()
-            raise ray_errors.translate(error, self._index) from None
+                self._revive(was_ended=isinstance(translated, ShardEnded))
+            raise translated from None
 
-    def _revive(self) -> None:
+    def _revive(self, *, was_ended: bool) -> None:
         """Starts a new actor when Ray gave the process up.
 
         Ray does so when a process fails while it starts, e.g. because its predecessor still holds the GPU's memory.
         """
         if time.monotonic() - self._started_at >= _REVIVE_EVERY_S:
-            log.warning("shard_restarted", shard=self._index)
             if self.may_start:
+                (log.info if was_ended else log.warning)("shard_restarted", shard=self._index)
                 ray.kill(self._actor)
             self._start()
 

@@ -14,12 +14,12 @@ from typing import Any
 import structlog
 
 from actors import logs
-from actors.errors import ShardNotStarted
-from actors.shard import contract, shard_device, termination
+from actors.errors import ShardEnded, ShardNotStarted
+from actors.shard import contract, process_cost, shard_device, termination
 from actors.shard.camera_shard import CameraShard
 from actors.shard.departure import Departure
 from actors.shard.interface import ShardStatus
-from actors.tracing.tracer import tracer_of
+from actors.tracing.tracer import Tracer, tracer_of
 from cache_store import store_urls
 from cache_store.redis_leases import RedisLeases
 from cache_store.redis_store import RedisCheckpointStore
@@ -45,8 +45,10 @@ class ShardProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         termination.on_sigterm(self._end)
         self._settings, self._store_id, self._generation = contract.decode_settings(settings), store_id, generation
-        logs.log_to_stderr(log_level, self._settings.logs.format, shard=index)
+        self._index, self._is_closing = index, False
+        logs.log_to_stderr(log_level, self._settings.logs.format, shard=index, camera_fields=self._camera_fields)
         self._shard: CameraShard | None = None
+        self._tracer: Tracer | None = None
         self._leaving: asyncio.Future[Departure] | None = None
         self._leases: RedisLeases | None = None
         self._model: VideoLanguageModel | ShardNotStarted
@@ -62,7 +64,8 @@ class ShardProcess:
         except Exception as error:  # noqa: BLE001 - the caller gets it
             return _failed(operation, error)
         if isinstance(result, ShardStatus):
-            result = dataclasses.replace(result, generation=self._generation)
+            cost = dataclasses.asdict(process_cost.of_this_process())
+            result = dataclasses.replace(result, generation=self._generation, **cost)
         return contract.encode_result(operation, result)
 
     async def events_of(self, store_url: str, operation: str, message: str) -> AsyncGenerator[str, None]:
@@ -97,14 +100,24 @@ class ShardProcess:
         """What SIGTERM does. Ray starts the process anew, here or elsewhere."""
         try:
             await self.leave(self._settings.shards.grace_s, may_move=True)
+            await self._send_spans()
         finally:
             os._exit(1)
 
     async def close(self) -> None:
-        """Saves every memory, releases every camera and stops."""
+        """Saves every memory, releases every camera, sends the last spans and stops. Later calls raise ShardEnded."""
+        self._is_closing = True
         if self._shard is not None and self._leases is not None:
             await self._shard.close()
             await self._leases.close()
+        await self._send_spans()
+
+    def _camera_fields(self, camera: str) -> dict[str, object]:
+        return {} if self._shard is None else self._shard.log_fields(camera)
+
+    async def _send_spans(self) -> None:
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
 
     def _end(self) -> None:
         """Called in a thread of its own at SIGTERM."""
@@ -119,10 +132,13 @@ class ShardProcess:
     def _connected(self, store_url: str) -> CameraShard:
         if isinstance(self._model, ShardNotStarted):
             raise self._model
+        if self._is_closing:  # its device has stopped, or will; that is no failure
+            raise ShardEnded(f"shard {self._index}: its process was told to end")
         if self._shard is None:
             REDACTOR.remember(store_url)
             self._leases = RedisLeases(store_url)
             self._loop = asyncio.get_running_loop()
+            self._tracer = self._tracer or tracer_of(self._settings.traces, "hermes-shard")
             try:
                 # A process whose lease was retired must end; Ray starts another one.
                 self._shard = CameraShard(
@@ -131,7 +147,7 @@ class ShardProcess:
                     RedisCheckpointStore(store_url),
                     self._leases,
                     on_retired=lambda: os._exit(1),
-                    tracer=tracer_of(self._settings.traces, "hermes-shard"),
+                    tracer=self._tracer,
                 )
             except (ModelError, MemoryError, RuntimeError) as error:
                 # The slots do not fit the device, or the budget does not fit the model.

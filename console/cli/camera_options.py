@@ -101,4 +101,7 @@ def parse_labels(labels: list[str] | None) -> dict[str, str]:
     for key, equals, _ in pairs:
         if not equals:
             raise typer.BadParameter(f"{key!r} is no label: write KEY=VALUE", param_hint="--label")
-    return {key: value for key, _, value in pairs}
+    found = {key: value for key, _, value in pairs}
+    if len(found) < len(pairs):
+        raise typer.BadParameter("each key once: a camera has one value of it", param_hint="--label")
+    return found

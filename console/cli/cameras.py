@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from console.cli import camera_options, camera_output, terminal
+from console.cli import camera_options, camera_output, output, terminal
 from console.cli.camera_options import PACES, CameraName, Gate, Label, Mask, Pace, PasswordFile, Rate, Resettable, User
 from console.cli.connection import Server, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
@@ -101,11 +101,13 @@ def list_cameras(
         view=pb.CAMERA_VIEW_FULL if as_json else pb.CAMERA_VIEW_BASIC,
     )
     with server.connected() as hermes:
-        listed = hermes.list_cameras(selection)
+        pages = list(hermes.list_pages(selection))
+    listed = [camera for page in pages for camera in page.cameras]
     if as_json:
         terminal.print_json([camera_output.camera_json(camera) for camera in listed])
     else:
         terminal.print_table(camera_output.camera_table(listed, terminal.out.width))
+    terminal.warn(output.store_note(pages[-1]))
 
 
 @cameras.command("show")

@@ -12,10 +12,15 @@ from console.cli.terminal import DONE, FAILURE
 
 
 def make(folder: Path, hosts: Sequence[str], days: int) -> int:
-    """Makes the certificates, and prints what to write in the configuration and for a client; returns the exit code."""
+    """Makes the certificates, and prints what to write in the configuration and for a client; returns the exit code.
+
+    The server's is for this machine's own names too: commands on the server itself reach it by them.
+    """
     terminal.require_text("--folder", str(folder))  # it is printed as YAML
     try:
-        files = development_ca.make(folder.absolute(), hosts=hosts or development_ca.DEFAULT_HOSTS, days=days)
+        files = development_ca.make(
+            folder.absolute(), hosts=tuple(dict.fromkeys((*development_ca.DEFAULT_HOSTS, *hosts))), days=days
+        )
     except CertificatesNotMade as error:
         return terminal.report(str(error), FAILURE)
     ca = files.certificate("ca")

@@ -19,7 +19,6 @@ from console.cli.ask import ask
 from console.cli.cameras import cameras
 from console.cli.fleet import fleet
 from console.cli.node import node
-from console.cli.plan import plan
 from console.cli.shards import shards
 from console.cli.terminal import Json
 
@@ -32,7 +31,6 @@ app = typer.Typer(
     help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.command()(ask)
-app.command()(plan)
 app.add_typer(cameras, name="cameras")
 app.add_typer(shards, name="shards")
 app.add_typer(node, name="node")
@@ -64,6 +62,14 @@ def demo(
     terminal.leave(demo_command.demo(seed, exit_after_answers=exit_after_answers, as_json=as_json, port=port))
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def plan(context: typer.Context) -> None:
+    """How many GPUs, how much store and network do so many cameras need? Asks no server."""
+    from console.cli import plan as plan_command
+
+    plan_command.run(context.args)
+
+
 @app.command()
 def doctor(
     config: Annotated[
@@ -90,7 +96,7 @@ def certs(
     folder: Annotated[Path, typer.Option("--folder", help="Where to write the files.")] = Path("certs"),
     host: Annotated[
         list[str] | None,
-        typer.Option(help="Name or address of the server; repeat it for more. Default: those of this machine alone."),
+        typer.Option(help="Name or address of the server for other machines; repeat it for more. Always: localhost."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificates are good.")] = 365,
 ) -> None:

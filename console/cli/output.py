@@ -72,6 +72,14 @@ def gap_json(gap: pb.Gap) -> dict[str, Any]:
     return {"start": iso(utc(gap.start)), "end": iso(utc(gap.end)), "reason": gap.reason}
 
 
+def store_note(response: pb.ListCamerasResponse | pb.ListShardsResponse) -> str | None:
+    """That the server is cut off from its store, and what that means; None if it is not."""
+    if not response.HasField("store_away_since"):
+        return None
+    since = dated(utc(response.store_away_since))
+    return f"the store has not answered since {since}: answers go on, changes and checkpoints wait"
+
+
 def memory_time(memory: pb.MemoryStatus, name: str) -> datetime | None:
     """The time in this field, None if it is not set."""
     return utc(getattr(memory, name)) if memory.HasField(name) else None

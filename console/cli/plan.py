@@ -1,10 +1,13 @@
-"""`hermes plan`: how many GPUs, how much store and network a number of cameras needs. Loads neither torch nor Ray."""
+"""`hermes plan`: how many GPUs, how much store and network a number of cameras needs. Loads neither torch nor Ray.
+
+Its options show what can be planned with, from the sizes of caches and devices, so the command line imports it late.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -44,6 +47,16 @@ _PerNode = Annotated[int, typer.Option("--gpus-per-node", help="GPUs of one mach
 _Spares = Annotated[int, typer.Option("--spares", help="GPUs that wait for the loss of another.")]
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def run(arguments: list[str]) -> NoReturn:
+    """Reads the arguments of the command, carries it out and ends the program."""
+    app(arguments, prog_name="hermes plan")
+    raise AssertionError("a command line ends the program")
+
+
+@app.command()
 def plan(
     cameras: _Cameras,
     model: _Model = "qwen3-vl-8b",

@@ -26,7 +26,15 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     terminal.end_on_sigterm()
     try:
         settings = loading.load_config(config)
+    except ConfigError as error:
+        return terminal.report(str(error), MISTAKE)
+    with logs.json_lines(settings.logs.format):
         logs.log_to_stderr(log_level, settings.logs.format)
+        return _run(settings, log_level, err, is_verbose=is_verbose)
+
+
+def _run(settings: HermesConfig, log_level: int, err: Console, *, is_verbose: bool) -> int:
+    try:
         _name_shared_store(settings, err)
         with nullcontext() if is_verbose else ray_cluster.without_ray_messages():
             asyncio.run(_serve(settings, log_level, err))

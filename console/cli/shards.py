@@ -36,11 +36,14 @@ def list_shards(
         response = hermes.list_shards()
     if as_json:
         rows = [shard_json(shard) for shard in response.shards]
-        terminal.print_json({"shards": rows, "headroom": response.headroom, "numbers": numbers_json(response.numbers)})
-        return
-    terminal.print_table(shard_table(response.shards))
-    terminal.err.print(output.printable(numbers_note(response.numbers)), markup=False)
-    terminal.err.print(headroom_note(response.headroom, len(response.shards)), markup=False)
+        away_since = output.utc(response.store_away_since) if response.HasField("store_away_since") else None
+        facts = {"headroom": response.headroom, "numbers": numbers_json(response.numbers)}
+        terminal.print_json({"shards": rows, **facts, "store_away_since": output.iso(away_since)})
+    else:
+        terminal.print_table(shard_table(response.shards))
+        terminal.err.print(output.printable(numbers_note(response.numbers)), markup=False)
+        terminal.err.print(headroom_note(response.headroom, len(response.shards)), markup=False)
+    terminal.warn(output.store_note(response))
 
 
 @shards.command("drain")
@@ -143,6 +146,9 @@ def shard_json(shard: pb.Shard) -> dict[str, Any]:
         "cameras": list(shard.cameras),
         "slots": shard.slots,
         "busy_share": round(shard.busy_share, 3),
+        "is_spare": shard.is_spare,
+        "resident_bytes": shard.resident_bytes,
+        "device_bytes": shard.device_bytes,
     }
 
 
@@ -171,24 +177,30 @@ def shard_state(shard: pb.Shard) -> str:
 
 
 def shard_table(rows: Iterable[pb.Shard]) -> Table:
-    """One row for each shard."""
+    """One row for each shard. memory: of its process, and beside it what that has reserved on a GPU."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("shard", "state", "node", "process", "busy", "slots", "cameras", "why"):
+    for heading in ("shard", "state", "node", "process", "memory", "busy", "slots", "cameras", "why"):
         is_short = heading not in ("node", "cameras", "why")
         table.add_column(heading, overflow="fold", no_wrap=is_short, max_width=None if is_short else _MAX_CELL)
     for shard in rows:
         is_away = shard.state in (pb.SHARD_STATE_AWAY, pb.SHARD_STATE_STARTING)
         table.add_row(
             str(shard.index),
-            shard_state(shard),
+            "spare" if shard.is_spare else shard_state(shard),
             Text(output.printable(shard.node)),
             "" if is_away else str(shard.pid),
+            _memory(shard),
             "" if is_away else f"{shard.busy_share:.0%}",
             f"{len(shard.cameras)} of {shard.slots}",
             Text(", ".join(shard.cameras) or "none"),
             Text(output.printable(shard.detail)),
         )
     return table
+
+
+def _memory(shard: pb.Shard) -> str:
+    sizes = [size for size in (shard.resident_bytes, shard.device_bytes) if size]
+    return "+".join(f"{size / 1e9:.1f}" for size in sizes) + " GB" if sizes else ""
 
 
 def headroom_note(headroom: int, num_shards: int) -> str:

@@ -47,6 +47,12 @@ def report(message: str, code: int) -> int:
     return code
 
 
+def warn(message: str | None) -> None:
+    """Prints "warning: MESSAGE" as one line on standard error; nothing if there is none."""
+    if message is not None:
+        err.print(f"warning: {output.printable(message)}", style="yellow", markup=False)
+
+
 def require_text(name: str, text: str) -> None:
     """Ends the program if an argument has bytes that are not UTF-8: no message and no YAML can carry them."""
     try:

@@ -89,14 +89,18 @@ class HermesClient:
 
         Reads page after page; the pages are of the server's size unless `selection` says another.
         """
-        request, cameras = pb.ListCamerasRequest(), list[pb.Camera]()
+        return [camera for page in self.list_pages(selection) for camera in page.cameras]
+
+    def list_pages(self, selection: pb.ListCamerasRequest | None = None) -> Iterator[pb.ListCamerasResponse]:
+        """The pages of `list_cameras`, one after the other; there is at least one."""
+        request = pb.ListCamerasRequest()
         if selection is not None:
             request.CopyFrom(selection)
         while True:
             page = self.list_page(request)
-            cameras += page.cameras
+            yield page
             if not page.next_page_token:
-                return cameras
+                return
             request.page_token = page.next_page_token
 
     def list_page(self, request: pb.ListCamerasRequest) -> pb.ListCamerasResponse:

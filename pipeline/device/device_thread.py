@@ -6,9 +6,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -32,11 +32,13 @@ class Job:
     """One unit of the device's work. what: names it in the log and in errors.
 
     fail: called with the error that ended `run`; it tells whoever waits for the job, and it must not raise.
+    about: fields of every log line that the job writes, e.g. camera and answer_id.
     """
 
     what: str
     run: Callable[[], None]
     fail: Callable[[Exception], None]
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 class DeviceThread:
@@ -166,6 +168,11 @@ class DeviceThread:
 
 def _run_guarded(job: Job) -> None:
     """Runs a job. Its failure is logged and ends whoever waits for it, and nothing else."""
+    with structlog.contextvars.bound_contextvars(**job.about):
+        _run_job(job)
+
+
+def _run_job(job: Job) -> None:
     try:
         job.run()
     except Exception as error:

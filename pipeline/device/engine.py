@@ -172,11 +172,12 @@ class Engine:
         return request
 
     def snapshot(self, camera: str, *, is_whole: bool = False) -> Future[Checkpoint]:
-        """The camera's global summary tier, or its whole memory, copied off the device as background work.
+        """The camera's global summary tier, copied off the device as background work, or its whole memory, at once.
 
-        The future fails with UnknownCamera or CameraFailed.
+        Questions wait until the next owner has the whole memory. The future fails with UnknownCamera or CameraFailed.
         """
-        return self._thread.background(f"camera {camera!r}: copying it", lambda: self._snapshot(camera, is_whole))
+        queue = self._thread.command if is_whole else self._thread.background
+        return queue(f"camera {camera!r}: copying it", lambda: self._snapshot(camera, is_whole))
 
     def _do(self, what: str, work: Callable[[], None]) -> None:
         try:
@@ -217,6 +218,7 @@ class Engine:
             f"camera {camera.name!r}: {len(step.times_s)} frames",
             lambda: self._ingest(camera, step),
             lambda _: self._lose(camera, step),
+            {"camera": camera.name},
         )
 
     def _ingest(self, camera: CameraMemory, step: Clip) -> None:
@@ -234,7 +236,7 @@ class Engine:
 
     def _remove(self, name: str) -> None:
         self._slots.remove(name)
-        self._questions.fail_camera(name, f"camera {name!r} was removed")
+        self._questions.fail_camera(name, f"camera {name!r} was moved or removed; ask again")
         self.clips.remove(name)
 
     def _erase(self, name: str, gap: Gap) -> None:

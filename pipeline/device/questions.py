@@ -106,7 +106,8 @@ class QuestionRunner:
             self._release(request)
             request.fail(str(error))
 
-        return Job(f"answer on camera {request.camera!r}", run, fail)
+        about = {"camera": request.camera, "answer_id": request.id}
+        return Job(f"answer on camera {request.camera!r}", run, fail, about)
 
     def _prefill(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:

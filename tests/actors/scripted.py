@@ -77,10 +77,13 @@ class ScriptedPool:
         self._on_start = on_start
 
     def of(self, numbers: ShardNumbers) -> Sequence[ScriptedShard]:
-        for index in sorted(set(range(numbers.started)) - self.running):
+        for index in sorted(set(range(numbers.target)) - self.running):
             self.running.add(index)
             self._on_start(self.shards[index])
         return self.shards[: numbers.started]
+
+    async def num_present(self) -> int:
+        return max(self.running, default=-1) + 1
 
     async def end(self, index: int) -> None:
         self.running.discard(index)
@@ -139,8 +142,9 @@ class ScriptedShard:
         self.is_down = False
         self.status_error: Exception | None = None
         self.add_error: Exception | None = None
+        self.release_error: Exception | None = None
         self.fenced: set[str] = set()  # ids
-        self.is_draining = False
+        self.is_draining = self.is_leaving = False
         self.generation = ""
         self.standby: set[str] = set()
         self.unfinished = 0
@@ -148,6 +152,7 @@ class ScriptedShard:
         self.epoch = 0
         self.add_delay_s = 0.0
         self.busy_share = 0.0
+        self.resident_nbytes = self.device_nbytes = 0
         self.counts = ShardCounts()
         self.traces: list[str] = []
         self.answer = list(answer)
@@ -187,7 +192,8 @@ class ScriptedShard:
             raise CameraFenced(f"camera {assignment.id!r}: it was removed")
         if self.is_draining:
             raise InvalidShard("it is being drained")
-        if len(self.assignments) >= self._max_cameras:
+        taken = {present.id for present in self.assignments.values()} | self.standby - {assignment.id}
+        if len(taken) >= self._max_cameras:
             raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._max_cameras} slots are taken")
         if assignment.is_standby:
             self.standby.add(assignment.id)
@@ -205,12 +211,16 @@ class ScriptedShard:
 
     async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         self._require_up()
+        self.standby.discard(camera_id)
+        if self.release_error is not None:
+            raise self.release_error
         self.saved.append(self._named(camera_id))
         del self.assignments[self._named(camera_id)]
 
     async def drop_camera(self, camera_id: str) -> None:
         self._require_up()
         self.on_drop()
+        self.standby.discard(camera_id)
         with suppress(UnknownCamera):
             del self.assignments[self._named(camera_id)]
 
@@ -237,7 +247,10 @@ class ScriptedShard:
             busy_share=self.busy_share,
             counts=self.counts,
             is_draining=self.is_draining,
+            is_leaving=self.is_leaving,
             generation=self.generation,
+            resident_nbytes=self.resident_nbytes,
+            device_nbytes=self.device_nbytes,
         )
 
     async def drain(self) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import threading
 
 import pytest
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from actors import logs
 from actors.config.observability import LogFormat
 from pipeline.cameras import CameraFailed
-from pipeline.device.device_thread import DeviceThread
+from pipeline.device.device_thread import DeviceThread, Job
 from tests.pipeline.device.engine_driver import TIMEOUT_S
 
 
@@ -62,6 +63,44 @@ def test_a_file_gets_lines_without_colour_codes(capsys: pytest.CaptureFixture[st
     line = capsys.readouterr().err
     assert "\x1b" not in line
     assert "level=warning event=camera_lost shard=3 camera=gate" in line
+
+
+def test_a_line_about_a_question_has_camera_shard_epoch_and_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """The device knows a camera by its id; the shard adds what an operator looks for."""
+
+    def fail() -> None:
+        raise ValueError("odd")
+
+    fields = {"id-1": {"camera": "gate", "camera_id": "id-1", "epoch": 7}}
+    logs.log_to_stderr(log_format=LogFormat.JSON, shard=3, camera_fields=lambda camera: fields.get(camera, {}))
+    failed = threading.Event()
+    jobs = [Job("an answer", fail, lambda _: failed.set(), {"camera": "id-1", "answer_id": "a1"})]
+    thread = DeviceThread(lambda: jobs.pop() if jobs else None, on_stop=lambda: None)
+    thread.start()
+    assert failed.wait(TIMEOUT_S)
+    thread.close()
+    logs.log_to_stderr()
+
+    line = json.loads(capsys.readouterr().err)
+    assert [line[key] for key in ("event", "camera", "camera_id", "shard", "epoch", "answer_id")] == [
+        "device_job_failed",
+        "gate",
+        "id-1",
+        3,
+        7,
+        "a1",
+    ]
+
+
+def test_what_others_write_becomes_objects_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray copies the lines of its processes with a prefix; progress is for people."""
+    with logs.json_lines(LogFormat.JSON):
+        print('\x1b[36m(ShardProcess pid=17)\x1b[0m {"event": "camera_opened"}')  # noqa: T201
+        print("starting", "Ray …", file=sys.stderr)  # noqa: T201
+
+    written = capsys.readouterr()
+    assert json.loads(written.out) == {"event": "camera_opened"}
+    assert json.loads(written.err) == {"event": "output", "text": "starting Ray …"}
 
 
 def test_json_is_one_object_a_line_also_of_libraries_and_of_errors(capsys: pytest.CaptureFixture[str]) -> None:

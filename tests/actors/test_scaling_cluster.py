@@ -1,18 +1,24 @@
-"""On a real Ray cluster with fake GPUs: a camera without a slot brings a shard, the shard a node, and fewer end one."""
+"""On a real Ray cluster with fake GPUs: a camera without a slot brings a shard, which waits for a node that has what it
+asks for, and fewer cameras end a shard.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 
-from actors import embedded_store, system
+from actors import detached_shards, embedded_store, system
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import ScalingConfig, ShardsConfig
 from actors.fleet.fleet import Fleet
+from actors.fleet.views import CameraView
 from benchmarks import nodes
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.device.device_config import DeviceConfig
@@ -20,6 +26,13 @@ from pipeline.device.device_config import DeviceConfig
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SLOTS = 2
+A100, T4 = {"ray.io/accelerator-type": "A100"}, {"ray.io/accelerator-type": "T4"}
+WAITS = (
+    "shard 1: waits for a node with 1 free GPU and 1 free CPU and the labels ray.io/accelerator-type=A100; the cluster "
+    "has 3 nodes: 1 with 0 of 1 GPU free, 0 of 1 CPU free, ray.io/accelerator-type=A100; "
+    "1 with 1 of 1 GPU free, 1 of 1 CPU free, ray.io/accelerator-type=T4; "
+    "1 with no GPU, no CPU, no ray.io/accelerator-type"
+)
 DEADLINE_S = 120.0
 
 
@@ -48,11 +61,22 @@ async def until(fleet: Fleet, condition: Callable[[dict[str, CameraState], list[
             await asyncio.sleep(0.2)
 
 
+async def listed(address: str) -> str:
+    """What `hermes shards list --json` prints; a table would break the lines."""
+    command = [sys.executable, "-m", "console.cli.main", "shards", "list", "--json", "--address", address]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0].decode()
+
+
 async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_it_ends_when_it_is_not_needed(
     tmp_path: Path,
 ) -> None:
-    with embedded_store.running(tmp_path) as store_url, nodes.running(1, gpus=1) as cluster:
-        async with system.running(configuration(store_url, cluster.address)) as running:
+    with embedded_store.running(tmp_path) as store_url, nodes.running(0, gpus=1) as cluster:
+        cluster.add(labels=A100)
+        cluster.add(labels=T4)
+        settings = configuration(store_url, cluster.address)
+        settings = replace(settings, shards=replace(settings.shards, accelerator_type="A100"))
+        async with system.running(settings) as running:
             fleet = running.fleet
             for name in ("a", "b"):
                 await fleet.add_camera(CameraSpec(name=name, url="sim:street"))
@@ -60,14 +84,18 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
             added = await fleet.add_camera(CameraSpec(name="c", url="sim:street"))
 
             assert added.status.state is CameraState.WAITING
-            waits = "shard 1: waits for a node with 1 free GPU and 1 free CPU"
-            await until(fleet, lambda _, details: details[1:] == [waits])
+            await until(fleet, lambda _, details: details[1:] == [WAITS])
+            assert WAITS in await listed(running.address)
             async with asyncio.timeout(DEADLINE_S):
-                while (await fleet.get_camera("c")).status.detail != f"no free slot yet: {waits}":  # noqa: ASYNC110
+                while (await fleet.get_camera("c")).status.detail != f"no free slot yet: {WAITS}":  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
 
-            cluster.add()
+            cluster.add(labels=A100)
             await until(fleet, lambda cameras, _: set(cameras.values()) == {CameraState.LIVE})
+            async with asyncio.timeout(DEADLINE_S):
+                # A gap ends with the first frame of the memory, and until then with its beginning.
+                while not all(camera.status.memory.frames_seen for camera in await fleet.list_cameras()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
             counts = sorted(len(shard.cameras) for shard in await fleet.list_shards())
             assert counts == [1, 2]
 
@@ -82,3 +110,43 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
                 memory = camera.status.memory
                 assert memory.frames_seen >= before[camera.spec.name].frames_seen
                 assert memory.gaps == before[camera.spec.name].gaps
+
+
+async def test_a_shard_that_no_server_knows_after_the_store_was_emptied_ends_and_its_camera_keeps_its_memory(
+    tmp_path: Path,
+) -> None:
+    """It ran on for ever: servers that start over an empty store knew only of as many shards as their file names."""
+    with embedded_store.running(tmp_path) as store_url, nodes.running(2, gpus=1) as cluster:
+        settings = configuration(store_url, cluster.address)
+        cameras = tuple(CameraSpec(name=name, url="sim:street") for name in ("a", "b"))
+        two = replace(settings, cameras=cameras, shards=replace(settings.shards, min=2))
+        async with system.running(two) as running:
+            await until(running.fleet, lambda states, _: set(states.values()) == {CameraState.LIVE})
+            async with asyncio.timeout(DEADLINE_S):
+                while not _has_spread(await running.fleet.list_cameras()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+            before = {camera.spec.name: camera.status for camera in await running.fleet.list_cameras()}
+        redis.Redis.from_url(store_url).flushall()
+
+        one = replace(two, shards=replace(settings.shards, max=1, settings_version=2))
+        async with system.running(one) as running:
+            await until(
+                running.fleet, lambda states, details: set(states.values()) == {CameraState.LIVE} and len(details) == 1
+            )
+            after = {camera.spec.name: camera.status for camera in await running.fleet.list_cameras()}
+            async with asyncio.timeout(DEADLINE_S):
+                while await asyncio.to_thread(detached_shards.num_present) != 1:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+
+        assert {name: status.id for name, status in after.items()} == {
+            name: status.id for name, status in before.items()
+        }
+        for name, status in after.items():
+            assert status.memory.frames_seen >= before[name].memory.frames_seen
+            assert status.memory.oldest_s == before[name].memory.oldest_s
+
+
+def _has_spread(cameras: Sequence[CameraView]) -> bool:
+    """Whether each of both cameras is on a shard of its own, and has seen something."""
+    is_seen = all(camera.status.memory.frames_seen for camera in cameras)
+    return is_seen and {camera.shard_index for camera in cameras} == {0, 1}

@@ -179,6 +179,8 @@ async def test_shards_change_to_a_newer_version_and_back_while_both_versions_ser
             assert (through_old.failures, through_new.failures) == ([], [])
             assert through_old.answers > len(CAMERAS)
             assert "server_outdated" in (tmp_path / "old.log").read_text()
+            # The older server does not call the newer shards older than itself.
+            assert [shard.detail for shard in shards_of(old)] == [""] * SHARDS
             assert (tmp_path / "new.log").read_text().count("newer_code_started") >= SHARDS
 
         rolled_back = stack.enter_context(serving(ROOT, "1", 3, cluster, tmp_path / "back.log"))

@@ -13,14 +13,14 @@ from tests.chaos.world import CONFIGURED, World, spec_of
 
 
 async def kill(world: World) -> None:
-    shard = world.rng.choice(world.shards)
+    shard = world.rng.choice(world.running)
     world.note_fault(f"shard {shard.process.name} killed")
     await shard.kill()
 
 
 async def outlive(world: World) -> None:
     """Ray starts the next process while the last one lives on for a while, in half of the cases stopped at first."""
-    shard = world.rng.choice(world.shards)
+    shard = world.rng.choice(world.running)
     last = shard.process
     shard.replace()
     world.note_fault(f"shard {last.name} replaced, still alive")
@@ -121,6 +121,19 @@ async def server_restarts(world: World) -> None:
     world.note_forgotten()
 
 
+async def everything_restarts_over_an_empty_store(world: World) -> None:
+    """Store and servers are lost together, and come back; the shards run on, and no server knows of them."""
+    world.note_fault("all servers down")
+    for server in world.servers:
+        server.stop()
+    await asyncio.sleep(world.rng.uniform(0.0, 10.0))
+    await store_emptied(world)
+    for server in world.servers:
+        world.configuration = world.configuration if world.rng.random() < 0.5 else _edited(world, world.configuration)
+        world.note_fault(f"{server.process.name} restarted: {world.configuration}")
+        server.restart(world.configuration)
+
+
 def _edited(world: World, configuration: Configuration) -> Configuration:
     """One more camera or one less, another source or another login; mostly a new version, with as many shards or not.
 
@@ -156,6 +169,7 @@ FAULTS = (
     store_emptied,
     registry_rolled_back,
     server_restarts,
+    everything_restarts_over_an_empty_store,
     unreachable,
     *(move, add, remove) * 2,
     drain,
@@ -166,4 +180,7 @@ FAULTS = (
 
 # With all three, epochs may start again from the beginning: the store has lost them, its clock was set back, and no
 # fleet remembers one. Each run has at most two of them.
-TOO_MUCH_TOGETHER = (store_emptied, store_clock_steps, server_restarts)
+_EMPTIED = (store_emptied, everything_restarts_over_an_empty_store)
+_RESTARTED = (server_restarts, everything_restarts_over_an_empty_store)
+_CLOCK_STEPPED = (store_clock_steps,)
+EXCLUDED_TOGETHER = (_EMPTIED, _RESTARTED, _CLOCK_STEPPED)

@@ -21,8 +21,8 @@ class Event:
     """One thing that happened to a camera, by its id.
 
     kind: fault, started, resumed; owned, commit, deleted, restored, answer, proven; added, removing, removed, erased,
-    unregistered, forgotten; present, watched and left at the end. incarnation: empty for an answer of a real cluster.
-    frames: how many the memory had seen, first_s: since when without a break, scenes: "ID SOURCE" of all of them.
+    unregistered, forgotten; present, watched, left and excess at the end. incarnation: empty for an answer of a real
+    cluster. frames: how many the memory had seen, first_s: since when without a break, scenes: "ID SOURCE" of all.
     since_s: when the answer was asked for, or the operation begun, that ended with this event.
     """
 
@@ -80,6 +80,7 @@ class History:
             self._left_of_removed,
             self._unwanted,
             self._lost_cameras,
+            self._excess_shards,
         )
 
     def _shared_epochs(self) -> list[str]:
@@ -197,6 +198,11 @@ class History:
             is_there = event.camera in found or (event.at_s < lost_s and event.name in names)
             if not is_there and removing_s.get(event.name, 0.0) < event.since_s:
                 yield f"{event.camera}: {event.name} was added and is gone"
+
+    def _excess_shards(self) -> Iterator[str]:
+        """At the end no shard runs beyond the number of shards, whatever the store has forgotten."""
+        for event in self._of("excess"):
+            yield f"shard {event.detail}: runs, and nobody wants it"
 
     def _is_unaware(self, event: Event) -> bool:
         """Whether the incarnation may not know yet that its virtual machine was paused."""

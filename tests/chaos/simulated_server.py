@@ -11,7 +11,7 @@ from actors.errors import ServiceError
 from actors.fleet import shared_settings
 from actors.fleet.fleet import Fleet
 from actors.fleet.removal import MemoryEraser
-from actors.fleet.scaler import FixedShards, FleetSize
+from actors.fleet.scaler import FleetSize
 from actors.fleet.settings_follower import SettingsFollower
 from actors.fleet.shared_settings import SharedSettings
 from actors.ownership.failure_detector import FailureDetector
@@ -19,6 +19,7 @@ from actors.ownership.leader_election import LeaderElection
 from cache_store.errors import StoreError
 from cache_store.leases import UNOWNED
 from pipeline.cameras import CameraSpec
+from tests.chaos.simulated_pool import SimulatedPool
 from tests.chaos.simulated_shard import LEASE, SimulatedShard
 from tests.chaos.simulated_store import (
     SimulatedStore,
@@ -61,11 +62,15 @@ class SimulatedServer:
 
     def restart(self, configuration: Configuration) -> None:
         """Ends the process, if one runs, as by SIGKILL, and starts another."""
-        self.process.kill()
-        self.fleet = None
+        self.stop()
         rate = self._rng.choice((1.0, 1.0, 0.98, 1.02))
         self.processes.append(VirtualProcess(f"server {self._number}", machine=self._number, clock_rate=rate))
         self.process.start(self._run(self.process, configuration))
+
+    def stop(self) -> None:
+        """Ends the process, if one runs, as by SIGKILL."""
+        self.process.kill()
+        self.fleet = None
 
     async def _run(self, process: VirtualProcess, configuration: Configuration) -> None:
         while True:
@@ -85,7 +90,7 @@ class SimulatedServer:
         agreed, standing = shared_settings.adopted(own, agreement.newest), agreement.standing(own.version)
         election = LeaderElection(leases, failure_detector, LEASE, clock=process.boot_s)
         fleet = Fleet(
-            FleetSize(pool=FixedShards(self._shards), numbers=agreed.limits, store=StoreNumbers(self._store)),
+            FleetSize(pool=SimulatedPool(self._shards), numbers=agreed.limits, store=StoreNumbers(self._store)),
             failure_detector,
             StoreRegistry(self._store),
             MemoryEraser(leases.fence, StoreCheckpoints(self._store).delete),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -33,6 +34,7 @@ _SETTINGS = ShardSettings(
     shards=ShardsConfig(checkpoint_every_s=3.0, lease=LEASE, device=DeviceConfig(max_cameras=SLOTS)),
 )
 _LATENCY_S = 0.002
+_CLOSE_TIMEOUT_S = 40.0
 _RESTART_S = (0.5, 3.0)  # from the end of a process to the next one
 
 
@@ -87,15 +89,18 @@ class ShardOfProcess:
 
 
 class SimulatedShard(ForwardedShard):
-    """A shard as fleets reach it. Its process can be replaced, as Ray replaces one; even while the old one lives on."""
+    """A shard as fleets reach it. Its process can be replaced, as Ray replaces one; even while the old one lives on.
+
+    is_ended: a server has ended its process for good, and none has started another one.
+    """
 
     def __init__(self, number: int, store: SimulatedStore, scenes: Scenes, rng: random.Random) -> None:
-        self._number = number
+        self.number = number
         self._store = store
         self._scenes = scenes
         self._rng = rng
         self._restarts: set[asyncio.Task[None]] = set()
-        self.is_unreachable = False
+        self.is_unreachable = self.is_ended = False
         self.lives: list[ShardOfProcess] = []  # every process so far, the present one last
         self.replace()
 
@@ -113,19 +118,33 @@ class SimulatedShard(ForwardedShard):
 
     def replace(self) -> None:
         """Starts the next process, whether or not the last one has ended."""
-        name = f"{self._number}.{len(self.lives)}"
+        name = f"{self.number}.{len(self.lives)}"
         rate = self._rng.choice((1.0, 1.0, 0.98, 1.02))
-        process = VirtualProcess(name, machine=self._number % 2, clock_rate=rate)
+        process = VirtualProcess(name, machine=self.number % 2, clock_rate=rate)
         life = process.enter(lambda: ShardOfProcess(process, self._store, self._scenes, self._on_retired))
         self.lives.append(life)
         self._store.history.add(Event(now_s(), "started", incarnation=life.incarnation, detail=name))
+
+    def start(self) -> None:
+        """Starts a process if the last one was ended for good."""
+        if self.is_ended:
+            self.is_ended = False
+            VirtualProcess.outside(self.replace)
+
+    async def end(self) -> None:
+        """Saves what the process has, if it answers, and ends it for good."""
+        life = self.present
+        with contextlib.suppress(ShardUnavailable):
+            await self._call("close", _CLOSE_TIMEOUT_S)
+        life.process.kill()
+        self.is_ended = self.is_ended or life is self.present
 
     async def kill(self) -> None:
         """Ends the present process; a moment later the next one runs."""
         life = self.present
         life.process.kill()
         await asyncio.sleep(self._rng.uniform(*_RESTART_S))
-        if self.present is life:
+        if self.present is life and not self.is_ended:
             self.replace()
 
     async def _call(self, operation: str, timeout_s: Timeout, /, *args: object, **kwargs: object) -> Any:
@@ -136,9 +155,9 @@ class SimulatedShard(ForwardedShard):
             async with asyncio.timeout(timeout_s):
                 result = await life.process.call(getattr(life.shard, operation)(*args, **kwargs))
         except ProcessEnded:
-            raise ShardUnavailable(f"shard {self._number}: its process has ended") from None
+            raise ShardUnavailable(f"shard {self.number}: its process has ended") from None
         except TimeoutError:
-            raise ShardUnavailable(f"shard {self._number}: no answer in time") from None
+            raise ShardUnavailable(f"shard {self.number}: no answer in time") from None
         await self._travel()
         return result
 
@@ -152,13 +171,13 @@ class SimulatedShard(ForwardedShard):
                     await self._travel()
                     yield event
         except ProcessEnded:
-            raise ShardUnavailable(f"shard {self._number}: its process has ended") from None
+            raise ShardUnavailable(f"shard {self.number}: its process has ended") from None
 
     async def _travel(self) -> None:
         await asyncio.sleep(self._rng.expovariate(1 / _LATENCY_S))
         if self.is_unreachable:
             await asyncio.sleep(0.1)
-            raise ShardUnavailable(f"shard {self._number}: unreachable")
+            raise ShardUnavailable(f"shard {self.number}: unreachable")
 
     def _on_retired(self, life: ShardOfProcess) -> None:
         """A process whose lease is revoked ends itself, and Ray starts another."""

@@ -70,6 +70,7 @@ PRESENT = Event(9.0, "present", "g1", name="gate", detail="rtsp://gate")
         ([Event(9.0, "watched", "g1", detail="rtsp://gate")], "g1: watched, and nobody wants it"),
         ([PRESENT, Event(9.0, "watched", "g1", detail="rtsp://old@gate")], "g1: watched with an old URL"),
         ([ADDED], "g1: gate was added and is gone"),
+        ([Event(9.0, "excess", detail="2.1")], "shard 2.1: runs, and nobody wants it"),
         ([ADDED, Event(9.0, "present", "g2", name="gate")], "g1: gate was added and is gone"),
         ([Event(0.5, "removing", name="gate"), ADDED], "g1: gate was added and is gone"),
     ],

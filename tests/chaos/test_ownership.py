@@ -16,7 +16,7 @@ from actors.ownership import failure_detector
 from cache_store.leases import ProcessIdentity
 from tests import virtual_time
 from tests.chaos import report
-from tests.chaos.faults import FAULTS, TOO_MUCH_TOGETHER
+from tests.chaos.faults import EXCLUDED_TOGETHER, FAULTS
 from tests.chaos.operations import OPERATIONS
 from tests.chaos.virtual_process import ProcessLoop, VirtualProcess
 from tests.chaos.world import PERMANENT, World
@@ -57,8 +57,8 @@ def test_whatever_fails_a_camera_has_one_owner_and_comes_back(
 
     async def run() -> None:
         world.append(World(seed))
-        excluded = world[0].rng.choice(TOO_MUCH_TOGETHER)
-        faults = [fault for fault in FAULTS if fault is not excluded]
+        excluded = world[0].rng.choice(EXCLUDED_TOGETHER)
+        faults = [fault for fault in FAULTS if fault not in excluded]
         await world[0].run(faults, faulty_s=FAULTY_S, quiet_s=QUIET_S)
 
     virtual_time.run(run(), ProcessLoop)

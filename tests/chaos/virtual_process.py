@@ -77,6 +77,11 @@ class VirtualProcess:
         """Starts a task in no process: what the world does, not one of its processes."""
         return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
+    @staticmethod
+    def outside(work: Callable[[], T]) -> T:
+        """Calls a function in no process."""
+        return contextvars.Context().run(work)
+
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Starts a task in this process."""
         return asyncio.get_running_loop().create_task(work, context=self._context.copy())

@@ -50,6 +50,11 @@ class World:
         self._background: dict[asyncio.Task[None], None] = {}
 
     @property
+    def running(self) -> list[SimulatedShard]:
+        """The shards that no server has ended; the first one never is."""
+        return [shard for shard in self.shards if not shard.is_ended]
+
+    @property
     def lives(self) -> list[ShardOfProcess]:
         """The processes of all shards that have not ended."""
         return [life for shard in self.shards for life in shard.alive]
@@ -175,6 +180,11 @@ class World:
         for life in self.lives:
             for camera_id in life.watched():
                 self.note("watched", camera_id, detail=life.spec_url(camera_id))
+        fleets = [server.fleet for server in self.servers if server.fleet is not None]
+        target = max((fleet.shard_numbers.target for fleet in fleets), default=len(self.shards))
+        for shard in self.running:
+            if shard.number >= target:
+                self.note("excess", detail=shard.process.name)
         for name, ids in self.store.names.items():
             for camera_id in ids:
                 owner = await self.store.leases.owner(camera_id)

@@ -18,7 +18,11 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from actors import embedded_store
+from console.client.client import HermesClient
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 
@@ -61,7 +65,12 @@ def running(*arguments: str) -> Iterator[Running]:
     environment = os.environ | {"TMPDIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(
-            [*HERMES, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, env=environment
+            [*HERMES, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
         )
     try:
         yield Running(process, folder)
@@ -110,6 +119,29 @@ def test_sigterm_ends_a_server_that_is_starting(tmp_path: Path) -> None:
         assert server.end(signal.SIGTERM) == 1
         assert server.errors.splitlines()[-1] == "stopped before the system was ready"
         assert f"{server.folder}/state/hermes/stores/hermes-" in server.errors  # its own store, named at start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_of_a_server_ends_it_with_its_memories_saved(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Ray was in the group too and ended first, so nothing was saved. A closed terminal sends SIGHUP so."""
+    config = tmp_path / "hermes.yaml"
+    config.write_text(
+        f"router: {{port: 0}}\nstore: embedded:{tmp_path}/store\nshards: {{checkpoint_every_s: 3600}}\n"
+        "cameras: [{name: gate, url: 'sim:street?seed=3'}]\n"
+    )
+    with running("serve", "--config", str(config)) as server:
+        wait_until(lambda: "serving on" in server.errors)
+        address = re.search(r"event=listening address=(\S+)", server.errors)[1]
+        with HermesClient(address) as hermes:
+            wait_until(lambda: hermes.get_camera("gate").memory.frames_seen > 0)
+        os.killpg(server.process.pid, number)
+
+        assert server.process.wait(timeout=TIMEOUT_S) == 0
+        assert "shard_not_closed" not in server.errors
+    with embedded_store.running(tmp_path / "store") as url, redis.Redis.from_url(url) as store:
+        assert store.keys("hermes:*:manifests")
 
 
 def health(address: str, service: str) -> str:

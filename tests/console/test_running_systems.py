@@ -74,6 +74,12 @@ def test_the_demo_names_a_picture_of_what_its_cameras_show(demo: RunningDemo) ->
     assert path.read_bytes().startswith(b"\xff\xd8")
 
 
+def test_a_list_of_shards_says_what_each_process_costs(demo: RunningDemo) -> None:
+    for shard in demo.shards():
+        assert 100_000_000 < shard["resident_bytes"] < 20_000_000_000
+        assert shard["is_spare"] is False
+
+
 def test_the_demo_reports_a_killed_shard_and_its_restored_memory_in_one_line(demo: RunningDemo) -> None:
     before = demo.shards()
     os.kill(before[1]["pid"], signal.SIGKILL)

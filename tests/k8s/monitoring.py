@@ -28,8 +28,12 @@ def rules() -> list[dict[str, Any]]:
 
 def queries() -> dict[str, str]:
     """Each query of the dashboard, by panel and letter."""
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    return {f"{panel['title']} {one['refId']}": one["expr"] for panel in panels for one in panel.get("targets", ())}
+    return {f"{panel['title']} {one['refId']}": one["expr"] for panel in panels() for one in panel.get("targets", ())}
+
+
+def panels() -> list[dict[str, Any]]:
+    """The panels and rows of the dashboard."""
+    return list(json.loads(DASHBOARD.read_text())["panels"])
 
 
 def selectors(expression: str) -> list[tuple[str, str]]:

@@ -69,6 +69,8 @@ FAULTS = {
         turns(f"hermes_headroom_cameras{ROUTER}", 3, -2) | {'hermes_shards{instance="router-0",state="up"}': "2x80"}
     ),
     "HermesShardsBusy": Fault(turns('hermes_shard_busy_ratio{shard="0"}', 0.5, 0.97)),
+    # The clock of these tests begins at 0; a week has 604,800 s.
+    "HermesCertificateExpires": Fault(turns(f"hermes_certificate_expiry_timestamp_seconds{ROUTER}", 700_000, 600_000)),
 }
 
 
@@ -107,12 +109,55 @@ def test_every_alert_has_a_severity_and_a_section_in_the_runbook() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
+def test_every_panel_says_what_it_shows_in_which_unit_and_tells_its_lines_apart() -> None:
+    panels = [panel for panel in monitoring.panels() if panel["type"] != "row"]
+
+    for panel in panels:
+        assert panel["description"], panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert panel["type"] != "stat" or panel["title"] == "Cameras" or len(steps) > 1, panel["title"]
+        legends = [target.get("legendFormat") for target in panel["targets"]]
+        assert panel["type"] == "stat" or (all(legends) and len(set(legends)) == len(legends)), panel["title"]
+
+
+@needs_prometheus
+def test_a_quotient_of_nothing_is_no_value_and_its_panel_says_what_there_was_none_of(tmp_path: Path) -> None:
+    """A quantile of no questions is NaN, which a panel shows as a number."""
+    panels = [(panel, target["expr"]) for panel in monitoring.panels() for target in panel.get("targets", ())]
+    quotients = [(panel, one) for panel, one in panels if "histogram_quantile" in one or " / " in one]
+    counters = {name for _, one in quotients for name, _ in monitoring.selectors(one)}
+    series = [
+        {"series": f'{name}{{le="{bound}"}}' if name.endswith("_bucket") else name, "values": "5x20"}
+        for name in sorted(counters)
+        for bound in ("1", "+Inf")[: 1 + name.endswith("_bucket")]
+    ]
+    checks = [{"expr": one, "eval_time": "15m", "exp_samples": []} for _, one in quotients]
+    file = tmp_path / "quotients.yaml"
+    group = {"interval": "1m", "input_series": series, "promql_expr_test": checks}
+    file.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "1m", "tests": [group]}))
+
+    found = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, timeout=60)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert len(quotients) >= 10
+    silent = {panel["title"] for panel, _ in quotients if not panel["fieldConfig"]["defaults"].get("noValue")}
+    assert silent == set()
+
+
+def test_every_section_of_the_runbook_names_a_command() -> None:
+    _, *sections = (ROOT / "docs/runbook.md").read_text().split("\n## ")
+
+    assert [part.split()[0] for part in sections if not re.search(r"`(hermes|kubectl)\s\w", part)] == []
+
+
 @pytest.mark.parametrize(
     "expression", [rule["expr"] for rule in monitoring.rules()] + list(monitoring.queries().values())
 )
 def test_a_query_asks_for_metrics_that_exist(expression: str) -> None:
     families = (*names.OF_THE_FLEET, *names.OF_A_ROUTER, *CallMetrics().registry.collect())
     known = {family.name for family in families} | {"hermes_build_info", "process_resident_memory_bytes"}
+    known.add(names.CERTIFICATE_EXPIRY[0])
 
     for name, _ in monitoring.selectors(expression):
         assert name.removesuffix("_total").removesuffix("_bucket") in known, name

@@ -183,23 +183,6 @@ def test_every_selector_selects_a_pod_and_every_pod_has_a_network_policy(objects
         assert any(chart.selects(budget["spec"]["selector"], pod.labels) for pod in pods), budget["metadata"]["name"]
 
 
-def test_the_routers_are_reached_at_the_name_that_pods_call(objects: list[Object]) -> None:
-    services = {
-        f"{one['metadata']['name']}.{chart.NAMESPACE}.svc:{port['port']}"
-        for one in chart.of_kind(objects, "Service")
-        for port in one["spec"]["ports"]
-    }
-    addresses = {
-        variable["value"]
-        for pod in chart.pods(objects)
-        for container in pod.containers
-        for variable in container.get("env", [])
-        if variable["name"] == "HERMES_ADDRESS"
-    }
-    assert addresses
-    assert addresses <= services
-
-
 def test_rules_and_dashboards_of_the_folders_reach_prometheus_and_grafana() -> None:
     objects = chart.render(chart.values_of("a100"))
     rules = [yaml.safe_load(path.read_text()) for path in sorted((chart.FOLDER / "rules").glob("*.yaml"))]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from actors import generation
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from tests.k8s import chart
@@ -54,8 +58,7 @@ def test_shards_start_where_the_code_of_the_routers_is(objects: list[Object]) ->
     ]
     assert [config.shards.node_labels] == builds
     for group in chart.ray_cluster(objects)["spec"]["workerGroupSpecs"]:
-        (build,) = [one for one in group["template"]["spec"]["containers"][0]["env"] if one["name"] == "HERMES_BUILD"]
-        assert group["labels"]["hermes-build"] == build["value"] == config.shards.node_labels["hermes-build"]
+        assert group["labels"]["hermes-build"] == config.shards.node_labels["hermes-build"]
 
 
 def test_the_gpus_of_a_pod_are_those_that_ray_counts(objects: list[Object]) -> None:
@@ -181,3 +184,44 @@ def test_a_group_with_another_image_stands_beside_the_first() -> None:
     }
     assert builds == {"workers": "0.1.0", "next": "0.2.0"}
     assert images == {"workers": "registry.example/hermes:0.1.0", "next": "registry.example/hermes:0.2.0"}
+
+
+def test_an_upgrade_changes_the_image_and_the_name_of_the_code_alone() -> None:
+    """By HERMES_BUILD routers and shards know their generation; each must differ, and nothing else may."""
+    old, new = (chart.render(chart.merged(chart.values_of("a100"), {"image": {"tag": tag}})) for tag in ("1.0", "1.1"))
+
+    changed = dict(differences(old, new))
+    config, checksum = "hermes.yaml", "checksum/config"
+    assert {place.split(" ")[-1] for place in changed} == {"image", "HERMES_BUILD", "hermes-build", config, checksum}
+    for place, (before, after) in changed.items():
+        if not place.endswith(checksum):
+            assert before.replace("1.0", "1.1") == after, place
+    settings = [configuration(objects) for objects in (old, new)]
+    assert [one.shards.node_labels for one in settings] == [{"hermes-build": "1.0"}, {"hermes-build": "1.1"}]
+    assert settings[0] == replace(settings[1], shards=settings[0].shards)
+    generations = {generation_of(one, objects) for one, objects in zip(settings, (old, new), strict=True)}
+    assert len(generations) == 2
+
+
+def generation_of(settings: HermesConfig, objects: list[Object]) -> str:
+    """What a router of these objects takes for the generation of the shards that it starts."""
+    (router,) = [pod for pod in chart.pods(objects) if pod.owner.startswith("Deployment")]
+    environment = {one["name"]: one.get("value", "") for one in router.spec["containers"][0]["env"]}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HERMES_BUILD", environment["HERMES_BUILD"])
+        same_labels = replace(settings, shards=replace(settings.shards, node_labels={}))
+        return generation.of(same_labels)
+
+
+def differences(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Where two values differ, and how; an item of a list that has a name is placed by it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            name = old.get("name", key) if key == "value" else key
+            yield from differences(old.get(key), new.get(key), f"{place} {name}")
+    elif isinstance(old, list) and isinstance(new, list):
+        assert len(old) == len(new), place
+        for before, after in zip(old, new, strict=True):
+            yield from differences(before, after, place)
+    elif old != new:
+        yield place, (old, new)

@@ -42,7 +42,11 @@ CONTRADICTIONS: dict[str, tuple[str, Object, str]] = {
     ),
     "clear text": ("a100", {"tls": {"secret": ""}}, "tls.secret is empty.*tls.insecure: true"),
     "clear text and tls": ("a100", {"tls": {"insecure": True}}, "tls.secret.*tls.insecure"),
-    "own certificates": ("a100", {"tls": {"requireClientCertificates": True}}, "tls.clientSecret"),
+    "clients of no authority": (
+        "laptop",
+        {"tls": {"requireClientCertificates": True}},
+        "tls.requireClientCertificates is true and tls.secret is empty",
+    ),
     "a key that the chart writes": (
         "laptop",
         {"config": {"shards": {"num_gpus": 1}}},

@@ -124,47 +124,6 @@ readinessProbe:
   failureThreshold: 3
 {{- end }}
 
-{{/* How a pod inside calls the routers: `hermes` reads these. */}}
-{{- define "hermes.clientEnvironment" -}}
-- {name: HERMES_ADDRESS, value: "{{ include "hermes.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.routers.service.port }}"}
-- {name: HERMES_TOKEN_FILE, value: /etc/hermes/auth/token}
-{{- if .Values.tls.secret }}
-- {name: HERMES_CA, value: /etc/hermes/ca/ca.crt}
-{{- if .Values.tls.requireClientCertificates }}
-- {name: HERMES_CERT, value: /etc/hermes/client/tls.crt}
-- {name: HERMES_KEY, value: /etc/hermes/client/tls.key}
-{{- end }}
-{{- else }}
-- {name: HERMES_INSECURE, value: "true"}
-{{- end }}
-{{- end }}
-
-{{- define "hermes.clientMounts" -}}
-- {name: auth, mountPath: /etc/hermes/auth, readOnly: true}
-{{- if .Values.tls.secret }}
-- {name: ca, mountPath: /etc/hermes/ca, readOnly: true}
-{{- if .Values.tls.requireClientCertificates }}
-- {name: client, mountPath: /etc/hermes/client, readOnly: true}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "hermes.clientVolumes" -}}
-- name: auth
-  secret: {secretName: {{ .Values.auth.secret }}, defaultMode: 0440, items: [{key: token, path: token}]}
-{{- if .Values.tls.secret }}
-- name: ca
-  secret: {secretName: {{ .Values.tls.secret }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
-{{- if .Values.tls.requireClientCertificates }}
-- name: client
-  secret:
-    secretName: {{ .Values.tls.clientSecret }}
-    defaultMode: 0440
-    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
-{{- end }}
-{{- end }}
-{{- end }}
-
 {{/* The settings of every group of workers by name, as YAML: `workers` with what the group changes. */}}
 {{- define "hermes.groups" -}}
 {{- $groups := dict -}}

@@ -135,14 +135,13 @@
 {{- if and $v.tls.secret $v.tls.insecure -}}
 {{- fail (printf "tls.secret is %q and tls.insecure is true: leave one of them out" $v.tls.secret) -}}
 {{- end -}}
-{{- if and $v.tls.requireClientCertificates (not (and $v.tls.secret $v.tls.clientSecret)) -}}
-{{- fail "tls.requireClientCertificates is true: name tls.secret, and in tls.clientSecret the Secret with the certificate that the shards' own calls show" -}}
+{{- if and $v.tls.requireClientCertificates (not $v.tls.secret) -}}
+{{- fail "tls.requireClientCertificates is true and tls.secret is empty: name the Secret whose ca.crt has signed the clients' certificates" -}}
 {{- end -}}
 {{- $needed := dict $v.auth.secret (list "token") $v.ray.authSecret (list "auth_token") -}}
 {{- if $v.store.trial }}{{- $_ := set $needed $v.store.trialSecret (list "password") -}}{{- else -}}{{- $_ := set $needed $v.store.urlSecret (list "url") -}}{{- end -}}
 {{- $_ := set $needed $v.ray.state.secret (list "password") -}}
 {{- if $v.tls.secret }}{{- $_ := set $needed $v.tls.secret (list "tls.crt" "tls.key" "ca.crt") -}}{{- end -}}
-{{- if $v.tls.requireClientCertificates }}{{- $_ := set $needed $v.tls.clientSecret (list "tls.crt" "tls.key") -}}{{- end -}}
 {{/* Without a cluster, as in `helm template`, lookup finds nothing, the namespace included. */}}
 {{- if lookup "v1" "Namespace" "" .Release.Namespace -}}
 {{- range $name, $keys := $needed -}}

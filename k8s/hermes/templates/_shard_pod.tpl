@@ -36,8 +36,6 @@ containers:
     env:
       {{- include "hermes.rayEnvironment" $root | nindent 6 }}
       - {name: RAY_LOG_TO_STDERR, value: "1"}   # so that `kubectl logs` shows the shards
-      {{- include "hermes.clientEnvironment" $root | nindent 6 }}
-      - {name: HERMES_BUILD, value: {{ include "hermes.build" (list $root $group.image) | quote }}}
       - {name: NVIDIA_DRIVER_CAPABILITIES, value: "compute,utility,video"}
     ports:
       - {name: metrics, containerPort: 8080}
@@ -64,7 +62,6 @@ containers:
       {{- if or $model.volumeClaim $model.download.repository }}
       - {name: models, mountPath: /models, readOnly: true}
       {{- end }}
-      {{- include "hermes.clientMounts" $root | nindent 6 }}
 volumes:
   - name: scratch
     emptyDir: {sizeLimit: {{ $group.scratch }}}
@@ -77,5 +74,4 @@ volumes:
   - name: models
     emptyDir: {sizeLimit: {{ $model.download.size }}}
   {{- end }}
-  {{- include "hermes.clientVolumes" $root | nindent 2 }}
 {{- end }}

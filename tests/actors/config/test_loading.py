@@ -14,7 +14,7 @@ from actors.config.router_config import AuthConfig
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
 from cache_store.row_format import RowFormat
-from pipeline.cameras import PlaybackSpeed
+from pipeline.cameras import CameraSpec, PlaybackSpeed
 from pipeline.network.redaction import REDACTOR
 
 
@@ -78,7 +78,7 @@ def test_a_camera_has_a_rate_labels_and_a_loop() -> None:
         ("url: /f, frames_per_second: 61", "frames_per_second is 61.0: it must be 0.01 to 60"),
         ("url: /f, frames_per_second: 0", "frames_per_second is 0.0: it must be 0.01 to 60"),
         ("url: /f, frames_per_second: .nan", "frames_per_second is nan: it must be 0.01 to 60"),
-        ("url: /f, labels: {a b: x}", "label 'a b': a key has the form of a camera's name"),
+        ("url: /f, labels: {a b: x}", "label 'a b': a key has 1 to 63 letters"),
         (f"url: /f, labels: {{a: {257 * 'x'}}}", "label 'a': a value of 257 characters (at most 256, all printable)"),
         ('url: /f, labels: {a: "x\\n"}', "label 'a': a value of 2 characters (at most 256, all printable)"),
         (f"url: /f, labels: {{{', '.join(f'k{n}: v' for n in range(17))}}}", "17 labels (limit 16)"),
@@ -184,6 +184,14 @@ def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
         ("shards: {count: 0}", "shards.count is 0 (at least 1)"),
         ("shards: {count: 2, spares: 2}", "shards.spares is 2 (less than shards.count, which is 2)"),
         ("shards: {max: 2, spares: 2}", "shards.spares is 2 (less than shards.max, which is 2)"),
+        ("shards: {placement: near}", "placement"),
+        ("shards: {accelerator_type: A100 80G}", "shards.accelerator_type is 'A100 80G' (1 to 63 letters"),
+        ("shards: {node_labels: {zone: -a}}", "shards.node_labels.zone is '-a' (1 to 63 letters"),
+        ("shards: {node_labels: {a b: c}}", "shards.node_labels has the label 'a b' (1 to 63 letters"),
+        (
+            "shards: {accelerator_type: A100, node_labels: {ray.io/accelerator-type: H100}}",
+            "shards.node_labels.ray.io/accelerator-type is 'H100' (the same as shards.accelerator_type",
+        ),
         ("shards: {min: 3, max: 2}", "shards.max is 2 (at least shards.min, which is 3)"),
         ("shards: {count: 2, max: 3}", "shards.max is 3, and shards.count 2: count is short for min and max with one"),
         (
@@ -406,3 +414,24 @@ def test_what_a_shard_is_started_with_holds_no_secret() -> None:
 )
 def test_a_test_reaches_private_networks_while_only_this_machine_can_ask_for_one(text: str, is_reached: bool) -> None:
     assert parse(text).for_shards().ingest.test_private_networks is is_reached
+
+
+class CountedName(str):
+    """A name that counts how often names are compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.comparisons += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_names_are_compared_at_most_a_few_times_each_however_many_cameras_there_are() -> None:
+    """Each was compared with all others: ten thousand cameras took a minute."""
+    names = [CountedName(f"camera{number}") for number in range(200)]
+
+    HermesConfig(cameras=tuple(CameraSpec(name=name, url="sim:street") for name in names))
+
+    assert CountedName.comparisons <= 4 * len(names)

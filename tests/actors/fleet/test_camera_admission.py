@@ -7,8 +7,11 @@ import asyncio
 import pytest
 import structlog
 
+from actors.fleet.plan import NO_SLOT_WHILE_MOVING
 from actors.fleet.registry import InMemoryRegistry
+from cache_store.errors import StoreUnavailable
 from cache_store.leases import InMemoryLeases, Leases, refused
+from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
     CameraChanged,
     CameraExists,
@@ -85,6 +88,19 @@ async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards
     assert (changes.entries, changes.removals) == ({}, {})
 
 
+async def test_the_fleet_s_lines_about_a_camera_name_its_epoch(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].epoch = 7
+    await fleet.list_cameras()
+
+    with structlog.testing.capture_logs() as events:
+        await fleet.move_camera("a")
+
+    (moved,) = [event for event in events if event["event"] == "camera_moved"]
+    assert (moved["camera"], moved["epoch"]) == ("a", 7)
+    assert moved["camera_id"] == (await fleet.get_camera("a")).status.id
+
+
 async def test_a_camera_of_the_configuration_stays_although_its_source_does_not_open(fleet, shards) -> None:
     shards[0].states["a"] = (CameraState.BACKING_OFF, "connection refused")
     fleet.configure([camera_spec("a")])
@@ -106,6 +122,36 @@ async def test_a_full_fleet_refuses_a_camera() -> None:
     assert [view.status.name for view in await fleet.list_cameras()] == ["a"]
 
 
+async def test_a_move_that_failed_keeps_no_slot() -> None:
+    """Its standby used to keep one for 30 s, and a camera was refused although the fleet had room for it."""
+    shards = [ScriptedShard(max_cameras=1, pid=100), ScriptedShard(max_cameras=1, pid=200)]
+    fleet = scripted_fleet(*shards)
+    await fleet.reconcile()
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].release_error = StoreUnavailable("store redis://host: no permission")
+
+    with pytest.raises(StoreUnavailable):
+        await fleet.move_camera("a")
+
+    assert shards[1].standby == set()
+    assert (await fleet.add_camera(camera_spec("b"))).status.state is CameraState.LIVE
+
+
+async def test_a_camera_waits_for_the_slot_that_another_one_keeps_while_it_moves() -> None:
+    shards = [ScriptedShard(max_cameras=1, pid=100), ScriptedShard(max_cameras=1, pid=200)]
+    fleet = scripted_fleet(*shards)
+    await fleet.reconcile()
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].standby.add((await fleet.get_camera("a")).status.id)
+
+    view = await fleet.add_camera(camera_spec("b"))
+
+    assert (view.status.state, view.status.detail) == (CameraState.WAITING, NO_SLOT_WHILE_MOVING)
+    shards[1].standby.clear()
+    await fleet.reconcile()
+    assert (await fleet.get_camera("b")).status.state is CameraState.LIVE
+
+
 async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits(shards) -> None:
     shards[0].add_error = refused("a", "earlier")
     fleet = scripted_fleet(*shards, lease_length_s=60.0)
@@ -117,6 +163,31 @@ async def test_a_camera_whose_previous_owner_s_lease_is_valid_is_added_and_waits
     shards[0].add_error = None
     await fleet.reconcile()
     assert (await fleet.get_camera("a")).status.state is CameraState.LIVE
+
+
+async def test_erasing_a_camera_that_another_server_removed_says_that_there_is_none(shards) -> None:
+    """It used to say that the camera's memory was being restored."""
+    registry = InMemoryRegistry()
+    fleet, other = (scripted_fleet(*shards, registry=registry) for _ in range(2))
+    await fleet.add_camera(camera_spec("a"))
+    await other.remove_camera("a")
+
+    with pytest.raises(UnknownCamera, match="'a'"):
+        await fleet.erase_memory("a")
+
+
+async def test_erasing_a_camera_in_whose_place_there_is_another_one_now_is_refused(shards) -> None:
+    registry = InMemoryRegistry()
+    fleet, other = (scripted_fleet(*shards, registry=registry) for _ in range(2))
+    await fleet.add_camera(camera_spec("a"))
+    await other.remove_camera("a")
+    shards[0].is_down = shards[1].is_down = True
+    other.configure([camera_spec("a", "sim:yard")])
+    await other.reconcile()
+    shards[0].is_down = shards[1].is_down = False
+
+    with pytest.raises(CameraChanged, match="'a' was changed by another call"):
+        await fleet.erase_memory("a")
 
 
 class OwningShard(ScriptedShard):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
-from actors.errors import ShardUnavailable
-from actors.shard.interface import ShardStatus
+from actors.errors import ShardEnded, ShardUnavailable
+from actors.fleet.scaler import FixedShards, FleetSize
+from actors.fleet.shard_numbers import ShardNumbers
+from actors.shard.interface import Assignment, ShardStatus
 from pipeline.cameras import CameraState
 from pipeline.network.redaction import REDACTOR
 from tests import virtual_time
@@ -124,3 +128,57 @@ async def test_a_list_does_not_wait_each_time_for_a_shard_that_hangs() -> None:
     assert virtual_time.now_s() - began_s <= 1.0
     assert cameras[0].status.state is CameraState.RECOVERING
     assert rows[0].detail == "shard 0: its process did not answer in time"
+
+
+DOWN = ShardUnavailable("shard 1: its process ended and is being restarted")
+
+
+async def down_line(size: FleetSize, shard: ScriptedShard, error: ShardUnavailable = DOWN) -> tuple[str, str]:
+    """The level and reason of the line about this shard, which is observed once and then ends."""
+    fleet = scripted_fleet(size=size)
+    await fleet.list_shards()
+    shard.status_error = error
+    with capture_logs() as lines:
+        await fleet.list_shards()
+    (line,) = [line for line in lines if line["event"] == "shard_down"]
+    return line["log_level"], line["reason"]
+
+
+@pytest.fixture
+def size(shards: list[ScriptedShard]) -> FleetSize:
+    """The second shard is beyond the number that shall be."""
+    numbers = ShardNumbers(max=2, target=1, started=2, reason="16 cameras fit in 1 shard")
+    return FleetSize(pool=FixedShards(shards), numbers=numbers)
+
+
+async def test_the_end_of_an_empty_shard_that_is_not_needed_is_no_warning(size, shards) -> None:
+    assert await down_line(size, shards[1]) == ("info", "16 cameras fit in 1 shard")
+
+
+async def test_a_shard_that_is_not_needed_and_ends_with_its_cameras_is_a_warning(size, shards) -> None:
+    await shards[1].add_camera(Assignment(id="1", spec=camera_spec("a"), started_s=1_000.0))
+
+    assert await down_line(size, shards[1]) == ("warning", str(DOWN))
+
+
+async def test_the_end_of_an_empty_shard_of_an_older_generation_is_no_warning(shards) -> None:
+    shards[1].generation = "older"
+    size = replace(FleetSize.fixed(shards), generation="newer")
+
+    level, reason = await down_line(size, shards[1])
+
+    assert level == "info"
+    assert "older generation" in reason
+
+
+async def test_the_end_of_a_shard_that_was_told_to_end_is_no_warning(shards) -> None:
+    shards[1].is_leaving = True
+    level, reason = await down_line(FleetSize.fixed(shards), shards[1])
+    assert level == "info"
+    assert "told to end" in reason
+
+
+async def test_a_shard_that_another_server_ended_is_no_warning_and_a_lost_one_is(shards) -> None:
+    ended = ShardEnded("shard 1: its process was ended")
+    assert await down_line(FleetSize.fixed(shards), shards[1], ended) == ("info", str(ended))
+    assert await down_line(FleetSize.fixed(shards), shards[0]) == ("warning", str(DOWN))

@@ -149,3 +149,11 @@ def test_the_cameras_of_a_draining_shard_move_several_at_a_time_and_one_without_
     assert len(plan(fleet_of(draining, shard(1), cameras=cameras))) == 4
     waits = plan(fleet_of(draining, cameras=cameras))
     assert waits == tuple(Wait(camera.id, "no other shard that takes cameras has a free slot") for camera in cameras)
+
+
+def test_a_camera_whose_shard_has_ended_meanwhile_goes_to_another_one() -> None:
+    """A move away from the last shard can fail after that shard, empty for the moment, was ended."""
+    ended = ShardSnapshot(index=1, incarnation="1", is_up=False, is_retiring=True, is_ended=True)
+    fleet = fleet_of(shard(0), ended, cameras=(CameraSnapshot(id="a", shard=1, newest_epoch=1),))
+
+    assert plan(fleet) == (Assign("a", 0),)

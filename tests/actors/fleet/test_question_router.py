@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
-from pipeline.answers import NoFrames
+from actors.fleet.registry import InMemoryRegistry
+from pipeline.answers import NoFrames, UnknownCamera
 from pipeline.cameras import CameraState, InvalidCamera
 from tests import virtual_time
 from tests.actors.scripted import ANSWER, DONE, STARTED, ask, camera_spec, scripted_fleet
@@ -44,6 +45,17 @@ async def test_a_camera_cannot_be_asked_until_its_shard_has_restored_it(fleet, s
 
     await fleet.reconcile()
     assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_a_question_to_a_camera_that_another_server_removed_says_that_there_is_none(shards) -> None:
+    """It used to say once that the camera's memory was being restored, and a client waited for that."""
+    registry = InMemoryRegistry()
+    fleet, other = (scripted_fleet(*shards, registry=registry) for _ in range(2))
+    await fleet.add_camera(camera_spec("a"))
+    await other.remove_camera("a")
+
+    with pytest.raises(UnknownCamera, match="'a'"):
+        await ask(fleet, "a")
 
 
 async def test_the_answer_of_a_stale_owner_is_refused(fleet, shards) -> None:

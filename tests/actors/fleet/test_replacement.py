@@ -93,6 +93,19 @@ def test_shards_of_a_fleet_that_does_not_say_which_generation_it_wants_stay() ->
     assert not any(isinstance(action, Replace) for action in world.actions)
 
 
+async def test_a_fleet_says_which_shards_are_older_until_newer_servers_see_to_them() -> None:
+    shards = [ScriptedShard(pid=100), ScriptedShard(pid=200)]
+    shards[0].generation, shards[1].generation = OLD, NEW
+    size = FleetSize(pool=ScriptedPool(shards), numbers=ShardNumbers.fixed(2), generation=OLD)
+    fleet = scripted_fleet(size=size)
+    older = "runs an older generation of code or settings, until its cameras have moved"
+    assert [shard.detail for shard in await fleet.list_shards()] == ["", older]
+
+    fleet.expect("")
+
+    assert [shard.detail for shard in await fleet.list_shards()] == ["", ""]
+
+
 async def test_a_fleet_of_the_new_generation_replaces_the_shards_of_the_old_one_by_moves() -> None:
     shards = [ScriptedShard(pid=100 * number) for number in (1, 2, 3)]
     pool = ScriptedPool(shards)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +17,11 @@ from actors.config.shards import ScalingConfig
 from actors.errors import InvalidRequest, ShardUnavailable
 from actors.fleet.actions import EndShard, Resize
 from actors.fleet.fleet import Fleet
+from actors.fleet.registry import InMemoryRegistry
 from actors.fleet.scaler import FleetSize
 from actors.fleet.shard_numbers import InMemoryNumbersStore, ShardNumbers
 from actors.fleet.snapshot import SizeSnapshot
+from actors.shard.interface import Assignment
 from pipeline.cameras import CameraState, TooManyCameras
 from tests.actors.fleet.planned_world import ModelShard, World
 from tests.actors.scripted import ScriptedPool, ScriptedShard, camera_spec, scripted_fleet
@@ -176,6 +179,22 @@ def test_a_shard_that_waits_for_a_node_is_no_reason_for_another_and_ends_when_it
     assert len(world.owners("camera5")) == 1
 
 
+async def test_a_server_that_starts_while_a_shard_is_being_emptied_goes_on_with_it(shards) -> None:
+    registry = InMemoryRegistry()
+    numbers = ShardNumbers(max=2, target=2, started=2)
+    earlier = scripted_fleet(size=FleetSize(pool=ScriptedPool(shards), numbers=numbers), registry=registry)
+    for name in ("a", "b"):
+        await earlier.add_camera(camera_spec(name))
+    assert [len(shard.assignments) for shard in shards] == [1, 1]
+    pool = ScriptedPool(shards)
+    size = FleetSize(pool=pool, numbers=replace(numbers, target=1))
+
+    async with running(scripted_fleet(size=size, registry=registry)):
+        await until(lambda: pool.ended == [1])
+
+    assert sorted(shards[0].assignments) == ["a", "b"]
+
+
 @asynccontextmanager
 async def running(fleet: Fleet) -> AsyncIterator[None]:
     await fleet.reconcile()
@@ -194,6 +213,45 @@ def growing(shards: list[ScriptedShard], store: InMemoryNumbersStore | None = No
 
     pool = ScriptedPool(shards, on_start=fail)
     return FleetSize(pool=pool, numbers=ShardNumbers().limited(1, most, 0), store=store or InMemoryNumbersStore())
+
+
+async def test_shards_that_the_numbers_do_not_know_are_found_emptied_and_ended() -> None:
+    """They ran on for ever, e.g. after all servers were restarted over an empty store: nothing else looks for them."""
+    shards = [ScriptedShard(pid=100 * number) for number in (1, 2, 3)]
+    pool = ScriptedPool(shards)
+    pool.running = {0, 1, 2}
+    watched = Assignment(id="earlier", spec=camera_spec("a"), started_s=500.0)
+    forgotten = Assignment(id="forgotten", spec=camera_spec("b"), started_s=500.0)
+    for assignment in (watched, forgotten):
+        await shards[2].add_camera(assignment)
+    shards[2].epoch, shards[0].epoch = 7, 8
+    fleet = scripted_fleet(size=FleetSize(pool=pool, numbers=ShardNumbers.fixed(1)))
+    fleet.configure([watched.spec])
+
+    await fleet.reconcile()
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await until(lambda: pool.ended == [2, 1])
+        await until(lambda: list(shards[0].assignments) == ["a"])
+    finally:
+        await task_cancellation.end(loop)
+
+    assert shards[0].assignments["a"].id == "earlier"  # and so it has its memory
+    assert sorted(shards[2].saved) == ["a", "b"]
+    assert fleet.shard_numbers.started == 1
+
+
+async def test_a_shard_that_was_found_and_hangs_is_ended_like_one_that_waits_for_a_node() -> None:
+    shards = [ScriptedShard(pid=100), ScriptedShard(pid=200)]
+    pool = ScriptedPool(shards)
+    pool.running, shards[1].is_down = {0, 1}, True
+    fleet = scripted_fleet(size=FleetSize(pool=pool, numbers=ShardNumbers.fixed(1)))
+    await fleet.reconcile()
+    loop = asyncio.create_task(fleet.run())
+    try:
+        assert 9.0 < await until(lambda: pool.ended == [1]) < 12.0
+    finally:
+        await task_cancellation.end(loop)
 
 
 async def test_the_seventeenth_camera_waits_for_a_shard_and_the_shard_for_a_node() -> None:
@@ -236,8 +294,9 @@ async def test_a_camera_beyond_the_slots_of_all_shards_is_refused_with_the_limit
 async def test_another_server_follows_the_numbers_and_ends_nothing() -> None:
     shards = [ScriptedShard(pid=100), ScriptedShard(pid=200), ScriptedShard(pid=300)]
     store = InMemoryNumbersStore()
-    leader = scripted_fleet(size=growing(shards, store))
-    size = growing(shards, store)
+    leading, size = growing(shards, store), growing(shards, store)
+    leader = scripted_fleet(size=leading)
+    size.pool.running = leading.pool.running  # type: ignore[attr-defined]
     follower = scripted_fleet(size=size, is_leader=lambda: False)
     async with running(leader), running(follower):
         numbers = await follower.scale(3, 3)

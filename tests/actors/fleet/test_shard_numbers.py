@@ -85,3 +85,11 @@ def test_what_the_store_has_lost_is_written_back() -> None:
 
     assert known.merged(None) == known
     assert known.merged(ShardNumbers(min=1, max=4, revision=7)) == known
+
+
+def test_shards_that_run_are_still_counted_after_the_store_lost_them_and_a_new_server_counted_fewer() -> None:
+    known = ShardNumbers(version=1, min=3, max=3, target=3, started=3, revision=1)
+    stored = ShardNumbers(version=2, min=2, max=2, target=2, started=2, revision=1)
+
+    assert known.merged(stored) == replace(stored, started=3)
+    assert known.merged(replace(stored, revision=2)).started == 2, "the last one has ended"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pytest
+
+from actors.errors import ShardUnavailable
 from actors.fleet.records import CameraRecord, RemovalRecord
+from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.snapshot import CameraSnapshot
 from actors.fleet.state import FleetState
@@ -124,3 +129,25 @@ def test_each_change_of_a_camera_is_in_the_next_snapshot() -> None:
     )
     state.update(record, replace(record.assignment, revision=2))
     assert record.snapshot() == CameraSnapshot(id="a", shard=1, revision=2, newest_epoch=7, last_question_s=5.0)
+
+
+def test_a_shard_that_takes_cameras_again_gets_some_although_the_shards_are_the_same() -> None:
+    """It may have been emptied before any plan saw the shards without it at rest."""
+    state = FleetState([ScriptedShard(), ScriptedShard()])
+    status = ShardStatus(pid=1, incarnation="one", cameras=())
+
+    state.observe(1, replace(status, is_draining=True), 0.0)
+    state.mark_balanced(("zero", "one"))
+    state.observe(1, status, 1.0)
+
+    assert state.snapshot(1.0).balanced_shards == ()
+
+
+async def test_a_call_of_a_shard_that_has_ended_is_given_up() -> None:
+    """Or a removal that was to end its camera there would never be finished."""
+    state = FleetState([ScriptedShard(), ScriptedShard()])
+    state.apply_shards([state.shards[0].shard], ShardNumbers.fixed(1))
+
+    with pytest.raises(ShardUnavailable):
+        await state.shards[1].perform(asyncio.Event().wait())
+    assert state.shards[1].lapsed.is_set()

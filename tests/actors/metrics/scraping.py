@@ -11,6 +11,7 @@ from prometheus_client.samples import Sample
 
 from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
+from actors.config.tls import TlsConfig
 from actors.fleet.fleet import Fleet
 from actors.metrics.endpoint import ServerMetrics
 from actors.server.server import Router
@@ -19,11 +20,11 @@ from actors.server.startup import Startup
 
 @asynccontextmanager
 async def measured(
-    fleet: Fleet | None, *, token: str | None = None, per_camera: bool = False
+    fleet: Fleet | None, *, token: str | None = None, per_camera: bool = False, tls: TlsConfig | None = None
 ) -> AsyncIterator[tuple[str, str]]:
     """Runs a server of the fleet, None while it starts; yields its address and that of its metrics."""
     metrics = ServerMetrics(MetricsConfig(port=0, per_camera=per_camera), model="tiny")
-    router = Router(Startup(fleet), RouterConfig(port=0), token, metrics)
+    router = Router(Startup(fleet), RouterConfig(port=0, tls=tls), token, metrics)
     address = await router.start()
     try:
         assert metrics.address is not None

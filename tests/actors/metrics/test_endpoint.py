@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+from actors import development_ca
 from actors.config.observability import MetricsConfig
+from actors.config.tls import TlsConfig
 from actors.errors import AddressInUse
+from actors.metrics import names
 from actors.metrics.endpoint import ServerMetrics
 from tests.actors.metrics.scraping import exchange, measured, scrape, value
 from tests.actors.scripted import ScriptedShard, scripted_fleet
@@ -69,3 +75,30 @@ async def test_without_a_setting_nothing_listens() -> None:
     await metrics.stop()
 
     assert metrics.address is None
+
+
+def end_of(certificate: Path) -> float:
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
+
+
+async def test_the_end_of_the_certificate_in_use_is_reported_also_after_a_reload(tmp_path: Path) -> None:
+    files, expiry = development_ca.make(tmp_path), names.CERTIFICATE_EXPIRY[0]
+    certificate = files.certificate("server")
+    tls, lasting = TlsConfig(certificate=certificate, key=files.key("server")), end_of(certificate)
+    async with measured(scripted_fleet(ScriptedShard()), tls=tls) as (address, metrics):
+        assert value(await scrape(metrics), expiry) == lasting
+        development_ca.make(tmp_path, days=1)
+        assert value(await scrape(metrics), expiry) == lasting  # no connection came since
+        await asyncio.to_thread(ssl.get_server_certificate, tuple(address.split(":")))
+        assert value(await scrape(metrics), expiry) == end_of(certificate) < lasting
+
+
+async def test_of_a_chain_the_certificate_that_ends_first_counts_and_without_tls_there_is_none(tmp_path: Path) -> None:
+    files, other = development_ca.make(tmp_path / "server"), development_ca.make(tmp_path / "other", days=1)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(files.certificate("server").read_bytes() + other.certificate("server").read_bytes())
+    tls = TlsConfig(certificate=chain, key=files.key("server"))
+    async with measured(scripted_fleet(ScriptedShard()), tls=tls) as (_, metrics):
+        assert value(await scrape(metrics), names.CERTIFICATE_EXPIRY[0]) == end_of(other.certificate("server"))
+    async with measured(scripted_fleet(ScriptedShard())) as (_, metrics):
+        assert "hermes_certificate" not in await scrape(metrics)

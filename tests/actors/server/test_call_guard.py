@@ -14,7 +14,7 @@ from pipeline.answers import Token
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 from tests.actors.conftest import Serving
-from tests.actors.scripted import ScriptedShard
+from tests.actors.scripted import STARTED, ScriptedShard
 from tests.actors.server.test_server import call_cameras, status_of
 from tests.actors.waiting import until
 
@@ -109,13 +109,18 @@ async def test_an_unforeseen_error_reaches_the_client_as_an_id_and_the_log_witho
 
 
 async def test_an_unforeseen_error_in_the_middle_of_an_answer_ends_it_with_an_id(serving: Serving) -> None:
-    server = serving(ScriptedShard(answer=[Token("red", 0), ZeroDivisionError("c4n4ry")]))
+    """The log has that id, and whose answer it was."""
+    server = serving(ScriptedShard(answer=[STARTED, Token("red", 0), ZeroDivisionError("c4n4ry")]))
     async with server as address, grpc.aio.insecure_channel(address) as channel:
-        call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera="gate", question="what"))
-        first = await call.read()
-        found, info, message = await status_of(call.read())
+        with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as events:
+            call = pb_grpc.QueryServiceStub(channel).Ask(pb.AskRequest(camera="gate", question="what"))
+            started, first = await call.read(), await call.read()
+            found, info, message = await status_of(call.read())
 
     assert first.token.text == "red"
+    event = next(event for event in events if event["event"] == "unexpected_error")
+    assert (event["id"], event["camera"]) == (info.metadata["error_id"], "gate")
+    assert (event["answer_id"], event["epoch"]) == (started.started.answer_id, started.started.epoch)
     assert (found, info.reason) == (grpc.StatusCode.INTERNAL, "UNEXPECTED_ERROR")
     assert "c4n4ry" not in message
 

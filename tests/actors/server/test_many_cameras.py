@@ -77,10 +77,10 @@ async def test_filters_select_by_name_state_shard_and_label(serving: Serving) ->
         assert await names(states=[pb.CAMERA_STATE_STALLED, pb.CAMERA_STATE_FAILED]) == ["yard"]
         assert await names(labels={"site": "north"}) == ["yard"]
         assert await names(labels={"site": "south"}) == []
-        by_shard = [await names(shard=index) for index in range(3)]
+        by_shard = [await names(shard=index) for index in range(2)]
 
     assert sorted(by_shard[0] + by_shard[1]) == ["gate", "pond", "yard"]
-    assert [bool(names) for names in by_shard] == [True, True, False]
+    assert all(by_shard)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,10 @@ async def test_filters_select_by_name_state_shard_and_label(serving: Serving) ->
         pb.ListCamerasRequest(page_token="/" * 5_000),
         pb.ListCamerasRequest(states=[99]),
         pb.ListCamerasRequest(view=99),
+        pb.ListCamerasRequest(name_prefix="-"),
+        pb.ListCamerasRequest(labels={"": "x"}),
     ],
-    ids=["no base64", "cut", "long", "state", "view"],
+    ids=["no base64", "cut", "long", "state", "view", "prefix", "label"],
 )
 async def test_a_bad_page_or_filter_is_refused(serving: Serving, request_: pb.ListCamerasRequest) -> None:
     async with serving(ScriptedShard()) as address:

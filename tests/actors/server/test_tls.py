@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from cryptography import x509
 
 from actors import development_ca
 from actors.config.router_config import RouterConfig
@@ -120,6 +121,9 @@ async def test_a_certificate_whose_key_is_not_there_yet_is_not_used_and_is_logge
     logged = [event["event"] for event in events]
     assert logged == ["certificate_not_reloaded", "certificate_reloaded"]
     assert str(files.key("server")) in events[0]["reason"]
+    assert events[0]["consequence"] == "the certificate that was read before stays in use"
+    in_use = x509.load_pem_x509_certificate(before.encode())
+    assert events[0]["valid_until"] == in_use.not_valid_after_utc.isoformat(timespec="seconds")
 
 
 @pytest.mark.parametrize("name", ["certificate", "key", "client_ca"])

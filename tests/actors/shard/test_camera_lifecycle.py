@@ -274,6 +274,20 @@ async def test_a_standby_stream_that_is_not_used_is_closed(running: Running, mon
         await until(partial(is_empty, shard))
 
 
+async def test_a_camera_whose_spec_changed_while_it_stood_by_gives_frames_to_its_owner(running: Running) -> None:
+    """The clips of the stream with the old spec are held back, and were together with those of the new one."""
+    street = live()
+    changed = dataclasses.replace(street, spec=dataclasses.replace(street.spec, labels={"floor": "2"}), revision=1)
+    async with running() as shard:
+        await shard.add_camera(dataclasses.replace(street, is_standby=True))
+        await until(partial(has_standby_frame, shard, "street"))
+
+        await shard.add_camera(changed)
+
+        await until(partial(has_frames, shard, "street", 2))
+        assert (await shard.status()).standby == {}
+
+
 async def test_a_draining_shard_refuses_new_cameras_and_leaves_them_to_others(running: Running, film: str) -> None:
     async with running() as shard, running() as other:
         await shard.add_camera(assignment("film", film))

@@ -133,6 +133,33 @@ asyncio.run(main())
 """
 
 
+CLOSING = (
+    PROCESS.partition("def lose_gpu")[0]
+    + """
+async def main():
+    process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "store", "blue", 20, 7)
+    await status(process)
+    await process.close()
+    try:
+        await status(process)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+
+asyncio.run(main())
+"""
+)
+
+
+def test_a_process_that_is_closed_says_so_and_ends_only_when_it_is_ended() -> None:
+    """It used to end itself at the next status, in the middle of its close, and its close then failed."""
+    process = subprocess.run(
+        [sys.executable, "-c", CLOSING], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert process.stdout.strip() == "ShardEnded shard 7: its process was told to end"
+    assert process.returncode == 0
+    assert "device_stopped" not in process.stderr
+
+
 def test_the_process_of_a_dead_device_ends_at_the_next_call() -> None:
     """Nothing but a new process can use the GPU again; Ray starts one."""
     process = subprocess.run(

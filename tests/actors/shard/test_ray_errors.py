@@ -8,9 +8,10 @@ from actors import ray_environment  # noqa: F401
 
 import pytest
 from ray import exceptions
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
-from actors.errors import ShardNotStarted, ShardUnavailable
+from actors.errors import ShardEnded, ShardNotStarted, ShardUnavailable
 from actors.shard import ray_errors
 
 RAY_ERRORS = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, RayError)]
@@ -50,3 +51,13 @@ def test_a_process_that_cannot_start_is_to_be_replaced_and_other_errors_are_left
 
 def test_a_shard_that_does_not_answer_in_time_says_so() -> None:
     assert str(ray_errors.translate(TimeoutError(), 3)) == "shard 3: its process did not answer in time"
+
+
+def test_a_process_that_was_ended_on_purpose_is_told_from_one_that_was_lost() -> None:
+    def died(reason: str) -> ActorDiedError:
+        return ActorDiedError(
+            ActorDiedErrorContext(actor_id=bytes(16), error_message=f"The actor is dead because {reason}.")
+        )
+
+    assert type(ray_errors.translate(died("it was killed by `ray.kill`"), 3)) is ShardEnded
+    assert type(ray_errors.translate(died("its node has died"), 3)) is ShardUnavailable

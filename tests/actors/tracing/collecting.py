@@ -13,15 +13,19 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """What was exported: the spans by name, and every byte."""
+    """What was exported: the spans by name, the services that they are of, and every byte."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
+        self.services: set[str] = set()
         self.data = b""
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.data += request.SerializeToString()
         for resource in request.resource_spans:
+            self.services |= {
+                one.value.string_value for one in resource.resource.attributes if one.key == "service.name"
+            }
             for scope in resource.scope_spans:
                 self.spans |= {span.name: span for span in scope.spans}
         return trace_service_pb2.ExportTraceServiceResponse()

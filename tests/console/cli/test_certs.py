@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
 
 from actors.config import loading
+from actors.config.router_config import RouterConfig
 from actors.server import tls
+from actors.server.server import Router
+from actors.server.startup import Startup
+from tests.actors.scripted import ScriptedShard, scripted_fleet
 from tests.console.test_cli import run
 
 
@@ -23,6 +29,29 @@ async def test_what_it_prints_is_a_configuration_that_a_server_can_use(tmp_path:
     assert tls.server_credentials(settings.router.tls)
     assert "--ca" in ended.out
     assert "ca-key.pem can make certificates" in ended.err
+
+
+async def test_the_certificate_of_a_server_for_others_is_good_on_the_server_itself_too(tmp_path: Path) -> None:
+    """It used to be for the given host alone: a command on the server could not reach it by any name that it knows."""
+    made = await run("certs", "--folder", str(tmp_path / "certs"), "--host", "router.example")
+    settings = loading.parse_config(made.out, origin="certs", environment={}).router.tls
+    assert settings is not None
+    fleet = scripted_fleet(ScriptedShard())
+    router = Router(Startup(fleet), RouterConfig(port=0, tls=replace(settings, client_ca=None)), None)
+    port = (await router.start()).rpartition(":")[2]
+    ca = str(tmp_path / "certs" / "ca.pem")
+    try:
+        listed = [
+            await run("cameras", "list", "--json", "--address", f"{host}:{port}", "--ca", ca)
+            for host in ("localhost", "127.0.0.1")
+        ]
+    finally:
+        await router.stop()
+
+    assert [(one.code, one.err) for one in listed] == [(0, ""), (0, "")]
+    names = x509.load_pem_x509_certificate((tmp_path / "certs" / "server.pem").read_bytes()).extensions
+    alternatives = names.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert alternatives.get_values_for_type(x509.DNSName) == ["localhost", "router.example"]
 
 
 async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ async def test_the_last_open_shard_is_drained_by_force_alone_and_the_way_back_is
         undrained = await run("shards", "undrain", "0", "--json", "--address", address)
 
     assert (refused.code, "force" in refused.err) == (2, True)
+    assert "hermes shards undrain 0 lets it take cameras again" in " ".join(refused.err.split())
+    assert json.loads(as_json.out)[0]["detail"] == "drained: hermes shards undrain 0 lets it take cameras again"
     assert forced.code == 1
     assert "camera 'gate' stayed: " in forced.err
     assert [stayed["camera"] for stayed in json.loads(as_json.out)[0]["not_moved"]] == ["gate"]
@@ -116,3 +118,23 @@ async def test_cameras_are_listed_by_state_and_label(serving: Serving) -> None:
     assert [camera["name"] for camera in json.loads(by_prefix.out)] == ["gate"]
     assert (unknown.code, garbled.code) == (2, 2)
     assert "'asleep' is no state" in unknown.err
+
+
+@pytest.mark.parametrize(
+    ("filters", "complaint"),
+    [
+        (("--shard", "9"), "shard 9: no such shard, there are 0 to 0"),
+        (("--label", "=x"), "labels: label '': a key has 1 to 63 letters, digits"),
+        (("--prefix", "a b"), "name_prefix 'a b': no name of a camera begins so"),
+        (("--label", "a=1", "--label", "a=2"), "each key once"),
+    ],
+)
+async def test_a_filter_that_no_camera_can_pass_is_a_mistake(
+    serving: Serving, filters: tuple[str, ...], complaint: str
+) -> None:
+    """They used to give an empty list."""
+    async with serving(ScriptedShard()) as address:
+        ended = await run("cameras", "list", *filters, "--address", address)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert complaint in " ".join(ended.err.split())

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
 from console.cli import answer_output, camera_output, main, output, terminal
-from console.cli.shards import headroom_note, shard_table
+from console.cli.shards import headroom_note, shard_json, shard_table
 from console.client import answers
 from protos import hermes_v1_pb2 as pb
 
@@ -168,13 +168,29 @@ def test_what_an_update_can_change_is_in_the_details() -> None:
 def test_a_shard_that_is_away_has_no_process() -> None:
     """Nor is it said to have ended: it may hang, and the reason says which."""
     away = pb.Shard(index=3, state=pb.SHARD_STATE_AWAY, pid=4321, node="m" * 60, cameras=["gate"] * 9, detail="d" * 99)
-    up = pb.Shard(index=4, state=pb.SHARD_STATE_UP, pid=1234, node="here", slots=8)
+    up = pb.Shard(index=4, state=pb.SHARD_STATE_UP, pid=1234567, node="here", slots=16, resident_bytes=1_234_567_890)
     text = shown(shard_table([away, up]), width=80)
 
     assert max(map(len, text.splitlines())) <= 80
     assert "4321" not in text
     assert "ended" not in text
     assert "1234" in text
+
+
+def test_a_spare_is_shown_as_one_with_what_its_process_costs() -> None:
+    costs = {"resident_bytes": 2_340_000_000, "device_bytes": 61_200_000_000}
+    spare = pb.Shard(index=12, state=pb.SHARD_STATE_UP, pid=1234567, node="node-4", slots=16, is_spare=True, **costs)
+    text = shown(shard_table([spare]), width=80)
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[1].split()[:5] == ["12", "spare", "node-4", "1234567", "2.3+61.2"]
+    assert shard_json(spare).items() >= {"state": "up", "is_spare": True, **costs}.items()
+
+
+def test_the_json_of_a_shard_has_every_field_of_it() -> None:
+    names = {field.name for field in pb.Shard.DESCRIPTOR.fields} - {"index"} | {"shard"}
+
+    assert set(shard_json(pb.Shard())) == names
 
 
 def test_the_note_on_headroom_with_one_shard_speaks_of_no_others() -> None:

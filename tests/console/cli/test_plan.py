@@ -51,3 +51,20 @@ async def test_a_mistake_is_one_line_that_names_the_option() -> None:
 
     assert ended.code == 2
     assert ended.err.startswith("error: --resolution is 'full-hd': a size is WIDTHxHEIGHT")
+
+
+async def test_the_help_names_what_can_be_planned_with() -> None:
+    listed, shown = await run("--help"), await run("plan", "--help")
+
+    assert "How many GPUs" in listed.out
+    assert (listed.code, shown.code) == (0, 0)
+    assert "Usage: hermes plan [OPTIONS]" in shown.out
+    assert "qwen3-vl-8b" in shown.out
+    assert "a100-80g" in shown.out
+
+
+async def test_an_unknown_option_is_a_mistake() -> None:
+    ended = await run("plan", "--camera", "5")
+
+    assert ended.code == 2
+    assert "--camera" in ended.err

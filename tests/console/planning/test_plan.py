@@ -245,8 +245,9 @@ def test_the_measured_figures_are_those_of_the_benchmarks() -> None:
 
 
 def test_a_plan_loads_neither_torch_nor_ray() -> None:
-    code = "import sys; from console.cli import main; main.app(['plan', '--cameras', '9'], standalone_mode=False); "
-    code += "print([name for name in ('torch', 'ray', 'transformers', 'numpy') if name in sys.modules])"
+    code = "import atexit, sys; from console.cli import main; "
+    code += "loaded = lambda: [name for name in ('torch', 'ray', 'transformers', 'numpy') if name in sys.modules]; "
+    code += "atexit.register(lambda: print(loaded())); main.app(['plan', '--cameras', '9'])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

@@ -47,6 +47,26 @@ def test_a_cancelled_snapshot_disturbs_no_other_work(engine: Engine) -> None:
     assert engine.is_running
 
 
+def test_the_whole_copy_for_the_next_owner_is_taken_before_any_other_work(engine: Engine) -> None:
+    """Questions to the camera wait for it, and those of its neighbours used to come first, for seconds."""
+    engine.add_camera("lobby")
+    engine.add_camera("gate")
+    ingest(engine, "gate", 1)
+    order = []
+    recorder = EventRecorder()
+
+    def on_event(event: AnswerEvent | QuestionError) -> None:
+        order.append("answer")
+        recorder.on_event(event)
+
+    with paused(engine, "gate"):
+        engine.ask("gate", "what is in view", on_event)
+        engine.snapshot("lobby", is_whole=True).add_done_callback(lambda _: order.append("copy"))
+
+    recorder.done()
+    assert order[0] == "copy"
+
+
 def test_a_removed_camera_frees_its_slot(engine: Engine) -> None:
     engine.add_camera("lobby")
     engine.add_camera("gate")
