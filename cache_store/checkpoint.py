@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from cache_store.cached_tokens import CachedTokens
 from cache_store.gap import Gap
 from cache_store.row_format import RowFormat
@@ -37,18 +39,21 @@ class CheckpointFacts:
 class Checkpoint:
     """The tier of all layers, on the CPU, and by frame the thumbnails of the frames that still have a token in it.
 
-    has_dense_ids: its token ids are those of the version before, frame · tokens of a frame + cell.
+    states: of recurrent layers, as of the newest frame seen. has_dense_ids: its token ids
+    are those of the version before, frame · tokens of a frame + cell.
     """
 
     facts: CheckpointFacts
     layers: tuple[CachedTokens, ...]
     thumbnails: dict[int, bytes]
+    states: tuple[Tensor, ...] = ()
     has_dense_ids: bool = False
 
     @property
     def nbytes(self) -> int:
         """Of the tensors and the thumbnails."""
-        return sum(tokens.nbytes for tokens in self.layers) + sum(map(len, self.thumbnails.values()))
+        tensors = sum(tokens.nbytes for tokens in self.layers) + sum(state.nbytes for state in self.states)
+        return tensors + sum(map(len, self.thumbnails.values()))
 
     @property
     def content(self) -> tuple[object, ...]:

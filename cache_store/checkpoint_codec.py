@@ -34,6 +34,11 @@ def capture(memory: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
     return tuple(_copied(tokens.slice(0, int((tokens.token_ids < first_recent_id).sum()))) for tokens in layers)
 
 
+def capture_states(memory: Memory) -> tuple[Tensor, ...]:
+    """Copies of the states of recurrent layers, on the CPU. They know every frame, those of the recent window too."""
+    return tuple(state.to("cpu", copy=True) for state in memory.states)
+
+
 def restore(memory: Memory, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint behind the prefix of a fresh memory that has room for it.
 
@@ -44,8 +49,12 @@ def restore(memory: Memory, checkpoint: Checkpoint) -> None:
         raise CheckpointCorrupt(f"checkpoint of {len(checkpoint.layers)} layers (the model has {shape.num_layers})")
     for index, tokens in enumerate(checkpoint.layers):
         _check_shape(tokens, shape, index)
+    found, expected = ([(state.dtype, state.shape) for state in one.states] for one in (checkpoint, memory))
+    if found != expected:
+        raise CheckpointCorrupt(f"checkpoint: states of recurrent layers are {found} (expected {expected})")
     for index, tokens in enumerate(checkpoint.layers):
         memory.replace(index, tokens)
+    memory.set_states(checkpoint.states)
     memory.next_position = checkpoint.facts.next_position
     memory.next_frame = checkpoint.facts.next_frame
     memory.origin_s = checkpoint.facts.origin_s
@@ -61,6 +70,7 @@ def encode(checkpoint: Checkpoint) -> list[memoryview]:
         for index, tokens in enumerate(checkpoint.layers)
         for name, _, tensor in tokens.tensors()
     }
+    tensors |= {f"states.{index}": state for index, state in enumerate(checkpoint.states)}
     quantised: dict[str, str] = {}
     if checkpoint.facts.rows is RowFormat.INT8:
         quantised = {name: NAMES[rows.dtype] for name, rows in tensors.items() if name.endswith(_QUANTISED)}
@@ -84,11 +94,14 @@ def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int
             tensors[name] = quantising.dequantise(tensors[name], steps, DTYPES[dtype])
         num_layers = sum(name.endswith(".keys") for name in tensors)
         layers = tuple(_layer(tensors, index, header["schema_version"]) for index in range(num_layers))
+        states = tuple(
+            tensors[f"states.{index}"] for index in range(sum(name.startswith("states.") for name in tensors))
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointCorrupt(
             f"checkpoint of {sum(map(len, pieces))} bytes: {type(error).__name__}: {error}"
         ) from error
-    return Checkpoint(facts, layers, thumbnails, has_dense_ids=header["schema_version"] < _FIRST_WITH_PLACES)
+    return Checkpoint(facts, layers, thumbnails, states, has_dense_ids=header["schema_version"] < _FIRST_WITH_PLACES)
 
 
 def with_places(checkpoint: Checkpoint, rows: int, columns: int) -> Checkpoint:

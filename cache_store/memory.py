@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ class Extent:
     next_position: int
     next_frame: int
     origin_s: float | None
+    states: tuple[Tensor, ...]  # of recurrent layers, copies
 
 
 class Memory:
@@ -35,12 +37,19 @@ class Memory:
             CachedTokens(*[getattr(slabs, name)[index][slot] for name, _ in TOKEN_AXES])
             for index in range(slabs.shape.num_layers)
         ]
+        self.states = tuple(slab[slot] for slab in slabs.states)  # of recurrent layers
         self.clear()
 
     def clear(self) -> None:
         """Removes all tokens; the slot is as new."""
         self.prefix_length = 0
+        self._prefix_states = tuple(torch.zeros_like(state) for state in self.states)
         self.erase()
+
+    def end_prefix(self) -> None:
+        """All tokens so far become the prefix."""
+        self.prefix_length = self.longest
+        self._prefix_states = tuple(state.clone() for state in self.states)
 
     def erase(self) -> None:
         """Removes all tokens after the prefix, which has never moved."""
@@ -51,6 +60,12 @@ class Memory:
         self.compactions = 0
         self.reach = 0  # no position has moved farther since its key was written
         self.has_summaries = False  # whether any token may stand for several
+        self.set_states(self._prefix_states)
+
+    def set_states(self, states: Sequence[Tensor]) -> None:
+        """Copies these over the states of the recurrent layers."""
+        for mine, other in zip(self.states, states, strict=True):
+            mine.copy_(other)
 
     @property
     def num_layers(self) -> int:
@@ -59,7 +74,8 @@ class Memory:
     @property
     def extent(self) -> Extent:
         """Where the memory ends now."""
-        return Extent(tuple(self.lengths), self.next_position, self.next_frame, self.origin_s)
+        states = tuple(state.clone() for state in self.states)
+        return Extent(tuple(self.lengths), self.next_position, self.next_frame, self.origin_s, states)
 
     @property
     def longest(self) -> int:
@@ -122,6 +138,7 @@ class Memory:
         self.next_position = extent.next_position
         self.next_frame = extent.next_frame
         self.origin_s = extent.origin_s
+        self.set_states(extent.states)
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer.
@@ -146,6 +163,8 @@ class Memory:
         self.compactions = other.compactions
         self.has_summaries = other.has_summaries
         self.reach = 0
+        self._prefix_states = other._prefix_states
+        self.set_states(other.states)
         for index, length in enumerate(self.lengths):
             self.slabs.keys[index][self.slot, :, :length].copy_(other.keys(index))
             self.slabs.values[index][self.slot, :, :length].copy_(other.values(index))

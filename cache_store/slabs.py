@@ -12,8 +12,23 @@ from cache_store.positions import Positions
 
 
 @dataclass(frozen=True, slots=True)
+class RecurrentShape:
+    """The recurrent layers of a decoder: fixed states, no tokens, nothing to compact.
+
+    layers: their places in the decoder. convolution, state: the sizes of what each keeps of the past.
+    """
+
+    layers: tuple[int, ...]
+    convolution: tuple[int, ...]
+    state: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KVShape:
-    """What a decoder caches of each token, and where. positions: how it numbers them, one object for all slabs."""
+    """What a decoder caches of each token, and where. positions: how it numbers them, one object for all slabs.
+
+    num_layers: those with full attention, which are the layers of a memory. recurrent: the others, if there are any.
+    """
 
     num_layers: int
     num_kv_heads: int
@@ -21,6 +36,13 @@ class KVShape:
     positions: Positions
     dtype: torch.dtype
     device: torch.device
+    recurrent: RecurrentShape | None = None
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The places in the decoder of the layers of a memory."""
+        others = self.recurrent.layers if self.recurrent is not None else ()
+        return tuple(place for place in range(self.num_layers + len(others)) if place not in others)
 
     @property
     def footprint(self) -> MemoryFootprint:
@@ -39,7 +61,8 @@ class Slabs:
     positions: see `Positions`. token_ids: frame and place in it, see `token_ids`, negative for a summary. counts: how
     many tokens it stands for. times_s: the time of its frame, in Unix seconds, for a summary the oldest. moved: how far
     its position has moved since its key was written; `Memory.keys` rotates by that. With positions of several axes one
-    number is enough, because all axes of a token move together. Allocated once, never grown, so memories hold views.
+    number is enough, because all axes of a token move together. states: of recurrent layers, two each, [S, ...]; the
+    second is float32. Allocated once, never grown, so memories hold views.
     """
 
     def __init__(self, shape: KVShape, *, slots: int, capacity: int) -> None:
@@ -54,11 +77,16 @@ class Slabs:
         self.counts = self._zeros(per_token, torch.int64)
         self.times_s = self._zeros(per_token, torch.float64)
         self.moved = self._zeros(per_token, torch.int32)
+        self.states: list[Tensor] = []
+        if shape.recurrent is not None:
+            for _ in shape.recurrent.layers:
+                self.states.append(self._zeros((slots, *shape.recurrent.convolution), shape.dtype))
+                self.states.append(self._zeros((slots, *shape.recurrent.state), torch.float32))
 
     def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=self.shape.device)
 
     @property
     def nbytes(self) -> int:
-        tensors = (*self.keys, *self.values, self.positions, self.token_ids, self.counts, self.times_s, self.moved)
-        return sum(tensor.nbytes for tensor in tensors)
+        per_token = (self.positions, self.token_ids, self.counts, self.times_s, self.moved)
+        return sum(tensor.nbytes for tensor in (*self.keys, *self.values, *per_token, *self.states))

@@ -77,6 +77,7 @@ class AnswerDecoder:
         capture = AttentionCapture([newest if is_evidence else None for is_evidence in self._is_evidence])
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
         hidden = self._model.forward(embeddings, forward_pass)
+        forward_pass.write_states()
         so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
         tokens = self._sampler.sample(self._model.logits(hidden[:, -1]), so_far)
         no_ids = torch.zeros(num_new, dtype=torch.int64, device=hidden.device)  # text is of no frame

@@ -39,10 +39,11 @@ class JsonFile:
 
 
 class CheckpointFiles:
-    """The files beside the weights of one checkpoint. where: a local folder, or a hub id."""
+    """The files beside the weights of one checkpoint. where: a local folder, or a hub id with its revision."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, revision: str | None = None) -> None:
         self._where = where
+        self._revision = revision
 
     def read(self, name: str) -> JsonFile | None:
         """The file of that name, None if the checkpoint has none.
@@ -66,7 +67,7 @@ class CheckpointFiles:
         if folder.is_dir():
             return folder / name if (folder / name).is_file() else None
         try:
-            return Path(hf_hub_download(self._where, name))
+            return Path(hf_hub_download(self._where, name, revision=self._revision))
         except LocalEntryNotFoundError as error:
             if constants.HF_HUB_OFFLINE:  # the cache is all there is
                 return None

@@ -91,9 +91,11 @@ class MemoryWriter:
         """Clears the memory and prefills the prompt's prefix."""
         memory.clear()
         ids = torch.tensor(self.model.prompts.prefix, device=self.model.spec.device)
-        self.model.forward(self.model.embed_tokens(ids).expand(1), SlotCache([memory], len(ids)))
+        forward_pass = SlotCache([memory], len(ids))
+        self.model.forward(self.model.embed_tokens(ids).expand(1), forward_pass)
+        forward_pass.write_states()
         memory.commit(torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.float64, device=ids.device))
-        memory.prefix_length = len(ids)
+        memory.end_prefix()
 
     def append(
         self, memories: Sequence[Memory], frames: Tensor, times_s: Tensor, admitted: Tensor | None = None
@@ -145,11 +147,13 @@ class MemoryWriter:
             raise
 
     def _forward(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
-        """Writes the keys and values of steps of one length and one layout."""
+        """Writes the keys, values and states of steps whose tokens have the same places."""
         tokens = steps[0].tokens
         offsets = self.model.spec.kv.positions.coordinates(tokens.offsets, tokens.ids).to(self.model.spec.device)
         embeddings = Embeddings.stack([step.embeddings for step in steps])
-        self.model.forward(embeddings, SlotCache(memories, len(tokens), offsets=offsets))
+        forward_pass = SlotCache(memories, len(tokens), offsets=offsets)
+        self.model.forward(embeddings, forward_pass)
+        forward_pass.write_states()
 
     def _commit(self, memory: Memory, tokens: FrameTokens) -> None:
         device = self.model.spec.device

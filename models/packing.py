@@ -32,8 +32,39 @@ class PackedTexts:
     def forward(
         self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None = None
     ) -> Tensor:
-        """One pass of all texts over each memory, which is not changed. -> [B, sum of T_i, E]"""
+        """One pass of all texts over each memory, which is not changed. -> [B, sum of T_i, E]
+
+        With recurrent layers, which cannot tell texts apart, one pass for each text.
+        """
+        if memories[0].slabs.shape.recurrent is not None:
+            return self._one_by_one(model, memories, capture)
         forward_pass = SlotCache(
             memories, len(self._embedded), mask=self._mask, offsets=self._offsets, is_read_only=True, capture=capture
         )
         return model.forward(self._embedded.expand(len(memories)), forward_pass)
+
+    def _one_by_one(
+        self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None
+    ) -> Tensor:
+        hidden, weights = [], []
+        for span in self.spans:
+            text = self._embedded.map(lambda tokens, span=span: tokens[span])  # type: ignore[misc]
+            rows = [_inside(chosen, span) for chosen in capture.query_rows] if capture is not None else []
+            part = AttentionCapture(rows, lambda all_weights: all_weights) if capture is not None else None
+            forward_pass = SlotCache(memories, len(text), is_read_only=True, capture=part)
+            hidden.append(model.forward(text.expand(len(memories)), forward_pass))
+            weights.append(part.weights if part is not None else {})
+        if capture is not None:
+            for layer in sorted({layer for part in weights for layer in part}):
+                parts = [part[layer] for part in weights if layer in part]
+                capture.weights[layer] = [
+                    capture.reduce(torch.cat([part[row] for part in parts], dim=1)) for row in range(len(memories))
+                ]
+        return torch.cat(hidden, dim=1)
+
+
+def _inside(rows: slice | None, span: slice) -> slice | None:
+    """The part of `rows` that is in a span, counted from its start; None if there is none."""
+    if rows is None or rows.start >= span.stop or rows.stop <= span.start:
+        return None
+    return slice(max(rows.start, span.start) - span.start, min(rows.stop, span.stop) - span.start)

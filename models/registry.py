@@ -17,16 +17,18 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
 from transformers.utils import logging as transformers_logging
 
-from models import generation_config, llava_onevision, patches, qwen2_5_vl, qwen3_vl
+from models import generation_config, llava_onevision, patches, qwen2_5_vl, qwen3_5, qwen3_vl
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
+from models.qwen3_5 import Qwen35
 from models.qwen3_vl import Qwen3VL
 from models.vision_language_model import VideoLanguageModel
 
@@ -67,6 +69,7 @@ FAMILIES = {
         llava_onevision.TEXTS,
     ),
     "qwen2_5_vl": Family(Qwen2_5_VLForConditionalGeneration, Qwen25VL, patches.frame_options, qwen2_5_vl.TEXTS),
+    "qwen3_5": Family(Qwen3_5ForConditionalGeneration, Qwen35, patches.frame_options, qwen3_5.TEXTS),
     "qwen3_vl": Family(Qwen3VLForConditionalGeneration, Qwen3VL, patches.frame_options, qwen3_vl.TEXTS),
 }
 
@@ -88,26 +91,28 @@ class _HermesJson:
 def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None) -> VideoLanguageModel:
     """The model of that name, hub id or local folder, on `device` ("auto": a GPU if there is one).
 
+    A hub id may name the revision that it is pinned to: `OWNER/NAME@REVISION`.
+
     bfloat16 on a GPU, float32 on a CPU, unless `dtype` is given. Reads safetensors only and runs no remote code. Raises
     ModelNotFound and ModelInvalid. Blocks while the weights load or download.
     """
-    where = CHECKPOINTS.get(name, name)
+    where, revision = _located(name)
     if Path(where).is_absolute() and not Path(where).is_dir():
         raise ModelNotFound(f"model {name!r}: no such folder")
     transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
     dtype = dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32)
     with _translated(name):
-        config = AutoConfig.from_pretrained(where)
+        config = AutoConfig.from_pretrained(where, revision=revision)
         family = _family(name, config.model_type)
-        tokenizer = AutoTokenizer.from_pretrained(where)
-    files = CheckpointFiles(where)
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
+    files = CheckpointFiles(where, revision)
     described = _hermes_json(files)
     prompts = Prompts(tokenizer, described.texts or family.texts)
     frame_options = family.frame_options(files, config)
     generation = generation_config.read(files, tokenizer.eos_token_id)
     with _translated(name):
-        network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
+        network = family.network.from_pretrained(where, revision=revision, dtype=dtype, use_safetensors=True)
     return family.adapter(
         network.to(chosen),
         prompts,
@@ -131,6 +136,15 @@ def pick_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _located(name: str) -> tuple[str, str | None]:
+    """The folder or hub id of a model, and the revision that it is pinned to."""
+    where = CHECKPOINTS.get(name, name)
+    if "@" not in where or Path(where).is_dir() or Path(where).is_absolute():
+        return where, None
+    hub_id, _, revision = where.partition("@")
+    return hub_id, revision
 
 
 def _family(name: str, model_type: str) -> Family:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 from transformers import AttentionInterface
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from cache_store.memory import Memory
 from ops import attention as attention_ops
@@ -41,8 +41,8 @@ class SlotCache(Cache):
 
     mask: bool [T, T], whether a new token (row) attends to a new token (column); causal by default. offsets: [T],
     position of each new token relative to the memory's next position, or [A, T], that on each axis; consecutive by
-    default. With `is_read_only` the
-    slabs are not written: keys and values of the new tokens last as long as the pass.
+    default. With `is_read_only` the slabs are not written: keys and values of the new tokens last as long as the pass.
+    Recurrent layers get copies of the memories' states, which `write_states` puts back as they are behind the pass.
     """
 
     def __init__(
@@ -65,8 +65,24 @@ class SlotCache(Cache):
         self._offsets = torch.arange(num_new, device=device) if offsets is None else offsets
         self._num_axes = memories[0].slabs.shape.positions.num_axes
         self._has_summaries = any(memory.has_summaries for memory in memories)
+        self._recurrent: list[_RecurrentLayer] = []
         self._masks: dict[tuple[int, ...], Tensor | None] = {}  # of layers without summaries, by their lengths
-        super().__init__(layers=[_SlotLayer(self, index) for index in range(memories[0].num_layers)])
+        shape = memories[0].slabs.shape
+        self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
+        places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
+        if shape.recurrent is not None:
+            self._recurrent = [_RecurrentLayer(memories, index) for index in range(len(shape.recurrent.layers))]
+            places |= dict(zip(shape.recurrent.layers, self._recurrent, strict=True))
+        super().__init__(layers=[places[place] for place in sorted(places)])
+
+    def layer_at(self, place: int) -> int:
+        """The memory's layer of the decoder's layer at this place."""
+        return self._layer_at[place]
+
+    def write_states(self) -> None:
+        """Puts the states of recurrent layers behind the new tokens into the memories."""
+        for row, memory in enumerate(self.memories):
+            memory.set_states([state for layer in self._recurrent for state in layer.states(row)])
 
     def positions(self) -> Tensor:
         """Positions of the new tokens on each axis. -> [A, B, T]"""
@@ -148,6 +164,24 @@ class _SlotLayer(CacheLayerMixin):
         return self._forward_pass.memories[0].slabs.capacity
 
 
+class _RecurrentLayer(LinearAttentionLayer):
+    """One recurrent layer of a SlotCache: transformers' own, over copies of the memories' states."""
+
+    def __init__(self, memories: Sequence[Memory], index: int) -> None:
+        super().__init__()
+        convolution, state = (torch.stack([memory.states[2 * index + part] for memory in memories]) for part in (0, 1))
+        self.dtype, self.device = convolution.dtype, convolution.device
+        self.conv_states[0], self.recurrent_states[0] = convolution, state
+        self.conv_kernel_size[0] = convolution.shape[-1]
+        # Zeros, of an empty memory, are what transformers begins with.
+        for flags in (self.is_conv_states_initialized, self.is_recurrent_states_initialized, self.has_previous_state):
+            flags[0] = True
+
+    def states(self, row: int) -> tuple[Tensor, Tensor]:
+        """The two states of one memory of the batch."""
+        return self.conv_states[0][row], self.recurrent_states[0][row]
+
+
 def _padded(tokens: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(tokens, (0, 0, 0, length - tokens.shape[1]))
 
@@ -164,7 +198,7 @@ def slot_attention(
     **_kwargs: object,
 ) -> tuple[Tensor, None]:
     """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, N, D] twice -> [B, T, Hq, D]"""
-    layer = cast(int, module.layer_idx)
+    layer = forward_pass.layer_at(cast(int, module.layer_idx))
     bias = forward_pass.attention_bias(layer)
     capture = forward_pass.capture
     rows = capture.query_rows[layer] if capture is not None else None

@@ -172,7 +172,8 @@ class CameraMemory:
             compactions=self.memory.compactions,
             gaps=self.gaps,
         )
-        return Checkpoint(facts, layers, self.thumbnails.of(frames))
+        states = checkpoint_codec.capture_states(self.memory)
+        return Checkpoint(facts, layers, self.thumbnails.of(frames), states)
 
     def restore(self, saved: Checkpoint) -> None:
         """Restores a checkpoint into this new memory. What it lacks up to the next frame becomes a gap.
@@ -213,7 +214,8 @@ class CameraMemory:
             prefix_tokens=memory.prefix_length * memory.num_layers,
             summary_tier_tokens=total - recent,
             recent_window_tokens=recent,
-            nbytes=memory.slabs.capacity * memory.slabs.shape.nbytes_per_token * memory.num_layers,
+            nbytes=memory.slabs.capacity * memory.slabs.shape.nbytes_per_token * memory.num_layers
+            + sum(state.nbytes for state in memory.states),
             thumbnails=len(self.thumbnails),
             thumbnail_nbytes=self.thumbnails.nbytes,
             next_position=memory.next_position,

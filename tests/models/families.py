@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
@@ -18,6 +20,7 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
+from models.qwen3_5 import Qwen35
 from models.qwen3_vl import Qwen3VL
 from models.tiny import network, vocabulary
 from models.vision_language_model import VideoLanguageModel
@@ -32,6 +35,9 @@ TEXTS = PromptTexts(
 )
 
 
+Prompt = Callable[[Tensor, Sequence[float], Sequence[int], Sequence[int]], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Family:
     """A model behind the seam. prompt: the input of transformers' own model, by frames, times, text, split."""
@@ -39,7 +45,7 @@ class Family:
     model: VideoLanguageModel
     width: int
     height: int
-    prompt: Callable[[Tensor, Sequence[float], Sequence[int], Sequence[int]], dict[str, Any]]
+    prompt: Prompt
 
     def frames(self, num_frames: int, seed: int = 0) -> Tensor:
         """uint8 [F, H, W, 3]"""
@@ -83,26 +89,7 @@ def qwen3_vl() -> Family:
     )  # fmt: skip
     torch.manual_seed(0)
     model = Qwen3VL(Qwen3VLForConditionalGeneration(config), Prompts(tokenizer, TEXTS), name="random", cells=(1, 15))
-
-    def prompt(frames: Tensor, times_s: Sequence[float], text: Sequence[int], _split: Sequence[int]) -> dict[str, Any]:
-        video = _patches(frames)
-        grid = video["video_grid_thw"]
-        cells = int(grid[0, 1:].prod()) // 4
-        sequence = list(model.prompts.prefix)
-        for start in range(0, len(frames), 2):
-            group = times_s[start : start + 2]
-            time_s = (group[0] + group[-1]) / 2 - times_s[0]
-            sequence += model.prompts.encode(f"<{time_s:.1f} seconds>")
-            sequence += [ids["vision_start"], *[ids["video"]] * cells, ids["vision_end"]]
-        prompted = torch.tensor([[*sequence, *text]])
-        return {
-            "input_ids": prompted,
-            "pixel_values_videos": video["pixel_values_videos"],
-            "video_grid_thw": grid,
-            "mm_token_type_ids": 2 * (prompted == ids["video"]).int(),
-        }
-
-    return Family(model, 5 * 16, 3 * 16, prompt)
+    return Family(model, 5 * 16, 3 * 16, _with_times(model, ids))
 
 
 def qwen2_5_vl() -> Family:
@@ -147,6 +134,58 @@ def qwen2_5_vl() -> Family:
     return Family(model, 5 * 16, 3 * 16, prompt)
 
 
+def qwen3_5() -> Family:
+    """One full layer behind two recurrent ones, twice; half of a head is rotated."""
+    tokenizer = vocabulary.build_tokenizer()
+    ids = _vision_ids(len(tokenizer))
+    config = Qwen3_5Config(
+        vision_config={
+            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 8,
+            "out_hidden_size": 64, "num_position_embeddings": 64, "initializer_range": 0.2,
+        },
+        text_config={
+            "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 6, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 4096,
+            "vocab_size": len(tokenizer) + 4, "initializer_range": 0.1,
+            "layer_types": ["linear_attention", "linear_attention", "full_attention"] * 2,
+            "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4, "rope_parameters": {
+                "rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2], "mrope_interleaved": True,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+        tie_word_embeddings=True,
+        **{f"{name}_token_id": id for name, id in ids.items()},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Qwen35(Qwen3_5ForConditionalGeneration(config), Prompts(tokenizer, TEXTS), name="random", cells=(1, 15))
+    return Family(model, 5 * 16, 3 * 16, _with_times(model, ids))
+
+
+def _with_times(model: VideoLanguageModel, ids: dict[str, int]) -> Prompt:
+    """The prompt of Qwen3-VL and Qwen3.5: a time in front of each pair of frames."""
+
+    def prompt(frames: Tensor, times_s: Sequence[float], text: Sequence[int], _split: Sequence[int]) -> dict[str, Any]:
+        video = _patches(frames)
+        grid = video["video_grid_thw"]
+        cells = int(grid[0, 1:].prod()) // 4
+        sequence = list(model.prompts.prefix)
+        for start in range(0, len(frames), 2):
+            group = times_s[start : start + 2]
+            time_s = (group[0] + group[-1]) / 2 - times_s[0]
+            sequence += model.prompts.encode(f"<{time_s:.1f} seconds>")
+            sequence += [ids["vision_start"], *[ids["video"]] * cells, ids["vision_end"]]
+        prompted = torch.tensor([[*sequence, *text]])
+        return {
+            "input_ids": prompted,
+            "pixel_values_videos": video["pixel_values_videos"],
+            "video_grid_thw": grid,
+            "mm_token_type_ids": 2 * (prompted == ids["video"]).int(),
+        }
+
+    return prompt
+
+
 def _vision_ids(first: int) -> dict[str, int]:
     """Ids behind a vocabulary for the tokens of vision."""
     return dict(zip(("image", "video", "vision_start", "vision_end"), range(first, first + 4), strict=True))
@@ -163,5 +202,6 @@ def _patches(frames: Tensor) -> dict[str, Tensor]:
 FAMILIES: dict[str, Callable[[], Family]] = {
     "llava_onevision": llava_onevision,
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_5": qwen3_5,
     "qwen3_vl": qwen3_vl,
 }

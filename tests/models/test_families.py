@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -145,9 +144,10 @@ def test_renumbered_keys_equal_those_that_the_decoder_rotates_there(family: Fami
 def rotated_by_transformers(model: VideoLanguageModel, raw: Tensor, coordinates: Tensor) -> Tensor:
     place = coordinates[:, None] if len(coordinates) > 1 else coordinates
     cos, sin = model.decoder.rotary_emb(raw, place)  # type: ignore[attr-defined]
-    half = raw.shape[-1] // 2
-    turned = torch.cat((-raw[..., half:], raw[..., :half]), dim=-1)
-    return raw * cos[0] + turned * sin[0]
+    turning, rest = raw[..., : cos.shape[-1]], raw[..., cos.shape[-1] :]
+    half = turning.shape[-1] // 2
+    turned = torch.cat((-turning[..., half:], turning[..., :half]), dim=-1)
+    return torch.cat((turning * cos[0] + turned * sin[0], rest), dim=-1)
 
 
 def test_positions_are_those_of_transformers_after_frames_a_question_and_a_restore(
@@ -187,14 +187,55 @@ def test_a_question_changes_nothing_to_the_bit(family: Family, model: VideoLangu
     asked, quiet = new_memory(writer), new_memory(writer)
     for memory in (asked, quiet):
         append(writer, memory, family.frames(12))
-    before = contents(asked)
+    before = everything(asked)
     decoder, answer = AnswerDecoder(model), Answer(copy_of(asked), model.prompts.question(QUESTION))
     decoder.prefill(answer)
     decoder.decode_step([answer])
-    assert_same(before, contents(asked))
+    writer.scorer.score([asked])
+    assert_same(before, everything(asked))
     for memory in (asked, quiet):
         append(writer, memory, family.frames(8, seed=3), first_s=1_006.0)
-    assert_same(contents(quiet), contents(asked))
+    assert_same(everything(quiet), everything(asked))
+
+
+class FailingScorer:
+    """A scorer whose device is out of memory."""
+
+    num_positions = num_tokens = 0
+
+    def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
+        raise torch.OutOfMemoryError("out of memory")
+
+
+def test_a_step_that_fails_after_its_forward_pass_leaves_the_memory_as_it_was(
+    family: Family, model: VideoLanguageModel
+) -> None:
+    writer = writer_of(model, 100)
+    memory = new_memory(writer)
+    append(writer, memory, family.frames(6))
+    before, position = everything(memory), position_of(memory)
+    writer.scorer = FailingScorer()
+
+    with pytest.raises(torch.OutOfMemoryError):
+        append(writer, memory, family.frames(8, seed=1), (8,), first_s=1_003.0)
+
+    assert_same(before, everything(memory))
+    assert position_of(memory) == position
+
+
+def test_an_erased_memory_is_as_a_new_one(family: Family, model: VideoLanguageModel) -> None:
+    writer = writer_of(model, 100)
+    erased, new = new_memory(writer), new_memory(writer)
+    append(writer, erased, family.frames(12))
+    erased.erase()
+    for memory in (erased, new):
+        append(writer, memory, family.frames(4, seed=1), first_s=2_000.0)
+    assert_same(everything(new), everything(erased))
+
+
+def everything(memory: Memory) -> list[Tensor]:
+    """A copy of all valid tensors of a memory, the states of recurrent layers too."""
+    return [*contents(memory), *(state.clone() for state in memory.states)]
 
 
 def saved(memory: Memory) -> Checkpoint:
@@ -204,7 +245,8 @@ def saved(memory: Memory) -> Checkpoint:
         next_frame=memory.next_frame, origin_s=memory.origin_s, frames_seen=0, frames_dropped=0,
         compactions=memory.compactions,
     )  # fmt: skip
-    written = Checkpoint(facts, checkpoint_codec.capture(memory, 1 << 62), {})
+    layers, states = checkpoint_codec.capture(memory, 1 << 62), checkpoint_codec.capture_states(memory)
+    written = Checkpoint(facts, layers, {}, states)
     return checkpoint_codec.decode([b"".join(bytes(part) for part in checkpoint_codec.encode(written))], facts, {})
 
 
@@ -222,8 +264,12 @@ def test_saved_loaded_and_continued_is_the_same_to_the_bit(family: Family, model
     loaded = restored(writer, saved(memory))
     for one in (memory, loaded):
         append(writer, one, family.frames(6, seed=5), first_s=1_008.0)
-    assert_same(contents(memory), contents(loaded))
-    assert memory.extent == loaded.extent
+    assert_same(everything(memory), everything(loaded))
+    assert position_of(memory) == position_of(loaded)
+
+
+def position_of(memory: Memory) -> tuple[object, ...]:
+    return memory.lengths, memory.next_position, memory.next_frame, memory.origin_s
 
 
 @pytest.mark.parametrize(("frame", "row", "column"), [(0, 0, 0), (3, 2, 3), (5, 1, 2)])
@@ -261,7 +307,6 @@ def test_any_number_of_clips_keeps_budget_and_positions(family: Family, model: V
         assert memory.next_position <= writer.max_position
         for layer in range(memory.num_layers):
             assert bool((memory.after_prefix(layer).positions.diff() >= 0).all())
-    assert dataclasses.astuple(memory.extent)[0] == tuple(memory.lengths)
 
 
 def test_cells_that_are_not_admitted_leave_positions_and_text_as_they_are(

@@ -128,3 +128,21 @@ def test_the_frames_of_a_segment_make_one_clip_at_once(lag_s: float) -> None:
     ]
 
     assert sizes(builder, arrivals) == [2, 2, 2, 2]
+
+
+def test_a_frame_of_another_size_completes_the_clip_before_it() -> None:
+    """A model that reads frames at their own shape gets clips of one shape each."""
+    builder = ClipBuilder(LOBBY, IngestConfig(), lambda width, height: (width // 4, height // 4), is_live=False)
+    wide = [sample(0.0), sample(0.5)]
+    tall = [
+        SampledFrame(time_s, ArrayImage(torch.full((64, 36, 3), 9, dtype=torch.uint8)), True) for time_s in (1.0, 1.5)
+    ]
+
+    clips = [builder.add(one, 10.0) for one in (*wide, *tall)]
+
+    assert [clip is not None for clip in clips] == [False, False, True, False]
+    assert clips[2] is not None
+    assert (clips[2].times_s, clips[2].frames.shape) == ((0.0, 0.5), (2, 9, 16, 3))
+    rest = builder.flush(10.0)
+    assert rest is not None
+    assert (rest.times_s, rest.frames.shape) == ((1.0, 1.5), (2, 16, 9, 3))

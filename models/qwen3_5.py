@@ -1,0 +1,182 @@
+"""The Qwen3.5 family: frames as in Qwen3-VL without DeepStack, and a decoder with three recurrent layers to one full.
+
+Only the full layers have tokens: the memory is theirs, and the recurrent ones keep a state of fixed size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig, Qwen3_5ForConditionalGeneration
+
+from cache_store import positions
+from cache_store.positions import Positions
+from cache_store.slabs import KVShape, RecurrentShape
+from models import guidance
+from models.embeddings import Embeddings
+from models.fingerprint import fingerprint
+from models.frame_layout import FrameLayout
+from models.generation_config import GenerationConfig
+from models.patches import MAX_CELLS, Patches
+from models.processor_config import DEFAULT_SCALE, PixelScale
+from models.prompts import Prompts, PromptTexts
+from models.qwen3_vl import time_text
+from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.vision_language_model import ModelSpec
+
+TEXTS = PromptTexts(
+    prefix="<|im_start|>user\n",
+    question="{question}<|im_end|>\n<|im_start|>assistant\n",
+    guidance_local=guidance.LOCAL,
+    guidance_global=guidance.GLOBAL,
+    guidance_questions=guidance.QUESTIONS,
+)
+
+# What the config says that shapes keys and values and shows neither in the names nor in the shapes of the weights.
+_VISION_FACTS = (
+    "patch_size",
+    "temporal_patch_size",
+    "spatial_merge_size",
+    "num_heads",
+    "hidden_act",
+    "rope_parameters",
+)
+_TEXT_FACTS = (
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "rms_norm_eps",
+    "rope_parameters",
+    "layer_types",
+)
+_MODEL_FACTS = ("vision_start_token_id", "vision_end_token_id")
+
+
+class Qwen35:
+    """A Qwen3.5 checkpoint behind the VideoLanguageModel seam.
+
+    generation: greedy up to the tokenizer's end token unless given. reliable_positions: see ModelSpec; all positions
+    unless given. cells: of a group of frames, fewest and most. Changes the attention function of `network`.
+    """
+
+    def __init__(
+        self,
+        network: Qwen3_5ForConditionalGeneration,
+        prompts: Prompts,
+        *,
+        name: str,
+        pixels: PixelScale = DEFAULT_SCALE,
+        generation: GenerationConfig | None = None,
+        reliable_positions: int | None = None,
+        cells: tuple[int, int] = (1, MAX_CELLS),
+    ) -> None:
+        network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
+        self._network = network.eval().requires_grad_(False)
+        self._patches = Patches(network.config.vision_config, pixels, network.device)
+        self.decoder = network.model.language_model
+        self.prompts = prompts
+        self.generation = generation or GenerationConfig(end_ids=(prompts.end_id,))
+        self.spec = _spec(network, name, prompts, pixels, reliable_positions, cells)
+
+    @torch.inference_mode()
+    def embed_frames(self, groups: Tensor) -> Embeddings:
+        patches, grid = self._patches.cut(groups)
+        output = self._network.model.visual(patches.to(self.spec.kv.dtype), grid_thw=grid, return_dict=True)
+        return Embeddings(output.pooler_output.view(len(groups), -1, output.pooler_output.shape[-1]))
+
+    @torch.inference_mode()
+    def embed_tokens(self, ids: Tensor) -> Embeddings:
+        return Embeddings(self.decoder.get_input_embeddings()(ids))
+
+    def embed_question(self, ids: Tensor) -> Embeddings:
+        return self.embed_tokens(ids)
+
+    @torch.inference_mode()
+    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+        output = self.decoder(
+            inputs_embeds=embeddings.tokens,
+            position_ids=forward_pass.positions(),
+            attention_mask={"full_attention": None, "linear_attention": None},
+            past_key_values=forward_pass,
+            forward_pass=forward_pass,
+            use_cache=True,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self._network.lm_head(hidden)
+        return logits
+
+
+def _spec(
+    network: Qwen3_5ForConditionalGeneration,
+    name: str,
+    prompts: Prompts,
+    pixels: PixelScale,
+    reliable_positions: int | None,
+    cells: tuple[int, int],
+) -> ModelSpec:
+    text, vision = network.config.text_config, network.config.vision_config
+    recurrent = _recurrent(text)
+    sections = network.model.language_model.rotary_emb.mrope_section
+    kv = KVShape(
+        num_layers=text.num_hidden_layers - len(recurrent.layers),
+        num_kv_heads=text.num_key_value_heads,
+        head_dim=text.head_dim,
+        positions=Positions(
+            network.model.language_model.rotary_emb.inv_freq.tolist(),
+            positions.section_axes(sections, is_interleaved=True),
+            device=network.device,
+        ),
+        dtype=network.dtype,
+        device=network.device,
+        recurrent=recurrent,
+    )
+    start, end = network.config.vision_start_token_id, network.config.vision_end_token_id
+    layout = FrameLayout(
+        positions=kv.positions,
+        cell=vision.patch_size * vision.spatial_merge_size,
+        min_cells=cells[0],
+        max_cells=cells[1],
+        frames_per_group=vision.temporal_patch_size,
+        before=lambda time_s: (*prompts.encode(time_text(time_s)), start),
+        after=(end,),
+    )
+    facts = _memory_facts(network, prompts, pixels)
+    digest = fingerprint(facts, network.state_dict())
+    return ModelSpec(
+        name=name,
+        fingerprint=digest,
+        previous_fingerprint=digest,  # the version before did not run this family
+        kv=kv,
+        max_positions=text.max_position_embeddings,
+        reliable_positions=reliable_positions or text.max_position_embeddings,
+        layout=layout,
+    )
+
+
+def _recurrent(text: PretrainedConfig) -> RecurrentShape:
+    keys = text.linear_num_key_heads * text.linear_key_head_dim
+    values = text.linear_num_value_heads * text.linear_value_head_dim
+    return RecurrentShape(
+        layers=tuple(place for place, kind in enumerate(text.layer_types) if kind == "linear_attention"),
+        convolution=(2 * keys + values, text.linear_conv_kernel_dim),
+        state=(text.linear_num_value_heads, text.linear_key_head_dim, text.linear_value_head_dim),
+    )
+
+
+def _memory_facts(network: Qwen3_5ForConditionalGeneration, prompts: Prompts, pixels: PixelScale) -> dict[str, object]:
+    """All that shapes keys and values beside the weights, see LlavaOnevision."""
+    config = network.config
+    return {
+        "dtype": str(network.dtype),
+        "prefix": prompts.prefix,
+        "time": prompts.encode(time_text(1234567890.5)),
+        "pixels": [pixels.mean, pixels.std],
+        "model": {name: getattr(config, name) for name in _MODEL_FACTS},
+        "vision": {name: getattr(config.vision_config, name) for name in _VISION_FACTS},
+        "text": {name: getattr(config.text_config, name) for name in _TEXT_FACTS},
+    }
