@@ -182,8 +182,9 @@ def _cluster(shards: ShardsConfig) -> str:
 
 
 def _model(settings: HermesConfig) -> str:
-    device = settings.ingest.device if settings.shards.is_local else "auto"
-    model = registry.load_model(settings.model, device)
+    shards = settings.shards
+    device, num_gpus = (settings.ingest.device, shards.gpus_of_model) if shards.is_local else ("auto", 1)
+    model = registry.load_model(settings.model, device, shards.weights, num_gpus=num_gpus)
     spec, choice = model.spec, policy_choice.choose(settings.memory.policy, model)
     size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.layout.square} pixels"
     return "; ".join(filter(None, (size, str(choice), registry.limitation(settings.model))))

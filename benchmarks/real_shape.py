@@ -22,11 +22,11 @@ _BYTES_PER_TOKEN = 4
 
 def load() -> LlavaOnevision:
     """The model, in bfloat16 on the CPU."""
-    prompts = Prompts(_byte_tokenizer(), _shortened(TEXTS))
+    prompts = Prompts(byte_tokenizer(), shortened(TEXTS))
     return LlavaOnevision(_half_billion(), prompts, name="llava-onevision-0.5b, random weights")
 
 
-def _shortened(texts: PromptTexts) -> PromptTexts:
+def shortened(texts: PromptTexts) -> PromptTexts:
     """Texts with about as many bytes as the real vocabulary gives tokens."""
     return dataclasses.replace(
         texts,
@@ -37,8 +37,8 @@ def _shortened(texts: PromptTexts) -> PromptTexts:
     )
 
 
-def _byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token for each byte, because the real vocabulary needs a download."""
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each byte: the real vocabulary needs a download."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: index for index, letter in enumerate(alphabet)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

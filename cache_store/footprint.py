@@ -13,12 +13,16 @@ _STEP_NBYTES = 4  # of the float32 step of an int8 row
 
 @dataclass(frozen=True, slots=True)
 class MemoryFootprint:
-    """What a decoder caches of each token. number_nbytes: of one number of a key or a value."""
+    """What a decoder caches. number_nbytes: of one number of a key or a value.
+
+    num_layers: those that cache tokens. state_nbytes: of all states of recurrent layers, whatever the memory holds.
+    """
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
     number_nbytes: int
+    state_nbytes: int = 0
 
     @property
     def kv_nbytes(self) -> int:
@@ -27,13 +31,13 @@ class MemoryFootprint:
 
     def slot_nbytes(self, capacity: int) -> int:
         """A slot of the slabs, all layers."""
-        return self.num_layers * capacity * (self.kv_nbytes + sum(FACT_NBYTES.values()))
+        return self.num_layers * capacity * (self.kv_nbytes + sum(FACT_NBYTES.values())) + self.state_nbytes
 
     def checkpoint_nbytes(self, tokens_per_layer: int, rows: RowFormat) -> int:
         """The tensors of a checkpoint with so many tokens in each layer, without header and thumbnails."""
         quantised = 2 * self.num_kv_heads * (self.head_dim + _STEP_NBYTES)
         row = quantised if rows is RowFormat.INT8 else self.kv_nbytes
-        return self.num_layers * tokens_per_layer * (row + sum(FACT_NBYTES.values()))
+        return self.num_layers * tokens_per_layer * (row + sum(FACT_NBYTES.values())) + self.state_nbytes
 
 
 def slot_capacity(prefix: int, tokens_per_layer: int, step_tokens: int) -> int:

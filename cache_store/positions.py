@@ -40,7 +40,7 @@ class Positions:
         self.frequency = torch.tensor(list(frequencies), dtype=torch.float32, device=device)
         self.num_axes = 3 if axes else 1
         self._axes = torch.tensor(list(axes) or [TIME] * len(frequencies), device=device)
-        self._table = rope.rotation_table(self.frequency, 0)
+        self._tables: dict[torch.device, Tensor] = {}  # of rotations
 
     def coordinates(self, positions: Tensor, ids: Tensor) -> Tensor:
         """The position on each axis of tokens with these ids. [N] twice -> [A, N]"""
@@ -70,13 +70,16 @@ class Positions:
 
     def rotate(self, keys: Tensor, distance: Tensor) -> Tensor:
         """Keys moved by a distance on each axis, exactly. [H, N, D], [A, N] -> [H, N, D]"""
-        return rope.rotate(keys, distance[self._axes].mT, self.frequency)
+        device = keys.device
+        return rope.rotate(keys, distance[self._axes].mT.to(device), self.frequency.to(device))
 
     def shift(self, keys: Tensor, distance: Tensor, reach: int) -> Tensor:
         """Keys moved by one distance on all axes, at most `reach` either way. [H, N, D], [N] -> [H, N, D]"""
-        if self._table.shape[0] // 2 < reach:
-            self._table = rope.rotation_table(self.frequency, -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE)
-        return rope.rotate_by(self._table, keys, distance)
+        table = self._tables.get(keys.device)
+        if table is None or table.shape[0] // 2 < reach:
+            rounded = -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE
+            table = self._tables[keys.device] = rope.rotation_table(self.frequency.to(keys.device), rounded)
+        return rope.rotate_by(table, keys, distance.to(keys.device))
 
     def reindex(
         self, layers: Sequence[Tensor], *, first: int, max_span: int, max_gap: int, recent_from: int

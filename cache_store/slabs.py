@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +23,19 @@ class RecurrentShape:
     convolution: tuple[int, ...]
     state: tuple[int, ...]
 
+    def nbytes(self, dtype: torch.dtype) -> int:
+        """Of one memory, all layers. dtype: of the convolutions; the states are float32."""
+        each = math.prod(self.convolution) * dtype.itemsize + math.prod(self.state) * torch.float32.itemsize
+        return len(self.layers) * each
+
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
     """What a decoder caches of each token, and where. positions: how it numbers them, one object for all slabs.
 
     num_layers: those with full attention, which are the layers of a memory. recurrent: the others, if there are any.
+    device: where all but keys, values and states is. devices: of each of the decoder's layers, where those of it are;
+    the same one unless given.
     """
 
     num_layers: int
@@ -37,6 +45,11 @@ class KVShape:
     dtype: torch.dtype
     device: torch.device
     recurrent: RecurrentShape | None = None
+    devices: tuple[torch.device, ...] = ()
+
+    def device_of(self, place: int) -> torch.device:
+        """The device of the decoder's layer at this place."""
+        return self.devices[place] if self.devices else self.device
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -47,7 +60,8 @@ class KVShape:
     @property
     def footprint(self) -> MemoryFootprint:
         """The sizes of a memory of this shape."""
-        return MemoryFootprint(self.num_layers, self.num_kv_heads, self.head_dim, self.dtype.itemsize)
+        state_nbytes = 0 if self.recurrent is None else self.recurrent.nbytes(self.dtype)
+        return MemoryFootprint(self.num_layers, self.num_kv_heads, self.head_dim, self.dtype.itemsize, state_nbytes)
 
     @property
     def nbytes_per_token(self) -> int:
@@ -70,8 +84,8 @@ class Slabs:
         self.capacity = capacity
         cached = (slots, shape.num_kv_heads, capacity, shape.head_dim)
         per_token = (shape.num_layers, slots, capacity)
-        self.keys = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
-        self.values = [self._zeros(cached, shape.dtype) for _ in range(shape.num_layers)]
+        self.keys = [self._zeros(cached, shape.dtype, place) for place in shape.layers]
+        self.values = [self._zeros(cached, shape.dtype, place) for place in shape.layers]
         self.positions = self._zeros(per_token, torch.int64)
         self.token_ids = self._zeros(per_token, torch.int64)
         self.counts = self._zeros(per_token, torch.int64)
@@ -79,12 +93,14 @@ class Slabs:
         self.moved = self._zeros(per_token, torch.int32)
         self.states: list[Tensor] = []
         if shape.recurrent is not None:
-            for _ in shape.recurrent.layers:
-                self.states.append(self._zeros((slots, *shape.recurrent.convolution), shape.dtype))
-                self.states.append(self._zeros((slots, *shape.recurrent.state), torch.float32))
+            for place in shape.recurrent.layers:
+                self.states.append(self._zeros((slots, *shape.recurrent.convolution), shape.dtype, place))
+                self.states.append(self._zeros((slots, *shape.recurrent.state), torch.float32, place))
 
-    def _zeros(self, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        return torch.zeros(size, dtype=dtype, device=self.shape.device)
+    def _zeros(self, size: tuple[int, ...], dtype: torch.dtype, place: int | None = None) -> Tensor:
+        """place: of the decoder's layer on whose device it is."""
+        device = self.shape.device if place is None else self.shape.device_of(place)
+        return torch.zeros(size, dtype=dtype, device=device)
 
     @property
     def nbytes(self) -> int:

@@ -24,9 +24,9 @@ def summary_at(position: Tensor, folded: CachedTokens, counts: Tensor, positions
     [], [N] -> [1]. Its key is rotated to where that of the heaviest token is: an earlier summary is not rotated, so it
     does not drift.
     """
-    written_at = folded.written_at[folded.counts.argmax()]
+    written_at = folded.written_at.index_select(0, folded.counts.argmax(dim=0, keepdim=True))
     distance = written_at - positions.coordinates(folded.written_at, folded.token_ids)
-    mean = folding.fold(positions.rotate(folded.keys.float(), distance), folded.values, counts)
+    mean = folding.fold(positions.rotate(folded.keys.float(), distance), folded.values, counts.to(folded.keys.device))
     return CachedTokens(
         keys=mean.key[:, None].to(folded.keys.dtype),
         values=mean.value[:, None],

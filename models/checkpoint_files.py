@@ -1,4 +1,4 @@
-"""The JSON files of a checkpoint, from a folder or by hub id. A key is read, has no effect here, or is refused."""
+"""The JSON files of a checkpoint. A key is read, has no effect here, or is refused."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
 from models.errors import ModelInvalid
 
@@ -39,40 +36,20 @@ class JsonFile:
 
 
 class CheckpointFiles:
-    """The files beside the weights of one checkpoint. where: a local folder, or a hub id with its revision."""
+    """The files beside the weights of one checkpoint, in a folder."""
 
-    def __init__(self, where: str, revision: str | None = None) -> None:
-        self._where = where
-        self._revision = revision
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
     def read(self, name: str) -> JsonFile | None:
-        """The file of that name, None if the checkpoint has none.
-
-        Raises ModelInvalid if it holds no JSON object or cannot be looked up. May block for a download.
-        """
-        path = self._path(name)
-        if path is None:
+        """The file of that name, None if the checkpoint has none. Raises ModelInvalid if it holds no JSON object."""
+        path = self.folder / name
+        if not path.is_file():
             return None
-        shown = str(path) if Path(self._where).is_dir() else f"{self._where}/{name}"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise ModelInvalid(f"{shown}: not JSON: {error}") from error
+            raise ModelInvalid(f"{path}: not JSON: {error}") from error
         if not isinstance(content, dict):
-            raise ModelInvalid(f"{shown}: expected a JSON object, found a {type(content).__name__}")
-        return JsonFile(shown, content)
-
-    def _path(self, name: str) -> Path | None:
-        folder = Path(self._where)
-        if folder.is_dir():
-            return folder / name if (folder / name).is_file() else None
-        try:
-            return Path(hf_hub_download(self._where, name, revision=self._revision))
-        except LocalEntryNotFoundError as error:
-            if constants.HF_HUB_OFFLINE:  # the cache is all there is
-                return None
-            raise ModelInvalid(f"{self._where}/{name}: cannot be looked up, and is not in the cache") from error
-        except EntryNotFoundError:
-            return None
-        except (OSError, HfHubHTTPError, ValueError) as error:
-            raise ModelInvalid(f"{self._where}/{name}: {str(error).strip().splitlines()[0]}") from error
+            raise ModelInvalid(f"{path}: expected a JSON object, found a {type(content).__name__}")
+        return JsonFile(str(path), content)

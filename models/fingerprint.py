@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from models import placement
 from models.prompts import PromptTexts
 
 _SAMPLES = 64  # of each weight
@@ -33,7 +34,7 @@ def previous_fingerprint(texts: PromptTexts, dtype: torch.dtype, weights: Mappin
 
 def _digest(head: str, weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(head.encode())
-    for name, weight in sorted(weights.items()):
+    for name, weight in sorted(placement.plain_names(weights).items()):
         sample = weight.flatten()[:: max(1, weight.numel() // _SAMPLES)].float().cpu()
         digest.update(f"{name} {tuple(weight.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfi
 
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape
-from models import guidance, processor_config
+from models import guidance, placement, processor_config
 from models.checkpoint_files import CheckpointFiles
 from models.embeddings import Embeddings
 from models.fingerprint import fingerprint, previous_fingerprint
@@ -119,10 +119,11 @@ def _spec(
     kv = KVShape(
         num_layers=text.num_hidden_layers,
         num_kv_heads=text.num_key_value_heads,
-        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        head_dim=_head_dim(text),
         positions=Positions(network.model.language_model.rotary_emb.inv_freq.tolist(), device=network.device),
         dtype=network.dtype,
         device=network.device,
+        devices=placement.layer_devices(network.model.language_model),
     )
     size, side = network.config.vision_config.image_size, _frame_side(network)
     return ModelSpec(
@@ -154,8 +155,13 @@ def _memory_facts(
         "model": {name: getattr(config, name) for name in _MODEL_FACTS},
         "vision": {name: getattr(config.vision_config, name) for name in _VISION_FACTS},
         "text": {name: getattr(config.text_config, name) for name in _TEXT_FACTS},
-        "head_dim": network.model.language_model.layers[0].self_attn.head_dim,
+        "head_dim": _head_dim(config.text_config),
     }
+
+
+def _head_dim(text: PretrainedConfig) -> int:
+    head_dim: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return head_dim
 
 
 def _frame_side(network: LlavaOnevisionForConditionalGeneration) -> int:

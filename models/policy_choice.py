@@ -11,6 +11,7 @@ from cache_store.tiers import PolicyName
 from models import guidance
 from models.llava_onevision import LlavaOnevision
 from models.qwen2_5_vl import Qwen25VL
+from models.qwen3_5 import Qwen35
 from models.qwen3_vl import Qwen3VL
 from models.vision_language_model import VideoLanguageModel
 
@@ -32,6 +33,7 @@ OWN_QUESTIONS = PolicyChoice(PolicyName.QUESTIONS, "our benchmark of tiny models
 BY_FAMILY: dict[type[object], PolicyChoice] = {
     LlavaOnevision: PolicyChoice(PolicyName.HERMES, "arXiv 2601.14724, tables 1, 2 and 4 (0.5B, 7B)"),
     Qwen25VL: PolicyChoice(PolicyName.HERMES, "arXiv 2601.14724, tables 1 and 4 (7B, 32B)"),
+    Qwen35: NO_EVIDENCE,
     Qwen3VL: PolicyChoice(PolicyName.HERMES, "arXiv 2601.14724, table 1 (4B, 8B)"),
 }
 

@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from cache_store import positions
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape
-from models import guidance
+from models import guidance, placement
 from models.embeddings import Embeddings
 from models.fingerprint import fingerprint
 from models.frame_layout import FrameLayout
@@ -131,6 +131,7 @@ def _spec(
         positions=Positions(rotary.inv_freq.tolist(), axes, device=network.device),
         dtype=network.dtype,
         device=network.device,
+        devices=placement.layer_devices(network.model.language_model),
     )
     layout = FrameLayout(
         positions=kv.positions,

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, Qwen3_5ForConditionalGeneration
 from cache_store import positions
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape, RecurrentShape
-from models import guidance
+from models import guidance, placement
 from models.embeddings import Embeddings
 from models.fingerprint import fingerprint
 from models.frame_layout import FrameLayout
@@ -49,6 +49,10 @@ _TEXT_FACTS = (
     "rms_norm_eps",
     "rope_parameters",
     "layer_types",
+    "linear_num_key_heads",
+    "linear_key_head_dim",
+    "linear_num_value_heads",
+    "linear_value_head_dim",
 )
 _MODEL_FACTS = ("vision_start_token_id", "vision_end_token_id")
 
@@ -134,6 +138,7 @@ def _spec(
         dtype=network.dtype,
         device=network.device,
         recurrent=recurrent,
+        devices=placement.layer_devices(network.model.language_model),
     )
     start, end = network.config.vision_start_token_id, network.config.vision_end_token_id
     layout = FrameLayout(

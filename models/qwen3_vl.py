@@ -12,7 +12,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from cache_store import positions
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape
-from models import guidance
+from models import guidance, placement
 from models.embeddings import Embeddings
 from models.fingerprint import fingerprint
 from models.frame_layout import FrameLayout
@@ -136,6 +136,7 @@ def _spec(
         ),
         dtype=network.dtype,
         device=network.device,
+        devices=placement.layer_devices(network.model.language_model),
     )
     start, end = network.config.vision_start_token_id, network.config.vision_end_token_id
     layout = FrameLayout(

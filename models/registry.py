@@ -9,28 +9,33 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    Cosmos3OmniForConditionalGeneration,
     LlavaOnevisionForConditionalGeneration,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5ForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
 from transformers.utils import logging as transformers_logging
 
-from models import generation_config, llava_onevision, patches, qwen2_5_vl, qwen3_5, qwen3_vl
+from models import generation_config, hub, llava_onevision, network_weights, patches, qwen2_5_vl, qwen3_5, qwen3_vl
 from models.checkpoint_files import CheckpointFiles
-from models.errors import ModelInvalid, ModelNotFound
+from models.errors import ModelInvalid
 from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
 from models.qwen3_5 import Qwen35
 from models.qwen3_vl import Qwen3VL
 from models.vision_language_model import VideoLanguageModel
+from models.weight_format import WeightFormat
 
 CHECKPOINTS = {
     "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
@@ -52,16 +57,19 @@ class Family:
 
     network: the transformers class; adapter: the class behind the seam, called with the network, its prompts and
     `name`, `generation`, `reliable_positions` and what `frame_options` returns; frame_options: how the checkpoint's
-    files say that frames are prepared; texts: those of a checkpoint without a hermes.json.
+    files say that frames are prepared; texts: those of a checkpoint without a hermes.json; layer_kinds: of the decoder,
+    by their names in its config.
     """
 
     network: type[PreTrainedModel]
     adapter: Callable[..., VideoLanguageModel]
     frame_options: Callable[[CheckpointFiles, PretrainedConfig], dict[str, object]]
     texts: PromptTexts
+    layer_kinds: frozenset[str] = frozenset({"full_attention"})
 
 
 FAMILIES = {
+    "cosmos3_omni": Family(Cosmos3OmniForConditionalGeneration, Qwen3VL, patches.frame_options, qwen3_vl.TEXTS),
     "llava_onevision": Family(
         LlavaOnevisionForConditionalGeneration,
         LlavaOnevision,
@@ -69,7 +77,13 @@ FAMILIES = {
         llava_onevision.TEXTS,
     ),
     "qwen2_5_vl": Family(Qwen2_5_VLForConditionalGeneration, Qwen25VL, patches.frame_options, qwen2_5_vl.TEXTS),
-    "qwen3_5": Family(Qwen3_5ForConditionalGeneration, Qwen35, patches.frame_options, qwen3_5.TEXTS),
+    "qwen3_5": Family(
+        Qwen3_5ForConditionalGeneration,
+        Qwen35,
+        patches.frame_options,
+        qwen3_5.TEXTS,
+        frozenset({"full_attention", "linear_attention"}),
+    ),
     "qwen3_vl": Family(Qwen3VLForConditionalGeneration, Qwen3VL, patches.frame_options, qwen3_vl.TEXTS),
 }
 
@@ -88,33 +102,32 @@ class _HermesJson:
             raise ValueError(f"reliable_positions is {self.reliable_positions} (at least 1)")
 
 
-def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None) -> VideoLanguageModel:
+def load_model(
+    name: str, device: str = "auto", weights: WeightFormat = WeightFormat.AUTO, *, num_gpus: int = 1
+) -> VideoLanguageModel:
     """The model of that name, hub id or local folder, on `device` ("auto": a GPU if there is one).
 
-    A hub id may name the revision that it is pinned to: `OWNER/NAME@REVISION`.
-
-    bfloat16 on a GPU, float32 on a CPU, unless `dtype` is given. Reads safetensors only and runs no remote code. Raises
-    ModelNotFound and ModelInvalid. Blocks while the weights load or download.
+    A name or a hub id may name the revision that it is pinned to: `OWNER/NAME@REVISION`. num_gpus: over which the
+    layers are split in order. Reads safetensors only and runs no remote code. What does not fit is refused before
+    anything is on the device. Raises ModelNotFound and ModelInvalid. Blocks while the weights load or download.
     """
-    where, revision = _located(name)
-    if Path(where).is_absolute() and not Path(where).is_dir():
-        raise ModelNotFound(f"model {name!r}: no such folder")
+    devices = _devices(pick_device(device), num_gpus)
+    files = CheckpointFiles(hub.folder_of(name, *_located(name)))
     transformers_logging.disable_progress_bar()
-    chosen = torch.device(pick_device(device))
-    dtype = dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32)
+    family = _family(name, files)
+    network_weights.require_safetensors(files)
     with _translated(name):
-        config = AutoConfig.from_pretrained(where, revision=revision)
-        family = _family(name, config.model_type)
-        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
-    files = CheckpointFiles(where, revision)
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
+    _require_fit(name, family, config, tokenizer)
     described = _hermes_json(files)
     prompts = Prompts(tokenizer, described.texts or family.texts)
     frame_options = family.frame_options(files, config)
     generation = generation_config.read(files, tokenizer.eos_token_id)
     with _translated(name):
-        network = family.network.from_pretrained(where, revision=revision, dtype=dtype, use_safetensors=True)
+        network = network_weights.load(family.network, files, config, weights, devices)
     return family.adapter(
-        network.to(chosen),
+        network,
         prompts,
         name=name,
         generation=generation,
@@ -138,19 +151,45 @@ def pick_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _devices(device: str, num_gpus: int) -> list[torch.device]:
+    if num_gpus == 1 or torch.device(device).type != "cuda":
+        return [torch.device(device)]
+    if (found := torch.cuda.device_count()) < num_gpus:
+        raise ModelInvalid(f"the model's layers are for {num_gpus} GPUs (shards.num_gpus), and {found} are there")
+    return [torch.device("cuda", index) for index in range(num_gpus)]
+
+
 def _located(name: str) -> tuple[str, str | None]:
     """The folder or hub id of a model, and the revision that it is pinned to."""
-    where = CHECKPOINTS.get(name, name)
-    if "@" not in where or Path(where).is_dir() or Path(where).is_absolute():
-        return where, None
-    hub_id, _, revision = where.partition("@")
-    return hub_id, revision
+    if "@" not in name or Path(name).expanduser().is_dir() or Path(name).is_absolute():
+        return CHECKPOINTS.get(name, name), None
+    where, _, revision = name.partition("@")
+    return CHECKPOINTS.get(where, where), revision
 
 
-def _family(name: str, model_type: str) -> Family:
+def _family(name: str, files: CheckpointFiles) -> Family:
+    config = files.read("config.json")
+    if config is None:
+        raise ModelInvalid(f"model {name!r}: {files.folder} has no config.json")
+    model_type = config.content.get("model_type")
     if model_type not in FAMILIES:
         raise ModelInvalid(f"model {name!r}: family {model_type!r} (supported: {', '.join(FAMILIES)})")
     return FAMILIES[model_type]
+
+
+def _require_fit(name: str, family: Family, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ModelInvalid where the parts of a checkpoint are not of one model, or have layers of an unknown kind."""
+    text, size = config.text_config, len(tokenizer)
+    if unknown := sorted(set(getattr(text, "layer_types", None) or ()) - family.layer_kinds):
+        raise ModelInvalid(
+            f"model {name!r}: layers of the kind {unknown[0]!r} (supported: {', '.join(sorted(family.layer_kinds))})"
+        )
+    if getattr(config, "quantization_config", None):
+        raise ModelInvalid(f"model {name!r}: its weights are quantised (bring exact ones; shards.weights does it)")
+    if size > text.vocab_size:
+        raise ModelInvalid(f"model {name!r}: a tokenizer of {size:,} tokens (the network has {text.vocab_size:,})")
+    if tokenizer.eos_token_id is None:
+        raise ModelInvalid(f"model {name!r}: the tokenizer names no end token")
 
 
 def _hermes_json(files: CheckpointFiles) -> _HermesJson:
@@ -171,8 +210,9 @@ def _hermes_json(files: CheckpointFiles) -> _HermesJson:
 
 @contextlib.contextmanager
 def _translated(name: str) -> Iterator[None]:
-    """Errors of transformers as ModelInvalid."""
+    """Errors of transformers, and of files that are not what their names say, as ModelInvalid."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        raise ModelInvalid(f"model {name!r}: {str(error).strip().splitlines()[0]}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelInvalid(f"model {name!r}: {lines[0]}") from error

@@ -200,6 +200,7 @@ def slot_attention(
     """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, N, D] twice -> [B, T, Hq, D]"""
     layer = forward_pass.layer_at(cast(int, module.layer_idx))
     bias = forward_pass.attention_bias(layer)
+    bias = bias if bias is None else bias.to(query.device)
     capture = forward_pass.capture
     rows = capture.query_rows[layer] if capture is not None else None
     if capture is not None and rows is not None:
@@ -208,7 +209,7 @@ def slot_attention(
                 attention_ops.attention_weights(
                     query[row][:, rows], key[row], None if bias is None else bias[row, 0, rows], scaling
                 )
-            )[..., : memory.lengths[layer]]
+            )[..., : memory.lengths[layer]].to(memory.slabs.shape.device)
             for row, memory in enumerate(forward_pass.memories)
         ]
     attended = attention_ops.attend(query, key, value, bias, scaling)

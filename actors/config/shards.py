@@ -12,6 +12,7 @@ from typing import ClassVar
 from actors.config import ranges
 from actors.config.ranges import Ranges
 from cache_store.row_format import RowFormat
+from models.weight_format import WeightFormat
 from pipeline.device.device_config import DeviceConfig
 
 _ACCELERATOR = "ray.io/accelerator-type"
@@ -103,7 +104,9 @@ class ShardsConfig:
         ingest, shards, and which cameras are configured); raise it with each change of them.
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
     num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
-    num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU.
+    num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU, over several the model's layers are split.
+    weights: number type of the model's weights: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16, float16,
+        or int8, which halves the decoder's layers and is computed as auto.
     grace_s: seconds in which a shard that is told to end, by SIGTERM or with its server, gives its cameras up: at most
         half of them for moves to other shards, the rest for saving what stays.
     checkpoint_every_s: seconds between two checkpoints of a camera.
@@ -140,6 +143,7 @@ class ShardsConfig:
     ray: str = "local"
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    weights: WeightFormat = WeightFormat.AUTO
     grace_s: float = 30.0
     checkpoint_every_s: float = 15.0
     checkpoint_rows: RowFormat = RowFormat.EXACT
@@ -192,6 +196,11 @@ class ShardsConfig:
     def most(self) -> int:
         """The most shards."""
         return self.count or self.max or self.fewest
+
+    @property
+    def gpus_of_model(self) -> int:
+        """Over how many GPUs the layers of a shard's model are split."""
+        return max(1, int(self.num_gpus))
 
     @property
     def label_selector(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from models.tiny.scenes.scene import Scene
 from models.vision_language_model import VideoLanguageModel
+from models.weight_format import WeightFormat
 
 QUESTIONS = ("what is in view", "what came first", "what left last", "how many cars so far", "what colour was the car")
 MAX_OFF = 1e-2  # of keys and logits in float32: sums are taken in another order
@@ -41,7 +42,7 @@ class Results:
 
 def check_float32(device: str, *, num_frames: int = _FRAMES) -> Proof:
     """The same answers, keys and logits as on the CPU, in float32. Raises Unfit."""
-    ours, cpu = results_on(device, torch.float32, num_frames), results_on("cpu", torch.float32, num_frames)
+    ours, cpu = (results_on(one, WeightFormat.FLOAT32, num_frames) for one in (device, "cpu"))
     off = require_same(ours, cpu)
     return Proof(
         f"{len(cpu.answers)} answers as on the CPU, keys and logits off by {off:.1e} (limit {MAX_OFF:g})",
@@ -66,7 +67,8 @@ def check_bfloat16(device: str, *, num_frames: int = _FRAMES) -> Proof:
 
     Raises Unfit.
     """
-    ours, cpu = results_on(device, torch.bfloat16, num_frames), results_on("cpu", torch.float32, num_frames)
+    ours = results_on(device, WeightFormat.BFLOAT16, num_frames)
+    cpu = results_on("cpu", WeightFormat.FLOAT32, num_frames)
     equal = require_close(ours, cpu)
     return Proof(
         f"{equal} of {len(cpu.answers)} answers as in float32 on the CPU (at least {MIN_EQUAL_ANSWERS})",
@@ -102,9 +104,9 @@ def check_ttft(device: str, *, max_ms: float = MAX_TTFT_MS) -> Proof:
 
 
 @torch.inference_mode()
-def results_on(device: str, dtype: torch.dtype, num_frames: int) -> Results:
+def results_on(device: str, weights: WeightFormat, num_frames: int) -> Results:
     """Appends a street to a memory on this device and asks every question. float32 is exact, without TF32."""
-    model = registry.load_model(_MODEL, device, dtype)
+    model = registry.load_model(_MODEL, device, weights)
     with torch.backends.cudnn.flags(allow_tf32=False):
         writer, memory = _filled(model, num_frames)
         answers = [_answer(writer, memory, question) for question in QUESTIONS]

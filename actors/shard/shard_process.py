@@ -53,7 +53,10 @@ class ShardProcess:
         self._leases: RedisLeases | None = None
         self._model: VideoLanguageModel | ShardNotStarted
         try:
-            self._model = registry.load_model(self._settings.model, self._settings.ingest.device)
+            shards, device = self._settings.shards, self._settings.ingest.device
+            self._model = registry.load_model(
+                self._settings.model, device, shards.weights, num_gpus=shards.gpus_of_model
+            )
         except ModelError as error:
             self._model = ShardNotStarted(str(error))
 

@@ -36,4 +36,4 @@ def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
 
 def _print(finding: Finding, out: Console) -> None:
     mark = Text("ok  ", style="green") if finding.is_ok else Text("FAIL", style="red")
-    out.print(mark, Text(f"{finding.name:<8}", style="bold"), Text(output.printable(finding.detail)))
+    out.print(mark, Text(f"{finding.name:<8}", style="bold"), Text(output.printable_lines(finding.detail)))

@@ -214,8 +214,7 @@ class CameraMemory:
             prefix_tokens=memory.prefix_length * memory.num_layers,
             summary_tier_tokens=total - recent,
             recent_window_tokens=recent,
-            nbytes=memory.slabs.capacity * memory.slabs.shape.nbytes_per_token * memory.num_layers
-            + sum(state.nbytes for state in memory.states),
+            nbytes=memory.slabs.shape.footprint.slot_nbytes(memory.slabs.capacity),
             thumbnails=len(self.thumbnails),
             thumbnail_nbytes=self.thumbnails.nbytes,
             next_position=memory.next_position,

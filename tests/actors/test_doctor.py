@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from actors import doctor, embedded_store
 from actors.config.router_config import RouterConfig
@@ -77,6 +78,21 @@ def test_ray_is_started_and_its_ports_are_checked() -> None:
 
     assert found.is_ok, found.detail
     assert "none beyond this machine" in found.detail
+
+
+def test_weights_that_are_missing_are_said_in_two_lines_and_how_to_bring_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without internet: it was 22 lines of retries in 38 seconds."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+
+    found = finding("model", HermesConfig(model="qwen3-vl-8b"))
+
+    what, how = found.detail.splitlines()
+    assert not found.is_ok
+    assert "Qwen/Qwen3-VL-8B-Instruct is not on this machine" in what
+    assert "hf download Qwen/Qwen3-VL-8B-Instruct" in how
 
 
 def test_a_missing_model_is_named() -> None:

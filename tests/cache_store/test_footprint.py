@@ -12,18 +12,27 @@ from cache_store.footprint import FACT_NBYTES
 from cache_store.memory import Memory
 from cache_store.positions import Positions
 from cache_store.row_format import RowFormat
-from cache_store.slabs import KVShape, Slabs
+from cache_store.slabs import KVShape, RecurrentShape, Slabs
 from tests.conftest import rope_frequencies
 
 TINY = (6, 2, 32, torch.float32)
 HALF_BILLION = (24, 2, 64, torch.bfloat16)
 EIGHT_BILLION = (36, 8, 128, torch.bfloat16)
+HYBRID = RecurrentShape(layers=(0, 1, 2, 4, 5), convolution=(96, 4), state=(4, 16, 16))
 HEADER_SHARE = 0.02  # of an encoded checkpoint, at most
 
 
-def shape_of(layers: int, heads: int, head_dim: int, dtype: torch.dtype, device: str = "cpu") -> KVShape:
+def shape_of(
+    layers: int,
+    heads: int,
+    head_dim: int,
+    dtype: torch.dtype,
+    *,
+    device: str = "cpu",
+    recurrent: RecurrentShape | None = None,
+) -> KVShape:
     positions = Positions(rope_frequencies(head_dim, 10_000.0).tolist(), device=device)
-    return KVShape(layers, heads, head_dim, positions, dtype, torch.device(device))
+    return KVShape(layers, heads, head_dim, positions, dtype, torch.device(device), recurrent)
 
 
 def test_the_facts_of_a_token_are_those_of_the_slabs() -> None:
@@ -33,25 +42,33 @@ def test_the_facts_of_a_token_are_those_of_the_slabs() -> None:
     assert facts == FACT_NBYTES
 
 
+@pytest.mark.parametrize("recurrent", [None, HYBRID], ids=["full", "hybrid"])
 @pytest.mark.parametrize("shape", [TINY, HALF_BILLION, EIGHT_BILLION], ids=["tiny", "0.5B", "8B"])
-def test_a_slot_has_the_bytes_of_its_slabs(shape: tuple[int, int, int, torch.dtype]) -> None:
+def test_a_slot_has_the_bytes_of_its_slabs(
+    shape: tuple[int, int, int, torch.dtype], recurrent: RecurrentShape | None
+) -> None:
     """On the device `meta`, which allocates nothing, because 8B takes gigabytes."""
-    real = shape_of(*shape, device="meta")
+    real = shape_of(*shape, device="meta", recurrent=recurrent)
 
     assert Slabs(real, slots=3, capacity=4_321).nbytes == 3 * real.footprint.slot_nbytes(4_321)
 
 
 @pytest.mark.parametrize("rows", list(RowFormat))
+@pytest.mark.parametrize("recurrent", [None, HYBRID], ids=["full", "hybrid"])
 @pytest.mark.parametrize("shape", [TINY, HALF_BILLION], ids=["tiny", "0.5B"])
-def test_a_checkpoint_has_the_bytes_that_are_written(shape: tuple[int, int, int, torch.dtype], rows: RowFormat) -> None:
-    real, num_tokens = shape_of(*shape), 400
+def test_a_checkpoint_has_the_bytes_that_are_written(
+    shape: tuple[int, int, int, torch.dtype], recurrent: RecurrentShape | None, rows: RowFormat
+) -> None:
+    real, num_tokens = shape_of(*shape, recurrent=recurrent), 400
     memory = Memory(Slabs(real, slots=1, capacity=num_tokens), 0)
     memory.lengths = [num_tokens] * real.num_layers
     facts = CheckpointFacts(
         fingerprint="", saved_s=0, started_s=0, newest_s=0, next_position=0, next_frame=0, frames_seen=0,
         frames_dropped=0, compactions=0, rows=rows,
     )  # fmt: skip
-    written = sum(map(len, checkpoint_codec.encode(Checkpoint(facts, checkpoint_codec.capture(memory, 1), {}))))
+    states = checkpoint_codec.capture_states(memory)
+    checkpoint = Checkpoint(facts, checkpoint_codec.capture(memory, 1), {}, states)
+    written = sum(map(len, checkpoint_codec.encode(checkpoint)))
     expected = real.footprint.checkpoint_nbytes(num_tokens, rows)
 
     assert expected <= written <= expected * (1 + HEADER_SHARE)

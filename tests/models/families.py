@@ -1,14 +1,19 @@
-"""Every family with random weights of a small shape, and the same prompt as transformers itself builds it."""
+"""Every family with random weights of a small shape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5Config,
@@ -16,7 +21,6 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
-from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
@@ -35,17 +39,13 @@ TEXTS = PromptTexts(
 )
 
 
-Prompt = Callable[[Tensor, Sequence[float], Sequence[int], Sequence[int]], dict[str, Any]]
-
-
 @dataclass(frozen=True)
 class Family:
-    """A model behind the seam. prompt: the input of transformers' own model, by frames, times, text, split."""
+    """A model behind the seam, and the size of the frames that it is shown."""
 
     model: VideoLanguageModel
     width: int
     height: int
-    prompt: Prompt
 
     def frames(self, num_frames: int, seed: int = 0) -> Tensor:
         """uint8 [F, H, W, 3]"""
@@ -57,21 +57,17 @@ class Family:
 def llava_onevision() -> Family:
     model = random_model(network.build_model(vocabulary.build_tokenizer(), seed=0))
 
-    def prompt(frames: Tensor, times_s: Sequence[float], text: Sequence[int], _split: Sequence[int]) -> dict[str, Any]:
-        config = model._network.config
-        num_cells = len(frames) * model.spec.layout.max_cells
-        ids = [*model.prompts.prefix, *[config.video_token_id] * (num_cells + 1), *text]
-        pixels = (frames.permute(0, 3, 1, 2).float() / 255 - model._mean) / model._std
-        return {"input_ids": torch.tensor([ids]), "pixel_values_videos": pixels[None]}
-
-    return Family(model, 64, 64, prompt)
+    return Family(model, 64, 64)
 
 
-def qwen3_vl() -> Family:
+def qwen3_vl(
+    config_class: type[PretrainedConfig] = Qwen3VLConfig,
+    network: type[PreTrainedModel] = Qwen3VLForConditionalGeneration,
+) -> Family:
     """Two deep layers, sections of interleaved M-RoPE as in the published models, wide frames of 3 x 5 cells."""
     tokenizer = vocabulary.build_tokenizer()
     ids = _vision_ids(len(tokenizer))
-    config = Qwen3VLConfig(
+    config = config_class(
         vision_config={
             "depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 8,
             "out_hidden_size": 64,
@@ -88,8 +84,8 @@ def qwen3_vl() -> Family:
         **{f"{name}_token_id": id for name, id in ids.items()},
     )  # fmt: skip
     torch.manual_seed(0)
-    model = Qwen3VL(Qwen3VLForConditionalGeneration(config), Prompts(tokenizer, TEXTS), name="random", cells=(1, 15))
-    return Family(model, 5 * 16, 3 * 16, _with_times(model, ids))
+    model = Qwen3VL(network(config), Prompts(tokenizer, TEXTS), name="random", cells=(1, 15))
+    return Family(model, 5 * 16, 3 * 16)
 
 
 def qwen2_5_vl() -> Family:
@@ -116,22 +112,7 @@ def qwen2_5_vl() -> Family:
     network = Qwen2_5_VLForConditionalGeneration(config)
     model = Qwen25VL(network, Prompts(tokenizer, TEXTS), name="random", cells=(1, 15))
 
-    def prompt(frames: Tensor, times_s: Sequence[float], text: Sequence[int], split: Sequence[int]) -> dict[str, Any]:
-        videos = [_patches(part) for part in frames.split(list(split))]
-        grid = torch.cat([video["video_grid_thw"] for video in videos])
-        sequence = list(model.prompts.prefix)
-        for one in grid:
-            sequence += [ids["vision_start"], *[ids["video"]] * (int(one.prod()) // 4), ids["vision_end"]]
-        prompted = torch.tensor([[*sequence, *text]])
-        return {
-            "input_ids": prompted,
-            "pixel_values_videos": torch.cat([video["pixel_values_videos"] for video in videos]),
-            "video_grid_thw": grid,
-            "second_per_grid_ts": torch.tensor([2 * (times_s[1] - times_s[0])] * len(videos)),
-            "mm_token_type_ids": 2 * (prompted == ids["video"]).int(),
-        }
-
-    return Family(model, 5 * 16, 3 * 16, prompt)
+    return Family(model, 5 * 16, 3 * 16)
 
 
 def qwen3_5() -> Family:
@@ -159,31 +140,7 @@ def qwen3_5() -> Family:
     )  # fmt: skip
     torch.manual_seed(0)
     model = Qwen35(Qwen3_5ForConditionalGeneration(config), Prompts(tokenizer, TEXTS), name="random", cells=(1, 15))
-    return Family(model, 5 * 16, 3 * 16, _with_times(model, ids))
-
-
-def _with_times(model: VideoLanguageModel, ids: dict[str, int]) -> Prompt:
-    """The prompt of Qwen3-VL and Qwen3.5: a time in front of each pair of frames."""
-
-    def prompt(frames: Tensor, times_s: Sequence[float], text: Sequence[int], _split: Sequence[int]) -> dict[str, Any]:
-        video = _patches(frames)
-        grid = video["video_grid_thw"]
-        cells = int(grid[0, 1:].prod()) // 4
-        sequence = list(model.prompts.prefix)
-        for start in range(0, len(frames), 2):
-            group = times_s[start : start + 2]
-            time_s = (group[0] + group[-1]) / 2 - times_s[0]
-            sequence += model.prompts.encode(f"<{time_s:.1f} seconds>")
-            sequence += [ids["vision_start"], *[ids["video"]] * cells, ids["vision_end"]]
-        prompted = torch.tensor([[*sequence, *text]])
-        return {
-            "input_ids": prompted,
-            "pixel_values_videos": video["pixel_values_videos"],
-            "video_grid_thw": grid,
-            "mm_token_type_ids": 2 * (prompted == ids["video"]).int(),
-        }
-
-    return prompt
+    return Family(model, 5 * 16, 3 * 16)
 
 
 def _vision_ids(first: int) -> dict[str, int]:
@@ -191,12 +148,31 @@ def _vision_ids(first: int) -> dict[str, int]:
     return dict(zip(("image", "video", "vision_start", "vision_end"), range(first, first + 4), strict=True))
 
 
-def _patches(frames: Tensor) -> dict[str, Tensor]:
-    """What the processor of Qwen3-VL makes of frames; that of Qwen2.5-VL cuts them alike. uint8 [F, H, W, 3]"""
-    pixels = (frames.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-    # Called without its class, which cannot be made without torchvision.
-    cut = Qwen3VLVideoProcessor.patchify(None, pixels[None], patch_size=8, merge_size=2, temporal_patch_size=2)
-    return {"pixel_values_videos": cut[0][0], "video_grid_thw": torch.tensor([cut[1:]])}
+def rebuilt(model: VideoLanguageModel, network: PreTrainedModel, prompts: Prompts) -> VideoLanguageModel:
+    """The same family around another network or other prompts."""
+    adapter: Any = type(model)
+    options = {} if model.spec.layout.side else {"cells": (1, 15)}
+    other: VideoLanguageModel = adapter(network, prompts, name="rebuilt", **options)
+    return other
+
+
+def write_checkpoint(model: VideoLanguageModel, folder: Path) -> Path:
+    """The files of a checkpoint as they are published, with the texts of the tiny model."""
+    network = model._network  # type: ignore[attr-defined]
+    network.save_pretrained(folder)
+    vocabulary.build_tokenizer().save_pretrained(folder)
+    texts = dataclasses.asdict(TEXTS)
+    (folder / "hermes.json").write_text(json.dumps({"texts": texts}))
+    vision, scale = network.config.vision_config, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    size: dict[str, object]
+    if hasattr(vision, "temporal_patch_size"):
+        pixels = {"shortest_edge": 16 * 16, "longest_edge": 15 * 16 * 16}
+        size = {"size": pixels} | {name: getattr(vision, name) for name in ("patch_size", "temporal_patch_size")}
+        size["merge_size"] = vision.spatial_merge_size
+    else:
+        size = {"size": {"height": vision.image_size, "width": vision.image_size}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(scale | size))
+    return folder
 
 
 FAMILIES: dict[str, Callable[[], Family]] = {

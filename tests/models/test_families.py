@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.transformers_prompts import prompt_of
 from cache_store import checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
@@ -72,7 +73,7 @@ def reference(
     inner.set_attn_implementation({"text_config": attention, "vision_config": "sdpa"})
     try:
         with torch.inference_mode():
-            return inner(**family.prompt(frames, times(len(frames)).tolist(), text, split), **options)
+            return inner(**prompt_of(family.model, frames, times(len(frames)).tolist(), text, split), **options)
     finally:
         inner.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
 
@@ -174,7 +175,7 @@ def test_positions_are_those_of_transformers_after_frames_a_question_and_a_resto
 def positions_of_transformers(family: Family, frames: Tensor, ids: tuple[int, ...]) -> Tensor:
     """[A, N], of the whole prompt."""
     inner = family.model._network.model  # type: ignore[attr-defined]
-    prompt = family.prompt(frames, times(len(frames)).tolist(), ids, (2, 2, 4))
+    prompt = prompt_of(family.model, frames, times(len(frames)).tolist(), ids, (2, 2, 4))
     if not hasattr(inner, "get_rope_index"):
         return torch.arange(prompt["input_ids"].shape[1])[None]
     del prompt["pixel_values_videos"]

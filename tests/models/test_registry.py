@@ -63,10 +63,11 @@ def test_a_hermes_json_that_is_no_object_is_refused(folder: Path, text: str) -> 
     [
         ("llava-onevision-0.5b", (registry.CHECKPOINTS["llava-onevision-0.5b"], None)),
         ("Qwen/Qwen3-VL-2B-Instruct@0123abc", ("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
+        ("qwen3-vl-2b@0123abc", ("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
         ("/models/street@home", ("/models/street@home", None)),
     ],
 )
-def test_a_hub_id_may_name_its_revision(name: str, located: tuple[str, str | None]) -> None:
+def test_a_name_or_a_hub_id_may_name_its_revision(name: str, located: tuple[str, str | None]) -> None:
     assert registry._located(name) == located
 
 
@@ -75,7 +76,8 @@ def test_a_family_that_no_code_supports_is_refused_by_name(folder: Path) -> None
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
 
     with pytest.raises(
-        ModelInvalid, match=r"family 'llava' \(supported: llava_onevision, qwen2_5_vl, qwen3_5, qwen3_vl\)"
+        ModelInvalid,
+        match=r"family 'llava' \(supported: cosmos3_omni, llava_onevision, qwen2_5_vl, qwen3_5, qwen3_vl\)",
     ):
         registry.load_model(str(folder), "cpu")
 

@@ -10,13 +10,14 @@ import torch
 from actors.gpu_doctor import answering
 from actors.gpu_doctor.answering import QUESTIONS, Results
 from actors.gpu_doctor.parts import Unfit
+from models.weight_format import WeightFormat
 
 FRAMES = 40  # so that the memory is compacted
 
 
 @pytest.fixture(scope="module")
 def exact() -> Results:
-    return answering.results_on("cpu", torch.float32, FRAMES)
+    return answering.results_on("cpu", WeightFormat.FLOAT32, FRAMES)
 
 
 def test_the_tiny_model_answers_something(exact: Results) -> None:
@@ -26,7 +27,7 @@ def test_the_tiny_model_answers_something(exact: Results) -> None:
 
 
 def test_a_device_that_computes_in_bfloat16_is_not_one_that_computes_in_float32(exact: Results) -> None:
-    coarse = answering.results_on("cpu", torch.bfloat16, FRAMES)
+    coarse = answering.results_on("cpu", WeightFormat.BFLOAT16, FRAMES)
 
     with pytest.raises(Unfit):
         answering.require_same(coarse, exact)

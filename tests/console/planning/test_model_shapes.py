@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import (
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    PreTrainedModel,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
+from transformers import PreTrainedModel
 
+from benchmarks import random_checkpoints
 from console.planning.figures import PlanError
 from console.planning.model_shapes import MODELS, ModelShape, shape_of
 from models import registry
@@ -41,53 +34,11 @@ MODEL_TYPES = {
 }
 
 
-def text_of(shape: ModelShape) -> dict[str, object]:
-    decoder = shape.decoder
-    return {
-        "hidden_size": decoder.hidden,
-        "intermediate_size": decoder.intermediate,
-        "num_hidden_layers": decoder.num_layers,
-        "num_attention_heads": decoder.num_heads,
-        "num_key_value_heads": decoder.num_kv_heads,
-        "head_dim": decoder.head_dim,
-        "vocab_size": decoder.vocabulary,
-        "tie_word_embeddings": decoder.is_tied,
-    }
-
-
 def network_of(shape: ModelShape) -> PreTrainedModel:
-    """transformers' own model of this shape, on a device that holds no numbers."""
-    vision = shape.vision
-    layers = {"hidden_size": vision.hidden, "intermediate_size": vision.intermediate, "patch_size": vision.patch}
+    """The network that benchmarks of this shape run, on a device that holds no numbers."""
+    network, config = random_checkpoints.network_of(shape)
     with torch.device("meta"):
-        if shape.name.startswith("qwen3"):
-            seen = {**layers, "depth": vision.num_layers, "out_hidden_size": shape.decoder.hidden}
-            deepstack = list(range(vision.merger_layers - 1))
-            config = Qwen3VLConfig(
-                text_config=text_of(shape),
-                vision_config=seen | {"deepstack_visual_indexes": deepstack},
-                tie_word_embeddings=shape.decoder.is_tied,
-            )
-            return Qwen3VLForConditionalGeneration(config)
-        if shape.name.startswith("qwen2.5"):
-            seen = {**layers, "depth": vision.num_layers, "out_hidden_size": shape.decoder.hidden}
-            config = Qwen2_5_VLConfig(
-                text_config=text_of(shape), vision_config=seen, tie_word_embeddings=shape.decoder.is_tied
-            )
-            return Qwen2_5_VLForConditionalGeneration(config)
-        seen = {
-            **layers,
-            "num_hidden_layers": vision.num_layers,
-            "image_size": shape.frame_size[0],
-            "model_type": "siglip_vision_model",
-            "vision_use_head": False,
-        }
-        config = LlavaOnevisionConfig(
-            text_config=text_of(shape) | {"model_type": "qwen2"},
-            vision_config=seen,
-            tie_word_embeddings=shape.decoder.is_tied,
-        )
-        return LlavaOnevisionForConditionalGeneration(config)
+        return network(config)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,0 +1,146 @@
+"""Checkpoints of the published shapes with random weights: speed and memory are real, answers are not.
+
+They are folders, so that loading them is what a user's model goes through.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    SiglipVisionConfig,
+)
+
+from benchmarks import real_shape
+from console.planning.model_shapes import MODELS, ModelShape, VisionShape
+from models import registry
+
+_VISION_TOKENS = ("image", "video", "vision_start", "vision_end")
+_DEEPSTACK = {24: [5, 11, 17], 27: [8, 16, 24]}  # by the layers of the vision encoder
+
+
+def write(name: str, folder: Path) -> PretrainedConfig:
+    """Writes a checkpoint of the shape that is published under this name, in bfloat16; its config."""
+    network, config = network_of(MODELS[name])
+    _filled(network, config).save_pretrained(folder)
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    texts = real_shape.shortened(registry.FAMILIES[config.model_type].texts)
+    (folder / "hermes.json").write_text(json.dumps({"texts": dataclasses.asdict(texts)}))
+    return config
+
+
+def network_of(shape: ModelShape) -> tuple[type[PreTrainedModel], PretrainedConfig]:
+    """transformers' class of a published shape, and the config for it."""
+    return _BY_FAMILY[shape.name.partition("-")[0]](shape, _tokenizer())
+
+
+def _tokenizer() -> PreTrainedTokenizerBase:
+    tokenizer = real_shape.byte_tokenizer()
+    tokenizer.add_tokens([f"<|{token}|>" for token in _VISION_TOKENS], special_tokens=True)
+    return tokenizer
+
+
+def _filled(network: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        return network(config)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _llava(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> tuple[type[PreTrainedModel], PretrainedConfig]:
+    vision = SiglipVisionConfig(**_vision(shape.vision), image_size=384, patch_size=14, vision_use_head=False)
+    text = Qwen2Config(**_decoder(shape, 1e6), max_position_embeddings=32_768)
+    ids = _ids(tokenizer)
+    config = LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text,
+        tie_word_embeddings=shape.decoder.is_tied,
+        image_token_id=ids["image_token_id"],
+        video_token_id=ids["video_token_id"],
+    )
+    return LlavaOnevisionForConditionalGeneration, config
+
+
+def _qwen25(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> tuple[type[PreTrainedModel], PretrainedConfig]:
+    vision = _qwen_vision(shape) | {
+        "window_size": 112,
+        "tokens_per_second": 2,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    }
+    text = _decoder(shape, 1e6, mrope_section=[16, 24, 24]) | {"max_position_embeddings": 128_000}
+    ids, is_tied = _ids(tokenizer), shape.decoder.is_tied
+    config = Qwen2_5_VLConfig(vision_config=vision, text_config=text, tie_word_embeddings=is_tied, **ids)
+    return Qwen2_5_VLForConditionalGeneration, config
+
+
+def _qwen3(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> tuple[type[PreTrainedModel], PretrainedConfig]:
+    vision = _qwen_vision(shape) | {"deepstack_visual_indexes": _DEEPSTACK[shape.vision.num_layers]}
+    rope = {"mrope_section": [24, 20, 20], "mrope_interleaved": True}
+    text = _decoder(shape, 5e6, **rope) | {"max_position_embeddings": 262_144}
+    ids, is_tied = _ids(tokenizer), shape.decoder.is_tied
+    config = Qwen3VLConfig(vision_config=vision, text_config=text, tie_word_embeddings=is_tied, **ids)
+    return Qwen3VLForConditionalGeneration, config
+
+
+_Family = Callable[[ModelShape, PreTrainedTokenizerBase], tuple[type[PreTrainedModel], PretrainedConfig]]
+_BY_FAMILY: dict[str, _Family] = {"llava": _llava, "qwen2.5": _qwen25, "qwen3": _qwen3}
+
+
+def _decoder(shape: ModelShape, theta: float, **rope: object) -> dict[str, Any]:
+    decoder = shape.decoder
+    return {
+        "hidden_size": decoder.hidden,
+        "intermediate_size": decoder.intermediate,
+        "num_hidden_layers": decoder.num_layers,
+        "num_attention_heads": decoder.num_heads,
+        "num_key_value_heads": decoder.num_kv_heads,
+        "head_dim": decoder.head_dim,
+        "vocab_size": decoder.vocabulary,
+        "tie_word_embeddings": decoder.is_tied,
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta} | rope,
+    }
+
+
+def _vision(vision: VisionShape) -> dict[str, Any]:
+    return {
+        "hidden_size": vision.hidden,
+        "intermediate_size": vision.intermediate,
+        "num_hidden_layers": vision.num_layers,
+        "num_attention_heads": 16,
+    }
+
+
+def _qwen_vision(shape: ModelShape) -> dict[str, Any]:
+    vision = shape.vision
+    return {
+        "depth": vision.num_layers,
+        "hidden_size": vision.hidden,
+        "intermediate_size": vision.intermediate,
+        "num_heads": 16,
+        "patch_size": vision.patch,
+        "temporal_patch_size": vision.frames_per_group,
+        "out_hidden_size": shape.decoder.hidden,
+    }
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    return {f"{token}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for token in _VISION_TOKENS}

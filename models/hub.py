@@ -1,0 +1,85 @@
+"""Where the files of a checkpoint are: a folder of this machine, or one that a hub id is downloaded into."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from models.errors import ModelInvalid, ModelNotFound
+
+_LOOK_UP_S = 3.0  # for one answer of the hub; a hub that is not reached is not asked again
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def folder_of(name: str, where: str, revision: str | None) -> Path:
+    """The folder with the files of a checkpoint. name: as messages show it; where: a folder, or a hub id.
+
+    What the cache of the hub has at a commit is not asked for again. Without an answer of the hub in three seconds,
+    what the cache has is taken. Raises ModelNotFound and ModelInvalid. Blocks while the files download.
+    """
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or where.startswith("."):
+        raise ModelNotFound(f"model {name!r}: no such folder")
+    if (cached := _in_cache(where, revision)) and revision is not None and _COMMIT.fullmatch(revision):
+        return cached
+    if why := _unreachable(name, where, revision):
+        if cached is None:
+            raise ModelNotFound(_missing(name, f"{where}@{revision}" if revision else where, why))
+        return cached
+    disable_progress_bars()
+    try:
+        return Path(snapshot_download(where, revision=revision, allow_patterns=list(_FILES)))
+    except (HTTPError, OSError, ValueError) as error:
+        raise ModelInvalid(f"model {name!r}: download of {where}: {_first_line(error)}") from error
+
+
+def _missing(name: str, checkpoint: str, why: str) -> str:
+    """What is missing, and in a second line how to bring it."""
+    where, _, revision = checkpoint.partition("@")
+    command = f"hf download {where}" + (f" --revision {revision}" if revision else "")
+    return (
+        f"model {name!r}: {checkpoint} is not on this machine, and {constants.ENDPOINT} does not answer ({why})\n"
+        f"where there is internet run `{command}`, copy the folder here, and set `model:` to it (docs/models.md)"
+    )
+
+
+def _in_cache(where: str, revision: str | None) -> Path | None:
+    try:
+        return Path(snapshot_download(where, revision=revision, allow_patterns=list(_FILES), local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _unreachable(name: str, where: str, revision: str | None) -> str:
+    """Why the hub cannot be asked; empty where it has the checkpoint. Raises ModelNotFound where it has not."""
+    try:
+        HfApi().model_info(where, revision=revision, timeout=_LOOK_UP_S)
+    except RevisionNotFoundError as error:
+        raise ModelNotFound(f"model {name!r}: {where} has no revision {revision!r}") from error
+    except GatedRepoError as error:
+        raise ModelNotFound(
+            f"model {name!r}: {where} is given to those alone whom its owner lets in: set HF_TOKEN"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelNotFound(f"model {name!r}: no folder, and no model of {constants.ENDPOINT}") from error
+    except (HTTPError, OSError) as error:
+        return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _first_line(error)
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,87 @@
+"""The weights of a checkpoint: safetensors alone, checked on the CPU before anything is on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from models import placement, quantised_weights
+from models.checkpoint_files import CheckpointFiles
+from models.errors import ModelInvalid
+from models.weight_format import WeightFormat
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+_DTYPES = {
+    WeightFormat.FLOAT32: torch.float32,
+    WeightFormat.BFLOAT16: torch.bfloat16,
+    WeightFormat.FLOAT16: torch.float16,
+}
+_SHOWN = 3  # names of weights that are missing
+
+
+def require_safetensors(files: CheckpointFiles) -> None:
+    """Returns if the checkpoint has weights that are read. Raises ModelInvalid."""
+    if (files.folder / _SINGLE).is_file():
+        return
+    index = files.read(_INDEX)
+    if index is None:
+        pickled = sorted(path.name for pattern in _PICKLED for path in files.folder.glob(pattern))
+        other = f"{pickled[0]} is pickled, which could run any code: convert it" if pickled else "no weights"
+        raise ModelInvalid(f"{files.folder}: {other} (only {_SINGLE} is read, or the files of {_INDEX})")
+    weight_map = index.content.get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise index.refuse("weight_map", "expected the file of each weight")
+    parts = sorted(set(map(str, weight_map.values())))
+    if missing := [part for part in parts if not (files.folder / part).is_file()]:
+        raise ModelInvalid(f"{files.folder}: {missing[0]} is missing ({len(missing)} of {len(parts)} files)")
+
+
+def load(
+    network: type[PreTrainedModel],
+    files: CheckpointFiles,
+    config: PretrainedConfig,
+    weights: WeightFormat,
+    devices: Sequence[torch.device],
+) -> PreTrainedModel:
+    """A network with the weights of a checkpoint on its devices, see `placement`. Blocks while they load.
+
+    Raises ModelInvalid if weights are missing or the devices have no room for them, and what transformers raises.
+    """
+    by_device = torch.bfloat16 if devices[0].type == "cuda" else torch.float32
+    loaded, found = network.from_pretrained(
+        files.folder,
+        config=config,
+        dtype=_DTYPES.get(weights, by_device),
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    # transformers fills what is missing with random numbers, and says so in a warning.
+    if missing := sorted(found["missing_keys"]):
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise ModelInvalid(f"{files.folder}: {len(missing)} weights are missing: {shown}")
+    if weights is WeightFormat.INT8:
+        quantised_weights.quantise(loaded.model.language_model)
+    require_room(loaded, devices, _free_nbytes)
+    placement.place(loaded, devices)
+    return loaded
+
+
+def require_room(
+    network: PreTrainedModel, devices: Sequence[torch.device], free_nbytes: Callable[[torch.device], float]
+) -> None:
+    """Returns if each device has room for its part of the weights. Raises ModelInvalid with both sizes."""
+    for device, nbytes in zip(devices, placement.nbytes_by_device(network, len(devices)), strict=True):
+        if nbytes > (free := free_nbytes(device)):
+            raise ModelInvalid(
+                f"the weights take {nbytes / 1e9:.1f} GB of {device}, which has {free / 1e9:.1f} GB free: use "
+                "shards.weights: int8, more GPUs for a shard (shards.num_gpus), or a smaller model"
+            )
+
+
+def _free_nbytes(device: torch.device) -> float:
+    """The weights are on the CPU already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
