@@ -27,8 +27,9 @@ from console.client.client import HermesClient
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-# As a job that a shell starts in the background, which ignores SIGINT.
-HERMES = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "console.cli.main")
+# As a job that a shell starts in the background, which ignores SIGINT; and not as one of nohup, which ignores SIGHUP.
+SIGNALS = ("--ignore-signal=INT", "--default-signal=HUP")
+HERMES = ("env", *SIGNALS, sys.executable, "-m", "console.cli.main")
 TIMEOUT_S = 120.0
 
 
