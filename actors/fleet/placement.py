@@ -65,8 +65,9 @@ class Placement:
         Raises CameraError, ServiceError and StoreError, OwnedByAnother among them.
         """
         shard = self._state.shard_of(record)
-        # Above every epoch seen anywhere: a store that lost its data, with a clock set back, would grant stale epochs.
-        assignment = replace(record.assignment, min_epoch=self._state.newest_epoch, expiry=self._unowned_expiry)
+        # Above every earlier epoch: a store that lost its data, with a clock set back, would grant stale ones.
+        min_epoch = self._state.epoch_floor.at(_now_s())
+        assignment = replace(record.assignment, min_epoch=min_epoch, expiry=self._unowned_expiry)
         with shard.acting():
             try:
                 await shard.perform(shard.shard.add_camera(assignment))

@@ -61,7 +61,7 @@ class QuestionRouter:
             async with aclosing(answer) as events, aclosing(_until_lapse(events, shard_record)) as shard_events:
                 async for event in shard_events:
                     if isinstance(event, Started):
-                        self._state.observe_epoch(record, event.epoch)
+                        self._state.observe_epoch(record, event.epoch, asyncio.get_running_loop().time())
                         started = event
                         continue
                     if started is not None:

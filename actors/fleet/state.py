@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from actors.fleet import capacity, name_suggestions
+from actors.fleet.epoch_floor import EpochFloor
 from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
@@ -36,7 +37,7 @@ class FleetState:
         self.cameras_by_id: dict[str, CameraRecord] = {}
         self.removals: dict[str, RemovalRecord] = {}
         self.removed: dict[str, None] = {}
-        self.newest_epoch = 0  # of any camera
+        self.epoch_floor = EpochFloor()  # of all cameras
         self.synced_s = float("-inf")
         self.unknown_owners: dict[str, float] = {}
         self.revoked_s: dict[str, float] = {}
@@ -159,15 +160,15 @@ class FleetState:
         for record in self.cameras_on(index):
             if record.id in by_id:
                 record.observe(by_id[record.id])
-                self.newest_epoch = max(self.newest_epoch, record.newest_epoch)
+                self.epoch_floor.observe(record.newest_epoch, now_s)
             else:
                 record.mark_missing()
         return adopted
 
-    def observe_epoch(self, record: CameraRecord, epoch: int) -> None:
+    def observe_epoch(self, record: CameraRecord, epoch: int, now_s: float) -> None:
         """Records the epoch of an answer. Raises CameraRecovering if the answer comes from a stale owner."""
         record.observe_epoch(epoch)
-        self.newest_epoch = max(self.newest_epoch, epoch)
+        self.epoch_floor.observe(epoch, now_s)
 
     def mark_shard_down(self, index: int, now_s: float, reason: str, *, is_failed: bool = False) -> None:
         """Records that a shard does not answer, so its cameras cannot answer either."""
