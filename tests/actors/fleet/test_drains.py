@@ -128,6 +128,26 @@ async def test_a_camera_that_cannot_move_is_logged_once_and_not_each_second(shar
     assert len([line for line in logs if line["event"] == "camera_not_moved"]) == 1
 
 
+async def test_a_camera_that_could_move_and_then_cannot_again_is_logged_again(shards) -> None:
+    fleet = scripted_fleet(*shards)
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].add_error = TooManyCameras("all slots are taken")
+    await shards[0].drain()
+    with capture_logs() as logs:
+        loop = asyncio.create_task(fleet.run())
+        await asyncio.sleep(60.0)
+        shards[1].add_error = None
+        await asyncio.sleep(60.0)
+        assert not shards[0].assignments
+        shards[0].add_error = TooManyCameras("all slots are taken")
+        await shards[0].undrain()
+        await shards[1].drain()
+        await asyncio.sleep(60.0)
+        await task_cancellation.end(loop)
+
+    assert len([line for line in logs if line["event"] == "camera_not_moved"]) == 2
+
+
 async def test_a_fleet_that_does_not_lead_drains_through_the_leader(shards) -> None:
     for shard in shards:
         shard.epoch = 7

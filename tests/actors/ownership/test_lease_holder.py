@@ -291,6 +291,17 @@ async def test_an_unowned_camera_is_lost_once_another_shard_has_it_or_it_is_remo
     assert shard.holder.is_lost("gate")
 
 
+async def test_an_unowned_camera_that_the_shard_gives_up_is_its_no_more(shard: Shard) -> None:
+    await shard.acquire()
+    await asyncio.sleep(20.0)
+    shard.leases.forget_everything()
+    await shard.holder.renew()
+
+    await shard.holder.release("gate")
+
+    assert not shard.holder.is_unowned("gate")
+
+
 async def test_a_store_that_failed_during_the_recheck_after_its_loss_loses_no_camera() -> None:
     shard = Shard(FailingLookups())
     await shard.acquire()
