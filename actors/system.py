@@ -172,7 +172,7 @@ async def _standing(settings: HermesConfig, version: int, store: SettingsStore, 
         return lambda: Standing.NEWEST if is_leader() else Standing.FOLLOWING
     own = SharedSettings.of(settings)
     agreement = await store.agree(own)
-    shared_settings.adopted(own, agreement.newest)
+    shared_settings.usable(own, agreement.newest)
     standing = agreement.standing(version)
     return lambda: standing
 

@@ -51,7 +51,7 @@ class SettingsFollower:
         if newest.version <= max(self._settings.version, self._refused_version):
             return
         try:
-            self._settings = shared_settings.adopted(self._settings, newest)
+            self._settings = shared_settings.usable(self._settings, newest)
         except ConfigError as error:
             self._refused_version = newest.version
             log.warning("server_outdated", version=newest.version, reason=str(error))
