@@ -119,10 +119,8 @@ class Executor:
                 return self._on_camera(action.camera_id, lambda record: self._update(record, action.shard))
             case Move():
                 return self._move(action)
-            case Drop():
-                return self._drop(action)
-            case Release():
-                return self._release(action)
+            case Drop() | Release():
+                return self._end_leftover(action)
             case FinishRemoval():
                 return self._finish_removal(action)
             case Revoke():
@@ -179,25 +177,20 @@ class Executor:
                 log.warning("camera_not_moved", **record.log_fields, shard=action.from_shard, reason=record.wait_reason)
         record.postpone(_now_s() + _SETTLE_S)
 
-    async def _drop(self, action: Drop) -> None:
-        call = self._state.shards[action.shard].shard.drop_camera(action.camera_id)
-        await self._end_leftover(action.shard, action.camera_id, call)
-        log.warning("stale_camera_ended", camera_id=action.camera_id, shard=action.shard)
-
-    async def _release(self, action: Release) -> None:
-        call = self._state.shards[action.shard].shard.release_camera(action.camera_id)
-        await self._end_leftover(action.shard, action.camera_id, call)
-        log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
-
-    async def _end_leftover(self, index: int, camera_id: str, call: Coroutine[Any, Any, None]) -> None:
-        shard = self._state.shards[index]
+    async def _end_leftover(self, action: Drop | Release) -> None:
+        shard, fields = self._state.shards[action.shard], {"camera_id": action.camera_id, "shard": action.shard}
         try:
             with shard.acting():
-                await shard.perform(call)
+                if isinstance(action, Drop):
+                    await shard.perform(shard.shard.drop_camera(action.camera_id))
+                    log.warning("stale_camera_ended", **fields)
+                else:
+                    await shard.perform(shard.shard.release_camera(action.camera_id))
+                    log.warning("unwanted_camera_ended", **fields)
         except (StoreError, ServiceError, UnknownCamera) as error:
-            log.info("camera_not_ended", shard=index, reason=str(error))
+            log.info("camera_not_ended", **fields, reason=str(error))
         # If it is still there, the next status says so, and it is tried again after another grace period.
-        shard.forget_reported(camera_id)
+        shard.forget_reported(action.camera_id)
 
     async def _finish_removal(self, action: FinishRemoval) -> None:
         removal = self._state.removals.get(action.camera_id)
@@ -221,6 +214,9 @@ class Executor:
             await self._failure_detector.retire(action.incarnation)
         except StoreError as error:
             log.debug("lease_not_revoked", incarnation=action.incarnation[:8], reason=str(error))
+            return
+        # Where it still owns a camera, the next assignment of that camera says so.
+        self._state.forget_unknown_owner(action.incarnation)
 
 
 def _now_s() -> float:

@@ -160,8 +160,8 @@ class Scaler:
 
     async def replace(self, index: int) -> None:
         """Replaces the process of an empty shard by one of the newest generation. Raises ServiceError."""
-        log.info("shard_replaced", shard=index)
         await self._pool.replace(index)
+        log.info("shard_replaced", shard=index)
         self._state.shards[index].mark_ended()
         self._state.apply_shards(self._pool.of(self._numbers), self._numbers)
         self._on_change()

@@ -19,6 +19,7 @@ from pipeline.network.redaction import REDACTOR
 
 _MAX_REMOVED = 20_000
 _LOAD_SETTLE_S = 60.0
+_REVOKED_KEPT_S = 60.0  # a lease is revoked again much earlier where that has to be
 
 
 class FleetState:
@@ -116,7 +117,7 @@ class FleetState:
         record = self.cameras_by_id.get(camera_id)
         removal = self.removals.get(camera_id)
         if removal is None:
-            removal = RemovalRecord(camera_id, name, *((record.shard_index,) if record else ()))
+            removal = RemovalRecord(camera_id, name, record.shard_index if record else None)
             if record is not None:
                 removal.lock = record.lock  # an action on the camera that runs ends first
             self.removals[camera_id] = removal
@@ -187,11 +188,12 @@ class FleetState:
             self.unknown_owners.setdefault(incarnation, now_s)
 
     def forget_unknown_owner(self, incarnation: str) -> None:
-        """Records that this incarnation owns nothing any more."""
+        """Records that this incarnation owns nothing that this fleet wants, as far as it knows."""
         self.unknown_owners.pop(incarnation, None)
 
     def mark_revoked(self, incarnation: str, now_s: float) -> None:
-        """Records that a lease was revoked."""
+        """Records that a lease was revoked. Forgets earlier ones, after which each may be revoked again."""
+        self.revoked_s = {other: at_s for other, at_s in self.revoked_s.items() if now_s - at_s < _REVOKED_KEPT_S}
         self.revoked_s[incarnation] = now_s
 
     def mark_balanced(self, incarnations: tuple[str | None, ...]) -> None:

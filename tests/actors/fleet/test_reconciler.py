@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -11,7 +12,7 @@ from actors.errors import ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
 from actors.ownership import failure_detector
 from cache_store.errors import Retired, StoreUnavailable
-from cache_store.leases import Leases, ShardIncarnation, refused
+from cache_store.leases import InMemoryLeases, Leases, ShardIncarnation, refused
 from pipeline.cameras import CameraState
 from tests.actors import processes
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
@@ -179,6 +180,35 @@ async def test_the_lease_of_an_unknown_incarnation_is_revoked_after_a_grace_peri
     assert await is_retired(leases, "earlier")
 
 
+class CountingLeases(InMemoryLeases):
+    """Counts how often each lease was revoked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revocations: Counter[str] = Counter()
+
+    async def retire(self, incarnation: str) -> None:
+        self.revocations[incarnation] += 1
+        await super().retire(incarnation)
+
+
+async def test_the_lease_of_an_incarnation_that_owned_a_removed_camera_is_not_revoked_for_ever(shards) -> None:
+    """It was revoked each second as long as the server ran."""
+    leases = CountingLeases()
+    fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
+    fleet.configure([camera_spec("a")])
+    shards[0].add_error = refused("a", "earlier")
+    await fleet.reconcile()
+    await fleet.remove_camera("a")
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await asyncio.sleep(60.0)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert leases.revocations == {"earlier": 1}
+
+
 async def test_the_lease_of_an_incarnation_that_a_shard_reports_is_not_revoked(shards, leases) -> None:
     """A move broke off after the release: the camera is reserved for shard 1, which cannot take it for a while."""
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
@@ -211,6 +241,17 @@ async def test_without_a_free_slot_elsewhere_a_camera_waits_for_its_shard_and_sa
     shards[0].is_down = False
     await fleet.reconcile()
     assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_each_of_many_cameras_without_a_slot_says_so() -> None:
+    """All but the first hundred were shown as connecting, for ever."""
+    fleet = scripted_fleet(ScriptedShard(max_cameras=16))
+    fleet.configure(camera_spec(f"camera{number}") for number in range(150))
+    await fleet.reconcile()
+
+    states = Counter(camera.status.state for camera in await fleet.list_cameras())
+
+    assert states == {CameraState.LIVE: 16, CameraState.WAITING: 134}
 
 
 async def test_a_camera_is_adopted_from_the_shard_that_owns_it_now(fleet, shards) -> None:
