@@ -56,6 +56,8 @@ class Observer:
             self._mark_down(index, str(error), is_failed=False)
             return
         except Exception as error:  # the border of one shard: whatever it answers, the others are shown and used
+            if self._is_outdated(record, index, number):
+                return
             if not record.is_failed:
                 log.exception("shard_failed", shard=index)
             self._mark_down(index, f"{type(error).__name__}: {REDACTOR.redact(str(error))}", is_failed=True)
