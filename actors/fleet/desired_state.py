@@ -71,13 +71,14 @@ class DesiredState:
         async with self._lock:
             try:
                 entries = await self._registry.add(entry)
-            except StoreUnavailable:
-                # The store may have taken it although its reply was lost. The next sync removes it then.
-                self._state.remember_removed(entry.id)
+                for present in entries.values():
+                    self._apply_entry(present)
+                await self._read_own_write()
+            except (StoreUnavailable, asyncio.CancelledError):
+                # The store may have taken it although its reply was lost, or its caller has given up. The next sync
+                # removes it then.
+                self._forget(spec.name, entry.id)
                 raise
-            for present in entries.values():
-                self._apply_entry(present)
-            await self._read_own_write()
         return entries[spec.name]
 
     async def update(self, record: CameraRecord, spec: CameraSpec) -> bool:
