@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from actors.errors import ScalingConflict
-from actors.fleet import figures, reconciler, shard_views
+from actors.fleet import figures, shard_views
 from actors.fleet.camera_admission import CameraAdmission
 from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
@@ -31,6 +31,7 @@ from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.state import FleetState
 from actors.fleet.store_contact import StoreContact
 from actors.fleet.views import CameraView, DrainResult, ShardView
+from actors.loops import run_forever
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from pipeline.answers import AnswerEvent
@@ -124,7 +125,7 @@ class Fleet:
 
     async def run(self) -> None:
         """Reconciles until cancelled."""
-        await asyncio.gather(self._reconciler.run(), reconciler.run_forever(self._maintain, every_s=1.0))
+        await asyncio.gather(self._reconciler.run(), run_forever(self._maintain, every_s=1.0))
 
     async def reconcile(self) -> None:
         """Brings the shards to what shall be, once, which may depend on what they watch. Raises StoreUnavailable."""

@@ -171,6 +171,9 @@ class LeaseHolder:
                 self._proven_until_s = _NEVER_S
                 self._on_retired()
                 return
+            except Exception:  # the border of one renewal: without the next ones the shard would be silent for good
+                log.exception("lease_not_renewed")
+                is_renewed = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.length_s / _RENEWALS_PER_LEASE):
                     await self._recheck_requested.wait()

@@ -88,6 +88,17 @@ class FailingLookups(SlowLeases):
         return owner
 
 
+class BrokenLeases(SlowLeases):
+    """While it is broken, a renewal ends with an error that nobody foresaw."""
+
+    is_broken = False
+
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
+        if self.is_broken:
+            raise AttributeError("'NoneType' object has no attribute 'read'")
+        return await super().renew(incarnation)
+
+
 class Shard:
     """A shard's lease holder, with its leases and the cameras that it lost."""
 
@@ -138,6 +149,23 @@ async def test_a_lease_is_counted_from_when_the_renewal_was_sent(shard: Shard) -
     assert shard.can_answer(owner)
     await asyncio.sleep(0.2)
     assert not shard.can_answer(owner)
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_renewals() -> None:
+    """The shard was silent for good, and its status said that all was well."""
+    leases = BrokenLeases()
+    shard = Shard(leases)
+    owner = await shard.acquire()
+    loop = asyncio.create_task(shard.holder.run())
+    await asyncio.sleep(1.0)
+    leases.is_broken = True
+    await asyncio.sleep(3.0)
+    leases.is_broken = False
+
+    await asyncio.sleep(10.0)
+
+    assert shard.can_answer(owner)
+    await task_cancellation.end(loop)
 
 
 async def test_renewals_at_once_do_not_look_like_a_lapse() -> None:
