@@ -113,6 +113,7 @@ class CameraMemories:
     async def free(self, camera_id: str) -> None:
         """Frees the slot of a camera whose memory is not saved any more."""
         self.frames.end(camera_id)
+        self._checkpointer.end(camera_id)
         await self._command(self._engine.remove_camera, camera_id)
 
     def status(self, camera_id: str) -> MemoryStatus:

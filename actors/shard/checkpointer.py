@@ -103,6 +103,13 @@ class Checkpointer:
         if task is not None:
             await task_cancellation.end(task)
 
+    def end(self, camera: str) -> None:
+        """Drops what is kept of a camera that this shard saves no more."""
+        self._names.pop(camera, None)
+        self._saved.pop(camera, None)
+        self._failures.pop(camera, None)
+        self._store.end(camera)
+
     def saved_s(self, camera: str) -> float | None:
         """When this process last saved the camera's memory, in Unix seconds."""
         saved = self._saved.get(camera)
