@@ -51,9 +51,9 @@ class TracesConfig:
     endpoint: str
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.endpoint)
+        url = urlsplit(self.endpoint)  # its port raises ValueError beyond 65535
         is_plain = not (url.username or url.password or url.path.strip("/") or url.query)
-        if url.scheme not in ("http", "https") or not url.hostname or not is_plain:
+        if url.scheme not in ("http", "https") or not (url.hostname and url.port) or not is_plain:
             raise ValueError("traces.endpoint is not http://HOST:PORT or https://HOST:PORT of an OTLP collector (gRPC)")
 
 

@@ -183,6 +183,19 @@ def test_every_selector_selects_a_pod_and_every_pod_has_a_network_policy(objects
         assert any(chart.selects(budget["spec"]["selector"], pod.labels) for pod in pods), budget["metadata"]["name"]
 
 
+def test_routers_and_shards_reach_the_collector_of_spans_wherever_cameras_may_be() -> None:
+    """Shards send spans too, and reached the collector only where their cameras may be anywhere."""
+    values = {"config": {"traces": {"endpoint": "http://collector.tracing.svc:4317"}}}
+    values |= {"networkPolicy": {"cameraNetworks": ["10.1.0.0/16"]}}
+    objects = chart.render(chart.merged(chart.values_of("laptop"), values))
+
+    policies = [one["spec"] for one in chart.of_kind(objects, "NetworkPolicy")]
+    for pod in chart.pods(objects):
+        if pod.labels["app.kubernetes.io/component"] in ("router", "shard"):
+            chosen = [policy for policy in policies if chart.selects(policy["podSelector"], pod.labels)]
+            assert {"ports": [{"port": 4317}]} in [rule for policy in chosen for rule in policy.get("egress", [])]
+
+
 def test_rules_and_dashboards_of_the_folders_reach_prometheus_and_grafana() -> None:
     objects = chart.render(chart.values_of("a100"))
     rules = [yaml.safe_load(path.read_text()) for path in sorted((chart.FOLDER / "rules").glob("*.yaml"))]

@@ -22,6 +22,11 @@ CONTRADICTIONS: dict[str, tuple[str, Object, str]] = {
     ),
     "no gpus in the pods": ("a100", {"workers": {"gpus": 0}}, "shards.gpus is 1.*workers.gpus 0.*Set workers.gpus"),
     "idle gpus": ("a100", {"shards": {"gpus": 0}}, "workers.gpus is 1.*shards.gpus is 0.*idle"),
+    "a collector without a port": (
+        "laptop",
+        {"config": {"traces": {"endpoint": "http://collector"}}},
+        "config.traces.endpoint is not http://HOST:PORT",
+    ),
     "uneven gpus": ("a100", {"workers": {"gpus": 3}, "shards": {"gpus": 2}}, "multiple of shards.gpus"),
     "too few cpus for the gpus": ("a100-8", {"workers": {"cpus": 40}}, "give workers.cpus for all of them"),
     "no cpu": ("laptop", {"shards": {"cpus": 4}}, "no shard can start there"),

@@ -93,6 +93,11 @@
 {{- fail (printf "config.%s: the chart writes this key; set %s instead" $key $value) -}}
 {{- end -}}
 {{- end -}}
+{{- with $config.traces -}}
+{{- if not (regexMatch "^https?://.+:[0-9]+/?$" (.endpoint | default "")) -}}
+{{- fail "config.traces.endpoint is not http://HOST:PORT or https://HOST:PORT of an OTLP collector (gRPC)" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.model.volumeClaim .Values.model.download.repository -}}
 {{- fail "model.volumeClaim and model.download.repository: leave one of them out" -}}
 {{- end -}}
