@@ -120,7 +120,7 @@ class ShardProcess:
             await asyncio.to_thread(self._tracer.close)
 
     def _end(self) -> None:
-        """Called in a thread of its own at SIGTERM."""
+        """Called on the main thread at SIGTERM; the event loop runs in another one."""
         if self._loop is None:  # no call has come yet, so there is no camera
             os._exit(1)
         asyncio.run_coroutine_threadsafe(self._leave_and_end(), self._loop)
