@@ -37,19 +37,24 @@ class DetachedShard:
 
     @property
     def node_id(self) -> str:
-        """Ray's id of its node; empty while it has none. Blocks for a call of Ray's head."""
-        return str(ray_state.actors(self._actor._actor_id.hex()).get("Address", {}).get("NodeID", ""))
+        """Ray's id of its node; empty while it has no process. Blocks for a call of Ray's head."""
+        facts = ray_state.actors(self._actor._actor_id.hex())
+        # Without a process the address is that of a node which keeps the request.
+        return str(facts["Address"]["NodeID"]) if facts.get("Pid") else ""
 
     async def leave(self, grace_s: float, on_progress: Progress, *, may_move: bool) -> Departure | str:
         """Makes the shard give its cameras up within the grace period. -> what became of them, or why it did not"""
-        leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
+        try:
+            leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
+        except AttributeError:
+            return "another version of hermes"
         try:
             async with asyncio.timeout(grace_s + _MARGIN_S):
                 while not (await asyncio.wait([leaving], timeout=_POLL_EVERY_S))[0]:
                     on_progress(f"{self.name}: {await self._actor.num_cameras.remote()} cameras left")
                 values = json.loads(await leaving)
-        except (RayError, AttributeError) as error:
-            return ray_errors.last_line(error) if isinstance(error, RayError) else "another version of hermes"
+        except RayError as error:
+            return ray_errors.last_line(error)
         except TimeoutError:
             return f"does not answer within {grace_s + _MARGIN_S:g} s"
         finally:

@@ -59,6 +59,10 @@ async def _end_servers(presence: ServerPresence, on_progress: Progress, *, force
 
 
 async def _end(shard: DetachedShard, grace_s: float, on_progress: Progress) -> list[str]:
+    if not await asyncio.to_thread(lambda: shard.node_id):
+        await asyncio.to_thread(shard.kill)
+        on_progress(f"{shard.name}: had no process")
+        return []
     outcome = await shard.leave(grace_s, on_progress, may_move=False)
     if not isinstance(outcome, Departure):
         return [f"{shard.name}: {outcome}; it runs on"]
