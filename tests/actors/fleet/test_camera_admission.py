@@ -11,7 +11,8 @@ import structlog
 from actors import task_cancellation
 from actors.fleet.plan import NO_SLOT_WHILE_MOVING
 from actors.fleet.registry import InMemoryRegistry, RegistryChanges, RegistryEntry
-from cache_store.errors import StoreUnavailable
+from actors.shard.interface import Assignment
+from cache_store.errors import CameraFenced, StoreUnavailable
 from cache_store.leases import InMemoryLeases, Leases, refused
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
@@ -130,6 +131,23 @@ async def test_a_client_that_gives_up_while_the_registry_is_slow_leaves_no_camer
     assert registry.entries == {}
     assert await fleet.list_cameras() == []
     assert shards[0].assignments == {}
+
+
+class FencedShard(ScriptedShard):
+    """Each camera has been removed by the time that the shard acquires it."""
+
+    async def add_camera(self, assignment: Assignment) -> None:
+        raise CameraFenced(f"camera {assignment.id!r}: it was removed")
+
+
+async def test_a_camera_that_another_client_removes_while_it_is_added_is_no_error_of_the_server() -> None:
+    """It was INTERNAL, and raised the alert HermesErrors."""
+    fleet = scripted_fleet(FencedShard())
+
+    with pytest.raises(CameraChanged, match="'a' was changed by another call"):
+        await fleet.add_camera(camera_spec("a"))
+
+    assert await fleet.list_cameras() == []
 
 
 async def test_the_fleet_s_lines_about_a_camera_name_its_epoch(fleet, shards) -> None:
