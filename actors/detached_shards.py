@@ -68,8 +68,16 @@ class DetachedShard:
 
 def find() -> list[DetachedShard]:
     """Every shard of the cluster that was joined, by index. Blocks for calls of Ray's head."""
-    names = [f"{_PREFIX}{index}" for index in _indices()]
-    return [DetachedShard(name, ray.get_actor(name)) for name in names]
+    shards = [named(f"{_PREFIX}{index}") for index in _indices()]
+    return [shard for shard in shards if shard is not None]
+
+
+def named(name: str) -> DetachedShard | None:
+    """The shard of this name; None where it has ended. Blocks for a call of Ray's head."""
+    try:
+        return DetachedShard(name, ray.get_actor(name))
+    except ValueError:
+        return None
 
 
 def num_present() -> int:
