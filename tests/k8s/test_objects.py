@@ -124,6 +124,16 @@ def test_the_page_has_a_command_for_every_secret(name: str, objects: list[Object
     assert names <= made
 
 
+def test_what_the_pages_name_in_commands_exists() -> None:
+    """The runbook looked for the errors of a router in a Deployment that no chart makes."""
+    objects = {(one["kind"].lower(), one["metadata"]["name"]) for one in chart.render(chart.values_of("laptop"))}
+    pages = "".join(page.read_text() for page in DOCS.parent.glob("*.md"))
+    found = set(re.findall(r"\b(deployment|service|statefulset)/([a-z0-9-]+)", pages))
+
+    assert len(found) > 1
+    assert found <= objects
+
+
 def test_no_secret_is_in_the_objects(objects: list[Object]) -> None:
     """The chart makes no Secret, and no variable of a pod that is for a secret has its value in the object."""
     assert chart.of_kind(objects, "Secret") == []
