@@ -17,8 +17,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.errors import ShardUnavailable
 from actors.shard import ray_errors
-from actors.shard.departure import Departure
 
 _PREFIX = "shard-"
 _PREEMPTION = 2  # autoscaler.DrainNodeReason: the node goes, whatever runs on it
@@ -42,24 +42,29 @@ class DetachedShard:
         # Without a process the address is that of a node which keeps the request.
         return str(facts["Address"]["NodeID"]) if facts.get("Pid") else ""
 
-    async def leave(self, grace_s: float, on_progress: Progress, *, may_move: bool) -> Departure | str:
-        """Makes the shard give its cameras up within the grace period. -> what became of them, or why it did not"""
+    async def leave(self, grace_s: float, on_progress: Progress, *, may_move: bool) -> list[str]:
+        """Makes the shard give its cameras up within the grace period; shows what became of them.
+
+        -> what was not saved, one line each. Raises ShardUnavailable.
+        """
         try:
             leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
         except AttributeError:
-            return "another version of hermes"
+            raise ShardUnavailable(f"{self.name}: another version of hermes") from None
         try:
             async with asyncio.timeout(grace_s + _MARGIN_S):
                 while not (await asyncio.wait([leaving], timeout=_POLL_EVERY_S))[0]:
                     on_progress(f"{self.name}: {await self._actor.num_cameras.remote()} cameras left")
-                values = json.loads(await leaving)
+                left = json.loads(await leaving)  # a Departure
         except RayError as error:
-            return ray_errors.last_line(error)
+            raise ShardUnavailable(f"{self.name}: {ray_errors.last_line(error)}") from error
         except TimeoutError:
-            return f"does not answer within {grace_s + _MARGIN_S:g} s"
+            raise ShardUnavailable(f"{self.name}: does not answer within {grace_s + _MARGIN_S:g} s") from None
         finally:
             leaving.cancel()
-        return Departure(values["moved"], tuple(values["saved"]), tuple(values["unsaved"]))
+        saved, unsaved = len(left["saved"]), left["unsaved"]
+        on_progress(f"{self.name}: {left['moved']} cameras moved, {saved} saved, {len(unsaved)} not saved")
+        return [f"{self.name}: camera {name!r} was not saved, its last checkpoint stays" for name in unsaved]
 
     def kill(self) -> None:
         """Ends the process for good."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from actors.detached_shards import DetachedShard
+from actors.errors import ShardUnavailable
 
 
 async def test_a_shard_of_a_version_that_cannot_leave_is_named_and_ends_no_command() -> None:
@@ -12,4 +15,5 @@ async def test_a_shard_of_a_version_that_cannot_leave_is_named_and_ends_no_comma
     actor: Any = object()
     shard = DetachedShard("shard-0", actor)
 
-    assert await shard.leave(1.0, lambda _: None, may_move=False) == "another version of hermes"
+    with pytest.raises(ShardUnavailable, match="shard-0: another version of hermes"):
+        await shard.leave(1.0, lambda _: None, may_move=False)
