@@ -92,7 +92,10 @@ class ShardProcess:
         return 0 if self._shard is None else len((await self._shard.status()).cameras)
 
     async def _leave(self, grace_s: float, *, may_move: bool) -> Departure:
-        if self._shard is None or not self._shard.is_working:
+        if self._shard is None:
+            self._is_closing = True  # it has no camera, and shall get none
+            return Departure()
+        if not self._shard.is_working:
             return Departure()
         return await self._shard.leave(grace_s, may_move=may_move)
 
