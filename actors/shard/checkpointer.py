@@ -136,6 +136,11 @@ class Checkpointer:
             self.results["failed"] += 1
             self._note_failed(camera, str(error) or type(error).__name__)
             return False
+        except Exception as error:  # the border of one save: without the next ones the camera would keep an old one
+            self.results["failed"] += 1
+            log.exception("checkpoint_error", camera=self._name(camera))
+            self._note_failed(camera, type(error).__name__)
+            return False
         self.results["saved"] += 1
         return True
 
