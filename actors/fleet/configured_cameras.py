@@ -6,13 +6,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from actors.fleet import name_lists
 from actors.fleet.registry import RegistryEntry
 from actors.fleet.shard_record import ShardRecord
 from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec
 from pipeline.network import urls
-
-_MAX_NAMES = 10  # in one log line
 
 
 class Standing(Enum):
@@ -52,9 +51,8 @@ class ListChanges:
 
     @property
     def refused_names(self) -> str:
-        """The names for a log line, the first ten of them."""
-        more = len(self.refused) - _MAX_NAMES
-        return ", ".join(self.refused[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+        """The names for a log line."""
+        return name_lists.first_names(self.refused)
 
 
 class ConfiguredCameras:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import structlog
 
 from actors import task_cancellation
 from actors.errors import InvalidShard, ServiceError
+from actors.fleet import name_lists
 from actors.fleet.actions import (
     Action,
     Assign,
@@ -26,6 +28,7 @@ from actors.fleet.actions import (
     Resize,
     Revoke,
     Update,
+    Wait,
 )
 from actors.fleet.mover import Mover
 from actors.fleet.placement import Placement
@@ -72,13 +75,19 @@ class Executor:
     def start(self, actions: Iterable[Action]) -> list[asyncio.Task[None]]:
         """Starts each action that does not run yet. -> the tasks of those that take time"""
         tasks = []
+        waiting: defaultdict[str, list[str]] = defaultdict(list)  # names by a reason that is new for them
         for action in actions:
-            if isinstance(action, Note):
+            if isinstance(action, Wait):
+                waiting[action.reason] += self._note_wait(action)
+            elif isinstance(action, Note):
                 self._note(action)
             elif action not in self._running:
                 task = self._running[action] = asyncio.create_task(self._perform(action), name=repr(action))
                 task.add_done_callback(partial(self._end, action))
                 tasks.append(task)
+        for reason, names in waiting.items():
+            if names:
+                log.warning("cameras_wait", cameras=name_lists.first_names(names), reason=reason)
         return tasks
 
     async def stop(self) -> None:
@@ -89,21 +98,21 @@ class Executor:
         self._running.pop(action, None)
         self._on_end()
 
-    def _note(self, action: Note) -> None:
+    def _note(self, action: NoteBalance | NotePressure) -> None:
         if isinstance(action, NoteBalance):
             self._state.mark_balanced(action.incarnations)
-            return
-        if isinstance(action, NotePressure):
+        else:
             self._state.mark_pressure(action.pressure, _now_s())
-            return
+
+    def _note_wait(self, action: Wait) -> list[str]:
+        """-> the name of the camera if the reason is news"""
         record = self._state.cameras_by_id.get(action.camera_id)
         if record is None:
-            return
+            return []
         shard = self._state.shard_of(record)
         if not shard.is_up or record.id not in shard.reported:
             record.mark_without_slot(action.reason)
-        if record.mark_waiting(action.reason):
-            log.warning("camera_not_moved", **record.log_fields, shard=record.shard_index, reason=action.reason)
+        return [record.spec.name] if record.mark_waiting(action.reason) else []
 
     async def _perform(self, action: Action) -> None:
         try:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from actors.fleet import capacity, name_suggestions
+from actors.fleet import capacity, name_lists
 from actors.fleet.epoch_floor import EpochFloor
 from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
@@ -71,7 +71,7 @@ class FleetState:
         """The record of a camera. Raises UnknownCamera."""
         record = self.cameras.get(name)
         if record is None:
-            raise UnknownCamera(name_suggestions.unknown_camera(name, self.cameras))
+            raise UnknownCamera(name_lists.unknown_camera(name, self.cameras))
         return record
 
     def shard_of(self, record: CameraRecord) -> ShardRecord:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
@@ -244,14 +245,19 @@ async def test_without_a_free_slot_elsewhere_a_camera_waits_for_its_shard_and_sa
 
 
 async def test_each_of_many_cameras_without_a_slot_says_so() -> None:
-    """All but the first hundred were shown as connecting, for ever."""
+    """All but the first hundred were shown as connecting, for ever. The log has one line for all of them."""
     fleet = scripted_fleet(ScriptedShard(max_cameras=16))
     fleet.configure(camera_spec(f"camera{number}") for number in range(150))
-    await fleet.reconcile()
+    with capture_logs() as lines:
+        await fleet.reconcile()
+        await fleet.reconcile()
 
     states = Counter(camera.status.state for camera in await fleet.list_cameras())
 
     assert states == {CameraState.LIVE: 16, CameraState.WAITING: 134}
+    waiting = [line for line in lines if line["event"] == "cameras_wait"]
+    assert sum(line["cameras"].count("camera") + int(line["cameras"].split()[-2]) for line in waiting) == 134
+    assert len(waiting) <= 5
 
 
 async def test_a_camera_is_adopted_from_the_shard_that_owns_it_now(fleet, shards) -> None:
