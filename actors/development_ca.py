@@ -19,7 +19,8 @@ from actors.errors import CertificatesNotMade
 
 DEFAULT_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CA_DAYS = 3650
-_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*\.?)*")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)(\*\.)?({_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?")
 # A clock that is a little behind must not refuse a new certificate.
 _BACKDATED = timedelta(minutes=5)
 

@@ -66,5 +66,5 @@ def _read(name: str, path: Path | None) -> bytes | None:
         return None
     try:
         return path.expanduser().read_bytes()
-    except OSError as error:
-        raise InvalidCredentials(f"{name} {str(path)!r}: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:
+        raise InvalidCredentials(f"{name} {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error

@@ -69,7 +69,20 @@ async def test_a_folder_that_no_configuration_can_name_is_refused(tmp_path: Path
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("host", ["router/example", "https://router.example", "10.0.0.1:50051", "two words", ""])
+NO_HOSTS = ("router/example", "https://router.example", "10.0.0.1:50051", "two words", "", "300.1.1.1", "a" * 64)
+
+
+async def test_what_it_prints_is_a_configuration_wherever_the_folder_is(tmp_path: Path) -> None:
+    folder = tmp_path / "my certs # of: today"
+    ended = await run("certs", "--folder", str(folder))
+
+    tls_files = loading.parse_config(ended.out, origin="certs", environment={}).router.tls
+    assert tls_files is not None
+    assert (tls_files.certificate, tls_files.key) == (folder / "server.pem", folder / "server-key.pem")
+
+
+# The last one took longer with each letter: 44 of them took hours.
+@pytest.mark.parametrize("host", [*NO_HOSTS, "a" * 44 + "!"])
 async def test_what_is_no_host_is_refused_before_a_file_is_written(tmp_path: Path, host: str) -> None:
     ended = await run("certs", "--folder", str(tmp_path / "certs"), "--host", host)
 

@@ -42,6 +42,8 @@ async def test_variables_stand_for_the_options(
         (("--ca", "/none/ca.pem", "--insecure"), "insecure: without TLS there is no use for ca, cert and key"),
         (("--address", "nowhere"), "address 'nowhere': is not HOST:PORT, for example localhost:50051"),
         (("--token-file", "/none/token"), "token file '/none/token': No such file or directory"),
+        (("--token-file", "~no-such-user/t"), "token file '~no-such-user/t': Could not determine home directory."),
+        (("--ca", "~no-such-user/ca.pem"), "ca '~no-such-user/ca.pem': Could not determine home directory."),
     ],
 )
 async def test_a_file_that_cannot_be_used_is_named_as_a_mistake(options: tuple[str, ...], message: str) -> None:
@@ -63,6 +65,22 @@ async def test_a_missing_token_names_the_option(serving: Serving) -> None:
         ended = await run("cameras", "list", "--address", address)
 
     assert (ended.code, "--token-file" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ask", "what", "-c", "gate", "--max-tokens", "99999999999"),
+        ("cameras", "migrate", "gate", "--to", "99999999999"),
+        ("cameras", "list", "--shard", "99999999999"),
+        ("shards", "undrain", "99999999999"),
+    ],
+)
+async def test_a_number_that_no_message_can_carry_is_a_mistake(serving: Serving, command: tuple[str, ...]) -> None:
+    async with serving(ScriptedShard()) as address:
+        ended = await run(*command, "--address", address)
+
+    assert (ended.code, "99999999999" in ended.err, "Traceback" in ended.err) == (2, True, False)
 
 
 NO_TEXT = "caf\udce9"  # what Python makes of a byte that is not UTF-8
