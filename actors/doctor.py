@@ -200,7 +200,7 @@ def _router(settings: HermesConfig) -> str:
     settings.auth.token()
     address = f"{settings.router.host}:{settings.router.port}"
     try:
-        server.require_free(settings.router)
+        server.require_free(settings.router, settings.metrics)
     except AddressInUse as error:
         listener = open_ports.listener_at(settings.router.port)
         if listener is None:

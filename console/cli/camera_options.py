@@ -70,7 +70,10 @@ def full_url(url: str, user: str | None, password_file: Path | None) -> str:
 
 def _with_absolute_path(url: str) -> str:
     """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
+    # Imported here, so that every other command starts without this room.
+    from pipeline.network import urls
+
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url) or urls.is_network_like(url):
         return url
     return str(Path(url).absolute())
 

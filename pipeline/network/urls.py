@@ -18,6 +18,7 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_ALMOST_NETWORK = re.compile(rf"(?i)\W*(?:{'|'.join(NETWORK_SCHEMES)})\W?//")
 _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
@@ -77,6 +78,11 @@ def parse(url: str) -> SourceUrl:
     raise InvalidCamera(
         f"camera URL {redact(url)!r}: scheme {scheme!r} is not one of sim, file, {', '.join(NETWORK_SCHEMES)}"
     )
+
+
+def is_network_like(path: str) -> bool:
+    """Whether a text without a scheme is rather a mistyped network URL than a path. It may hold a password."""
+    return "://" in path or _ALMOST_NETWORK.match(path) is not None
 
 
 def parse_source(spec: CameraSpec) -> SourceUrl:
@@ -180,6 +186,11 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
 def _parse_file(url: str) -> FileUrl:
     path = url[5:] if url[:5].lower() == "file:" else url
     path = path[2:] if path.startswith("///") else path
+    if is_network_like(path):
+        raise InvalidCamera(
+            "camera URL: it is neither a local path nor a network URL: begin with the scheme, without white space or "
+            "quotes before it, e.g. rtsp://"
+        )
     if "\x00" in path or path.startswith("//") or not path:
         raise InvalidCamera("camera URL: not a local path (a network camera needs rtsp: in front)")
     return FileUrl(Path(path).absolute())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors import doctor, embedded_store
+from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.doctor import Finding
@@ -130,6 +131,15 @@ def test_another_program_at_the_port_is_named(tmp_path: Path) -> None:
 
     assert not found.is_ok
     assert f"process {os.getpid()} (" in found.detail
+
+
+def test_a_port_of_the_metrics_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = finding("router", HermesConfig(router=RouterConfig(port=0), metrics=MetricsConfig(port=port)))
+
+    assert not found.is_ok
+    assert f"metrics address 127.0.0.1:{port}: cannot listen there" in found.detail
 
 
 def test_every_configured_camera_is_opened(tmp_path: Path) -> None:

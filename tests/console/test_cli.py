@@ -213,6 +213,15 @@ async def test_a_file_is_sent_with_its_absolute_path(serving: Serving, tmp_path:
     assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
 
 
+@pytest.mark.parametrize("url", [" rtsp://u:c4n4ry@camera/1", '"rtsp://u:c4n4ry@camera/1"', "rtsp//u:c4n4ry@camera/1"])
+async def test_a_mistyped_network_url_is_no_file_whose_path_is_shown(serving: Serving, url: str) -> None:
+    async with serving(ScriptedShard()) as address:
+        added = await run("cameras", "add", "film", url, "--address", address)
+
+    assert (added.code, "neither a local path nor a network URL" in added.err) == (2, True)
+    assert "c4n4ry" not in added.out + added.err
+
+
 async def test_the_change_gate_is_on_unless_it_is_switched_off(serving: Serving) -> None:
     shard = ScriptedShard()
     async with serving(shard) as address:

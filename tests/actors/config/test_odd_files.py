@@ -64,10 +64,13 @@ def test_a_number_without_end_is_refused(key: str) -> None:
         ("shards: {device: {max_cameras: 1000000000000}}", "shards.device.max_cameras is 1000000000000"),
         ("shards: {count: 1000000000}", "shards.count is 1000000000 (at most 10000)"),
         ("shards: {settings_version: 4294967296}", "shards.settings_version is 4294967296 (at most 2147483647)"),
+        ("metrics: {port: 50051}", "metrics.port is 50051 (another one than router.port)"),
+        ("metrics: {port: 8}\nrouter: {health_port: 8}", "metrics.port is 8 (another one than router.health_port)"),
+        ("ingest: {first_retry_s: 60, last_retry_s: 1}", "ingest.first_retry_s is 60.0: at most ingest.last_retry_s"),
         ("memory: {tokens_per_layer: 1000000000000}", "memory.tokens_per_layer is 1,000,000,000,000 (2 to 10,000,000)"),
     ],
 )
-def test_a_number_that_no_system_can_have_is_refused(text: str, expected: str) -> None:
+def test_a_number_that_no_system_can_have_or_that_contradicts_another_one_is_refused(text: str, expected: str) -> None:
     assert expected in error_of(text)
 
 
@@ -79,6 +82,10 @@ def test_a_key_of_a_merged_section_may_be_written_anew() -> None:
     )
 
     assert [(camera.name, camera.gate) for camera in settings.cameras] == [("one", False), ("two", False)]
+
+
+def test_metrics_and_router_may_both_take_any_free_port() -> None:
+    loading.parse_config("metrics: {port: 0}\nrouter: {port: 0, health_port: 0}", origin="hermes.yaml", environment={})
 
 
 @pytest.mark.parametrize(
