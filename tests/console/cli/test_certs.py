@@ -89,3 +89,33 @@ async def test_what_is_no_host_is_refused_before_a_file_is_written(tmp_path: Pat
     assert ended.code == 1
     assert f"host {host!r} is neither a host name nor an IP address" in ended.err
     assert not (tmp_path / "certs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("ca.pem", None, "ca.pem is missing beside ca-key.pem; put it back, or use another folder"),
+        ("ca-key.pem", None, "ca-key.pem is missing beside ca.pem; put it back, or use another folder"),
+        ("ca-key.pem", "server-key.pem", "ca-key.pem is not the key of ca.pem; put the right one back"),
+        ("ca-key.pem", "ca.pem", "ca.pem and ca-key.pem: "),
+    ],
+)
+async def test_an_authority_whose_files_are_not_whole_is_not_replaced(
+    tmp_path: Path, name: str, content: str | None, problem: str
+) -> None:
+    """An operator who moved the key of the authority away would get another one, which no client trusts."""
+    await run("certs", "--folder", str(tmp_path))
+    wrong = None if content is None else (tmp_path / content).read_bytes()
+    (tmp_path / name).unlink()
+    if wrong is not None:
+        (tmp_path / name).write_bytes(wrong)
+    before = _contents(tmp_path)
+
+    ended = await run("certs", "--folder", str(tmp_path))
+
+    assert (ended.code, problem in ended.err) == (1, True)
+    assert _contents(tmp_path) == before
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
