@@ -147,7 +147,7 @@ class _Document:
         except RecursionError:
             raise ConfigError(f"{origin}: a value holds itself by its alias, or is nested too deep") from None
         except _BAD_SCALAR:
-            raise ConfigError(f"{origin}:{_place_of_bad_scalar(loader, root)}") from None
+            raise ConfigError(f"{origin}:{_place_of_bad_scalar(root)}") from None
 
     def error(self, key: Key, problem: str) -> ConfigError:
         """The error for the value of a key, with file and line."""
@@ -174,11 +174,11 @@ class _Document:
                 self._note_lines(value, (*key, index))
 
 
-def _place_of_bad_scalar(loader: Any, node: yaml.Node) -> str:
+def _place_of_bad_scalar(node: yaml.Node) -> str:
     """The line of the first value that cannot be constructed, and as what; not the value, which may be a secret."""
     for scalar in _scalars(node):
         try:
-            loader.construct_object(scalar)
+            yaml.constructor.SafeConstructor().construct_object(scalar)
         except _BAD_SCALAR:
             kind = scalar.tag.rpartition(":")[2]
             return f"{scalar.start_mark.line + 1}: not valid YAML: no valid {kind}; put text in quotes"

@@ -19,4 +19,4 @@ def require(section: str, config: Any) -> None:
         if value == math.inf:
             raise ValueError(f"{section}.{name} is {value} (a finite number)")
         if value > high:
-            raise ValueError(f"{section}.{name} is {value} (at most {high:g})")
+            raise ValueError(f"{section}.{name} is {value} (at most {high:.10g})")

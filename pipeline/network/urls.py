@@ -80,11 +80,6 @@ def parse(url: str) -> SourceUrl:
     )
 
 
-def is_network_like(path: str) -> bool:
-    """Whether a text without a scheme is rather a mistyped network URL than a path. It may hold a password."""
-    return "://" in path or _ALMOST_NETWORK.match(path) is not None
-
-
 def parse_source(spec: CameraSpec) -> SourceUrl:
     """The parsed URL of a camera. Raises InvalidCamera, also for an option that its kind of source does not take."""
     url = parse(spec.url)
@@ -186,7 +181,7 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
 def _parse_file(url: str) -> FileUrl:
     path = url[5:] if url[:5].lower() == "file:" else url
     path = path[2:] if path.startswith("///") else path
-    if is_network_like(path):
+    if "://" in path or _ALMOST_NETWORK.match(path):  # it may hold a password, and paths are shown
         raise InvalidCamera(
             "camera URL: it is neither a local path nor a network URL: begin with the scheme, without white space or "
             "quotes before it, e.g. rtsp://"

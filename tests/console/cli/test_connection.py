@@ -80,7 +80,7 @@ async def test_a_number_that_no_message_can_carry_is_a_mistake(serving: Serving,
     async with serving(ScriptedShard()) as address:
         ended = await run(*command, "--address", address)
 
-    assert (ended.code, "99999999999" in ended.err, "Traceback" in ended.err) == (2, True, False)
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
 
 
 NO_TEXT = "caf\udce9"  # what Python makes of a byte that is not UTF-8
