@@ -51,7 +51,11 @@ def make(folder: Path, *, hosts: Sequence[str] = DEFAULT_HOSTS, days: int = 365)
         ca, ca_key = _authority(files)
         _issue(files, "server", (ca, ca_key), days=days, names=names, usage=ExtendedKeyUsageOID.SERVER_AUTH)
         _issue(files, "client", (ca, ca_key), days=days, names=(), usage=ExtendedKeyUsageOID.CLIENT_AUTH)
-    except (OSError, ValueError) as error:
+    except FileExistsError as error:
+        raise CertificatesNotMade(f"certificates in {str(folder)!r}: it is no folder") from error
+    except OSError as error:
+        raise CertificatesNotMade(f"certificates in {str(folder)!r}: {error.strerror or error}") from error
+    except ValueError as error:
         raise CertificatesNotMade(f"certificates in {str(folder)!r}: {error}") from error
     return files
 

@@ -62,6 +62,15 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert ended.err.startswith(f"error: certificates in '{tmp_path}/file/certs'")
 
 
+async def test_a_file_in_place_of_the_folder_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    made = await run("certs", "--folder", str(tmp_path / "file"))
+    asked = await run("ask", "what", "-c", "gate", "--save-evidence", str(tmp_path / "file"))
+
+    assert (made.code, f"{str(tmp_path / 'file')!r}: it is no folder" in made.err) == (1, True)
+    assert (asked.code, f"{str(tmp_path / 'file')!r}: it is no folder" in asked.err) == (2, True)
+
+
 async def test_a_folder_that_no_configuration_can_name_is_refused(tmp_path: Path) -> None:
     ended = await run("certs", "--folder", str(tmp_path / "cert\udcff"))
 
