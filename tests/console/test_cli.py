@@ -332,6 +332,16 @@ def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: s
     assert "canary" not in ended.err
 
 
+@pytest.mark.parametrize("arguments", [("plan", "--cameras", "5"), ("plan", "--cameras", "5", "--json"), ("--help",)])
+def test_output_that_cannot_be_written_ends_with_one_line(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "console.cli.main", *arguments]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    assert ended.stderr == "error: standard output: No space left on device\n"
+
+
 def test_the_shared_store_of_before_is_named_with_the_way_to_keep_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
