@@ -147,6 +147,7 @@ class _Document:
         except RecursionError:
             raise ConfigError(f"{origin}: a value holds itself by its alias, or is nested too deep") from None
         except _BAD_SCALAR:
+            assert root is not None  # something was constructed
             raise ConfigError(f"{origin}:{_place_of_bad_scalar(root)}") from None
 
     def error(self, key: Key, problem: str) -> ConfigError:
