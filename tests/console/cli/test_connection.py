@@ -67,6 +67,21 @@ async def test_a_missing_token_names_the_option(serving: Serving) -> None:
     assert (ended.code, "--token-file" in ended.err) == (2, True)
 
 
+async def test_files_that_are_not_what_tls_needs_are_named(tmp_path: Path) -> None:
+    """Of each of them gRPC said that no server answered."""
+    await run("certs", "--folder", str(tmp_path))
+    (tmp_path / "text").write_text("no PEM")
+    ca, cert, key, text = (str(tmp_path / name) for name in ("ca.pem", "client.pem", "server-key.pem", "text"))
+
+    no_authority = await run("cameras", "list", "--ca", text)
+    other_key = await run("cameras", "list", "--ca", ca, "--cert", cert, "--key", key)
+    no_key = await run("cameras", "list", "--ca", ca, "--cert", cert, "--key", text)
+
+    assert (no_authority.code, f"ca {text!r}: no certificates in PEM" in no_authority.err) == (2, True)
+    assert (other_key.code, "not a certificate and its key" in other_key.err) == (2, True)
+    assert (no_key.code, f"cert {cert!r} with key {text!r}: not a certificate" in no_key.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     "command",
     [
