@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from actors.config import ranges
+from actors.config import hosts, ranges
 from actors.config.ranges import Ranges
 from cache_store.row_format import RowFormat
 from pipeline.device.device_config import DeviceConfig
@@ -162,6 +162,8 @@ class ShardsConfig:
             limit = "shards.count" if self.count is not None else "shards.max"
             raise ValueError(f"shards.spares is {self.spares} (less than {limit}, which is {self.most})")
 
+        if not self.is_local and not hosts.is_cluster(self.ray):
+            raise ValueError(f"shards.ray is {self.ray!r} (local, auto or HOST:PORT of a running cluster)")
         self._require_labels()
 
     def _require_labels(self) -> None:

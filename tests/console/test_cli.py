@@ -307,7 +307,15 @@ async def test_the_token_is_sent_from_its_file(serving: Serving, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("ask",), ("ask", "what"), ("cameras", "fly"), ("cameras", "add", "a", "sim:a", "--pace", "slow")]
+    "arguments",
+    [
+        (),
+        ("ask",),
+        ("ask", "what"),
+        ("cameras", "fly"),
+        ("cameras", "add", "a", "sim:a", "--pace", "slow"),
+        ("node", "drain", "--address", ""),
+    ],
 )
 async def test_wrong_usage_is_a_mistake(arguments: tuple[str, ...]) -> None:
     assert (await run(*arguments)).code == 2
