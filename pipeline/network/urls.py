@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import zlib
 from dataclasses import asdict, dataclass
@@ -101,7 +102,7 @@ def source_of(url: str) -> str:
     if isinstance(parsed, SimUrl):
         return f"sim:?{urlencode(asdict(parsed))}"
     if isinstance(parsed, FileUrl):
-        return f"file:{parsed.path.resolve()}"
+        return f"file:{os.path.realpath(parsed.path)}"  # Path.resolve raises RuntimeError for a link to itself
     return _network_source(parsed)
 
 
