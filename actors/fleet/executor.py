@@ -187,7 +187,9 @@ class Executor:
         record.postpone(_now_s() + _SETTLE_S)
 
     async def _end_leftover(self, action: Drop | Release) -> None:
-        shard, fields = self._state.shards[action.shard], {"camera_id": action.camera_id, "shard": action.shard}
+        shard = self._state.shards[action.shard]
+        reported = shard.reported.get(action.camera_id)
+        fields = {"camera_id": action.camera_id, "epoch": reported.epoch if reported else 0, "shard": action.shard}
         try:
             with shard.acting():
                 if isinstance(action, Drop):
@@ -209,7 +211,7 @@ class Executor:
             await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
             removal.postpone(_now_s() + _RETRY_S)
-            log.info("removal_not_finished", camera=removal.name, reason=str(error))
+            log.info("removal_not_finished", **removal.log_fields, reason=str(error))
 
     async def _scale(self, change: Coroutine[Any, Any, None]) -> None:
         try:

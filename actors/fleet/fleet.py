@@ -72,7 +72,7 @@ class Fleet:
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
-        self._questions = QuestionRouter(self._state, presence)
+        self._questions = QuestionRouter(self._state, presence, self._observer)
         self._is_leader = is_leader
         self._store_contact = StoreContact(clock)
         self._headroom = Headroom(self._state)

@@ -117,8 +117,9 @@ class FleetState:
         record = self.cameras_by_id.get(camera_id)
         removal = self.removals.get(camera_id)
         if removal is None:
-            removal = RemovalRecord(camera_id, name, record.shard_index if record else None)
+            removal = RemovalRecord(camera_id, name)
             if record is not None:
+                removal = RemovalRecord(camera_id, name, record.shard_index, record.newest_epoch)
                 removal.lock = record.lock  # an action on the camera that runs ends first
             self.removals[camera_id] = removal
         self.remember_removed(camera_id)

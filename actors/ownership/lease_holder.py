@@ -57,6 +57,7 @@ class LeaseHolder:
         self._clock = clock
         self._owners: dict[str, Owner] = {}
         self._earlier_epochs: dict[str, int] = {}  # of cameras that it has owned and may not own now
+        self._released: dict[str, Owner] = {}  # of each camera that it has given up itself, its last ownership
         self._unowned: set[str] = set()
         self._removed: set[str] = set()
         self._renewal = Renewal(0)
@@ -75,6 +76,11 @@ class LeaseHolder:
         """This shard's last known ownership of the camera; None if it does not own it."""
         return self._owners.get(camera)
 
+    def epoch(self, camera: str) -> int:
+        """The epoch in which this shard owns the camera, or owned it last; 0 if it never did."""
+        owner = self._owners.get(camera)
+        return self._earlier_epochs.get(camera, 0) if owner is None else owner.epoch
+
     def is_unowned(self, camera: str) -> bool:
         """Whether the store lost its record of this shard's ownership, and shows no other owner."""
         return camera in self._unowned
@@ -88,8 +94,11 @@ class LeaseHolder:
         return camera in self._removed
 
     def require(self, camera: str, owner: Owner) -> None:
-        """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`."""
-        if self.is_proven and self._owners.get(camera) != owner:
+        """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`.
+
+        Or was released by it: an answer that it began, which is older than anything of the next owner, may end.
+        """
+        if self.is_proven and owner not in (self._owners.get(camera), self._released.get(camera)):
             raise OwnershipUnproven(f"camera {camera!r}: it was moved, erased or removed while it answered; ask again")
         if not self.is_proven:
             raise OwnershipUnproven(
@@ -139,6 +148,7 @@ class LeaseHolder:
         if owner is None:
             return
         self._earlier_epochs[camera] = owner.epoch
+        self._released[camera] = owner
         try:
             await self._leases.release(camera, owner, successor=successor)
         except StoreUnavailable as error:

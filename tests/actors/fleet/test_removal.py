@@ -43,6 +43,26 @@ async def test_a_removal_fences_before_it_ends_the_camera_and_deletes_after_that
     assert await removals(registry) == {}
 
 
+async def test_the_lines_about_a_removal_name_its_camera_and_epoch(shards, registry) -> None:
+    """First the newest epoch of an owner, then that of the fence."""
+    eraser = RecordingEraser()
+    shards[0].epoch = 7
+    fleet = scripted_fleet(*shards, registry=registry, eraser=eraser.seam)
+    camera_id = (await fleet.add_camera(camera_spec("a"))).status.id
+    eraser.error = StoreUnavailable("store redis://host: refused")
+    with pytest.raises(StoreUnavailable):
+        await fleet.remove_camera("a")
+
+    with capture_logs() as lines:
+        await fleet.reconcile()
+        eraser.error = None
+        await fleet.remove_camera("a")
+
+    (waiting, removed) = [line for line in lines if line["event"] in ("removal_not_finished", "camera_removed")]
+    assert (waiting["camera"], waiting["camera_id"], waiting["epoch"]) == ("a", camera_id, 7)
+    assert (removed["camera"], removed["camera_id"], removed["epoch"]) == ("a", camera_id, 8)
+
+
 async def test_a_recovering_camera_is_removed_for_real(shards, registry) -> None:
     """Removal while recovering used to answer OK and to delete nothing."""
     eraser = RecordingEraser()
