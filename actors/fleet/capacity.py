@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Collection, Sequence
 
@@ -50,6 +51,10 @@ class Capacity:
                 self._on_device[camera.shard] += camera.is_busy
         self._outdated = {shard.index for shard in fleet.outdated}
         self._kept_empty = kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
+        # A heap, with outdated ranks among the present ones: a plan may ask for the best shard for each of thousands of
+        # cameras.
+        self._ranks = [self._rank(shard) for shard in fleet.shards if shard.is_accepting]
+        heapq.heapify(self._ranks)
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""
@@ -77,13 +82,18 @@ class Capacity:
 
         A spare is taken last, but before a shard that is to be replaced.
         """
-        free = (
-            shard
-            for shard in self._shards
-            if shard.index not in exclude and shard.is_accepting and self.is_free(shard.index)
-        )
-        found = min(free, key=self._rank, default=None)
-        return None if found is None else found.index
+        excluded, found = [], None
+        while self._ranks and found is None:
+            rank, index = self._ranks[0], self._ranks[0][-1]
+            if rank != self._rank(self._shards[index]) or not self.is_free(index):
+                heapq.heappop(self._ranks)
+            elif index in exclude:
+                excluded.append(heapq.heappop(self._ranks))
+            else:
+                found = index
+        for rank in excluded:
+            heapq.heappush(self._ranks, rank)
+        return found
 
     def can_start(self, limit: int, *shards: int) -> bool:
         """Whether fewer than `limit` actions run on each of these shards."""
@@ -91,9 +101,12 @@ class Capacity:
 
     def take(self, index: int, *, is_own: bool = False) -> None:
         """Counts a camera that the plan gives to the shard. is_own: it was meant for this shard before."""
-        self._taken[index] += not is_own
         self._on_device[index] += 1
         self._busy[index] += 1
+        if not is_own:
+            self._taken[index] += 1
+            if self._shards[index].is_accepting:
+                heapq.heappush(self._ranks, self._rank(self._shards[index]))
 
     def start(self, index: int) -> None:
         """Counts an action of the plan on this shard."""
