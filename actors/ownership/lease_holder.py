@@ -96,15 +96,15 @@ class LeaseHolder:
     def require(self, camera: str, owner: Owner) -> None:
         """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`.
 
-        Or was released by it: an answer that it began, which is older than anything of the next owner, may end.
+        An owner that has released it may end the answers that it began before anything of the next owner.
         """
-        if self.is_proven and owner not in (self._owners.get(camera), self._released.get(camera)):
-            raise OwnershipUnproven(f"camera {camera!r}: it was moved, erased or removed while it answered; ask again")
         if not self.is_proven:
             raise OwnershipUnproven(
                 f"camera {camera!r}: its shard could not renew the lease of {self._settings.length_s:g} s in time; "
                 "it answers again once it can prove that it still owns the camera; try again"
             )
+        if owner not in (self._owners.get(camera), self._released.get(camera)):
+            raise OwnershipUnproven(f"camera {camera!r}: it was moved, erased or removed while it answered; ask again")
 
     async def acquire(self, camera: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None) -> Owner:
         """Makes this shard the camera's owner, in an epoch above `min_epoch`.
@@ -139,10 +139,7 @@ class LeaseHolder:
         return self._owners[camera]
 
     async def release(self, camera: str, *, successor: str | None = None) -> None:
-        """Gives the camera up, so that any shard, or only the successor, can acquire it at once.
-
-        If the store is unavailable, the lease expires instead.
-        """
+        """Gives the camera up, to any shard or the successor alone. Without the store, the lease expires instead."""
         self._unowned.discard(camera)
         owner = self._owners.pop(camera, None)
         if owner is None:

@@ -149,12 +149,7 @@ class Engine:
         return self._slots.status(name)
 
     def ask(
-        self,
-        camera: str,
-        question: str,
-        on_event: OnEvent,
-        *,
-        max_answer_tokens: int | None = None,
+        self, camera: str, question: str, on_event: OnEvent, *, max_answer_tokens: int | None = None
     ) -> QuestionRequest:
         """Queues a question; `on_event` gets Started, Token and Evidence, then Done or one QuestionError.
 
