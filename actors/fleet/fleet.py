@@ -128,7 +128,7 @@ class Fleet:
         await asyncio.gather(self._reconciler.run(), run_forever(self._maintain, every_s=1.0))
 
     async def reconcile(self) -> None:
-        """Brings the shards to what shall be, once, which may depend on what they watch. Raises StoreUnavailable."""
+        """Brings the shards to what shall be, once, which depends on what they watch. Raises StoreUnavailable."""
         await self._follow()  # first: what a shard watches that the store has forgotten is taken up with its memory
         await self._observer.observe_all()
         await self._desired.sync()

@@ -49,8 +49,7 @@ class Reconciler:
             await self._executor.stop()
 
     async def run_once(self) -> None:
-        """Observes every shard, then acts until nothing is left to be done at once. Moves no camera between shards."""
-        await self._observer.observe_all()
+        """Acts until nothing is left to be done at once. Moves no camera between shards."""
         await asyncio.gather(*(self._observer.check_lease(index) for index in range(len(self._state.shards))))
         while tasks := self._executor.start(self._without_moves()):
             await asyncio.gather(*tasks)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from actors.fleet import capacity, name_lists
+from actors.fleet import capacity, name_lists, shard_record
 from actors.fleet.epoch_floor import EpochFloor
 from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
@@ -88,12 +88,16 @@ class FleetState:
         return next(found, None)
 
     def add(self, assignment: Assignment) -> CameraRecord:
-        """Adds a camera on the emptiest shard, if possible one that accepts cameras. One of its name is replaced."""
+        """Adds a camera on the shard that watches it already, else on the emptiest. One of its name is replaced."""
         name = assignment.spec.name
         self.remove(name)
         REDACTOR.remember(assignment.spec.url)
-        index = capacity.first_choice(self.shards, self.camera_counts(), self.size.numbers.spares)
+        index, status = shard_record.newest_copy(self.shards, name, assignment.id)
+        if index is None:
+            index = capacity.first_choice(self.shards, self.camera_counts(), self.size.numbers.spares)
         record = CameraRecord.of(assignment, index, self._clock)
+        if status is not None:
+            record.observe(status)
         self.cameras[name] = self.cameras_by_id[assignment.id] = record
         self._cameras_by_shard[record.shard_index][assignment.id] = record
         return record
@@ -159,10 +163,10 @@ class FleetState:
         shard.observe(status, reported, self.cameras_by_id)
         self.unknown_owners.pop(status.incarnation, None)
         by_id = {camera.id: camera for camera in status.cameras}
+        self.epoch_floor.observe(max((camera.epoch for camera in status.cameras), default=0), now_s)
         for record in self.cameras_on(index):
             if record.id in by_id:
                 record.observe(by_id[record.id])
-                self.epoch_floor.observe(record.newest_epoch, now_s)
             else:
                 record.mark_missing()
         return adopted

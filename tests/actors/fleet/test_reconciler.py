@@ -12,6 +12,7 @@ from actors import task_cancellation
 from actors.errors import ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
 from actors.ownership import failure_detector
+from actors.shard.interface import ShardStatus
 from cache_store.errors import Retired, StoreUnavailable
 from cache_store.leases import InMemoryLeases, Leases, ShardIncarnation, refused
 from pipeline.cameras import CameraState
@@ -314,3 +315,27 @@ async def test_a_leader_that_restarts_adopts_the_cameras_from_their_shards(shard
 
     assert [sorted(shard.assignments) for shard in shards] == [["c"], ["a", "b"]]
     assert (await later.get_camera("a")).shard_index == 1
+
+
+async def test_a_server_that_starts_looks_at_each_shard_once_and_finds_the_cameras_where_they_are() -> None:
+    class CountingShard(ScriptedShard):
+        looks = 0
+
+        async def status(self) -> ShardStatus:
+            self.looks += 1
+            return await super().status()
+
+    shards, registry = [CountingShard(pid=100), CountingShard(pid=200)], InMemoryRegistry()
+    first = scripted_fleet(*shards, registry=registry)
+    await first.add_camera(camera_spec("a"))
+    await first.move_camera("a", 1)
+    shards[1].epoch = 7
+    for shard in shards:
+        shard.looks = 0
+    fleet = scripted_fleet(*shards, registry=registry)
+
+    await fleet.reconcile()
+
+    record = fleet._state.find("a")
+    assert [shard.looks for shard in shards] == [1, 1]
+    assert (record.shard_index, record.newest_epoch, record.status.state) == (1, 7, CameraState.LIVE)
