@@ -14,7 +14,7 @@ from actors.fleet.observer import Observer
 from actors.fleet.records import CameraRecord
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
-from pipeline.answers import AnswerEvent, AnswerFailed, NoFrames, Started, UnknownCamera
+from pipeline.answers import AnswerEvent, AnswerFailed, Done, NoFrames, Started, UnknownCamera
 
 _POLL_EVERY_S = 0.1
 _MOVE_WAIT_S = 1.5  # for a shard to get the camera anew
@@ -99,7 +99,8 @@ async def _until_lapse(
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The events of a shard. Raises ShardUnavailable once it is down and its lease has expired.
 
-    The call itself hears much later that a process has ended, and never that one hangs.
+    The call itself hears much later that a process has ended, and never that one hangs. What becomes of the process
+    after the last event is of no interest: it may end then, because its cameras have moved.
     """
     lapse = asyncio.create_task(shard.lapsed.wait())
     step: asyncio.Future[AnswerEvent | None] | None = None
@@ -113,5 +114,7 @@ async def _until_lapse(
             if event is None:
                 return
             yield event
+            if isinstance(event, Done):
+                return
     finally:
         await task_cancellation.end(*(task for task in (step, lapse) if task is not None))

@@ -30,6 +30,8 @@ from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
+_LAST_EVENTS_S = 0.2  # Ray sends the last events of answers in the background, and tells nobody when it has
+
 
 class ShardProcess:
     """Hosts a CameraShard for callers in other processes.
@@ -104,6 +106,7 @@ class ShardProcess:
         try:
             await self.leave(self._settings.shards.grace_s, may_move=True)
             await self._send_spans()
+            await asyncio.sleep(_LAST_EVENTS_S)
         finally:
             os._exit(1)
 

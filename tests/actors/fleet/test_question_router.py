@@ -95,6 +95,14 @@ async def test_a_question_follows_its_camera_although_only_the_store_knows_that_
     assert await ask(fleet, "a") == shards[1].answer
 
 
+async def test_an_answer_is_whole_although_its_shard_ends_right_after_it(fleet, shards) -> None:
+    """Its camera has moved away meanwhile, and the process waited for nothing but this answer."""
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].answer = [*ANSWER, ShardUnavailable("shard 0: its process ended")]
+
+    assert await ask(fleet, "a") == list(ANSWER)
+
+
 async def test_an_answer_that_has_begun_is_not_repeated(fleet, shards) -> None:
     await fleet.add_camera(camera_spec("a"))
     shards[0].answer = [*ANSWER[:2], OwnershipUnproven("camera 'a': lease")]
