@@ -122,9 +122,8 @@ class FleetState:
         removal = self.removals.get(camera_id)
         if removal is None:
             removal = RemovalRecord(camera_id, name)
-            if record is not None:
-                removal = RemovalRecord(camera_id, name, record.shard_index, record.newest_epoch)
-                removal.lock = record.lock  # an action on the camera that runs ends first
+            if record is not None:  # an action on the camera that runs ends first
+                removal = RemovalRecord(camera_id, name, record.shard_index, record.newest_epoch, lock=record.lock)
             self.removals[camera_id] = removal
         self.remember_removed(camera_id)
         if record is not None:
