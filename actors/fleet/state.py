@@ -84,8 +84,7 @@ class FleetState:
 
     def index_of(self, incarnation: str) -> int | None:
         """The index of the shard that is up and reports this incarnation."""
-        found = (i for i, shard in enumerate(self.shards) if shard.is_up and shard.incarnation == incarnation)
-        return next(found, None)
+        return next((i for i, s in enumerate(self.shards) if s.is_up and s.incarnation == incarnation), None)
 
     def add(self, assignment: Assignment) -> CameraRecord:
         """Adds a camera on the shard that watches it already, else on the emptiest. One of its name is replaced."""
@@ -118,8 +117,7 @@ class FleetState:
 
     def begin_removal(self, camera_id: str, name: str) -> RemovalRecord:
         """Records that a camera is removed, and that something of it may be left."""
-        record = self.cameras_by_id.get(camera_id)
-        removal = self.removals.get(camera_id)
+        record, removal = self.cameras_by_id.get(camera_id), self.removals.get(camera_id)
         if removal is None:
             removal = RemovalRecord(camera_id, name)
             if record is not None:  # an action on the camera that runs ends first

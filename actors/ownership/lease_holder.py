@@ -144,8 +144,7 @@ class LeaseHolder:
         owner = self._owners.pop(camera, None)
         if owner is None:
             return
-        self._earlier_epochs[camera] = owner.epoch
-        self._released[camera] = owner
+        self._earlier_epochs[camera], self._released[camera] = owner.epoch, owner
         try:
             await self._leases.release(camera, owner, successor=successor)
         except StoreUnavailable as error:
