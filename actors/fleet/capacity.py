@@ -5,12 +5,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.snapshot import FleetSnapshot, ShardSnapshot
 
 ASSIGNMENTS_AT_ONCE = 4  # on one shard
 MOVES_AT_ONCE = 8  # from or to one shard
+
+_Rank: TypeAlias = "tuple[bool, bool, int, float, int]"  # the lowest is the best; the shard's index comes last
 
 
 def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: int) -> int:
@@ -82,7 +85,8 @@ class Capacity:
 
         A spare is taken last, but before a shard that is to be replaced.
         """
-        excluded, found = [], None
+        excluded: list[_Rank] = []
+        found: int | None = None
         while self._ranks and found is None:
             rank, index = self._ranks[0], self._ranks[0][-1]
             if rank != self._rank(self._shards[index]) or not self.is_free(index):
@@ -112,7 +116,7 @@ class Capacity:
         """Counts an action of the plan on this shard."""
         self._busy[index] += 1
 
-    def _rank(self, shard: ShardSnapshot) -> tuple[bool, bool, int, float, int]:
+    def _rank(self, shard: ShardSnapshot) -> _Rank:
         return (
             shard.index in self._outdated,
             shard.index in self._kept_empty,
