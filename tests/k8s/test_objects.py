@@ -134,6 +134,12 @@ def test_what_the_pages_name_in_commands_exists() -> None:
     assert found <= objects
 
 
+def test_the_pages_build_every_image(objects: list[Object]) -> None:
+    pages = "".join(page.read_text() for page in DOCS.parent.glob("*.md"))
+    images = {container["image"] for pod in chart.pods(objects) for container in pod.containers}
+    assert images <= set(re.findall(r"--tag (\S+)", pages))
+
+
 def test_no_secret_is_in_the_objects(objects: list[Object]) -> None:
     """The chart makes no Secret, and no variable of a pod that is for a secret has its value in the object."""
     assert chart.of_kind(objects, "Secret") == []
