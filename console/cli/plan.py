@@ -164,9 +164,10 @@ def _print(plan: Plan) -> None:
 def summary(plan: Plan) -> str:
     """The answer in some lines."""
     demand = plan.load.demand
+    nodes = "1 node" if plan.nodes == 1 else f"{plan.nodes} nodes"
     lines = [
         f"\n{demand.cameras} cameras: {plan.gpus} x {demand.gpu} and {demand.spares} spare, "
-        f"{plan.shards} shards on {plan.nodes} {'node' if plan.nodes == 1 else 'nodes'}, at most {plan.cameras_per_shard} cameras a shard"
+        f"{plan.shards} shards on {nodes}, at most {plan.cameras_per_shard} cameras a shard"
     ]
     for limit in plan.by_cameras_at:
         share = plan.used_share(limit)
