@@ -73,7 +73,7 @@ def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None
     transformers_logging.disable_progress_bar()
     chosen = torch.device(pick_device(device))
     dtype = dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32)
-    with _translated(name):
+    with _translated(name, where):
         config = AutoConfig.from_pretrained(where)
         family = _family(name, config.model_type)
         tokenizer = AutoTokenizer.from_pretrained(where)
@@ -82,7 +82,7 @@ def load_model(name: str, device: str = "auto", dtype: torch.dtype | None = None
     prompts = Prompts(tokenizer, described.texts or family.texts)
     pixels = processor_config.pixel_scale(files, config.vision_config.image_size)
     generation = generation_config.read(files, tokenizer.eos_token_id)
-    with _translated(name):
+    with _translated(name, where):
         network = family.network.from_pretrained(where, dtype=dtype, use_safetensors=True)
     return family.adapter(
         network.to(chosen),
@@ -132,9 +132,13 @@ def _hermes_json(files: CheckpointFiles) -> _HermesJson:
 
 
 @contextlib.contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translated(name: str, where: str) -> Iterator[None]:
     """Errors of transformers as ModelInvalid."""
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ModelInvalid(f"model {name!r}: {str(error).strip().splitlines()[0]}") from error
+        is_missing = isinstance(error, OSError) and not Path(where).is_dir()
+        hint = (
+            "; a machine without internet needs a folder with the model's files (docs/models.md)" if is_missing else ""
+        )
+        raise ModelInvalid(f"model {name!r}: {str(error).strip().splitlines()[0].rstrip('.')}{hint}") from error

@@ -88,7 +88,10 @@ def test_a_missing_model_is_named() -> None:
 def test_a_configured_gpu_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
-    assert not finding("torch", HermesConfig(ingest=IngestConfig(device="cuda"))).is_ok
+    found = finding("torch", HermesConfig(ingest=IngestConfig(device="cuda")))
+
+    assert not found.is_ok
+    assert "ingest.device is 'cuda' and shards.num_gpus 0; shards.num_gpus: 0 and ingest.device: auto" in found.detail
 
 
 def test_a_port_in_use_is_named() -> None:
