@@ -64,6 +64,20 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert {target for target in targets if not (page.parent / target).exists()} == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^):#]*)#([^)]+)\)", page.read_text()):
+        headings = re.findall(r"^#+ (.+)$", (page.parent / target if target else page).read_text(), re.M)
+        assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_every_table_of_a_page_has_a_heading(page: Path) -> None:
+    """Without the line of dashes below its first row a table is shown as text."""
+    for table in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.M):
+        assert re.fullmatch(r"[|: -]+", table.splitlines()[1]), table
+
+
 def test_every_page_is_linked_from_the_readme() -> None:
     linked = set(LINK.findall((ROOT / "README.md").read_text()))
     assert {identifier(page) for page in PAGES[1:]} <= linked
