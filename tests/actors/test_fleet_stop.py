@@ -1,6 +1,6 @@
 """`hermes fleet stop --force` ends the servers of a cluster, then its shards, with every memory saved.
 
-One that waits for a node has nothing to save. It ran on, and started once there was a node.
+One that waits for a node has nothing to save. It was waited for, and had to load its model before it could end.
 """
 
 from __future__ import annotations
