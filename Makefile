@@ -21,8 +21,9 @@ SLOW_MARKERS := ray or redis or rtsp or slow or chaos
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hermes needs Python 3.11 or newer"'
-	@echo "Installing hermes and what it needs into .venv: about 2.8 GB on disk, most of it PyTorch."
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("hermes needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another one: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2])'
+	@echo "Installing hermes and what it needs into .venv: about 3.3 GB on disk,"
+	@echo "and some more where pip takes PyTorch for CUDA (docs/getting-started.md says how to take the one for CPUs)."
 	@echo "This happens once and takes one to ten minutes, as fast as your network. Nothing outside of .venv is changed."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

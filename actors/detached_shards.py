@@ -17,8 +17,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.errors import ShardUnavailable
 from actors.shard import ray_errors
-from actors.shard.departure import Departure
 
 _PREFIX = "shard-"
 _PREEMPTION = 2  # autoscaler.DrainNodeReason: the node goes, whatever runs on it
@@ -37,24 +37,34 @@ class DetachedShard:
 
     @property
     def node_id(self) -> str:
-        """Ray's id of its node; empty while it has none. Blocks for a call of Ray's head."""
-        return str(ray_state.actors(self._actor._actor_id.hex()).get("Address", {}).get("NodeID", ""))
+        """Ray's id of its node; empty while it has no process. Blocks for a call of Ray's head."""
+        facts = ray_state.actors(self._actor._actor_id.hex())
+        # Without a process the address is that of a node which keeps the request.
+        return str(facts["Address"]["NodeID"]) if facts.get("Pid") else ""
 
-    async def leave(self, grace_s: float, on_progress: Progress, *, may_move: bool) -> Departure | str:
-        """Makes the shard give its cameras up within the grace period. -> what became of them, or why it did not"""
-        leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
+    async def leave(self, grace_s: float, on_progress: Progress, *, may_move: bool) -> list[str]:
+        """Makes the shard give its cameras up within the grace period; shows what became of them.
+
+        -> what was not saved, one line each. Raises ShardUnavailable.
+        """
+        try:
+            leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
+        except AttributeError:
+            raise ShardUnavailable(f"{self.name}: another version of hermes") from None
         try:
             async with asyncio.timeout(grace_s + _MARGIN_S):
                 while not (await asyncio.wait([leaving], timeout=_POLL_EVERY_S))[0]:
                     on_progress(f"{self.name}: {await self._actor.num_cameras.remote()} cameras left")
-                values = json.loads(await leaving)
-        except (RayError, AttributeError) as error:
-            return ray_errors.last_line(error) if isinstance(error, RayError) else "another version of hermes"
+                left = json.loads(await leaving)  # a Departure
+        except RayError as error:
+            raise ShardUnavailable(f"{self.name}: {ray_errors.last_line(error)}") from error
         except TimeoutError:
-            return f"does not answer within {grace_s + _MARGIN_S:g} s"
+            raise ShardUnavailable(f"{self.name}: does not answer within {grace_s + _MARGIN_S:g} s") from None
         finally:
             leaving.cancel()
-        return Departure(values["moved"], tuple(values["saved"]), tuple(values["unsaved"]))
+        saved, unsaved = len(left["saved"]), left["unsaved"]
+        on_progress(f"{self.name}: {left['moved']} cameras moved, {saved} saved, {len(unsaved)} not saved")
+        return [f"{self.name}: camera {name!r} was not saved, its last checkpoint stays" for name in unsaved]
 
     def kill(self) -> None:
         """Ends the process for good."""
@@ -63,8 +73,16 @@ class DetachedShard:
 
 def find() -> list[DetachedShard]:
     """Every shard of the cluster that was joined, by index. Blocks for calls of Ray's head."""
-    names = [f"{_PREFIX}{index}" for index in _indices()]
-    return [DetachedShard(name, ray.get_actor(name)) for name in names]
+    shards = [named(f"{_PREFIX}{index}") for index in _indices()]
+    return [shard for shard in shards if shard is not None]
+
+
+def named(name: str) -> DetachedShard | None:
+    """The shard of this name; None where it has ended. Blocks for a call of Ray's head."""
+    try:
+        return DetachedShard(name, ray.get_actor(name))
+    except ValueError:
+        return None
 
 
 def num_present() -> int:

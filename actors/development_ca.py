@@ -19,7 +19,8 @@ from actors.errors import CertificatesNotMade
 
 DEFAULT_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CA_DAYS = 3650
-_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*\.?)*")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)(\*\.)?({_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?")
 # A clock that is a little behind must not refuse a new certificate.
 _BACKDATED = timedelta(minutes=5)
 
@@ -50,18 +51,18 @@ def make(folder: Path, *, hosts: Sequence[str] = DEFAULT_HOSTS, days: int = 365)
         ca, ca_key = _authority(files)
         _issue(files, "server", (ca, ca_key), days=days, names=names, usage=ExtendedKeyUsageOID.SERVER_AUTH)
         _issue(files, "client", (ca, ca_key), days=days, names=(), usage=ExtendedKeyUsageOID.CLIENT_AUTH)
-    except (OSError, ValueError) as error:
+    except FileExistsError as error:
+        raise CertificatesNotMade(f"certificates in {str(folder)!r}: it is no folder") from error
+    except OSError as error:
+        raise CertificatesNotMade(f"certificates in {str(folder)!r}: {error.strerror or error}") from error
+    except ValueError as error:
         raise CertificatesNotMade(f"certificates in {str(folder)!r}: {error}") from error
     return files
 
 
 def _authority(files: Certificates) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    certificate, key = files.certificate("ca"), files.key("ca")
-    if certificate.exists() and key.exists():
-        loaded = serialization.load_pem_private_key(key.read_bytes(), None)
-        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{str(key)!r} is not a key that this command made")
-        return x509.load_pem_x509_certificate(certificate.read_bytes()), loaded
+    if files.certificate("ca").exists() or files.key("ca").exists():
+        return _earlier_authority(files.certificate("ca"), files.key("ca"))
     new_key = ec.generate_private_key(ec.SECP256R1())
     name = _name("hermes development CA")
     usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
@@ -73,6 +74,21 @@ def _authority(files: Certificates) -> tuple[x509.Certificate, ec.EllipticCurveP
     )
     _write(files, "ca", ca, new_key)
     return ca, new_key
+
+
+def _earlier_authority(certificate: Path, key: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """A new authority in its place would be one that no client trusts."""
+    for file, other in ((certificate, key), (key, certificate)):
+        if not file.exists():
+            raise ValueError(f"{file.name} is missing beside {other.name}; put it back, or use another folder")
+    try:
+        ca = x509.load_pem_x509_certificate(certificate.read_bytes())
+        ca_key = serialization.load_pem_private_key(key.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{certificate.name} and {key.name}: {error}; put the right ones back") from error
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey) or ca_key.public_key() != ca.public_key():
+        raise ValueError(f"{key.name} is not the key of {certificate.name}; put the right one back")
+    return ca, ca_key
 
 
 def _issue(

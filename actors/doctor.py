@@ -101,7 +101,9 @@ def _torch(settings: HermesConfig) -> str:
     """Shards of a cluster compute on its nodes, so that this machine needs no GPU for them."""
     if not torch.cuda.is_available():
         if settings.shards.is_local and (settings.ingest.device == "cuda" or settings.shards.num_gpus):
-            raise Unfit(f"torch {torch.__version__}: no GPU, but ingest.device or shards.num_gpus needs one")
+            setting = f"ingest.device is {settings.ingest.device!r} and shards.num_gpus {settings.shards.num_gpus:g}"
+            remedy = "shards.num_gpus: 0 and ingest.device: auto compute on the CPU"
+            raise Unfit(f"torch {torch.__version__}: no GPU, but {setting}; {remedy}")
         return f"{torch.__version__}, no GPU: the CPU is used"
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return f"{torch.__version__}, {len(names)} GPU: {', '.join(names)}"
@@ -201,7 +203,7 @@ def _router(settings: HermesConfig) -> str:
     settings.auth.token()
     address = f"{settings.router.host}:{settings.router.port}"
     try:
-        server.require_free(settings.router)
+        server.require_free(settings.router, settings.metrics)
     except AddressInUse as error:
         listener = open_ports.listener_at(settings.router.port)
         if listener is None:

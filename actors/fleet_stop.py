@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from actors import detached_shards, node_drain
+from actors import detached_shards
 from actors.detached_shards import DetachedShard, Progress
-from actors.errors import ServersRunning
+from actors.errors import ServersRunning, ShardUnavailable
 from actors.fleet.presence import ServerPresence
-from actors.shard.departure import Departure
 
 _AT_ONCE = 4  # each saves all of its memories
 _SERVERS_END_S = 60.0
@@ -59,9 +58,13 @@ async def _end_servers(presence: ServerPresence, on_progress: Progress, *, force
 
 
 async def _end(shard: DetachedShard, grace_s: float, on_progress: Progress) -> list[str]:
-    outcome = await shard.leave(grace_s, on_progress, may_move=False)
-    if not isinstance(outcome, Departure):
-        return [f"{shard.name}: {outcome}; it runs on"]
+    if not await asyncio.to_thread(lambda: shard.node_id):
+        await asyncio.to_thread(shard.kill)
+        on_progress(f"{shard.name}: had no process")
+        return []
+    try:
+        left = await shard.leave(grace_s, on_progress, may_move=False)
+    except ShardUnavailable as error:
+        return [f"{error}; it runs on"]
     await asyncio.to_thread(shard.kill)
-    on_progress(node_drain.describe(shard, outcome))
-    return [f"{shard.name}: camera {name!r} was not saved, its last checkpoint stays" for name in outcome.unsaved]
+    return left

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import os
 
+from actors.config import plain_values
 from actors.config.schema import HermesConfig
-from actors.config.shards import ScalingConfig
 
 _DISTRIBUTION = "hermes-cameras"
+# How many shards there are is none of a shard's business.
+_OF_THE_FLEET = ("shards.min", "shards.max", "shards.spares", "shards.scaling.")
 
 
 def build() -> str:
@@ -19,9 +21,11 @@ def build() -> str:
 
 
 def of(settings: HermesConfig) -> str:
-    """A hash of this code's version and of all settings for which a shard must be started anew."""
-    shards = dataclasses.replace(
-        settings.shards, count=None, min=None, max=None, spares=0, settings_version=1, scaling=ScalingConfig()
-    )
-    text = repr((build(), settings.model, settings.memory, settings.ingest, shards))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """A hash of this code's version and of all settings for which a shard must be started anew.
+
+    Equal for servers that agree on their settings: of two that did not, each would replace the shards of the other.
+    """
+    values = {
+        key: value for key, value in plain_values.shared_values(settings).items() if not key.startswith(_OF_THE_FLEET)
+    }
+    return hashlib.sha256(json.dumps([build(), values], sort_keys=True).encode()).hexdigest()[:16]

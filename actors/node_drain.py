@@ -6,7 +6,7 @@ import asyncio
 
 from actors import detached_shards
 from actors.detached_shards import DetachedShard, Progress
-from actors.shard.departure import Departure
+from actors.errors import ShardUnavailable
 
 
 async def drain(node_id: str | None, deadline_s: float, on_progress: Progress) -> list[str]:
@@ -26,13 +26,7 @@ async def drain(node_id: str | None, deadline_s: float, on_progress: Progress) -
 
 
 async def _empty(shard: DetachedShard, deadline_s: float, on_progress: Progress) -> list[str]:
-    outcome = await shard.leave(deadline_s, on_progress, may_move=True)
-    if not isinstance(outcome, Departure):
-        return [f"{shard.name}: {outcome}"]
-    on_progress(describe(shard, outcome))
-    return [f"{shard.name}: camera {name!r} was not saved, its last checkpoint stays" for name in outcome.unsaved]
-
-
-def describe(shard: DetachedShard, outcome: Departure) -> str:
-    """One line for people."""
-    return f"{shard.name}: {outcome.moved} cameras moved, {len(outcome.saved)} saved, {len(outcome.unsaved)} not saved"
+    try:
+        return await shard.leave(deadline_s, on_progress, may_move=True)
+    except ShardUnavailable as error:
+        return [str(error)]

@@ -9,7 +9,9 @@ import math
 import os
 import re
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, redirect_stdout
 from functools import partial
@@ -30,6 +32,7 @@ from actors.errors import RayNotStarted
 
 NAMESPACE = "hermes"
 _PROCESS_TIMEOUT_S = 60.0
+_HEAD_LOOK_S = 0.5
 # Ray's error names the versions of the cluster, then those of this process.
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 # Frames never cross processes and answers are small. Ray's default, a share of the memory, would be far too much.
@@ -70,12 +73,13 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
 
 
 @contextmanager
-def joined(address: str, *, shows_logs: bool = False) -> Iterator[None]:
+def joined(address: str, *, shows_logs: bool = False, wait_s: float = 10.0) -> Iterator[None]:
     """Joins the cluster at this address (HOST:PORT, or auto) during the block. Raises RayNotStarted.
 
-    Detached actors outlive the block. The environment must hold the cluster's token.
+    Detached actors outlive the block. The environment must hold the cluster's token. wait_s: for its head to listen.
     """
     _require_no_ray()
+    _require_head(address, wait_s)
     try:
         _init(address=address, log_to_driver=shows_logs)
     except Exception as error:  # as above
@@ -124,6 +128,23 @@ def device_of_a_process(*, num_gpus: float) -> str:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise RayNotStarted(f"a process with {num_gpus:g} GPUs: {reason}") from error
+
+
+def _require_head(address: str, wait_s: float) -> None:
+    """Ray itself tries for minutes, says so in lines of its own, and cannot be interrupted meanwhile."""
+    host, _, port = address.rpartition(":")
+    deadline_s = time.monotonic() + wait_s
+    while address != "auto":
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=max(1.0, wait_s)).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline_s:
+                raise RayNotStarted(
+                    f"shards.ray {address!r}: no cluster answers there after {wait_s:g} s: {error.strerror or error}; "
+                    "is its head up, and is this its port (6379, unless it was started with another one)?"
+                ) from error
+        time.sleep(_HEAD_LOOK_S)
 
 
 def _require_no_ray() -> None:

@@ -123,7 +123,7 @@ def require_gpus(shards: ShardsConfig) -> None:
         name = "shards.max" if shards.count is None else "shards.count"
         raise ConfigError(
             f"{name} {shards.most} with shards.num_gpus {shards.num_gpus:g} each: this machine has {available} "
-            "GPUs; lower one of the two values"
+            "GPUs; lower one of the two values (shards.num_gpus: 0 computes on the CPU)"
         )
 
 

@@ -38,6 +38,8 @@ from models import registry as models
 
 log = structlog.get_logger(__name__)
 
+_HEAD_WAIT_S = 90.0  # it may start at the same moment as this server
+
 Progress = Callable[[str], None]
 StandingNow = Callable[[], Standing]
 
@@ -172,7 +174,7 @@ async def _standing(settings: HermesConfig, version: int, store: SettingsStore, 
         return lambda: Standing.NEWEST if is_leader() else Standing.FOLLOWING
     own = SharedSettings.of(settings)
     agreement = await store.agree(own)
-    shared_settings.adopted(own, agreement.newest)
+    shared_settings.usable(own, agreement.newest)
     standing = agreement.standing(version)
     return lambda: standing
 
@@ -229,7 +231,7 @@ def _store(settings: HermesConfig, on_progress: Progress) -> Iterator[str]:
 def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> AbstractContextManager[None]:
     on_progress("starting Ray, which runs the shards" if shards.is_local else f"joining Ray at {shards.ray}")
     if not shards.is_local:
-        return ray_cluster.joined(shards.ray, shows_logs=shows_logs)
+        return ray_cluster.joined(shards.ray, shows_logs=shows_logs, wait_s=_HEAD_WAIT_S)
     return ray_cluster.running(
         num_cpus=shards.most * shards.num_cpus, num_gpus=shards.most * shards.num_gpus, shows_logs=shows_logs
     )

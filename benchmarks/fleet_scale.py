@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import gc
 import logging
 import random
 import resource
@@ -38,6 +39,26 @@ from pipeline.cameras import CameraSpec
 
 _POLL_EVERY_S = 0.25
 _CHANGES = 20
+_LOOK_EVERY_S = 0.01
+
+
+class Turns:
+    """How late the event loop comes to what is due: as late as its turn before that is long."""
+
+    def __init__(self) -> None:
+        self._longest_s = 0.0
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        while True:
+            began_s = time.monotonic()
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self._longest_s = max(self._longest_s, time.monotonic() - began_s - _LOOK_EVERY_S)
+
+    def take_longest_s(self) -> float:
+        """The longest turn since the last call."""
+        longest_s, self._longest_s = self._longest_s, 0.0
+        return longest_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +105,15 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         eraser = MemoryEraser(leases.fence, checkpoints.delete)
         fleet = Fleet(FleetSize.fixed(shards), failure_detector, registry, eraser, is_leader=election.is_leader)
         fleet.configure(map(_spec, range(num_cameras)))
+        gc.freeze()  # as `hermes serve` does, here and once all cameras are placed
+        turns = Turns()
         began_s, began_cpu_s = time.monotonic(), time.process_time()
-        loops = [asyncio.create_task(fleet.run()), asyncio.create_task(election.run())]
+        loops = [asyncio.create_task(loop) for loop in (fleet.run(), election.run(), turns.run())]
         assigned_s = await _until_all_owned(shards, num_cameras, began_s)
-        assigned_cpu_s = time.process_time() - began_cpu_s
+        assigned_cpu_s, placing_turn_s = time.process_time() - began_cpu_s, turns.take_longest_s()
+        gc.freeze()
         await asyncio.sleep(LEASE.length_s)
-        rest = await _traffic(store_url, rest_s)
+        rest, rest_turn_s = await _traffic(store_url, rest_s), turns.take_longest_s()
         other = Fleet(FleetSize.fixed(shards), failure_detector, registry, eraser, is_leader=lambda: False)
         changes = await _changes(fleet, other, registry, num_cameras)
         connections = await _idle_connections(store_url)
@@ -110,6 +134,8 @@ async def measure(num_cameras: int, num_shards: int, num_kills: int, rest_s: flo
         "redis_ops_per_s": round(rest.redis_ops_per_s),
         "renewal_bytes_per_s": round(rest.redis_in_bytes_per_s),
         "process_share_at_rest": round(rest.process_share, 2),
+        "longest_turn_placing_ms": round(1000 * placing_turn_s),
+        "longest_turn_at_rest_ms": round(1000 * rest_turn_s),
         "whole_again_s": round(failover_s, 2),
         "connections_per_shard": connections,
     } | changes

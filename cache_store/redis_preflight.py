@@ -15,14 +15,14 @@ _RETRIES = 2
 _MIN_VERSION = (6, 2)
 _NOT_DURABLE = "no append-only file, so a restart loses what is newer than its last snapshot"
 
-# Runs every command of the store, the leases and the registry on keys of its own.
+# Runs every command of the store, the leases, the registry and the servers on keys of its own.
 # -> {the first command that is refused, the server's error message}, or two empty strings.
 _TRY_COMMANDS = """
 local text, hash, list, set, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local calls = {
     {'SET', text, '1', 'PX', '1000'}, {'PTTL', text}, {'PERSIST', text}, {'PEXPIRE', text, '1000'}, {'GET', text},
-    {'SETNX', text, '1'}, {'MGET', text}, {'UNLINK', text},
-    {'HSET', hash, 'field', '1'}, {'PEXPIRE', hash, '1000'}, {'HSETNX', hash, 'other', '1'},
+    {'EXISTS', text}, {'SETNX', text, '1'}, {'MGET', text}, {'UNLINK', text},
+    {'HSET', hash, 'field', '1'}, {'PEXPIRE', hash, '1000'}, {'EXPIRE', hash, '1'}, {'HSETNX', hash, 'other', '1'},
     {'HINCRBY', hash, 'field', '1'}, {'HEXISTS', hash, 'field'}, {'HGET', hash, 'field'}, {'HMGET', hash, 'field'},
     {'HGETALL', hash}, {'HLEN', hash}, {'HDEL', hash, 'other'}, {'DEL', hash},
     {'LPUSH', list, '1'}, {'PEXPIRE', list, '1000'}, {'LRANGE', list, '0', '-1'}, {'LINDEX', list, '0'},
@@ -98,7 +98,8 @@ async def _require_commands(connection: RedisConnection) -> None:
     prefix = f"hermes:rights:{uuid.uuid4().hex}"
     keys = [f"{prefix}:{kind}" for kind in ("text", "hash", "list", "set", "stream")]
     async with connection.operation():
-        outcome = await connection.client.register_script(_TRY_COMMANDS)(keys=keys)
+        outcome = await connection.client.eval(_TRY_COMMANDS, len(keys), *keys)
+        await connection.client.register_script("return 1")()
         await connection.client.wait(0, 1)
     command, message = map(redis_connection.as_text, outcome)
     if command:

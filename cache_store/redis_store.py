@@ -38,7 +38,7 @@ class RedisCheckpointStore:
         self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
         self._client = self._connection.client
         self._drop_uncommitted = self._client.register_script(DROP_UNCOMMITTED)
-        self._uploaded: dict[str, UploadedCheckpoint] = {}
+        self._uploaded: dict[str, UploadedCheckpoint] = {}  # with their thumbnails: some megabytes for each camera
         self._delete = self._client.register_script(DELETE)
 
     async def save(self, camera: str, checkpoint: Checkpoint, owner: Owner) -> None:
@@ -91,6 +91,9 @@ class RedisCheckpointStore:
         async with self._connection.operation():
             outcome: Any = await self._delete(keys=keys, args=values)
         self._require_done(camera, *map(redis_connection.as_text, outcome))
+
+    def end(self, camera: str) -> None:
+        self._uploaded.pop(camera, None)
 
     async def close(self) -> None:
         await self._connection.close()

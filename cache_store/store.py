@@ -37,6 +37,10 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    def end(self, camera: str) -> None:
+        """Drops what this process keeps of the camera to save less the next time; its checkpoints stay."""
+        ...
+
     async def close(self) -> None:
         """Closes the connection."""
         ...
@@ -79,6 +83,9 @@ class InMemoryCheckpointStore:
         await self._require_owner(camera, owner)
         for text in self._manifests.pop(camera, []):
             self._drop(text)
+
+    def end(self, camera: str) -> None:
+        """Nothing is kept beside the checkpoints."""
 
     def has_checkpoints(self, camera: str) -> bool:
         """Whether there is any generation of this camera."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -42,8 +41,8 @@ class MemoryConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        "tokens_per_layer": (2, math.inf),
-        "recent_frames": (0, math.inf),
+        "tokens_per_layer": (2, 10_000_000),
+        "recent_frames": (0, 1_000_000),
         "sensory_share": (0, 1),
         "long_term_share": (0, 1),
     }
@@ -59,8 +58,7 @@ class MemoryConfig:
         for name, (low, high) in self.RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                limits = f"at least {low}" if high == math.inf else f"{low} to {high}"
-                raise ValueError(f"memory.{name} is {value} ({limits})")
+                raise ValueError(f"memory.{name} is {value} ({low:,} to {high:,})")
         if self.policy not in set(PolicyName):
             raise ValueError(f"memory.policy is {self.policy!r} (one of {', '.join(PolicyName)})")
         if self.reindexing != "lazy":

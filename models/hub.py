@@ -75,7 +75,8 @@ def _unreachable(name: str, where: str, revision: str | None) -> str:
             f"model {name!r}: {where} is given to those alone whom its owner lets in: set HF_TOKEN"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelNotFound(f"model {name!r}: no folder, and no model of {constants.ENDPOINT}") from error
+        way_out = "a machine without internet needs a folder with the model's files (docs/models.md)"
+        raise ModelNotFound(f"model {name!r}: no folder, and no model of {constants.ENDPOINT}; {way_out}") from error
     except (HTTPError, OSError) as error:
         return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _first_line(error)
     return ""

@@ -82,7 +82,7 @@ class _Unusable(Exception):
 
 
 def _with_credentials(entry: Mapping[str, object]) -> dict[str, object]:
-    credentials = {key: str(entry[key]) for key in KEYS if key in entry}
+    credentials = {key: _text(key, entry[key]) for key in KEYS if key in entry}
     rest = {key: value for key, value in entry.items() if key not in KEYS}
     if not credentials:
         return rest
@@ -94,14 +94,25 @@ def _with_credentials(entry: Mapping[str, object]) -> dict[str, object]:
     return rest | {"url": _joined(str(entry.get("url", "")), credentials["user"], password)}
 
 
+def _text(key: str, value: object) -> str:
+    """YAML reads 0123 as 83, and null as nothing: what is no text may be another password than the one written."""
+    if not isinstance(value, str):
+        raise _Unusable(key, "it is no text for YAML; write it in quotes")
+    return value
+
+
 def _read(name: str | None) -> str:
     if name is None:
         return ""
     try:
-        return Path(name).expanduser().read_text().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not a text file"
-        raise _Unusable("password_file", f"{name!r}: {why}") from None
+        password = Path(name).expanduser().read_text().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise _Unusable("password_file", f"{name!r}: it is not a text file") from None
+    except (OSError, RuntimeError) as error:
+        raise _Unusable("password_file", f"{name!r}: {getattr(error, 'strerror', None) or error}") from None
+    if not password:
+        raise _Unusable("password_file", f"{name!r}: the file is empty")
+    return password
 
 
 def _joined(url: str, user: str, password: str) -> str:

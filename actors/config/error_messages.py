@@ -14,6 +14,12 @@ from pipeline.cameras import CameraSpec
 Key = tuple[str | int, ...]
 
 _MAY_HOLD_SECRETS = frozenset({"url", "store", *KEYS})
+# What stands in place of a section or a list may be a URL or a token, so its value is not shown.
+_NEEDED = {
+    "dataclass_type": "it must be a section: keys with values",
+    "dict_type": "it must be a section: keys with values",
+    "tuple_type": "it must be a list",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,13 @@ def first_of(error: ValidationError, root: type[Any]) -> ConfigProblem:
     # pydantic also puts the types that it tried for a value into `loc`; those are no keys.
     key = tuple(part for part in detail["loc"] if isinstance(part, int) or part.isidentifier())
     if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        written = detail["loc"][-1]  # a key of the file, whatever its form, e.g. tokens-per-layer
+        key = key if key[-1:] == (written,) else (*key, written)
         return ConfigProblem(key, f"unknown key ({_suggestion(key, root)})")
     if detail["type"] == "missing":
         return ConfigProblem(key, "missing")
+    if detail["type"] in _NEEDED:
+        return ConfigProblem(key, _NEEDED[detail["type"]])
     text, value = detail["msg"].removeprefix("Value error, "), detail["input"]
     if not isinstance(value, str | int | float | bool) or _MAY_HOLD_SECRETS & set(key):
         return ConfigProblem(key, text)

@@ -23,15 +23,20 @@ from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
 
+# What PyYAML's constructors raise for e.g. the date 2026-13-01 or an integer of 5,000 digits.
+_BAD_SCALAR = (ValueError, KeyError, AttributeError)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def embedded_store_folder(settings: HermesConfig) -> Path | None:
-    """The folder of the embedded store's data, None if the store runs elsewhere."""
+    """The folder of the embedded store's data, None if the store runs elsewhere. Raises ConfigError."""
     if not settings.has_embedded_store:
         return None
     folder = settings.store.partition(":")[2]
-    return Path(folder).expanduser() if folder else _stores() / "default"
+    try:
+        return Path(folder).expanduser() if folder else _stores() / "default"
+    except RuntimeError as error:
+        raise ConfigError(f"store {settings.store!r}: {error}") from error
 
 
 def unused_shared_store(settings: HermesConfig) -> Path | None:
@@ -131,14 +136,19 @@ class _Document:
             # Read once, by libyaml where PyYAML has it: ten thousand cameras are a megabyte of YAML.
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
             root = loader.get_single_node()
+            if root is not None:
+                self._note_lines(root, ())  # before merge keys (<<) are replaced by what they stand for
             self.values: object = None if root is None else loader.construct_document(root)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError(f"{origin}:{line}: not valid YAML: {error.problem}") from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{origin}: not valid YAML: {_reason(error)}") from None
-        if root is not None:
-            self._note_lines(root, ())
+        except RecursionError:
+            raise ConfigError(f"{origin}: a value holds itself by its alias, or is nested too deep") from None
+        except _BAD_SCALAR:
+            assert root is not None  # something was constructed
+            raise ConfigError(f"{origin}:{_place_of_bad_scalar(root)}") from None
 
     def error(self, key: Key, problem: str) -> ConfigError:
         """The error for the value of a key, with file and line."""
@@ -150,6 +160,8 @@ class _Document:
     def _note_lines(self, node: yaml.Node, key: Key) -> None:
         if isinstance(node, yaml.MappingNode):
             for name, value in node.value:
+                if not isinstance(name, yaml.ScalarNode):
+                    continue  # the construction of the values refuses it
                 child = (*key, name.value)
                 if child in self._lines:
                     raise ConfigError(
@@ -163,6 +175,26 @@ class _Document:
                 self._note_lines(value, (*key, index))
 
 
+def _place_of_bad_scalar(node: yaml.Node) -> str:
+    """The line of the first value that cannot be constructed, and as what; not the value, which may be a secret."""
+    for scalar in _scalars(node):
+        try:
+            yaml.constructor.SafeConstructor().construct_object(scalar)
+        except _BAD_SCALAR:
+            kind = scalar.tag.rpartition(":")[2]
+            return f"{scalar.start_mark.line + 1}: not valid YAML: no valid {kind}; put text in quotes"
+    return f"{node.start_mark.line + 1}: not valid YAML"
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+        return
+    for child in node.value:
+        for part in child if isinstance(child, tuple) else (child,):
+            yield from _scalars(part)
+
+
 def _with_variables(value: object, environment: Mapping[str, str], document: _Document, key: Key) -> object:
     """The same value with `${NAME}` replaced in every string."""
     if isinstance(value, dict):
@@ -171,6 +203,8 @@ def _with_variables(value: object, environment: Mapping[str, str], document: _Do
         return [_with_variables(v, environment, document, (*key, i)) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
+    if "\0" in value:
+        raise document.error(key, "it holds a NUL character, which no path, URL or name may")
     missing = [name for name in _VARIABLE.findall(value) if name not in environment]
     if missing:
         raise document.error(key, f"the environment has no variable {missing[0]!r}")

@@ -51,10 +51,18 @@ class TracesConfig:
     endpoint: str
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.endpoint)
-        is_plain = not (url.username or url.password or url.path.strip("/") or url.query)
-        if url.scheme not in ("http", "https") or not url.hostname or not is_plain:
+        if not _is_endpoint(self.endpoint):
             raise ValueError("traces.endpoint is not http://HOST:PORT or https://HOST:PORT of an OTLP collector (gRPC)")
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        has_address = bool(url.hostname and url.port)
+    except ValueError:  # the port is no number of one, or brackets are not closed
+        return False
+    is_plain = not (url.username or url.password or url.path.strip("/") or url.query)
+    return url.scheme in ("http", "https") and has_address and is_plain
 
 
 class LogFormat(Enum):

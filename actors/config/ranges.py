@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 Ranges = dict[str, tuple[float, float]]
@@ -15,5 +16,7 @@ def require(section: str, config: Any) -> None:
             continue
         if not value >= low:
             raise ValueError(f"{section}.{name} is {value} (at least {low:g})")
+        if value == math.inf:
+            raise ValueError(f"{section}.{name} is {value} (a finite number)")
         if value > high:
-            raise ValueError(f"{section}.{name} is {value} (at most {high:g})")
+            raise ValueError(f"{section}.{name} is {value} (at most {high:.10g})")

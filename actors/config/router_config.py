@@ -79,7 +79,7 @@ class AuthConfig:
             return None
         try:
             token = self.token_file.expanduser().read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"auth.token_file {str(self.token_file)!r}: {reason}") from error
         if not token:

@@ -79,6 +79,7 @@ class HermesConfig:
                 f"shards.ray is {self.shards.ray!r}: the shards of a cluster need a store that all of them reach, not "
                 f"{self.store!r}; set store to the URL of one"
             )
+        self._require_own_ports()
         missing = [
             name
             for name, value in (("router.tls", self.router.tls), ("auth.token_file", self.auth.token_file))
@@ -89,6 +90,12 @@ class HermesConfig:
                 f"router.host is {self.router.host!r}, which other machines can reach: set {' and '.join(missing)}, or "
                 "use 127.0.0.1, or accept what others can read and do with router.insecure: true"
             )
+
+    def _require_own_ports(self) -> None:
+        port = 0 if self.metrics is None else self.metrics.port
+        for name, other in (("router.port", self.router.port), ("router.health_port", self.router.health_port)):
+            if port == other != 0:
+                raise ValueError(f"metrics.port is {port} (another one than {name})")
 
     def for_shards(self) -> ShardSettings:
         """What a shard's process is started with."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from actors.config import ranges
+from actors.config import hosts, ranges
 from actors.config.ranges import Ranges
 from cache_store.row_format import RowFormat
 from models.weight_format import WeightFormat
 from pipeline.device.device_config import DeviceConfig
 
+MOST_SHARDS = 10_000  # of one system
 _ACCELERATOR = "ray.io/accelerator-type"
 _WORD = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"([a-z0-9][a-z0-9.-]{{0,252}}/)?{_WORD}")
@@ -38,7 +39,7 @@ class LeaseConfig:
 
     def __post_init__(self) -> None:
         ranges.require("shards.lease", self)
-        if not self.length_s >= 3 * self.margin_s:  # so, because NaN is not less
+        if not 3 * self.margin_s <= self.length_s < math.inf:
             raise ValueError(f"shards.lease.length_s is {self.length_s} (at least {3 * self.margin_s}, three margins)")
 
 
@@ -118,11 +119,11 @@ class ShardsConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     RANGES: ClassVar[Ranges] = {
-        "count": (1, math.inf),
-        "min": (1, math.inf),
-        "max": (1, math.inf),
-        "spares": (0, math.inf),
-        "settings_version": (1, math.inf),
+        "count": (1, MOST_SHARDS),
+        "min": (1, MOST_SHARDS),
+        "max": (1, MOST_SHARDS),
+        "spares": (0, MOST_SHARDS),
+        "settings_version": (1, 2**31 - 1),
         "num_cpus": (0, math.inf),
         "num_gpus": (0, math.inf),
         "grace_s": (1, math.inf),
@@ -165,6 +166,8 @@ class ShardsConfig:
             limit = "shards.count" if self.count is not None else "shards.max"
             raise ValueError(f"shards.spares is {self.spares} (less than {limit}, which is {self.most})")
 
+        if not self.is_local and not hosts.is_cluster(self.ray):
+            raise ValueError(f"shards.ray is {self.ray!r} (local, auto or HOST:PORT of a running cluster)")
         self._require_labels()
 
     def _require_labels(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.snapshot import FleetSnapshot, ShardSnapshot
 
 ASSIGNMENTS_AT_ONCE = 4  # on one shard
 MOVES_AT_ONCE = 8  # from or to one shard
+
+_Rank: TypeAlias = "tuple[bool, bool, int, float, int]"  # the lowest is the best; the shard's index comes last
 
 
 def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: int) -> int:
@@ -50,6 +54,10 @@ class Capacity:
                 self._on_device[camera.shard] += camera.is_busy
         self._outdated = {shard.index for shard in fleet.outdated}
         self._kept_empty = kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
+        # A heap, with outdated ranks among the present ones: a plan may ask for the best shard for each of thousands of
+        # cameras.
+        self._ranks = [self._rank(shard) for shard in fleet.shards if shard.is_accepting]
+        heapq.heapify(self._ranks)
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""
@@ -77,13 +85,19 @@ class Capacity:
 
         A spare is taken last, but before a shard that is to be replaced.
         """
-        free = (
-            shard
-            for shard in self._shards
-            if shard.index not in exclude and shard.is_accepting and self.is_free(shard.index)
-        )
-        found = min(free, key=self._rank, default=None)
-        return None if found is None else found.index
+        excluded: list[_Rank] = []
+        found: int | None = None
+        while self._ranks and found is None:
+            rank, index = self._ranks[0], self._ranks[0][-1]
+            if rank != self._rank(self._shards[index]) or not self.is_free(index):
+                heapq.heappop(self._ranks)
+            elif index in exclude:
+                excluded.append(heapq.heappop(self._ranks))
+            else:
+                found = index
+        for rank in excluded:
+            heapq.heappush(self._ranks, rank)
+        return found
 
     def can_start(self, limit: int, *shards: int) -> bool:
         """Whether fewer than `limit` actions run on each of these shards."""
@@ -91,15 +105,18 @@ class Capacity:
 
     def take(self, index: int, *, is_own: bool = False) -> None:
         """Counts a camera that the plan gives to the shard. is_own: it was meant for this shard before."""
-        self._taken[index] += not is_own
         self._on_device[index] += 1
         self._busy[index] += 1
+        if not is_own:
+            self._taken[index] += 1
+            if self._shards[index].is_accepting:
+                heapq.heappush(self._ranks, self._rank(self._shards[index]))
 
     def start(self, index: int) -> None:
         """Counts an action of the plan on this shard."""
         self._busy[index] += 1
 
-    def _rank(self, shard: ShardSnapshot) -> tuple[bool, bool, int, float, int]:
+    def _rank(self, shard: ShardSnapshot) -> _Rank:
         return (
             shard.index in self._outdated,
             shard.index in self._kept_empty,

@@ -6,13 +6,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from actors.fleet import name_lists
 from actors.fleet.registry import RegistryEntry
 from actors.fleet.shard_record import ShardRecord
 from actors.shard.interface import Assignment
-from pipeline.cameras import CameraSpec
+from pipeline.cameras import CameraSpec, InvalidCamera
 from pipeline.network import urls
-
-_MAX_NAMES = 10  # in one log line
 
 
 class Standing(Enum):
@@ -52,9 +51,8 @@ class ListChanges:
 
     @property
     def refused_names(self) -> str:
-        """The names for a log line, the first ten of them."""
-        more = len(self.refused) - _MAX_NAMES
-        return ", ".join(self.refused[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+        """The names for a log line."""
+        return name_lists.first_names(self.refused)
 
 
 class ConfiguredCameras:
@@ -124,4 +122,7 @@ def watched_entries(
 
 def has_same_source(one: CameraSpec, other: CameraSpec) -> bool:
     """Whether two specs watch the same: then the memory of one is the memory of the other."""
-    return one.url == other.url or urls.source_of(one.url) == urls.source_of(other.url)
+    try:
+        return one.url == other.url or urls.source_of(one.url) == urls.source_of(other.url)
+    except InvalidCamera:  # a URL that an earlier version took
+        return False

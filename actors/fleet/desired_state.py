@@ -12,7 +12,7 @@ import structlog
 
 from actors.fleet import configured_cameras
 from actors.fleet.configured_cameras import ConfiguredCameras, ListChanges
-from actors.fleet.records import CameraRecord
+from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.registry import CameraRegistry, RegistryChanges, RegistryEntry
 from actors.fleet.state import FleetState
 from actors.ownership.leader_election import IsLeader
@@ -71,13 +71,14 @@ class DesiredState:
         async with self._lock:
             try:
                 entries = await self._registry.add(entry)
-            except StoreUnavailable:
-                # The store may have taken it although its reply was lost. The next sync removes it then.
-                self._state.remember_removed(entry.id)
+                for present in entries.values():
+                    self._apply_entry(present)
+                await self._read_own_write()
+            except (StoreUnavailable, asyncio.CancelledError):
+                # The store may have taken it although its reply was lost, or its caller has given up. The next sync
+                # removes it then.
+                self._forget(spec.name, entry.id)
                 raise
-            for present in entries.values():
-                self._apply_entry(present)
-            await self._read_own_write()
         return entries[spec.name]
 
     async def update(self, record: CameraRecord, spec: CameraSpec) -> bool:
@@ -152,8 +153,8 @@ class DesiredState:
             if await self._registry.update(entry):
                 self._apply_entry(entry)
         for entry in changes.remove:
-            log.info("camera_left_configuration", camera=entry.name)
-            await self._remove(entry.name, entry.id)
+            removal = await self._remove(entry.name, entry.id)
+            log.info("camera_left_configuration", **removal.log_fields)
         accepted = await self._add(new)
         # An id that a shard still watches may be that of a camera whose removal is not finished.
         refused = [entry.assignment.spec for entry in new if entry.name not in accepted]
@@ -179,9 +180,9 @@ class DesiredState:
             self._apply_entry(entry)
         return is_replaced
 
-    async def _remove(self, name: str, camera_id: str) -> None:
+    async def _remove(self, name: str, camera_id: str) -> RemovalRecord:
         await self._registry.remove(name, camera_id)
-        self._forget(name, camera_id)
+        return self._forget(name, camera_id)
 
     async def _apply(self, changes: RegistryChanges) -> None:
         has_lost_writes = changes.is_rolled_back or (self._lineage is not None and changes.lineage != self._lineage)
@@ -240,10 +241,9 @@ class DesiredState:
         self._entries[entry.name] = entry
 
     def _forget_removed(self, entry: RegistryEntry) -> None:
-        log.info("camera_removed_elsewhere", camera=entry.name)
-        self._forget(entry.name, entry.id)
+        log.info("camera_removed_elsewhere", **self._forget(entry.name, entry.id).log_fields)
 
-    def _forget(self, name: str, camera_id: str) -> None:
-        self._state.begin_removal(camera_id, name)
+    def _forget(self, name: str, camera_id: str) -> RemovalRecord:
         if name in self._entries and self._entries[name].id == camera_id:
             del self._entries[name]
+        return self._state.begin_removal(camera_id, name)

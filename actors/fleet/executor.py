@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import structlog
 
 from actors import task_cancellation
 from actors.errors import InvalidShard, ServiceError
+from actors.fleet import name_lists
 from actors.fleet.actions import (
     Action,
     Assign,
@@ -26,6 +28,7 @@ from actors.fleet.actions import (
     Resize,
     Revoke,
     Update,
+    Wait,
 )
 from actors.fleet.mover import Mover
 from actors.fleet.placement import Placement
@@ -72,13 +75,19 @@ class Executor:
     def start(self, actions: Iterable[Action]) -> list[asyncio.Task[None]]:
         """Starts each action that does not run yet. -> the tasks of those that take time"""
         tasks = []
+        waiting: defaultdict[str, list[str]] = defaultdict(list)  # names by a reason that is new for them
         for action in actions:
-            if isinstance(action, Note):
+            if isinstance(action, Wait):
+                waiting[action.reason] += self._note_wait(action)
+            elif isinstance(action, Note):
                 self._note(action)
             elif action not in self._running:
                 task = self._running[action] = asyncio.create_task(self._perform(action), name=repr(action))
                 task.add_done_callback(partial(self._end, action))
                 tasks.append(task)
+        for reason, names in waiting.items():
+            if names:
+                log.warning("cameras_wait", cameras=name_lists.first_names(names), reason=reason)
         return tasks
 
     async def stop(self) -> None:
@@ -89,21 +98,21 @@ class Executor:
         self._running.pop(action, None)
         self._on_end()
 
-    def _note(self, action: Note) -> None:
+    def _note(self, action: NoteBalance | NotePressure) -> None:
         if isinstance(action, NoteBalance):
             self._state.mark_balanced(action.incarnations)
-            return
-        if isinstance(action, NotePressure):
+        else:
             self._state.mark_pressure(action.pressure, _now_s())
-            return
+
+    def _note_wait(self, action: Wait) -> list[str]:
+        """-> the name of the camera if the reason is news"""
         record = self._state.cameras_by_id.get(action.camera_id)
         if record is None:
-            return
+            return []
         shard = self._state.shard_of(record)
         if not shard.is_up or record.id not in shard.reported:
             record.mark_without_slot(action.reason)
-        if record.mark_waiting(action.reason):
-            log.warning("camera_not_moved", **record.log_fields, shard=record.shard_index, reason=action.reason)
+        return [record.spec.name] if record.mark_waiting(action.reason) else []
 
     async def _perform(self, action: Action) -> None:
         try:
@@ -119,10 +128,8 @@ class Executor:
                 return self._on_camera(action.camera_id, lambda record: self._update(record, action.shard))
             case Move():
                 return self._move(action)
-            case Drop():
-                return self._drop(action)
-            case Release():
-                return self._release(action)
+            case Drop() | Release():
+                return self._end_leftover(action)
             case FinishRemoval():
                 return self._finish_removal(action)
             case Revoke():
@@ -179,25 +186,22 @@ class Executor:
                 log.warning("camera_not_moved", **record.log_fields, shard=action.from_shard, reason=record.wait_reason)
         record.postpone(_now_s() + _SETTLE_S)
 
-    async def _drop(self, action: Drop) -> None:
-        call = self._state.shards[action.shard].shard.drop_camera(action.camera_id)
-        await self._end_leftover(action.shard, action.camera_id, call)
-        log.warning("stale_camera_ended", camera_id=action.camera_id, shard=action.shard)
-
-    async def _release(self, action: Release) -> None:
-        call = self._state.shards[action.shard].shard.release_camera(action.camera_id)
-        await self._end_leftover(action.shard, action.camera_id, call)
-        log.warning("unwanted_camera_ended", camera_id=action.camera_id, shard=action.shard)
-
-    async def _end_leftover(self, index: int, camera_id: str, call: Coroutine[Any, Any, None]) -> None:
-        shard = self._state.shards[index]
+    async def _end_leftover(self, action: Drop | Release) -> None:
+        shard = self._state.shards[action.shard]
+        reported = shard.reported.get(action.camera_id)
+        fields = {"camera_id": action.camera_id, "epoch": reported.epoch if reported else 0, "shard": action.shard}
         try:
             with shard.acting():
-                await shard.perform(call)
+                if isinstance(action, Drop):
+                    await shard.perform(shard.shard.drop_camera(action.camera_id))
+                    log.warning("stale_camera_ended", **fields)
+                else:
+                    await shard.perform(shard.shard.release_camera(action.camera_id))
+                    log.warning("unwanted_camera_ended", **fields)
         except (StoreError, ServiceError, UnknownCamera) as error:
-            log.info("camera_not_ended", shard=index, reason=str(error))
+            log.info("camera_not_ended", **fields, reason=str(error))
         # If it is still there, the next status says so, and it is tried again after another grace period.
-        shard.forget_reported(camera_id)
+        shard.forget_reported(action.camera_id)
 
     async def _finish_removal(self, action: FinishRemoval) -> None:
         removal = self._state.removals.get(action.camera_id)
@@ -207,7 +211,7 @@ class Executor:
             await self._remover.finish(removal)
         except (StoreError, ServiceError) as error:
             removal.postpone(_now_s() + _RETRY_S)
-            log.info("removal_not_finished", camera=removal.name, reason=str(error))
+            log.info("removal_not_finished", **removal.log_fields, reason=str(error))
 
     async def _scale(self, change: Coroutine[Any, Any, None]) -> None:
         try:
@@ -221,6 +225,9 @@ class Executor:
             await self._failure_detector.retire(action.incarnation)
         except StoreError as error:
             log.debug("lease_not_revoked", incarnation=action.incarnation[:8], reason=str(error))
+            return
+        # Where it still owns a camera, the next assignment of that camera says so.
+        self._state.forget_unknown_owner(action.incarnation)
 
 
 def _now_s() -> float:

@@ -52,7 +52,7 @@ class FleetFigures:
     """is_ready: whether questions can be routed. moves: those of this fleet, by result.
 
     is_reporter: whether this router reports the fleet: it leads, or led last and the store, which would know of another
-    leader, is away.
+    leader, is away. A fleet does not know that; see Startup.
     move_pauses_s: how long questions waited for each.
     """
 
@@ -76,7 +76,6 @@ def of_fleet(state: FleetState, mover: Mover, headroom: Headroom, is_leader: IsL
     return FleetFigures(
         is_ready=is_ready(state),
         is_leader=is_leader(),
-        is_reporter=is_leader(),
         headroom=headroom.cameras,
         shards=tuple(
             _shard(index, record, counts[index]) for index, record in enumerate(state.shards) if not record.is_ended

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from actors.errors import ScalingConflict
-from actors.fleet import figures, reconciler, shard_views
+from actors.fleet import figures, shard_views
 from actors.fleet.camera_admission import CameraAdmission
 from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
@@ -31,6 +31,7 @@ from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.state import FleetState
 from actors.fleet.store_contact import StoreContact
 from actors.fleet.views import CameraView, DrainResult, ShardView
+from actors.loops import run_forever
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from pipeline.answers import AnswerEvent
@@ -71,7 +72,7 @@ class Fleet:
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
-        self._questions = QuestionRouter(self._state, presence)
+        self._questions = QuestionRouter(self._state, presence, self._observer)
         self._is_leader = is_leader
         self._store_contact = StoreContact(clock)
         self._headroom = Headroom(self._state)
@@ -124,10 +125,10 @@ class Fleet:
 
     async def run(self) -> None:
         """Reconciles until cancelled."""
-        await asyncio.gather(self._reconciler.run(), reconciler.run_forever(self._maintain, every_s=1.0))
+        await asyncio.gather(self._reconciler.run(), run_forever(self._maintain, every_s=1.0))
 
     async def reconcile(self) -> None:
-        """Brings the shards to what shall be, once, which may depend on what they watch. Raises StoreUnavailable."""
+        """Brings the shards to what shall be, once, which depends on what they watch. Raises StoreUnavailable."""
         await self._follow()  # first: what a shard watches that the store has forgotten is taken up with its memory
         await self._observer.observe_all()
         await self._desired.sync()

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 _POLL_EVERY_S = 0.1
 _PAUSE_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STANDBY_TIMEOUT_S = 4.0  # for the standby's first frame, and for the present owner to reach that frame
+_END_STANDBY_TIMEOUT_S = 2.0  # whoever cancelled the move waits for it
 
 
 class Mover:
@@ -81,12 +82,17 @@ class Mover:
         """-> when the pause for questions began, by the event loop's clock"""
         try:
             has_standby = await self._open_standby(record, target)
-            began_s = asyncio.get_running_loop().time()
+        except BaseException:  # a caller that gives up, too, must leave no slot taken
+            await self._end_standby(record, target)
+            raise
+        began_s = asyncio.get_running_loop().time()
+        try:
             with record.moving():
                 # Reserved for the target only once the target has kept a slot for it.
                 successor = self._state.shards[target].incarnation if has_standby else None
                 await self._hand_over(record, target, successor)
         except (CameraError, StoreError, ServiceError, UnknownCamera):
+            # Not if the caller gives up now: the owner is on its way, and the next plan goes on with the standby.
             await self._end_standby(record, target)
             raise
         return began_s
@@ -97,9 +103,10 @@ class Mover:
         A target that owns the camera by now, because its reply was lost or by another server, keeps it.
         """
         shard = self._state.shards[target]
-        with contextlib.suppress(UnknownCamera, StoreError, ServiceError):
-            if record.id in (await shard.perform(shard.shard.status())).standby:
-                await shard.perform(shard.shard.release_camera(record.id))
+        with contextlib.suppress(UnknownCamera, StoreError, ServiceError, TimeoutError):
+            async with asyncio.timeout(_END_STANDBY_TIMEOUT_S):
+                if record.id in (await shard.perform(shard.shard.status())).standby:
+                    await shard.perform(shard.shard.release_camera(record.id))
 
     async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
         source = record.shard_index

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 
 import structlog
 
 from actors import task_cancellation
 from actors.errors import ShardEnded, ShardUnavailable
+from actors.fleet.records import CameraRecord
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
@@ -56,6 +58,8 @@ class Observer:
             self._mark_down(index, str(error), is_failed=False)
             return
         except Exception as error:  # the border of one shard: whatever it answers, the others are shown and used
+            if self._is_outdated(record, index, number):
+                return
             if not record.is_failed:
                 log.exception("shard_failed", shard=index)
             self._mark_down(index, f"{type(error).__name__}: {REDACTOR.redact(str(error))}", is_failed=True)
@@ -67,6 +71,17 @@ class Observer:
             log.info("shard_up", shard=index, pid=status.pid)
         for camera, expected in self._state.observe(index, status, asyncio.get_running_loop().time()):
             log.info("camera_adopted", **camera.log_fields, expected_shard=expected, shard=index)
+
+    async def observe_owner(self, record: CameraRecord) -> None:
+        """Observes the shard that owns the camera by the store, where the state has the camera on another shard.
+
+        Another server has moved it a moment ago. Nothing happens while the store is unavailable.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            owner = await self._failure_detector.owner(record.id)
+            index = None if owner is None else self._state.index_of(owner.incarnation)
+            if index is not None and index != record.shard_index:
+                await self.observe(index)
 
     async def check_lease(self, index: int) -> None:
         """Records whether the shard's lease has expired. While the store is unavailable, nothing is proven.

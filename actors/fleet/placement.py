@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from actors.errors import InvalidShard, ServiceError
+from actors.fleet import camera_presence
 from actors.fleet.capacity import Capacity
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.records import CameraRecord
@@ -62,11 +63,12 @@ class Placement:
     async def assign(self, record: CameraRecord) -> None:
         """Adds the camera to its shard. If another shard owned it, that owner's lease must have expired.
 
-        Raises CameraError, ServiceError and StoreError, OwnedByAnother among them.
+        Raises CameraError, ServiceError and StoreError, OwnedByAnother among them; CameraChanged if it was removed.
         """
         shard = self._state.shard_of(record)
-        # Above every epoch seen anywhere: a store that lost its data, with a clock set back, would grant stale epochs.
-        assignment = replace(record.assignment, min_epoch=self._state.newest_epoch, expiry=self._unowned_expiry)
+        # Above every earlier epoch: a store that lost its data, with a clock set back, would grant stale ones.
+        min_epoch = self._state.epoch_floor.at(_now_s())
+        assignment = replace(record.assignment, min_epoch=min_epoch, expiry=self._unowned_expiry)
         with shard.acting():
             try:
                 await shard.perform(shard.shard.add_camera(assignment))
@@ -75,7 +77,7 @@ class Placement:
                 await shard.perform(shard.shard.add_camera(replace(assignment, expiry=expiry)))
             except CameraFenced:
                 await self._desired.end_fenced(record)
-                raise
+                raise camera_presence.changed(record.spec) from None
 
     async def _expiry(self, record: CameraRecord, error: OwnedByAnother) -> LeaseExpiry:
         """The proof that the owner may be replaced; raises the error again without one."""

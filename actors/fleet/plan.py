@@ -25,7 +25,6 @@ UNWANTED_GRACE_S = 10.0
 _SYNC_VALID_S = 5.0
 _REVOKE_EVERY_S = 1.0
 _REMOVALS_AT_ONCE = 8
-_MAX_WAITS = 100  # each only says why; the next plans say the rest
 
 NO_SLOT = "no shard has a free slot"
 NO_SLOT_YET = "no free slot yet: one more shard is asked for"
@@ -122,17 +121,17 @@ def _assignments(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Assign | 
     """Gives cameras that no shard watches to their shard, or to another one if that has failed, drains or is full."""
     missing = [camera for camera in fleet.cameras.values() if _needs_shard(fleet, camera)]
     missing.sort(key=lambda camera: -camera.last_question_s)
-    waits = 0
+    # For thousands of cameras that find no slot, each shard is looked at once.
+    has_room, coming = True, _coming_slot(fleet)
     for camera in missing:
         shard = fleet.shards[camera.shard]
         is_own = shard.is_up and (capacity.has_own_slot(shard.index) or camera.id in shard.cameras)
         if is_own and not capacity.can_start(ASSIGNMENTS_AT_ONCE, shard.index):
             continue
-        target = shard.index if is_own else capacity.best(exclude=[shard.index])
+        target = shard.index if is_own else capacity.best(exclude=()) if has_room else None
         if target is None:
-            waits += 1
-            if waits <= _MAX_WAITS:
-                yield Wait(camera.id, _no_slot_reason(fleet, shard))
+            has_room = False
+            yield Wait(camera.id, coming or _no_slot_reason(shard))
         elif capacity.can_start(ASSIGNMENTS_AT_ONCE, target):
             capacity.take(target, is_own=is_own)
             yield Assign(camera.id, target)
@@ -148,12 +147,15 @@ def _needs_shard(fleet: FleetSnapshot, camera: CameraSnapshot) -> bool:
     return is_lost and _may_start(fleet, camera)
 
 
-def _no_slot_reason(fleet: FleetSnapshot, shard: ShardSnapshot) -> str:
-    starting = [other for other in fleet.shards if other.is_starting and not other.is_retiring]
-    if starting:
-        return f"no free slot yet: {starting[0].detail or f'shard {starting[0].index} starts'}"
-    if fleet.size.numbers.target < fleet.size.numbers.max:
-        return NO_SLOT_YET
+def _coming_slot(fleet: FleetSnapshot) -> str:
+    """What a camera without a slot waits for; empty where no further shard comes."""
+    starting = next((shard for shard in fleet.shards if shard.is_starting and not shard.is_retiring), None)
+    if starting is not None:
+        return f"no free slot yet: {starting.detail or f'shard {starting.index} starts'}"
+    return NO_SLOT_YET if fleet.size.numbers.target < fleet.size.numbers.max else ""
+
+
+def _no_slot_reason(shard: ShardSnapshot) -> str:
     if shard.is_up:
         return NO_SLOT
     return f"shard {shard.index} is down and no other shard that takes cameras has a free slot"

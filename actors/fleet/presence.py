@@ -23,10 +23,11 @@ _EVERY_S = 1.0
 _VALID_S = 10.0
 _TIMEOUT_S = 2.0
 
-# ARGV: the address of a server that says that it serves. -> 1 if it shall end
+# ARGV: the address of a server that says that it serves, and 1 if it says so for the first time: a request to end was
+# for the server before it. -> 1 if it shall end
 _ANNOUNCE = """
 local now = tonumber(redis.call('TIME')[1])
-if redis.call('HGET', KEYS[1], ARGV[1]) == 'end' then return 1 end
+if ARGV[2] ~= '1' and redis.call('HGET', KEYS[1], ARGV[1]) == 'end' then return 1 end
 redis.call('HSET', KEYS[1], ARGV[1], now)
 redis.call('EXPIRE', KEYS[1], 60)
 return 0
@@ -48,11 +49,15 @@ class ServerPresence:
     def __init__(self, url: str, address: str = "") -> None:
         self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=1)
         self._address = address
+        self._has_announced = False
 
     async def announce(self) -> bool:
-        """Says that this server serves. -> whether it was asked to end. Raises StoreUnavailable."""
+        """Says that this server serves. -> whether it was asked to end since. Raises StoreUnavailable."""
+        arguments = self._address, int(not self._has_announced)
         async with self._connection.operation():
-            return bool(await self._connection.client.eval(_ANNOUNCE, 1, _KEY, self._address))
+            shall_end = bool(await self._connection.client.eval(_ANNOUNCE, 1, _KEY, *arguments))
+        self._has_announced = True
+        return shall_end
 
     async def run(self) -> None:
         """Says so every second, until cancelled. A server that is asked to end gets a SIGTERM from itself."""

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from actors import task_cancellation
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
 from actors.fleet.camera_presence import CameraPresence
+from actors.fleet.observer import Observer
 from actors.fleet.records import CameraRecord
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
-from pipeline.answers import AnswerEvent, AnswerFailed, NoFrames, Started, UnknownCamera
+from pipeline.answers import AnswerEvent, AnswerFailed, Done, NoFrames, Started, UnknownCamera
 
 _POLL_EVERY_S = 0.1
-# If another fleet moves the camera, this fleet observes that only once a second.
-_MOVE_POLLS = 15
+_MOVE_WAIT_S = 1.5  # for a shard to get the camera anew
 
 
 class QuestionRouter:
     """Answers questions about the cameras of one fleet. One event loop owns it, with the state."""
 
-    def __init__(self, state: FleetState, presence: CameraPresence) -> None:
+    def __init__(self, state: FleetState, presence: CameraPresence, observer: Observer) -> None:
         self._state = state
         self._presence = presence
+        self._observer = observer
 
     async def ask(
         self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
@@ -61,7 +63,7 @@ class QuestionRouter:
             async with aclosing(answer) as events, aclosing(_until_lapse(events, shard_record)) as shard_events:
                 async for event in shard_events:
                     if isinstance(event, Started):
-                        self._state.observe_epoch(record, event.epoch)
+                        self._state.observe_epoch(record, event.epoch, asyncio.get_running_loop().time())
                         started = event
                         continue
                     if started is not None:
@@ -75,14 +77,19 @@ class QuestionRouter:
             raise CameraRecovering(f"camera {camera!r}: {record.unavailable_reason}") from None
 
     async def _has_moved(self, record: CameraRecord, index: int) -> bool:
-        """Whether the camera has got a shard anew, `index` or another one, within the next 1.5 s."""
+        """Whether the camera has got a shard anew, `index` or another one, within the next 1.5 s.
+
+        Of a move by another server the store knows at once; this one would observe it only once a second.
+        """
         is_placed = False
-        for _ in range(_MOVE_POLLS):
-            if record.lock.locked():
-                is_placed = True  # once the action on it has ended
-            elif is_placed or record.shard_index != index:
-                break
-            await asyncio.sleep(_POLL_EVERY_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MOVE_WAIT_S):
+                while record.lock.locked() or not (is_placed or record.shard_index != index):
+                    if record.lock.locked():
+                        is_placed = True  # once the action on it has ended
+                    else:
+                        await self._observer.observe_owner(record)
+                    await asyncio.sleep(_POLL_EVERY_S)
         await record.wait_until_settled()
         return is_placed or record.shard_index != index
 
@@ -92,7 +99,8 @@ async def _until_lapse(
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The events of a shard. Raises ShardUnavailable once it is down and its lease has expired.
 
-    The call itself hears much later that a process has ended, and never that one hangs.
+    The call itself hears much later that a process has ended, and never that one hangs. What becomes of the process
+    after the last event is of no interest: it may end then, because its cameras have moved.
     """
     lapse = asyncio.create_task(shard.lapsed.wait())
     step: asyncio.Future[AnswerEvent | None] | None = None
@@ -106,5 +114,7 @@ async def _until_lapse(
             if event is None:
                 return
             yield event
+            if isinstance(event, Done):
+                return
     finally:
         await task_cancellation.end(*(task for task in (step, lapse) if task is not None))

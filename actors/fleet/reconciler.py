@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from functools import partial
-
-import structlog
 
 from actors import task_cancellation
 from actors.fleet.actions import Action, Move, NoteBalance
@@ -16,9 +13,8 @@ from actors.fleet.observer import Observer
 from actors.fleet.plan import plan
 from actors.fleet.snapshot import FleetSnapshot
 from actors.fleet.state import FleetState
+from actors.loops import run_forever
 from actors.ownership.leader_election import IsLeader
-
-log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
 _PAUSE_PER_PLAN = 4.0
@@ -53,8 +49,7 @@ class Reconciler:
             await self._executor.stop()
 
     async def run_once(self) -> None:
-        """Observes every shard, then acts until nothing is left to be done at once. Moves no camera between shards."""
-        await self._observer.observe_all()
+        """Acts until nothing is left to be done at once. Moves no camera between shards."""
         await asyncio.gather(*(self._observer.check_lease(index) for index in range(len(self._state.shards))))
         while tasks := self._executor.start(self._without_moves()):
             await asyncio.gather(*tasks)
@@ -92,14 +87,3 @@ class Reconciler:
         if (shard.is_up, shard.expiry is None) != before:
             self.wake()
         await self._observer.wait(index, _EVERY_S)
-
-
-async def run_forever(work: Callable[[], Awaitable[None]], *, every_s: float = 0.0) -> None:
-    """Runs `work` until cancelled, with a pause in between. An error is logged and does not end the loop."""
-    while True:
-        try:
-            await work()
-        except Exception:  # the border of one pass of the loop: the next pass tries again
-            log.exception("reconcile_failed")
-            await asyncio.sleep(_EVERY_S)
-        await asyncio.sleep(every_s)

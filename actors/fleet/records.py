@@ -89,8 +89,7 @@ class CameraRecord:
     @property
     def log_fields(self) -> dict[str, object]:
         """What each log line about the camera says of it: name, id, and the newest epoch that was seen, if any was."""
-        fields: dict[str, object] = {"camera": self.spec.name, "camera_id": self.id}
-        return fields | ({"epoch": self.newest_epoch} if self.newest_epoch else {})
+        return _log_fields(self.spec.name, self.id, self.newest_epoch)
 
     @property
     def unavailable_reason(self) -> str:
@@ -201,13 +200,26 @@ class CameraRecord:
 
 @dataclass(slots=True)
 class RemovalRecord:
-    """A camera that was removed and of which something may be left. shard_index: where it was, None if unknown here."""
+    """A camera that was removed and of which something may be left.
+
+    shard_index: where it was, None if unknown here; epoch: the newest that was seen, 0 if none was.
+    """
 
     id: str
     name: str
     shard_index: int | None = None
+    epoch: int = 0
     retry_at_s: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What each log line about the removal says of the camera; see CameraRecord.log_fields."""
+        return _log_fields(self.name, self.id, self.epoch)
+
+    def fence(self, epoch: int) -> None:
+        """Records the epoch from which on nothing owns the camera."""
+        self.epoch = epoch
 
     def snapshot(self) -> RemovalSnapshot:
         """An immutable copy for a plan."""
@@ -216,3 +228,8 @@ class RemovalRecord:
     def postpone(self, retry_at_s: float) -> None:
         """Records when the removal may be tried again."""
         self.retry_at_s = retry_at_s
+
+
+def _log_fields(name: str, camera_id: str, epoch: int) -> dict[str, object]:
+    fields: dict[str, object] = {"camera": name, "camera_id": camera_id}
+    return fields | ({"epoch": epoch} if epoch else {})

@@ -42,11 +42,12 @@ class Remover:
             if removal.id not in self._state.removals:
                 return  # another call or plan has finished it meanwhile
             fence = await self._eraser.fence(removal.id)
+            removal.fence(fence.epoch)
             await asyncio.gather(*(self._drop(removal, index) for index in self._places(removal)))
             await self._eraser.delete(removal.id, fence)
             await self._registry.finish_removal(removal.id)
             self._state.end_removal(removal.id)
-        log.info("camera_removed", camera=removal.name, camera_id=removal.id)
+        log.info("camera_removed", **removal.log_fields)
 
     def _places(self, removal: RemovalRecord) -> list[int]:
         """The shards that may have the camera."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from actors.config.shards import ScalingConfig
+from actors.config.shards import MOST_SHARDS, ScalingConfig
 from actors.errors import InvalidRequest, InvalidShard, ScalingConflict
 from actors.fleet import scaling
 from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, ShardNumbers
@@ -127,8 +127,10 @@ class Scaler:
 
     async def set_limits(self, fewest: int, most: int) -> ShardNumbers:
         """Other limits, for every server. Raises InvalidRequest, ScalingConflict, StoreUnavailable."""
-        if not 1 <= fewest <= most:
-            raise InvalidRequest(f"shards: min {fewest} and max {most}: both at least 1, and max at least min")
+        if not 1 <= fewest <= most <= MOST_SHARDS:
+            raise InvalidRequest(
+                f"shards: min {fewest} and max {most}: both 1 to {MOST_SHARDS:,}, and max at least min"
+            )
         if self._numbers.spares >= most:
             raise InvalidRequest(f"shards: max {most}: more than shards.spares, which is {self._numbers.spares}")
         fleet, num_cameras = self._state.snapshot(0.0), len(self._state.cameras)
@@ -160,8 +162,8 @@ class Scaler:
 
     async def replace(self, index: int) -> None:
         """Replaces the process of an empty shard by one of the newest generation. Raises ServiceError."""
-        log.info("shard_replaced", shard=index)
         await self._pool.replace(index)
+        log.info("shard_replaced", shard=index)
         self._state.shards[index].mark_ended()
         self._state.apply_shards(self._pool.of(self._numbers), self._numbers)
         self._on_change()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import structlog
 from actors.errors import ConfigError
 from actors.fleet import shared_settings
 from actors.fleet.shared_settings import SettingsStore, SharedSettings
+from actors.loops import run_forever
 from cache_store.errors import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -40,10 +40,11 @@ class SettingsFollower:
 
     async def run(self) -> None:
         """Follows until cancelled. While the store is away, the present version stays."""
-        while True:
-            await asyncio.sleep(_EVERY_S)
-            with contextlib.suppress(StoreUnavailable):
-                await self.follow()
+        await run_forever(self._pass, every_s=_EVERY_S)
+
+    async def _pass(self) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self.follow()
 
     async def follow(self) -> None:
         """Looks for a newer version. One that cannot be taken over is logged once. Raises StoreUnavailable."""
@@ -51,7 +52,7 @@ class SettingsFollower:
         if newest.version <= max(self._settings.version, self._refused_version):
             return
         try:
-            self._settings = shared_settings.adopted(self._settings, newest)
+            self._settings = shared_settings.usable(self._settings, newest)
         except ConfigError as error:
             self._refused_version = newest.version
             log.warning("server_outdated", version=newest.version, reason=str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -206,3 +206,19 @@ class ShardRecord:
     def _note_lapse(self) -> None:
         if not self.is_up and self.expiry is not None:
             self.lapsed.set()
+
+
+def newest_copy(shards: Sequence[ShardRecord], name: str, camera_id: str) -> tuple[int | None, CameraStatus | None]:
+    """The index of the shard that watches a camera of which the fleet has no record yet, and what it reports of it.
+
+    Of several that of the newest owner, without one that with the newest frame, as it may have the only memory.
+    """
+    copies = [
+        (status.epoch, status.memory.newest_s or 0.0, index)
+        for index, shard in enumerate(shards)
+        if shard.is_up and (status := shard.unclaimed.get(name)) is not None and status.id == camera_id
+    ]
+    if not copies:
+        return None, None
+    index = max(copies)[-1]
+    return index, shards[index].unclaimed[name]

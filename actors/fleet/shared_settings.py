@@ -6,17 +6,15 @@ key, both values and the version.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Protocol
 
 import structlog
 
 from actors import generation
+from actors.config import plain_values
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
 from actors.fleet.configured_cameras import Standing
@@ -51,12 +49,7 @@ class SharedSettings:
     @classmethod
     def of(cls, config: HermesConfig) -> SharedSettings:
         """What this configuration says."""
-        values: dict[str, Any] = {"model": config.model, "HERMES_BUILD": generation.build()}
-        for section in ("memory", "ingest", "shards"):
-            values |= _flat(section, getattr(config, section))
-        for key in ("shards.settings_version", "shards.ray", "shards.count"):
-            del values[key]
-        values |= {"shards.min": config.shards.fewest, "shards.max": config.shards.most}
+        values = plain_values.shared_values(config) | {"HERMES_BUILD": generation.build()}
         return cls(config.shards.settings_version, values)
 
     @property
@@ -131,27 +124,16 @@ class RedisSettingsStore:
         await self._connection.close()
 
 
-def require_own_store(own: SharedSettings, newest: SharedSettings) -> None:
-    """Raises ConfigError if the store is that of another system, whatever its version of the settings."""
-    name, other = own.values.get(_CLUSTER), newest.values.get(_CLUSTER)
-    if name != other and other is not None:
-        raise ConfigError(
-            f"{_CLUSTER} is {name!r} here, and the store is that of {other!r}: each of two systems over one store "
-            "would take the cameras of the other for its own; give each a store, e.g. another database of the same "
-            "server (redis://HOST:PORT/1)"
-        )
-
-
 def usable(own: SharedSettings, newest: SharedSettings | None) -> SharedSettings:
-    """The settings that a server with its own ones would use where these are the newest. Raises ConfigError."""
-    if newest is not None:
-        require_own_store(own, newest)
-    return own if newest is None or newest.version < own.version else adopted(own, newest)
+    """The settings that a server with its own ones uses where these are the newest. Raises ConfigError.
 
-
-def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
-    """The settings that a server with its own ones must use. Raises ConfigError where it cannot use the newest ones."""
-    require_own_store(own, newest)
+    Its own ones where none are newer. Newer numbers of shards are taken over, and no other value.
+    """
+    if newest is None:
+        return own
+    _require_own_store(own, newest)
+    if newest.version < own.version:
+        return own
     differences = [key for key, value in newest.values.items() if key in own.values and own.values[key] != value]
     for key in differences:
         if newest.version == own.version or key not in _ADOPTABLE:
@@ -166,31 +148,20 @@ def adopted(own: SharedSettings, newest: SharedSettings) -> SharedSettings:
     return SharedSettings(newest.version, dict(own.values) | {key: newest.values[key] for key in differences})
 
 
+def _require_own_store(own: SharedSettings, newest: SharedSettings) -> None:
+    """Raises ConfigError if the store is that of another system, whatever its version of the settings."""
+    name, other = own.values.get(_CLUSTER), newest.values.get(_CLUSTER)
+    if name != other and other is not None:
+        raise ConfigError(
+            f"{_CLUSTER} is {name!r} here, and the store is that of {other!r}: each of two systems over one store "
+            "would take the cameras of the other for its own; give each a store, e.g. another database of the same "
+            "server (redis://HOST:PORT/1)"
+        )
+
+
 def _decode(reply: bytes | str) -> SharedSettings:
     fields = json.loads(as_text(reply))
     values = fields["values"]
     if count := values.pop("shards.count", None):  # as versions without min and max wrote it
         values |= {"shards.min": count, "shards.max": count}
     return SharedSettings(int(fields["version"]), values)
-
-
-def _flat(prefix: str, config: Any) -> dict[str, Any]:
-    """The fields of a configuration and of those in it, by dotted names, as JSON can hold them."""
-    found: dict[str, Any] = {}
-    for item in dataclasses.fields(config):
-        key, value = f"{prefix}.{item.name}", getattr(config, item.name)
-        found |= _flat(key, value) if dataclasses.is_dataclass(value) else {key: _plain(value)}
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return dict(sorted(value.items()))
-    if isinstance(value, tuple | list | frozenset | set):
-        return sorted(str(one) for one in value)
-    is_plain = (
-        value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
-    )
-    return value if is_plain else str(value)

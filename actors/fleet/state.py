@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from actors.fleet import capacity, name_suggestions
+from actors.fleet import capacity, name_lists, shard_record
+from actors.fleet.epoch_floor import EpochFloor
 from actors.fleet.records import CameraRecord, RemovalRecord
 from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.shard_record import ShardRecord
@@ -18,6 +19,7 @@ from pipeline.network.redaction import REDACTOR
 
 _MAX_REMOVED = 20_000
 _LOAD_SETTLE_S = 60.0
+_REVOKED_KEPT_S = 60.0  # a lease is revoked again much earlier where that has to be
 
 
 class FleetState:
@@ -36,7 +38,7 @@ class FleetState:
         self.cameras_by_id: dict[str, CameraRecord] = {}
         self.removals: dict[str, RemovalRecord] = {}
         self.removed: dict[str, None] = {}
-        self.newest_epoch = 0  # of any camera
+        self.epoch_floor = EpochFloor()  # of all cameras
         self.synced_s = float("-inf")
         self.unknown_owners: dict[str, float] = {}
         self.revoked_s: dict[str, float] = {}
@@ -69,7 +71,7 @@ class FleetState:
         """The record of a camera. Raises UnknownCamera."""
         record = self.cameras.get(name)
         if record is None:
-            raise UnknownCamera(name_suggestions.unknown_camera(name, self.cameras))
+            raise UnknownCamera(name_lists.unknown_camera(name, self.cameras))
         return record
 
     def shard_of(self, record: CameraRecord) -> ShardRecord:
@@ -82,16 +84,19 @@ class FleetState:
 
     def index_of(self, incarnation: str) -> int | None:
         """The index of the shard that is up and reports this incarnation."""
-        found = (i for i, shard in enumerate(self.shards) if shard.is_up and shard.incarnation == incarnation)
-        return next(found, None)
+        return next((i for i, s in enumerate(self.shards) if s.is_up and s.incarnation == incarnation), None)
 
     def add(self, assignment: Assignment) -> CameraRecord:
-        """Adds a camera on the emptiest shard, if possible one that accepts cameras. One of its name is replaced."""
+        """Adds a camera on the shard that watches it already, else on the emptiest. One of its name is replaced."""
         name = assignment.spec.name
         self.remove(name)
         REDACTOR.remember(assignment.spec.url)
-        index = capacity.first_choice(self.shards, self.camera_counts(), self.size.numbers.spares)
+        index, status = shard_record.newest_copy(self.shards, name, assignment.id)
+        if index is None:
+            index = capacity.first_choice(self.shards, self.camera_counts(), self.size.numbers.spares)
         record = CameraRecord.of(assignment, index, self._clock)
+        if status is not None:
+            record.observe(status)
         self.cameras[name] = self.cameras_by_id[assignment.id] = record
         self._cameras_by_shard[record.shard_index][assignment.id] = record
         return record
@@ -112,12 +117,11 @@ class FleetState:
 
     def begin_removal(self, camera_id: str, name: str) -> RemovalRecord:
         """Records that a camera is removed, and that something of it may be left."""
-        record = self.cameras_by_id.get(camera_id)
-        removal = self.removals.get(camera_id)
+        record, removal = self.cameras_by_id.get(camera_id), self.removals.get(camera_id)
         if removal is None:
-            removal = RemovalRecord(camera_id, name, *((record.shard_index,) if record else ()))
-            if record is not None:
-                removal.lock = record.lock  # an action on the camera that runs ends first
+            removal = RemovalRecord(camera_id, name)
+            if record is not None:  # an action on the camera that runs ends first
+                removal = RemovalRecord(camera_id, name, record.shard_index, record.newest_epoch, lock=record.lock)
             self.removals[camera_id] = removal
         self.remember_removed(camera_id)
         if record is not None:
@@ -156,18 +160,18 @@ class FleetState:
         shard.observe(status, reported, self.cameras_by_id)
         self.unknown_owners.pop(status.incarnation, None)
         by_id = {camera.id: camera for camera in status.cameras}
+        self.epoch_floor.observe(max((camera.epoch for camera in status.cameras), default=0), now_s)
         for record in self.cameras_on(index):
             if record.id in by_id:
                 record.observe(by_id[record.id])
-                self.newest_epoch = max(self.newest_epoch, record.newest_epoch)
             else:
                 record.mark_missing()
         return adopted
 
-    def observe_epoch(self, record: CameraRecord, epoch: int) -> None:
+    def observe_epoch(self, record: CameraRecord, epoch: int, now_s: float) -> None:
         """Records the epoch of an answer. Raises CameraRecovering if the answer comes from a stale owner."""
         record.observe_epoch(epoch)
-        self.newest_epoch = max(self.newest_epoch, epoch)
+        self.epoch_floor.observe(epoch, now_s)
 
     def mark_shard_down(self, index: int, now_s: float, reason: str, *, is_failed: bool = False) -> None:
         """Records that a shard does not answer, so its cameras cannot answer either."""
@@ -186,11 +190,12 @@ class FleetState:
             self.unknown_owners.setdefault(incarnation, now_s)
 
     def forget_unknown_owner(self, incarnation: str) -> None:
-        """Records that this incarnation owns nothing any more."""
+        """Records that this incarnation owns nothing that this fleet wants, as far as it knows."""
         self.unknown_owners.pop(incarnation, None)
 
     def mark_revoked(self, incarnation: str, now_s: float) -> None:
-        """Records that a lease was revoked."""
+        """Records that a lease was revoked. Forgets earlier ones, after which each may be revoked again."""
+        self.revoked_s = {other: at_s for other, at_s in self.revoked_s.items() if now_s - at_s < _REVOKED_KEPT_S}
         self.revoked_s[incarnation] = now_s
 
     def mark_balanced(self, incarnations: tuple[str | None, ...]) -> None:

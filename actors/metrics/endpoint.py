@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 from collections.abc import Callable
 from datetime import datetime
 
 from prometheus_client import Gauge, Info, ProcessCollector, exposition
 
+from actors import generation
 from actors.config.observability import MetricsConfig
 from actors.errors import AddressInUse
 from actors.fleet.figures import FleetFigures
@@ -61,7 +61,7 @@ class ServerMetrics:
             registry.register(self._certificate)
         ProcessCollector(registry=registry)
         info = Info("hermes_build", "What runs here, as labels.", registry=registry)
-        info.info({"version": importlib.metadata.version("hermes-cameras"), "model": self._model})
+        info.info({"version": generation.build(), "model": self._model})
         bound = self._server.sockets[0].getsockname()
         self.address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_store.leases import LeaseExpiry, Leases, ProcessIdentity
+from cache_store.leases import LeaseExpiry, Leases, Owner, ProcessIdentity
 
 _ZOMBIE = "Z"
 _STATE, _START = 0, 19  # of the fields of /proc/PID/stat that follow the command's name
@@ -58,6 +58,10 @@ class FailureDetector:
             self._observations[incarnation] = _Observation(renewals, now_s)
             return None
         return LeaseExpiry(incarnation, renewals) if now_s - previous.since_s >= self._lease_length_s else None
+
+    async def owner(self, camera: str) -> Owner | None:
+        """The owner of a camera by the store, which may be reserved for it. Raises StoreUnavailable."""
+        return await self._leases.owner(camera)
 
     async def wait(self, incarnation: str, seconds: float) -> None:
         """Waits so long, or until the owner's process ends, if `expiry` has seen it to live on this machine."""

@@ -14,6 +14,7 @@ import structlog
 
 from actors import task_cancellation
 from actors.config.shards import LeaseConfig
+from actors.loops import run_forever
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.lease_holder import LeaseHolder, boot_time_s
 from cache_store.errors import OwnedByAnother, StoreError
@@ -56,9 +57,7 @@ class LeaderElection:
         """Campaigns for leadership until cancelled, then resigns."""
         renewals = asyncio.create_task(self._lease_holder.run(), name="renewals of the leader's lease")
         try:
-            while True:
-                await self.campaign()
-                await asyncio.sleep(_CAMPAIGN_EVERY_S)
+            await run_forever(self.campaign, every_s=_CAMPAIGN_EVERY_S)
         finally:
             await task_cancellation.end(renewals)
             await self._lease_holder.release(LEADER_ROLE)

@@ -57,6 +57,7 @@ class LeaseHolder:
         self._clock = clock
         self._owners: dict[str, Owner] = {}
         self._earlier_epochs: dict[str, int] = {}  # of cameras that it has owned and may not own now
+        self._released: dict[str, Owner] = {}  # of each camera that it has given up itself, its last ownership
         self._unowned: set[str] = set()
         self._removed: set[str] = set()
         self._renewal = Renewal(0)
@@ -75,6 +76,11 @@ class LeaseHolder:
         """This shard's last known ownership of the camera; None if it does not own it."""
         return self._owners.get(camera)
 
+    def epoch(self, camera: str) -> int:
+        """The epoch in which this shard owns the camera, or owned it last; 0 if it never did."""
+        owner = self._owners.get(camera)
+        return self._earlier_epochs.get(camera, 0) if owner is None else owner.epoch
+
     def is_unowned(self, camera: str) -> bool:
         """Whether the store lost its record of this shard's ownership, and shows no other owner."""
         return camera in self._unowned
@@ -88,14 +94,17 @@ class LeaseHolder:
         return camera in self._removed
 
     def require(self, camera: str, owner: Owner) -> None:
-        """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`."""
-        if self.is_proven and self._owners.get(camera) != owner:
-            raise OwnershipUnproven(f"camera {camera!r}: it was moved, erased or removed while it answered; ask again")
+        """Fences a stale owner: raises OwnershipUnproven unless the camera provably still belongs to `owner`.
+
+        An owner that has released it may end the answers that it began before anything of the next owner.
+        """
         if not self.is_proven:
             raise OwnershipUnproven(
                 f"camera {camera!r}: its shard could not renew the lease of {self._settings.length_s:g} s in time; "
                 "it answers again once it can prove that it still owns the camera; try again"
             )
+        if owner not in (self._owners.get(camera), self._released.get(camera)):
+            raise OwnershipUnproven(f"camera {camera!r}: it was moved, erased or removed while it answered; ask again")
 
     async def acquire(self, camera: str, *, min_epoch: int = 0, expiry: LeaseExpiry | None = None) -> Owner:
         """Makes this shard the camera's owner, in an epoch above `min_epoch`.
@@ -130,15 +139,12 @@ class LeaseHolder:
         return self._owners[camera]
 
     async def release(self, camera: str, *, successor: str | None = None) -> None:
-        """Gives the camera up, so that any shard, or only the successor, can acquire it at once.
-
-        If the store is unavailable, the lease expires instead.
-        """
+        """Gives the camera up, to any shard or the successor alone. Without the store, the lease expires instead."""
         self._unowned.discard(camera)
         owner = self._owners.pop(camera, None)
         if owner is None:
             return
-        self._earlier_epochs[camera] = owner.epoch
+        self._earlier_epochs[camera], self._released[camera] = owner.epoch, owner
         try:
             await self._leases.release(camera, owner, successor=successor)
         except StoreUnavailable as error:
@@ -171,6 +177,9 @@ class LeaseHolder:
                 self._proven_until_s = _NEVER_S
                 self._on_retired()
                 return
+            except Exception:  # the border of one renewal: without the next ones the shard would be silent for good
+                log.exception("lease_not_renewed")
+                is_renewed = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.length_s / _RENEWALS_PER_LEASE):
                     await self._recheck_requested.wait()

@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
 from actors.metrics.endpoint import ServerMetrics
@@ -111,18 +112,21 @@ class Router:
             await self._health.set(service, status)
 
 
-def require_free(settings: RouterConfig) -> None:
-    """Checks that a router can listen, before it is made. Raises AddressInUse, ConfigError."""
+def require_free(settings: RouterConfig, metrics: MetricsConfig | None = None) -> None:
+    """Checks that a router and its metrics can listen, before it is made. Raises AddressInUse, ConfigError."""
     if settings.tls is not None:
         tls.server_credentials(settings.tls)
-    for port in (settings.port, settings.health_port):
+    listeners = [("router", settings.host, port) for port in (settings.port, settings.health_port)]
+    if metrics is not None:
+        listeners.append(("metrics", metrics.host, metrics.port))
+    for name, host, port in listeners:
         if port is None:
             continue
         try:
-            socket.create_server((settings.host, port), family=_family(settings.host)).close()
+            socket.create_server((host, port), family=_family(host)).close()
         except OSError as error:
-            address = _joined(settings.host, port)
-            raise AddressInUse(f"router address {address}: cannot listen there: {error.strerror or error}") from error
+            why = error.strerror or error
+            raise AddressInUse(f"{name} address {_joined(host, port)}: cannot listen there: {why}") from error
 
 
 def _server(guard: CallGuard) -> grpc.aio.Server:

@@ -43,7 +43,7 @@ class _Certificates:
     def __init__(self, files: TlsConfig, on_read: Callable[[datetime], None]) -> None:
         self._on_read = on_read
         paths = {"certificate": files.certificate, "key": files.key, "client_ca": files.client_ca}
-        self._paths = {name: path.expanduser() for name, path in paths.items() if path is not None}
+        self._paths = {name: _expanded(name, path) for name, path in paths.items() if path is not None}
         self._stamp: Stamp = ()
         self._failure = ""
         self._valid_until = ""  # of the certificate in use, in UTC
@@ -105,6 +105,13 @@ def _require_authorities(pem: bytes, path: Path) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem.decode())
     except (ssl.SSLError, UnicodeDecodeError) as error:
         raise ConfigError(f"router.tls.client_ca {str(path)!r}: no certificates in PEM") from error
+
+
+def _expanded(name: str, path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"router.tls.{name} {str(path)!r}: {error}") from error
 
 
 def _stamp(name: str, path: Path) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 absent  -> standby  add as standby: its stream is open and its newest clips are held back
 standby -> absent   30 s without another transition
 absent or standby -> owned   add: lease acquired, memory restored, stream open, checkpoints at intervals
-owned   -> absent   release: memory saved whole, answers ended, lease released; drop: lease released
+owned   -> absent   release: memory saved whole, lease released, answers that were begun go on; drop: lease released
 owned   -> unowned  the store lost its record of the owner: the memory, maybe the only copy, is kept and is silent
 unowned -> owned    add: lease acquired
 owned or unowned -> lost   another shard owns the camera, or it was removed: this one must neither answer nor save
@@ -24,7 +24,7 @@ from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.interface import Assignment
-from actors.shard.running_answers import RunningAnswers
+from actors.shard.log_fields import CameraFields
 from pipeline.answers import UnknownCamera
 from pipeline.network import urls
 
@@ -37,7 +37,7 @@ class CameraLifecycle:
     """Every transition of a camera holds the camera's lock. One event loop owns it.
 
     require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera. cameras_lost: how many
-    another shard has taken over so far. answers: those that run; a camera is released once its own have ended.
+    another shard has taken over so far. log_fields: of the cameras that the shard has.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CameraLifecycle:
         self._background: set[asyncio.Task[None]] = set()
         self._renewals: asyncio.Task[None] | None = None
         self.cameras_lost = 0
-        self.answers = RunningAnswers()
+        self.log_fields = CameraFields(streams, lease_holder)
 
     async def add(self, assignment: Assignment) -> None:
         """See Shard.add_camera."""
@@ -81,22 +81,21 @@ class CameraLifecycle:
         """See Shard.release_camera."""
         async with self._locks[camera_id]:
             self._streams.end_standby(camera_id)
-            stream = self._stream(camera_id)
+            stream, fields = self._stream(camera_id), self.log_fields(camera_id)
             await self._memories.finish(camera_id, stream.spec.name)
-            async with self.answers.ended(camera_id):
-                await self._give_up(camera_id, successor=successor)
-        log.info("camera_released", camera=stream.spec.name)
+            await self._give_up(camera_id, successor=successor, keeps_answers=True)
+        log.info("camera_released", **fields)
 
     async def drop(self, camera_id: str) -> None:
         """See Shard.drop_camera."""
         async with self._locks[camera_id]:
             self._streams.end_standby(camera_id)
-            stream = self._streams.owned.get(camera_id)
-            if stream is None:
+            if camera_id not in self._streams.owned:
                 return
+            fields = self.log_fields(camera_id)
             await self._memories.stop_saving(camera_id)
             await self._give_up(camera_id)
-        log.info("camera_dropped", camera=stream.spec.name)
+        log.info("camera_dropped", **fields)
 
     async def erase(self, camera_id: str) -> None:
         """See Shard.erase_memory."""
@@ -178,26 +177,26 @@ class CameraLifecycle:
         self._streams.update(assignment, self._memories.status(assignment.id).newest_s)
         log.info("camera_updated", camera=assignment.spec.name, url=urls.redact(assignment.spec.url))
 
-    async def _give_up(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def _give_up(self, camera_id: str, *, successor: str | None = None, keeps_answers: bool = False) -> None:
         self._streams.end(camera_id)
         await self._lease_holder.release(camera_id, successor=successor)
-        await self._memories.free(camera_id)
+        await self._memories.free(camera_id, keeps_answers=keeps_answers)
 
     async def _settle(self, camera_id: str) -> None:
         async with self._locks[camera_id]:
             await self._leave_if_lost(camera_id)
 
     async def _leave_if_lost(self, camera_id: str) -> None:
-        stream = self._streams.owned.get(camera_id)
-        if stream is not None and self._lease_holder.is_lost(camera_id):
+        if camera_id in self._streams.owned and self._lease_holder.is_lost(camera_id):
+            fields = self.log_fields(camera_id)
             self._streams.end(camera_id)
             await self._memories.stop_saving(camera_id)
             await self._memories.free(camera_id)
             if self._lease_holder.is_removed(camera_id):
-                log.info("camera_dropped", camera=stream.spec.name, reason="it was removed")
+                log.info("camera_dropped", **fields, reason="it was removed")
                 return
             self.cameras_lost += 1
-            log.warning("camera_lost_to_another_shard", camera=stream.spec.name)
+            log.warning("camera_lost_to_another_shard", **fields)
 
     async def _expire_standby(self, camera_id: str, stream: CameraStream) -> None:
         await asyncio.sleep(_MAX_STANDBY_S)

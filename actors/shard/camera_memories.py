@@ -110,10 +110,11 @@ class CameraMemories:
         """Gives the camera's memory the gate of another spec."""
         await self._command(self._engine.set_gate, assignment.id, is_gated=assignment.spec.gate)
 
-    async def free(self, camera_id: str) -> None:
-        """Frees the slot of a camera whose memory is not saved any more."""
+    async def free(self, camera_id: str, *, keeps_answers: bool = False) -> None:
+        """Frees the slot of a camera whose memory is not saved any more. keeps_answers: see Engine.remove_camera."""
         self.frames.end(camera_id)
-        await self._command(self._engine.remove_camera, camera_id)
+        self._checkpointer.end(camera_id)
+        await self._command(self._engine.remove_camera, camera_id, keeps_answers=keeps_answers)
 
     def status(self, camera_id: str) -> MemoryStatus:
         """The camera's memory, with the time of its last checkpoint."""

@@ -26,7 +26,6 @@ from actors.shard.checkpointer import Checkpointer
 from actors.shard.departure import Departure, depart
 from actors.shard.error_names import named
 from actors.shard.interface import Assignment, ShardStatus
-from actors.shard.log_fields import CameraFields
 from actors.shard.question_counter import QuestionCounter
 from actors.shard.rate_limit import RateLimit
 from actors.shard.shard_counts import ShardCounts
@@ -92,7 +91,7 @@ class CameraShard:
         self._lifecycle = CameraLifecycle(
             self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
         )
-        self.log_fields = CameraFields(self._streams, self._lease_holder)
+        self.log_fields = self._lifecycle.log_fields
         self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
         self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False
@@ -113,7 +112,7 @@ class CameraShard:
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch, self._statuses.limitation(stream))
-        with named(camera_id, stream.spec.name), self._lifecycle.answers.answering(camera_id):
+        with named(camera_id, stream.spec.name):
             await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
             answer = self._answer(camera_id, owner, question, max_answer_tokens)
             attributes = {"hermes.camera": stream.spec.name, "hermes.epoch": str(owner.epoch)}
@@ -136,7 +135,7 @@ class CameraShard:
             self._lease_holder.require(camera_id, owner)
             while True:
                 event = await answer.next()
-                # Fences every event: a stale owner must not finish an answer that it began as the owner.
+                # Fences every event: an owner that lost the camera must not finish an answer that it began.
                 self._lease_holder.require(camera_id, owner)
                 yield event
                 if isinstance(event, Done):
@@ -224,13 +223,13 @@ class CameraShard:
     async def leave(self, grace_s: float, *, may_move: bool) -> Departure:
         """Takes no cameras any more, and gives up those that it has, within a grace period; see `depart`."""
         self._is_leaving = self._is_draining = True
-        return await depart(self._streams, self._lifecycle, grace_s, may_move=may_move)
+        return await depart(self._streams, self._lifecycle, self._questions, grace_s, may_move=may_move)
 
     async def close(self) -> None:
-        """Saves every memory whole, releases every camera and stops the engine."""
+        """Saves every memory whole, releases every camera and stops the engine. Answers that run may end meanwhile."""
         self._is_draining = True
         await self._streams.stop_all()
-        await self._checkpointer.save_all(self._grace_s)
+        await asyncio.gather(self._checkpointer.save_all(self._grace_s), self._questions.until_idle(self._grace_s))
         await self._lifecycle.release_all()
         await asyncio.to_thread(self._engine.close)
         await self._store.close()

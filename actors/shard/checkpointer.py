@@ -103,6 +103,13 @@ class Checkpointer:
         if task is not None:
             await task_cancellation.end(task)
 
+    def end(self, camera: str) -> None:
+        """Drops what is kept of a camera that this shard saves no more."""
+        self._names.pop(camera, None)
+        self._saved.pop(camera, None)
+        self._failures.pop(camera, None)
+        self._store.end(camera)
+
     def saved_s(self, camera: str) -> float | None:
         """When this process last saved the camera's memory, in Unix seconds."""
         saved = self._saved.get(camera)
@@ -128,6 +135,11 @@ class Checkpointer:
         except (StoreError, CameraError, QuestionError, TimeoutError) as error:
             self.results["failed"] += 1
             self._note_failed(camera, str(error) or type(error).__name__)
+            return False
+        except Exception as error:  # the border of one save: without the next ones the camera would keep an old one
+            self.results["failed"] += 1
+            log.exception("checkpoint_error", camera=self._name(camera))
+            self._note_failed(camera, type(error).__name__)
             return False
         self.results["saved"] += 1
         return True

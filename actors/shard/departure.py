@@ -10,6 +10,7 @@ import structlog
 from actors import task_cancellation
 from actors.shard.camera_lifecycle import CameraLifecycle
 from actors.shard.camera_streams import CameraStreams
+from actors.shard.question_counter import QuestionCounter
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +29,13 @@ class Departure:
     unsaved: tuple[str, ...] = ()
 
 
-async def depart(streams: CameraStreams, lifecycle: CameraLifecycle, grace_s: float, *, may_move: bool) -> Departure:
+async def depart(
+    streams: CameraStreams, lifecycle: CameraLifecycle, questions: QuestionCounter, grace_s: float, *, may_move: bool
+) -> Departure:
     """Waits for the fleet to move the cameras of a draining shard, then saves and releases those that are left.
 
-    Takes at most the grace period, half of it for moves. may_move: False saves all of them at once.
+    The answers that run end too. Takes at most the grace period, half of it for moves. may_move: False saves all of
+    them at once.
     """
     loop = asyncio.get_running_loop()
     began_s, before = loop.time(), len(streams.owned)
@@ -51,5 +55,6 @@ async def depart(streams: CameraStreams, lifecycle: CameraLifecycle, grace_s: fl
         log.error("camera_not_saved", camera=name, reason=reason)
         unsaved.append(name)
     await task_cancellation.end(*saves)
+    await questions.until_idle(grace_s - (loop.time() - began_s))
     log.info("shard_left", moved=before - len(names), saved=len(saved), unsaved=len(unsaved))
     return Departure(before - len(names), tuple(sorted(saved)), tuple(sorted(unsaved)))

@@ -110,8 +110,9 @@ class Shard(Protocol):
     async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         """Saves the camera's whole memory, stops the camera and releases it, for another shard.
 
-        successor: the only incarnation that may own the camera next. Raises UnknownCamera, StoreUnavailable; after
-        StoreUnavailable the camera is still watched.
+        Answers that were begun go on to their ends, on their copies of the memory. successor: the only incarnation that
+        may own the camera next. Raises UnknownCamera, StoreUnavailable; after StoreUnavailable the camera is still
+        watched.
         """
         ...
 

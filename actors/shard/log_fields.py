@@ -1,4 +1,4 @@
-"""What each log line of a shard says of a camera: its name, its id and the epoch in which the shard owns it."""
+"""What each log line of a shard says of a camera: its name, its id and the epoch in which the shard last owned it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CameraFields:
         streams = {**self._streams.standby, **self._streams.owned}
         for camera_id, stream in streams.items():
             if camera in (camera_id, stream.spec.name):
-                owner = self._lease_holder.owner(camera_id)
+                epoch = self._lease_holder.epoch(camera_id)
                 fields: dict[str, object] = {"camera": stream.spec.name, "camera_id": camera_id}
-                return fields if owner is None else fields | {"epoch": owner.epoch}
+                return fields | ({"epoch": epoch} if epoch else {})
         return {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,14 @@ class QuestionCounter:
         self._wait_s = Histogram()
         self._prefill_s = Histogram()
         self._clock = clock
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def until_idle(self, timeout_s: float) -> None:
+        """Waits until no question waits or runs, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
 
     def counts(self) -> QuestionCounts:
         """An immutable copy."""
@@ -56,6 +66,7 @@ class QuestionCounter:
                 self._prefill_s.observe(self._clock() - started_s)
 
         self._waiting += 1
+        self._idle.clear()
         try:
             yield observe
         finally:
@@ -63,3 +74,5 @@ class QuestionCounter:
                 self._waiting -= 1
             else:
                 self._running -= 1
+            if not self._waiting + self._running:
+                self._idle.set()

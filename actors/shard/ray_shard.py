@@ -24,6 +24,7 @@ from actors.errors import ConfigError, ServiceError, ShardEnded, ShardNotStarted
 from actors.shard import contract, ray_errors, shard_process, starting
 from actors.shard.interface import ForwardedShard, ShardStatus, Timeout
 from actors.shard.shard_process import ShardProcess
+from pipeline.answers import Done
 
 log = structlog.get_logger(__name__)
 
@@ -136,8 +137,8 @@ class RemoteShard(ForwardedShard):
             with self._translated():
                 async for reference in references:
                     if (event := contract.decode_event(await reference)) is not None:
+                        is_over = isinstance(event, Done)
                         yield event
-            is_over = True
         finally:
             if not is_over:
                 ray.cancel(references)

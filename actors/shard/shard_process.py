@@ -30,6 +30,8 @@ from pipeline.network.redaction import REDACTOR
 
 log = structlog.get_logger(__name__)
 
+_LAST_EVENTS_S = 0.2  # Ray sends the last events of answers in the background, and tells nobody when it has
+
 
 class ShardProcess:
     """Hosts a CameraShard for callers in other processes.
@@ -95,7 +97,10 @@ class ShardProcess:
         return 0 if self._shard is None else len((await self._shard.status()).cameras)
 
     async def _leave(self, grace_s: float, *, may_move: bool) -> Departure:
-        if self._shard is None or not self._shard.is_working:
+        if self._shard is None:
+            self._is_closing = True  # it has no camera, and shall get none
+            return Departure()
+        if not self._shard.is_working:
             return Departure()
         return await self._shard.leave(grace_s, may_move=may_move)
 
@@ -104,6 +109,7 @@ class ShardProcess:
         try:
             await self.leave(self._settings.shards.grace_s, may_move=True)
             await self._send_spans()
+            await asyncio.sleep(_LAST_EVENTS_S)
         finally:
             os._exit(1)
 
@@ -123,7 +129,7 @@ class ShardProcess:
             await asyncio.to_thread(self._tracer.close)
 
     def _end(self) -> None:
-        """Called in a thread of its own at SIGTERM."""
+        """Called on the main thread at SIGTERM; the event loop runs in another one."""
         if self._loop is None:  # no call has come yet, so there is no camera
             os._exit(1)
         asyncio.run_coroutine_threadsafe(self._leave_and_end(), self._loop)

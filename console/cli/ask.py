@@ -145,6 +145,8 @@ def _warn(warnings: list[str]) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        terminal.fail(f"--save-evidence: {str(folder)!r}: it is no folder", MISTAKE)
     except OSError as error:
         terminal.fail(f"--save-evidence: {str(folder)!r}: {error.strerror}", MISTAKE)
 

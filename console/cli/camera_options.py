@@ -70,7 +70,8 @@ def full_url(url: str, user: str | None, password_file: Path | None) -> str:
 
 def _with_absolute_path(url: str) -> str:
     """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
+    # The server refuses a mistyped URL, e.g. one with a quotation mark before it, and must see it as it is.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url) or re.search(r"://|^\W*(rtsps?|https?)\W?//", url, re.IGNORECASE):
         return url
     return str(Path(url).absolute())
 

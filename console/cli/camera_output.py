@@ -143,7 +143,7 @@ def camera_details(camera: pb.Camera) -> Table:
         "frames": _frames(camera),
         "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "
         f"{memory.recent_window_tokens} recent window (all layers)",
-        "compressed": f"{memory.compressions} times",
+        "compacted": f"{memory.compressions} times",
         "memory": f"{memory.bytes:,} bytes on the device, next position {memory.next_position}",
         "thumbnails": f"{memory.thumbnails}, {memory.thumbnail_bytes:,} bytes",
         "options": _options(camera),

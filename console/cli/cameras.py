@@ -88,7 +88,7 @@ def list_cameras(
     state: Annotated[
         list[str] | None, typer.Option(help="Only cameras in this state, e.g. live. Repeat it for more.")
     ] = None,
-    shard: Annotated[int | None, typer.Option(min=0, help="Only cameras on this shard.")] = None,
+    shard: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Only cameras on this shard.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only cameras with this KEY=VALUE.")] = None,
     as_json: Json = False,
 ) -> None:

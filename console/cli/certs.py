@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from actors import development_ca
 from actors.errors import CertificatesNotMade
-from console.cli import terminal
+from console.cli import output, terminal
 from console.cli.terminal import DONE, FAILURE
 
 
@@ -28,9 +29,9 @@ def make(folder: Path, hosts: Sequence[str], days: int) -> int:
         "# in the configuration; without client_ca no client needs a certificate",
         "router:",
         "  tls:",
-        f"    certificate: {files.certificate('server')}",
-        f"    key: {files.key('server')}",
-        f"    client_ca: {ca}",
+        f"    certificate: {_yaml(files.certificate('server'))}",
+        f"    key: {_yaml(files.key('server'))}",
+        f"    client_ca: {_yaml(ca)}",
         "# for a client, or as HERMES_CA, HERMES_CERT and HERMES_KEY",
         f"#   --ca {ca} --cert {files.certificate('client')} --key {files.key('client')}",
     )
@@ -38,3 +39,8 @@ def make(folder: Path, hosts: Sequence[str], days: int) -> int:
         terminal.out.print(line, markup=False)
     terminal.err.print(f"for development only: whoever can read {files.key('ca')} can make certificates", markup=False)
     return DONE
+
+
+def _yaml(path: Path) -> str:
+    """The path as YAML: in quotes where it needs them."""
+    return str(path) if re.fullmatch(r"[A-Za-z0-9/._-]+", str(path)) else output.as_json(str(path))

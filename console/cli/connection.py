@@ -105,7 +105,7 @@ def _read_token(path: Path | None) -> str | None:
         return None
     try:
         token = path.expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
         terminal.fail(f"token file {str(path)!r}: {getattr(error, 'strerror', None) or error}", MISTAKE)
     if not token:
         terminal.fail(f"token file {str(path)!r}: the file is empty", MISTAKE)

@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 failure, 2 mistake of the user. Subcommands that start or 
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,7 @@ from console.cli.cameras import cameras
 from console.cli.fleet import fleet
 from console.cli.node import node
 from console.cli.shards import shards
-from console.cli.terminal import Json
+from console.cli.terminal import FAILURE, Json
 
 _GREETING = """\
 This demo points four cameras at four drawn streets, and asks the cameras eight questions.
@@ -108,7 +110,18 @@ def certs(
 
 def main() -> None:
     """The entry point."""
-    app()
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # it may be closed
+                sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # A full disk. What is still in the buffer would fail once more at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(terminal.report(f"standard output: {error.strerror or error}", FAILURE))
 
 
 if __name__ == "__main__":

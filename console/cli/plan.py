@@ -127,7 +127,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "full_at_cameras": plan.cameras_at(limit),
             "remedy": limit.remedy,
         }
-        for limit in plan.by_share
+        for limit in plan.by_cameras_at
     ]
     return {
         "gpus": plan.gpus,
@@ -135,7 +135,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "nodes": plan.nodes,
         "cameras_per_shard": plan.cameras_per_shard,
         "feasible": plan.is_feasible,
-        "breaks_first": plan.by_share[0].name,
+        "breaks_first": plan.by_cameras_at[0].name,
         "limits": limits,
         "sections": {section.title: [asdict(figure) for figure in section.figures] for section in plan.sections},
         "settings": plan.settings,
@@ -164,17 +164,18 @@ def _print(plan: Plan) -> None:
 def summary(plan: Plan) -> str:
     """The answer in some lines."""
     demand = plan.load.demand
+    nodes = "1 node" if plan.nodes == 1 else f"{plan.nodes} nodes"
     lines = [
         f"\n{demand.cameras} cameras: {plan.gpus} x {demand.gpu} and {demand.spares} spare, "
-        f"{plan.shards} shards on {plan.nodes} nodes, at most {plan.cameras_per_shard} cameras a shard"
+        f"{plan.shards} shards on {nodes}, at most {plan.cameras_per_shard} cameras a shard"
     ]
-    for limit in plan.by_share:
+    for limit in plan.by_cameras_at:
         share = plan.used_share(limit)
         state = f"{share:.0%} used, full at {plan.cameras_at(limit)} cameras"
         lines.append(f"  {'BREAKS' if share > 1 else 'holds ':<6} {limit.name}: {state}")
-    others = [limit for limit in plan.by_share[1:] if plan.used_share(limit) > 1]
+    others = [limit for limit in plan.by_cameras_at[1:] if plan.used_share(limit) > 1]
     lines += [f"{limit.name} does not suffice either; what helps: {limit.remedy}" for limit in others]
-    lines.append(f"breaks first: {plan.by_share[0].name}; what helps: {plan.by_share[0].remedy}")
+    lines.append(f"breaks first: {plan.by_cameras_at[0].name}; what helps: {plan.by_cameras_at[0].remedy}")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from contextlib import nullcontext
@@ -70,6 +71,10 @@ async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
     def show_progress(message: str) -> None:
         err.print(f"{message} …", style="dim", markup=False)
 
+    # A full collection of garbage stops this process; over ten thousand cameras it took up to a second. It passes over
+    # what was frozen: what was imported, and then the records of all cameras.
+    gc.freeze()
     async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
+        gc.freeze()
         err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
         await until_stopped()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def open_channel(address: str, files: TlsFiles) -> grpc.Channel:
         private_key=_read("key", files.key),
         certificate_chain=_read("cert", files.cert),
     )
+    _require_pem(files)  # gRPC would say of every one of them that it could not connect
     return grpc.secure_channel(address, credentials)
 
 
@@ -66,5 +68,23 @@ def _read(name: str, path: Path | None) -> bytes | None:
         return None
     try:
         return path.expanduser().read_bytes()
-    except OSError as error:
-        raise InvalidCredentials(f"{name} {str(path)!r}: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:
+        raise InvalidCredentials(f"{name} {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _require_pem(files: TlsFiles) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if files.ca is not None:
+        try:
+            context.load_verify_locations(files.ca.expanduser())
+        except ssl.SSLError as error:
+            raise InvalidCredentials(f"ca {str(files.ca)!r}: no certificates in PEM") from error
+    if files.cert is None or files.key is None:
+        return
+    try:
+        context.load_cert_chain(files.cert.expanduser(), files.key.expanduser(), password="")
+    except ssl.SSLError as error:
+        raise InvalidCredentials(
+            f"cert {str(files.cert)!r} with key {str(files.key)!r}: not a certificate and its key without a "
+            f"passphrase: {error.reason or error}"
+        ) from error

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from console.client import channel, errors
 from console.client.channel import TlsFiles
-from console.client.errors import InvalidCredentials, InvalidText
+from console.client.errors import InvalidCredentials, InvalidNumber, InvalidText
 from console.client.tracing import CallTracer, NoCallTracer
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
@@ -133,18 +133,19 @@ class HermesClient:
 
         force: although no other shard takes cameras. `list_shards` shows meanwhile how many cameras are left.
         """
-        request = pb.DrainShardRequest(shard=index, force=force)
+        request = _request(pb.DrainShardRequest, shard=index, force=force)
         response: pb.DrainShardResponse = self._call(self._fleet.DrainShard, request)
         return response
 
     def undrain_shard(self, index: int) -> pb.Shard:
         """Lets a drained shard take cameras again."""
-        shard: pb.Shard = self._call(self._fleet.UndrainShard, pb.UndrainShardRequest(shard=index)).shard
+        request = _request(pb.UndrainShardRequest, shard=index)
+        shard: pb.Shard = self._call(self._fleet.UndrainShard, request).shard
         return shard
 
     def scale_shards(self, fewest: int, most: int) -> pb.ShardNumbers:
         """Sets the fewest and the most shards, for every server over the same store."""
-        request = pb.ScaleShardsRequest(min=fewest, max=most)
+        request = _request(pb.ScaleShardsRequest, min=fewest, max=most)
         numbers: pb.ShardNumbers = self._call(self._fleet.ScaleShards, request).numbers
         return numbers
 
@@ -173,8 +174,11 @@ class HermesClient:
 
 
 def _request(kind: Callable[..., R], **fields: Any) -> R:
-    """A request with these fields. Raises InvalidText."""
+    """A request with these fields. Raises InvalidText, InvalidNumber."""
     try:
         return kind(**fields)
     except UnicodeEncodeError as error:
         raise InvalidText(error.object) from None
+    except ValueError as error:
+        numbers = ", ".join(f"{name} is {value}" for name, value in fields.items() if isinstance(value, int))
+        raise InvalidNumber(f"{numbers}: {error}") from None

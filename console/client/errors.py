@@ -2,7 +2,8 @@
 
 ClientError             with the server's reason, or UNREACHABLE, NO_ANSWER_IN_TIME
 ├── InvalidCredentials  the client's own TLS files, its token or its address cannot be used
-└── InvalidText         a text of the call cannot be sent: it has no UTF-8
+├── InvalidText         a text of the call cannot be sent: it has no UTF-8
+└── InvalidNumber       a number of the call cannot be sent: it is too large, or negative
 """
 
 from __future__ import annotations
@@ -56,6 +57,13 @@ class InvalidText(ClientError):
 
     def __init__(self, text: str) -> None:
         super().__init__(f"{text!r}: not UTF-8 text", "INVALID_TEXT", grpc.StatusCode.INVALID_ARGUMENT)
+
+
+class InvalidNumber(ClientError):
+    """A number of a call that its field cannot hold."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "INVALID_NUMBER", grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:

@@ -13,7 +13,7 @@ from console.planning.gpus import CODECS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """What a camera sends. key_frame_every_s: seconds between two key frames. Raises PlanError."""
+    """What a camera sends. key_frame_every: seconds between two key frames. Raises PlanError."""
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         "video_fps": (0.1, 240),
@@ -45,7 +45,7 @@ class Demand:
     """A system to plan. Raises PlanError for a value out of range.
 
     fps: frames sampled of each camera a second. activity: share of the frames in which something changes.
-    frame_size: width and height that the model reads. answer_tokens: of a usual answer. store_gb: memory of the store.
+    frame_size: width and height that the model reads. checkpoint_every: seconds. store_gb: memory of the store.
     """
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {

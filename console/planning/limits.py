@@ -25,7 +25,10 @@ class Scale(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A resource. needed, available: in `unit`, the latter for one of `scale`. remedy: what helps."""
+    """A resource. needed, available: in `unit`, the latter for one of `scale`. remedy: what helps.
+
+    fixed: how much of `needed` does not grow with the cameras.
+    """
 
     name: str
     needed: float
@@ -33,6 +36,7 @@ class Limit:
     unit: str
     scale: Scale
     remedy: str
+    fixed: float = 0.0
 
     def min_gpus(self) -> int:
         """So many GPUs bring enough of it; 1 where GPUs bring none."""
@@ -41,6 +45,10 @@ class Limit:
     def used_share(self, count: int) -> float:
         """Share that is used of so many of `scale`; above 1 it does not suffice."""
         return self.needed / (self.available * count)
+
+    def cameras_at(self, count: int, cameras: int) -> int:
+        """With so many cameras, each like one of the `cameras` that need it now, so many of `scale` run out of it."""
+        return int((self.available * count - self.fixed) * cameras / (self.needed - self.fixed))
 
 
 def limits_of(load: Workload) -> tuple[Limit, ...]:
@@ -63,8 +71,12 @@ def cameras_that_fit(load: Workload) -> int:
 
 def device_busy_share(load: Workload) -> float:
     """GPUs that ingest and answers would keep busy without pause."""
-    demand = load.demand
-    return demand.cameras * load.ingest_busy_share + demand.questions_per_minute / 60 * load.answer_s
+    return load.demand.cameras * load.ingest_busy_share + answers_busy_share(load)
+
+
+def answers_busy_share(load: Workload) -> float:
+    """GPUs that answers alone would keep busy: people ask as much, however many cameras there are."""
+    return load.demand.questions_per_minute / 60 * load.answer_s
 
 
 def node_bits_per_s(load: Workload) -> float:
@@ -88,7 +100,9 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
         constants.BUSY_LIMIT.value,
         "busy GPUs",
         Scale.GPU,
-        "a lower --fps (ingest.sample_fps), a smaller --model or --frame-size, or a faster GPU",
+        "a lower --fps (ingest.sample_fps), fewer --questions-per-minute, a smaller --model or --frame-size, "
+        "or a faster GPU",
+        fixed=answers_busy_share(load),
     )
     engine_fps = load.gpu.engine_fps(demand.video.codec, demand.video.size)
     if engine_fps:

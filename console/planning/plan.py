@@ -47,17 +47,20 @@ class Plan:
         return all(self.used_share(limit) <= 1 for limit in self.limits)
 
     @property
-    def by_share(self) -> list[Limit]:
+    def by_cameras_at(self) -> list[Limit]:
         """The limits; what runs out first when cameras are added comes first."""
-        return sorted(self.limits, key=self.used_share, reverse=True)
+        return sorted(self.limits, key=self.cameras_at)
 
     def used_share(self, limit: Limit) -> float:
         """Share of a resource that this plan uses, spares left out."""
-        return limit.used_share({Scale.GPU: self.gpus, Scale.NODE: self.nodes, Scale.SYSTEM: 1}[limit.scale])
+        return limit.used_share(self._count(limit.scale))
 
     def cameras_at(self, limit: Limit) -> int:
-        """With so many cameras of the same kind, the GPUs, nodes and store of this plan run out of it."""
-        return int(self.load.demand.cameras / self.used_share(limit))
+        """With so many cameras of the same kind and as many questions, GPUs, nodes and store of this plan run out."""
+        return limit.cameras_at(self._count(limit.scale), self.load.demand.cameras)
+
+    def _count(self, scale: Scale) -> int:
+        return {Scale.GPU: self.gpus, Scale.NODE: self.nodes, Scale.SYSTEM: 1}[scale]
 
     @property
     def settings(self) -> dict[str, object]:

@@ -6,10 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+_MOST = 1_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceConfig:
-    """The limits of one device. Every value must be above 0. Raises ValueError.
+    """The limits of one device. Every value must be above 0, and at most 1,000,000. Raises ValueError.
 
     max_cameras: cameras of one device; each has a memory slot of its own, allocated at start.
     max_running_questions: questions that are answered at the same time; each has a scratch slot of its own.
@@ -38,5 +40,5 @@ class DeviceConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if (value := getattr(self, field.name)) <= 0:
-                raise ValueError(f"shards.device.{field.name} is {value}: it must be above 0")
+            if not 0 < (value := getattr(self, field.name)) <= _MOST:
+                raise ValueError(f"shards.device.{field.name} is {value}: it must be above 0, and at most {_MOST:,}")

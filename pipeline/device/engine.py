@@ -120,12 +120,13 @@ class Engine:
                 self._thread.command(f"camera {name!r}: undoing its adding", lambda: self._undo(adding, name))
             raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
 
-    def remove_camera(self, name: str) -> None:
+    def remove_camera(self, name: str, *, keeps_answers: bool = False) -> None:
         """Frees the camera's slot; its questions end with AnswerFailed. Blocks until then.
 
-        Raises UnknownCamera, and CameraFailed after 60 s; then it is removed as soon as the device comes to it.
+        keeps_answers: those that were begun go on, because they read copies of the memory. Raises UnknownCamera, and
+        CameraFailed after 60 s; then it is removed as soon as the device comes to it.
         """
-        self._do(f"camera {name!r}: removing it", lambda: self._remove(name))
+        self._do(f"camera {name!r}: removing it", lambda: self._remove(name, keeps_answers=keeps_answers))
 
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         """Whether unchanged patches of the camera's frames are skipped from now on. Blocks until then.
@@ -147,12 +148,7 @@ class Engine:
         return self._slots.status(name)
 
     def ask(
-        self,
-        camera: str,
-        question: str,
-        on_event: OnEvent,
-        *,
-        max_answer_tokens: int | None = None,
+        self, camera: str, question: str, on_event: OnEvent, *, max_answer_tokens: int | None = None
     ) -> QuestionRequest:
         """Queues a question; `on_event` gets Started, Token and Evidence, then Done or one QuestionError.
 
@@ -234,9 +230,10 @@ class Engine:
         if adding.exception() is None:
             self._remove(name)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, *, keeps_answers: bool = False) -> None:
         self._slots.remove(name)
-        self._questions.fail_camera(name, f"camera {name!r} was moved or removed; ask again")
+        reason = f"camera {name!r} was moved or removed; ask again"
+        self._questions.fail_camera(name, reason, keeps_running=keeps_answers)
         self.clips.remove(name)
 
     def _erase(self, name: str, gap: Gap) -> None:

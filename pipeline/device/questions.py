@@ -91,9 +91,9 @@ class QuestionRunner:
         running = self._running[0]
         return self._job(running.request, lambda: self._decode(running))
 
-    def fail_camera(self, name: str, reason: str) -> None:
-        """Ends every question to a camera with AnswerFailed."""
-        self._fail(lambda request: request.camera == name, reason)
+    def fail_camera(self, name: str, reason: str, *, keeps_running: bool = False) -> None:
+        """Ends every question to a camera with AnswerFailed, or only those that wait."""
+        self._fail(lambda request: request.camera == name, reason, keeps_running=keeps_running)
 
     def close(self) -> None:
         """Ends every question with AnswerFailed, and refuses all further ones."""
@@ -177,11 +177,12 @@ class QuestionRunner:
             thumbnail = running.camera.thumbnails.get(moment.frame)
             running.request.on_event(Evidence(moment.time_s, moment.weight, thumbnail))
 
-    def _fail(self, is_meant: Callable[[QuestionRequest], bool], reason: str) -> None:
+    def _fail(self, is_meant: Callable[[QuestionRequest], bool], reason: str, *, keeps_running: bool = False) -> None:
         with self._lock:
             failed = [request for request in self._waiting if is_meant(request)]
             self._waiting = deque(request for request in self._waiting if not is_meant(request))
-        failed += [running.request for running in self._running if is_meant(running.request)]
+        if not keeps_running:
+            failed += [running.request for running in self._running if is_meant(running.request)]
         for request in failed:
             self._release(request)
             request.fail(reason)

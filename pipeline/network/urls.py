@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import zlib
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_ALMOST_NETWORK = re.compile(rf"(?i)\W*(?:{'|'.join(NETWORK_SCHEMES)})\W?//")
 _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
@@ -100,7 +102,7 @@ def source_of(url: str) -> str:
     if isinstance(parsed, SimUrl):
         return f"sim:?{urlencode(asdict(parsed))}"
     if isinstance(parsed, FileUrl):
-        return f"file:{parsed.path.resolve()}"
+        return f"file:{os.path.realpath(parsed.path)}"  # Path.resolve raises RuntimeError for a link to itself
     return _network_source(parsed)
 
 
@@ -180,6 +182,11 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
 def _parse_file(url: str) -> FileUrl:
     path = url[5:] if url[:5].lower() == "file:" else url
     path = path[2:] if path.startswith("///") else path
+    if "://" in path or _ALMOST_NETWORK.match(path):  # it may hold a password, and paths are shown
+        raise InvalidCamera(
+            "camera URL: it is neither a local path nor a network URL: begin with the scheme, without white space or "
+            "quotes before it, e.g. rtsp://"
+        )
     if "\x00" in path or path.startswith("//") or not path:
         raise InvalidCamera("camera URL: not a local path (a network camera needs rtsp: in front)")
     return FileUrl(Path(path).absolute())

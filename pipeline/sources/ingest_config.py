@@ -94,6 +94,10 @@ class IngestConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"ingest.{name} is {value}: it must be {low} to {high}")
+        if self.first_retry_s > self.last_retry_s:
+            raise ValueError(
+                f"ingest.first_retry_s is {self.first_retry_s}: at most ingest.last_retry_s, {self.last_retry_s}"
+            )
         if self.device not in DEVICES:
             raise ValueError(f"ingest.device is {self.device!r}: it must be one of {', '.join(DEVICES)}")
         for folder in self.video_folders:

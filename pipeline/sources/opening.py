@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,8 @@ def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Cal
 
 def _check(path: Path, folders: tuple[Path, ...]) -> Path:
     """The path with links resolved. Raises SourceInvalid unless it is a regular file below one of the folders."""
-    resolved = path.resolve()
-    if not any(resolved.is_relative_to(folder.resolve()) for folder in folders):
+    resolved = _resolved(path)
+    if not any(resolved.is_relative_to(_resolved(folder)) for folder in folders):
         more = f", and {len(folders) - _MAX_NAMED} more" if len(folders) > _MAX_NAMED else ""
         allowed = ", ".join(map(str, folders[:_MAX_NAMED])) + more or "none"
         text = f"{path}: files are read only below the folders in ingest.video_folders ({allowed})"
@@ -58,3 +59,8 @@ def _check(path: Path, folders: tuple[Path, ...]) -> Path:
     if info.st_size == 0:
         raise SourceInvalid(f"{path}: the file is empty", SourceReason.NOT_VIDEO)
     return resolved
+
+
+def _resolved(path: Path) -> Path:
+    """The path without links. Of one that leads to itself the rest stays, and opening it fails."""
+    return Path(os.path.realpath(path))

@@ -100,16 +100,17 @@ class RecordingEraser:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.fence = Owner(8, FENCED)
         self.error: StoreUnavailable | None = None
         self.on_call: Callable[[str], None] = lambda _: None
         self.seam = MemoryEraser(fence=self._fence, delete=self._delete)
 
     async def _fence(self, camera_id: str) -> Owner:
         self._record("fence", camera_id)
-        return Owner(1, FENCED)
+        return self.fence
 
     async def _delete(self, camera_id: str, owner: Owner) -> None:
-        assert owner == Owner(1, FENCED)
+        assert owner == self.fence
         self._record("delete", camera_id)
 
     def _record(self, operation: str, camera_id: str) -> None:
@@ -123,7 +124,8 @@ class ScriptedShard:
     """Every camera is live at once, except those with a scripted state. What tests look at goes by cameras' names.
 
     add_delay_s, pause_s: how long adding a camera and each event of an answer take. late_add_s: after this time a
-    camera is added, although its caller was told after 30 s that the shard does not answer.
+    camera is added, although its caller was told after 30 s that the shard does not answer. standby_since_s: None: a
+    standby never gets a frame, as of a camera that accepts one connection.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class ScriptedShard:
         self.is_draining = self.is_leaving = False
         self.generation = ""
         self.standby: set[str] = set()
+        self.standby_since_s: float | None = 1_000.0
         self.unfinished = 0
         self.pause_s = 0.0
         self.epoch = 0
@@ -242,7 +245,7 @@ class ScriptedShard:
             node="somewhere",
             incarnation=str(self._pid),
             cameras=tuple(map(self._status, self.assignments)),
-            standby=dict.fromkeys(self.standby, 1_000.0),
+            standby=dict.fromkeys(self.standby, self.standby_since_s),
             slots=self._max_cameras,
             busy_share=self.busy_share,
             counts=self.counts,

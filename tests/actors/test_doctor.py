@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from actors import doctor, embedded_store
+from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.doctor import Finding
@@ -104,7 +105,10 @@ def test_a_missing_model_is_named() -> None:
 def test_a_configured_gpu_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
-    assert not finding("torch", HermesConfig(ingest=IngestConfig(device="cuda"))).is_ok
+    found = finding("torch", HermesConfig(ingest=IngestConfig(device="cuda")))
+
+    assert not found.is_ok
+    assert "ingest.device is 'cuda' and shards.num_gpus 0; shards.num_gpus: 0 and ingest.device: auto" in found.detail
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -147,6 +151,15 @@ def test_another_program_at_the_port_is_named(tmp_path: Path) -> None:
 
     assert not found.is_ok
     assert f"process {os.getpid()} (" in found.detail
+
+
+def test_a_port_of_the_metrics_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = finding("router", HermesConfig(router=RouterConfig(port=0), metrics=MetricsConfig(port=port)))
+
+    assert not found.is_ok
+    assert f"metrics address 127.0.0.1:{port}: cannot listen there" in found.detail
 
 
 def test_every_configured_camera_is_opened(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""`hermes fleet stop --force` ends the servers of a cluster, then its shards, with every memory saved."""
+"""`hermes fleet stop --force` ends the servers of a cluster, then its shards, with every memory saved.
+
+One that waits for a node has nothing to save. It was waited for, and had to load its model before it could end.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ async def test_a_forced_stop_ends_servers_and_shards_and_saves_every_memory(tmp_
     with servers.running(VALKEY, tmp_path, appendonly="yes") as store, nodes.running(1) as cluster:
         configuration = tmp_path / "hermes.yaml"
         configuration.write_text(
-            f"store: {store.url}\nrouter: {{port: 0}}\nshards: {{ray: '{cluster.address}', count: 1}}\n"
+            f"store: {store.url}\nrouter: {{port: 0}}\nshards: {{ray: '{cluster.address}', count: 2}}\n"
             "cameras:\n  - {name: gate, url: 'sim:gate'}\n"
         )
         presence = ServerPresence(store.url)
@@ -48,6 +51,7 @@ async def test_a_forced_stop_ends_servers_and_shards_and_saves_every_memory(tmp_
     assert stopped.returncode == 0, stopped.stderr
     assert "asked to end" in stopped.stderr
     assert "0 cameras moved, 1 saved, 0 not saved" in stopped.stderr
+    assert "shard-1: had no process" in stopped.stderr
     assert (again.returncode, "no shard runs in this cluster" in again.stderr) == (0, True), again
 
 

@@ -61,6 +61,14 @@ async def test_pack_fills_a_node_to_half_before_it_takes_another(address: str) -
         assert found[0] == found[1] != found[2]
 
 
+async def test_a_shard_that_ends_while_shards_are_listed_breaks_no_command_off(address: str) -> None:
+    async with zones(address, 1):
+        names = [shard.name for shard in detached_shards.find()]
+
+    assert names == ["shard-0"]
+    assert detached_shards.named("shard-0") is None
+
+
 @pytest.mark.parametrize(
     ("asked", "zone"),
     [

@@ -18,10 +18,11 @@ from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import ScalingConfig, ShardsConfig
 from actors.fleet.fleet import Fleet
-from actors.fleet.views import CameraView
+from actors.fleet.views import CameraView, ShardView
 from benchmarks import nodes
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.device.device_config import DeviceConfig
+from tests.actors.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -33,7 +34,6 @@ WAITS = (
     "1 with 1 of 1 GPU free, 1 of 1 CPU free, ray.io/accelerator-type=T4; "
     "1 with no GPU, no CPU, no ray.io/accelerator-type"
 )
-DEADLINE_S = 120.0
 
 
 def configuration(store_url: str, ray: str) -> HermesConfig:
@@ -51,14 +51,13 @@ def configuration(store_url: str, ray: str) -> HermesConfig:
     )
 
 
-async def until(fleet: Fleet, condition: Callable[[dict[str, CameraState], list[str]], bool]) -> None:
-    """Waits for a condition of the cameras' states, and of the shards' details by index."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            cameras = {camera.spec.name: camera.status.state for camera in await fleet.list_cameras()}
-            if condition(cameras, [shard.detail for shard in await fleet.list_shards()]):
-                return
-            await asyncio.sleep(0.2)
+async def until_fleet(fleet: Fleet, condition: Callable[[list[CameraView], list[ShardView]], bool]) -> None:
+    """Waits for a condition of the cameras and the shards."""
+
+    async def holds() -> bool:
+        return condition(await fleet.list_cameras(), await fleet.list_shards())
+
+    await until(holds)
 
 
 async def listed(address: str) -> str:
@@ -84,24 +83,18 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
             added = await fleet.add_camera(CameraSpec(name="c", url="sim:street"))
 
             assert added.status.state is CameraState.WAITING
-            await until(fleet, lambda _, details: details[1:] == [WAITS])
+            await until_fleet(fleet, lambda _, shards: [shard.detail for shard in shards[1:]] == [WAITS])
             assert WAITS in await listed(running.address)
-            async with asyncio.timeout(DEADLINE_S):
-                while (await fleet.get_camera("c")).status.detail != f"no free slot yet: {WAITS}":  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)
+            await until_fleet(fleet, lambda cameras, _: cameras[2].status.detail == f"no free slot yet: {WAITS}")
 
             cluster.add(labels=A100)
-            await until(fleet, lambda cameras, _: set(cameras.values()) == {CameraState.LIVE})
-            async with asyncio.timeout(DEADLINE_S):
-                # A gap ends with the first frame of the memory, and until then with its beginning.
-                while not all(camera.status.memory.frames_seen for camera in await fleet.list_cameras()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)
+            await until_fleet(fleet, lambda cameras, _: _are_watched(cameras))
             counts = sorted(len(shard.cameras) for shard in await fleet.list_shards())
             assert counts == [1, 2]
 
             before = {camera.spec.name: camera.status.memory for camera in await fleet.list_cameras()}
             await fleet.remove_camera("a")
-            await until(fleet, lambda _, details: len(details) == 1)
+            await until_fleet(fleet, lambda _, shards: len(shards) == 1)
 
             cameras = await fleet.list_cameras()
             assert {camera.spec.name: camera.shard_index for camera in cameras} == {"b": 0, "c": 0}
@@ -121,22 +114,15 @@ async def test_a_shard_that_no_server_knows_after_the_store_was_emptied_ends_and
         cameras = tuple(CameraSpec(name=name, url="sim:street") for name in ("a", "b"))
         two = replace(settings, cameras=cameras, shards=replace(settings.shards, min=2))
         async with system.running(two) as running:
-            await until(running.fleet, lambda states, _: set(states.values()) == {CameraState.LIVE})
-            async with asyncio.timeout(DEADLINE_S):
-                while not _has_spread(await running.fleet.list_cameras()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)
+            await until_fleet(running.fleet, lambda cameras, _: _are_watched(cameras) and _have_spread(cameras))
             before = {camera.spec.name: camera.status for camera in await running.fleet.list_cameras()}
         redis.Redis.from_url(store_url).flushall()
 
         one = replace(two, shards=replace(settings.shards, max=1, settings_version=2))
         async with system.running(one) as running:
-            await until(
-                running.fleet, lambda states, details: set(states.values()) == {CameraState.LIVE} and len(details) == 1
-            )
+            await until_fleet(running.fleet, lambda cameras, shards: _are_watched(cameras) and len(shards) == 1)
             after = {camera.spec.name: camera.status for camera in await running.fleet.list_cameras()}
-            async with asyncio.timeout(DEADLINE_S):
-                while await asyncio.to_thread(detached_shards.num_present) != 1:  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)
+            await until(lambda: detached_shards.num_present() == 1)
 
         assert {name: status.id for name, status in after.items()} == {
             name: status.id for name, status in before.items()
@@ -146,7 +132,11 @@ async def test_a_shard_that_no_server_knows_after_the_store_was_emptied_ends_and
             assert status.memory.oldest_s == before[name].memory.oldest_s
 
 
-def _has_spread(cameras: Sequence[CameraView]) -> bool:
-    """Whether each of both cameras is on a shard of its own, and has seen something."""
-    is_seen = all(camera.status.memory.frames_seen for camera in cameras)
-    return is_seen and {camera.shard_index for camera in cameras} == {0, 1}
+def _are_watched(cameras: Sequence[CameraView]) -> bool:
+    """Whether each is live and has seen something: a gap ends with the first frame of the memory, not before."""
+    return all(camera.status.state is CameraState.LIVE and camera.status.memory.frames_seen for camera in cameras)
+
+
+def _have_spread(cameras: Sequence[CameraView]) -> bool:
+    """Whether each of both cameras is on a shard of its own."""
+    return {camera.shard_index for camera in cameras} == {0, 1}

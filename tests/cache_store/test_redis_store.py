@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -46,6 +48,19 @@ def ttls_ms(url: str) -> set[int]:
     """The times to live of all keys of the camera; -1 for a key without one."""
     with client_of(url) as client:
         return {client.pttl(key) for key in client.keys("hermes:{lobby}:*")}
+
+
+async def test_of_a_camera_that_left_nothing_stays_in_the_process(redis_store: RedisCheckpointStore) -> None:
+    """Each camera that had ever been on a shard left its thumbnails there, some megabytes."""
+    jpeg = os.urandom(1_000)
+    saved = with_thumbnails(saved_at(1.0), {7: jpeg})
+    alone = sys.getrefcount(jpeg)
+    await redis_store.save("lobby", saved, OWNER)
+    assert sys.getrefcount(jpeg) > alone
+
+    redis_store.end("lobby")
+
+    assert sys.getrefcount(jpeg) == alone
 
 
 async def test_only_two_generations_are_kept(server_url: str, redis_store: RedisCheckpointStore) -> None:

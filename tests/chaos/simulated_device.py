@@ -136,11 +136,12 @@ class SimulatedEngine:
         self._memories[name] = _Memory(seen, started_s or 0.0, newest_s)
         self._on_added(name, seen)
 
-    def remove_camera(self, name: str) -> None:
+    def remove_camera(self, name: str, *, keeps_answers: bool = False) -> None:
         self._memory(name)
         del self._memories[name]
         self.clips.remove(name)
-        self._fail(name, "it was removed")
+        if not keeps_answers:
+            self._fail(name, "it was removed")
 
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         self._memory(name)

@@ -87,7 +87,7 @@ class SimulatedServer:
         limits = {"shards.min": configuration.shards, "shards.max": configuration.shards, "shards.spares": 0}
         own = SharedSettings(configuration.version, limits)
         agreement = await settings.agree(own)
-        agreed, standing = shared_settings.adopted(own, agreement.newest), agreement.standing(own.version)
+        agreed, standing = shared_settings.usable(own, agreement.newest), agreement.standing(own.version)
         election = LeaderElection(leases, failure_detector, LEASE, clock=process.boot_s)
         fleet = Fleet(
             FleetSize(pool=SimulatedPool(self._shards), numbers=agreed.limits, store=StoreNumbers(self._store)),

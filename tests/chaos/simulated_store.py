@@ -206,5 +206,8 @@ class StoreCheckpoints:
 
         await self._store.perform(delete)
 
+    def end(self, camera: str) -> None:
+        """Has nothing to drop."""
+
     async def close(self) -> None:
         """Has nothing to close."""

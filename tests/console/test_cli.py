@@ -213,6 +213,15 @@ async def test_a_file_is_sent_with_its_absolute_path(serving: Serving, tmp_path:
     assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
 
 
+@pytest.mark.parametrize("url", [" rtsp://u:c4n4ry@camera/1", '"rtsp://u:c4n4ry@camera/1"', "rtsp//u:c4n4ry@camera/1"])
+async def test_a_mistyped_network_url_is_no_file_whose_path_is_shown(serving: Serving, url: str) -> None:
+    async with serving(ScriptedShard()) as address:
+        added = await run("cameras", "add", "film", url, "--address", address)
+
+    assert (added.code, "neither a local path nor a network URL" in added.err) == (2, True)
+    assert "c4n4ry" not in added.out + added.err
+
+
 async def test_the_change_gate_is_on_unless_it_is_switched_off(serving: Serving) -> None:
     shard = ScriptedShard()
     async with serving(shard) as address:
@@ -298,7 +307,15 @@ async def test_the_token_is_sent_from_its_file(serving: Serving, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("ask",), ("ask", "what"), ("cameras", "fly"), ("cameras", "add", "a", "sim:a", "--pace", "slow")]
+    "arguments",
+    [
+        (),
+        ("ask",),
+        ("ask", "what"),
+        ("cameras", "fly"),
+        ("cameras", "add", "a", "sim:a", "--pace", "slow"),
+        ("node", "drain", "--address", ""),
+    ],
 )
 async def test_wrong_usage_is_a_mistake(arguments: tuple[str, ...]) -> None:
     assert (await run(*arguments)).code == 2
@@ -321,6 +338,16 @@ def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: s
     assert complaint in ended.err
     assert ended.err.count("error: ") == 1
     assert "canary" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", [("plan", "--cameras", "5"), ("plan", "--cameras", "5", "--json"), ("--help",)])
+def test_output_that_cannot_be_written_ends_with_one_line(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "console.cli.main", *arguments]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    assert ended.stderr == "error: standard output: No space left on device\n"
 
 
 def test_the_shared_store_of_before_is_named_with_the_way_to_keep_it(

@@ -27,8 +27,9 @@ from console.client.client import HermesClient
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-# As a job that a shell starts in the background, which ignores SIGINT.
-HERMES = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "console.cli.main")
+# As a job that a shell starts in the background, which ignores SIGINT; and not as one of nohup, which ignores SIGHUP.
+SIGNALS = ("--ignore-signal=INT", "--default-signal=HUP")
+HERMES = ("env", *SIGNALS, sys.executable, "-m", "console.cli.main")
 TIMEOUT_S = 120.0
 
 
@@ -50,9 +51,18 @@ class Running:
         processes = command.children(recursive=True)
         assert processes
         self.process.send_signal(number)
-        code = self.process.wait(timeout=TIMEOUT_S)
+        code = self.wait()
         wait_until(lambda: not alive(processes) and not self.left_over())
         return code
+
+    def wait(self) -> int:
+        """The exit code. A process that does not end in time is aborted, so that the error says where it stood."""
+        try:
+            return self.process.wait(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(timeout=TIMEOUT_S)
+            pytest.fail(f"still running after {TIMEOUT_S:g} s:\n{self.errors}")
 
     def left_over(self) -> list[str]:
         return [path.name for path in self.folder.iterdir() if path.name.startswith(("hermes", "ray"))]
@@ -62,7 +72,11 @@ class Running:
 def running(*arguments: str) -> Iterator[Running]:
     # The path of a socket of Ray is as long as a path may be, so the folder is directly below /tmp.
     folder = Path(tempfile.mkdtemp(prefix="e", dir="/tmp"))
-    environment = os.environ | {"TMPDIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+    environment = os.environ | {
+        "TMPDIR": str(folder),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "PYTHONFAULTHANDLER": "1",
+    }
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(
             [*HERMES, *arguments],
@@ -138,7 +152,7 @@ def test_a_signal_to_all_processes_of_a_server_ends_it_with_its_memories_saved(
             wait_until(lambda: hermes.get_camera("gate").memory.frames_seen > 0)
         os.killpg(server.process.pid, number)
 
-        assert server.process.wait(timeout=TIMEOUT_S) == 0
+        assert server.wait() == 0
         assert "shard_not_closed" not in server.errors
     with embedded_store.running(tmp_path / "store") as url, redis.Redis.from_url(url) as store:
         assert store.keys("hermes:*:manifests")

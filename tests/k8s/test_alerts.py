@@ -99,6 +99,24 @@ def test_each_alert_fires_in_its_fault_and_not_before(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@needs_prometheus
+def test_the_alert_of_headroom_says_how_many_cameras_would_find_no_slot(tmp_path: Path) -> None:
+    """It said that -2 would find none."""
+    (rule,) = [rule for rule in monitoring.rules() if rule["alert"] == "HermesNoHeadroom"]
+    summary = "If the fullest shard were lost, 2 cameras would find no slot."
+    alert = {"exp_labels": {"severity": "warning", "instance": "router-0"}}
+    alert["exp_annotations"] = {"summary": summary, "runbook": rule["annotations"]["runbook"]}
+    series = [{"series": name, "values": values} for name, values in FAULTS["HermesNoHeadroom"].series.items()]
+    checks = [{"alertname": "HermesNoHeadroom", "eval_time": "60m", "exp_alerts": [alert]}]
+    group = {"interval": "1m", "input_series": series, "alert_rule_test": checks}
+    file = tmp_path / "headroom.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [group]}))
+
+    found = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, timeout=60)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_every_alert_has_a_severity_and_a_section_in_the_runbook() -> None:
     sections = re.findall(r"^## (\w+)$", (ROOT / "docs/runbook.md").read_text(), re.M)
 

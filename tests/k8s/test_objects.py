@@ -124,6 +124,22 @@ def test_the_page_has_a_command_for_every_secret(name: str, objects: list[Object
     assert names <= made
 
 
+def test_what_the_pages_name_in_commands_exists() -> None:
+    """The runbook looked for the errors of a router in a Deployment that no chart makes."""
+    objects = {(one["kind"].lower(), one["metadata"]["name"]) for one in chart.render(chart.values_of("laptop"))}
+    pages = "".join(page.read_text() for page in DOCS.parent.glob("*.md"))
+    found = set(re.findall(r"\b(deployment|service|statefulset)/([a-z0-9-]+)", pages))
+
+    assert len(found) > 1
+    assert found <= objects
+
+
+def test_the_pages_build_every_image(objects: list[Object]) -> None:
+    pages = "".join(page.read_text() for page in DOCS.parent.glob("*.md"))
+    images = {container["image"] for pod in chart.pods(objects) for container in pod.containers}
+    assert images <= set(re.findall(r"--tag (\S+)", pages))
+
+
 def test_no_secret_is_in_the_objects(objects: list[Object]) -> None:
     """The chart makes no Secret, and no variable of a pod that is for a secret has its value in the object."""
     assert chart.of_kind(objects, "Secret") == []
@@ -181,6 +197,19 @@ def test_every_selector_selects_a_pod_and_every_pod_has_a_network_policy(objects
     assert covered == {pod.owner for pod in pods}
     for budget in chart.of_kind(objects, "PodDisruptionBudget"):
         assert any(chart.selects(budget["spec"]["selector"], pod.labels) for pod in pods), budget["metadata"]["name"]
+
+
+def test_routers_and_shards_reach_the_collector_of_spans_wherever_cameras_may_be() -> None:
+    """Shards send spans too, and reached the collector only where their cameras may be anywhere."""
+    values = {"config": {"traces": {"endpoint": "http://collector.tracing.svc:4317"}}}
+    values |= {"networkPolicy": {"cameraNetworks": ["10.1.0.0/16"]}}
+    objects = chart.render(chart.merged(chart.values_of("laptop"), values))
+
+    policies = [one["spec"] for one in chart.of_kind(objects, "NetworkPolicy")]
+    for pod in chart.pods(objects):
+        if pod.labels["app.kubernetes.io/component"] in ("router", "shard"):
+            chosen = [policy for policy in policies if chart.selects(policy["podSelector"], pod.labels)]
+            assert {"ports": [{"port": 4317}]} in [rule for policy in chosen for rule in policy.get("egress", [])]
 
 
 def test_rules_and_dashboards_of_the_folders_reach_prometheus_and_grafana() -> None:

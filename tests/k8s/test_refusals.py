@@ -22,6 +22,11 @@ CONTRADICTIONS: dict[str, tuple[str, Object, str]] = {
     ),
     "no gpus in the pods": ("a100", {"workers": {"gpus": 0}}, "shards.gpus is 1.*workers.gpus 0.*Set workers.gpus"),
     "idle gpus": ("a100", {"shards": {"gpus": 0}}, "workers.gpus is 1.*shards.gpus is 0.*idle"),
+    "a collector without a port": (
+        "laptop",
+        {"config": {"traces": {"endpoint": "http://collector"}}},
+        "config.traces.endpoint is not http://HOST:PORT",
+    ),
     "uneven gpus": ("a100", {"workers": {"gpus": 3}, "shards": {"gpus": 2}}, "multiple of shards.gpus"),
     "too few cpus for the gpus": ("a100-8", {"workers": {"cpus": 40}}, "give workers.cpus for all of them"),
     "no cpu": ("laptop", {"shards": {"cpus": 4}}, "no shard can start there"),
@@ -53,6 +58,26 @@ CONTRADICTIONS: dict[str, tuple[str, Object, str]] = {
         "config.shards.num_gpus.*shards.gpus",
     ),
     "a section that the chart writes": ("laptop", {"config": {"store": "embedded"}}, "config.store"),
+    "one port twice": (
+        "laptop",
+        {"routers": {"service": {"port": 9464}}},
+        "routers.service.port is 9464.*metrics.*another port",
+    ),
+    "a store without room": (
+        "laptop",
+        {"trialStore": {"maxMemory": "2gb", "memory": "2Gi"}},
+        "trialStore.maxMemory is 2gb and trialStore.memory 2Gi.*Let maxMemory be",
+    ),
+    "a password in a ConfigMap": (
+        "laptop",
+        {"config": {"cameras": [{"name": "gate", "url": "rtsp://host/1", "user": "u", "password": "c4n4ry"}]}},
+        'config.cameras: camera "gate" has a password.*--password-file',
+    ),
+    "a password in a URL in a ConfigMap": (
+        "laptop",
+        {"config": {"cameras": [{"name": "gate", "url": "rtsp://u:c4n4ry@host/1"}]}},
+        'config.cameras: camera "gate" has a password.*--password-file',
+    ),
     "weights from nowhere": ("laptop", {"model": {"name": "llava-onevision-7b"}}, "no weights.*model.volumeClaim"),
     "weights elsewhere": ("a100", {"model": {"name": "tiny"}}, 'model.name is "tiny".*below /models'),
     "weights twice": (
@@ -98,6 +123,18 @@ def test_a_mistake_is_refused_with_its_place(mistake: str) -> None:
     changes, place = TYPING_ERRORS[mistake]
     with pytest.raises(HelmError, match=f"(?s)schema.*{place}"):
         chart.render(chart.merged(chart.values_of("laptop"), changes))
+
+
+@pytest.mark.parametrize("section", sorted(chart.defaults()))
+def test_a_section_below_which_all_is_a_comment_is_named(section: str) -> None:
+    """Helm takes the defaults of a key away whose value is null; templates then met a nil pointer."""
+    with pytest.raises(HelmError, match=f"(?s)schema.*missing property '{section}'"):
+        chart.render(chart.merged(chart.values_of("laptop"), {section: None}))
+
+
+def test_a_value_that_is_left_empty_is_named() -> None:
+    with pytest.raises(HelmError, match=r"(?s)schema.*/shards'.*missing property 'min'"):
+        chart.render(chart.merged(chart.values_of("laptop"), {"shards": {"min": None}}))
 
 
 def test_without_values_the_first_refusal_says_how_to_go_on() -> None:

@@ -82,6 +82,11 @@ def test_a_family_that_no_code_supports_is_refused_by_name(folder: Path) -> None
         registry.load_model(str(folder), "cpu")
 
 
+def test_a_model_that_is_neither_here_nor_on_the_hub_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ModelNotFound, match=r"'no such/model': .*without internet needs a folder .*docs/models.md"):
+        registry.load_model("no such/model", "cpu")
+
+
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no such folder"):
         registry.load_model(str(tmp_path / "nowhere"), "cpu")

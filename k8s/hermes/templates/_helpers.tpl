@@ -175,3 +175,10 @@ to:
 {{- include "hermes.outerStores" . }}
 {{- end -}}
 {{- end }}
+
+{{/* One egress rule, or none: to the collector of spans. */}}
+{{- define "hermes.tracesEgress" -}}
+{{- with .Values.config.traces -}}
+- ports: [{port: {{ .endpoint | trimSuffix "/" | splitList ":" | last | int }}}]
+{{- end -}}
+{{- end }}

@@ -1,6 +1,7 @@
 {{/* Values that contradict each other: each is refused in words that name the keys and the way out. */}}
 {{- define "hermes.refuse" -}}
 {{- include "hermes.refuseStores" . -}}
+{{- include "hermes.refuseTrialStore" . -}}
 {{- include "hermes.refuseShards" . -}}
 {{- include "hermes.refuseConfig" . -}}
 {{- include "hermes.refuseImages" . -}}
@@ -23,6 +24,19 @@
 {{- end -}}
 {{- if eq $v.store.trialSecret $v.ray.state.secret -}}
 {{- fail (printf "store.trialSecret and ray.state.secret are both %q: the two stores need passwords of their own" $v.ray.state.secret) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "hermes.refuseTrialStore" -}}
+{{- $v := .Values -}}{{- $units := dict "mb" 1048576 "gb" 1073741824 "M" 1e6 "G" 1e9 "T" 1e12 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $nbytes := dict -}}
+{{- range $key := list "memory" "maxMemory" -}}
+{{- $text := get $v.trialStore $key -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $_ := set $nbytes $key (mulf (float64 $number) (get $units (trimPrefix $number $text) | float64)) -}}
+{{- end -}}
+{{- if and (or $v.store.trial $v.ray.state.trial) (ge (float64 $nbytes.maxMemory) (float64 $nbytes.memory)) -}}
+{{- fail (printf "trialStore.maxMemory is %s and trialStore.memory %s: the store would be killed before it is full. Let maxMemory be a quarter less than memory" $v.trialStore.maxMemory $v.trialStore.memory) -}}
 {{- end -}}
 {{- end }}
 
@@ -93,6 +107,18 @@
 {{- fail (printf "config.%s: the chart writes this key; set %s instead" $key $value) -}}
 {{- end -}}
 {{- end -}}
+{{- with $config.traces -}}
+{{- if not (regexMatch "^https?://.+:[0-9]+/?$" (.endpoint | default "")) -}}
+{{- fail "config.traces.endpoint is not http://HOST:PORT or https://HOST:PORT of an OTLP collector (gRPC)" -}}
+{{- end -}}
+{{- end -}}
+{{- if kindIs "slice" $config.cameras -}}
+{{- range $camera := $config.cameras -}}
+{{- if and (kindIs "map" $camera) (or (hasKey $camera "password") (regexMatch "://.*@" (get $camera "url" | toString))) -}}
+{{- fail (printf "config.cameras: camera %q has a password, and whoever may read ConfigMaps would see it. Leave it out, and add it with: hermes cameras add NAME URL --user USER --password-file FILE" (get $camera "name" | toString)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.model.volumeClaim .Values.model.download.repository -}}
 {{- fail "model.volumeClaim and model.download.repository: leave one of them out" -}}
 {{- end -}}
@@ -129,6 +155,9 @@
 
 {{- define "hermes.refuseSecrets" -}}
 {{- $v := .Values -}}
+{{- if and $v.monitoring.metrics (eq (int $v.routers.service.port) 9464) -}}
+{{- fail "routers.service.port is 9464, where the same Service has the metrics: choose another port" -}}
+{{- end -}}
 {{- if and (not $v.tls.secret) (not $v.tls.insecure) -}}
 {{- fail "tls.secret is empty: name the Secret with tls.crt, tls.key and ca.crt, or accept with tls.insecure: true that the token and every answer cross the network in clear text" -}}
 {{- end -}}

@@ -177,7 +177,7 @@ def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
     [
         ("memory: {tokens_per_layer: many}", "memory.tokens_per_layer: "),
         ("memory: {tokens_per_layer: many}", "'many'"),
-        ("memory: {tokens_per_layer: 1}", "memory.tokens_per_layer is 1 (at least 2)"),
+        ("memory: {tokens_per_layer: 1}", "memory.tokens_per_layer is 1 (2 to 10,000,000)"),
         ("router: {port: 65536}", "router.port is 65536 (at most 65535)"),
         ("ingest: {refused_networks: [10.0.0.1/8]}", "ingest: ingest.refused_networks: 10.0.0.1/8 has host bits set"),
         ("ingest: {video_folders: [films]}", "ingest.video_folders: 'films' is not absolute"),
@@ -243,6 +243,11 @@ def test_a_missing_variable_is_named() -> None:
         "cameras: [{name: gate, url: 'rtsp://user:canary@ho st/1'}]",
         "cameras: [{name: gate, url: 'ftp://user:canary@host/1'}]",
         "cameras: [{name: gate, url: 'rtsp://user:canary@host/1', pce: live}]",
+        "cameras: ['rtsp://user:canary@host/1']",
+        "cameras: rtsp://user:canary@host/1",
+        "auth: canary",
+        "cameras: [{name: gate, url: 'rtsp://host/1', user: u, password: !!int canary}]",
+        "cameras: [{name: gate, url: 'rtsp://host/1', user: u, password: [canary]}]",
     ],
 )
 def test_credentials_are_never_shown(text: str) -> None:

@@ -42,7 +42,12 @@ def test_the_shards_get_the_endpoint_of_the_spans() -> None:
     assert settings.for_shards().traces == settings.traces
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:4317", "grpc://host:4317", "http://user:canary@host", "https://", "x"])
+NO_PORTS = ("http://host", "http://host:0", "http://host:99999", "http://host:port", "http://[::1")
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:4317", "grpc://host:4317", "http://user:canary@host", "https://", "x", *NO_PORTS]
+)
 def test_an_endpoint_that_is_none_is_refused_without_its_text(url: str) -> None:
     with pytest.raises(ConfigError, match=r"traces.endpoint is not http://HOST:PORT") as caught:
         parsed(f"traces: {{endpoint: '{url}'}}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 import structlog
 
+from actors import task_cancellation
 from actors.fleet.plan import NO_SLOT_WHILE_MOVING
-from actors.fleet.registry import InMemoryRegistry
-from cache_store.errors import StoreUnavailable
+from actors.fleet.registry import InMemoryRegistry, RegistryChanges, RegistryEntry
+from actors.shard.interface import Assignment
+from cache_store.errors import CameraFenced, StoreUnavailable
 from cache_store.leases import InMemoryLeases, Leases, refused
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import (
@@ -86,6 +89,65 @@ async def test_a_camera_whose_source_does_not_open_is_not_in_the_registry(shards
     changes = await registry.changes_since(None)
     assert changes is not None
     assert (changes.entries, changes.removals) == ({}, {})
+
+
+class SlowRegistry(InMemoryRegistry):
+    """slow: the call that takes a minute, after its effect, once there is a camera."""
+
+    def __init__(self, slow: str) -> None:
+        super().__init__()
+        self._slow = slow
+
+    async def add(self, *entries: RegistryEntry) -> Mapping[str, RegistryEntry]:
+        present = await super().add(*entries)
+        await self._wait("add")
+        return present
+
+    async def changes_since(self, version: str | None) -> RegistryChanges | None:
+        changes = await super().changes_since(version)
+        await self._wait("changes_since")
+        return changes
+
+    async def _wait(self, call: str) -> None:
+        if call == self._slow and self.entries:
+            self._slow = ""
+            await asyncio.sleep(60.0)
+
+
+@pytest.mark.parametrize("slow", ["add", "changes_since"])
+async def test_a_client_that_gives_up_while_the_registry_is_slow_leaves_no_camera(shards, slow: str) -> None:
+    """The camera was watched although nobody had heard that it was added."""
+    registry = SlowRegistry(slow)
+    fleet = scripted_fleet(*shards, registry=registry)
+    await fleet.reconcile()
+    adding = asyncio.create_task(fleet.add_camera(camera_spec("a")))
+    await asyncio.sleep(1.0)
+    assert list(registry.entries) == ["a"]
+
+    await task_cancellation.end(adding)
+    for _ in range(3):
+        await fleet.reconcile()
+
+    assert registry.entries == {}
+    assert await fleet.list_cameras() == []
+    assert shards[0].assignments == {}
+
+
+class FencedShard(ScriptedShard):
+    """Each camera has been removed by the time that the shard acquires it."""
+
+    async def add_camera(self, assignment: Assignment) -> None:
+        raise CameraFenced(f"camera {assignment.id!r}: it was removed")
+
+
+async def test_a_camera_that_another_client_removes_while_it_is_added_is_no_error_of_the_server() -> None:
+    """It was INTERNAL, and raised the alert HermesErrors."""
+    fleet = scripted_fleet(FencedShard())
+
+    with pytest.raises(CameraChanged, match="'a' was changed by another call"):
+        await fleet.add_camera(camera_spec("a"))
+
+    assert await fleet.list_cameras() == []
 
 
 async def test_the_fleet_s_lines_about_a_camera_name_its_epoch(fleet, shards) -> None:

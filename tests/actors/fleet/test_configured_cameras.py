@@ -140,3 +140,17 @@ async def test_a_camera_that_a_client_added_is_ended_by_no_file(shards, registry
 
     assert list(await names(later)) == ["a"]
     assert not [log for log in logs if log["event"] == "configuration_not_applied"]
+
+
+async def test_a_camera_whose_url_only_an_earlier_version_took_is_replaced_by_the_corrected_one(
+    shards, registry
+) -> None:
+    one = scripted_fleet(*shards, registry=registry)
+    one.configure([camera_spec("gate", " rtsp://host/street")])
+    await one.reconcile()
+    corrected = scripted_fleet(*shards, registry=registry)
+    corrected.configure([camera_spec("gate", URL)], lambda: Standing.NEWEST)
+
+    await corrected.reconcile()
+
+    assert (await names(corrected))["gate"] == URL

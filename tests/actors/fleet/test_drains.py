@@ -17,24 +17,10 @@ from tests.actors.scripted import ScriptedShard, camera_spec, scripted_fleet
 from tests.virtual_time import now_s, until
 
 
-class SilentStandby(ScriptedShard):
-    """Its standbys never get a frame, as of a camera that accepts one connection."""
-
-    async def status(self):
-        status = await super().status()
-        return type(status)(
-            pid=status.pid,
-            incarnation=status.incarnation,
-            cameras=status.cameras,
-            standby=dict.fromkeys(self.standby),
-            slots=status.slots,
-            is_draining=status.is_draining,
-        )
-
-
 @pytest.mark.parametrize("state", [CameraState.LIVE, CameraState.BACKING_OFF, CameraState.CONNECTING])
 async def test_sixteen_cameras_without_pictures_leave_a_shard_within_ten_seconds(state: CameraState) -> None:
-    shards = [ScriptedShard(pid=100), SilentStandby(pid=200)]
+    shards = [ScriptedShard(pid=100), ScriptedShard(pid=200)]
+    shards[1].standby_since_s = None
     fleet = scripted_fleet(*shards)
     shards[1].is_down = True
     await fleet.reconcile()
@@ -57,7 +43,8 @@ async def test_sixteen_cameras_without_pictures_leave_a_shard_within_ten_seconds
 
 
 async def test_a_shard_shows_how_many_cameras_are_left_while_it_drains() -> None:
-    shards = [ScriptedShard(pid=100), SilentStandby(pid=200)]
+    shards = [ScriptedShard(pid=100), ScriptedShard(pid=200)]
+    shards[1].standby_since_s = None
     fleet = scripted_fleet(*shards)
     shards[1].is_down = True
     await fleet.reconcile()
@@ -126,6 +113,26 @@ async def test_a_camera_that_cannot_move_is_logged_once_and_not_each_second(shar
         await task_cancellation.end(loop)
 
     assert len([line for line in logs if line["event"] == "camera_not_moved"]) == 1
+
+
+async def test_a_camera_that_could_move_and_then_cannot_again_is_logged_again(shards) -> None:
+    fleet = scripted_fleet(*shards)
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].add_error = TooManyCameras("all slots are taken")
+    await shards[0].drain()
+    with capture_logs() as logs:
+        loop = asyncio.create_task(fleet.run())
+        await asyncio.sleep(60.0)
+        shards[1].add_error = None
+        await asyncio.sleep(60.0)
+        assert not shards[0].assignments
+        shards[0].add_error = TooManyCameras("all slots are taken")
+        await shards[0].undrain()
+        await shards[1].drain()
+        await asyncio.sleep(60.0)
+        await task_cancellation.end(loop)
+
+    assert len([line for line in logs if line["event"] == "camera_not_moved"]) == 2
 
 
 async def test_a_fleet_that_does_not_lead_drains_through_the_leader(shards) -> None:

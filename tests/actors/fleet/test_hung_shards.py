@@ -46,9 +46,9 @@ class HangingShard(ScriptedShard):
         await self._hang()
         await super().update_camera(assignment)
 
-    async def remove_camera(self, camera_id: str, *, successor: str | None = None) -> None:
+    async def release_camera(self, camera_id: str, *, successor: str | None = None) -> None:
         await self._hang()
-        await super().remove_camera(camera_id, successor=successor)
+        await super().release_camera(camera_id, successor=successor)
 
     async def drop_camera(self, camera_id: str) -> None:
         await self._hang()

@@ -78,18 +78,21 @@ class SlowShard(ScriptedShard):
     """Its next status takes a while, and then is an error. Later ones are as usual."""
 
     delay_s = 0.0
+    error: Exception = ShardUnavailable("shard 0: its process ended and is being restarted")
 
     async def status(self) -> ShardStatus:
         delay_s, self.delay_s = self.delay_s, 0.0
         if delay_s:
             await asyncio.sleep(delay_s)
-            raise ShardUnavailable("shard 0: its process ended and is being restarted")
+            raise self.error
         return await super().status()
 
 
-async def test_an_error_of_a_call_to_the_process_before_does_not_make_its_successor_down() -> None:
+@pytest.mark.parametrize("error", [SlowShard.error, KeyError("odd")])
+async def test_an_error_of_a_call_to_the_process_before_does_not_make_its_successor_down(error: Exception) -> None:
     """Cameras that were answering used to be refused for a second."""
     shard = SlowShard()
+    shard.error = error
     fleet = scripted_fleet(shard)
     await fleet.add_camera(camera_spec("a"))
     shard.delay_s = 1.0

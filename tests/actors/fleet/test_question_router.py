@@ -9,6 +9,7 @@ import pytest
 
 from actors.errors import CameraRecovering, OwnershipUnproven, ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
+from cache_store.leases import UNOWNED_EXPIRY
 from pipeline.answers import NoFrames, UnknownCamera
 from pipeline.cameras import CameraState, InvalidCamera
 from tests import virtual_time
@@ -78,6 +79,28 @@ async def test_a_question_is_asked_again_on_the_new_shard_if_its_answer_had_not_
     await fleet.reconcile()
 
     assert await answer == [replace(STARTED, epoch=7), DONE]
+
+
+async def test_a_question_follows_its_camera_although_only_the_store_knows_that_another_server_moved_it(
+    shards, leases
+) -> None:
+    fleet = scripted_fleet(*shards, leases=leases)
+    await fleet.add_camera(camera_spec("a"))
+    camera_id = (await fleet.get_camera("a")).status.id
+    await fleet.list_shards()
+    shards[1].epoch = (await leases.acquire(camera_id, "200", expiry=UNOWNED_EXPIRY)).epoch
+    shards[1].assignments["a"] = shards[0].assignments.pop("a")
+    shards[1].answer = [replace(STARTED, epoch=shards[1].epoch), DONE]
+
+    assert await ask(fleet, "a") == shards[1].answer
+
+
+async def test_an_answer_is_whole_although_its_shard_ends_right_after_it(fleet, shards) -> None:
+    """Its camera has moved away meanwhile, and the process waited for nothing but this answer."""
+    await fleet.add_camera(camera_spec("a"))
+    shards[0].answer = [*ANSWER, ShardUnavailable("shard 0: its process ended")]
+
+    assert await ask(fleet, "a") == list(ANSWER)
 
 
 async def test_an_answer_that_has_begun_is_not_repeated(fleet, shards) -> None:

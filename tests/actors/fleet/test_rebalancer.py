@@ -183,3 +183,16 @@ async def test_a_move_of_a_camera_that_this_server_removes_meanwhile_says_that_i
     with pytest.raises(UnknownCamera):
         await move
     await removal
+
+
+async def test_a_move_whose_caller_gives_up_keeps_no_slot(fleet, shards) -> None:
+    """Its standby used to keep one for 30 s."""
+    await fleet.add_camera(camera_spec("a"))
+    shards[1].standby_since_s = None
+    move = asyncio.create_task(fleet.move_camera("a", 1))
+    await until(lambda: bool(shards[1].standby))
+
+    await task_cancellation.end(move)
+
+    assert shards[1].standby == set()
+    assert await ask(fleet, "a") == list(ANSWER)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
 from actors.fleet.registry import InMemoryRegistry
 from actors.ownership import failure_detector
+from actors.shard.interface import ShardStatus
 from cache_store.errors import Retired, StoreUnavailable
-from cache_store.leases import Leases, ShardIncarnation, refused
+from cache_store.leases import InMemoryLeases, Leases, ShardIncarnation, refused
 from pipeline.cameras import CameraState
 from tests.actors import processes
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
@@ -179,6 +182,35 @@ async def test_the_lease_of_an_unknown_incarnation_is_revoked_after_a_grace_peri
     assert await is_retired(leases, "earlier")
 
 
+class CountingLeases(InMemoryLeases):
+    """Counts how often each lease was revoked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revocations: Counter[str] = Counter()
+
+    async def retire(self, incarnation: str) -> None:
+        self.revocations[incarnation] += 1
+        await super().retire(incarnation)
+
+
+async def test_the_lease_of_an_incarnation_that_owned_a_removed_camera_is_not_revoked_for_ever(shards) -> None:
+    """It was revoked each second as long as the server ran."""
+    leases = CountingLeases()
+    fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
+    fleet.configure([camera_spec("a")])
+    shards[0].add_error = refused("a", "earlier")
+    await fleet.reconcile()
+    await fleet.remove_camera("a")
+    loop = asyncio.create_task(fleet.run())
+    try:
+        await asyncio.sleep(60.0)
+    finally:
+        await task_cancellation.end(loop)
+
+    assert leases.revocations == {"earlier": 1}
+
+
 async def test_the_lease_of_an_incarnation_that_a_shard_reports_is_not_revoked(shards, leases) -> None:
     """A move broke off after the release: the camera is reserved for shard 1, which cannot take it for a while."""
     fleet = scripted_fleet(*shards, leases=leases, lease_length_s=60.0)
@@ -211,6 +243,25 @@ async def test_without_a_free_slot_elsewhere_a_camera_waits_for_its_shard_and_sa
     shards[0].is_down = False
     await fleet.reconcile()
     assert await ask(fleet, "a") == list(ANSWER)
+
+
+async def test_each_of_many_cameras_of_a_lost_shard_says_that_it_waits_for_a_slot() -> None:
+    """All but the first hundred were shown as recovering, for ever. The log has one line for all of them."""
+    shards = [ScriptedShard(pid=100, max_cameras=150), ScriptedShard(pid=200, max_cameras=1)]
+    fleet = scripted_fleet(*shards)
+    fleet.configure(camera_spec(f"camera{number}") for number in range(151))
+    await fleet.reconcile()
+    shards[0].is_down = True
+    with capture_logs() as lines:
+        for _ in range(3):
+            await asyncio.sleep(1.0)
+            await fleet.reconcile()
+
+    states = Counter(camera.status.state for camera in await fleet.list_cameras())
+
+    assert states == {CameraState.LIVE: 1, CameraState.WAITING: 150}
+    (line,) = [line for line in lines if line["event"] == "cameras_wait"]
+    assert line["cameras"].endswith(" and 140 more")
 
 
 async def test_a_camera_is_adopted_from_the_shard_that_owns_it_now(fleet, shards) -> None:
@@ -264,3 +315,27 @@ async def test_a_leader_that_restarts_adopts_the_cameras_from_their_shards(shard
 
     assert [sorted(shard.assignments) for shard in shards] == [["c"], ["a", "b"]]
     assert (await later.get_camera("a")).shard_index == 1
+
+
+async def test_a_server_that_starts_looks_at_each_shard_once_and_finds_the_cameras_where_they_are() -> None:
+    class CountingShard(ScriptedShard):
+        looks = 0
+
+        async def status(self) -> ShardStatus:
+            self.looks += 1
+            return await super().status()
+
+    shards, registry = [CountingShard(pid=100), CountingShard(pid=200)], InMemoryRegistry()
+    first = scripted_fleet(*shards, registry=registry)
+    await first.add_camera(camera_spec("a"))
+    await first.move_camera("a", 1)
+    shards[1].epoch = 7
+    for shard in shards:
+        shard.looks = 0
+    fleet = scripted_fleet(*shards, registry=registry)
+
+    await fleet.reconcile()
+
+    record = fleet._state.find("a")
+    assert [shard.looks for shard in shards] == [1, 1]
+    assert (record.shard_index, record.newest_epoch, record.status.state) == (1, 7, CameraState.LIVE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors import task_cancellation
 from actors.errors import ShardUnavailable
@@ -40,6 +41,26 @@ async def test_a_removal_fences_before_it_ends_the_camera_and_deletes_after_that
 
     assert order == ["fence", "drop", "delete"]
     assert await removals(registry) == {}
+
+
+async def test_the_lines_about_a_removal_name_its_camera_and_epoch(shards, registry) -> None:
+    """First the newest epoch of an owner, then that of the fence."""
+    eraser = RecordingEraser()
+    shards[0].epoch = 7
+    fleet = scripted_fleet(*shards, registry=registry, eraser=eraser.seam)
+    camera_id = (await fleet.add_camera(camera_spec("a"))).status.id
+    eraser.error = StoreUnavailable("store redis://host: refused")
+    with pytest.raises(StoreUnavailable):
+        await fleet.remove_camera("a")
+
+    with capture_logs() as lines:
+        await fleet.reconcile()
+        eraser.error = None
+        await fleet.remove_camera("a")
+
+    (waiting, removed) = [line for line in lines if line["event"] in ("removal_not_finished", "camera_removed")]
+    assert (waiting["camera"], waiting["camera_id"], waiting["epoch"]) == ("a", camera_id, 7)
+    assert (removed["camera"], removed["camera_id"], removed["epoch"]) == ("a", camera_id, 8)
 
 
 async def test_a_recovering_camera_is_removed_for_real(shards, registry) -> None:
@@ -161,6 +182,22 @@ async def test_what_a_shard_watches_and_nobody_wants_is_ended_and_its_memory_sav
 
     assert took_s > 9.0  # a registry that is on its way back may want it
     assert shards[1].saved == ["stranger"]
+
+
+async def test_what_could_not_be_ended_is_not_logged_as_ended(shards) -> None:
+    shards[1].assignments["stranger"] = Assignment(id="stranger", spec=camera_spec("stranger"), started_s=0.0)
+    shards[1].release_error = StoreUnavailable("store: full")
+    fleet = scripted_fleet(*shards)
+    with capture_logs() as lines:
+        loop = asyncio.create_task(fleet.run())
+        try:
+            await until(lambda: any(line["event"] == "camera_not_ended" for line in lines))
+            await asyncio.sleep(1.0)
+        finally:
+            await task_cancellation.end(loop)
+
+    (line,) = [line for line in lines if line["event"] in ("camera_not_ended", "unwanted_camera_ended")]
+    assert (line["camera_id"], line["shard"], line["reason"]) == ("stranger", 1, "store: full")
 
 
 async def test_a_camera_that_left_the_configuration_is_ended_on_a_shard_that_outlived_the_fleet(

@@ -318,3 +318,5 @@ async def test_limits_that_the_cameras_do_not_fit_in_are_refused() -> None:
             await fleet.scale(1, 1)
         with pytest.raises(InvalidRequest, match="min 2 and max 1"):
             await fleet.scale(2, 1)
+        with pytest.raises(InvalidRequest, match="min 1 and max 4294967295: both 1 to 10,000"):
+            await fleet.scale(1, 2**32 - 1)  # each shard of the minimum would be an object of every server

@@ -9,7 +9,7 @@ from actors import task_cancellation
 from actors.fleet.scaler import FleetSize
 from actors.fleet.settings_follower import SettingsFollower
 from actors.fleet.shard_numbers import ShardNumbers
-from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings
+from actors.fleet.shared_settings import Agreement, InMemorySettingsStore, SharedSettings
 from cache_store.leases import InMemoryLeases, ShardIncarnation
 from tests.actors.fleet.test_shared_settings import settings
 from tests.actors.scripted import ScriptedPool, ScriptedShard, camera_spec, scripted_fleet
@@ -38,6 +38,31 @@ async def test_a_running_server_takes_over_a_newer_version_and_logs_once_what_it
     await follower.follow()
 
     assert sizes == [(4, 1), (3, 0)]
+
+
+class UnreadableSettings(InMemorySettingsStore):
+    """A later version of hermes wrote them."""
+
+    is_readable = False
+
+    async def agree(self, settings: SharedSettings) -> Agreement:
+        if not self.is_readable:
+            raise KeyError("values")
+        return await super().agree(settings)
+
+
+async def test_settings_that_cannot_be_read_do_not_end_the_following() -> None:
+    """The server never heard of a newer version again."""
+    store, adopted = UnreadableSettings(), list[int]()
+    follower = SettingsFollower(store, settings(1), lambda newest: adopted.append(newest.version))
+    loop = asyncio.create_task(follower.run())
+    try:
+        await asyncio.sleep(5.0)
+        store.is_readable = True
+        await store.agree(settings(2, count=4))
+        await until(lambda: adopted == [2])
+    finally:
+        await task_cancellation.end(loop)
 
 
 async def test_more_shards_are_used_at_once_and_too_many_are_emptied_end_and_are_never_revoked() -> None:

@@ -64,6 +64,13 @@ def test_new_limits_bring_the_wanted_shards_between_them_and_end_none_at_once() 
     assert numbers.limited(6, 8, 0) == ShardNumbers(min=6, max=8, target=6, started=6)
 
 
+def test_the_reason_of_a_number_goes_with_it_unless_a_limit_is_why_there_are_more() -> None:
+    numbers = ShardNumbers(min=1, max=8, target=4, started=4, reason="all slots are taken")
+
+    assert numbers.limited(2, 8, 0).reason == "all slots are taken"
+    assert numbers.limited(6, 8, 0).reason == ""
+
+
 def test_only_the_last_shard_ends_and_only_if_it_is_not_wanted() -> None:
     numbers = ShardNumbers(max=8, target=2, started=4)
 

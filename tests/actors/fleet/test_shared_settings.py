@@ -62,7 +62,7 @@ def test_only_the_server_that_raised_the_version_may_end_cameras_and_an_older_on
 
 def test_another_value_of_the_same_version_is_refused_with_both_values_and_the_way_out() -> None:
     with pytest.raises(ConfigError) as refusal:
-        shared_settings.adopted(settings(count=2), settings(count=4))
+        shared_settings.usable(settings(count=2), settings(count=4))
 
     assert str(refusal.value) == (
         "shards.min is 2 here (shards.settings_version 1), and 4 in version 1 of the settings that all servers of "
@@ -71,20 +71,20 @@ def test_another_value_of_the_same_version_is_refused_with_both_values_and_the_w
 
 
 def test_the_numbers_of_shards_of_a_newer_version_are_taken_over_and_nothing_else() -> None:
-    agreed = shared_settings.adopted(settings(1, count=2), settings(2, count=4, spares=1))
+    agreed = shared_settings.usable(settings(1, count=2), settings(2, count=4, spares=1))
     assert (agreed.version, agreed.limits.max, agreed.limits.spares) == (2, 4, 1)
 
     with pytest.raises(ConfigError, match="model is 'tiny' here"):
-        shared_settings.adopted(settings(1), settings(2, model="/models/other"))
+        shared_settings.usable(settings(1), settings(2, model="/models/other"))
     with pytest.raises(ConfigError, match=r"shards.lease.length_s is 6.0 here .*, and 9.0 in version 2"):
-        shared_settings.adopted(settings(1), settings(2, lease=LeaseConfig(length_s=9.0)))
+        shared_settings.usable(settings(1), settings(2, lease=LeaseConfig(length_s=9.0)))
 
 
 def test_a_setting_that_another_version_of_hermes_does_not_have_is_no_difference() -> None:
     newest = settings(2)
     newer = SharedSettings(2, {**newest.values, "shards.unheard_of": 1})
 
-    assert shared_settings.adopted(settings(1), newer).version == 2
+    assert shared_settings.usable(settings(1), newer).version == 2
 
 
 @pytest.mark.redis
@@ -107,11 +107,13 @@ def test_another_system_is_refused_whatever_its_version(version: int) -> None:
     with pytest.raises(
         ConfigError, match=r"shards\.cluster is 'west/hermes' here, and the store is that of 'east/hermes'"
     ):
-        shared_settings.adopted(settings(version, cluster="west/hermes"), settings(2, cluster="east/hermes"))
+        shared_settings.usable(settings(version, cluster="west/hermes"), settings(2, cluster="east/hermes"))
 
 
 def test_a_system_that_has_got_a_name_keeps_its_store() -> None:
-    shared_settings.require_own_store(settings(2, cluster="east/hermes"), settings(1))
+    own = settings(2, cluster="east/hermes")
+
+    assert shared_settings.usable(own, settings(1)) == own
 
 
 async def test_labels_of_nodes_come_back_from_the_store(store: SettingsStore) -> None:

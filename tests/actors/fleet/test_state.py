@@ -121,7 +121,7 @@ def test_each_change_of_a_camera_is_in_the_next_snapshot() -> None:
     record.mark_question(5.0)
     record.postpone(6.0)
     record.mark_refused("no such file")
-    state.observe_epoch(record, 7)
+    state.observe_epoch(record, 7, 5.0)
     state.reassign(record, 1)
 
     assert record.snapshot() == CameraSnapshot(

@@ -118,6 +118,13 @@ async def test_the_leader_reports_cameras_shards_and_slots() -> None:
     assert value(text, "hermes_build_info", model="tiny") == 1
 
 
+async def test_the_version_that_runs_is_the_name_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """During an upgrade two images of one package version run side by side."""
+    monkeypatch.setenv("HERMES_BUILD", "0.1.0-rc2")
+    async with measured(await fleet_of(ScriptedShard())) as (_, metrics):
+        assert value(await scrape(metrics), "hermes_build_info", version="0.1.0-rc2") == 1
+
+
 async def test_what_a_shard_counts_is_reported_for_it() -> None:
     shard, waits = ScriptedShard(), Histogram()
     waits.observe(0.3)

@@ -18,11 +18,15 @@ LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
 
 
 class UnreliableLeases(InMemoryLeases):
-    is_down = False
+    """is_down: the store does not answer. is_broken: an error that nobody foresaw."""
+
+    is_down = is_broken = False
 
     async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         if self.is_down:
             raise StoreUnavailable("store: refused")
+        if self.is_broken:
+            raise AttributeError("'NoneType' object has no attribute 'read'")
         return await super().renew(incarnation)
 
 
@@ -90,6 +94,19 @@ async def test_a_leader_that_ends_resigns(leases) -> None:
     await other.campaign()
 
     assert (one.is_leader(), other.is_leader()) == (False, True)
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_a_candidacy(leases) -> None:
+    election = candidate(leases)
+    leases.is_broken = True
+    loop = asyncio.create_task(election.run())
+    await asyncio.sleep(3.0)
+    leases.is_broken = False
+
+    await asyncio.sleep(3 * LEASE.length_s)
+
+    assert election.is_leader()
+    await task_cancellation.end(loop)
 
 
 async def test_without_the_store_no_fleet_becomes_the_leader(leases) -> None:

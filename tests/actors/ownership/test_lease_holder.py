@@ -88,6 +88,17 @@ class FailingLookups(SlowLeases):
         return owner
 
 
+class BrokenLeases(SlowLeases):
+    """While it is broken, a renewal ends with an error that nobody foresaw."""
+
+    is_broken = False
+
+    async def renew(self, incarnation: ShardIncarnation) -> Renewal:
+        if self.is_broken:
+            raise AttributeError("'NoneType' object has no attribute 'read'")
+        return await super().renew(incarnation)
+
+
 class Shard:
     """A shard's lease holder, with its leases and the cameras that it lost."""
 
@@ -138,6 +149,23 @@ async def test_a_lease_is_counted_from_when_the_renewal_was_sent(shard: Shard) -
     assert shard.can_answer(owner)
     await asyncio.sleep(0.2)
     assert not shard.can_answer(owner)
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_renewals() -> None:
+    """The shard was silent for good, and its status said that all was well."""
+    leases = BrokenLeases()
+    shard = Shard(leases)
+    owner = await shard.acquire()
+    loop = asyncio.create_task(shard.holder.run())
+    await asyncio.sleep(1.0)
+    leases.is_broken = True
+    await asyncio.sleep(3.0)
+    leases.is_broken = False
+
+    await asyncio.sleep(10.0)
+
+    assert shard.can_answer(owner)
+    await task_cancellation.end(loop)
 
 
 async def test_renewals_at_once_do_not_look_like_a_lapse() -> None:
@@ -291,6 +319,17 @@ async def test_an_unowned_camera_is_lost_once_another_shard_has_it_or_it_is_remo
     assert shard.holder.is_lost("gate")
 
 
+async def test_an_unowned_camera_that_the_shard_gives_up_is_its_no_more(shard: Shard) -> None:
+    await shard.acquire()
+    await asyncio.sleep(20.0)
+    shard.leases.forget_everything()
+    await shard.holder.renew()
+
+    await shard.holder.release("gate")
+
+    assert not shard.holder.is_unowned("gate")
+
+
 async def test_a_store_that_failed_during_the_recheck_after_its_loss_loses_no_camera() -> None:
     shard = Shard(FailingLookups())
     await shard.acquire()
@@ -397,11 +436,20 @@ async def test_a_requested_recheck_happens_at_once(shard: Shard) -> None:
     await task_cancellation.end(loop)
 
 
+async def test_an_answer_of_a_camera_that_was_given_up_may_end_while_the_lease_is_proven(shard: Shard) -> None:
+    owner = await shard.acquire()
+    await shard.holder.release("gate", successor="other")
+    await shard.leases.acquire("gate", "other")
+
+    assert shard.can_answer(owner)
+    await asyncio.sleep(5.1)
+    assert not shard.can_answer(owner)
+
+
 async def test_a_released_camera_can_be_acquired_by_another_shard(shard: Shard) -> None:
     owner = await shard.acquire()
     await shard.holder.release("gate")
 
-    assert not shard.can_answer(owner)
     assert await shard.leases.owner("gate") == Owner(owner.epoch, FREE)
     assert (await shard.leases.acquire("gate", "other")).epoch > owner.epoch
 

@@ -7,6 +7,7 @@ import dataclasses
 from functools import partial
 
 import pytest
+import structlog
 
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.shard import camera_lifecycle
@@ -246,6 +247,20 @@ async def test_a_dropped_camera_is_released_unsaved(running: Running, film: str,
         assert (await shard.status()).cameras == ()
         assert checkpoints.saves == 0
         await other.add_camera(dataclasses.replace(assignment("film", film), expiry=None))
+
+
+async def test_the_shard_s_lines_about_a_camera_that_leaves_it_name_its_epoch(running: Running, film: str) -> None:
+    async with running() as shard:
+        with structlog.testing.capture_logs() as lines:
+            for leave in (shard.release_camera, shard.drop_camera):
+                await shard.add_camera(assignment("film", film))
+                await leave("film")
+
+    events = ("camera_opened", "camera_released", "camera_dropped")
+    opened, released, again, dropped = [line for line in lines if line["event"] in events]
+    assert [line["event"] for line in (released, dropped)] == ["camera_released", "camera_dropped"]
+    assert [line["epoch"] for line in (released, dropped)] == [line["epoch"] for line in (opened, again)]
+    assert {line["camera_id"] for line in (released, dropped)} == {"film"}
 
 
 async def test_a_fenced_camera_is_ended_on_its_shard_and_added_to_none(

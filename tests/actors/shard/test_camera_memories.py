@@ -41,6 +41,25 @@ async def test_a_new_shard_restores_the_saved_memory(running: Running, film: str
         assert restored.checkpointed_s is not None
 
 
+async def test_of_a_camera_that_was_away_the_newest_checkpoint_counts_and_not_what_this_shard_saved_before(
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    """It was shown as saved when this shard had last saved it, hours ago, and an alert said that saving is late."""
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        await shard.release_camera("film")
+        saved = await checkpoints.load("film", model.spec.fingerprint)
+        assert saved is not None
+        owner = await checkpoints.leases.acquire("film", "other")
+        later = dataclasses.replace(saved.facts, saved_s=saved.facts.saved_s + 100.0)
+        await checkpoints.save("film", dataclasses.replace(saved, facts=later), owner)
+        await checkpoints.leases.release("film", owner)
+
+        await shard.add_camera(assignment("film", film))
+
+        assert (await status(shard, "film")).memory.checkpointed_s == later.saved_s
+
+
 async def test_a_checkpoint_of_another_model_is_not_loaded_and_leaves_a_gap(
     running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
 ) -> None:

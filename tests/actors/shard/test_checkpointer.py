@@ -125,9 +125,11 @@ async def test_a_global_tier_is_saved_with_the_configured_rows_and_a_whole_memor
     assert await rows_in(store) is RowFormat.EXACT
 
 
-async def test_a_failed_save_is_tried_again_after_the_interval() -> None:
+@pytest.mark.parametrize("failure", [StoreUnavailable("refused"), MemoryError()])
+async def test_a_failed_save_is_tried_again_after_the_interval(failure: Exception) -> None:
+    """After an error that nobody foresaw the camera was not saved any more, and no log said so."""
     source, store = ScriptedSource(), CountingStore()
-    source.failure = StoreUnavailable("refused")
+    source.failure = failure
     checkpointer = await checkpointer_of(source, store)
     assert not await checkpointer.save("gate")
     checkpointer.start("gate", "gate")

@@ -42,6 +42,8 @@ async def test_variables_stand_for_the_options(
         (("--ca", "/none/ca.pem", "--insecure"), "insecure: without TLS there is no use for ca, cert and key"),
         (("--address", "nowhere"), "address 'nowhere': is not HOST:PORT, for example localhost:50051"),
         (("--token-file", "/none/token"), "token file '/none/token': No such file or directory"),
+        (("--token-file", "~no-such-user/t"), "token file '~no-such-user/t': Could not determine home directory."),
+        (("--ca", "~no-such-user/ca.pem"), "ca '~no-such-user/ca.pem': Could not determine home directory."),
     ],
 )
 async def test_a_file_that_cannot_be_used_is_named_as_a_mistake(options: tuple[str, ...], message: str) -> None:
@@ -63,6 +65,37 @@ async def test_a_missing_token_names_the_option(serving: Serving) -> None:
         ended = await run("cameras", "list", "--address", address)
 
     assert (ended.code, "--token-file" in ended.err) == (2, True)
+
+
+async def test_files_that_are_not_what_tls_needs_are_named(tmp_path: Path) -> None:
+    """Of each of them gRPC said that no server answered."""
+    await run("certs", "--folder", str(tmp_path))
+    (tmp_path / "text").write_text("no PEM")
+    ca, cert, key, text = (str(tmp_path / name) for name in ("ca.pem", "client.pem", "server-key.pem", "text"))
+
+    no_authority = await run("cameras", "list", "--ca", text)
+    other_key = await run("cameras", "list", "--ca", ca, "--cert", cert, "--key", key)
+    no_key = await run("cameras", "list", "--ca", ca, "--cert", cert, "--key", text)
+
+    assert (no_authority.code, f"ca {text!r}: no certificates in PEM" in no_authority.err) == (2, True)
+    assert (other_key.code, "not a certificate and its key" in other_key.err) == (2, True)
+    assert (no_key.code, f"cert {cert!r} with key {text!r}: not a certificate" in no_key.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ask", "what", "-c", "gate", "--max-tokens", "99999999999"),
+        ("cameras", "migrate", "gate", "--to", "99999999999"),
+        ("cameras", "list", "--shard", "99999999999"),
+        ("shards", "undrain", "99999999999"),
+    ],
+)
+async def test_a_number_that_no_message_can_carry_is_a_mistake(serving: Serving, command: tuple[str, ...]) -> None:
+    async with serving(ScriptedShard()) as address:
+        ended = await run(*command, "--address", address)
+
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
 
 
 NO_TEXT = "caf\udce9"  # what Python makes of a byte that is not UTF-8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.console.running import run
 
@@ -17,6 +18,21 @@ async def test_a_plan_ends_with_gpus_and_what_breaks_first() -> None:
     assert "BREAKS store bandwidth" in ended.out
     assert ended.out.splitlines()[-1].startswith("breaks first: store bandwidth; what helps: shards.checkpoint_every_s")
     assert "qwen3-vl-8b can be planned with; this version of hermes does not run it yet" in ended.err
+
+
+async def test_a_small_system_names_first_what_is_full_first() -> None:
+    """Questions keep a GPU half busy here; more cameras fill the store long before it."""
+    ended = await run("plan", "--cameras", "4")
+
+    assert "4 cameras: 1 x a100-80g and 1 spare, 2 shards on 1 node, at most 4 cameras a shard" in ended.out
+    assert ended.out.splitlines()[-1].startswith("breaks first: store bandwidth")
+
+
+async def test_the_page_shows_what_the_command_prints() -> None:
+    page = (Path(__file__).parents[3] / "docs/capacity.md").read_text()
+    example = page.partition("```text\n")[2].partition("```")[0]
+
+    assert example in (await run(*ASKED)).out
 
 
 async def test_every_figure_is_a_row_with_its_basis_and_links_are_listed() -> None:

@@ -77,14 +77,14 @@ def test_the_plan_of_the_page_by_hand() -> None:
     assert load.checkpoint_nbytes == 36 * 4_000 * 4_132
     assert load.saved_share == pytest.approx(0.75)  # 15 s x 0.05 frames
     assert load.store_nbytes_per_s == pytest.approx(0.75 * 595_008_000 / 15 + 0.05 * 25_000)
-    assert plan.by_share[0].name == "store bandwidth"
+    assert plan.by_cameras_at[0].name == "store bandwidth"
     assert not plan.is_feasible
 
 
 def test_what_helps_the_store_does_help() -> None:
     """The remedy's interval is one at which the store suffices, and a second less is not."""
     plan = plan_for(demand())
-    remedy = plan.by_share[0].remedy
+    remedy = plan.by_cameras_at[0].remedy
     interval_s = int(remedy.partition("shards.checkpoint_every_s: ")[2].split()[0])
 
     assert shares(plan_for(demand(checkpoint_every=float(interval_s))))["store bandwidth"] <= 1
@@ -137,6 +137,18 @@ MORE = {
     "tokens": lambda asked: replace(asked, tokens_per_layer=asked.tokens_per_layer + 50),
     "questions": lambda asked: replace(asked, questions_per_minute=asked.questions_per_minute + 100),
 }
+
+
+@given(asked=DEMANDS)
+def test_what_is_full_holds_so_many_cameras_and_not_one_more(asked: Demand) -> None:
+    """With as many questions, whatever the number of cameras."""
+    plan = plan_for(asked)
+    for index, limit in enumerate(plan.limits):
+        full = plan.cameras_at(limit)
+        room = limit.needed / plan.used_share(limit)
+        if 1 <= full < 1_000_000:
+            assert limits_of(load_of(replace(asked, cameras=full)))[index].needed <= room * (1 + 1e-9), limit.name
+            assert limits_of(load_of(replace(asked, cameras=full + 1)))[index].needed > room * (1 - 1e-9), limit.name
 
 
 @pytest.mark.parametrize("change", MORE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -221,6 +222,26 @@ def test_a_removed_camera_ends_its_questions_and_no_others(model: LlavaOnevision
     assert isinstance(running.wait()[-1], AnswerFailed)
     assert [type(event) for event in waiting.wait()] == [AnswerFailed]
     assert other.done().answer_tokens == 6
+    engine.close()
+
+
+def test_a_camera_that_moved_away_ends_the_questions_that_wait_and_no_answer(model: LlavaOnevision) -> None:
+    """An answer reads a copy of the memory, and the slot may be another camera's by then."""
+    config = DeviceConfig(max_cameras=1, max_running_questions=1, max_answer_tokens=6)
+    engine = Engine(model, MEMORY, config)
+    engine.start()
+    engine.add_camera("lobby")
+    with paused(engine, "lobby") as running:
+        waiting = ask(engine, "lobby", "what is in view")
+        removing = threading.Thread(target=partial(engine.remove_camera, "lobby", keeps_answers=True))
+        removing.start()
+        while not engine._thread._commands:
+            time.sleep(0.01)
+    removing.join(TIMEOUT_S)
+    engine.add_camera("gate")
+
+    assert [type(event) for event in waiting.wait()] == [AnswerFailed]
+    assert running.done().answer_tokens == 6
     engine.close()
 
 

@@ -25,6 +25,28 @@ def test_a_relative_path_of_any_name_is_relative_to_the_working_directory(path: 
     assert parse(path) == FileUrl(Path.cwd() / path)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        f" rtsp://u:{CANARY}@camera/1",
+        f'"rtsp://u:{CANARY}@camera/1"',
+        f"\u00a0RTSPS://u:{CANARY}@camera/1",
+        f"rtsp//u:{CANARY}@camera/1",
+        f"http;//u:{CANARY}@camera/1",
+        f"file:rtsp://u:{CANARY}@camera/1",
+    ],
+)
+def test_a_mistyped_network_url_is_no_path_because_paths_are_shown(url: str) -> None:
+    with pytest.raises(InvalidCamera, match="neither a local path nor a network URL") as caught:
+        parse(url)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["rtsp/a.mp4", "rtsp-camera.mp4", "a//b.mp4", "httpd//a.mp4"])
+def test_a_path_that_begins_like_a_scheme_is_a_path(path: str) -> None:
+    assert isinstance(parse(path), FileUrl)
+
+
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https", "RTSP"])
 def test_a_network_url_is_kept_whole(scheme: str) -> None:
     url = f"{scheme}://user:pw@camera.example:8554/live?channel=1"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cameras import InvalidCamera, SourceReason
+from pipeline.network import urls
 from pipeline.sources import probe
 from pipeline.sources.probe import probe_url
 from tests.pipeline import footage, servers
@@ -30,6 +31,17 @@ def test_a_good_file_is_described(tmp_path: Path) -> None:
     assert found.video.declared_fps == pytest.approx(10)
     assert found.video.measured_fps == pytest.approx(10, rel=0.05)
     assert found.video.first_frame_ms > 0
+
+
+def test_a_link_that_leads_to_itself_is_no_file(tmp_path: Path) -> None:
+    """It was an error that nobody foresaw: of a camera, and of the fleet that compares the sources of cameras."""
+    link = tmp_path / "loop.mp4"
+    link.symlink_to(link)
+
+    found = probe_url(str(link), QUICK)
+
+    assert (found.reason, "Too many levels of symbolic links" in found.detail) == (SourceReason.NO_FILE, True)
+    assert urls.source_of(str(link)) == f"file:{link}"
 
 
 @pytest.mark.parametrize(("sample_fps", "is_enough"), [(2, False), (1, True), (0.5, True)])

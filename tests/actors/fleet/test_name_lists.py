@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.fleet.name_suggestions import unknown_camera
+from actors.fleet.name_lists import unknown_camera
 
 MANY = [f"building-{index % 7}-corridor-{index:05}".ljust(63, "x") for index in range(10_000)]
 
