@@ -11,8 +11,8 @@ from torch import Tensor
 from cache_store import checkpoint_codec
 from cache_store.gap import Gap
 from cache_store.memory import Memory
-from cache_store.policies import Policy
-from cache_store.tiers import MemoryConfig
+from cache_store.policies import POLICIES, Policy
+from cache_store.tiers import MemoryConfig, PolicyName
 from models.frame_encoder import EncodedFrames
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
@@ -104,6 +104,17 @@ def test_thumbnails_are_those_of_the_cached_frames(model: LlavaOnevision) -> Non
         time_s = float(tokens.times_s[numbered(tokens.token_ids) // TOKENS_PER_FRAME == frame][0])
         assert camera.thumbnails.get(frame) == images.encode_jpeg(preview(time_s))
     assert len(camera.thumbnails) == len(frames_of(camera.memory)) < 12
+
+
+def test_without_a_recent_window_a_checkpoint_leaves_out_no_frame(model: LlavaOnevision) -> None:
+    camera = new_camera(model, is_gated=False, policy=POLICIES[PolicyName.HERMES])
+    append(camera, random_frames(24), first_s=100.0)
+
+    saved = camera.snapshot(0, 121.0)
+
+    assert (saved.facts.newest_s, camera.status(0).recent_window_tokens) == (111.5, 0)
+    assert int(numbered(saved.layers[0].token_ids).max()) == 24 * TOKENS_PER_FRAME - 1
+    assert [len(tokens) for tokens in saved.layers] == [128] * LAYERS
 
 
 def test_a_time_without_frames_is_a_gap_and_a_still_picture_is_not(model: LlavaOnevision) -> None:
