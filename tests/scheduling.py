@@ -2,9 +2,9 @@
 
 Two Ray clusters on two cores would slow each other down past their deadlines, so all files that start Ray share one
 worker. The tests of streams mostly wait, so each folder of them is one unit too: while one worker waits, the others
-compute. Each simulated schedule of the chaos is a unit, since there are a thousand. Every other file is a unit of its own,
-because its fixtures start servers and build models once. Long units go first: a long unit at the end would leave the
-other workers idle.
+compute. Each simulated schedule of the chaos is a unit, since there are a thousand. Every other file is a unit of its
+own, because its fixtures start servers and build models once. Long units go first: a long unit at the end would leave
+the other workers idle.
 """
 
 from __future__ import annotations
