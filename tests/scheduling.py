@@ -2,8 +2,9 @@
 
 Two Ray clusters on two cores would slow each other down past their deadlines, so all files that start Ray share one
 worker. The tests of streams mostly wait, so each folder of them is one unit too: while one worker waits, the others
-compute. Every other file is a unit of its own, because its fixtures start servers and build models once. Long units go
-first: a long unit at the end would leave the other workers idle.
+compute. Each simulated schedule of the chaos is a unit, since there are a thousand. Every other file is a unit of its
+own, because its fixtures start servers and build models once. Long units go first: a long unit at the end would leave
+the other workers idle.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 _FIRST = ("ray", "chaos", "slow")  # markers of the long units, longest first
 _STREAMS = ("tests/pipeline/sources/", "tests/pipeline/network/")
+_SCHEDULES = "tests/chaos/test_ownership.py"
 
 
 class FileScheduling(LoadScopeScheduling):
@@ -29,6 +31,8 @@ class FileScheduling(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if _starts_ray(self.config.rootpath / path):
             return "ray"
+        if path == _SCHEDULES:
+            return nodeid
         return next((folder for folder in _STREAMS if path.startswith(folder)), path)
 
 

@@ -213,10 +213,10 @@ class DesiredState:
         for entry in lost:
             if entry.name not in accepted:
                 self._forget_removed(entry)
-        for entry in self._entries.values():
-            older = present.get(entry.name)
-            if older is not None and older.id == entry.id and older.assignment.revision < entry.assignment.revision:
-                await self._registry.update(entry)
+        for entry in tuple(self._entries.values()):
+            newer = entry.replacing(present.get(entry.name))
+            if newer is not None and await self._registry.update(newer):
+                self._apply_entry(newer)
 
     def _apply_removals(self, removals: Mapping[str, str]) -> None:
         for camera_id, name in removals.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from actors.shard.interface import Assignment
@@ -25,6 +25,18 @@ class RegistryEntry:
     @property
     def name(self) -> str:
         return self.assignment.spec.name
+
+    def replacing(self, older: RegistryEntry | None) -> RegistryEntry | None:
+        """This entry as it replaces one that a registry has again after a loss; None if that one stays.
+
+        A server that takes a camera up on its shard, while the registry is lost, may give a revision a second time.
+        """
+        revision = self.assignment.revision
+        if older is None or older.id != self.id or older.assignment.revision > revision or older == self:
+            return None
+        if older.assignment.revision < revision:
+            return self
+        return replace(self, assignment=replace(self.assignment, revision=revision + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,6 +219,31 @@ async def test_an_update_comes_back_after_a_failover_that_lost_it(shards, regist
     assert (await other.get_camera("a")).spec == spec
 
 
+async def test_of_two_specs_of_one_revision_that_of_the_fleet_stays_and_not_the_one_that_came_back(
+    shards, registry
+) -> None:
+    """A fleet that took the camera up on its shard, while the registry was lost, had given that revision again."""
+    fleet = scripted_fleet(*shards, registry=registry)
+    await fleet.add_camera(camera_spec("a"))
+    await fleet.reconcile()
+    before = registry.backup()
+    await update(fleet, CameraSpec(name="a", url="sim:street", frames_per_second=1.0))
+    replica = registry.backup()
+    registry.roll_back(before)
+    other = scripted_fleet(*shards, registry=registry)
+    await other.reconcile()
+    spec = CameraSpec(name="a", url="sim:street", gate=False)
+    await update(other, spec)
+    registry.roll_back(replica)
+
+    for _ in range(3):
+        await other.reconcile()
+        await fleet.reconcile()
+
+    assert [(await one.get_camera("a")).spec for one in (fleet, other)] == [spec, spec]
+    assert shards[0].assignments["a"].spec == spec
+
+
 async def test_of_two_fleets_that_add_one_name_at_once_the_first_wins_and_its_camera_stays(shards, registry) -> None:
     one, other = scripted_fleet(*shards, registry=registry), scripted_fleet(*shards, registry=registry)
 
