@@ -20,6 +20,8 @@ class DeviceConfig:
     max_question_tokens: longest question, in tokens, the prompt around it included.
     max_answer_tokens: longest answer, in tokens; a request may ask for fewer.
     max_frames_per_step: frames of a clip that are appended to a memory in one forward pass.
+    max_tokens_per_pass: tokens that one forward pass reads of several cameras or questions together; what has more by
+        itself runs alone. More is faster in all; the next question waits for the end of the pass.
     max_queued_clips: clips that wait per camera; the oldest is dropped for a newer one.
     gap_after_s: longest time between two frames that is no gap, in seconds.
     key_frame_every_s: longest time between two whole frames of a camera that skips unchanged patches, in seconds.
@@ -34,6 +36,7 @@ class DeviceConfig:
     max_question_tokens: int = 256
     max_answer_tokens: int = 64
     max_frames_per_step: int = 8
+    max_tokens_per_pass: int = 2_048
     max_queued_clips: int = 4
     gap_after_s: float = 3.0
     key_frame_every_s: float = 30.0

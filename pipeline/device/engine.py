@@ -23,7 +23,7 @@ from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import DeviceThread, Job
 from pipeline.device.question_request import OnEvent, QuestionRequest
 from pipeline.device.questions import QuestionRunner
-from pipeline.device.scheduler import Scheduler, Turn
+from pipeline.device.scheduler import Scheduler, Turn, Work
 from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
@@ -62,7 +62,8 @@ class Engine:
             max_waiting=config.max_waiting_questions,
         )
         self._prompts = model.prompts
-        self._scheduler = Scheduler()
+        self._layout, self._max_frames = model.spec.layout, config.max_frames_per_step
+        self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
         self._thread = DeviceThread(self._next_job, on_stop=self._questions.close)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
@@ -184,29 +185,30 @@ class Engine:
     def _next_job(self) -> Job | None:
         """The job whose turn it is, None only if nothing waits: the device then sleeps until it is woken."""
         while (turn := self._scheduler.next_turn(self._waiting())) is not None:
-            if turn is Turn.QUESTION:
-                return self._questions.next_job(self._slots.cameras)
-            if turn is Turn.BACKGROUND:
-                return self._thread.next_background_job()
-            # Every call takes a clip, so the loop ends.
-            if (job := self._ingest_job()) is not None:
+            # Every call for ingest takes a clip, so the loop ends.
+            if (job := self._job_of(turn)) is not None:
                 return job
         return None
 
-    def _waiting(self) -> set[Turn]:
-        has_work = {
-            Turn.QUESTION: self._questions.has_work(),
-            Turn.INGEST: self.clips.has_clips(),
-            Turn.BACKGROUND: self._thread.has_background_job,
+    def _job_of(self, turn: Turn) -> Job | None:
+        """None if there is none any more."""
+        if turn.work is Work.INGEST:
+            return self._ingest_job(turn.count)
+        if turn.work is Work.BACKGROUND:
+            return self._thread.next_background_job()
+        return self._questions.next_job(self._slots.cameras)
+
+    def _waiting(self) -> dict[Work, list[int]]:
+        """The tokens of each piece of work that waits, at most."""
+        return {
+            Work.PREFILL: [1] if self._questions.has_work() else [],
+            Work.INGEST: [self._layout.max_tokens(frames) for frames in self.clips.next_steps(self._max_frames)],
+            Work.BACKGROUND: [0] if self._thread.has_background_job else [],
         }
-        return {turn for turn, is_waiting in has_work.items() if is_waiting}
 
-    def _ingest_job(self) -> Job | None:
-        """One step of a clip: questions have their turn before its next one.
-
-        None if its camera was removed.
-        """
-        step = self.clips.take(self._config.max_frames_per_step)
+    def _ingest_job(self, count: int) -> Job | None:
+        """One step of a clip, None if its camera was removed. count: so many, of one camera each, fit one pass."""
+        step = self.clips.take(self._max_frames)
         camera = self._slots.cameras.get(step.camera) if step is not None else None
         if step is None or camera is None:
             return None

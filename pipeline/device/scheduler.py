@@ -1,36 +1,66 @@
-"""Which kind of work the device does next: plain policy, without a clock, a thread or a GPU."""
+"""Which work the device does next, and how much of it in one pass: plain policy, without a clock, a thread or a GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 
-class Turn(Enum):
-    """A kind of work; one turn is one job. The most urgent kind comes first."""
+class Work(Enum):
+    """A kind of work. The most urgent kind comes first, the rarest last."""
 
-    QUESTION = "question"
-    INGEST = "ingest"
+    PREFILL = "prefill"  # of questions
+    DECODE = "decode"  # one token of each answer
+    INGEST = "ingest"  # one step of frames of each camera
     BACKGROUND = "background"
 
 
-class Scheduler:
-    """Questions first, but ingest is never starved, and background work is delayed, not starved.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What runs next: the first `count` of one kind of work, as one batch. count: at least 1."""
 
-    A kind of work is promoted after max_wait turns: ingest gets a turn after it waited `ingest_every` turns, background
-    work after it waited `background_every` turns.
+    work: Work
+    count: int
+
+
+class Scheduler:
+    """Questions first, but no kind of work is starved.
+
+    A prefill comes before the next token of the answers that run, because its client has no word yet. A kind of work
+    that waited so many turns is promoted: decoding after `decode_every`, ingest after `ingest_every`, background work
+    after `background_every`. max_tokens: of one batch; work that has more by itself runs alone.
     """
 
-    def __init__(self, *, ingest_every: int = 4, background_every: int = 16) -> None:
-        self._max_wait = {Turn.QUESTION: 1, Turn.INGEST: ingest_every, Turn.BACKGROUND: background_every}
-        self._waited = dict.fromkeys(Turn, 0)
+    def __init__(
+        self, *, max_tokens: int, decode_every: int = 1, ingest_every: int = 4, background_every: int = 16
+    ) -> None:
+        self._max_tokens = max_tokens
+        self._max_wait = {
+            Work.PREFILL: 1,
+            Work.DECODE: decode_every,
+            Work.INGEST: ingest_every,
+            Work.BACKGROUND: background_every,
+        }
+        self._waited = dict.fromkeys(Work, 0)
 
-    def next_turn(self, waiting: set[Turn]) -> Turn | None:
-        """The kind of work to do next among those that wait, None if none does."""
-        if not waiting:
+    def next_turn(self, waiting: Mapping[Work, Sequence[int]]) -> Turn | None:
+        """What to do next of what waits, None if nothing does.
+
+        waiting: for each kind of work the tokens of each piece, in the order in which they are due; empty where none
+        waits.
+        """
+        kinds = [work for work in Work if waiting.get(work)]
+        if not kinds:
             return None
-        overdue = [turn for turn in Turn if turn in waiting and self._waited[turn] >= self._max_wait[turn]]
+        overdue = [work for work in kinds if self._waited[work] >= self._max_wait[work]]
         # Of several overdue kinds the rarest comes first: the others become overdue again soon.
-        chosen = overdue[-1] if overdue else next(turn for turn in Turn if turn in waiting)
-        for turn in Turn:
-            self._waited[turn] = self._waited[turn] + 1 if turn in waiting and turn is not chosen else 0
-        return chosen
+        chosen = overdue[-1] if overdue else kinds[0]
+        for work in Work:
+            self._waited[work] = self._waited[work] + 1 if work in kinds and work is not chosen else 0
+        return Turn(chosen, self._count(waiting[chosen]))
+
+    def _count(self, tokens: Sequence[int]) -> int:
+        """How many of the first pieces fit one batch together."""
+        return max(1, sum(total <= self._max_tokens for total in accumulate(tokens)))

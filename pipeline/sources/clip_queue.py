@@ -57,6 +57,11 @@ class ClipQueue:
                 return clip
         return None
 
+    def next_steps(self, max_frames: int) -> list[int]:
+        """How many frames each of the next calls of `take` may return at most, one call for each camera."""
+        with self._changed:
+            return [min(max_frames, len(self._waiting[camera][0].times_s)) for camera in self._ready()]
+
     def has_clips(self) -> bool:
         """Whether `take` may return a clip."""
         with self._changed:

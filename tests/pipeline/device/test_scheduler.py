@@ -1,44 +1,89 @@
-"""Which kind of work the device does next."""
+"""The schedule: questions first, no kind of work starved, no batch over the limit of tokens."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.device.scheduler import Scheduler, Turn
+from pipeline.device.scheduler import Scheduler, Turn, Work
 
-ALL_KINDS = set(Turn)
+ALL = dict.fromkeys(Work, (1,))
+MAX_TOKENS = 100
+LONGEST_WAIT = {Work.PREFILL: 6, Work.DECODE: 4, Work.INGEST: 6, Work.BACKGROUND: 17}  # in turns
+
+tokens = st.lists(st.integers(1, 150), max_size=8)
+rounds = st.lists(st.dictionaries(st.sampled_from(list(Work)), tokens), max_size=80)
 
 
-def turns(scheduler: Scheduler, waiting: set[Turn], count: int) -> list[Turn | None]:
-    return [scheduler.next_turn(waiting) for _ in range(count)]
+def done(scheduler: Scheduler, waiting: dict[Work, tuple[int, ...]], turns: int) -> list[Work]:
+    chosen = [scheduler.next_turn(waiting) for _ in range(turns)]
+    return [turn.work for turn in chosen if turn is not None]
 
 
 def test_without_waiting_work_there_is_no_turn() -> None:
-    assert Scheduler().next_turn(set()) is None
+    assert Scheduler(max_tokens=MAX_TOKENS).next_turn({}) is None
+    assert Scheduler(max_tokens=MAX_TOKENS).next_turn({Work.INGEST: ()}) is None
 
 
-def test_a_question_comes_before_an_earlier_clip() -> None:
-    scheduler = Scheduler()
-    assert scheduler.next_turn({Turn.INGEST}) is Turn.INGEST
-    assert scheduler.next_turn({Turn.INGEST, Turn.QUESTION}) is Turn.QUESTION
+def test_a_question_comes_before_an_earlier_clip_and_before_the_answers_that_run() -> None:
+    scheduler = Scheduler(max_tokens=MAX_TOKENS)
+    assert scheduler.next_turn({Work.INGEST: (64,)}) == Turn(Work.INGEST, 1)
+    waiting = {Work.INGEST: (64,), Work.DECODE: (1, 1), Work.PREFILL: (20,)}
+    assert scheduler.next_turn(waiting) == Turn(Work.PREFILL, 1)
+
+
+def test_what_waits_runs_together_as_far_as_the_limit_of_tokens_allows() -> None:
+    scheduler = Scheduler(max_tokens=MAX_TOKENS)
+    assert scheduler.next_turn({Work.PREFILL: (30, 40, 30, 1)}) == Turn(Work.PREFILL, 3)
+    assert scheduler.next_turn({Work.DECODE: (1,) * 300}) == Turn(Work.DECODE, MAX_TOKENS)
+
+
+def test_work_over_the_limit_of_tokens_runs_alone() -> None:
+    assert Scheduler(max_tokens=MAX_TOKENS).next_turn({Work.INGEST: (1_568, 1)}) == Turn(Work.INGEST, 1)
 
 
 def test_ingest_gets_every_fifth_turn_under_a_flood_of_questions() -> None:
-    done = turns(Scheduler(ingest_every=4), {Turn.QUESTION, Turn.INGEST}, 50)
-    assert done.count(Turn.INGEST) == 10
-    assert done.count(Turn.QUESTION) == 40
+    scheduler = Scheduler(max_tokens=MAX_TOKENS, ingest_every=4)
+    work = done(scheduler, {Work.PREFILL: (20,), Work.INGEST: (64,)}, 50)
+    assert (work.count(Work.INGEST), work.count(Work.PREFILL)) == (10, 40)
+
+
+def test_a_flood_of_questions_does_not_stop_the_answers_that_run() -> None:
+    work = done(Scheduler(max_tokens=MAX_TOKENS), {Work.PREFILL: (20,), Work.DECODE: (1,)}, 50)
+    assert (work.count(Work.DECODE), work.count(Work.PREFILL)) == (25, 25)
 
 
 def test_background_work_is_delayed_but_not_starved() -> None:
-    done = turns(Scheduler(ingest_every=4, background_every=16), ALL_KINDS, 170)
-    assert done.count(Turn.BACKGROUND) == 10
-    assert done.count(Turn.INGEST) >= 30
+    work = done(Scheduler(max_tokens=MAX_TOKENS, ingest_every=4, background_every=16), ALL, 170)
+    assert work.count(Work.BACKGROUND) == 10
+    assert work.count(Work.INGEST) >= 30
 
 
-@given(st.lists(st.sets(st.sampled_from(list(Turn))), max_size=60))
-def test_each_turn_goes_to_waiting_work_if_there_is_any(rounds: list[set[Turn]]) -> None:
-    scheduler = Scheduler()
-    for waiting in rounds:
-        chosen = scheduler.next_turn(waiting)
-        assert (chosen in waiting) if waiting else (chosen is None)
+@given(rounds)
+def test_each_turn_is_of_waiting_work_and_within_the_limit_of_tokens(
+    waiting_in_turn: list[dict[Work, list[int]]],
+) -> None:
+    """As much as fits, in order: the next piece would be too much."""
+    scheduler = Scheduler(max_tokens=MAX_TOKENS)
+    for waiting in waiting_in_turn:
+        turn = scheduler.next_turn(waiting)
+        if turn is None:
+            assert not any(waiting.values())
+            continue
+        pieces = waiting[turn.work]
+        assert 1 <= turn.count <= len(pieces)
+        assert turn.count == 1 or sum(pieces[: turn.count]) <= MAX_TOKENS
+        assert turn.count == len(pieces) or sum(pieces[: turn.count + 1]) > MAX_TOKENS
+
+
+@given(rounds, st.sampled_from(list(Work)))
+def test_whatever_else_comes_work_that_waits_gets_its_turn(
+    waiting_in_turn: list[dict[Work, list[int]]], patient: Work
+) -> None:
+    scheduler = Scheduler(max_tokens=MAX_TOKENS)
+    turns = [scheduler.next_turn({**waiting, patient: (1,)}) for waiting in waiting_in_turn]
+
+    its_own = [-1, *(number for number, turn in enumerate(turns) if turn == Turn(patient, 1)), len(turns)]
+    assert all(later - before <= LONGEST_WAIT[patient] for before, later in pairwise(its_own))
