@@ -1,0 +1,198 @@
+"""What hermes adds to bare forward passes on this device: python -m benchmarks.device --help.
+
+Every figure is a ratio of two things that were timed in turn in one run, so that other work on the machine meets both.
+A bare forward is the unmodified transformers model over a DynamicCache of the same lengths, with the same threads. Each
+part is saved when it ends: `--parts` repeats one of them, and the rows of the others stay in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks import machine, real_shape, result_file
+from benchmarks.on_device import (
+    answering,
+    full_memories,
+    ingesting,
+    metrics,
+    pairs,
+    serving_load,
+    streaming,
+    without_memory,
+)
+from benchmarks.on_device.bare_forward import BareForward
+from benchmarks.on_device.metrics import Row
+from benchmarks.on_device.pairs import Pair
+from benchmarks.parts import current_commit
+from cache_store.tiers import MemoryConfig
+from models import registry
+from models.memory_writer import MemoryWriter
+from models.vision_language_model import VideoLanguageModel
+from pipeline.device.device_config import DeviceConfig
+
+Figures = Iterator[tuple[str, float, Pair | None, str]]  # metric, value, its two times, note
+_TINY_TOKENS, _TINY_FRAMES = 256, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large the parts are. load_model: the shape that the first two rows of figures are of."""
+
+    load_model: Callable[[], VideoLanguageModel]
+    tokens: int
+    clips: int
+    rounds: int
+    stream: int
+    stored_frames: int
+    reread_tokens: int
+    loaded_questions: int
+
+
+FULL = Scale(real_shape.load, 4_000, 6, 40, 100_000, 2_048, 4_096, 300)
+QUICK = Scale(lambda: registry.load_model("tiny", "cpu"), 256, 2, 3, 400, 64, 256, 12)
+
+
+def main() -> None:
+    """Measures the chosen parts, saves each, prints the table."""
+    options = _options()
+    rows = run(options.parts, QUICK if options.quick else FULL, options.json)
+    print(f"\n{machine.described()}, torch {torch.__version__}\n\n{metrics.table(rows)}")
+
+
+def run(parts: Sequence[str], scale: Scale, file: Path | None) -> list[Row]:
+    """The rows of these parts, and those of other parts that the file has. Each part is saved when it ends."""
+    rows = result_file.read_rows(file) if file and file.exists() else []
+    measured = [Row(**row) for row in rows if row["part"] not in parts]
+    for part in parts:
+        threads, figures = PARTS[part]
+        torch.set_num_threads(threads or os.cpu_count() or 1)
+        for metric, value, pair, note in figures(scale):
+            ours_ms, other_ms = (None, None) if pair is None else (1e3 * pair.ours_s, 1e3 * pair.bare_s)
+            load = round(os.getloadavg()[0], 1)
+            measured.append(Row(part, metric, round(value, 4), ours_ms, other_ms, note, load, current_commit()))
+        values = {row.metric: row.value for row in measured}
+        result_file.write(file, values, rows=measured, machine_suffix=f", torch {torch.__version__}")
+        print(metrics.table([row for row in measured if row.part == part]), flush=True)
+    return measured
+
+
+def _forward(scale: Scale) -> Figures:
+    model = scale.load_model()
+    bare, memories = BareForward(model), full_memories.full(_writer(model, scale.tokens, 8), 1)
+    first_token = answering.first_tokens(model, bare, memories[0], rounds=scale.rounds)
+    yield "ttft_over_forward", first_token.ratio, first_token, ""
+    step = answering.steps(model, bare, memories, rounds=scale.rounds)
+    yield "step_over_forward", step.ratio, step, ""
+
+
+def _ingest(scale: Scale) -> Figures:
+    model = scale.load_model()
+    writer = _writer(model, scale.tokens, 8)
+    times = ingesting.parts(writer, BareForward(model), full_memories.full(writer, 1), 8, scale.clips)
+    pair = Pair(statistics.fmean(times.decoder_s), statistics.fmean(times.bare_decoder_s), times.decoder_over_bare)
+    yield "ingest_over_forward", pair.ratio, pair, f"means of {scale.clips} clips of {times.tokens} tokens"
+    upkeep = Pair(statistics.fmean(times.upkeep_s), times.step_s, times.upkeep_share)
+    yield "upkeep_share", upkeep.ratio, upkeep, "beside the whole ingest of a clip"
+
+
+def _tiny_ingest(scale: Scale) -> Figures:
+    model = _tiny()
+    writer, bare = _writer(model, _TINY_TOKENS, _TINY_FRAMES), BareForward(model)
+    for cameras, metric in ((1, "tiny_ingest_over_forward"), (8, "tiny_ingest_8_over_forward")):
+        memories = full_memories.full(writer, cameras)
+        pair = ingesting.whole(writer, bare, memories, _TINY_FRAMES, 2 * scale.rounds)
+        yield metric, pair.ratio, pair, f"{cameras} x {_TINY_FRAMES} frames"
+
+
+def _tiny_steps(scale: Scale) -> Figures:
+    model = _tiny()
+    writer, bare = _writer(model, _TINY_TOKENS, _TINY_FRAMES), BareForward(model)
+    for answers, metric in ((1, "tiny_step_over_forward"), (8, "tiny_step_8_over_forward")):
+        pair = answering.steps(model, bare, full_memories.full(writer, answers), rounds=2 * scale.rounds)
+        yield metric, pair.ratio, pair, f"{answers} answers"
+
+
+def _questions(scale: Scale) -> Figures:
+    device = DeviceConfig(max_cameras=4, max_running_questions=32, max_frames_per_step=_TINY_FRAMES)
+    cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
+    cameras.fill(8)
+    timed = [serving_load.batch_over_serial(cameras, 32) for _ in range(-(-scale.rounds // 8))]
+    cameras.engine.close()
+    pair = pairs.of([(alone_s, together_s) for alone_s, together_s, _ in timed])
+    note = "answers as alone" if all(is_same for *_, is_same in timed) else "answers DIFFER from those alone"
+    yield "questions_32_over_serial", pair.ratio, pair, f"32 on 4 cameras; {note}"
+
+
+def _stream(scale: Scale) -> Figures:
+    streamed = streaming.compare(_writer(_tiny(), _TINY_TOKENS, 8), 100, scale.stream, rounds=2 * scale.rounds)
+    note = f"{scale.stream:,} frames, {streamed.compactions:,} compactions"
+    yield "ttft_100k_over_100", streamed.first_token.ratio, streamed.first_token, note
+    yield "bytes_over_formula", streamed.nbytes_over_formula, None, note
+
+
+def _load(scale: Scale) -> Figures:
+    device = DeviceConfig(max_cameras=8, max_frames_per_step=_TINY_FRAMES)
+    cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
+    cameras.fill(8)
+    idle_s = cameras.first_token_waits_s(scale.loaded_questions)
+    with cameras.ingesting(steps_per_s=0.5):
+        loaded_s = cameras.first_token_waits_s(scale.loaded_questions)
+    cameras.engine.close()
+    p99_s, idle_p50_s = pairs.percentile(loaded_s, 99), statistics.median(idle_s)
+    note = (
+        f"p99 beside the idle median; idle p99 {1e3 * pairs.percentile(idle_s, 99):.1f} ms; 8 cameras, 2 frames/s each"
+    )
+    yield "loaded_p99_over_idle", p99_s / idle_p50_s, Pair(p99_s, idle_p50_s, p99_s / idle_p50_s), note
+
+
+def _without_memory(scale: Scale) -> Figures:
+    model, config = _tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS)
+    pair = without_memory.retrieval(model, config, scale.stored_frames, rounds=scale.rounds)
+    yield "retrieval_over_ttft", pair.ratio, pair, f"{scale.stored_frames:,} frames stored"
+    rereading = without_memory.rereading(
+        model, BareForward(model), config, scale.reread_tokens, rounds=-(-scale.rounds // 4)
+    )
+    yield "reread_4096_over_ttft", rereading.ratio, rereading, f"{scale.reread_tokens:,} tokens of frames"
+
+
+# Part -> threads (None: one a core, as a shard has that serves a model of this size), and how it is measured.
+PARTS: dict[str, tuple[int | None, Callable[[Scale], Figures]]] = {
+    "forward": (None, _forward),
+    "ingest": (None, _ingest),
+    "tiny-ingest": (1, _tiny_ingest),
+    "tiny-steps": (1, _tiny_steps),
+    "questions": (1, _questions),
+    "stream": (1, _stream),
+    "load": (1, _load),
+    "without-memory": (1, _without_memory),
+}
+
+
+def _tiny() -> VideoLanguageModel:
+    return registry.load_model("tiny", "cpu")
+
+
+def _writer(model: VideoLanguageModel, tokens: int, max_frames: int) -> MemoryWriter:
+    config = MemoryConfig(tokens_per_layer=tokens)
+    return MemoryWriter(model, config, max_frames=max_frames, reserve=answering.RESERVE)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="measured, in this order")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, to see that it runs: no figure means anything"
+    )
+    result_file.add_option(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
