@@ -102,7 +102,8 @@ class RetrievedFrames:
         ids = torch.tensor(self._model.prompts.question(question.text).ids, device=self._model.spec.device)
         embedded = self._model.embed_question(ids)
         capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
-        self._model.forward(embedded.expand(1), SlotCache([index], len(embedded), is_read_only=True, capture=capture))
+        forward_pass = SlotCache([index], [len(embedded)], is_read_only=True, capture=capture)
+        self._model.forward(embedded.expand(1), forward_pass)
         best = []
         for layer in range(index.num_layers):
             weights = capture.weights[layer][0][index.prefix_length :].clone()

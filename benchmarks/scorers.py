@@ -59,7 +59,7 @@ class UnpropagatedImportance:
         decoder, ids = self._model.decoder, torch.tensor(self._prompts[index], device=device)
         layer, hidden = decoder.layers[index], self._model.embed_tokens(ids).tokens[None]
         capture = AttentionCapture([slice(0, len(ids))] * memory.num_layers)
-        forward_pass = SlotCache([memory], len(ids), is_read_only=True, capture=capture)
+        forward_pass = SlotCache([memory], [len(ids)], is_read_only=True, capture=capture)
         layer.self_attn(
             layer.input_layernorm(hidden),
             position_embeddings=decoder.rotary_emb(hidden, forward_pass.positions()[0]),

@@ -60,28 +60,28 @@ class AnswerDecoder:
     def prefill(self, answer: Answer) -> None:
         """Reads the question into the answer's copy and appends the first token of the answer."""
         ids = torch.tensor(answer.question.ids, device=self._model.spec.device)
-        self._advance([answer], self._model.embed_question(ids).expand(1))
+        self._advance([answer], [self._model.embed_question(ids)])
 
     def decode_step(self, answers: Sequence[Answer]) -> None:
         """Appends one more token to each answer, in one batch."""
         newest = torch.tensor([[answer.ids[-1]] for answer in answers], device=self._model.spec.device)
-        self._advance(answers, self._model.embed_tokens(newest))
+        self._advance(answers, [self._model.embed_tokens(token) for token in newest])
 
     def is_ended(self, answer: Answer) -> bool:
         """Whether the newest token is an end token of the model."""
         return answer.ids[-1] in self._model.generation.end_ids
 
-    def _advance(self, answers: Sequence[Answer], embeddings: Embeddings) -> None:
-        num_new = len(embeddings)
-        newest = slice(num_new - 1, num_new)
+    def _advance(self, answers: Sequence[Answer], embeddings: Sequence[Embeddings]) -> None:
+        newest = slice(-1, None)
         capture = AttentionCapture([newest if is_evidence else None for is_evidence in self._is_evidence])
+        num_new = [len(tokens) for tokens in embeddings]
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
-        hidden = self._model.forward(embeddings, forward_pass)
+        hidden = self._model.forward(Embeddings.pack(embeddings), forward_pass)
         forward_pass.write_states()
         so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
-        tokens = self._sampler.sample(self._model.logits(hidden[:, -1]), so_far)
-        no_ids = torch.zeros(num_new, dtype=torch.int64, device=hidden.device)  # text is of no frame
+        tokens = self._sampler.sample(self._model.logits(forward_pass.newest(hidden)), so_far)
         for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
+            no_ids = torch.zeros(num_new[row], dtype=torch.int64, device=hidden.device)  # text is of no frame
             answer.memory.commit(no_ids, no_ids.double())
             answer.ids.append(token)
             self._record_attention(answer, capture, row)

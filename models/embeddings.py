@@ -31,10 +31,6 @@ class Embeddings:
         """The tokens at these indices, in their order. [K]"""
         return self.map(lambda tensor: tensor.index_select(-2, indices))
 
-    def expand(self, batch: int) -> Embeddings:
-        """The same tokens for each of B memories. [T, E] -> [B, T, E]"""
-        return self.map(lambda tensor: tensor.expand(batch, *tensor.shape))
-
     def scatter(self, indices: Tensor, others: Embeddings) -> Embeddings:
         """These tokens with others in the places `indices`; what lacks a deep layer adds zeros. [T, E], [K], [K, E]"""
         deep = self.deep or tuple(torch.zeros_like(self.tokens) for _ in others.deep)
@@ -49,10 +45,19 @@ class Embeddings:
         """The tokens of all parts, one part after the other."""
         return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2))
 
+    def expand(self, batch: int) -> Embeddings:
+        """The same tokens for each of B memories. [T, E] -> [B, T, E]"""
+        return self.map(lambda tensor: tensor.expand(batch, *tensor.shape))
+
     @staticmethod
     def stack(rows: Sequence[Embeddings]) -> Embeddings:
         """As many tokens of each of B memories as one batch. B × [T, E] -> [B, T, E]"""
         return _joined(rows, torch.stack)
+
+    @staticmethod
+    def pack(rows: Sequence[Embeddings]) -> Embeddings:
+        """The new tokens of B memories side by side, as a pass reads them. B × [T_b, E] -> [1, sum of T_b, E]"""
+        return Embeddings.concat(*rows).map(lambda tensor: tensor[None])
 
 
 def _joined(parts: Sequence[Embeddings], join: Callable[[list[Tensor]], Tensor]) -> Embeddings:

@@ -91,8 +91,8 @@ class MemoryWriter:
         """Clears the memory and prefills the prompt's prefix."""
         memory.clear()
         ids = torch.tensor(self.model.prompts.prefix, device=self.model.spec.device)
-        forward_pass = SlotCache([memory], len(ids))
-        self.model.forward(self.model.embed_tokens(ids).expand(1), forward_pass)
+        forward_pass = SlotCache([memory], [len(ids)])
+        self.model.forward(Embeddings.pack([self.model.embed_tokens(ids)]), forward_pass)
         forward_pass.write_states()
         memory.commit(torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.float64, device=ids.device))
         memory.end_prefix()
@@ -134,8 +134,7 @@ class MemoryWriter:
             self._free_positions(memory, step.tokens.span)
         extents = [memory.extent for memory in memories]
         try:
-            for batch in _of_equal_length(steps):
-                self._forward([memories[row] for row in batch], [steps[row] for row in batch])
+            self._forward(memories, steps)
             for memory, step, origin_s in zip(memories, steps, origins_s, strict=True):
                 self._commit(memory, step.tokens)
                 memory.next_frame += self._layout.num_groups(times_s.shape[1])
@@ -147,12 +146,11 @@ class MemoryWriter:
             raise
 
     def _forward(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
-        """Writes the keys, values and states of steps whose tokens have the same places."""
-        tokens = steps[0].tokens
-        offsets = self.model.spec.kv.positions.coordinates(tokens.offsets, tokens.ids).to(self.model.spec.device)
-        embeddings = Embeddings.stack([step.embeddings for step in steps])
-        forward_pass = SlotCache(memories, len(tokens), offsets=offsets)
-        self.model.forward(embeddings, forward_pass)
+        """Writes the keys, values and states of steps, in one pass."""
+        coordinates = self.model.spec.kv.positions.coordinates
+        offsets = torch.cat([coordinates(step.tokens.offsets, step.tokens.ids) for step in steps], dim=1)
+        forward_pass = SlotCache(memories, [len(step.tokens) for step in steps], offsets=offsets)
+        self.model.forward(Embeddings.pack([step.embeddings for step in steps]), forward_pass)
         forward_pass.write_states()
 
     def _commit(self, memory: Memory, tokens: FrameTokens) -> None:
@@ -236,11 +234,3 @@ class MemoryWriter:
                 f"needs {self._num_positions} positions, but the positions of {self.model.spec.name} end at "
                 f"{self.max_position}, those for questions and answers left out; lower it"
             )
-
-
-def _of_equal_length(steps: Sequence[Step]) -> list[list[int]]:
-    """Which steps can be one batch: those whose tokens have the same places. Indices, in their order"""
-    batches: dict[bytes, list[int]] = {}
-    for row, step in enumerate(steps):
-        batches.setdefault(step.tokens.ids.numpy().tobytes(), []).append(row)
-    return list(batches.values())

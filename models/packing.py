@@ -20,28 +20,31 @@ class PackedTexts:
     """
 
     def __init__(self, texts: Sequence[Embeddings]) -> None:
-        device, lengths = texts[0].tokens.device, [len(text) for text in texts]
+        lengths = [len(text) for text in texts]
         ends = torch.tensor(lengths).cumsum(0).tolist()
-        text_of_token = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(lengths))
         self.spans = [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
         self.longest = max(lengths)
         self._embedded = Embeddings.concat(*texts)
-        self._mask = (text_of_token[:, None] == text_of_token[None, :]).tril().to(device)
-        self._offsets = torch.cat([torch.arange(length) for length in lengths]).to(device)
+        self._offsets = torch.cat([torch.arange(length) for length in lengths])
 
     def forward(
         self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None = None
     ) -> Tensor:
-        """One pass of all texts over each memory, which is not changed. -> [B, sum of T_i, E]
+        """One pass of all texts over each memory, which is not changed. -> [1, B · sum of T_i, E]
 
         With recurrent layers, which cannot tell texts apart, one pass for each text.
         """
         if memories[0].slabs.shape.recurrent is not None:
             return self._one_by_one(model, memories, capture)
         forward_pass = SlotCache(
-            memories, len(self._embedded), mask=self._mask, offsets=self._offsets, is_read_only=True, capture=capture
+            memories,
+            [len(self._embedded)] * len(memories),
+            texts=[span.stop - span.start for span in self.spans],
+            offsets=self._offsets.repeat(len(memories)),
+            is_read_only=True,
+            capture=capture,
         )
-        return model.forward(self._embedded.expand(len(memories)), forward_pass)
+        return model.forward(Embeddings.pack([self._embedded] * len(memories)), forward_pass)
 
     def _one_by_one(
         self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None
@@ -51,16 +54,17 @@ class PackedTexts:
             text = self._embedded.map(lambda tokens, span=span: tokens[span])  # type: ignore[misc]
             rows = [_inside(chosen, span) for chosen in capture.query_rows] if capture is not None else []
             part = AttentionCapture(rows, lambda all_weights: all_weights) if capture is not None else None
-            forward_pass = SlotCache(memories, len(text), is_read_only=True, capture=part)
-            hidden.append(model.forward(text.expand(len(memories)), forward_pass))
+            forward_pass = SlotCache(memories, [len(text)] * len(memories), is_read_only=True, capture=part)
+            read = model.forward(Embeddings.pack([text] * len(memories)), forward_pass)
+            hidden.append(read.view(len(memories), len(text), -1))
             weights.append(part.weights if part is not None else {})
         if capture is not None:
             for layer in sorted({layer for part in weights for layer in part}):
                 parts = [part[layer] for part in weights if layer in part]
-                capture.weights[layer] = [
-                    capture.reduce(torch.cat([part[row] for part in parts], dim=1)) for row in range(len(memories))
-                ]
-        return torch.cat(hidden, dim=1)
+                capture.weights[layer] = {
+                    row: capture.reduce(torch.cat([part[row] for part in parts], dim=1)) for row in range(len(memories))
+                }
+        return torch.cat(hidden, dim=1).flatten(0, 1)[None]
 
 
 def _inside(rows: slice | None, span: slice) -> slice | None:

@@ -98,16 +98,25 @@ class Qwen35:
 
     @torch.inference_mode()
     def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+        hidden, all_places = [], []
+        for places, part in forward_pass.of_equal_length():
+            hidden.append(self._forward(embeddings.tokens[:, places], part))
+            all_places.append(places.to(hidden[-1].device))
+        return torch.cat(hidden, dim=1)[:, torch.cat(all_places).argsort()]
+
+    def _forward(self, tokens: Tensor, forward_pass: SlotCache) -> Tensor:
+        """A recurrent layer cannot tell packed memories apart, so they are a batch. [1, B · T, E] -> the same"""
+        batch = len(forward_pass.memories)
         output = self.decoder(
-            inputs_embeds=embeddings.tokens,
-            position_ids=forward_pass.positions(),
+            inputs_embeds=tokens.view(batch, -1, tokens.shape[-1]),
+            position_ids=forward_pass.positions().view(-1, batch, tokens.shape[1] // batch),
             attention_mask={"full_attention": None, "linear_attention": None},
             past_key_values=forward_pass,
             forward_pass=forward_pass,
             use_cache=True,
         )
         hidden: Tensor = output.last_hidden_state
-        return hidden
+        return hidden.flatten(0, 1)[None]
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class Qwen3VL:
 
     @torch.inference_mode()
     def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
-        # Indices of memories instead of a mask of tokens: every token has a deep layer, and that of text is zeros.
+        # The index of the one row instead of a mask of tokens: every token has a deep layer, and that of text is zeros.
         rows = torch.arange(len(embeddings.tokens), device=self.spec.device) if embeddings.deep else None
         output = self.decoder(
             inputs_embeds=embeddings.tokens,

@@ -6,7 +6,7 @@ function. Nothing is patched or hooked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -26,48 +26,48 @@ ATTENTION_NAME = "hermes_slots"
 class AttentionCapture:
     """What to record of a forward pass: the attention weights of some of its new tokens, layer by layer.
 
-    query_rows: for each layer the new tokens whose attention weights are recorded, None for none. reduce: applied to
-    them, [Hq, T, N] -> [..., N]. After the pass `weights` holds, for each recorded layer and each memory, the result
-    on every cached token, prefix included. float32, [..., N_l]
+    query_rows: for each layer which of each memory's new tokens have their attention weights recorded, None for none.
+    reduce: applied to them, [Hq, T, N] -> [..., N]. After the pass `weights` holds, for each recorded layer and each
+    memory by its place in the pass, the result on every cached token, prefix included. float32, [..., N_l]
     """
 
     query_rows: Sequence[slice | None]
     reduce: Callable[[Tensor], Tensor] = attention_ops.mean_weight
-    weights: dict[int, list[Tensor]] = field(default_factory=dict)
+    weights: dict[int, dict[int, Tensor]] = field(default_factory=dict)
 
 
 class SlotCache(Cache):
-    """One forward pass over B memories, with T new tokens for each, written behind the valid ones.
+    """One forward pass over B memories: the T_b new tokens of all lie side by side in one row, embeddings and hidden
+    states are [1, sum of T_b, E]. They are written behind each memory's valid tokens.
 
-    mask: bool [T, T], whether a new token (row) attends to a new token (column); causal by default. offsets: [T],
-    position of each new token relative to the memory's next position, or [A, T], that on each axis; consecutive by
-    default. With `is_read_only` the slabs are not written: keys and values of the new tokens last as long as the pass.
-    Recurrent layers get copies of the memories' states, which `write_states` puts back as they are behind the pass.
+    texts: tokens of each text, where every memory reads several that do not see each other; one text by default.
+    offsets: [sum of T_b], position of each new token relative to its memory's next position, or [A, sum of T_b], that
+    on each axis; consecutive by default. With `is_read_only` the slabs are not written: keys and values of the new
+    tokens last as long as the pass. Recurrent layers get copies of the memories' states, which `write_states` puts back
+    as they are behind the pass; they cannot be packed, see `of_equal_length`.
     """
 
     def __init__(
         self,
         memories: Sequence[Memory],
-        num_new: int,
+        num_new: Sequence[int],
         *,
-        mask: Tensor | None = None,
+        texts: Sequence[int] = (),
         offsets: Tensor | None = None,
         is_read_only: bool = False,
         capture: AttentionCapture | None = None,
     ) -> None:
+        assert len(memories) == len(num_new), (len(memories), len(num_new))
         self.memories = memories
-        self.num_new = num_new
+        self.num_new = list(num_new)
+        self.texts = texts
         self.is_read_only = is_read_only
         self.capture = capture
-        device = memories[0].slabs.shape.device
-        causal = torch.ones(num_new, num_new, dtype=torch.bool, device=device).tril()
-        self._mask = causal if mask is None else mask
-        self._offsets = torch.arange(num_new, device=device) if offsets is None else offsets
-        self._num_axes = memories[0].slabs.shape.positions.num_axes
-        self._has_summaries = any(memory.has_summaries for memory in memories)
-        self._recurrent: list[_RecurrentLayer] = []
-        self._masks: dict[tuple[int, ...], Tensor | None] = {}  # of layers without summaries, by their lengths
         shape = memories[0].slabs.shape
+        self.spans = _spans(self.num_new)
+        self._offsets = torch.cat([torch.arange(length) for length in num_new]) if offsets is None else offsets
+        self._parts: list[SlotCache] = []
+        self._recurrent: list[_RecurrentLayer] = []
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
         places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
         if shape.recurrent is not None:
@@ -79,44 +79,51 @@ class SlotCache(Cache):
         """The memory's layer of the decoder's layer at this place."""
         return self._layer_at[place]
 
+    def positions(self) -> Tensor:
+        """Positions of the new tokens on each axis. -> [A, 1, sum of T_b]"""
+        shape = self.memories[0].slabs.shape
+        first = torch.tensor([memory.next_position for memory in self.memories])
+        first = first.repeat_interleave(torch.tensor(self.num_new)).to(shape.device)
+        return (first + self._offsets.to(shape.device)).expand(shape.positions.num_axes, -1)[:, None]
+
+    def newest(self, hidden: Tensor) -> Tensor:
+        """Of each memory's last new token. [1, sum of T_b, E] -> [B, E]"""
+        if hidden.shape[1] == len(self.memories):
+            return hidden[0]
+        last = torch.tensor([span.stop - 1 for span in self.spans])
+        return hidden[0].index_select(0, last.to(hidden.device))
+
+    def of_equal_length(self) -> Iterator[tuple[Tensor, SlotCache]]:
+        """The pass in parts of memories with as many new tokens each, and the places of those in the packed row.
+
+        For decoders that cannot read packed tokens: they read a part as a batch.
+        """
+        for length in sorted(set(self.num_new)):
+            rows = [row for row, other in enumerate(self.num_new) if other == length]
+            places = torch.cat([torch.arange(self.spans[row].start, self.spans[row].stop) for row in rows])
+            capture = self.capture and AttentionCapture(self.capture.query_rows, self.capture.reduce)
+            part = SlotCache(
+                [self.memories[row] for row in rows],
+                [length] * len(rows),
+                texts=self.texts,
+                offsets=self._offsets[..., places],
+                is_read_only=self.is_read_only,
+                capture=capture,
+            )
+            self._parts.append(part)
+            yield places.to(self.memories[0].slabs.shape.device), part
+            if self.capture is not None and capture is not None:
+                for layer, weights in capture.weights.items():
+                    of_rows = {row: weights[index] for index, row in enumerate(rows)}
+                    self.capture.weights.setdefault(layer, {}).update(of_rows)
+
     def write_states(self) -> None:
         """Puts the states of recurrent layers behind the new tokens into the memories."""
-        for row, memory in enumerate(self.memories):
-            memory.set_states([state for layer in self._recurrent for state in layer.states(row)])
-
-    def positions(self) -> Tensor:
-        """Positions of the new tokens on each axis. -> [A, B, T]"""
-        offsets = self._offsets.expand(self._num_axes, -1)
-        return torch.stack([memory.next_position + offsets for memory in self.memories], dim=1)
-
-    def attention_bias(self, layer: int) -> Tensor | None:
-        """Bias on the logits of this layer: the mask, and the log of each summary's count. -> [B, 1, T, N]
-
-        None if nothing is masked and nothing is a summary. Without summaries, layers of equal lengths share one.
-        """
-        lengths = tuple(memory.lengths[layer] for memory in self.memories)
-        if self._has_summaries:
-            return self._bias(lengths, self._counts(layer, max(lengths) + self.num_new))
-        if lengths not in self._masks:
-            self._masks[lengths] = self._mask_alone(lengths)
-        return self._masks[lengths]
-
-    def _counts(self, layer: int, num_keys: int) -> Tensor:
-        slabs, slots = self.memories[0].slabs, [memory.slot for memory in self.memories]
-        counts = slabs.counts[layer, slots, : min(num_keys, slabs.capacity)]
-        return torch.nn.functional.pad(counts, (0, max(0, num_keys - slabs.capacity)), value=1)
-
-    def _mask_alone(self, lengths: tuple[int, ...]) -> Tensor | None:
-        if self.num_new == 1 and len(set(lengths)) == 1:
-            return None
-        ones = torch.ones((), dtype=torch.int64, device=self._mask.device)
-        # Zero and -inf are exact in the model's own type, which attention needs.
-        return self._bias(lengths, ones.expand(len(lengths), max(lengths) + self.num_new)).to(
-            self.memories[0].slabs.shape.dtype
-        )
-
-    def _bias(self, lengths: tuple[int, ...], counts: Tensor) -> Tensor:
-        return attention_ops.attention_bias(counts, torch.tensor(lengths, device=counts.device), self._mask)
+        for part in self._parts:
+            part.write_states()
+        if not self._parts:
+            for row, memory in enumerate(self.memories):
+                memory.set_states([state for layer in self._recurrent for state in layer.states(row)])
 
 
 class _SlotLayer(CacheLayerMixin):
@@ -131,25 +138,13 @@ class _SlotLayer(CacheLayerMixin):
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """All keys and values that the new tokens may attend to, padded to the longest memory. [B, H, T, D] twice"""
-        memories = self._forward_pass.memories
-        pairs = [self._extended(memory, key_states[row], value_states[row]) for row, memory in enumerate(memories)]
-        if len(pairs) == 1:
-            return pairs[0][0][None], pairs[0][1][None]
-        longest = max(keys.shape[1] for keys, _ in pairs)
-        keys, values = (torch.stack([_padded(pair[part], longest) for pair in pairs]) for part in (0, 1))
-        return keys, values
-
-    def _extended(self, memory: Memory, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of one memory's valid tokens and of its new ones. [H, T, D] twice -> [H, N, D] twice"""
-        index, slabs = self._index, memory.slabs
-        if self._forward_pass.is_read_only:
-            return torch.cat((memory.keys(index), keys), dim=1), torch.cat((memory.values(index), values), dim=1)
-        memory.write(index, keys, values)
-        written = (memory.slot, slice(None), slice(memory.lengths[index] + keys.shape[1]))
-        if memory.reach:
-            return torch.cat((memory.keys(index), keys), dim=1), slabs.values[index][written]
-        return slabs.keys[index][written], slabs.values[index][written]
+        """Writes the new keys and values, and returns them: the attention function finds the cached ones itself."""
+        forward_pass = self._forward_pass
+        if not forward_pass.is_read_only:
+            keys, values = _packed(key_states), _packed(value_states)
+            for memory, span in zip(forward_pass.memories, forward_pass.spans, strict=True):
+                memory.write(self._index, keys[0, :, span], values[0, :, span])
+        return key_states, value_states
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Does nothing: the slabs are allocated at start-up."""
@@ -182,10 +177,6 @@ class _RecurrentLayer(LinearAttentionLayer):
         return self.conv_states[0][row], self.recurrent_states[0][row]
 
 
-def _padded(tokens: Tensor, length: int) -> Tensor:
-    return torch.nn.functional.pad(tokens, (0, 0, 0, length - tokens.shape[1]))
-
-
 def slot_attention(
     module: Module,
     query: Tensor,
@@ -197,23 +188,40 @@ def slot_attention(
     forward_pass: SlotCache,
     **_kwargs: object,
 ) -> tuple[Tensor, None]:
-    """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, N, D] twice -> [B, T, Hq, D]"""
-    layer = forward_pass.layer_at(cast(int, module.layer_idx))
-    bias = forward_pass.attention_bias(layer)
-    bias = bias if bias is None else bias.to(query.device)
-    capture = forward_pass.capture
+    """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, T, D] twice -> [B, T, Hq, D]
+
+    B is 1, with packed tokens, or the number of memories.
+    """
+    layer, capture = forward_pass.layer_at(cast(int, module.layer_idx)), forward_pass.capture
     rows = capture.query_rows[layer] if capture is not None else None
-    if capture is not None and rows is not None:
-        capture.weights[layer] = [
-            capture.reduce(
-                attention_ops.attention_weights(
-                    query[row][:, rows], key[row], None if bias is None else bias[row, 0, rows], scaling
-                )
-            )[..., : memory.lengths[layer]].to(memory.slabs.shape.device)
-            for row, memory in enumerate(forward_pass.memories)
-        ]
-    attended = attention_ops.attend(query, key, value, bias, scaling)
-    return attended.transpose(1, 2).contiguous(), None
+    queries, keys, values = (_packed(tensor) for tensor in (query, key, value))
+    parts = []
+    for index, (memory, span) in enumerate(zip(forward_pass.memories, forward_pass.spans, strict=True)):
+        new = attention_ops.New(queries[:, :, span], keys[:, :, span], values[:, :, span], forward_pass.texts)
+        cached = attention_ops.Cached(
+            memory.keys(layer)[None],
+            memory.values(layer)[None],
+            memory.layer(layer).counts if memory.has_summaries else None,
+        )
+        attended, normalizer = attention_ops.attend(new, cached, scaling)
+        parts.append(attended)
+        if capture is not None and rows is not None:
+            weights = attention_ops.attention_weights(new.queries[0, :, rows], cached, normalizer[0, :, rows], scaling)
+            of_layer = capture.weights.setdefault(layer, {})
+            of_layer[index] = capture.reduce(weights).to(memory.slabs.shape.device)
+    packed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    batch, heads, tokens, width = query.shape
+    return packed.view(heads, batch, tokens, width).permute(1, 2, 0, 3).contiguous(), None
+
+
+def _packed(states: Tensor) -> Tensor:
+    """The tokens of a batch side by side. [B, H, T, D] -> [1, H, B · T, D]"""
+    return states if len(states) == 1 else states.transpose(0, 1).flatten(1, 2)[None]
+
+
+def _spans(lengths: Sequence[int]) -> list[slice]:
+    ends = torch.tensor(list(lengths)).cumsum(0).tolist()
+    return [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
 
 
 AttentionInterface.register(ATTENTION_NAME, slot_attention)

@@ -66,7 +66,7 @@ class VideoLanguageModel(Protocol):
         ...
 
     def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
-        """One pass of the decoder over B memories: prefill or one decode step. [B, T, E] -> [B, T, E]
+        """One pass of the decoder over B memories, packed: prefill or decode. [1, sum of T_b, E] -> the same
 
         The new keys and values are written behind the valid ones of each memory. They are not committed.
         """

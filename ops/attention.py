@@ -1,25 +1,68 @@
-"""Attention over cached tokens, some of which are summaries of many, and its weights."""
+"""Attention of new tokens over cached ones, some of which are summaries of many, and its weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
-    """Grouped-query attention. [B, Hq, T, D], [B, H, N, D] twice, bias [B, 1, T, N] -> [B, Hq, T, D]"""
-    mask = None if bias is None else bias.to(query.dtype)
-    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scaling, enable_gqa=True)
+@dataclass(frozen=True, slots=True)
+class New:
+    """Tokens that a pass appends to one memory. [1, Hq, T, D], [1, H, T, D] twice
+
+    texts: tokens of each text among them; a text does not see the others. One text if empty.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    texts: Sequence[int] = ()
 
 
-def attention_weights(query: Tensor, keys: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
-    """The attention weights of each head. [Hq, T, D], [H, N, D], [T, N] -> [Hq, T, N], float32"""
-    heads, tokens, width = query.shape
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """The valid tokens of one layer of a memory. [1, H, N, D] twice; counts: [N], None if no token is a summary."""
+
+    keys: Tensor
+    values: Tensor
+    counts: Tensor | None = None
+
+    def bias(self, rows: int, dtype: torch.dtype) -> Tensor | None:
+        """What is added to the logits of so many query rows. -> [1, 1, R, N]
+
+        A summary of n tokens gets log(n), so that it weighs as its tokens would together (KeepKV, ZSMerge).
+        """
+        if self.counts is None:
+            return None
+        device = self.keys.device
+        return self.counts.to(device).float().log().to(dtype).expand(1, 1, rows, -1)
+
+
+def attend(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
+    """Grouped-query attention of new tokens over all cached ones and, causally, over each other.
+
+    -> [1, Hq, T, D], and the logarithm of what each token's exponentials sum up to, [1, Hq, T], float32.
+    """
+    attended, normalizer = _attend_to_new(new, scaling)
+    if not cached.keys.shape[2]:
+        return attended, normalizer
+    past, past_normalizer = _attend_to_cached(new.queries, cached, scaling)
+    share = (normalizer - past_normalizer).sigmoid()[..., None].to(attended.dtype)
+    return torch.lerp(past, attended, share), torch.logaddexp(normalizer, past_normalizer)
+
+
+def attention_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling: float) -> Tensor:
+    """The attention weights on the cached tokens. [Hq, T, D], [1, H, N, D], [Hq, T] -> [Hq, T, N], float32"""
+    heads, tokens, width = queries.shape
     # The query heads that share a key head are rows of one product, so keys are not copied for each of them.
-    rows = (query.float() * scaling).reshape(keys.shape[0], -1, width)
-    logits = (rows @ keys.float().mT).view(heads, tokens, -1)
-    return (logits if bias is None else logits + bias).softmax(dim=-1)
+    rows = (queries.float() * scaling).reshape(cached.keys.shape[1], -1, width)
+    logits = (rows @ cached.keys[0].float().mT).view(heads, tokens, -1)
+    bias = cached.bias(1, torch.float32)
+    logits = logits if bias is None else logits + bias[0]
+    return (logits - normalizer[..., None]).exp()
 
 
 def mean_weight(weights: Tensor) -> Tensor:
@@ -35,19 +78,47 @@ def peak_weight(weights: Tensor) -> Tensor:
     return weights.mean(dim=0).amax(dim=0)
 
 
-def attention_bias(counts: Tensor, lengths: Tensor, new_tokens: Tensor) -> Tensor:
-    """The mask of T new tokens over N cache entries, as a bias on the logits. [B, N], [B], [T, T] -> [B, 1, T, N]
+def _attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
+    """Nothing is masked, so the query heads that share a key head are rows of one."""
+    _, heads, tokens, width = queries.shape
+    rows = queries.reshape(1, cached.keys.shape[1], -1, width)
+    attended, normalizer = _flash(
+        rows, cached.keys, cached.values, scaling, bias=cached.bias(rows.shape[2], rows.dtype)
+    )
+    return attended.reshape(1, heads, tokens, width), normalizer.reshape(1, heads, tokens)
 
-    Each memory has `lengths` cached tokens, then the T new ones; entries behind them are masked. new_tokens: True where
-    a new token (row) attends to a new token (column). A summary of n tokens gets log(n), so that it weighs as its
-    tokens would together (KeepKV, ZSMerge); a masked entry gets -inf.
-    """
-    tokens = new_tokens.shape[0]
-    entry = torch.arange(counts.shape[1], device=counts.device)
-    offset = entry[None, :] - lengths[:, None]
-    cached = offset < 0
-    is_new = (offset >= 0) & (offset < tokens)
-    among_new = new_tokens[:, offset.clamp(0, tokens - 1)].transpose(0, 1)
-    visible = cached[:, None, :] | (is_new[:, None, :] & among_new)
-    weight = torch.where(cached, counts.clamp(min=1), 1).float().log()
-    return torch.where(visible, weight[:, None, :], -torch.inf).unsqueeze(1)
+
+def _attend_to_new(new: New, scaling: float) -> tuple[Tensor, Tensor]:
+    if len(new.texts) <= 1:
+        return _flash(new.queries, new.keys, new.values, scaling, is_causal=True)
+    parts, start = [], 0
+    for length in new.texts:
+        text = slice(start, start + length)
+        queries, keys, values = (tensor[:, :, text] for tensor in (new.queries, new.keys, new.values))
+        parts.append(_flash(queries, keys, values, scaling, is_causal=True))
+        start += length
+    return torch.cat([part for part, _ in parts], dim=2), torch.cat([part for _, part in parts], dim=2)
+
+
+def _flash(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scaling: float,
+    *,
+    bias: Tensor | None = None,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """-> [1, Hq, T, D], [1, Hq, T]"""
+    if queries.device.type == "cpu":
+        attended, normalizer = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            queries, keys, values, 0.0, is_causal, attn_mask=bias, scale=scaling
+        )
+        return attended, normalizer
+    # One kernel for all number types, which knows no grouped heads.
+    groups = queries.shape[1] // keys.shape[1]
+    keys, values = (tensor.repeat_interleave(groups, dim=1) for tensor in (keys, values))
+    attended, normalizer, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+        queries, keys, values, bias, True, 0.0, is_causal, scale=scaling
+    )
+    return attended, normalizer[..., : queries.shape[2]]

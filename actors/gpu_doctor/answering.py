@@ -148,7 +148,7 @@ def _first_logits(model: VideoLanguageModel, memory: Memory, question: str) -> T
     """Logits of the first token of the answer, on the CPU. [V]"""
     ids = torch.tensor(model.prompts.question(question).ids, device=model.spec.device)
     embedded = model.embed_question(ids)
-    hidden = model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))
+    hidden = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))
     return model.logits(hidden[0, -1]).float().cpu()
 
 

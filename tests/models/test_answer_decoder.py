@@ -35,7 +35,7 @@ def copy_of(memory: Memory) -> Memory:
 def hidden_after_question(model: LlavaOnevision, memory: Memory) -> Tensor:
     """The decoder's last hidden state of the question, read over a memory that is not changed. -> [E]"""
     embedded = model.embed_question(torch.tensor(model.prompts.question(QUESTION).ids))
-    return model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))[0, -1]
+    return model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))[0, -1]
 
 
 def test_a_question_about_a_video_equals_the_whole_model_of_transformers(
@@ -106,7 +106,7 @@ def test_the_evidence_of_an_answer_is_the_attention_of_all_its_tokens_but_the_en
     both = {layer: weights.clone() for layer, weights in answer.attention_weights.items()}
     answer.ids[-1] = model.prompts.end_id
     capture = answer_decoder.AttentionCapture([None] * 6)
-    capture.weights = {layer: torch.ones(1, answer.memory.lengths[layer]) for layer in first}
+    capture.weights = {layer: {0: torch.ones(answer.memory.lengths[layer])} for layer in first}
     decoder._record_attention(answer, capture, 0)
 
     assert all(bool((both[layer] >= first[layer]).all()) for layer in first)

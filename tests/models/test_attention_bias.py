@@ -11,6 +11,7 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
 from cache_store.tiers import MemoryConfig, PolicyName
+from models.embeddings import Embeddings
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import AttentionCapture, SlotCache
@@ -49,9 +50,9 @@ def read(model: LlavaOnevision, memories: list[Memory], num_new: int) -> list[to
     """Hidden states of some tokens that read the memories, and the attention weights of the last one."""
     ids = torch.tensor(model.prompts.question("what is in view").ids[:num_new])
     capture = AttentionCapture([slice(num_new - 1, num_new)] * memories[0].num_layers)
-    embedded = model.embed_tokens(ids).expand(len(memories))
-    hidden = model.forward(embedded, SlotCache(memories, num_new, is_read_only=True, capture=capture))
-    return [hidden, *(weights for layer in capture.weights.values() for weights in layer)]
+    embedded = Embeddings.pack([model.embed_tokens(ids)] * len(memories))
+    hidden = model.forward(embedded, SlotCache(memories, [num_new] * len(memories), is_read_only=True, capture=capture))
+    return [hidden, *(weights for layer in capture.weights.values() for weights in layer.values())]
 
 
 def assert_every_count_weighs(model: LlavaOnevision, memories: list[Memory], num_new: int) -> None:

@@ -87,7 +87,7 @@ def test_a_stream_in_any_clips_and_a_question_equal_one_forward_of_transformers(
     append(writer, memory, frames, split)
     ids = model.prompts.question(QUESTION).ids
     embedded = model.embed_question(torch.tensor(ids))
-    found = model.logits(model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))[0])
+    found = model.logits(model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))[0])
 
     expected = reference(family, frames, ids, split).logits[0, -len(embedded) :]
 
@@ -100,7 +100,7 @@ def test_an_odd_last_frame_is_what_transformers_makes_of_it(family: Family, mode
     append(writer, memory, frames, (2, 3))
     ids = model.prompts.question(QUESTION).ids
     embedded = model.embed_question(torch.tensor(ids))
-    found = model.logits(model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))[0])
+    found = model.logits(model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))[0])
 
     assert torch.allclose(found, reference(family, frames, ids, (2, 3)).logits[0, -len(embedded) :], atol=1e-4)
 

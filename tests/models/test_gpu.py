@@ -56,7 +56,7 @@ def compute(model: LlavaOnevision, frames: Tensor, tokens_per_layer: int) -> Res
     for text in QUESTIONS:
         prompt = model.prompts.question(text)
         embedded = model.embed_question(torch.tensor(prompt.ids, device=model.spec.device))
-        hidden = model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))
+        hidden = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))
         logits.append(model._network.lm_head(hidden[0, -1]).cpu())
         answer = Answer(scratch_copy(model, memory), prompt)
         decoder.prefill(answer)

@@ -57,7 +57,7 @@ def first_logits(family: Family, model: VideoLanguageModel) -> torch.Tensor:
     with torch.inference_mode():
         writer.append([memory], family.frames(6)[None], torch.arange(6, dtype=torch.float64)[None])
         embedded = model.embed_question(torch.tensor(model.prompts.question("what is in view").ids))
-        hidden = model.forward(embedded.expand(1), SlotCache([memory], len(embedded), is_read_only=True))
+        hidden = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))
         return model.logits(hidden[:, -1])[0]
 
 

@@ -286,7 +286,7 @@ def test_an_admitted_token_attends_only_to_admitted_tokens(model: LlavaOnevision
         token = model.embed_frames(frames[:, None]).map(lambda cells: cells.flatten(0, 1))
         token = token.at(torch.tensor([cell])).expand(1)
         offset = torch.tensor([cell])
-        model.forward(token, SlotCache([plain], 1, offsets=offset + memory.prefix_length - plain.next_position))
+        model.forward(token, SlotCache([plain], [1], offsets=offset + memory.prefix_length - plain.next_position))
         plain.commit(offset, torch.zeros(1).double(), offset + plain.prefix_length - plain.next_position)
 
     for layer in range(memory.num_layers):

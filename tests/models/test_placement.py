@@ -63,7 +63,7 @@ def test_a_pass_over_a_split_decoder_mixes_no_tensors_of_two_devices(name: str) 
     model.decoder.norm = OnDevice(model.decoder.norm.on_device, META)  # nothing can be moved back from there
     devices = placement.layer_devices(model.decoder)
     memory = Memory(Slabs(dataclasses.replace(model.spec.kv, devices=devices), slots=1, capacity=32), 0)
-    forward_pass = SlotCache([memory], 5)
+    forward_pass = SlotCache([memory], [5])
 
     hidden = model.forward(model.embed_tokens(torch.arange(5)).expand(1), forward_pass)
     forward_pass.write_states()

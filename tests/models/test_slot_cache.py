@@ -32,7 +32,7 @@ def test_three_clips_and_a_question_equal_one_forward_of_transformers(model: Lla
     append_frames(writer, memory, frames)
     question = model.prompts.question("what is in view")
     embedded = model.embed_question(torch.tensor(question.ids))
-    found = model.forward(embedded.expand(1), SlotCache([memory], len(embedded)))
+    found = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)]))
 
     with torch.inference_mode():
         whole = torch.cat((whole_sequence(model, frames), embedded.tokens[None]), dim=1)
@@ -126,7 +126,7 @@ def test_a_forward_pass_that_fails_leaves_the_memory_unchanged(model: LlavaOnevi
     append_frames(writer, memory, random_frames(4))
     before, position = contents(memory), memory.next_position
     with pytest.raises(RuntimeError):
-        model.forward(Embeddings(torch.zeros(1, 16, 7)), SlotCache([memory], 16))
+        model.forward(Embeddings(torch.zeros(1, 16, 7)), SlotCache([memory], [16]))
     assert_same(before, contents(memory))
     assert memory.next_position == position
 

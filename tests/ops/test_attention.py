@@ -1,69 +1,88 @@
-"""Attention over memories of unequal length with summary tokens."""
+"""Attention of new tokens over cached ones, with summaries and packed texts, against the softmax by hand."""
 
 from __future__ import annotations
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from ops import attention
+from ops.attention import Cached, New
 
-sizes = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 4), st.integers(0, 2**31))
-
-
-def plain_weights(
-    query: torch.Tensor, keys: torch.Tensor, counts: list[int], length: int, row: int
-) -> list[list[float]]:
-    """Softmax by hand, one head at a time: the weights of new token `row`. -> [Hq][N]"""
-    heads_per_kv = query.shape[0] // keys.shape[0]
-    weights = []
-    for head in range(query.shape[0]):
-        logits = [
-            (float(query[head, row] @ keys[head // heads_per_kv, index] * 0.5), counts[index] if index < length else 1)
-            for index in range(length + row + 1)
-        ]
-        drawn = [count * torch.tensor(logit).exp().item() for logit, count in logits]
-        rest = [0.0] * (keys.shape[1] - len(logits))
-        weights.append([part / sum(drawn) for part in drawn] + rest)
-    return weights
+SCALING = 0.5
 
 
-@given(sizes)
-def test_two_unequal_memories_equal_the_plain_softmax(drawn: tuple[int, int, int, int]) -> None:
-    first, second, num_new, seed = drawn
+def drawn(seed: int, num_cached: int, num_new: int) -> tuple[New, Cached]:
+    """Four query heads over two key heads, and counts up to 50."""
     generator = torch.Generator().manual_seed(seed)
-    lengths, num_entries = [first, second], max(first, second) + num_new
-    query = torch.randn(2, 4, num_new, 8, generator=generator)
-    keys, values = (torch.randn(2, 2, num_entries, 8, generator=generator) for _ in range(2))
-    counts = torch.randint(1, 50, (2, num_entries), generator=generator)
-    causal = torch.ones(num_new, num_new, dtype=torch.bool).tril()
+    queries = torch.randn(1, 4, num_new, 8, generator=generator)
+    new = [torch.randn(1, 2, num_new, 8, generator=generator) for _ in range(2)]
+    cached = [torch.randn(1, 2, num_cached, 8, generator=generator) for _ in range(2)]
+    counts = torch.randint(1, 50, (num_cached,), generator=generator)
+    return New(queries, new[0], new[1]), Cached(cached[0], cached[1], counts)
 
-    bias = attention.attention_bias(counts, torch.tensor(lengths), causal)
-    output = attention.attend(query, keys, values, bias, 0.5)
 
-    for row in range(2):
-        for new in range(num_new):
-            weights = torch.tensor(plain_weights(query[row], keys[row], counts[row].tolist(), lengths[row], new))
-            expected = torch.einsum("hn,hnd->hd", weights, values[row].repeat_interleave(2, dim=0))
-            assert torch.allclose(output[row, :, new], expected, atol=1e-4)
+def plain_weights(new: New, cached: Cached, token: int, first: int = 0) -> Tensor:
+    """The softmax of a new token, one head at a time, over the cached ones and the new ones from `first` to itself.
+
+    -> [Hq, N + T]
+    """
+    heads, num_cached, num_new = new.queries.shape[1], cached.keys.shape[2], new.keys.shape[2]
+    counts = cached.counts.tolist() if cached.counts is not None else [1] * num_cached
+    weights = torch.zeros(heads, num_cached + num_new)
+    for head in range(heads):
+        query, keys = new.queries[0, head, token], torch.cat((cached.keys, new.keys), dim=2)[0, head // 2]
+        for place, count in enumerate([*counts, *[1] * num_new]):
+            if place < num_cached or first <= place - num_cached <= token:
+                weights[head, place] = count * float((query @ keys[place] * SCALING).exp())
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def plain_attention(new: New, cached: Cached, token: int, first: int = 0) -> Tensor:
+    """-> [Hq, D]"""
+    values = torch.cat((cached.values, new.values), dim=2)[0].repeat_interleave(2, dim=0)
+    return torch.einsum("hn,hnd->hd", plain_weights(new, cached, token, first), values)
+
+
+@given(st.integers(0, 9), st.integers(1, 5), st.booleans(), st.integers(0, 2**31))
+def test_new_tokens_over_cached_ones_equal_the_plain_softmax(
+    num_cached: int, num_new: int, has_summaries: bool, seed: int
+) -> None:
+    new, cached = drawn(seed, num_cached, num_new)
+    cached = cached if has_summaries else Cached(cached.keys, cached.values)
+
+    output, normalizer = attention.attend(new, cached, SCALING)
+    weights = attention.attention_weights(new.queries[0], cached, normalizer[0], SCALING)
+
+    for token in range(num_new):
+        assert torch.allclose(output[0, :, token], plain_attention(new, cached, token), atol=1e-4)
+        assert torch.allclose(weights[:, token], plain_weights(new, cached, token)[:, :num_cached], atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 9), st.integers(0, 2**31))
+def test_packed_texts_do_not_see_each_other(texts: list[int], num_cached: int, seed: int) -> None:
+    new, cached = drawn(seed, num_cached, sum(texts))
+    packed = New(new.queries, new.keys, new.values, texts)
+
+    output, _ = attention.attend(packed, cached, SCALING)
+
+    for text, length in enumerate(texts):
+        first = sum(texts[:text])
+        for token in range(first, first + length):
+            assert torch.allclose(output[0, :, token], plain_attention(new, cached, token, first), atol=1e-4)
 
 
 def test_a_summary_of_n_equal_tokens_weighs_like_the_n() -> None:
-    generator = torch.Generator().manual_seed(0)
-    query, key = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
-    other, own = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
-    one = torch.ones(1, 1, dtype=torch.bool)
+    new, cached = drawn(0, 3, 2)
+    counted = Cached(cached.keys, cached.values, torch.tensor([5, 1, 1]))
+    places = torch.tensor([0, 0, 0, 0, 0, 1, 2])
+    repeated = Cached(cached.keys[:, :, places], cached.values[:, :, places])
 
-    many = torch.cat((key.expand(1, 1, 5, 8), other, own), dim=2)
-    folded = torch.cat((key, other, own), dim=2)
-    spread = attention.attention_bias(torch.ones(1, 7, dtype=torch.int64), torch.tensor([6]), one)
-    counted = attention.attention_bias(torch.tensor([[5, 1, 1]]), torch.tensor([2]), one)
+    found, _ = attention.attend(new, counted, SCALING)
+    expected, _ = attention.attend(new, repeated, SCALING)
 
-    assert torch.allclose(
-        attention.attend(query, many, many, spread, 0.3),
-        attention.attend(query, folded, folded, counted, 0.3),
-        atol=1e-6,
-    )
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_a_peak_is_the_most_of_any_token_and_a_mean_counts_them_all() -> None:
