@@ -110,7 +110,7 @@ class RedisConnection:
         self.client: redis.Redis = (
             self._sentinel.master_for(store_urls.sentinel_address(url).service)
             if self._sentinel
-            else redis.Redis.from_pool(_IdlePool.from_url(url, **settings))
+            else redis.Redis.from_pool(_IdlePool.from_url(store_urls.for_client(url), **settings))
         )
 
     @asynccontextmanager

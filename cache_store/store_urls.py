@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
+
+from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 
 SENTINEL_SCHEME = "redis+sentinel"
 SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
@@ -32,13 +34,17 @@ def validate(url: str) -> None:
         raise ValueError(
             f"store is neither 'embedded', 'embedded:FOLDER' nor a URL of {schemes}: its scheme is {scheme!r}"
         )
+    if is_ambiguous(url):
+        raise ValueError(f"store URL of scheme {scheme!r}: its login could be taken for its host: {HOW_TO_ESCAPE}")
     if scheme == SENTINEL_SCHEME:
         sentinel_address(url)
         return
     try:
         _ = urlsplit(url).port
     except ValueError:
-        raise ValueError(f"store URL of scheme {scheme!r}: its port is not a number from 0 to 65535") from None
+        raise ValueError(
+            f"store URL of scheme {scheme!r}: its port is not a number from 0 to 65535 ({HOW_TO_ESCAPE})"
+        ) from None
 
 
 def is_sentinel(url: str) -> bool:
@@ -52,7 +58,7 @@ def sentinel_address(url: str) -> SentinelAddress:
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     service = unquote(parts.path.strip("/"))
-    options = dict(parse_qsl(parts.query))
+    options = dict(_options(parts.query))
     unknown = sorted(set(options) - set(_SENTINEL_OPTIONS))
     if unknown:
         raise ValueError(f"store URL: unknown option {unknown[0]!r} (one of {', '.join(_SENTINEL_OPTIONS)})")
@@ -68,10 +74,22 @@ def sentinel_address(url: str) -> SentinelAddress:
     )
 
 
+def for_client(url: str) -> str:
+    """The URL as redis-py reads it: it takes a '+' of the query for a blank."""
+    base, sign, query = url.partition("?")
+    return base + sign + query.replace("+", "%2B")
+
+
 def redact(url: str) -> str:
     """The URL without credentials, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _options(query: str) -> list[tuple[str, str]]:
+    """Names and decoded values. A '+' stays one: passwords hold it, and no form was filled in here."""
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return [(unquote(name), unquote(value)) for name, _, value in pairs if value]
 
 
 def _sentinel(host: str) -> tuple[str, int]:

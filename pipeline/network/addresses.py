@@ -75,7 +75,13 @@ def parse_networks(networks: Iterable[str]) -> tuple[Network, ...]:
 
 def system_lookup(host: str) -> list[str]:
     """The addresses of a host, in the system's order of preference. Blocks. Raises OSError, UnicodeError."""
-    return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [_with_zone(str(address[0]), *address[3:]) for *_, address in found]
+
+
+def _with_zone(address: str, zone: int | str = 0) -> str:
+    """A link-local address is one only on its network interface."""
+    return f"{address}%{zone}" if zone and "%" not in address else address
 
 
 def resolve(

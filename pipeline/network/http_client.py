@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
-from pipeline.network import addresses, http_auth
+from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
-from pipeline.network.http_auth import LOGIN_HINT, Credentials
+from pipeline.network.http_auth import LOGIN_HINT, Credentials, Login
 from pipeline.network.urls import redact
 
 MAX_PLAYLIST_NBYTES = 1 << 20
@@ -44,8 +44,8 @@ class HttpClient:
         credentials: Credentials | None = None,
     ) -> None:
         """`camera_url` without credentials; `deadline` bounds every wait."""
-        self._camera_url, self._credentials = camera_url, credentials
-        self._authorization: str | None = None  # accepted once and valid for further requests
+        self._camera_url = camera_url
+        self._login = None if credentials is None else Login(credentials)
         self._rules, self._tls, self._deadline = rules, tls, deadline
 
     def open(self, url: str, *, first: int = 0, end: int | None = None) -> HttpFile:
@@ -55,15 +55,12 @@ class HttpClient:
     def request(self, url: str, first: int, end: int | None) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
         """Requests `url`; returns the connection and its successful response. Raises SourceError."""
         parts = self._split(url)
-        credentials = self._credentials if _origin(parts) == _origin(urlsplit(self._camera_url)) else None
-        connection, response = self._request_once(parts, url, first, end, self._authorization if credentials else None)
-        if response.status == 401 and credentials is not None:
-            challenges = response.headers.get_all("WWW-Authenticate", [])
-            if (header := http_auth.authorization(challenges, credentials, "GET", _target(parts))) is not None:
-                connection.close()
-                connection, response = self._request_once(parts, url, first, end, header)
-                # A digest is valid for one request only.
-                self._authorization = header if header.startswith("Basic ") else None
+        login = self._login if _origin(parts) == _origin(urlsplit(self._camera_url)) else None
+        connection, response = self._request_once(parts, url, first, end, login)
+        challenges = response.headers.get_all("WWW-Authenticate", []) if response.status == 401 else []
+        if login is not None and challenges and login.accept(challenges):
+            connection.close()
+            connection, response = self._request_once(parts, url, first, end, login)
         if (refusal := _refusal(url, response, first)) is not None:
             connection.close()
             raise refusal
@@ -96,7 +93,7 @@ class HttpClient:
         return parts
 
     def _request_once(
-        self, parts: SplitResult, url: str, first: int, end: int | None, authorization: str | None = None
+        self, parts: SplitResult, url: str, first: int, end: int | None, login: Login | None
     ) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
         headers = {
             "Host": parts.netloc.rpartition("@")[2],
@@ -106,6 +103,7 @@ class HttpClient:
         }
         if first or end is not None:
             headers["Range"] = f"bytes={first}-{'' if end is None else end - 1}"
+        authorization = None if login is None else login.header("GET", _target(parts))
         if authorization is not None:
             headers["Authorization"] = authorization
         connection = self._connect(parts, url)

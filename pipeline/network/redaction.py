@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from cache_store.url_logins import is_ambiguous
 from pipeline.network.urls import MASK
 
 _MIN_LENGTH = 4  # a shorter secret would be redacted inside ordinary words
@@ -115,9 +116,11 @@ def _decrement(lengths: dict[str, Counter[int]], form: str) -> None:
 
 def _forms_in(url: str) -> set[str]:
     try:
+        if is_ambiguous(url):
+            raise ValueError
         parts = urlsplit(url)
         user, password = parts.username or "", parts.password or ""
-        pairs = [*parse_qsl(parts.query), *_PATH_VALUE.findall(parts.path)]
+        pairs = [*parse_qsl(parts.query), *_PATH_VALUE.findall(f"{parts.path}?{parts.query}")]
     except ValueError:  # no URL, and yet the text that its sender sees again in the error
         user, _, password = url.partition("://")[2].rpartition("@")[0].partition(":")
         pairs = _PATH_VALUE.findall(url)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 from pipeline.cameras import CameraSpec, InvalidCamera
 
 MAX_URL_LENGTH = 2048
@@ -25,6 +26,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
 _PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
 _VALUE = re.compile(r"(?<==)[^&;/?#]+")
+_NO_PORT = re.compile(r"(?<=:)(?!\d{1,5}(?:[/?#]|$))[^]:/?#]+(?=[/?#]|$)")
 # Logins in a path or query. They change without the picture; a name like `key` may also select the picture.
 _LOGIN = re.compile(
     r"(?i)(?<=[&;/?])(?:user(?:name)?|usr|login|pass(?:word|wd)?|pwd|(?:access_)?token|auth|sig(?:nature)?|expires)"
@@ -53,7 +55,7 @@ class FileUrl:
 
 @dataclass(frozen=True, slots=True)
 class NetworkUrl:
-    """An rtsp(s) or http(s) URL. `url` includes the credentials: never show it."""
+    """An rtsp(s) or http(s) URL. `url` includes the credentials: never show it. It has no fragment."""
 
     url: str
     scheme: str
@@ -115,7 +117,8 @@ def redact(url: str) -> str:
     """The URL without credentials and without the values in its path and query: safe for any output."""
     if (parts := _secret_parts(url)) is None:
         return url
-    return parts["head"] + _VALUE.sub(MASK, parts["rest"])
+    # What is no port may be a password whose '@' was forgotten.
+    return parts["head"] + _VALUE.sub(MASK, _NO_PORT.sub(MASK, parts["rest"], count=1))
 
 
 def credentials(url: str) -> tuple[str, str] | None:
@@ -167,7 +170,11 @@ def _network_source(parsed: NetworkUrl) -> str:
 
 
 def _parse_network(url: str, scheme: str) -> NetworkUrl:
+    url = url.rstrip()  # pasted
     problem = "expected scheme://host[:port]/path"
+    if is_ambiguous(url):
+        hint = f"{HOW_TO_ESCAPE}; or leave the login out of the URL and use --user and --password-file"
+        raise InvalidCamera(f"camera URL {redact(url)!r}: its login could be taken for its host: {hint}")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -175,8 +182,10 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
         host, port = None, None
         problem = "malformed host or port"
     if not host or port == 0 or _FORBIDDEN.search(url) or not url[len(scheme) :].startswith("://"):
-        raise InvalidCamera(f"camera URL {redact(url)!r}: {problem}, without spaces or backslashes")
-    return NetworkUrl(url, scheme, host, port)
+        problem = f"{problem}, without spaces or backslashes ({HOW_TO_ESCAPE})"
+        raise InvalidCamera(f"camera URL {redact(url)!r}: {problem}")
+    # A fragment is for the client, never for the server: options of other software, mostly.
+    return NetworkUrl(url.partition("#")[0], scheme, host.replace("%25", "%") if ":" in host else host, port)
 
 
 def _parse_file(url: str) -> FileUrl:

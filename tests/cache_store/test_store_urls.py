@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from cache_store import store_urls
 from cache_store.store_urls import SentinelAddress
@@ -34,6 +35,13 @@ def test_a_url_of_a_store_is_valid(url: str) -> None:
         ("redis+sentinel://user:canary@one,,two/cameras", "'' is not a Sentinel"),
         ("redis+sentinel://user:canary@one:x/cameras", "'one:x' is not a Sentinel"),
         ("redis+sentinel://one/cameras?password=canary", "unknown option 'password'"),
+        ("redis://:can#canary@store:6379/0", "write @ as %40, # as %23, / as %2F, ? as %3F, [ as %5B"),
+        ("redis://:12#canary@store:6379/0", "write @ as %40, # as %23"),
+        ("redis://me:12/canary@store/0", "write @ as %40, # as %23"),
+        ("redis://me:12?canary@store/0", "write @ as %40, # as %23"),
+        ("rediss://me:canary@canary@store/0", "write @ as %40, # as %23"),
+        ("redis://me:canary[@store/0", "write @ as %40, # as %23"),
+        ("redis+sentinel://me:can/canary@one,two/cameras", "write @ as %40, # as %23"),
     ],
 )
 def test_any_other_url_is_refused_and_the_message_shows_no_password(url: str, message: str) -> None:
@@ -55,6 +63,15 @@ def test_sentinels_service_and_credentials_are_parsed() -> None:
         sentinel_username="asker",
         sentinel_password="word",
     )
+
+
+@pytest.mark.parametrize("written", ["a+b%25c", "a%2Bb%25c"])
+def test_a_plus_in_a_query_value_stays_one(written: str) -> None:
+    address = store_urls.sentinel_address(f"redis+sentinel://one/cameras?sentinel_password={written}")
+    client = redis.Redis.from_url(store_urls.for_client(f"redis://store/0?username=me&password={written}&db=2"))
+
+    assert address.sentinel_password == "a+b%c"
+    assert client.connection_pool.connection_kwargs["password"] == "a+b%c"
 
 
 @pytest.mark.parametrize(

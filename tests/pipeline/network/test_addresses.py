@@ -165,3 +165,11 @@ def test_the_message_names_a_port_that_nothing_listens_on() -> None:
         addresses.connect([ipaddress.ip_address("127.0.0.1")], 9, 2.0, label="http://camera")
 
     assert caught.value.reason is SourceReason.CONNECTION_REFUSED
+
+
+def test_a_link_local_address_keeps_its_interface() -> None:
+    index = socket.if_nametoindex("lo")
+
+    assert addresses.resolve("fe80::1%lo", AddressRules((ipaddress.ip_network("fe80::/10"),)), 5, label="lobby") == (
+        ipaddress.ip_address(f"fe80::1%{index}"),
+    )

@@ -49,6 +49,20 @@ def test_keys_in_path_and_query_are_redacted_too(url: str) -> None:
     assert redactor.redact("channel 1, user admin") == "channel 1, user admin"
 
 
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        *((f"rtsp://viewer:{text}{CANARY}@camera/live", f"{text}{CANARY}") for text in ("12#", "12/", "a@", "[")),
+        (f"http://camera/live?token=a+{CANARY}", f"a+{CANARY}"),
+    ],
+)
+def test_a_secret_that_is_not_escaped_is_redacted_as_it_was_written(url: str, secret: str) -> None:
+    redactor = Redactor()
+    redactor.remember(url)
+
+    assert CANARY not in redactor.redact(f"channel 1: {secret}")
+
+
 @pytest.mark.parametrize("url", ["sim:gate?seed=7", "/films/film.mp4", "rtsp://camera/live", "http://[::1/", ""])
 def test_without_a_secret_nothing_is_redacted(url: str) -> None:
     redactor = Redactor()

@@ -100,6 +100,10 @@ def test_any_other_url_is_refused_with_its_fault(url: str, text: str) -> None:
         ("rtsp://camera/live", "rtsp://camera/live"),
         ("rtsp://u:p@camera:554/live?key=v&sub=1#f", "rtsp://camera:554/live?key=***&sub=***"),
         ("rtsp://u:p@ss@camera/live", "rtsp://camera/live"),
+        ("rtsp://admin:secret", "rtsp://admin:***"),
+        ("rtsp://admin:secret/live", "rtsp://admin:***/live"),
+        ("rtsp://[::1]:8554/live", "rtsp://[::1]:8554/live"),
+        ("rtsp://[::1]/live", "rtsp://[::1]/live"),
         ("rtsp://camera/user=admin&password=x&channel=1.sdp", "rtsp://camera/user=***&password=***&channel=***"),
         ("http://token@camera", "http://camera"),
         ("sim:gate?seed=7", "sim:gate?seed=7"),
@@ -129,6 +133,61 @@ def test_an_unquoted_password_is_not_shown_either(password: str) -> None:
 
     assert CANARY not in redact(url)
     assert CANARY not in error_of(url)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
+@pytest.mark.parametrize(
+    "login",
+    ["admin:{}@{}", "admin:12#{}", "admin:12/{}", "admin:12?{}", "admin:{}[1", "admin:{}]", "admin:a@{}/b", "us/er:{}"],
+)
+@pytest.mark.parametrize("rest", ["camera/live", "10.0.0.1:554/live"])
+def test_a_login_that_could_be_taken_for_the_host_is_refused_and_the_message_says_how_to_write_it(
+    scheme: str, login: str, rest: str
+) -> None:
+    message = error_of(f"{scheme}://{login.replace('{}', CANARY)}@{rest}")
+
+    assert f"{scheme}://{rest}" in message
+    assert "write @ as %40, # as %23, / as %2F, ? as %3F, [ as %5B" in message
+    assert "--password-file" in message
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://10.0.0.1:554/user=admin&password=a@b&channel=1",
+        "http://admin:pw@10.0.0.1/live@2",
+        "http://[fe80::1]:80/live@2",
+        "http://camera/live@2?to=a@b",
+        f"rtsp://admin:{quote('@#/?[]:%', safe='')}@camera/live",
+    ],
+)
+def test_an_at_sign_that_cannot_be_of_a_login_is_kept(url: str) -> None:
+    parsed = parse(url)
+
+    assert isinstance(parsed, NetworkUrl)
+    assert parsed.url == url
+
+
+@pytest.mark.parametrize(
+    ("pasted", "url"),
+    [
+        ("rtsp://camera/live \n", "rtsp://camera/live"),
+        ("RTSP://camera/live", "RTSP://camera/live"),
+        ("rtsp://camera/live#backchannel=0#media=video", "rtsp://camera/live"),
+        ("rtsp://admin@camera/live", "rtsp://admin@camera/live"),
+        ("rtsp://admin:@camera/live", "rtsp://admin:@camera/live"),
+    ],
+)
+def test_what_people_paste_with_a_url_is_left_out(pasted: str, url: str) -> None:
+    assert parse(pasted) == NetworkUrl(url, "rtsp", "camera")
+
+
+@pytest.mark.parametrize("zone", ["%lo", "%25lo"])
+def test_an_ipv6_address_keeps_its_zone(zone: str) -> None:
+    assert parse(f"rtsp://[fe80::1{zone}]:554/live") == NetworkUrl(
+        f"rtsp://[fe80::1{zone}]:554/live", "rtsp", "fe80::1%lo", 554
+    )
 
 
 def test_a_forgotten_scheme_does_not_show_the_password() -> None:
