@@ -140,9 +140,9 @@ def _answer(
         began_s = time.perf_counter()
         scratch.copy_from(memory)
         answer = Answer(scratch, question)
-        decoder.prefill(answer)
+        decoder.step([answer])
         waits.append(time.perf_counter() - began_s)
-    stepped_s = [_timed(lambda: decoder.decode_step([answer]))[0] for _ in range(steps)]
+    stepped_s = [_timed(lambda: decoder.step([answer]))[0] for _ in range(steps)]
     return statistics.median(waits), statistics.median(stepped_s), answer.ids
 
 

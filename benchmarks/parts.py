@@ -146,7 +146,7 @@ class _FirstToken:
         began_s = time.perf_counter()
         memory, _ = next(contender.recall(stream, questions[:1]))
         copy = self._copy(memory)
-        self._decoder.prefill(Answer(copy, self._model.prompts.question(_TIMED_QUESTION)))
+        self._decoder.step([Answer(copy, self._model.prompts.question(_TIMED_QUESTION))])
         return time.perf_counter() - began_s
 
     def _copy(self, memory: Memory) -> Memory:

@@ -110,7 +110,7 @@ def _first_token_s(decoder: AnswerDecoder, memory: Memory, scratch: Memory, mode
     question = model.prompts.question("what colour was the last car")
     scratch.copy_from(memory)
     answer = Answer(scratch, question)
-    decoder.prefill(answer)
+    decoder.step([answer])
     return time.perf_counter() - started
 
 

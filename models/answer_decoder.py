@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
 from models.embeddings import Embeddings
+from models.errors import NotFinite
 from models.generation_config import TokenSampler
 from models.prompts import QuestionPrompt
 from models.slot_cache import AttentionCapture, SlotCache
@@ -22,6 +24,20 @@ def evidence_layers(num_layers: int) -> list[bool]:
     Shallow layers attend to the newest tokens whatever the question.
     """
     return [layer >= num_layers // 3 for layer in range(num_layers)]
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """What a pass found for one answer, before it is part of the answer.
+
+    id: None if the logits were no numbers. num_read: tokens that the pass read. states: of recurrent layers, behind
+    them. attention_weights: of the last token read, for each evidence layer. [N_l]
+    """
+
+    id: int | None
+    num_read: int
+    states: tuple[Tensor, ...]
+    attention_weights: dict[int, Tensor]
 
 
 class Answer:
@@ -50,44 +66,58 @@ class Answer:
 
 
 class AnswerDecoder:
-    """Prefills questions and decodes answers. Device thread only; every method blocks for one pass."""
+    """Reads questions and decodes answers. Device thread only; every method but `is_ended` blocks."""
 
     def __init__(self, model: VideoLanguageModel) -> None:
         self._model = model
         self._sampler = TokenSampler(model.generation)
         self._is_evidence = evidence_layers(model.spec.kv.num_layers)
 
-    def prefill(self, answer: Answer) -> None:
-        """Reads the question into the answer's copy and appends the first token of the answer."""
-        ids = torch.tensor(answer.question.ids, device=self._model.spec.device)
-        self._advance([answer], [self._model.embed_question(ids)])
+    def step(self, answers: Sequence[Answer]) -> None:
+        """Appends one more token to each answer, see `next_tokens`. Raises NotFinite."""
+        for answer, token in zip(answers, self.next_tokens(answers), strict=True):
+            self.append(answer, token)
 
-    def decode_step(self, answers: Sequence[Answer]) -> None:
-        """Appends one more token to each answer, in one batch."""
-        newest = torch.tensor([[answer.ids[-1]] for answer in answers], device=self._model.spec.device)
-        self._advance(answers, [self._model.embed_tokens(token) for token in newest])
+    def next_tokens(self, answers: Sequence[Answer]) -> list[NextToken]:
+        """The next token of each answer, in one pass over what each has not read: its question or its newest token.
+
+        Changes no answer, so a pass that fails can be tried again with fewer answers.
+        """
+        unread = self._embed_unread(answers)
+        num_new = [len(tokens) for tokens in unread]
+        capture = AttentionCapture([slice(-1, None) if is_evidence else None for is_evidence in self._is_evidence])
+        forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
+        hidden = forward_pass.newest(self._model.forward(Embeddings.pack(unread), forward_pass))
+        so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
+        ids, states = self._sampler.sample(self._model.logits(hidden), so_far), forward_pass.states()
+        weights = [{layer: of_rows[row] for layer, of_rows in capture.weights.items()} for row in range(len(answers))]
+        return [NextToken(*found) for found in zip(ids, num_new, states, weights, strict=True)]
+
+    def append(self, answer: Answer, token: NextToken) -> None:
+        """Makes a token of `next_tokens` and what was read for it part of the answer. Raises NotFinite."""
+        if token.id is None:
+            raise NotFinite(f"token {len(answer.ids) + 1} of the answer: the model's logits are no numbers")
+        no_ids = torch.zeros(token.num_read, dtype=torch.int64, device=self._model.spec.device)  # text is of no frame
+        answer.memory.set_states(token.states)
+        answer.memory.commit(no_ids, no_ids.double())
+        answer.ids.append(token.id)
+        # The attention of the end token shows why the answer stops, not what it rests on.
+        if not self.is_ended(answer):
+            for layer, weights in token.attention_weights.items():
+                answer.add_attention(layer, weights)
 
     def is_ended(self, answer: Answer) -> bool:
         """Whether the newest token is an end token of the model."""
         return answer.ids[-1] in self._model.generation.end_ids
 
-    def _advance(self, answers: Sequence[Answer], embeddings: Sequence[Embeddings]) -> None:
-        newest = slice(-1, None)
-        capture = AttentionCapture([newest if is_evidence else None for is_evidence in self._is_evidence])
-        num_new = [len(tokens) for tokens in embeddings]
-        forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
-        hidden = self._model.forward(Embeddings.pack(embeddings), forward_pass)
-        forward_pass.write_states()
-        so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
-        tokens = self._sampler.sample(self._model.logits(forward_pass.newest(hidden)), so_far)
-        for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
-            no_ids = torch.zeros(num_new[row], dtype=torch.int64, device=hidden.device)  # text is of no frame
-            answer.memory.commit(no_ids, no_ids.double())
-            answer.ids.append(token)
-            self._record_attention(answer, capture, row)
-
-    def _record_attention(self, answer: Answer, capture: AttentionCapture, row: int) -> None:
-        # The attention of the end token shows why the answer stops, not what it rests on.
-        if not self.is_ended(answer):
-            for layer, weights in capture.weights.items():
-                answer.add_attention(layer, weights[row])
+    def _embed_unread(self, answers: Sequence[Answer]) -> list[Embeddings]:
+        """What each answer has not read. B × [T_b, E]"""
+        ids = [answer.ids[-1:] or answer.question.ids for answer in answers]
+        # One transfer to the device for all of them.
+        of_each = torch.tensor([id for some in ids for id in some], device=self._model.spec.device).split(
+            [len(some) for some in ids]
+        )
+        return [
+            self._model.embed_tokens(tokens) if answer.ids else self._model.embed_question(tokens)
+            for answer, tokens in zip(answers, of_each, strict=True)
+        ]

@@ -3,7 +3,8 @@
 ModelError
 ├── ModelNotFound   no model of that name, and no folder at that path
 ├── ModelInvalid    the checkpoint holds no model that can be used here, or asks for what is not supported
-└── InvalidBudget   the memory's bounds do not fit the model
+├── InvalidBudget   the memory's bounds do not fit the model
+└── NotFinite       the model's numbers are none: what it read or its weights are damaged
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class ModelInvalid(ModelError):
 
 class InvalidBudget(ModelError):
     """The memory's bounds do not fit the model: too small for its frames, or too large for its positions."""
+
+
+class NotFinite(ModelError):
+    """The model's numbers are none (NaN or infinite): what it read or its weights are damaged."""

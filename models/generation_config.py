@@ -81,11 +81,19 @@ class TokenSampler:
             if generation.top_p < 1:
                 self._processors.append(TopPLogitsWarper(generation.top_p))
 
-    def sample(self, logits: Tensor, so_far: Sequence[Sequence[int]]) -> list[int]:
-        """The next token of each row. so_far: the tokens of prompt and answer. [B, V], B × [T_b] -> B"""
-        if not self._processors:
-            return [int(token) for token in logits.argmax(dim=-1)]
-        return [self._sample_one(row.float(), ids) for row, ids in zip(logits, so_far, strict=True)]
+    def sample(self, logits: Tensor, so_far: Sequence[Sequence[int]]) -> list[int | None]:
+        """The next token of each row, None where its logits are no numbers. [B, V], B × [T_b] -> B
+
+        so_far: the tokens of prompt and answer.
+        """
+        best = logits.max(dim=-1)  # not a number as soon as one of the row is none
+        is_finite, tokens = torch.stack((best.values.isfinite().long(), best.indices)).tolist()
+        if self._processors:
+            tokens = [
+                self._sample_one(row.float(), ids) if is_usable else None
+                for row, ids, is_usable in zip(logits, so_far, is_finite, strict=True)
+            ]
+        return [token if is_usable else None for token, is_usable in zip(tokens, is_finite, strict=True)]
 
     def _sample_one(self, logits: Tensor, so_far: Sequence[int]) -> int:
         ids = torch.tensor([so_far], device=logits.device)

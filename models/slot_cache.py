@@ -66,7 +66,7 @@ class SlotCache(Cache):
         shape = memories[0].slabs.shape
         self.spans = _spans(self.num_new)
         self._offsets = torch.cat([torch.arange(length) for length in num_new]) if offsets is None else offsets
-        self._parts: list[SlotCache] = []
+        self._parts: list[tuple[list[int], SlotCache]] = []
         self._recurrent: list[_RecurrentLayer] = []
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
         places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
@@ -110,7 +110,7 @@ class SlotCache(Cache):
                 is_read_only=self.is_read_only,
                 capture=capture,
             )
-            self._parts.append(part)
+            self._parts.append((rows, part))
             yield places.to(self.memories[0].slabs.shape.device), part
             if self.capture is not None and capture is not None:
                 for layer, weights in capture.weights.items():
@@ -119,11 +119,16 @@ class SlotCache(Cache):
 
     def write_states(self) -> None:
         """Puts the states of recurrent layers behind the new tokens into the memories."""
-        for part in self._parts:
-            part.write_states()
-        if not self._parts:
-            for row, memory in enumerate(self.memories):
-                memory.set_states([state for layer in self._recurrent for state in layer.states(row)])
+        for memory, states in zip(self.memories, self.states(), strict=True):
+            memory.set_states(states)
+
+    def states(self) -> list[tuple[Tensor, ...]]:
+        """Those of each memory's recurrent layers behind the new tokens. B"""
+        of_parts = {row: states for rows, part in self._parts for row, states in zip(rows, part.states(), strict=True)}
+        return [
+            of_parts[row] if of_parts else tuple(state for layer in self._recurrent for state in layer.states(row))
+            for row in range(len(self.memories))
+        ]
 
 
 class _SlotLayer(CacheLayerMixin):

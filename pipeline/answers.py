@@ -16,6 +16,7 @@ class QuestionError(Exception):
     ├── InvalidQuestion  the text is empty or longer than the limit
     ├── Overloaded       the queue of questions is full; a retry may help
     ├── AnswerFailed     the answer was aborted
+    ├── QuestionExpired  its deadline passed before its answer ended
     ├── UnknownCamera    no camera has that name
     └── NoFrames         the camera has never given a frame and gives none
         └── NoFramesYet  the camera may give its first frame soon; a retry may help
@@ -32,6 +33,10 @@ class Overloaded(QuestionError):
 
 class AnswerFailed(QuestionError):
     """The answer was aborted: the device failed, the camera was removed or the shard is closing."""
+
+
+class QuestionExpired(QuestionError):
+    """The question's deadline passed before its answer ended."""
 
 
 class UnknownCamera(QuestionError):

@@ -133,14 +133,14 @@ def _prefilled(writer: MemoryWriter, memory: Memory, question: str) -> tuple[Ans
     scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity + _RESERVE), 0)
     scratch.copy_from(memory)
     decoder, answer = AnswerDecoder(model), Answer(scratch, model.prompts.question(question))
-    decoder.prefill(answer)
+    decoder.step([answer])
     return decoder, answer
 
 
 def _answer(writer: MemoryWriter, memory: Memory, question: str) -> str:
     decoder, answer = _prefilled(writer, memory, question)
     while not decoder.is_ended(answer) and len(answer.ids) < _MAX_ANSWER_TOKENS:
-        decoder.decode_step([answer])
+        decoder.step([answer])
     return writer.model.prompts.decode(tuple(answer.ids))
 
 

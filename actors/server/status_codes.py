@@ -34,6 +34,7 @@ from pipeline.answers import (
     NoFramesYet,
     Overloaded,
     QuestionError,
+    QuestionExpired,
     UnknownCamera,
 )
 from pipeline.cameras import (
@@ -65,6 +66,7 @@ ROWS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (InvalidQuestion, Code.INVALID_ARGUMENT, "INVALID_QUESTION"),
     (Overloaded, Code.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS"),
     (AnswerFailed, Code.ABORTED, "ANSWER_FAILED"),
+    (QuestionExpired, Code.DEADLINE_EXCEEDED, "QUESTION_EXPIRED"),
     (NoFramesYet, Code.UNAVAILABLE, "NO_FRAMES_YET"),
     (NoFrames, Code.FAILED_PRECONDITION, "NO_FRAMES"),
     (QuestionError, Code.INTERNAL, "QUESTION_FAILED"),

@@ -97,10 +97,10 @@ class Viewer:
         began_s = time.perf_counter()
         recalled, _ = next(memory.recall(0, [question]))
         answer = Answer(self._copy(recalled), self._model.prompts.question(question.text))
-        self._decoder.prefill(answer)
+        self._decoder.step([answer])
         ttft_s = time.perf_counter() - began_s
         while not self._decoder.is_ended(answer) and len(answer.ids) < self._settings.max_answer_tokens:
-            self._decoder.decode_step([answer])
+            self._decoder.step([answer])
         ids = answer.ids[:-1] if self._decoder.is_ended(answer) else answer.ids
         response = self._model.prompts.decode(tuple(ids))
         return AnswerRow(

@@ -16,7 +16,6 @@ from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.cameras import CameraFailed
-from pipeline.device import question_request
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
@@ -35,8 +34,8 @@ class Engine:
     """The cameras and questions of one device. Any thread may call it; the work is done on the device thread.
 
     Feeds put clips into `clips`. Everything else that touches a memory runs as a command between two jobs.
-    A job is one step of frames to ingest, one prefill or one decode step, or one piece of background work. A job that
-    fails ends its question, its frames or its command, and nothing else.
+    A job is one step of frames to ingest, one pass over questions or over running answers, or one piece of background
+    work. A failure ends its question, its frames or its command, and nothing else.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class Engine:
     ) -> None:
         self._command_timeout_s = command_timeout_s
         reserve = config.max_question_tokens + config.max_answer_tokens
-        self._config = config
         self._clock = clock
         writer = MemoryWriter(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
         room = footprint.question_capacity(writer.capacity, reserve)
@@ -59,9 +57,8 @@ class Engine:
             AnswerDecoder(model),
             model.prompts,
             [Memory(scratch, slot) for slot in range(config.max_running_questions)],
-            max_waiting=config.max_waiting_questions,
+            config,
         )
-        self._prompts = model.prompts
         self._layout, self._max_frames = model.spec.layout, config.max_frames_per_step
         self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
         self._thread = DeviceThread(self._next_job, on_stop=self._questions.close)
@@ -149,22 +146,25 @@ class Engine:
         return self._slots.status(name)
 
     def ask(
-        self, camera: str, question: str, on_event: OnEvent, *, max_answer_tokens: int | None = None
+        self,
+        camera: str,
+        question: str,
+        on_event: OnEvent,
+        *,
+        max_answer_tokens: int | None = None,
+        client: str = "",
+        timeout_s: float | None = None,
     ) -> QuestionRequest:
         """Queues a question; `on_event` gets Started, Token and Evidence, then Done or one QuestionError.
 
-        `on_event` is called on the device thread and must not block. Raises InvalidQuestion, UnknownCamera,
-        Overloaded, and AnswerFailed if the device has stopped, at once.
+        client: who asks; clients that wait have turns. timeout_s: after so long the question ends with QuestionExpired,
+        waiting or running. `on_event` is called on the device thread and must not block. Raises InvalidQuestion,
+        UnknownCamera, Overloaded, QuestionExpired, and AnswerFailed if the device has stopped, at once.
         """
         self.status(camera)
-        limit = min(max_answer_tokens or self._config.max_answer_tokens, self._config.max_answer_tokens)
-        prompt = question_request.parse(
-            question,
-            self._prompts,
-            max_chars=self._config.max_question_chars,
-            max_tokens=self._config.max_question_tokens,
+        request = self._questions.add(
+            camera, question, on_event, max_answer_tokens=max_answer_tokens, client=client, timeout_s=timeout_s
         )
-        request = self._questions.add(camera, prompt, on_event, limit)
         self._thread.wake()
         return request
 
@@ -196,12 +196,12 @@ class Engine:
             return self._ingest_job(turn.count)
         if turn.work is Work.BACKGROUND:
             return self._thread.next_background_job()
-        return self._questions.next_job(self._slots.cameras)
+        return self._questions.next_job(turn, self._slots.cameras)
 
     def _waiting(self) -> dict[Work, list[int]]:
         """The tokens of each piece of work that waits, at most."""
         return {
-            Work.PREFILL: [1] if self._questions.has_work() else [],
+            **self._questions.waiting(),
             Work.INGEST: [self._layout.max_tokens(frames) for frames in self.clips.next_steps(self._max_frames)],
             Work.BACKGROUND: [0] if self._thread.has_background_job else [],
         }

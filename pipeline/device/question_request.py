@@ -11,10 +11,10 @@ import structlog
 from models.prompts import Prompts, QuestionPrompt
 from pipeline.answers import (
     AnswerEvent,
-    AnswerFailed,
     AnswerWarning,
     InvalidQuestion,
     QuestionError,
+    QuestionExpired,
     WarningCode,
 )
 
@@ -23,17 +23,28 @@ log = structlog.get_logger(__name__)
 OnEvent = Callable[[AnswerEvent | QuestionError], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class QuestionRequest:
-    """One question, from its arrival to its end."""
+    """One question, from its arrival to its end.
+
+    submitted_at, deadline_s: by the clock of the device's questions; None without a deadline. client: who asks, by
+    whom waiting questions have turns.
+    """
 
     camera: str
     prompt: QuestionPrompt
     on_event: OnEvent
     max_answer_tokens: int
     submitted_at: float
+    client: str = ""
+    deadline_s: float | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     is_cancelled: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        """Of its prefill, at most: one more may end the video."""
+        return len(self.prompt.ids) + 1
 
     def cancel(self) -> None:
         """Stops the answer at its next step; no further event is sent. Any thread may call it.
@@ -42,12 +53,25 @@ class QuestionRequest:
         """
         self.is_cancelled = True
 
-    def fail(self, reason: str) -> None:
-        """Ends the question with AnswerFailed. A listener that fails at that takes nothing else along."""
+    def has_expired(self, now_s: float) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline_s is not None and now_s >= self.deadline_s
+
+    def expired(self) -> QuestionExpired:
+        """How a question ends whose deadline passed."""
+        limit_s = (self.deadline_s or 0.0) - self.submitted_at
+        return QuestionExpired(
+            f"question to camera {self.camera!r}: not answered within {limit_s:.3g} s (its deadline)"
+        )
+
+    def end(self, error: QuestionError) -> None:
+        """Ends the question, unless it was cancelled. A listener that fails at that takes nothing else along."""
+        if self.is_cancelled:
+            return
         try:
-            self.on_event(AnswerFailed(reason))
-        except Exception as error:  # noqa: BLE001 - the listener belongs to the client, the thread to everybody
-            log.error("answer_listener_failed", camera=self.camera, answer_id=self.id, reason=str(error))
+            self.on_event(error)
+        except Exception as failure:  # noqa: BLE001 - the listener belongs to the client, the thread to everybody
+            log.error("answer_listener_failed", camera=self.camera, answer_id=self.id, reason=str(failure))
 
 
 def parse(text: str, prompts: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:

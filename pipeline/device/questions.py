@@ -1,191 +1,206 @@
-"""The questions of one device: they wait, run on copies of memories, and send their events back."""
+"""The questions of one device: they wait, run in batches on copies of memories, and send their events back."""
 
 from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+
+import structlog
+import torch
 
 from cache_store.memory import Memory
-from models.answer_decoder import Answer, AnswerDecoder
-from models.prompts import Prompts, QuestionPrompt
-from pipeline.answers import (
-    AnswerFailed,
-    Done,
-    Evidence,
-    FinishReason,
-    Overloaded,
-    Started,
-    Token,
-    UnknownCamera,
-)
-from pipeline.device import evidence, question_request
+from models.answer_decoder import Answer, AnswerDecoder, NextToken
+from models.prompts import Prompts
+from pipeline.answers import AnswerFailed, UnknownCamera
+from pipeline.device import question_request
 from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import STOPPED, Job
+from pipeline.device.question_queue import QuestionQueue
 from pipeline.device.question_request import OnEvent, QuestionRequest
+from pipeline.device.running_answer import RunningAnswer
+from pipeline.device.scheduler import Turn, Work
 
-
-@dataclass(slots=True, eq=False)
-class _RunningAnswer:
-    """A question that has a scratch slot; `camera` provides the thumbnails of its evidence."""
-
-    request: QuestionRequest
-    camera: CameraMemory
-    answer: Answer
-    first_token_at: float = 0.0
-    text: str = ""
+log = structlog.get_logger(__name__)
 
 
 class QuestionRunner:
-    """The waiting and running questions of one device. Any thread may call `add`, the device thread the rest."""
+    """The waiting and running questions of one device. Any thread may call `add`, the device thread the rest.
+
+    Whatever fails, a pass, the numbers of the model or a listener, ends its own question: a pass of several that fails
+    is done again one by one.
+    """
 
     def __init__(
         self,
         decoder: AnswerDecoder,
         prompts: Prompts,
         scratch: list[Memory],
-        *,
-        max_waiting: int,
+        config: DeviceConfig,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decoder = decoder
         self._prompts = prompts
         self._free = deque(scratch)
-        self._max_waiting = max_waiting
         self._clock = clock
-        self._waiting: deque[QuestionRequest] = deque()
-        self._running: deque[_RunningAnswer] = deque()
+        self._config = config
+        self._queue = QuestionQueue(config.max_waiting_questions)
+        self._due: list[QuestionRequest] = []  # those that wait and could have a slot now
+        self._running: deque[RunningAnswer] = deque()
         self._is_closed = False
-        self._lock = threading.Lock()  # of what other threads change: the waiting, and whether more may come
+        self._lock = threading.Lock()  # held to queue a question, and to refuse all further ones
 
-    def add(self, camera: str, prompt: QuestionPrompt, on_event: OnEvent, max_answer_tokens: int) -> QuestionRequest:
-        """Queues a question. Raises Overloaded, and AnswerFailed after `close`."""
-        request = QuestionRequest(camera, prompt, on_event, max_answer_tokens, submitted_at=self._clock())
+    def add(
+        self,
+        camera: str,
+        question: str,
+        on_event: OnEvent,
+        *,
+        max_answer_tokens: int | None = None,
+        client: str = "",
+        timeout_s: float | None = None,
+    ) -> QuestionRequest:
+        """Queues a question, see Engine.ask.
+
+        Raises InvalidQuestion, Overloaded, QuestionExpired, and AnswerFailed after `close`.
+        """
+        limits, now_s = self._config, self._clock()
+        prompt = question_request.parse(
+            question, self._prompts, max_chars=limits.max_question_chars, max_tokens=limits.max_question_tokens
+        )
+        num_tokens = min(max_answer_tokens or limits.max_answer_tokens, limits.max_answer_tokens)
+        deadline_s = None if timeout_s is None else now_s + timeout_s
+        request = QuestionRequest(camera, prompt, on_event, num_tokens, now_s, client, deadline_s)
+        if request.has_expired(now_s):
+            raise request.expired()
         with self._lock:
             if self._is_closed:
                 raise AnswerFailed(f"question to camera {camera!r}: {STOPPED}")
-            self._waiting = deque(other for other in self._waiting if not other.is_cancelled)
-            if len(self._waiting) >= self._max_waiting:
-                raise Overloaded(
-                    f"question to camera {camera!r}: {len(self._waiting)} questions wait already "
-                    f"(limit {self._max_waiting})"
-                )
-            self._waiting.append(request)
+            self._queue.put(request)
         return request
 
-    def has_work(self) -> bool:
-        """Whether a job can be done now."""
-        return bool(self._running) or bool(self._waiting and self._free)
+    def waiting(self) -> dict[Work, list[int]]:
+        """The tokens of each question that can have a slot now, and of each running answer's next step.
 
-    def next_job(self, cameras: Mapping[str, CameraMemory]) -> Job:
-        """Prefills the oldest waiting question if a scratch slot is free, else decodes one token of an answer.
-
-        Only if `has_work`. If the job fails, its question ends with AnswerFailed.
+        Before that, questions whose deadline has passed end, waiting or running, and those that gave way in the queue.
         """
-        if self._free and self._waiting:
-            with self._lock:
-                request = self._waiting.popleft()
-            return self._job(request, lambda: self._prefill(request, cameras))
-        running = self._running[0]
-        return self._job(running.request, lambda: self._decode(running))
+        for request in self._queue.take_displaced():
+            request.end(self._queue.overloaded(request))
+        now_s = self._clock()
+        for request in self._remove(lambda request: request.has_expired(now_s)):
+            request.end(request.expired())
+        self._due = self._queue.first(len(self._free))
+        return {Work.PREFILL: [request.num_tokens for request in self._due], Work.DECODE: [1] * len(self._running)}
+
+    def next_job(self, turn: Turn, cameras: Mapping[str, CameraMemory]) -> Job:
+        """Prefills the first questions of `waiting`, or decodes one token of the answers whose turn it is."""
+        if turn.work is Work.PREFILL:
+            requests = self._due[: turn.count]
+            self._queue.take(requests)
+            return self._job(requests, lambda: self._prefill(requests, cameras))
+        batch = list(islice(self._running, turn.count))
+        self._running.rotate(-turn.count)
+        return self._job([running.request for running in batch], lambda: self._decode(batch))
 
     def fail_camera(self, name: str, reason: str, *, keeps_running: bool = False) -> None:
         """Ends every question to a camera with AnswerFailed, or only those that wait."""
-        self._fail(lambda request: request.camera == name, reason, keeps_running=keeps_running)
+        for request in self._remove(lambda request: request.camera == name, keeps_running=keeps_running):
+            request.end(AnswerFailed(reason))
 
     def close(self) -> None:
         """Ends every question with AnswerFailed, and refuses all further ones."""
         with self._lock:
             self._is_closed = True
-        self._fail(lambda _: True, STOPPED)
+        for request in self._remove(lambda _: True):
+            request.end(AnswerFailed(STOPPED))
 
-    def _job(self, request: QuestionRequest, run: Callable[[], None]) -> Job:
+    def _job(self, requests: Sequence[QuestionRequest], run: Callable[[], None]) -> Job:
         def fail(error: Exception) -> None:
-            self._release(request)
-            request.fail(str(error))
+            for request in requests:
+                self._release(request)
+                request.end(AnswerFailed(str(error)))
 
-        about = {"camera": request.camera, "answer_id": request.id}
-        return Job(f"answer on camera {request.camera!r}", run, fail, about)
+        return Job(f"{len(requests)} answers", run, fail)
 
-    def _prefill(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
+    def _prefill(self, requests: Sequence[QuestionRequest], cameras: Mapping[str, CameraMemory]) -> None:
+        for request in requests:
+            self._guarded(request, lambda request=request: self._begin(request, cameras))  # type: ignore[misc]
+        self._step([running for running in self._running if running.request in requests])
+
+    def _begin(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:
             return
-        camera = cameras.get(request.camera)
-        if camera is None:
-            request.on_event(UnknownCamera(f"camera {request.camera!r}: not on this device"))
+        if (camera := cameras.get(request.camera)) is None:
+            request.end(UnknownCamera(f"camera {request.camera!r}: not on this device"))
             return
         copy = self._free[0]
         copy.copy_from(camera.memory)
-        running = _RunningAnswer(request, camera, Answer(copy, request.prompt))
+        running = RunningAnswer(request, camera, Answer(copy, request.prompt))
         # From here on until `_release` the slot is this question's.
         self._running.append(running)
         self._free.popleft()
-        request.on_event(self._started(request, camera))
-        self._decoder.prefill(running.answer)
-        self._advance(running)
+        running.send_started()
 
-    def _decode(self, running: _RunningAnswer) -> None:
-        self._running.rotate(-1)
-        if running.request.is_cancelled:
+    def _decode(self, batch: Sequence[RunningAnswer]) -> None:
+        for running in batch:
+            if running.request.is_cancelled:
+                self._release(running.request)
+        self._step([running for running in batch if not running.request.is_cancelled])
+
+    def _step(self, batch: Sequence[RunningAnswer]) -> None:
+        for running, token in self._next_tokens(batch):
+            self._guarded(running.request, lambda one=running, token=token: self._advance(one, token))  # type: ignore[misc]
+
+    def _next_tokens(self, batch: Sequence[RunningAnswer]) -> list[tuple[RunningAnswer, NextToken]]:
+        """One pass, or one for each answer if that fails: those that fail alone end and are left out."""
+        try:
+            tokens = self._decoder.next_tokens([running.answer for running in batch])
+            return list(zip(batch, tokens, strict=True))
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the pass is of several clients
+            if len(batch) == 1:
+                self._fail(batch[0].request, error)
+                return []
+            log.warning("answer_batch_failed", answers=len(batch), reason=repr(error))
+        return [found for running in batch for found in self._next_tokens([running])]
+
+    def _advance(self, running: RunningAnswer, token: NextToken) -> None:
+        self._decoder.append(running.answer, token)
+        if running.send_token(self._prompts, self._clock(), is_ended=self._decoder.is_ended(running.answer)):
             self._release(running.request)
-            return
-        self._decoder.decode_step([running.answer])
-        self._advance(running)
 
-    def _started(self, request: QuestionRequest, camera: CameraMemory) -> Started:
-        return Started(
-            answer_id=request.id,
-            camera=camera.name,
-            memory_as_of_s=camera.newest_s or camera.started_s,
-            gaps=camera.gaps,
-            warnings=question_request.warnings(request.prompt),
-        )
+    def _guarded(self, request: QuestionRequest, work: Callable[[], None]) -> None:
+        """Does what is of one question alone; its failure ends that question."""
+        try:
+            work()
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the batch is of several clients
+            self._fail(request, error)
 
-    def _advance(self, running: _RunningAnswer) -> None:
-        """Sends the text of the last job, and ends the answer where it is complete."""
-        answer, request = running.answer, running.request
-        running.first_token_at = running.first_token_at or self._clock()
-        is_ended = self._decoder.is_ended(answer)
-        text = self._prompts.decode(tuple(answer.ids[:-1] if is_ended else answer.ids))
-        if len(text) > len(running.text):
-            request.on_event(Token(text[len(running.text) :], len(answer.ids) - 1))
-            running.text = text
-        if is_ended or len(answer.ids) >= request.max_answer_tokens:
-            self._finish(running, FinishReason.END if is_ended else FinishReason.MAX_TOKENS)
-
-    def _finish(self, running: _RunningAnswer, reason: FinishReason) -> None:
-        answer, request = running.answer, running.request
-        if self._prompts.has_evidence(running.text):
-            self._send_evidence(running)
-        request.on_event(
-            Done(
-                finish_reason=reason,
-                answer=running.text,
-                question_tokens=len(request.prompt.ids),
-                answer_tokens=len(answer.ids),
-                time_to_first_token_ms=1000 * (running.first_token_at - request.submitted_at),
-            )
-        )
+    def _fail(self, request: QuestionRequest, error: Exception) -> None:
+        trace = "".join(traceback.format_exception(error))
+        log.error("answer_failed", camera=request.camera, answer_id=request.id, reason=repr(error), traceback=trace)
         self._release(request)
+        request.end(
+            AnswerFailed(f"answer {request.id} on camera {request.camera!r}: the device failed: {type(error).__name__}")
+        )
 
-    def _send_evidence(self, running: _RunningAnswer) -> None:
-        answer = running.answer
-        attention = [(answer.cached_tokens(layer), weights) for layer, weights in answer.attention_weights.items()]
-        for moment in evidence.find_moments(attention):
-            thumbnail = running.camera.thumbnails.get(moment.frame)
-            running.request.on_event(Evidence(moment.time_s, moment.weight, thumbnail))
-
-    def _fail(self, is_meant: Callable[[QuestionRequest], bool], reason: str, *, keeps_running: bool = False) -> None:
-        with self._lock:
-            failed = [request for request in self._waiting if is_meant(request)]
-            self._waiting = deque(request for request in self._waiting if not is_meant(request))
+    def _remove(
+        self, is_meant: Callable[[QuestionRequest], bool], *, keeps_running: bool = False
+    ) -> list[QuestionRequest]:
+        """Takes questions out of the queue and out of their slots."""
+        removed = self._queue.remove(is_meant)
         if not keeps_running:
-            failed += [running.request for running in self._running if is_meant(running.request)]
-        for request in failed:
+            removed += [running.request for running in self._running if is_meant(running.request)]
+        for request in removed:
             self._release(request)
-            request.fail(reason)
+        return removed
 
     def _release(self, request: QuestionRequest) -> None:
         """Frees the scratch slot of a question, if it has one."""

@@ -104,9 +104,9 @@ def greedy(tiny: LlavaOnevision, decoder: AnswerDecoder, memory: Memory, questio
     copy = Memory(Slabs(tiny.spec.kv, slots=1, capacity=memory.slabs.capacity + 64), 0)
     copy.copy_from(memory)
     answer = Answer(copy, tiny.prompts.question(question))
-    decoder.prefill(answer)
+    decoder.step([answer])
     while not decoder.is_ended(answer) and len(answer.ids) < 8:
-        decoder.decode_step([answer])
+        decoder.step([answer])
     return tiny.prompts.decode(tuple(answer.ids))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -83,7 +85,7 @@ def test_the_deeper_two_thirds_of_the_layers_are_evidence(model: LlavaOnevision,
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(4))
     decoder, answer = AnswerDecoder(model), Answer(copy_of(memory), model.prompts.question(QUESTION))
-    decoder.prefill(answer)
+    decoder.step([answer])
     assert not decoder.is_ended(answer)
 
     assert answer_decoder.evidence_layers(6) == [False, False, True, True, True, True]
@@ -100,14 +102,12 @@ def test_the_evidence_of_an_answer_is_the_attention_of_all_its_tokens_but_the_en
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(4))
     decoder, answer = AnswerDecoder(model), Answer(copy_of(memory), model.prompts.question(QUESTION))
-    decoder.prefill(answer)
+    decoder.step([answer])
     first = {layer: weights.clone() for layer, weights in answer.attention_weights.items()}
-    decoder.decode_step([answer])
+    decoder.step([answer])
     both = {layer: weights.clone() for layer, weights in answer.attention_weights.items()}
-    answer.ids[-1] = model.prompts.end_id
-    capture = answer_decoder.AttentionCapture([None] * 6)
-    capture.weights = {layer: {0: torch.ones(answer.memory.lengths[layer])} for layer in first}
-    decoder._record_attention(answer, capture, 0)
+    (end,) = decoder.next_tokens([answer])
+    decoder.append(answer, dataclasses.replace(end, id=model.prompts.end_id))
 
     assert all(bool((both[layer] >= first[layer]).all()) for layer in first)
     assert all(float(both[layer].sum()) > float(first[layer].sum()) for layer in first)

@@ -158,8 +158,8 @@ def test_positions_are_those_of_transformers_after_frames_a_question_and_a_resto
     memory = new_memory(writer)
     append(writer, memory, frames[:4], (2, 2))
     decoder, answer = AnswerDecoder(model), Answer(copy_of(memory), model.prompts.question(QUESTION))
-    decoder.prefill(answer)
-    decoder.decode_step([answer])
+    decoder.step([answer])
+    decoder.step([answer])
     memory = restored(writer, saved(memory))
     append(writer, memory, frames[4:], (4,), first_s=1_002.0)
 
@@ -190,8 +190,8 @@ def test_a_question_changes_nothing_to_the_bit(family: Family, model: VideoLangu
         append(writer, memory, family.frames(12))
     before = everything(asked)
     decoder, answer = AnswerDecoder(model), Answer(copy_of(asked), model.prompts.question(QUESTION))
-    decoder.prefill(answer)
-    decoder.decode_step([answer])
+    decoder.step([answer])
+    decoder.step([answer])
     writer.scorer.score([asked])
     assert_same(before, everything(asked))
     for memory in (asked, quiet):

@@ -23,9 +23,9 @@ def answer_ids(model: LlavaOnevision, generation: GenerationConfig) -> list[int]
     copy = Memory(type(memory.slabs)(memory.slabs.shape, slots=1, capacity=memory.slabs.capacity), 0)
     copy.copy_from(memory)
     decoder, answer = AnswerDecoder(generating), Answer(copy, generating.prompts.question(QUESTION))
-    decoder.prefill(answer)
+    decoder.step([answer])
     while not decoder.is_ended(answer) and len(answer.ids) < NEW_TOKENS:
-        decoder.decode_step([answer])
+        decoder.step([answer])
     return answer.ids
 
 

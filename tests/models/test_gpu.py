@@ -59,9 +59,9 @@ def compute(model: LlavaOnevision, frames: Tensor, tokens_per_layer: int) -> Res
         hidden = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))
         logits.append(model._network.lm_head(hidden[0, -1]).cpu())
         answer = Answer(scratch_copy(model, memory), prompt)
-        decoder.prefill(answer)
+        decoder.step([answer])
         while not decoder.is_ended(answer) and len(answer.ids) < 8:
-            decoder.decode_step([answer])
+            decoder.step([answer])
         answers.append(model.prompts.decode(tuple(answer.ids)))
     keys = [memory.layer(layer).keys.cpu() for layer in range(memory.num_layers)]
     return Result(answers, torch.stack(logits), keys)
@@ -103,8 +103,8 @@ def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(40))
     decoder, answer = AnswerDecoder(model), Answer(scratch_copy(model, memory), model.prompts.question(QUESTIONS[0]))
-    decoder.prefill(answer)
-    decoder.decode_step([answer])
+    decoder.step([answer])
+    decoder.step([answer])
 
     assert memory.lengths == [memory.prefix_length + 128] * memory.num_layers
     assert memory.layer(0).keys.dtype == torch.bfloat16

@@ -104,8 +104,8 @@ def test_an_answer_is_decoded_with_int8_weights(family: Family, checkpoint: Path
     for clip in range(4):
         writer.append([memory], family.frames(4)[None], 4.0 * clip + torch.arange(4, dtype=torch.float64)[None])
     decoder, answer = AnswerDecoder(model), Answer(memory, model.prompts.question("what is in view"))
-    decoder.prefill(answer)
-    decoder.decode_step([answer])
+    decoder.step([answer])
+    decoder.step([answer])
 
     assert memory.compactions
     assert len(answer.ids) == 2

@@ -31,8 +31,8 @@ def test_one_clip_and_one_question_go_through_the_real_shape() -> None:
     scratch.copy_from(memory)
     answer = Answer(scratch, model.prompts.question("What colour was the last car?"))
     decoder = AnswerDecoder(model)
-    decoder.prefill(answer)
-    decoder.decode_step([answer])
+    decoder.step([answer])
+    decoder.step([answer])
 
     assert memory.lengths == [memory.prefix_length + 400] * 24
     assert memory.compactions == 1

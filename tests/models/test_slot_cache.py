@@ -90,15 +90,15 @@ def test_two_answers_in_one_batch_equal_two_single_answers(model: LlavaOnevision
             copy = Memory(slabs, slot)
             copy.copy_from(memory)
             answer = Answer(copy, model.prompts.question(text))
-            decoder.prefill(answer)
+            decoder.step([answer])
             found.append(answer)
         return found
 
     together, alone = started(), started()
     for _ in range(5):
-        decoder.decode_step(together)
+        decoder.step(together)
         for answer in alone:
-            decoder.decode_step([answer])
+            decoder.step([answer])
     assert [answer.ids for answer in together] == [answer.ids for answer in alone]
 
 
@@ -112,8 +112,8 @@ def test_an_answer_never_changes_the_memory_it_copies(model: LlavaOnevision, wri
     copy = Memory(more_slots(questioned.slabs, 1), 0)
     copy.copy_from(questioned)
     answer = Answer(copy, model.prompts.question("what came first"))
-    decoder.prefill(answer)
-    decoder.decode_step([answer])
+    decoder.step([answer])
+    decoder.step([answer])
     copy.clear()
     assert_same(before, contents(questioned))
     for memory in (questioned, quiet):

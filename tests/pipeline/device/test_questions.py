@@ -12,7 +12,7 @@ from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models.answer_decoder import AnswerDecoder
 from models.llava_onevision import LlavaOnevision
-from models.prompts import Prompts
+from models.prompts import Prompts, QuestionPrompt
 from pipeline.answers import (
     AnswerEvent,
     AnswerFailed,
@@ -28,8 +28,10 @@ from pipeline.answers import (
 from pipeline.cameras import CameraFailed
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
+from pipeline.device.device_thread import Job
 from pipeline.device.engine import Engine
 from pipeline.device.questions import QuestionRunner
+from pipeline.device.scheduler import Scheduler
 from tests.conftest import random_frames
 from tests.pipeline.device.engine_driver import (
     CONFIG,
@@ -70,11 +72,20 @@ class FixedText:
         self._prompts = prompts
         self._text = text
 
+    def question(self, text: str) -> QuestionPrompt:
+        return self._prompts.question(text)
+
     def decode(self, ids: tuple[int, ...]) -> str:
         return self._text
 
     def has_evidence(self, answer: str) -> bool:
         return self._prompts.has_evidence(answer)
+
+
+def next_job(runner: QuestionRunner, cameras: dict[str, CameraMemory]) -> Job | None:
+    """Of a device that has nothing but questions."""
+    turn = Scheduler(max_tokens=2_048).next_turn(runner.waiting())
+    return None if turn is None else runner.next_job(turn, cameras)
 
 
 def run_question(model: LlavaOnevision, text: str) -> list[AnswerEvent | QuestionError]:
@@ -88,13 +99,13 @@ def run_question(model: LlavaOnevision, text: str) -> list[AnswerEvent | Questio
         AnswerDecoder(model),
         FixedText(model.prompts, text),  # type: ignore[arg-type]
         [scratch],
-        max_waiting=1,
+        CONFIG,
         clock=lambda: now_s,
     )
-    runner.add("lobby", model.prompts.question("is there a dog"), events.append, 3)
-    while runner.has_work():
+    runner.add("lobby", "is there a dog", events.append, max_answer_tokens=3)
+    while (job := next_job(runner, {"lobby": camera})) is not None:
         now_s += 1.0
-        runner.next_job({"lobby": camera}).run()
+        job.run()
     return events
 
 
@@ -119,13 +130,13 @@ def answers(model: LlavaOnevision, cameras: dict[str, CameraMemory], slots: int)
         AnswerDecoder(model),
         model.prompts,
         [Memory(scratch, slot) for slot in range(slots)],
-        max_waiting=len(cameras),
+        CONFIG,
     )
     recorders = {name: EventRecorder() for name in cameras}
     for name, recorder in recorders.items():
-        runner.add(name, model.prompts.question("what is in view"), recorder.on_event, 8)
-    while runner.has_work():
-        runner.next_job(cameras).run()
+        runner.add(name, "what is in view", recorder.on_event)
+    while (job := next_job(runner, cameras)) is not None:
+        job.run()
     return {name: recorder.done().answer for name, recorder in recorders.items()}
 
 
