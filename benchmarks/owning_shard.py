@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from actors.config.shards import LeaseConfig
 from actors.errors import ShardUnavailable
@@ -39,7 +40,7 @@ class OwningShard:
         self._renewals.cancel()
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, **_: Any
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_alive()
         owner = self._lease_holder.owner(camera_id)

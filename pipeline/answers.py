@@ -51,6 +51,24 @@ class NoFramesYet(NoFrames):
     """The camera has not given its first frame yet; a retry may help."""
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and how long the answer may take in all. client: clients that wait have turns.
+
+    timeout_s: a question whose time is over ends with QuestionExpired; None without a limit.
+    """
+
+    client: str = ""
+    timeout_s: float | None = None
+
+    def after(self, waited_s: float) -> Caller:
+        """The same caller, that long later."""
+        return self if self.timeout_s is None else Caller(self.client, max(0.0, self.timeout_s - waited_s))
+
+
+ANYBODY = Caller()
+
+
 class WarningCode(StrEnum):
     UNKNOWN_WORDS = "unknown_words"
     NOT_LIVE = "not_live"  # the camera gives no video now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
@@ -34,7 +34,6 @@ from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.loops import run_forever
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
-from pipeline.answers import AnswerEvent
 from pipeline.cameras import CameraSpec
 from pipeline.sources.probe import ProbeResult
 
@@ -72,7 +71,7 @@ class Fleet:
         self._admission = CameraAdmission(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
-        self._questions = QuestionRouter(self._state, presence, self._observer)
+        self.ask = QuestionRouter(self._state, presence, self._observer).ask
         self._is_leader = is_leader
         self._store_contact = StoreContact(clock)
         self._headroom = Headroom(self._state)
@@ -220,16 +219,6 @@ class Fleet:
         self._scaler.require_shard(index)
         await self._drains.undrain(index)
         return shard_views.of_one(self._state, index)
-
-    def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of one answer, Done last. Closing the generator cancels the answer.
-
-        trace: see Shard.ask. Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven,
-        CameraChanged.
-        """
-        return self._questions.ask(camera, question, max_answer_tokens=max_answer_tokens, trace=trace)
 
     def _wake(self) -> None:
         self._reconciler.wake()

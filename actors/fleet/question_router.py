@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from actors import task_cancellation
@@ -14,7 +14,8 @@ from actors.fleet.observer import Observer
 from actors.fleet.records import CameraRecord
 from actors.fleet.shard_record import ShardRecord
 from actors.fleet.state import FleetState
-from pipeline.answers import AnswerEvent, AnswerFailed, Done, NoFrames, Started, UnknownCamera
+from actors.shard.interface import Shard
+from pipeline.answers import ANYBODY, AnswerEvent, AnswerFailed, Caller, Done, NoFrames, Started, UnknownCamera
 
 _POLL_EVERY_S = 0.1
 _MOVE_WAIT_S = 1.5  # for a shard to get the camera anew
@@ -29,15 +30,31 @@ class QuestionRouter:
         self._observer = observer
 
     async def ask(
-        self, camera: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
+        self,
+        camera: str,
+        question: str,
+        *,
+        max_answer_tokens: int | None = None,
+        caller: Caller = ANYBODY,
+        trace: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of one answer, Done last. See Fleet.ask."""
+        """The events of one answer, Done last, see Shard.ask. Closing the generator cancels the answer.
+
+        Raises QuestionError, ShardUnavailable, CameraRecovering, OwnershipUnproven, CameraChanged.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+
+        def ask_shard(shard: Shard) -> AsyncGenerator[AnswerEvent, None]:
+            left = caller.after(loop.time() - began_s)
+            return shard.ask(record.id, question, max_answer_tokens=max_answer_tokens, caller=left, trace=trace)
+
         record = self._state.find(camera)
-        record.mark_question(asyncio.get_running_loop().time())
+        record.mark_question(began_s)
         await record.wait_until_settled()
         index, has_begun = record.shard_index, False
         try:
-            async with aclosing(self._ask_shard(record, question, max_answer_tokens, trace)) as events:
+            async with aclosing(self._ask_shard(record, ask_shard)) as events:
                 async for event in events:
                     has_begun = True
                     yield event
@@ -46,12 +63,12 @@ class QuestionRouter:
             if has_begun or not await self._has_moved(record, index):
                 raise
         # The camera moved before any event reached the client, so the question goes to its new shard.
-        async with aclosing(self._ask_shard(record, question, max_answer_tokens, trace)) as events:
+        async with aclosing(self._ask_shard(record, ask_shard)) as events:
             async for event in events:
                 yield event
 
     async def _ask_shard(
-        self, record: CameraRecord, question: str, max_answer_tokens: int | None, trace: str
+        self, record: CameraRecord, ask: Callable[[Shard], AsyncGenerator[AnswerEvent, None]]
     ) -> AsyncGenerator[AnswerEvent, None]:
         """One answer of the shard that the camera is on now. Started is held back until the first token."""
         camera, shard_record = record.spec.name, self._state.shard_of(record)
@@ -59,8 +76,10 @@ class QuestionRouter:
             raise ShardUnavailable(f"camera {camera!r}: {record.unavailable_reason}")
         started: Started | None = None
         try:
-            answer = shard_record.shard.ask(record.id, question, max_answer_tokens=max_answer_tokens, trace=trace)
-            async with aclosing(answer) as events, aclosing(_until_lapse(events, shard_record)) as shard_events:
+            async with (
+                aclosing(ask(shard_record.shard)) as events,
+                aclosing(_until_lapse(events, shard_record)) as shard_events,
+            ):
                 async for event in shard_events:
                     if isinstance(event, Started):
                         self._state.observe_epoch(record, event.epoch, asyncio.get_running_loop().time())

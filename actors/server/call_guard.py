@@ -81,7 +81,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
                 async with _translated(context, method):
                     if handler is None:
                         raise UnknownMethod(f"{method[:80]!r}: this server has no such method")
-                    with limiter.admit(_peer(context)):
+                    with limiter.admit(peer_of(context)):
                         await _serve(handler, requests, context)
 
         # As a stream, so that the guard decides before the client has sent its request, which it may never do.
@@ -174,7 +174,7 @@ async def _translated(context: Context, method: str) -> AsyncIterator[None]:
             await context.abort_with_status(rpc_status.to_status(status))
 
 
-def _peer(context: Context) -> str:
+def peer_of(context: Context) -> str:
     """Who calls: the names in its certificate if it showed one, else its host."""
     names = context.peer_identities()
     if names:

@@ -13,10 +13,10 @@ import structlog
 from actors.errors import ClientTooSlow
 from actors.fleet.fleet import Fleet
 from actors.metrics.call_metrics import CallMetrics
-from actors.server import conversions, pages, requests, status_codes
+from actors.server import call_guard, conversions, pages, requests, status_codes
 from actors.server.startup import Startup
 from actors.tracing.tracer import Tracer
-from pipeline.answers import Started
+from pipeline.answers import Caller, Started
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 
@@ -58,10 +58,13 @@ class QueryService(_FleetCaller, pb_grpc.QueryServiceServicer):
     ) -> None:
         """See hermes_v1.proto."""
         limit = request.max_answer_tokens or None
+        caller = Caller(call_guard.peer_of(context), context.time_remaining())
         observe = self._metrics.answer()
         async with status_codes.translated_errors(context, camera=request.camera[:_MAX_NAME_CHARS]):
             with self._tracer.span("hermes.router", parent=_trace_of(context)) as span:
-                events = self._fleet.ask(request.camera, request.question, max_answer_tokens=limit, trace=span.context)
+                events = self._fleet.ask(
+                    request.camera, request.question, max_answer_tokens=limit, caller=caller, trace=span.context
+                )
                 async with aclosing(events):
                     async for event in events:
                         observe(event)

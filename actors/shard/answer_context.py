@@ -30,16 +30,18 @@ class AnswerContext:
         self._has_warned = False
         self._memory_as_of_s = 0.0
 
-    async def await_frames(self, newest_s: Callable[[], float | None]) -> None:
+    async def await_frames(self, newest_s: Callable[[], float | None]) -> float:
         """Waits up to 5 s for the first frames of a camera that may give some: an empty memory tells nothing.
 
-        newest_s: the time of the newest frame in the memory. Raises NoFrames if there is none after that.
+        newest_s: the time of the newest frame in the memory. Raises NoFrames if there is none after that. -> seconds
         """
-        deadline_s = asyncio.get_running_loop().time() + _FIRST_FRAMES_TIMEOUT_S
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         while newest_s() is None:
-            if self._stream.state not in _COMING or asyncio.get_running_loop().time() >= deadline_s:
+            if self._stream.state not in _COMING or loop.time() - began_s >= _FIRST_FRAMES_TIMEOUT_S:
                 raise self._no_frames()
             await asyncio.sleep(_POLL_EVERY_S)
+        return loop.time() - began_s
 
     def identified(self, event: AnswerEvent) -> AnswerEvent:
         """The event with the camera's identity and the state of its source; warns once where it is not live."""

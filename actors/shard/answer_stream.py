@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
-from pipeline.answers import AnswerEvent, AnswerFailed, QuestionError
+from pipeline.answers import AnswerEvent, AnswerFailed, Done, QuestionError
 
 _EVENT_TIMEOUT_S = 60.0
+OnEvent = Callable[[AnswerEvent | QuestionError], None]
+
+
+class _Ticket(Protocol):
+    def cancel(self) -> None: ...
 
 
 class AnswerStream:
@@ -31,3 +38,24 @@ class AnswerStream:
         if isinstance(event, QuestionError):
             raise event
         return event
+
+
+async def events_of(
+    submit: Callable[[OnEvent], _Ticket], require: Callable[[], None]
+) -> AsyncGenerator[AnswerEvent, None]:
+    """The events of the question that `submit` queues, Done last. Closing the generator cancels the answer.
+
+    require: called before each event; what it raises ends the answer. Raises QuestionError.
+    """
+    answer = AnswerStream(asyncio.get_running_loop())
+    ticket = submit(answer.deliver)
+    try:
+        require()
+        while True:
+            event = await answer.next()
+            require()
+            yield event
+            if isinstance(event, Done):
+                return
+    finally:
+        ticket.cancel()

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,7 @@ from actors.errors import InvalidShard, OwnershipUnproven
 from actors.ownership import failure_detector
 from actors.ownership.lease_holder import LeaseHolder, boot_time_s
 from actors.shard.answer_context import AnswerContext
-from actors.shard.answer_stream import AnswerStream
+from actors.shard.answer_stream import events_of
 from actors.shard.camera_lifecycle import CameraLifecycle
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_statuses import UNOWNED, CameraStatuses
@@ -31,9 +32,9 @@ from actors.shard.rate_limit import RateLimit
 from actors.shard.shard_counts import ShardCounts
 from actors.shard.shard_device import ShardDevice
 from actors.tracing.tracer import NoTracer, Tracer
-from cache_store.leases import Leases, Owner, ShardIncarnation
+from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
-from pipeline.answers import AnswerEvent, Done, UnknownCamera
+from pipeline.answers import ANYBODY, AnswerEvent, Caller, UnknownCamera
 from pipeline.cameras import CameraStatus, TooManyCameras, TooManyTests
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources import probe
@@ -73,7 +74,7 @@ class CameraShard:
             leases,
             self._incarnation,
             settings.shards.lease,
-            on_lost=self._on_lost,
+            on_lost=lambda camera_id: self._lifecycle.on_lost(camera_id),
             on_retired=on_retired,
             clock=boot_clock,
         )
@@ -104,7 +105,13 @@ class CameraShard:
         return self._engine.is_running
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
+        self,
+        camera_id: str,
+        question: str,
+        *,
+        max_answer_tokens: int | None = None,
+        caller: Caller = ANYBODY,
+        trace: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
         owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
         if stream is not None and self._lease_holder.is_unowned(camera_id):
@@ -113,8 +120,10 @@ class CameraShard:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
         context = AnswerContext(stream, owner.epoch, self._statuses.limitation(stream))
         with named(camera_id, stream.spec.name):
-            await context.await_frames(lambda: self._memories.status(camera_id).newest_s)
-            answer = self._answer(camera_id, owner, question, max_answer_tokens)
+            left = caller.after(await context.await_frames(lambda: self._memories.status(camera_id).newest_s))
+            submit = partial(self._engine.ask, camera_id, question, max_answer_tokens=max_answer_tokens, caller=left)
+            # Fences every event: an owner that lost the camera must not finish an answer that it began.
+            answer = events_of(submit, lambda: self._lease_holder.require(camera_id, owner))
             attributes = {"hermes.camera": stream.spec.name, "hermes.epoch": str(owner.epoch)}
             tracer = self._tracer if trace else NoTracer()
             with (
@@ -125,23 +134,6 @@ class CameraShard:
                     async for event in events:
                         observe(event)
                         yield context.identified(event)
-
-    async def _answer(
-        self, camera_id: str, owner: Owner, question: str, max_answer_tokens: int | None
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        answer = AnswerStream(asyncio.get_running_loop())
-        ticket = self._engine.ask(camera_id, question, answer.deliver, max_answer_tokens=max_answer_tokens)
-        try:
-            self._lease_holder.require(camera_id, owner)
-            while True:
-                event = await answer.next()
-                # Fences every event: an owner that lost the camera must not finish an answer that it began.
-                self._lease_holder.require(camera_id, owner)
-                yield event
-                if isinstance(event, Done):
-                    return
-        finally:
-            ticket.cancel()
 
     async def add_camera(self, assignment: Assignment) -> None:
         is_new = assignment.id not in self._streams.owned
@@ -233,9 +225,6 @@ class CameraShard:
         await self._lifecycle.release_all()
         await asyncio.to_thread(self._engine.close)
         await self._store.close()
-
-    async def _on_lost(self, camera_id: str) -> None:
-        await self._lifecycle.on_lost(camera_id)
 
     def _name_of(self, camera_id: str) -> str:
         stream = self._streams.owned.get(camera_id)

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from actors.shard.shard_counts import ShardCounts
 from cache_store.leases import UNOWNED, LeaseExpiry
-from pipeline.answers import AnswerEvent
+from pipeline.answers import ANYBODY, AnswerEvent, Caller
 from pipeline.cameras import CameraSpec, CameraStatus
 from pipeline.sources import probe
 from pipeline.sources.ingest_config import IngestConfig
@@ -80,11 +80,18 @@ class Shard(Protocol):
     """
 
     def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
+        self,
+        camera_id: str,
+        question: str,
+        *,
+        max_answer_tokens: int | None = None,
+        caller: Caller = ANYBODY,
+        trace: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Streams the events of one answer, Done last. Closing the stream cancels the answer.
 
-        trace: the caller's span as W3C `traceparent`, empty without one. Raises QuestionError, OwnershipUnproven.
+        caller: who asks, and how long the answer may take. trace: the caller's span as W3C `traceparent`, empty without
+        one. Raises QuestionError, OwnershipUnproven.
         """
         ...
 

@@ -15,6 +15,7 @@ from cache_store.tiers import MemoryConfig
 from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
+from pipeline.answers import ANYBODY, Caller
 from pipeline.cameras import CameraFailed
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
@@ -152,19 +153,15 @@ class Engine:
         on_event: OnEvent,
         *,
         max_answer_tokens: int | None = None,
-        client: str = "",
-        timeout_s: float | None = None,
+        caller: Caller = ANYBODY,
     ) -> QuestionRequest:
         """Queues a question; `on_event` gets Started, Token and Evidence, then Done or one QuestionError.
 
-        client: who asks; clients that wait have turns. timeout_s: after so long the question ends with QuestionExpired,
-        waiting or running. `on_event` is called on the device thread and must not block. Raises InvalidQuestion,
-        UnknownCamera, Overloaded, QuestionExpired, and AnswerFailed if the device has stopped, at once.
+        `on_event` is called on the device thread and must not block. Raises InvalidQuestion, UnknownCamera,
+        Overloaded, QuestionExpired, and AnswerFailed if the device has stopped, at once.
         """
         self.status(camera)
-        request = self._questions.add(
-            camera, question, on_event, max_answer_tokens=max_answer_tokens, client=client, timeout_s=timeout_s
-        )
+        request = self._questions.add(camera, question, on_event, max_answer_tokens=max_answer_tokens, caller=caller)
         self._thread.wake()
         return request
 

@@ -39,11 +39,11 @@ class QuestionQueue:
             waiting = {client: _all(cameras) for client, cameras in self._waiting.items()}
             if sum(map(len, waiting.values())) >= self._max_waiting:
                 most = max(waiting.values(), key=len)
-                if len(most) < len(waiting.get(request.client, ())) + 2:
+                if len(most) < len(waiting.get(request.caller.client, ())) + 2:
                     raise self.overloaded(request)
                 newest = max(most, key=lambda other: other.submitted_at)
                 self._displaced += self._remove(lambda other: other is newest)
-            cameras = self._waiting.setdefault(request.client, OrderedDict())
+            cameras = self._waiting.setdefault(request.caller.client, OrderedDict())
             cameras.setdefault(request.camera, deque()).append(request)
 
     def overloaded(self, request: QuestionRequest) -> Overloaded:
@@ -62,10 +62,10 @@ class QuestionQueue:
         """Takes the first ones out: their clients and cameras have had their turn."""
         with self._lock:
             for request in requests:
-                cameras = self._waiting.get(request.client, OrderedDict())
+                cameras = self._waiting.get(request.caller.client, OrderedDict())
                 if request in cameras.get(request.camera, ()):
                     cameras.move_to_end(request.camera)
-                    self._waiting.move_to_end(request.client)
+                    self._waiting.move_to_end(request.caller.client)
                     self._remove(lambda other, request=request: other is request)  # type: ignore[misc]
 
     def take_displaced(self) -> list[QuestionRequest]:

@@ -10,8 +10,10 @@ import structlog
 
 from models.prompts import Prompts, QuestionPrompt
 from pipeline.answers import (
+    ANYBODY,
     AnswerEvent,
     AnswerWarning,
+    Caller,
     InvalidQuestion,
     QuestionError,
     QuestionExpired,
@@ -25,19 +27,14 @@ OnEvent = Callable[[AnswerEvent | QuestionError], None]
 
 @dataclass(slots=True, eq=False)
 class QuestionRequest:
-    """One question, from its arrival to its end.
-
-    submitted_at, deadline_s: by the clock of the device's questions; None without a deadline. client: who asks, by
-    whom waiting questions have turns.
-    """
+    """One question, from its arrival to its end. submitted_at: by the clock of the device's questions."""
 
     camera: str
     prompt: QuestionPrompt
     on_event: OnEvent
     max_answer_tokens: int
     submitted_at: float
-    client: str = ""
-    deadline_s: float | None = None
+    caller: Caller = ANYBODY
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     is_cancelled: bool = False
 
@@ -55,11 +52,11 @@ class QuestionRequest:
 
     def has_expired(self, now_s: float) -> bool:
         """Whether its deadline has passed."""
-        return self.deadline_s is not None and now_s >= self.deadline_s
+        return self.caller.timeout_s is not None and now_s - self.submitted_at >= self.caller.timeout_s
 
     def expired(self) -> QuestionExpired:
         """How a question ends whose deadline passed."""
-        limit_s = (self.deadline_s or 0.0) - self.submitted_at
+        limit_s = self.caller.timeout_s or 0.0
         return QuestionExpired(
             f"question to camera {self.camera!r}: not answered within {limit_s:.3g} s (its deadline)"
         )

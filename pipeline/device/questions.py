@@ -15,7 +15,7 @@ import torch
 from cache_store.memory import Memory
 from models.answer_decoder import Answer, AnswerDecoder, NextToken
 from models.prompts import Prompts
-from pipeline.answers import AnswerFailed, UnknownCamera
+from pipeline.answers import ANYBODY, AnswerFailed, Caller, UnknownCamera
 from pipeline.device import question_request
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
@@ -61,8 +61,7 @@ class QuestionRunner:
         on_event: OnEvent,
         *,
         max_answer_tokens: int | None = None,
-        client: str = "",
-        timeout_s: float | None = None,
+        caller: Caller = ANYBODY,
     ) -> QuestionRequest:
         """Queues a question, see Engine.ask.
 
@@ -73,8 +72,7 @@ class QuestionRunner:
             question, self._prompts, max_chars=limits.max_question_chars, max_tokens=limits.max_question_tokens
         )
         num_tokens = min(max_answer_tokens or limits.max_answer_tokens, limits.max_answer_tokens)
-        deadline_s = None if timeout_s is None else now_s + timeout_s
-        request = QuestionRequest(camera, prompt, on_event, num_tokens, now_s, client, deadline_s)
+        request = QuestionRequest(camera, prompt, on_event, num_tokens, submitted_at=now_s, caller=caller)
         if request.has_expired(now_s):
             raise request.expired()
         with self._lock:

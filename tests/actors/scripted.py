@@ -19,7 +19,7 @@ from actors.shard.interface import Assignment, ShardStatus
 from actors.shard.shard_counts import ShardCounts
 from cache_store.errors import CameraFenced, StoreUnavailable
 from cache_store.leases import FENCED, InMemoryLeases, Leases, Owner
-from pipeline.answers import AnswerEvent, Done, Evidence, FinishReason, Started, Token, UnknownCamera
+from pipeline.answers import ANYBODY, AnswerEvent, Caller, Done, Evidence, FinishReason, Started, Token, UnknownCamera
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason, TooManyCameras
 from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
@@ -158,6 +158,7 @@ class ScriptedShard:
         self.resident_nbytes = self.device_nbytes = 0
         self.counts = ShardCounts()
         self.traces: list[str] = []
+        self.callers: list[Caller] = []
         self.answer = list(answer)
         self._max_cameras = max_cameras
         self._pid = pid
@@ -169,11 +170,18 @@ class ScriptedShard:
         self._pid += 1
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
+        self,
+        camera_id: str,
+        question: str,
+        *,
+        max_answer_tokens: int | None = None,
+        caller: Caller = ANYBODY,
+        trace: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
         self._require_up()
         self._named(camera_id)
         self.token_limits.append(max_answer_tokens)
+        self.callers.append(caller)
         self.traces.append(trace)
         with self._unfinished_answer():
             for event in self.answer:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -156,7 +157,7 @@ class SimulatedEngine:
         memory = self._memory(name)
         return MemoryStatus(frames_seen=memory.seen.count, newest_s=memory.newest_s)
 
-    def ask(self, camera: str, question: str, on_event: OnEvent, *, max_answer_tokens: int | None = None) -> Ticket:
+    def ask(self, camera: str, question: str, on_event: OnEvent, **_: Any) -> Ticket:
         text = self._memory(camera).seen.to_text()
         started = Started(self.answer_id, camera, self._memory(camera).newest_s or 0.0)
         ticket = Ticket(asyncio.get_running_loop().create_task(_answer(started, text, on_event)), on_event)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -32,7 +33,7 @@ class HangingShard(ScriptedShard):
     is_hung = False
 
     async def ask(
-        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, trace: str = ""
+        self, camera_id: str, question: str, *, max_answer_tokens: int | None = None, **_: Any
     ) -> AsyncGenerator[AnswerEvent, None]:
         await self._hang(3_600.0)
         async for event in super().ask(camera_id, question, max_answer_tokens=max_answer_tokens):

@@ -1,0 +1,258 @@
+"""Questions in batches: the same answers as alone, whatever runs beside them and whatever of that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_store.memory import Memory
+from models.answer_decoder import Answer, NextToken
+from models.llava_onevision import LlavaOnevision
+from pipeline.answers import AnswerEvent, AnswerFailed, Caller, Done, QuestionError, QuestionExpired, Started, Token
+from pipeline.device.camera_memory import CameraMemory
+from tests.pipeline.device.question_batches import TEXTS, Question, Questioning, alone, cameras_of
+
+CAMERAS = ("lobby", "gate")
+
+
+@pytest.fixture(scope="module")
+def cameras(model: LlavaOnevision) -> dict[str, CameraMemory]:
+    return cameras_of(model, *CAMERAS)
+
+
+@pytest.fixture(scope="module")
+def outcome_alone(model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> Callable[[Question], object]:
+    """Each kind of question is asked alone once."""
+    known: dict[tuple[str, str, int], object] = {}
+
+    def find(question: Question) -> object:
+        key = (question.camera, question.text, question.max_tokens)
+        if key not in known:
+            known[key] = alone(model, cameras, Question(*key[:2], max_tokens=key[2]))
+        return known[key]
+
+    return find
+
+
+questions = st.lists(
+    st.builds(
+        Question,
+        camera=st.sampled_from(CAMERAS),
+        text=st.sampled_from(TEXTS),
+        after=st.integers(0, 8),
+        max_tokens=st.integers(1, 6),
+        caller=st.sampled_from([Caller("a"), Caller("b")]),
+    ),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
+
+
+@given(questions, st.integers(1, 4), st.integers(1, 60))
+@settings(max_examples=25)
+def test_an_answer_is_the_same_in_any_company(
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    asked: list[Question],
+    slots: int,
+    max_tokens: int,
+) -> None:
+    """Any mix of questions, times of arrival, slots and limits of tokens."""
+    questioning = Questioning(model, cameras, slots=slots, max_tokens=max_tokens)
+    questioning.run(asked)
+    assert questioning.outcomes() == {question: outcome_alone(question) for question in asked}
+
+
+def test_questions_of_unequal_length_are_one_pass_and_so_are_their_answers(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory]
+) -> None:
+    questioning = Questioning(model, cameras, slots=4)
+    questioning.run([Question("lobby", text) for text in TEXTS])
+    assert questioning.jobs_done == 6
+
+
+def test_the_memories_are_not_changed(model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> None:
+    before = [[tensor.clone() for tensor in _tensors(camera.memory)] for camera in cameras.values()]
+    Questioning(model, cameras, slots=2).run([Question(camera, text) for camera in CAMERAS for text in TEXTS])
+    for camera, tensors in zip(cameras.values(), before, strict=True):
+        assert all(torch.equal(was, now) for was, now in zip(tensors, _tensors(camera.memory), strict=True))
+
+
+def _tensors(memory: Memory) -> list[torch.Tensor]:
+    return [tensor for layer in range(memory.num_layers) for _, _, tensor in memory.layer(layer).tensors()]
+
+
+COMPANY = [Question("lobby", TEXTS[1]), Question("gate", TEXTS[2]), Question("gate", TEXTS[0])]
+VICTIM = Question("lobby", TEXTS[0], caller=Caller("victim"))
+
+
+def expect_company(questioning: Questioning, outcome_alone: Callable[[Question], object], end: type) -> None:
+    """The victim ended as told, everybody else has the usual answer, and every slot is free."""
+    outcomes = questioning.outcomes()
+    assert outcomes.pop(VICTIM) is end
+    assert outcomes == {question: outcome_alone(question) for question in COMPANY}
+    questioning.events.clear()
+    questioning.run([Question("lobby", TEXTS[3]), Question("gate", TEXTS[3], max_tokens=5), *COMPANY])
+    assert questioning.outcomes()[COMPANY[0]] == outcome_alone(COMPANY[0])
+
+
+def is_victims(answer: Answer, model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> bool:
+    prompt = model.prompts.question(VICTIM.text)
+    return answer.question.ids == prompt.ids and answer.memory.next_frame == cameras[VICTIM.camera].memory.next_frame
+
+
+@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), ValueError("odd")])
+def test_a_pass_that_fails_because_of_one_question_ends_that_one(
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    after: int,
+    error: Exception,
+) -> None:
+    """In its prefill and in the middle of its answer."""
+    questioning = Questioning(model, cameras, slots=4)
+    next_tokens = questioning.decoder.next_tokens
+
+    def failing(answers: Sequence[Answer]) -> list[NextToken]:
+        tokens = next_tokens(answers)  # what it wrote behind the valid tokens stays there
+        if any(is_victims(answer, model, cameras) and len(answer.ids) == after for answer in answers):
+            raise error
+        return tokens
+
+    questioning.decoder.next_tokens = failing  # type: ignore[method-assign]
+    questioning.run([*COMPANY, VICTIM])
+
+    failure = questioning.events[VICTIM][-1]
+    started = questioning.events[VICTIM][0]
+    assert isinstance(started, Started)
+    assert str(failure) == (f"answer {started.answer_id} on camera 'lobby': the device failed: {type(error).__name__}")
+    questioning.decoder.next_tokens = next_tokens  # type: ignore[method-assign]
+    expect_company(questioning, outcome_alone, AnswerFailed)
+
+
+def test_a_pass_that_fails_once_fails_no_question(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+) -> None:
+    """Out of memory with all of them, and not with each."""
+    questioning = Questioning(model, cameras, slots=4)
+    next_tokens = questioning.decoder.next_tokens
+
+    def failing(answers: Sequence[Answer]) -> list[NextToken]:
+        tokens = next_tokens(answers)
+        if len(answers) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return tokens
+
+    questioning.decoder.next_tokens = failing  # type: ignore[method-assign]
+    questioning.run([*COMPANY, VICTIM])
+
+    assert questioning.outcomes() == {question: outcome_alone(question) for question in [*COMPANY, VICTIM]}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none_end_their_own_answer(
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    number: float,
+) -> None:
+    """A damaged value in the copy of the memory; what it poisons is overwritten when its slot is used again."""
+    questioning = Questioning(model, cameras, slots=4)
+    next_tokens = questioning.decoder.next_tokens
+
+    def damaging(answers: Sequence[Answer]) -> list[NextToken]:
+        for answer in answers:
+            if is_victims(answer, model, cameras) and len(answer.ids) == 2:
+                answer.memory.values(0)[:, 5] = number
+        return next_tokens(answers)
+
+    questioning.decoder.next_tokens = damaging  # type: ignore[method-assign]
+    questioning.run([*COMPANY, VICTIM])
+
+    assert str(questioning.events[VICTIM][-1]).endswith("the device failed: NotFinite")
+    questioning.decoder.next_tokens = next_tokens  # type: ignore[method-assign]
+    expect_company(questioning, outcome_alone, AnswerFailed)
+
+
+@pytest.mark.parametrize("kind", [Started, Token, Done])
+def test_a_listener_that_raises_ends_its_own_answer(
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    kind: type[AnswerEvent],
+) -> None:
+    questioning = Questioning(model, cameras, slots=4)
+    events: list[AnswerEvent | QuestionError] = []
+    questioning.events[VICTIM] = events
+
+    def listen(event: AnswerEvent | QuestionError) -> None:
+        if isinstance(event, kind):
+            raise RuntimeError("Event loop is closed")
+        events.append(event)
+
+    questioning.runner.add(VICTIM.camera, VICTIM.text, listen)
+    questioning.run(COMPANY)
+
+    expect_company(questioning, outcome_alone, AnswerFailed)
+
+
+def test_a_client_that_cancels_frees_its_slot_and_hears_no_more(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+) -> None:
+    questioning = Questioning(model, cameras, slots=4)
+    events: list[AnswerEvent | QuestionError] = []
+    request = questioning.runner.add(VICTIM.camera, VICTIM.text, events.append)
+    for question in COMPANY:
+        questioning.ask(question)
+    for _ in range(3):
+        job = questioning.next_job()
+        assert job is not None
+        job.run()
+    request.cancel()
+    questioning.run([])
+
+    assert [type(event) for event in events] == [Started, Token, Token, Token]
+    assert questioning.outcomes() == {question: outcome_alone(question) for question in COMPANY}
+
+
+def test_a_deadline_ends_an_answer_in_its_middle(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+) -> None:
+    """A job takes a second: three of them, two seconds of patience and the first one at once."""
+    questioning = Questioning(model, cameras, slots=4)
+    victim = Question(VICTIM.camera, VICTIM.text, caller=Caller("victim", 3.0))
+    questioning.run([victim, *COMPANY])
+
+    assert [type(event) for event in questioning.events[victim]] == [Started, Token, Token, Token, QuestionExpired]
+    assert str(questioning.events[victim][-1]) == "question to camera 'lobby': not answered within 3 s (its deadline)"
+    outcomes = questioning.outcomes()
+    assert outcomes == {victim: QuestionExpired} | {question: outcome_alone(question) for question in COMPANY}
+
+
+def test_a_question_that_expires_while_it_waits_costs_no_pass(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+) -> None:
+    questioning = Questioning(model, cameras, slots=1)
+    patient = Question("gate", TEXTS[1])
+    hasty = Question("lobby", caller=Caller("", 0.001))
+    questioning.run([patient, hasty])
+
+    assert [type(event) for event in questioning.events[hasty]] == [QuestionExpired]
+    assert questioning.outcomes()[patient] == outcome_alone(patient)
+    assert questioning.jobs_done == 6
+
+
+def test_a_question_without_any_time_left_is_refused_at_once(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory]
+) -> None:
+    questioning = Questioning(model, cameras, slots=1)
+    with pytest.raises(QuestionExpired, match="'lobby': not answered within 0 s"):
+        questioning.ask(Question("lobby", caller=Caller("", 0.0)))
+    assert questioning.next_job() is None
