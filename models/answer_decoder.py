@@ -114,9 +114,8 @@ class AnswerDecoder:
         """What each answer has not read. B × [T_b, E]"""
         ids = [answer.ids[-1:] or answer.question.ids for answer in answers]
         # One transfer to the device for all of them.
-        of_each = torch.tensor([id for some in ids for id in some], device=self._model.spec.device).split(
-            [len(some) for some in ids]
-        )
+        together = torch.tensor([id for some in ids for id in some], device=self._model.spec.device)
+        of_each = torch.split(together, [len(some) for some in ids])
         return [
             self._model.embed_tokens(tokens) if answer.ids else self._model.embed_question(tokens)
             for answer, tokens in zip(answers, of_each, strict=True)

@@ -41,7 +41,7 @@ def first_tokens(model: VideoLanguageModel, bare: BareForward, memory: Memory, *
 
     def ours() -> None:
         scratch.copy_from(memory)
-        decoder.prefill(Answer(scratch, prompt))
+        decoder.step([Answer(scratch, prompt)])
 
     def theirs() -> None:
         bare.next_tokens(cache, ids)
@@ -59,10 +59,10 @@ def steps(model: VideoLanguageModel, bare: BareForward, memories: Sequence[Memor
     for row, (scratch, memory) in enumerate(zip(scratch_slots(model, memories, len(memories)), memories, strict=True)):
         scratch.copy_from(memory)
         answers.append(Answer(scratch, question_of(model, QUESTION_TOKENS - row % 8)))
-        decoder.prefill(answers[-1])
+        decoder.step([answers[-1]])
     cache = bare.cache_of(memories)
     bare.append(cache, bare.noise(len(memories), QUESTION_TOKENS))
     ids = torch.tensor([[answer.ids[-1]] for answer in answers], device=model.spec.device)
     return pairs.measure(
-        lambda: decoder.decode_step(answers), lambda: bare.next_tokens(cache, ids), rounds=min(rounds, RESERVE // 2)
+        lambda: decoder.step(answers), lambda: bare.next_tokens(cache, ids), rounds=min(rounds, RESERVE // 2)
     )

@@ -35,7 +35,7 @@ def compare(writer: MemoryWriter, short: int, long: int, *, rounds: int) -> Stre
 
     def ask(memory: Memory) -> None:
         scratch.copy_from(memory)
-        decoder.prefill(Answer(scratch, prompt))
+        decoder.step([Answer(scratch, prompt)])
 
     pair = pairs.measure(lambda: ask(memories[0]), lambda: ask(memories[1]), rounds=rounds)
     return Streamed(pair, _nbytes_over_formula(memories[0].slabs), memories[0].compactions)

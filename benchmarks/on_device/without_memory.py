@@ -35,7 +35,7 @@ class FirstToken:
 
     def __call__(self) -> None:
         self._scratch.copy_from(self._memory)
-        AnswerDecoder(self._model).prefill(Answer(self._scratch, answering.question_of(self._model)))
+        AnswerDecoder(self._model).step([Answer(self._scratch, answering.question_of(self._model))])
 
 
 def retrieval(model: VideoLanguageModel, config: MemoryConfig, num_frames: int, *, rounds: int) -> Pair:
@@ -52,7 +52,7 @@ def retrieval(model: VideoLanguageModel, config: MemoryConfig, num_frames: int, 
         memory, _ = next(stored.recall(0, [_Question("what colour was the last car")]))
         scratch = answering.scratch_slots(model, [memory], 1)[0]
         scratch.copy_from(memory)
-        decoder.prefill(Answer(scratch, prompt))
+        decoder.step([Answer(scratch, prompt)])
 
     writer = MemoryWriter(model, config, max_frames=_FRAMES_PER_STEP, reserve=answering.RESERVE)
     return pairs.measure(retrieved, FirstToken(writer), rounds=rounds)
