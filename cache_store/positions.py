@@ -32,11 +32,12 @@ class Positions:
     """The positions of one decoder. frequencies: of RoPE, radians per position, one for each pair of rotated channels.
 
     axes: the axis that each frequency turns with; all with one unless given. Only the first `2 · len(frequencies)`
-    channels of a key are rotated.
+    channels of a key are rotated. Raises ValueError if there is not one axis for each frequency.
     """
 
     def __init__(self, frequencies: Sequence[float], axes: Sequence[int] = (), device: str | torch.device = "cpu"):
-        assert len(axes) in (0, len(frequencies)), (axes, len(frequencies))
+        if len(axes) not in (0, len(frequencies)):
+            raise ValueError(f"axes of {len(axes)} frequencies (the decoder has {len(frequencies)})")
         self.frequency = torch.tensor(list(frequencies), dtype=torch.float32, device=device)
         self.num_axes = 3 if axes else 1
         self._axes = torch.tensor(list(axes) or [TIME] * len(frequencies), device=device)

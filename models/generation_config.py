@@ -28,6 +28,9 @@ _WITHOUT_EFFECT = frozenset((
     "return_dict_in_generate", "transformers_version", "use_cache",
 ))
 # fmt: on
+_MIN_TEMPERATURE = 1e-9  # logits divided by less are beyond float32
+_MIN_PENALTY = 1e-3
+_MAX_NUMBER = 1e9
 _NO_EFFECT_VALUES: dict[str, list[Any]] = {
     "diversity_penalty": [0],
     "early_stopping": [False],
@@ -104,32 +107,41 @@ class TokenSampler:
         return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=generator))
 
 
-def read(files: CheckpointFiles, tokenizer_end_id: int | None) -> GenerationConfig:
+def read(files: CheckpointFiles, tokenizer_end_id: int | None, vocab_size: int) -> GenerationConfig:
     """How a checkpoint wants its answers decoded. tokenizer_end_id: ends answers where the file names no token.
 
-    Raises ModelInvalid.
+    vocab_size: end tokens are below. Raises ModelInvalid.
     """
     config = files.read(_FILE) or JsonFile(_FILE, {})
     keys = {"do_sample", "eos_token_id", "repetition_penalty", "temperature", "top_k", "top_p"}
     config.require(_NO_EFFECT_VALUES, _WITHOUT_EFFECT | keys, "answers are decoded greedily or by top-k and top-p")
     return GenerationConfig(
-        end_ids=_end_ids(config, tokenizer_end_id),
-        repetition_penalty=_number(config, "repetition_penalty", 1.0, above=0),
+        end_ids=_end_ids(config, tokenizer_end_id, vocab_size),
+        repetition_penalty=_number(config, "repetition_penalty", 1.0, above=_MIN_PENALTY),
         is_sampled=_flag(config, "do_sample"),
-        temperature=_number(config, "temperature", 1.0, above=0) if _flag(config, "do_sample") else 1.0,
-        top_k=int(_number(config, "top_k", 0, above=-1)),
+        temperature=_number(config, "temperature", 1.0, above=_MIN_TEMPERATURE) if _flag(config, "do_sample") else 1.0,
+        top_k=_top_k(config),
         top_p=_number(config, "top_p", 1.0, above=0, at_most=1),
     )
 
 
-def _end_ids(config: JsonFile, tokenizer_end_id: int | None) -> tuple[int, ...]:
+def _end_ids(config: JsonFile, tokenizer_end_id: int | None, vocab_size: int) -> tuple[int, ...]:
     ids = config.content.get("eos_token_id")
     if ids is None:
         ids = tokenizer_end_id
     ids = ids if isinstance(ids, list) else [ids]
     if not ids or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
         raise config.refuse("eos_token_id", "expected the id of a token or a list of ids (the tokenizer names none)")
+    if min(ids) >= vocab_size:
+        raise config.refuse("eos_token_id", f"no answer would end (the network has {vocab_size:,} tokens)")
     return tuple(ids)
+
+
+def _top_k(config: JsonFile) -> int:
+    value = _number(config, "top_k", 0.0, above=-1)
+    if not value.is_integer():
+        raise config.refuse("top_k", "expected a whole number")
+    return int(value)
 
 
 def _flag(config: JsonFile, key: str) -> bool:
@@ -139,11 +151,10 @@ def _flag(config: JsonFile, key: str) -> bool:
     return bool(value)
 
 
-def _number(config: JsonFile, key: str, default: float, *, above: float, at_most: float = float("inf")) -> float:
+def _number(config: JsonFile, key: str, default: float, *, above: float, at_most: float = _MAX_NUMBER) -> float:
     value = config.content.get(key)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= at_most:
-        limits = f"above {above}" if at_most == float("inf") else f"above {above}, at most {at_most}"
-        raise config.refuse(key, f"expected a number {limits}")
-    return value
+        raise config.refuse(key, f"expected a number above {above:g}, at most {at_most:g}")
+    return float(value)

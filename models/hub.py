@@ -16,6 +16,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from models import network_weights
+from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 
 _LOOK_UP_S = 3.0  # for one answer of the hub; a hub that is not reached is not asked again
@@ -26,15 +28,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def folder_of(name: str, where: str, revision: str | None) -> Path:
     """The folder with the files of a checkpoint. name: as messages show it; where: a folder, or a hub id.
 
-    What the cache of the hub has at a commit is not asked for again. Without an answer of the hub in three seconds,
-    what the cache has is taken. Raises ModelNotFound and ModelInvalid. Blocks while the files download.
+    What the cache of the hub has at a commit is not asked for again, unless the download ended early. Without an answer
+    of the hub in three seconds, what the cache has is taken. Raises ModelNotFound and ModelInvalid. Blocks while the files download.
     """
     folder = Path(where).expanduser()
     if folder.is_dir():
         return folder
     if folder.is_absolute() or where.startswith("."):
         raise ModelNotFound(f"model {name!r}: no such folder")
-    if (cached := _in_cache(where, revision)) and revision is not None and _COMMIT.fullmatch(revision):
+    cached = _in_cache(where, revision)
+    if cached and revision is not None and _COMMIT.fullmatch(revision) and _has_weights(cached):
         return cached
     if why := _unreachable(name, where, revision):
         if cached is None:
@@ -62,6 +65,13 @@ def _in_cache(where: str, revision: str | None) -> Path | None:
         return Path(snapshot_download(where, revision=revision, allow_patterns=list(_FILES), local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+
+
+def _has_weights(folder: Path) -> bool:
+    try:
+        return bool(network_weights.weight_files(CheckpointFiles(folder)))
+    except ModelInvalid:
+        return False
 
 
 def _unreachable(name: str, where: str, revision: str | None) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from transformers import PretrainedConfig, PreTrainedModel
 
 from models import placement, quantised_weights
@@ -20,24 +24,29 @@ _DTYPES = {
     WeightFormat.BFLOAT16: torch.bfloat16,
     WeightFormat.FLOAT16: torch.float16,
 }
+_LAYER = re.compile(r"language_model\.(?:model\.)?layers\.(\d+)\.")
 _SHOWN = 3  # names of weights that are missing
+_MOST_DESCRIBED = 2  # times as many weights as a checkpoint holds: what its config describes is allocated
 
 
-def require_safetensors(files: CheckpointFiles) -> None:
-    """Returns if the checkpoint has weights that are read. Raises ModelInvalid."""
-    if (files.folder / _SINGLE).is_file():
-        return
+def weight_files(files: CheckpointFiles) -> list[Path]:
+    """The files with the weights of a checkpoint. Raises ModelInvalid unless all are there, as safetensors."""
+    if (single := files.folder / _SINGLE).is_file():
+        return [single]
     index = files.read(_INDEX)
     if index is None:
         pickled = sorted(path.name for pattern in _PICKLED for path in files.folder.glob(pattern))
         other = f"{pickled[0]} is pickled, which could run any code: convert it" if pickled else "no weights"
         raise ModelInvalid(f"{files.folder}: {other} (only {_SINGLE} is read, or the files of {_INDEX})")
     weight_map = index.content.get("weight_map")
-    if not isinstance(weight_map, dict):
+    if not isinstance(weight_map, dict) or not weight_map:
         raise index.refuse("weight_map", "expected the file of each weight")
     parts = sorted(set(map(str, weight_map.values())))
+    if foreign := [part for part in parts if Path(part).name != part or not part.endswith(".safetensors")]:
+        raise index.refuse("weight_map", f"expected *.safetensors beside it, found {foreign[0]!r}")
     if missing := [part for part in parts if not (files.folder / part).is_file()]:
         raise ModelInvalid(f"{files.folder}: {missing[0]} is missing ({len(missing)} of {len(parts)} files)")
+    return [files.folder / part for part in parts]
 
 
 def load(
@@ -51,6 +60,7 @@ def load(
 
     Raises ModelInvalid if weights are missing or the devices have no room for them, and what transformers raises.
     """
+    _require_size(network, files, config)
     by_device = torch.bfloat16 if devices[0].type == "cuda" else torch.float32
     loaded, found = network.from_pretrained(
         files.folder,
@@ -58,16 +68,44 @@ def load(
         dtype=_DTYPES.get(weights, by_device),
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
-    # transformers fills what is missing with random numbers, and says so in a warning.
+    # transformers fills what is missing or has another shape with random numbers, and says so in a warning.
+    if mismatched := sorted(found["mismatched_keys"]):
+        name, held, described = mismatched[0]
+        raise ModelInvalid(f"{files.folder}: {name} is {list(held)} (its config says {list(described)})")
     if missing := sorted(found["missing_keys"]):
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
         raise ModelInvalid(f"{files.folder}: {len(missing)} weights are missing: {shown}")
+    num_layers = len(loaded.model.language_model.layers)
+    if beyond := [name for name in sorted(found["unexpected_keys"]) if _layer_of(name) >= num_layers]:
+        raise ModelInvalid(f"{files.folder}: {beyond[0]} is of no layer (its config says {num_layers} layers)")
     if weights is WeightFormat.INT8:
         quantised_weights.quantise(loaded.model.language_model)
     require_room(loaded, devices, _free_nbytes)
     placement.place(loaded, devices)
     return loaded
+
+
+def _require_size(network: type[PreTrainedModel], files: CheckpointFiles, config: PretrainedConfig) -> None:
+    """Returns unless a config describes far more weights than its files hold. Raises ModelInvalid."""
+    with torch.device("meta"):
+        described = sum(weight.numel() for weight in network(copy.deepcopy(config)).parameters())
+    held = sum(map(_num_weights, weight_files(files)))
+    if described > _MOST_DESCRIBED * held:
+        raise ModelInvalid(f"{files.folder}: {held:,} weights, but config.json describes {described:,}")
+
+
+def _num_weights(path: Path) -> int:
+    """As its header says."""
+    with safe_open(path, "pt") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
+
+def _layer_of(name: str) -> int:
+    """The decoder's layer that a weight is of; -1 for other weights."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else -1
 
 
 def require_room(

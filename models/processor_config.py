@@ -80,14 +80,21 @@ def native_scale(
     }
     allowed = _WITHOUT_EFFECT | _WITHOUT_EFFECT_NATIVE | _READ | {"size"}
     config.require(fixed, allowed, "frames are rescaled to 0..1, normalised and cut into patches at their own shape")
-    size = config.content.get("size") or {}
-    edges = [size.get(edge) if isinstance(size, dict) else None for edge in ("shortest_edge", "longest_edge")]
-    if size and not all(isinstance(edge, int) and edge > 0 for edge in edges):
-        raise config.refuse("size", "expected shortest_edge and longest_edge, in pixels of a frame")
+    least, most = _pixels(config)
     cell = (patch * merge) ** 2
-    least, most = (max(1, edge // cell) if isinstance(edge, int) else None for edge in edges)
-    most = min(most or max_cells, max_cells)
-    return _scale(config), (min(least or 1, most), most)
+    most = min(max(1, most // cell), max_cells) if most else max_cells
+    return _scale(config), (min(max(1, least // cell), most), most)
+
+
+def _pixels(config: JsonFile) -> tuple[int, int]:
+    """The fewest and most pixels of a frame; 0 where the processor has no such limit. Raises ModelInvalid."""
+    size = config.content.get("size")
+    if not size:
+        return 0, 0
+    least, most = (size.get(edge) if isinstance(size, dict) else None for edge in ("shortest_edge", "longest_edge"))
+    if not isinstance(least, int) or not isinstance(most, int) or not 0 < least <= most:
+        raise config.refuse("size", "expected shortest_edge and longest_edge, in pixels of a frame, in this order")
+    return least, most
 
 
 def _scale(config: JsonFile) -> PixelScale:

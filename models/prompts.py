@@ -48,9 +48,11 @@ class QuestionPrompt:
 
 
 class Prompts:
-    """The tokenizer of one model and its texts. Any thread may call it."""
+    """The tokenizer of one model and its texts. Any thread may call it. Raises ValueError without an end token."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: PromptTexts) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ValueError("the tokenizer names no end token")
         self._tokenizer = tokenizer
         self._lock = threading.Lock()  # a fast tokenizer must not be called by two threads at once
         self._unknown_id = tokenizer.unk_token_id

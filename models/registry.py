@@ -19,14 +19,23 @@ from transformers import (
     LlavaOnevisionForConditionalGeneration,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5ForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
 from transformers.utils import logging as transformers_logging
 
-from models import generation_config, hub, llava_onevision, network_weights, patches, qwen2_5_vl, qwen3_5, qwen3_vl
+from models import (
+    checkpoint_parts,
+    generation_config,
+    hub,
+    llava_onevision,
+    network_weights,
+    patches,
+    qwen2_5_vl,
+    qwen3_5,
+    qwen3_vl,
+)
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid
 from models.llava_onevision import LlavaOnevision
@@ -115,25 +124,25 @@ def load_model(
     files = CheckpointFiles(hub.folder_of(name, *_located(name)))
     transformers_logging.disable_progress_bar()
     family = _family(name, files)
-    network_weights.require_safetensors(files)
+    network_weights.weight_files(files)
     with _translated(name):
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
-    _require_fit(name, family, config, tokenizer)
-    described = _hermes_json(files)
-    prompts = Prompts(tokenizer, described.texts or family.texts)
-    frame_options = family.frame_options(files, config)
-    generation = generation_config.read(files, tokenizer.eos_token_id)
-    with _translated(name):
+        described = _hermes_json(files, config.text_config.max_position_embeddings)
+        prompts = Prompts(tokenizer, described.texts or family.texts)
+        checkpoint_parts.require_fit(name, config, family.layer_kinds)
+        checkpoint_parts.require_tokenizer(name, config, tokenizer, prompts)
+        frame_options = family.frame_options(files, config)
+        generation = generation_config.read(files, tokenizer.eos_token_id, config.text_config.vocab_size)
         network = network_weights.load(family.network, files, config, weights, devices)
-    return family.adapter(
-        network,
-        prompts,
-        name=name,
-        generation=generation,
-        reliable_positions=described.reliable_positions,
-        **frame_options,
-    )
+        return family.adapter(
+            network,
+            prompts,
+            name=name,
+            generation=generation,
+            reliable_positions=described.reliable_positions,
+            **frame_options,
+        )
 
 
 def limitation(name: str) -> str | None:
@@ -161,10 +170,13 @@ def _devices(device: str, num_gpus: int) -> list[torch.device]:
 
 def _located(name: str) -> tuple[str, str | None]:
     """The folder or hub id of a model, and the revision that it is pinned to."""
-    if "@" not in name or Path(name).expanduser().is_dir() or Path(name).is_absolute():
+    if "@" not in name or Path(name).expanduser().is_dir():
         return CHECKPOINTS.get(name, name), None
     where, _, revision = name.partition("@")
-    return CHECKPOINTS.get(where, where), revision
+    where = CHECKPOINTS.get(where, where)
+    if Path(where).expanduser().is_dir():
+        raise ModelInvalid(f"model {name!r}: {where} is a folder, which has no revision {revision!r}")
+    return (name, None) if Path(name).is_absolute() else (where, revision)
 
 
 def _family(name: str, files: CheckpointFiles) -> Family:
@@ -172,27 +184,12 @@ def _family(name: str, files: CheckpointFiles) -> Family:
     if config is None:
         raise ModelInvalid(f"model {name!r}: {files.folder} has no config.json")
     model_type = config.content.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelInvalid(f"model {name!r}: family {model_type!r} (supported: {', '.join(FAMILIES)})")
     return FAMILIES[model_type]
 
 
-def _require_fit(name: str, family: Family, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ModelInvalid where the parts of a checkpoint are not of one model, or have layers of an unknown kind."""
-    text, size = config.text_config, len(tokenizer)
-    if unknown := sorted(set(getattr(text, "layer_types", None) or ()) - family.layer_kinds):
-        raise ModelInvalid(
-            f"model {name!r}: layers of the kind {unknown[0]!r} (supported: {', '.join(sorted(family.layer_kinds))})"
-        )
-    if getattr(config, "quantization_config", None):
-        raise ModelInvalid(f"model {name!r}: its weights are quantised (bring exact ones; shards.weights does it)")
-    if size > text.vocab_size:
-        raise ModelInvalid(f"model {name!r}: a tokenizer of {size:,} tokens (the network has {text.vocab_size:,})")
-    if tokenizer.eos_token_id is None:
-        raise ModelInvalid(f"model {name!r}: the tokenizer names no end token")
-
-
-def _hermes_json(files: CheckpointFiles) -> _HermesJson:
+def _hermes_json(files: CheckpointFiles, num_positions: int) -> _HermesJson:
     file = files.read("hermes.json")
     if file is None:
         return _HermesJson()
@@ -202,17 +199,30 @@ def _hermes_json(files: CheckpointFiles) -> _HermesJson:
         described["texts"] = {key: value for key, value in texts.items() if key != "unwitnessed"}
         described["texts"]["no_evidence_for"] = texts["unwitnessed"]
     try:
-        return TypeAdapter(_HermesJson).validate_python(described)
+        read = TypeAdapter(_HermesJson).validate_python(described)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise ModelInvalid(f"{file.name}: {'; '.join(problems)}") from error
+    if (read.reliable_positions or 0) > num_positions:
+        raise file.refuse("reliable_positions", f"the positions of the decoder end at {num_positions:,}")
+    return read
 
 
 @contextlib.contextmanager
 def _translated(name: str) -> Iterator[None]:
-    """Errors of transformers, and of files that are not what their names say, as ModelInvalid."""
+    """Errors of transformers, and of files that are not what their names say, as ModelInvalid.
+
+    The numbers of a config can be any, and transformers computes with them: a zero divides, a text is added.
+    """
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelInvalid(f"model {name!r}: {lines[0]}") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise ModelInvalid(f"model {name!r}: {_reason(error)}") from error
+    except (LookupError, ArithmeticError, AttributeError, TypeError) as error:
+        raise ModelInvalid(f"model {name!r}: {type(error).__name__}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message, and the next one where the first only announces it."""
+    first, *rest = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return f"{first} {rest[0]}" if first.endswith(":") and rest else first

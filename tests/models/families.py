@@ -101,9 +101,8 @@ def qwen2_5_vl() -> Family:
         text_config={
             "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 2,
             "num_key_value_heads": 1, "max_position_embeddings": 4096, "vocab_size": len(tokenizer) + 4,
-            "initializer_range": 0.1, "rope_parameters": {
-                "rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6],
-            },
+            "initializer_range": 0.1, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
         },
         tie_word_embeddings=True,
         **{f"{name}_token_id": id for name, id in ids.items()},

@@ -16,7 +16,7 @@ import pytest
 from models import generation_config, processor_config, registry
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid
-from models.generation_config import GenerationConfig
+from models.generation_config import GenerationConfig, TokenSampler
 from models.processor_config import PixelScale
 
 SHIPPED = Path(registry.CHECKPOINTS["tiny"])
@@ -70,7 +70,9 @@ def test_a_file_that_is_no_json_object_is_refused_by_name(tmp_path: Path, name: 
         (GENERATION, "repetition_penalty", 0),
         (GENERATION, "repetition_penalty", "much"),
         (GENERATION, "do_sample", "yes"),
+        (GENERATION, "repetition_penalty", 1e-300),
         (GENERATION, "top_k", -1),
+        (GENERATION, "top_k", 2.5),
         (GENERATION, "top_p", 1.5),
         (GENERATION, "eos_token_id", []),
         (GENERATION, "eos_token_id", ["<end>"]),
@@ -95,6 +97,19 @@ def test_a_temperature_counts_only_where_answers_are_sampled(changed: Change) ->
     assert registry.load_model(str(folder), "cpu").generation == GenerationConfig(end_ids=(6,))
 
 
+@pytest.mark.parametrize("temperature", [0, 1e-300, float("inf"), float("nan"), 10**400])
+def test_a_temperature_by_which_no_token_can_be_drawn_is_refused(changed: Change, temperature: float) -> None:
+    with pytest.raises(ModelInvalid, match=r"generation_config\.json: temperature is"):
+        registry.load_model(str(changed(GENERATION, do_sample=True, temperature=temperature)), "cpu")
+
+
+def test_whole_numbers_are_read_as_numbers(changed: Change) -> None:
+    """JSON writes 1.0 as 1, too; transformers' own classes refuse an int when an answer begins."""
+    folder = changed(GENERATION, do_sample=True, temperature=2, repetition_penalty=2, top_p=1)
+
+    TokenSampler(registry.load_model(str(folder), "cpu").generation)
+
+
 def test_the_generation_config_of_a_published_chat_model_is_read(changed: Change) -> None:
     """That of Qwen2-Instruct."""
     published = {
@@ -117,13 +132,19 @@ def test_the_generation_config_of_a_published_chat_model_is_read(changed: Change
 
 
 def test_without_a_generation_config_the_tokenizers_end_token_ends_an_answer(tmp_path: Path) -> None:
-    assert generation_config.read(CheckpointFiles(str(tmp_path)), 6) == GenerationConfig(end_ids=(6,))
+    assert generation_config.read(CheckpointFiles(str(tmp_path)), 6, 81) == GenerationConfig(end_ids=(6,))
     with pytest.raises(ModelInvalid, match="eos_token_id"):
-        generation_config.read(CheckpointFiles(str(tmp_path)), None)
+        generation_config.read(CheckpointFiles(str(tmp_path)), None, 81)
 
 
 def write(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content))
+
+
+def test_a_processor_whose_frames_have_no_size_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, PREPROCESSOR, {"size": {"shortest_edge": 65_536, "longest_edge": 4_096}})
+    with pytest.raises(ModelInvalid, match=r"size is .*: expected shortest_edge and longest_edge"):
+        processor_config.native_scale(CheckpointFiles(tmp_path), patch=16, merge=2, frames_per_group=2, max_cells=256)
 
 
 def test_the_processor_of_videos_goes_before_that_of_images(tmp_path: Path) -> None:

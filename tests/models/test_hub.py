@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from models import hub, registry
-from models.errors import ModelNotFound
+from models.errors import ModelInvalid, ModelNotFound
 
 SHIPPED = Path(registry.CHECKPOINTS["tiny"])
 COMMIT, OTHER = "0" * 40, "1" * 40
@@ -105,6 +106,23 @@ def test_a_revision_that_the_hub_has_not_is_refused(asked: list[str]) -> None:
 
 def test_what_the_cache_has_at_a_commit_is_not_asked_for(asked: list[str], cached: Path) -> None:
     assert hub.folder_of("name", "someone/tiny", COMMIT) == cached
+    assert asked == []
+
+
+def test_a_download_at_a_commit_that_ended_early_is_asked_for_again(asked: list[str], cached: Path) -> None:
+    (cached / "model.safetensors").unlink()
+
+    with pytest.raises(ModelNotFound, match="has no revision"):
+        hub.folder_of("name", "someone/tiny", COMMIT)
+
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["tiny@v2", f"{SHIPPED}@v2", f"{os.path.relpath(SHIPPED)}@v2"])
+def test_a_folder_has_no_revision(asked: list[str], name: str) -> None:
+    with pytest.raises(ModelInvalid, match="is a folder, which has no revision 'v2'"):
+        registry.load_model(name, "cpu")
+
     assert asked == []
 
 
