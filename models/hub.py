@@ -29,7 +29,8 @@ def folder_of(name: str, where: str, revision: str | None) -> Path:
     """The folder with the files of a checkpoint. name: as messages show it; where: a folder, or a hub id.
 
     What the cache of the hub has at a commit is not asked for again, unless the download ended early. Without an answer
-    of the hub in three seconds, what the cache has is taken. Raises ModelNotFound and ModelInvalid. Blocks while the files download.
+    of the hub in three seconds, what the cache has is taken. Raises ModelNotFound and ModelInvalid. Blocks while the
+    files download.
     """
     folder = Path(where).expanduser()
     if folder.is_dir():

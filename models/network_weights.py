@@ -72,8 +72,8 @@ def load(
     )
     # transformers fills what is missing or has another shape with random numbers, and says so in a warning.
     if mismatched := sorted(found["mismatched_keys"]):
-        name, held, described = mismatched[0]
-        raise ModelInvalid(f"{files.folder}: {name} is {list(held)} (its config says {list(described)})")
+        name, shape, expected = mismatched[0]
+        raise ModelInvalid(f"{files.folder}: {name} is {list(shape)} (its config says {list(expected)})")
     if missing := sorted(found["missing_keys"]):
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
         raise ModelInvalid(f"{files.folder}: {len(missing)} weights are missing: {shown}")
@@ -91,9 +91,9 @@ def _require_size(network: type[PreTrainedModel], files: CheckpointFiles, config
     """Returns unless a config describes far more weights than its files hold. Raises ModelInvalid."""
     with torch.device("meta"):
         described = sum(weight.numel() for weight in network(copy.deepcopy(config)).parameters())
-    held = sum(map(_num_weights, weight_files(files)))
-    if described > _MOST_DESCRIBED * held:
-        raise ModelInvalid(f"{files.folder}: {held:,} weights, but config.json describes {described:,}")
+    num_weights = sum(map(_num_weights, weight_files(files)))
+    if described > _MOST_DESCRIBED * num_weights:
+        raise ModelInvalid(f"{files.folder}: {num_weights:,} weights, but config.json describes {described:,}")
 
 
 def _num_weights(path: Path) -> int:
