@@ -82,9 +82,7 @@ def _unreachable(name: str, where: str, revision: str | None) -> str:
     except RevisionNotFoundError as error:
         raise ModelNotFound(f"model {name!r}: {where} has no revision {revision!r}") from error
     except GatedRepoError as error:
-        raise ModelNotFound(
-            f"model {name!r}: {where} is given to those alone whom its owner lets in: set HF_TOKEN"
-        ) from error
+        raise ModelNotFound(f"model {name!r}: {where} needs its owner's permission: set HF_TOKEN") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         way_out = "a machine without internet needs a folder with the model's files (docs/models.md)"
         raise ModelNotFound(f"model {name!r}: no folder, and no model of {constants.ENDPOINT}; {way_out}") from error

@@ -57,7 +57,7 @@ def _suggestion(key: Key, root: type[Any]) -> str:
     names = [field.name for field in fields(section)] if is_dataclass(section) else []
     names += [*KEYS] if section is CameraSpec else []
     close = difflib.get_close_matches(str(key[-1]), names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(names)}"
 
 
 def _type_of(section: Any, name: str) -> Any:

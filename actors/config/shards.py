@@ -44,7 +44,7 @@ class LeaseConfig:
 
 
 class ShardPlacement(StrEnum):
-    """How shards are placed on nodes."""
+    """How shards are spread over nodes."""
 
     SPREAD = "spread"
     PACK = "pack"
@@ -95,7 +95,7 @@ class ShardsConfig:
         takes the cameras of a shard that is down; less than max. There is always room for the cameras without as many
         shards, as far as max allows.
     scaling: when a shard starts or ends between min and max.
-    placement: how shards are placed on the nodes of a cluster: spread, or pack, which fills a node to half before it
+    placement: how shards are spread over the nodes of a cluster: spread, or pack, which fills a node to half before it
         takes another.
     accelerator_type: GPU that a node must have, by the label ray.io/accelerator-type, e.g. A100; null: any node.
     node_labels: labels of Ray that a node must have for a shard, e.g. those of a group of pods.

@@ -64,7 +64,7 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Records why a camera cannot be placed or moved now."""
+    """Records why a camera cannot be assigned or moved now."""
 
     camera_id: str
     reason: str

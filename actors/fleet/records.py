@@ -35,8 +35,8 @@ class CameraRecord:
     """A camera that shall be watched, the shard that it is on, and its last reported status.
 
     What a plan depends on is kept as one snapshot, replaced when it changes: of ten thousand cameras, most are the same
-    in the next plan. wait_reason: why the camera cannot be placed or moved now; lock: held while an action on the
-    camera runs; clock: Unix time.
+    in the next plan. wait_reason: why the camera cannot be assigned or moved now; lock: taken while an action on
+    the camera runs; clock: Unix time.
     """
 
     assignment: Assignment
@@ -143,7 +143,7 @@ class CameraRecord:
         self._snapshot = replace(self._snapshot, retry_at_s=retry_at_s)
 
     def mark_waiting(self, reason: str) -> bool:
-        """Records why the camera cannot be placed or moved now. -> whether that is news"""
+        """Records why the camera cannot be assigned or moved now. -> whether that is news"""
         is_news, self.wait_reason = reason != self.wait_reason, reason
         return is_news
 

@@ -23,7 +23,7 @@ def page(request: pb.ListCamerasRequest, cameras: Iterable[CameraView]) -> pb.Li
     _require_possible(request)
     states = requests.filtered_states(request.states)
     if request.view not in pb.CameraView.values():
-        raise InvalidRequest(f"view: {request.view} is unknown (known: 1 basic, 2 full)")
+        raise InvalidRequest(f"view: {request.view} is unknown (expected 1 basic or 2 full)")
     selected = [camera for camera in cameras if _is_selected(request, camera) and camera.status.state in states]
     rest = [camera for camera in selected if camera.spec.name > after]
     messages = _as_many_as_fit(rest[: min(request.page_size or MAX_PAGE_SIZE, MAX_PAGE_SIZE)], request.view)

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failure, 2 mistake of the user. Subcommands that start or 
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -22,21 +23,34 @@ from console.cli.cameras import cameras
 from console.cli.fleet import fleet
 from console.cli.node import node
 from console.cli.shards import shards
-from console.cli.terminal import FAILURE, Json
+from console.cli.terminal import DONE, FAILURE, Json
 
 _GREETING = """\
 This demo points four cameras at four drawn streets, and asks the cameras eight questions.
 Each answer comes from the camera's memory and is printed beside the truth. The first question comes in about 15 s.
 """
 
-app = typer.Typer(
-    help="Talk to your cameras.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(ask)
 app.add_typer(cameras, name="cameras")
 app.add_typer(shards, name="shards")
 app.add_typer(node, name="node")
 app.add_typer(fleet, name="fleet")
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        terminal.out.print(f"hermes {importlib.metadata.version('hermes-cameras')}")
+        terminal.leave(DONE)
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Talk to your cameras."""
 
 
 @app.command()

@@ -18,7 +18,8 @@ from pipeline.sources.source import SampledFrame, SourceContext
 class LoopedRecording:
     """A recording without an end: each round begins at the time at which the last one ended.
 
-    Where the length is known, the rounds since the camera was added decide what is shown when, in every process alike.
+    If the recording has a length, its rounds are counted from the time when the camera was added, so that every process
+    shows the same frame at the same time.
     """
 
     is_finite = True

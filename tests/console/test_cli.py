@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -338,6 +339,13 @@ def test_a_system_that_cannot_start_says_why_in_one_line(tmp_path: Path, text: s
     assert complaint in ended.err
     assert ended.err.count("error: ") == 1
     assert "canary" not in ended.err
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    ended = run_here("--version")
+
+    assert ended.code == 0
+    assert ended.out == f"hermes {importlib.metadata.version('hermes-cameras')}\n"
 
 
 @pytest.mark.parametrize("arguments", [("plan", "--cameras", "5"), ("plan", "--cameras", "5", "--json"), ("--help",)])

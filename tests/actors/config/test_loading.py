@@ -169,7 +169,7 @@ def test_an_unknown_key_is_named_with_its_line_and_a_suggestion() -> None:
 
 def test_an_unknown_key_without_a_similar_one_lists_the_known_keys() -> None:
     assert "sotre: unknown key (did you mean 'store'?)" in error_of("sotre: embedded\n")
-    assert "router.zebra: unknown key (known: host, port" in error_of("router: {zebra: on}\n")
+    assert "router.zebra: unknown key (expected one of: host, port" in error_of("router: {zebra: on}\n")
 
 
 @pytest.mark.parametrize(
