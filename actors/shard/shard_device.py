@@ -69,8 +69,12 @@ def of_model(
     choice = policy_choice.choose(settings.memory.policy, model)
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
     return ShardDevice(
-        engine=Engine(model, settings.memory, settings.shards.device, clock=clock),
+        engine=Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure),
         open_feed=partial(CameraFeed, fit=model.spec.layout.fit),
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
         limitation=registry.limitation(model.spec.name),
     )
+
+
+def _report_failure(event: str, **fields: object) -> None:
+    log.error(event, **fields)  # looked up at each call: what the log adds to a line is set once the cameras are known

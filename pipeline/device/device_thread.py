@@ -11,14 +11,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import structlog
 import torch
 
 from cache_store.errors import StoreError
 from pipeline.answers import QuestionError
 from pipeline.cameras import CameraError, CameraFailed
-
-log = structlog.get_logger(__name__)
+from pipeline.device.failure_report import FailureReport
 
 T = TypeVar("T")
 
@@ -32,7 +30,7 @@ class Job:
     """One unit of the device's work. what: names it in the log and in errors.
 
     fail: called with the error that ended `run`; it tells whoever waits for the job, and it must not raise.
-    about: fields of every log line that the job writes, e.g. camera and answer_id.
+    about: fields of the report of its failure, e.g. camera and answer_id.
     """
 
     what: str
@@ -52,10 +50,13 @@ class DeviceThread:
     thread when it ends, before what is queued fails; it must not raise.
     """
 
-    def __init__(self, next_job: Callable[[], Job | None], on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, next_job: Callable[[], Job | None], on_stop: Callable[[], None], *, report: FailureReport
+    ) -> None:
         self.busy_share = 0.0  # of the thread's time, over the last seconds
         self._next_job = next_job
         self._on_stop = on_stop
+        self._report = report
         self._has_news = threading.Event()
         self._lock = threading.Lock()  # held to queue a job, and to refuse all further ones
         self._commands: deque[Job] = deque()
@@ -133,7 +134,7 @@ class DeviceThread:
             while not self._is_closing:
                 job = self._choose()
                 if job is not None:
-                    _run_guarded(job)
+                    self._run_job(job)
                 else:
                     idle_from_s = time.monotonic()
                     self._has_news.wait(timeout=_IDLE_WAIT_S)
@@ -146,14 +147,27 @@ class DeviceThread:
             self._stop()
 
     def _choose(self) -> Job | None:
-        """The job to run now. An error of `next_job` is logged; the thread then waits as if there were none."""
+        """The job to run now. An error of `next_job` is reported; the thread then waits as if there were none."""
         try:
             return self._commands.popleft() if self._commands else self._next_job()
         except torch.AcceleratorError:
             raise
         except Exception as error:  # noqa: BLE001 - the thread is everybody's, a choice is one turn
-            log.error("device_job_not_chosen", reason=repr(error), traceback=traceback.format_exc())
+            self._report("device_job_not_chosen", reason=repr(error), traceback=traceback.format_exc())
             return None
+
+    def _run_job(self, job: Job) -> None:
+        """Runs a job. Its failure is reported and ends whoever waits for it, and nothing else."""
+        try:
+            job.run()
+        except Exception as error:
+            trace = traceback.format_exc()
+            self._report("device_job_failed", job=job.what, reason=repr(error), traceback=trace, **job.about)
+            failure = CameraFailed(f"{job.what}: the device failed: {type(error).__name__}")
+            failure.__cause__ = error
+            job.fail(failure)
+            if isinstance(error, torch.AcceleratorError):
+                raise
 
     def _stop(self) -> None:
         """Every caller that waits gets an answer, and no caller can begin to wait."""
@@ -164,21 +178,3 @@ class DeviceThread:
             while queue:
                 job = queue.popleft()
                 job.fail(CameraFailed(f"{job.what}: {STOPPED}"))
-
-
-def _run_guarded(job: Job) -> None:
-    """Runs a job. Its failure is logged and ends whoever waits for it, and nothing else."""
-    with structlog.contextvars.bound_contextvars(**job.about):
-        _run_job(job)
-
-
-def _run_job(job: Job) -> None:
-    try:
-        job.run()
-    except Exception as error:
-        log.error("device_job_failed", job=job.what, reason=repr(error), traceback=traceback.format_exc())
-        failure = CameraFailed(f"{job.what}: the device failed: {type(error).__name__}")
-        failure.__cause__ = error
-        job.fail(failure)
-        if isinstance(error, torch.AcceleratorError):
-            raise

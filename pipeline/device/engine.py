@@ -21,14 +21,13 @@ from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import DeviceThread, Job
+from pipeline.device.failure_report import FailureReport, to_logging
 from pipeline.device.question_request import OnEvent, QuestionRequest
 from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn, Work
 from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
-
-_COMMAND_TIMEOUT_S = 60.0
 
 
 class Engine:
@@ -46,7 +45,8 @@ class Engine:
         config: DeviceConfig,
         *,
         clock: Callable[[], float] = time.time,
-        command_timeout_s: float = _COMMAND_TIMEOUT_S,
+        command_timeout_s: float = 60.0,
+        report: FailureReport = to_logging,
     ) -> None:
         self._command_timeout_s = command_timeout_s
         reserve = config.max_question_tokens + config.max_answer_tokens
@@ -59,10 +59,11 @@ class Engine:
             model.prompts,
             [Memory(scratch, slot) for slot in range(config.max_running_questions)],
             config,
+            report=report,
         )
         self._layout, self._max_frames = model.spec.layout, config.max_frames_per_step
         self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
-        self._thread = DeviceThread(self._next_job, on_stop=self._questions.close)
+        self._thread = DeviceThread(self._next_job, on_stop=self._questions.close, report=report)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
 

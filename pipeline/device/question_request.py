@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
-
 from models.prompts import Prompts, QuestionPrompt
 from pipeline.answers import (
     ANYBODY,
@@ -19,8 +17,7 @@ from pipeline.answers import (
     QuestionExpired,
     WarningCode,
 )
-
-log = structlog.get_logger(__name__)
+from pipeline.device.failure_report import FailureReport, to_logging
 
 OnEvent = Callable[[AnswerEvent | QuestionError], None]
 
@@ -37,6 +34,7 @@ class QuestionRequest:
     caller: Caller = ANYBODY
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     is_cancelled: bool = False
+    report: FailureReport = to_logging
 
     @property
     def num_tokens(self) -> int:
@@ -68,7 +66,7 @@ class QuestionRequest:
         try:
             self.on_event(error)
         except Exception as failure:  # noqa: BLE001 - the listener belongs to the client, the thread to everybody
-            log.error("answer_listener_failed", camera=self.camera, answer_id=self.id, reason=str(failure))
+            self.report("answer_listener_failed", camera=self.camera, answer_id=self.id, reason=str(failure))
 
 
 def parse(text: str, prompts: Prompts, *, max_chars: int, max_tokens: int) -> QuestionPrompt:

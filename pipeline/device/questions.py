@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
-import structlog
 import torch
 
 from cache_store.memory import Memory
@@ -20,12 +19,11 @@ from pipeline.device import question_request
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import STOPPED, Job
+from pipeline.device.failure_report import FailureReport, to_logging
 from pipeline.device.question_queue import QuestionQueue
 from pipeline.device.question_request import OnEvent, QuestionRequest
 from pipeline.device.running_answer import RunningAnswer
 from pipeline.device.scheduler import Turn, Work
-
-log = structlog.get_logger(__name__)
 
 
 class QuestionRunner:
@@ -42,11 +40,13 @@ class QuestionRunner:
         scratch: list[Memory],
         config: DeviceConfig,
         clock: Callable[[], float] = time.monotonic,
+        report: FailureReport = to_logging,
     ) -> None:
         self._decoder = decoder
         self._prompts = prompts
         self._free = deque(scratch)
         self._clock = clock
+        self._report = report
         self._config = config
         self._queue = QuestionQueue(config.max_waiting_questions)
         self._due: list[QuestionRequest] = []  # those that wait and could have a slot now
@@ -72,7 +72,9 @@ class QuestionRunner:
             question, self._prompts, max_chars=limits.max_question_chars, max_tokens=limits.max_question_tokens
         )
         num_tokens = min(max_answer_tokens or limits.max_answer_tokens, limits.max_answer_tokens)
-        request = QuestionRequest(camera, prompt, on_event, num_tokens, submitted_at=now_s, caller=caller)
+        request = QuestionRequest(
+            camera, prompt, on_event, num_tokens, submitted_at=now_s, caller=caller, report=self._report
+        )
         if request.has_expired(now_s):
             raise request.expired()
         with self._lock:
@@ -164,7 +166,7 @@ class QuestionRunner:
             if len(batch) == 1:
                 self._fail(batch[0].request, error)
                 return []
-            log.warning("answer_batch_failed", answers=len(batch), reason=repr(error))
+            self._report("answer_batch_failed", answers=len(batch), reason=repr(error))
         return [found for running in batch for found in self._next_tokens([running])]
 
     def _advance(self, running: RunningAnswer, token: NextToken) -> None:
@@ -183,7 +185,8 @@ class QuestionRunner:
 
     def _fail(self, request: QuestionRequest, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
-        log.error("answer_failed", camera=request.camera, answer_id=request.id, reason=repr(error), traceback=trace)
+        about = {"camera": request.camera, "answer_id": request.id}
+        self._report("answer_failed", **about, reason=repr(error), traceback=trace)
         self._release(request)
         request.end(
             AnswerFailed(f"answer {request.id} on camera {request.camera!r}: the device failed: {type(error).__name__}")

@@ -45,7 +45,7 @@ def test_a_device_goes_on_where_its_log_cannot_be_written(
 
     monkeypatch.setattr(sys, "stderr", make_file())
     logs.log_to_stderr()
-    thread = DeviceThread(lambda: None, on_stop=lambda: None)
+    thread = DeviceThread(lambda: None, on_stop=lambda: None, report=structlog.get_logger().error)
     thread.start()
 
     with pytest.raises(CameraFailed, match="a job: the device failed: ValueError"):
@@ -75,7 +75,9 @@ def test_a_line_about_a_question_has_camera_shard_epoch_and_answer(capsys: pytes
     logs.log_to_stderr(log_format=LogFormat.JSON, shard=3, camera_fields=lambda camera: fields.get(camera, {}))
     failed = threading.Event()
     jobs = [Job("an answer", fail, lambda _: failed.set(), {"camera": "id-1", "answer_id": "a1"})]
-    thread = DeviceThread(lambda: jobs.pop() if jobs else None, on_stop=lambda: None)
+    thread = DeviceThread(
+        lambda: jobs.pop() if jobs else None, on_stop=lambda: None, report=structlog.get_logger().error
+    )
     thread.start()
     assert failed.wait(TIMEOUT_S)
     thread.close()

@@ -14,6 +14,7 @@ import torch
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraFailed
 from pipeline.device.device_thread import DeviceThread, Job
+from pipeline.device.failure_report import to_logging
 
 TIMEOUT_S = 30.0
 
@@ -23,7 +24,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self.go_on, self.is_stopped = threading.Event(), threading.Event()
-        self.thread = DeviceThread(self._next_job, on_stop=self.is_stopped.set)
+        self.thread = DeviceThread(self._next_job, on_stop=self.is_stopped.set, report=to_logging)
         self.done: list[str] = []
 
     def background(self, name: str) -> Future[None]:
@@ -110,7 +111,9 @@ def test_a_lost_gpu_ends_the_thread_and_leaves_no_caller_waiting() -> None:
 def test_an_error_in_choosing_a_job_ends_neither_the_thread_nor_what_waits() -> None:
     jobs = Jobs()
     choices: list[Callable[[], Job | None]] = [raising(ZeroDivisionError()), raising(MemoryError())]  # type: ignore[list-item]
-    thread = DeviceThread(lambda: choices.pop()() if choices else jobs._next_job(), on_stop=jobs.is_stopped.set)
+    thread = DeviceThread(
+        lambda: choices.pop()() if choices else jobs._next_job(), on_stop=jobs.is_stopped.set, report=to_logging
+    )
     jobs.thread = thread
     jobs.go_on.set()
     background = jobs.background("background")
