@@ -74,9 +74,8 @@ def measure(
     means = [_TrueMean() for _ in footages]
     per_step = model.spec.layout.max_tokens(FRAMES_PER_STEP)
 
-    def add_step(memories: Sequence[Memory]) -> None:
-        for mean, memory in zip(means, memories, strict=True):
-            mean.add(memory, per_step)
+    def add_step(memory: Memory) -> None:
+        means[contender.memories.index(memory)].add(memory, per_step)
 
     contender.writer.before_compaction = add_step
     for newest, encoded, times_s in streams.steps(footages):

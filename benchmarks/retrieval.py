@@ -46,9 +46,9 @@ class RetrievedFrames:
     def upkeep_s(self) -> float:
         return self._window.upkeep_s
 
-    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+    def append(self, encoded: Sequence[EncodedFrames], times_s: Tensor) -> None:
         self._window.append(encoded, times_s)
-        num_new = len(encoded.cells)
+        num_new = len(encoded[0].cells)
         for stored, memory in zip(self._stored, self._window.memories, strict=True):
             for index, layer in enumerate(stored):
                 tokens = memory.layer(index)

@@ -19,7 +19,7 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.embeddings import Embeddings
 from models.errors import InvalidBudget
-from models.frame_encoder import EncodedFrames
+from models.frame_encoder import EncodedFrames, Step
 from models.importance import ImportanceScorer
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
@@ -62,7 +62,7 @@ class StreamMemory(Protocol):
         """Seconds spent on compaction so far."""
         ...
 
-    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+    def append(self, encoded: Sequence[EncodedFrames], times_s: Tensor) -> None:
         """One step of frames of every stream, and their times, at most FRAMES_PER_STEP. [B, F]"""
         ...
 
@@ -79,16 +79,19 @@ class StreamMemory(Protocol):
 class TimedWriter(MemoryWriter):
     """A MemoryWriter whose compaction can be watched, and can close the positions up each time.
 
-    before_compaction: called with the memories after every step, before eviction. is_eager: positions are renumbered
-    without gaps after every compaction (HERMES, section 3.4), not only when they run out.
+    before_compaction: called with each memory after each of its steps, before eviction. is_eager: positions are
+    renumbered without gaps after every compaction (HERMES, section 3.4), not only when they run out.
     """
 
-    before_compaction: Callable[[Sequence[Memory]], None] | None = None
+    before_compaction: Callable[[Memory], None] | None = None
     is_eager = False
 
-    def compact(self, memories: Sequence[Memory]) -> None:
+    def commit(self, memory: Memory, step: Step) -> None:
+        super().commit(memory, step)
         if self.before_compaction is not None:
-            self.before_compaction(memories)
+            self.before_compaction(memory)
+
+    def compact(self, memories: Sequence[Memory]) -> None:
         over_budget = []
         if self.is_eager:
             over_budget = [one for one in memories if compaction.is_due(one, self.config.tokens_per_layer)]
@@ -100,7 +103,11 @@ class TimedWriter(MemoryWriter):
 
 
 class BoundedMemory:
-    """Bounded memories, written as in the product, under any policy and scorer. is_gated: reads `task.passed` alone."""
+    """Bounded memories, written as in the product, under any policy and scorer. is_gated: reads `task.passed` alone.
+
+    They are compacted after every step, so that every contender is asked within its budget; the product waits until the
+    slot has no room.
+    """
 
     def __init__(
         self,
@@ -126,9 +133,10 @@ class BoundedMemory:
     def upkeep_s(self) -> float:
         return self.writer.upkeep_s
 
-    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+    def append(self, encoded: Sequence[EncodedFrames], times_s: Tensor) -> None:
         if not self._passed:
             self.writer.prefill(self.memories, encoded, times_s)
+            self.writer.compact(self.memories)
             return
         num_frames = times_s.shape[1]
         for stream, memory in enumerate(self.memories):  # a different number of tokens passes for each
@@ -137,8 +145,9 @@ class BoundedMemory:
             groups = layout.by_group(passed).any(dim=1)
             if bool(groups.any()):
                 frames = layout.frames_of_groups(groups, num_frames)
-                chosen = encoded.part(stream, groups)
-                self.writer.prefill([memory], chosen, times_s[stream, frames][None], passed[frames])
+                chosen = encoded[stream].part(groups)
+                self.writer.prefill([memory], [chosen], times_s[stream, frames][None], [passed[frames]])
+        self.writer.compact(self.memories)
 
     def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
         yield self.memories[stream], questions
@@ -173,10 +182,10 @@ class RereadFrames:
             scorer=NoScores(),
         )
         self._memory = Memory(Slabs(task.model.spec.kv, slots=1, capacity=self._writer.capacity), 0)
-        self._frames: list[EncodedFrames] = []
+        self._frames: list[Sequence[EncodedFrames]] = []
         self._times_s: list[Tensor] = []
 
-    def append(self, encoded: EncodedFrames, times_s: Tensor) -> None:
+    def append(self, encoded: Sequence[EncodedFrames], times_s: Tensor) -> None:
         self._frames.append(encoded)
         self._times_s.append(times_s)
         while not self._is_uniform and self._stored_groups(1) >= self._num_groups:
@@ -189,7 +198,7 @@ class RereadFrames:
             here, chosen = chosen.tensor_split([layout.num_groups(len(times_s))])
             if bool(here.any()):
                 frames = layout.frames_of_groups(here, len(times_s))
-                self._writer.prefill([self._memory], run.part(0, here), times_s[frames][None])
+                self._writer.prefill([self._memory], [run.part(here)], times_s[frames][None])
         yield self._memory, questions
 
     def _runs(self, stream: int) -> Iterator[tuple[EncodedFrames, Tensor]]:
@@ -199,9 +208,9 @@ class RereadFrames:
             if step.shape[1] % self._model.spec.layout.frames_per_group == 0 and stop < len(self._times_s):
                 continue
             steps = self._frames[start:stop]
-            cells = Embeddings.concat(*[one.cells.map(lambda cells: cells[stream]) for one in steps]).expand(1)
+            cells = Embeddings.concat(*[step[stream].cells for step in steps])
             times_s = torch.cat([times_s[stream] for times_s in self._times_s[start:stop]])
-            yield EncodedFrames(cells, steps[0].rows, steps[0].columns), times_s
+            yield EncodedFrames(cells, steps[0][stream].rows, steps[0][stream].columns), times_s
             start = stop
 
     def _stored_groups(self, first_step: int) -> int:

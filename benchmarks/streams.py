@@ -139,7 +139,7 @@ def film(model: VideoLanguageModel, scene: Scene, num_frames: int) -> Footage:
     return Footage(whole, *layout.grid(side, side), torch.cat(passed))
 
 
-def steps(footages: Sequence[Footage]) -> Iterator[tuple[int, EncodedFrames, Tensor]]:
+def steps(footages: Sequence[Footage]) -> Iterator[tuple[int, list[EncodedFrames], Tensor]]:
     """Streams of one length, step by step: the newest frame, the encoded frames, and their times [B, F]."""
     first = footages[0]
     frames_per_group = -(-first.num_frames // len(first.cells.tokens))
@@ -147,7 +147,7 @@ def steps(footages: Sequence[Footage]) -> Iterator[tuple[int, EncodedFrames, Ten
         frames = torch.arange(start, min(start + FRAMES_PER_STEP, first.num_frames))
         groups = torch.unique(frames // frames_per_group)
         cells = [footage.cells.map(lambda part: part[groups].flatten(0, 1)) for footage in footages]  # noqa: B023
-        encoded = EncodedFrames(Embeddings.stack(cells), first.rows, first.columns)
+        encoded = [EncodedFrames(of_stream, first.rows, first.columns) for of_stream in cells]
         yield int(frames[-1]), encoded, (frames.double() / FRAMES_PER_S).expand(len(footages), -1)
 
 

@@ -100,7 +100,7 @@ def _one_clip(writer: TimedWriter, memory: Memory, num_frames: int, *, first_s: 
     frames = torch.randint(0, 256, (num_frames, side, side, 3), dtype=torch.uint8)
     times_s = first_s + torch.arange(num_frames, dtype=torch.float64)[None]
     began_s = time.perf_counter()
-    encoded = frame_encoder.encode(writer.model, frames[None])
+    encoded = frame_encoder.encode(writer.model, [frames])
     encoded_s = time.perf_counter()
     writer.prefill([memory], encoded, times_s)
     upkeep_s = writer.upkeep_s - upkeep_before_s

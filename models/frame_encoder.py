@@ -2,65 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from cache_store.memory import Memory
 from models.embeddings import Embeddings
-from models.frame_layout import FrameTokens
+from models.frame_layout import FrameLayout, FrameTokens
 from models.vision_language_model import VideoLanguageModel
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrames:
-    """The cells of a step of frames of B cameras, encoded. cells: [B, G · R · C, E]"""
+    """The cells of a step of frames of one camera, encoded. cells: [G · R · C, E]"""
 
     cells: Embeddings
     rows: int
     columns: int
 
-    def part(self, row: int, is_chosen: Tensor) -> EncodedFrames:
-        """The chosen groups of one camera of the batch. bool [G]"""
-        num_groups = len(is_chosen)
-        chosen = self.cells.map(
-            lambda cells: torch.unflatten(cells[row], 0, (num_groups, -1))[is_chosen].flatten(0, 1)[None]
-        )
+    def part(self, is_chosen: Tensor) -> EncodedFrames:
+        """The chosen groups. bool [G]"""
+        chosen = self.cells.map(lambda cells: torch.unflatten(cells, 0, (len(is_chosen), -1))[is_chosen].flatten(0, 1))
         return EncodedFrames(chosen, self.rows, self.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one memory appends: its tokens, and what the decoder reads of them. [T], [T, E]"""
+    """What one memory appends: its tokens, and what the decoder reads of them. [T], [T, E]
+
+    group_sizes: how many of the tokens each group of frames has. origin_s: the time of the memory's first frame, from
+    which texts between frames count.
+    """
 
     tokens: FrameTokens
     embeddings: Embeddings
+    num_frames: int
+    group_sizes: list[int]
+    origin_s: float
 
 
-def encode(model: VideoLanguageModel, frames: Tensor) -> EncodedFrames:
-    """Runs the vision encoder over frames of B cameras in one batch. uint8 RGB [B, F, H, W, 3]"""
+def admitted_groups(
+    layout: FrameLayout, frames: Tensor, times_s: Tensor, admitted: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The frames of the groups with an admitted cell, with their times and admitted cells; None stands for all cells.
+
+    [F, H, W, 3], [F], bool [F, P]
+    """
+    if admitted is None or bool(admitted.all()):
+        return frames, times_s, None
+    is_chosen = layout.frames_of_groups(layout.by_group(admitted).any(dim=1), len(admitted))
+    return frames[is_chosen], times_s[is_chosen], admitted[is_chosen]
+
+
+def encode(model: VideoLanguageModel, frames: Sequence[Tensor]) -> list[EncodedFrames]:
+    """Runs the vision encoder over frames of B cameras: one batch for all that have one size. B × uint8 [F, H, W, 3]"""
     layout = model.spec.layout
-    groups = layout.group(frames)
-    encoded = model.embed_frames(groups.flatten(0, 1))
-    rows, columns = layout.grid(frames.shape[3], frames.shape[2])
-    return EncodedFrames(encoded.map(lambda cells: cells.reshape(len(frames), -1, cells.shape[-1])), rows, columns)
+    groups = [layout.group(one) for one in frames]
+    encoded: dict[int, EncodedFrames] = {}
+    for rows_of_size in _by_size(groups):
+        batch = model.embed_frames(torch.cat([groups[row] for row in rows_of_size]))
+        ends = list(accumulate(len(groups[row]) for row in rows_of_size))
+        for row, end in zip(rows_of_size, ends, strict=True):
+            own = slice(end - len(groups[row]), end)
+            cells = batch.map(lambda cells, own=own: cells[own].flatten(0, 1))  # type: ignore[misc]
+            encoded[row] = EncodedFrames(cells, *layout.grid(frames[row].shape[2], frames[row].shape[1]))
+    return [encoded[row] for row in range(len(frames))]
 
 
 def lay_out(
-    model: VideoLanguageModel,
-    encoded: EncodedFrames,
-    row: int,
-    times_s: Tensor,
-    origin_s: float,
-    admitted: Tensor | None,
+    model: VideoLanguageModel, memory: Memory, encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None
 ) -> Step:
-    """The step of one camera of a batch. times_s: [F]. admitted: bool [F, R · C], which cells of its frames it appends.
+    """The step of one memory, which is not changed. times_s: [F]. admitted: bool [F, R · C], which cells it appends.
 
     A group appends the cells that any of its frames admits, and its text where it appends a cell.
     """
     device = model.spec.device
+    origin_s = float(times_s[0]) if memory.origin_s is None else memory.origin_s
     tokens = model.spec.layout.tokens(times_s.tolist(), origin_s, encoded.rows, encoded.columns)
-    cells = encoded.cells.map(lambda batch: batch[row])
+    cells = encoded.cells
     if admitted is not None:
         is_admitted = model.spec.layout.by_group(admitted).flatten()
         is_kept = torch.ones(len(tokens), dtype=torch.bool)
@@ -68,6 +90,15 @@ def lay_out(
         tokens = tokens.at(is_kept.nonzero().squeeze(1))
         cells = cells.at(is_admitted.nonzero().squeeze(1).to(device))
     if len(cells) == len(tokens):
-        return Step(tokens, cells)
+        return Step(tokens, cells, len(times_s), tokens.group_sizes, origin_s)
     words = model.embed_tokens(tokens.words.to(device))
-    return Step(tokens, words.scatter(tokens.is_cell.nonzero().squeeze(1).to(device), cells))
+    embeddings = words.scatter(tokens.is_cell.nonzero().squeeze(1).to(device), cells)
+    return Step(tokens, embeddings, len(times_s), tokens.group_sizes, origin_s)
+
+
+def _by_size(groups: Sequence[Tensor]) -> list[list[int]]:
+    """Which cameras' frames have one size. Indices, in their order"""
+    batches: dict[torch.Size, list[int]] = {}
+    for row, of_camera in enumerate(groups):
+        batches.setdefault(of_camera.shape[1:], []).append(row)
+    return list(batches.values())

@@ -43,6 +43,12 @@ class FrameTokens:
         """How many positions the step takes."""
         return int(self.ends[-1]) if len(self) else 0
 
+    @property
+    def group_sizes(self) -> list[int]:
+        """How many of the tokens each group has."""
+        counts: list[int] = token_ids.frames_of(self.ids).bincount().tolist()
+        return counts
+
     def at(self, indices: Tensor) -> FrameTokens:
         """The tokens at these indices, where they are among all. [K]"""
         return FrameTokens(*[getattr(self, field.name)[indices] for field in dataclasses.fields(self)])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from cache_store import checkpoint_codec, compaction, footprint, tiers, token_ids
-from cache_store.checkpoint import Checkpoint
-from cache_store.errors import CheckpointCorrupt
+from cache_store import compaction, footprint, tiers, token_ids
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
-from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models import frame_encoder, policy_choice
 from models.embeddings import Embeddings
-from models.errors import InvalidBudget
+from models.errors import InvalidBudget, NotFinite
 from models.frame_encoder import EncodedFrames, Step
 from models.frame_layout import FrameLayout, FrameTokens
 from models.importance import SCORERS, ImportanceScorer
@@ -98,94 +95,90 @@ class MemoryWriter:
         memory.end_prefix()
 
     def append(
-        self, memories: Sequence[Memory], frames: Tensor, times_s: Tensor, admitted: Tensor | None = None
-    ) -> None:
-        """Encodes one step of frames and prefills their tokens into each memory, in one batch; evicts over budget.
+        self,
+        memories: Sequence[Memory],
+        frames: Iterable[Tensor],
+        times_s: Iterable[Tensor],
+        admitted: Iterable[Tensor | None] | None = None,
+    ) -> list[list[int]]:
+        """Encodes a step of frames for each memory and prefills their tokens, all in one batch. Fails as `prefill`.
 
-        frames: uint8 RGB [B, F, H, W, 3], at most `max_frames` each; times_s: [B, F], Unix seconds; admitted: bool
+        Of each memory, frames: uint8 RGB [F, H, W, 3], at most `max_frames`; times_s: [F], Unix seconds; admitted: bool
         [F, P], which of their cells are prefilled, all by default. A group of frames with no such cell is not encoded
-        and takes no frame number.
+        and takes no frame number. Returns how many tokens each group got that was appended.
         """
-        if admitted is not None:
-            has_cells = self._layout.frames_of_groups(self._layout.by_group(admitted).any(dim=1), len(admitted))
-            if not bool(has_cells.any()):
-                return
-            frames, times_s, admitted = frames[:, has_cells], times_s[:, has_cells], admitted[has_cells]
-        self.prefill(memories, frame_encoder.encode(self.model, frames), times_s, admitted)
+        every = zip(frames, times_s, admitted or [None] * len(memories), strict=True)
+        steps = [frame_encoder.admitted_groups(self._layout, *step) for step in every]
+        present = [row for row, (_, times, _) in enumerate(steps) if len(times)]
+        sizes: list[list[int]] = [[] for _ in memories]
+        if present:
+            pixels, times_s, admitted = zip(*[steps[row] for row in present], strict=True)
+            appended = self.prefill(
+                [memories[row] for row in present], frame_encoder.encode(self.model, pixels), times_s, admitted
+            )
+            for row, groups in zip(present, appended, strict=True):
+                sizes[row] = groups
+        return sizes
 
     def prefill(
-        self, memories: Sequence[Memory], encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None = None
-    ) -> None:
+        self,
+        memories: Sequence[Memory],
+        encoded: Sequence[EncodedFrames],
+        times_s: Iterable[Tensor],
+        admitted: Iterable[Tensor | None] | None = None,
+    ) -> list[list[int]]:
         """`append` for frames that are encoded already; each group must have a cell that is admitted.
 
-        times_s: [B, F]. A token's position is the same as if its whole frame were admitted. Whole or not at all: if it
-        fails, every memory holds what it held before.
+        A token's position is the same as if its whole frame were admitted. A memory is compacted behind its step if its
+        slot has no room for as large a step again, and before it if there is none for this one; until then it holds
+        more than its budget. Whole or not at all: if it fails, every memory holds what it held before, or what a
+        compaction before the step left of that. Raises NotFinite if the model computed what is no number.
         """
-        assert times_s.shape[1] <= self.max_frames, (times_s.shape[1], self.max_frames)
-        origins_s = [
-            float(times[0]) if memory.origin_s is None else memory.origin_s
-            for memory, times in zip(memories, times_s, strict=True)
-        ]
-        steps = [
-            frame_encoder.lay_out(self.model, encoded, row, times_s[row], origin_s, admitted)
-            for row, origin_s in enumerate(origins_s)
-        ]
+        every = zip(memories, encoded, times_s, admitted or [None] * len(memories), strict=True)
+        steps = [frame_encoder.lay_out(self.model, *step) for step in every]
+        assert max(step.num_frames for step in steps) <= self.max_frames, self.max_frames
+        self._make_room(memories, steps)
         for memory, step in zip(memories, steps, strict=True):
-            self._free_positions(memory, step.tokens.span)
+            self.free_positions(memory, step.tokens.span)
         extents = [memory.extent for memory in memories]
         try:
             self._forward(memories, steps)
-            for memory, step, origin_s in zip(memories, steps, origins_s, strict=True):
-                self._commit(memory, step.tokens)
-                memory.next_frame += self._layout.num_groups(times_s.shape[1])
-                memory.origin_s = origin_s
-            self.compact(memories)
+            for memory, step in zip(memories, steps, strict=True):
+                self.commit(memory, step)
+            self._make_room(memories, steps)
         except Exception:
             for memory, extent in zip(memories, extents, strict=True):
                 memory.rewind(extent)
             raise
+        return [step.group_sizes for step in steps]
 
     def _forward(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
         """Writes the keys, values and states of steps, in one pass."""
         coordinates = self.model.spec.kv.positions.coordinates
         offsets = torch.cat([coordinates(step.tokens.offsets, step.tokens.ids) for step in steps], dim=1)
         forward_pass = SlotCache(memories, [len(step.tokens) for step in steps], offsets=offsets)
-        self.model.forward(Embeddings.pack([step.embeddings for step in steps]), forward_pass)
+        hidden = self.model.forward(Embeddings.pack([step.embeddings for step in steps]), forward_pass)
+        if not bool(hidden.isfinite().all()):
+            raise NotFinite(f"{len(memories)} steps of frames: the model's hidden states are no numbers")
         forward_pass.write_states()
 
-    def _commit(self, memory: Memory, tokens: FrameTokens) -> None:
-        device = self.model.spec.device
+    def commit(self, memory: Memory, step: Step) -> None:
+        """Makes the tokens of a step valid, whose keys and values the forward pass has written."""
+        device, tokens = self.model.spec.device, step.tokens
         ids = tokens.ids + token_ids.first_of(memory.next_frame)
         memory.commit(ids.to(device), tokens.times_s.to(device), tokens.offsets.to(device), tokens.span)
+        memory.next_frame += self._layout.num_groups(step.num_frames)
+        memory.origin_s = step.origin_s
 
-    def restore(self, memory: Memory, saved: Checkpoint) -> None:
-        """Puts a checkpoint into a memory that is as `reset` left it. What it holds beyond the budget is evicted.
+    def _make_room(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
+        """Compacts each memory whose slot, or whose positions, have no room for a step like its own."""
+        pairs = zip(memories, steps, strict=True)
+        self.compact([memory for memory, step in pairs if not self._has_room(memory, step.tokens)])
 
-        The memory fits its bounds before anything reads it, whatever bounds it was saved with. Where it is over budget
-        it is put together in a slot of its own size, scored there by the scorer's forward pass, and compacted by the
-        policy, as after a step of frames. Raises CheckpointCorrupt if its shape is not the model's, or if its newest
-        frames are over budget by themselves.
-        """
-        if saved.has_dense_ids:
-            side = self._layout.side or self._layout.cell  # the version before had squares alone
-            saved = checkpoint_codec.with_places(saved, *self._layout.grid(side, side))
-        longest = max((len(tokens) for tokens in saved.layers), default=0)
-        if longest <= self.config.tokens_per_layer:
-            checkpoint_codec.restore(memory, saved)
-            self._free_positions(memory, 0)
-            return
-        slab = Slabs(self.model.spec.kv, slots=1, capacity=memory.prefix_length + longest)
-        roomy = Memory(slab, 0)
-        roomy.copy_from(memory)
-        checkpoint_codec.restore(roomy, saved)
-        self._free_positions(roomy, 0)
-        self.compact([roomy])
-        if compaction.is_due(roomy, self.config.tokens_per_layer):
-            raise CheckpointCorrupt(
-                f"checkpoint: {roomy.longest - roomy.prefix_length} tokens in the newest {self.recent_frames} "
-                f"frames of a layer (limit {self.config.tokens_per_layer})"
-            )
-        memory.copy_from(roomy)
+    def _has_room(self, memory: Memory, tokens: FrameTokens) -> bool:
+        # Behind a gate a step has fewer tokens than positions; closed up, those of the memory and the window are left.
+        last_position = memory.longest + self._window_positions + tokens.span
+        return memory.longest + len(tokens) <= self.capacity and last_position <= self.max_position
 
     def compact(self, memories: Sequence[Memory]) -> None:
         """Scores the memories over their budget and evicts, in all or in none, what the policy does not keep."""
@@ -212,7 +205,7 @@ class MemoryWriter:
         """The lowest token id of the recent window."""
         return token_ids.first_of(memory.next_frame - self.recent_groups)
 
-    def _free_positions(self, memory: Memory, num_positions: int) -> None:
+    def free_positions(self, memory: Memory, num_positions: int) -> None:
         """Renumbers the memory's positions if the next tokens would not fit below `max_position`."""
         last = self.max_position - num_positions
         if memory.next_position > last:

@@ -143,7 +143,7 @@ class _Seen:
         remaining = iter(frames)
         while step := list(islice(remaining, FRAMES_PER_STEP)):
             began_s = time.perf_counter()
-            encoded = frame_encoder.encode(self._model, torch.stack([frame.pixels for frame in step])[None])
+            encoded = frame_encoder.encode(self._model, [torch.stack([frame.pixels for frame in step])])
             times_s = torch.tensor([[frame.time_s for frame in step]], dtype=torch.float64)
             encoding_s = self._since(began_s)
             for entrant, memory in self.memories.items():

@@ -127,7 +127,10 @@ class Workload:
 
     @property
     def checkpoint_nbytes(self) -> int:
-        """The rows of a full checkpoint: at most the whole budget of each layer."""
+        """The rows of a full checkpoint: the whole budget of each layer.
+
+        What a memory holds beyond it between compactions is about what its newest frames have, which are left out.
+        """
         rows = self.demand.checkpoint_rows
         return self.model.decoder.footprint().checkpoint_nbytes(self.demand.tokens_per_layer, rows)
 

@@ -13,6 +13,7 @@ from cache_store import checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.gap import Gap, GapReason
 from cache_store.memory import Memory
+from models import checkpoint_restorer
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import images
 from pipeline.device.change_gate import ChangeGate
@@ -59,6 +60,9 @@ class CameraMemory:
         self._layout = writer.model.spec.layout
         # Of each of the newest groups of frames: its number, or the one it would have got, and the time before it.
         self._newest: deque[tuple[int, float | None]] = deque(maxlen=writer.recent_groups)
+        # Of each of the newest groups in the memory: its tokens, all layers together.
+        self._recent_tokens: deque[int] = deque(maxlen=writer.recent_groups)
+        self._oldest_s: float | None = None  # of a token
         self._gap_after_s = gap_after_s
         self._gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
         self._open_gap: Gap | None = None  # it lasts until the next frame
@@ -79,7 +83,7 @@ class CameraMemory:
         self.gate = gate
 
     def append(self, clip: Clip) -> None:
-        """Appends a clip of at most `max_frames` frames, and compacts the memory where it is over budget.
+        """Appends a clip of at most `max_frames` frames, and compacts the memory where its slot has no room.
 
         If it raises, whatever it raises, the memory holds what it held before; `lose` says what to do then.
         """
@@ -95,7 +99,8 @@ class CameraMemory:
             images.encode_jpeg(clip.previews[group][-1]) if is_appended else None
             for group, is_appended in zip(groups, by_group.any(dim=1).tolist(), strict=True)
         ]
-        self._writer.append([self.memory], clip.frames[None], torch.tensor([times_s], dtype=torch.float64), admitted)
+        at_s = torch.tensor(times_s, dtype=torch.float64)
+        (sizes,) = self._writer.append([self.memory], [clip.frames], [at_s], [admitted])
         # The memory has the frames: they must be noted before anything else can fail.
         self.tokens_read += num_tokens
         self.tokens_skipped += by_group.numel() - num_tokens
@@ -103,8 +108,9 @@ class CameraMemory:
         self.upkeep_s += self._writer.upkeep_s - upkeep_before_s
         self._note_gaps(clip)
         self._note_frames([times_s[group] for group in groups], jpegs, first_frame)
+        self._recent_tokens.extend(size * self.memory.num_layers for size in sizes)
         if self.memory.compactions != compactions:
-            self.thumbnails.keep(self._cached_frames())
+            self._look()
 
     def lose(self, clip: Clip) -> int:
         """Notes that `append` failed on a clip; its frames become a gap. How many were lost. Allocates nothing.
@@ -125,6 +131,7 @@ class CameraMemory:
         for times_s, jpeg in zip(groups, jpegs, strict=True):
             self._newest.append((next_frame, self.newest_s))
             if jpeg is not None:
+                self._oldest_s = times_s[-1] if self._oldest_s is None else self._oldest_s
                 self.thumbnails.add(next_frame, jpeg)
                 next_frame += 1
             self.frames_seen += len(times_s)
@@ -143,9 +150,15 @@ class CameraMemory:
                 self._gaps.append(Gap(before, time_s, reason or GapReason.NO_FRAMES))
             before, self._open_gap = time_s, None
 
-    def _cached_frames(self) -> set[int]:
-        layers = [self.memory.after_prefix(layer).token_ids for layer in range(self.memory.num_layers)]
-        return set(torch.unique(token_ids.frames_of(torch.cat(layers))).tolist())
+    def _look(self) -> None:
+        """Reads from the device what a compaction or a restore changes: which frames are cached, the oldest time."""
+        layers = [self.memory.after_prefix(layer) for layer in range(self.memory.num_layers)]
+        frames = token_ids.frames_of(torch.cat([tokens.token_ids for tokens in layers]))
+        self.thumbnails.keep(set(torch.unique(frames).tolist()))
+        self._oldest_s = float(torch.cat([tokens.times_s for tokens in layers]).min()) if len(frames) else None
+        first_recent = max(0, self.memory.next_frame - self._writer.recent_groups)
+        self._recent_tokens.clear()
+        self._recent_tokens.extend((frames[frames >= first_recent] - first_recent).bincount().tolist())
 
     def snapshot(self, frames_dropped: int, now: float, *, is_whole: bool = False) -> Checkpoint:
         """A copy of the memory, with the thumbnails of its frames, without the newest frames unless `is_whole`.
@@ -178,14 +191,13 @@ class CameraMemory:
     def restore(self, saved: Checkpoint) -> None:
         """Restores a checkpoint into this new memory. What it lacks up to the next frame becomes a gap.
 
-        What is over this memory's budget is evicted. Raises CheckpointCorrupt; see MemoryWriter.restore.
+        What does not fit this memory's slot is evicted. Raises CheckpointCorrupt; see `checkpoint_restorer`.
         """
-        self._writer.restore(self.memory, saved)
+        checkpoint_restorer.restore(self._writer, self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
             self.thumbnails.add(frame, jpeg)
-        if self.memory.compactions != facts.compactions:
-            self.thumbnails.keep(self._cached_frames())
+        self._look()
         self._gaps.extend(gap for gap in facts.gaps if gap.end_s <= facts.newest_s)
         self.frames_seen = facts.frames_seen
         self.dropped_before = facts.frames_dropped
@@ -197,12 +209,10 @@ class CameraMemory:
             self._open_gap = Gap(since_s, since_s, GapReason.RESTORED)
 
     def status(self, frames_dropped: int) -> MemoryStatus:
-        """The memory in numbers."""
+        """The memory in numbers. Reads nothing from the device."""
         memory = self.memory
-        first_recent_id = self._writer.first_recent_id(memory)
-        layers = [memory.after_prefix(layer) for layer in range(memory.num_layers)]
-        recent = sum(int((tokens.token_ids >= first_recent_id).sum()) for tokens in layers)
-        total = sum(len(tokens) for tokens in layers)
+        recent = sum(self._recent_tokens)
+        total = sum(memory.lengths) - memory.num_layers * memory.prefix_length
         return MemoryStatus(
             frames_seen=self.frames_seen,
             frames_dropped=self.dropped_before + frames_dropped,
@@ -218,7 +228,7 @@ class CameraMemory:
             thumbnails=len(self.thumbnails),
             thumbnail_nbytes=self.thumbnails.nbytes,
             next_position=memory.next_position,
-            oldest_s=min((float(tokens.times_s.min()) for tokens in layers if len(tokens)), default=None),
+            oldest_s=self._oldest_s,
             newest_s=self.newest_s,
             checkpointed_s=self.saved_s,
             gaps=self.gaps,

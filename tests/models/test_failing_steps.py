@@ -22,7 +22,7 @@ TIMES_S = 100 + torch.arange(4, dtype=torch.float64).expand(2, 4)
 
 def full_memories(model: LlavaOnevision, *, reserve: int) -> tuple[MemoryWriter, list[Memory]]:
     """Two memories of one batch at their budget, so that each step compacts both."""
-    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=8, reserve=reserve)
+    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=4, reserve=reserve)
     slabs = Slabs(model.spec.kv, slots=2, capacity=writer.capacity)
     memories = [Memory(slabs, slot) for slot in range(2)]
     for seed, memory in enumerate(memories):

@@ -12,6 +12,7 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import MemoryView, Policy, Retention
 from cache_store.tiers import MemoryConfig, PolicyName, Role
+from models import checkpoint_restorer
 from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
@@ -141,7 +142,7 @@ def test_closing_up_shares_no_position_and_leaves_the_recent_window_as_it_is(
     for clip in range(24):
         admitted = some_admitted(8, seed=clip) if is_gated and clip > 9 else None
         before = memory.next_position
-        writer.append([memory], frames[None], (torch.arange(8.0)[None] + 8 * clip).double(), admitted)
+        writer.append([memory], frames[None], (torch.arange(8.0)[None] + 8 * clip).double(), [admitted])
         reindexings += memory.next_position < before + 1
         layers = [memory.after_prefix(layer) for layer in range(memory.num_layers)]
         used = max(used, len(torch.cat([tokens.positions for tokens in layers]).unique()))
@@ -197,11 +198,11 @@ def test_below_the_budget_compacting_is_a_no_op(writer: MemoryWriter) -> None:
 
 
 @pytest.mark.parametrize("longest", [0, 2, -1])
-def test_a_checkpoint_is_restored_within_the_budget_whichever_layer_is_over_it(
+def test_a_checkpoint_that_does_not_fit_is_restored_within_the_budget_whichever_layer_is_over_it(
     model: LlavaOnevision, longest: int
 ) -> None:
-    """One layer was saved with twice the budget; the others had a quarter of it, as they were."""
-    roomy, writer = small(model, tokens_per_layer=128), small(model, tokens_per_layer=64)
+    """One layer was saved with three times the budget; the others had a quarter of it, as they were."""
+    roomy, writer = small(model, tokens_per_layer=192), small(model, tokens_per_layer=64)
     source, restored = new_memory(roomy), new_memory(writer)
     append_frames(roomy, source, random_frames(20))
     first_recent_id = roomy.first_recent_id(source)
@@ -211,7 +212,7 @@ def test_a_checkpoint_is_restored_within_the_budget_whichever_layer_is_over_it(
     layers[longest] = checkpoint_codec.capture(source, EVERY_ID)[longest]
     facts = dataclasses.replace(FACTS, next_position=source.next_position, next_frame=source.next_frame)
 
-    writer.restore(restored, Checkpoint(facts, tuple(layers), {}))
+    checkpoint_restorer.restore(writer, restored, Checkpoint(facts, tuple(layers), {}))
 
     whole = {longest % len(layers)}
     for index, saved in enumerate(layers):
@@ -221,6 +222,48 @@ def test_a_checkpoint_is_restored_within_the_budget_whichever_layer_is_over_it(
             assert torch.equal(tokens.token_ids, saved.token_ids)
     append_frames(writer, restored, random_frames(8), first_s=100.0)
     assert restored.longest == restored.prefix_length + 64
+
+
+def test_a_checkpoint_that_fits_its_slot_is_restored_as_it_is(model: LlavaOnevision) -> None:
+    """Two steps of eight cells have room beside the budget; the next step of frames needs it."""
+    roomy, writer = small(model, tokens_per_layer=128), small(model, tokens_per_layer=64)
+    source, restored = new_memory(roomy), new_memory(writer)
+    append_frames(roomy, source, random_frames(20))
+    facts = dataclasses.replace(FACTS, next_position=source.next_position, next_frame=source.next_frame)
+
+    saved = Checkpoint(facts, tuple(checkpoint_codec.capture(source, EVERY_ID)), {})
+    checkpoint_restorer.restore(writer, restored, saved)
+
+    assert_same(contents(source), contents(restored))
+    append_frames(writer, restored, random_frames(4), first_s=100.0)
+    assert restored.longest == restored.prefix_length + 64
+
+
+def test_a_memory_is_compacted_only_where_its_slot_has_no_room(model: LlavaOnevision) -> None:
+    """Budget 64 and steps of one frame of 16 tokens, in slots with room for four frames more."""
+    writer = small(model)
+    memory = new_memory(writer)
+    lengths = []
+    for frame in range(14):
+        writer.append([memory], random_frames(1, seed=frame)[None], torch.tensor([[frame]]).double())
+        lengths.append(memory.longest - memory.prefix_length)
+
+    assert lengths == [16, 32, 48, 64, 80, 96, 112, 64, 80, 96, 112, 64, 80, 96]
+    assert memory.compactions == 2
+
+
+def test_a_step_that_is_larger_than_the_last_one_finds_room_too(model: LlavaOnevision) -> None:
+    writer = small(model)
+    memory = new_memory(writer)
+    for frame in range(7):
+        writer.append([memory], random_frames(1, seed=frame)[None], torch.tensor([[frame]]).double())
+    assert memory.longest - memory.prefix_length == 112
+
+    append_frames(writer, memory, random_frames(4), first_s=10.0)
+
+    assert memory.compactions == 2
+    newest = numbered(memory.after_prefix(0).token_ids)[-32:].tolist()
+    assert newest == list(range(9 * TOKENS_PER_FRAME, 11 * TOKENS_PER_FRAME))
 
 
 def some_admitted(num_frames: int, seed: int = 0) -> torch.Tensor:
@@ -236,7 +279,7 @@ def append_admitted(writer: MemoryWriter, memory: Memory, frames: torch.Tensor, 
     times = torch.arange(len(frames), dtype=torch.float64)[None] / 2
     for start in range(0, len(frames), 4):
         step = slice(start, start + 4)
-        writer.append([memory], frames[None, step], times[:, step], admitted[step])
+        writer.append([memory], frames[None, step], times[:, step], [admitted[step]])
 
 
 def test_frames_that_are_admitted_whole_equal_frames_without_a_gate(writer: MemoryWriter) -> None:
@@ -300,10 +343,10 @@ def test_a_memory_behind_a_gate_stays_bounded_and_ordered(model: LlavaOnevision,
     memory, frames = new_memory(writer), random_frames(4)
     for clip in range(150):
         times = (torch.arange(4.0)[None] + 4 * clip).double()
-        writer.append([memory], frames[None], times, some_admitted(4, seed=clip))
+        writer.append([memory], frames[None], times, [some_admitted(4, seed=clip)])
         for layer in range(memory.num_layers):
             tokens = memory.after_prefix(layer)
-            assert len(tokens) <= 64
+            assert len(tokens) <= writer.capacity - memory.prefix_length
             assert bool((tokens.positions.diff() >= 0).all())
             assert int(numbered(tokens.token_ids).max()) < memory.next_frame * TOKENS_PER_FRAME
     assert memory.next_position <= model.spec.max_positions - 128
@@ -319,7 +362,7 @@ def test_positions_stay_free_for_the_prompts_that_score_a_memory(model: LlavaOne
 
 
 def test_a_policy_sees_the_past_alone_with_its_frames_and_the_budget_that_is_left(model: LlavaOnevision) -> None:
-    """Budget 64, of which the recent window of two frames takes 32; five frames have come."""
+    """Budget 64, of which the recent window of two frames takes 32; eight frames have come."""
     seen: list[tuple[list[int], int, int]] = []
 
     def watching(view: MemoryView) -> list[Retention]:
@@ -328,7 +371,7 @@ def test_a_policy_sees_the_past_alone_with_its_frames_and_the_budget_that_is_lef
 
     config = MemoryConfig(tokens_per_layer=64, recent_frames=2)
     writer = MemoryWriter(model, config, max_frames=4, reserve=128, policy=Policy(watching))
-    append_frames(writer, new_memory(writer), random_frames(5))
+    append_frames(writer, new_memory(writer), random_frames(8))
 
-    past = [frame for frame in range(3) for _ in range(TOKENS_PER_FRAME)]
+    past = [frame for frame in range(6) for _ in range(TOKENS_PER_FRAME)]
     assert seen == [(past, len(past), 32)] * model.spec.kv.num_layers

@@ -53,7 +53,7 @@ def test_ten_thousand_clips(name: str) -> None:
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     writer.reset(memory)
     height, width = (family.height, family.width) if model.spec.layout.side else (16, 32)
-    encoded = frame_encoder.encode(model, family.frames(2)[None, :, :height, :width])  # the same cells in every clip
+    encoded = frame_encoder.encode(model, [family.frames(2)[:, :height, :width]])  # the same cells in every clip
     nbytes, written, reindexed, groups = memory.slabs.nbytes, set[int](), 0, model.spec.layout.num_groups(2)
     raw = None
 

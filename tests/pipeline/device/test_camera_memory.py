@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +13,6 @@ from cache_store.gap import Gap
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
 from cache_store.tiers import MemoryConfig, PolicyName
-from models.frame_encoder import EncodedFrames
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import images
@@ -130,12 +129,10 @@ class ExhaustedWriter(MemoryWriter):
 
     is_exhausted = False
 
-    def prefill(
-        self, memories: Sequence[Memory], encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None = None
-    ) -> None:
+    def prefill(self, *step: Any) -> list[list[int]]:
         if self.is_exhausted:
             raise torch.OutOfMemoryError("out of memory")
-        super().prefill(memories, encoded, times_s, admitted)
+        return super().prefill(*step)
 
 
 def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(model: LlavaOnevision) -> None:
