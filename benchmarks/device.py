@@ -104,7 +104,7 @@ def _ingest(scale: Scale) -> Figures:
 
 def _tiny_ingest(scale: Scale) -> Figures:
     model = _tiny()
-    writer, bare = _writer(model, _TINY_TOKENS, _TINY_FRAMES), BareForward(model)
+    writer, bare = _writer(model, _TINY_TOKENS, DeviceConfig().max_frames_per_step), BareForward(model)
     for cameras, metric in ((1, "tiny_ingest_over_forward"), (8, "tiny_ingest_8_over_forward")):
         memories = full_memories.full(writer, cameras)
         pair = ingesting.whole(writer, bare, memories, _TINY_FRAMES, 2 * scale.rounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -57,10 +57,10 @@ def admitted_groups(
     return frames[is_chosen], times_s[is_chosen], admitted[is_chosen]
 
 
-def encode(model: VideoLanguageModel, frames: Sequence[Tensor]) -> list[EncodedFrames]:
+def encode(model: VideoLanguageModel, frames: Iterable[Tensor]) -> list[EncodedFrames]:
     """Runs the vision encoder over frames of B cameras: one batch for all that have one size. B × uint8 [F, H, W, 3]"""
     layout = model.spec.layout
-    groups = [layout.group(one) for one in frames]
+    groups = [layout.group(of_camera) for of_camera in frames]
     encoded: dict[int, EncodedFrames] = {}
     for rows_of_size in _by_size(groups):
         batch = model.embed_frames(torch.cat([groups[row] for row in rows_of_size]))
@@ -68,8 +68,8 @@ def encode(model: VideoLanguageModel, frames: Sequence[Tensor]) -> list[EncodedF
         for row, end in zip(rows_of_size, ends, strict=True):
             own = slice(end - len(groups[row]), end)
             cells = batch.map(lambda cells, own=own: cells[own].flatten(0, 1))  # type: ignore[misc]
-            encoded[row] = EncodedFrames(cells, *layout.grid(frames[row].shape[2], frames[row].shape[1]))
-    return [encoded[row] for row in range(len(frames))]
+            encoded[row] = EncodedFrames(cells, *layout.grid(groups[row].shape[-2], groups[row].shape[-3]))
+    return [encoded[row] for row in range(len(groups))]
 
 
 def lay_out(

@@ -56,14 +56,14 @@ def parts(
     model, layout = writer.model, writer.model.spec.layout
     rows, columns = layout.grid(*full_memories.frame_size(model))
     num_tokens = len(layout.tokens(full_memories.times_s(model, memories[0], num_frames).tolist(), 0.0, rows, columns))
-    cells = layout.num_groups(num_frames) * rows * columns
+    num_cells = layout.num_groups(num_frames) * rows * columns
     frames = full_memories.noise_frames(model, len(memories), num_frames)
-    depth = len(frame_encoder.encode(model, frames[:1]).cells.deep)
+    depth = len(frame_encoder.encode(model, frames[:1])[0].cells.deep)
     timed: list[tuple[float, float, float, float]] = []
     for step in range(_STEPS_UNMEASURED + steps):
         cache = bare.cache_of(memories)
-        noise = bare.noise(len(memories), cells)
-        encoded = EncodedFrames(Embeddings(noise, (noise,) * depth), rows, columns)
+        noise = bare.noise(len(memories), num_cells)
+        encoded = [EncodedFrames(Embeddings(cells, (cells,) * depth), rows, columns) for cells in noise]
         times_s = torch.stack([full_memories.times_s(model, memory, num_frames) for memory in memories])
         upkeep_before_s, appended = writer.upkeep_s, bare.noise(len(memories), num_tokens)
         seconds = (
@@ -79,16 +79,21 @@ def parts(
 
 
 def whole(writer: MemoryWriter, bare: BareForward, memories: Sequence[Memory], num_frames: int, steps: int) -> Pair:
-    """A whole step of so many frames of each memory as one batch, beside the bare vision encoder and decoder."""
-    model, timed = writer.model, []
+    """A whole step of so many frames of each memory as one batch, beside the bare vision encoder and decoder.
+
+    Timed together are as many steps as a slot has room for beside its budget, so that each time has one compaction.
+    """
+    model, steps_of_round = writer.model, writer.max_frames // num_frames
+    timed: list[tuple[float, float]] = []
     groups = model.spec.layout.group(full_memories.noise_frames(model, len(memories), num_frames)).flatten(0, 1)
-    for step in range(_STEPS_UNMEASURED + steps):
+    for _ in range(steps_of_round * (1 + steps)):
         cache = bare.cache_of(memories)
         frames = full_memories.noise_frames(model, len(memories), num_frames)
         times_s = torch.stack([full_memories.times_s(model, memory, num_frames) for memory in memories])
         ours_s = pairs.seconds(lambda: writer.append(memories, frames, times_s))  # noqa: B023 - called at once
         appended = bare.noise(len(memories), model.spec.layout.max_tokens(num_frames))
         bare_s = pairs.seconds(lambda: (model.embed_frames(groups), bare.append(cache, appended)))  # noqa: B023
-        if step >= _STEPS_UNMEASURED:
-            timed.append((ours_s, bare_s))
-    return pairs.of(timed)
+        timed.append((ours_s, bare_s))
+    rounds = range(steps_of_round, len(timed), steps_of_round)
+    sums = [[sum(column) for column in zip(*timed[first : first + steps_of_round], strict=True)] for first in rounds]
+    return pairs.of([(ours_s, bare_s) for ours_s, bare_s in sums])

@@ -43,12 +43,13 @@ def compare(writer: MemoryWriter, short: int, long: int, *, rounds: int) -> Stre
 
 def _streamed(writer: MemoryWriter, num_frames: int) -> Memory:
     memory, model = full_memories.empty(writer, 1)[0], writer.model
-    encoded = frame_encoder.encode(model, full_memories.noise_frames(model, 1, _FRAMES_PER_STEP))
+    (encoded,) = frame_encoder.encode(model, full_memories.noise_frames(model, 1, _FRAMES_PER_STEP))
     one_cell = torch.zeros(_FRAMES_PER_STEP, encoded.rows * encoded.columns, dtype=torch.bool)
     one_cell[:, 0] = True
     for first in range(0, num_frames, _FRAMES_PER_STEP):
         times_s = full_memories.times_s(model, memory, _FRAMES_PER_STEP)
-        writer.prefill([memory], encoded, times_s[None], None if first < _WHOLE_FRAMES else one_cell)
+        writer.prefill([memory], [encoded], times_s[None], None if first < _WHOLE_FRAMES else [one_cell])
+    writer.compact([memory])  # as full as any other
     return memory
 
 

@@ -261,11 +261,11 @@ def restored(writer: MemoryWriter, checkpoint: Checkpoint) -> Memory:
 def test_saved_loaded_and_continued_is_the_same_to_the_bit(family: Family, model: VideoLanguageModel) -> None:
     writer = writer_of(model, 100)
     memory = new_memory(writer)
-    append(writer, memory, family.frames(16))
+    append(writer, memory, family.frames(24))
     assert memory.compactions
     loaded = restored(writer, saved(memory))
     for one in (memory, loaded):
-        append(writer, one, family.frames(6, seed=5), first_s=1_008.0)
+        append(writer, one, family.frames(6, seed=5), first_s=1_012.0)
     assert_same(everything(memory), everything(loaded))
     assert position_of(memory) == position_of(loaded)
 
