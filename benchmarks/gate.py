@@ -114,7 +114,7 @@ def quiet_cost(model: VideoLanguageModel, num_frames: int, seed: int, *, is_gate
 def _clips(street: Scene, side: int, frames: range) -> Iterator[Clip]:
     for start in range(frames.start, frames.stop, FRAMES_PER_STEP):
         times_s = tuple(frame / FRAMES_PER_S for frame in range(start, start + FRAMES_PER_STEP))
-        pixels = torch.from_numpy(np.stack([street.frame(at_s, side, side) for at_s in times_s]))
+        pixels = np.stack([street.frame(at_s, side, side) for at_s in times_s])
         yield Clip("quiet", pixels, times_s, tuple(pixels), times_s[-1])
 
 

@@ -28,6 +28,7 @@ from benchmarks.gate import GOALS
 from models import registry
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon, SourceReason
+from pipeline.decoding import dali
 from pipeline.decoding.video_writer import write_video
 from pipeline.sources import clip_builder
 from pipeline.sources.clip_queue import ClipQueue
@@ -139,7 +140,9 @@ def play_camera(path: Path, masks: tuple[Polygon, ...] = (), *, sample_fps: floa
 
     spec = CameraSpec(name="camera", url=str(path), pace=PlaybackSpeed.FAST, masks=masks)
     config = IngestConfig(sample_fps=sample_fps, device="cpu", video_folders=(path.parent,))
-    feed = CameraFeed(spec, config, clip_builder.square(FRAME_SIZE), clips, on_state=on_state)
+    feed = CameraFeed(
+        spec, config, clip_builder.square(FRAME_SIZE), clips, on_state=on_state, choose_decoder=dali.decoder_for
+    )
     frames = 0
     feed.start()
     while not is_over.is_set() or clips.has_clips():

@@ -21,6 +21,7 @@ import torch
 from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.decoding import dali
 from pipeline.decoding.video_writer import write_video
 from pipeline.sources import clip_builder
 from pipeline.sources.clip_queue import ClipQueue
@@ -108,7 +109,9 @@ def _feed(path: Path, name: str, clips: ClipQueue, ended: threading.Semaphore) -
 
     config = IngestConfig(device="cpu", video_folders=(path.parent,))
     spec = CameraSpec(name=name, url=str(path), pace=PlaybackSpeed.LIVE)
-    return CameraFeed(spec, config, clip_builder.square(FRAME_SIZE), clips, on_state=on_state)
+    return CameraFeed(
+        spec, config, clip_builder.square(FRAME_SIZE), clips, on_state=on_state, choose_decoder=dali.decoder_for
+    )
 
 
 def _delays_s(clips: ClipQueue) -> Iterator[float]:

@@ -24,6 +24,7 @@ import torch
 from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.decoding import dali
 from pipeline.decoding.video_writer import write_video
 from pipeline.sources import clip_builder
 from pipeline.sources.clip_queue import ClipQueue
@@ -73,7 +74,14 @@ class _Camera:
 
     def _start(self) -> CameraFeed:
         config = IngestConfig(sample_fps=1, device="cpu", video_folders=(Path(self._spec.url).parent,))
-        feed = CameraFeed(self._spec, config, clip_builder.square(FRAME_SIZE), self._clips, on_state=self._on_state)
+        feed = CameraFeed(
+            self._spec,
+            config,
+            clip_builder.square(FRAME_SIZE),
+            self._clips,
+            on_state=self._on_state,
+            choose_decoder=dali.decoder_for,
+        )
         feed.start()
         return feed
 

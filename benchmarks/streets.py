@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from benchmarks import ingest as ingest_bench
 from cache_store.memory import Memory
@@ -19,7 +19,7 @@ from models.memory_writer import MemoryWriter
 from models.tiny.scenes.scene import Scene
 from models.vision_language_model import VideoLanguageModel
 from pipeline.decoding import images
-from pipeline.decoding.images import ArrayImage
+from pipeline.decoding.images import ArrayImage, Pixels
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate, StaticGate
 from pipeline.device.device_config import DeviceConfig
@@ -66,18 +66,20 @@ def empty_memory(model: VideoLanguageModel, writer: MemoryWriter, street: Street
     return CameraMemory(CAMERA, memory, writer, gate, gap_after_s=3.0, started_s=0.0)
 
 
-def frames(street: Street, settings: IngestConfig) -> Iterator[tuple[torch.Tensor, tuple[float, ...]]]:
+def frames(street: Street, settings: IngestConfig) -> Iterator[tuple[Pixels, tuple[float, ...]]]:
     """The decoded frames of each clip, without end, with their times in seconds."""
     scene = Scene(seed=7, mean_gap_s=street.mean_gap_s)
     for start in itertools.count(step=settings.frames_per_clip):
         times_s = tuple((start + offset) / settings.sample_fps for offset in range(settings.frames_per_clip))
-        yield torch.stack([torch.from_numpy(scene.frame(at, _FRAME_WIDTH, _FRAME_HEIGHT)) for at in times_s]), times_s
+        yield np.stack([scene.frame(at, _FRAME_WIDTH, _FRAME_HEIGHT) for at in times_s]), times_s
 
 
-def clip(decoded: torch.Tensor, times_s: tuple[float, ...], side: int, settings: IngestConfig) -> Clip:
+def clip(decoded: Pixels, times_s: tuple[float, ...], side: int, settings: IngestConfig) -> Clip:
     """The clip of some decoded frames: resized for the model, with a thumbnail of each."""
     previews = tuple(images.make_preview(ArrayImage(pixels), settings.thumbnail_width) for pixels in decoded)
-    return Clip(CAMERA, images.resize_frames(decoded, side, side), times_s, previews, times_s[-1])
+    return Clip(
+        CAMERA, np.stack([ArrayImage(pixels).resize(side, side) for pixels in decoded]), times_s, previews, times_s[-1]
+    )
 
 
 def decode_s(seconds: float, sample_fps: float) -> float:

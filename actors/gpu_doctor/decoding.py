@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from actors.gpu_doctor.parts import CannotRun, Proof, Unfit
 from pipeline.decoding.decoders import DecodedFrame, DecodeError, Decoder
 from pipeline.decoding.segments import GopSplitter, Segment
@@ -95,11 +97,11 @@ def worst_difference(first: Decoder, second: Decoder, segments: Iterable[Segment
 
 def _difference(mine: DecodedFrame, other: DecodedFrame) -> tuple[float, float]:
     """Mean difference of an image in levels, and the share of its values that are far off."""
-    ours, theirs = mine.image.to_rgb().cpu(), other.image.to_rgb().cpu()
+    ours, theirs = mine.image.to_rgb().astype(np.int16), other.image.to_rgb().astype(np.int16)
     if ours.shape != theirs.shape:
         raise Unfit(f"images of {tuple(ours.shape)} (expected {tuple(theirs.shape)})")
-    levels = (ours.int() - theirs.int()).abs()
-    return float(levels.float().mean()), float((levels > FAR_LEVELS).float().mean())
+    levels = np.abs(ours - theirs)
+    return float(levels.mean()), float((levels > FAR_LEVELS).mean())
 
 
 def _segments(stream: Demuxer) -> list[Segment]:
@@ -114,6 +116,6 @@ def _rate(decoder: Decoder, segments: list[Segment], rounds: int) -> float:
     for _ in range(rounds):
         for segment in segments:
             decoded = list(decoder.decode(segment, range(len(segment.times_s))))
-            decoded[-1].image.to_rgb()[0, 0].cpu()  # waits until the device is done
+            decoded[-1].image.resize(1, 1)  # waits until the device is done
             images += len(decoded)
     return images / (time.perf_counter() - began_s)

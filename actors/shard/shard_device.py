@@ -14,6 +14,7 @@ from actors.config.schema import ShardSettings
 from models import policy_choice, registry
 from models.vision_language_model import VideoLanguageModel
 from pipeline.cameras import CameraSpec
+from pipeline.decoding import dali
 from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed, OnState
@@ -70,7 +71,7 @@ def of_model(
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
     return ShardDevice(
         engine=Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure),
-        open_feed=partial(CameraFeed, fit=model.spec.layout.fit),
+        open_feed=partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for),
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
         limitation=registry.limitation(model.spec.name),
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from benchmarks.streaming.benchmark import StreamQuestion
@@ -63,7 +64,7 @@ def read(path: Path, fps: float, fit: Fit) -> Iterator[Frame]:
             for sample in source.samples():
                 width, height = size = size or fit(sample.image.width, sample.image.height)
                 small = downscale_for(sample.image, width, height, _NO_THUMBNAIL)
-                yield Frame(sample.time_s, small.resize(height, width).cpu())
+                yield Frame(sample.time_s, torch.from_numpy(small.resize(height, width)))
         finally:
             source.close()
     except SourceError as error:

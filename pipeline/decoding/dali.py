@@ -11,10 +11,16 @@ from nvidia.dali import Pipeline, fn, types
 from torch import Tensor, cuda
 from torch.utils.dlpack import from_dlpack
 
-from pipeline.decoding.colourspace import ColourMatrix, from_bt601
-from pipeline.decoding.decoders import DecodedFrame, DecodeError
-from pipeline.decoding.images import ArrayImage
+from pipeline.decoding.colourspace import ColourMatrix
+from pipeline.decoding.decoders import (
+    CompressedStream,
+    DecodedFrame,
+    DecodeError,
+    DecoderBackend,
+    choose_backend,
+)
 from pipeline.decoding.segments import Segment
+from pipeline.decoding.tensor_images import TensorImage, from_bt601
 
 MAX_OUTPUT_NBYTES = 64 << 20  # of images decoded at once
 
@@ -55,7 +61,7 @@ class DaliDecoder:
         for number, batch in enumerate(batches):
             frames = first if number == 0 else self._run(encoded, batch)
             for index, frame in zip(batch, frames, strict=True):
-                yield DecodedFrame(index, ArrayImage(from_bt601(frame, self._matrix)))
+                yield DecodedFrame(index, TensorImage(from_bt601(frame, self._matrix)))
 
     def _run(self, encoded: NDArray[np.uint8], indices: Sequence[int]) -> Tensor:
         pipeline = self._pipeline or self._build()
@@ -88,6 +94,21 @@ class DaliDecoder:
             )
         pipeline.build()
         return pipeline
+
+
+def decoder_for(stream: CompressedStream, device: str) -> DaliDecoder | None:
+    """A decoder of the stream, None where libav shall decode it. device: `ingest.device`."""
+    has_gpu = device == "cuda" or (device == "auto" and cuda.is_available())
+    capability = cuda.get_device_capability() if has_gpu else None
+    backend = choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), capability)
+    if backend is DecoderBackend.LIBAV:
+        return None
+    return DaliDecoder(
+        stream.remux,
+        "mixed" if backend is DecoderBackend.DALI_GPU else "cpu",
+        image_nbytes=3 * stream.width * stream.height,
+        matrix=stream.matrix,
+    )
 
 
 def _reason(error: RuntimeError) -> str:

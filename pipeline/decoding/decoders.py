@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.images import DecodedImage
 from pipeline.decoding.segments import Segment
 
@@ -38,6 +39,29 @@ class Decoder(Protocol):
         An image that cannot be decoded is replaced by the next one that can, with that one's index, or is left out.
         Raises DecodeError if the segment cannot be decoded at all.
         """
+
+
+class CompressedStream(Protocol):
+    """An opened stream: its format, and how its segments become files."""
+
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    matrix: ColourMatrix
+
+    def remux(self, segment: Segment) -> bytes:
+        """The segment as a video file. Raises DecodeError."""
+
+
+class DecoderFactory(Protocol):
+    """Makes the decoder of a stream; None where libav shall decode it. device: `ingest.device`."""
+
+    def __call__(self, stream: CompressedStream, device: str) -> Decoder | None: ...
+
+
+def libav_alone(stream: CompressedStream, device: str) -> None:
+    """libav decodes every stream."""
 
 
 class DecoderBackend(StrEnum):

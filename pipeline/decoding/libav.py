@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import av
-import torch
+import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
-from torch import Tensor
 
 from pipeline.decoding.decoders import DecodedFrame
+from pipeline.decoding.images import Pixels
 from pipeline.decoding.segments import Packet, Segment
 
 # With chroma interpolation and rounding, bit for bit the same as DALI on a CPU. libav's default is 1.4 levels off.
@@ -98,13 +98,13 @@ class _LibavImage:
         size = (frame.height, frame.width)
         self.height, self.width = size[::-1] if self._turns % 2 else size
 
-    def to_rgb(self) -> Tensor:
+    def to_rgb(self) -> Pixels:
         return self._rgb(self.height, self.width, Interpolation.BILINEAR | _EXACT)
 
-    def to_preview(self) -> Tensor:
+    def to_preview(self) -> Pixels:
         return self._rgb(self.height, self.width, Interpolation.BILINEAR)
 
-    def resize(self, height: int, width: int) -> Tensor:
+    def resize(self, height: int, width: int) -> Pixels:
         return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
 
     def downscale(self, height: int, width: int) -> _LibavImage:
@@ -113,9 +113,9 @@ class _LibavImage:
         frame = self._reformatted(height, width, pixel_format, Interpolation.AREA | _EXACT)
         return _LibavImage(frame, self._turns, self._scalers)
 
-    def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Tensor:
-        pixels = torch.from_numpy(self._reformatted(height, width, "rgb24", interpolation).to_ndarray())
-        return pixels.rot90(self._turns) if self._turns else pixels
+    def _rgb(self, height: int, width: int, interpolation: Interpolation) -> Pixels:
+        pixels: Pixels = self._reformatted(height, width, "rgb24", interpolation).to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
 
     def _reformatted(self, height: int, width: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
         height, width = (width, height) if self._turns % 2 else (height, width)

@@ -90,7 +90,8 @@ class CameraMemory:
         times_s = clip.times_s
         began_s, upkeep_before_s = time.perf_counter(), self._writer.upkeep_s
         first_frame, compactions = self.memory.next_frame, self.memory.compactions
-        admitted = self.gate.admit(clip.frames, times_s)
+        frames = torch.as_tensor(clip.frames)
+        admitted = self.gate.admit(frames, times_s)
         by_group = self._layout.by_group(admitted)
         num_tokens = int(by_group.sum())
         size = self._layout.frames_per_group
@@ -100,7 +101,7 @@ class CameraMemory:
             for group, is_appended in zip(groups, by_group.any(dim=1).tolist(), strict=True)
         ]
         at_s = torch.tensor(times_s, dtype=torch.float64)
-        (sizes,) = self._writer.append([self.memory], [clip.frames], [at_s], [admitted])
+        (sizes,) = self._writer.append([self.memory], [frames], [at_s], [admitted])
         # The memory has the frames: they must be noted before anything else can fail.
         self.tokens_read += num_tokens
         self.tokens_skipped += by_group.numel() - num_tokens

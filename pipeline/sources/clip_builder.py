@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from pipeline.cameras import CameraSpec
-from pipeline.decoding.images import downscale_for, make_preview
+from pipeline.decoding.images import Pixels, downscale_for, make_preview
 from pipeline.decoding.privacy_masks import PrivacyMasks
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
@@ -39,9 +38,9 @@ class ClipBuilder:
         self._fit = fit
         self._max_wait_s = WAIT_TOLERANCE * config.max_clip_wait_s if is_live else math.inf
         self._last_batch_s: float | None = None
-        self._frames: list[Tensor] = []
+        self._frames: list[Pixels] = []
         self._times_s: list[float] = []
-        self._previews: list[Tensor] = []
+        self._previews: list[Pixels] = []
         self._lost_before: list[str] = []
 
     def add(self, sample: SampledFrame, now_s: float, *, lost_before: str = "") -> Clip | None:
@@ -57,7 +56,7 @@ class ClipBuilder:
         is_resized = bool(self._frames) and self._frames[0].shape[:2] != (height, width)
         before = self.flush(now_s) if is_resized else None
         view = downscale_for(image, width, height, self._config.thumbnail_width)
-        self._frames.append(view.resize(height, width).cpu())
+        self._frames.append(view.resize(height, width))
         self._times_s.append(sample.time_s)
         self._previews.append(make_preview(view, self._config.thumbnail_width))
         self._lost_before.append(lost_before)
@@ -71,7 +70,7 @@ class ClipBuilder:
             return None
         clip = Clip(
             self._camera,
-            torch.stack(self._frames),
+            np.stack(self._frames),
             tuple(self._times_s),
             tuple(self._previews),
             now_s,

@@ -6,7 +6,8 @@ import bisect
 import dataclasses
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,9 @@ class Clip:
     """
 
     camera: str
-    frames: Tensor
+    frames: NDArray[np.uint8]
     times_s: tuple[float, ...]
-    previews: tuple[Tensor, ...]
+    previews: tuple[NDArray[np.uint8], ...]
     received_s: float
     period_s: float = 0.0
     lost_before: tuple[str, ...] = ()

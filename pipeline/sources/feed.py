@@ -15,6 +15,7 @@ import tenacity
 
 from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid, SourceReason, SourceUnreachable
+from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
@@ -51,6 +52,7 @@ class CameraFeed:
         camera_id: str | None = None,
         resume_from_s: float | None = None,
         started_s: float | None = None,
+        choose_decoder: DecoderFactory = libav_alone,
         clock: Callable[[], float] = time.time,
         retry_jitter_s: float = RETRY_JITTER_S,
     ) -> None:
@@ -61,12 +63,14 @@ class CameraFeed:
         camera_id: whose clips they are in the queue (default: the camera's name).
         resume_from_s: frames up to this Unix time were fed before.
         started_s: the Unix time at which the camera was added (default: now).
+        choose_decoder: what decodes a stream where libav need not.
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
         self._spec, self._config, self._fit, self._clips = spec, config.for_camera(spec), fit, clips
         self._camera_id = camera_id or spec.name
         self._url = urls.parse_source(spec)
         self._on_state = on_state
+        self._choose_decoder = choose_decoder
         self._clock, self._retry_jitter_s = clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
@@ -206,6 +210,7 @@ class CameraFeed:
             on_dropped=self._count_dropped,
             on_note=self._note,
             is_looped=self._spec.loop,
+            choose_decoder=self._choose_decoder,
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:

@@ -6,11 +6,9 @@ import bisect
 from collections.abc import Iterator
 
 import structlog
-import torch
 
 from pipeline.cameras import PlaybackSpeed, SourceInvalid, SourceReason, SourceUnreachable
-from pipeline.decoding.dali import DaliDecoder
-from pipeline.decoding.decoders import Decoder, DecoderBackend, FallbackDecoder, choose_backend
+from pipeline.decoding.decoders import Decoder, FallbackDecoder
 from pipeline.decoding.segments import GopSplitter, Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact
 from pipeline.sources import timestamps
@@ -206,26 +204,10 @@ class MediaSource:
 
     def _decoder_for(self, segment: Segment) -> Decoder:
         if self._decoder is None:
-            stream = self._stream
-            size = (stream.width, stream.height)
-            backend = choose_backend(stream.codec, stream.pixel_format, size, _gpu(self._config.device))
+            libav, camera = self._stream.decoder, self._context.camera
+            other = self._context.choose_decoder(self._stream, self._config.device)
             # DALI ignores the rotation of a video.
-            is_for_libav = backend is DecoderBackend.LIBAV or self._stream.decoder.rotation_deg(segment) != 0
-            self._decoder = self._stream.decoder if is_for_libav else self._dali(backend)
-            log.debug("decoder_chosen", camera=self._context.camera, codec=self._stream.codec, backend=str(backend))
+            is_for_libav = other is None or libav.rotation_deg(segment) != 0
+            self._decoder = libav if other is None or is_for_libav else FallbackDecoder(other, libav, camera=camera)
+            log.debug("decoder_chosen", camera=camera, codec=self._stream.codec, is_libav=is_for_libav)
         return self._decoder
-
-    def _dali(self, backend: DecoderBackend) -> Decoder:
-        dali = DaliDecoder(
-            self._stream.remux,
-            "mixed" if backend is DecoderBackend.DALI_GPU else "cpu",
-            image_nbytes=3 * self._stream.width * self._stream.height,
-            matrix=self._stream.matrix,
-        )
-        return FallbackDecoder(dali, self._stream.decoder, camera=self._context.camera)
-
-
-def _gpu(device: str) -> tuple[int, int] | None:
-    """The compute capability of the GPU that decodes, None without one."""
-    has_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return torch.cuda.get_device_capability() if has_gpu else None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
-
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import PlaybackSpeed
 from pipeline.decoding.images import ArrayImage
@@ -67,4 +65,4 @@ class SimulatedSource:
 
     def _draw(self, moment: int) -> ArrayImage:
         drawn = self._scene.frame(moment * self._period_s % REPEATS_AFTER_S, self._url.width, self._url.height)
-        return ArrayImage(torch.from_numpy(drawn))
+        return ArrayImage(drawn)

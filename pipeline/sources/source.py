@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.cameras import PlaybackSpeed
+from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.decoding.images import DecodedImage
 
 
@@ -17,6 +18,7 @@ class SourceContext:
     started_s: when the camera was added: a recording, or a scene without a start of its own, begins then at live pace,
         and its end is then at fast pace. No frame is given before its time.
     is_looped: a recording begins again whenever it has ended.
+    choose_decoder: what decodes a stream where libav need not.
     after_s: frames up to this time are not given again.
     wait: sleeps for so many seconds, if positive; returns whether to stop.
     on_dropped: called with the number of sampled frames that were lost.
@@ -32,6 +34,7 @@ class SourceContext:
     on_dropped: Callable[[int], None]
     on_note: Callable[[str], None]
     is_looped: bool = False
+    choose_decoder: DecoderFactory = libav_alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,10 @@ def draw(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     return image.astype(np.uint8)
 
 
-def number_of(image: torch.Tensor) -> int:
+def number_of(image: np.ndarray | torch.Tensor) -> int:
     """The number that an image of any size shows."""
     height, width = image.shape[:2]
-    row = image[height // 4].float().mean(-1)
+    row = np.asarray(image[height // 4], np.float32).mean(-1)
     return sum(int(row[(2 * bit + 1) * width // (2 * BITS)] > 128) << bit for bit in range(BITS))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.decoding import dali
 from pipeline.network.urls import FileUrl, parse
 from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
@@ -116,6 +117,7 @@ def play(
         on_dropped=count_dropped,
         on_note=output.notes.append,
         is_looped=loop,
+        choose_decoder=dali.decoder_for,
     )
     source = open_source(parse(url), config, context)
     try:
@@ -152,7 +154,14 @@ class RunningFeed:
         if "started_s" in options:
             options["started_s"] = added_s(url, options["started_s"], pace, config)
         spec = CameraSpec(name="lobby", url=url, pace=pace, frames_per_second=frames_per_second, loop=loop)
-        self.feed = CameraFeed(spec, config, square(64), self.clips, on_state=self._on_state, **options)
+        self.feed = CameraFeed(
+            spec,
+            config,
+            square(64),
+            self.clips,
+            on_state=self._on_state,
+            **options | {"choose_decoder": dali.decoder_for},
+        )
 
     def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 30) -> None:
         """Blocks until the condition holds; it is checked at each state and each clip."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from pipeline.cameras import CameraSpec
-from pipeline.decoding.colourspace import ColourMatrix, from_bt601
-from pipeline.decoding.images import ArrayImage, downscale_for, encode_jpeg, make_preview, resize_frames
+from pipeline.decoding.colourspace import ColourMatrix
+from pipeline.decoding.images import ArrayImage, DecodedImage, downscale_for, encode_jpeg, make_preview
+from pipeline.decoding.tensor_images import TensorImage, from_bt601, resize_frames
 from pipeline.sources.clip_builder import ClipBuilder, square
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
@@ -55,12 +58,12 @@ def test_the_model_input_is_the_same_with_and_without_downscaling_first(video: F
 
     square = view.resize(64, 64)
 
-    exact = resize_frames(sample.image.to_rgb()[None], 64, 64)[0]
-    difference = (square.int() - exact.int()).abs().float()
+    exact = ArrayImage(sample.image.to_rgb()).resize(64, 64)
+    difference = np.abs(square.astype(int) - exact)
     assert (view.width, view.height) in ((320, 180), (320, 569))
     assert difference.mean() < 0.25
     assert difference.max() <= 6
-    preview = (view.to_preview().int() - view.to_rgb().int()).abs().float()
+    preview = np.abs(view.to_preview().astype(int) - view.to_rgb())
     assert preview.mean() < 2.5
 
 
@@ -68,20 +71,30 @@ def test_the_model_input_is_the_same_with_and_without_downscaling_first(video: F
     ("size", "expected"), [((640, 360), (320, 180)), ((200, 400), (200, 400)), ((3000, 2), (320, 1))]
 )
 def test_a_thumbnail_keeps_the_aspect_ratio(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    pixels = torch.from_numpy(footage.draw(5, *size))
+    pixels = footage.draw(5, *size)
 
     with Image.open(io.BytesIO(encode_jpeg(make_preview(ArrayImage(pixels), 320)))) as thumbnail:
         assert thumbnail.format == "JPEG"
         assert thumbnail.size == expected
 
 
-def test_a_preview_owns_its_memory() -> None:
-    """A decoder returns the images of a segment in one tensor, which a waiting clip must not keep alive."""
-    images = torch.zeros(50, 36, 64, 3, dtype=torch.uint8)
+@pytest.mark.parametrize("image_of", [lambda pixels: TensorImage(torch.from_numpy(pixels)), ArrayImage])
+@pytest.mark.parametrize("width", [320, 32])
+def test_a_preview_owns_its_memory(image_of: Callable[[np.ndarray], DecodedImage], width: int) -> None:
+    """A decoder returns the images of a segment in one array, which a waiting clip must not keep alive."""
+    images = np.zeros((50, 36, 64, 3), np.uint8)
 
-    preview = make_preview(ArrayImage(images[7]), 320)
+    preview = make_preview(image_of(images[7]), width)
 
-    assert preview.untyped_storage().nbytes() == preview.nbytes == 36 * 64 * 3
+    assert not np.shares_memory(preview, images)
+
+
+def test_an_array_is_resized_as_a_tensor_is() -> None:
+    pixels = footage.draw(170, 640, 360)
+
+    array, tensor = ArrayImage(pixels).resize(64, 64), TensorImage(torch.from_numpy(pixels)).resize(64, 64)
+
+    assert np.abs(array.astype(int) - tensor).max() <= 1
 
 
 @pytest.mark.parametrize("matrix", ColourMatrix)
@@ -95,7 +108,7 @@ LOBBY = CameraSpec(name="lobby", url="sim:lobby")
 
 
 def sample(time_s: float, *, is_last: bool = True) -> SampledFrame:
-    return SampledFrame(time_s, ArrayImage(torch.full((36, 64, 3), 7, dtype=torch.uint8)), is_last)
+    return SampledFrame(time_s, ArrayImage(np.full((36, 64, 3), 7, np.uint8)), is_last)
 
 
 def sizes(builder: ClipBuilder, arrivals: list[tuple[float, SampledFrame]]) -> list[int]:
@@ -134,9 +147,7 @@ def test_a_frame_of_another_size_completes_the_clip_before_it() -> None:
     """A model that reads frames at their own shape gets clips of one shape each."""
     builder = ClipBuilder(LOBBY, IngestConfig(), lambda width, height: (width // 4, height // 4), is_live=False)
     wide = [sample(0.0), sample(0.5)]
-    tall = [
-        SampledFrame(time_s, ArrayImage(torch.full((64, 36, 3), 9, dtype=torch.uint8)), True) for time_s in (1.0, 1.5)
-    ]
+    tall = [SampledFrame(time_s, ArrayImage(np.full((64, 36, 3), 9, np.uint8)), True) for time_s in (1.0, 1.5)]
 
     clips = [builder.add(one, 10.0) for one in (*wide, *tall)]
 

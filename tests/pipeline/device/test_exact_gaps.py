@@ -38,7 +38,7 @@ class Watching:
         )
         self._fit = model.spec.layout.fit
         self._moment = 0
-        self._image = ArrayImage(random_frames(1)[0])
+        self._image = ArrayImage(random_frames(1)[0].numpy())
         self._saved: Checkpoint | None = None
         self.memory = self._new_memory()
         self.due: list[float] = []
