@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from cache_store import token_ids
 from cache_store.positions import Positions
+from models.frame_fit import FrameFit
 
-MAX_ASPECT = 200  # of a picture; a wider or taller one is squeezed to it
 _FAR_S = 1e8  # three years: no text of a time is longer than that of this one
 
 
@@ -76,20 +75,12 @@ class FrameLayout:
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """The width and height that a frame of these is reduced to: whole cells, as many as are allowed."""
-        if self.side is not None:
-            return self.side, self.side
-        columns, rows = width / self.cell, height / self.cell
-        if max(columns, rows) > MAX_ASPECT * min(columns, rows):
-            columns, rows = max(columns, rows / MAX_ASPECT), max(rows, columns / MAX_ASPECT)
-        if (grow := max(1 / columns, 1 / rows, math.sqrt(self.min_cells / (columns * rows)))) > 1:
-            columns, rows = max(1, math.ceil(columns * grow - 1e-6)), max(1, math.ceil(rows * grow - 1e-6))
-        if round(columns) * round(rows) > self.max_cells:
-            shrink = math.sqrt(self.max_cells / (columns * rows))
-            columns, rows = max(1, math.floor(columns * shrink)), max(1, math.floor(rows * shrink))
-        columns, rows = round(columns), round(rows)
-        # A side of one cell is longer than its share of the area.
-        columns, rows = min(columns, self.max_cells // rows), min(rows, self.max_cells)
-        return columns * self.cell, rows * self.cell
+        return self.frame_fit(width, height)
+
+    @property
+    def frame_fit(self) -> FrameFit:
+        """`fit` as a value that passes between processes."""
+        return FrameFit(cell=self.cell, max_cells=self.max_cells, min_cells=self.min_cells, side=self.side)
 
     @property
     def square(self) -> int:

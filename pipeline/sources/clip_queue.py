@@ -6,11 +6,22 @@ import math
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from cache_store.gap import GapReason
 from pipeline.sources.clips import Clip
 
 DROPPED = GapReason.DROPPED  # the reason of the gap that they leave
+
+
+class ClipSink(Protocol):
+    """Where a feed puts its clips: a ClipQueue, or what leads to one in another process."""
+
+    def put(self, clip: Clip) -> None: ...
+
+    def wait_for_space(self, camera: str, timeout_s: float) -> bool: ...
+
+    def count_dropped(self, camera: str, frames: int) -> None: ...
 
 
 class ClipQueue:

@@ -20,7 +20,7 @@ from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
 from pipeline.sources.clip_builder import ClipBuilder, Fit
-from pipeline.sources.clip_queue import DROPPED, ClipQueue
+from pipeline.sources.clip_queue import DROPPED, ClipSink
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.opening import open_source
@@ -46,7 +46,7 @@ class CameraFeed:
         spec: CameraSpec,
         config: IngestConfig,
         fit: Fit,
-        clips: ClipQueue,
+        clips: ClipSink,
         *,
         on_state: OnState,
         camera_id: str | None = None,
