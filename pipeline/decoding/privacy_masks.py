@@ -61,7 +61,7 @@ def _is_left_of(start: _Point, end: _Point, height: int, width: int) -> NDArray[
     """The pixels from whose centre a ray to the right crosses this edge; from inside, an odd number of edges."""
     across, down = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
     is_beside = (start[1] > down) != (end[1] > down)
-    with np.errstate(divide="ignore", invalid="ignore"):  # of a level edge, which no pixel is beside
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of a level edge, which no pixel is beside
         crossing = start[0] + (down - start[1]) / (end[1] - start[1]) * (end[0] - start[0])
         is_left: NDArray[np.bool_] = is_beside & (across < crossing)
     return is_left
