@@ -34,7 +34,6 @@ _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
 STOP_TIMEOUT_S = 2.0
-
 OnState = Callable[[CameraState, str, SourceReason | None], None]
 
 
@@ -70,13 +69,11 @@ class CameraFeed:
         self._camera_id = camera_id or spec.name
         self._url = urls.parse_source(spec)
         self._on_state = on_state
-        self._choose_decoder = choose_decoder
-        self._clock, self._retry_jitter_s = clock, retry_jitter_s
+        self._choose_decoder, self._clock, self._retry_jitter_s = choose_decoder, clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._has_frames = self._was_live = False
-        self._lost_before = ""  # why frames before the next one were lost
-        self._notes = ""  # on the open source
+        self._lost_before = self._notes = ""  # why frames before the next one were lost; what the open source notes
         self._last_report: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
         self._output_lock = threading.Lock()  # no clip and no state passes once stop() has returned
@@ -168,8 +165,7 @@ class CameraFeed:
             self._lost_before = RECONNECTED
         try:
             for sample in source.samples():
-                self._newest_s = sample.time_s
-                self._has_frames = True
+                self._newest_s, self._has_frames = sample.time_s, True
                 self._was_live = self._was_live or not source.is_finite
                 self._report(CameraState.LIVE, self._notes)
                 lost_before, self._lost_before = self._lost_before, ""
