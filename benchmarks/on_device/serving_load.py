@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
+import numpy as np
 
 from benchmarks.on_device import full_memories
 from cache_store.tiers import MemoryConfig
@@ -17,7 +17,7 @@ from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
 from pipeline.sources.clips import Clip
 
-_PREVIEW = torch.zeros(9, 16, 3, dtype=torch.uint8)
+_PREVIEW = np.zeros((9, 16, 3), np.uint8)
 _TIMEOUT_S = 300.0
 _DRAWN_STEPS = 4
 QUESTIONS = (
@@ -71,7 +71,7 @@ class Cameras:
         self._next_frame[name] += self._num_frames
         times_s = tuple((first + frame) / 2 for frame in range(self._num_frames))
         drawn = first % len(self._street)
-        frames = self._street[drawn : drawn + self._num_frames]
+        frames = self._street[drawn : drawn + self._num_frames].numpy()
         self.engine.clips.put(Clip(name, frames, times_s, (_PREVIEW,) * len(times_s), received_s=times_s[-1]))
 
     def fill(self, num_steps: int) -> None:
