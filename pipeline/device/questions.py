@@ -44,7 +44,7 @@ class QuestionRunner:
     ) -> None:
         self._decoder = decoder
         self._prompts = prompts
-        self._free = deque(scratch)
+        self._free = scratch
         self._clock = clock
         self._report = report
         self._config = config
@@ -137,12 +137,12 @@ class QuestionRunner:
         if (camera := cameras.get(request.camera)) is None:
             request.end(UnknownCamera(f"camera {request.camera!r}: not on this device"))
             return
-        copy = self._free[0]
+        copy = min(self._free, key=lambda memory: memory.slot)
         copy.copy_from(camera.memory)
         running = RunningAnswer(request, camera, Answer(copy, request.prompt))
         # From here on until `_release` the slot is this question's.
         self._running.append(running)
-        self._free.popleft()
+        self._free.remove(copy)
         running.send_started()
 
     def _decode(self, batch: Sequence[RunningAnswer]) -> None:
@@ -157,6 +157,8 @@ class QuestionRunner:
 
     def _next_tokens(self, batch: Sequence[RunningAnswer]) -> list[tuple[RunningAnswer, NextToken]]:
         """One pass, or one for each answer if that fails: those that fail alone end and are left out."""
+        # In the order of their slots, because neighbours are read together.
+        batch = sorted(batch, key=lambda running: running.answer.memory.slot)
         try:
             tokens = self._decoder.next_tokens([running.answer for running in batch])
             return list(zip(batch, tokens, strict=True))

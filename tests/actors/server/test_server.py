@@ -21,6 +21,7 @@ from pipeline.answers import (
     Evidence,
     InvalidQuestion,
     Overloaded,
+    QuestionExpired,
     Started,
     Token,
     WarningCode,
@@ -73,6 +74,7 @@ async def test_warnings_and_gaps_come_with_started(serving) -> None:
         (InvalidQuestion("question: empty"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION"),
         (Overloaded("64 wait already"), grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_QUESTIONS"),
         (AnswerFailed("removed"), grpc.StatusCode.ABORTED, "ANSWER_FAILED"),
+        (QuestionExpired("not answered within 2 s"), grpc.StatusCode.DEADLINE_EXCEEDED, "QUESTION_EXPIRED"),
     ],
 )
 async def test_a_question_that_fails_ends_with_its_reason(serving, error, code, reason) -> None:
@@ -91,6 +93,18 @@ async def test_the_limit_of_an_answer_reaches_the_shard_and_zero_means_none(serv
             assert [event async for event in pb_grpc.QueryServiceStub(channel).Ask(request)]
 
     assert shard.token_limits == [5, None]
+
+
+async def test_the_deadline_of_a_call_and_its_client_reach_the_shard(serving) -> None:
+    shard = ScriptedShard()
+    async with serving(shard) as address:
+        await ask(address, timeout=30.0)
+        await ask(address)
+
+    hasty, patient = shard.callers
+    assert hasty.timeout_s is not None
+    assert 0 < hasty.timeout_s < 31.0
+    assert (hasty.client, patient.client, patient.timeout_s) == ("127.0.0.1", "127.0.0.1", None)
 
 
 async def test_an_unknown_camera_is_not_found(serving) -> None:

@@ -14,7 +14,17 @@ from actors.fleet import camera_admission
 from actors.shard.camera_shard import CameraShard
 from cache_store.errors import OwnedByAnother
 from cache_store.leases import UNOWNED_EXPIRY
-from pipeline.answers import AnswerEvent, AnswerFailed, Done, InvalidQuestion, Started, Token, UnknownCamera
+from pipeline.answers import (
+    AnswerEvent,
+    AnswerFailed,
+    Caller,
+    Done,
+    InvalidQuestion,
+    QuestionExpired,
+    Started,
+    Token,
+    UnknownCamera,
+)
 from pipeline.cameras import (
     CameraState,
     PlaybackSpeed,
@@ -57,6 +67,17 @@ async def test_invalid_questions_are_refused_at_once(running: Running, film: str
             await anext(shard.ask("film", "where " * 10_000))
         with pytest.raises(UnknownCamera, match="'flim'"):
             await anext(shard.ask("flim", "what is in view"))
+
+
+async def test_a_question_whose_time_is_over_costs_the_device_nothing(
+    running: Running, film: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        monkeypatch.setattr(shard._engine._questions, "next_job", None)  # a job would end the test
+        for timeout_s in (0.0, 1e-9):
+            with pytest.raises(QuestionExpired, match="'film': not answered within"):
+                await anext(shard.ask("film", "what is in view", caller=Caller("", timeout_s)))
 
 
 async def test_many_questions_at_once_are_all_answered(running: Running, film: str) -> None:

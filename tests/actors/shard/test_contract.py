@@ -17,7 +17,17 @@ from actors.shard.interface import OPERATIONS, Assignment, ShardStatus
 from cache_store.errors import OwnedByAnother, StoreError
 from cache_store.gap import Gap
 from cache_store.leases import LeaseExpiry
-from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, QuestionError, Started, Token, WarningCode
+from pipeline.answers import (
+    AnswerEvent,
+    AnswerWarning,
+    Caller,
+    Done,
+    Evidence,
+    QuestionError,
+    Started,
+    Token,
+    WarningCode,
+)
 from pipeline.cameras import (
     CameraError,
     CameraSpec,
@@ -72,6 +82,7 @@ RESULTS = [
     ("operation", "arguments"),
     [
         ("ask", {"camera_id": "1", "question": 'what \U0001f697 is "that"?', "max_answer_tokens": 3}),
+        ("ask", {"camera_id": "1", "question": "what", "caller": Caller("10.0.0.7", 2.5)}),
         ("add_camera", {"assignment": ASSIGNMENT}),
         ("release_camera", {"camera_id": "1", "successor": "other"}),
         ("status", {}),
