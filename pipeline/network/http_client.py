@@ -13,7 +13,7 @@ from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnr
 from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
-from pipeline.network.http_auth import LOGIN_HINT, Credentials, Login
+from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.urls import redact
 
 MAX_PLAYLIST_NBYTES = 1 << 20
@@ -41,11 +41,11 @@ class HttpClient:
         tls: ssl.SSLContext,
         deadline: Deadline,
         *,
-        credentials: Credentials | None = None,
+        login: Login | None = None,
     ) -> None:
         """`camera_url` without credentials; `deadline` bounds every wait."""
         self._camera_url = camera_url
-        self._login = None if credentials is None else Login(credentials)
+        self._login = login
         self._rules, self._tls, self._deadline = rules, tls, deadline
 
     def open(self, url: str, *, first: int = 0, end: int | None = None) -> HttpFile:

@@ -1,10 +1,16 @@
-"""Puts RTP packets in order; writes the RTCP that keeps a camera sending. Knows no sockets and no clock."""
+"""Puts RTP packets in order, follows one sender, writes the RTCP that keeps a camera sending. Knows no sockets."""
 
 from __future__ import annotations
+
+from pipeline.cameras import SourceInvalid, SourceReason
 
 MAX_WAIT_S = 0.1  # libav's own limit for RTP over UDP
 MAX_PACKETS = 500
 MAX_NBYTES = 4 << 20  # a packet may have 64 KiB
+
+FOLLOW_ANOTHER_AFTER_S = 1.0  # without a packet of the sender that is followed
+_JPEG = 26  # payload type
+_RTCP_TYPES = range(200, 208)
 
 _MODULUS = 1 << 16  # of sequence numbers
 _HEADER_NBYTES = 12
@@ -66,6 +72,44 @@ class ReorderBuffer:
         _, packet = self._waiting.pop(number)
         self._nbytes -= len(packet)
         return packet
+
+
+class SourceFilter:
+    """Follows one sender (SSRC) of a channel, and another one only when this one is silent.
+
+    Two senders on one channel have sequence numbers of their own, so that a reader takes one's packets for late.
+    """
+
+    def __init__(self) -> None:
+        self.has_others = False  # while the sender that is followed goes on
+        self._sender = b""
+        self._newest_s = 0.0
+        self._is_foreign = False  # the last packet
+
+    def accepts(self, packet: bytes, now_s: float, *, start: int = 0) -> bool:
+        """Whether the packet, from byte `start` on, belongs to the sender that is followed."""
+        if len(packet) < start + _HEADER_NBYTES or packet[start + 1] in _RTCP_TYPES:
+            return True
+        sender = packet[start + 8 : start + 12]
+        if sender != self._sender and self._sender and now_s - self._newest_s < FOLLOW_ANOTHER_AFTER_S:
+            self._is_foreign = True
+            return False
+        self.has_others = self.has_others or (self._is_foreign and sender == self._sender)
+        self._is_foreign, self._sender, self._newest_s = False, sender, now_s
+        return True
+
+
+def require_jpeg_size(packet: bytes, label: str, *, start: int = 0) -> None:
+    """Raises SourceInvalid for a JPEG of more than 2,040 pixels: RTP (RFC 2435) has no place for its size."""
+    if len(packet) < start + _HEADER_NBYTES + 8 or packet[start + 1] & 0x7F != _JPEG:
+        return
+    at = start + _HEADER_NBYTES + 4 * (packet[start] & 0x0F)
+    if packet[start] & 0x10:  # a header extension
+        at += 4 + 4 * int.from_bytes(packet[at + 2 : at + 4], "big")
+    header = packet[at : at + 8]
+    if len(header) == 8 and not any(header[1:4]) and 0 in header[6:8]:
+        text = f"{label}: its JPEG pictures are wider or higher than RTP can say (2040 pixels)"
+        raise SourceInvalid(f"{text}: choose a smaller size, or H.264, in the camera", SourceReason.TOO_LARGE)
 
 
 def interleave(packet: bytes, channel: int) -> bytes:

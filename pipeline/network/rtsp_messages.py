@@ -1,4 +1,4 @@
-"""Splits RTSP connections into messages and rewrites their transport from TCP to UDP. Knows no sockets."""
+"""Splits RTSP connections into messages, reads their parts and rewrites them. Knows no sockets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ MAX_MESSAGE_NBYTES = 1 << 18
 _MAX_SHOWN = 200  # characters of a camera's text that a message quotes
 _HEAD_END = re.compile(rb"\n\r*\n")  # what libav accepts as the end of the headers
 _BODY_NBYTES = re.compile(rb"(?i)\nContent-Length[ \t]*:[ \t]*(\d+)")
-_STATUS = re.compile(rb"\s*RTSP/\S+\s+(\d{3})\b")
-_SEQUENCE = re.compile(rb"(?i)(\nCSeq[ \t]*:[ \t]*)(\d{1,10})")
+_STATUS = re.compile(rb"\s*RTSP/\S+\s+\+?0*(\d{3})\b")
+_REQUEST = re.compile(rb"([A-Z_]+) +(\S+) +RTSP/")
+_SEQUENCE = re.compile(rb"(?i)\nCSeq[ \t]*:[ \t]*(\d{1,9})")
 _TRANSPORT = re.compile(rb"(?i)(\nTransport[ \t]*:)([^\r\n]*)")
 _CHANNELS = re.compile(rb"RTP/AVP/TCP;unicast;interleaved=(\d{1,3})-(\d{1,3})")
+_GRANTED_CHANNELS = re.compile(rb"(?i)interleaved[ \t]*=[ \t]*\"?(\d{1,3})(?:[ \t]*-[ \t]*(\d{1,3}))?")
+_SESSION = re.compile(r"\s*\"?([^\s;\"]*)\"?(.*)")
+_SESSION_LIMIT = re.compile(r"(?i)timeout\s*=\s*\"?(\d{1,9})")
+_DEFAULT_SESSION_S = 60  # RFC 2326, 12.37
+_MEDIA = re.compile(rb"(?im)^(?=m=)")
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
@@ -60,6 +66,73 @@ def status(message: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
+def method(message: bytes) -> bytes:
+    """The method of a request, b"" for any other message."""
+    match = _REQUEST.match(message)
+    return match[1] if match else b""
+
+
+def uri(message: bytes) -> bytes:
+    """The URI of a request, b"" for any other message."""
+    match = _REQUEST.match(message)
+    return match[2] if match else b""
+
+
+def with_base(request: bytes, old: bytes, new: bytes) -> bytes:
+    """The same request of a URL that begins with `new` where it began with `old`."""
+    target = uri(request)
+    is_below = target.startswith(old) and target[len(old) : len(old) + 1] in (b"", b"/", b"?")
+    return request.replace(target, new + target[len(old) :], 1) if is_below else request
+
+
+def sequence_number(message: bytes) -> int | None:
+    """The CSeq number of a message, None without one."""
+    match = _SEQUENCE.search(_head(message))
+    return int(match[1]) if match else None
+
+
+def headers(message: bytes, name: bytes) -> list[str]:
+    """The values of all headers of this name."""
+    values = re.findall(rb"(?i)\n" + re.escape(name) + rb"[ \t]*:[ \t]*([^\r\n]*)", _head(message))
+    return [value.decode(errors="replace") for value in values]
+
+
+def with_header(message: bytes, name: bytes, value: bytes) -> bytes:
+    """The same message with this header, in the place of the first one of its name."""
+    head = _head(message)
+    line, is_new = name + b": " + value, re.compile(rb"(?i)(?<=\n)" + re.escape(name) + rb"[ \t]*:[^\r\n]*")
+    rewritten, count = is_new.subn(lambda _: line, head, count=1)
+    if not count:
+        first, end, rest = head.partition(b"\n")
+        rewritten = first + end + line + b"\r\n" + rest
+    return rewritten + message[len(head) :]
+
+
+def _head(message: bytes) -> bytes:
+    end = _HEAD_END.search(message)
+    return message[: end.end()] if end else message
+
+
+def session(response: bytes) -> tuple[str, int]:
+    """The id of the session, "" without one, and the seconds after which the camera ends it without a keep-alive."""
+    found = next((_SESSION.match(value) for value in headers(response, b"Session")), None)
+    if found is None:
+        return "", _DEFAULT_SESSION_S
+    limit = _SESSION_LIMIT.search(found[2])
+    return found[1], (int(limit[1]) if limit else 0) or _DEFAULT_SESSION_S
+
+
+def with_video_only(description: bytes) -> bytes:
+    """The same response to a DESCRIBE without what is no video: it costs bandwidth, and its SETUP may fail."""
+    head = _head(description)
+    session_part, *media = _MEDIA.split(description[len(head) :])
+    video = [part for part in media if part[:8].lower() == b"m=video "]
+    if not video or len(media) == 1:
+        return description
+    body = session_part + video[0]
+    return with_header(head, b"Content-Length", str(len(body)).encode()) + body
+
+
 def requested_channels(message: bytes) -> tuple[int, int] | None:
     """The channels for RTP and RTCP that a SETUP over TCP requests, None for any other message."""
     transport = _TRANSPORT.search(message) if message.startswith(b"SETUP ") else None
@@ -68,18 +141,30 @@ def requested_channels(message: bytes) -> tuple[int, int] | None:
     return channels if channels is not None and max(channels) < 256 else None
 
 
+def granted_channels(response: bytes, requested: tuple[int, int]) -> tuple[int, int] | None:
+    """The channels for RTP and RTCP that a camera uses after a SETUP over TCP, None if it uses another transport.
+
+    Some name none, or the higher one first.
+    """
+    transport = next(iter(headers(response, b"Transport")), "RTP/AVP/TCP")
+    if "TCP" not in transport.upper():
+        return None
+    match = _GRANTED_CHANNELS.search(transport.encode())
+    if match is None:
+        return requested
+    first, second = int(match[1]), int(match[2] or int(match[1]) + 1)
+    channels = min(first, second), max(first, second)
+    return channels if channels[0] < channels[1] < 256 else requested
+
+
 def with_udp_port(setup: bytes, port: int) -> bytes:
     """The same SETUP with UDP transport: RTP to the local `port`, RTCP to the next one."""
-    return _with_transport(setup, f"RTP/AVP;unicast;client_port={port}-{port + 1}")
+    return with_header(setup, b"Transport", b"RTP/AVP;unicast;client_port=%d-%d" % (port, port + 1))
 
 
 def with_channels(response: bytes, channels: tuple[int, int]) -> bytes:
     """The same response to a SETUP with TCP transport on these channels."""
-    return _with_transport(response, "RTP/AVP/TCP;unicast;interleaved={}-{}".format(*channels))
-
-
-def _with_transport(message: bytes, transport: str) -> bytes:
-    return _TRANSPORT.sub(lambda header: header[1] + b" " + transport.encode(), message)
+    return with_header(response, b"Transport", b"RTP/AVP/TCP;unicast;interleaved=%d-%d" % channels)
 
 
 def server_ports(response: bytes, camera: str, *, label: str) -> tuple[int, int] | None:
@@ -110,8 +195,3 @@ def _is_same(source: str, camera: str) -> bool:
         return ipaddress.ip_address(source) == ipaddress.ip_address(camera)
     except ValueError:  # a host name, which is not resolved
         return False
-
-
-def renumber(message: bytes, by: int) -> bytes:
-    """The same message with `by` added to its CSeq number."""
-    return _SEQUENCE.sub(lambda header: header[1] + str(int(header[2]) + by).encode(), message, count=1)

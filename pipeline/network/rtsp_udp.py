@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from pipeline.cameras import SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network import rtp, rtsp_messages
-from pipeline.network.rtp import ReorderBuffer
+from pipeline.network.rtp import ReorderBuffer, SourceFilter
 from pipeline.network.rtsp_messages import UNSUPPORTED_TRANSPORT
 
 REPORT_EVERY_S = 5.0  # RFC 3550, 6.2
@@ -21,13 +21,12 @@ _BUFFER_NBYTES = 1 << 21  # a key frame arrives as one burst; the system may all
 
 
 class UdpSession:
-    """Rewrites the messages between client and camera once the camera uses UDP. Belongs to the proxy's thread."""
+    """Rewrites the transport of requests and responses once the camera uses UDP. Belongs to the proxy's thread."""
 
     def __init__(self, camera: socket.socket, label: str) -> None:
         self.is_playing = self.has_received = False
         self._camera, self._label = camera, label
         self._streams: dict[tuple[int, int], _Stream] = {}
-        self._last_request = b""
         self._report_at_s = 0.0
 
     @property
@@ -35,32 +34,23 @@ class UdpSession:
         """The sockets that receive packets."""
         return [end for stream in self._streams.values() for end in (stream.rtp, stream.rtcp)]
 
-    def to_camera(self, message: bytes) -> bytes:
-        """The client's message for the camera, CSeq raised by the repeated SETUP. Raises SourceError."""
-        if message.startswith(b"$"):  # the client's RTCP; this session sends its own
-            return b""
-        if rtsp_messages.status(message) is not None:
-            return message
-        self._last_request = message
-        if (channels := rtsp_messages.requested_channels(message)) is not None:
-            message = rtsp_messages.with_udp_port(message, self._stream(channels).port)
-        return rtsp_messages.renumber(message, 1)
+    def to_camera(self, request: bytes) -> bytes:
+        """The client's request for the camera: a SETUP asks for UDP. Raises SourceError."""
+        channels = rtsp_messages.requested_channels(request)
+        return request if channels is None else rtsp_messages.with_udp_port(request, self._stream(channels).port)
 
-    def to_client(self, message: bytes) -> bytes:
-        """The camera's message as the client gets it. Raises SourceError."""
-        status = rtsp_messages.status(message)
-        if status is None:
-            return message
-        channels = rtsp_messages.requested_channels(self._last_request)
+    def to_client(self, response: bytes, request: bytes) -> bytes:
+        """The camera's response to the client's request, as the client gets it. Raises SourceError."""
+        status, channels = rtsp_messages.status(response), rtsp_messages.requested_channels(request)
         if channels is not None and status == UNSUPPORTED_TRANSPORT:
             text = f"{self._label}: it offers RTP neither over TCP nor over unicast UDP"
             raise SourceUnreachable(text, SourceReason.SERVER_ERROR)
         if channels is not None and status == 200:
             address = self._camera.getpeername()[0]
-            self._streams[channels].expect(rtsp_messages.server_ports(message, address, label=self._label))
-            message = rtsp_messages.with_channels(message, channels)
-        self.is_playing = self.is_playing or (status == 200 and self._last_request.startswith(b"PLAY "))
-        return rtsp_messages.renumber(message, -1)
+            self._streams[channels].expect(rtsp_messages.server_ports(response, address, label=self._label))
+            response = rtsp_messages.with_channels(response, channels)
+        self.is_playing = self.is_playing or (status == 200 and request.startswith(b"PLAY "))
+        return response
 
     def receive(self, now_s: float) -> bytes:
         """The packets that have arrived and are in order, framed for the RTSP connection. Sends reports when due."""
@@ -71,6 +61,11 @@ class UdpSession:
         data = b"".join(packet for stream in self._streams.values() for packet in stream.receive(now_s))
         self.has_received = self.has_received or bool(data)
         return data
+
+    @property
+    def has_other_sources(self) -> bool:
+        """Whether one port gets packets of several senders."""
+        return any(stream.filter.has_others for stream in self._streams.values())
 
     def close(self) -> None:
         """Frees the ports."""
@@ -84,7 +79,7 @@ class UdpSession:
                 text = f"{self._label}: it has too many streams (limit {MAX_STREAMS})"
                 raise SourceInvalid(text, SourceReason.TOO_LARGE)
             try:
-                self._streams[channels] = _Stream(self._camera, channels)
+                self._streams[channels] = _Stream(self._camera, channels, self._label)
             except OSError as error:
                 text = f"{self._label}: it sends over UDP, and no pair of free UDP ports was found: {error.strerror}"
                 raise SourceUnreachable(text) from error
@@ -94,13 +89,15 @@ class UdpSession:
 class _Stream:
     """A pair of ports on the address that faces the camera: an even one for RTP, the next one for RTCP."""
 
-    def __init__(self, camera: socket.socket, channels: tuple[int, int]) -> None:
+    def __init__(self, camera: socket.socket, channels: tuple[int, int], label: str) -> None:
         """Opens the ports. Raises OSError."""
+        self._label = label
         self.rtp, self.rtcp = _open_pair(camera)
         self.port: int = self.rtp.getsockname()[1]
         self._camera, self._channels = camera.getpeername(), channels
         self._server_ports: tuple[int, int] | None = None
         self._reorder_buffer = ReorderBuffer()
+        self.filter = SourceFilter()
         self._ssrc = random.getrandbits(32)
 
     def expect(self, server_ports: tuple[int, int] | None) -> None:
@@ -123,6 +120,9 @@ class _Stream:
         rtp_channel, rtcp_channel = self._channels
         rtp_port, rtcp_port = self._server_ports or (None, None)
         for packet in self._packets(self.rtp, rtp_port):
+            rtp.require_jpeg_size(packet, self._label)
+            if not self.filter.accepts(packet, now_s):
+                continue
             for ordered in self._reorder_buffer.add(packet, now_s):
                 yield rtp.interleave(ordered, rtp_channel)
         for ordered in self._reorder_buffer.take_overdue(now_s):

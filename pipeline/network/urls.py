@@ -134,10 +134,14 @@ def strip_credentials(url: str) -> str:
 
 
 def with_local_port(url: str, port: int) -> str:
-    """A well-formed rtsp(s) URL, credentials kept, pointed at a port of this machine as rtsp."""
-    parts = urlsplit(url)
-    userinfo, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(scheme="rtsp", netloc=f"{userinfo}{at}127.0.0.1:{port}").geturl()
+    """A well-formed rtsp(s) URL without its credentials, pointed at a port of this machine as rtsp."""
+    return urlsplit(url)._replace(scheme="rtsp", netloc=f"127.0.0.1:{port}").geturl()
+
+
+def base_of(url: str) -> str:
+    """Scheme, host and port of a well-formed URL, without the zone of an address, which only this machine knows."""
+    parts = urlsplit(strip_credentials(url))
+    return f"{parts.scheme}://{re.sub('%[^]]*', '', parts.netloc)}"
 
 
 def scrub(text: str, url: str) -> str:

@@ -96,7 +96,11 @@ class Demuxer:
         is_recording = not isinstance(arguments.file, str) and self._container.duration is not None
         self.is_finite = self._is_file or is_recording
         self.duration_s = self._duration_s() if self.is_finite else None
-        self.note = self._input.note
+
+    @property
+    def note(self) -> str | None:
+        """A fact about the stream that the operator should know, None without one. It may come later."""
+        return self._input.note
 
     def close(self) -> None:
         """Closes the file or connection."""

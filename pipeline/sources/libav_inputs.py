@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Protocol
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason
 from pipeline.network import addresses, urls
 from pipeline.network.deadline import Deadline
-from pipeline.network.http_auth import Credentials
+from pipeline.network.http_auth import Credentials, Login
 from pipeline.network.http_client import HttpClient, HttpFile
 from pipeline.network.rtsp_proxy import RtspProxy
 from pipeline.network.urls import FileUrl, NetworkUrl, redact
@@ -104,8 +105,12 @@ class RtspInput:
         label, port = redact(self._url.url), self._url.port or urls.DEFAULT_PORTS[self._url.scheme]
         tls = _tls(self._config) if self._url.scheme == "rtsps" else None
         rules, timeout_s = self._config.address_rules, self._config.open_timeout_s
-        camera = addresses.connect_to(self._url.host, port, rules, timeout_s, label=label, tls=tls)
-        self._proxy = RtspProxy(camera, label, self._is_stopped)
+
+        def connect() -> socket.socket:
+            return addresses.connect_to(self._url.host, port, rules, timeout_s, label=label, tls=tls)
+
+        login, base_url = _login(self._url), urls.base_of(self._url.url)
+        self._proxy = RtspProxy(connect, label, self._is_stopped, base_url=base_url, login=login)
         return LibavArguments(file=urls.with_local_port(self._url.url, self._proxy.port), options=_RTSP_OPTIONS)
 
     @property
@@ -115,9 +120,8 @@ class RtspInput:
 
     @property
     def note(self) -> str | None:
-        """That packets may be lost, if the camera sends over UDP."""
-        is_over_udp = self._proxy is not None and self._proxy.is_over_udp
-        return "it sends over UDP: lost packets leave gaps in its frames" if is_over_udp else None
+        """What is odd about the camera's packets."""
+        return None if self._proxy is None else self._proxy.note
 
     def restart(self, limit_s: float) -> None:
         """libav applies its own timeouts to the connection with the proxy."""
@@ -137,11 +141,7 @@ class HttpInput:
         """Starts the deadline. Raises SourceInvalid if ca_file cannot be read."""
         self._label, self._url = redact(url.url), urls.strip_credentials(url.url)
         self._deadline = Deadline(config.open_timeout_s, is_stopped)
-        pair = urls.credentials(url.url)
-        credentials = None if pair is None else Credentials(*pair)
-        self._client = HttpClient(
-            self._url, config.address_rules, _tls(config), self._deadline, credentials=credentials
-        )
+        self._client = HttpClient(self._url, config.address_rules, _tls(config), self._deadline, login=_login(url))
         self._nested_opens = 0
         self._files: list[GuardedFile] = []
         self.failure: SourceError | None = None
@@ -191,6 +191,11 @@ class HttpInput:
 
     def _set_failure(self, error: SourceError) -> None:
         self.failure = error
+
+
+def _login(url: NetworkUrl) -> Login | None:
+    pair = urls.credentials(url.url)
+    return None if pair is None else Login(Credentials(*pair))
 
 
 def _tls(config: IngestConfig) -> ssl.SSLContext:

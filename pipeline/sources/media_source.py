@@ -68,13 +68,13 @@ class MediaSource:
         self._opened_s = self._last_frame_s = context.clock()
         self._newest_s = context.after_s
         self._num_tried = self._num_decoded = self._lost_keys = 0
-        if stream.note is not None:
-            context.on_note(stream.note)
+        self._note: str | None = None  # of the stream
 
     def samples(self) -> Iterator[SampledFrame]:
         """See Source.samples."""
         segment = None
         for segment in self._segments():
+            self._report_note()
             yield from self._decode(segment)
             self._require_frames()
         if segment is None or (self._num_tried and not self._num_decoded):
@@ -91,6 +91,11 @@ class MediaSource:
         if self._splitter.missing:
             log.info("frames_left_out", camera=self._context.camera, frames=self._splitter.missing)
         self._stream.close()
+
+    def _report_note(self) -> None:
+        if (note := self._stream.note) is not None and note != self._note:
+            self._note = note
+            self._context.on_note(note)
 
     def _segments(self) -> Iterator[Segment]:
         clock = self._context.clock

@@ -22,6 +22,8 @@ def answer(*headers: str, method: str = "GET", target: str = "/live") -> str | N
 
 def is_right(header: str, name: str = "md5", password: str = CREDENTIALS.password, method: str = "GET") -> bool:
     """Whether a server that knows the password takes the answer (RFC 7616, 3.4.1)."""
+    if not header:
+        return False
     pairs = (pair.groups() for pair in re.finditer(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^,]+))', header))
     fields = {key: (quoted or plain or "").replace("\\", "") for key, quoted, plain in pairs}
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.network import rtp
-from pipeline.network.rtp import MAX_NBYTES, MAX_PACKETS, MAX_WAIT_S, ReorderBuffer
+from pipeline.network.rtp import (
+    FOLLOW_ANOTHER_AFTER_S,
+    MAX_NBYTES,
+    MAX_PACKETS,
+    MAX_WAIT_S,
+    ReorderBuffer,
+    SourceFilter,
+)
 
 numbers = st.integers(0, 0xFFFF)
 
@@ -125,3 +132,27 @@ def test_a_receiver_report_is_a_valid_compound_packet() -> None:
     assert kinds == [201, 202]
     assert at == len(report)
     assert report.count(b"\x01\x02\x03\x04") == 2
+
+
+def of(sender: int) -> bytes:
+    return b"\x80\x60" + bytes(6) + sender.to_bytes(4, "big") + b"payload"
+
+
+def test_another_sender_is_followed_once_the_first_one_is_silent() -> None:
+    """As after a restart of the camera's encoder; nothing odd is noted then."""
+    filtered = SourceFilter()
+
+    accepted = [filtered.accepts(of(sender), now_s) for sender, now_s in ((1, 0.0), (2, 0.5), (2, 1.1), (2, 1.2))]
+
+    assert FOLLOW_ANOTHER_AFTER_S == 1.0
+    assert accepted == [True, False, True, True]
+    assert not filtered.has_others
+
+
+def test_of_two_senders_the_first_one_is_followed() -> None:
+    filtered = SourceFilter()
+
+    accepted = [filtered.accepts(of(sender), index * 0.3) for index, sender in enumerate([1, 2] * 20)]
+
+    assert accepted == [True, False] * 20
+    assert filtered.has_others

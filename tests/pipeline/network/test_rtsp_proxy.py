@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def rtsp_replies(*replies: str) -> Iterator[tuple[int, queue.SimpleQueue[bytes]]
             connection, _ = listener.accept()
         except OSError:
             return
-        with connection:
+        with connection, suppress(OSError):  # the client may have left
             for reply in (*replies, ""):
                 requests.put(connection.recv(1 << 16))
                 connection.sendall(reply.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -14,7 +15,7 @@ import pytest
 import structlog
 
 from pipeline.cameras import CameraState, SourceError, SourceReason
-from pipeline.network import rtp
+from pipeline.network import rtp, rtsp_messages
 from pipeline.network.rtsp_messages import MessageSplitter
 from pipeline.network.rtsp_proxy import RtspProxy
 from pipeline.network.rtsp_udp import MAX_STREAMS, REPORT_EVERY_S, UdpSession
@@ -53,6 +54,12 @@ class Peer:
         return self._messages.pop(0)
 
 
+def number_of(request: bytes) -> int:
+    number = rtsp_messages.sequence_number(request)
+    assert number is not None
+    return number
+
+
 class Session:
     """A proxy with the test as its client and as its camera, and the camera's UDP ports."""
 
@@ -61,14 +68,16 @@ class Session:
         self.rtp, self.rtcp = ends
         self.own_ports = f"server_port={self.rtp.getsockname()[1]}-{self.rtcp.getsockname()[1]}"
         self.client_address: tuple[str, int] = ("", 0)
+        self.number = 0  # of the last request that the camera got
 
     def set_up(self, channels: str = "0-1") -> None:
         """Sends a SETUP over TCP; the proxy turns it into one over UDP, which sets client_address."""
         self.libav.send(SETUP.format(channels))
         if b"RTP/AVP/TCP" in (request := self.camera.receive()):
-            self.camera.send(UNSUPPORTED.format(3))
+            self.camera.send(UNSUPPORTED.format(number_of(request)))
             request = self.camera.receive()
-        ports = re.search(rb"\r\nTransport: RTP/AVP;unicast;client_port=(\d+)-(\d+)\r\nCSeq: 4\r\n", request)
+        self.number = number_of(request)
+        ports = re.search(rb"\r\nTransport: RTP/AVP;unicast;client_port=(\d+)-(\d+)\r\nCSeq: ", request)
         assert ports is not None, request
         assert int(ports[1]) % 2 == 0
         assert int(ports[2]) == int(ports[1]) + 1
@@ -76,13 +85,13 @@ class Session:
 
     def grant(self, transport: str | None = None) -> bytes:
         """The camera accepts the SETUP; returns the response that libav gets."""
-        self.camera.send(GRANTED.format(4, self.own_ports if transport is None else transport))
+        self.camera.send(GRANTED.format(self.number, self.own_ports if transport is None else transport))
         return self.libav.receive()
 
     def play(self) -> None:
         self.libav.send("PLAY rtsp://lobby RTSP/1.0\r\nCSeq: 4\r\n\r\n")
-        assert b"CSeq: 5\r\n" in self.camera.receive()
-        self.camera.send(OK.format(5))
+        self.number = number_of(self.camera.receive())
+        self.camera.send(OK.format(self.number))
         assert b"CSeq: 4\r\n" in self.libav.receive()
 
     def send_packets(self, *numbers: int) -> None:
@@ -103,7 +112,11 @@ def open_session(host: str = "127.0.0.1", is_stopped: Callable[[], bool] = lambd
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((host, 0), family=family))
-        proxy = RtspProxy(socket.create_connection(listener.getsockname()[:2]), "lobby", is_stopped)
+
+        def connect() -> socket.socket:
+            return socket.create_connection(listener.getsockname()[:2])
+
+        proxy = RtspProxy(connect, "lobby", is_stopped, base_url="rtsp://lobby")
         stack.callback(proxy.close)
         camera, _ = listener.accept()
         libav = socket.create_connection(("127.0.0.1", proxy.port))
@@ -159,7 +172,8 @@ def test_libav_receives_the_channels_that_it_requested() -> None:
         received = session.grant()
 
     assert received == (
-        b"RTSP/1.0 200 OK\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP;unicast;interleaved=2-3\r\nSession: 12\r\n\r\n"
+        b"RTSP/1.0 200 OK\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP;unicast;interleaved=2-3\r\n"
+        b"Session: 12;timeout=60\r\n\r\n"
     )
 
 
@@ -238,7 +252,8 @@ def test_the_camera_gets_receiver_reports_at_intervals() -> None:
         closing(UdpSession(camera, "lobby")) as session,
     ):
         session.to_camera(SETUP.format("0-1").encode())
-        session.to_client(GRANTED.format(4, "server_port={0}-{0}".format(end.getsockname()[1])).encode())
+        granted = GRANTED.format(4, "server_port={0}-{0}".format(end.getsockname()[1]))
+        session.to_client(granted.encode(), SETUP.format("0-1").encode())
         for now_s in (0.0, 0.5 * REPORT_EVERY_S, REPORT_EVERY_S, 1.5 * REPORT_EVERY_S):
             session.receive(now_s)
         received = [end.recv(2048) for _ in range(4)]
@@ -265,16 +280,16 @@ def test_requests_are_forwarded_while_playing_and_reports_of_libav_are_not() -> 
 def test_the_camera_is_told_to_stop_and_the_ports_are_freed(ended_by: str) -> None:
     stopped: list[bool] = []
     with playing_session(is_stopped=lambda: bool(stopped)) as session:
-        session.proxy.close() if ended_by == "close" else stopped.append(True)
+        closing_thread = threading.Thread(target=session.proxy.close)
+        closing_thread.start() if ended_by == "close" else stopped.append(True)
         assert session.libav.receive() == b""
-        session.libav.send("TEARDOWN rtsp://lobby RTSP/1.0\r\nCSeq: 5\r\n\r\n")
         request = session.camera.receive()
         session.camera.send(OK.format(6))
-        session.libav.connection.close()
         assert session.camera.receive() == b""
         wait_until_free(session.client_address)
+        session.proxy.close()
 
-    assert request == b"TEARDOWN rtsp://lobby RTSP/1.0\r\nCSeq: 6\r\n\r\n"
+    assert request == b"TEARDOWN rtsp://lobby RTSP/1.0\r\nCSeq: 6\r\nSession: 12\r\n\r\n"
 
 
 @pytest.mark.parametrize("left_by", ["libav", "camera"])
