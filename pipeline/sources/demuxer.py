@@ -54,8 +54,7 @@ _REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
     (ConnectionError, SourceReason.BROKE_OFF),
     (TimeoutError, SourceReason.NO_ANSWER),
 )
-_MAX_FPS, _DEFAULT_FPS = 240, 25
-_MAX_DURATION_S = 30 * 86_400.0  # a header that says more is wrong
+_MAX_FPS, _DEFAULT_FPS, _MAX_DURATION_S = 240, 25, 30 * 86_400.0  # a header that says more is wrong
 
 
 class Demuxer:
