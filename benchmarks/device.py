@@ -86,9 +86,9 @@ def run(parts: Sequence[str], scale: Scale, file: Path | None) -> list[Row]:
 def _forward(scale: Scale) -> Figures:
     model = scale.load_model()
     bare, memories = BareForward(model), full_memories.full(_writer(model, scale.tokens, 8), 1)
-    first_token = answering.first_tokens(model, bare, memories[0], rounds=scale.rounds)
+    first_token = answering.first_tokens(model, bare, memories[0], rounds=-(-scale.rounds // 3))
     yield "ttft_over_forward", first_token.ratio, first_token, ""
-    step = answering.steps(model, bare, memories, rounds=scale.rounds)
+    step = answering.steps(model, bare, memories, rounds=-(-scale.rounds // 2))
     yield "step_over_forward", step.ratio, step, ""
 
 

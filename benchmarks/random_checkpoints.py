@@ -1,6 +1,6 @@
-"""Checkpoints of the published shapes with random weights: speed and memory are real, answers are not.
+"""Models of the published shapes with random weights: speed and memory are real, answers are not.
 
-They are folders, so that loading them is what a user's model goes through.
+As folders, loading them is what a user's model goes through; as models, they need PyTorch and transformers alone.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,12 @@ from transformers import (
 
 from benchmarks import real_shape
 from console.planning.model_shapes import MODELS, ModelShape, VisionShape
-from models import registry
+from models import llava_onevision, qwen2_5_vl, qwen3_vl
+from models.llava_onevision import LlavaOnevision
+from models.prompts import Prompts, PromptTexts
+from models.qwen2_5_vl import Qwen25VL
+from models.qwen3_vl import Qwen3VL
+from models.vision_language_model import VideoLanguageModel
 
 _VISION_TOKENS = ("image", "video", "vision_start", "vision_end")
 _DEEPSTACK = {24: [5, 11, 17], 27: [8, 16, 24]}  # by the layers of the vision encoder
@@ -40,14 +46,22 @@ def write(name: str, folder: Path) -> PretrainedConfig:
     _filled(network, config).save_pretrained(folder)
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(folder)
-    texts = real_shape.shortened(registry.FAMILIES[config.model_type].texts)
+    texts = real_shape.shortened(_family(MODELS[name]).texts)
     (folder / "hermes.json").write_text(json.dumps({"texts": dataclasses.asdict(texts)}))
     return config
 
 
 def network_of(shape: ModelShape) -> tuple[type[PreTrainedModel], PretrainedConfig]:
     """transformers' class of a published shape, and the config for it."""
-    return _BY_FAMILY[shape.name.partition("-")[0]](shape, _tokenizer())
+    return _family(shape).describe(shape, _tokenizer())
+
+
+def model_of(name: str, device: torch.device) -> VideoLanguageModel:
+    """A model of a published shape, in bfloat16, on a device."""
+    family, (network, config) = _family(MODELS[name]), network_of(MODELS[name])
+    with device:
+        filled = _filled(network, config)
+    return family.adapter(filled, Prompts(_tokenizer(), real_shape.shortened(family.texts)), name=name)
 
 
 def _tokenizer() -> PreTrainedTokenizerBase:
@@ -101,8 +115,24 @@ def _qwen3(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> tuple[type[
     return Qwen3VLForConditionalGeneration, config
 
 
-_Family = Callable[[ModelShape, PreTrainedTokenizerBase], tuple[type[PreTrainedModel], PretrainedConfig]]
-_BY_FAMILY: dict[str, _Family] = {"llava": _llava, "qwen2.5": _qwen25, "qwen3": _qwen3}
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """describe: transformers' class of a shape, and its config. adapter: the class behind the seam."""
+
+    describe: Callable[[ModelShape, PreTrainedTokenizerBase], tuple[type[PreTrainedModel], PretrainedConfig]]
+    adapter: Callable[..., VideoLanguageModel]
+    texts: PromptTexts
+
+
+def _family(shape: ModelShape) -> _Family:
+    return _BY_NAME[shape.name.partition("-")[0]]
+
+
+_BY_NAME = {
+    "llava": _Family(_llava, LlavaOnevision, llava_onevision.TEXTS),
+    "qwen2.5": _Family(_qwen25, Qwen25VL, qwen2_5_vl.TEXTS),
+    "qwen3": _Family(_qwen3, Qwen3VL, qwen3_vl.TEXTS),
+}
 
 
 def _decoder(shape: ModelShape, theta: float, **rope: object) -> dict[str, Any]:

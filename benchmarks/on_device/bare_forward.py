@@ -52,6 +52,13 @@ class BareForward:
         tokens: list[int] = self._network.lm_head(hidden[:, -1]).argmax(dim=-1).tolist()
         return tokens
 
+    def flops(self, num_tokens: int, context: int) -> float:
+        """Of a pass of so many new tokens that attend to `context` cached ones; two operations a multiplication."""
+        config = self._decoder.config
+        matrices = sum(weight.numel() for weight in self._decoder.layers.parameters() if weight.dim() == 2)
+        attention = 4 * self._spec.num_layers * config.num_attention_heads * self._spec.head_dim * context
+        return float(num_tokens * (2 * matrices + attention))
+
     def noise(self, batch: int, num_tokens: int) -> Tensor:
         """Embeddings of no content. -> [B, T, E]"""
         return torch.randn(batch, num_tokens, self.width, dtype=self._spec.dtype, device=self._spec.device)

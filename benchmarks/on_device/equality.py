@@ -1,0 +1,44 @@
+"""What a model answers about the same frames on one device and on another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.on_device import answering, full_memories, plain_models, serving_load
+from cache_store.tiers import MemoryConfig
+from models.answer_decoder import Answer, AnswerDecoder
+from models.memory_writer import MemoryWriter
+
+_FRAMES_PER_STEP, _ANSWER_TOKENS = 4, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """answers: their tokens. keys: of each layer of the memory, on the CPU."""
+
+    answers: list[tuple[int, ...]]
+    keys: list[Tensor]
+
+
+def answers(name: str, device: torch.device, *, num_frames: int, tokens_per_layer: int) -> Answered:
+    """What a model answers to five questions about a drawn street."""
+    model = plain_models.load(name, device)
+    config = MemoryConfig(tokens_per_layer=tokens_per_layer)
+    writer = MemoryWriter(model, config, max_frames=_FRAMES_PER_STEP, reserve=answering.RESERVE)
+    memory, street = full_memories.empty(writer, 1)[0], full_memories.street(model, num_frames)
+    for first in range(0, num_frames, _FRAMES_PER_STEP):
+        times_s = full_memories.times_s(model, memory, _FRAMES_PER_STEP)
+        writer.append([memory], street[None, first : first + _FRAMES_PER_STEP], times_s[None])
+    decoder, scratch = AnswerDecoder(model), answering.scratch_slots(model, [memory], 1)[0]
+    tokens = []
+    for text in serving_load.QUESTIONS:
+        scratch.copy_from(memory)
+        answer = Answer(scratch, model.prompts.question(text))
+        decoder.step([answer])
+        while not decoder.is_ended(answer) and len(answer.ids) < _ANSWER_TOKENS:
+            decoder.step([answer])
+        tokens.append(tuple(answer.ids))
+    return Answered(tokens, [memory.keys(layer).cpu() for layer in range(memory.num_layers)])
