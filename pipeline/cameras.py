@@ -24,6 +24,7 @@ class CameraError(Exception):
     ├── CameraChanged          another call changed the camera at the same moment
     ├── SourceChanged          the new URL is another source, and the memory may not be lost
     ├── TooManyCameras         no free memory slot
+    │   └── DeviceFull         no time on the device for the camera's frames
     ├── TooManyTests           no free place for a test
     ├── CameraFailed           the device failed at the camera's work, or has stopped
     └── SourceError            the source cannot be read, for a SourceReason
@@ -42,6 +43,10 @@ class InvalidMask(InvalidCamera):
 
 class TooManyCameras(CameraError):
     """Every memory slot of the shard is taken."""
+
+
+class DeviceFull(TooManyCameras):
+    """The device has no time for the frames of one more camera at its rate."""
 
 
 class TooManyTests(CameraError):

@@ -499,7 +499,7 @@ class RemoveCameraResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Shard(_message.Message):
-    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share", "detail", "is_spare", "resident_bytes", "device_bytes")
+    __slots__ = ("index", "state", "pid", "cameras", "node", "slots", "busy_share", "detail", "is_spare", "resident_bytes", "device_bytes", "ingest_share", "max_ingest_share")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -511,6 +511,8 @@ class Shard(_message.Message):
     IS_SPARE_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     DEVICE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INGEST_SHARE_FIELD_NUMBER: _ClassVar[int]
+    MAX_INGEST_SHARE_FIELD_NUMBER: _ClassVar[int]
     index: int
     state: ShardState
     pid: int
@@ -522,7 +524,9 @@ class Shard(_message.Message):
     is_spare: bool
     resident_bytes: int
     device_bytes: int
-    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ..., detail: _Optional[str] = ..., is_spare: _Optional[bool] = ..., resident_bytes: _Optional[int] = ..., device_bytes: _Optional[int] = ...) -> None: ...
+    ingest_share: float
+    max_ingest_share: float
+    def __init__(self, index: _Optional[int] = ..., state: _Optional[_Union[ShardState, str]] = ..., pid: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., slots: _Optional[int] = ..., busy_share: _Optional[float] = ..., detail: _Optional[str] = ..., is_spare: _Optional[bool] = ..., resident_bytes: _Optional[int] = ..., device_bytes: _Optional[int] = ..., ingest_share: _Optional[float] = ..., max_ingest_share: _Optional[float] = ...) -> None: ...
 
 class ListShardsRequest(_message.Message):
     __slots__ = ()

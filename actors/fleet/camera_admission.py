@@ -26,6 +26,7 @@ from pipeline.cameras import (
     CameraSpec,
     CameraState,
     CameraStatus,
+    DeviceFull,
     SourceChanged,
     SourceInvalid,
     SourceReason,
@@ -79,6 +80,8 @@ class CameraAdmission:
             try:
                 async with record.lock:
                     await self._placement.place(record, record.shard_index)
+            except DeviceFull:
+                raise
             except TooManyCameras:
                 if not headroom.is_slot_kept(self._state, record):
                     raise

@@ -17,7 +17,7 @@ _Rank: TypeAlias = "tuple[bool, bool, int, float, int]"  # the lowest is the bes
 
 
 def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: int) -> int:
-    """Where a new camera goes: the emptiest shard with a free slot, spares last; else one that starts, or any shard.
+    """Where a new camera goes: the emptiest shard with a free slot and time, spares last; else one that starts, or any.
 
     counts: cameras that are on each shard or shall be. Costs what the number of shards costs, not that of cameras.
     """
@@ -27,6 +27,7 @@ def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: i
         (
             shard.is_retiring or shard.is_ended,
             not shard.is_accepting or 0 < shard.slots <= count or 0 < shard.slots <= len(shard.reported),
+            0 < shard.max_ingest_share <= shard.ingest_share,
             index in spare,
             count,
             shard.busy_share,

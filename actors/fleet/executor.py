@@ -40,7 +40,7 @@ from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
 from cache_store.errors import StoreError
 from pipeline.answers import UnknownCamera
-from pipeline.cameras import CameraError, TooManyCameras
+from pipeline.cameras import CameraError, DeviceFull, TooManyCameras
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +158,9 @@ class Executor:
         try:
             await self._placement.place(record, index)
             record.mark_waiting("")
+        except DeviceFull as error:
+            record.mark_without_slot(str(error))
+            record.postpone(_now_s() + _RETRY_S)
         except (TooManyCameras, InvalidShard):
             record.mark_without_slot(NO_SLOT)
         except (StoreError, ServiceError) as error:

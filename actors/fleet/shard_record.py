@@ -47,6 +47,8 @@ class ShardRecord:
     down_since_s: float | None = None
     slots: int = 0
     busy_share: float = 0.0
+    ingest_share: float = 0.0
+    max_ingest_share: float = 0.0
     generation: str = ""
     resident_nbytes: int = 0
     device_nbytes: int = 0
@@ -102,6 +104,8 @@ class ShardRecord:
             cameras=tuple(sorted(cameras)),
             slots=self.slots,
             busy_share=round(self.busy_share, 3),
+            ingest_share=self.ingest_share if self.is_up else 0.0,
+            max_ingest_share=self.max_ingest_share if self.is_up else 0.0,
             is_spare=is_spare,
             resident_nbytes=self.resident_nbytes if self.is_up else 0,
             device_nbytes=self.device_nbytes if self.is_up else 0,
@@ -121,6 +125,7 @@ class ShardRecord:
         self.is_up, self.is_failed, self.detail, self.down_since_s = True, False, "", None
         self.pid, self.node, self.slots = status.pid, status.node, status.slots
         self.busy_share, self.is_draining, self.generation = status.busy_share, status.is_draining, status.generation
+        self.ingest_share, self.max_ingest_share = status.ingest_share, status.max_ingest_share
         self.counts, self.is_leaving = status.counts, status.is_leaving
         self.resident_nbytes, self.device_nbytes = status.resident_nbytes, status.device_nbytes
         self.reported, self.standby = reported, frozenset(status.standby)

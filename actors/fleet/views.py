@@ -22,6 +22,7 @@ class ShardView:
 
     node: its machine or pod; slots: the most cameras that it can hold. is_failed: it answers with an error that nobody
     foresaw. is_starting: it was asked for and has not answered yet. detail: why it is not up, or takes no cameras.
+    ingest_share, max_ingest_share: see ShardStatus.
     is_spare: it is kept empty for the cameras of a shard that goes down. resident_nbytes, device_nbytes: what its
     process takes of main memory and of its device, 0 where unknown.
     """
@@ -34,6 +35,8 @@ class ShardView:
     cameras: tuple[str, ...]
     slots: int
     busy_share: float
+    ingest_share: float = 0.0
+    max_ingest_share: float = 0.0
     is_failed: bool = False
     is_starting: bool = False
     detail: str = ""

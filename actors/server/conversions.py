@@ -96,6 +96,8 @@ def shard_message(shard: ShardView) -> pb.Shard:
         node=shard.node,
         slots=shard.slots,
         busy_share=shard.busy_share,
+        ingest_share=shard.ingest_share,
+        max_ingest_share=shard.max_ingest_share,
         is_spare=shard.is_spare,
         resident_bytes=shard.resident_nbytes,
         device_bytes=shard.device_nbytes,

@@ -36,7 +36,8 @@ _MAX_STANDBY_S = 30.0
 class CameraLifecycle:
     """Every transition of a camera holds the camera's lock. One event loop owns it.
 
-    require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera. cameras_lost: how many
+    require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera. require_time: raises
+    DeviceFull if its device has no time for a camera that has no memory yet. cameras_lost: how many
     another shard has taken over so far. log_fields: of the cameras that the shard has.
     """
 
@@ -47,11 +48,13 @@ class CameraLifecycle:
         lease_holder: LeaseHolder,
         *,
         require_slot: Callable[[Assignment], None],
+        require_time: Callable[[Assignment], None],
     ) -> None:
         self._streams = streams
         self._memories = memories
         self._lease_holder = lease_holder
         self._require_slot = require_slot
+        self._require_time = require_time
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._background: set[asyncio.Task[None]] = set()
         self._renewals: asyncio.Task[None] | None = None
@@ -144,6 +147,8 @@ class CameraLifecycle:
             self._require_slot(assignment)
             saved = await self._memories.restore(assignment)
             undo.push_async_callback(self._memories.free, assignment.id)
+            if saved is None:  # one that was watched before is taken in any case: late frames are better than none
+                self._require_time(assignment)
             self._streams.open(assignment, saved)
             undo.pop_all()
         self._memories.start_saving(assignment)

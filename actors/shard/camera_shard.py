@@ -17,6 +17,7 @@ from actors.config.schema import ShardSettings
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.ownership import failure_detector
 from actors.ownership.lease_holder import LeaseHolder, boot_time_s
+from actors.shard.admission import Admission
 from actors.shard.answer_context import AnswerContext
 from actors.shard.answer_stream import events_of
 from actors.shard.camera_lifecycle import CameraLifecycle
@@ -35,7 +36,7 @@ from actors.tracing.tracer import NoTracer, Tracer
 from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, UnknownCamera
-from pipeline.cameras import CameraStatus, TooManyCameras, TooManyTests
+from pipeline.cameras import CameraStatus, TooManyTests
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources import probe
 from pipeline.sources.probe import ProbeResult
@@ -88,9 +89,16 @@ class CameraShard:
             rows=settings.shards.checkpoint_rows,
         )
         self._streams = CameraStreams(self._engine.clips, self._ingest, device.open_feed, clock=clock)
+        self._admission = Admission(
+            settings.shards.device, self._ingest.sample_fps, self._streams.specs, self._engine.measure_ingest()
+        )
         self._memories = CameraMemories(self._engine, checkpoints, self._checkpointer, device.fingerprints, clock=clock)
         self._lifecycle = CameraLifecycle(
-            self._streams, self._memories, self._lease_holder, require_slot=self._require_slot
+            self._streams,
+            self._memories,
+            self._lease_holder,
+            require_slot=self._require_slot,
+            require_time=self._admission.require_time,
         )
         self.log_fields = self._lifecycle.log_fields
         self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
@@ -173,6 +181,9 @@ class CameraShard:
 
     async def status(self) -> ShardStatus:
         cameras = self._cameras()
+        counts = self._count(cameras)
+        load = self._admission.note(counts.frames)
+        self._engine.clips.keep(load.keeps)
         return ShardStatus(
             pid=os.getpid(),
             node=socket.gethostname(),
@@ -181,9 +192,11 @@ class CameraShard:
             standby=self._streams.standby_since_s(),
             slots=self._slots,
             busy_share=self._engine.busy_share,
+            ingest_share=load.share,
+            max_ingest_share=load.limit,
             is_draining=self._is_draining,
             is_leaving=self._is_leaving,
-            counts=self._count(cameras),
+            counts=counts,
         )
 
     def _cameras(self) -> tuple[CameraStatus, ...]:
@@ -234,5 +247,4 @@ class CameraShard:
         name = assignment.spec.name
         if self._is_draining:
             raise InvalidShard(f"camera {name!r}: this shard is draining and takes no new cameras")
-        if len(self._streams.owned.keys() | self._streams.standby.keys() - {assignment.id}) >= self._slots:
-            raise TooManyCameras(f"camera {name!r}: all {self._slots} slots are taken")
+        self._admission.require_slot(assignment)

@@ -78,6 +78,10 @@ class CameraStreams:
         self.owned: dict[str, CameraStream] = {}
         self.standby: dict[str, CameraStream] = {}
 
+    def specs(self) -> dict[str, CameraSpec]:
+        """Of all cameras, owned or stood by for, by id."""
+        return {camera_id: stream.spec for camera_id, stream in (self.standby | self.owned).items()}
+
     def open(self, assignment: Assignment, saved: Checkpoint | None) -> None:
         """Opens the stream of a camera that this shard owns now; a standby stream of the same spec is taken over."""
         spec = assignment.spec

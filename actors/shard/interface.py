@@ -54,8 +54,10 @@ class ShardStatus:
     A camera that it keeps but does not own now is RECOVERING: adding it again makes the shard its owner. node: name of
     its machine or pod. standby: ids of cameras of other shards whose clips it keeps, each with the time of the first
     kept frame in Unix seconds, None before that frame. slots: how many cameras fit. busy_share: the share of
-    recent time in which the device worked, 0 to 1. is_leaving: its process was told to end. counts: what it has done so
-    far. generation: of its code and settings, see `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost.
+    recent time in which the device worked, 0 to 1. ingest_share: the share of the device's time that the frames of its
+    cameras take at their rates, 0 while unknown. max_ingest_share: the most that new cameras may bring it to.
+    is_leaving: its process was told to end. counts: what it has done so far. generation: of its code and settings, see
+    `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost.
     """
 
     pid: int
@@ -65,6 +67,8 @@ class ShardStatus:
     node: str = ""
     slots: int = 0
     busy_share: float = 0.0
+    ingest_share: float = 0.0
+    max_ingest_share: float = 0.0
     is_draining: bool = False
     is_leaving: bool = False
     counts: ShardCounts = field(default_factory=ShardCounts)
@@ -101,8 +105,8 @@ class Shard(Protocol):
         A camera that this shard already watches keeps running, with the assignment's spec; its epoch is raised above
         the assignment's min_epoch.
 
-        Raises TooManyCameras, InvalidCamera, StoreUnavailable, InvalidShard while the shard is draining, and
-        OwnedByAnother while another shard's lease may still be valid.
+        Raises TooManyCameras, DeviceFull among them, InvalidCamera, StoreUnavailable, InvalidShard while the shard is
+        draining, and OwnedByAnother while another shard's lease may still be valid.
         """
         ...
 

@@ -146,6 +146,8 @@ def shard_json(shard: pb.Shard) -> dict[str, Any]:
         "cameras": list(shard.cameras),
         "slots": shard.slots,
         "busy_share": round(shard.busy_share, 3),
+        "ingest_share": round(shard.ingest_share, 3),
+        "max_ingest_share": round(shard.max_ingest_share, 3),
         "is_spare": shard.is_spare,
         "resident_bytes": shard.resident_bytes,
         "device_bytes": shard.device_bytes,
@@ -177,9 +179,12 @@ def shard_state(shard: pb.Shard) -> str:
 
 
 def shard_table(rows: Iterable[pb.Shard]) -> Table:
-    """One row for each shard. memory: of its process, and beside it what that has reserved on a GPU."""
+    """One row for each shard. memory: of its process, and beside it what that has reserved on a GPU.
+
+    frames: the share of the device's time that they take at their rates, and the most that new cameras may bring it to.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("shard", "state", "node", "process", "memory", "busy", "slots", "cameras", "why"):
+    for heading in ("shard", "state", "node", "process", "memory", "busy", "frames", "slots", "cameras", "why"):
         is_short = heading not in ("node", "cameras", "why")
         table.add_column(heading, overflow="fold", no_wrap=is_short, max_width=None if is_short else _MAX_CELL)
     for shard in rows:
@@ -191,6 +196,7 @@ def shard_table(rows: Iterable[pb.Shard]) -> Table:
             "" if is_away else str(shard.pid),
             _memory(shard),
             "" if is_away else f"{shard.busy_share:.0%}",
+            "" if is_away else f"{shard.ingest_share:.0%} of {shard.max_ingest_share:.0%}",
             f"{len(shard.cameras)} of {shard.slots}",
             Text(", ".join(shard.cameras) or "none"),
             Text(output.printable(shard.detail)),

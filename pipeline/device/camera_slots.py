@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections import deque
 from collections.abc import Callable
+
+import torch
 
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
@@ -17,6 +21,8 @@ from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
 from pipeline.device.device_config import DeviceConfig
 from pipeline.memory_status import MemoryStatus
+
+_LONGEST_TIMING_S = 1.0
 
 
 class CameraSlots:
@@ -73,6 +79,32 @@ class CameraSlots:
         self._free.popleft()
         self.cameras[name] = camera
         self._statuses[name] = status
+
+    def time_frame(self) -> float:
+        """Seconds that a whole frame takes: of steps of noise on a free slot, which is as new then.
+
+        A short step first: where one of full length would take seconds, it has to do. Raises TooManyCameras.
+        """
+        if not self._free:
+            raise TooManyCameras(f"timing a frame: all {self._config.max_cameras} slots are taken")
+        layout, most = self._writer.model.spec.layout, self._config.max_frames_per_step
+        memory, seconds = Memory(self._slabs, self._free[0]), math.inf
+        for num_frames in (layout.frames_per_group, most, most):
+            if seconds * num_frames > _LONGEST_TIMING_S and seconds < math.inf:
+                break
+            self._writer.reset(memory)
+            seconds = min(seconds, self._seconds_of(memory, min(num_frames, most)) / min(num_frames, most))
+        return seconds
+
+    def _seconds_of(self, memory: Memory, num_frames: int) -> float:
+        side = self._writer.model.spec.layout.square
+        frames = torch.randint(0, 256, (1, num_frames, side, side, 3), dtype=torch.uint8)
+        times_s = torch.arange(num_frames, dtype=torch.float64)[None]
+        began_s = time.perf_counter()
+        self._writer.append([memory], frames, times_s)
+        if self._slabs.shape.device.type == "cuda":
+            torch.cuda.synchronize(self._slabs.shape.device)
+        return time.perf_counter() - began_s
 
     def remove(self, name: str) -> None:
         """Frees the camera's slot. Raises UnknownCamera."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 _MOST = 1_000_000
 
 
+class WhenFull(StrEnum):
+    REFUSE = "refuse"
+    LOWER_RATES = "lower_rates"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceConfig:
-    """The limits of one device. Every value must be above 0, and at most 1,000,000. Raises ValueError.
+    """The limits of one device. Every number must be above 0, and at most 1,000,000. Raises ValueError.
 
     max_cameras: cameras of one device; each has a memory slot of its own, allocated at start.
     max_running_questions: questions that are answered at the same time; each has a scratch slot of its own.
@@ -25,6 +31,10 @@ class DeviceConfig:
     max_queued_clips: clips that wait per camera; the oldest is dropped for a newer one.
     gap_after_s: longest time between two frames that is no gap, in seconds.
     key_frame_every_s: longest time between two whole frames of a camera that skips unchanged patches, in seconds.
+    max_ingest_share: share of the device's time that the frames of all its cameras may take at their rates, at most 1.
+        What a frame takes is measured at start, and then follows what ingest really takes.
+    when_full: what becomes of a new camera whose frames are beyond that share; `refuse`: DEVICE_FULL refuses it;
+        `lower_rates`: it is taken, and of every camera as many frames are left out as are beyond it.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -40,8 +50,11 @@ class DeviceConfig:
     max_queued_clips: int = 4
     gap_after_s: float = 3.0
     key_frame_every_s: float = 30.0
+    max_ingest_share: float = 0.8
+    when_full: WhenFull = WhenFull.REFUSE
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if not 0 < (value := getattr(self, field.name)) <= _MOST:
-                raise ValueError(f"shards.device.{field.name} is {value}: it must be above 0, and at most {_MOST:,}")
+            value, most = getattr(self, field.name), 1 if field.name == "max_ingest_share" else _MOST
+            if not isinstance(value, WhenFull) and not 0 < value <= most:
+                raise ValueError(f"shards.device.{field.name} is {value}: it must be above 0, and at most {most:,}")

@@ -87,6 +87,10 @@ class Engine:
         """Starts the device thread."""
         self._thread.start()
 
+    def measure_ingest(self) -> Future[float]:
+        """Seconds that a whole frame takes, timed on a free slot. The future fails with a CameraError."""
+        return self._thread.command("timing a step of frames", self._slots.time_frame)
+
     def close(self) -> None:
         """Stops after the job at hand; every answer ends with AnswerFailed, every command with CameraFailed.
 

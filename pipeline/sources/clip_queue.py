@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -35,12 +35,15 @@ class ClipQueue:
         self._dropped: Counter[str] = Counter()
         self._held_back: dict[str, int] = {}  # camera -> frames dropped before hold_back
         self._after_s: dict[str, float] = {}
+        self._share, self._credit = 1.0, defaultdict[str, float](float)
         self._changed = threading.Condition()
 
     def put(self, clip: Clip) -> None:
         """Queues a clip. If the camera has max_clips already, its oldest clip is dropped and counted."""
         with self._changed:
-            clips = self._waiting.setdefault(clip.camera, deque())
+            if (kept := self._kept(clip)) is None:
+                return
+            clip, clips = kept, self._waiting.setdefault(clip.camera, deque())
             if len(clips) == self._max_clips:
                 self._dropped[clip.camera] += len(clips.popleft().times_s)
                 clips.append(clip)
@@ -48,6 +51,11 @@ class ClipQueue:
             else:
                 clips.append(clip)
         self._on_put()
+
+    def keep(self, share: float) -> None:
+        """From now on this share of each camera's frames is queued, spread evenly: its rate is lower."""
+        with self._changed:
+            self._share = share
 
     def take(self, max_frames: int | None = None) -> Clip | None:
         """Removes and returns the oldest frames of the camera whose turn it is; None if no clip is ready.
@@ -132,8 +140,21 @@ class ClipQueue:
             self._waiting.pop(camera, None)
             self._dropped.pop(camera, None)
             self._after_s.pop(camera, None)
+            self._credit.pop(camera, None)
             self._held_back.pop(camera, None)
             self._changed.notify_all()
+
+    def _kept(self, clip: Clip) -> Clip | None:
+        """What is queued of a clip at the present share, None if nothing is."""
+        if self._share >= 1.0:
+            return clip
+        indices = []
+        for index in range(len(clip.times_s)):
+            self._credit[clip.camera] += self._share
+            if self._credit[clip.camera] >= 1.0:
+                self._credit[clip.camera] -= 1.0
+                indices.append(index)
+        return clip.at(indices, period_s=clip.period_s / self._share) if indices else None
 
     def _ready(self) -> Iterator[str]:
         return (camera for camera, clips in self._waiting.items() if clips and camera not in self._held_back)

@@ -155,6 +155,7 @@ class ScriptedShard:
         self.epoch = 0
         self.add_delay_s = 0.0
         self.busy_share = 0.0
+        self.ingest_share = self.max_ingest_share = 0.0
         self.resident_nbytes = self.device_nbytes = 0
         self.counts = ShardCounts()
         self.traces: list[str] = []
@@ -256,6 +257,8 @@ class ScriptedShard:
             standby=dict.fromkeys(self.standby, self.standby_since_s),
             slots=self._max_cameras,
             busy_share=self.busy_share,
+            ingest_share=self.ingest_share,
+            max_ingest_share=self.max_ingest_share,
             counts=self.counts,
             is_draining=self.is_draining,
             is_leaving=self.is_leaving,

@@ -116,6 +116,10 @@ class SimulatedEngine:
     def start(self) -> None:
         self.is_running = True
 
+    def measure_ingest(self) -> futures.Future[float]:
+        """Never known: a simulated device has time for every camera."""
+        return futures.Future()
+
     def close(self) -> None:
         self.is_running = False
 

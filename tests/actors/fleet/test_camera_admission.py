@@ -19,6 +19,7 @@ from pipeline.cameras import (
     CameraChanged,
     CameraExists,
     CameraState,
+    DeviceFull,
     InvalidCamera,
     SourceInvalid,
     SourceUnreachable,
@@ -172,6 +173,31 @@ async def test_a_camera_of_the_configuration_stays_although_its_source_does_not_
 
     assert view.status.state is CameraState.BACKING_OFF
     assert view.status.detail == "connection refused"
+
+
+async def test_a_camera_goes_to_the_shard_whose_device_has_time(shards) -> None:
+    fleet = scripted_fleet(*shards)
+    shards[0].ingest_share, shards[0].max_ingest_share = 0.85, 0.8
+    await fleet.reconcile()
+
+    await fleet.add_camera(camera_spec("a"))
+
+    assert [len(shard.assignments) for shard in shards] == [0, 1]
+
+
+async def test_a_camera_for_which_no_device_has_time_is_refused_with_the_figure(shards) -> None:
+    """Every shard is asked, because only a shard knows what a frame takes."""
+    fleet = scripted_fleet(*shards)
+    for index, shard in enumerate(shards):
+        shard.add_error = DeviceFull(f"shard {index}: the other cameras take 79.0% (limit 80%)")
+
+    with pytest.raises(DeviceFull, match=r"shard 1: .* \(limit 80%\)"):
+        await fleet.add_camera(camera_spec("a"))
+    assert await fleet.list_cameras() == []
+
+    shards[1].add_error = None
+    await fleet.add_camera(camera_spec("a"))
+    assert [len(shard.assignments) for shard in shards] == [0, 1]
 
 
 async def test_a_full_fleet_refuses_a_camera() -> None:

@@ -42,6 +42,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         *,
         every_s: float = 3_600.0,
         max_cameras: int = 2,
+        max_ingest_share: float = 1.0,
         lease: LeaseConfig = USUAL_LEASE,
         on_retired: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[CameraShard]:
@@ -51,7 +52,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
             shards=ShardsConfig(
                 checkpoint_every_s=every_s,
                 lease=lease,
-                device=DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8),
+                device=DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8, max_ingest_share=max_ingest_share),
             ),
         )
         shard = CameraShard(

@@ -110,3 +110,24 @@ def test_what_is_not_there_is_unknown(slots: CameraSlots) -> None:
     ):
         with pytest.raises(UnknownCamera, match="camera 'lobby': not on this device"):
             operation()
+
+
+def test_a_frame_is_timed_on_a_free_slot_that_is_as_new_for_the_next_camera(
+    slots: CameraSlots, model: LlavaOnevision
+) -> None:
+    add(slots, "first", is_gated=False)
+    assert slots.time_frame() > 0
+    assert slots.time_frame() > 0
+    add(slots, "second", is_gated=False)
+    for name in ("first", "second"):
+        append(slots.get(name), still(8), first_s=1_000.0)
+
+    assert_same(contents(slots.get("first").memory), contents(slots.get("second").memory))
+
+
+def test_a_device_without_a_free_slot_times_nothing(slots: CameraSlots) -> None:
+    for name in ("first", "second"):
+        add(slots, name, is_gated=False)
+
+    with pytest.raises(TooManyCameras, match="all 2 slots"):
+        slots.time_frame()

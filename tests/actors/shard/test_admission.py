@@ -1,0 +1,103 @@
+"""A device takes as many new cameras as it has time for, by what a frame takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import Future
+
+import pytest
+
+from actors.shard.admission import Admission
+from actors.shard.shard_counts import FrameCounts
+from pipeline.cameras import CameraSpec, DeviceFull, PlaybackSpeed, TooManyCameras
+from pipeline.device.device_config import DeviceConfig, WhenFull
+from tests.actors.shard.shards import Running, assignment, live, watch_whole
+
+CONFIG = DeviceConfig(max_cameras=4, max_ingest_share=0.5)
+SAMPLE_FPS = 2.0
+S_PER_FRAME = 0.1  # so that a camera of two frames a second takes a fifth of the device
+
+
+def admission(cameras: dict[str, CameraSpec], config: DeviceConfig = CONFIG, *, is_measured: bool = True) -> Admission:
+    measured = Future[float]()
+    if is_measured:
+        measured.set_result(S_PER_FRAME)
+    return Admission(config, SAMPLE_FPS, lambda: cameras, measured)
+
+
+def camera(name: str, fps: float | None = None, pace: PlaybackSpeed = PlaybackSpeed.LIVE) -> CameraSpec:
+    return CameraSpec(name=name, url="sim:street", frames_per_second=fps, pace=pace)
+
+
+def assigned(spec: CameraSpec):
+    return dataclasses.replace(assignment(spec.name, spec.url), spec=spec)
+
+
+def test_a_camera_beyond_the_share_is_refused_with_the_figures() -> None:
+    present = {"a": camera("a"), "b": camera("b", fps=1.0)}
+
+    admission(present).require_time(assigned(camera("c")))
+    present["c"] = camera("c")
+    with pytest.raises(DeviceFull, match=r"'d': 2 frames/s take 20\.0% .* other cameras take 50\.0% \(limit 50%"):
+        admission(present).require_time(assigned(camera("d")))
+
+
+def test_one_camera_is_taken_whatever_it_takes_and_so_is_one_that_waits_for_the_others() -> None:
+    admission({}).require_time(assigned(camera("a", fps=60.0)))
+    admission({"a": camera("a", fps=60.0)}).require_time(assigned(camera("a", fps=60.0)))
+    with pytest.raises(DeviceFull):
+        admission({"a": camera("a", fps=60.0)}).require_time(assigned(camera("b", fps=0.01)))
+
+    recording = camera("b", pace=PlaybackSpeed.FAST)
+    admission({"a": camera("a", fps=5.0)}).require_time(assigned(recording))
+
+
+def test_until_a_frame_was_measured_slots_alone_decide() -> None:
+    present = {name: camera(name) for name in "abc"}
+    unknown = admission(present, is_measured=False)
+
+    unknown.require_time(assigned(camera("d")))
+    unknown.require_slot(assigned(camera("d")))
+    present["d"] = camera("d")
+    with pytest.raises(TooManyCameras, match="all 4 slots"):
+        unknown.require_slot(assigned(camera("e")))
+
+
+def test_the_load_follows_what_ingest_really_takes() -> None:
+    device = admission({"a": camera("a"), "b": camera("b")})
+    assert device.note(FrameCounts()).share == pytest.approx(0.4)
+
+    # Behind the gate a frame takes a tenth.
+    loads = [device.note(FrameCounts(read=1_000 * call, ingest_s=10.0 * call)).share for call in (1, 2, 3)]
+
+    assert loads == sorted(loads, reverse=True)
+    assert loads[-1] == pytest.approx(0.04, abs=0.01)
+
+
+def test_rates_are_lowered_by_as_much_as_the_cameras_are_beyond_the_share() -> None:
+    config = dataclasses.replace(CONFIG, when_full=WhenFull.LOWER_RATES)
+    present = {name: camera(name) for name in "abcd"}
+    device = admission(present, config)
+
+    device.require_time(assigned(camera("e")))
+
+    load = device.note(FrameCounts())
+    assert load.share * load.keeps == pytest.approx(load.limit)
+    del present["c"], present["d"]
+    assert device.note(FrameCounts()).keeps == 1.0
+
+
+async def test_a_shard_refuses_a_new_camera_and_takes_one_that_has_a_memory(running: Running, film: str) -> None:
+    """A camera that was watched before must not end unwatched, because a shard began anew."""
+    async with running(max_cameras=3, max_ingest_share=1e-6) as shard:
+        await watch_whole(shard, "film", film)
+        await shard.release_camera("film")
+        await shard.add_camera(live("street"))
+        found = await shard.status()
+        assert found.ingest_share > found.max_ingest_share == 1e-6
+
+        with pytest.raises(DeviceFull, match=r"camera 'yard': 2 frames/s"):
+            await shard.add_camera(live("yard"))
+        await shard.add_camera(assignment("film", film, PlaybackSpeed.LIVE))
+
+        assert {camera.name for camera in (await shard.status()).cameras} == {"street", "film"}
