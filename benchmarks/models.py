@@ -31,7 +31,7 @@ from models import registry
 from models.answer_decoder import Answer, AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.prompts import QuestionPrompt
-from models.slot_cache import ATTENTION_NAME
+from models.slot_attention import ATTENTION_NAME
 from models.vision_language_model import VideoLanguageModel
 from models.weight_format import WeightFormat
 

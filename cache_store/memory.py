@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -117,20 +118,30 @@ class Memory:
         offsets: [T], never falling, the position of each token, counted from the next position; 0, 1, 2, ... unless
         given. span: how far the next position moves; up to right behind the last token unless given.
         """
-        slabs, num_tokens = self.slabs, token_ids.numel()
-        offsets = torch.arange(num_tokens, device=slabs.shape.device) if offsets is None else offsets
+        num_tokens = token_ids.numel()
         if span is None:
-            span = int(offsets[-1]) + 1 if num_tokens else 0
-        starts = torch.tensor(self.lengths, device=slabs.shape.device)
-        places = starts[:, None] + torch.arange(num_tokens, device=slabs.shape.device)
-        slabs.positions[:, self.slot].scatter_(1, places, (self.next_position + offsets).expand_as(places))
-        slabs.token_ids[:, self.slot].scatter_(1, places, token_ids.expand_as(places))
-        slabs.times_s[:, self.slot].scatter_(1, places, times_s.expand_as(places))
-        slabs.counts[:, self.slot].scatter_(1, places, 1)
-        slabs.moved[:, self.slot].scatter_(1, places, 0)
+            span = num_tokens if offsets is None else int(offsets[-1]) + 1 if num_tokens else 0
+        offsets = torch.arange(num_tokens, device=self.slabs.shape.device) if offsets is None else offsets
+        positions = self.next_position + offsets
+        fields = {"positions": positions, "token_ids": token_ids, "times_s": times_s, "counts": 1, "moved": 0}
+        for layers, start in self._layers_by_length():
+            for name, field in fields.items():
+                getattr(self.slabs, name)[layers, self.slot, start : start + num_tokens] = field
         # Last, and together: a commit that fails changes nothing.
+        self.extend(num_tokens, span)
+
+    def extend(self, num_tokens: int, span: int) -> None:
+        """Makes tokens just written in every layer valid without their fields, which a question's copy never reads."""
         self.lengths = [start + num_tokens for start in self.lengths]
         self.next_position += span
+
+    def _layers_by_length(self) -> Iterator[tuple[slice, int]]:
+        """Runs of layers with as many valid tokens, and the number of those."""
+        start = 0
+        for length, run in groupby(self.lengths):
+            end = start + len(list(run))
+            yield slice(start, end), length
+            start = end
 
     def rewind(self, extent: Extent) -> None:
         """Takes back what was committed since `extent`. Only commits may have changed the memory since then."""
@@ -172,6 +183,9 @@ class Memory:
             mine, others = (getattr(memory.slabs, name)[:, memory.slot, : self.longest] for memory in (self, other))
             mine.copy_(others)
         self.slabs.moved[:, self.slot].zero_()
+        if self.has_summaries:  # what `extend` adds is none
+            for index, length in enumerate(self.lengths):
+                self.slabs.counts[index, self.slot, length:].fill_(1)
 
     def reindex(self, *, max_span: int, max_gap: int, window: int = 0) -> None:
         """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.

@@ -83,11 +83,10 @@ class AnswerDecoder:
 
         Changes no answer, so a pass that fails can be tried again with fewer answers.
         """
-        unread = self._embed_unread(answers)
-        num_new = [len(tokens) for tokens in unread]
+        unread, num_new = self._embed_unread(answers)
         capture = AttentionCapture([slice(-1, None) if is_evidence else None for is_evidence in self._is_evidence])
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
-        hidden = forward_pass.newest(self._model.forward(Embeddings.pack(unread), forward_pass))
+        hidden = forward_pass.newest(self._model.forward(unread, forward_pass))
         so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
         ids, states = self._sampler.sample(self._model.logits(hidden), so_far), forward_pass.states()
         weights = [{layer: of_rows[row] for layer, of_rows in capture.weights.items()} for row in range(len(answers))]
@@ -97,9 +96,8 @@ class AnswerDecoder:
         """Makes a token of `next_tokens` and what was read for it part of the answer. Raises NotFinite."""
         if token.id is None:
             raise NotFinite(f"token {len(answer.ids) + 1} of the answer: the model's logits are no numbers")
-        no_ids = torch.zeros(token.num_read, dtype=torch.int64, device=self._model.spec.device)  # text is of no frame
         answer.memory.set_states(token.states)
-        answer.memory.commit(no_ids, no_ids.double())
+        answer.memory.extend(token.num_read, token.num_read)
         answer.ids.append(token.id)
         # The attention of the end token shows why the answer stops, not what it rests on.
         if not self.is_ended(answer):
@@ -110,13 +108,16 @@ class AnswerDecoder:
         """Whether the newest token is an end token of the model."""
         return answer.ids[-1] in self._model.generation.end_ids
 
-    def _embed_unread(self, answers: Sequence[Answer]) -> list[Embeddings]:
-        """What each answer has not read. B × [T_b, E]"""
+    def _embed_unread(self, answers: Sequence[Answer]) -> tuple[Embeddings, list[int]]:
+        """What the answers have not read, packed, and how many tokens of it are each one's. [1, sum of T_b, E]"""
         ids = [answer.ids[-1:] or answer.question.ids for answer in answers]
         # One transfer to the device for all of them.
         together = torch.tensor([id for some in ids for id in some], device=self._model.spec.device)
+        if all(answer.ids for answer in answers):
+            return self._model.embed_tokens(together[None]), [1] * len(answers)
         of_each = torch.split(together, [len(some) for some in ids])
-        return [
+        unread = [
             self._model.embed_tokens(tokens) if answer.ids else self._model.embed_question(tokens)
             for answer, tokens in zip(answers, of_each, strict=True)
         ]
+        return Embeddings.pack(unread), [len(tokens) for tokens in unread]

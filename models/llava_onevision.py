@@ -16,7 +16,8 @@ from models.frame_layout import FrameLayout
 from models.generation_config import GenerationConfig
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
-from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.slot_attention import ATTENTION_NAME
+from models.slot_cache import SlotCache
 from models.vision_language_model import ModelSpec
 
 TEXTS = PromptTexts(

@@ -21,7 +21,8 @@ from models.patches import MAX_CELLS, Patches
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.qwen3_vl import time_text
-from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.slot_attention import ATTENTION_NAME
+from models.slot_cache import SlotCache
 from models.vision_language_model import ModelSpec
 
 TEXTS = PromptTexts(

@@ -20,7 +20,8 @@ from models.generation_config import GenerationConfig
 from models.patches import MAX_CELLS, Patches
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
-from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.slot_attention import ATTENTION_NAME
+from models.slot_cache import SlotCache
 from models.vision_language_model import ModelSpec
 
 TEXTS = PromptTexts(

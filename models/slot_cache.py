@@ -1,25 +1,22 @@
-"""How an unmodified transformers decoder reads and writes memories: a Cache and an attention function.
+"""How an unmodified transformers decoder writes memories: a Cache over their slots.
 
 One forward pass gets one SlotCache, as `past_key_values` and again as `forward_pass`, so that it reaches the attention
-function. Nothing is patched or hooked.
+function of `models/slot_attention.py`. Nothing is patched or hooked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.nn import Module
-from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from cache_store.memory import Memory
+from models import slot_rows
 from ops import attention as attention_ops
-
-ATTENTION_NAME = "hermes_slots"
 
 
 @dataclass(slots=True)
@@ -27,8 +24,9 @@ class AttentionCapture:
     """What to record of a forward pass: the attention weights of some of its new tokens, layer by layer.
 
     query_rows: for each layer which of each memory's new tokens have their attention weights recorded, None for none.
-    reduce: applied to them, [Hq, T, N] -> [..., N]. After the pass `weights` holds, for each recorded layer and each
-    memory by its place in the pass, the result on every cached token, prefix included. float32, [..., N_l]
+    reduce: applied to them, [..., Hq, T, N] -> [..., N], each cached token by itself. After the pass `weights` holds,
+    for each recorded layer and each memory by its place in the pass, the result on every cached token, prefix included.
+    float32, [..., N_l]
     """
 
     query_rows: Sequence[slice | None]
@@ -42,9 +40,9 @@ class SlotCache(Cache):
 
     texts: tokens of each text, where every memory reads several that do not see each other; one text by default.
     offsets: [sum of T_b], position of each new token relative to its memory's next position, or [A, sum of T_b], that
-    on each axis; consecutive by default. With `is_read_only` the slabs are not written: keys and values of the new
-    tokens last as long as the pass. Recurrent layers get copies of the memories' states, which `write_states` puts back
-    as they are behind the pass; they cannot be packed, see `of_equal_length`.
+    on each axis, on the host; consecutive by default. With `is_read_only` the slabs are not written: keys and values of
+    the new tokens last as long as the pass. Recurrent layers get copies of the memories' states, which `write_states`
+    puts back as they are behind the pass; they cannot be packed, see `of_equal_length`.
     """
 
     def __init__(
@@ -65,9 +63,12 @@ class SlotCache(Cache):
         self.capture = capture
         shape = memories[0].slabs.shape
         self.spans = _spans(self.num_new)
-        self._offsets = torch.cat([torch.arange(length) for length in num_new]) if offsets is None else offsets
+        self._offsets = _consecutive(num_new) if offsets is None else offsets
         self._parts: list[tuple[list[int], SlotCache]] = []
         self._recurrent: list[_RecurrentLayer] = []
+        is_single = not is_read_only and all(length == 1 for length in num_new)
+        is_plain = not any(memory.reach or memory.has_summaries for memory in memories)
+        self.rows = slot_rows.rows_of(memories) if is_single and is_plain else []  # of a decode step, else none
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
         places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
         if shape.recurrent is not None:
@@ -83,8 +84,9 @@ class SlotCache(Cache):
         """Positions of the new tokens on each axis. -> [A, 1, sum of T_b]"""
         shape = self.memories[0].slabs.shape
         first = torch.tensor([memory.next_position for memory in self.memories])
-        first = first.repeat_interleave(torch.tensor(self.num_new)).to(shape.device)
-        return (first + self._offsets.to(shape.device)).expand(shape.positions.num_axes, -1)[:, None]
+        if not self.rows:
+            first = first.repeat_interleave(torch.tensor(self.num_new))
+        return (first + self._offsets).to(shape.device).expand(shape.positions.num_axes, -1)[:, None]
 
     def newest(self, hidden: Tensor) -> Tensor:
         """Of each memory's last new token. [1, sum of T_b, E] -> [B, E]"""
@@ -144,9 +146,11 @@ class _SlotLayer(CacheLayerMixin):
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Writes the new keys and values, and returns them: the attention function finds the cached ones itself."""
-        forward_pass = self._forward_pass
-        if not forward_pass.is_read_only:
-            keys, values = _packed(key_states), _packed(value_states)
+        forward_pass, keys, values = self._forward_pass, packed(key_states), packed(value_states)
+        if forward_pass.rows:
+            for rows in forward_pass.rows:
+                rows.write(self._index, rows.of(keys), rows.of(values))
+        elif not forward_pass.is_read_only:
             for memory, span in zip(forward_pass.memories, forward_pass.spans, strict=True):
                 memory.write(self._index, keys[0, :, span], values[0, :, span])
         return key_states, value_states
@@ -182,51 +186,18 @@ class _RecurrentLayer(LinearAttentionLayer):
         return self.conv_states[0][row], self.recurrent_states[0][row]
 
 
-def slot_attention(
-    module: Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float,
-    forward_pass: SlotCache,
-    **_kwargs: object,
-) -> tuple[Tensor, None]:
-    """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, T, D] twice -> [B, T, Hq, D]
-
-    B is 1, with packed tokens, or the number of memories.
-    """
-    layer, capture = forward_pass.layer_at(cast(int, module.layer_idx)), forward_pass.capture
-    rows = capture.query_rows[layer] if capture is not None else None
-    queries, keys, values = (_packed(tensor) for tensor in (query, key, value))
-    parts = []
-    for index, (memory, span) in enumerate(zip(forward_pass.memories, forward_pass.spans, strict=True)):
-        new = attention_ops.New(queries[:, :, span], keys[:, :, span], values[:, :, span], forward_pass.texts)
-        cached = attention_ops.Cached(
-            memory.keys(layer)[None],
-            memory.values(layer)[None],
-            memory.layer(layer).counts if memory.has_summaries else None,
-        )
-        attended, normalizer = attention_ops.attend(new, cached, scaling)
-        parts.append(attended)
-        if capture is not None and rows is not None:
-            weights = attention_ops.attention_weights(new.queries[0, :, rows], cached, normalizer[0, :, rows], scaling)
-            of_layer = capture.weights.setdefault(layer, {})
-            of_layer[index] = capture.reduce(weights).to(memory.slabs.shape.device)
-    packed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    batch, heads, tokens, width = query.shape
-    return packed.view(heads, batch, tokens, width).permute(1, 2, 0, 3).contiguous(), None
-
-
-def _packed(states: Tensor) -> Tensor:
+def packed(states: Tensor) -> Tensor:
     """The tokens of a batch side by side. [B, H, T, D] -> [1, H, B · T, D]"""
-    return states if len(states) == 1 else states.transpose(0, 1).flatten(1, 2)[None]
+    return states if states.shape[0] == 1 else states.transpose(0, 1).flatten(1, 2)[None]
+
+
+def _consecutive(lengths: Sequence[int]) -> Tensor:
+    """0, 1, 2, ... for each memory. -> [sum of T_b], on the host"""
+    if max(lengths) == 1:
+        return torch.zeros(len(lengths), dtype=torch.int64)
+    return torch.cat([torch.arange(length) for length in lengths])
 
 
 def _spans(lengths: Sequence[int]) -> list[slice]:
-    ends = torch.tensor(list(lengths)).cumsum(0).tolist()
+    ends = accumulate(lengths)
     return [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
-
-
-AttentionInterface.register(ATTENTION_NAME, slot_attention)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_KEYS_AT_ONCE = 512  # whose weights are computed: what is between keys and scores stays in the processor's cache
+_MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,13 @@ class Cached:
     values: Tensor
     counts: Tensor | None = None
 
-    def bias(self, rows: int, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the logits of so many query rows. -> [1, 1, R, N]
+    @property
+    def bias(self) -> Tensor | None:
+        """What is added to the logits. -> [1, 1, 1, N], float32
 
         A summary of n tokens gets log(n), so that it weighs as its tokens would together (KeepKV, ZSMerge).
         """
-        if self.counts is None:
-            return None
-        device = self.keys.device
-        return self.counts.to(device).float().log().to(dtype).expand(1, 1, rows, -1)
+        return None if self.counts is None else self.counts.to(self.keys.device).float().log()[None, None, None]
 
 
 def attend(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
@@ -54,53 +55,53 @@ def attend(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
     return torch.lerp(past, attended, share), torch.logaddexp(normalizer, past_normalizer)
 
 
-def attention_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling: float) -> Tensor:
-    """The attention weights on the cached tokens. [Hq, T, D], [1, H, N, D], [Hq, T] -> [Hq, T, N], float32"""
-    heads, tokens, width = queries.shape
-    # The query heads that share a key head are rows of one product, so keys are not copied for each of them.
-    rows = (queries.float() * scaling).reshape(cached.keys.shape[1], -1, width)
-    logits = (rows @ cached.keys[0].float().mT).view(heads, tokens, -1)
-    bias = cached.bias(1, torch.float32)
-    logits = logits if bias is None else logits + bias[0]
-    return (logits - normalizer[..., None]).exp()
+def reduced_weights(
+    queries: Tensor, cached: Cached, normalizer: Tensor, scaling: float, reduce: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What `reduce` makes of the attention weights on the cached tokens, [Hq, T, N] -> [..., N], a part at a time.
+
+    [1, Hq, T, D], [1, Hq, T] -> [..., N]
+    """
+    _, heads, tokens, width = queries.shape
+    num_kv_heads = cached.keys.shape[1]
+    rows, sums = queries.reshape(1, num_kv_heads, -1, width), normalizer.reshape(1, num_kv_heads, -1)
+    bias = cached.bias
+    reduced = []
+    for start in range(0, max(1, cached.keys.shape[2]), _KEYS_AT_ONCE):
+        part = slice(start, start + _KEYS_AT_ONCE)
+        part_bias = None if bias is None else bias[..., part]
+        weights = attention_weights(rows, cached.keys[:, :, part], sums, scaling, part_bias)
+        reduced.append(reduce(weights.view(heads, tokens, -1)))
+    return reduced[0] if len(reduced) == 1 else torch.cat(reduced, dim=-1)
+
+
+def attention_weights(
+    rows: Tensor, keys: Tensor, normalizer: Tensor, scaling: float, bias: Tensor | None = None
+) -> Tensor:
+    """The attention weights of query rows. [B, H, R, D], [B, H, N, D], [B, H, R] -> [B, H, R, N], float32
+
+    The query heads that share a key head are rows of one product, so keys are not copied for each of them.
+    """
+    dtype = keys.dtype if rows.shape[2] >= _MANY_ROWS else torch.float32
+    logits = ((rows.to(dtype) * scaling) @ keys.to(dtype).mT).float()
+    logits = logits if bias is None else logits.add_(bias)
+    return logits.sub_(normalizer[..., None]).exp_()
 
 
 def mean_weight(weights: Tensor) -> Tensor:
-    """The mean over heads and query tokens: the score A of HERMES (section 3.2). [Hq, T, N] -> [N]"""
-    return weights.mean(dim=(0, 1))
+    """The mean over heads and query tokens: the score A of HERMES (section 3.2). [..., Hq, T, N] -> [..., N]"""
+    return weights.mean(dim=(-3, -2))
 
 
 def peak_weight(weights: Tensor) -> Tensor:
-    """The largest weight that any query token puts on each cached token, heads averaged. [Hq, T, N] -> [N]
+    """The largest weight that any query token puts on each cached token, heads averaged. [..., Hq, T, N] -> [..., N]
 
     A token that one word of one question needs scores in full, even if all other words attend elsewhere.
     """
-    return weights.mean(dim=0).amax(dim=0)
+    return weights.mean(dim=-3).amax(dim=-2)
 
 
-def _attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
-    """Nothing is masked, so the query heads that share a key head are rows of one."""
-    _, heads, tokens, width = queries.shape
-    rows = queries.reshape(1, cached.keys.shape[1], -1, width)
-    attended, normalizer = _flash(
-        rows, cached.keys, cached.values, scaling, bias=cached.bias(rows.shape[2], rows.dtype)
-    )
-    return attended.reshape(1, heads, tokens, width), normalizer.reshape(1, heads, tokens)
-
-
-def _attend_to_new(new: New, scaling: float) -> tuple[Tensor, Tensor]:
-    if len(new.texts) <= 1:
-        return _flash(new.queries, new.keys, new.values, scaling, is_causal=True)
-    parts, start = [], 0
-    for length in new.texts:
-        text = slice(start, start + length)
-        queries, keys, values = (tensor[:, :, text] for tensor in (new.queries, new.keys, new.values))
-        parts.append(_flash(queries, keys, values, scaling, is_causal=True))
-        start += length
-    return torch.cat([part for part, _ in parts], dim=2), torch.cat([part for _, part in parts], dim=2)
-
-
-def _flash(
+def flash(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -109,16 +110,42 @@ def _flash(
     bias: Tensor | None = None,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """-> [1, Hq, T, D], [1, Hq, T]"""
+    """Attention and its normalizer by torch's fused kernel. [B, Hq, T, D], [B, H, N, D] twice, [B, 1, 1, N]
+
+    -> [B, Hq, T, D], [B, Hq, T]
+    """
     if queries.device.type == "cpu":
         attended, normalizer = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             queries, keys, values, 0.0, is_causal, attn_mask=bias, scale=scaling
         )
         return attended, normalizer
-    # One kernel for all number types, which knows no grouped heads.
+    # One kernel for all number types, which knows neither grouped heads nor a bias of one row.
     groups = queries.shape[1] // keys.shape[1]
     keys, values = (tensor.repeat_interleave(groups, dim=1) for tensor in (keys, values))
+    if bias is not None:
+        bias = bias.expand(*queries.shape[:3], -1)
     attended, normalizer, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
         queries, keys, values, bias, True, 0.0, is_causal, scale=scaling
     )
     return attended, normalizer[..., : queries.shape[2]]
+
+
+def _attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
+    """Nothing is masked, so the query heads that share a key head are rows of one."""
+    _, heads, tokens, width = queries.shape
+    rows, bias = queries.reshape(1, cached.keys.shape[1], -1, width), cached.bias
+    bias = None if bias is None else bias.to(rows.dtype)
+    attended, normalizer = flash(rows, cached.keys, cached.values, scaling, bias=bias)
+    return attended.reshape(1, heads, tokens, width), normalizer.reshape(1, heads, tokens)
+
+
+def _attend_to_new(new: New, scaling: float) -> tuple[Tensor, Tensor]:
+    if len(new.texts) <= 1:
+        return flash(new.queries, new.keys, new.values, scaling, is_causal=True)
+    parts, start = [], 0
+    for length in new.texts:
+        text = slice(start, start + length)
+        queries, keys, values = (tensor[:, :, text] for tensor in (new.queries, new.keys, new.values))
+        parts.append(flash(queries, keys, values, scaling, is_causal=True))
+        start += length
+    return torch.cat([part for part, _ in parts], dim=2), torch.cat([part for _, part in parts], dim=2)

@@ -10,7 +10,7 @@ import torch
 from cache_store.tiers import MemoryConfig, PolicyName
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
-from models.slot_cache import ATTENTION_NAME
+from models.slot_attention import ATTENTION_NAME
 
 
 def plain_decoder(model: LlavaOnevision, implementation: str):  # type: ignore[no-untyped-def]

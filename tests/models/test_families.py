@@ -18,7 +18,8 @@ from cache_store.tiers import MemoryConfig
 from models import checkpoint_restorer
 from models.answer_decoder import Answer, AnswerDecoder
 from models.memory_writer import MemoryWriter
-from models.slot_cache import ATTENTION_NAME, SlotCache
+from models.slot_attention import ATTENTION_NAME
+from models.slot_cache import SlotCache
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device import evidence
 from tests.conftest import assert_same, contents, new_memory

@@ -53,7 +53,7 @@ def test_new_tokens_over_cached_ones_equal_the_plain_softmax(
     cached = cached if has_summaries else Cached(cached.keys, cached.values)
 
     output, normalizer = attention.attend(new, cached, SCALING)
-    weights = attention.attention_weights(new.queries[0], cached, normalizer[0], SCALING)
+    weights = attention.reduced_weights(new.queries, cached, normalizer, SCALING, lambda weights: weights)
 
     for token in range(num_new):
         assert torch.allclose(output[0, :, token], plain_attention(new, cached, token), atol=1e-4)

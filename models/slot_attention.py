@@ -1,0 +1,79 @@
+"""The attention function by which an unmodified transformers decoder reads the memories of a SlotCache."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from transformers import AttentionInterface
+
+from models.slot_cache import AttentionCapture, SlotCache, packed
+from models.slot_rows import SlotRows
+from ops import attention as attention_ops
+
+ATTENTION_NAME = "hermes_slots"
+
+
+def slot_attention(
+    module: Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    forward_pass: SlotCache,
+    **_kwargs: object,
+) -> tuple[Tensor, None]:
+    """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, T, D] twice -> [B, T, Hq, D]
+
+    B is 1, with packed tokens, or the number of memories.
+    """
+    layer = forward_pass.layer_at(cast(int, module.layer_idx))
+    batch, heads, tokens, width = query.shape
+    queries = packed(query)
+    if forward_pass.rows:
+        parts = [_decode(queries, rows, layer, forward_pass.capture, scaling) for rows in forward_pass.rows]
+    else:
+        parts = _prefill(queries, packed(key), packed(value), layer, forward_pass, scaling)
+    attended = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return attended.reshape(batch, tokens, heads, width), None
+
+
+def _decode(queries: Tensor, rows: SlotRows, layer: int, capture: AttentionCapture | None, scaling: float) -> Tensor:
+    """[1, Hq, B, D] -> [R, Hq, D]"""
+    keys, values, mask = rows.read(layer)
+    grouped = rows.of(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
+    attended, normalizer = attention_ops.flash(grouped, keys, values, scaling, bias=mask)
+    if capture is not None and capture.query_rows[layer] is not None:
+        weights = attention_ops.attention_weights(grouped, keys, normalizer, scaling)
+        reduced = capture.reduce(weights.flatten(1, 2).unsqueeze(2))
+        capture.weights[layer] = capture.weights.get(layer, {}) | {
+            rows.span.start + row: reduced[row, ..., : memory.lengths[layer]]
+            for row, memory in enumerate(rows.memories)
+        }
+    return attended.flatten(1, 2)
+
+
+def _prefill(
+    queries: Tensor, keys: Tensor, values: Tensor, layer: int, forward_pass: SlotCache, scaling: float
+) -> list[Tensor]:
+    """The attention of each memory's new tokens. [1, Hq, T, D], [1, H, T, D] twice -> B × [T_b, Hq, D]"""
+    capture, parts = forward_pass.capture, []
+    rows = capture.query_rows[layer] if capture is not None else None
+    for index, (memory, span) in enumerate(zip(forward_pass.memories, forward_pass.spans, strict=True)):
+        new = attention_ops.New(queries[:, :, span], keys[:, :, span], values[:, :, span], forward_pass.texts)
+        counts = memory.layer(layer).counts if memory.has_summaries else None
+        cached = attention_ops.Cached(memory.keys(layer)[None], memory.values(layer)[None], counts)
+        attended, normalizer = attention_ops.attend(new, cached, scaling)
+        parts.append(attended[0].transpose(0, 1))
+        if capture is not None and rows is not None:
+            capture.weights.setdefault(layer, {})[index] = attention_ops.reduced_weights(
+                new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, capture.reduce
+            )
+    return parts
+
+
+AttentionInterface.register(ATTENTION_NAME, slot_attention)
