@@ -65,14 +65,14 @@ def test_ten_thousand_clips(name: str) -> None:
             raw = positions.rotate(first.keys, -positions.coordinates(first.positions, first.token_ids))
             first_ids = first.token_ids
         reindexed += memory.next_position < before
-        assert memory.longest <= memory.prefix_length + BUDGET
+        assert memory.longest <= writer.capacity
         assert memory.next_position <= writer.max_position
         if clip % 500 == 499:
             require_order(memory)
             written.add(checkpoint_nbytes(memory))
 
     assert memory.next_frame == CLIPS * groups
-    assert memory.compactions > CLIPS / 2
+    assert memory.compactions > CLIPS / 5
     assert reindexed > CLIPS / 100
     assert memory.slabs.nbytes == nbytes == model.spec.kv.footprint.slot_nbytes(writer.capacity)
     assert max(written) <= 1.02 * min(written)  # the digits of its facts
