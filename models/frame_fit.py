@@ -30,8 +30,9 @@ class FrameFit:
             shrink = math.sqrt(self.max_cells / (columns * rows))
             columns, rows = max(1, math.floor(columns * shrink)), max(1, math.floor(rows * shrink))
         columns, rows = round(columns), round(rows)
-        # A side of one cell is longer than its share of the area.
-        columns, rows = min(columns, self.max_cells // rows), min(rows, self.max_cells)
+        # A side of one cell is longer than its share of the area, and the other is longer than the cap then.
+        columns, rows = min(columns, self.max_cells), min(rows, self.max_cells)
+        columns = min(columns, self.max_cells // rows)
         return columns * self.cell, rows * self.cell
 
     def is_possible(self, width: int, height: int) -> bool:

@@ -103,8 +103,7 @@ class FrameLayout:
         """The most positions that a step of so many frames takes."""
         if self.positions.num_axes == 1:
             return self.max_tokens(num_frames)
-        side = self.max_cells if self.side is None else -(-self.side // self.cell)
-        return self.num_groups(num_frames) * (side + self._text_length)
+        return self.num_groups(num_frames) * (self._longest_side + self._text_length)
 
     def group(self, frames: Tensor) -> Tensor:
         """Frames in groups, the last one repeated where one lacks. [..., F, H, W, 3] -> [..., G, K, H, W, 3]"""
@@ -148,8 +147,15 @@ class FrameLayout:
     def _text_length(self) -> int:
         return len(self.before(_FAR_S)) + len(self.after)
 
+    @property
+    def _longest_side(self) -> int:
+        """The most rows or columns of cells that a frame can have."""
+        return self.max_cells if self.side is None else -(-self.side // self.cell)
+
     def _lags(self, groups: Sequence[Sequence[float]]) -> Tensor | None:
+        """How far each group is behind the first: never so far that the step takes more than `max_positions`. -> [G]"""
         if self.positions_per_s is None:
             return None
         starts = torch.tensor([group[0] for group in groups], dtype=torch.float64)
-        return ((starts - starts[0]) * self.positions_per_s).long()
+        lags = ((starts - starts[0]) * self.positions_per_s).long()
+        return lags.clamp(min=0).minimum(torch.arange(len(groups)) * self._longest_side)

@@ -43,7 +43,7 @@ def leave(code: int) -> NoReturn:
 
 def report(message: str, code: int) -> int:
     """Prints "error: MESSAGE" as one line on standard error; returns the exit code."""
-    err.print(f"error: {output.printable(message)}", style="red", markup=False)
+    err.print(f"error: {output.printable('; '.join(message.splitlines()))}", style="red", markup=False)
     return code
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -26,13 +28,15 @@ NATIVE = FrameLayout(
 sides = st.integers(1, 10_000)
 
 
-@given(sides, sides)
-def test_any_picture_becomes_whole_cells_within_the_cap(width: int, height: int) -> None:
-    fitted = NATIVE.fit(width, height)
-    rows, columns = NATIVE.grid(*fitted)
+@given(sides, sides, st.sampled_from([1, 3, 15, 64, 256]))
+def test_any_picture_becomes_whole_cells_within_the_cap(width: int, height: int, max_cells: int) -> None:
+    layout = dataclasses.replace(NATIVE, min_cells=min(4, max_cells), max_cells=max_cells)
+    fitted = layout.fit(width, height)
+    rows, columns = layout.grid(*fitted)
 
     assert fitted == (32 * columns, 32 * rows)
-    assert 1 <= rows * columns <= 256
+    assert 1 <= rows * columns <= max_cells
+    assert layout.fit(height, width) == (fitted[1], fitted[0])  # a tall picture is a wide one, turned
 
 
 @given(st.integers(64, 8_000), st.integers(64, 8_000))
@@ -97,6 +101,19 @@ def test_no_step_has_more_tokens_or_positions_than_the_layout_says(
     assert tokens.span <= NATIVE.max_positions(num_frames)
     assert bool((tokens.offsets.diff() >= 0).all())
     assert bool((tokens.ids.diff() != 0).all())
+
+
+@given(st.lists(st.floats(-1e6, 1e9), min_size=1, max_size=9), st.integers(1, 16), st.integers(1, 16))
+def test_one_video_a_step_stays_within_its_positions_whatever_its_times(
+    times_s: list[float], rows: int, columns: int
+) -> None:
+    """A camera that sends a frame now and then, or whose clock is set back."""
+    layout = dataclasses.replace(NATIVE, positions_per_s=2.0, before=lambda _: (7,))
+    tokens = layout.tokens(times_s, 0.0, rows, columns)
+
+    assert tokens.span <= layout.max_positions(len(times_s))
+    assert int(tokens.is_cell.sum()) == rows * columns * layout.num_groups(len(times_s))
+    assert token_ids.frames_of(tokens.ids[tokens.is_cell]).diff().ge(0).all()
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9))
