@@ -22,6 +22,7 @@ from console.planning.figures import Figure, PlanError
 from console.planning.gpus import GPUS
 from console.planning.model_shapes import MODELS, shape_of
 from console.planning.plan import Plan, plan_for
+from models.weight_format import WeightFormat
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _LINK = re.compile(r"https://[^ ,]+")
@@ -29,6 +30,7 @@ _SCALED = frozenset({"B", "B/s", "b/s", "FLOP", "FLOP/s"})
 
 _Cameras = Annotated[int, typer.Option("--cameras", help="How many cameras.")]
 _Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
+_Weights = Annotated[WeightFormat, typer.Option("--weights", help="shards.weights.")]
 _Gpu = Annotated[str, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}.")]
 _Fps = Annotated[float, typer.Option("--fps", help="Frames sampled of each camera a second.")]
 _Activity = Annotated[float, typer.Option("--activity", help="Share of the frames in which something changes.")]
@@ -60,6 +62,7 @@ def run(arguments: list[str]) -> NoReturn:
 def plan(
     cameras: _Cameras,
     model: _Model = "qwen3-vl-8b",
+    weights: _Weights = WeightFormat.AUTO,
     gpu: _Gpu = "a100-80g",
     fps: _Fps = 0.5,
     activity: _Activity = 0.1,
@@ -92,6 +95,7 @@ def plan(
             Demand(
                 cameras=cameras,
                 model=model,
+                weights=weights,
                 gpu=gpu,
                 fps=fps,
                 activity=activity,

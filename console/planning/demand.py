@@ -9,6 +9,7 @@ from typing import ClassVar
 from cache_store.row_format import RowFormat
 from console.planning.figures import PlanError
 from console.planning.gpus import CODECS
+from models.weight_format import WeightFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class Demand:
     """A system to plan. Raises PlanError for a value out of range.
 
     fps: frames sampled of each camera a second. activity: share of the frames in which something changes.
-    frame_size: width and height that the model reads. checkpoint_every: seconds. store_gb: memory of the store.
+    frame_size: width and height that the model reads. weights: shards.weights, of 16 bits or
+    int8. checkpoint_every: seconds. store_gb: memory of the store.
     """
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -69,6 +71,7 @@ class Demand:
     frame_size: tuple[int, int]
     questions_per_minute: float = 60.0
     video: Video = field(default_factory=Video)
+    weights: WeightFormat = WeightFormat.AUTO
     checkpoint_every: float
     checkpoint_rows: RowFormat = RowFormat.EXACT
     store_gb: float = 64.0
@@ -77,6 +80,8 @@ class Demand:
 
     def __post_init__(self) -> None:
         _require_ranges(self, self.RANGES)
+        if self.weights is WeightFormat.FLOAT32:
+            raise PlanError("--weights is 'float32': a plan knows numbers of 16 bits, and int8")
 
 
 def parse_size(option: str, text: str) -> tuple[int, int]:

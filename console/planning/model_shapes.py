@@ -8,6 +8,7 @@ from cache_store.footprint import MemoryFootprint
 from console.planning.figures import PlanError
 
 BF16_NBYTES = 2
+MAX_CELLS = 256  # of a group of frames at its own shape: `models/patches.py`, which loads torch
 _POOLED = 2  # LLaVA-OneVision pools 2 x 2 patches, Qwen merges as many
 
 
@@ -108,6 +109,11 @@ class ModelShape:
         columns, rows = self._grid(size)
         return -(-columns // _POOLED) * -(-rows // _POOLED) + self.text_tokens
 
+    @property
+    def max_tokens_per_group(self) -> int:
+        """What a slot has room for, whatever the size of the frames."""
+        return self.tokens_per_group(self.frame_size) if self.has_fixed_frames else MAX_CELLS + self.text_tokens
+
     def tokens_per_frame(self, size: tuple[int, int]) -> float:
         """Tokens of a frame, as a share of its group."""
         return self.tokens_per_group(size) / self.vision.frames_per_group
@@ -119,6 +125,9 @@ class ModelShape:
             raise PlanError(f"{name} reads frames of {self.frame_size[0]}x{self.frame_size[1]} alone")
         if not self.has_fixed_frames and min(self._grid(size)) < _POOLED:
             raise PlanError(f"{name} reads frames of at least {_POOLED * self.vision.patch} pixels a side")
+        cells = self.tokens_per_group(size) - self.text_tokens
+        if not self.has_fixed_frames and cells > MAX_CELLS:
+            raise PlanError(f"{name} would read {cells:,} cells a frame, and larger frames are reduced to {MAX_CELLS}")
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Columns and rows of patches; native resolution is rounded to whole merged patches."""

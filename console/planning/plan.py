@@ -73,6 +73,7 @@ class Plan:
             "shards.count": self.shards,
             "shards.spares": demand.spares,
             "shards.num_gpus": 1,
+            "shards.weights": demand.weights.value,
             "shards.checkpoint_every_s": demand.checkpoint_every,
             "shards.checkpoint_rows": demand.checkpoint_rows.value,
             "shards.device.max_cameras": self.cameras_per_shard,
@@ -91,6 +92,8 @@ def plan_for(demand: Demand) -> Plan:
 
 def _warnings(load: Workload) -> list[str]:
     warnings = ["no figure of a GPU was measured: run `hermes doctor --gpu` on the first one"]
+    if load.model.name != "tiny":
+        warnings.append(f"answers of {load.model.name} with its published weights were not measured (docs/models.md)")
     if not load.gpu.engine_fps(load.demand.video.codec, load.demand.video.size):
         warnings.append(f"{load.gpu.name} has no decoder for {load.demand.video.codec}: the CPU decodes it")
     return warnings
@@ -101,7 +104,7 @@ def _gpu_memory(load: Workload) -> Section:
     figures = (
         Figure("memory of one GPU", load.gpu.nbytes, "B", Basis.PUBLISHED, load.gpu.source),
         Figure("parameters", load.model.num_params, "", Basis.PUBLISHED, f"shape: {load.model.source}"),
-        computed("weights", load.weights_nbytes, "B", "parameters x 2 (bfloat16)"),
+        computed("weights", load.weights_nbytes, "B", "parameters x 2 (bfloat16); int8: matrices of the decoder x 1"),
         computed("slot of a camera", load.slot_nbytes, "B", "cache_store/footprint.py, prefix + budget + one step"),
         computed("decoder session of a camera", load.session_nbytes, "B", "surfaces x width x height x 1.5"),
         constants.SURFACES,

@@ -18,6 +18,7 @@ from console.planning.constants import (
 from console.planning.demand import Demand
 from console.planning.gpus import Gpu
 from console.planning.model_shapes import BF16_NBYTES, ModelShape
+from models.weight_format import WeightFormat
 from pipeline.device.device_config import DeviceConfig
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -86,7 +87,8 @@ class Workload:
     @property
     def slot_capacity(self) -> int:
         """Tokens of a slot in each layer."""
-        step = math.ceil(self.device.max_frames_per_step * self.model.tokens_per_frame(self.demand.frame_size))
+        groups = math.ceil(self.device.max_frames_per_step / self.model.vision.frames_per_group)
+        step = groups * self.model.max_tokens_per_group
         return footprint.slot_capacity(self.model.prefix_tokens, self.demand.tokens_per_layer, step)
 
     @property
@@ -103,8 +105,9 @@ class Workload:
 
     @property
     def weights_nbytes(self) -> int:
-        """The model in bfloat16."""
-        return self.model.num_params * BF16_NBYTES
+        """The model in bfloat16; with int8 the matrices of the decoder's layers take one byte a number."""
+        saved = self.model.decoder.block_params if self.demand.weights is WeightFormat.INT8 else 0
+        return self.model.num_params * BF16_NBYTES - saved
 
     @property
     def activations_nbytes(self) -> int:
@@ -147,8 +150,9 @@ class Workload:
 
     @property
     def _weights_s(self) -> float:
-        """Reading the decoder's matrices once."""
-        return self._read_s(BF16_NBYTES * self.model.decoder.block_params)
+        """Reading the decoder's matrices once; int8 is read, written as bfloat16 and read again."""
+        nbytes = 1 + 2 * BF16_NBYTES if self.demand.weights is WeightFormat.INT8 else BF16_NBYTES
+        return self._read_s(nbytes * self.model.decoder.block_params)
 
     def _read_s(self, nbytes: float) -> float:
         return nbytes / (self.gpu.nbytes_per_s * BANDWIDTH_SHARE.value)

@@ -7,9 +7,10 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks import random_checkpoints
+from console.planning import model_shapes
 from console.planning.figures import PlanError
 from console.planning.model_shapes import MODELS, ModelShape, shape_of
-from models import registry
+from models import patches, registry
 from models.registry import CHECKPOINTS, FAMILIES
 
 SMALL_PARTS = 0.005  # norms, biases and position tables, which a shape leaves out
@@ -64,6 +65,13 @@ def test_the_tiny_shape_is_that_of_the_model_that_ships() -> None:
 def test_a_plan_knows_every_model_with_a_name_and_no_other() -> None:
     assert {MODEL_TYPES[name.partition("-")[0]] for name in MODELS} <= set(FAMILIES)
     assert set(CHECKPOINTS) == set(MODELS)
+
+
+def test_a_slot_has_room_for_frames_of_any_size() -> None:
+    assert model_shapes.MAX_CELLS == patches.MAX_CELLS
+    assert shape_of("qwen3-vl-8b").max_tokens_per_group == 256 + 12
+    with pytest.raises(PlanError, match="qwen3-vl-8b would read 2,040 cells a frame, and larger frames are reduced to"):
+        shape_of("qwen3-vl-8b").require_size((1920, 1080))
 
 
 @pytest.mark.parametrize(

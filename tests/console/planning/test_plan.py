@@ -26,6 +26,7 @@ from console.planning.plan import Plan, plan_for
 from console.planning.workload import Workload
 from models import registry
 from models.vision_language_model import VideoLanguageModel
+from models.weight_format import WeightFormat
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
 from tests.pipeline.device import engine_driver
@@ -50,6 +51,22 @@ def demand(model: str = "qwen3-vl-8b", gpu: str = "a100-80g", **changes: object)
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 
+def test_int8_weights_take_less_room_and_more_time() -> None:
+    """The matrices of the decoder's layers: one byte a number, widened to two for each pass."""
+    exact, quantised = load_of(demand()), load_of(demand(weights=WeightFormat.INT8))
+
+    assert exact.weights_nbytes - quantised.weights_nbytes == MODELS["qwen3-vl-8b"].decoder.block_params
+    assert quantised.answer_s > exact.answer_s
+    assert plan_for(demand(gpu="l4-24g", cameras=5, weights=WeightFormat.INT8)).settings["shards.weights"] == "int8"
+    with pytest.raises(PlanError, match="--weights is 'float32'"):
+        demand(weights=WeightFormat.FLOAT32)
+
+
+def test_a_plan_for_a_real_model_says_that_its_answers_were_not_measured() -> None:
+    assert any("answers of qwen3-vl-8b" in warning for warning in plan_for(demand()).warnings)
+    assert not any("answers of" in warning for warning in plan_for(demand("tiny")).warnings)
+
+
 def load_of(asked: Demand) -> Workload:
     return Workload(asked, MODELS[asked.model], GPUS[asked.gpu])
 
@@ -62,12 +79,12 @@ def test_the_plan_of_the_page_by_hand() -> None:
     """500 cameras, Qwen3-VL-8B, A100 80 GB, 0.5 frames a second of which a tenth change."""
     plan = plan_for(demand())
     load = plan.load
-    slot = 36 * (3 + 4_000 + 8 * 104) * (2 * 8 * 128 * 2 + 36)  # layers x tokens x (key and value + facts)
-    copies = 4 * 36 * (4_835 + 256 + 64 + 1) * 4_132
+    slot = 36 * (3 + 4_000 + 4 * 268) * (2 * 8 * 128 * 2 + 36)  # layers x tokens x (key and value + facts)
+    copies = 4 * 36 * (5_075 + 256 + 64 + 1) * 4_132
     weights = 2 * MODELS["qwen3-vl-8b"].num_params
     left = 0.95 * 80e9 - weights - copies - load.activations_nbytes - 2e9
 
-    assert load.slot_nbytes == slot == 719_215_920
+    assert load.slot_nbytes == slot == 754_916_400
     assert load.scratch_nbytes == copies
     assert load.session_nbytes == 20 * 1920 * 1080 * 1.5
     assert plan.gpus == -(-500 // int(left // (slot + load.session_nbytes))) == 8
