@@ -5,6 +5,8 @@ file to the clip that the device takes: demux, split, decode, reduce to the mode
 baseline is PyAV alone: demux, decode the key frames, reformat to the model's square. Both run in turn on one thread;
 the figures are medians of processor time of this process. With --json also: what the change gate saves on a quiet
 camera, measured, and the accuracy it costs, from the newest rows of benchmarks.gate.
+
+With --cameras N instead: what questions to one shard wait for while it ingests N cameras, in threads and in workers.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,8 +25,9 @@ import av
 import structlog
 import torch
 
-from benchmarks import gate, result_file
+from benchmarks import gate, ingest_load, result_file
 from benchmarks.gate import GOALS
+from benchmarks.ingest_load import Load
 from models import registry
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon, SourceReason
@@ -60,10 +63,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30, help="length of the video")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--minutes", type=int, default=10, help="of the quiet camera, with --json")
+    parser.add_argument("--cameras", type=int, default=0, help="of one shard that is asked meanwhile")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="settings of ingest.workers for that")
     result_file.add_option(parser)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
+    if options.cameras:
+        loads = list(under_load(options.seconds, options.cameras, options.workers))
+        print(ingest_load.table(loads))
+        result_file.write(options.json, {f"{load.workers}_workers": asdict(load) for load in loads})
+        return
     costs = measure(options.seconds, options.pairs)
     print(_table(costs))
     if options.json:
@@ -89,6 +99,16 @@ def measure(seconds: int, pairs: int) -> Costs:
         seconds=seconds,
         pairs=pairs,
     )
+
+
+def under_load(seconds: int, cameras: int, settings: list[int]) -> Iterator[Load]:
+    """What questions wait for while so many cameras are ingested for so many seconds, for each number of workers."""
+    model = registry.load_model("tiny", "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "camera.mp4"
+        film_camera(path, min(seconds, 20))
+        for workers in settings:
+            yield ingest_load.measure(model, path, workers, cameras, seconds)
 
 
 def film_camera(path: Path, seconds: int) -> None:

@@ -92,6 +92,7 @@ class SourceReason(StrEnum):
     NO_KEY_FRAME = "no_key_frame"
     TOO_LARGE = "too_large"
     BROKE_OFF = "broke_off"
+    DECODER_CRASHED = "decoder_crashed"  # it ended the processes that decoded it
 
 
 class SourceError(CameraError):

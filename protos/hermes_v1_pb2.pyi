@@ -47,6 +47,7 @@ class SourceReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_REASON_NO_KEY_FRAME: _ClassVar[SourceReason]
     SOURCE_REASON_TOO_LARGE: _ClassVar[SourceReason]
     SOURCE_REASON_BROKE_OFF: _ClassVar[SourceReason]
+    SOURCE_REASON_DECODER_CRASHED: _ClassVar[SourceReason]
 
 class CameraState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -108,6 +109,7 @@ SOURCE_REASON_NO_DECODER: SourceReason
 SOURCE_REASON_NO_KEY_FRAME: SourceReason
 SOURCE_REASON_TOO_LARGE: SourceReason
 SOURCE_REASON_BROKE_OFF: SourceReason
+SOURCE_REASON_DECODER_CRASHED: SourceReason
 CAMERA_STATE_UNSPECIFIED: CameraState
 CAMERA_STATE_CONNECTING: CameraState
 CAMERA_STATE_LIVE: CameraState

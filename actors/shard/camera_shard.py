@@ -69,7 +69,7 @@ class CameraShard:
         self._tracer = tracer or NoTracer()
         self._slots = settings.shards.device.max_cameras
         self._store = checkpoints
-        self._engine = device.engine
+        self._device, self._engine = device, device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._lease_holder = LeaseHolder(
             leases,
@@ -236,7 +236,7 @@ class CameraShard:
         await self._streams.stop_all()
         await asyncio.gather(self._checkpointer.save_all(self._grace_s), self._questions.until_idle(self._grace_s))
         await self._lifecycle.release_all()
-        await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self._device.close)
         await self._store.close()
 
     def _name_of(self, camera_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed, OnState
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers.pool import WorkerPool
+
+_MIN_AUTO_WORKERS, _MAX_AUTO_WORKERS = 2, 4
 
 log = structlog.get_logger(__name__)
 
@@ -54,13 +58,19 @@ class ShardDevice:
     """An engine that is not started yet, and how a feed is made for it.
 
     fingerprints: of the checkpoints that it can restore; limitation: why the model's answers about real cameras may be
-    wrong, None if it is made for them.
+    wrong, None if it is made for them; close_feeds: ends what the feeds share, once all of them have ended.
     """
 
     engine: Engine
     open_feed: FeedFactory
     fingerprints: tuple[str, ...]
     limitation: str | None = None
+    close_feeds: Callable[[], None] = lambda: None
+
+    def close(self) -> None:
+        """Ends the engine and what the feeds share; blocks."""
+        self.close_feeds()
+        self.engine.close()
 
 
 def of_model(
@@ -69,9 +79,18 @@ def of_model(
     """The device that a model is loaded on. Raises ModelError, MemoryError or RuntimeError if the slots do not fit."""
     choice = policy_choice.choose(settings.memory.policy, model)
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
+    ingest = settings.ingest
+    num_workers = _num_workers(ingest)
+    open_feed: FeedFactory = partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for)
+    pool: WorkerPool | None = None
+    if num_workers:
+        folders = (*ingest.video_folders, *filter(None, [ingest.ca_file]))
+        pool = WorkerPool(model.spec.layout.frame_fit, num_workers, folders)
+        open_feed = pool.open
     return ShardDevice(
         engine=Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure),
-        open_feed=partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for),
+        open_feed=open_feed,
+        close_feeds=pool.close if pool else lambda: None,
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
         limitation=registry.limitation(model.spec.name),
     )
@@ -79,3 +98,12 @@ def of_model(
 
 def _report_failure(event: str, **fields: object) -> None:
     log.error(event, **fields)  # looked up at each call: what the log adds to a line is set once the cameras are known
+
+
+def _num_workers(ingest: IngestConfig) -> int:
+    """0: the feeds are threads of this process."""
+    if ingest.workers != "auto":
+        return ingest.workers
+    if dali.has_gpu(ingest.device):  # DALI decodes there, in the shard's process
+        return 0
+    return min(_MAX_AUTO_WORKERS, max(_MIN_AUTO_WORKERS, len(os.sched_getaffinity(0)) // 4))

@@ -96,10 +96,14 @@ class DaliDecoder:
         return pipeline
 
 
+def has_gpu(device: str) -> bool:
+    """Whether a GPU decodes. device: `ingest.device`."""
+    return device == "cuda" or (device == "auto" and cuda.is_available())
+
+
 def decoder_for(stream: CompressedStream, device: str) -> DaliDecoder | None:
     """A decoder of the stream, None where libav shall decode it. device: `ingest.device`."""
-    has_gpu = device == "cuda" or (device == "auto" and cuda.is_available())
-    capability = cuda.get_device_capability() if has_gpu else None
+    capability = cuda.get_device_capability() if has_gpu(device) else None
     backend = choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), capability)
     if backend is DecoderBackend.LIBAV:
         return None

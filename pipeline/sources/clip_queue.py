@@ -17,7 +17,8 @@ DROPPED = GapReason.DROPPED  # the reason of the gap that they leave
 class ClipSink(Protocol):
     """Where a feed puts its clips: a ClipQueue, or what leads to one in another process."""
 
-    def put(self, clip: Clip) -> None: ...
+    def put(self, clip: Clip) -> int:
+        """Takes a clip; how many frames of older ones are lost for it."""
 
     def wait_for_space(self, camera: str, timeout_s: float) -> bool: ...
 
@@ -38,19 +39,26 @@ class ClipQueue:
         self._share, self._credit = 1.0, defaultdict[str, float](float)
         self._changed = threading.Condition()
 
-    def put(self, clip: Clip) -> None:
-        """Queues a clip. If the camera has max_clips already, its oldest clip is dropped and counted."""
+    def put(self, clip: Clip) -> int:
+        """Queues a clip. If the camera has max_clips already, its oldest clip is dropped and counted.
+
+        How many frames were dropped; 0 while clips are held back, because then nobody is too slow.
+        """
+        lost = 0
         with self._changed:
             if (kept := self._kept(clip)) is None:
-                return
+                return 0
             clip, clips = kept, self._waiting.setdefault(clip.camera, deque())
             if len(clips) == self._max_clips:
-                self._dropped[clip.camera] += len(clips.popleft().times_s)
+                lost = len(clips.popleft().times_s)
+                self._dropped[clip.camera] += lost
                 clips.append(clip)
                 clips[0] = clips[0].after_loss(DROPPED)
             else:
                 clips.append(clip)
+            lost = 0 if clip.camera in self._held_back else lost
         self._on_put()
+        return lost
 
     def keep(self, share: float) -> None:
         """From now on this share of each camera's frames is queued, spread evenly: its rate is lower."""

@@ -24,6 +24,7 @@ from pipeline.sources.clip_queue import DROPPED, ClipSink
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.opening import open_source
+from pipeline.sources.sampling import EvenRate
 from pipeline.sources.source import Source, SourceContext
 
 log = structlog.get_logger(__name__)
@@ -66,13 +67,13 @@ class CameraFeed:
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
         self._spec, self._config, self._fit, self._clips = spec, config.for_camera(spec), fit, clips
-        self._camera_id = camera_id or spec.name
-        self._url = urls.parse_source(spec)
+        self._camera_id, self._url = camera_id or spec.name, urls.parse_source(spec)
         self._on_state = on_state
         self._choose_decoder, self._clock, self._retry_jitter_s = choose_decoder, clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._has_frames = self._was_live = False
+        self.rate = EvenRate()
         self._lost_before = self._notes = ""  # why frames before the next one were lost; what the open source notes
         self._last_report: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
@@ -167,7 +168,7 @@ class CameraFeed:
             for sample in source.samples():
                 self._newest_s, self._has_frames = sample.time_s, True
                 self._was_live = self._was_live or not source.is_finite
-                self._report(CameraState.LIVE, self._notes)
+                self._report(CameraState.LIVE, self.rate.described(self._notes, self._config.sample_fps))
                 lost_before, self._lost_before = self._lost_before, ""
                 clip = builder.add(sample, self._clock(), lost_before=lost_before)
                 self._put(clip, can_wait=not source.is_live)
@@ -181,8 +182,8 @@ class CameraFeed:
             if self._stopped.is_set():
                 return
         with self._output_lock:
-            if not self._stopped.is_set():
-                self._clips.put(dataclasses.replace(clip, camera=self._camera_id))
+            if not self._stopped.is_set() and self._clips.put(dataclasses.replace(clip, camera=self._camera_id)):
+                self.rate.lost(self._clock())
 
     def _count_dropped(self, frames: int) -> None:
         with self._output_lock:
@@ -207,6 +208,7 @@ class CameraFeed:
             on_note=self._note,
             is_looped=self._spec.loop,
             choose_decoder=self._choose_decoder,
+            rate=self.rate,
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
@@ -214,14 +216,14 @@ class CameraFeed:
         wait_s = retry.next_action.sleep if retry.next_action else 0.0
         next_step = f"try {retry.attempt_number + 1} in {wait_s:.1f} s"
         state = CameraState.FAILED if self._is_not_a_camera(error) else CameraState.BACKING_OFF
-        self._report(state, str(error), _reason(error), next_step=next_step)
+        self._report(state, str(error), getattr(error, "reason", None), next_step=next_step)
 
     def _pause_s(self, retry: tenacity.RetryCallState) -> float:
         backoff_s = tenacity.wait_exponential_jitter(
             max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=self._retry_jitter_s
         )(retry)
         error = retry.outcome.exception() if retry.outcome else None
-        is_slow = _reason(error) in _SLOW or self._is_not_a_camera(error)
+        is_slow = getattr(error, "reason", None) in _SLOW or self._is_not_a_camera(error)
         return max(self._config.refused_retry_s if is_slow else 0.0, backoff_s)
 
     def _is_not_a_camera(self, error: BaseException | None) -> bool:
@@ -244,7 +246,3 @@ class CameraFeed:
                 tell("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
             self._last_report = report
             self._on_state(state, "; ".join(filter(None, (detail, next_step))), reason)
-
-
-def _reason(error: BaseException | None) -> SourceReason | None:
-    return error.reason if isinstance(error, SourceError) else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pipeline.cameras import CameraSpec
 from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules, Network
 
+MAX_WORKERS = 64
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -41,6 +42,8 @@ class IngestConfig:
         only where router.host is a loopback address.
     video_folders: absolute folders below which files may be cameras, or single files that may; without any, only the
         files that the configuration's own cameras name.
+    workers: processes of each shard that read and decode video; 0: threads of the shard itself, for debugging; auto: a
+        few for a shard that decodes on the CPU, threads for one that decodes on a GPU.
     ca_file: file of CA certificates (PEM) that are trusted for rtsps and https beside the system's own.
     """
 
@@ -87,6 +90,7 @@ class IngestConfig:
     refused_networks: tuple[str, ...] = ()
     test_private_networks: bool | None = None
     video_folders: tuple[Path, ...] = ()
+    workers: int | Literal["auto"] = "auto"
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -100,6 +104,8 @@ class IngestConfig:
             )
         if self.device not in DEVICES:
             raise ValueError(f"ingest.device is {self.device!r}: it must be one of {', '.join(DEVICES)}")
+        if self.workers != "auto" and not 0 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"ingest.workers is {self.workers}: it must be auto, or 0 to {MAX_WORKERS}")
         for folder in self.video_folders:
             if not folder.is_absolute():
                 raise ValueError(f"ingest.video_folders: {str(folder)!r} is not absolute")

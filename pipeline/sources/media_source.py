@@ -199,12 +199,17 @@ class MediaSource:
 
     def _due(self, times_s: list[float]) -> list[int]:
         """Indices of the frames to decode: due, new and not too old. Those too old count as dropped if live."""
-        due = [index for index in self.sampler.pick(times_s) if times_s[index] > self._newest_s]
+        now_s = self._context.clock()
+        stride = self._context.rate.at(now_s) if self.is_live else 1
+        due = [index for index in self.sampler.pick(times_s, stride) if times_s[index] > self._newest_s]
         if not self.is_live:
             return due
-        oldest_s = self._context.clock() - self._max_lag_s
+        oldest_s = now_s - self._max_lag_s
         fresh = [index for index in due if times_s[index] > oldest_s]
-        self._context.on_dropped(sum(self._opened_s <= times_s[index] <= oldest_s for index in due))
+        late = sum(self._opened_s <= times_s[index] <= oldest_s for index in due)
+        self._context.on_dropped(late)
+        if late:
+            self._context.rate.lost(now_s)
         return fresh
 
     def _decoder_for(self, segment: Segment) -> Decoder:

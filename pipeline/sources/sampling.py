@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 MEASURE_S = 4.0
+MAX_STRIDE, SETTLE_S, FIRST_CALM_S, LAST_CALM_S = 8, 10.0, 60.0, 960.0
 EARLY_TOLERANCE = 0.01  # of the period: a frame this much before its moment is on time
 
 
@@ -24,6 +25,43 @@ class FrameRate:
         return (self._frames - 1) / span_s if span_s >= MEASURE_S else None
 
 
+class EvenRate:
+    """How many moments of the grid pass for one frame: more while a machine cannot keep up, fewer again once it can.
+
+    A camera then gives fewer frames, evenly spaced, instead of losing some of them at random. A rate that proved too
+    high is tried again after twice the time.
+    """
+
+    def __init__(self, max_stride: int = MAX_STRIDE) -> None:
+        self.stride = 1
+        self._max_stride = max_stride
+        self._calm_s = FIRST_CALM_S  # without a loss, before a higher rate is tried
+        self._lost_s = self._changed_s = -math.inf
+        self._is_trial = False
+
+    def lost(self, now_s: float) -> None:
+        """Frames were lost because the machine is too slow."""
+        self._lost_s = now_s
+        if self.stride == self._max_stride or now_s - self._changed_s < SETTLE_S:
+            return
+        if self._is_trial:
+            self._calm_s = min(LAST_CALM_S, 2 * self._calm_s)
+        self.stride, self._changed_s, self._is_trial = self.stride + 1, now_s, False
+
+    def at(self, now_s: float) -> int:
+        """The stride now."""
+        if self.stride > 1 and now_s - max(self._lost_s, self._changed_s) >= self._calm_s:
+            self.stride, self._changed_s, self._is_trial = self.stride - 1, now_s, True
+        return self.stride
+
+    def described(self, notes: str, fps: float) -> str:
+        """The notes on a source, and what an operator should know of its rate."""
+        if self.stride == 1:
+            return notes
+        slow = f"sampled at {fps / self.stride:.2g} frames/s of {fps:g}: the machine does not keep up"
+        return f"{notes}; {slow}" if notes else slow
+
+
 class Sampler:
     """Picks one frame for each moment of a grid that starts at the first frame and has `fps` moments a second.
 
@@ -35,16 +73,20 @@ class Sampler:
         self._start_s: float | None = None
         self._due_s = -math.inf
 
-    def pick(self, times_s: Sequence[float]) -> list[int]:
-        """Indices of the frames that are due. `times_s` ascends and may repeat the times of earlier calls."""
-        return [index for index, time_s in enumerate(times_s) if self._is_due(time_s)]
+    def pick(self, times_s: Sequence[float], stride: int = 1) -> list[int]:
+        """Indices of the frames that are due, one in `stride` moments.
 
-    def _is_due(self, time_s: float) -> bool:
+        `times_s` ascends and may repeat the times of earlier calls.
+        """
+        return [index for index, time_s in enumerate(times_s) if self._is_due(time_s, stride)]
+
+    def _is_due(self, time_s: float, stride: int) -> bool:
         if time_s < self._due_s - EARLY_TOLERANCE * self._period_s:
             return False
         if self._start_s is None:
             self._start_s = time_s
         # 1.5 times the tolerance: rounding must not assign a frame that is just on time to the moment before.
         moment = math.floor((time_s - self._start_s) / self._period_s + 1.5 * EARLY_TOLERANCE)
-        self._due_s = max(self._start_s + (moment + 1) * self._period_s, time_s + 0.6 * self._period_s)
+        next_s = self._start_s + (moment + stride) * self._period_s
+        self._due_s = max(next_s, time_s + (stride - 0.4) * self._period_s)
         return True

@@ -47,10 +47,11 @@ class SimulatedSource:
         )
         while not context.wait(self._time_s(moment) - context.clock()):
             yield SampledFrame(self._time_s(moment), self._draw(moment))
-            moment += 1
+            moment += context.rate.at(context.clock()) if self.is_live else 1
             if self.is_live and context.clock() - self._time_s(moment) > self._max_lag_s:
                 missed = self._moment_after(context.clock() - self._period_s) - moment
                 context.on_dropped(missed)
+                context.rate.lost(context.clock())
                 moment += missed
 
     def close(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.cameras import PlaybackSpeed
 from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.decoding.images import DecodedImage
+from pipeline.sources.sampling import EvenRate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class SourceContext:
     started_s: when the camera was added: a recording, or a scene without a start of its own, begins then at live pace,
         and its end is then at fast pace. No frame is given before its time.
     is_looped: a recording begins again whenever it has ended.
+    rate: of a live source, as far as the machine keeps up.
     choose_decoder: what decodes a stream where libav need not.
     after_s: frames up to this time are not given again.
     wait: sleeps for so many seconds, if positive; returns whether to stop.
@@ -34,6 +36,7 @@ class SourceContext:
     on_dropped: Callable[[int], None]
     on_note: Callable[[str], None]
     is_looped: bool = False
+    rate: EvenRate = field(default_factory=lambda: EvenRate(max_stride=1))
     choose_decoder: DecoderFactory = libav_alone
 
 

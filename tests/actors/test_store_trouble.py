@@ -48,7 +48,7 @@ async def watching(model: LlavaOnevision, url: str) -> AsyncIterator[CameraShard
     """A shard with the camera `yard` and its first checkpoint."""
     settings = HermesConfig(
         memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
-        ingest=IngestConfig(sample_fps=8.0),
+        ingest=IngestConfig(sample_fps=8.0, workers=0),
         shards=ShardsConfig(checkpoint_every_s=EVERY_S, lease=LEASE),
     )
     checkpoints, leases = RedisCheckpointStore(url), RedisLeases(url)

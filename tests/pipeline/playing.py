@@ -26,6 +26,7 @@ START_S = 1_700_000_000.0
 QUICK = IngestConfig(
     stall_after_s=1.5,
     open_timeout_s=2.0,
+    workers=0,
     allowed_networks=("127.0.0.0/8",),
     video_folders=(Path(tempfile.gettempdir()),),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,12 +44,13 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         every_s: float = 3_600.0,
         max_cameras: int = 2,
         max_ingest_share: float = 1.0,
+        workers: int = 0,
         lease: LeaseConfig = USUAL_LEASE,
         on_retired: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[CameraShard]:
         settings = HermesConfig(
             memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
-            ingest=QUICK,
+            ingest=replace(QUICK, workers=workers),
             shards=ShardsConfig(
                 checkpoint_every_s=every_s,
                 lease=lease,

@@ -39,6 +39,15 @@ def test_the_oldest_clips_are_dropped_and_counted_in_frames() -> None:
     assert clips.dropped_frames("lobby") == 9
 
 
+def test_who_puts_a_clip_hears_what_was_lost_for_it_unless_clips_are_held_back() -> None:
+    clips = ClipQueue(1)
+    assert [clips.put(clip("lobby", time_s, frames=3)) for time_s in range(3)] == [0, 3, 3]
+
+    clips.hold_back("lobby")
+    assert clips.put(clip("lobby", 3.0)) == 0
+    assert clips.dropped_frames("lobby") == 9
+
+
 def test_the_clip_after_dropped_ones_says_so() -> None:
     queue = ClipQueue(2)
     for number in range(4):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.sampling import Sampler
+from pipeline.sources.sampling import FIRST_CALM_S, MAX_STRIDE, SETTLE_S, EvenRate, Sampler
 
 TIMES = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=200).map(
     lambda steps: [sum(steps[: index + 1]) for index in range(len(steps))]
@@ -58,3 +58,48 @@ def test_cutting_a_stream_does_not_change_the_picks(times_s: list[float], cuts: 
         picked += [times_s[index] for index in pieces.pick(times_s[:end])]
 
     assert picked == expected
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 8])
+def test_a_machine_that_cannot_keep_up_takes_evenly_spaced_frames(stride: int) -> None:
+    times_s = [index / 20 for index in range(1_000)]
+
+    picked = [times_s[index] for index in Sampler(2).pick(times_s, stride)]
+
+    assert {round(later - earlier, 2) for earlier, later in pairwise(picked)} == {stride / 2}
+
+
+def test_the_rate_falls_step_by_step_while_frames_are_lost_down_to_a_limit() -> None:
+    rate, strides = EvenRate(), []
+    for second in range(200):
+        rate.lost(float(second))
+        strides.append(rate.at(float(second)))
+
+    assert strides[0] == 2
+    assert strides[int(SETTLE_S) - 1] == 2
+    assert strides[int(SETTLE_S)] == 3
+    assert strides[-1] == MAX_STRIDE
+    assert strides == sorted(strides)
+
+
+def test_a_higher_rate_is_tried_after_a_calm_time_and_later_each_time_that_it_fails() -> None:
+    rate, now_s = EvenRate(), 0.0
+    calm_s = []
+    rate.lost(now_s)
+    for _ in range(3):
+        began_s = now_s
+        while rate.at(now_s) == 2:
+            now_s += 1
+        calm_s.append(now_s - began_s)
+        now_s += SETTLE_S
+        rate.lost(now_s)
+
+    assert calm_s == [FIRST_CALM_S, 2 * FIRST_CALM_S, 4 * FIRST_CALM_S]
+
+
+def test_a_rate_that_is_below_what_was_asked_is_said() -> None:
+    rate = EvenRate()
+    assert rate.described("over UDP", 2.0) == "over UDP"
+    rate.lost(0.0)
+    assert rate.described("", 2.0) == "sampled at 1 frames/s of 2: the machine does not keep up"
+    assert rate.described("over UDP", 2.0).startswith("over UDP; sampled at")

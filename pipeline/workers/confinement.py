@@ -1,0 +1,125 @@
+"""What an ingest worker takes away from itself before it opens a camera, by the kernel's own means (Linux).
+
+Whoever takes over a decoder then finds no file but videos and programs, gets no further rights and sends no other
+process a signal. Kernels before 5.13 know no Landlock: there files stay open to a worker, and the log says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import ssl
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+MAX_MEMORY_NBYTES = 4 << 30  # 16 cameras, each with a whole group of pictures in the memory and a decoder of 4K
+MAX_OPEN_FILES = 1024
+MAX_WORDS_NBYTES = 64 << 10  # of standard error, which is a file in the memory
+_NICENESS = 5  # answers go before ingest where both want a core
+_OOM_SCORE = 500  # where memory runs out, the kernel ends a worker before its shard
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # of system calls, the same on every architecture
+_GET_VERSION, _PATH_BENEATH = 1, 1
+_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
+# How many rights over files each version knows; rights that a kernel knows and a rule does not name are refused.
+_NUM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
+_NUM_RIGHTS_NOW = 16
+_SCOPES_FROM, _SCOPES = 6, 0b11  # abstract sockets and signals stay among workers
+# Name resolution, TLS and time zones. What else is below /etc may be a secret of this or another service.
+_SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/opt",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/localtime",
+    "/etc/ld.so.cache",
+    "/dev/null",
+    "/dev/urandom",
+    "/run/systemd/resolve",
+    "/run/NetworkManager",
+    "/sys/devices/system/cpu",
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def limit(parent: int) -> None:
+    """Bounds memory, open files and rights, and ends this process with its parent."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the cameras' passwords
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_WORDS_NBYTES, MAX_WORDS_NBYTES))
+    for kind, most in ((resource.RLIMIT_DATA, MAX_MEMORY_NBYTES), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
+        _, hard = resource.getrlimit(kind)
+        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (value, value))
+    os.nice(_NICENESS)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("its shard has ended")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def landlock_version() -> int:
+    """Of this kernel's Landlock; less than 1 without it."""
+    return int(_libc.syscall(_CREATE_RULESET, None, 0, _GET_VERSION))
+
+
+def close_files(folders: Iterable[Path]) -> str:
+    """Takes away every file but those below the folders, and of the system; what is missing for that, "" if nothing.
+
+    Only threads that start later are bound by it.
+    """
+    version = landlock_version()
+    if version < 1:
+        return f"this kernel has no Landlock ({os.strerror(ctypes.get_errno())})"
+    handled = (1 << _NUM_RIGHTS.get(version, _NUM_RIGHTS_NOW)) - 1
+    attributes = struct.pack("=QQQ", handled, 0, _SCOPES)[: 24 if version >= _SCOPES_FROM else 8]
+    ruleset = _libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0)
+    if ruleset < 0:
+        return f"Landlock gives no rule set ({os.strerror(ctypes.get_errno())})"
+    try:
+        for path in (*map(Path, _SYSTEM), *_programs(), *_authorities(), *folders):
+            _allow(ruleset, path)
+        failed = _libc.syscall(_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return f"Landlock refuses ({os.strerror(ctypes.get_errno())})" if failed else ""
+
+
+def _programs() -> set[Path]:
+    return {Path(path).resolve() for path in (*sys.path, sys.prefix, sys.base_prefix) if path}
+
+
+def _authorities() -> set[Path]:
+    paths = ssl.get_default_verify_paths()
+    return {Path(path) for path in (paths.cafile, paths.capath) if path}
+
+
+def _allow(ruleset: int, path: Path) -> None:
+    """Allows to read below a folder, or one file; one that does not exist stays closed."""
+    try:
+        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        rights = _EXECUTE | _READ_FILE | (_READ_DIR if path.is_dir() else 0)
+        _libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, opened), 0)
+    finally:
+        os.close(opened)

@@ -1,0 +1,226 @@
+"""What a shard and its ingest workers say to each other: JSON of bounded size, and raw pixels behind it.
+
+What a worker says may come from whoever took over its decoder. So every number is finite and in a range, every text and
+list has a limit, nothing unknown is passed over, and the sizes must add up.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from cache_store.gap import GapReason
+from models.frame_fit import FrameFit
+from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.sources.clips import Clip
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers.errors import MalformedMessage
+
+MAX_FRAMES = 64  # of a clip, as ingest.frames_per_clip says
+MAX_SIDE = 8192  # of a frame or preview
+MAX_HEADER_NBYTES, MAX_BODY_NBYTES = 64 << 10, 256 << 20
+MAX_ORDER_NBYTES = 8 << 20  # an order names every video folder
+MAX_TEXT, MAX_FIELDS = 4_000, 32
+
+Handle = Annotated[int, Field(ge=0, lt=1 << 53)]  # of a camera, as long as one worker has it
+_Time = Annotated[float, Field(ge=-1e11, le=1e11)]
+_Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+_Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_LOST = frozenset({"", *GapReason})
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class ClipHeader(_Message):
+    """A clip; its frames and then its previews are the body. can_wait: the source waits for the device."""
+
+    kind: Literal["clip"] = "clip"
+    camera: Handle
+    height: _Side
+    width: _Side
+    times_s: Annotated[tuple[_Time, ...], Field(min_length=1, max_length=MAX_FRAMES)]
+    previews: Annotated[tuple[tuple[_Side, _Side], ...], Field(max_length=MAX_FRAMES)]
+    received_s: _Time
+    period_s: Annotated[float, Field(ge=0, le=1e6)]
+    lost_before: Annotated[tuple[_Text, ...], Field(max_length=MAX_FRAMES)] = ()
+    can_wait: bool
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if len(self.previews) != len(self.times_s) or len(self.lost_before) not in (0, len(self.times_s)):
+            raise ValueError(f"{len(self.times_s)} frames, {len(self.previews)} previews")
+        if not _LOST.issuperset(self.lost_before):
+            raise ValueError("frames lost for an unknown reason")
+        if any(later <= earlier for earlier, later in pairwise(self.times_s)):
+            raise ValueError("times that do not increase")
+        return self
+
+    @property
+    def frames_nbytes(self) -> int:
+        return 3 * len(self.times_s) * self.height * self.width
+
+    @property
+    def nbytes(self) -> int:
+        """Of the body."""
+        return self.frames_nbytes + sum(3 * height * width for height, width in self.previews)
+
+
+class StateChanged(_Message):
+    """A camera's source came into a state."""
+
+    kind: Literal["state"] = "state"
+    camera: Handle
+    state: CameraState
+    detail: _Text = ""
+    reason: SourceReason | None = None
+
+
+class FramesLost(_Message):
+    """Sampled frames of a camera were lost."""
+
+    kind: Literal["lost"] = "lost"
+    camera: Handle
+    frames: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class CameraClosed(_Message):
+    """Nothing of this camera follows: its connections are closed."""
+
+    kind: Literal["closed"] = "closed"
+    camera: Handle
+
+
+class Logged(_Message):
+    """An event for the log of the shard."""
+
+    kind: Literal["log"] = "log"
+    level: Literal["debug", "info", "warning", "error"]
+    event: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    fields: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], bool | int | float | _Text | None],
+        Field(max_length=MAX_FIELDS),
+    ]
+
+
+class Alive(_Message):
+    """The answer to a ping; the first one says that the worker has started."""
+
+    kind: Literal["alive"] = "alive"
+
+
+class Begin(_Message):
+    """The first order: below which folders, beside those of the system, a worker may read."""
+
+    kind: Literal["begin"] = "begin"
+    folders: tuple[Path, ...]
+
+
+class OpenCamera(_Message):
+    """Watch a camera. See CameraFeed for the times."""
+
+    kind: Literal["open"] = "open"
+    camera: Handle
+    camera_id: str
+    spec: CameraSpec
+    config: IngestConfig
+    fit: FrameFit
+    resume_from_s: float | None
+    started_s: float
+
+
+class CloseCamera(_Message):
+    """Close a camera's connections."""
+
+    kind: Literal["close"] = "close"
+    camera: Handle
+
+
+class Taken(_Message):
+    """The shard took one clip of this camera: another one may be sent. has_lost: older frames were lost for it."""
+
+    kind: Literal["taken"] = "taken"
+    camera: Handle
+    has_lost: bool = False
+
+
+class Ping(_Message):
+    """Answer this."""
+
+    kind: Literal["ping"] = "ping"
+
+
+Report = ClipHeader | StateChanged | FramesLost | CameraClosed | Logged | Alive
+Order = Begin | OpenCamera | CloseCamera | Taken | Ping
+_REPORT_TYPES: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
+_ORDER_TYPES: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
+
+
+def encode(message: Report | Order) -> bytes:
+    """The message's header."""
+    return message.model_dump_json().encode()
+
+
+def parse_report(header: bytes, body: bytes | bytearray) -> Report:
+    """What a worker said. Raises MalformedMessage."""
+    try:
+        report = _REPORT_TYPES.validate_json(header)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))[:100]
+        raise MalformedMessage(f"{where}: {first['msg'][:200]}") from None
+    nbytes = report.nbytes if isinstance(report, ClipHeader) else 0
+    if len(body) != nbytes:
+        raise MalformedMessage(f"{report.kind}: {len(body)} bytes behind it (expected {nbytes})")
+    return report
+
+
+def parse_order(header: bytes) -> Order:
+    """What the shard wants."""
+    return _ORDER_TYPES.validate_json(header)
+
+
+def clip_header(handle: int, clip: Clip, *, can_wait: bool) -> ClipHeader:
+    """Describes a clip."""
+    _, height, width, _ = clip.frames.shape
+    return ClipHeader(
+        camera=handle,
+        height=height,
+        width=width,
+        times_s=clip.times_s,
+        previews=tuple((preview.shape[0], preview.shape[1]) for preview in clip.previews),
+        received_s=clip.received_s,
+        period_s=clip.period_s,
+        lost_before=clip.lost_before,
+        can_wait=can_wait,
+    )
+
+
+def clip_body(clip: Clip) -> list[memoryview]:
+    """The pixels of a clip."""
+    return [np.ascontiguousarray(pixels).reshape(-1).data for pixels in (clip.frames, *clip.previews)]
+
+
+def clip_of(header: ClipHeader, body: bytearray, camera_id: str) -> Clip:
+    """The clip of a report whose body has the right length. Its arrays are the memory of the body."""
+    pixels = np.frombuffer(body, np.uint8)
+    previews: list[NDArray[np.uint8]] = []
+    at = header.frames_nbytes
+    for height, width in header.previews:
+        previews.append(pixels[at : at + 3 * height * width].reshape(height, width, 3))
+        at += 3 * height * width
+    return Clip(
+        camera_id,
+        pixels[: header.frames_nbytes].reshape(-1, header.height, header.width, 3),
+        header.times_s,
+        tuple(previews),
+        header.received_s,
+        header.period_s,
+        header.lost_before,
+    )

@@ -1,0 +1,162 @@
+"""Spreads cameras over workers, and starts those anew that end or hang. Belongs to one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from pipeline.cameras import CameraState, SourceReason
+from pipeline.workers.errors import WorkerError
+from pipeline.workers.quarantine import Quarantine, Restart
+from pipeline.workers.worker_cameras import WorkerCameras, WorkerLimits, WorkerLink
+from pipeline.workers.worker_feed import WorkerFeed
+
+_Result = TypeVar("_Result")
+log = structlog.get_logger(__name__)
+
+FIRST_START_RETRY_S, LAST_START_RETRY_S = 1.0, 60.0  # of workers that do not start
+
+
+class Supervisor:
+    """Has at most `num_workers` workers, and more while it searches for the camera that ends its workers.
+
+    A camera goes to the worker with the fewest. A worker without cameras is ended.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], WorkerLink],
+        num_workers: int,
+        clock: Callable[[], float],
+        limits: WorkerLimits,
+    ) -> None:
+        """start: starts a worker's process; may raise OSError."""
+        self.workers: list[WorkerCameras] = []
+        self._start, self._num_workers, self._clock = start, num_workers, clock
+        self._limits = limits
+        self._quarantine = Quarantine(limits.soon_s)
+        self._unassigned: dict[int, WorkerFeed] = {}
+        self._failed_starts = 0
+
+    def open(self, feed: WorkerFeed) -> None:
+        """Gives a camera to a worker."""
+        self._unassigned[feed.handle] = feed
+        self._assign()
+
+    def close(self, feed: WorkerFeed) -> None:
+        """Has a camera's connections closed."""
+        self._quarantine.forget(feed.handle)
+        if self._unassigned.pop(feed.handle, None) is not None:
+            feed.ended()
+        self._release(feed.handle)
+
+    def read(self, worker: WorkerCameras) -> None:
+        """Takes what a worker has said."""
+        for feed in self._guarded(worker, worker.read) or ():
+            if feed.is_stopped:
+                feed.ended()
+            else:
+                self._unassigned[feed.handle] = feed
+        if worker in self.workers and not worker.feeds and not worker.closing:
+            self.workers.remove(worker)
+            worker.link.end()
+
+    def tick(self) -> None:
+        """What the time brings: questions whether workers live, the ends of pauses and of quarantines."""
+        now_s = self._clock()
+        for worker in list(self.workers):
+            self._guarded(worker, partial(worker.tick, now_s))
+        for handle in self._quarantine.release(now_s):
+            self._release(handle)
+        self._assign()
+
+    @property
+    def has_waiting_clips(self) -> bool:
+        """Whether a clip waits for space in the queue."""
+        return any(feed.has_waiting for worker in self.workers for feed in worker.feeds.values())
+
+    def end(self) -> None:
+        """Ends every worker and every feed."""
+        feeds = list(self._unassigned.values())
+        for worker in self.workers:
+            worker.link.end()
+            feeds += [*worker.feeds.values(), *worker.closing.values()]
+        for feed in feeds:
+            feed.ended()
+        self.workers, self._unassigned = [], {}
+
+    def _assign(self) -> None:
+        now_s = self._clock()
+        for feed in [feed for feed in self._unassigned.values() if feed.retry_s <= now_s]:
+            try:
+                worker = self._worker_for(feed.handle, now_s)
+            except OSError as error:
+                self._did_not_start([feed], error.strerror or type(error).__name__)
+                continue
+            del self._unassigned[feed.handle]
+            self._guarded(worker, partial(worker.open, feed))
+
+    def _worker_for(self, handle: int, now_s: float) -> WorkerCameras:
+        is_alone = self._quarantine.is_alone(handle)
+        common = [worker for worker in self.workers if not worker.is_alone]
+        if is_alone or len(common) < self._num_workers:
+            worker = WorkerCameras(self._start(), now_s, self._limits, is_alone=is_alone)
+            self.workers.append(worker)
+            return worker
+        return min(common, key=lambda worker: len(worker.feeds))
+
+    def _release(self, handle: int) -> None:
+        for worker in self.workers:
+            if handle in worker.feeds:
+                self._guarded(worker, partial(worker.release, handle))
+                return
+
+    def _guarded(self, worker: WorkerCameras, act: Callable[[], _Result]) -> _Result | None:
+        try:
+            return act()
+        except WorkerError as error:
+            self._ended(worker, str(error))
+        except Exception as error:  # noqa: BLE001 - a fault ends one worker, and is told as its end
+            self._ended(worker, f"internal error: {type(error).__name__}: {error}")
+        return None
+
+    def _ended(self, worker: WorkerCameras, why: str) -> None:
+        """A worker has ended or is useless: kills it, and decides how its cameras go on."""
+        self.workers.remove(worker)
+        cause = worker.link.end() or why
+        for feed in worker.closing.values():
+            if feed.is_stopped:
+                feed.ended()
+            else:
+                self._unassigned[feed.handle] = feed
+        feeds = worker.feeds
+        names = [feed.camera.spec.name for feed in feeds.values()]
+        log.warning("ingest_worker_ended", reason=cause, cameras=", ".join(names))
+        if not worker.has_started:
+            self._did_not_start(list(feeds.values()), cause)
+            return
+        self._failed_starts = 0
+        for handle, restart in self._quarantine.worker_ended(feeds.keys(), self._clock()).items():
+            self._restart(feeds[handle], restart, cause)
+
+    def _restart(self, feed: WorkerFeed, restart: Restart, cause: str) -> None:
+        feed.retry_s = self._clock() + restart.pause_s
+        self._unassigned[feed.handle] = feed
+        if not restart.is_guilty:
+            feed.report(CameraState.STALLED, f"its ingest worker ended ({cause}) and is started again")
+            return
+        detail = f"it ended its ingest worker {restart.crashes} times ({cause}); try again in {restart.pause_s:g} s"
+        feed.report(CameraState.BACKING_OFF, detail, SourceReason.DECODER_CRASHED)
+        log.warning("decoder_crashed", camera=feed.camera.spec.name, reason=cause, crashes=restart.crashes)
+
+    def _did_not_start(self, feeds: list[WorkerFeed], cause: str) -> None:
+        pause_s = min(LAST_START_RETRY_S, FIRST_START_RETRY_S * 2**self._failed_starts)
+        self._failed_starts += 1
+        for feed in feeds:
+            feed.retry_s = self._clock() + pause_s
+            self._unassigned[feed.handle] = feed
+            detail = f"its ingest worker does not start ({cause}); try again in {pause_s:g} s"
+            feed.report(CameraState.BACKING_OFF, detail)

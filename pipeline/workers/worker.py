@@ -1,0 +1,153 @@
+"""An ingest worker's process: python -m pipeline.workers.worker DESCRIPTOR PARENT. Its shard starts it."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import structlog
+from structlog.typing import EventDict
+
+from pipeline.cameras import CameraState, SourceReason
+from pipeline.sources.clips import Clip
+from pipeline.sources.feed import CameraFeed
+from pipeline.workers import confinement, framing, messages
+from pipeline.workers.framing import FrameReader
+from pipeline.workers.messages import (
+    MAX_FIELDS,
+    MAX_ORDER_NBYTES,
+    MAX_TEXT,
+    Alive,
+    Begin,
+    CameraClosed,
+    CloseCamera,
+    FramesLost,
+    Logged,
+    OpenCamera,
+    Order,
+    Ping,
+    Report,
+    StateChanged,
+    Taken,
+)
+from pipeline.workers.outbox import Outbox
+
+_CHUNK_NBYTES = 1 << 18
+_CLOSING_S = 60.0  # a thread that is blocked in a connection ends within the limits of ingest
+_LEVELS = frozenset({"debug", "info", "warning", "error"})
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Watches cameras as it is told, until its shard closes the channel. One thread reads orders; feeds write."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+        self._feeds: dict[int, CameraFeed] = {}
+        self._outboxes: dict[int, Outbox] = {}
+
+    def run(self) -> None:
+        """Returns when the shard has closed the channel."""
+        for order in self._received():
+            match order:
+                case Begin():
+                    if problem := confinement.close_files(order.folders):
+                        log.warning("ingest_worker_not_confined", reason=problem)
+                    self.send(Alive())
+                case Ping():
+                    self.send(Alive())
+                case OpenCamera():
+                    self._open(order)
+                case CloseCamera():
+                    self._close(order.camera)
+                case Taken():
+                    self._taken(order)
+
+    def send(self, report: Report, *body: memoryview) -> None:
+        """Sends a report; blocks while the shard reads nothing. Ends the process when the shard is gone."""
+        try:
+            with self._sending:
+                self._channel.sendall(framing.frame(messages.encode(report), *body))
+        except OSError:
+            os._exit(0)
+
+    def log_event(self, logger: object, name: str, event: EventDict) -> EventDict:
+        """Passes an event on to the log of the shard. A structlog processor, the last one."""
+        fields = {key: _plain(value) for key, value in list(event.items())[:MAX_FIELDS] if key != "event"}
+        level = name if name in _LEVELS else "error"
+        self.send(Logged(level=level, event=str(event["event"]), fields=fields))  # type: ignore[arg-type]
+        raise structlog.DropEvent
+
+    def _received(self) -> Iterator[Order]:
+        reader = FrameReader(MAX_ORDER_NBYTES, 0)
+        while data := self._channel.recv(_CHUNK_NBYTES):
+            for header, _ in reader.feed(data):
+                yield messages.parse_order(header)
+
+    def _open(self, order: OpenCamera) -> None:
+        handle = order.camera
+
+        def send_clip(clip: Clip, can_wait: bool) -> None:
+            self.send(messages.clip_header(handle, clip, can_wait=can_wait), *messages.clip_body(clip))
+
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+            self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason))
+
+        outbox = Outbox(send_clip, lambda frames: self.send(FramesLost(camera=handle, frames=frames)))
+        feed = CameraFeed(
+            order.spec,
+            order.config,
+            order.fit,
+            outbox,
+            on_state=on_state,
+            camera_id=order.camera_id,
+            resume_from_s=order.resume_from_s,
+            started_s=order.started_s,
+        )
+        self._outboxes[handle], self._feeds[handle] = outbox, feed
+        feed.start()
+
+    def _taken(self, order: Taken) -> None:
+        if order.camera not in self._feeds:  # its clip was on the way when it was closed
+            return
+        self._outboxes[order.camera].taken()
+        if order.has_lost:
+            self._feeds[order.camera].rate.lost(time.time())
+
+    def _close(self, handle: int) -> None:
+        self._outboxes.pop(handle)
+        feed = self._feeds.pop(handle)
+        feed.request_stop()
+
+        def await_end() -> None:
+            feed.stop(_CLOSING_S)
+            self.send(CameraClosed(camera=handle))
+
+        threading.Thread(target=await_end, daemon=True).start()
+
+
+def _plain(value: object) -> bool | int | float | str | None:
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)[-MAX_TEXT:]
+
+
+def main() -> None:
+    """Runs a worker on an inherited socket."""
+    descriptor, parent = map(int, sys.argv[1:])
+    confinement.limit(parent)
+    worker = Worker(socket.socket(fileno=descriptor))
+    structlog.configure(processors=[worker.log_event])
+    worker.run()
+    os._exit(0)  # threads of feeds may be blocked in libav
+
+
+if __name__ == "__main__":
+    main()

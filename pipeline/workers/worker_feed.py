@@ -1,0 +1,146 @@
+"""A camera's feed whose source runs in an ingest worker."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from models.frame_fit import FrameFit
+from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.network import urls
+from pipeline.network.redaction import REDACTOR
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clips import Clip
+from pipeline.sources.feed import STOP_TIMEOUT_S, OnState
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers.errors import MalformedMessage
+from pipeline.workers.messages import ClipHeader, OpenCamera
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedCamera:
+    """What a worker must know of a camera; see CameraFeed."""
+
+    spec: CameraSpec
+    config: IngestConfig
+    fit: FrameFit
+    camera_id: str
+    resume_from_s: float | None
+    started_s: float
+
+    def require_possible(self, header: ClipHeader) -> None:
+        """Raises MalformedMessage for a clip that no feed of this camera builds."""
+        limit, width = self.config.frames_per_clip, self.config.thumbnail_width
+        if len(header.times_s) > limit or any(wide > width for _, wide in header.previews):
+            raise MalformedMessage(f"{len(header.times_s)} frames (limit {limit}), or a preview wider than {width}")
+        if not self.fit.is_possible(header.width, header.height):
+            raise MalformedMessage(f"frames of {header.width}x{header.height}, which the model does not read")
+
+
+class WorkerFeed:
+    """Passes a camera's clips and states on, as a CameraFeed does. What stands below `stop` is the pool's thread's."""
+
+    def __init__(
+        self,
+        handle: int,
+        camera: WatchedCamera,
+        clips: ClipQueue,
+        on_state: OnState,
+        *,
+        on_start: Callable[[WorkerFeed], None],
+        on_stop: Callable[[WorkerFeed], None],
+    ) -> None:
+        """Raises InvalidCamera for an invalid URL. on_start, on_stop: called by the methods of these names."""
+        urls.parse_source(camera.spec)
+        self.handle, self.camera = handle, camera
+        self.retry_s = -math.inf  # no worker gets it before
+        self.is_stopped = False
+        self._clips, self._on_state = clips, on_state
+        self._on_start, self._on_stop = on_start, on_stop
+        self._newest_s = camera.resume_from_s
+        self._waiting: deque[Clip] = deque()
+        self._output_lock = threading.Lock()  # no clip and no state passes once stop() has returned
+        self._has_ended = threading.Event()
+        REDACTOR.remember(camera.spec.url)
+
+    def start(self) -> None:
+        """Has a worker open the source. Call it once."""
+        self._on_start(self)
+
+    def request_stop(self) -> None:
+        """Ends the feed: no clip and no state follows. Does not wait for its connections."""
+        with self._output_lock:
+            was_stopped, self.is_stopped = self.is_stopped, True
+        if not was_stopped:
+            self._on_stop(self)
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Ends the feed, and blocks for at most `timeout_s` until its connections are closed."""
+        self.request_stop()
+        self._has_ended.wait(timeout_s)
+
+    @property
+    def order(self) -> OpenCamera:
+        """The order to go on where the last clip ended."""
+        camera = self.camera
+        return OpenCamera(
+            camera=self.handle,
+            camera_id=camera.camera_id,
+            spec=camera.spec,
+            config=camera.config,
+            fit=camera.fit,
+            resume_from_s=self._newest_s,
+            started_s=camera.started_s,
+        )
+
+    def accept(self, clip: Clip) -> int:
+        """Queues a clip of a live source; how many older frames were lost for it."""
+        self._newest_s = clip.times_s[-1]
+        return self._put(clip)
+
+    def keep(self, clip: Clip) -> None:
+        """Keeps a clip of a source that can wait until `deliver` finds space."""
+        self._newest_s = clip.times_s[-1]
+        self._waiting.append(clip)
+
+    def deliver(self) -> int:
+        """Queues clips that were kept, as far as there is space; how many."""
+        delivered = 0
+        while self._waiting and (self.is_stopped or self._clips.wait_for_space(self.camera.camera_id, 0)):
+            self._put(self._waiting.popleft())
+            delivered += 1
+        return delivered
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether clips are kept until there is space."""
+        return bool(self._waiting)
+
+    def report(self, state: CameraState, detail: str, reason: SourceReason | None = None) -> None:
+        """Passes a state on."""
+        with self._output_lock:
+            if not self.is_stopped:
+                self._on_state(state, detail, reason)
+
+    def count_lost(self, frames: int) -> None:
+        """Counts frames that were lost before they became a clip."""
+        with self._output_lock:
+            if not self.is_stopped:
+                self._clips.count_dropped(self.camera.camera_id, frames)
+
+    def ended(self) -> None:
+        """Its connections are closed."""
+        if not self._has_ended.is_set():
+            REDACTOR.forget(self.camera.spec.url)
+            self._has_ended.set()
+
+    def _put(self, clip: Clip) -> int:
+        with self._output_lock:
+            return 0 if self.is_stopped else self._clips.put(clip)

@@ -1,0 +1,130 @@
+"""A shard's side of one ingest worker: starts its process, sends orders, reads reports, ends it. Never blocks long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+import pipeline
+from pipeline.workers import framing, messages
+from pipeline.workers.confinement import MAX_WORDS_NBYTES
+from pipeline.workers.errors import WorkerUnreachable
+from pipeline.workers.framing import FrameReader
+from pipeline.workers.messages import MAX_BODY_NBYTES, MAX_HEADER_NBYTES, Begin, Order, Report
+
+log = structlog.get_logger(__name__)
+
+MAX_UNSENT_NBYTES = 32 << 20
+_CHUNK_NBYTES = 1 << 18
+_MAX_CHUNKS = 16  # of one worker, before the others have their turn
+_EXIT_S = 0.5  # from the end of its channel to that of the process
+_REAP_S = 5.0  # until the kernel has ended a process that was killed
+_LAST_WORDS = 1_000  # characters
+# What a worker needs to start and to speak TLS. Everything else of the environment stays with the shard.
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+class WorkerProcess:
+    """One worker. Belongs to the thread that started it: the worker ends with that thread."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """folders: those below which it may read."""
+        self._channel, theirs = socket.socketpair()
+        self._words = os.memfd_create("ingest-worker-stderr")
+        self._unsent = bytearray()
+        self._has_closed = False
+        self._reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
+        self._channel.setblocking(False)
+        with theirs:
+            command = [sys.executable, "-P", "-m", "pipeline.workers.worker", str(theirs.fileno()), str(os.getpid())]
+            self._process = subprocess.Popen(
+                command,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._words,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,  # Ctrl-C at a terminal is for the shard
+            )
+        self.pid = self._process.pid
+        self.send(Begin(folders=tuple(folders)))
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def send(self, order: Order) -> None:
+        """Sends an order as far as the worker takes it now. Raises WorkerUnreachable."""
+        self._unsent += framing.frame(messages.encode(order))
+        self.flush()
+        if len(self._unsent) > MAX_UNSENT_NBYTES:
+            raise WorkerUnreachable(f"it took none of the last {len(self._unsent)} bytes")
+
+    def flush(self) -> bool:
+        """Sends more of what waits; whether nothing waits any more. Raises WorkerUnreachable."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._channel.send(self._unsent)]
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._closed(error.strerror or type(error).__name__) from error
+        return True
+
+    def receive(self) -> Iterator[tuple[Report, bytearray]]:
+        """What it has said and was not read yet, or a part of it. Raises WorkerUnreachable, MalformedMessage."""
+        for _ in range(_MAX_CHUNKS):
+            try:
+                data = self._channel.recv(_CHUNK_NBYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise self._closed(error.strerror or type(error).__name__) from error
+            if not data:
+                raise self._closed("it closed its channel")
+            for header, body in self._reader.feed(data):
+                yield messages.parse_report(header, body), body
+
+    def end(self) -> str:
+        """Kills it and frees what it had here; how it ended, in words."""
+        if self._has_closed:  # it ends by itself, and its exit status says why
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_EXIT_S)
+        is_killed = self._process.poll() is None
+        self._process.kill()
+        try:
+            code = self._process.wait(_REAP_S)
+        except subprocess.TimeoutExpired:
+            log.error("ingest_worker_not_ended", pid=self.pid)
+            code = None
+        self._channel.close()
+        words = self._last_words()
+        os.close(self._words)
+        if is_killed or code is None:
+            return words
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"{how}; {words}" if words else how
+
+    def _closed(self, reason: str) -> WorkerUnreachable:
+        self._has_closed = True
+        return WorkerUnreachable(reason)
+
+    def _last_words(self) -> str:
+        """The last line that it wrote to standard error: of a Python error, the error."""
+        text = os.pread(self._words, MAX_WORDS_NBYTES, 0).decode(errors="replace").strip()
+        return text.rpartition("\n")[2][-_LAST_WORDS:]
+
+
+def _environment() -> dict[str, str]:
+    root = Path(pipeline.__file__).resolve().parents[1]
+    paths = dict.fromkeys((str(root), *filter(None, sys.path)))  # the worker imports what its shard imports
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "4"}
+    return passed_on | threads | {"PYTHONPATH": os.pathsep.join(paths)}

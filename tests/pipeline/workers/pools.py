@@ -1,0 +1,121 @@
+"""Pools of real workers for tests, and what their cameras give."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from models.frame_fit import FrameFit
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clips import Clip
+from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers.pool import WorkerPool
+from pipeline.workers.worker_cameras import WorkerLimits
+from tests.pipeline.playing import QUICK
+
+FIT = FrameFit(cell=64, max_cells=1, side=64)
+
+
+class Cameras:
+    """Cameras of one shard, as it sees them. All waits are for events."""
+
+    def __init__(self, open_feed: Callable[..., object], max_clips: int = 4, *, takes: bool = True) -> None:
+        self._open_feed, self._takes = open_feed, takes
+        self._changed = threading.Condition()
+        self.clips = ClipQueue(max_clips, on_put=self._notify)
+        self.taken: defaultdict[str, list[Clip]] = defaultdict(list)
+        self.states: defaultdict[str, list[tuple[CameraState, str, SourceReason | None]]] = defaultdict(list)
+
+    def open(
+        self,
+        name: str,
+        url: str,
+        *,
+        pace: PlaybackSpeed = PlaybackSpeed.LIVE,
+        config: IngestConfig = QUICK,
+        **more: float,
+    ) -> object:
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+            with self._changed:
+                self.states[name].append((state, detail, reason))
+                self._changed.notify_all()
+
+        feed = self._open_feed(
+            CameraSpec(name=name, url=url, pace=pace),
+            config,
+            clips=self.clips,
+            on_state=on_state,
+            camera_id=name,
+            resume_from_s=more.get("resume_from_s"),
+            started_s=more.get("started_s", time.time()),
+        )
+        feed.start()  # type: ignore[attr-defined]
+        return feed
+
+    def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Blocks until the condition holds; checked at each state and each clip. Takes the clips, if any."""
+
+        def is_so() -> bool:
+            while self._takes and (clip := self.clips.take()) is not None:
+                self.taken[clip.camera].append(clip)
+            return is_true()
+
+        with self._changed:
+            assert self._changed.wait_for(is_so, timeout_s), dict(self.states)
+
+    def wait_for_state(self, name: str, state: CameraState) -> str:
+        """Blocks until the state was reported; returns its last detail."""
+        self.wait_until(lambda: any(found is state for found, _, _ in self.states[name]))
+        return next(detail for found, detail, _ in reversed(self.states[name]) if found is state)
+
+    def wait_for_next_clips(self, *names: str) -> None:
+        """Blocks until each of the cameras has given a clip that was not given before."""
+        before = {name: len(self.taken[name]) for name in names}
+        self.wait_until(lambda: all(len(self.taken[name]) > before[name] for name in names))
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+@contextmanager
+def threads() -> Iterator[Callable[..., object]]:
+    """Feeds in threads of this process."""
+    yield partial(CameraFeed, fit=FIT)
+
+
+@contextmanager
+def workers(
+    num_workers: int = 1, folders: tuple[Path, ...] = QUICK.video_folders, limits: WorkerLimits | None = None
+) -> Iterator[WorkerPool]:
+    """A pool that is closed afterwards."""
+    pool = WorkerPool(FIT, num_workers, folders, limits)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextmanager
+def worker_feeds() -> Iterator[Callable[..., object]]:
+    """Feeds in workers."""
+    with workers() as pool:
+        yield pool.open
+
+
+def descriptors() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def children() -> set[int]:
+    """The processes that this one has started and that are not gone, those that wait to be reaped included."""
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}

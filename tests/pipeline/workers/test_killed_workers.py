@@ -1,0 +1,67 @@
+"""Workers that are killed, crash and hang: their cameras come back, others notice nothing, and nothing leaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from pipeline.sources.feed import RECONNECTED
+from pipeline.workers.worker_cameras import WorkerLimits
+from tests.pipeline.workers import pools
+from tests.pipeline.workers.pools import Cameras
+
+# Each kill has a cause of its own here, so nobody is suspected.
+LIMITS = WorkerLimits(hang_s=1.5, soon_s=0.0)
+SIGNALS = (signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP, signal.SIGTERM)
+
+
+def kill_often(kills: int, num_workers: int) -> None:
+    """Kills workers all at once, in turn by each signal, each time all of their cameras have given a clip."""
+    names = [f"c{number}" for number in range(num_workers)]
+    with pools.workers(num_workers, limits=LIMITS) as pool:
+        cameras = Cameras(pool.open)
+        feeds = [cameras.open(name, f"sim:{name}?width=64&height=64") for name in names]
+        for number in range(0, kills, num_workers):
+            cameras.wait_for_next_clips(*names)
+            for offset, pid in enumerate(pool.pids()):
+                os.kill(pid, SIGNALS[(number + offset) % len(SIGNALS)])
+        cameras.wait_for_next_clips(*names)
+        for feed in feeds:
+            feed.request_stop()  # type: ignore[attr-defined]
+        for feed in feeds:
+            feed.stop(30)  # type: ignore[attr-defined]
+
+
+def test_killed_workers_come_back_and_leave_nothing() -> None:
+    before = pools.descriptors(), pools.children()
+
+    kill_often(10, num_workers=5)
+
+    assert (pools.descriptors(), pools.children()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hundred_killed_workers_leave_nothing() -> None:
+    before = pools.descriptors(), pools.children()
+
+    kill_often(100, num_workers=5)
+
+    assert (pools.descriptors(), pools.children()) == before
+
+
+def test_the_cameras_of_other_workers_notice_nothing() -> None:
+    with pools.workers(2) as pool:
+        cameras = Cameras(pool.open)
+        for name in ("killed", "well"):
+            cameras.open(name, "sim:street")
+            cameras.wait_for_next_clips(name)
+        os.kill(pool.pids()[0], signal.SIGKILL)
+        cameras.wait_for_next_clips("killed")
+        cameras.wait_for_next_clips("killed", "well")
+
+    assert len(cameras.states["well"]) == 2
+    assert not any(RECONNECTED in clip.lost_before for clip in cameras.taken["well"])
+    assert any(RECONNECTED in clip.lost_before for clip in cameras.taken["killed"])

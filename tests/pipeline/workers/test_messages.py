@@ -1,0 +1,169 @@
+"""What a worker says is parsed with bounds: damage is refused, whatever it is, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_store.gap import GapReason
+from models.frame_fit import FrameFit
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.sources.clips import Clip
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers import framing, messages
+from pipeline.workers.errors import MalformedMessage
+from pipeline.workers.framing import FrameReader
+from pipeline.workers.messages import MAX_BODY_NBYTES, MAX_HEADER_NBYTES, Logged, OpenCamera, StateChanged
+
+CLIP = Clip(
+    "lobby",
+    np.arange(2 * 6 * 4 * 3, dtype=np.uint8).reshape(2, 6, 4, 3),
+    (1.0, 1.5),
+    (np.full((3, 5, 3), 7, np.uint8), np.full((2, 5, 3), 9, np.uint8)),
+    received_s=2.0,
+    period_s=0.5,
+    lost_before=("", GapReason.DROPPED),
+)
+HEADER = json.loads(messages.encode(messages.clip_header(3, CLIP, can_wait=True)))
+BODY = bytearray(b"".join(messages.clip_body(CLIP)))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def parse(header: dict[str, Any], body: bytes | bytearray = BODY) -> object:
+    return messages.parse_report(json.dumps(header).encode(), body)
+
+
+def test_a_clip_arrives_as_it_was_sent() -> None:
+    reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
+    sent = framing.frame(json.dumps(HEADER).encode(), *messages.clip_body(CLIP))
+
+    ((header, body),) = [message for byte in range(len(sent)) for message in reader.feed(sent[byte : byte + 1])]
+    report = messages.parse_report(header, body)
+
+    assert isinstance(report, messages.ClipHeader)
+    clip = messages.clip_of(report, body, "lobby")
+    assert np.array_equal(clip.frames, CLIP.frames)
+    assert all(map(np.array_equal, clip.previews, CLIP.previews))
+    assert (clip.times_s, clip.received_s, clip.period_s, clip.lost_before) == ((1.0, 1.5), 2.0, 0.5, CLIP.lost_before)
+
+
+def test_an_order_arrives_as_it_was_sent() -> None:
+    spec = CameraSpec(
+        name="lobby",
+        url="rtsp://user:c4n4ry@10.0.0.1/",
+        pace=PlaybackSpeed.FAST,
+        masks=(((0.0, 0.0), (1.0, 0.0), (0.0, 0.5)),),
+        labels={"floor": "1"},
+    )
+    config = IngestConfig(sample_fps=3, video_folders=(Path("/videos"),), allowed_networks=("10.0.0.0/8",))
+    order = OpenCamera(
+        camera=1,
+        camera_id="id",
+        spec=spec,
+        config=config,
+        fit=FrameFit(cell=8, max_cells=64),
+        resume_from_s=None,
+        started_s=1.0,
+    )
+
+    assert messages.parse_order(messages.encode(order)) == order
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_clip_with_one_damaged_value_is_refused_or_adds_up(data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from([*HEADER, "unknown"]))
+    damaged = HEADER | {key: data.draw(JSON)}
+
+    try:
+        report = parse(damaged)
+    except MalformedMessage:
+        return
+    assert isinstance(report, messages.ClipHeader)
+    clip = messages.clip_of(report, bytearray(BODY), "lobby")
+    assert clip.frames.size + sum(preview.size for preview in clip.previews) == len(BODY)
+    assert all(np.isfinite([*clip.times_s, clip.received_s, clip.period_s]))
+
+
+@settings(max_examples=300)
+@given(header=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()), body=st.binary(max_size=50))
+def test_noise_is_refused(header: bytes, body: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        messages.parse_report(header, body)
+
+
+@settings(max_examples=200)
+@given(flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=5))
+def test_a_damaged_stream_gives_messages_or_is_refused(flips: list[tuple[int, int]]) -> None:
+    sent = bytearray(framing.frame(json.dumps(HEADER).encode(), *messages.clip_body(CLIP)))
+    for at, value in flips:
+        sent[at % len(sent)] = value
+
+    reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
+    try:
+        for header, body in reader.feed(bytes(sent)):
+            messages.parse_report(header, body)
+    except MalformedMessage:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("header", "body"), [(MAX_HEADER_NBYTES + 1, 0), (0, MAX_BODY_NBYTES + 1), (0xFFFFFFFF, 0xFFFFFFFF)]
+)
+def test_a_message_beyond_its_limit_is_refused_before_it_comes(header: int, body: int) -> None:
+    reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
+    with pytest.raises(MalformedMessage, match=f"{header} and {body} bytes"):
+        list(reader.feed(header.to_bytes(4) + body.to_bytes(4)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"times_s": [1.5, 1.0]},
+        {"times_s": [1.0, 1.0]},
+        {"times_s": [1.0, 1e300]},
+        {"received_s": 1e20},
+        {"width": 0},
+        {"width": -4},
+        {"height": 1 << 40},
+        {"previews": [[3, 5]]},
+        {"lost_before": ["", "sunspots"]},
+        {"camera": -1},
+        {"camera": 1.5},
+        {"can_wait": "yes"},
+        {"kind": "begin"},
+    ],
+    ids=str,
+)
+def test_values_that_no_worker_sends_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(MalformedMessage):
+        parse(HEADER | changes)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"kind":"clip","received_s":NaN}', "[" * 60_000, '{"kind":"lost","frames":' + "9" * 5000 + "}"]
+)
+def test_json_that_breaks_parsers_is_refused(text: str) -> None:
+    with pytest.raises(MalformedMessage):
+        messages.parse_report(text.encode(), b"")
+
+
+def test_long_texts_and_unknown_states_are_refused() -> None:
+    state = json.loads(messages.encode(StateChanged(camera=1, state=CameraState.FAILED, reason=SourceReason.TLS)))
+    for changes in ({"detail": "x" * 5000}, {"state": "asleep"}, {"reason": "mood"}):
+        with pytest.raises(MalformedMessage):
+            parse(state | changes, b"")
+    logged = json.loads(messages.encode(Logged(level="info", event="camera_state", fields={"camera": "lobby"})))
+    for changes in ({"event": "two\nlines"}, {"fields": {"a b": 1}}, {"fields": {"a": [1]}}, {"level": "critical"}):
+        with pytest.raises(MalformedMessage):
+            parse(logged | changes, b"")

@@ -1,0 +1,320 @@
+"""What a shard does about workers that end, hang, lie or do not start. In virtual time, without a process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from models.frame_fit import FrameFit
+from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clips import Clip
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers import messages
+from pipeline.workers.errors import WorkerUnreachable
+from pipeline.workers.messages import (
+    Alive,
+    CameraClosed,
+    CloseCamera,
+    OpenCamera,
+    Order,
+    Ping,
+    Report,
+    StateChanged,
+    Taken,
+)
+from pipeline.workers.quarantine import FIRST_PAUSE_S
+from pipeline.workers.supervisor import FIRST_START_RETRY_S, Supervisor
+from pipeline.workers.worker_cameras import PING_EVERY_S, WorkerLimits
+from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
+
+SIDE = 8
+LIMITS = WorkerLimits(hang_s=5.0, start_s=60.0, soon_s=300.0)
+
+
+class ScriptedWorker:
+    """A worker that says what the test has it say."""
+
+    pid = 0
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+        self.says: list[tuple[Report, bytearray]] = [(Alive(), bytearray())]
+        self.has_died = self.has_ended = False
+
+    @property
+    def cameras(self) -> list[int]:
+        return [order.camera for order in self.orders if isinstance(order, OpenCamera)]
+
+    def fileno(self) -> int:
+        return 0
+
+    def flush(self) -> bool:
+        return True
+
+    def send(self, order: Order) -> None:
+        if self.has_died:
+            raise WorkerUnreachable("Broken pipe")
+        self.orders.append(order)
+
+    def receive(self) -> Iterator[tuple[Report, bytearray]]:
+        while self.says:
+            yield self.says.pop(0)
+        if self.has_died:
+            raise WorkerUnreachable("it closed its channel")
+
+    def end(self) -> str:
+        assert not self.has_ended
+        self.has_ended = True
+        return "signal SIGSEGV" if self.has_died else ""
+
+
+class Shard:
+    """A supervisor, its workers and its cameras, with a clock that the test advances."""
+
+    def __init__(self, num_workers: int = 2) -> None:
+        self.now_s = 1_000.0
+        self.workers: list[ScriptedWorker] = []
+        self.can_start = True
+        self._handles = itertools.count()
+        self.clips = ClipQueue(4)
+        self.states: dict[str, tuple[CameraState, str, SourceReason | None]] = {}
+        self.supervisor = Supervisor(self._start, num_workers, lambda: self.now_s, LIMITS)
+
+    def _start(self) -> ScriptedWorker:
+        if not self.can_start:
+            raise OSError(11, "Resource temporarily unavailable")
+        self.workers.append(ScriptedWorker())
+        return self.workers[-1]
+
+    def open(self, name: str) -> WorkerFeed:
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+            self.states[name] = (state, detail, reason)
+
+        camera = WatchedCamera(
+            spec=CameraSpec(name=name, url="sim:street"),
+            config=IngestConfig(),
+            fit=FrameFit(cell=SIDE, max_cells=1, side=SIDE),
+            camera_id=name,
+            resume_from_s=None,
+            started_s=0.0,
+        )
+        feed = WorkerFeed(
+            next(self._handles),
+            camera,
+            self.clips,
+            on_state,
+            on_start=self.supervisor.open,
+            on_stop=self.supervisor.close,
+        )
+        feed.start()
+        self.read()
+        return feed
+
+    def read(self) -> None:
+        for worker in list(self.supervisor.workers):
+            self.supervisor.read(worker)
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.supervisor.tick()
+        self.read()
+
+    def alive(self) -> list[ScriptedWorker]:
+        return [worker for worker in self.workers if not worker.has_ended]
+
+    def worker_of(self, feed: WorkerFeed) -> ScriptedWorker:
+        (worker,) = [worker for worker in self.alive() if feed.handle in worker.cameras]
+        return worker
+
+    def crash(self, feed: WorkerFeed) -> None:
+        self.worker_of(feed).has_died = True
+        self.read()
+        self.advance(0)
+
+
+def says_clip(
+    worker: ScriptedWorker, feed: WorkerFeed, time_s: float, *, side: int = SIDE, can_wait: bool = False
+) -> None:
+    picture = np.zeros((1, side, side, 3), np.uint8)
+    clip = Clip("", picture, (time_s,), (picture[0],), time_s)
+    header = messages.clip_header(feed.handle, clip, can_wait=can_wait)
+    worker.says.append((header, bytearray(b"".join(messages.clip_body(clip)))))
+
+
+def test_cameras_are_spread_evenly() -> None:
+    shard = Shard(num_workers=2)
+    for number in range(5):
+        shard.open(f"c{number}")
+
+    assert sorted(len(worker.cameras) for worker in shard.workers) == [2, 3]
+
+
+def test_a_worker_without_cameras_is_ended() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    feed.request_stop()
+    (worker,) = shard.workers
+    assert isinstance(worker.orders[-1], CloseCamera)
+    assert not worker.has_ended
+
+    worker.says.append((CameraClosed(camera=feed.handle), bytearray()))
+    shard.read()
+
+    assert worker.has_ended
+    feed.stop(timeout_s=0)
+
+
+def test_a_worker_that_ends_is_started_again_and_goes_on_where_it_was() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    says_clip(shard.worker_of(feed), feed, 17.0)
+    shard.read()
+
+    shard.crash(feed)
+
+    detail = "its ingest worker ended (signal SIGSEGV) and is started again"
+    assert shard.states["c0"] == (CameraState.STALLED, detail, None)
+    (order,) = shard.worker_of(feed).orders
+    assert isinstance(order, OpenCamera)
+    assert order.resume_from_s == 17.0
+    assert [worker.has_ended for worker in shard.workers] == [True, False]
+
+
+def test_the_camera_that_ends_workers_is_found_and_waits_while_the_others_go_on() -> None:
+    shard = Shard(num_workers=1)
+    guilty, *others = [shard.open(f"c{number}") for number in range(4)]
+    shard.crash(guilty)
+    shard.crash(guilty)
+    assert len(shard.alive()) == 4
+
+    shard.crash(guilty)
+
+    state, detail, reason = shard.states["c0"]
+    assert (state, reason) == (CameraState.BACKING_OFF, SourceReason.DECODER_CRASHED)
+    assert "try again in 5 s" in detail
+    assert [worker.cameras for worker in shard.alive()] == [[feed.handle] for feed in others]
+    assert all(shard.states[feed.camera.spec.name][2] is None for feed in others)
+    shard.advance(FIRST_PAUSE_S + 0.1)
+    shard.crash(guilty)
+    assert "try again in 10 s" in shard.states["c0"][1]
+
+
+def test_who_was_suspected_wrongly_comes_back_to_the_others() -> None:
+    shard = Shard(num_workers=1)
+    feeds = [shard.open(f"c{number}") for number in range(3)]
+    shard.crash(feeds[0])
+    shard.crash(feeds[0])
+    assert len(shard.alive()) == 3
+
+    for _ in range(int(LIMITS.soon_s / PING_EVERY_S) + 2):
+        for worker in shard.alive():
+            worker.says.append((Alive(), bytearray()))
+        shard.advance(PING_EVERY_S)
+    for worker in shard.alive():
+        worker.says += [(CameraClosed(camera=handle), bytearray()) for handle in worker.cameras]
+    shard.read()
+    shard.advance(0)
+
+    (worker,) = shard.alive()
+    assert sorted(worker.cameras) == sorted(feed.handle for feed in feeds)
+
+
+def test_a_worker_that_hangs_is_ended_and_one_that_answers_is_not() -> None:
+    shard = Shard(num_workers=2)
+    hung, well = shard.open("c0"), shard.open("c1")
+    hung_worker, well_worker = shard.worker_of(hung), shard.worker_of(well)
+    for _ in range(8):
+        shard.advance(PING_EVERY_S)
+        well_worker.says.append((Alive(), bytearray()))
+
+    assert hung_worker.has_ended
+    assert not well_worker.has_ended
+    assert any(isinstance(order, Ping) for order in well_worker.orders)
+    assert "no answer for 5 s" in shard.states["c0"][1]
+    assert shard.worker_of(hung) is not hung_worker
+
+
+def test_a_shard_that_was_stopped_itself_ends_no_worker() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    shard.advance(PING_EVERY_S)
+    shard.workers[0].says.append((Alive(), bytearray()))
+    shard.now_s += 3_600
+
+    shard.read()
+    shard.supervisor.tick()
+
+    assert shard.worker_of(feed) is shard.workers[0]
+
+
+def test_workers_that_do_not_start_are_tried_with_growing_pauses_and_blame_no_camera() -> None:
+    shard = Shard(num_workers=1)
+    shard.can_start = False
+    feed = shard.open("c0")
+    shard.advance(FIRST_START_RETRY_S)
+
+    state, detail, reason = shard.states["c0"]
+    assert (state, reason) == (CameraState.BACKING_OFF, None)
+    assert detail == "its ingest worker does not start (Resource temporarily unavailable); try again in 2 s"
+    shard.can_start = True
+    shard.advance(1.0)
+    assert shard.workers == []
+    shard.advance(1.0)
+    assert shard.worker_of(feed).cameras == [feed.handle]
+
+
+@pytest.mark.parametrize("side", [SIDE + 1, 2 * SIDE, 1])
+def test_frames_of_a_size_that_the_model_does_not_read_end_the_worker(side: int) -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    says_clip(shard.workers[0], feed, 1.0, side=side)
+
+    shard.read()
+
+    assert shard.workers[0].has_ended
+    assert f"frames of {side}x{side}" in shard.states["c0"][1]
+    assert not shard.clips.has_clips()
+
+
+def test_a_worker_cannot_speak_for_a_camera_of_another() -> None:
+    shard = Shard(num_workers=2)
+    mine, foreign = shard.open("c0"), shard.open("c1")
+    worker = shard.worker_of(mine)
+    says_clip(worker, foreign, 1.0)
+    worker.says.append((StateChanged(camera=foreign.handle, state=CameraState.ENDED), bytearray()))
+
+    shard.read()
+
+    assert not shard.clips.has_clips()
+    assert "c1" not in shard.states
+
+
+def test_a_clip_whose_source_can_wait_is_taken_when_there_is_space() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    (worker,) = shard.workers
+    for number in range(6):
+        says_clip(worker, feed, float(number), can_wait=True)
+    shard.read()
+    assert sum(isinstance(order, Taken) for order in worker.orders) == 4
+
+    assert shard.clips.take() is not None
+    shard.advance(0)
+
+    assert sum(isinstance(order, Taken) for order in worker.orders) == 5
+    assert shard.clips.dropped_frames("c0") == 0
+
+
+def test_nothing_of_a_feed_passes_after_it_was_stopped() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    says_clip(shard.workers[0], feed, 1.0)
+    feed.request_stop()
+
+    shard.read()
+
+    assert not shard.clips.has_clips()

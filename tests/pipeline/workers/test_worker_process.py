@@ -1,0 +1,101 @@
+"""What an ingest worker is: a small process without the shard's secrets, and without rights that it does not need."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from pipeline.cameras import CameraState, SourceReason
+from pipeline.workers import confinement
+from tests.pipeline import footage
+from tests.pipeline.footage import H264
+from tests.pipeline.workers import pools
+from tests.pipeline.workers.pools import Cameras
+
+CANARY = "c4n4ry"
+
+
+def test_a_worker_loads_neither_torch_nor_ray_and_has_nothing_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HERMES_STORE", f"redis://:{CANARY}@host")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", CANARY)
+    with pools.workers() as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("lobby", "sim:street")
+        cameras.wait_for_next_clips("lobby")
+        (pid,) = pool.pids()
+        process = Path(f"/proc/{pid}")
+        libraries = process.joinpath("maps").read_text()
+        variables = {entry.partition("=")[0] for entry in process.joinpath("environ").read_text().split("\0")}
+        command = process.joinpath("cmdline").read_text()
+
+    assert "/av/" in libraries
+    assert not any(name in libraries for name in ("libtorch", "_raylet", "cygrpc", "libdali"))
+    assert not any(name.startswith(("HERMES", "RAY", "PYTEST")) for name in variables)
+    assert CANARY not in command
+
+
+def test_a_worker_is_limited() -> None:
+    with pools.workers() as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("lobby", "sim:street")
+        cameras.wait_for_next_clips("lobby")
+        process = Path(f"/proc/{pool.pids()[0]}")
+        limits = {line[:26].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
+        status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+        opened = len(list((process / "fd").iterdir()))
+
+    assert limits["Max data size"] == str(confinement.MAX_MEMORY_NBYTES)
+    assert int(limits["Max open files"]) <= confinement.MAX_OPEN_FILES
+    assert limits["Max core file size"] == "0"
+    assert status["NoNewPrivs"] == "1"
+    assert opened <= 5  # standard streams and its channel
+
+
+def test_a_worker_ends_with_its_shard() -> None:
+    with pools.workers() as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("lobby", "sim:street")
+        cameras.wait_for_next_clips("lobby")
+        pids = pool.pids()
+        assert pools.children() >= set(pids)
+
+    assert pools.children().isdisjoint(pids)
+
+
+def test_a_worker_reads_no_file_outside_of_its_folders(tmp_path: Path) -> None:
+    """Also where the configuration that it is given would allow it."""
+    if confinement.landlock_version() < 1:
+        pytest.skip("this kernel has no Landlock")
+    for folder in ("inside", "outside"):
+        (tmp_path / folder).mkdir()
+        footage.write(tmp_path / folder / "video", H264)
+
+    with pools.workers(folders=(tmp_path / "inside",)) as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("inside", str(tmp_path / "inside" / "video"))
+        cameras.open("outside", str(tmp_path / "outside" / "video"))
+        cameras.wait_for_state("inside", CameraState.LIVE)
+        detail = cameras.wait_for_state("outside", CameraState.FAILED)
+
+    assert "Permission denied" in detail
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGBUS])
+def test_how_a_worker_ended_is_said(sent: signal.Signals) -> None:
+    with pools.workers() as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("lobby", "sim:street")
+        cameras.wait_for_next_clips("lobby")
+        os.kill(pool.pids()[0], sent)
+        detail = cameras.wait_for_state("lobby", CameraState.STALLED)
+        cameras.wait_for_next_clips("lobby")
+
+    assert detail == f"its ingest worker ended (signal {sent.name}) and is started again"
+    assert {reason for _, _, reason in cameras.states["lobby"]} <= {None, *SourceReason} - {
+        SourceReason.DECODER_CRASHED
+    }
