@@ -31,6 +31,7 @@ from cache_store import redis_preflight
 from cache_store.errors import StoreError
 from models import policy_choice, registry
 from models.errors import ModelError
+from models.memory_writer import MemoryWriter
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 from pipeline.network.redaction import REDACTOR
@@ -188,6 +189,9 @@ def _model(settings: HermesConfig) -> str:
     device, num_gpus = (settings.ingest.device, shards.gpus_of_model) if shards.is_local else ("auto", 1)
     model = registry.load_model(settings.model, device, shards.weights, num_gpus=num_gpus)
     spec, choice = model.spec, policy_choice.choose(settings.memory.policy, model)
+    reserve = shards.device.max_question_tokens + shards.device.max_answer_tokens
+    # Raises InvalidBudget for bounds that a shard would refuse.
+    MemoryWriter(model, settings.memory, max_frames=shards.device.max_frames_per_step, reserve=reserve)
     size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.layout.square} pixels"
     return "; ".join(filter(None, (size, str(choice), registry.limitation(settings.model))))
 

@@ -178,6 +178,13 @@ def test_every_configured_camera_is_opened(tmp_path: Path) -> None:
     assert "c4n4ry" not in repr(found)
 
 
+def test_a_memory_that_does_not_fit_the_model_is_found_before_a_shard_refuses_it() -> None:
+    found = finding("model", HermesConfig(memory=MemoryConfig(tokens_per_layer=1_000_000)))
+
+    assert not found.is_ok
+    assert found.detail.startswith("memory.tokens_per_layer is 1000000: ")
+
+
 def test_the_model_says_what_it_does_not_know() -> None:
     assert "knows drawn streets only" in finding("model").detail
 

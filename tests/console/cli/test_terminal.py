@@ -37,3 +37,9 @@ def test_a_command_under_nohup_outlives_its_terminal() -> None:
     terminal.end_on_sigterm()
 
     signal.raise_signal(signal.SIGHUP)
+
+
+def test_an_error_of_two_lines_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.report("what is missing\nhow to bring it", terminal.FAILURE)
+
+    assert "error: what is missing; how to bring it" in capsys.readouterr().err
