@@ -44,7 +44,7 @@ class VideoLanguageModel(Protocol):
 
     To add a family, write one file beside `models/llava_onevision.py` with a class that has these three attributes and
     five methods, and add it to `FAMILIES` in `models/registry.py`. Four of the methods wrap the family's own modules.
-    `forward` calls the unmodified transformers decoder with the attention function of `models/slot_cache.py`.
+    `forward` calls the unmodified transformers decoder with the attention function of `models/slot_attention.py`.
     `docs/adding-a-model-family.md` lists the steps and the tests that must pass. Every method runs on the device
     thread, blocks until done, and runs without gradients.
     """
