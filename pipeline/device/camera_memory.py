@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from cache_store import checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
-from cache_store.gap import Gap, GapReason
+from cache_store.gap import Gap
 from cache_store.memory import Memory
 from models import checkpoint_restorer
 from models.memory_writer import MemoryWriter
-from pipeline.decoding import images
+from pipeline.device import frame_steps
 from pipeline.device.change_gate import ChangeGate
+from pipeline.device.frame_steps import Appended, PreparedStep
+from pipeline.device.gap_log import GapLog
 from pipeline.device.thumbnails import Thumbnails
 from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clips import Clip
 
-_MAX_GAPS = 32
-_LONGEST_STEP = 1.5  # of the time between two samples: a longer step lacks a frame
 _ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
 
 class CameraMemory:
     """The memory of a camera, with thumbnails of its cached frames. Starts from a memory that holds its prefix alone.
 
-    gap_after_s: more time than this between two frames is a gap, and less where frames are known to be lost. A frame of
-    which the gate admits no patch counts as seen: the memory is as of its time.
+    gap_after_s: see `GapLog`. A frame of which the gate admits no patch counts as seen: the memory is as of its time.
     """
 
     def __init__(
@@ -63,68 +60,54 @@ class CameraMemory:
         # Of each of the newest groups in the memory: its tokens, all layers together.
         self._recent_tokens: deque[int] = deque(maxlen=writer.recent_groups)
         self._oldest_s: float | None = None  # of a token
-        self._gap_after_s = gap_after_s
-        self._gaps: deque[Gap] = deque(maxlen=_MAX_GAPS)
-        self._open_gap: Gap | None = None  # it lasts until the next frame
+        self._compactions = 0  # of the memory, when `_look` looked last
+        self._gap_log = GapLog(gap_after_s)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The newest last; one that has not ended yet is among them as far as it is known."""
-        is_known = self._open_gap is not None and self._open_gap.end_s > self._open_gap.start_s
-        return (*self._gaps, self._open_gap) if self._open_gap is not None and is_known else tuple(self._gaps)
+        """See `GapLog.gaps`."""
+        return self._gap_log.gaps
 
     def begin_with(self, gap: Gap) -> None:
         """Notes that the memory, in which nothing was appended yet, lacks a time that lasts until the next frame."""
-        is_long = gap.end_s - gap.start_s > self._gap_after_s
-        self._open_gap = gap if is_long else replace(gap, end_s=gap.start_s)
+        self._gap_log.begin_with(gap)
 
     def change_gate(self, gate: ChangeGate) -> None:
         """Judges the patches of later frames by another gate."""
         self.gate = gate
 
     def append(self, clip: Clip) -> None:
-        """Appends a clip of at most `max_frames` frames, and compacts the memory where its slot has no room.
+        """Appends a clip of at most `max_frames` frames by itself.
 
-        If it raises, whatever it raises, the memory holds what it held before; `lose` says what to do then.
+        If it raises, whatever it raises, the memory has none of its frames; `lose` says what to do then.
         """
-        times_s = clip.times_s
-        began_s, upkeep_before_s = time.perf_counter(), self._writer.upkeep_s
-        first_frame, compactions = self.memory.next_frame, self.memory.compactions
-        frames = torch.as_tensor(clip.frames)
-        admitted = self.gate.admit(frames, times_s)
-        by_group = self._layout.by_group(admitted)
-        num_tokens = int(by_group.sum())
-        size = self._layout.frames_per_group
-        groups = [slice(start, start + size) for start in range(0, len(times_s), size)]
-        jpegs = [
-            images.encode_jpeg(clip.previews[group][-1]) if is_appended else None
-            for group, is_appended in zip(groups, by_group.any(dim=1).tolist(), strict=True)
-        ]
-        at_s = torch.tensor(times_s, dtype=torch.float64)
-        (sizes,) = self._writer.append([self.memory], [frames], [at_s], [admitted])
-        # The memory has the frames: they must be noted before anything else can fail.
-        self.tokens_read += num_tokens
-        self.tokens_skipped += by_group.numel() - num_tokens
-        self.ingest_s += time.perf_counter() - began_s
-        self.upkeep_s += self._writer.upkeep_s - upkeep_before_s
-        self._note_gaps(clip)
-        self._note_frames([times_s[group] for group in groups], jpegs, first_frame)
-        self._recent_tokens.extend(size * self.memory.num_layers for size in sizes)
-        if self.memory.compactions != compactions:
+        step = self.prepare(clip)
+        self.note(step, frame_steps.append(self._writer, [step])[0])
+
+    def prepare(self, clip: Clip) -> PreparedStep:
+        """What `note` must know of a clip of at most `max_frames` frames, before it is appended."""
+        return frame_steps.prepare(self.memory, self.gate, self._layout, clip)
+
+    def note(self, step: PreparedStep, appended: Appended) -> None:
+        """Notes that a step was appended. What can fail comes last."""
+        self.tokens_read += step.num_read
+        self.tokens_skipped += step.num_skipped
+        self.ingest_s += step.seconds + appended.seconds
+        self.upkeep_s += appended.upkeep_s
+        self._gap_log.note(step.clip, self.newest_s)
+        self._note_frames(step.groups_s, step.jpegs, self.memory.next_frame - len(appended.group_sizes))
+        self._recent_tokens.extend(size * self.memory.num_layers for size in appended.group_sizes)
+        if self.memory.compactions != self._compactions:
             self._look()
 
     def lose(self, clip: Clip) -> int:
-        """Notes that `append` failed on a clip; its frames become a gap. How many were lost. Allocates nothing.
+        """Notes that a clip was not appended; its frames become a gap. How many were lost. Allocates nothing.
 
         The gap lasts until a frame is appended again.
         """
         self.gate.invalidate()
         lost_s = [time_s for time_s in clip.times_s if self.newest_s is None or time_s > self.newest_s]
-        if lost_s and self._open_gap is not None:
-            self._open_gap = replace(self._open_gap, end_s=lost_s[-1])
-        elif lost_s:
-            since_s = lost_s[0] if self.newest_s is None else self.newest_s
-            self._open_gap = Gap(since_s, lost_s[-1], GapReason.DEVICE_FAILED)
+        self._gap_log.lose(lost_s, self.newest_s)
         return len(lost_s)
 
     def _note_frames(self, groups: Sequence[Sequence[float]], jpegs: Sequence[bytes | None], next_frame: int) -> None:
@@ -138,19 +121,6 @@ class CameraMemory:
             self.frames_seen += len(times_s)
             self.newest_s = times_s[-1]
 
-    def _note_gaps(self, clip: Clip) -> None:
-        """Notes the gaps before and between the frames of a clip. Must be called before `_note_frames`."""
-        before = self._open_gap.start_s if self._open_gap is not None else self.newest_s
-        lost_before = clip.lost_before or ("",) * len(clip.times_s)
-        for time_s, lost in zip(clip.times_s, lost_before, strict=True):
-            reason = self._open_gap.reason if self._open_gap is not None else lost
-            # Where frames are known to be lost, one frame that is due and missing is a gap.
-            longest_s = _LONGEST_STEP * clip.period_s
-            longest_s = longest_s if reason else max(longest_s, self._gap_after_s)
-            if before is not None and time_s - before > longest_s:
-                self._gaps.append(Gap(before, time_s, reason or GapReason.NO_FRAMES))
-            before, self._open_gap = time_s, None
-
     def _look(self) -> None:
         """Reads from the device what a compaction or a restore changes: which frames are cached, the oldest time."""
         layers = [self.memory.after_prefix(layer) for layer in range(self.memory.num_layers)]
@@ -158,6 +128,7 @@ class CameraMemory:
         self.thumbnails.keep(set(torch.unique(frames).tolist()))
         self._oldest_s = float(torch.cat([tokens.times_s for tokens in layers]).min()) if len(frames) else None
         first_recent = max(0, self.memory.next_frame - self._writer.recent_groups)
+        self._compactions = self.memory.compactions
         self._recent_tokens.clear()
         self._recent_tokens.extend((frames[frames >= first_recent] - first_recent).bincount().tolist())
 
@@ -199,15 +170,15 @@ class CameraMemory:
         for frame, jpeg in saved.thumbnails.items():
             self.thumbnails.add(frame, jpeg)
         self._look()
-        self._gaps.extend(gap for gap in facts.gaps if gap.end_s <= facts.newest_s)
         self.frames_seen = facts.frames_seen
         self.dropped_before = facts.frames_dropped
         self.started_s = facts.started_s
         self.newest_s = facts.newest_s or None
         self.saved_s = facts.saved_s
-        if self.newest_s is not None or facts.frames_seen or facts.gaps:
-            since_s = facts.started_s if self.newest_s is None else self.newest_s
-            self._open_gap = Gap(since_s, since_s, GapReason.RESTORED)
+        since_s = facts.started_s if self.newest_s is None else self.newest_s
+        is_empty = self.newest_s is None and not facts.frames_seen and not facts.gaps
+        ended = [gap for gap in facts.gaps if gap.end_s <= facts.newest_s]
+        self._gap_log.restore(ended, None if is_empty else since_s)
 
     def status(self, frames_dropped: int) -> MemoryStatus:
         """The memory in numbers. Reads nothing from the device."""

@@ -17,25 +17,24 @@ from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import ANYBODY, Caller
 from pipeline.cameras import CameraFailed
-from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import DeviceThread, Job
 from pipeline.device.failure_report import FailureReport, to_logging
+from pipeline.device.ingest import IngestRunner
 from pipeline.device.question_request import OnEvent, QuestionRequest
 from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn, Work
 from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.clips import Clip
 
 
 class Engine:
     """The cameras and questions of one device. Any thread may call it; the work is done on the device thread.
 
     Feeds put clips into `clips`. Everything else that touches a memory runs as a command between two jobs.
-    A job is one step of frames to ingest, one pass over questions or over running answers, or one piece of background
-    work. A failure ends its question, its frames or its command, and nothing else.
+    A job is one step of frames of some cameras, one pass over questions or over running answers, or one piece of
+    background work. A failure ends its question, its frames or its command, and nothing else.
     """
 
     def __init__(
@@ -61,11 +60,13 @@ class Engine:
             config,
             report=report,
         )
-        self._layout, self._max_frames = model.spec.layout, config.max_frames_per_step
         self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
         self._thread = DeviceThread(self._next_job, on_stop=self._questions.close, report=report)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
+        self._ingest = IngestRunner(
+            writer, self._slots, self.clips, max_frames=config.max_frames_per_step, report=report
+        )
 
     @property
     def nbytes(self) -> int:
@@ -187,7 +188,7 @@ class Engine:
     def _next_job(self) -> Job | None:
         """The job whose turn it is, None only if nothing waits: the device then sleeps until it is woken."""
         while (turn := self._scheduler.next_turn(self._waiting())) is not None:
-            # Every call for ingest takes a clip, so the loop ends.
+            # Every call for ingest takes clips, so the loop ends.
             if (job := self._job_of(turn)) is not None:
                 return job
         return None
@@ -195,7 +196,7 @@ class Engine:
     def _job_of(self, turn: Turn) -> Job | None:
         """None if there is none any more."""
         if turn.work is Work.INGEST:
-            return self._ingest_job(turn.count)
+            return self._ingest.next_job(turn.count)
         if turn.work is Work.BACKGROUND:
             return self._thread.next_background_job()
         return self._questions.next_job(turn, self._slots.cameras)
@@ -204,30 +205,9 @@ class Engine:
         """The tokens of each piece of work that waits, at most."""
         return {
             **self._questions.waiting(),
-            Work.INGEST: [self._layout.max_tokens(frames) for frames in self.clips.next_steps(self._max_frames)],
+            Work.INGEST: self._ingest.waiting(),
             Work.BACKGROUND: [0] if self._thread.has_background_job else [],
         }
-
-    def _ingest_job(self, count: int) -> Job | None:
-        """One step of a clip, None if its camera was removed. count: so many, of one camera each, fit one pass."""
-        step = self.clips.take(self._max_frames)
-        camera = self._slots.cameras.get(step.camera) if step is not None else None
-        if step is None or camera is None:
-            return None
-        return Job(
-            f"camera {camera.name!r}: {len(step.times_s)} frames",
-            lambda: self._ingest(camera, step),
-            lambda _: self._lose(camera, step),
-            {"camera": camera.name},
-        )
-
-    def _ingest(self, camera: CameraMemory, step: Clip) -> None:
-        camera.append(step)
-        self._slots.publish(camera)
-
-    def _lose(self, camera: CameraMemory, step: Clip) -> None:
-        self.clips.count_dropped(camera.name, camera.lose(step))
-        self._slots.publish_loss(camera)
 
     def _undo(self, adding: Future[None], name: str) -> None:
         """Removes a camera that was added when its caller had given up."""

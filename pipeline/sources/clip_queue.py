@@ -70,8 +70,13 @@ class ClipQueue:
 
         They are of one clip, at most `max_frames`; the rest of the clip stays the camera's oldest.
         """
+        return next(iter(self.take_steps(1, max_frames)), None)
+
+    def take_steps(self, count: int, max_frames: int | None = None) -> list[Clip]:
+        """As `take`, of up to `count` cameras, each once, in the order of their turns."""
+        steps: dict[str, Clip] = {}
         with self._changed:
-            while (camera := next(self._ready(), None)) is not None:
+            while len(steps) < count and (camera := next((one for one in self._ready() if one not in steps), None)):
                 self._waiting.move_to_end(camera)
                 self._changed.notify_all()
                 clips = self._waiting[camera]
@@ -81,11 +86,11 @@ class ClipQueue:
                 if max_frames is not None and len(clip.times_s) > max_frames:
                     clips.appendleft(clip.part(slice(max_frames, None)))
                     clip = clip.part(slice(max_frames))
-                return clip
-        return None
+                steps[camera] = clip
+        return list(steps.values())
 
     def next_steps(self, max_frames: int) -> list[int]:
-        """How many frames each of the next calls of `take` may return at most, one call for each camera."""
+        """How many frames each of the next cameras of `take_steps` has for it, at most."""
         with self._changed:
             return [min(max_frames, len(self._waiting[camera][0].times_s)) for camera in self._ready()]
 

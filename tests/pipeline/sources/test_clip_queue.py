@@ -66,6 +66,20 @@ def test_cameras_take_turns() -> None:
     assert take_all(clips) == [("busy", 0), ("quiet", 10), ("busy", 1), ("busy", 2)]
 
 
+def test_a_step_of_each_camera_is_taken_at_once_in_the_order_of_their_turns() -> None:
+    clips = ClipQueue(4)
+    for camera, time_s, frames in (("busy", 0, 12), ("quiet", 10, 3), ("busy", 2, 1), ("held", 5, 1), ("late", 20, 1)):
+        clips.put(clip(camera, time_s, frames))
+    clips.hold_back("held")
+
+    assert clips.next_steps(8) == [8, 3, 1]
+    first = clips.take_steps(2, 8)
+    assert [(taken.camera, len(taken.times_s)) for taken in first] == [("busy", 8), ("quiet", 3)]
+    second = clips.take_steps(9, 8)
+    assert [(taken.camera, len(taken.times_s)) for taken in second] == [("late", 1), ("busy", 4)]
+    assert take_all(clips) == [("busy", 2)]
+
+
 def test_the_device_is_woken_by_each_clip() -> None:
     woken = []
     clips = ClipQueue(1, on_put=lambda: woken.append(1))

@@ -1,0 +1,88 @@
+"""A step of frames on its way into a memory: what its gate lets pass, its thumbnails, one pass for several cameras."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cache_store.memory import Memory
+from models.frame_layout import FrameLayout
+from models.memory_writer import MemoryWriter
+from pipeline.decoding import images
+from pipeline.device.change_gate import ChangeGate
+from pipeline.sources.clips import Clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedStep:
+    """A step of frames of one camera that its gate has judged.
+
+    num_read, num_skipped: its tokens that pass, and the others. groups_s: the times of each group of frames. jpegs: of
+    each group, None where nothing passes. seconds: spent on it so far.
+    """
+
+    memory: Memory
+    clip: Clip
+    frames: Tensor
+    admitted: Tensor
+    num_read: int
+    num_skipped: int
+    groups_s: tuple[tuple[float, ...], ...]
+    jpegs: tuple[bytes | None, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What appending a step took. group_sizes: see `MemoryWriter.append`. upkeep_s: part of the seconds."""
+
+    group_sizes: list[int]
+    seconds: float
+    upkeep_s: float
+
+
+def prepare(memory: Memory, gate: ChangeGate, layout: FrameLayout, clip: Clip) -> PreparedStep:
+    """Judges a clip of at most `max_frames` frames; the gate takes what it lets pass for appended."""
+    began_s = time.perf_counter()
+    frames = torch.as_tensor(clip.frames)
+    admitted = gate.admit(frames, clip.times_s)
+    by_group = layout.by_group(admitted)
+    size = layout.frames_per_group
+    groups = [slice(start, start + size) for start in range(0, len(clip.times_s), size)]
+    jpegs = tuple(
+        images.encode_jpeg(clip.previews[group][-1]) if passes else None
+        for group, passes in zip(groups, by_group.any(dim=1).tolist(), strict=True)
+    )
+    num_read = int(by_group.sum())
+    return PreparedStep(
+        memory=memory,
+        clip=clip,
+        frames=frames,
+        admitted=admitted,
+        num_read=num_read,
+        num_skipped=by_group.numel() - num_read,
+        groups_s=tuple(clip.times_s[group] for group in groups),
+        jpegs=jpegs,
+        seconds=time.perf_counter() - began_s,
+    )
+
+
+def append(writer: MemoryWriter, steps: Sequence[PreparedStep]) -> list[Appended]:
+    """Appends steps of several cameras as one batch; the time is divided among them.
+
+    If it raises, whatever it raises, no memory has any of the frames.
+    """
+    began_s, upkeep_before_s = time.perf_counter(), writer.upkeep_s
+    sizes = writer.append(
+        [step.memory for step in steps],
+        [step.frames for step in steps],
+        [torch.tensor(step.clip.times_s, dtype=torch.float64) for step in steps],
+        [step.admitted for step in steps],
+    )
+    seconds = (time.perf_counter() - began_s) / len(steps)
+    upkeep_s = (writer.upkeep_s - upkeep_before_s) / len(steps)
+    return [Appended(groups, seconds, upkeep_s) for groups in sizes]

@@ -1,0 +1,179 @@
+"""Steps of several cameras are one pass; what fails hurts the frames of one camera, all others are as without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_store.gap import Gap
+from models.embeddings import Embeddings
+from models.frame_encoder import EncodedFrames
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
+from pipeline.device.camera_slots import CameraSlots
+from pipeline.device.device_config import DeviceConfig
+from pipeline.device.ingest import IngestRunner
+from pipeline.sources.clip_queue import ClipQueue
+from tests.conftest import assert_same, contents, numbered
+from tests.pipeline.device.engine_driver import MEMORY, clip
+from tests.pipeline.device.faults import Faults
+
+CAMERAS = ("yard", "lobby", "gate")
+STEPS = 7  # each camera is compacted twice
+FAILED = "the device failed at these frames"
+
+
+class FailingWriter(MemoryWriter):
+    """Counts its passes. Runs out of memory at a pass with `out_of_memory`, and reads NaN for `damaged`. Slots."""
+
+    num_passes = 0
+    out_of_memory: int | None = None
+    damaged: int | None = None
+
+    def prefill(self, memories: Any, encoded: Any, *rest: Any) -> list[list[int]]:
+        self.num_passes += 1
+        slots = [memory.slot for memory in memories]
+        if self.out_of_memory in slots:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.damaged in slots:
+            one = encoded[slots.index(self.damaged)]
+            encoded[slots.index(self.damaged)] = EncodedFrames(
+                Embeddings(torch.full_like(one.cells.tokens, torch.nan)), one.rows, one.columns
+            )
+        return super().prefill(memories, encoded, *rest)
+
+
+class Device:
+    """The frames of some cameras on a device without a thread. Camera n of `CAMERAS` has slot n if all are there."""
+
+    def __init__(self, model: LlavaOnevision, cameras: tuple[str, ...]) -> None:
+        self.writer = FailingWriter(model, MEMORY, max_frames=8, reserve=128)
+        self.clips = ClipQueue(4)
+        config = DeviceConfig(max_cameras=len(CAMERAS))
+        self.slots = CameraSlots(self.writer, config, self.clips.dropped_frames)
+        self.reports: list[dict[str, object]] = []
+        self._runner = IngestRunner(
+            self.writer,
+            self.slots,
+            self.clips,
+            max_frames=8,
+            report=lambda event, **fields: self.reports.append({"event": event, **fields}),
+        )
+        self._cameras = cameras
+        for name in cameras:
+            self.slots.add(name, None, started_s=0.0, gap=None, is_gated=False)
+
+    def put(self, number: int) -> None:
+        """A clip of each camera, with frames of its own."""
+        for index, name in enumerate(CAMERAS):
+            if name in self._cameras:
+                num_frames = 4 if name != "gate" else 3
+                self.clips.put(clip(name, 100.0 + 2 * number, num_frames, seed=10 * number + index))
+
+    def run(self, at_once: int = len(CAMERAS)) -> None:
+        """at_once: cameras in one job."""
+        while self.clips.has_clips():
+            job = self._runner.next_job(at_once)
+            assert job is not None
+            job.run()
+
+    def contents(self, name: str) -> list[torch.Tensor]:
+        return contents(self.slots.get(name).memory)
+
+    def ids(self, name: str) -> list[list[int]]:
+        memory = self.slots.get(name).memory
+        return [numbered(memory.after_prefix(layer).token_ids).tolist() for layer in range(memory.num_layers)]
+
+
+def after(device: Device, *, at_once: int = len(CAMERAS), steps: int = STEPS) -> Device:
+    for number in range(steps):
+        device.put(number)
+        device.run(at_once)
+    return device
+
+
+@pytest.fixture(scope="module")
+def one_by_one(model: LlavaOnevision) -> Device:
+    return after(Device(model, CAMERAS), at_once=1)
+
+
+def test_cameras_in_one_pass_hold_what_each_holds_by_itself(model: LlavaOnevision, one_by_one: Device) -> None:
+    """Steps of 64 and of 48 tokens; the same tokens are evicted."""
+    together = after(Device(model, CAMERAS))
+
+    assert (together.writer.num_passes, one_by_one.writer.num_passes) == (STEPS, 3 * STEPS)
+    for name in CAMERAS:
+        assert together.slots.get(name).memory.compactions >= 2
+        assert together.ids(name) == one_by_one.ids(name)
+        for mine, alone in zip(together.contents(name), one_by_one.contents(name), strict=True):
+            assert torch.allclose(mine.double(), alone.double(), atol=1e-4)
+    assert together.reports == []
+
+
+@pytest.mark.parametrize("fault", ["out_of_memory", "damaged"])
+def test_what_fails_in_a_pass_of_several_hurts_one_camera(
+    model: LlavaOnevision, one_by_one: Device, fault: str
+) -> None:
+    """Every pass with the lobby fails: the others are as without it, to the bit, and the lobby's memory is empty."""
+    device = Device(model, CAMERAS)
+    setattr(device.writer, fault, device.slots.get("lobby").memory.slot)
+
+    after(device)
+
+    for name in ("yard", "gate"):
+        assert_same(device.contents(name), one_by_one.contents(name))
+        assert device.slots.status(name).gaps == ()
+        assert device.slots.status(name).frames_dropped == 0
+    lobby = device.slots.get("lobby")
+    assert lobby.memory.longest == lobby.memory.prefix_length
+    assert device.slots.status("lobby").gaps == (Gap(100.0, 113.5, FAILED),)
+    assert device.slots.status("lobby").frames_dropped == 4 * STEPS
+    events = [(report["event"], report.get("camera"), report.get("cameras")) for report in device.reports]
+    assert events == [("ingest_batch_failed", None, 3), ("device_job_failed", "lobby", None)] * STEPS
+
+
+def test_a_camera_is_the_same_to_the_bit_beside_one_whose_frames_always_fail(model: LlavaOnevision) -> None:
+    device, alone = Device(model, ("yard", "lobby")), Device(model, ("yard",))
+    device.writer.damaged = device.slots.get("lobby").memory.slot
+
+    assert_same(after(device).contents("yard"), after(alone).contents("yard"))
+
+
+@settings(max_examples=12)
+@given(place=st.floats(0, 1, exclude_max=True))
+def test_a_fault_at_any_point_of_a_pass_of_several_loses_at_most_the_frames_of_one(
+    model: LlavaOnevision, one_by_one: Device, place: float
+) -> None:
+    device, faults = after(Device(model, CAMERAS), steps=STEPS - 1), Faults()
+    device.put(STEPS - 1)
+    with faults:
+        faults.fail_after(int(place * _NUM_OPERATIONS), torch.OutOfMemoryError("out of memory"))
+        device.run()
+
+    dropped = {name: device.slots.status(name).frames_dropped for name in CAMERAS}
+    assert faults.disarm()
+    assert sum(dropped.values()) <= 4
+    assert len(device.reports) == 1
+    for name in CAMERAS:
+        if not dropped[name]:
+            assert device.ids(name) == one_by_one.ids(name)
+            assert device.slots.status(name).gaps == ()
+
+
+_NUM_OPERATIONS = 300  # fewer than the step has
+
+
+def test_a_camera_that_was_removed_has_no_part_in_the_pass(model: LlavaOnevision) -> None:
+    device = Device(model, CAMERAS)
+    device.slots.remove("lobby")
+
+    device.put(0)
+    device.run()
+
+    assert device.writer.num_passes == 1
+    assert device.slots.status("yard").frames_seen == 4
+    assert device.slots.status("gate").frames_seen == 3
