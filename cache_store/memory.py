@@ -34,6 +34,7 @@ class Memory:
     def __init__(self, slabs: Slabs, slot: int) -> None:
         self.slabs = slabs
         self.slot = slot
+        self.version = 0  # grows with every change
         self._capacity = [
             CachedTokens(*[getattr(slabs, name)[index][slot] for name, _ in TOKEN_AXES])
             for index in range(slabs.shape.num_layers)
@@ -54,6 +55,8 @@ class Memory:
 
     def erase(self) -> None:
         """Removes all tokens after the prefix, which has never moved."""
+        self.version += 1
+        self.base: Memory | None = None  # whose tokens are read as if they lay before these, see `continue_from`
         self.lengths = [self.prefix_length] * self.slabs.shape.num_layers
         self.next_position = self.prefix_length
         self.next_frame = 0
@@ -134,6 +137,7 @@ class Memory:
         """Makes tokens just written in every layer valid without their fields, which a question's copy never reads."""
         self.lengths = [start + num_tokens for start in self.lengths]
         self.next_position += span
+        self.version += 1
 
     def _layers_by_length(self) -> Iterator[tuple[slice, int]]:
         """Runs of layers with as many valid tokens, and the number of those."""
@@ -145,6 +149,7 @@ class Memory:
 
     def rewind(self, extent: Extent) -> None:
         """Takes back what was committed since `extent`. Only commits may have changed the memory since then."""
+        self.version += 1
         self.lengths = list(extent.lengths)
         self.next_position = extent.next_position
         self.next_frame = extent.next_frame
@@ -158,14 +163,27 @@ class Memory:
         """
         end = self.prefix_length + len(tokens)
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
+        self.version += 1
         self._capacity[index].slice(self.prefix_length, end).overwrite(tokens)
         self.lengths[index] = end
+
+    def continue_from(self, base: Memory) -> None:
+        """Becomes an empty memory behind the tokens of another one, which is read and not changed, and must not change.
+
+        So a question needs no copy of its own: many share one.
+        """
+        self.clear()
+        self.base = base
+        self.next_position = base.next_position
+        self.set_states(base.states)
 
     def copy_from(self, other: Memory) -> None:
         """Becomes a copy of another memory, which is not changed: a question runs on such a copy.
 
         The copy's keys are rotated to their positions once, for all passes over it.
         """
+        self.version += 1
+        self.base = other.base
         self.lengths = list(other.lengths)
         self.prefix_length = other.prefix_length
         self.next_position = other.next_position
@@ -216,6 +234,7 @@ class Memory:
             if len(layer)
         ]
         # Last, and in place: a reindexing that fails changes nothing.
+        self.version += 1
         for layer, distance in zip(layers, distances, strict=True):
             layer.positions.add_(distance)
             layer.moved.add_(distance)

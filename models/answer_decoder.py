@@ -41,26 +41,28 @@ class NextToken:
 
 
 class Answer:
-    """An answer in progress: its copy of a memory, its tokens so far, and the attention weights of those tokens.
+    """An answer in progress: its memory, its tokens so far, and the attention weights of those tokens.
 
-    `memory` is a scratch slot that this answer owns until it is done. The camera's own memory is not touched.
+    `memory` is a slot that this answer owns until it is done: a copy of the camera's memory, or an empty one behind a
+    copy that it shares. The camera's own memory is not touched.
     attention_weights: for each evidence layer the sum over the answer's tokens, on each of `cached_tokens`. [N_l]
     """
 
-    def __init__(self, copy: Memory, question: QuestionPrompt) -> None:
-        self.memory = copy
+    def __init__(self, memory: Memory, question: QuestionPrompt) -> None:
+        self.memory = memory
+        self._asked = memory.base or memory
         self.question = question
         self.ids: list[int] = []
         self.attention_weights: dict[int, Tensor] = {}
-        self._cached_lengths = list(copy.lengths)
+        self._cached_lengths = list(self._asked.lengths)
 
     def cached_tokens(self, layer: int) -> CachedTokens:
         """A view of the layer's tokens of the camera's memory as of the question, without the prefix."""
-        return self.memory.layer(layer).slice(self.memory.prefix_length, self._cached_lengths[layer])
+        return self._asked.layer(layer).slice(self._asked.prefix_length, self._cached_lengths[layer])
 
     def add_attention(self, layer: int, weights: Tensor) -> None:
         """Adds the attention weights of one token of the answer. [N], over prefix, memory, question and answer"""
-        on_memory = weights[self.memory.prefix_length : self._cached_lengths[layer]]
+        on_memory = weights[self._asked.prefix_length : self._cached_lengths[layer]]
         so_far = self.attention_weights.get(layer)
         self.attention_weights[layer] = on_memory if so_far is None else so_far + on_memory
 

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import AttentionInterface
 
-from models.slot_cache import AttentionCapture, SlotCache, packed
+from models.shared_base import cached_of
+from models.slot_cache import SlotCache, packed
 from models.slot_rows import SlotRows
 from ops import attention as attention_ops
+from ops.attention import Attended
 
 ATTENTION_NAME = "hermes_slots"
 
@@ -35,45 +37,66 @@ def slot_attention(
     batch, heads, tokens, width = query.shape
     queries = packed(query)
     if forward_pass.rows:
-        parts = [_decode(queries, rows, layer, forward_pass.capture, scaling) for rows in forward_pass.rows]
+        parts = [_decode(queries, rows, layer, forward_pass, scaling) for rows in forward_pass.rows]
     else:
         parts = _prefill(queries, packed(key), packed(value), layer, forward_pass, scaling)
-    attended = parts[0] if len(parts) == 1 else torch.cat(parts)
+    attended = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
+    if forward_pass.bases:
+        normalizer = torch.cat([part for _, part in parts])
+        attended = _with_bases(queries, (attended, normalizer), layer, forward_pass, scaling)
     return attended.reshape(batch, tokens, heads, width), None
 
 
-def _decode(queries: Tensor, rows: SlotRows, layer: int, capture: AttentionCapture | None, scaling: float) -> Tensor:
-    """[1, Hq, B, D] -> [R, Hq, D]"""
+def _decode(queries: Tensor, rows: SlotRows, layer: int, forward_pass: SlotCache, scaling: float) -> Attended:
+    """[1, Hq, B, D] -> [R, Hq, D], [R, Hq]"""
+    capture = forward_pass.capture
     keys, values, mask = rows.read(layer)
     grouped = rows.of(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
     attended, normalizer = attention_ops.flash(grouped, keys, values, scaling, bias=mask)
-    if capture is not None and capture.query_rows[layer] is not None:
+    if capture is not None and capture.query_rows[layer] is not None and not forward_pass.bases:
         weights = attention_ops.attention_weights(grouped, keys, normalizer, scaling)
         reduced = capture.reduce(weights.flatten(1, 2).unsqueeze(2))
         capture.weights[layer] = capture.weights.get(layer, {}) | {
             rows.span.start + row: reduced[row, ..., : memory.lengths[layer]]
             for row, memory in enumerate(rows.memories)
         }
-    return attended.flatten(1, 2)
+    return attended.flatten(1, 2), normalizer.flatten(1, 2)
 
 
 def _prefill(
     queries: Tensor, keys: Tensor, values: Tensor, layer: int, forward_pass: SlotCache, scaling: float
-) -> list[Tensor]:
-    """The attention of each memory's new tokens. [1, Hq, T, D], [1, H, T, D] twice -> B × [T_b, Hq, D]"""
+) -> list[Attended]:
+    """The attention of each memory's new tokens.
+
+    [1, Hq, sum of T_b, D], [1, H, sum of T_b, D] twice -> B × [T_b, Hq, D], [T_b, Hq]
+    """
     capture, parts = forward_pass.capture, []
-    rows = capture.query_rows[layer] if capture is not None else None
+    rows = capture.query_rows[layer] if capture is not None and not forward_pass.bases else None
     for index, (memory, span) in enumerate(zip(forward_pass.memories, forward_pass.spans, strict=True)):
         new = attention_ops.New(queries[:, :, span], keys[:, :, span], values[:, :, span], forward_pass.texts)
-        counts = memory.layer(layer).counts if memory.has_summaries else None
-        cached = attention_ops.Cached(memory.keys(layer)[None], memory.values(layer)[None], counts)
+        cached = cached_of(memory, layer)
         attended, normalizer = attention_ops.attend(new, cached, scaling)
-        parts.append(attended[0].transpose(0, 1))
+        parts.append((attended[0].transpose(0, 1), normalizer[0].T))
         if capture is not None and rows is not None:
             capture.weights.setdefault(layer, {})[index] = attention_ops.reduced_weights(
                 new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, capture.reduce
             )
     return parts
+
+
+def _with_bases(queries: Tensor, own: Attended, layer: int, forward_pass: SlotCache, scaling: float) -> Tensor:
+    """Adds what the new tokens attend to before their own memories. [1, Hq, T, D], [T, Hq, D], [T, Hq] -> [T, Hq, D]"""
+    capture, attended = forward_pass.capture, torch.empty_like(own[0])
+    for base in forward_pass.bases:
+        tokens = base.tokens.to(queries.device)
+        past, past_normalizer = base.attend(queries, layer, scaling)
+        mine = (own[0].index_select(0, tokens).transpose(0, 1)[None], own[1].index_select(0, tokens).T[None])
+        merged, normalizer = attention_ops.merge((past, past_normalizer), mine)
+        attended.index_copy_(0, tokens, merged[0].transpose(0, 1))
+        if capture is not None and capture.query_rows[layer] is not None:
+            weights = base.weights(queries, normalizer, layer, scaling, capture.reduce)
+            capture.weights.setdefault(layer, {}).update(weights)
+    return attended
 
 
 AttentionInterface.register(ATTENTION_NAME, slot_attention)

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from cache_store.memory import Memory
-from models import slot_rows
+from models import shared_base, slot_rows
 from ops import attention as attention_ops
 
 
@@ -68,6 +68,7 @@ class SlotCache(Cache):
         self._recurrent: list[_RecurrentLayer] = []
         is_single = not is_read_only and all(length == 1 for length in num_new)
         is_plain = not any(memory.reach or memory.has_summaries for memory in memories)
+        self.bases = shared_base.shared_bases(memories, self.spans)
         self.rows = slot_rows.rows_of(memories) if is_single and is_plain else []  # of a decode step, else none
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
         places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}

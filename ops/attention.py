@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each row's exponentials sum up to
+Reduce = Callable[[Tensor], Tensor]
 _KEYS_AT_ONCE = 512  # whose weights are computed: what is between keys and scores stays in the processor's cache
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
@@ -42,7 +44,7 @@ class Cached:
         return None if self.counts is None else self.counts.to(self.keys.device).float().log()[None, None, None]
 
 
-def attend(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
+def attend(new: New, cached: Cached, scaling: float) -> Attended:
     """Grouped-query attention of new tokens over all cached ones and, causally, over each other.
 
     -> [1, Hq, T, D], and the logarithm of what each token's exponentials sum up to, [1, Hq, T], float32.
@@ -50,14 +52,16 @@ def attend(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
     attended, normalizer = _attend_to_new(new, scaling)
     if not cached.keys.shape[2]:
         return attended, normalizer
-    past, past_normalizer = _attend_to_cached(new.queries, cached, scaling)
-    share = (normalizer - past_normalizer).sigmoid()[..., None].to(attended.dtype)
-    return torch.lerp(past, attended, share), torch.logaddexp(normalizer, past_normalizer)
+    return merge(attend_to_cached(new.queries, cached, scaling), (attended, normalizer))
 
 
-def reduced_weights(
-    queries: Tensor, cached: Cached, normalizer: Tensor, scaling: float, reduce: Callable[[Tensor], Tensor]
-) -> Tensor:
+def merge(one: Attended, other: Attended) -> Attended:
+    """The attention over two sets of keys from that over each."""
+    share = (other[1] - one[1]).sigmoid()[..., None].to(one[0].dtype)
+    return torch.lerp(one[0], other[0], share), torch.logaddexp(one[1], other[1])
+
+
+def reduced_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling: float, reduce: Reduce) -> Tensor:
     """What `reduce` makes of the attention weights on the cached tokens, [Hq, T, N] -> [..., N], a part at a time.
 
     [1, Hq, T, D], [1, Hq, T] -> [..., N]
@@ -130,8 +134,11 @@ def flash(
     return attended, normalizer[..., : queries.shape[2]]
 
 
-def _attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> tuple[Tensor, Tensor]:
-    """Nothing is masked, so the query heads that share a key head are rows of one."""
+def attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> Attended:
+    """Attention over all of these. Nothing is masked, so the query heads that share a key head are rows of one.
+
+    [1, Hq, T, D] -> [1, Hq, T, D], [1, Hq, T]
+    """
     _, heads, tokens, width = queries.shape
     rows, bias = queries.reshape(1, cached.keys.shape[1], -1, width), cached.bias
     bias = None if bias is None else bias.to(rows.dtype)
