@@ -45,6 +45,6 @@ def slot_capacity(prefix: int, tokens_per_layer: int, step_tokens: int) -> int:
     return prefix + tokens_per_layer + step_tokens
 
 
-def question_capacity(slot: int, reserve: int) -> int:
-    """Tokens of a question's copy of a slot. reserve: longest question and answer; one more may end the video."""
-    return slot + reserve + 1
+def answer_capacity(reserve: int) -> int:
+    """Tokens of an answer's own slot. reserve: longest question and answer; one more may end the video."""
+    return reserve + 1

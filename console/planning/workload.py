@@ -98,10 +98,10 @@ class Workload:
 
     @property
     def scratch_nbytes(self) -> int:
-        """The copies of memories that questions run on."""
-        reserve = self.device.max_question_tokens + self.device.max_answer_tokens
-        room = footprint.question_capacity(self.slot_capacity, reserve)
-        return self.device.max_running_questions * self.model.decoder.footprint().slot_nbytes(room)
+        """The copies of memories that answers read, and the slots for the answers' own tokens."""
+        own = footprint.answer_capacity(self.device.answer_reserve)
+        own_nbytes = self.device.max_running_questions * self.model.decoder.footprint().slot_nbytes(own)
+        return self.device.max_asked_memories * self.slot_nbytes + own_nbytes
 
     @property
     def weights_nbytes(self) -> int:

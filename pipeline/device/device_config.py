@@ -20,8 +20,10 @@ class DeviceConfig:
     """The limits of one device. Every number must be above 0, and at most 1,000,000. Raises ValueError.
 
     max_cameras: cameras of one device; each has a memory slot of its own, allocated at start.
-    max_running_questions: questions that are answered at the same time; each has a scratch slot of its own.
-    max_waiting_questions: questions that wait for a scratch slot; one more is refused with TOO_MANY_QUESTIONS.
+    max_running_questions: questions that are answered at the same time; each has a slot for its own tokens.
+    max_asked_memories: memories that running answers read; each is copied into a slot, and answers that begin before
+        the memory changes share the copy.
+    max_waiting_questions: questions that wait for a slot; one more is refused with TOO_MANY_QUESTIONS.
     max_question_chars: longest question, in characters.
     max_question_tokens: longest question, in tokens, the prompt around it included.
     max_answer_tokens: longest answer, in tokens; a request may ask for fewer.
@@ -40,7 +42,8 @@ class DeviceConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     max_cameras: int = 16
-    max_running_questions: int = 4
+    max_running_questions: int = 32
+    max_asked_memories: int = 4
     max_waiting_questions: int = 64
     max_question_chars: int = 2_000
     max_question_tokens: int = 256
@@ -52,6 +55,11 @@ class DeviceConfig:
     key_frame_every_s: float = 30.0
     max_ingest_share: float = 0.8
     when_full: WhenFull = WhenFull.REFUSE
+
+    @property
+    def answer_reserve(self) -> int:
+        """Tokens of the longest question and its answer."""
+        return self.max_question_tokens + self.max_answer_tokens
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -6,17 +6,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from cache_store import footprint
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
-from cache_store.memory import Memory
-from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import ANYBODY, Caller
 from pipeline.cameras import CameraFailed
+from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import DeviceThread, Job
@@ -48,15 +46,14 @@ class Engine:
         report: FailureReport = to_logging,
     ) -> None:
         self._command_timeout_s = command_timeout_s
-        reserve = config.max_question_tokens + config.max_answer_tokens
         self._clock = clock
-        writer = MemoryWriter(model, memory_config, max_frames=config.max_frames_per_step, reserve=reserve)
-        room = footprint.question_capacity(writer.capacity, reserve)
-        scratch = Slabs(model.spec.kv, slots=config.max_running_questions, capacity=room)
+        writer = MemoryWriter(
+            model, memory_config, max_frames=config.max_frames_per_step, reserve=config.answer_reserve
+        )
         self._questions = QuestionRunner(
             AnswerDecoder(model),
             model.prompts,
-            [Memory(scratch, slot) for slot in range(config.max_running_questions)],
+            AnswerSlots(model.spec.kv, config, writer.capacity),
             config,
             report=report,
         )
@@ -204,7 +201,7 @@ class Engine:
     def _waiting(self) -> dict[Work, list[int]]:
         """The tokens of each piece of work that waits, at most."""
         return {
-            **self._questions.waiting(),
+            **self._questions.waiting(self._slots.cameras),
             Work.INGEST: self._ingest.waiting(),
             Work.BACKGROUND: [0] if self._thread.has_background_job else [],
         }

@@ -1,4 +1,4 @@
-"""The questions of one device: they wait, run in batches on copies of memories, and send their events back."""
+"""The questions of one device: they wait, run in batches behind copies of memories, and send their events back."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from itertools import islice
 
 import torch
 
-from cache_store.memory import Memory
 from models.answer_decoder import Answer, AnswerDecoder, NextToken
 from models.prompts import Prompts
 from pipeline.answers import ANYBODY, AnswerFailed, Caller, UnknownCamera
 from pipeline.device import question_request
+from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import STOPPED, Job
@@ -37,14 +37,14 @@ class QuestionRunner:
         self,
         decoder: AnswerDecoder,
         prompts: Prompts,
-        scratch: list[Memory],
+        slots: AnswerSlots,
         config: DeviceConfig,
         clock: Callable[[], float] = time.monotonic,
         report: FailureReport = to_logging,
     ) -> None:
         self._decoder = decoder
         self._prompts = prompts
-        self._free = scratch
+        self._slots = slots
         self._clock = clock
         self._report = report
         self._config = config
@@ -83,17 +83,22 @@ class QuestionRunner:
             self._queue.put(request)
         return request
 
-    def waiting(self) -> dict[Work, list[int]]:
+    def waiting(self, cameras: Mapping[str, CameraMemory]) -> dict[Work, list[int]]:
         """The tokens of each question that can have a slot now, and of each running answer's next step.
 
-        Before that, questions whose deadline has passed end, waiting or running, and those that gave way in the queue.
+        Before that, questions end whose deadline has passed, waiting or running, and those that gave way in the queue
+        or have no camera. The first one that finds no copy of its memory holds up the others: so it does not wait for
+        ever.
         """
         for request in self._queue.take_displaced():
             request.end(self._queue.overloaded(request))
         now_s = self._clock()
         for request in self._remove(lambda request: request.has_expired(now_s)):
             request.end(request.expired())
-        self._due = self._queue.first(len(self._free))
+        for request in self._remove(lambda request: request.camera not in cameras, keeps_running=True):
+            request.end(UnknownCamera(f"camera {request.camera!r}: not on this device"))
+        first = self._queue.first(self._slots.num_free)
+        self._due = first[: self._slots.num_ready(cameras[request.camera].memory for request in first)]
         return {Work.PREFILL: [request.num_tokens for request in self._due], Work.DECODE: [1] * len(self._running)}
 
     def next_job(self, turn: Turn, cameras: Mapping[str, CameraMemory]) -> Job:
@@ -134,15 +139,11 @@ class QuestionRunner:
     def _begin(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:
             return
-        if (camera := cameras.get(request.camera)) is None:
-            request.end(UnknownCamera(f"camera {request.camera!r}: not on this device"))
-            return
-        copy = min(self._free, key=lambda memory: memory.slot)
-        copy.copy_from(camera.memory)
-        running = RunningAnswer(request, camera, Answer(copy, request.prompt))
+        camera = cameras[request.camera]
+        slot = self._slots.take(camera.memory)
+        running = RunningAnswer(request, camera, Answer(slot, request.prompt))
         # From here on until `_release` the slot is this question's.
         self._running.append(running)
-        self._free.remove(copy)
         running.send_started()
 
     def _decode(self, batch: Sequence[RunningAnswer]) -> None:
@@ -206,7 +207,7 @@ class QuestionRunner:
         return removed
 
     def _release(self, request: QuestionRequest) -> None:
-        """Frees the scratch slot of a question, if it has one."""
+        """Frees the slot of a question, if it has one."""
         for running in [running for running in self._running if running.request is request]:
             self._running.remove(running)
-            self._free.append(running.answer.memory)
+            self._slots.give_back(running.answer.memory)

@@ -81,6 +81,28 @@ def test_a_summary_of_three_tokens_weighs_as_the_three_tokens_do(
     assert not torch.allclose(hidden_after_question(model, uncounted), expected, atol=1e-4)
 
 
+def test_summaries_weigh_by_their_counts_in_a_memory_that_answers_share(
+    model: LlavaOnevision, large_writer: MemoryWriter
+) -> None:
+    counted, decoder = new_memory(large_writer), AnswerDecoder(model)
+    append_frames(large_writer, counted, random_frames(3))
+    for layer in range(counted.num_layers):
+        counted.after_prefix(layer).counts[20] = 30
+    counted.has_summaries = True
+    own = Memory(Slabs(model.spec.kv, slots=1, capacity=64), 0)
+    own.continue_from(counted)
+    answers = [Answer(memory, model.prompts.question(QUESTION)) for memory in (own, copy_of(counted))]
+
+    for _ in range(2):
+        for answer in answers:
+            decoder.step([answer])
+
+    shared, alone = answers
+    assert shared.ids == alone.ids
+    for layer, weights in alone.attention_weights.items():
+        assert torch.allclose(shared.attention_weights[layer], weights, atol=1e-6)
+
+
 def test_the_deeper_two_thirds_of_the_layers_are_evidence(model: LlavaOnevision, writer: MemoryWriter) -> None:
     memory = new_memory(writer)
     append_frames(writer, memory, random_frames(4))

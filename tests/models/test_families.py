@@ -185,6 +185,37 @@ def positions_of_transformers(family: Family, frames: Tensor, ids: tuple[int, ..
     return found
 
 
+def test_answers_that_share_a_memory_are_those_on_copies_of_it(family: Family, model: VideoLanguageModel) -> None:
+    """Two memories, two questions of unequal length about each, in one pass: tokens, and what they rest on."""
+    writer, decoder = writer_of(model), AnswerDecoder(model)
+    memories = [new_memory(writer) for _ in range(2)]
+    for number, memory in enumerate(memories):
+        append(writer, memory, family.frames(4 + 2 * number, seed=number))
+    prompts = [model.prompts.question(text) for text in (QUESTION, "what")]
+    own = Slabs(model.spec.kv, slots=4, capacity=64)
+    copies, shared = [], []
+    for number, memory in enumerate(memories):
+        base = copy_of(memory)
+        for row, prompt in enumerate(prompts):
+            slot = Memory(own, 2 * row + number)
+            slot.continue_from(base)
+            shared.append(Answer(slot, prompt))
+            copies.append(Answer(copy_of(memory), prompt))
+    shared.sort(key=lambda answer: answer.memory.slot)  # the two memories take turns
+    copies = copies[::2] + copies[1::2]
+
+    for _ in range(3):
+        decoder.step(shared)
+        for answer in copies:
+            decoder.step([answer])
+
+    assert [answer.ids for answer in shared] == [answer.ids for answer in copies]
+    for mine, other in zip(shared, copies, strict=True):
+        for layer, weights in other.attention_weights.items():
+            assert torch.allclose(mine.attention_weights[layer], weights, atol=1e-5)
+            assert torch.equal(mine.cached_tokens(layer).token_ids, other.cached_tokens(layer).token_ids)
+
+
 def test_a_question_changes_nothing_to_the_bit(family: Family, model: VideoLanguageModel) -> None:
     writer = writer_of(model, 100)
     asked, quiet = new_memory(writer), new_memory(writer)

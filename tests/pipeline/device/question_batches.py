@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cache_store.memory import Memory
-from cache_store.slabs import Slabs
 from models.answer_decoder import AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, Done, Evidence, QuestionError, Started
+from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import Job
@@ -46,10 +45,16 @@ class Questioning:
     """A runner with so many slots, its virtual time, and what each listener gets. A job takes a second."""
 
     def __init__(
-        self, model: VideoLanguageModel, cameras: Mapping[str, CameraMemory], *, slots: int, max_tokens: int = 2_048
+        self,
+        model: VideoLanguageModel,
+        cameras: Mapping[str, CameraMemory],
+        *,
+        slots: int,
+        copies: int = 2,
+        max_tokens: int = 2_048,
     ) -> None:
-        capacity = max(camera.memory.slabs.capacity for camera in cameras.values()) + 64
-        scratch = Slabs(model.spec.kv, slots=slots, capacity=capacity)
+        capacity = max(camera.memory.slabs.capacity for camera in cameras.values())
+        config = replace(CONFIG, max_running_questions=slots, max_asked_memories=copies)
         self.cameras = cameras
         self.now_s = 0.0
         self.jobs_done = 0
@@ -58,14 +63,14 @@ class Questioning:
         self.runner = QuestionRunner(
             self.decoder,
             model.prompts,
-            [Memory(scratch, slot) for slot in range(slots)],
-            CONFIG,
+            AnswerSlots(model.spec.kv, config, capacity),
+            config,
             clock=lambda: self.now_s,
         )
         self._scheduler = Scheduler(max_tokens=max_tokens)
 
     def next_job(self) -> Job | None:
-        turn = self._scheduler.next_turn(self.runner.waiting())
+        turn = self._scheduler.next_turn(self.runner.waiting(self.cameras))
         return None if turn is None else self.runner.next_job(turn, self.cameras)
 
     def ask(self, question: Question) -> None:

@@ -106,7 +106,7 @@ def test_a_listener_that_fails_ends_its_own_answer_only(
         removing.start()
     removing.join(TIMEOUT_S)
 
-    # Both scratch slots are free again.
+    # Both slots are free again.
     assert [ask(engine, "lobby", QUESTION).done().answer for _ in range(4)] == [expected] * 4
     assert engine.is_running
 

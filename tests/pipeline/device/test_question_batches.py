@@ -53,7 +53,7 @@ questions = st.lists(
 )
 
 
-@given(questions, st.integers(1, 4), st.integers(1, 60))
+@given(questions, st.integers(1, 4), st.integers(1, 2), st.integers(1, 60))
 @settings(max_examples=25)
 def test_an_answer_is_the_same_in_any_company(
     model: LlavaOnevision,
@@ -61,10 +61,11 @@ def test_an_answer_is_the_same_in_any_company(
     outcome_alone: Callable[[Question], object],
     asked: list[Question],
     slots: int,
+    copies: int,
     max_tokens: int,
 ) -> None:
-    """Any mix of questions, times of arrival, slots and limits of tokens."""
-    questioning = Questioning(model, cameras, slots=slots, max_tokens=max_tokens)
+    """Any mix of questions, times of arrival, slots, copies and limits of tokens."""
+    questioning = Questioning(model, cameras, slots=slots, copies=copies, max_tokens=max_tokens)
     questioning.run(asked)
     assert questioning.outcomes() == {question: outcome_alone(question) for question in asked}
 
@@ -104,7 +105,8 @@ def expect_company(questioning: Questioning, outcome_alone: Callable[[Question],
 
 def is_victims(answer: Answer, model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> bool:
     prompt = model.prompts.question(VICTIM.text)
-    return answer.question.ids == prompt.ids and answer.memory.next_frame == cameras[VICTIM.camera].memory.next_frame
+    camera = cameras[VICTIM.camera].memory
+    return answer.question.ids == prompt.ids and len(answer.cached_tokens(0)) == len(camera.after_prefix(0))
 
 
 @pytest.mark.parametrize("after", [0, 3])
@@ -163,14 +165,14 @@ def test_numbers_that_are_none_end_their_own_answer(
     outcome_alone: Callable[[Question], object],
     number: float,
 ) -> None:
-    """A damaged value in the copy of the memory; what it poisons is overwritten when its slot is used again."""
+    """A damaged value of its own question; what it poisons is overwritten when its slot is used again."""
     questioning = Questioning(model, cameras, slots=4)
     next_tokens = questioning.decoder.next_tokens
 
     def damaging(answers: Sequence[Answer]) -> list[NextToken]:
         for answer in answers:
             if is_victims(answer, model, cameras) and len(answer.ids) == 2:
-                answer.memory.values(0)[:, 5] = number
+                answer.memory.values(0)[:, 1] = number
         return next_tokens(answers)
 
     questioning.decoder.next_tokens = damaging  # type: ignore[method-assign]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from cache_store.memory import Memory
-from cache_store.slabs import Slabs
 from models.answer_decoder import AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts, QuestionPrompt
@@ -26,6 +25,7 @@ from pipeline.answers import (
     WarningCode,
 )
 from pipeline.cameras import CameraFailed
+from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import Job
@@ -84,7 +84,7 @@ class FixedText:
 
 def next_job(runner: QuestionRunner, cameras: dict[str, CameraMemory]) -> Job | None:
     """Of a device that has nothing but questions."""
-    turn = Scheduler(max_tokens=2_048).next_turn(runner.waiting())
+    turn = Scheduler(max_tokens=2_048).next_turn(runner.waiting(cameras))
     return None if turn is None else runner.next_job(turn, cameras)
 
 
@@ -92,13 +92,12 @@ def run_question(model: LlavaOnevision, text: str) -> list[AnswerEvent | Questio
     """The events of a question whose answer of three tokens reads `text`; each job takes a second."""
     camera = new_camera(model, is_gated=False)
     append(camera, random_frames(4), first_s=1_000.0)
-    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=camera.memory.slabs.capacity + 64), 0)
     events: list[AnswerEvent | QuestionError] = []
     now_s = 0.0
     runner = QuestionRunner(
         AnswerDecoder(model),
         FixedText(model.prompts, text),  # type: ignore[arg-type]
-        [scratch],
+        AnswerSlots(model.spec.kv, CONFIG, camera.memory.slabs.capacity),
         CONFIG,
         clock=lambda: now_s,
     )
@@ -123,14 +122,14 @@ def test_an_answer_that_denies_has_no_evidence(model: LlavaOnevision, text: str,
 
 
 def answers(model: LlavaOnevision, cameras: dict[str, CameraMemory], slots: int) -> dict[str, str]:
-    """The answer to the same question on each camera, all asked at once, with so many scratch slots."""
-    capacity = max(camera.memory.slabs.capacity for camera in cameras.values()) + 64
-    scratch = Slabs(model.spec.kv, slots=slots, capacity=capacity)
+    """The answer to the same question on each camera, all asked at once, with so many slots."""
+    capacity = max(camera.memory.slabs.capacity for camera in cameras.values())
+    config = replace(CONFIG, max_running_questions=slots)
     runner = QuestionRunner(
         AnswerDecoder(model),
         model.prompts,
-        [Memory(scratch, slot) for slot in range(slots)],
-        CONFIG,
+        AnswerSlots(model.spec.kv, config, capacity),
+        config,
     )
     recorders = {name: EventRecorder() for name in cameras}
     for name, recorder in recorders.items():

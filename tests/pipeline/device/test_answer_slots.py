@@ -1,0 +1,108 @@
+"""Copies of memories for answers: shared while the memory does not change, and never more than there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cache_store.memory import Memory
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
+from pipeline.device.answer_slots import AnswerSlots
+from tests.conftest import append_frames, new_memory, random_frames
+from tests.pipeline.device.engine_driver import CONFIG
+
+
+@pytest.fixture
+def slots(model: LlavaOnevision, writer: MemoryWriter) -> AnswerSlots:
+    return AnswerSlots(model.spec.kv, replace(CONFIG, max_running_questions=4, max_asked_memories=2), writer.capacity)
+
+
+@pytest.fixture
+def memories(writer: MemoryWriter) -> list[Memory]:
+    """Three, of different numbers of frames."""
+    memories = [new_memory(writer) for _ in range(3)]
+    for number, memory in enumerate(memories):
+        append_frames(writer, memory, random_frames(number + 1, number))
+    return memories
+
+
+def test_answers_that_begin_on_the_same_memory_share_its_copy(slots: AnswerSlots, memories: list[Memory]) -> None:
+    one, other = slots.take(memories[0]), slots.take(memories[0])
+
+    assert one.base is other.base is not None
+    assert one.base is not memories[0]
+    assert torch.equal(one.base.keys(0), memories[0].keys(0))
+    assert one.next_position == memories[0].next_position
+    assert {one.slot, other.slot} == {0, 1}
+
+
+def test_a_memory_that_has_changed_is_copied_anew(
+    slots: AnswerSlots, memories: list[Memory], writer: MemoryWriter
+) -> None:
+    """The answer that began before reads what it began with."""
+    before = slots.take(memories[0])
+    assert before.base is not None
+    length = before.base.lengths[0]
+    append_frames(writer, memories[0], random_frames(1, 9))
+    after = slots.take(memories[0])
+
+    assert after.base is not None
+    assert before.base is not after.base
+    assert before.base.lengths[0] == length < after.base.lengths[0]
+
+
+def test_an_erased_memory_is_not_answered_from_its_old_copy(
+    slots: AnswerSlots, memories: list[Memory], writer: MemoryWriter
+) -> None:
+    """Even if it holds as many tokens at the same positions again."""
+    slots.give_back(slots.take(memories[0]))
+    memories[0].erase()
+    append_frames(writer, memories[0], random_frames(1, 9))
+    again = slots.take(memories[0])
+
+    assert again.base is not None
+    assert torch.equal(again.base.values(0), memories[0].values(0))
+
+
+def test_answers_on_more_memories_than_copies_wait(slots: AnswerSlots, memories: list[Memory]) -> None:
+    first, second, third = memories
+    assert slots.num_ready([first, first, second, second, third, first]) == 4
+    running = [slots.take(first), slots.take(second)]
+    assert slots.num_ready([third]) == 0
+    assert slots.num_ready([second, first, third]) == 2
+    slots.give_back(running[0])
+    assert slots.num_ready([third, second, first]) == 2
+
+
+def test_a_copy_is_kept_until_another_memory_needs_its_slot(slots: AnswerSlots, memories: list[Memory]) -> None:
+    first, second, third = memories
+    bases = []
+    for memory in (first, second, first, third, first, second):
+        slot = slots.take(memory)
+        bases.append(slot.base)
+        slots.give_back(slot)
+
+    assert bases[0] is bases[2] is bases[4]  # of two that nobody reads, the one used longest ago gives way
+    assert bases[1] is bases[3] is bases[5]
+
+
+def test_a_copy_that_fails_takes_no_slot_and_is_read_by_nobody(
+    slots: AnswerSlots, memories: list[Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_from = Memory.copy_from
+
+    def failing(copy: Memory, other: Memory) -> None:
+        copy_from(copy, other)
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Memory, "copy_from", failing)
+        with pytest.raises(torch.OutOfMemoryError):
+            slots.take(memories[0])
+
+    assert slots.num_free == 4
+    assert slots.num_ready(memories) == 2
+    assert slots.take(memories[0]).slot == 0
