@@ -12,8 +12,19 @@ from hypothesis import strategies as st
 from cache_store.memory import Memory
 from models.answer_decoder import Answer, NextToken
 from models.llava_onevision import LlavaOnevision
-from pipeline.answers import AnswerEvent, AnswerFailed, Caller, Done, QuestionError, QuestionExpired, Started, Token
+from pipeline.answers import (
+    AnswerEvent,
+    AnswerFailed,
+    Caller,
+    Done,
+    Overloaded,
+    QuestionError,
+    QuestionExpired,
+    Started,
+    Token,
+)
 from pipeline.device.camera_memory import CameraMemory
+from tests.pipeline.device.faults import Faults
 from tests.pipeline.device.question_batches import TEXTS, Question, Questioning, alone, cameras_of
 
 CAMERAS = ("lobby", "gate")
@@ -156,6 +167,53 @@ def test_a_pass_that_fails_once_fails_no_question(
     questioning.run([*COMPANY, VICTIM])
 
     assert questioning.outcomes() == {question: outcome_alone(question) for question in [*COMPANY, VICTIM]}
+
+
+@given(
+    place=st.floats(0, 1, exclude_max=True), error=st.sampled_from([torch.OutOfMemoryError, MemoryError, ValueError])
+)
+@settings(max_examples=15)
+def test_a_fault_at_any_point_of_the_batches_ends_one_question_at_most(
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    num_operations: int,
+    place: float,
+    error: type[Exception],
+) -> None:
+    """One allocation of them all fails, once: in a copy, in a pass, or where a token becomes part of an answer."""
+    questioning, faults = Questioning(model, cameras, slots=4), Faults()
+    with faults:
+        faults.fail_after(int(place * num_operations), error("CUDA out of memory"))
+        questioning.run([*COMPANY, VICTIM])
+
+    assert faults.disarm()
+    outcomes = questioning.outcomes()
+    ended = [question for question, outcome in outcomes.items() if outcome is AnswerFailed]
+    assert len(ended) <= 1
+    usual = {question: outcome_alone(question) for question in outcomes}
+    assert outcomes == usual | dict.fromkeys(ended, AnswerFailed)
+
+
+@pytest.fixture(scope="module")
+def num_operations(model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> int:
+    """How many allocations four answers take."""
+    with Faults() as faults:
+        Questioning(model, cameras, slots=4).run([*COMPANY, VICTIM])
+    return faults.num_operations
+
+
+def test_a_question_that_gave_way_in_a_full_queue_hears_so(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory]
+) -> None:
+    questioning = Questioning(model, cameras, slots=1)
+    crowd = [Question("lobby", max_tokens=1, after=-number, caller=Caller("crowd")) for number in range(64)]
+    for question in [*crowd, VICTIM]:
+        questioning.ask(question)
+    questioning.run([])
+
+    assert [question for question in crowd if questioning.outcomes()[question] is Overloaded] == [crowd[-1]]
+    assert isinstance(questioning.events[VICTIM][-1], Done)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
