@@ -41,7 +41,7 @@ class QuestionQueue:
                 most = max(waiting.values(), key=len)
                 if len(most) < len(waiting.get(request.caller.client, ())) + 2:
                     raise self.overloaded(request)
-                newest = max(most, key=lambda other: other.submitted_at)
+                newest = max(reversed(most), key=lambda other: other.submitted_at)
                 self._displaced += self._remove(lambda other: other is newest)
             cameras = self._waiting.setdefault(request.caller.client, OrderedDict())
             cameras.setdefault(request.camera, deque()).append(request)
