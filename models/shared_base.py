@@ -18,32 +18,35 @@ class SharedBase:
     """What a pass reads of one memory that lies before several of its own.
 
     rows: which memories of the pass those are. tokens: the places of their new tokens in the packed row. newest: where
-    the last one of each is among `tokens`.
+    the last one of each is among `tokens`. None: all of them, which need not be picked.
     """
 
     base: Memory
     rows: tuple[int, ...]
-    tokens: Tensor
-    newest: Tensor
+    tokens: Tensor | None
+    newest: Tensor | None
 
     def attend(self, queries: Tensor, layer: int, scaling: float) -> Attended:
         """The attention of the new tokens over the base alone. [1, Hq, sum of T_b, D] -> [1, Hq, T, D]"""
-        chosen = queries.index_select(2, self.tokens.to(queries.device))
-        return attention_ops.attend_to_cached(chosen, cached_of(self.base, layer), scaling)
+        return attention_ops.attend_to_cached(pick(queries, 2, self.tokens), cached_of(self.base, layer), scaling)
 
     def weights(
         self, queries: Tensor, normalizer: Tensor, layer: int, scaling: float, reduce: Reduce
     ) -> dict[int, Tensor]:
         """The reduced attention weights of each memory's newest token on the base. [1, Hq, T, D], [1, Hq, T]"""
-        newest = self.newest.to(queries.device)
         by_row = attention_ops.reduced_weights(
-            queries.index_select(2, self.tokens.to(queries.device)).index_select(2, newest),
+            pick(pick(queries, 2, self.tokens), 2, self.newest),
             cached_of(self.base, layer),
-            normalizer.index_select(2, newest),
+            pick(normalizer, 2, self.newest),
             scaling,
             lambda weights: reduce(weights.transpose(0, 1)[:, :, None]),
         )
         return dict(zip(self.rows, by_row.to(self.base.slabs.shape.device), strict=True))
+
+
+def pick(tensor: Tensor, dim: int, places: Tensor | None) -> Tensor:
+    """The part of a tensor at these places, all of it if None."""
+    return tensor if places is None else tensor.index_select(dim, places.to(tensor.device))
 
 
 def cached_of(memory: Memory, layer: int) -> Cached:
@@ -67,5 +70,10 @@ def _shared_base(memories: Sequence[Memory], spans: Sequence[slice], rows: Seque
     assert base is not None
     tokens = [place for row in rows for place in range(spans[row].start, spans[row].stop)]
     ends = torch.tensor([spans[row].stop - spans[row].start for row in rows]).cumsum(0) - 1
-    device = base.slabs.shape.device
-    return SharedBase(base, tuple(rows), torch.tensor(tokens).to(device), ends.to(device))
+    device, has_all = base.slabs.shape.device, len(rows) == len(memories)
+    return SharedBase(
+        base,
+        tuple(rows),
+        None if has_all else torch.tensor(tokens).to(device),
+        None if len(rows) == len(tokens) else ends.to(device),
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import AttentionInterface
 
-from models.shared_base import cached_of
+from models.shared_base import cached_of, pick
 from models.slot_cache import SlotCache, packed
 from models.slot_rows import SlotRows
 from ops import attention as attention_ops
@@ -86,13 +86,12 @@ def _prefill(
 
 def _with_bases(queries: Tensor, own: Attended, layer: int, forward_pass: SlotCache, scaling: float) -> Tensor:
     """Adds what the new tokens attend to before their own memories. [1, Hq, T, D], [T, Hq, D], [T, Hq] -> [T, Hq, D]"""
-    capture, attended = forward_pass.capture, torch.empty_like(own[0])
+    capture, attended = forward_pass.capture, own[0]
     for base in forward_pass.bases:
-        tokens = base.tokens.to(queries.device)
-        past, past_normalizer = base.attend(queries, layer, scaling)
-        mine = (own[0].index_select(0, tokens).transpose(0, 1)[None], own[1].index_select(0, tokens).T[None])
-        merged, normalizer = attention_ops.merge((past, past_normalizer), mine)
-        attended.index_copy_(0, tokens, merged[0].transpose(0, 1))
+        mine = (pick(own[0], 0, base.tokens).transpose(0, 1)[None], pick(own[1], 0, base.tokens).T[None])
+        merged, normalizer = attention_ops.merge(base.attend(queries, layer, scaling), mine)
+        merged = merged[0].transpose(0, 1)
+        attended = merged if base.tokens is None else attended.index_copy(0, base.tokens.to(merged.device), merged)
         if capture is not None and capture.query_rows[layer] is not None:
             weights = base.weights(queries, normalizer, layer, scaling, capture.reduce)
             capture.weights.setdefault(layer, {}).update(weights)
