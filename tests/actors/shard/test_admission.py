@@ -87,6 +87,11 @@ def test_rates_are_lowered_by_as_much_as_the_cameras_are_beyond_the_share() -> N
     assert device.note(FrameCounts()).keeps == 1.0
 
 
+def test_a_share_above_the_whole_device_is_no_setting() -> None:
+    with pytest.raises(ValueError, match=r"max_ingest_share is 1\.5: it must be above 0, and at most 1$"):
+        DeviceConfig(max_ingest_share=1.5)
+
+
 async def test_a_shard_refuses_a_new_camera_and_takes_one_that_has_a_memory(running: Running, film: str) -> None:
     """A camera that was watched before must not end unwatched, because a shard began anew."""
     async with running(max_cameras=3, max_ingest_share=1e-6) as shard:
