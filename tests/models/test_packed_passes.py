@@ -1,0 +1,147 @@
+"""A pass over memories of unequal lengths equals one pass for each, and waits for no number of the device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from models.embeddings import Embeddings
+from models.packing import PackedTexts
+from models.slot_cache import AttentionCapture, SlotCache
+from models.vision_language_model import VideoLanguageModel
+from ops import attention as attention_ops
+from tests.models.families import FAMILIES
+
+META = torch.device("meta")
+CAPACITY = 64
+# For each memory of a pass: its slot, its new tokens, and the valid tokens of its even and of its odd layers.
+rows = st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40))
+passes = st.lists(rows, min_size=1, max_size=4).flatmap(
+    lambda drawn: st.tuples(st.just(drawn), st.permutations(range(4)), st.booleans())
+)
+small = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def model(request: pytest.FixtureRequest) -> VideoLanguageModel:
+    return FAMILIES[request.param]().model
+
+
+@pytest.fixture(scope="module")
+def slabs(model: VideoLanguageModel) -> Slabs:
+    """Four slots of keys, values and states of no content."""
+    slabs = Slabs(model.spec.kv, slots=4, capacity=CAPACITY)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in (*slabs.keys, *slabs.values, *slabs.states):
+        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    return slabs
+
+
+def memory_of(slabs: Slabs, slot: int, lengths: Sequence[int]) -> Memory:
+    """A memory of what is in the slot, its layers of unequal lengths."""
+    kept = [slab[slot].clone() for slab in slabs.states]
+    memory = Memory(slabs, slot)  # clears the states
+    memory.set_states(kept)
+    memory.lengths = [lengths[layer % 2] for layer in range(memory.num_layers)]
+    memory.next_position = max(lengths)
+    return memory
+
+
+def captured(num_layers: int) -> AttentionCapture:
+    """The attention of each memory's newest token, in all layers but the first."""
+    return AttentionCapture([None, *[slice(-1, None)] * (num_layers - 1)])
+
+
+def forward(
+    model: VideoLanguageModel, memories: list[Memory], unread: list[Embeddings], *, is_read_only: bool
+) -> tuple[Tensor, AttentionCapture]:
+    capture = captured(memories[0].num_layers)
+    lengths = [len(tokens) for tokens in unread]
+    forward_pass = SlotCache(memories, lengths, is_read_only=is_read_only, capture=capture)
+    return model.forward(Embeddings.pack(unread), forward_pass), capture
+
+
+def written(memory: Memory, num_new: int) -> list[Tensor]:
+    """Copies of keys and values of the new tokens of every layer."""
+    return [
+        slab[memory.slot, :, length : length + num_new].clone()
+        for slabs in (memory.slabs.keys, memory.slabs.values)
+        for slab, length in zip(slabs, memory.lengths, strict=True)
+    ]
+
+
+@small
+@given(drawn=passes, is_decode=st.booleans())
+def test_a_packed_pass_equals_one_pass_for_each_memory(
+    model: VideoLanguageModel, slabs: Slabs, drawn: tuple[Any, list[int], bool], is_decode: bool
+) -> None:
+    """Hidden states, keys and values that are written, and the attention that is captured; slots in any order."""
+    of_rows, slots, is_read_only = drawn
+    memories = [memory_of(slabs, slot, lengths) for slot, (_, *lengths) in zip(slots, of_rows, strict=False)]
+    ids = [torch.arange(1 if is_decode else length) + 5 for length, *_ in of_rows]
+    unread = [model.embed_tokens(tokens) for tokens in ids]
+
+    hidden, capture = forward(model, memories, unread, is_read_only=is_read_only)
+    together = [written(memory, len(tokens)) for memory, tokens in zip(memories, ids, strict=True)]
+
+    for row, (memory, tokens) in enumerate(zip(memories, unread, strict=True)):
+        alone, capture_alone = forward(model, [memory], [tokens], is_read_only=is_read_only)
+        part = hidden[:, sum(map(len, ids[:row])) :][:, : len(tokens)]
+        assert torch.allclose(part, alone, atol=1e-4)
+        for mine, other in zip(together[row], written(memory, len(tokens)), strict=True):
+            assert torch.allclose(mine, other, atol=1e-4)
+        assert sorted(capture.weights) == sorted(capture_alone.weights)
+        for layer, weights in capture_alone.weights.items():
+            assert torch.allclose(capture.weights[layer][row], weights[0], atol=1e-5)
+            assert len(weights[0]) == memory.lengths[layer]
+
+
+@small
+@given(drawn=passes)
+def test_a_read_only_pass_writes_nothing(
+    model: VideoLanguageModel, slabs: Slabs, drawn: tuple[Any, list[int], bool]
+) -> None:
+    of_rows, slots, _ = drawn
+    memories = [memory_of(slabs, slot, lengths) for slot, (_, *lengths) in zip(slots, of_rows, strict=False)]
+    everything = (*slabs.keys, *slabs.values, *slabs.states, slabs.positions, slabs.counts)
+    before = [tensor.clone() for tensor in everything]
+
+    forward(
+        model,
+        memories,
+        [model.embed_tokens(torch.arange(length) + 5) for length, *_ in of_rows],
+        is_read_only=True,
+    )
+
+    assert all(torch.equal(tensor, was) for tensor, was in zip(everything, before, strict=True))
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_pass_waits_for_no_number_of_the_device(name: str) -> None:
+    """On the device `meta`, which holds no numbers: to ask one for a number, or how many are true, is an error."""
+    model: Any = FAMILIES[name]().model
+    model._network.to(META)
+    model.spec = dataclasses.replace(model.spec, kv=dataclasses.replace(model.spec.kv, device=META, devices=()))
+    slabs = Slabs(model.spec.kv, slots=3, capacity=CAPACITY)
+    memories = [memory_of(slabs, slot, lengths) for slot, lengths in enumerate(((7, 9), (20, 3), (7, 9)))]
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        int(slabs.counts.sum())
+
+    for lengths in ((1, 1, 1), (3, 1, 5)):
+        unread = [model.embed_tokens(torch.arange(length, device=META)) for length in lengths]
+        hidden, _ = forward(model, memories, unread, is_read_only=False)
+        assert (hidden.device, hidden.shape[1]) == (META, sum(lengths))
+    memories[0].reach, memories[1].has_summaries = 5, True
+    texts = PackedTexts([model.embed_tokens(torch.arange(length, device=META)) for length in (4, 2)])
+    capture = AttentionCapture([slice(0, 6)] * memories[0].num_layers, attention_ops.peak_weight)
+    assert texts.forward(model, memories, capture).device == META
+    assert {weights.device for layer in capture.weights.values() for weights in layer.values()} == {META}
