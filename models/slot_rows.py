@@ -21,6 +21,7 @@ class SlotRows:
         self.memories = memories
         self.span = slice(first, first + len(memories))
         self._slabs = memories[0].slabs
+        self._lengths = list(zip(*(memory.lengths for memory in memories), strict=True))  # of each layer
         self._places: dict[tuple[int, ...], Tensor] = {}  # of the new tokens, by the lengths of a layer
         self._masks: dict[tuple[int, ...], Tensor | None] = {}
 
@@ -30,7 +31,7 @@ class SlotRows:
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes each memory's new key and value behind its valid tokens. [R, H, 1, D] twice"""
-        lengths = self._lengths(layer)
+        lengths = self._lengths[layer]
         for slab, new in zip(self._slabs_of(layer), (keys, values), strict=True):
             if len(set(lengths)) == 1:
                 slab.narrow(2, lengths[0], 1).copy_(new)
@@ -42,7 +43,7 @@ class SlotRows:
 
         [R, H, N, D] twice, [R, 1, 1, N]
         """
-        lengths = self._lengths(layer)
+        lengths = self._lengths[layer]
         keys, values = (slab.narrow(2, 0, max(lengths) + 1) for slab in self._slabs_of(layer))
         if lengths not in self._masks:
             self._masks[lengths] = _mask(lengths, keys)
@@ -58,9 +59,6 @@ class SlotRows:
         if lengths not in self._places:
             self._places[lengths] = torch.tensor(lengths, device=new.device)[:, None, None, None]
         return self._places[lengths].to(new.device).expand(new.shape)
-
-    def _lengths(self, layer: int) -> tuple[int, ...]:
-        return tuple(memory.lengths[layer] for memory in self.memories)
 
 
 def rows_of(memories: Sequence[Memory]) -> list[SlotRows]:

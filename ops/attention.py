@@ -13,6 +13,8 @@ Reduce = Callable[[Tensor], Tensor]
 _KEYS_AT_ONCE = 512  # whose weights are computed: what is between keys and scores stays in the processor's cache
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
+_FLASH_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+
 
 @dataclass(frozen=True, slots=True)
 class New:
@@ -119,9 +121,7 @@ def flash(
     -> [B, Hq, T, D], [B, Hq, T]
     """
     if queries.device.type == "cpu":
-        attended, normalizer = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            queries, keys, values, 0.0, is_causal, attn_mask=bias, scale=scaling
-        )
+        attended, normalizer = _FLASH_ON_CPU(queries, keys, values, 0.0, is_causal, attn_mask=bias, scale=scaling)
         return attended, normalizer
     # One kernel for all number types, which knows neither grouped heads nor a bias of one row.
     groups = queries.shape[1] // keys.shape[1]
