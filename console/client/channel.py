@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from dataclasses import dataclass
@@ -11,6 +10,9 @@ from pathlib import Path
 import grpc
 
 from console.client.errors import InvalidCredentials
+from console.client.proxies import is_loopback
+
+_DIRECT = [("grpc.enable_http_proxy", 0)]  # no proxy leads to this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,30 +39,21 @@ def open_channel(address: str, files: TlsFiles) -> grpc.Channel:
     """A channel to HOST:PORT, over TLS if files are given or the host is another machine. Raises InvalidCredentials."""
     if not address.isprintable() or not re.fullmatch(r"unix:.+|.*[^:]:[0-9]{1,5}", address.removeprefix("dns:")):
         raise InvalidCredentials(f"address {address!r}: is not HOST:PORT, for example localhost:50051")
+    options = _DIRECT if is_loopback(address) else []
     if not uses_tls(address, files):
-        return grpc.insecure_channel(address)
+        return grpc.insecure_channel(address, options)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=_read("ca", files.ca),
         private_key=_read("key", files.key),
         certificate_chain=_read("cert", files.cert),
     )
     _require_pem(files)  # gRPC would say of every one of them that it could not connect
-    return grpc.secure_channel(address, credentials)
+    return grpc.secure_channel(address, credentials, options)
 
 
 def uses_tls(address: str, files: TlsFiles) -> bool:
     """Whether the channel to this address is encrypted."""
-    return not files.is_insecure and bool(files.ca or files.cert or not _is_loopback(address))
-
-
-def _is_loopback(address: str) -> bool:
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return not files.is_insecure and bool(files.ca or files.cert or not is_loopback(address))
 
 
 def _read(name: str, path: Path | None) -> bytes | None:

@@ -15,6 +15,8 @@ import grpc
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
+from console.client.proxies import host_of, proxy_of
+
 _MISTAKES = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -74,7 +76,10 @@ def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:
         if detail.Unpack(info):
             return ClientError(call.details(), info.reason, call.code(), dict(info.metadata))
     if call.code() is grpc.StatusCode.UNAVAILABLE:
-        return ClientError(_unreachable(call.details(), address, uses_tls=uses_tls), "UNREACHABLE", call.code())
+        text = _unreachable(call.details(), address, uses_tls=uses_tls)
+        if proxy := proxy_of(address):
+            text += f"; the environment sends it through a proxy, {proxy}: no_proxy={host_of(address)} would not"
+        return ClientError(text, "UNREACHABLE", call.code())
     if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClientError(f"hermes at {address}: no answer in time", "NO_ANSWER_IN_TIME", call.code())
     if call.code() is grpc.StatusCode.CANCELLED:  # by the server: this client's own calls end without an error
@@ -84,7 +89,7 @@ def error_of(call: Any, address: str, *, uses_tls: bool) -> ClientError:
 
 
 def _unreachable(details: str, address: str, *, uses_tls: bool) -> str:
-    host = address.rpartition(":")[0].strip("[]")
+    host = host_of(address)
     if "lookup" in details:  # both resolvers of gRPC say so
         return f"no hermes answers at {address}: host {host!r} has no address; --address is HOST:PORT"
     if "Hostname Verification" in details:

@@ -1,11 +1,12 @@
-"""Reads http(s) URLs. Connects only to addresses that the rules allow; follows no redirect."""
+"""Requests http(s) URLs. Connects only to addresses that the rules allow; follows redirects to the same host only."""
 
 from __future__ import annotations
 
 import http.client
 import io
+import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -14,13 +15,15 @@ from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
+from pipeline.network.http_file import HttpFile
 from pipeline.network.urls import redact
 
-MAX_PLAYLIST_NBYTES = 1 << 20
 _PORTS = {"http": 80, "https": 443}
 _UNQUOTED = "%/?:@!$&'()*+,;=~[]"
-_MAX_SKIP_NBYTES = 1 << 18  # a longer skip ahead makes a new request
 _READ_NBYTES = 1 << 16
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 5
+_MAX_COOKIES, _MAX_COOKIE = 32, 4096
 _REASONS = {
     401: SourceReason.UNAUTHORIZED,
     403: SourceReason.FORBIDDEN,
@@ -32,7 +35,10 @@ T = TypeVar("T")
 
 
 class HttpClient:
-    """Opens URLs for one camera. Its credentials are sent to the camera's own scheme, host and port only."""
+    """Opens URLs for one camera. Its login and its cookies are sent to the camera's own scheme, host and port only.
+
+    Where the camera redirects from http to https, also there.
+    """
 
     def __init__(
         self,
@@ -46,24 +52,42 @@ class HttpClient:
         """`camera_url` without credentials; `deadline` bounds every wait."""
         self._camera_url = camera_url
         self._login = login
+        self._cookies: dict[str, str] = {}  # of the camera's own host
         self._rules, self._tls, self._deadline = rules, tls, deadline
 
-    def open(self, url: str, *, first: int = 0, end: int | None = None) -> HttpFile:
+    def open(
+        self, url: str, *, first: int = 0, end: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> HttpFile:
         """The body at `url` from byte `first` up to, not including, byte `end`. Raises SourceError."""
-        return HttpFile(self, url, first, end)
+        return HttpFile(self, url, first, end, headers)
 
-    def request(self, url: str, first: int, end: int | None) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
-        """Requests `url`; returns the connection and its successful response. Raises SourceError."""
-        parts = self._split(url)
-        login = self._login if _origin(parts) == _origin(urlsplit(self._camera_url)) else None
-        connection, response = self._request_once(parts, url, first, end, login)
-        challenges = response.headers.get_all("WWW-Authenticate", []) if response.status == 401 else []
-        if login is not None and challenges and login.accept(challenges):
+    def request(
+        self, url: str, first: int, end: int | None, headers: Mapping[str, str]
+    ) -> tuple[DeadlineSocket, http.client.HTTPResponse, str]:
+        """See Requests.request. Redirects are followed to the same host, but not from https to http."""
+        for _ in range(_MAX_REDIRECTS):
+            connection, response = self._request(url, first, end, headers)
+            target = join(url, response.headers.get("Location", ""))
+            if response.status not in _REDIRECTS or not _may_follow(url, target):
+                break
             connection.close()
-            connection, response = self._request_once(parts, url, first, end, login)
+            url = target
         if (refusal := _refusal(url, response, first)) is not None:
             connection.close()
             raise refusal
+        return connection, response, url
+
+    def _request(
+        self, url: str, first: int, end: int | None, headers: Mapping[str, str]
+    ) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
+        parts = self._split(url)
+        login = self._login if self._is_own(parts) else None
+        headers = headers if end is None and not first else {**headers, "Range": _range(first, end)}
+        connection, response = self._request_once(parts, url, headers, login)
+        challenges = response.headers.get_all("WWW-Authenticate", []) if response.status == 401 else []
+        if login is not None and challenges and login.accept(challenges):
+            connection.close()
+            connection, response = self._request_once(parts, url, headers, login)
         return connection, response
 
     def attempt(self, url: str, step: Callable[[], T]) -> T:
@@ -93,25 +117,41 @@ class HttpClient:
         return parts
 
     def _request_once(
-        self, parts: SplitResult, url: str, first: int, end: int | None, login: Login | None
+        self, parts: SplitResult, url: str, headers: Mapping[str, str], login: Login | None
     ) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
-        headers = {
-            "Host": parts.netloc.rpartition("@")[2],
+        is_own = self._is_own(parts)
+        authorization = None if login is None else login.header("GET", _target(parts))
+        own = {
+            "Host": re.sub("%[^]]*", "", parts.netloc.rpartition("@")[2]),
             "User-Agent": "hermes-cameras",
             "Accept": "*/*",
             "Connection": "close",
+            "Authorization": authorization,
+            "Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items()) if is_own else None,
         }
-        if first or end is not None:
-            headers["Range"] = f"bytes={first}-{'' if end is None else end - 1}"
-        authorization = None if login is None else login.header("GET", _target(parts))
-        if authorization is not None:
-            headers["Authorization"] = authorization
+        sent = {name: value for name, value in own.items() if value} | dict(headers)
         connection = self._connect(parts, url)
         try:
-            return connection, self.attempt(url, lambda: _send_request(connection, _target(parts), headers))
+            response = self.attempt(url, lambda: _send_request(connection, _target(parts), sent))
         except SourceError:
             connection.close()
             raise
+        if is_own:
+            self._keep_cookies(response)
+        return connection, response
+
+    def _is_own(self, parts: SplitResult) -> bool:
+        """Whether it is the camera: its scheme, host and port, or its host over TLS."""
+        camera = urlsplit(self._camera_url)
+        is_upgraded = parts.scheme == "https" and camera.scheme == "http" and parts.hostname == camera.hostname
+        return is_upgraded or _origin(parts) == _origin(camera)
+
+    def _keep_cookies(self, response: http.client.HTTPResponse) -> None:
+        for header in response.headers.get_all("Set-Cookie", []):
+            name, _, value = header.partition(";")[0].strip().partition("=")
+            is_known = name in self._cookies or len(self._cookies) < _MAX_COOKIES
+            if name and is_known and len(header) <= _MAX_COOKIE and header.isprintable():
+                self._cookies[name] = value
 
     def _connect(self, parts: SplitResult, url: str) -> DeadlineSocket:
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
@@ -119,69 +159,6 @@ class HttpClient:
         limit_s = self._deadline.limit_s
         connection = addresses.connect_to(host, port, self._rules, limit_s, label=redact(url), tls=tls)
         return DeadlineSocket(connection, self._deadline)
-
-
-class HttpFile:
-    """The body at a URL as a file. It is seekable where the server supports byte ranges, else a stream."""
-
-    def __init__(self, client: HttpClient, url: str, first: int, end: int | None) -> None:
-        """Sends the first request. Raises SourceError."""
-        self.name = url
-        self._client, self._end = client, end
-        self._received = self._position = first  # offsets of the next byte: in the response, and to be read
-        self._connection, self._response = client.request(url, first, end)
-        length = self._response.length
-        self.nbytes = None if length is None else first + length
-        self.content_type = self._response.headers.get_content_type()
-        self.is_playlist = "mpegurl" in self.content_type or urlsplit(url).path.endswith((".m3u8", ".m3u"))
-        self._has_ranges = self._response.headers.get("Accept-Ranges", "") == "bytes" and self.nbytes is not None
-
-    def seekable(self) -> bool:
-        """Whether reading can continue at any offset."""
-        return self._has_ranges
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Sets the offset of the next read; the request follows with that read."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.nbytes or 0}[whence]
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        """The offset of the next read."""
-        return self._position
-
-    def read(self, size: int = _READ_NBYTES) -> bytes:
-        """At most `size` bytes, as soon as any arrive; b"" at the end. Blocks. Raises SourceError."""
-        if self.nbytes is not None and self._position >= self.nbytes:
-            return b""
-        self._move_to_position()
-        data = self._receive(size)
-        self._position = self._received
-        if self.is_playlist and self._received > MAX_PLAYLIST_NBYTES:
-            text = f"{redact(self.name)}: its playlist exceeds {MAX_PLAYLIST_NBYTES} bytes"
-            raise SourceInvalid(text, SourceReason.TOO_LARGE)
-        return data
-
-    def close(self) -> None:
-        """Closes its connection."""
-        self._connection.close()
-
-    def _move_to_position(self) -> None:
-        if 0 < self._position - self._received <= _MAX_SKIP_NBYTES:
-            while self._received < self._position and self._receive(self._position - self._received):
-                pass
-        if self._received != self._position:
-            self._connection.close()
-            self._connection, self._response = self._client.request(self.name, self._position, self._end)
-            self._received = self._position
-
-    def _receive(self, size: int) -> bytes:
-        data = self._client.attempt(self.name, lambda: self._response.read1(size))
-        self._received += len(data)
-        if not data and self.nbytes is not None and self._received < self.nbytes:
-            text = f"{redact(self.name)}: the connection ended after {self._received} of {self.nbytes} bytes"
-            raise SourceUnreachable(text, SourceReason.BROKE_OFF)
-        return data
 
 
 class _HttpSocket:
@@ -208,9 +185,11 @@ def _send_request(connection: DeadlineSocket, target: str, headers: dict[str, st
 def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> SourceUnreachable | None:
     """Why the response is not the requested body, None if it is."""
     status = f"{redact(url)}: HTTP {response.status}"
+    if response.status == http.HTTPStatus.NOT_MODIFIED:
+        return None
     if 300 <= response.status < 400:
-        target = redact(_join(url, response.headers.get("Location", "")))
-        text = f"{status}: it redirects to {target}; redirects are not followed: use the camera's own URL"
+        target = redact(join(url, response.headers.get("Location", "")))
+        text = f"{status}: it redirects to {target}; which is not followed: use that URL"
         return SourceUnreachable(text, SourceReason.REDIRECTED)
     if response.status >= 400:
         text = f"{status} {http.client.responses.get(response.status, '')}".rstrip()
@@ -222,7 +201,22 @@ def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> Source
     return None
 
 
-def _join(url: str, location: str) -> str:
+def _range(first: int, end: int | None) -> str:
+    return f"bytes={first}-{'' if end is None else end - 1}"
+
+
+def _may_follow(url: str, target: str) -> bool:
+    """Whether a redirect stays on its host, and does not leave TLS."""
+    try:
+        old, new = urlsplit(url), urlsplit(target)
+        is_same = bool(new.hostname) and new.hostname == old.hostname
+    except ValueError:
+        return False
+    return is_same and new.scheme in (old.scheme, "https") and new.scheme in _PORTS
+
+
+def join(url: str, location: str) -> str:
+    """The URL to which a page at `url` refers as `location`."""
     try:
         return urljoin(url, location)
     except ValueError:

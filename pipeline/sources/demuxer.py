@@ -21,9 +21,8 @@ from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.decoders import DecodeError
 from pipeline.decoding.libav import KeyFrameReader, LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
-from pipeline.network.http_auth import LOGIN_HINT
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
-from pipeline.sources import libav_inputs
+from pipeline.sources import inputs, libav_errors
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.libav_inputs import LibavArguments
 from pipeline.sources.timestamps import PacketClock
@@ -42,32 +41,26 @@ _UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pushed frame by frame; libav invents
 # frames of these codecs in their frames.
 _KEYS_IN_FRAMES = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "vc1", "h263", "mpeg1video", "mpeg2video", "mpeg4"})
 _MATRICES = {1: ColourMatrix.BT709, 9: ColourMatrix.BT2020, 10: ColourMatrix.BT2020}
-_NO_VIDEO = (av.error.InvalidDataError, av.error.ArgumentError)  # ArgumentError: the format is not in the whitelist
-_REASONS: tuple[tuple[type[Exception], SourceReason], ...] = (
-    (av.error.HTTPUnauthorizedError, SourceReason.UNAUTHORIZED),
-    (av.error.HTTPForbiddenError, SourceReason.FORBIDDEN),
-    (av.error.HTTPNotFoundError, SourceReason.NOT_FOUND),
-    (av.error.HTTPClientError, SourceReason.SERVER_ERROR),
-    (av.error.HTTPError, SourceReason.SERVER_ERROR),
-    (ConnectionRefusedError, SourceReason.CONNECTION_REFUSED),
-    (av.error.EOFError, SourceReason.BROKE_OFF),
-    (ConnectionError, SourceReason.BROKE_OFF),
-    (TimeoutError, SourceReason.NO_ANSWER),
-)
-_MAX_FPS, _DEFAULT_FPS, _MAX_DURATION_S = 240, 25, 30 * 86_400.0  # a header that says more is wrong
+_MAX_FPS, _DEFAULT_FPS = 240, 25
+_MAX_DURATION_S = 30 * 86_400.0  # a header that says more is wrong
 
 
 class Demuxer:
     """The video stream of one opened file or network stream. Belongs to the thread that opened it."""
 
     def __init__(
-        self, url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool] = lambda: False
+        self,
+        url: FileUrl | NetworkUrl,
+        config: IngestConfig,
+        is_stopped: Callable[[], bool] = lambda: False,
+        *,
+        min_width: int = 0,
     ) -> None:
         """Opens the stream. Blocks for at most about open_timeout_s, or until `is_stopped`. Raises SourceError."""
         self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
         self._is_file = isinstance(url, FileUrl)
         self._stall_after_s = config.stall_after_s
-        self._input = libav_inputs.input_for(url, config, is_stopped)
+        self._input = inputs.input_for(url, config, is_stopped, min_width=min_width)
         try:
             arguments = self._input.open()
             self._container = self._open(arguments, config)
@@ -92,7 +85,7 @@ class Demuxer:
         self._tick: Fraction = self._video.time_base
         rate = self._video.average_rate or self._video.guessed_rate or _DEFAULT_FPS
         self.frame_duration_s = 1 / min(float(rate), _MAX_FPS) if rate > 0 else 1 / _DEFAULT_FPS
-        is_recording = not isinstance(arguments.file, str) and self._container.duration is not None
+        is_recording = not isinstance(arguments.file, str) and arguments.can_end and bool(self._container.duration)
         self.is_finite = self._is_file or is_recording
         self.duration_s = self._duration_s() if self.is_finite else None
 
@@ -198,10 +191,12 @@ class Demuxer:
 
     def _packet(self, packet: av.Packet, clock: PacketClock, arrived_s: float | None) -> Packet:
         pts_s, dts_s = self._seconds(packet.pts), self._seconds(packet.dts)
-        stamp = clock.stamp(pts_s, dts_s) if arrived_s is None else clock.stamp(arrived_s, arrived_s)
         # A bit of a VP8 frame says whether it is shown or only a reference.
         is_visible = self.codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
         is_key = packet.is_keyframe and (self._keys is None or self._keys.is_key(packet))
+        if arrived_s is not None:
+            pts_s = dts_s = arrived_s
+        stamp = clock.stamp(pts_s, dts_s, is_key=is_key)
         return Packet(stamp.pts_s, stamp.dts_s, is_key, packet.size, packet, is_visible)
 
     def _seconds(self, ticks: int | None) -> float | None:
@@ -215,7 +210,7 @@ class Demuxer:
         except FFmpegError as error:
             if self._input.failure is not None:
                 raise self._input.failure from None
-            text, reason = _explain(error)
+            text, reason = libav_errors.explain(error)
             if self._has_waited(limit_s):
                 text, reason = f"no answer within {limit_s:g} s", SourceReason.NO_ANSWER
             raise (SourceInvalid if self._is_file else SourceUnreachable)(self._message(text), reason) from None
@@ -232,14 +227,6 @@ class Demuxer:
 
     def _message(self, text: str) -> str:
         return scrub(f"{redact(self._address).removeprefix('file:')}: {text}", self._address)
-
-
-def _explain(error: FFmpegError) -> tuple[str, SourceReason]:
-    if isinstance(error, _NO_VIDEO):
-        return "no video, or damaged video", SourceReason.NOT_VIDEO
-    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), SourceReason.UNKNOWN)
-    text = error.strerror or type(error).__name__
-    return f"{text}; {LOGIN_HINT}" if reason is SourceReason.UNAUTHORIZED else text, reason
 
 
 def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:

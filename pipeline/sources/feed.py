@@ -209,6 +209,7 @@ class CameraFeed:
             is_looped=self._spec.loop,
             choose_decoder=self._choose_decoder,
             rate=self.rate,
+            min_width=self._fit(1920, 1080)[0],  # nothing is known of the camera's images yet
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
@@ -233,10 +234,7 @@ class CameraFeed:
     def _report(
         self, state: CameraState, detail: str = "", reason: SourceReason | None = None, *, next_step: str = ""
     ) -> None:
-        """Reports each change to `on_state`; `next_step` follows the detail.
-
-        A change of `next_step` alone is not logged, or an unreachable camera would fill the log.
-        """
+        """Reports each change to `on_state`; `next_step` follows the detail. Of it alone no change is logged."""
         with self._output_lock:
             report = (state, detail, next_step)
             if self._stopped.is_set() or self._last_report == report:

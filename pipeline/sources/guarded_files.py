@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.cameras import SourceError
-from pipeline.network.http_client import HttpFile
+from pipeline.network.http_file import HttpFile
+from pipeline.sources.picture_file import PictureFile
 
 
 class ReadableFile(Protocol):
@@ -20,9 +22,9 @@ class ReadableFile(Protocol):
 
 
 class GuardedFile:
-    """Reads an HttpFile. A SourceError is passed to `on_error` and reads as the end of the file."""
+    """Reads a file of HTTP. A SourceError is passed to `on_error` and reads as the end of the file."""
 
-    def __init__(self, file: HttpFile, on_error: Callable[[SourceError], None]) -> None:
+    def __init__(self, file: HttpFile | PictureFile, on_error: Callable[[SourceError], None]) -> None:
         self.name = file.name
         self.is_closed = False
         self._file, self._on_error = file, on_error
@@ -44,13 +46,17 @@ class GuardedFile:
 class SeekableGuardedFile(GuardedFile):
     """A GuardedFile whose server supports byte ranges: libav detects `seek` and `tell`."""
 
+    def __init__(self, file: HttpFile, on_error: Callable[[SourceError], None]) -> None:
+        super().__init__(file, on_error)
+        self._seekable = file
+
     def seek(self, offset: int, whence: int) -> int:
         """Sets the offset of the next read; returns it."""
-        return self._file.seek(offset, whence)
+        return self._seekable.seek(offset, whence)
 
     def tell(self) -> int:
         """The offset of the next read."""
-        return self._file.tell()
+        return self._seekable.tell()
 
 
 class EmptyFile:
@@ -64,6 +70,23 @@ class EmptyFile:
         """Nothing is open."""
 
 
-def guard(file: HttpFile, on_error: Callable[[SourceError], None]) -> GuardedFile:
+class TextFile:
+    """A file whose text was read before, under the name of its URL."""
+
+    def __init__(self, name: str, text: bytes) -> None:
+        self.name = name
+        self._text = io.BytesIO(text)
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; b"" at the end."""
+        return self._text.read(size)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def guard(file: HttpFile | PictureFile, on_error: Callable[[SourceError], None]) -> GuardedFile:
     """The file, guarded; seekable if it is."""
-    return SeekableGuardedFile(file, on_error) if file.seekable() else GuardedFile(file, on_error)
+    if isinstance(file, HttpFile) and file.seekable():
+        return SeekableGuardedFile(file, on_error)
+    return GuardedFile(file, on_error)

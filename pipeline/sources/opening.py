@@ -25,7 +25,7 @@ def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) ->
         return SimulatedSource(url, config, context)
 
     def open_again() -> Demuxer:
-        return open_stream(url, config, is_stopped=lambda: context.wait(0))
+        return open_stream(url, config, is_stopped=lambda: context.wait(0), min_width=context.min_width)
 
     stream = open_again()
     if context.is_looped and stream.is_finite:
@@ -35,11 +35,13 @@ def open_source(url: SourceUrl, config: IngestConfig, context: SourceContext) ->
     return MediaSource(stream, url, config, context)
 
 
-def open_stream(url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool]) -> Demuxer:
+def open_stream(
+    url: FileUrl | NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool], *, min_width: int = 0
+) -> Demuxer:
     """A file or network stream that the configuration allows. Blocks and raises as open_source does."""
     if isinstance(url, FileUrl):
         url = FileUrl(_check(url.path, config.video_folders))
-    return Demuxer(url, config, is_stopped)
+    return Demuxer(url, config, is_stopped, min_width=min_width)
 
 
 def _check(path: Path, folders: tuple[Path, ...]) -> Path:

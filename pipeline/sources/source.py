@@ -24,6 +24,7 @@ class SourceContext:
     after_s: frames up to this time are not given again.
     wait: sleeps for so many seconds, if positive; returns whether to stop.
     on_dropped: called with the number of sampled frames that were lost.
+    min_width: as wide as the model reads an image, in pixels: of several sizes of a stream that one is read.
     on_note: called with other facts that the operator should know, once for each fact.
     """
 
@@ -38,6 +39,7 @@ class SourceContext:
     is_looped: bool = False
     rate: EvenRate = field(default_factory=lambda: EvenRate(max_stride=1))
     choose_decoder: DecoderFactory = libav_alone
+    min_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)

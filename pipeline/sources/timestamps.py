@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MAX_STEP_BACK_S = 1.0  # a larger step is a restart of the stream's clock, a smaller one is disorder
+MAX_STEP_BACK_S = 1.0  # a larger step is a restart of the stream's clock; a smaller one too, if a key frame takes it
 MAX_STEP_AHEAD_S = 30.0
 MAX_DRIFT = 1e-3  # by this share a camera's clock may run slower than the local one
 MAX_ANCHOR_ERROR_S = 30.0
@@ -28,21 +28,25 @@ class PacketClock:
         self._last_s: float | None = None
         self._last_raw_s: float | None = None
 
-    def stamp(self, pts_s: float | None, dts_s: float | None) -> Stamp:
-        """The stamp of the next packet in decode order. Without a timestamp it is one frame after the last packet."""
+    def stamp(self, pts_s: float | None, dts_s: float | None, *, is_key: bool = False) -> Stamp:
+        """The stamp of the next packet in decode order. Without a timestamp it is one frame after the last packet.
+
+        What is shown before a key frame precedes it in decode order too, so a key frame that steps back begins a new
+        piece of the stream. Encoders that restart and HLS discontinuities do that every second or more often.
+        """
         raw_s = dts_s if dts_s is not None else pts_s
         if self._last_s is None:
             decoded_s = raw_s if raw_s is not None else 0.0
         elif raw_s is None or raw_s == self._last_raw_s:
             decoded_s, pts_s = self._last_s + self._frame_duration_s, None
         else:
-            decoded_s = self._follow(self._last_s, raw_s)
+            decoded_s = self._follow(self._last_s, raw_s, is_key=is_key)
         self._last_s, self._last_raw_s = decoded_s, raw_s
         return Stamp(decoded_s if pts_s is None else pts_s + self._offset_s, decoded_s)
 
-    def _follow(self, last_s: float, raw_s: float) -> float:
+    def _follow(self, last_s: float, raw_s: float, *, is_key: bool) -> float:
         step_s = raw_s + self._offset_s - last_s
-        if not -MAX_STEP_BACK_S <= step_s <= MAX_STEP_AHEAD_S:
+        if not (0 if is_key else -MAX_STEP_BACK_S) <= step_s <= MAX_STEP_AHEAD_S:
             self._offset_s += self._frame_duration_s - step_s
         return max(last_s, raw_s + self._offset_s)
 

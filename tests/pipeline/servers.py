@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,16 +173,23 @@ class ScriptedServer:
 
 @contextmanager
 def scripted_server(
-    replies: dict[str, Reply], *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    replies: Mapping[str, Reply | Callable[[dict[str, str]], Reply]],
+    *,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[ScriptedServer]:
-    """A web server with a reply for each path. Bodies end where the connection ends."""
+    """A web server with a reply for each path, or what makes one of a request's headers.
+
+    Bodies end where the connection ends.
+    """
     scripted = ScriptedServer("")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             scripted.requests.append((self.path, dict(self.headers)))
             scripted.times_s.append(time.monotonic())
-            reply = replies.get(self.path.partition("?")[0], Reply(404))
+            found = replies.get(self.path.partition("?")[0], Reply(404))
+            reply = found if isinstance(found, Reply) else found(dict(self.headers))
             if reply.challenge and not reply.is_authorized(self.headers.get("Authorization", "")):
                 reply = Reply(401, (("WWW-Authenticate", reply.challenge),))
             self.send_response(reply.status)

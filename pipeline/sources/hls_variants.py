@@ -1,0 +1,52 @@
+"""Chooses one variant of an HLS master playlist. Opens nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_STREAM = "#EXT-X-STREAM-INF:"
+_WIDTH = re.compile(r"RESOLUTION=(\d{1,5})x\d")
+_BANDWIDTH = re.compile(r"(?:^|[,:])BANDWIDTH=(\d{1,12})")
+_CODECS = re.compile(r'CODECS="([^"]*)"')
+_VIDEO_CODECS = ("avc", "hvc", "hev", "vp0", "vp8", "vp9", "av01", "mp4v", "dvh")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A variant of a stream. width, bandwidth: None where the playlist does not say it."""
+
+    url: str
+    width: int | None
+    bandwidth: int | None
+
+
+def parse(playlist: str) -> list[Variant]:
+    """The variants with video, none if it is no master playlist."""
+    found, attributes = [], ""
+    for line in map(str.strip, playlist.splitlines()):
+        if line.startswith(_STREAM):
+            attributes = line
+        elif attributes and line and not line.startswith("#"):
+            codecs = _CODECS.search(attributes)
+            if codecs is None or any(name.strip().startswith(_VIDEO_CODECS) for name in codecs[1].split(",")):
+                found.append(Variant(line, _number(_WIDTH, attributes), _number(_BANDWIDTH, attributes)))
+            attributes = ""
+    return found
+
+
+def choose(variants: list[Variant], width: int) -> Variant:
+    """The smallest variant of at least this width, else the largest; of several the one that costs least."""
+    return min(variants, key=lambda variant: (*_shortfall(variant, width), variant.bandwidth or 0))
+
+
+def _shortfall(variant: Variant, width: int) -> tuple[int, int]:
+    """How well a variant's size fits, the best one first. An unknown size comes after those that are enough."""
+    if variant.width is None:
+        return 1, 0
+    return (0, variant.width) if variant.width >= width else (2, -variant.width)
+
+
+def _number(pattern: re.Pattern[str], attributes: str) -> int | None:
+    match = pattern.search(attributes)
+    return int(match[1]) if match else None
