@@ -34,6 +34,7 @@ from models.errors import ModelError
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
+from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.sources import probe
 
@@ -82,7 +83,7 @@ def examine_cameras(settings: HermesConfig) -> Iterator[Finding]:
         REDACTOR.remember(camera.url)
     ingest = settings.for_shards().ingest
     with ThreadPoolExecutor(_MAX_PROBES) as pool:
-        results = pool.map(lambda camera: probe.probe_url(camera.url, ingest), settings.cameras)
+        results = pool.map(lambda camera: probe.probe_url(camera.url, ingest, urls.tls_rules(camera)), settings.cameras)
         for camera, result in zip(settings.cameras, results, strict=True):
             video = result.video
             size = f"{video.codec}, {video.width}x{video.height}" if video else ""

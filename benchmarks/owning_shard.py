@@ -18,6 +18,7 @@ from cache_store.leases import Leases, ShardIncarnation
 from pipeline.answers import AnswerEvent, Done, FinishReason, Started, UnknownCamera
 from pipeline.cameras import CameraState, CameraStatus, TooManyCameras
 from pipeline.network import urls
+from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources.probe import ProbeResult
 
 LEASE = LeaseConfig()
@@ -93,7 +94,7 @@ class OwningShard:
     async def undrain(self) -> None:
         """Never called here."""
 
-    async def test_camera(self, url: str) -> ProbeResult:
+    async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         raise ShardUnavailable("a simulated shard opens no URL")
 
     def _status(self, camera_id: str, assignment: Assignment) -> CameraStatus:

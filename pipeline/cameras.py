@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from pipeline import camera_certificates
 from pipeline.memory_status import MemoryStatus
 
 CAMERA_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -145,6 +146,9 @@ class CameraSpec:
     loop: play a recording again whenever it has ended, each round with new times; other sources do not take it.
     frames_per_second: frames sampled from this camera, per second; null: `ingest.sample_fps`.
     labels: at most 16 words about the camera for people and programs, each a key of the form of a name with a value.
+    tls_certificate_sha256: SHA-256 of the only certificate that is accepted from this camera, 64 hex digits.
+    tls_ca: certificates (PEM) of authorities that are trusted for this camera too; in a file, tls_ca_file names it.
+    tls_name: what the camera's certificate must name; by default the host of the URL.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -158,6 +162,9 @@ class CameraSpec:
     loop: bool = False
     frames_per_second: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    tls_certificate_sha256: str = ""
+    tls_ca: str = ""
+    tls_name: str = ""
 
     def __post_init__(self) -> None:
         if not CAMERA_NAME_PATTERN.fullmatch(self.name):
@@ -174,7 +181,8 @@ class CameraSpec:
         rate = self.frames_per_second
         if rate is not None and not low <= rate <= high:
             raise InvalidCamera(f"camera {self.name!r}: frames_per_second is {rate}: it must be {low} to {high}")
-        if problem := label_problem(self.labels):
+        certificate = (self.tls_certificate_sha256, self.tls_ca, self.tls_name)
+        if problem := label_problem(self.labels) or camera_certificates.problem(*certificate):
             raise InvalidCamera(f"camera {self.name!r}: {problem}")
 
 

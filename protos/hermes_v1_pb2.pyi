@@ -237,7 +237,7 @@ class Done(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ..., camera_id: _Optional[str] = ..., camera_state: _Optional[_Union[CameraState, str]] = ..., camera_state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class Camera(_message.Message):
-    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks", "id", "labels", "frames_per_second", "loop", "gate", "pace", "state_since")
+    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks", "id", "labels", "frames_per_second", "loop", "gate", "pace", "state_since", "tls_certificate_sha256", "tls_ca", "tls_name")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -261,6 +261,9 @@ class Camera(_message.Message):
     GATE_FIELD_NUMBER: _ClassVar[int]
     PACE_FIELD_NUMBER: _ClassVar[int]
     STATE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    TLS_CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TLS_CA_FIELD_NUMBER: _ClassVar[int]
+    TLS_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     state: CameraState
@@ -277,7 +280,10 @@ class Camera(_message.Message):
     gate: bool
     pace: Pace
     state_since: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., frames_per_second: _Optional[float] = ..., loop: _Optional[bool] = ..., gate: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    tls_certificate_sha256: str
+    tls_ca: str
+    tls_name: str
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., frames_per_second: _Optional[float] = ..., loop: _Optional[bool] = ..., gate: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tls_certificate_sha256: _Optional[str] = ..., tls_ca: _Optional[str] = ..., tls_name: _Optional[str] = ...) -> None: ...
 
 class Mask(_message.Message):
     __slots__ = ("corners",)
@@ -326,7 +332,7 @@ class MemoryStatus(_message.Message):
     def __init__(self, frames_seen: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., compressions: _Optional[int] = ..., prefix_tokens: _Optional[int] = ..., summary_tier_tokens: _Optional[int] = ..., recent_window_tokens: _Optional[int] = ..., bytes: _Optional[int] = ..., thumbnails: _Optional[int] = ..., thumbnail_bytes: _Optional[int] = ..., next_position: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkpointed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ...) -> None: ...
 
 class AddCameraRequest(_message.Message):
-    __slots__ = ("name", "url", "pace", "gate", "masks", "loop", "frames_per_second", "labels")
+    __slots__ = ("name", "url", "pace", "gate", "masks", "loop", "frames_per_second", "labels", "tls_certificate_sha256", "tls_ca", "tls_name")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -342,6 +348,9 @@ class AddCameraRequest(_message.Message):
     LOOP_FIELD_NUMBER: _ClassVar[int]
     FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    TLS_CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TLS_CA_FIELD_NUMBER: _ClassVar[int]
+    TLS_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     pace: Pace
@@ -350,7 +359,10 @@ class AddCameraRequest(_message.Message):
     loop: bool
     frames_per_second: float
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., gate: _Optional[bool] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., loop: _Optional[bool] = ..., frames_per_second: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    tls_certificate_sha256: str
+    tls_ca: str
+    tls_name: str
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., pace: _Optional[_Union[Pace, str]] = ..., gate: _Optional[bool] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., loop: _Optional[bool] = ..., frames_per_second: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., tls_certificate_sha256: _Optional[str] = ..., tls_ca: _Optional[str] = ..., tls_name: _Optional[str] = ...) -> None: ...
 
 class AddCameraResponse(_message.Message):
     __slots__ = ("camera",)
@@ -359,7 +371,7 @@ class AddCameraResponse(_message.Message):
     def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
 
 class UpdateCameraRequest(_message.Message):
-    __slots__ = ("name", "update_mask", "url", "masks", "gate", "frames_per_second", "labels", "allow_memory_loss")
+    __slots__ = ("name", "update_mask", "url", "masks", "gate", "frames_per_second", "labels", "allow_memory_loss", "tls_certificate_sha256", "tls_ca", "tls_name")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -375,6 +387,9 @@ class UpdateCameraRequest(_message.Message):
     FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MEMORY_LOSS_FIELD_NUMBER: _ClassVar[int]
+    TLS_CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TLS_CA_FIELD_NUMBER: _ClassVar[int]
+    TLS_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     update_mask: _field_mask_pb2.FieldMask
     url: str
@@ -383,7 +398,10 @@ class UpdateCameraRequest(_message.Message):
     frames_per_second: float
     labels: _containers.ScalarMap[str, str]
     allow_memory_loss: bool
-    def __init__(self, name: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., url: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., gate: _Optional[bool] = ..., frames_per_second: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., allow_memory_loss: _Optional[bool] = ...) -> None: ...
+    tls_certificate_sha256: str
+    tls_ca: str
+    tls_name: str
+    def __init__(self, name: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., url: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., gate: _Optional[bool] = ..., frames_per_second: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., allow_memory_loss: _Optional[bool] = ..., tls_certificate_sha256: _Optional[str] = ..., tls_ca: _Optional[str] = ..., tls_name: _Optional[str] = ...) -> None: ...
 
 class UpdateCameraResponse(_message.Message):
     __slots__ = ("camera",)
@@ -404,10 +422,16 @@ class EraseMemoryResponse(_message.Message):
     def __init__(self, camera: _Optional[_Union[Camera, _Mapping]] = ...) -> None: ...
 
 class TestCameraRequest(_message.Message):
-    __slots__ = ("url",)
+    __slots__ = ("url", "tls_certificate_sha256", "tls_ca", "tls_name")
     URL_FIELD_NUMBER: _ClassVar[int]
+    TLS_CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TLS_CA_FIELD_NUMBER: _ClassVar[int]
+    TLS_NAME_FIELD_NUMBER: _ClassVar[int]
     url: str
-    def __init__(self, url: _Optional[str] = ...) -> None: ...
+    tls_certificate_sha256: str
+    tls_ca: str
+    tls_name: str
+    def __init__(self, url: _Optional[str] = ..., tls_certificate_sha256: _Optional[str] = ..., tls_ca: _Optional[str] = ..., tls_name: _Optional[str] = ...) -> None: ...
 
 class TestCameraResponse(_message.Message):
     __slots__ = ("url", "reason", "detail", "video")

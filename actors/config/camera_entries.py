@@ -19,8 +19,11 @@ log = structlog.get_logger(__name__)
 KEYS = {
     "user": "login of the camera; the key is for cameras on the network only.",
     "password": "password of the login; better `${NAME}` or password_file than the password itself.",
+    "tls_ca_file": "path of a file that holds tls_ca.",
     "password_file": "path of a file that holds the password of the login; line ends at its end are removed.",
 }
+
+_LOGIN = ("user", "password", "password_file")
 
 
 class InvalidEntry(Exception):
@@ -49,7 +52,7 @@ def resolve_credentials(values: object, *, as_written: object) -> object:
 def with_user(url: str, user: str, password_file: str | None) -> str:
     """The URL with the user and the password that the file holds. Raises InvalidEntry."""
     try:
-        return _joined(url, user, _read(password_file))
+        return _joined(url, user, _read_password(password_file))
     except _Unusable as error:
         raise InvalidEntry((error.key,), str(error)) from None
 
@@ -82,15 +85,21 @@ class _Unusable(Exception):
 
 
 def _with_credentials(entry: Mapping[str, object]) -> dict[str, object]:
-    credentials = {key: _text(key, entry[key]) for key in KEYS if key in entry}
+    credentials = {key: _text(key, entry[key]) for key in _LOGIN if key in entry}
     rest = {key: value for key, value in entry.items() if key not in KEYS}
+    if "tls_ca_file" in entry:
+        if "tls_ca" in entry:
+            raise _Unusable("tls_ca_file", "the key tls_ca stands there too; keep one of the two")
+        rest["tls_ca"] = _read("tls_ca_file", _text("tls_ca_file", entry["tls_ca_file"]))
     if not credentials:
         return rest
     if "user" not in credentials:
         raise _Unusable(next(iter(credentials)), "it needs the key user beside it")
     if "password" in credentials and "password_file" in credentials:
         raise _Unusable("password_file", "the key password stands there too; keep one of the two")
-    password = credentials["password"] if "password" in credentials else _read(credentials.get("password_file"))
+    password = (
+        credentials["password"] if "password" in credentials else _read_password(credentials.get("password_file"))
+    )
     return rest | {"url": _joined(str(entry.get("url", "")), credentials["user"], password)}
 
 
@@ -101,18 +110,20 @@ def _text(key: str, value: object) -> str:
     return value
 
 
-def _read(name: str | None) -> str:
-    if name is None:
-        return ""
+def _read_password(name: str | None) -> str:
+    return "" if name is None else _read("password_file", name)
+
+
+def _read(key: str, name: str) -> str:
     try:
-        password = Path(name).expanduser().read_text().rstrip("\r\n")
+        text = Path(name).expanduser().read_text().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise _Unusable("password_file", f"{name!r}: it is not a text file") from None
+        raise _Unusable(key, f"{name!r}: it is not a text file") from None
     except (OSError, RuntimeError) as error:
-        raise _Unusable("password_file", f"{name!r}: {getattr(error, 'strerror', None) or error}") from None
-    if not password:
-        raise _Unusable("password_file", f"{name!r}: the file is empty")
-    return password
+        raise _Unusable(key, f"{name!r}: {getattr(error, 'strerror', None) or error}") from None
+    if not text:
+        raise _Unusable(key, f"{name!r}: the file is empty")
+    return text
 
 
 def _joined(url: str, user: str, password: str) -> str:

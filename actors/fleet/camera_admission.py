@@ -35,6 +35,7 @@ from pipeline.cameras import (
 )
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
+from pipeline.network.tls import TlsRules
 from pipeline.sources.probe import ProbeResult
 
 log = structlog.get_logger(__name__)
@@ -139,15 +140,15 @@ class CameraAdmission:
         await self._observer.observe(record.shard_index)
         return record.view()
 
-    async def test(self, url: str) -> ProbeResult:
+    async def test(self, url: str, tls: TlsRules) -> ProbeResult:
         """Probes a URL from the emptiest shard that is up. See Fleet.test_camera for the errors."""
-        urls.parse(url)
+        urls.with_tls(urls.parse(url), tls)
         up = [index for index, record in enumerate(self._state.shards) if record.is_up]
         if not up:
             raise ShardUnavailable("no shard is up to test a camera from; try again")
         emptiest = min(up, key=self._state.camera_counts().__getitem__)
         with REDACTOR.remembering(url):
-            return await self._state.shards[emptiest].shard.test_camera(url)
+            return await self._state.shards[emptiest].shard.test_camera(url, tls)
 
     async def remove(self, name: str) -> None:
         """Removes the camera and waits until nothing of it is left. See Fleet.remove_camera for the errors."""

@@ -35,6 +35,7 @@ from actors.loops import run_forever
 from actors.ownership.failure_detector import FailureDetector
 from actors.ownership.leader_election import IsLeader
 from pipeline.cameras import CameraSpec
+from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources.probe import ProbeResult
 
 log = structlog.get_logger(__name__)
@@ -161,9 +162,9 @@ class Fleet:
         """
         return await self._admission.erase(name)
 
-    async def test_camera(self, url: str) -> ProbeResult:
+    async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         """Probes a URL from the emptiest shard that is up. Raises InvalidCamera, TooManyTests, ShardUnavailable."""
-        return await self._admission.test(url)
+        return await self._admission.test(url, tls)
 
     async def remove_camera(self, name: str) -> None:
         """Ends a camera and deletes its memory and checkpoints. Returns when nothing of it is left.

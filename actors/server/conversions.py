@@ -41,7 +41,7 @@ _WARNING_CODES: dict[WarningCode, pb.WarningCode] = {
 
 
 def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
-    """A camera and its state; masks and gaps, which may be many, only if it is not `is_basic`."""
+    """A camera and its state; masks, gaps and authorities, which may be long, only if it is not `is_basic`."""
     spec, status = camera.spec, camera.status
     return pb.Camera(
         id=status.id,
@@ -57,6 +57,9 @@ def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
         gate=spec.gate,
         loop=spec.loop,
         frames_per_second=spec.frames_per_second,
+        tls_certificate_sha256=spec.tls_certificate_sha256,
+        tls_ca="" if is_basic else spec.tls_ca,
+        tls_name=spec.tls_name,
         labels=spec.labels,
         pace=_PACES[spec.pace],
         state_since=optional_timestamp(status.state_since_s),

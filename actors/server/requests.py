@@ -9,6 +9,8 @@ from typing import Any
 from actors.errors import InvalidRequest
 from actors.server import conversions
 from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, PlaybackSpeed, Polygon
+from pipeline.network import urls
+from pipeline.network.tls import TlsRules
 from protos import hermes_v1_pb2 as pb
 
 _PACES = {
@@ -18,7 +20,8 @@ _PACES = {
 }
 _STATES: dict[int, CameraState] = {number: state for state, number in conversions.STATES.items()}
 # What an update can change, by the names of UpdateCameraRequest and of CameraSpec, which are the same.
-UPDATABLE = ("url", "masks", "gate", "frames_per_second", "labels")
+_TEXTS = ("url", "tls_certificate_sha256", "tls_ca", "tls_name")
+UPDATABLE = (*_TEXTS, "masks", "gate", "frames_per_second", "labels")
 
 
 def added_spec(request: pb.AddCameraRequest) -> CameraSpec:
@@ -43,6 +46,12 @@ def updated_spec(spec: CameraSpec, request: pb.UpdateCameraRequest) -> CameraSpe
     return replace(spec, **{field: _value(request, field) for field in fields})
 
 
+def tested_tls(request: pb.TestCameraRequest) -> TlsRules:
+    """What the certificate of a URL that is tested must be. Raises InvalidCamera."""
+    values = {field: getattr(request, field) for field in _TEXTS}
+    return urls.tls_rules(CameraSpec(name="test", **values))
+
+
 def filtered_states(states: Iterable[int]) -> frozenset[CameraState]:
     """The states that a client filters by; every state if it names none. Raises InvalidRequest."""
     for state in states:
@@ -62,7 +71,8 @@ def _value(request: pb.AddCameraRequest | pb.UpdateCameraRequest, field: str) ->
             return request.frames_per_second if request.HasField("frames_per_second") else None
         case "labels":
             return dict(request.labels)
-    return request.url
+    text: str = getattr(request, field)
+    return text
 
 
 def _polygon(mask: pb.Mask) -> Polygon:

@@ -140,7 +140,7 @@ class CameraService(_FleetCaller, pb_grpc.CameraServiceServicer):
     ) -> pb.TestCameraResponse:
         """See hermes_v1.proto."""
         async with status_codes.translated_errors(context):
-            result = await self._fleet.test_camera(request.url)
+            result = await self._fleet.test_camera(request.url, requests.tested_tls(request))
         return conversions.probe_message(result)
 
     async def RemoveCamera(  # noqa: N802

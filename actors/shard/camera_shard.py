@@ -38,6 +38,7 @@ from cache_store.store import CheckpointStore
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, UnknownCamera
 from pipeline.cameras import CameraStatus, TooManyTests
 from pipeline.network.redaction import REDACTOR
+from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources import probe
 from pipeline.sources.probe import ProbeResult
 
@@ -167,15 +168,14 @@ class CameraShard:
         with named(camera_id, self._name_of(camera_id)):
             await self._lifecycle.erase(camera_id)
 
-    async def test_camera(self, url: str) -> ProbeResult:
+    async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         if self._running_tests >= _MAX_TESTS:
-            raise TooManyTests(
-                f"this shard tests {self._running_tests} URLs already (at most {_MAX_TESTS} at once); try again"
-            )
+            text = f"this shard tests {self._running_tests} URLs already (at most {_MAX_TESTS} at once); try again"
+            raise TooManyTests(text)
         self._running_tests += 1
         try:
             with REDACTOR.remembering(url):
-                return await asyncio.to_thread(probe.probe_url, url, self._ingest.for_tests())
+                return await asyncio.to_thread(probe.probe_url, url, self._ingest.for_tests(), tls)
         finally:
             self._running_tests -= 1
 

@@ -11,6 +11,7 @@ from actors.shard.shard_counts import ShardCounts
 from cache_store.leases import UNOWNED, LeaseExpiry
 from pipeline.answers import ANYBODY, AnswerEvent, Caller
 from pipeline.cameras import CameraSpec, CameraStatus
+from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources import probe
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.probe import ProbeResult
@@ -138,7 +139,7 @@ class Shard(Protocol):
         """
         ...
 
-    async def test_camera(self, url: str) -> ProbeResult:
+    async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         """Opens a URL for some seconds without watching it. Raises InvalidCamera and TooManyTests."""
         ...
 

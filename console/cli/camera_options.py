@@ -48,6 +48,14 @@ Gate = Annotated[bool, typer.Option(help="Skip patches that do not change.")]
 Rate = Annotated[
     float | None, typer.Option("--rate", help="Frames sampled per second; by default the server's ingest.sample_fps.")
 ]
+Pin = Annotated[
+    str | None,
+    typer.Option("--tls-certificate-sha256", help="SHA-256 of the only certificate accepted from it, 64 hex digits."),
+]
+CaFile = Annotated[
+    Path | None, typer.Option("--tls-ca-file", help="PEM file of authorities that are trusted for it too.")
+]
+TlsName = Annotated[str | None, typer.Option("--tls-name", help="What its certificate must name; by default its host.")]
 Label = Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE. Repeat it for more.")]
 
 
@@ -66,6 +74,16 @@ def full_url(url: str, user: str | None, password_file: Path | None) -> str:
     except InvalidEntry as error:
         option = "--" + str(error.key[0]).replace("_", "-")
         terminal.fail(f"{option}: {error}", MISTAKE)
+
+
+def read_ca(path: Path | None) -> str | None:
+    """The text of a PEM file."""
+    if path is None:
+        return None
+    try:
+        return path.expanduser().read_text()
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        terminal.fail(f"--tls-ca-file {str(path)!r}: {getattr(error, 'strerror', None) or error}", MISTAKE)
 
 
 def _with_absolute_path(url: str) -> str:

@@ -88,6 +88,9 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
         "loop": camera.loop,
         "gate": camera.gate,
         "frames_per_second": camera.frames_per_second if camera.HasField("frames_per_second") else None,
+        "tls_certificate_sha256": camera.tls_certificate_sha256,
+        "tls_ca": camera.tls_ca,
+        "tls_name": camera.tls_name,
         "masks": [[[corner.x, corner.y] for corner in mask.corners] for mask in camera.masks],
         "memory": {
             "frames_seen": memory.frames_seen,

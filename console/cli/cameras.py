@@ -9,7 +9,21 @@ import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from console.cli import camera_options, camera_output, output, terminal
-from console.cli.camera_options import PACES, CameraName, Gate, Label, Mask, Pace, PasswordFile, Rate, Resettable, User
+from console.cli.camera_options import (
+    PACES,
+    CaFile,
+    CameraName,
+    Gate,
+    Label,
+    Mask,
+    Pace,
+    PasswordFile,
+    Pin,
+    Rate,
+    Resettable,
+    TlsName,
+    User,
+)
 from console.cli.connection import Server, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
@@ -31,6 +45,9 @@ def add_camera(
     loop: Annotated[bool, typer.Option("--loop", help="Play a recording again whenever it has ended.")] = False,
     rate: Rate = None,
     label: Label = None,
+    pin: Pin = None,
+    ca_file: CaFile = None,
+    tls_name: TlsName = None,
     as_json: Json = False,
 ) -> None:
     """Add a camera; returns when its first frame has arrived."""
@@ -43,6 +60,9 @@ def add_camera(
         loop=loop,
         frames_per_second=rate,
         labels=camera_options.parse_labels(label),
+        tls_certificate_sha256=pin,
+        tls_ca=camera_options.read_ca(ca_file),
+        tls_name=tls_name,
     )
     with server.connected() as hermes:
         camera = hermes.add_camera(request)
@@ -59,6 +79,9 @@ def probe_camera(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Without a server: a YAML file whose ingest limits hold.")
     ] = None,
+    pin: Pin = None,
+    ca_file: CaFile = None,
+    tls_name: TlsName = None,
     as_json: Json = False,
 ) -> None:
     """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video.
@@ -66,13 +89,14 @@ def probe_camera(
     The server opens it if --address or HERMES_ADDRESS names one, else this command itself.
     """
     full_url = camera_options.full_url(url, user, password_file)
+    tls = {"tls_certificate_sha256": pin, "tls_ca": camera_options.read_ca(ca_file), "tls_name": tls_name}
     if server.address is not None:
         with server.connected() as hermes:
-            result = hermes.test_camera(full_url)
+            result = hermes.test_camera(full_url, **tls)
     else:
         from console.cli import local_probe
 
-        result = local_probe.probe(full_url, config)
+        result = local_probe.probe(full_url, config, tls)
     if as_json:
         terminal.print_json(camera_output.probe_json(result))
     else:
@@ -134,6 +158,9 @@ def update_camera(
     gate: Annotated[bool | None, typer.Option(help="Skip patches that do not change.")] = None,
     rate: Rate = None,
     label: Label = None,
+    pin: Pin = None,
+    ca_file: CaFile = None,
+    tls_name: TlsName = None,
     reset: Annotated[list[Resettable] | None, typer.Option(help="Back to its default. Repeat it for more.")] = None,
     allow_memory_loss: Annotated[
         bool, typer.Option("--allow-memory-loss", help="The new URL may be another source: the memory goes then.")
@@ -143,10 +170,13 @@ def update_camera(
     """Change a camera and keep its memory. What no option names stays; --mask and --label replace all it has."""
     if url is None and (user, password_file) != (None, None):
         terminal.fail("--user: it needs --url beside it, because hermes shows no URL with its credentials", MISTAKE)
-    given = {"url": url, "masks": mask, "gate": gate, "frames_per_second": rate, "labels": label}
+    tls = {"tls_certificate_sha256": pin, "tls_ca": camera_options.read_ca(ca_file), "tls_name": tls_name}
+    given = {"url": url, "masks": mask, "gate": gate, "frames_per_second": rate, "labels": label, **tls}
     fields = {field for field, value in given.items() if value is not None} | {one.field for one in reset or ()}
     if not fields:
-        terminal.fail("name what changes: --url, --mask, --gate, --rate, --label or --reset", MISTAKE)
+        terminal.fail(
+            "name what changes: --url, --mask, --gate, --rate, --label or --reset, or a --tls option", MISTAKE
+        )
     request = pb.UpdateCameraRequest(
         name=name,
         update_mask=FieldMask(paths=sorted(fields)),
@@ -156,6 +186,7 @@ def update_camera(
         frames_per_second=rate,
         labels=camera_options.parse_labels(label),
         allow_memory_loss=allow_memory_loss,
+        **tls,
     )
     with server.connected() as hermes:
         camera = hermes.update_camera(request)

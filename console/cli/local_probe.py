@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from actors import logs
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
-from actors.server import conversions
+from actors.server import conversions, requests
 from console.cli import terminal
 from console.cli.terminal import MISTAKE
 from pipeline.cameras import CameraError
@@ -21,7 +22,7 @@ from pipeline.sources import probe as probing
 from protos import hermes_v1_pb2 as pb
 
 
-def probe(url: str, config: Path | None) -> pb.TestCameraResponse:
+def probe(url: str, config: Path | None, tls: Mapping[str, str | None]) -> pb.TestCameraResponse:
     """What the URL gives, within the limits of a configuration; its caller may read any file that this user may."""
     logs.log_to_stderr(logging.ERROR)
     try:
@@ -30,6 +31,7 @@ def probe(url: str, config: Path | None) -> pb.TestCameraResponse:
         if isinstance(parsed, FileUrl):
             ingest = replace(ingest, video_folders=(*ingest.video_folders, parsed.path.parent))
         with REDACTOR.remembering(url):
-            return conversions.probe_message(probing.probe_url(url, ingest))
+            rules = requests.tested_tls(pb.TestCameraRequest(url=url, **tls))
+            return conversions.probe_message(probing.probe_url(url, ingest, rules))
     except (ConfigError, CameraError) as error:
         terminal.fail(str(error), MISTAKE)

@@ -108,9 +108,13 @@ class HermesClient:
         page: pb.ListCamerasResponse = self._call(self._cameras.ListCameras, request)
         return page
 
-    def test_camera(self, url: str) -> pb.TestCameraResponse:
-        """Opens a URL without adding it: its video, or the reason why there is none."""
-        response: pb.TestCameraResponse = self._call(self._cameras.TestCamera, _request(pb.TestCameraRequest, url=url))
+    def test_camera(self, url: str, **tls: str | None) -> pb.TestCameraResponse:
+        """Opens a URL without adding it: its video, or the reason why there is none.
+
+        tls: the fields of TestCameraRequest that say what its certificate must be.
+        """
+        request = _request(pb.TestCameraRequest, url=url, **tls)
+        response: pb.TestCameraResponse = self._call(self._cameras.TestCamera, request)
         return response
 
     def remove_camera(self, name: str) -> None:

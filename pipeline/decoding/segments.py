@@ -70,12 +70,14 @@ class GopSplitter:
     def add(self, packet: Packet) -> Segment | None:
         """Adds the next packet; returns the segment that is complete with or before it, if any."""
         if packet.is_key:
+            is_slow = bool(self._gop) and packet.dts_s - self._gop[-1].dts_s >= self.segment_s
             segment = self.flush()
             self._begin(packet)
             if self._is_intra:
                 return self.flush()
             # One segment at a time: if a key frame ends a whole GOP, it is emitted with the packet after it.
-            return self._emit_key() if segment is None and self._emits_keys() else segment
+            # A key frame of a camera with few frames would be too old with the packet after it.
+            return self._emit_key() if segment is None and (is_slow or self._emits_keys()) else segment
         if not self._gop or packet.pts_s < self._gop[0].pts_s:
             self.missing += 1
             return None

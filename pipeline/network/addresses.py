@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import queue
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.cameras import SourceInvalid, SourceReason, SourceUnreachable
+from pipeline.network.tls import TlsClient
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -139,23 +141,31 @@ def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, label:
 
 
 def connect_to(
-    host: str, port: int, rules: AddressRules, timeout_s: float, *, label: str, tls: ssl.SSLContext | None = None
+    host: str, port: int, rules: AddressRules, timeout_s: float, *, label: str, tls: TlsClient | None = None
 ) -> socket.socket:
     """A connection to a host that `rules` allow, over TLS if `tls` is given. Raises SourceError."""
     plain = connect(resolve(host, rules, timeout_s, label=label), port, timeout_s, label=label)
     if tls is None:
         return plain
     try:
-        return tls.wrap_socket(plain, server_hostname=host)
+        connection = tls.context.wrap_socket(plain, server_hostname=tls.name or host)
     except OSError as error:
         plain.close()
         raise _tls_failure(error, label, timeout_s) from None
+    certificate = connection.getpeercert(binary_form=True) or b""
+    if tls.pin and not tls.is_pinned(certificate):
+        connection.close()
+        found = hashlib.sha256(certificate).hexdigest()
+        text = f"{label}: its TLS certificate has the SHA-256 {found}, not that of tls_certificate_sha256, {tls.pin}"
+        raise SourceUnreachable(text, SourceReason.TLS)
+    return connection
 
 
 def _tls_failure(error: OSError, label: str, timeout_s: float) -> SourceUnreachable:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = (
-            f"{label}: its TLS certificate is not trusted: {error.verify_message} (ingest.ca_file can add authorities)"
+            f"{label}: its TLS certificate is not trusted: {error.verify_message} (ingest.ca_file can add authorities, "
+            "and the camera's tls_certificate_sha256, tls_ca or tls_name say which one is right)"
         )
         return SourceUnreachable(text, SourceReason.TLS)
     if isinstance(error, TimeoutError):

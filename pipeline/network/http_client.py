@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -16,6 +15,7 @@ from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.http_file import HttpFile
+from pipeline.network.tls import TlsClient
 from pipeline.network.urls import redact
 
 _PORTS = {"http": 80, "https": 443}
@@ -44,7 +44,7 @@ class HttpClient:
         self,
         camera_url: str,
         rules: AddressRules,
-        tls: ssl.SSLContext,
+        tls: TlsClient,
         deadline: Deadline,
         *,
         login: Login | None = None,

@@ -55,7 +55,7 @@ class RtspDialogue:
         self._session = ""
         self._url = b""  # of the whole stream
         self.udp: UdpSession | None = None
-        self.is_playing = False
+        self.is_playing = self.has_packets = False
 
     @property
     def can_begin_anew(self) -> bool:
@@ -181,5 +181,6 @@ class RtspDialogue:
     def _passes(self, frame: bytes, now_s: float) -> bool:
         if (one := self._filters.get(frame[1])) is None:
             return True
+        self.has_packets = True
         rtp.require_jpeg_size(frame, self._label, start=_FRAME_NBYTES)
         return one.accepts(frame, now_s, start=_FRAME_NBYTES)

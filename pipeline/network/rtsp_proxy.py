@@ -6,6 +6,7 @@ that a camera sends over UDP only is forwarded to libav over the connection.
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import threading
@@ -48,6 +49,7 @@ class RtspProxy:
         self._camera = connect()
         self._failure: SourceError | None = None
         self._closed = threading.Event()
+        self._deadline_s = math.inf
         self._has_begun_anew = False
         self._guard = ResponseGuard(label)
         self._requests, self._responses = MessageSplitter(), MessageSplitter()
@@ -79,6 +81,15 @@ class RtspProxy:
             return "two streams come on one channel: one of them is followed"
         return "it sends over UDP: lost packets leave gaps in its frames" if self._dialogue.udp is not None else None
 
+    @property
+    def has_packets(self) -> bool:
+        """Whether RTP has arrived."""
+        return self._dialogue.has_packets or (self._dialogue.udp is not None and self._dialogue.udp.has_received)
+
+    def restart(self, limit_s: float) -> None:
+        """Both connections end `limit_s` from now, unless the limit is set anew before."""
+        self._deadline_s = time.monotonic() + limit_s
+
     def close(self) -> None:
         """Ends both connections, and the camera's session. Blocks for at most about two seconds."""
         self._closed.set()
@@ -86,7 +97,7 @@ class RtspProxy:
 
     @property
     def _is_ended(self) -> bool:
-        return self._closed.is_set() or self._is_stopped()
+        return self._closed.is_set() or self._is_stopped() or time.monotonic() > self._deadline_s
 
     def _run(self) -> None:
         with self._listener, suppress(OSError):

@@ -6,15 +6,18 @@ import hashlib
 import os
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 from pipeline.cameras import CameraSpec, InvalidCamera
+from pipeline.network import sim_options
+from pipeline.network.tls import USUAL_RULES, TlsRules
 
 MAX_URL_LENGTH = 2048
 LIVE_SCHEMES = ("rtsp", "rtsps")
+TLS_SCHEMES = ("rtsps", "https")
 NETWORK_SCHEMES = (*LIVE_SCHEMES, "http", "https")
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 MASK = "***"
@@ -25,7 +28,11 @@ _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
 _PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
-_VALUE = re.compile(r"(?<==)[^&;/?#]+")
+_VALUE = re.compile(r"(?P<key>[^=&;/?#]*)=(?P<value>[^&;/?#]+)")
+# Values that tell the cameras of one recorder apart.
+_PUBLIC_VALUE = re.compile(r"\d{1,3}(\.sdp)?")
+_SECRET_KEY = re.compile(r"(?i)pass|pwd|token|secret|auth|key|sig|user|usr|login|pin|code")
+_MIN_SECRET = 4  # characters; a shorter one would be masked inside of ordinary words and numbers
 _NO_PORT = re.compile(r"(?<=:)(?!\d{1,5}(?:[/?#]|$))[^]:/?#]+(?=[/?#]|$)")
 # Logins in a path or query. They change without the picture; a name like `key` may also select the picture.
 _LOGIN = re.compile(
@@ -61,6 +68,7 @@ class NetworkUrl:
     scheme: str
     host: str
     port: int | None = None
+    tls: TlsRules = USUAL_RULES
 
 
 SourceUrl = SimUrl | FileUrl | NetworkUrl
@@ -90,7 +98,21 @@ def parse_source(spec: CameraSpec) -> SourceUrl:
         raise InvalidCamera(
             f"camera {spec.name!r}: loop is for recordings (a file, http, https), not for a live source"
         )
-    return url
+    return with_tls(url, tls_rules(spec))
+
+
+def tls_rules(spec: CameraSpec) -> TlsRules:
+    """What the camera's certificate must be."""
+    return TlsRules(certificate_sha256=spec.tls_certificate_sha256, ca=spec.tls_ca, name=spec.tls_name)
+
+
+def with_tls(url: SourceUrl, rules: TlsRules) -> SourceUrl:
+    """The URL of a camera whose certificate is checked by these rules. Raises InvalidCamera for one without TLS."""
+    if rules == USUAL_RULES:
+        return url
+    if not isinstance(url, NetworkUrl) or url.scheme not in TLS_SCHEMES:
+        raise InvalidCamera(f"camera URL: tls_… is for {' and '.join(TLS_SCHEMES)}")
+    return replace(url, tls=rules)
 
 
 def source_of(url: str) -> str:
@@ -114,11 +136,11 @@ def source_digest(url: str) -> str:
 
 
 def redact(url: str) -> str:
-    """The URL without credentials and without the values in its path and query: safe for any output."""
+    """The URL without credentials and without the values in its path and query, but small numbers: safe to show."""
     if (parts := _secret_parts(url)) is None:
         return url
     # What is no port may be a password whose '@' was forgotten.
-    return parts["head"] + _VALUE.sub(MASK, _NO_PORT.sub(MASK, parts["rest"], count=1))
+    return parts["head"] + _VALUE.sub(_masked, _NO_PORT.sub(MASK, parts["rest"], count=1))
 
 
 def credentials(url: str) -> tuple[str, str] | None:
@@ -133,17 +155,6 @@ def strip_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def with_local_port(url: str, port: int) -> str:
-    """A well-formed rtsp(s) URL without its credentials, pointed at a port of this machine as rtsp."""
-    return urlsplit(url)._replace(scheme="rtsp", netloc=f"127.0.0.1:{port}").geturl()
-
-
-def base_of(url: str) -> str:
-    """Scheme, host and port of a well-formed URL, without the zone of an address, which only this machine knows."""
-    parts = urlsplit(strip_credentials(url))
-    return f"{parts.scheme}://{re.sub('%[^]]*', '', parts.netloc)}"
-
-
 def scrub(text: str, url: str) -> str:
     """A library's message about `url` without the secrets of `url`, raw or percent-decoded."""
     text = text.replace(url, redact(url))
@@ -156,8 +167,17 @@ def _secrets(url: str) -> set[str]:
     if (parts := _secret_parts(url)) is None:
         return set()
     userinfo = parts["userinfo"] or ""
-    found = {*_VALUE.findall(url), userinfo, *userinfo.split(":", 1)}
-    return {form for secret in found for form in (secret, unquote(secret)) if form}
+    values = {match["value"] for match in _VALUE.finditer(url) if not _is_public(match)}
+    found = {*values, userinfo, *userinfo.split(":", 1)}
+    return {form for secret in found for form in (secret, unquote(secret)) if len(form) >= _MIN_SECRET}
+
+
+def _masked(match: re.Match[str]) -> str:
+    return match[0] if _is_public(match) else f"{match['key']}={MASK}"
+
+
+def _is_public(match: re.Match[str]) -> bool:
+    return bool(_PUBLIC_VALUE.fullmatch(match["value"])) and not _SECRET_KEY.search(match["key"])
 
 
 def _secret_parts(url: str) -> re.Match[str] | None:
@@ -210,7 +230,7 @@ def _parse_sim(url: str) -> SimUrl:
     if not _SIM_NAME.fullmatch(name):
         raise InvalidCamera(f"camera URL {url[:80]!r}: use sim:NAME, of letters, digits, '.', '_' or '-'")
     pairs = parse_qsl(query, keep_blank_values=True)
-    values = {key: _sim_value(url, key, text) for key, text in pairs}
+    values = {key: sim_options.parse(url, key, text) for key, text in pairs}
     if len(values) != len(pairs):
         raise InvalidCamera(f"camera URL {url!r}: a key is given twice")
     return SimUrl(
@@ -221,25 +241,3 @@ def _parse_sim(url: str) -> SimUrl:
         width=int(values.get("width", 640)),
         height=int(values.get("height", 360)),
     )
-
-
-_SIM_KEYS: dict[str, tuple[type[int] | type[float], float, float]] = {
-    "seed": (int, 0, 2**63 - 1),
-    "start": (float, 0, 1e11),
-    "gap": (float, 0.1, 3600),
-    "width": (int, 16, 4096),
-    "height": (int, 16, 4096),
-}
-
-
-def _sim_value(url: str, key: str, text: str) -> float:
-    if key not in _SIM_KEYS:
-        raise InvalidCamera(f"camera URL {url!r}: {key!r} is not one of {', '.join(_SIM_KEYS)}")
-    number, low, high = _SIM_KEYS[key]
-    try:
-        value = number(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise InvalidCamera(f"camera URL {url!r}: {key} is {text!r}; expected a number from {low} to {high:.0f}")
-    return value

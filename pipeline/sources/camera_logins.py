@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
-
-from pipeline.cameras import SourceInvalid, SourceReason
+from pipeline.network import tls as tls_rules
 from pipeline.network import urls
 from pipeline.network.http_auth import Credentials, Login
+from pipeline.network.tls import TlsClient
 from pipeline.network.urls import NetworkUrl
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -17,13 +16,6 @@ def login(url: NetworkUrl) -> Login | None:
     return None if pair is None else Login(Credentials(*pair))
 
 
-def tls(config: IngestConfig) -> ssl.SSLContext:
-    """What is checked about certificates. Raises SourceInvalid if ca_file cannot be read."""
-    context = ssl.create_default_context()
-    if config.ca_file is not None:
-        try:
-            context.load_verify_locations(config.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            text = f"ingest.ca_file {str(config.ca_file)!r}: {error.strerror}"
-            raise SourceInvalid(text, SourceReason.TLS) from error
-    return context
+def tls(url: NetworkUrl, config: IngestConfig) -> TlsClient:
+    """What is checked of the camera's certificate. Raises SourceInvalid."""
+    return tls_rules.client(url.tls, config.ca_file)

@@ -5,7 +5,6 @@ Every libav error becomes a SourceError whose text contains no secret of the URL
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,20 +21,12 @@ from pipeline.decoding.decoders import DecodeError
 from pipeline.decoding.libav import KeyFrameReader, LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
-from pipeline.sources import inputs, libav_errors
+from pipeline.sources import inputs, libav_errors, remuxing
 from pipeline.sources.ingest_config import IngestConfig
-from pipeline.sources.libav_inputs import LibavArguments
+from pipeline.sources.libav_inputs import LibavArguments, LibavInput
+from pipeline.sources.picture_timeout import PictureTimeout
 from pipeline.sources.timestamps import PacketClock
 
-_CONTAINERS = {
-    "vp8": "webm",
-    "vp9": "webm",
-    "mjpeg": "avi",
-    "h264": "mp4",
-    "hevc": "mp4",
-    "av1": "mp4",
-    "mpeg4": "mp4",
-}
 _UNTIMED_FORMATS = frozenset({"mpjpeg"})  # pushed frame by frame; libav invents their times
 # Without its index, e.g. over HTTP without byte ranges, libav calls each frame of an AVI a key frame. It finds the key
 # frames of these codecs in their frames.
@@ -59,14 +50,8 @@ class Demuxer:
         """Opens the stream. Blocks for at most about open_timeout_s, or until `is_stopped`. Raises SourceError."""
         self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
         self._is_file = isinstance(url, FileUrl)
-        self._stall_after_s = config.stall_after_s
-        self._input = inputs.input_for(url, config, is_stopped, min_width=min_width)
-        try:
-            arguments = self._input.open()
-            self._container = self._open(arguments, config)
-        except SourceError:
-            self._input.close()
-            raise
+        self._stall_after_s, self._max_wait_s = config.stall_after_s, config.max_key_wait_s
+        arguments = self._connect(lambda: inputs.input_for(url, config, is_stopped, min_width=min_width), config)
         try:
             self._video = self._find_video(config)
         except SourceError:
@@ -102,18 +87,24 @@ class Demuxer:
     def packets(self) -> Iterator[Packet]:
         """The video's packets in decode order until its end. Blocks. Raises SourceError if it breaks off or stalls."""
         packet_clock = PacketClock(self.frame_duration_s)
+        timeout = PictureTimeout(self._stall_after_s, self._stall_after_s if self.is_finite else self._max_wait_s)
         is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
-        with self._errors(self._stall_after_s):
+        with self._errors(timeout.limit_s):
             # All streams are read: audio that continues must not hide that the video has stopped.
             for packet in self._container.demux():
                 if packet.stream_index == video and packet.size:
-                    yield self._packet(packet, packet_clock, None if is_timed else time.monotonic())
-                    self._restart_wait(self._stall_after_s)
-                elif self._has_waited(self._stall_after_s) and not self._is_file:
-                    text = f"audio but no video within {self._stall_after_s:g} s"
+                    picture = self._packet(packet, packet_clock, None if is_timed else time.monotonic())
+                    timeout.add(picture.dts_s)
+                    yield picture
+                    self._restart_wait(timeout.limit_s)
+                elif self._has_waited() and not self._is_file:
+                    what = "audio but no video" if packet.stream.type == "audio" else "no picture"
+                    text = f"{what} within {self._limit_s:g} s"
                     raise SourceUnreachable(self._message(text), SourceReason.NO_PICTURES)
             if self._input.failure is not None:
                 raise self._input.failure
+            if self._has_waited() and not self.is_finite:
+                raise SourceUnreachable(self._message(f"no answer within {self._limit_s:g} s"), SourceReason.NO_ANSWER)
 
     def remux(self, segment: Segment) -> bytes:
         """The segment as a video file in memory, its frames evenly spaced in time.
@@ -122,20 +113,7 @@ class Demuxer:
         """
         if not self._has_one_format(segment):
             raise DecodeError(f"frames of another format than {self.width}x{self.height}")
-        buffer = io.BytesIO()
-        try:
-            with av.open(buffer, "w", format=_CONTAINERS[self.codec]) as file:
-                stream = file.add_stream_from_template(self._video, opaque=True)
-                for packet, (pts, dts) in zip(segment.packets, _evenly_spaced(segment), strict=True):
-                    copy = av.Packet(bytes(av_packet(packet)))
-                    copy.stream, copy.time_base, copy.is_keyframe = stream, Fraction(1, 50), packet.is_key
-                    copy.pts, copy.dts, copy.duration = pts, dts, 2
-                    file.mux(copy)
-        except FFmpegError as error:
-            raise DecodeError(
-                f"{self.codec} cannot be written to {_CONTAINERS[self.codec]}: {error.strerror}"
-            ) from error
-        return buffer.getvalue()
+        return remuxing.write(segment, self.codec, self._video)
 
     def _has_one_format(self, segment: Segment) -> bool:
         if self.codec in CODECS:
@@ -148,15 +126,37 @@ class Demuxer:
             self.pixel_format,
         )
 
-    def _open(self, arguments: LibavArguments, config: IngestConfig) -> av.container.InputContainer:
-        with self._errors(config.open_timeout_s):
+    def _connect(self, new_input: Callable[[], LibavInput], config: IngestConfig) -> LibavArguments:
+        """Opens the input and what libav makes of it. Raises SourceError.
+
+        libav wants to see several pictures. Where they come too slowly for that, the first one must do.
+        """
+        is_slow = False
+        while True:
+            self._input = new_input()
+            try:
+                arguments = self._input.open()
+                self._container = self._open(arguments, config, is_slow=is_slow)
+            except SourceError as error:
+                has_few = self._input.has_pictures and error.reason is SourceReason.NO_ANSWER
+                self._input.close()
+                if is_slow or not has_few:
+                    raise
+                is_slow = True
+            else:
+                return arguments
+
+    def _open(self, arguments: LibavArguments, config: IngestConfig, *, is_slow: bool) -> av.container.InputContainer:
+        limit_s = max(config.open_timeout_s, config.max_key_wait_s) if is_slow else config.open_timeout_s
+        with self._errors(limit_s):
             # libav opens in two steps, each with this timeout.
-            self._input.restart(2 * config.open_timeout_s)
+            self._input.restart(2 * limit_s)
             return av.open(
                 arguments.file,
                 format=arguments.format,
-                options=dict(arguments.options),
-                timeout=(config.open_timeout_s, config.stall_after_s),
+                options=dict(arguments.options) | ({"probesize": "32"} if is_slow else {}),
+                # The input ends what takes too long; only files have none of ours.
+                timeout=(limit_s, None if self._is_file else 2 * max(self._stall_after_s, self._max_wait_s)),
                 metadata_errors="replace",
                 io_open=arguments.open_nested,
             )
@@ -211,27 +211,19 @@ class Demuxer:
             if self._input.failure is not None:
                 raise self._input.failure from None
             text, reason = libav_errors.explain(error)
-            if self._has_waited(limit_s):
-                text, reason = f"no answer within {limit_s:g} s", SourceReason.NO_ANSWER
+            if self._has_waited():
+                text, reason = f"no answer within {self._limit_s:g} s", SourceReason.NO_ANSWER
             raise (SourceInvalid if self._is_file else SourceUnreachable)(self._message(text), reason) from None
         except UnicodeDecodeError:  # from a URL in a playlist
             raise SourceInvalid(self._message("its playlist contains an invalid URL"), SourceReason.NOT_VIDEO) from None
 
     def _restart_wait(self, limit_s: float) -> None:
         """Sets the deadline for the next packet to `limit_s` from now."""
-        self._waiting_since_s = time.monotonic()
+        self._waiting_since_s, self._limit_s = time.monotonic(), limit_s
         self._input.restart(limit_s)
 
-    def _has_waited(self, limit_s: float) -> bool:
-        return time.monotonic() - self._waiting_since_s >= limit_s
+    def _has_waited(self) -> bool:
+        return time.monotonic() - self._waiting_since_s >= self._limit_s
 
     def _message(self, text: str) -> str:
         return scrub(f"{redact(self._address).removeprefix('file:')}: {text}", self._address)
-
-
-def _evenly_spaced(segment: Segment) -> list[tuple[int, int]]:
-    """Presentation and decode time of each packet, in units of 1/50 s; shown frames get even times, hidden ones odd."""
-    ranks = {id(packet): 2 * rank for rank, packet in enumerate(sorted(segment.packets, key=lambda p: p.pts_s))}
-    pts = [ranks[id(packet)] for packet in segment.packets]
-    delay = max(rank - shown for rank, shown in zip(sorted(pts), pts, strict=True))
-    return [(shown, rank - delay) for rank, shown in zip(sorted(pts), pts, strict=True)]

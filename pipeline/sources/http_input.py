@@ -33,6 +33,7 @@ class HttpInput:
     """An http(s) server. Every URL that a playlist refers to is opened here, by the same rules."""
 
     note = None
+    has_pictures = False  # of its formats libav wants one picture
 
     def __init__(
         self, url: NetworkUrl, config: IngestConfig, is_stopped: Callable[[], bool], *, min_width: int = 0
@@ -42,7 +43,11 @@ class HttpInput:
         self._label, self._url = redact(url.url), urls.strip_credentials(url.url)
         self._deadline = Deadline(config.open_timeout_s, is_stopped)
         self._client = HttpClient(
-            self._url, config.address_rules, camera_logins.tls(config), self._deadline, login=camera_logins.login(url)
+            self._url,
+            config.address_rules,
+            camera_logins.tls(url, config),
+            self._deadline,
+            login=camera_logins.login(url),
         )
         self._nested_opens = 0
         self._files: list[GuardedFile] = []

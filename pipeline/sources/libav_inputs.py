@@ -55,6 +55,10 @@ class LibavInput(Protocol):
         """Why the input ended early, None if it did not or if the reason is unknown here."""
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether pictures arrive, although libav may not have seen enough of them yet."""
+
+    @property
     def note(self) -> str | None:
         """A fact about the input that the operator should know, None without one."""
 
@@ -63,6 +67,7 @@ class FileInput:
     """A local file of any name."""
 
     failure = note = None
+    has_pictures = False
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.cameras import SourceError, SourceReason
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network import urls
+from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.network.urls import SimUrl
 from pipeline.sources import opening, simulated
 from pipeline.sources.demuxer import Demuxer
@@ -57,9 +58,9 @@ def max_duration_s(config: IngestConfig) -> float:
     return 3 * config.open_timeout_s + max(WATCH_S, config.open_timeout_s) + config.stall_after_s
 
 
-def probe_url(url: str, config: IngestConfig) -> ProbeResult:
+def probe_url(url: str, config: IngestConfig, tls: TlsRules = USUAL_RULES) -> ProbeResult:
     """What the URL gives. Blocks for at most about max_duration_s. Raises InvalidCamera for an invalid URL."""
-    parsed, label = urls.parse(url), urls.redact(url)
+    parsed, label = urls.with_tls(urls.parse(url), tls), urls.redact(url)
     if isinstance(parsed, SimUrl):
         return ProbeResult(url=label, video=_simulated(parsed, config.sample_fps), detail=simulated.describe(parsed))
     began_s = time.monotonic()

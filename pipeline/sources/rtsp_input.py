@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from pipeline.cameras import SourceError
-from pipeline.network import addresses, urls
+from pipeline.network import addresses, rtsp_urls, urls
 from pipeline.network.rtsp_proxy import RtspProxy
 from pipeline.network.urls import NetworkUrl, redact
 from pipeline.sources import camera_logins
@@ -26,15 +26,15 @@ class RtspInput:
     def open(self) -> LibavArguments:
         """Connects the proxy to the camera. Raises SourceError."""
         label, port = redact(self._url.url), self._url.port or urls.DEFAULT_PORTS[self._url.scheme]
-        tls = camera_logins.tls(self._config) if self._url.scheme == "rtsps" else None
+        tls = camera_logins.tls(self._url, self._config) if self._url.scheme == "rtsps" else None
         rules, timeout_s = self._config.address_rules, self._config.open_timeout_s
 
         def connect() -> socket.socket:
             return addresses.connect_to(self._url.host, port, rules, timeout_s, label=label, tls=tls)
 
-        login, base_url = camera_logins.login(self._url), urls.base_of(self._url.url)
+        login, base_url = camera_logins.login(self._url), rtsp_urls.base_of(self._url.url)
         self._proxy = RtspProxy(connect, label, self._is_stopped, base_url=base_url, login=login)
-        return LibavArguments(file=urls.with_local_port(self._url.url, self._proxy.port), options=_RTSP_OPTIONS)
+        return LibavArguments(file=rtsp_urls.with_local_port(self._url.url, self._proxy.port), options=_RTSP_OPTIONS)
 
     @property
     def failure(self) -> SourceError | None:
@@ -46,8 +46,15 @@ class RtspInput:
         """What is odd about the camera's packets."""
         return None if self._proxy is None else self._proxy.note
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether RTP arrives."""
+        return self._proxy is not None and self._proxy.has_packets
+
     def restart(self, limit_s: float) -> None:
-        """libav applies its own timeouts to the connection with the proxy."""
+        """Sets the deadline for the next data to `limit_s` from now."""
+        if self._proxy is not None:
+            self._proxy.restart(limit_s)
 
     def close(self) -> None:
         """Ends the connection."""

@@ -23,6 +23,7 @@ from pipeline.answers import ANYBODY, AnswerEvent, Caller, Done, Evidence, Finis
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason, TooManyCameras
 from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
+from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources.probe import ProbeResult
 from tests import virtual_time
 
@@ -240,7 +241,7 @@ class ScriptedShard:
         self._require_up()
         self.forgotten.append(self._named(camera_id))
 
-    async def test_camera(self, url: str) -> ProbeResult:
+    async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         self._require_up()
         urls.parse(url)
         return self.probe_results.get(url, ProbeResult(url=urls.redact(url)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -105,3 +106,24 @@ def test_a_normal_end_leaves_no_watcher() -> None:
         assert len(psutil.Process().children()) == len(before) + 1
 
     assert psutil.Process().children() == before
+
+
+def test_a_long_folder_of_temporary_files_leaves_room_for_the_paths_of_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of Ray are 88 characters longer, and the system takes 107."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    with run_folder.running() as folder, socket.socket(socket.AF_UNIX) as end:
+        (folder / ("y" * 60)).mkdir()
+        end.bind(str(folder / ("y" * 60) / ("z" * 15)))
+
+
+def test_a_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+
+    with pytest.raises(OSError, match="'/proc/hermes-run-"), run_folder.running():
+        pass

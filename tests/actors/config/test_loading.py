@@ -123,6 +123,14 @@ def test_a_password_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
     ]
 
 
+def test_the_authorities_of_a_camera_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("CERTIFICATE\n")
+
+    settings = parse(f"cameras: [{{name: gate, url: 'rtsps://c/1', tls_name: nvr, tls_ca_file: {tmp_path}/ca.pem}}]")
+
+    assert (settings.cameras[0].tls_ca, settings.cameras[0].tls_name) == ("CERTIFICATE", "nvr")
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
@@ -135,6 +143,8 @@ def test_a_password_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
         ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras.0.user: the URL already holds a user"),
         ("url: 'sim:gate', user: u", "cameras.0.user: only a camera on the network"),
         ("url: 'rtsp://u:c4n4ry@', user: u", "cameras.0.url: camera URL 'rtsp://'"),
+        ("url: 'rtsps://c/1', tls_ca_file: /none", "cameras.0.tls_ca_file: '/none': No such file"),
+        ("url: 'rtsps://c/1', tls_ca: x, tls_ca_file: /none", "cameras.0.tls_ca_file: the key tls_ca stands there too"),
         ("url: 'rtsp://c/1', pasword_file: /x", "unknown key (did you mean 'password_file'?)"),
     ],
 )

@@ -41,6 +41,15 @@ def test_an_update_changes_what_its_mask_names_and_nothing_else() -> None:
     )
 
 
+def test_the_checks_of_a_certificate_are_part_of_a_request() -> None:
+    added = requests.added_spec(pb.AddCameraRequest(name="gate", url="rtsps://host/1", tls_ca="PEM", tls_name="nvr"))
+    changed = requests.updated_spec(added, update("tls_ca", "tls_name", "tls_certificate_sha256",
+                                                  tls_certificate_sha256="0" * 64))  # fmt: skip
+
+    assert added == CameraSpec(name="gate", url="rtsps://host/1", tls_ca="PEM", tls_name="nvr")
+    assert changed == CameraSpec(name="gate", url="rtsps://host/1", tls_certificate_sha256="0" * 64)
+
+
 def test_what_an_update_names_and_does_not_set_gets_its_default() -> None:
     request = update("masks", "gate", "frames_per_second", "labels")
 

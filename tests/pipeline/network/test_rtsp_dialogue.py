@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cameras import SourceError, SourceReason
-from pipeline.network import urls
+from pipeline.network import rtsp_urls
 from tests.pipeline import rtsp_camera
 from tests.pipeline.network.test_http_auth import CREDENTIALS, is_right
 from tests.pipeline.playing import QUICK, play
@@ -174,7 +174,7 @@ def test_the_camera_hears_the_host_and_port_that_the_operator_wrote() -> None:
     ],
 )
 def test_a_port_is_heard_only_if_it_was_written_and_a_zone_never(url: str, base: str) -> None:
-    assert urls.base_of(url) == base
+    assert rtsp_urls.base_of(url) == base
 
 
 def test_of_two_senders_on_one_channel_one_is_followed_and_the_other_is_noted() -> None:
