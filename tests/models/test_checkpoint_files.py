@@ -141,10 +141,32 @@ def write(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content))
 
 
+def native(folder: Path, **values: object) -> tuple[PixelScale, tuple[int, int]]:
+    """As a vision encoder with cells of 32 pixels reads its processor config."""
+    write(folder, PREPROCESSOR, values)
+    return processor_config.native_scale(CheckpointFiles(folder), patch=16, merge=2, frames_per_group=2, max_cells=256)
+
+
 def test_a_processor_whose_frames_have_no_size_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, PREPROCESSOR, {"size": {"shortest_edge": 65_536, "longest_edge": 4_096}})
     with pytest.raises(ModelInvalid, match=r"size is .*: expected shortest_edge and longest_edge"):
-        processor_config.native_scale(CheckpointFiles(tmp_path), patch=16, merge=2, frames_per_group=2, max_cells=256)
+        native(tmp_path, size={"shortest_edge": 65_536, "longest_edge": 4_096})
+
+
+@pytest.mark.parametrize(("key", "value"), [("patch_size", 14), ("merge_size", 4), ("temporal_patch_size", 1)])
+def test_a_processor_that_cuts_other_patches_is_refused(tmp_path: Path, key: str, value: int) -> None:
+    with pytest.raises(ModelInvalid, match=rf"{key} is {value}: expected"):
+        native(tmp_path, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("shortest", "longest", "cells"),
+    [(4_096, 25_165_824, (4, 256)), (65_536, 131_072, (64, 128)), (1, 1_023, (1, 1)), (1 << 30, 1 << 30, (256, 256))],
+)
+def test_pixels_of_a_frame_are_the_fewest_and_most_cells(
+    tmp_path: Path, shortest: int, longest: int, cells: tuple[int, int]
+) -> None:
+    assert native(tmp_path, size={"shortest_edge": shortest, "longest_edge": longest})[1] == cells
+    assert native(tmp_path)[1] == (1, 256)
 
 
 def test_the_processor_of_videos_goes_before_that_of_images(tmp_path: Path) -> None:
