@@ -63,11 +63,12 @@ def test_sizes_of_cameras(size: tuple[int, int], fitted: tuple[int, int]) -> Non
 
 def test_a_pair_of_frames_has_its_time_its_cells_and_what_ends_it() -> None:
     """Positions as in Qwen3-VL: cells share one, what follows is behind the longer side."""
-    tokens = NATIVE.tokens([10.0, 11.0, 12.0], 0.5, rows=2, columns=3)
+    tokens = NATIVE.tokens([10.0, 13.0, 15.0], 0.5, rows=2, columns=3)
 
-    assert tokens.words.tolist() == [1, 0, 7, 0, 0, 0, 0, 0, 0, 8, 1, 2, 7, 0, 0, 0, 0, 0, 0, 8]
+    # 11 s: the mean of the pair, since the first frame of the memory.
+    assert tokens.words.tolist() == [1, 1, 7, 0, 0, 0, 0, 0, 0, 8, 1, 4, 7, 0, 0, 0, 0, 0, 0, 8]
     assert tokens.is_cell.tolist() == [False] * 3 + [True] * 6 + [False] * 4 + [True] * 6 + [False]
-    assert tokens.times_s.tolist() == [11.0] * 10 + [12.0] * 10
+    assert tokens.times_s.tolist() == [13.0] * 10 + [15.0] * 10
     assert tokens.offsets.tolist() == [0, 1, 2, *[3] * 6, 6, 7, 8, 9, *[10] * 6, 13]
     assert tokens.span == 14
     assert token_ids.frames_of(tokens.ids).tolist() == [0] * 10 + [1] * 10
