@@ -145,6 +145,7 @@ class MemoryReader(EventRecorder):
 
 
 def content(recorder: EventRecorder) -> list[object]:
-    """What was answered, without the ids and times of the run. Blocks until the end."""
+    """What was answered, without the ids and times of the run and the last bits of weights. Blocks until the end."""
     answer = recorder.done().answer
-    return [answer, *(event for event in recorder.events if isinstance(event, Token | Evidence))]
+    evidence = [(event.time_s, event.thumbnail_jpeg) for event in recorder.events if isinstance(event, Evidence)]
+    return [answer, *(event for event in recorder.events if isinstance(event, Token)), *evidence]
