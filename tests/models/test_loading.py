@@ -84,7 +84,7 @@ def test_an_answer_is_decoded_with_int8_weights(family: Family, checkpoint: Path
     model = registry.load_model(str(checkpoint), "cpu", WeightFormat.INT8)
     writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=100, recent_frames=2), max_frames=8, reserve=128)
     memory = new_memory(writer)
-    for clip in range(4):
+    for clip in range(8):
         writer.append([memory], family.frames(4)[None], 4.0 * clip + torch.arange(4, dtype=torch.float64)[None])
     decoder, answer = AnswerDecoder(model), Answer(memory, model.prompts.question("what is in view"))
     decoder.step([answer])

@@ -62,7 +62,7 @@ class Street:
 def street(model: VideoLanguageModel, *, is_gated: bool) -> Iterator[Street]:
     engine = Engine(
         model,
-        MemoryConfig(tokens_per_layer=512),
+        MemoryConfig(tokens_per_layer=448),
         DeviceConfig(max_cameras=2, max_running_questions=3, max_waiting_questions=11, max_queued_clips=8),
     )
     engine.start()
