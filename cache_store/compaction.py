@@ -62,24 +62,27 @@ def decide(
         for tokens, window, scores, plan in zip(everything, windows, attention, plans, strict=True)
     )
     layers: list[CachedTokens] = []
-    reach, has_summaries = memory.reach, memory.has_summaries
+    next_position, reach, has_summaries = memory.next_position, memory.reach, memory.has_summaries
     for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
-        past = kept = layer.tokens.at(retention.kept)
-        if retention.folded:
-            summaries = [
-                dataclasses.replace(
-                    policy.summarize(layer.tokens.at(folded), kept, memory.slabs.shape.positions),
-                    token_ids=folded.new_full((1,), _summary_id(memory, group)),
-                )
-                for group, folded in enumerate(retention.folded)
-            ]
-            past = CachedTokens.concat(kept, *summaries).by_position()
-            reach = max(reach, *(int(summary.moved.abs()) for summary in summaries))
-            has_summaries = True
         tokens = everything[index]
-        layers.append(CachedTokens.concat(past, tokens.slice(len(tokens) - windows[index], len(tokens))))
-    newest = max((int(tokens.positions[-1]) for tokens in layers if len(tokens)), default=-1)
-    return Remaining(tuple(layers), max(memory.next_position, newest + 1), reach, has_summaries)
+        recent = torch.arange(len(tokens) - windows[index], len(tokens), device=retention.kept.device)
+        if not retention.folded:
+            layers.append(tokens.at(torch.cat((retention.kept, recent))))
+            continue
+        kept = layer.tokens.at(retention.kept)
+        summaries = [
+            dataclasses.replace(
+                policy.summarize(layer.tokens.at(folded), kept, memory.slabs.shape.positions),
+                token_ids=folded.new_full((1,), _summary_id(memory, group)),
+            )
+            for group, folded in enumerate(retention.folded)
+        ]
+        past = CachedTokens.concat(kept, *summaries).by_position()
+        layers.append(CachedTokens.concat(past, tokens.at(recent)))
+        reach = max(reach, *(int(summary.moved.abs()) for summary in summaries))
+        next_position = max(next_position, int(layers[-1].positions[-1]) + 1)
+        has_summaries = True
+    return Remaining(tuple(layers), next_position, reach, has_summaries)
 
 
 def apply(memory: Memory, remaining: Remaining) -> None:
