@@ -70,7 +70,7 @@ def test_coding_noise_of_a_still_street_mostly_does_not_pass(codec: Codec, tmp_p
         clips = running.take_until_over()
 
     gate = new_gate()
-    passed = torch.cat([gate.admit(clip.frames, clip.times_s) for clip in clips])
+    passed = torch.cat([gate.admit(torch.as_tensor(clip.frames), clip.times_s) for clip in clips])
     times_s = [time_s - started_s for clip in clips for time_s in clip.times_s]
 
     assert len(times_s) > 100
