@@ -87,7 +87,7 @@ async def test_one_host_cannot_use_up_all_calls(serving: Serving) -> None:
 async def test_an_unforeseen_error_reaches_the_client_as_an_id_and_the_log_without_secrets(
     serving: Serving, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    def fail(_: object, spec: object) -> None:
+    def fail(_: object, spec: object, *__: object) -> None:
         raise LookupError(f"no such thing as {spec}: c4n4ry-word")
 
     for name in ("add_camera", "test_camera"):
