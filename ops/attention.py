@@ -125,7 +125,8 @@ def flash(
         return attended, normalizer
     # One kernel for all number types, which knows neither grouped heads nor a bias of one row.
     groups = queries.shape[1] // keys.shape[1]
-    keys, values = (tensor.repeat_interleave(groups, dim=1) for tensor in (keys, values))
+    if groups > 1:  # it copies them even where each is there once
+        keys, values = (tensor.repeat_interleave(groups, dim=1) for tensor in (keys, values))
     if bias is not None:
         bias = bias.expand(*queries.shape[:3], -1)
     attended, normalizer, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
