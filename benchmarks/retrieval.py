@@ -17,6 +17,7 @@ from cache_store.memory import Memory
 from cache_store.policies import Policy
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models.embeddings import Embeddings
 from models.frame_encoder import EncodedFrames
 from models.slot_cache import AttentionCapture, SlotCache
 from ops import rope
@@ -103,7 +104,7 @@ class RetrievedFrames:
         embedded = self._model.embed_question(ids)
         capture = AttentionCapture([slice(0, len(embedded))] * index.num_layers)
         forward_pass = SlotCache([index], [len(embedded)], is_read_only=True, capture=capture)
-        self._model.forward(embedded.expand(1), forward_pass)
+        self._model.forward(Embeddings.pack([embedded]), forward_pass)
         best = []
         for layer in range(index.num_layers):
             weights = capture.weights[layer][0][index.prefix_length :].clone()

@@ -43,26 +43,14 @@ class Embeddings:
     @staticmethod
     def concat(*parts: Embeddings) -> Embeddings:
         """The tokens of all parts, one part after the other."""
-        return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2))
-
-    def expand(self, batch: int) -> Embeddings:
-        """The same tokens for each of B memories. [T, E] -> [B, T, E]"""
-        return self.map(lambda tensor: tensor.expand(batch, *tensor.shape))
-
-    @staticmethod
-    def stack(rows: Sequence[Embeddings]) -> Embeddings:
-        """As many tokens of each of B memories as one batch. B × [T, E] -> [B, T, E]"""
-        return _joined(rows, torch.stack)
+        depth = max(len(part.deep) for part in parts)
+        filled = [part.deep or tuple(torch.zeros_like(part.tokens) for _ in range(depth)) for part in parts]
+        return Embeddings(
+            torch.cat([part.tokens for part in parts], dim=-2),
+            tuple(torch.cat(layers, dim=-2) for layers in zip(*filled, strict=True)),
+        )
 
     @staticmethod
     def pack(rows: Sequence[Embeddings]) -> Embeddings:
         """The new tokens of B memories side by side, as a pass reads them. B × [T_b, E] -> [1, sum of T_b, E]"""
         return Embeddings.concat(*rows).map(lambda tensor: tensor[None])
-
-
-def _joined(parts: Sequence[Embeddings], join: Callable[[list[Tensor]], Tensor]) -> Embeddings:
-    depth = max(len(part.deep) for part in parts)
-    filled = [part.deep or tuple(torch.zeros_like(part.tokens) for _ in range(depth)) for part in parts]
-    return Embeddings(
-        join([part.tokens for part in parts]), tuple(join([deep[level] for deep in filled]) for level in range(depth))
-    )

@@ -15,6 +15,7 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models import registry
 from models.answer_decoder import Answer, AnswerDecoder
+from models.embeddings import Embeddings
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from models.tiny.scenes.scene import Scene
@@ -148,7 +149,7 @@ def _first_logits(model: VideoLanguageModel, memory: Memory, question: str) -> T
     """Logits of the first token of the answer, on the CPU. [V]"""
     ids = torch.tensor(model.prompts.question(question).ids, device=model.spec.device)
     embedded = model.embed_question(ids)
-    hidden = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))
+    hidden = model.forward(Embeddings.pack([embedded]), SlotCache([memory], [len(embedded)], is_read_only=True))
     return model.logits(hidden[0, -1]).float().cpu()
 
 

@@ -13,6 +13,7 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models import answer_decoder
 from models.answer_decoder import Answer, AnswerDecoder
+from models.embeddings import Embeddings
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
@@ -37,7 +38,7 @@ def copy_of(memory: Memory) -> Memory:
 def hidden_after_question(model: LlavaOnevision, memory: Memory) -> Tensor:
     """The decoder's last hidden state of the question, read over a memory that is not changed. -> [E]"""
     embedded = model.embed_question(torch.tensor(model.prompts.question(QUESTION).ids))
-    return model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))[0, -1]
+    return model.forward(Embeddings.pack([embedded]), SlotCache([memory], [len(embedded)], is_read_only=True))[0, -1]
 
 
 def test_a_question_about_a_video_equals_the_whole_model_of_transformers(

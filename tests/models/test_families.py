@@ -17,6 +17,7 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models import checkpoint_restorer
 from models.answer_decoder import Answer, AnswerDecoder
+from models.embeddings import Embeddings
 from models.memory_writer import MemoryWriter
 from models.slot_attention import ATTENTION_NAME
 from models.slot_cache import SlotCache
@@ -89,7 +90,9 @@ def test_a_stream_in_any_clips_and_a_question_equal_one_forward_of_transformers(
     append(writer, memory, frames, split)
     ids = model.prompts.question(QUESTION).ids
     embedded = model.embed_question(torch.tensor(ids))
-    found = model.logits(model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))[0])
+    found = model.logits(
+        model.forward(Embeddings.pack([embedded]), SlotCache([memory], [len(embedded)], is_read_only=True))[0]
+    )
 
     expected = reference(family, frames, ids, split).logits[0, -len(embedded) :]
 
@@ -102,7 +105,9 @@ def test_an_odd_last_frame_is_what_transformers_makes_of_it(family: Family, mode
     append(writer, memory, frames, (2, 3))
     ids = model.prompts.question(QUESTION).ids
     embedded = model.embed_question(torch.tensor(ids))
-    found = model.logits(model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))[0])
+    found = model.logits(
+        model.forward(Embeddings.pack([embedded]), SlotCache([memory], [len(embedded)], is_read_only=True))[0]
+    )
 
     assert torch.allclose(found, reference(family, frames, ids, (2, 3)).logits[0, -len(embedded) :], atol=1e-4)
 

@@ -12,6 +12,7 @@ from benchmarks.transformers_prompts import prompt_of
 from cache_store.tiers import MemoryConfig
 from models import network_weights, placement, registry
 from models.answer_decoder import Answer, AnswerDecoder
+from models.embeddings import Embeddings
 from models.errors import ModelInvalid
 from models.memory_writer import MemoryWriter
 from models.quantised_weights import Int8Linear
@@ -40,7 +41,7 @@ def first_logits(family: Family, model: VideoLanguageModel) -> torch.Tensor:
     with torch.inference_mode():
         writer.append([memory], family.frames(6)[None], torch.arange(6, dtype=torch.float64)[None])
         embedded = model.embed_question(torch.tensor(model.prompts.question("what is in view").ids))
-        hidden = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)], is_read_only=True))
+        hidden = model.forward(Embeddings.pack([embedded]), SlotCache([memory], [len(embedded)], is_read_only=True))
         return model.logits(hidden[:, -1])[0]
 
 

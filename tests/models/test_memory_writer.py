@@ -13,6 +13,7 @@ from cache_store.memory import Memory
 from cache_store.policies import MemoryView, Policy, Retention
 from cache_store.tiers import MemoryConfig, PolicyName, Role
 from models import checkpoint_restorer
+from models.embeddings import Embeddings
 from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
@@ -327,7 +328,7 @@ def test_an_admitted_token_attends_only_to_admitted_tokens(model: LlavaOnevision
     admitted_cells = admitted.flatten().nonzero().squeeze(1)
     for cell in admitted_cells.tolist():
         token = model.embed_frames(frames[:, None]).map(lambda cells: cells.flatten(0, 1))
-        token = token.at(torch.tensor([cell])).expand(1)
+        token = Embeddings.pack([token.at(torch.tensor([cell]))])
         offset = torch.tensor([cell])
         model.forward(token, SlotCache([plain], [1], offsets=offset + memory.prefix_length - plain.next_position))
         plain.commit(offset, torch.zeros(1).double(), offset + plain.prefix_length - plain.next_position)

@@ -15,6 +15,7 @@ from cache_store.memory import Memory
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape, RecurrentShape, Slabs
 from models import placement
+from models.embeddings import Embeddings
 from models.placement import OnDevice
 from models.slot_cache import SlotCache
 from tests.models.families import FAMILIES, rebuilt
@@ -65,7 +66,7 @@ def test_a_pass_over_a_split_decoder_mixes_no_tensors_of_two_devices(name: str) 
     memory = Memory(Slabs(dataclasses.replace(model.spec.kv, devices=devices), slots=1, capacity=32), 0)
     forward_pass = SlotCache([memory], [5])
 
-    hidden = model.forward(model.embed_tokens(torch.arange(5)).expand(1), forward_pass)
+    hidden = model.forward(Embeddings.pack([model.embed_tokens(torch.arange(5))]), forward_pass)
     forward_pass.write_states()
 
     assert (devices[0], devices[-1], hidden.device) == (CPU, META, META)

@@ -32,7 +32,7 @@ def test_three_clips_and_a_question_equal_one_forward_of_transformers(model: Lla
     append_frames(writer, memory, frames)
     question = model.prompts.question("what is in view")
     embedded = model.embed_question(torch.tensor(question.ids))
-    found = model.forward(embedded.expand(1), SlotCache([memory], [len(embedded)]))
+    found = model.forward(Embeddings.pack([embedded]), SlotCache([memory], [len(embedded)]))
 
     with torch.inference_mode():
         whole = torch.cat((whole_sequence(model, frames), embedded.tokens[None]), dim=1)
