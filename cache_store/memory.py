@@ -25,7 +25,7 @@ class Extent:
 
 
 class Memory:
-    """The memory of one camera, or a question's copy of it: one slot of the slabs.
+    """One slot of the slabs: the memory of a camera, a copy of it, or the tokens of one answer behind such a copy.
 
     The first `prefix_length` tokens of every layer are the prompt's prefix: never scored, moved or evicted.
     How many tokens are valid is a number per layer. Owned by the one thread of the device.
@@ -134,7 +134,7 @@ class Memory:
         self.extend(num_tokens, span)
 
     def extend(self, num_tokens: int, span: int) -> None:
-        """Makes tokens just written in every layer valid without their fields, which a question's copy never reads."""
+        """Makes tokens just written in every layer valid without their fields, which an answer never reads."""
         self.lengths = [start + num_tokens for start in self.lengths]
         self.next_position += span
         self.version += 1
@@ -170,7 +170,7 @@ class Memory:
     def continue_from(self, base: Memory) -> None:
         """Becomes an empty memory behind the tokens of another one, which is read and not changed, and must not change.
 
-        So a question needs no copy of its own: many share one.
+        So many answers share one copy of a memory.
         """
         self.clear()
         self.base = base
@@ -178,7 +178,7 @@ class Memory:
         self.set_states(base.states)
 
     def copy_from(self, other: Memory) -> None:
-        """Becomes a copy of another memory, which is not changed: a question runs on such a copy.
+        """Becomes a copy of another memory, which is not changed: answers run behind such a copy.
 
         The copy's keys are rotated to their positions once, for all passes over it.
         """

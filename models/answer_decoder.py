@@ -1,4 +1,4 @@
-"""Answers decoded from copies of memories, one token at a time."""
+"""Answers decoded behind copies of memories, one token at a time."""
 
 from __future__ import annotations
 

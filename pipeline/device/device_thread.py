@@ -46,8 +46,8 @@ class DeviceThread:
     process can run nothing more on its GPU.
 
     next_job: the most urgent job, None if there is none; it may return `next_background_job`. If it raises, it is
-    called again after a command, a `wake` or a second. on_stop: called on the
-    thread when it ends, before what is queued fails; it must not raise.
+    called again after a command, a `wake` or a second. on_stop: called on the thread when it ends, before what is
+    queued fails; it must not raise.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from pipeline.device.question_request import QuestionRequest
 
 @dataclass(slots=True, eq=False)
 class RunningAnswer:
-    """A question that has a scratch slot; `camera` provides the thumbnails of its evidence.
+    """A question that has a slot; `camera` provides the thumbnails of its evidence.
 
     Its methods call the listener, and raise what that raises.
     """
