@@ -9,11 +9,14 @@ import torch
 from benchmarks.on_device import pairs
 from benchmarks.on_device.bare_forward import BareForward
 from benchmarks.on_device.pairs import Pair
+from cache_store import footprint
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models.answer_decoder import Answer, AnswerDecoder
 from models.prompts import QuestionPrompt
 from models.vision_language_model import VideoLanguageModel
+from pipeline.device.answer_slots import AnswerSlots
+from pipeline.device.device_config import DeviceConfig
 
 QUESTION_TOKENS = 49
 RESERVE = 256  # tokens of a question and its answer
@@ -26,40 +29,57 @@ def question_of(model: VideoLanguageModel, num_tokens: int = QUESTION_TOKENS) ->
     return QuestionPrompt((ids * num_tokens)[: num_tokens - around], ())
 
 
-def scratch_slots(model: VideoLanguageModel, memories: Sequence[Memory], number: int) -> list[Memory]:
-    """Slots for copies of these memories, with a question and an answer behind each."""
-    slabs = Slabs(model.spec.kv, slots=number, capacity=memories[0].slabs.capacity + RESERVE)
-    return [Memory(slabs, slot) for slot in range(number)]
+def answer_slots(model: VideoLanguageModel, memories: Sequence[Memory]) -> AnswerSlots:
+    """Slots for an answer on each of these memories, behind as many copies as there are different ones of them."""
+    config = DeviceConfig(max_running_questions=len(memories), max_asked_memories=len(set(memories)))
+    return AnswerSlots(model.spec.kv, config, memories[0].slabs.capacity)
+
+
+def own_slot(model: VideoLanguageModel) -> Memory:
+    """A slot for the tokens of one answer."""
+    return Memory(Slabs(model.spec.kv, slots=1, capacity=footprint.answer_capacity(RESERVE)), 0)
+
+
+class FirstToken:
+    """What a question waits for on an idle device: the copy of the memory, the prefill behind it, the token.
+
+    A device copies a memory only where it changed since the last question; here it does each time.
+    """
+
+    def __init__(self, model: VideoLanguageModel, memory: Memory) -> None:
+        self._memory = memory
+        self._copy = Memory(Slabs(model.spec.kv, slots=1, capacity=memory.slabs.capacity), 0)
+        self._slot = own_slot(model)
+        self._decoder, self._prompt = AnswerDecoder(model), question_of(model)
+
+    def __call__(self) -> None:
+        self._copy.copy_from(self._memory)
+        self._slot.continue_from(self._copy)
+        self._decoder.step([Answer(self._slot, self._prompt)])
 
 
 def first_tokens(model: VideoLanguageModel, bare: BareForward, memory: Memory, *, rounds: int) -> Pair:
-    """From a question to the first token of its answer: the copy of the slot, the prefill, the token."""
-    prompt, decoder = question_of(model), AnswerDecoder(model)
-    scratch = scratch_slots(model, [memory], 1)[0]
+    """From a question to the first token of its answer."""
     cache = bare.cache_of([memory])
     ids = torch.zeros(1, QUESTION_TOKENS, dtype=torch.int64, device=model.spec.device)
-
-    def ours() -> None:
-        scratch.copy_from(memory)
-        decoder.step([Answer(scratch, prompt)])
 
     def theirs() -> None:
         bare.next_tokens(cache, ids)
         cache.crop(-QUESTION_TOKENS)
 
-    return pairs.measure(ours, theirs, rounds=rounds)
+    return pairs.measure(FirstToken(model, memory), theirs, rounds=rounds)
 
 
 def steps(model: VideoLanguageModel, bare: BareForward, memories: Sequence[Memory], *, rounds: int) -> Pair:
     """One decode step of an answer on each of these memories, as one batch. The questions differ in length by a few
-    tokens; the bare model's caches all have the longest one's.
+    tokens; the bare model's caches all have the longest one's. Answers on the same memory share its copy; the bare
+    model has a cache for each.
     """
-    decoder = AnswerDecoder(model)
-    answers = []
-    for row, (scratch, memory) in enumerate(zip(scratch_slots(model, memories, len(memories)), memories, strict=True)):
-        scratch.copy_from(memory)
-        answers.append(Answer(scratch, question_of(model, QUESTION_TOKENS - row % 8)))
-        decoder.step([answers[-1]])
+    decoder, slots = AnswerDecoder(model), answer_slots(model, memories)
+    answers = [
+        Answer(slots.take(memory), question_of(model, QUESTION_TOKENS - row % 8)) for row, memory in enumerate(memories)
+    ]
+    decoder.step(answers)
     cache = bare.cache_of(memories)
     bare.append(cache, bare.noise(len(memories), QUESTION_TOKENS))
     ids = torch.tensor([[answer.ids[-1]] for answer in answers], device=model.spec.device)

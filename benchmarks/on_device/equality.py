@@ -32,13 +32,14 @@ def answers(name: str, device: torch.device, *, num_frames: int, tokens_per_laye
     for first in range(0, num_frames, _FRAMES_PER_STEP):
         times_s = full_memories.times_s(model, memory, _FRAMES_PER_STEP)
         writer.append([memory], street[None, first : first + _FRAMES_PER_STEP], times_s[None])
-    decoder, scratch = AnswerDecoder(model), answering.scratch_slots(model, [memory], 1)[0]
+    decoder, slots = AnswerDecoder(model), answering.answer_slots(model, [memory])
     tokens = []
     for text in serving_load.QUESTIONS:
-        scratch.copy_from(memory)
-        answer = Answer(scratch, model.prompts.question(text))
+        slot = slots.take(memory)
+        answer = Answer(slot, model.prompts.question(text))
         decoder.step([answer])
         while not decoder.is_ended(answer) and len(answer.ids) < _ANSWER_TOKENS:
             decoder.step([answer])
         tokens.append(tuple(answer.ids))
+        slots.give_back(slot)
     return Answered(tokens, [memory.keys(layer).cpu() for layer in range(memory.num_layers)])

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.on_device import answering, full_memories, pairs
+from benchmarks.on_device import full_memories, pairs
+from benchmarks.on_device.answering import FirstToken
 from benchmarks.on_device.pairs import Pair
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models import frame_encoder
-from models.answer_decoder import Answer, AnswerDecoder
 from models.memory_writer import MemoryWriter
 
 _FRAMES_PER_STEP = 8
@@ -30,14 +30,7 @@ class Streamed:
 def compare(writer: MemoryWriter, short: int, long: int, *, rounds: int) -> Streamed:
     """Two streams of so many frames. Behind the first frames one cell of each frame passes, as behind a gate."""
     memories = [_streamed(writer, num_frames) for num_frames in (long, short)]
-    decoder, prompt = AnswerDecoder(writer.model), answering.question_of(writer.model)
-    scratch = answering.scratch_slots(writer.model, memories, 1)[0]
-
-    def ask(memory: Memory) -> None:
-        scratch.copy_from(memory)
-        decoder.step([Answer(scratch, prompt)])
-
-    pair = pairs.measure(lambda: ask(memories[0]), lambda: ask(memories[1]), rounds=rounds)
+    pair = pairs.measure(*[FirstToken(writer.model, memory) for memory in memories], rounds=rounds)
     return Streamed(pair, _nbytes_over_formula(memories[0].slabs), memories[0].compactions)
 
 

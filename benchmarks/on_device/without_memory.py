@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import contenders
 from benchmarks.on_device import answering, full_memories, pairs
+from benchmarks.on_device.answering import FirstToken
 from benchmarks.on_device.bare_forward import BareForward
 from benchmarks.on_device.pairs import Pair
 from benchmarks.stream_memories import Task
@@ -25,19 +26,6 @@ class _Question:
     text: str
 
 
-class FirstToken:
-    """What a question waits for on this memory: the copy of the slot, the prefill, the token."""
-
-    def __init__(self, writer: MemoryWriter) -> None:
-        self._model = writer.model
-        self._memory = full_memories.full(writer, 1)[0]
-        self._scratch = answering.scratch_slots(self._model, [self._memory], 1)[0]
-
-    def __call__(self) -> None:
-        self._scratch.copy_from(self._memory)
-        AnswerDecoder(self._model).step([Answer(self._scratch, answering.question_of(self._model))])
-
-
 def retrieval(model: VideoLanguageModel, config: MemoryConfig, num_frames: int, *, rounds: int) -> Pair:
     """ReKV over a stream of so many frames, beside this memory with the same budget."""
     task = Task(model, batch=1, budget=config.tokens_per_layer, num_frames=num_frames)
@@ -46,16 +34,14 @@ def retrieval(model: VideoLanguageModel, config: MemoryConfig, num_frames: int, 
         frames = full_memories.noise_frames(model, 1, _FRAMES_PER_STEP)
         times_s = (first + torch.arange(_FRAMES_PER_STEP, dtype=torch.float64))[None] / 2
         stored.append(frame_encoder.encode(model, frames), times_s)
-    decoder, prompt = AnswerDecoder(model), answering.question_of(model)
+    decoder, prompt, slot = AnswerDecoder(model), answering.question_of(model), answering.own_slot(model)
 
     def retrieved() -> None:
         memory, _ = next(stored.recall(0, [_Question("what colour was the last car")]))
-        scratch = answering.scratch_slots(model, [memory], 1)[0]
-        scratch.copy_from(memory)
-        decoder.step([Answer(scratch, prompt)])
+        slot.continue_from(memory)
+        decoder.step([Answer(slot, prompt)])
 
-    writer = MemoryWriter(model, config, max_frames=_FRAMES_PER_STEP, reserve=answering.RESERVE)
-    return pairs.measure(retrieved, FirstToken(writer), rounds=rounds)
+    return pairs.measure(retrieved, _first_token(model, config), rounds=rounds)
 
 
 def rereading(model: VideoLanguageModel, bare: BareForward, config: MemoryConfig, tokens: int, *, rounds: int) -> Pair:
@@ -69,5 +55,9 @@ def rereading(model: VideoLanguageModel, bare: BareForward, config: MemoryConfig
         bare.append(cache, model.embed_frames(groups).tokens.flatten(0, 1)[None])
         bare.next_tokens(cache, ids)
 
+    return pairs.measure(read_again, _first_token(model, config), rounds=rounds)
+
+
+def _first_token(model: VideoLanguageModel, config: MemoryConfig) -> FirstToken:
     writer = MemoryWriter(model, config, max_frames=_FRAMES_PER_STEP, reserve=answering.RESERVE)
-    return pairs.measure(read_again, FirstToken(writer), rounds=rounds)
+    return FirstToken(model, full_memories.full(writer, 1)[0])

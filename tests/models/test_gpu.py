@@ -37,9 +37,8 @@ def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     memory = full_memories.full(writer, 1)[0]
     times_s = full_memories.times_s(model, memory, 8)
     writer.append([memory], full_memories.noise_frames(model, 1, 8), times_s[None])
-    scratch, decoder = answering.scratch_slots(model, [memory], 1)[0], AnswerDecoder(model)
-    scratch.copy_from(memory)
-    answer = Answer(scratch, answering.question_of(model))
+    slots, decoder = answering.answer_slots(model, [memory]), AnswerDecoder(model)
+    answer = Answer(slots.take(memory), answering.question_of(model))
     decoder.step([answer])
     decoder.step([answer])
 
