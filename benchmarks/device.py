@@ -41,7 +41,7 @@ Figures = Iterator[tuple[str, float, Pair | None, str]]  # metric, value, its tw
 _TINY_TOKENS, _TINY_FRAMES = 256, 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How large the parts are. load_model: the shape that the first two rows of figures are of."""
 
@@ -55,8 +55,30 @@ class Scale:
     loaded_questions: int
 
 
-FULL = Scale(real_shape.load, 4_000, 6, 40, 100_000, 2_048, 4_096, 300)
-QUICK = Scale(lambda: registry.load_model("tiny", "cpu"), 256, 2, 3, 400, 64, 256, 12)
+def _tiny() -> VideoLanguageModel:
+    return registry.load_model("tiny", "cpu")
+
+
+FULL = Scale(
+    load_model=real_shape.load,
+    tokens=4_000,
+    clips=6,
+    rounds=40,
+    stream=100_000,
+    stored_frames=2_048,
+    reread_tokens=4_096,
+    loaded_questions=300,
+)
+QUICK = Scale(
+    load_model=_tiny,
+    tokens=256,
+    clips=2,
+    rounds=3,
+    stream=400,
+    stored_frames=64,
+    reread_tokens=256,
+    loaded_questions=12,
+)
 
 
 def main() -> None:
@@ -173,10 +195,6 @@ PARTS: dict[str, tuple[int | None, Callable[[Scale], Figures]]] = {
     "load": (1, _load),
     "without-memory": (1, _without_memory),
 }
-
-
-def _tiny() -> VideoLanguageModel:
-    return registry.load_model("tiny", "cpu")
 
 
 def _writer(model: VideoLanguageModel, tokens: int, max_frames: int) -> MemoryWriter:

@@ -50,19 +50,19 @@ class Answer:
 
     def __init__(self, memory: Memory, question: QuestionPrompt) -> None:
         self.memory = memory
-        self._source = memory.base or memory
+        self._base = memory.base or memory
         self.question = question
         self.ids: list[int] = []
         self.attention_weights: dict[int, Tensor] = {}
-        self._cached_lengths = list(self._source.lengths)
+        self._cached_lengths = list(self._base.lengths)
 
     def cached_tokens(self, layer: int) -> CachedTokens:
         """A view of the layer's tokens of the camera's memory as of the question, without the prefix."""
-        return self._source.layer(layer).slice(self._source.prefix_length, self._cached_lengths[layer])
+        return self._base.layer(layer).slice(self._base.prefix_length, self._cached_lengths[layer])
 
     def add_attention(self, layer: int, weights: Tensor) -> None:
         """Adds the attention weights of one token of the answer. [N], over prefix, memory, question and answer"""
-        on_memory = weights[self._source.prefix_length : self._cached_lengths[layer]]
+        on_memory = weights[self._base.prefix_length : self._cached_lengths[layer]]
         so_far = self.attention_weights.get(layer)
         self.attention_weights[layer] = on_memory if so_far is None else so_far + on_memory
 

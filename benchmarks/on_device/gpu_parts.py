@@ -20,7 +20,7 @@ _PUBLISHED_PEAK = {"H100": 989.4, "H200": 989.4, "A100": 312.0, "A800": 312.0, "
 _DISTINCT_MEMORIES = DeviceConfig().max_asked_memories  # under the answers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """How much is measured. cameras: of the loaded engine; all together have `_CAMERA_FPS` frames a second each."""
 
@@ -34,8 +34,19 @@ class Sizes:
     questions: int
 
 
-LARGE = Sizes((4_000, 6_000), (1, 4, 16), (1, 8, 32), 8, 4, 30, 16, 150)
-SMALL = Sizes((128, 192), (1, 2), (1, 2), 4, 1, 2, 2, 5)
+LARGE = Sizes(
+    budgets=(4_000, 6_000),
+    batches=(1, 4, 16),
+    answers=(1, 8, 32),
+    frames_per_step=8,
+    steps=4,
+    rounds=30,
+    cameras=16,
+    questions=150,
+)
+SMALL = Sizes(
+    budgets=(128, 192), batches=(1, 2), answers=(1, 2), frames_per_step=4, steps=1, rounds=2, cameras=2, questions=5
+)
 
 
 @dataclass(frozen=True, slots=True)
