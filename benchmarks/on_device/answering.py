@@ -31,7 +31,7 @@ def question_of(model: VideoLanguageModel, num_tokens: int = QUESTION_TOKENS) ->
 
 def answer_slots(model: VideoLanguageModel, memories: Sequence[Memory]) -> AnswerSlots:
     """Slots for an answer on each of these memories, behind as many copies as there are different ones of them."""
-    config = DeviceConfig(max_running_questions=len(memories), max_asked_memories=len(set(memories)))
+    config = DeviceConfig(max_running_questions=len(memories), max_memory_copies=len(set(memories)))
     return AnswerSlots(model.spec.kv, config, memories[0].slabs.capacity)
 
 

@@ -17,7 +17,7 @@ from pipeline.device.device_config import DeviceConfig
 
 _CAMERA_FPS = 0.5  # ungated
 _PUBLISHED_PEAK = {"H100": 989.4, "H200": 989.4, "A100": 312.0, "A800": 312.0, "L40": 362.0, "L4": 121.0}  # bf16, dense
-_DISTINCT_MEMORIES = DeviceConfig().max_asked_memories  # under the answers
+_DISTINCT_MEMORIES = DeviceConfig().max_memory_copies  # under the answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

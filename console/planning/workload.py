@@ -101,7 +101,7 @@ class Workload:
         """The copies of memories that answers read, and the slots for the answers' own tokens."""
         own = footprint.answer_capacity(self.device.answer_reserve)
         own_nbytes = self.device.max_running_questions * self.model.decoder.footprint().slot_nbytes(own)
-        return self.device.max_asked_memories * self.slot_nbytes + own_nbytes
+        return self.device.max_memory_copies * self.slot_nbytes + own_nbytes
 
     @property
     def weights_nbytes(self) -> int:

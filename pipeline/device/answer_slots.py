@@ -35,9 +35,9 @@ class AnswerSlots:
         own = Slabs(
             shape, slots=config.max_running_questions, capacity=footprint.answer_capacity(config.answer_reserve)
         )
-        copies = Slabs(shape, slots=config.max_asked_memories, capacity=capacity)
+        copies = Slabs(shape, slots=config.max_memory_copies, capacity=capacity)
         self._free = [Memory(own, slot) for slot in range(config.max_running_questions)]
-        self._copies = [_Copy(Memory(copies, slot)) for slot in range(config.max_asked_memories)]  # last used last
+        self._copies = [_Copy(Memory(copies, slot)) for slot in range(config.max_memory_copies)]  # last used last
 
     @property
     def num_free(self) -> int:

@@ -21,8 +21,8 @@ class DeviceConfig:
 
     max_cameras: cameras of one device; each has a memory slot of its own, allocated at start.
     max_running_questions: questions that are answered at the same time; each has a slot for its own tokens.
-    max_asked_memories: memories that running answers read; each is copied into a slot, and answers that begin before
-        the memory changes share the copy.
+    max_memory_copies: copies of memories that running answers read; answers that begin before a memory changes share
+        its copy.
     max_waiting_questions: questions that wait for a slot; one more is refused with TOO_MANY_QUESTIONS.
     max_question_chars: longest question, in characters.
     max_question_tokens: longest question, in tokens, the prompt around it included.
@@ -43,7 +43,7 @@ class DeviceConfig:
 
     max_cameras: int = 16
     max_running_questions: int = 32
-    max_asked_memories: int = 4
+    max_memory_copies: int = 4
     max_waiting_questions: int = 64
     max_question_chars: int = 2_000
     max_question_tokens: int = 256

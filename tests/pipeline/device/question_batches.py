@@ -54,7 +54,7 @@ class Questioning:
         max_tokens: int = 2_048,
     ) -> None:
         capacity = max(camera.memory.slabs.capacity for camera in cameras.values())
-        config = replace(CONFIG, max_running_questions=slots, max_asked_memories=copies)
+        config = replace(CONFIG, max_running_questions=slots, max_memory_copies=copies)
         self.cameras = cameras
         self.now_s = 0.0
         self.jobs_done = 0

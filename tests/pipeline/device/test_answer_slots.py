@@ -17,7 +17,7 @@ from tests.pipeline.device.engine_driver import CONFIG
 
 @pytest.fixture
 def slots(model: LlavaOnevision, writer: MemoryWriter) -> AnswerSlots:
-    return AnswerSlots(model.spec.kv, replace(CONFIG, max_running_questions=4, max_asked_memories=2), writer.capacity)
+    return AnswerSlots(model.spec.kv, replace(CONFIG, max_running_questions=4, max_memory_copies=2), writer.capacity)
 
 
 @pytest.fixture
