@@ -60,7 +60,7 @@ class CameraMemory:
         # Of each of the newest groups in the memory: its tokens, all layers together.
         self._recent_tokens: deque[int] = deque(maxlen=writer.recent_groups)
         self._oldest_s: float | None = None  # of a token
-        self._compactions = 0  # of the memory, when `_look` looked last
+        self._compactions = 0  # of the memory, at the last `_refresh`
         self._gap_log = GapLog(gap_after_s)
 
     @property
@@ -98,7 +98,7 @@ class CameraMemory:
         self._note_frames(step.groups_s, step.jpegs, self.memory.next_frame - len(appended.group_sizes))
         self._recent_tokens.extend(size * self.memory.num_layers for size in appended.group_sizes)
         if self.memory.compactions != self._compactions:
-            self._look()
+            self._refresh()
 
     def lose(self, clip: Clip) -> int:
         """Notes that a clip was not appended; its frames become a gap. How many were lost. Allocates nothing.
@@ -121,7 +121,7 @@ class CameraMemory:
             self.frames_seen += len(times_s)
             self.newest_s = times_s[-1]
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Reads from the device what a compaction or a restore changes: which frames are cached, the oldest time."""
         layers = [self.memory.after_prefix(layer) for layer in range(self.memory.num_layers)]
         frames = token_ids.frames_of(torch.cat([tokens.token_ids for tokens in layers]))
@@ -169,7 +169,7 @@ class CameraMemory:
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
             self.thumbnails.add(frame, jpeg)
-        self._look()
+        self._refresh()
         self.frames_seen = facts.frames_seen
         self.dropped_before = facts.frames_dropped
         self.started_s = facts.started_s
