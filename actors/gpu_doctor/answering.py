@@ -21,13 +21,15 @@ from models.slot_cache import SlotCache
 from models.tiny.scenes.scene import Scene
 from models.vision_language_model import VideoLanguageModel
 from models.weight_format import WeightFormat
+from pipeline.device.answer_slots import AnswerSlots
+from pipeline.device.device_config import DeviceConfig
 
 QUESTIONS = ("what is in view", "what came first", "what left last", "how many cars so far", "what colour was the car")
 MAX_OFF = 1e-2  # of keys and logits in float32: sums are taken in another order
 MIN_EQUAL_ANSWERS = 4  # of the questions, in bfloat16
 MAX_TTFT_MS = 500.0
 _MODEL = "tiny"
-_FRAMES, _TOKENS_PER_LAYER, _STEP, _RESERVE = 96, 256, 8, 320
+_FRAMES, _TOKENS_PER_LAYER, _STEP = 96, 256, 8
 _MAX_ANSWER_TOKENS = 8
 _TIMED_QUESTIONS = 20
 
@@ -118,7 +120,9 @@ def results_on(device: str, weights: WeightFormat, num_frames: int) -> Results:
 
 def _filled(model: VideoLanguageModel, num_frames: int) -> tuple[MemoryWriter, Memory]:
     """A memory of so many frames at two a second, compacted to its budget."""
-    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=_TOKENS_PER_LAYER), max_frames=_STEP, reserve=_RESERVE)
+    writer = MemoryWriter(
+        model, MemoryConfig(tokens_per_layer=_TOKENS_PER_LAYER), max_frames=_STEP, reserve=DeviceConfig().answer_reserve
+    )
     memory = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity), 0)
     writer.reset(memory)
     scene, side = Scene(7), model.spec.layout.square
@@ -131,9 +135,8 @@ def _filled(model: VideoLanguageModel, num_frames: int) -> tuple[MemoryWriter, M
 
 def _prefilled(writer: MemoryWriter, memory: Memory, question: str) -> tuple[AnswerDecoder, Answer]:
     model = writer.model
-    scratch = Memory(Slabs(model.spec.kv, slots=1, capacity=writer.capacity + _RESERVE), 0)
-    scratch.copy_from(memory)
-    decoder, answer = AnswerDecoder(model), Answer(scratch, model.prompts.question(question))
+    slots = AnswerSlots(model.spec.kv, DeviceConfig(max_running_questions=1, max_memory_copies=1), writer.capacity)
+    decoder, answer = AnswerDecoder(model), Answer(slots.take(memory), model.prompts.question(question))
     decoder.step([answer])
     return decoder, answer
 
