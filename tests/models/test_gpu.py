@@ -31,6 +31,19 @@ def test_a_tiny_model_answers_on_a_gpu_as_on_the_cpu(name: str, num_frames: int,
         assert torch.allclose(mine, theirs, atol=1e-2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_answers_of_unequal_lengths_are_decoded_in_one_pass(dtype: torch.dtype) -> None:
+    model = plain_models.load(plain_models.TINY, torch.device("cuda"), dtype)
+    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=answering.RESERVE)
+    memory = full_memories.full(writer, 1)[0]
+    slots, decoder = answering.answer_slots(model, [memory] * 3), AnswerDecoder(model)
+    answers = [Answer(slots.take(memory), answering.question_of(model, 49 - row)) for row in range(3)]
+    decoder.step(answers)
+    decoder.step(answers)
+
+    assert [len(answer.ids) for answer in answers] == [2, 2, 2]
+
+
 def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     model = plain_models.load(plain_models.TINY, torch.device("cuda"), torch.bfloat16)
     writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128), max_frames=8, reserve=answering.RESERVE)
