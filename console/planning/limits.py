@@ -58,7 +58,7 @@ def limits_of(load: Workload) -> tuple[Limit, ...]:
 
 def cameras_that_fit(load: Workload) -> int:
     """How many slots fit into a GPU beside the model. Raises PlanError if none does."""
-    fixed = load.weights_nbytes + load.scratch_nbytes + load.activations_nbytes + constants.RUNTIME_NBYTES.value
+    fixed = load.weights_nbytes + load.answers_nbytes + load.activations_nbytes + constants.RUNTIME_NBYTES.value
     room = load.gpu.nbytes * constants.MEMORY_SHARE.value - fixed
     each = load.slot_nbytes + load.session_nbytes
     if room < each:

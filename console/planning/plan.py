@@ -108,7 +108,7 @@ def _gpu_memory(load: Workload) -> Section:
         computed("slot of a camera", load.slot_nbytes, "B", "cache_store/footprint.py, prefix + budget + one step"),
         computed("decoder session of a camera", load.session_nbytes, "B", "surfaces x width x height x 1.5"),
         constants.SURFACES,
-        computed("copies for questions", load.scratch_nbytes, "B", fixed),
+        computed("copies and slots for answers", load.answers_nbytes, "B", fixed),
         computed("activations of a step", load.activations_nbytes, "B", fixed),
         constants.RUNTIME_NBYTES,
         constants.MEMORY_SHARE,

@@ -97,7 +97,7 @@ class Workload:
         return self.model.decoder.footprint().slot_nbytes(self.slot_capacity)
 
     @property
-    def scratch_nbytes(self) -> int:
+    def answers_nbytes(self) -> int:
         """The copies of memories that answers read, and the slots for the answers' own tokens."""
         own = footprint.answer_capacity(self.device.answer_reserve)
         own_nbytes = self.device.max_running_questions * self.model.decoder.footprint().slot_nbytes(own)

@@ -85,7 +85,7 @@ def test_the_plan_of_the_page_by_hand() -> None:
     left = 0.95 * 80e9 - weights - copies - load.activations_nbytes - 2e9
 
     assert load.slot_nbytes == slot == 754_916_400
-    assert load.scratch_nbytes == copies
+    assert load.answers_nbytes == copies
     assert load.session_nbytes == 20 * 1920 * 1080 * 1.5
     assert plan.gpus == -(-500 // int(left // (slot + load.session_nbytes))) == 8
     assert (plan.shards, plan.nodes, plan.cameras_per_shard) == (9, 2, 63)
