@@ -38,7 +38,8 @@ class Requests(Protocol):
 class HttpFile:
     """The body at a URL as a file. It is seekable where the server supports byte ranges, else a stream.
 
-    name: the URL that answered. nbytes: None if the server does not say where the body ends.
+    name: the URL that answered. nbytes: None if the server does not say where the body ends. is_playlist: whether it is
+    an HLS playlist, by its type, its name or its first line; what exceeds MAX_PLAYLIST_NBYTES of one is not read.
     """
 
     def __init__(
@@ -61,12 +62,7 @@ class HttpFile:
             except SourceError:
                 self.close()
                 raise
-
-    @property
-    def is_playlist(self) -> bool:
-        """Whether it is an HLS playlist, by its type, its name or its first line."""
-        is_named = "mpegurl" in self.content_type or urlsplit(self.name).path.endswith((".m3u8", ".m3u"))
-        return is_named or self.begins_with.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"#EXTM3U")
+        self.is_playlist = self._is_playlist()
 
     @property
     def is_unchanged(self) -> bool:
@@ -111,6 +107,10 @@ class HttpFile:
     def close(self) -> None:
         """Closes its connection."""
         self._connection.close()
+
+    def _is_playlist(self) -> bool:
+        is_named = "mpegurl" in self.content_type or urlsplit(self.name).path.endswith((".m3u8", ".m3u"))
+        return is_named or self._ahead.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"#EXTM3U")
 
     def _move_to_position(self) -> None:
         if 0 < self._position - self._received <= _MAX_SKIP_NBYTES:

@@ -156,11 +156,13 @@ def test_a_host_with_a_loopback_address_is_refused() -> None:
     assert refused.reason is SourceReason.ADDRESS_REFUSED
 
 
-def test_a_playlist_that_is_too_large_is_refused() -> None:
+@pytest.mark.parametrize(("headers", "path"), [(PLAYLIST, "/list.m3u8"), ((("Content-Type", "text/plain"),), "/list")])
+def test_a_playlist_that_is_too_large_is_refused(headers: tuple[tuple[str, str], ...], path: str) -> None:
+    """Also one that only its first line shows to be a playlist."""
     line = b"#EXTINF:3,\nsegment.ts\n"
-    listed = Reply(headers=PLAYLIST, pieces=(b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n", *(line * 10_000,) * 100))
-    with servers.scripted_server({"/list.m3u8": listed}) as camera:
-        refused = refusal(f"{camera.url}/list.m3u8")
+    listed = Reply(headers=headers, pieces=(b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n", *(line * 10_000,) * 100))
+    with servers.scripted_server({path: listed}) as camera:
+        refused = refusal(f"{camera.url}{path}")
 
     assert refused.reason is SourceReason.TOO_LARGE
     assert "1048576" in str(refused)
