@@ -109,7 +109,7 @@ class WorkerProcess:
         os.close(self._words)
         if is_killed or code is None:
             return words
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"
         return f"{how}; {words}" if words else how
 
     def _closed(self, reason: str) -> WorkerUnreachable:
@@ -120,6 +120,14 @@ class WorkerProcess:
         """The last line that it wrote to standard error: of a Python error, the error."""
         text = os.pread(self._words, MAX_WORDS_NBYTES, 0).decode(errors="replace").strip()
         return text.rpartition("\n")[2][-_LAST_WORDS:]
+
+
+def _signal_name(number: int) -> str:
+    """A worker may also end by a real-time signal, which has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 def _environment() -> dict[str, str]:
