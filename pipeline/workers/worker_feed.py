@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network import urls
@@ -20,8 +18,9 @@ from pipeline.sources.feed import STOP_TIMEOUT_S, OnState
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers.errors import MalformedMessage
 from pipeline.workers.messages import ClipHeader, OpenCamera
+from pipeline.workers.outbox import WINDOW
 
-log = structlog.get_logger(__name__)
+MAX_KEPT = 4 * WINDOW  # clips: a worker sends no more than its window, and one that ended may have left as many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,9 @@ class WorkerFeed:
         return self._put(clip)
 
     def keep(self, clip: Clip) -> None:
-        """Keeps a clip of a source that can wait until `deliver` finds space."""
+        """Keeps a clip of a source that can wait until `deliver` finds space. Raises MalformedMessage for too many."""
+        if len(self._waiting) >= MAX_KEPT:
+            raise MalformedMessage(f"more than {MAX_KEPT} clips that were not asked for")
         self._newest_s = clip.times_s[-1]
         self._waiting.append(clip)
 

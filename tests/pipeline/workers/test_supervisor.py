@@ -309,6 +309,20 @@ def test_a_clip_whose_source_can_wait_is_taken_when_there_is_space() -> None:
     assert shard.clips.dropped_frames("c0") == 0
 
 
+def test_a_worker_that_sends_more_clips_than_are_taken_is_ended() -> None:
+    """They would fill the shard's memory."""
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    (worker,) = shard.workers
+    for number in range(1_000):
+        says_clip(worker, feed, float(number), can_wait=True)
+
+    shard.read()
+
+    assert worker.has_ended
+    assert "more than 16 clips" in shard.states["c0"][1]
+
+
 def test_nothing_of_a_feed_passes_after_it_was_stopped() -> None:
     shard = Shard(num_workers=1)
     feed = shard.open("c0")
