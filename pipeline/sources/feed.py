@@ -181,8 +181,10 @@ class CameraFeed:
         while can_wait and not self._clips.wait_for_space(self._camera_id, timeout_s=0.2):
             if self._stopped.is_set():
                 return
+        period_s = clip.period_s * self.rate.stride  # a frame that was not due is no gap
         with self._output_lock:
-            if not self._stopped.is_set() and self._clips.put(dataclasses.replace(clip, camera=self._camera_id)):
+            clip = dataclasses.replace(clip, camera=self._camera_id, period_s=period_s)
+            if not self._stopped.is_set() and self._clips.put(clip):
                 self.rate.lost(self._clock())
 
     def _count_dropped(self, frames: int) -> None:
