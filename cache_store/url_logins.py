@@ -28,6 +28,18 @@ def is_ambiguous(url: str) -> bool:
     return bool(has_sign) and ":" in authority + before and not _is_address(_PORT.sub("", host).strip("[]"))
 
 
+def without_ambiguous_login(url: str) -> str:
+    """The URL without its login if that is ambiguous, as versions read it that took such URLs; else the URL itself.
+
+    To them the last '@' of the authority was the end of the login.
+    """
+    match = _AUTHORITY.match(url)
+    if match is None or not is_ambiguous(url):
+        return url
+    authority, rest = match.groups()
+    return url[: match.start(1)] + authority.rpartition("@")[2] + rest.replace("@", "%40")
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

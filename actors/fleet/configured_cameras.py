@@ -10,6 +10,7 @@ from actors.fleet import name_lists
 from actors.fleet.registry import RegistryEntry
 from actors.fleet.shard_record import ShardRecord
 from actors.shard.interface import Assignment
+from cache_store.url_logins import without_ambiguous_login
 from pipeline.cameras import CameraSpec, InvalidCamera
 from pipeline.network import urls
 
@@ -123,6 +124,11 @@ def watched_entries(
 def has_same_source(one: CameraSpec, other: CameraSpec) -> bool:
     """Whether two specs watch the same: then the memory of one is the memory of the other."""
     try:
-        return one.url == other.url or urls.source_of(one.url) == urls.source_of(other.url)
+        return one.url == other.url or _source(one) == _source(other)
     except InvalidCamera:  # a URL that an earlier version took
         return False
+
+
+def _source(spec: CameraSpec) -> str:
+    """See `urls.source_of`. Earlier versions took logins that were not escaped; to escape one makes no other source."""
+    return urls.source_of(without_ambiguous_login(spec.url))

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from actors.fleet.configured_cameras import Standing
+from actors.fleet.configured_cameras import ConfiguredCameras, Standing, has_same_source
 from actors.fleet.fleet import Fleet
-from actors.fleet.registry import InMemoryRegistry
+from actors.fleet.registry import InMemoryRegistry, RegistryEntry
+from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec, CameraState
 from tests.actors.scripted import RecordingEraser, camera_spec, scripted_fleet
 
@@ -154,3 +155,30 @@ async def test_a_camera_whose_url_only_an_earlier_version_took_is_replaced_by_th
     await corrected.reconcile()
 
     assert (await names(corrected))["gate"] == URL
+
+
+@pytest.mark.parametrize(
+    ("stored", "escaped"),
+    [
+        ("rtsp://viewer:p@ss@host/street", "rtsp://viewer:p%40ss@host/street"),
+        ("rtsp://viewer@corp:pass@host:554/street", "rtsp://viewer%40corp:pass@host/street"),
+        ("rtsp://viewer:pass@host/street@2", "rtsp://viewer:pass@host/street%402"),
+        ("http://host:8080/shot?mail=a@b", "http://host:8080/shot?mail=a%40b"),
+    ],
+)
+def test_to_escape_a_url_that_an_earlier_version_took_keeps_the_memory(stored: str, escaped: str) -> None:
+    present = RegistryEntry(
+        Assignment(id="1", spec=CameraSpec(name="a", url=stored), started_s=0.0), is_configured=True
+    )
+
+    changes = ConfiguredCameras([CameraSpec(name="a", url=escaped)], lambda: Standing.NEWEST).pending({"a": present})
+
+    assert changes is not None
+    assert [entry.assignment.id for entry in changes.update] == ["1"]
+    assert changes.replace == ()
+
+
+def test_a_url_that_no_version_took_is_another_source() -> None:
+    one, other = (CameraSpec(name="a", url=f"rtsp://viewer:{password}@host/street") for password in ("p/w", "p%2Fw"))
+
+    assert not has_same_source(one, other)
