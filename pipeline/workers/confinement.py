@@ -104,7 +104,17 @@ def close_files(folders: Iterable[Path]) -> str:
 
 
 def _programs() -> set[Path]:
-    return {Path(path).resolve() for path in (*sys.path, sys.prefix, sys.base_prefix) if path}
+    """Python's own folders, and the packages that are loaded.
+
+    Not the folders of sys.path: Ray puts the one in which the server was started there, perhaps somebody's home.
+    """
+    files = [Path(file) for name, module in list(sys.modules.items()) if "." not in name and (file := _file(module))]
+    loaded = {path.parent if path.stem == "__init__" else path for path in files}
+    return loaded | {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+
+
+def _file(module: object) -> str | None:
+    return getattr(module, "__file__", None)
 
 
 def _authorities() -> set[Path]:

@@ -67,10 +67,11 @@ def test_a_worker_ends_with_its_shard() -> None:
     assert pools.children().isdisjoint(pids)
 
 
-def test_a_worker_reads_no_file_outside_of_its_folders(tmp_path: Path) -> None:
-    """Also where the configuration that it is given would allow it."""
+def test_a_worker_reads_no_file_outside_of_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the configuration that it is given would allow it, and where Python would look for modules."""
     if confinement.landlock_version() < 1:
         pytest.skip("this kernel has no Landlock")
+    monkeypatch.syspath_prepend(tmp_path / "outside")
     for folder in ("inside", "outside"):
         (tmp_path / folder).mkdir()
         footage.write(tmp_path / folder / "video", H264)
