@@ -51,6 +51,7 @@ class HttpClient:
     ) -> None:
         """`camera_url` without credentials; `deadline` bounds every wait."""
         self._camera_url = camera_url
+        self._own = {_origin(urlsplit(camera_url))}  # where login and cookies are sent
         self._login = login
         self._cookies: dict[str, str] = {}  # of the camera's own host
         self._rules, self._tls, self._deadline = rules, tls, deadline
@@ -71,6 +72,7 @@ class HttpClient:
             if response.status not in _REDIRECTS or not _may_follow(url, target):
                 break
             connection.close()
+            self._follow_to_tls(url, target)
             url = target
         if (refusal := _refusal(url, response, first)) is not None:
             connection.close()
@@ -141,10 +143,14 @@ class HttpClient:
         return connection, response
 
     def _is_own(self, parts: SplitResult) -> bool:
-        """Whether it is the camera: its scheme, host and port, or its host over TLS."""
-        camera = urlsplit(self._camera_url)
-        is_upgraded = parts.scheme == "https" and camera.scheme == "http" and parts.hostname == camera.hostname
-        return is_upgraded or _origin(parts) == _origin(camera)
+        """Whether it is the camera: its scheme, host and port, or those over TLS to which it redirected."""
+        return _origin(parts) in self._own
+
+    def _follow_to_tls(self, url: str, target: str) -> None:
+        """Records that the camera is at `target` too, where it redirects from http to https. Raises SourceInvalid."""
+        old, new = urlsplit(url), self._split(target)
+        if old.scheme == "http" and new.scheme == "https" and self._is_own(old):
+            self._own.add(_origin(new))
 
     def _keep_cookies(self, response: http.client.HTTPResponse) -> None:
         for header in response.headers.get_all("Set-Cookie", []):

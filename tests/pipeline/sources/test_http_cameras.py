@@ -264,6 +264,22 @@ def test_a_cookie_is_not_sent_to_another_host(clip: bytes) -> None:
     assert all("Cookie" not in headers for _, headers in other.requests)
 
 
+@pytest.mark.parametrize("is_redirected", [True, False])
+def test_a_cookie_is_sent_over_tls_where_the_camera_redirected_to_it_alone(
+    clip: bytes, tmp_path: Path, is_redirected: bool
+) -> None:
+    """Another port of its host may be another service."""
+    context, certificate = servers.make_certificate(tmp_path, "IP:127.0.0.1")
+    with servers.scripted_server({"/a.ts": Reply(pieces=(clip,))}, tls=context) as other:
+        cookie = ("Set-Cookie", "session=c4n4ry")
+        at_tls = f"{other.url}/a.ts"
+        reply = Reply(302, (("Location", at_tls), cookie)) if is_redirected else listed(at_tls, (*PLAIN, cookie))
+        with servers.scripted_server({"/live": reply}) as camera:
+            assert len(play(f"{camera.url}/live", config=replace(QUICK, ca_file=certificate)).samples) == 6
+
+    assert all(("Cookie" in headers) is is_redirected for _, headers in other.requests)
+
+
 def test_redirects_in_a_circle_end() -> None:
     with (
         servers.scripted_server({"/live": Reply(302, (("Location", "/live"),))}) as camera,
