@@ -119,7 +119,7 @@ class Supervisor:
             return act()
         except WorkerError as error:
             self._ended(worker, str(error))
-        except Exception as error:  # noqa: BLE001 - a fault ends one worker, and is told as its end
+        except Exception as error:  # noqa: BLE001 - a fault ends one worker, and is logged as its end
             self._ended(worker, f"internal error: {type(error).__name__}: {error}")
         return None
 

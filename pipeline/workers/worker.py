@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """Watches cameras as it is told, until its shard closes the channel. One thread reads orders; feeds write."""
+    """Watches cameras as its shard orders, until that closes the channel. One thread reads orders; feeds write."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
