@@ -16,10 +16,9 @@ import torch
 
 from benchmarks import contenders, streams
 from benchmarks.exam import Examiner, Outcome
+from benchmarks.scratch_slot import ScratchSlot
 from benchmarks.stream_memories import ANSWER_TOKENS, StreamMemory, Task
 from benchmarks.streams import FRAMES_PER_STEP, VISITS, Need, Stream, TimedQuestion
-from cache_store.memory import Memory
-from cache_store.slabs import Slabs
 from models.answer_decoder import Answer, AnswerDecoder
 from models.llava_onevision import LlavaOnevision
 
@@ -140,19 +139,11 @@ class _FirstToken:
     def __init__(self, model: LlavaOnevision) -> None:
         self._model = model
         self._decoder = AnswerDecoder(model)
-        self._slabs: Slabs | None = None
+        self._scratch = ScratchSlot(ANSWER_TOKENS)
 
     def wait_s(self, contender: StreamMemory, stream: int, questions: Sequence[TimedQuestion]) -> float:
         began_s = time.perf_counter()
         memory, _ = next(contender.recall(stream, questions[:1]))
-        copy = self._copy(memory)
+        copy = self._scratch.copy(memory)
         self._decoder.step([Answer(copy, self._model.prompts.question(_TIMED_QUESTION))])
         return time.perf_counter() - began_s
-
-    def _copy(self, memory: Memory) -> Memory:
-        capacity = memory.slabs.capacity + ANSWER_TOKENS
-        if self._slabs is None or self._slabs.capacity < capacity:
-            self._slabs = Slabs(self._model.spec.kv, slots=1, capacity=capacity)
-        copy = Memory(self._slabs, 0)
-        copy.copy_from(memory)
-        return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -145,3 +146,4 @@ class Done:
 
 
 AnswerEvent = Started | Token | Evidence | Done
+OnEvent = Callable[[AnswerEvent | QuestionError], None]

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from pipeline.answers import AnswerEvent, AnswerFailed, Done, QuestionError
+from pipeline.answers import AnswerEvent, AnswerFailed, Done, OnEvent, QuestionError
 
 _EVENT_TIMEOUT_S = 60.0
-OnEvent = Callable[[AnswerEvent | QuestionError], None]
 
 
 class _Ticket(Protocol):

@@ -13,14 +13,13 @@ from pathlib import Path
 import torch
 
 from benchmarks import contenders
+from benchmarks.scratch_slot import ScratchSlot
 from benchmarks.stream_memories import StreamMemory, Task
 from benchmarks.streaming import videos
 from benchmarks.streaming.answers import AnswerRow, Settings
 from benchmarks.streaming.benchmark import StreamQuestion
 from benchmarks.streaming.videos import Frame, FrameReader
 from benchmarks.streams import FRAMES_PER_STEP
-from cache_store.memory import Memory
-from cache_store.slabs import Slabs
 from models import frame_encoder
 from models.answer_decoder import Answer, AnswerDecoder
 from models.vision_language_model import VideoLanguageModel
@@ -59,7 +58,7 @@ class Viewer:
     ) -> None:
         self._model, self._settings, self._is_right, self._reserve = model, settings, is_right, reserve
         self._decoder = AnswerDecoder(model)
-        self._slabs: Slabs | None = None
+        self._scratch = ScratchSlot(reserve)
 
     def watch(self, video: Path, name: str, todo: Sequence[tuple[Entrant, StreamQuestion]]) -> Iterator[AnswerRow]:
         """The answers of each entrant to its questions, in order of time. name: the video's, for the answers.
@@ -96,7 +95,7 @@ class Viewer:
         memory = seen.memories[entrant]
         began_s = time.perf_counter()
         recalled, _ = next(memory.recall(0, [question]))
-        answer = Answer(self._copy(recalled), self._model.prompts.question(question.text))
+        answer = Answer(self._scratch.copy(recalled), self._model.prompts.question(question.text))
         self._decoder.step([answer])
         ttft_s = time.perf_counter() - began_s
         while not self._decoder.is_ended(answer) and len(answer.ids) < self._settings.max_answer_tokens:
@@ -119,14 +118,6 @@ class Viewer:
             upkeep_share=round(memory.upkeep_s / seen.ingest_s[entrant], 4),
             ttft_ms=round(1000 * ttft_s, 2),
         )
-
-    def _copy(self, memory: Memory) -> Memory:
-        capacity = memory.slabs.capacity + self._reserve
-        if self._slabs is None or self._slabs.capacity < capacity:
-            self._slabs = Slabs(self._model.spec.kv, slots=1, capacity=capacity)
-        copy = Memory(self._slabs, 0)
-        copy.copy_from(memory)
-        return copy
 
 
 class _Seen:

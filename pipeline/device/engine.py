@@ -12,7 +12,7 @@ from cache_store.tiers import MemoryConfig
 from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
-from pipeline.answers import ANYBODY, Caller
+from pipeline.answers import ANYBODY, Caller, OnEvent
 from pipeline.cameras import CameraFailed
 from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_slots import CameraSlots
@@ -20,7 +20,7 @@ from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import DeviceThread, Job
 from pipeline.device.failure_report import FailureReport, to_logging
 from pipeline.device.ingest import IngestRunner
-from pipeline.device.question_request import OnEvent, QuestionRequest
+from pipeline.device.question_request import QuestionRequest
 from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn, Work
 from pipeline.memory_status import MemoryStatus

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from models.prompts import Prompts, QuestionPrompt
 from pipeline.answers import (
     ANYBODY,
-    AnswerEvent,
     AnswerWarning,
     Caller,
     InvalidQuestion,
+    OnEvent,
     QuestionError,
     QuestionExpired,
     WarningCode,
 )
 from pipeline.device.failure_report import FailureReport, to_logging
-
-OnEvent = Callable[[AnswerEvent | QuestionError], None]
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 
 from models.answer_decoder import Answer, AnswerDecoder, NextToken
 from models.prompts import Prompts
-from pipeline.answers import ANYBODY, AnswerFailed, Caller, UnknownCamera
+from pipeline.answers import ANYBODY, AnswerFailed, Caller, OnEvent, UnknownCamera
 from pipeline.device import question_request
 from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_memory import CameraMemory
@@ -21,7 +21,7 @@ from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import STOPPED, Job
 from pipeline.device.failure_report import FailureReport, to_logging
 from pipeline.device.question_queue import QuestionQueue
-from pipeline.device.question_request import OnEvent, QuestionRequest
+from pipeline.device.question_request import QuestionRequest
 from pipeline.device.running_answer import RunningAnswer
 from pipeline.device.scheduler import Turn, Work
 
