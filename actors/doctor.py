@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
-from pipeline.sources import probe
+from pipeline.workers import prober
 
 _MIN_PYTHON = (3, 11)
 _MIN_FREE_NBYTES = 2 << 30
@@ -83,7 +84,8 @@ def examine_cameras(settings: HermesConfig) -> Iterator[Finding]:
         REDACTOR.remember(camera.url)
     ingest = settings.for_shards().ingest
     with ThreadPoolExecutor(_MAX_PROBES) as pool:
-        results = pool.map(lambda camera: probe.probe_url(camera.url, ingest, urls.tls_rules(camera)), settings.cameras)
+        rules = map(urls.tls_rules, settings.cameras)
+        results = pool.map(prober.probe_url, (camera.url for camera in settings.cameras), repeat(ingest), rules)
         for camera, result in zip(settings.cameras, results, strict=True):
             video = result.video
             size = f"{video.codec}, {video.width}x{video.height}" if video else ""

@@ -39,8 +39,8 @@ from pipeline.answers import ANYBODY, AnswerEvent, Caller, UnknownCamera
 from pipeline.cameras import CameraStatus, TooManyTests
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.tls import USUAL_RULES, TlsRules
-from pipeline.sources import probe
 from pipeline.sources.probe import ProbeResult
+from pipeline.workers import prober
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +175,7 @@ class CameraShard:
         self._running_tests += 1
         try:
             with REDACTOR.remembering(url):
-                return await asyncio.to_thread(probe.probe_url, url, self._ingest.for_tests(), tls)
+                return await asyncio.to_thread(prober.probe_url, url, self._ingest.for_tests(), tls)
         finally:
             self._running_tests -= 1
 

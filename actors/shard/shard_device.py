@@ -84,8 +84,7 @@ def of_model(
     open_feed: FeedFactory = partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for)
     pool: WorkerPool | None = None
     if num_workers:
-        folders = (*ingest.video_folders, *filter(None, [ingest.ca_file]))
-        pool = WorkerPool(model.spec.layout.frame_fit, num_workers, folders)
+        pool = WorkerPool(model.spec.layout.frame_fit, num_workers, ingest.readable_paths)
         open_feed = pool.open
     return ShardDevice(
         engine=Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure),

@@ -1,4 +1,4 @@
-"""Opens a camera's URL in this process, as a server would. Imports `actors`, so the command line imports it late."""
+"""Opens a camera's URL on this machine, as a server would. Imports `actors`, so the command line imports it late."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.cameras import CameraError
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import FileUrl
-from pipeline.sources import probe as probing
+from pipeline.workers import prober
 from protos import hermes_v1_pb2 as pb
 
 
@@ -32,6 +32,6 @@ def probe(url: str, config: Path | None, tls: Mapping[str, str | None]) -> pb.Te
             ingest = replace(ingest, video_folders=(*ingest.video_folders, parsed.path.parent))
         with REDACTOR.remembering(url):
             rules = requests.tested_tls(pb.TestCameraRequest(url=url, **tls))
-            return conversions.probe_message(probing.probe_url(url, ingest, rules))
+            return conversions.probe_message(prober.probe_url(url, ingest, rules))
     except (ConfigError, CameraError) as error:
         terminal.fail(str(error), MISTAKE)

@@ -116,6 +116,11 @@ class IngestConfig:
         return self if spec.frames_per_second is None else replace(self, sample_fps=spec.frames_per_second)
 
     @property
+    def readable_paths(self) -> tuple[Path, ...]:
+        """Folders and files that cameras and their TLS may read."""
+        return (*self.video_folders, *filter(None, [self.ca_file]))
+
+    @property
     def address_rules(self) -> AddressRules:
         """Which addresses cameras may have."""
         return AddressRules(

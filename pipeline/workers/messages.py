@@ -10,15 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from cache_store.gap import GapReason
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
-from pipeline.sources.clips import Clip
+from pipeline.network.tls import TlsRules
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.probe import ProbeResult
 from pipeline.workers.errors import MalformedMessage
 
 MAX_FRAMES = 64  # of a clip, as ingest.frames_per_clip says
@@ -31,6 +30,7 @@ Handle = Annotated[int, Field(ge=0, lt=1 << 53)]  # of a camera, as long as one 
 _Time = Annotated[float, Field(ge=-1e11, le=1e11)]
 _Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_MAX_MEASURED = 1e9  # of what a test measures
 _LOST = frozenset({"", *GapReason})
 
 
@@ -115,6 +115,23 @@ class Alive(_Message):
     kind: Literal["alive"] = "alive"
 
 
+class UrlProbed(_Message):
+    """What a URL gives."""
+
+    model_config = ConfigDict(str_max_length=MAX_TEXT)
+    kind: Literal["probed"] = "probed"
+    result: ProbeResult
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if (video := self.result.video) is not None:
+            rates = (video.declared_fps, video.measured_fps, video.key_frame_interval_s or 0.0, video.first_frame_ms)
+            sides = (video.width, video.height)
+            if not all(0 <= number <= _MAX_MEASURED for number in (*rates, *sides)):
+                raise ValueError("a video with impossible numbers")
+        return self
+
+
 class Begin(_Message):
     """The first order: below which folders, beside those of the system, a worker may read."""
 
@@ -156,8 +173,17 @@ class Ping(_Message):
     kind: Literal["ping"] = "ping"
 
 
-Report = ClipHeader | StateChanged | FramesLost | CameraClosed | Logged | Alive
-Order = Begin | OpenCamera | CloseCamera | Taken | Ping
+class ProbeUrl(_Message):
+    """Say what a URL gives; see probe_url."""
+
+    kind: Literal["probe"] = "probe"
+    url: str
+    config: IngestConfig
+    tls: TlsRules
+
+
+Report = ClipHeader | StateChanged | FramesLost | CameraClosed | Logged | Alive | UrlProbed
+Order = Begin | OpenCamera | CloseCamera | Taken | Ping | ProbeUrl
 _REPORT_TYPES: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 _ORDER_TYPES: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
 
@@ -184,43 +210,3 @@ def parse_report(header: bytes, body: bytes | bytearray) -> Report:
 def parse_order(header: bytes) -> Order:
     """What the shard wants."""
     return _ORDER_TYPES.validate_json(header)
-
-
-def clip_header(handle: int, clip: Clip, *, can_wait: bool) -> ClipHeader:
-    """Describes a clip."""
-    _, height, width, _ = clip.frames.shape
-    return ClipHeader(
-        camera=handle,
-        height=height,
-        width=width,
-        times_s=clip.times_s,
-        previews=tuple((preview.shape[0], preview.shape[1]) for preview in clip.previews),
-        received_s=clip.received_s,
-        period_s=clip.period_s,
-        lost_before=clip.lost_before,
-        can_wait=can_wait,
-    )
-
-
-def clip_body(clip: Clip) -> list[memoryview]:
-    """The pixels of a clip."""
-    return [np.ascontiguousarray(pixels).reshape(-1).data for pixels in (clip.frames, *clip.previews)]
-
-
-def clip_of(header: ClipHeader, body: bytearray, camera_id: str) -> Clip:
-    """The clip of a report whose body has the right length. Its arrays are the memory of the body."""
-    pixels = np.frombuffer(body, np.uint8)
-    previews: list[NDArray[np.uint8]] = []
-    at = header.frames_nbytes
-    for height, width in header.previews:
-        previews.append(pixels[at : at + 3 * height * width].reshape(height, width, 3))
-        at += 3 * height * width
-    return Clip(
-        camera_id,
-        pixels[: header.frames_nbytes].reshape(-1, header.height, header.width, 3),
-        header.times_s,
-        tuple(previews),
-        header.received_s,
-        header.period_s,
-        header.lost_before,
-    )

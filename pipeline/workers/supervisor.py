@@ -55,7 +55,7 @@ class Supervisor:
 
     def read(self, worker: WorkerCameras) -> None:
         """Takes what a worker has said."""
-        for feed in self._guarded(worker, worker.read) or ():
+        for feed in self._guarded(worker, partial(worker.read, self._clock())) or ():
             if feed.is_stopped:
                 feed.ended()
             else:

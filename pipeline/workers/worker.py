@@ -14,9 +14,10 @@ import structlog
 from structlog.typing import EventDict
 
 from pipeline.cameras import CameraState, SourceReason
+from pipeline.sources import probe
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
-from pipeline.workers import confinement, framing, messages
+from pipeline.workers import clip_messages, confinement, framing, messages
 from pipeline.workers.framing import FrameReader
 from pipeline.workers.messages import (
     MAX_FIELDS,
@@ -31,9 +32,11 @@ from pipeline.workers.messages import (
     OpenCamera,
     Order,
     Ping,
+    ProbeUrl,
     Report,
     StateChanged,
     Taken,
+    UrlProbed,
 )
 from pipeline.workers.outbox import Outbox
 
@@ -69,6 +72,8 @@ class Worker:
                     self._close(order.camera)
                 case Taken():
                     self._taken(order)
+                case ProbeUrl():
+                    self.send(UrlProbed(result=probe.probe_url(order.url, order.config, order.tls)))
 
     def send(self, report: Report, *body: memoryview) -> None:
         """Sends a report; blocks while the shard reads nothing. Ends the process when the shard is gone."""
@@ -95,7 +100,7 @@ class Worker:
         handle = order.camera
 
         def send_clip(clip: Clip, can_wait: bool) -> None:
-            self.send(messages.clip_header(handle, clip, can_wait=can_wait), *messages.clip_body(clip))
+            self.send(clip_messages.clip_header(handle, clip, can_wait=can_wait), *clip_messages.clip_body(clip))
 
         def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
             self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason))

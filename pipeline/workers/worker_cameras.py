@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
-from pipeline.workers import messages
-from pipeline.workers.errors import WorkerUnreachable
+from pipeline.workers import clip_messages
+from pipeline.workers.allowance import Allowance
+from pipeline.workers.errors import MalformedMessage, WorkerUnreachable
+from pipeline.workers.liveness import Activity, Liveness
 from pipeline.workers.messages import (
     Alive,
     CameraClosed,
@@ -24,16 +24,15 @@ from pipeline.workers.messages import (
     Taken,
 )
 from pipeline.workers.worker_feed import WorkerFeed
+from pipeline.workers.worker_log import WorkerLog
 
-log = structlog.get_logger(__name__)
-
-PING_EVERY_S = 1.0
+MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE = 5_000, 20_000  # of one worker: 64 cameras at 60 frames/s say less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """Seconds: until a worker that does not answer counts as hung, has not started, and after which two ends of workers
-    have two causes.
+    """Seconds: until a worker that does not answer counts as hung although it waits for a core, has not started, and
+    after which two ends of workers have two causes.
     """
 
     hang_s: float = 5.0
@@ -50,9 +49,9 @@ class WorkerLink(Protocol):
 
     def send(self, order: Order) -> None: ...
 
-    def flush(self) -> bool: ...
-
     def receive(self) -> Iterator[tuple[Report, bytearray]]: ...
+
+    def activity(self) -> Activity: ...
 
     def end(self) -> str: ...
 
@@ -67,8 +66,10 @@ class WorkerCameras:
         self.has_started = False
         self.feeds: dict[int, WorkerFeed] = {}
         self.closing: dict[int, WorkerFeed] = {}  # cameras whose connections it closes
-        self._waits_since_s: float | None = now_s  # for an answer
-        self._next_ping_s = now_s
+        self._started_s = now_s
+        self._liveness = Liveness(limits.hang_s)
+        self._reports = Allowance(MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE)
+        self._log = WorkerLog()
 
     def open(self, feed: WorkerFeed) -> None:
         """Has it watch a camera."""
@@ -80,40 +81,45 @@ class WorkerCameras:
         self.closing[handle] = self.feeds.pop(handle)
         self.link.send(CloseCamera(camera=handle))
 
-    def read(self) -> list[WorkerFeed]:
+    def read(self, now_s: float) -> list[WorkerFeed]:
         """Takes what it has said; the cameras that it has closed."""
-        self.link.flush()
         closed = []
         for report, body in self.link.receive():
+            if not self._reports.take(now_s):
+                raise MalformedMessage(f"more than {MAX_REPORTS_PER_S} messages a second")
+            self._liveness.heard(has_answered=isinstance(report, Alive))
             if isinstance(report, CameraClosed):
                 if (feed := self.closing.pop(report.camera, None)) is not None:
                     closed.append(feed)
             else:
-                self._take(report, body)
+                self._take(report, body, now_s)
         return closed
 
     def tick(self, now_s: float) -> None:
         """Asks whether it lives, and sends on the clips for which there is space now."""
-        limit_s = self._limits.hang_s if self.has_started else self._limits.start_s
-        if self._waits_since_s is not None and now_s - self._waits_since_s > limit_s:
-            raise WorkerUnreachable(f"no answer for {limit_s:g} s")
+        if not self.has_started:
+            if now_s - self._started_s > self._limits.start_s:
+                raise WorkerUnreachable(f"no answer for {self._limits.start_s:g} s")
+            return
+        late_s = self._liveness.late_s(now_s)
+        if late_s and self._liveness.is_hung(now_s, self.link.activity()):
+            raise WorkerUnreachable(f"it hangs, no answer for {late_s:.1f} s")
+        self._log.tick(now_s)
         for feed in self.feeds.values():
             self._deliver(feed)
-        if self.has_started and now_s >= self._next_ping_s:
-            self._next_ping_s = now_s + PING_EVERY_S
-            self._waits_since_s = now_s if self._waits_since_s is None else self._waits_since_s
+        if self._liveness.needs_ping(now_s):
             self.link.send(Ping())
 
     def _deliver(self, feed: WorkerFeed) -> None:
         for _ in range(feed.deliver()):
             self.link.send(Taken(camera=feed.handle))
 
-    def _take(self, report: Report, body: bytearray) -> None:
+    def _take(self, report: Report, body: bytearray, now_s: float) -> None:
         match report:
             case Alive():
-                self.has_started, self._waits_since_s = True, None
+                self.has_started = True
             case Logged():
-                getattr(log, report.level)(report.event, **report.fields)
+                self._log.add(report, now_s)
             case ClipHeader() | StateChanged() | FramesLost():
                 # What it still says of a camera after its release is passed over.
                 if (feed := self.feeds.get(report.camera)) is not None:
@@ -123,7 +129,7 @@ class WorkerCameras:
         match report:
             case ClipHeader():
                 feed.camera.require_possible(report)
-                clip = messages.clip_of(report, body, feed.camera.camera_id)
+                clip = clip_messages.clip_of(report, body, feed.camera.camera_id)
                 if report.can_wait:
                     feed.keep(clip)
                     self._deliver(feed)

@@ -18,6 +18,7 @@ from pipeline.workers import framing, messages
 from pipeline.workers.confinement import MAX_WORDS_NBYTES
 from pipeline.workers.errors import WorkerUnreachable
 from pipeline.workers.framing import FrameReader
+from pipeline.workers.liveness import Activity
 from pipeline.workers.messages import MAX_BODY_NBYTES, MAX_HEADER_NBYTES, Begin, Order, Report
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,8 @@ _MAX_CHUNKS = 16  # of one worker, before the others have their turn
 _EXIT_S = 0.5  # from the end of its channel to that of the process
 _REAP_S = 5.0  # until the kernel has ended a process that was killed
 _LAST_WORDS = 1_000  # characters
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_WANTS_CPU, _TIMES = frozenset("RD"), slice(11, 13)  # states of a thread; where user and system time stand
 # What a worker needs to start and to speak TLS. Everything else of the environment stays with the shard.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -80,6 +83,7 @@ class WorkerProcess:
 
     def receive(self) -> Iterator[tuple[Report, bytearray]]:
         """What it has said and was not read yet, or a part of it. Raises WorkerUnreachable, MalformedMessage."""
+        self.flush()
         for _ in range(_MAX_CHUNKS):
             try:
                 data = self._channel.recv(_CHUNK_NBYTES)
@@ -91,6 +95,12 @@ class WorkerProcess:
                 raise self._closed("it closed its channel")
             for header, body in self._reader.feed(data):
                 yield messages.parse_report(header, body), body
+
+    def activity(self) -> Activity:
+        """What its threads do now."""
+        tasks = [_stat(path) for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        ticks = sum(map(int, _stat(Path(f"/proc/{self.pid}/stat"))[_TIMES]))
+        return Activity(ticks / _TICKS_PER_S, wants_cpu=any(fields[0] in _WANTS_CPU for fields in tasks))
 
     def end(self) -> str:
         """Kills it and frees what it had here; how it ended, in words."""
@@ -120,6 +130,14 @@ class WorkerProcess:
         """The last line that it wrote to standard error: of a Python error, the error."""
         text = os.pread(self._words, MAX_WORDS_NBYTES, 0).decode(errors="replace").strip()
         return text.rpartition("\n")[2][-_LAST_WORDS:]
+
+
+def _stat(path: Path) -> list[str]:
+    """The fields of a process or thread behind its name; those of one that has ended say that it does nothing."""
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["X", *"0" * 20]
 
 
 def _signal_name(number: int) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +48,7 @@ from tests.actors.shard.shards import (
 )
 from tests.actors.waiting import until
 from tests.pipeline import servers
+from tests.pipeline.workers import pools
 
 
 async def test_a_film_is_watched_to_its_end_and_answers(running: Running, film: str) -> None:
@@ -182,6 +186,21 @@ async def test_the_number_of_simultaneous_tests_is_limited(running: Running) -> 
     assert [one.reason for one in found] == [SourceReason.NO_ANSWER] * 2
     assert again.reason is None
     assert "canary" not in repr(found)
+
+
+async def test_a_url_that_crashes_its_decoder_is_tested_without_harm_to_the_shard(running: Running) -> None:
+    before = pools.children()
+    with socket.create_server(("127.0.0.1", 0)) as camera:
+        async with running() as shard:
+            test = asyncio.create_task(shard.test_camera(f"http://127.0.0.1:{camera.getsockname()[1]}/live"))
+            with (await asyncio.to_thread(camera.accept))[0]:
+                (pid,) = pools.children() - before
+                os.kill(pid, signal.SIGSEGV)
+                found = await test
+            again = await shard.test_camera("sim:gate")
+
+    assert found.reason is SourceReason.DECODER_CRASHED
+    assert again.reason is None
 
 
 async def test_credentials_in_a_url_are_not_shown(running: Running) -> None:

@@ -16,10 +16,19 @@ from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
-from pipeline.workers import framing, messages
+from pipeline.sources.probe import ProbeResult, VideoInfo
+from pipeline.workers import clip_messages, framing, messages
 from pipeline.workers.errors import MalformedMessage
 from pipeline.workers.framing import FrameReader
-from pipeline.workers.messages import MAX_BODY_NBYTES, MAX_HEADER_NBYTES, Logged, OpenCamera, StateChanged
+from pipeline.workers.messages import (
+    MAX_BODY_NBYTES,
+    MAX_HEADER_NBYTES,
+    MAX_TEXT,
+    Logged,
+    OpenCamera,
+    StateChanged,
+    UrlProbed,
+)
 
 CLIP = Clip(
     "lobby",
@@ -30,8 +39,8 @@ CLIP = Clip(
     period_s=0.5,
     lost_before=("", GapReason.DROPPED),
 )
-HEADER = json.loads(messages.encode(messages.clip_header(3, CLIP, can_wait=True)))
-BODY = bytearray(b"".join(messages.clip_body(CLIP)))
+HEADER = json.loads(messages.encode(clip_messages.clip_header(3, CLIP, can_wait=True)))
+BODY = bytearray(b"".join(clip_messages.clip_body(CLIP)))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -45,13 +54,13 @@ def parse(header: dict[str, Any], body: bytes | bytearray = BODY) -> object:
 
 def test_a_clip_arrives_as_it_was_sent() -> None:
     reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
-    sent = framing.frame(json.dumps(HEADER).encode(), *messages.clip_body(CLIP))
+    sent = framing.frame(json.dumps(HEADER).encode(), *clip_messages.clip_body(CLIP))
 
     ((header, body),) = [message for byte in range(len(sent)) for message in reader.feed(sent[byte : byte + 1])]
     report = messages.parse_report(header, body)
 
     assert isinstance(report, messages.ClipHeader)
-    clip = messages.clip_of(report, body, "lobby")
+    clip = clip_messages.clip_of(report, body, "lobby")
     assert np.array_equal(clip.frames, CLIP.frames)
     assert all(map(np.array_equal, clip.previews, CLIP.previews))
     assert (clip.times_s, clip.received_s, clip.period_s, clip.lost_before) == ((1.0, 1.5), 2.0, 0.5, CLIP.lost_before)
@@ -90,7 +99,7 @@ def test_a_clip_with_one_damaged_value_is_refused_or_adds_up(data: st.DataObject
     except MalformedMessage:
         return
     assert isinstance(report, messages.ClipHeader)
-    clip = messages.clip_of(report, bytearray(BODY), "lobby")
+    clip = clip_messages.clip_of(report, bytearray(BODY), "lobby")
     assert clip.frames.size + sum(preview.size for preview in clip.previews) == len(BODY)
     assert all(np.isfinite([*clip.times_s, clip.received_s, clip.period_s]))
 
@@ -105,7 +114,7 @@ def test_noise_is_refused(header: bytes, body: bytes) -> None:
 @settings(max_examples=200)
 @given(flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=5))
 def test_a_damaged_stream_gives_messages_or_is_refused(flips: list[tuple[int, int]]) -> None:
-    sent = bytearray(framing.frame(json.dumps(HEADER).encode(), *messages.clip_body(CLIP)))
+    sent = bytearray(framing.frame(json.dumps(HEADER).encode(), *clip_messages.clip_body(CLIP)))
     for at, value in flips:
         sent[at % len(sent)] = value
 
@@ -167,3 +176,30 @@ def test_long_texts_and_unknown_states_are_refused() -> None:
     for changes in ({"event": "two\nlines"}, {"fields": {"a b": 1}}, {"fields": {"a": [1]}}, {"level": "critical"}):
         with pytest.raises(MalformedMessage):
             parse(logged | changes, b"")
+
+
+PROBED = json.loads(
+    messages.encode(UrlProbed(result=ProbeResult(url="sim:", video=VideoInfo(codec="h264", width=64, height=48))))
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("width", 10**40),
+        ("height", -1),
+        ("height", "48"),
+        ("codec", "x" * (MAX_TEXT + 1)),
+        ("declared_fps", float("inf")),
+        ("measured_fps", -1.0),
+        ("key_frame_interval_s", 1e300),
+        ("colour", "red"),
+    ],
+)
+def test_an_impossible_result_of_a_test_is_refused(name: str, value: object) -> None:
+    """It goes into a message of the server, whose numbers have limits."""
+    video = PROBED["result"]["video"] | {name: value}
+
+    assert messages.parse_report(json.dumps(PROBED).encode(), b"")
+    with pytest.raises(MalformedMessage):
+        messages.parse_report(json.dumps(PROBED | {"result": PROBED["result"] | {"video": video}}).encode(), b"")

@@ -13,8 +13,9 @@ from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
-from pipeline.workers import messages
+from pipeline.workers import clip_messages
 from pipeline.workers.errors import WorkerUnreachable
+from pipeline.workers.liveness import PING_EVERY_S, Activity
 from pipeline.workers.messages import (
     Alive,
     CameraClosed,
@@ -28,7 +29,7 @@ from pipeline.workers.messages import (
 )
 from pipeline.workers.quarantine import FIRST_PAUSE_S
 from pipeline.workers.supervisor import FIRST_START_RETRY_S, Supervisor
-from pipeline.workers.worker_cameras import PING_EVERY_S, WorkerLimits
+from pipeline.workers.worker_cameras import MAX_REPORTS_AT_ONCE, MAX_REPORTS_PER_S, WorkerLimits
 from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
 
 SIDE = 8
@@ -42,6 +43,7 @@ class ScriptedWorker:
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
+        self.doing = Activity(0.0, wants_cpu=False)
         self.says: list[tuple[Report, bytearray]] = [(Alive(), bytearray())]
         self.has_died = self.has_ended = False
 
@@ -52,13 +54,13 @@ class ScriptedWorker:
     def fileno(self) -> int:
         return 0
 
-    def flush(self) -> bool:
-        return True
-
     def send(self, order: Order) -> None:
         if self.has_died:
             raise WorkerUnreachable("Broken pipe")
         self.orders.append(order)
+
+    def activity(self) -> Activity:
+        return self.doing
 
     def receive(self) -> Iterator[tuple[Report, bytearray]]:
         while self.says:
@@ -141,8 +143,8 @@ def says_clip(
 ) -> None:
     picture = np.zeros((1, side, side, 3), np.uint8)
     clip = Clip("", picture, (time_s,), (picture[0],), time_s)
-    header = messages.clip_header(feed.handle, clip, can_wait=can_wait)
-    worker.says.append((header, bytearray(b"".join(messages.clip_body(clip)))))
+    header = clip_messages.clip_header(feed.handle, clip, can_wait=can_wait)
+    worker.says.append((header, bytearray(b"".join(clip_messages.clip_body(clip)))))
 
 
 def test_cameras_are_spread_evenly() -> None:
@@ -234,8 +236,56 @@ def test_a_worker_that_hangs_is_ended_and_one_that_answers_is_not() -> None:
     assert hung_worker.has_ended
     assert not well_worker.has_ended
     assert any(isinstance(order, Ping) for order in well_worker.orders)
-    assert "no answer for 5 s" in shard.states["c0"][1]
+    assert "it hangs, no answer for 1.2 s" in shard.states["c0"][1]
     assert shard.worker_of(hung) is not hung_worker
+
+
+@pytest.mark.parametrize(
+    ("ran_share", "wants_cpu", "ends_after_s"),
+    [(1.0, True, 1.25), (0.5, True, 1.25), (0.0, False, 1.25), (0.0, True, 5.0), (0.1, True, 5.0)],
+    ids=["endless loop", "endless loop beside others", "stopped", "no core", "hardly a core"],
+)
+def test_a_worker_hangs_that_had_a_core_or_wants_none_and_one_that_waits_for_a_core_has_more_time(
+    ran_share: float, wants_cpu: bool, ends_after_s: float
+) -> None:
+    shard = Shard(num_workers=1)
+    shard.open("c0")
+    (worker,) = shard.workers
+    shard.advance(0)
+    asked_s = shard.now_s
+    assert isinstance(worker.orders[-1], Ping)
+
+    while not worker.has_ended:
+        worker.doing = Activity(ran_share * (shard.now_s - asked_s), wants_cpu)
+        shard.advance(PING_EVERY_S)
+
+    assert shard.now_s - asked_s == ends_after_s
+
+
+def test_a_worker_whose_reports_take_long_to_be_read_is_not_taken_for_hung() -> None:
+    """Its answer stands behind them, and all of its threads wait for the shard."""
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    (worker,) = shard.workers
+    for _ in range(12):
+        shard.advance(PING_EVERY_S)
+        worker.says.append((StateChanged(camera=feed.handle, state=CameraState.LIVE), bytearray()))
+
+    assert not worker.has_ended
+
+
+def test_a_worker_that_says_more_than_any_does_is_ended() -> None:
+    """Each state goes through the event loop of the shard."""
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    (worker,) = shard.workers
+    state = StateChanged(camera=feed.handle, state=CameraState.LIVE)
+    worker.says += [(state, bytearray())] * (MAX_REPORTS_AT_ONCE + 1)
+
+    shard.read()
+
+    assert worker.has_ended
+    assert f"more than {MAX_REPORTS_PER_S} messages a second" in shard.states["c0"][1]
 
 
 def test_a_shard_that_was_stopped_itself_ends_no_worker() -> None:

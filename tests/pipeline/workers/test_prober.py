@@ -1,0 +1,55 @@
+"""A URL is tested in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.cameras import InvalidCamera, SourceReason
+from pipeline.sources import probe
+from pipeline.workers import prober
+from tests.pipeline import footage, servers
+from tests.pipeline.footage import H264
+from tests.pipeline.playing import QUICK
+from tests.pipeline.servers import Reply
+from tests.pipeline.workers import pools
+
+
+def test_it_finds_what_a_test_in_this_process_finds(tmp_path: Path) -> None:
+    path = footage.write(tmp_path / "video.mp4", H264)
+    with servers.scripted_server({"/401": Reply(401)}) as camera:
+        for url in (str(path), f"{camera.url}/401", str(tmp_path / "none.mp4"), "sim:gate", "/etc/passwd"):
+            here, there = probe.probe_url(url, QUICK), prober.probe_url(url, QUICK)
+
+            assert replace(there, video=None) == replace(here, video=None)
+            assert (there.video is None) == (here.video is None)
+            if there.video is not None and here.video is not None:
+                assert replace(there.video, first_frame_ms=0) == replace(here.video, first_frame_ms=0)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_url_that_ends_the_process_which_tests_it_says_so_and_leaves_nothing(sent: signal.Signals) -> None:
+    before = pools.descriptors(), pools.children()
+    with socket.create_server(("127.0.0.1", 0)) as camera, ThreadPoolExecutor(1) as pool:
+        url = f"http://viewer:c4n4ry@127.0.0.1:{camera.getsockname()[1]}/live"
+        test = pool.submit(prober.probe_url, url, replace(QUICK, open_timeout_s=60.0))
+        with camera.accept()[0]:
+            (pid,) = pools.children() - before[1]
+            os.kill(pid, sent)
+            found = test.result(60)
+
+    assert found.reason is SourceReason.DECODER_CRASHED
+    assert found.detail.endswith(f": it ended the process that tested it (signal {sent.name})")
+    assert "c4n4ry" not in repr(found)
+    assert (pools.descriptors(), pools.children()) == before
+
+
+def test_an_invalid_url_is_refused_without_a_process() -> None:
+    with pytest.raises(InvalidCamera, match="gopher"):
+        prober.probe_url("gopher://old", QUICK)
