@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import structlog
 
-from actors import embedded_store, ray_cluster, shard_set, task_cancellation
-from actors.config import loading
+from actors import ray_cluster, shard_set, store_clients, task_cancellation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.fleet import presence, shared_settings
 from actors.fleet.configured_cameras import Standing
 from actors.fleet.fleet import Fleet
-from actors.fleet.redis_registry import RedisRegistry
 from actors.fleet.removal import MemoryEraser
 from actors.fleet.scaler import FleetSize
 from actors.fleet.settings_follower import SettingsFollower
-from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, RedisNumbersStore, ShardNumbers
-from actors.fleet.shared_settings import RedisSettingsStore, SettingsStore, SharedSettings
+from actors.fleet.shard_numbers import InMemoryNumbersStore, NumbersStore, ShardNumbers
+from actors.fleet.shared_settings import SettingsStore, SharedSettings
 from actors.metrics.endpoint import ServerMetrics
 from actors.ownership.failure_detector import FailureDetector, current_process
 from actors.ownership.leader_election import IsLeader, LeaderElection
 from actors.server.server import Router
 from actors.server.startup import Startup
 from actors.shard_set import ShardSet
+from actors.store_clients import StoreClients
 from actors.tracing.tracer import tracer_of
-from cache_store import redis_preflight, store_urls
 from cache_store.leases import UNOWNED
-from cache_store.redis_leases import RedisLeases
-from cache_store.redis_store import RedisCheckpointStore
 from models import registry as models
 
 log = structlog.get_logger(__name__)
@@ -80,52 +76,32 @@ async def running(
         stack.push_async_callback(router.stop)
         address = await router.start()
         log.info("listening", address=address, health=router.health_address, metrics=metrics.address)
-        store_url = stack.enter_context(_store(settings, show))
-        await _require_store(store_url)
-        leases, settings_store = RedisLeases(store_url), RedisSettingsStore(store_url)
-        registry, checkpoints = RedisRegistry(store_url), RedisCheckpointStore(store_url)
-        redis_numbers = RedisNumbersStore(store_url)
-        for connection in (leases, settings_store, registry, checkpoints, redis_numbers):
-            stack.push_async_callback(connection.close)
-        failure_detector = FailureDetector(leases, settings.shards.lease.length_s)
+        store = await stack.enter_async_context(store_clients.opened(settings, show))
+        failure_detector = FailureDetector(store.leases, settings.shards.lease.length_s)
         # The observation of unowned cameras starts here, so that it is complete by the time Ray has started: cameras
         # can be claimed only after the store's counter was stable for one lease.
         await failure_detector.expiry(UNOWNED)
         version = settings.shards.settings_version
-        settings = await _agreed(settings, settings_store)
+        settings = await _agreed(settings, store.settings)
         shards = settings.shards
         if not has_local_ray:
             await ray_cluster.enter(stack, _ray(shards, show, shows_logs=log_level <= logging.INFO))
         # The shards of a local Ray end with this server, and so do their numbers.
-        numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else redis_numbers
+        numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else store.numbers
         numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
         show(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
-        processes = ShardSet(settings, store_url, log_level=log_level)
+        processes = ShardSet(settings, store.url, log_level=log_level)
         if shards.is_local:
             stack.push_async_callback(processes.close)
         await processes.start(numbers, startup.wait_for)
-        election = LeaderElection(leases, failure_detector, shards.lease, process=current_process())
-        fleet = Fleet(
-            FleetSize(
-                pool=processes,
-                numbers=numbers,
-                store=numbers_store,
-                scaling=shards.scaling,
-                slots=shards.device.max_cameras,
-                most=shards.most if shards.is_local else None,
-                generation=processes.generation,
-            ),
-            failure_detector,
-            registry,
-            MemoryEraser(leases.fence, checkpoints.delete),
-            is_leader=election.is_leader,
-            open_timeout_s=settings.ingest.open_timeout_s + 2.0,
-        )
+        election = LeaderElection(store.leases, failure_detector, shards.lease, process=current_process())
+        size = _fleet_size(settings, processes, numbers, numbers_store)
+        fleet = _fleet(settings, size, failure_detector, store, election.is_leader)
         await election.campaign()
-        fleet.configure(settings.cameras, await _standing(settings, version, settings_store, election.is_leader))
-        await stack.enter_async_context(_following(settings_store, settings, fleet, election, processes))
+        fleet.configure(settings.cameras, await _standing(settings, version, store.settings, election.is_leader))
+        await stack.enter_async_context(_following(store.settings, settings, fleet, election, processes))
         if not shards.is_local:
-            await stack.enter_async_context(presence.announced(store_url, address))
+            await stack.enter_async_context(presence.announced(store.url, address))
         startup.wait_for("the first look at all shards and cameras")
         await stack.enter_async_context(_serving(fleet, election, router, startup))
         log.info("serving", address=address, shards=numbers.started, model=settings.model)
@@ -133,6 +109,34 @@ async def running(
             yield System(address, fleet, metrics.address)
         finally:
             on_progress("saving memories, ending all processes")
+
+
+def _fleet_size(
+    settings: HermesConfig, processes: ShardSet, numbers: ShardNumbers, numbers_store: NumbersStore
+) -> FleetSize:
+    shards = settings.shards
+    return FleetSize(
+        pool=processes,
+        numbers=numbers,
+        store=numbers_store,
+        scaling=shards.scaling,
+        slots=shards.device.max_cameras,
+        most=shards.most if shards.is_local else None,
+        generation=processes.generation,
+    )
+
+
+def _fleet(
+    settings: HermesConfig, size: FleetSize, detector: FailureDetector, store: StoreClients, is_leader: IsLeader
+) -> Fleet:
+    return Fleet(
+        size,
+        detector,
+        store.registry,
+        MemoryEraser(store.leases.fence, store.checkpoints.delete),
+        is_leader=is_leader,
+        open_timeout_s=settings.ingest.open_timeout_s + 2.0,
+    )
 
 
 def _require_startable(settings: HermesConfig) -> None:
@@ -206,26 +210,6 @@ async def _following(
         yield
     finally:
         await task_cancellation.end(following)
-
-
-async def _require_store(store_url: str) -> None:
-    """Raises StoreUnavailable, StoreUnfit. Warns if the store keeps nothing over a restart: memories would be lost."""
-    store = await redis_preflight.require(store_url)
-    if not store.is_durable:
-        log.warning("store_not_durable", store=store_urls.redact(store_url), reason=store.description)
-
-
-@contextmanager
-def _store(settings: HermesConfig, on_progress: Progress) -> Iterator[str]:
-    """The URL of the configured store; an embedded store runs during the block."""
-    folder = loading.embedded_store_folder(settings)
-    if folder is None:
-        on_progress("connecting to the store of memories and leases")
-        yield settings.store
-        return
-    on_progress(f"starting the store of memories and leases in {folder}")
-    with embedded_store.running(folder) as url:
-        yield url
 
 
 def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> AbstractContextManager[None]:

@@ -20,11 +20,13 @@ from contextlib import AsyncExitStack
 import structlog
 
 from actors import task_cancellation
+from actors.errors import OwnershipUnproven
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.interface import Assignment
 from actors.shard.log_fields import CameraFields
+from cache_store.errors import Retired
 from pipeline.answers import UnknownCamera
 from pipeline.network import urls
 
@@ -171,7 +173,10 @@ class CameraLifecycle:
         await self._update(assignment)
 
     async def _acquire(self, assignment: Assignment) -> None:
-        await self._lease_holder.acquire(assignment.id, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
+        try:
+            await self._lease_holder.acquire(assignment.id, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
+        except Retired as error:
+            raise OwnershipUnproven(f"camera {assignment.spec.name!r}: its shard is ending ({error}); try again") from error
 
     async def _update(self, assignment: Assignment) -> None:
         before = self._streams.owned[assignment.id].spec

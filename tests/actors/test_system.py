@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors import embedded_store, system
+from actors import embedded_store, store_clients, system
 from actors.config.router_config import AuthConfig, RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
@@ -68,7 +68,8 @@ async def test_a_store_that_keeps_nothing_over_a_restart_is_warned_of_once(
     tmp_path: Path, appendonly: str, warnings: list[str]
 ) -> None:
     with servers.running(VALKEY, tmp_path, appendonly=appendonly) as server, capture_logs() as logs:
-        await system._require_store(server.url)
+        async with store_clients.opened(HermesConfig(store=server.url), lambda _: None):
+            pass
 
     assert [log["event"] for log in logs if log["log_level"] == "warning"] == warnings
 

@@ -289,3 +289,5 @@ async def test_a_shard_with_a_revoked_lease_refuses_questions_and_reports_it(
 
         with pytest.raises(OwnershipUnproven):
             await anext(shard.ask("film", "what is in view"))
+        with pytest.raises(OwnershipUnproven, match="its shard is ending"):
+            await watch_whole(shard, "another", film)
