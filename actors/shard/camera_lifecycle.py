@@ -176,7 +176,9 @@ class CameraLifecycle:
         try:
             await self._lease_holder.acquire(assignment.id, min_epoch=assignment.min_epoch, expiry=assignment.expiry)
         except Retired as error:
-            raise OwnershipUnproven(f"camera {assignment.spec.name!r}: its shard is ending ({error}); try again") from error
+            raise OwnershipUnproven(
+                f"camera {assignment.spec.name!r}: its shard is ending ({error}); try again"
+            ) from error
 
     async def _update(self, assignment: Assignment) -> None:
         before = self._streams.owned[assignment.id].spec
