@@ -30,6 +30,7 @@ from benchmarks.on_device import (
 from benchmarks.on_device.bare_forward import BareForward
 from benchmarks.on_device.metrics import Row
 from benchmarks.on_device.pairs import Pair
+from benchmarks.on_device.plot import plot
 from benchmarks.parts import current_commit
 from cache_store.tiers import MemoryConfig
 from models import registry
@@ -86,6 +87,8 @@ def main() -> None:
     options = _options()
     rows = run(options.parts, QUICK if options.quick else FULL, options.json)
     print(f"\n{machine.described()}, torch {torch.__version__}\n\n{metrics.table(rows)}")
+    if options.plot:
+        plot(rows, options.plot)
 
 
 def run(parts: Sequence[str], scale: Scale, file: Path | None) -> list[Row]:
@@ -209,6 +212,7 @@ def _options() -> argparse.Namespace:
         "--quick", action="store_true", help="small sizes, to see that it runs: no figure means anything"
     )
     result_file.add_option(parser)
+    parser.add_argument("--plot", type=Path, help="write the plot into this file")
     return parser.parse_args()
 
 

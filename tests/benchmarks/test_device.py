@@ -9,6 +9,7 @@ import pytest
 from benchmarks import device, result_file
 from benchmarks.on_device import metrics
 from benchmarks.on_device.metrics import AT_LEAST, AT_MOST, Row
+from benchmarks.on_device.plot import plot, taken
 
 _LATER = {"int8_over_bf16", "int8_loss_points"}  # of slots in int8, which are not there yet
 
@@ -37,3 +38,15 @@ def test_a_figure_beyond_its_limit_does_not_hold() -> None:
 
     assert (within.holds, beyond.holds, too_low.holds) == (True, False, False)
     assert metrics.table([within, beyond]).count("**no**") == 1
+
+
+def test_the_picture_shows_by_how_much_a_figure_misses(tmp_path: Path) -> None:
+    upkeep, questions = (
+        Row("part", metric, value, None, None, "", 0.0, "commit")
+        for metric, value in (("upkeep_share", 0.03), ("questions_32_over_serial", 6.0))
+    )
+
+    plot([upkeep, questions], tmp_path / "device.png")
+
+    assert (taken(upkeep), taken(questions)) == pytest.approx((1.5, 0.5))
+    assert (tmp_path / "device.png").read_bytes().startswith(b"\x89PNG")
