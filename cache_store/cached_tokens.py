@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ops import quantising
+
 
 @dataclass(frozen=True, slots=True)
 class CachedTokens:
     """Cached tokens of one layer, oldest first. keys, values: [H, N, D]; the rest: [N], see `Slabs`.
+
+    As int8 rows, of a slot or of a checkpoint, keys and values are [H, N, D + 2], see `quantising.join`.
 
     Keys and values may be on another device than the rest, where the decoder's layers are on several.
 
@@ -57,9 +61,10 @@ class CachedTokens:
         return self.map(lambda tensor, axis: tensor.narrow(axis, start, end - start))
 
     def overwrite(self, tokens: CachedTokens) -> None:
-        """Copies as many other tokens over these, in place."""
+        """Copies as many other tokens over these, in place; their keys and values may be kept in another way."""
         for name, _ in TOKEN_AXES:
-            getattr(self, name).copy_(getattr(tokens, name))
+            mine = getattr(self, name)
+            mine.copy_(quantising.convert(getattr(tokens, name), mine.dtype))
 
     def by_position(self) -> CachedTokens:
         """A copy in order of position."""

@@ -42,7 +42,8 @@ def capture_states(memory: Memory) -> tuple[Tensor, ...]:
 def restore(memory: Memory, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint behind the prefix of a fresh memory that has room for it.
 
-    Raises CheckpointCorrupt if its shape is not the memory's.
+    Keys and values are converted where the memory's slot keeps them in another way. Raises CheckpointCorrupt if its
+    shape is not the memory's.
     """
     shape = memory.slabs.shape
     if len(checkpoint.layers) != shape.num_layers:
@@ -73,9 +74,9 @@ def encode(checkpoint: Checkpoint) -> list[memoryview]:
     tensors |= {f"states.{index}": state for index, state in enumerate(checkpoint.states)}
     quantised: dict[str, str] = {}
     if checkpoint.facts.rows is RowFormat.INT8:
-        quantised = {name: NAMES[rows.dtype] for name, rows in tensors.items() if name.endswith(_QUANTISED)}
+        quantised = {name: _number_type(rows) for name, rows in tensors.items() if name.endswith(_QUANTISED)}
         for name in quantised:
-            tensors[name], tensors[name + _STEPS] = quantising.quantise(tensors[name])
+            tensors[name], tensors[name + _STEPS] = quantising.split(quantising.convert(tensors[name], torch.int8))
     header = {"schema_version": SCHEMA_VERSION, "quantised": quantised}
     return tensor_bytes.pack(tensors, {"hermes": json.dumps(header)})
 
@@ -90,8 +91,7 @@ def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int
                 f"checkpoint of schema version {header['schema_version']!r} (this version reads {READABLE_VERSIONS})"
             )
         for name, dtype in header["quantised"].items():
-            steps = tensors.pop(name + _STEPS)
-            tensors[name] = quantising.dequantise(tensors[name], steps, DTYPES[dtype])
+            tensors[name] = _joined(tensors[name], tensors.pop(name + _STEPS), DTYPES[dtype])
         num_layers = sum(name.endswith(".keys") for name in tensors)
         layers = tuple(_layer(tensors, index, header["schema_version"]) for index in range(num_layers))
         states = tuple(
@@ -120,14 +120,27 @@ def _layer(tensors: Mapping[str, Tensor], index: int, schema_version: int) -> Ca
     return CachedTokens(**fields)
 
 
+def _number_type(rows: Tensor) -> str:
+    """What the version before dequantises these rows to; those of int8 slots are taken for a bfloat16 model's."""
+    return NAMES[torch.bfloat16 if rows.dtype is torch.int8 else rows.dtype]
+
+
+def _joined(levels: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
+    """int8 rows; those of the version before, with steps of float32, are dequantised."""
+    if steps.dtype is torch.bfloat16:
+        return quantising.join(levels, steps)
+    return quantising.dequantise(levels, steps, dtype)
+
+
 def _copied(tokens: CachedTokens) -> CachedTokens:
     return tokens.map(lambda tensor, _: tensor.to("cpu", copy=True))
 
 
 def _check_shape(tokens: CachedTokens, shape: KVShape, index: int) -> None:
     """Checks that every tensor is as a memory of this model has it: a checkpoint comes from outside."""
-    cached = (shape.num_kv_heads, len(tokens), shape.head_dim)
-    dtypes = {"keys": shape.dtype, "values": shape.dtype, "times_s": torch.float64, "moved": torch.int32}
+    numbers = torch.int8 if tokens.keys.dtype is torch.int8 else shape.dtype
+    cached = (shape.num_kv_heads, len(tokens), quantising.width(shape.head_dim, numbers))
+    dtypes = {"keys": numbers, "values": numbers, "times_s": torch.float64, "moved": torch.int32}
     for name, axis, tensor in tokens.tensors():
         size, dtype = cached if axis else (len(tokens),), dtypes.get(name, torch.int64)
         if tuple(tensor.shape) != size or tensor.dtype != dtype:

@@ -8,7 +8,7 @@ from cache_store.row_format import RowFormat
 
 # What a cached token has in each layer beside its key and value, see `slabs.Slabs`.
 FACT_NBYTES = {"positions": 8, "token_ids": 8, "counts": 8, "times_s": 8, "moved": 4}
-_STEP_NBYTES = 4  # of the float32 step of an int8 row
+_STEP_NBYTES = 2  # of the step of an int8 row, see `ops.quantising`
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,15 @@ class MemoryFootprint:
         """Key and value of one token in one layer."""
         return 2 * self.num_kv_heads * self.head_dim * self.number_nbytes
 
-    def slot_nbytes(self, capacity: int) -> int:
+    def slot_nbytes(self, capacity: int, rows: RowFormat = RowFormat.EXACT) -> int:
         """A slot of the slabs, all layers."""
-        return self.num_layers * capacity * (self.kv_nbytes + sum(FACT_NBYTES.values())) + self.state_nbytes
+        quantised = 2 * self.num_kv_heads * (self.head_dim + _STEP_NBYTES)
+        row = quantised if rows is RowFormat.INT8 else self.kv_nbytes
+        return self.num_layers * capacity * (row + sum(FACT_NBYTES.values())) + self.state_nbytes
 
     def checkpoint_nbytes(self, tokens_per_layer: int, rows: RowFormat) -> int:
         """The tensors of a checkpoint with so many tokens in each layer, without header and thumbnails."""
-        quantised = 2 * self.num_kv_heads * (self.head_dim + _STEP_NBYTES)
-        row = quantised if rows is RowFormat.INT8 else self.kv_nbytes
-        return self.num_layers * tokens_per_layer * (row + sum(FACT_NBYTES.values())) + self.state_nbytes
+        return self.slot_nbytes(tokens_per_layer, rows)  # what a slot has of each token
 
 
 def slot_capacity(prefix: int, tokens_per_layer: int, step_tokens: int) -> int:

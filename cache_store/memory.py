@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from cache_store.cached_tokens import PER_TOKEN, TOKEN_AXES, CachedTokens
+from cache_store.extent import Extent
+from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How far a memory reaches: what `commit` moves on and `rewind` moves back."""
-
-    lengths: tuple[int, ...]
-    next_position: int
-    next_frame: int
-    origin_s: float | None
-    states: tuple[Tensor, ...]  # of recurrent layers, copies
+from ops import quantising
 
 
 class Memory:
@@ -72,6 +63,11 @@ class Memory:
             mine.copy_(other)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether keys and values lie in the slot as attention reads them, and no token stands for several."""
+        return not (self.reach or self.has_summaries or self.slabs.rows is RowFormat.INT8)
+
+    @property
     def num_layers(self) -> int:
         return len(self.lengths)
 
@@ -92,15 +88,16 @@ class Memory:
 
     def keys(self, index: int) -> Tensor:
         """The keys of a layer's valid tokens, prefix included, rotated to their positions. Not to be written to."""
-        length = self.lengths[index]
-        keys = self.slabs.keys[index][self.slot, :, :length]
+        length, shape = self.lengths[index], self.slabs.shape
+        keys = quantising.convert(self.slabs.keys[index][self.slot, :, :length], shape.dtype)
         if not self.reach:
             return keys
-        return self.slabs.shape.positions.shift(keys, self.slabs.moved[index, self.slot, :length], self.reach)
+        return shape.positions.shift(keys, self.slabs.moved[index, self.slot, :length], self.reach)
 
     def values(self, index: int) -> Tensor:
-        """A view of the values of a layer's valid tokens, prefix included."""
-        return self.slabs.values[index][self.slot, :, : self.lengths[index]]
+        """The values of a layer's valid tokens, prefix included. Not to be written to."""
+        values = self.slabs.values[index][self.slot, :, : self.lengths[index]]
+        return quantising.convert(values, self.slabs.shape.dtype)
 
     def after_prefix(self, index: int) -> CachedTokens:
         """A view of the valid tokens of a layer, without the prefix."""
@@ -110,8 +107,8 @@ class Memory:
         """Writes new keys and values behind the valid tokens; they are valid only after `commit`. [H, T, D] twice"""
         start, end = self.lengths[index], self.lengths[index] + keys.shape[1]
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
-        self.slabs.keys[index][self.slot, :, start:end] = keys
-        self.slabs.values[index][self.slot, :, start:end] = values
+        for slab, new in ((self.slabs.keys[index], keys), (self.slabs.values[index], values)):
+            slab[self.slot, :, start:end] = quantising.convert(new, slab.dtype)
 
     def commit(
         self, token_ids: Tensor, times_s: Tensor, offsets: Tensor | None = None, span: int | None = None
@@ -180,8 +177,10 @@ class Memory:
     def copy_from(self, other: Memory) -> None:
         """Becomes a copy of another memory, which is not changed: answers run behind such a copy.
 
-        The copy's keys are rotated to their positions once, for all passes over it.
+        The copy's keys are rotated to their positions once, for all passes over it. In a slot of int8 rows they stay as
+        they were written: rotated, they would be rounded once more.
         """
+        is_rotated = self.slabs.rows is RowFormat.EXACT
         self.version += 1
         self.base = other.base
         self.lengths = list(other.lengths)
@@ -191,16 +190,19 @@ class Memory:
         self.origin_s = other.origin_s
         self.compactions = other.compactions
         self.has_summaries = other.has_summaries
-        self.reach = 0
+        self.reach = 0 if is_rotated else other.reach
         self._prefix_states = other._prefix_states
         self.set_states(other.states)
-        for index, length in enumerate(self.lengths):
-            self.slabs.keys[index][self.slot, :, :length].copy_(other.keys(index))
-            self.slabs.values[index][self.slot, :, :length].copy_(other.values(index))
+        for index in range(self.num_layers):
+            mine, others = self.layer(index), other.layer(index)
+            keys = other.keys(index) if is_rotated else others.keys
+            for copied, rows in ((mine.keys, keys), (mine.values, others.values)):
+                copied.copy_(quantising.convert(rows, copied.dtype))
         for name in PER_TOKEN:  # one copy for all layers: what is behind the valid tokens of a layer is never read
-            mine, others = (getattr(memory.slabs, name)[:, memory.slot, : self.longest] for memory in (self, other))
-            mine.copy_(others)
-        self.slabs.moved[:, self.slot].zero_()
+            copied, facts = (getattr(memory.slabs, name)[:, memory.slot, : self.longest] for memory in (self, other))
+            copied.copy_(facts)
+        if is_rotated:
+            self.slabs.moved[:, self.slot].zero_()
         if self.has_summaries:  # what `extend` adds is none
             for index, length in enumerate(self.lengths):
                 self.slabs.counts[index, self.slot, length:].fill_(1)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cache_store.footprint import MemoryFootprint
 from cache_store.positions import Positions
+from cache_store.row_format import RowFormat
+from ops import quantising
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class KVShape:
 class Slabs:
     """Keys and values of all slots, L × [S, H, C, D], and the other fields of each cached token, [L, S, C].
 
+    rows: how keys and values are kept; as INT8 they are L × [S, H, C, D + 2], see `quantising.join`.
+
     positions: see `Positions`. token_ids: frame and place in it, see `token_ids`, negative for a summary. counts: how
     many tokens it stands for. times_s: the time of its frame, in Unix seconds, for a summary the oldest. moved: how far
     its position has moved since its key was written; `Memory.keys` rotates by that. With positions of several axes one
@@ -79,13 +83,15 @@ class Slabs:
     second is float32. Allocated once, never grown, so memories hold views.
     """
 
-    def __init__(self, shape: KVShape, *, slots: int, capacity: int) -> None:
+    def __init__(self, shape: KVShape, *, slots: int, capacity: int, rows: RowFormat = RowFormat.EXACT) -> None:
         self.shape = shape
         self.capacity = capacity
-        cached = (slots, shape.num_kv_heads, capacity, shape.head_dim)
+        self.rows = rows
+        dtype = torch.int8 if rows is RowFormat.INT8 else shape.dtype
+        cached = (slots, shape.num_kv_heads, capacity, quantising.width(shape.head_dim, dtype))
         per_token = (shape.num_layers, slots, capacity)
-        self.keys = [self._zeros(cached, shape.dtype, place) for place in shape.layers]
-        self.values = [self._zeros(cached, shape.dtype, place) for place in shape.layers]
+        self.keys = [self._zeros(cached, dtype, place) for place in shape.layers]
+        self.values = [self._zeros(cached, dtype, place) for place in shape.layers]
         self.positions = self._zeros(per_token, torch.int64)
         self.token_ids = self._zeros(per_token, torch.int64)
         self.counts = self._zeros(per_token, torch.int64)
@@ -101,6 +107,11 @@ class Slabs:
         """place: of the decoder's layer on whose device it is."""
         device = self.shape.device if place is None else self.shape.device_of(place)
         return torch.zeros(size, dtype=dtype, device=device)
+
+    @property
+    def slot_nbytes(self) -> int:
+        """What each slot takes."""
+        return self.shape.footprint.slot_nbytes(self.capacity, self.rows)
 
     @property
     def nbytes(self) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cache_store.cached_tokens import CachedTokens
 from cache_store.positions import Positions
-from ops import folding
+from ops import folding, quantising
 
 
 def weighted_summary(folded: CachedTokens, kept: CachedTokens, positions: Positions) -> CachedTokens:
@@ -26,10 +27,11 @@ def summary_at(position: Tensor, folded: CachedTokens, counts: Tensor, positions
     """
     written_at = folded.written_at.index_select(0, folded.counts.argmax(dim=0, keepdim=True))
     distance = written_at - positions.coordinates(folded.written_at, folded.token_ids)
-    mean = folding.fold(positions.rotate(folded.keys.float(), distance), folded.values, counts.to(folded.keys.device))
+    keys, values = (quantising.convert(rows, torch.float32) for rows in (folded.keys, folded.values))
+    mean = folding.fold(positions.rotate(keys, distance), values, counts.to(keys.device))
     return CachedTokens(
-        keys=mean.key[:, None].to(folded.keys.dtype),
-        values=mean.value[:, None],
+        keys=quantising.convert(mean.key[:, None], folded.keys.dtype),
+        values=quantising.convert(mean.value[:, None], folded.values.dtype),
         positions=position.reshape(1),
         token_ids=folded.token_ids[-1:],
         counts=counts.sum().reshape(1),

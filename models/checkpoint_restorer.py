@@ -26,7 +26,7 @@ def restore(writer: MemoryWriter, memory: Memory, saved: Checkpoint) -> None:
     if memory.prefix_length + longest <= writer.capacity:
         _fill(writer, memory, saved)
         return
-    slab = Slabs(writer.model.spec.kv, slots=1, capacity=memory.prefix_length + longest)
+    slab = Slabs(writer.model.spec.kv, slots=1, capacity=memory.prefix_length + longest, rows=memory.slabs.rows)
     roomy = Memory(slab, 0)
     roomy.copy_from(memory)
     _fill(writer, roomy, saved)

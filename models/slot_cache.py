@@ -67,7 +67,7 @@ class SlotCache(Cache):
         self._parts: list[tuple[list[int], SlotCache]] = []
         self._recurrent: list[_RecurrentLayer] = []
         is_single = not is_read_only and all(length == 1 for length in num_new)
-        is_plain = not any(memory.reach or memory.has_summaries for memory in memories)
+        is_plain = all(memory.is_plain for memory in memories)
         self.bases = shared_base.shared_bases(memories, self.spans)
         self.rows = slot_rows.rows_of(memories) if is_single and is_plain else []  # of a decode step, else none
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}

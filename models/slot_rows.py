@@ -13,8 +13,7 @@ from cache_store.memory import Memory
 class SlotRows:
     """A decode step's view of R memories: nothing is copied, and nothing is masked where all are of one length.
 
-    first: the place of the first memory in its pass. No key of theirs may have moved since it was written, and none of
-    them may have summaries.
+    first: the place of the first memory in its pass. All of them must be plain.
     """
 
     def __init__(self, memories: Sequence[Memory], first: int) -> None:

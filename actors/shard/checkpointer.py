@@ -148,7 +148,7 @@ class Checkpointer:
         # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the result.
         async with asyncio.timeout(_SNAPSHOT_TIMEOUT_S):
             snapshot = await asyncio.wrap_future(self._source.snapshot(camera, is_whole=is_whole))
-        if not is_whole:
+        if not is_whole and self._rows is RowFormat.INT8:
             snapshot = replace(snapshot, facts=replace(snapshot.facts, rows=self._rows))
         if is_whole or not self._is_saved(camera, snapshot, owner):
             await self._store.save(camera, snapshot, owner)

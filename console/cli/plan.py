@@ -31,6 +31,7 @@ _SCALED = frozenset({"B", "B/s", "b/s", "FLOP", "FLOP/s"})
 _Cameras = Annotated[int, typer.Option("--cameras", help="How many cameras.")]
 _Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
 _Weights = Annotated[WeightFormat, typer.Option("--weights", help="shards.weights.")]
+_SlotRows = Annotated[RowFormat, typer.Option("--slot-rows", help="shards.device.slot_rows.")]
 _Gpu = Annotated[str, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}.")]
 _Fps = Annotated[float, typer.Option("--fps", help="Frames sampled of each camera a second.")]
 _Activity = Annotated[float, typer.Option("--activity", help="Share of the frames in which something changes.")]
@@ -63,6 +64,7 @@ def plan(
     cameras: _Cameras,
     model: _Model = "qwen3-vl-8b",
     weights: _Weights = WeightFormat.AUTO,
+    slot_rows: _SlotRows = RowFormat.EXACT,
     gpu: _Gpu = "a100-80g",
     fps: _Fps = 0.5,
     activity: _Activity = 0.1,
@@ -96,6 +98,7 @@ def plan(
                 cameras=cameras,
                 model=model,
                 weights=weights,
+                slot_rows=slot_rows,
                 gpu=gpu,
                 fps=fps,
                 activity=activity,

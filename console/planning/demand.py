@@ -47,7 +47,7 @@ class Demand:
 
     fps: frames sampled of each camera a second. activity: share of the frames in which something changes.
     frame_size: width and height that the model reads. weights: shards.weights, of 16 bits or
-    int8. checkpoint_every: seconds. store_gb: memory of the store.
+    int8. slot_rows: shards.device.slot_rows. checkpoint_every: seconds. store_gb: memory of the store.
     """
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -72,6 +72,7 @@ class Demand:
     questions_per_minute: float = 60.0
     video: Video = field(default_factory=Video)
     weights: WeightFormat = WeightFormat.AUTO
+    slot_rows: RowFormat = RowFormat.EXACT
     checkpoint_every: float
     checkpoint_rows: RowFormat = RowFormat.EXACT
     store_gb: float = 64.0

@@ -86,14 +86,9 @@ def node_bits_per_s(load: Workload) -> float:
 
 def _gpu_limits(load: Workload) -> Iterator[Limit]:
     demand, cameras = load.demand, float(load.demand.cameras)
-    yield Limit(
-        "GPU memory",
-        cameras,
-        cameras_that_fit(load),
-        "cameras",
-        Scale.GPU,
-        "a lower --tokens-per-layer, or a larger GPU",
-    )
+    rows = "--slot-rows int8, " if load.device.slot_rows is RowFormat.EXACT else ""
+    remedy = f"{rows}a lower --tokens-per-layer, or a larger GPU"
+    yield Limit("GPU memory", cameras, cameras_that_fit(load), "cameras", Scale.GPU, remedy)
     yield Limit(
         "GPU compute",
         device_busy_share(load),

@@ -12,6 +12,7 @@ from console.planning.gpus import NVDEC_SOURCE, Gpu, gpu_of
 from console.planning.limits import Limit, Scale, cameras_that_fit, device_busy_share, limits_of, node_bits_per_s
 from console.planning.model_shapes import shape_of
 from console.planning.workload import Workload
+from pipeline.device.device_config import DeviceConfig
 
 _CPU_S_PER_FRAME = 7.21e-3  # docs/ingest.md: one 1080p key frame a second of one camera, decoding included
 
@@ -77,12 +78,14 @@ class Plan:
             "shards.checkpoint_every_s": demand.checkpoint_every,
             "shards.checkpoint_rows": demand.checkpoint_rows.value,
             "shards.device.max_cameras": self.cameras_per_shard,
+            "shards.device.slot_rows": demand.slot_rows.value,
         }
 
 
 def plan_for(demand: Demand) -> Plan:
     """The plan for a demand. Raises PlanError."""
-    load = Workload(demand, shape_of(demand.model), gpu_of(demand.gpu))
+    device = DeviceConfig(slot_rows=demand.slot_rows)
+    load = Workload(demand, shape_of(demand.model), gpu_of(demand.gpu), device)
     load.model.require_size(demand.frame_size)
     limits = limits_of(load)
     gpus = max(limit.min_gpus() for limit in limits)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from cache_store import footprint
+from cache_store.row_format import RowFormat
 from console.planning.constants import (
     ANSWER_TOKENS,
     BANDWIDTH_SHARE,
@@ -81,8 +82,8 @@ class Workload:
         """Seconds of the GPU for one question: its prefill, and an answer that is decoded token by token."""
         prefill = self.model.decoder_flops(QUESTION_TOKENS.value, self.demand.tokens_per_layer)
         prefill_s = max(prefill / (self.gpu.flops * PEAK_SHARE.value), self._weights_s)
-        token_s = self._weights_s + self._read_s(self.slot_nbytes)
-        return prefill_s + self._read_s(2 * self.slot_nbytes) + ANSWER_TOKENS.value * token_s
+        token_s = self._weights_s + self._read_s(self.copy_nbytes)
+        return prefill_s + self._read_s(self.slot_nbytes + self.copy_nbytes) + ANSWER_TOKENS.value * token_s
 
     @property
     def slot_capacity(self) -> int:
@@ -94,6 +95,11 @@ class Workload:
     @property
     def slot_nbytes(self) -> int:
         """A camera's memory on the GPU."""
+        return self.model.decoder.footprint().slot_nbytes(self.slot_capacity, self.device.slot_rows)
+
+    @property
+    def copy_nbytes(self) -> int:
+        """A copy of it, which answers read: exact, whatever the slot has."""
         return self.model.decoder.footprint().slot_nbytes(self.slot_capacity)
 
     @property
@@ -101,7 +107,7 @@ class Workload:
         """The copies of memories that answers read, and the slots for the answers' own tokens."""
         own = footprint.answer_capacity(self.device.answer_reserve)
         own_nbytes = self.device.max_running_questions * self.model.decoder.footprint().slot_nbytes(own)
-        return self.device.max_memory_copies * self.slot_nbytes + own_nbytes
+        return self.device.max_memory_copies * self.copy_nbytes + own_nbytes
 
     @property
     def weights_nbytes(self) -> int:
@@ -134,7 +140,11 @@ class Workload:
 
         What a memory holds beyond it between compactions is about what its newest frames have, which are left out.
         """
-        rows = self.demand.checkpoint_rows
+        rows = (
+            RowFormat.INT8
+            if RowFormat.INT8 in (self.demand.checkpoint_rows, self.device.slot_rows)
+            else RowFormat.EXACT
+        )
         return self.model.decoder.footprint().checkpoint_nbytes(self.demand.tokens_per_layer, rows)
 
     @property

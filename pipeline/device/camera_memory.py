@@ -156,6 +156,7 @@ class CameraMemory:
             frames_dropped=self.dropped_before + frames_dropped,
             compactions=self.memory.compactions,
             gaps=self.gaps,
+            rows=self.memory.slabs.rows,
         )
         states = checkpoint_codec.capture_states(self.memory)
         return Checkpoint(facts, layers, self.thumbnails.of(frames), states)
@@ -196,7 +197,7 @@ class CameraMemory:
             prefix_tokens=memory.prefix_length * memory.num_layers,
             summary_tier_tokens=total - recent,
             recent_window_tokens=recent,
-            nbytes=memory.slabs.shape.footprint.slot_nbytes(memory.slabs.capacity),
+            nbytes=memory.slabs.slot_nbytes,
             thumbnails=len(self.thumbnails),
             thumbnail_nbytes=self.thumbnails.nbytes,
             next_position=memory.next_position,

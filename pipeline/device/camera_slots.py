@@ -36,7 +36,8 @@ class CameraSlots:
         self._writer = writer
         self._config = config
         self._dropped_frames = dropped_frames
-        self._slabs = Slabs(writer.model.spec.kv, slots=config.max_cameras, capacity=writer.capacity)
+        kv = writer.model.spec.kv
+        self._slabs = Slabs(kv, slots=config.max_cameras, capacity=writer.capacity, rows=config.slot_rows)
         self._free = deque(range(config.max_cameras))
         self._statuses: dict[str, MemoryStatus] = {}
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from cache_store.row_format import RowFormat
+
 _MOST = 1_000_000
 
 
@@ -23,6 +25,8 @@ class DeviceConfig:
     max_running_questions: questions that are answered at the same time; each has a slot for its own tokens.
     max_memory_copies: copies of memories that running answers read; answers that begin before a memory changes share
         its copy.
+    slot_rows: format of keys and values in the cameras' slots: exact, or int8, which is half as large in bfloat16;
+        answers read exact copies of them, and recurrent states stay exact.
     max_waiting_questions: questions that wait for a slot; one more is refused with TOO_MANY_QUESTIONS.
     max_question_chars: longest question, in characters.
     max_question_tokens: longest question, in tokens, the prompt around it included.
@@ -44,6 +48,7 @@ class DeviceConfig:
     max_cameras: int = 16
     max_running_questions: int = 32
     max_memory_copies: int = 4
+    slot_rows: RowFormat = RowFormat.EXACT
     max_waiting_questions: int = 64
     max_question_chars: int = 2_000
     max_question_tokens: int = 256
@@ -64,5 +69,5 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, most = getattr(self, field.name), 1 if field.name == "max_ingest_share" else _MOST
-            if not isinstance(value, WhenFull) and not 0 < value <= most:
+            if not isinstance(value, StrEnum) and not 0 < value <= most:
                 raise ValueError(f"shards.device.{field.name} is {value}: it must be above 0, and at most {most:,}")

@@ -15,6 +15,7 @@ from cache_store import compaction, tiers
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, MemoryView, Policy, Retention
 from cache_store.positions import Positions
+from cache_store.row_format import RowFormat
 from cache_store.slabs import KVShape, Slabs
 from cache_store.tiers import LayerPlan, MemoryConfig, PolicyName, Role
 from ops import rope
@@ -38,9 +39,9 @@ FOLDING = Policy(baselines.hermes_with_summaries)
 EVERY_POLICY = (*POLICIES.values(), REFERENCE, FOLDING)
 
 
-def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200) -> Memory:
+def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200, rows: RowFormat = RowFormat.EXACT) -> Memory:
     """A memory with a prefix of 3 and random tokens after it, one frame a token."""
-    memory = Memory(Slabs(SHAPE, slots=2, capacity=capacity), 1)
+    memory = Memory(Slabs(SHAPE, slots=2, capacity=capacity, rows=rows), 1)
     memory.prefix_length = PREFIX
     append(memory, PREFIX, seed=99)
     memory.next_frame = 0

@@ -42,15 +42,25 @@ def test_the_facts_of_a_token_are_those_of_the_slabs() -> None:
     assert facts == FACT_NBYTES
 
 
+@pytest.mark.parametrize("rows", list(RowFormat))
 @pytest.mark.parametrize("recurrent", [None, HYBRID], ids=["full", "hybrid"])
 @pytest.mark.parametrize("shape", [TINY, HALF_BILLION, EIGHT_BILLION], ids=["tiny", "0.5B", "8B"])
 def test_a_slot_has_the_bytes_of_its_slabs(
-    shape: tuple[int, int, int, torch.dtype], recurrent: RecurrentShape | None
+    shape: tuple[int, int, int, torch.dtype], recurrent: RecurrentShape | None, rows: RowFormat
 ) -> None:
     """On the device `meta`, which allocates nothing, because 8B takes gigabytes."""
-    real = shape_of(*shape, device="meta", recurrent=recurrent)
+    slabs = Slabs(shape_of(*shape, device="meta", recurrent=recurrent), slots=3, capacity=4_321, rows=rows)
 
-    assert Slabs(real, slots=3, capacity=4_321).nbytes == 3 * real.footprint.slot_nbytes(4_321)
+    assert slabs.nbytes == 3 * slabs.slot_nbytes == 3 * slabs.shape.footprint.slot_nbytes(4_321, rows)
+
+
+@pytest.mark.parametrize("shape", [HALF_BILLION, EIGHT_BILLION], ids=["0.5B", "8B"])
+def test_int8_rows_take_at_most_55_percent_of_bfloat16_with_all_that_a_token_has(
+    shape: tuple[int, int, int, torch.dtype],
+) -> None:
+    footprint = shape_of(*shape, device="meta").footprint
+
+    assert footprint.slot_nbytes(4_321, RowFormat.INT8) <= 0.55 * footprint.slot_nbytes(4_321)
 
 
 @pytest.mark.parametrize("rows", list(RowFormat))

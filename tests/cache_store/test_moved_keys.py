@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 import torch
 
 from cache_store import checkpoint_codec, summaries
@@ -9,6 +12,7 @@ from cache_store.cached_tokens import CachedTokens
 from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.positions import Positions
+from cache_store.row_format import RowFormat
 from cache_store.slabs import KVShape, Slabs
 from ops import rope
 from tests.cache_store.test_checkpoint import FACTS, in_int8
@@ -27,13 +31,13 @@ SHAPE = KVShape(
 RAW = torch.randn(2, PREFIX + TOKENS, 128, generator=torch.Generator().manual_seed(0))  # before any rotation
 
 
-def empty() -> Memory:
-    return Memory(Slabs(SHAPE, slots=1, capacity=PREFIX + TOKENS), 0)
+def empty(rows: RowFormat = RowFormat.EXACT) -> Memory:
+    return Memory(Slabs(SHAPE, slots=1, capacity=PREFIX + TOKENS, rows=rows), 0)
 
 
-def with_a_gap(positions: int) -> Memory:
+def with_a_gap(positions: int, rows: RowFormat = RowFormat.EXACT) -> Memory:
     """A memory whose second token after the prefix was written so many positions behind the first."""
-    memory, offsets = empty(), torch.arange(PREFIX + TOKENS)
+    memory, offsets = empty(rows), torch.arange(PREFIX + TOKENS)
     offsets[PREFIX + 1 :] += positions
     memory.write(0, rope.rotate(RAW, offsets, FREQUENCY), torch.zeros_like(RAW))
     memory.commit(torch.arange(len(offsets)), torch.zeros(len(offsets)).double(), offsets)
@@ -41,16 +45,16 @@ def with_a_gap(positions: int) -> Memory:
     return memory
 
 
-def closed_up_again_and_again() -> Memory:
+def closed_up_again_and_again(rows: RowFormat = RowFormat.EXACT) -> Memory:
     """A gap of 10,000 positions is closed by one position at a time."""
-    memory = with_a_gap(MOVES)
+    memory = with_a_gap(MOVES, rows)
     for closed in range(1, MOVES + 1):
         memory.reindex(max_span=1 << 30, max_gap=MOVES + 1 - closed)
     return memory
 
 
-def saved_and_restored(saved: Checkpoint) -> Memory:
-    memory = empty()
+def saved_and_restored(saved: Checkpoint, rows: RowFormat = RowFormat.EXACT) -> Memory:
+    memory = empty(rows)
     checkpoint_codec.restore(
         memory, checkpoint_codec.decode([b"".join(checkpoint_codec.encode(saved))], saved.facts, {})
     )
@@ -58,7 +62,8 @@ def saved_and_restored(saved: Checkpoint) -> Memory:
 
 
 def captured(memory: Memory) -> Checkpoint:
-    return Checkpoint(FACTS, checkpoint_codec.capture(memory, 1 << 40), {})
+    facts = dataclasses.replace(FACTS, rows=memory.slabs.rows)
+    return Checkpoint(facts, checkpoint_codec.capture(memory, 1 << 40), {})
 
 
 def relative_error(found: torch.Tensor, raw: torch.Tensor, positions: torch.Tensor) -> float:
@@ -67,17 +72,19 @@ def relative_error(found: torch.Tensor, raw: torch.Tensor, positions: torch.Tens
     return float((found.float() - expected).norm() / expected.norm())
 
 
-def test_ten_thousand_small_moves_in_one_direction_change_keys_by_less_than_one_percent() -> None:
+@pytest.mark.parametrize("rows", list(RowFormat))
+def test_ten_thousand_small_moves_in_one_direction_change_keys_by_less_than_one_percent(rows: RowFormat) -> None:
     """bfloat16, head dimension 128, theta 1e6. Keys that were rotated at each move were off by 98 %."""
-    memory = closed_up_again_and_again()
+    memory = closed_up_again_and_again(rows)
 
     positions = memory.layer(0).positions
     assert positions.tolist() == list(range(PREFIX + TOKENS))
     assert relative_error(memory.keys(0), RAW, positions) < 0.01
 
 
-def test_a_questions_copy_of_a_moved_memory_has_its_keys_and_does_not_change_it() -> None:
-    memory, copy = closed_up_again_and_again(), empty()
+@pytest.mark.parametrize("rows", list(RowFormat))
+def test_a_questions_copy_of_a_moved_memory_has_its_keys_and_does_not_change_it(rows: RowFormat) -> None:
+    memory, copy = closed_up_again_and_again(rows), empty()
     before = contents(memory)
 
     copy.copy_from(memory)
@@ -88,10 +95,11 @@ def test_a_questions_copy_of_a_moved_memory_has_its_keys_and_does_not_change_it(
     assert_same(before, contents(memory))
 
 
-def test_a_moved_memory_is_restored_bit_for_bit() -> None:
-    memory = closed_up_again_and_again()
+@pytest.mark.parametrize("rows", list(RowFormat))
+def test_a_moved_memory_is_restored_bit_for_bit(rows: RowFormat) -> None:
+    memory = closed_up_again_and_again(rows)
 
-    restored = saved_and_restored(captured(memory))
+    restored = saved_and_restored(captured(memory), rows)
 
     assert bool(restored.layer(0).moved.any())
     assert torch.equal(restored.keys(0), memory.keys(0)[:, PREFIX:])

@@ -37,7 +37,9 @@ def test_a_dequantised_value_is_within_half_a_step_and_the_rounding_of_its_dtype
     assert levels.nbytes == rows.numel()
     largest = rows.double().abs().amax(dim=-1, keepdim=True)
     rounding = largest * torch.finfo(rows.dtype).eps + torch.finfo(rows.dtype).tiny
-    assert bool(((back.double() - rows.double()).abs() <= largest / 127 / 2 * (1 + 1e-6) + rounding).all())
+    half_a_step = steps.double()[..., None] / 2
+    assert bool(((back.double() - rows.double()).abs() <= half_a_step * (1 + 1e-6) + rounding).all())
+    assert bool((half_a_step <= largest / 127 / 2 * (1 + 1 / 256) + torch.finfo(torch.bfloat16).tiny).all())
 
 
 @given(rows_of())
@@ -45,7 +47,7 @@ def test_each_row_has_a_step_of_its_own(rows: torch.Tensor) -> None:
     """A large row does not coarsen the one beside it."""
     levels, steps = quantising.quantise(rows)
     assert steps.shape == rows.shape[:-1]
-    assert steps.dtype == torch.float32
+    assert steps.dtype == torch.bfloat16
     for head, token in torch.cartesian_prod(*map(torch.arange, rows.shape[:-1])).tolist():
         alone, step = quantising.quantise(rows[head, token])
         assert torch.equal(alone, levels[head, token])
@@ -53,12 +55,14 @@ def test_each_row_has_a_step_of_its_own(rows: torch.Tensor) -> None:
 
 
 @given(rows_of())
-def test_dequantised_rows_quantise_to_the_same_levels(rows: torch.Tensor) -> None:
+def test_dequantised_rows_quantise_to_the_same_rows_or_their_neighbours(rows: torch.Tensor) -> None:
     """A memory that is saved and restored again and again does not fade, but for the rounding of its dtype."""
     levels, steps = quantising.quantise(rows)
-    back = quantising.dequantise(levels, steps, rows.dtype)
-    again, _ = quantising.quantise(back)
+    again, _ = quantising.quantise(quantising.dequantise(levels, steps, rows.dtype))
     assert bool(((again.int() - levels.int()).abs() <= 1).all())
+    levels_of_exact, steps_of_exact = quantising.quantise(quantising.dequantise(levels, steps, torch.float32))
+    assert torch.equal(levels_of_exact, levels)
+    assert torch.equal(steps_of_exact, steps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -66,7 +70,7 @@ def test_the_largest_and_smallest_numbers_and_zero_are_dequantised(dtype: torch.
     kind = torch.finfo(dtype)
     rows = torch.tensor([[kind.max, -kind.max], [kind.tiny, -kind.tiny], [0.0, -0.0]], dtype=dtype)
     back = quantising.dequantise(*quantising.quantise(rows), dtype)
-    assert torch.allclose(back.double(), rows.double(), rtol=2 * kind.eps, atol=0)
+    assert torch.allclose(back.double(), rows.double(), rtol=1 / 254 + 2 * kind.eps, atol=0)
 
 
 @given(rows_of())
@@ -83,4 +87,18 @@ def test_a_value_that_is_not_finite_spoils_its_own_row_alone(wrong: float) -> No
     rows = torch.tensor([[1.0, wrong], [1.0, -1.0]])
     back = quantising.dequantise(*quantising.quantise(rows), torch.float32)
     assert bool(back[0].isnan().all())
-    assert torch.allclose(back[1], rows[1])
+    assert torch.allclose(back[1], rows[1], rtol=1 / 254)
+
+
+@given(rows_of())
+def test_a_row_and_its_step_are_joined_and_split_without_loss(rows: torch.Tensor) -> None:
+    if rows.shape[-1] % 2:  # as heads never are: a step lies at an even byte
+        return
+    levels, steps = quantising.quantise(rows)
+    joined = quantising.convert(rows, torch.int8)
+    assert joined.shape == (*rows.shape[:-1], quantising.width(rows.shape[-1], torch.int8))
+    again_levels, again_steps = quantising.split(joined)
+    assert torch.equal(again_levels, levels)
+    assert torch.equal(again_steps, steps)
+    assert torch.equal(quantising.convert(joined, rows.dtype), quantising.dequantise(levels, steps, rows.dtype))
+    assert quantising.convert(joined, torch.int8) is joined

@@ -27,10 +27,11 @@ from tests.cache_store.test_checkpoint import FACTS
 
 
 class ScriptedSource:
-    """Empty memories that have seen frames."""
+    """Empty memories that have seen frames. rows: how their slots keep them."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: RowFormat = RowFormat.EXACT) -> None:
         self.frames_seen = 8
+        self.rows = rows
         self.failure: Exception | None = None
 
     def snapshot(self, camera: str, *, is_whole: bool = False) -> futures.Future[Checkpoint]:
@@ -38,7 +39,7 @@ class ScriptedSource:
         if self.failure is not None:
             future.set_exception(self.failure)
             return future
-        facts = dataclasses.replace(FACTS, frames_seen=self.frames_seen)
+        facts = dataclasses.replace(FACTS, frames_seen=self.frames_seen, rows=self.rows)
         future.set_result(Checkpoint(facts, (), {}))
         return future
 
@@ -123,6 +124,15 @@ async def test_a_global_tier_is_saved_with_the_configured_rows_and_a_whole_memor
 
     assert await checkpointer.save("gate", is_whole=True)
     assert await rows_in(store) is RowFormat.EXACT
+
+
+async def test_a_memory_of_int8_rows_is_saved_as_such_whatever_is_configured() -> None:
+    store = CountingStore()
+    checkpointer = await checkpointer_of(ScriptedSource(RowFormat.INT8), store, rows=RowFormat.EXACT)
+
+    for is_whole in (False, True):
+        assert await checkpointer.save("gate", is_whole=is_whole)
+        assert await rows_in(store) is RowFormat.INT8
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("refused"), MemoryError()])

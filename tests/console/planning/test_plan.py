@@ -20,7 +20,7 @@ from console.planning import constants
 from console.planning.demand import Demand, Video, parse_size
 from console.planning.figures import Basis, PlanError
 from console.planning.gpus import GPUS
-from console.planning.limits import limits_of
+from console.planning.limits import cameras_that_fit, limits_of
 from console.planning.model_shapes import MODELS, ModelShape
 from console.planning.plan import Plan, plan_for
 from console.planning.workload import Workload
@@ -60,6 +60,16 @@ def test_int8_weights_take_less_room_and_more_time() -> None:
     assert plan_for(demand(gpu="l4-24g", cameras=5, weights=WeightFormat.INT8)).settings["shards.weights"] == "int8"
     with pytest.raises(PlanError, match="--weights is 'float32'"):
         demand(weights=WeightFormat.FLOAT32)
+
+
+def test_slots_of_int8_rows_let_more_cameras_fit_and_copies_stay_exact() -> None:
+    exact, rounded = (plan_for(demand(slot_rows=rows)).load for rows in RowFormat)
+
+    assert rounded.slot_nbytes < 0.55 * exact.slot_nbytes
+    assert rounded.answers_nbytes == exact.answers_nbytes
+    assert rounded.checkpoint_nbytes == load_of(demand(checkpoint_rows=RowFormat.INT8)).checkpoint_nbytes
+    assert cameras_that_fit(rounded) > 1.3 * cameras_that_fit(exact)
+    assert plan_for(demand(slot_rows=RowFormat.INT8)).settings["shards.device.slot_rows"] == "int8"
 
 
 def test_a_plan_for_a_real_model_says_that_its_answers_were_not_measured() -> None:
@@ -225,11 +235,13 @@ def test_a_size_is_two_numbers(text: str) -> None:
 def planned(model: VideoLanguageModel, shape: ModelShape, config: DeviceConfig, tokens: int) -> int:
     """Slot bytes of a plan for this model as it is loaded here, which is not always in bfloat16."""
     load = replace(load_of(demand(shape.name, tokens_per_layer=tokens)), device=config)
-    return load.model.decoder.footprint(model.spec.kv.dtype.itemsize).slot_nbytes(load.slot_capacity)
+    footprint = load.model.decoder.footprint(model.spec.kv.dtype.itemsize)
+    return footprint.slot_nbytes(load.slot_capacity, config.slot_rows)
 
 
-def test_a_slot_of_the_tiny_model_has_the_bytes_that_the_engine_allocates() -> None:
-    model, config = registry.load_model("tiny", "cpu"), DeviceConfig(max_cameras=3)
+@pytest.mark.parametrize("rows", list(RowFormat))
+def test_a_slot_of_the_tiny_model_has_the_bytes_that_the_engine_allocates(rows: RowFormat) -> None:
+    model, config = registry.load_model("tiny", "cpu"), DeviceConfig(max_cameras=3, slot_rows=rows)
     engine = Engine(model, MemoryConfig(tokens_per_layer=256), config)
 
     assert engine.nbytes == 3 * planned(model, MODELS["tiny"], config, 256)
