@@ -62,7 +62,9 @@ class Examiner:
         spans = [slice(span.stop - len(answer), span.stop) for span, answer in zip(texts.spans, expected, strict=True)]
         capture = AttentionCapture(
             [slice(0, texts.spans[-1].stop) if is_evidence else None for is_evidence in self._is_evidence],
-            lambda weights: torch.stack([weights[:, span][:, :-1].mean(dim=(0, 1)) for span in spans]),
+            lambda weights: torch.stack(
+                [weights[..., span, :][..., :-1, :].mean(dim=(-3, -2)) for span in spans], dim=-2
+            ),
         )
         most_likely = self._model.logits(texts.forward(self._model, [memory], capture)[0]).argmax(dim=-1).tolist()
         return [

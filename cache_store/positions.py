@@ -75,7 +75,7 @@ class Positions:
         return rope.rotate(keys, distance[self._axes].mT.to(device), self.frequency.to(device))
 
     def shift(self, keys: Tensor, distance: Tensor, reach: int) -> Tensor:
-        """Keys moved by one distance on all axes, at most `reach` either way. [H, N, D], [N] -> [H, N, D]"""
+        """Keys moved by one distance on all axes, at most `reach` either way. [..., H, N, D], [..., N]"""
         table = self._tables.get(keys.device)
         if table is None or table.shape[0] // 2 < reach:
             rounded = -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE

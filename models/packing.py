@@ -11,6 +11,7 @@ from cache_store.memory import Memory
 from models.embeddings import Embeddings
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
+from ops import attention as attention_ops
 
 
 class PackedTexts:
@@ -26,6 +27,8 @@ class PackedTexts:
         self.longest = max(lengths)
         self._embedded = Embeddings.concat(*texts)
         self._offsets = torch.cat([torch.arange(length) for length in lengths])
+        tokens = self._embedded.tokens
+        self._mask = attention_ops.text_mask(lengths).to(tokens)
 
     def forward(
         self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None = None
@@ -39,7 +42,7 @@ class PackedTexts:
         forward_pass = SlotCache(
             memories,
             [len(self._embedded)] * len(memories),
-            texts=[span.stop - span.start for span in self.spans],
+            mask=self._mask,
             offsets=self._offsets.repeat(len(memories)),
             is_read_only=True,
             capture=capture,

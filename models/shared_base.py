@@ -39,7 +39,7 @@ class SharedBase:
             cached_of(self.base, layer),
             pick(normalizer, 2, self.newest),
             scaling,
-            lambda weights: reduce(weights.transpose(0, 1)[:, :, None]),
+            lambda weights: reduce(weights[0].transpose(0, 1)[:, :, None]),
         )
         return dict(zip(self.rows, by_row.to(self.base.slabs.shape.device), strict=True))
 

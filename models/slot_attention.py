@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import AttentionInterface
 
-from models.shared_base import cached_of, pick
+from models.shared_base import pick
 from models.slot_cache import SlotCache, packed
 from models.slot_rows import SlotRows
 from ops import attention as attention_ops
@@ -66,21 +66,23 @@ def _decode(queries: Tensor, rows: SlotRows, layer: int, forward_pass: SlotCache
 def _prefill(
     queries: Tensor, keys: Tensor, values: Tensor, layer: int, forward_pass: SlotCache, scaling: float
 ) -> list[Attended]:
-    """The attention of each memory's new tokens.
+    """The attention of the new tokens of each run of memories.
 
-    [1, Hq, sum of T_b, D], [1, H, sum of T_b, D] twice -> B × [T_b, Hq, D], [T_b, Hq]
+    [1, Hq, sum of T_b, D], [1, H, sum of T_b, D] twice -> [R · T, Hq, D], [R · T, Hq]
     """
     capture, parts = forward_pass.capture, []
+    mask = None if forward_pass.mask is None else forward_pass.mask.to(queries.device)
     rows = capture.query_rows[layer] if capture is not None and not forward_pass.bases else None
-    for index, (memory, span) in enumerate(zip(forward_pass.memories, forward_pass.spans, strict=True)):
-        new = attention_ops.New(queries[:, :, span], keys[:, :, span], values[:, :, span], forward_pass.texts)
-        cached = cached_of(memory, layer)
+    for run in forward_pass.runs:
+        new = attention_ops.New(run.of(queries), run.of(keys), run.of(values), mask)
+        cached = run.cached(layer)
         attended, normalizer = attention_ops.attend(new, cached, scaling)
-        parts.append((attended[0].transpose(0, 1), normalizer[0].T))
+        parts.append((attended.transpose(1, 2).flatten(0, 1), normalizer.transpose(1, 2).flatten(0, 1)))
         if capture is not None and rows is not None:
-            capture.weights.setdefault(layer, {})[index] = attention_ops.reduced_weights(
+            weights = attention_ops.reduced_weights(
                 new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, capture.reduce
             )
+            capture.weights.setdefault(layer, {}).update(enumerate(weights, start=run.first_row))
     return parts
 
 

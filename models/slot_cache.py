@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from cache_store.memory import Memory
-from models import shared_base, slot_rows
+from models import shared_base, slot_rows, slot_runs
 from ops import attention as attention_ops
 
 
@@ -38,7 +38,7 @@ class SlotCache(Cache):
     """One forward pass over B memories: the T_b new tokens of all lie side by side in one row, embeddings and hidden
     states are [1, sum of T_b, E]. They are written behind each memory's valid tokens.
 
-    texts: tokens of each text, where every memory reads several that do not see each other; one text by default.
+    mask: see `New.mask`, where every memory reads several texts that do not see each other.
     offsets: [sum of T_b], position of each new token relative to its memory's next position, or [A, sum of T_b], that
     on each axis, on the host; consecutive by default. With `is_read_only` the slabs are not written: keys and values of
     the new tokens last as long as the pass. Recurrent layers get copies of the memories' states, which `write_states`
@@ -50,7 +50,7 @@ class SlotCache(Cache):
         memories: Sequence[Memory],
         num_new: Sequence[int],
         *,
-        texts: Sequence[int] = (),
+        mask: Tensor | None = None,
         offsets: Tensor | None = None,
         is_read_only: bool = False,
         capture: AttentionCapture | None = None,
@@ -58,7 +58,7 @@ class SlotCache(Cache):
         assert len(memories) == len(num_new), (len(memories), len(num_new))
         self.memories = memories
         self.num_new = list(num_new)
-        self.texts = texts
+        self.mask = mask
         self.is_read_only = is_read_only
         self.capture = capture
         shape = memories[0].slabs.shape
@@ -70,6 +70,7 @@ class SlotCache(Cache):
         is_plain = all(memory.is_plain for memory in memories)
         self.bases = shared_base.shared_bases(memories, self.spans)
         self.rows = slot_rows.rows_of(memories) if is_single and is_plain else []  # of a decode step, else none
+        self.runs = [] if self.rows else slot_runs.runs_of(memories, self.spans)
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
         places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
         if shape.recurrent is not None:
@@ -108,7 +109,7 @@ class SlotCache(Cache):
             part = SlotCache(
                 [self.memories[row] for row in rows],
                 [length] * len(rows),
-                texts=self.texts,
+                mask=self.mask,
                 offsets=self._offsets[..., places],
                 is_read_only=self.is_read_only,
                 capture=capture,
@@ -152,8 +153,8 @@ class _SlotLayer(CacheLayerMixin):
             for rows in forward_pass.rows:
                 rows.write(self._index, rows.of(keys), rows.of(values))
         elif not forward_pass.is_read_only:
-            for memory, span in zip(forward_pass.memories, forward_pass.spans, strict=True):
-                memory.write(self._index, keys[0, :, span], values[0, :, span])
+            for run in forward_pass.runs:
+                run.write(self._index, run.of(keys), run.of(values))
         return key_states, value_states
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -196,7 +197,8 @@ def _consecutive(lengths: Sequence[int]) -> Tensor:
     """0, 1, 2, ... for each memory. -> [sum of T_b], on the host"""
     if max(lengths) == 1:
         return torch.zeros(len(lengths), dtype=torch.int64)
-    return torch.cat([torch.arange(length) for length in lengths])
+    of_each = torch.tensor(lengths)
+    return torch.arange(sum(lengths)) - torch.repeat_interleave(of_each.cumsum(0) - of_each, of_each)
 
 
 def _spans(lengths: Sequence[int]) -> list[slice]:

@@ -20,20 +20,23 @@ _FLASH_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.defau
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """Tokens that a pass appends to one memory. [1, Hq, T, D], [1, H, T, D] twice
+    """Tokens that a pass appends to each of R memories. [R, Hq, T, D], [R, H, T, D] twice
 
-    texts: tokens of each text among them; a text does not see the others. One text if empty.
+    mask: added to the logits of the tokens over each other, [1, 1, T, T]; causal unless given.
     """
 
     queries: Tensor
     keys: Tensor
     values: Tensor
-    texts: Sequence[int] = ()
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """The valid tokens of one layer of a memory. [1, H, N, D] twice; counts: [N], None if no token is a summary."""
+    """The valid tokens of one layer of R memories. [R, H, N, D] twice
+
+    counts: [N], of one memory; None if no token is a summary.
+    """
 
     keys: Tensor
     values: Tensor
@@ -51,12 +54,20 @@ class Cached:
 def attend(new: New, cached: Cached, scaling: float) -> Attended:
     """Grouped-query attention of new tokens over all cached ones and, causally, over each other.
 
-    -> [1, Hq, T, D], and the logarithm of what each token's exponentials sum up to, [1, Hq, T], float32.
+    -> [R, Hq, T, D], and the logarithm of what each token's exponentials sum up to, [R, Hq, T], float32.
     """
-    attended, normalizer = _attend_to_new(new, scaling)
+    is_causal = new.mask is None
+    attended, normalizer = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=is_causal)
     if not cached.keys.shape[2]:
         return attended, normalizer
     return merge(attend_to_cached(new.queries, cached, scaling), (attended, normalizer))
+
+
+def text_mask(texts: Sequence[int]) -> Tensor:
+    """What keeps texts side by side apart, and each of them causal: added to the logits. T_i -> [1, 1, T, T]"""
+    number = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(texts))
+    is_seen = (number[:, None] == number).tril()
+    return torch.zeros(is_seen.shape).masked_fill_(~is_seen, -torch.inf)[None, None]
 
 
 def merge(one: Attended, other: Attended) -> Attended:
@@ -66,20 +77,20 @@ def merge(one: Attended, other: Attended) -> Attended:
 
 
 def reduced_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling: float, reduce: Reduce) -> Tensor:
-    """What `reduce` makes of the attention weights on the cached tokens, [Hq, T, N] -> [..., N], a part at a time.
+    """What `reduce` makes of the attention weights on the cached tokens, [R, Hq, T, N] -> [R, ..., N], part by part.
 
-    [1, Hq, T, D], [1, Hq, T] -> [..., N]
+    [R, Hq, T, D], [R, Hq, T] -> [R, ..., N]
     """
-    _, heads, tokens, width = queries.shape
+    batch, heads, tokens, width = queries.shape
     num_kv_heads = cached.keys.shape[1]
-    rows, sums = queries.reshape(1, num_kv_heads, -1, width), normalizer.reshape(1, num_kv_heads, -1)
+    rows, sums = queries.reshape(batch, num_kv_heads, -1, width), normalizer.reshape(batch, num_kv_heads, -1)
     bias = cached.bias
     reduced = []
     for start in range(0, max(1, cached.keys.shape[2]), _KEYS_AT_ONCE):
         part = slice(start, start + _KEYS_AT_ONCE)
         part_bias = None if bias is None else bias[..., part]
         weights = attention_weights(rows, cached.keys[:, :, part], sums, scaling, part_bias)
-        reduced.append(reduce(weights.view(heads, tokens, -1)))
+        reduced.append(reduce(weights.view(batch, heads, tokens, -1)))
     return reduced[0] if len(reduced) == 1 else torch.cat(reduced, dim=-1)
 
 
@@ -118,7 +129,7 @@ def flash(
     bias: Tensor | None = None,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Attention and its normalizer by torch's fused kernel. [B, Hq, T, D], [B, H, N, D] twice, [B, 1, 1, N]
+    """Attention and its normalizer by torch's fused kernel. [B, Hq, T, D], [B, H, N, D] twice, [B, 1, 1 or T, N]
 
     -> [B, Hq, T, D], [B, Hq, T]
     """
@@ -141,22 +152,10 @@ def flash(
 def attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> Attended:
     """Attention over all of these. Nothing is masked, so the query heads that share a key head are rows of one.
 
-    [1, Hq, T, D] -> [1, Hq, T, D], [1, Hq, T]
+    [R, Hq, T, D] -> [R, Hq, T, D], [R, Hq, T]
     """
-    _, heads, tokens, width = queries.shape
-    rows, bias = queries.reshape(1, cached.keys.shape[1], -1, width), cached.bias
+    batch, heads, tokens, width = queries.shape
+    rows, bias = queries.reshape(batch, cached.keys.shape[1], -1, width), cached.bias
     bias = None if bias is None else bias.to(rows.dtype)
     attended, normalizer = flash(rows, cached.keys, cached.values, scaling, bias=bias)
-    return attended.reshape(1, heads, tokens, width), normalizer.reshape(1, heads, tokens)
-
-
-def _attend_to_new(new: New, scaling: float) -> tuple[Tensor, Tensor]:
-    if len(new.texts) <= 1:
-        return flash(new.queries, new.keys, new.values, scaling, is_causal=True)
-    parts, start = [], 0
-    for length in new.texts:
-        text = slice(start, start + length)
-        queries, keys, values = (tensor[:, :, text] for tensor in (new.queries, new.keys, new.values))
-        parts.append(flash(queries, keys, values, scaling, is_causal=True))
-        start += length
-    return torch.cat([part for part, _ in parts], dim=2), torch.cat([part for _, part in parts], dim=2)
+    return attended.reshape(batch, heads, tokens, width), normalizer.reshape(batch, heads, tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def rotate(keys: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
@@ -32,11 +33,11 @@ def rotation_table(frequency: Tensor, reach: int) -> Tensor:
 
 
 def rotate_by(table: Tensor, keys: Tensor, distance: Tensor) -> Tensor:
-    """What `rotate` returns, for distances that are in the `rotation_table`. [H, N, D], [N] -> [H, N, D]
+    """What `rotate` returns, for distances that are in the `rotation_table`. [..., H, N, D], [..., N]
 
     It takes a third of the time of `rotate`, for keys that are rotated at each reading.
     """
-    cos, sin = table.index_select(0, distance + table.shape[0] // 2).chunk(2, dim=-1)
+    cos, sin = functional.embedding(distance.unsqueeze(-2) + table.shape[0] // 2, table).chunk(2, dim=-1)
     turning = keys[..., : cos.shape[-1]]
     swapped = turning.float().roll(cos.shape[-1] // 2, dims=-1)
     return _with_rest((turning * cos).addcmul_(swapped, sin).to(keys.dtype), keys)

@@ -56,6 +56,7 @@ class IngestRunner:
         """The next steps of so many cameras, None if those cameras were removed. Every call takes clips."""
         clips, cameras = self._clips.take_steps(count, self._max_frames), self._slots.cameras
         steps = [_Step(cameras[clip.camera], clip) for clip in clips if clip.camera in cameras]
+        steps.sort(key=lambda step: step.camera.memory.slot)  # because neighbours are read together
         if not steps:
             return None
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -103,6 +104,66 @@ def test_a_packed_pass_equals_one_pass_for_each_memory(
         for layer, weights in capture_alone.weights.items():
             assert torch.allclose(capture.weights[layer][row], weights[0], atol=1e-5)
             assert len(weights[0]) == memory.lengths[layer]
+
+
+def alike(slabs: Slabs, number: int, *, length: int, reach: int) -> list[Memory]:
+    """Memories in slots that follow each other, as long as each other; their keys have moved by up to `reach`."""
+    generator = torch.Generator().manual_seed(length)
+    slabs.moved.copy_(torch.randint(-reach, reach + 1, slabs.moved.shape, generator=generator))
+    memories = [memory_of(slabs, slot, (length, length)) for slot in range(4 - number, 4)]
+    for memory in memories:
+        memory.reach = reach
+    return memories
+
+
+@small
+@given(number=st.integers(2, 4), num_new=st.integers(2, 6), length=st.integers(1, 40), reach=st.integers(0, 9))
+def test_memories_that_are_alike_equal_one_pass_for_each(
+    model: VideoLanguageModel, slabs: Slabs, number: int, num_new: int, length: int, reach: int
+) -> None:
+    memories = alike(slabs, number, length=length, reach=reach)
+    unread = [model.embed_tokens(torch.arange(num_new) + 5 + 7 * row) for row in range(number)]
+
+    hidden, capture = forward(model, memories, unread, is_read_only=False)
+    together = [written(memory, num_new) for memory in memories]
+
+    for row, memory in enumerate(memories):
+        alone, capture_alone = forward(model, [memory], [unread[row]], is_read_only=False)
+        assert torch.allclose(hidden[:, row * num_new : (row + 1) * num_new], alone, atol=1e-4)
+        for mine, other in zip(together[row], written(memory, num_new), strict=True):
+            assert torch.allclose(mine, other, atol=1e-4)
+        for layer, weights in capture_alone.weights.items():
+            assert torch.allclose(capture.weights[layer][row], weights[0], atol=1e-5)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that are not views."""
+
+    num_operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.num_operations += not any(result.alias_info for result in func._schema.returns)
+        return func(*args, **(kwargs or {}))
+
+
+def test_alike_memories_and_packed_texts_take_no_operations_of_their_own() -> None:
+    """Written, attended and scored as one: as many operations for 4 memories as for 2, and for 6 texts as for 2."""
+    model = FAMILIES["llava_onevision"]().model
+    slabs = Slabs(model.spec.kv, slots=4, capacity=CAPACITY)
+
+    def operations(number: int, texts: int) -> int:
+        memories = alike(slabs, number, length=20, reach=5)
+        packed = PackedTexts([model.embed_tokens(torch.arange(3) + 5)] * texts)
+        capture = AttentionCapture([slice(0, 3 * texts)] * memories[0].num_layers, attention_ops.peak_weight)
+        unread = [model.embed_tokens(torch.arange(3) + 5)] * number
+        with torch.inference_mode(), Operations() as counted:
+            packed.forward(model, memories, capture)
+            forward(model, memories, unread, is_read_only=False)
+        return counted.num_operations
+
+    operations(2, 2)  # the first pass makes a table of rotations
+
+    assert operations(4, 2) == operations(2, 2) == operations(2, 6)
 
 
 @small

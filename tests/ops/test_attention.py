@@ -53,7 +53,7 @@ def test_new_tokens_over_cached_ones_equal_the_plain_softmax(
     cached = cached if has_summaries else Cached(cached.keys, cached.values)
 
     output, normalizer = attention.attend(new, cached, SCALING)
-    weights = attention.reduced_weights(new.queries, cached, normalizer, SCALING, lambda weights: weights)
+    weights = attention.reduced_weights(new.queries, cached, normalizer, SCALING, lambda weights: weights)[0]
 
     for token in range(num_new):
         assert torch.allclose(output[0, :, token], plain_attention(new, cached, token), atol=1e-4)
@@ -63,7 +63,7 @@ def test_new_tokens_over_cached_ones_equal_the_plain_softmax(
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 9), st.integers(0, 2**31))
 def test_packed_texts_do_not_see_each_other(texts: list[int], num_cached: int, seed: int) -> None:
     new, cached = drawn(seed, num_cached, sum(texts))
-    packed = New(new.queries, new.keys, new.values, texts)
+    packed = New(new.queries, new.keys, new.values, attention.text_mask(texts))
 
     output, _ = attention.attend(packed, cached, SCALING)
 

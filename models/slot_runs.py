@@ -1,0 +1,75 @@
+"""Memories of a pass that are alike, so that they are written and read as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from cache_store.memory import Memory
+from models.shared_base import cached_of
+from ops.attention import Cached
+
+
+class SlotRun:
+    """R memories of a pass that append T tokens each; of several the slots follow each other and the lengths are alike.
+
+    span: where their new tokens lie in the packed row.
+    """
+
+    def __init__(self, memories: Sequence[Memory], first_row: int, span: slice) -> None:
+        self.memories = memories
+        self.first_row = first_row
+        self._span = span
+        self._slabs = memories[0].slabs
+        self._slots = slice(memories[0].slot, memories[0].slot + len(memories))
+
+    def of(self, states: Tensor) -> Tensor:
+        """What is of these memories' tokens in a packed pass. [1, H, sum of T_b, D] -> [R, H, T, D]"""
+        own, rows = states[:, :, self._span], len(self.memories)
+        return own if rows == 1 else torch.unflatten(own[0], 1, (rows, -1)).transpose(0, 1)
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Writes new keys and values behind the valid tokens of each memory. [R, H, T, D] twice"""
+        start = self.memories[0].lengths[layer]
+        end = start + keys.shape[2]
+        assert end <= self._slabs.capacity, (end, self._slabs.capacity)
+        self._slabs.keys[layer][self._slots, :, start:end] = keys
+        self._slabs.values[layer][self._slots, :, start:end] = values
+
+    def cached(self, layer: int) -> Cached:
+        """The valid tokens of each memory. R × N"""
+        if len(self.memories) == 1:
+            return cached_of(self.memories[0], layer)
+        length, reach = self.memories[0].lengths[layer], max(memory.reach for memory in self.memories)
+        keys, values = (slab[layer][self._slots, :, :length] for slab in (self._slabs.keys, self._slabs.values))
+        if reach:
+            moved = self._slabs.moved[layer, self._slots, :length]
+            keys = self._slabs.shape.positions.shift(keys, moved, reach)
+        return Cached(keys, values)
+
+
+def runs_of(memories: Sequence[Memory], spans: Sequence[slice]) -> list[SlotRun]:
+    """A run for memories that follow each other and are alike, one of its own for each other memory."""
+    lengths = [span.stop - span.start for span in spans]
+    starts = [0] + [
+        row
+        for row, (before, memory) in enumerate(pairwise(memories), start=1)
+        if lengths[row] != lengths[row - 1] or not _is_next(before, memory)
+    ]
+    return [
+        SlotRun(memories[start:end], start, slice(spans[start].start, spans[end - 1].stop))
+        for start, end in zip(starts, [*starts[1:], len(memories)], strict=True)
+    ]
+
+
+def _is_next(before: Memory, memory: Memory) -> bool:
+    """Whether a memory is read as one with the one before it."""
+    return (
+        memory.slabs is before.slabs
+        and memory.slot == before.slot + 1
+        and memory.lengths == before.lengths
+        and not (memory.has_summaries or before.has_summaries)
+    )
