@@ -223,7 +223,8 @@ class CameraStatus:
     url: redacted. epoch: the lease epoch of the owner that reports. masks: what is blacked out. detail: why the camera
     is in this state, for people. reason: the same for programs, where the source is the cause. id: its identity.
     revision: of the spec that it is watched with. state_since_s: when it came into this state, in Unix seconds; None if
-    unknown. source: `urls.source_digest` of the URL; started_s: second 0 of a file. Both are for the fleet alone.
+    unknown. lowered_fps: frames per second that are sampled, where these are fewer than its rate. source:
+    `urls.source_digest` of the URL; started_s: second 0 of a file. Both are for the fleet alone.
     """
 
     name: str
@@ -237,5 +238,6 @@ class CameraStatus:
     id: str = ""
     revision: int = 0
     state_since_s: float | None = None
+    lowered_fps: float | None = None
     source: str = ""
     started_s: float = 0.0

@@ -63,6 +63,7 @@ def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
         labels=spec.labels,
         pace=_PACES[spec.pace],
         state_since=optional_timestamp(status.state_since_s),
+        lowered_frames_per_second=status.lowered_fps,
     )
 
 

@@ -102,7 +102,7 @@ class CameraShard:
             require_time=self._admission.require_time,
         )
         self.log_fields = self._lifecycle.log_fields
-        self._statuses = CameraStatuses(self._memories, self._lease_holder, device.limitation)
+        self._statuses = CameraStatuses(self._memories, self._lease_holder, self._streams, device.limitation)
         self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False
         self._grace_s = settings.shards.grace_s
@@ -183,7 +183,7 @@ class CameraShard:
         cameras = self._cameras()
         counts = self._count(cameras)
         load = self._admission.note(counts.frames)
-        self._engine.clips.keep(load.keeps)
+        self._streams.limit_rates(load.keeps)
         return ShardStatus(
             pid=os.getpid(),
             node=socket.gethostname(),

@@ -6,7 +6,7 @@ import dataclasses
 
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
-from actors.shard.camera_streams import CameraStream
+from actors.shard.camera_streams import CameraStream, CameraStreams
 from pipeline.cameras import CameraState, CameraStatus
 from pipeline.network import urls
 
@@ -16,10 +16,17 @@ UNOWNED = "the store lost its record of the owner; the memory is kept and answer
 class CameraStatuses:
     """Puts a camera's status together. model_limitation: why the model is not for real cameras, None if it is."""
 
-    def __init__(self, memories: CameraMemories, lease_holder: LeaseHolder, model_limitation: str | None) -> None:
+    def __init__(
+        self,
+        memories: CameraMemories,
+        lease_holder: LeaseHolder,
+        streams: CameraStreams,
+        model_limitation: str | None,
+    ) -> None:
         self._memories = memories
         self._lease_holder = lease_holder
         self._model_limitation = model_limitation
+        self._streams = streams
 
     def limitation(self, stream: CameraStream) -> str | None:
         """Why the model is not for what the camera shows, None if it is."""
@@ -48,6 +55,7 @@ class CameraStatuses:
             revision=stream.assignment.revision,
             source=stream.source,
             started_s=stream.assignment.started_s,
+            lowered_fps=self._streams.lowered_fps(stream) if stream.state is CameraState.LIVE else None,
         )
         if not self._lease_holder.is_unowned(camera_id):
             return status

@@ -19,6 +19,9 @@ from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S
 from pipeline.sources.ingest_config import IngestConfig
 
+_LEAST_CHANGE = 0.05  # of the share of all rates: each change is a message to each camera
+_LOWERED = 0.99  # of its rate: a camera below it is shown
+
 
 @dataclass(slots=True)
 class CameraStream:
@@ -77,6 +80,7 @@ class CameraStreams:
         self._clock = clock
         self.owned: dict[str, CameraStream] = {}
         self.standby: dict[str, CameraStream] = {}
+        self._rate_share = 1.0
 
     def specs(self) -> dict[str, CameraSpec]:
         """Of all cameras, owned or stood by for, by id."""
@@ -114,6 +118,20 @@ class CameraStreams:
     def keep(self, assignment: Assignment) -> None:
         """Gives an owned camera a newer assignment with the same spec."""
         self.owned[assignment.id].update(assignment)
+
+    def limit_rates(self, share: float) -> None:
+        """From now on live cameras are sampled at this share of their rates; recordings at fast pace wait instead."""
+        if abs(share - self._rate_share) < _LEAST_CHANGE * self._rate_share and (share < 1 or self._rate_share == 1):
+            return
+        self._rate_share = share
+        for stream in (*self.owned.values(), *self.standby.values()):
+            stream.feed.limit_rate(share)
+
+    def lowered_fps(self, stream: CameraStream) -> float | None:
+        """Frames per second that are sampled from it where these are fewer than its rate, else None."""
+        fps = self._clips.sampled_fps(stream.assignment.id)
+        rate = self._ingest.for_camera(stream.spec).sample_fps
+        return fps if fps is not None and fps < _LOWERED * rate else None
 
     def end(self, camera_id: str) -> None:
         """Ends the stream of an owned camera: no clip follows. Does not wait for the feed's thread."""
@@ -165,6 +183,7 @@ class CameraStreams:
             started_s=assignment.started_s if started_s is None else started_s,
         )
         stream = CameraStream(assignment, feed, self._clock())
+        feed.limit_rate(self._rate_share)
         feed.start()
         return stream
 

@@ -36,6 +36,8 @@ class Feed(Protocol):
 
     def request_stop(self) -> None: ...
 
+    def limit_rate(self, share: float) -> None: ...
+
 
 class FeedFactory(Protocol):
     """Makes a feed that puts a camera's clips into the queue; see CameraFeed."""

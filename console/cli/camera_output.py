@@ -88,6 +88,7 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
         "loop": camera.loop,
         "gate": camera.gate,
         "frames_per_second": camera.frames_per_second if camera.HasField("frames_per_second") else None,
+        "lowered_frames_per_second": lowered_rate(camera),
         "tls_certificate_sha256": camera.tls_certificate_sha256,
         "tls_ca": camera.tls_ca,
         "tls_name": camera.tls_name,
@@ -131,7 +132,9 @@ def camera_table(cameras: Sequence[pb.Camera], width: int = 80) -> Table:
 def _cells(camera: pb.Camera) -> tuple[str, ...]:
     newest = memory_time(camera.memory, "newest")
     reason = (reason_name(camera.reason) or "").replace("_", " ")  # folds between words
-    return camera.name, state_name(camera.state), str(camera.shard), "none" if newest is None else dated(newest), reason
+    state, rate = state_name(camera.state), lowered_rate(camera)
+    state = state if rate is None else f"{state} {rate:.2g}/s"
+    return camera.name, state, str(camera.shard), "none" if newest is None else dated(newest), reason
 
 
 def camera_details(camera: pb.Camera) -> Table:
@@ -174,6 +177,11 @@ def _options(camera: pb.Camera) -> str:
 def since(camera: pb.Camera) -> datetime | None:
     """Since when the camera is in its state."""
     return utc(camera.state_since) if camera.HasField("state_since") else None
+
+
+def lowered_rate(camera: pb.Camera) -> float | None:
+    """Frames per second that are sampled from it where these are fewer than its rate, else None."""
+    return camera.lowered_frames_per_second if camera.HasField("lowered_frames_per_second") else None
 
 
 def _frames(camera: pb.Camera) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class ClipQueue:
         self._dropped: Counter[str] = Counter()
         self._held_back: dict[str, int] = {}  # camera -> frames dropped before hold_back
         self._after_s: dict[str, float] = {}
-        self._share, self._credit = 1.0, defaultdict[str, float](float)
+        self._periods_s: dict[str, float] = {}  # of each camera's newest clip
         self._changed = threading.Condition()
 
     def put(self, clip: Clip) -> int:
@@ -46,9 +46,8 @@ class ClipQueue:
         """
         lost = 0
         with self._changed:
-            if (kept := self._kept(clip)) is None:
-                return 0
-            clip, clips = kept, self._waiting.setdefault(clip.camera, deque())
+            clips = self._waiting.setdefault(clip.camera, deque())
+            self._periods_s[clip.camera] = clip.period_s
             if len(clips) == self._max_clips:
                 lost = len(clips.popleft().times_s)
                 self._dropped[clip.camera] += lost
@@ -59,11 +58,6 @@ class ClipQueue:
             lost = 0 if clip.camera in self._held_back else lost
         self._on_put()
         return lost
-
-    def keep(self, share: float) -> None:
-        """From now on this share of each camera's frames is queued, spread evenly: its rate is lower."""
-        with self._changed:
-            self._share = share
 
     def take(self, max_frames: int | None = None) -> Clip | None:
         """Removes and returns the oldest frames of the camera whose turn it is; None if no clip is ready.
@@ -134,6 +128,12 @@ class ClipQueue:
         with self._changed:
             return self._dropped[camera]
 
+    def sampled_fps(self, camera: str) -> float | None:
+        """Frames per second at which the camera's newest clip was sampled, None if unknown."""
+        with self._changed:
+            period_s = self._periods_s.get(camera)
+            return 1 / period_s if period_s else None
+
     def discard(self, camera: str, until_s: float = -math.inf) -> None:
         """Drops and counts the camera's waiting clips; frames up to `until_s`, also of later clips, are left out."""
         with self._changed:
@@ -148,21 +148,9 @@ class ClipQueue:
             self._waiting.pop(camera, None)
             self._dropped.pop(camera, None)
             self._after_s.pop(camera, None)
-            self._credit.pop(camera, None)
+            self._periods_s.pop(camera, None)
             self._held_back.pop(camera, None)
             self._changed.notify_all()
-
-    def _kept(self, clip: Clip) -> Clip | None:
-        """What is queued of a clip at the present share, None if nothing is."""
-        if self._share >= 1.0:
-            return clip
-        indices = []
-        for index in range(len(clip.times_s)):
-            self._credit[clip.camera] += self._share
-            if self._credit[clip.camera] >= 1.0:
-                self._credit[clip.camera] -= 1.0
-                indices.append(index)
-        return clip.at(indices, period_s=clip.period_s / self._share) if indices else None
 
     def _ready(self) -> Iterator[str]:
         return (camera for camera, clips in self._waiting.items() if clips and camera not in self._held_back)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +49,4 @@ class Clip:
             times_s=self.times_s[frames],
             previews=self.previews[frames],
             lost_before=self.lost_before[frames],
-        )
-
-    def at(self, indices: Sequence[int], *, period_s: float) -> Clip:
-        """The frames at these indices, sampled at another period."""
-        return dataclasses.replace(
-            self,
-            frames=self.frames[list(indices)],
-            times_s=tuple(self.times_s[index] for index in indices),
-            previews=tuple(self.previews[index] for index in indices),
-            period_s=period_s,
-            lost_before=tuple(self.lost_before[index] for index in indices) if self.lost_before else (),
         )

@@ -73,7 +73,8 @@ class CameraFeed:
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._has_frames = self._was_live = False
-        self.rate = EvenRate()
+        self.rate = EvenRate()  # of a live source
+        self.limit_rate = self.rate.limit
         self._lost_before = self._notes = ""  # why frames before the next one were lost; what the open source notes
         self._last_report: tuple[CameraState, str, str] | None = None
         self._stopped = threading.Event()
@@ -161,6 +162,7 @@ class CameraFeed:
         return False
 
     def _feed_from(self, source: Source) -> None:
+        rate = self.rate if source.is_live else EvenRate()
         builder = ClipBuilder(self._spec, self._config, self._fit, is_live=source.is_live)
         if self._newest_s > -math.inf:
             self._lost_before = RECONNECTED
@@ -168,7 +170,7 @@ class CameraFeed:
             for sample in source.samples():
                 self._newest_s, self._has_frames = sample.time_s, True
                 self._was_live = self._was_live or not source.is_finite
-                self._report(CameraState.LIVE, self.rate.described(self._notes, self._config.sample_fps))
+                self._report(CameraState.LIVE, rate.described(self._notes, self._config.sample_fps))
                 lost_before, self._lost_before = self._lost_before, ""
                 clip = builder.add(sample, self._clock(), lost_before=lost_before)
                 self._put(clip, can_wait=not source.is_live)
@@ -181,7 +183,7 @@ class CameraFeed:
         while can_wait and not self._clips.wait_for_space(self._camera_id, timeout_s=0.2):
             if self._stopped.is_set():
                 return
-        period_s = clip.period_s * self.rate.stride  # a frame that was not due is no gap
+        period_s = clip.period_s * (1 if can_wait else self.rate.stride)  # a frame that was not due is no gap
         with self._output_lock:
             clip = dataclasses.replace(clip, camera=self._camera_id, period_s=period_s)
             if not self._stopped.is_set() and self._clips.put(clip):

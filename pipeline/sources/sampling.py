@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 MEASURE_S = 4.0
+MAX_DEVICE_STRIDE = 100.0
 MAX_STRIDE, SETTLE_S, FIRST_CALM_S, LAST_CALM_S = 8, 10.0, 60.0, 960.0
 EARLY_TOLERANCE = 0.01  # of the period: a frame this much before its moment is on time
 
@@ -26,39 +27,54 @@ class FrameRate:
 
 
 class EvenRate:
-    """How many moments of the grid pass for one frame: more while a machine cannot keep up, fewer again once it can.
+    """How many moments of the grid pass for one frame of a live camera: its rate, wherever that is lowered.
 
-    A camera then gives fewer frames, evenly spaced, instead of losing some of them at random. A rate that proved too
-    high is tried again after twice the time.
+    Two things lower it, and the stronger one counts: a machine that loses frames, step by step, and the share that the
+    device has time for. A camera then gives fewer frames, evenly spaced, instead of losing some of them at random. A
+    step that proved too early is tried again after twice the time.
     """
 
     def __init__(self, max_stride: int = MAX_STRIDE) -> None:
-        self.stride = 1
+        self._machine_stride, self._device_stride = 1, 1.0
         self._max_stride = max_stride
         self._calm_s = FIRST_CALM_S  # without a loss, before a higher rate is tried
         self._lost_s = self._changed_s = -math.inf
         self._is_trial = False
 
+    @property
+    def stride(self) -> float:
+        """The stride now."""
+        return max(self._machine_stride, self._device_stride)
+
+    def limit(self, share: float) -> None:
+        """From now on the device has time for this share of the frames, above 0 and at most 1.
+
+        Beyond MAX_DEVICE_STRIDE a camera would be live and hardly watched: there frames are lost, and counted.
+        """
+        self._device_stride = min(1 / share, MAX_DEVICE_STRIDE)
+
     def lost(self, now_s: float) -> None:
         """Frames were lost because the machine is too slow."""
         self._lost_s = now_s
-        if self.stride == self._max_stride or now_s - self._changed_s < SETTLE_S:
+        if self.stride >= self._max_stride or now_s - self._changed_s < SETTLE_S:
             return
         if self._is_trial:
             self._calm_s = min(LAST_CALM_S, 2 * self._calm_s)
-        self.stride, self._changed_s, self._is_trial = self.stride + 1, now_s, False
+        self._machine_stride, self._changed_s, self._is_trial = math.floor(self.stride) + 1, now_s, False
 
-    def at(self, now_s: float) -> int:
-        """The stride now."""
-        if self.stride > 1 and now_s - max(self._lost_s, self._changed_s) >= self._calm_s:
-            self.stride, self._changed_s, self._is_trial = self.stride - 1, now_s, True
+    def at(self, now_s: float) -> float:
+        """The stride at a time, after what the time brings."""
+        if self._machine_stride > 1 and now_s - max(self._lost_s, self._changed_s) >= self._calm_s:
+            self._machine_stride, self._changed_s, self._is_trial = self._machine_stride - 1, now_s, True
         return self.stride
 
     def described(self, notes: str, fps: float) -> str:
         """The notes on a source, and what an operator should know of its rate."""
         if self.stride == 1:
             return notes
-        slow = f"sampled at {fps / self.stride:.2g} frames/s of {fps:g}: the machine does not keep up"
+        is_machine = self._machine_stride >= self._device_stride
+        why = "the machine does not keep up" if is_machine else "the device has no time for more"
+        slow = f"sampled at {fps / self.stride:.2g} frames/s of {fps:g}: {why}"
         return f"{notes}; {slow}" if notes else slow
 
 
@@ -73,20 +89,20 @@ class Sampler:
         self._start_s: float | None = None
         self._due_s = -math.inf
 
-    def pick(self, times_s: Sequence[float], stride: int = 1) -> list[int]:
+    def pick(self, times_s: Sequence[float], stride: float = 1) -> list[int]:
         """Indices of the frames that are due, one in `stride` moments.
 
         `times_s` ascends and may repeat the times of earlier calls.
         """
         return [index for index, time_s in enumerate(times_s) if self._is_due(time_s, stride)]
 
-    def _is_due(self, time_s: float, stride: int) -> bool:
+    def _is_due(self, time_s: float, stride: float) -> bool:
         if time_s < self._due_s - EARLY_TOLERANCE * self._period_s:
             return False
         if self._start_s is None:
             self._start_s = time_s
         # 1.5 times the tolerance: rounding must not assign a frame that is just on time to the moment before.
-        moment = math.floor((time_s - self._start_s) / self._period_s + 1.5 * EARLY_TOLERANCE)
-        next_s = self._start_s + (moment + stride) * self._period_s
-        self._due_s = max(next_s, time_s + (stride - 0.4) * self._period_s)
+        step_s = stride * self._period_s
+        moment = math.floor((time_s - self._start_s) / step_s + 1.5 * EARLY_TOLERANCE / stride)
+        self._due_s = max(self._start_s + (moment + 1) * step_s, time_s + 0.6 * step_s)
         return True

@@ -45,14 +45,17 @@ class SimulatedSource:
         moment = self._moment_after(
             max(context.after_s, context.clock() - self._period_s) if self.is_live else context.after_s
         )
+        due = float(moment)  # it need not be whole where the rate is lowered
         while not context.wait(self._time_s(moment) - context.clock()):
             yield SampledFrame(self._time_s(moment), self._draw(moment))
-            moment += context.rate.at(context.clock()) if self.is_live else 1
+            due += context.rate.at(context.clock()) if self.is_live else 1
+            moment = math.ceil(due)
             if self.is_live and context.clock() - self._time_s(moment) > self._max_lag_s:
                 missed = self._moment_after(context.clock() - self._period_s) - moment
                 context.on_dropped(missed)
                 context.rate.lost(context.clock())
                 moment += missed
+                due = float(moment)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -150,6 +150,15 @@ class OpenCamera(_Message):
     fit: FrameFit
     resume_from_s: float | None
     started_s: float
+    rate_share: float = 1.0
+
+
+class LimitRate(_Message):
+    """Sample a camera at this share of its rate; see CameraFeed.limit_rate."""
+
+    kind: Literal["limit"] = "limit"
+    camera: Handle
+    share: float
 
 
 class CloseCamera(_Message):
@@ -183,7 +192,7 @@ class ProbeUrl(_Message):
 
 
 Report = ClipHeader | StateChanged | FramesLost | CameraClosed | Logged | Alive | UrlProbed
-Order = Begin | OpenCamera | CloseCamera | Taken | Ping | ProbeUrl
+Order = Begin | OpenCamera | LimitRate | CloseCamera | Taken | Ping | ProbeUrl
 _REPORT_TYPES: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 _ORDER_TYPES: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
 

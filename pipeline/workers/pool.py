@@ -31,6 +31,22 @@ _SPACE_TICK_S = 0.02  # while a recording waits for the device: the queue tells 
 _CLOSE_S = 10.0
 
 
+class _InItsThread:
+    """A FeedOwner for any thread: the pool's thread calls its supervisor."""
+
+    def __init__(self, supervisor: Supervisor, call: Callable[[Callable[[], None]], None]) -> None:
+        self._supervisor, self._call = supervisor, call
+
+    def open(self, feed: WorkerFeed) -> None:
+        self._call(partial(self._supervisor.open, feed))
+
+    def limit_rate(self, feed: WorkerFeed) -> None:
+        self._call(partial(self._supervisor.limit_rate, feed))
+
+    def close(self, feed: WorkerFeed) -> None:
+        self._call(partial(self._supervisor.close, feed))
+
+
 class WorkerPool:
     """Makes feeds whose sources run in workers. Starts its thread with the first one; `close` ends all of it."""
 
@@ -74,8 +90,7 @@ class WorkerPool:
             camera,
             clips,
             on_state,
-            on_start=lambda feed: self._call(partial(self._supervisor.open, feed)),
-            on_stop=lambda feed: self._call(partial(self._supervisor.close, feed)),
+            _InItsThread(self._supervisor, self._call),
         )
 
     def close(self) -> None:

@@ -46,6 +46,13 @@ class Supervisor:
         self._unassigned[feed.handle] = feed
         self._assign()
 
+    def limit_rate(self, feed: WorkerFeed) -> None:
+        """Has a camera sampled at the feed's share of its rate."""
+        for worker in self.workers:
+            if feed.handle in worker.feeds:
+                self._guarded(worker, partial(worker.limit_rate, feed))
+                return
+
     def close(self, feed: WorkerFeed) -> None:
         """Has a camera's connections closed."""
         self._quarantine.forget(feed.handle)

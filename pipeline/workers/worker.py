@@ -28,6 +28,7 @@ from pipeline.workers.messages import (
     CameraClosed,
     CloseCamera,
     FramesLost,
+    LimitRate,
     Logged,
     OpenCamera,
     Order,
@@ -68,6 +69,9 @@ class Worker:
                     self.send(Alive())
                 case OpenCamera():
                     self._open(order)
+                case LimitRate():
+                    if (limited := self._feeds.get(order.camera)) is not None:
+                        limited.limit_rate(order.share)
                 case CloseCamera():
                     self._close(order.camera)
                 case Taken():
@@ -116,6 +120,7 @@ class Worker:
             resume_from_s=order.resume_from_s,
             started_s=order.started_s,
         )
+        feed.limit_rate(order.rate_share)
         self._outboxes[handle], self._feeds[handle] = outbox, feed
         feed.start()
 

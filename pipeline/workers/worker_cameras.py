@@ -16,6 +16,7 @@ from pipeline.workers.messages import (
     ClipHeader,
     CloseCamera,
     FramesLost,
+    LimitRate,
     Logged,
     Order,
     Ping,
@@ -75,6 +76,10 @@ class WorkerCameras:
         """Has it watch a camera."""
         self.feeds[feed.handle] = feed
         self.link.send(feed.order)
+
+    def limit_rate(self, feed: WorkerFeed) -> None:
+        """Has it sample a camera at the feed's share of its rate."""
+        self.link.send(LimitRate(camera=feed.handle, share=feed.rate_share))
 
     def release(self, handle: int) -> None:
         """Has it close a camera's connections; `read` says when it has."""

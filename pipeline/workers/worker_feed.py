@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
@@ -43,6 +43,16 @@ class WatchedCamera:
             raise MalformedMessage(f"frames of {header.width}x{header.height}, which the model does not read")
 
 
+class FeedOwner(Protocol):
+    """Has workers do what feeds want: a Supervisor, or what calls one in its thread."""
+
+    def open(self, feed: WorkerFeed) -> None: ...
+
+    def limit_rate(self, feed: WorkerFeed) -> None: ...
+
+    def close(self, feed: WorkerFeed) -> None: ...
+
+
 class WorkerFeed:
     """Passes a camera's clips and states on, as a CameraFeed does. What stands below `stop` is the pool's thread's."""
 
@@ -52,17 +62,16 @@ class WorkerFeed:
         camera: WatchedCamera,
         clips: ClipQueue,
         on_state: OnState,
-        *,
-        on_start: Callable[[WorkerFeed], None],
-        on_stop: Callable[[WorkerFeed], None],
+        owner: FeedOwner,
     ) -> None:
-        """Raises InvalidCamera for an invalid URL. on_start, on_stop: called by the methods of these names."""
+        """Raises InvalidCamera for an invalid URL."""
         urls.parse_source(camera.spec)
         self.handle, self.camera = handle, camera
         self.retry_s = -math.inf  # no worker gets it before
         self.is_stopped = False
         self._clips, self._on_state = clips, on_state
-        self._on_start, self._on_stop = on_start, on_stop
+        self._owner = owner
+        self.rate_share = 1.0
         self._newest_s = camera.resume_from_s
         self._waiting: deque[Clip] = deque()
         self._output_lock = threading.Lock()  # no clip and no state passes once stop() has returned
@@ -71,14 +80,19 @@ class WorkerFeed:
 
     def start(self) -> None:
         """Has a worker open the source. Call it once."""
-        self._on_start(self)
+        self._owner.open(self)
+
+    def limit_rate(self, share: float) -> None:
+        """As CameraFeed.limit_rate."""
+        self.rate_share = share
+        self._owner.limit_rate(self)
 
     def request_stop(self) -> None:
         """Ends the feed: no clip and no state follows. Does not wait for its connections."""
         with self._output_lock:
             was_stopped, self.is_stopped = self.is_stopped, True
         if not was_stopped:
-            self._on_stop(self)
+            self._owner.close(self)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ends the feed, and blocks for at most `timeout_s` until its connections are closed."""
@@ -97,6 +111,7 @@ class WorkerFeed:
             fit=camera.fit,
             resume_from_s=self._newest_s,
             started_s=camera.started_s,
+            rate_share=self.rate_share,
         )
 
     def accept(self, clip: Clip) -> int:

@@ -225,6 +225,9 @@ class SimulatedFeed:
     def stop(self, timeout_s: float = 0.0) -> None:
         self.request_stop()
 
+    def limit_rate(self, share: float) -> None:
+        """Its rate is not lowered."""
+
     def request_stop(self) -> None:
         if self._task is not None:
             self._task.cancel()

@@ -75,12 +75,14 @@ def test_a_camera_has_its_shard_epoch_reason_and_masks() -> None:
         masks=masks,
         id="c0ffee",
         state_since_s=2.5,
+        lowered_fps=0.5,
     )
     message = conversions.camera_message(CameraView(SPEC, status, 3))
 
     assert (message.name, message.url, message.detail) == ("gate", "rtsp://host/1", "refused")
     assert (message.shard, message.epoch, message.id) == (3, 9, "c0ffee")
     assert message.state_since.ToNanoseconds() == 2_500_000_000
+    assert message.lowered_frames_per_second == 0.5
     assert (message.state, message.reason) == (pb.CAMERA_STATE_BACKING_OFF, pb.SOURCE_REASON_TLS)
     assert [[(point.x, point.y) for point in mask.corners] for mask in message.masks] == [list(masks[0])]
 

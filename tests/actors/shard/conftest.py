@@ -16,7 +16,7 @@ from actors.shard.camera_shard import CameraShard
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
 from pipeline.decoding import video_writer
-from pipeline.device.device_config import DeviceConfig
+from pipeline.device.device_config import DeviceConfig, WhenFull
 from tests.actors.shard.shards import FRAMES_SAMPLED, USUAL_LEASE, Running, UnreliableStore
 from tests.pipeline.playing import QUICK
 
@@ -44,6 +44,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         every_s: float = 3_600.0,
         max_cameras: int = 2,
         max_ingest_share: float = 1.0,
+        when_full: WhenFull = WhenFull.REFUSE,
         workers: int = 0,
         lease: LeaseConfig = USUAL_LEASE,
         on_retired: Callable[[], None] = lambda: None,
@@ -54,7 +55,12 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
             shards=ShardsConfig(
                 checkpoint_every_s=every_s,
                 lease=lease,
-                device=DeviceConfig(max_cameras=max_cameras, max_answer_tokens=8, max_ingest_share=max_ingest_share),
+                device=DeviceConfig(
+                    max_cameras=max_cameras,
+                    max_answer_tokens=8,
+                    max_ingest_share=max_ingest_share,
+                    when_full=when_full,
+                ),
             ),
         )
         shard = CameraShard(

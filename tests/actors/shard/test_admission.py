@@ -11,7 +11,9 @@ from actors.shard.admission import Admission
 from actors.shard.shard_counts import FrameCounts
 from pipeline.cameras import CameraSpec, DeviceFull, PlaybackSpeed, TooManyCameras
 from pipeline.device.device_config import DeviceConfig, WhenFull
-from tests.actors.shard.shards import Running, assignment, live, watch_whole
+from pipeline.sources.sampling import MAX_DEVICE_STRIDE
+from tests.actors.shard.shards import Running, assignment, live, status, watch_whole
+from tests.actors.waiting import until
 
 CONFIG = DeviceConfig(max_cameras=4, max_ingest_share=0.5)
 SAMPLE_FPS = 2.0
@@ -106,3 +108,17 @@ async def test_a_shard_refuses_a_new_camera_and_takes_one_that_has_a_memory(runn
         await shard.add_camera(assignment("film", film, PlaybackSpeed.LIVE))
 
         assert {camera.name for camera in (await shard.status()).cameras} == {"street", "film"}
+
+
+async def test_a_shard_lowers_the_rates_of_all_cameras_and_says_so(running: Running) -> None:
+    async with running(max_ingest_share=1e-6, when_full=WhenFull.LOWER_RATES) as shard:
+        street = live("street")
+        await shard.add_camera(dataclasses.replace(street, spec=dataclasses.replace(street.spec, frames_per_second=60)))
+
+        async def is_lowered() -> bool:
+            return (await status(shard, "street")).lowered_fps == 60 / MAX_DEVICE_STRIDE
+
+        await until(is_lowered)
+        found = await status(shard, "street")
+
+    assert found.detail.startswith("sampled at 0.6 frames/s of 60: the device has no time for more")

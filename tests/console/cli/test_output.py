@@ -136,6 +136,18 @@ def test_a_list_of_cameras_fits_a_terminal_of_80_columns() -> None:
     assert "sim:gate" in alone
 
 
+def test_a_list_of_cameras_says_where_a_rate_is_lowered() -> None:
+    slow = pb.Camera(name="gate", state=pb.CAMERA_STATE_LIVE, lowered_frames_per_second=1 / 3)
+    usual = pb.Camera(name="yard", state=pb.CAMERA_STATE_LIVE)
+
+    text = shown(camera_output.camera_table([slow, usual]), width=80)
+
+    assert "live 0.33/s" in text
+    assert text.count("/s") == 1
+    assert camera_output.camera_json(slow)["lowered_frames_per_second"] == 1 / 3
+    assert camera_output.camera_json(usual)["lowered_frames_per_second"] is None
+
+
 def test_times_of_lists_have_a_date_and_a_zone() -> None:
     at = datetime(2019, 5, 6, 7, 8, 9, tzinfo=UTC)
     this_year = datetime.now(UTC).replace(month=3, day=4, hour=12)

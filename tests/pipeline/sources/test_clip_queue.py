@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,17 +159,13 @@ def test_released_clips_and_later_ones_leave_out_frames_up_to_after_s() -> None:
     assert [taken.times_s for taken in iter(clips.take, None)] == [(2.05 + 0.1,)]
 
 
-def test_a_share_of_the_frames_is_kept_evenly_at_a_longer_period() -> None:
-    clips = ClipQueue(20)
-    clips.keep(0.4)
-    for time_s in range(5):
-        clips.put(dataclasses.replace(clip("lobby", time_s, frames=2), period_s=0.1))
-    clips.keep(1.0)
-    clips.put(clip("lobby", 9))
+def test_the_rate_of_a_camera_is_that_of_its_newest_clip() -> None:
+    clips = ClipQueue(2)
+    assert clips.sampled_fps("lobby") is None
 
-    taken = list(iter(clips.take, None))
+    for period_s in (0.5, 0.5, 2.0):
+        clips.put(dataclasses.replace(clip("lobby", period_s), period_s=period_s))
 
-    assert [time_s for one in taken for time_s in one.times_s] == [1.0, 2.0, 3.1, 4.1, 9.0]
-    assert [len(one.frames) == len(one.previews) == len(one.times_s) for one in taken] == [True] * 5
-    assert [one.period_s for one in taken] == [pytest.approx(0.25)] * 4 + [0.0]
-    assert clips.dropped_frames("lobby") == 0
+    assert clips.sampled_fps("lobby") == 0.5
+    clips.remove("lobby")
+    assert clips.sampled_fps("lobby") is None

@@ -103,3 +103,32 @@ def test_a_rate_that_is_below_what_was_asked_is_said() -> None:
     rate.lost(0.0)
     assert rate.described("", 2.0) == "sampled at 1 frames/s of 2: the machine does not keep up"
     assert rate.described("over UDP", 2.0).startswith("over UDP; sampled at")
+
+
+@pytest.mark.parametrize("stride", [1.1, 1.5, 2.4, 7.3])
+@pytest.mark.parametrize("fps", [2, 3, 20])
+def test_a_rate_between_two_whole_strides_is_met_on_average(stride: float, fps: int) -> None:
+    """Also of a camera that gives hardly more frames than are sampled: then some steps are one frame longer."""
+    times_s = [index / fps for index in range(100 * fps)]
+
+    picked = [times_s[index] for index in Sampler(2).pick(times_s, stride)]
+
+    assert len(picked) == pytest.approx(200 / stride, rel=0.06)
+    assert all(later - earlier <= (math.ceil(stride * fps / 2) + 1) / fps for earlier, later in pairwise(picked))
+
+
+def test_the_device_and_the_machine_lower_a_rate_by_the_more_of_the_two() -> None:
+    """They would take a third of a half, if both of them are too slow by a half."""
+    rate = EvenRate()
+    rate.limit(0.5)
+    assert rate.at(0.0) == 2
+    assert rate.described("", 2.0) == "sampled at 1 frames/s of 2: the device has no time for more"
+
+    rate.lost(0.0)
+    assert rate.at(0.0) == 3
+    assert rate.described("", 3.0) == "sampled at 1 frames/s of 3: the machine does not keep up"
+
+    rate.limit(0.1)
+    assert rate.at(FIRST_CALM_S) == 10
+    rate.limit(1.0)
+    assert rate.at(2 * FIRST_CALM_S) == 1

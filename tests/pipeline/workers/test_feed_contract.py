@@ -145,3 +145,32 @@ def test_a_live_camera_whose_clips_nobody_takes_is_sampled_less_often_and_says_s
             return clip is not None and clip.period_s >= 2 / 8
 
         cameras.wait_until(has_its_rate)  # or each of its frames would be a gap
+
+
+def test_a_live_camera_for_which_the_device_has_half_the_time_gives_half_the_frames_and_says_so(
+    cameras: Cameras,
+) -> None:
+    feed = cameras.open("lobby", "sim:street", config=replace(QUICK, sample_fps=8, frames_per_clip=1))
+    cameras.wait_for_next_clips("lobby")
+
+    feed.limit_rate(0.5)  # type: ignore[attr-defined]
+    slow = "sampled at 4 frames/s of 8: the device has no time for more"
+    cameras.wait_until(lambda: any(detail == slow for _, detail, _ in cameras.states["lobby"]))
+    cameras.wait_until(lambda: cameras.taken["lobby"][-1].period_s == 0.25)
+
+    assert cameras.clips.sampled_fps("lobby") == 4
+    assert cameras.clips.dropped_frames("lobby") == 0
+
+
+def test_a_recording_that_can_wait_loses_no_frame_where_the_device_has_no_time(
+    cameras: Cameras, tmp_path: Path
+) -> None:
+    path = footage.write(tmp_path / "video", replace(H264, frames=50))
+
+    feed = cameras.open("lobby", str(path), pace=FAST, started_s=START_S)
+    feed.limit_rate(0.1)  # type: ignore[attr-defined]
+    cameras.wait_for_state("lobby", ENDED)
+    cameras.wait_until(lambda: sum(len(clip.times_s) for clip in cameras.taken["lobby"]) == 10)
+
+    assert all(not detail for _, detail, _ in cameras.states["lobby"])
+    assert {clip.period_s for clip in cameras.taken["lobby"]} == {0.5}

@@ -20,6 +20,7 @@ from pipeline.workers.messages import (
     Alive,
     CameraClosed,
     CloseCamera,
+    LimitRate,
     OpenCamera,
     Order,
     Ping,
@@ -109,8 +110,7 @@ class Shard:
             camera,
             self.clips,
             on_state,
-            on_start=self.supervisor.open,
-            on_stop=self.supervisor.close,
+            self.supervisor,
         )
         feed.start()
         self.read()
@@ -315,6 +315,19 @@ def test_workers_that_do_not_start_are_tried_with_growing_pauses_and_blame_no_ca
     assert shard.workers == []
     shard.advance(1.0)
     assert shard.worker_of(feed).cameras == [feed.handle]
+
+
+def test_a_lowered_rate_reaches_the_worker_and_the_one_after_it() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    feed.limit_rate(0.5)
+    assert shard.worker_of(feed).orders[-1] == LimitRate(camera=feed.handle, share=0.5)
+
+    shard.crash(feed)
+
+    (order,) = shard.worker_of(feed).orders
+    assert isinstance(order, OpenCamera)
+    assert order.rate_share == 0.5
 
 
 @pytest.mark.parametrize("side", [SIDE + 1, 2 * SIDE, 1])
