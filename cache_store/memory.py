@@ -105,10 +105,7 @@ class Memory:
 
     def write(self, index: int, keys: Tensor, values: Tensor) -> None:
         """Writes new keys and values behind the valid tokens; they are valid only after `commit`. [H, T, D] twice"""
-        start, end = self.lengths[index], self.lengths[index] + keys.shape[1]
-        assert end <= self.slabs.capacity, (end, self.slabs.capacity)
-        for slab, new in ((self.slabs.keys[index], keys), (self.slabs.values[index], values)):
-            slab[self.slot, :, start:end] = quantising.convert(new, slab.dtype)
+        self.slabs.write(index, self.slot, self.lengths[index], keys, values)
 
     def commit(
         self, token_ids: Tensor, times_s: Tensor, offsets: Tensor | None = None, span: int | None = None

@@ -108,6 +108,21 @@ class Slabs:
         device = self.shape.device if place is None else self.shape.device_of(place)
         return torch.zeros(size, dtype=dtype, device=device)
 
+    def write(self, layer: int, slots: int | slice, start: int, keys: Tensor, values: Tensor) -> None:
+        """Writes keys and values of T tokens of one slot or of several, from place `start` on. [..., H, T, D] twice"""
+        end = start + keys.shape[-2]
+        assert end <= self.capacity, (end, self.capacity)
+        for slab, rows in ((self.keys[layer], keys), (self.values[layer], values)):
+            slab[slots, :, start:end] = quantising.convert(rows, slab.dtype)
+
+    def read(self, layer: int, slots: int | slice, end: int) -> tuple[Tensor, Tensor]:
+        """The first keys and values of one slot or of several in the model's dtype. Not to be written to.
+
+        -> [..., H, `end`, D] twice
+        """
+        keys, values = (slab[layer][slots, :, :end] for slab in (self.keys, self.values))
+        return quantising.convert(keys, self.shape.dtype), quantising.convert(values, self.shape.dtype)
+
     @property
     def slot_nbytes(self) -> int:
         """What each slot takes."""

@@ -33,18 +33,14 @@ class SlotRun:
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes new keys and values behind the valid tokens of each memory. [R, H, T, D] twice"""
-        start = self.memories[0].lengths[layer]
-        end = start + keys.shape[2]
-        assert end <= self._slabs.capacity, (end, self._slabs.capacity)
-        self._slabs.keys[layer][self._slots, :, start:end] = keys
-        self._slabs.values[layer][self._slots, :, start:end] = values
+        self._slabs.write(layer, self._slots, self.memories[0].lengths[layer], keys, values)
 
     def cached(self, layer: int) -> Cached:
         """The valid tokens of each memory. R × N"""
         if len(self.memories) == 1:
             return cached_of(self.memories[0], layer)
         length, reach = self.memories[0].lengths[layer], max(memory.reach for memory in self.memories)
-        keys, values = (slab[layer][self._slots, :, :length] for slab in (self._slabs.keys, self._slabs.values))
+        keys, values = self._slabs.read(layer, self._slots, length)
         if reach:
             moved = self._slabs.moved[layer, self._slots, :length]
             keys = self._slabs.shape.positions.shift(keys, moved, reach)
