@@ -28,7 +28,9 @@ from console.cli.connection import Server, takes_server
 from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 from protos import hermes_v1_pb2 as pb
 
-cameras = typer.Typer(help="Add, test, list, show, update, erase, remove and migrate cameras.", no_args_is_help=True)
+cameras = typer.Typer(
+    help="Find, add, test, list, show, update, erase, remove and migrate cameras.", no_args_is_help=True
+)
 
 
 @cameras.command("add")

@@ -22,6 +22,7 @@ from console.cli.ask import ask
 from console.cli.cameras import cameras
 from console.cli.fleet import fleet
 from console.cli.node import node
+from console.cli.onvif import discover, probe
 from console.cli.shards import shards
 from console.cli.terminal import DONE, FAILURE, Json
 
@@ -32,6 +33,8 @@ Each answer comes from the camera's memory and is printed beside the truth. The 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(ask)
+cameras.command("discover")(discover)
+cameras.command("probe")(probe)
 app.add_typer(cameras, name="cameras")
 app.add_typer(shards, name="shards")
 app.add_typer(node, name="node")

@@ -88,20 +88,20 @@ def _with_zone(address: str, zone: int | str = 0) -> str:
 
 def resolve(
     host: str,
-    rules: AddressRules,
+    rules: AddressRules | None,
     timeout_s: float,
     *,
     label: str,
     lookup: Callable[[str], list[str]] = system_lookup,
 ) -> tuple[Address, ...]:
-    """The addresses of a host, all of them allowed by `rules`. Blocks for at most `timeout_s`.
+    """The addresses of a host, all of them allowed by `rules` if there are any. Blocks for at most `timeout_s`.
 
     `label` names the camera in messages. Raises SourceUnreachable if the host has no address, SourceInvalid if one of
     its addresses is refused.
     """
     addresses = tuple(dict.fromkeys(map(_without_mapping, _look_up(host, timeout_s, label, lookup))))
     for address in addresses:
-        if (network := rules.refusing_network(address)) is not None:
+        if rules is not None and (network := rules.refusing_network(address)) is not None:
             text = f"{label}: its address {address} is in the refused network {network}"
             raise SourceInvalid(f"{text} (ingest.allowed_networks can allow it)", SourceReason.ADDRESS_REFUSED)
     return addresses
@@ -141,9 +141,9 @@ def connect(addresses: Sequence[Address], port: int, timeout_s: float, *, label:
 
 
 def connect_to(
-    host: str, port: int, rules: AddressRules, timeout_s: float, *, label: str, tls: TlsClient | None = None
+    host: str, port: int, rules: AddressRules | None, timeout_s: float, *, label: str, tls: TlsClient | None = None
 ) -> socket.socket:
-    """A connection to a host that `rules` allow, over TLS if `tls` is given. Raises SourceError."""
+    """A connection to a host that `rules` allow (None: any), over TLS if `tls` is given. Raises SourceError."""
     plain = connect(resolve(host, rules, timeout_s, label=label), port, timeout_s, label=label)
     if tls is None:
         return plain

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import io
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
-from pipeline.network import addresses
+from pipeline.network import addresses, http_wire
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.http_file import HttpFile
+from pipeline.network.http_wire import PORTS, USER_AGENT, host_header, join, send_request, target
 from pipeline.network.tls import TlsClient
 from pipeline.network.urls import redact
 
-_PORTS = {"http": 80, "https": 443}
-_UNQUOTED = "%/?:@!$&'()*+,;=~[]"
-_READ_NBYTES = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _MAX_COOKIES, _MAX_COOKIE = 32, 4096
@@ -68,12 +64,12 @@ class HttpClient:
         """See Requests.request. Redirects are followed to the same host, but not from https to http."""
         for _ in range(_MAX_REDIRECTS):
             connection, response = self._request(url, first, end, headers)
-            target = join(url, response.headers.get("Location", ""))
-            if response.status not in _REDIRECTS or not _may_follow(url, target):
+            goal = join(url, response.headers.get("Location", ""))
+            if response.status not in _REDIRECTS or not _may_follow(url, goal):
                 break
             connection.close()
-            self._follow_to_tls(url, target)
-            url = target
+            self._follow_to_tls(url, goal)
+            url = goal
         if (refusal := _refusal(url, response, first)) is not None:
             connection.close()
             raise refusal
@@ -94,15 +90,7 @@ class HttpClient:
 
     def attempt(self, url: str, step: Callable[[], T]) -> T:
         """The result of `step`, which waits for the network. Raises SourceUnreachable where the network fails."""
-        try:
-            return step()
-        except TimeoutError:
-            text = f"{redact(url)}: no answer within {self._deadline.limit_s:g} s"
-            raise SourceUnreachable(text, SourceReason.NO_ANSWER) from None
-        except (OSError, http.client.HTTPException) as error:
-            cause = getattr(error, "strerror", None) or "the response is not HTTP"
-            text = f"{redact(url)}: the connection failed: {cause}"
-            raise SourceUnreachable(text, SourceReason.BROKE_OFF) from None
+        return http_wire.attempt(url, self._deadline, step)
 
     def _split(self, url: str) -> SplitResult:
         if url.startswith("crypto"):
@@ -110,7 +98,7 @@ class HttpClient:
             raise SourceInvalid(text, SourceReason.NO_DECODER)
         try:
             parts = urlsplit(url)
-            is_supported = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+            is_supported = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_supported = False
         if not is_supported:
@@ -122,10 +110,10 @@ class HttpClient:
         self, parts: SplitResult, url: str, headers: Mapping[str, str], login: Login | None
     ) -> tuple[DeadlineSocket, http.client.HTTPResponse]:
         is_own = self._is_own(parts)
-        authorization = None if login is None else login.header("GET", _target(parts))
+        authorization = None if login is None else login.header("GET", target(parts))
         own = {
-            "Host": re.sub("%[^]]*", "", parts.netloc.rpartition("@")[2]),
-            "User-Agent": "hermes-cameras",
+            "Host": host_header(parts),
+            "User-Agent": USER_AGENT,
             "Accept": "*/*",
             "Connection": "close",
             "Authorization": authorization,
@@ -134,7 +122,7 @@ class HttpClient:
         sent = {name: value for name, value in own.items() if value} | dict(headers)
         connection = self._connect(parts, url)
         try:
-            response = self.attempt(url, lambda: _send_request(connection, _target(parts), sent))
+            response = self.attempt(url, lambda: send_request(connection, "GET", target(parts), sent))
         except SourceError:
             connection.close()
             raise
@@ -146,9 +134,9 @@ class HttpClient:
         """Whether it is the camera: its scheme, host and port, or those over TLS to which it redirected."""
         return _origin(parts) in self._own
 
-    def _follow_to_tls(self, url: str, target: str) -> None:
-        """Records that the camera is at `target` too, where it redirects from http to https. Raises SourceInvalid."""
-        old, new = urlsplit(url), self._split(target)
+    def _follow_to_tls(self, url: str, goal: str) -> None:
+        """Records that the camera is at `goal` too, where it redirects from http to https. Raises SourceInvalid."""
+        old, new = urlsplit(url), self._split(goal)
         if old.scheme == "http" and new.scheme == "https" and self._is_own(old):
             self._own.add(_origin(new))
 
@@ -160,32 +148,11 @@ class HttpClient:
                 self._cookies[name] = value
 
     def _connect(self, parts: SplitResult, url: str) -> DeadlineSocket:
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
         tls = self._tls if parts.scheme == "https" else None
         limit_s = self._deadline.limit_s
         connection = addresses.connect_to(host, port, self._rules, limit_s, label=redact(url), tls=tls)
         return DeadlineSocket(connection, self._deadline)
-
-
-class _HttpSocket:
-    """What http.client uses as a socket. Its close() does nothing, because the response is still read from it."""
-
-    def __init__(self, connection: DeadlineSocket) -> None:
-        self._connection = connection
-        self.sendall = connection.sendall
-
-    def makefile(self, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(self._connection, _READ_NBYTES)
-
-    def close(self) -> None:
-        """Leaves the connection open."""
-
-
-def _send_request(connection: DeadlineSocket, target: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    client = http.client.HTTPConnection(headers["Host"].partition(":")[0] or "camera")
-    client.sock = _HttpSocket(connection)
-    client.request("GET", target, headers=headers)
-    return client.getresponse()
 
 
 def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> SourceUnreachable | None:
@@ -194,8 +161,8 @@ def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> Source
     if response.status == http.HTTPStatus.NOT_MODIFIED:
         return None
     if 300 <= response.status < 400:
-        target = redact(join(url, response.headers.get("Location", "")))
-        text = f"{status}: it redirects to {target}; which is not followed: use that URL"
+        goal = redact(join(url, response.headers.get("Location", "")))
+        text = f"{status}: it redirects to {goal}; which is not followed: use that URL"
         return SourceUnreachable(text, SourceReason.REDIRECTED)
     if response.status >= 400:
         text = f"{status} {http.client.responses.get(response.status, '')}".rstrip()
@@ -211,27 +178,15 @@ def _range(first: int, end: int | None) -> str:
     return f"bytes={first}-{'' if end is None else end - 1}"
 
 
-def _may_follow(url: str, target: str) -> bool:
+def _may_follow(url: str, goal: str) -> bool:
     """Whether a redirect stays on its host, and does not leave TLS."""
     try:
-        old, new = urlsplit(url), urlsplit(target)
+        old, new = urlsplit(url), urlsplit(goal)
         is_same = bool(new.hostname) and new.hostname == old.hostname
     except ValueError:
         return False
-    return is_same and new.scheme in (old.scheme, "https") and new.scheme in _PORTS
-
-
-def join(url: str, location: str) -> str:
-    """The URL to which a page at `url` refers as `location`."""
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        return location
-
-
-def _target(parts: SplitResult) -> str:
-    return quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_UNQUOTED)
+    return is_same and new.scheme in (old.scheme, "https") and new.scheme in PORTS
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)

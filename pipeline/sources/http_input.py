@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason
 from pipeline.network import urls
 from pipeline.network.deadline import Deadline
-from pipeline.network.http_client import HttpClient, join
+from pipeline.network.http_client import HttpClient
 from pipeline.network.http_file import HttpFile
+from pipeline.network.http_wire import join
 from pipeline.network.urls import NetworkUrl, redact
 from pipeline.sources import camera_logins, guarded_files, hls_variants, picture_file
 from pipeline.sources.guarded_files import EmptyFile, GuardedFile, ReadableFile, TextFile

@@ -1,0 +1,76 @@
+"""Sends one HTTP request over a connection. Knows neither addresses, logins nor redirects."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, quote, urljoin
+
+from pipeline.cameras import SourceReason, SourceUnreachable
+from pipeline.network.deadline import Deadline, DeadlineSocket
+from pipeline.network.urls import redact
+
+PORTS = {"http": 80, "https": 443}
+USER_AGENT = "hermes-cameras"
+_UNQUOTED = "%/?:@!$&'()*+,;=~[]"
+_READ_NBYTES = 1 << 16
+
+T = TypeVar("T")
+
+
+class _HttpSocket:
+    """What http.client uses as a socket. Its close() does nothing, because the response is still read from it."""
+
+    def __init__(self, connection: DeadlineSocket) -> None:
+        self._connection = connection
+        self.sendall = connection.sendall
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        return io.BufferedReader(self._connection, _READ_NBYTES)
+
+    def close(self) -> None:
+        """Leaves the connection open."""
+
+
+def send_request(
+    connection: DeadlineSocket, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
+) -> http.client.HTTPResponse:
+    """Sends the request; its response, whose body is still to be read. Raises OSError, HTTPException."""
+    client = http.client.HTTPConnection(headers["Host"].partition(":")[0] or "camera")
+    client.sock = _HttpSocket(connection)
+    client.request(method, target, body=body, headers=headers)
+    return client.getresponse()
+
+
+def attempt(url: str, deadline: Deadline, step: Callable[[], T]) -> T:
+    """The result of `step`, which waits for the network. Raises SourceUnreachable where the network fails."""
+    try:
+        return step()
+    except TimeoutError:
+        text = f"{redact(url)}: no answer within {deadline.limit_s:g} s"
+        raise SourceUnreachable(text, SourceReason.NO_ANSWER) from None
+    except (OSError, http.client.HTTPException) as error:
+        cause = getattr(error, "strerror", None) or "the response is not HTTP"
+        text = f"{redact(url)}: the connection failed: {cause}"
+        raise SourceUnreachable(text, SourceReason.BROKE_OFF) from None
+
+
+def host_header(parts: SplitResult) -> str:
+    """Host and port as the server knows them: without a login, and without the zone of an address."""
+    return re.sub("%[^]]*", "", parts.netloc.rpartition("@")[2])
+
+
+def target(parts: SplitResult) -> str:
+    """What stands in the request line."""
+    return quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_UNQUOTED)
+
+
+def join(url: str, location: str) -> str:
+    """The URL to which a page at `url` refers as `location`."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
