@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -161,11 +162,15 @@ class Memory:
         self._capacity[index].slice(self.prefix_length, end).overwrite(tokens)
         self.lengths[index] = end
 
-    def continue_from(self, base: Memory) -> None:
-        """Becomes an empty memory behind the tokens of another one, which is read and not changed, and must not change.
+    def frozen(self) -> Memory:
+        """What it holds now, to be read while more is written behind that in the same slot."""
+        frozen = copy.copy(self)
+        frozen.lengths = list(self.lengths)
+        frozen.states = tuple(state.clone() for state in self.states)
+        return frozen
 
-        So many answers share one copy of a memory.
-        """
+    def continue_from(self, base: Memory) -> None:
+        """Becomes an empty memory behind the tokens of another one, which must not change: answers share a copy."""
         self.clear()
         self.base = base
         self.next_position = base.next_position
@@ -179,7 +184,7 @@ class Memory:
         """
         is_rotated = self.slabs.rows is RowFormat.EXACT
         self.version += 1
-        self.base = other.base
+        self.base = None
         self.lengths = list(other.lengths)
         self.prefix_length = other.prefix_length
         self.next_position = other.next_position

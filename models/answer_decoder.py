@@ -43,8 +43,8 @@ class NextToken:
 class Answer:
     """An answer in progress: its memory, its tokens so far, and the attention weights of those tokens.
 
-    `memory` is a slot that this answer owns until it is done: a copy of the camera's memory, or an empty one behind a
-    copy that it shares. The camera's own memory is not touched.
+    `memory` is this answer's until it is done: a copy of the camera's memory, or an empty one behind a copy that
+    others read too. The camera's own memory is not touched.
     attention_weights: for each evidence layer the sum over the answer's tokens, on each of `cached_tokens`. [N_l]
     """
 

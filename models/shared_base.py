@@ -14,34 +14,66 @@ from ops.attention import Attended, Cached, Reduce
 
 
 @dataclass(frozen=True, slots=True)
-class SharedBase:
-    """What a pass reads of one memory that lies before several of its own.
+class _Share:
+    """A memory that is read before those of some rows of a pass.
 
-    rows: which memories of the pass those are. tokens: the places of their new tokens in the packed row. newest: where
-    the last one of each is among `tokens`. None: all of them, which need not be picked.
+    span: their new tokens among all tokens that have a memory before them. newest: the last one of each, among those of
+    the span; None: every one.
     """
 
     base: Memory
     rows: tuple[int, ...]
-    tokens: Tensor | None
+    span: slice
     newest: Tensor | None
 
+
+class SharedBases:
+    """What a pass reads of memories that lie before some of its own.
+
+    tokens: the places in the packed row of the new tokens that have a memory before them, None if that is all of them,
+    in their order.
+    """
+
+    def __init__(self, memories: Sequence[Memory], spans: Sequence[slice]) -> None:
+        rows_of: dict[int, list[int]] = {}
+        for row, memory in enumerate(memories):
+            if memory.base is not None:
+                rows_of.setdefault(id(memory.base), []).append(row)
+        tokens: list[int] = []
+        self.shares: list[_Share] = []
+        for rows in rows_of.values():
+            start = len(tokens)
+            tokens += [place for row in rows for place in range(spans[row].start, spans[row].stop)]
+            self.shares.append(_share(memories, spans, rows, slice(start, len(tokens))))
+        has_all = tokens == list(range(spans[-1].stop))
+        self.tokens = None if has_all else torch.tensor(tokens).to(memories[0].slabs.shape.device)
+
     def attend(self, queries: Tensor, layer: int, scaling: float) -> Attended:
-        """The attention of the new tokens over the base alone. [1, Hq, sum of T_b, D] -> [1, Hq, T, D]"""
-        return attention_ops.attend_to_cached(pick(queries, 2, self.tokens), cached_of(self.base, layer), scaling)
+        """The attention of the new tokens over their bases alone. [1, Hq, T, D] -> [T, Hq, D], [T, Hq]"""
+        parts = [
+            attention_ops.attend_to_cached(queries[:, :, share.span], cached_of(share.base, layer), scaling)
+            for share in self.shares
+        ]
+        attended, normalizer = (
+            parts[0] if len(parts) == 1 else (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
+        )
+        return attended[0].transpose(0, 1), normalizer[0].T
 
     def weights(
         self, queries: Tensor, normalizer: Tensor, layer: int, scaling: float, reduce: Reduce
     ) -> dict[int, Tensor]:
-        """The reduced attention weights of each memory's newest token on the base. [1, Hq, T, D], [1, Hq, T]"""
-        by_row = attention_ops.reduced_weights(
-            pick(pick(queries, 2, self.tokens), 2, self.newest),
-            cached_of(self.base, layer),
-            pick(normalizer, 2, self.newest),
-            scaling,
-            lambda weights: reduce(weights[0].transpose(0, 1)[:, :, None]),
-        )
-        return dict(zip(self.rows, by_row.to(self.base.slabs.shape.device), strict=True))
+        """The reduced attention weights of each row's newest token on its base. [1, Hq, T, D], [T, Hq]"""
+        by_row: dict[int, Tensor] = {}
+        for share in self.shares:
+            newest = attention_ops.reduced_weights(
+                pick(queries[:, :, share.span], 2, share.newest),
+                cached_of(share.base, layer),
+                pick(normalizer[share.span], 0, share.newest).T[None],
+                scaling,
+                lambda weights: reduce(weights[0].transpose(0, 1)[:, :, None]),
+            )
+            by_row |= zip(share.rows, newest.to(share.base.slabs.shape.device), strict=True)
+        return by_row
 
 
 def pick(tensor: Tensor, dim: int, places: Tensor | None) -> Tensor:
@@ -55,25 +87,10 @@ def cached_of(memory: Memory, layer: int) -> Cached:
     return Cached(memory.keys(layer)[None], memory.values(layer)[None], counts)
 
 
-def shared_bases(memories: Sequence[Memory], spans: Sequence[slice]) -> list[SharedBase]:
-    """One for each memory that lies before some of these; either all of them have one before them or none."""
-    rows_of: dict[int, list[int]] = {}
-    for row, memory in enumerate(memories):
-        if memory.base is not None:
-            rows_of.setdefault(id(memory.base), []).append(row)
-    assert sum(map(len, rows_of.values())) in (0, len(memories))
-    return [_shared_base(memories, spans, rows) for rows in rows_of.values()]
-
-
-def _shared_base(memories: Sequence[Memory], spans: Sequence[slice], rows: Sequence[int]) -> SharedBase:
+def _share(memories: Sequence[Memory], spans: Sequence[slice], rows: Sequence[int], span: slice) -> _Share:
     base = memories[rows[0]].base
     assert base is not None
-    tokens = [place for row in rows for place in range(spans[row].start, spans[row].stop)]
+    if len(rows) == span.stop - span.start:
+        return _Share(base, tuple(rows), span, None)
     ends = torch.tensor([spans[row].stop - spans[row].start for row in rows]).cumsum(0) - 1
-    device, has_all = base.slabs.shape.device, len(rows) == len(memories)
-    return SharedBase(
-        base,
-        tuple(rows),
-        None if has_all else torch.tensor(tokens).to(device),
-        None if len(rows) == len(tokens) else ends.to(device),
-    )
+    return _Share(base, tuple(rows), span, ends.to(base.slabs.shape.device))

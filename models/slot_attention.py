@@ -41,8 +41,8 @@ def slot_attention(
     else:
         parts = _prefill(queries, packed(key), packed(value), layer, forward_pass, scaling)
     attended = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
-    if forward_pass.bases:
-        normalizer = torch.cat([part for _, part in parts])
+    if forward_pass.bases.shares:
+        normalizer = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts])
         attended = _with_bases(queries, (attended, normalizer), layer, forward_pass, scaling)
     return attended.reshape(batch, tokens, heads, width), None
 
@@ -53,13 +53,15 @@ def _decode(queries: Tensor, rows: SlotRows, layer: int, forward_pass: SlotCache
     keys, values, mask = rows.read(layer)
     grouped = rows.of(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
     attended, normalizer = attention_ops.flash(grouped, keys, values, scaling, bias=mask)
-    if capture is not None and capture.query_rows[layer] is not None and not forward_pass.bases:
+    of_rows = {
+        rows.span.start + row: memory.lengths[layer] for row, memory in enumerate(rows.memories) if memory.base is None
+    }
+    if capture is not None and capture.query_rows[layer] is not None and of_rows:
         weights = attention_ops.attention_weights(grouped, keys, normalizer, scaling)
         reduced = capture.reduce(weights.flatten(1, 2).unsqueeze(2))
-        capture.weights[layer] = capture.weights.get(layer, {}) | {
-            rows.span.start + row: reduced[row, ..., : memory.lengths[layer]]
-            for row, memory in enumerate(rows.memories)
-        }
+        capture.weights.setdefault(layer, {}).update(
+            {row: reduced[row - rows.span.start, ..., :length] for row, length in of_rows.items()}
+        )
     return attended.flatten(1, 2), normalizer.flatten(1, 2)
 
 
@@ -72,13 +74,13 @@ def _prefill(
     """
     capture, parts = forward_pass.capture, []
     mask = None if forward_pass.mask is None else forward_pass.mask.to(queries.device)
-    rows = capture.query_rows[layer] if capture is not None and not forward_pass.bases else None
+    rows = capture.query_rows[layer] if capture is not None else None
     for run in forward_pass.runs:
         new = attention_ops.New(run.of(queries), run.of(keys), run.of(values), mask)
         cached = run.cached(layer)
         attended, normalizer = attention_ops.attend(new, cached, scaling)
         parts.append((attended.transpose(1, 2).flatten(0, 1), normalizer.transpose(1, 2).flatten(0, 1)))
-        if capture is not None and rows is not None:
+        if capture is not None and rows is not None and not run.has_base:
             weights = attention_ops.reduced_weights(
                 new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, capture.reduce
             )
@@ -88,16 +90,14 @@ def _prefill(
 
 def _with_bases(queries: Tensor, own: Attended, layer: int, forward_pass: SlotCache, scaling: float) -> Tensor:
     """Adds what the new tokens attend to before their own memories. [1, Hq, T, D], [T, Hq, D], [T, Hq] -> [T, Hq, D]"""
-    capture, attended = forward_pass.capture, own[0]
-    for base in forward_pass.bases:
-        mine = (pick(own[0], 0, base.tokens).transpose(0, 1)[None], pick(own[1], 0, base.tokens).T[None])
-        merged, normalizer = attention_ops.merge(base.attend(queries, layer, scaling), mine)
-        merged = merged[0].transpose(0, 1)
-        attended = merged if base.tokens is None else attended.index_copy(0, base.tokens.to(merged.device), merged)
-        if capture is not None and capture.query_rows[layer] is not None:
-            weights = base.weights(queries, normalizer, layer, scaling, capture.reduce)
-            capture.weights.setdefault(layer, {}).update(weights)
-    return attended
+    capture, bases = forward_pass.capture, forward_pass.bases
+    queries = pick(queries, 2, bases.tokens)
+    mine = (pick(own[0], 0, bases.tokens), pick(own[1], 0, bases.tokens))
+    attended, normalizer = attention_ops.merge(bases.attend(queries, layer, scaling), mine)
+    if capture is not None and capture.query_rows[layer] is not None:
+        weights = bases.weights(queries, normalizer, layer, scaling, capture.reduce)
+        capture.weights.setdefault(layer, {}).update(weights)
+    return attended if bases.tokens is None else own[0].index_copy(0, bases.tokens.to(attended.device), attended)
 
 
 AttentionInterface.register(ATTENTION_NAME, slot_attention)

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from cache_store.memory import Memory
-from models import shared_base, slot_rows, slot_runs
+from models import slot_rows, slot_runs
+from models.shared_base import SharedBases
 from ops import attention as attention_ops
 
 
@@ -68,7 +69,7 @@ class SlotCache(Cache):
         self._recurrent: list[_RecurrentLayer] = []
         is_single = not is_read_only and all(length == 1 for length in num_new)
         is_plain = all(memory.is_plain for memory in memories)
-        self.bases = shared_base.shared_bases(memories, self.spans)
+        self.bases = SharedBases(memories, self.spans)
         self.rows = slot_rows.rows_of(memories) if is_single and is_plain else []  # of a decode step, else none
         self.runs = [] if self.rows else slot_runs.runs_of(memories, self.spans)
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}

@@ -22,6 +22,7 @@ class SlotRun:
     def __init__(self, memories: Sequence[Memory], first_row: int, span: slice) -> None:
         self.memories = memories
         self.first_row = first_row
+        self.has_base = memories[0].base is not None
         self._span = span
         self._slabs = memories[0].slabs
         self._slots = slice(memories[0].slot, memories[0].slot + len(memories))
@@ -67,5 +68,6 @@ def _is_next(before: Memory, memory: Memory) -> bool:
         memory.slabs is before.slabs
         and memory.slot == before.slot + 1
         and memory.lengths == before.lengths
+        and (memory.base is None) == (before.base is None)
         and not (memory.has_summaries or before.has_summaries)
     )

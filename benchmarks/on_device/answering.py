@@ -9,6 +9,7 @@ import torch
 from benchmarks.on_device import pairs
 from benchmarks.on_device.bare_forward import BareForward
 from benchmarks.on_device.pairs import Pair
+from benchmarks.scratch_slot import ScratchSlot
 from cache_store import footprint
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -48,14 +49,11 @@ class FirstToken:
 
     def __init__(self, model: VideoLanguageModel, memory: Memory) -> None:
         self._memory = memory
-        self._copy = Memory(Slabs(model.spec.kv, slots=1, capacity=memory.slabs.capacity), 0)
-        self._slot = own_slot(model)
+        self._scratch = ScratchSlot(RESERVE)
         self._decoder, self._prompt = AnswerDecoder(model), question_of(model)
 
     def __call__(self) -> None:
-        self._copy.copy_from(self._memory)
-        self._slot.continue_from(self._copy)
-        self._decoder.step([Answer(self._slot, self._prompt)])
+        self._decoder.step([Answer(self._scratch.copy(self._memory), self._prompt)])
 
 
 def first_tokens(model: VideoLanguageModel, bare: BareForward, memory: Memory, *, rounds: int) -> Pair:

@@ -104,10 +104,10 @@ class Workload:
 
     @property
     def answers_nbytes(self) -> int:
-        """The copies of memories that answers read, and the slots for the answers' own tokens."""
-        own = footprint.answer_capacity(self.device.answer_reserve)
-        own_nbytes = self.device.max_running_questions * self.model.decoder.footprint().slot_nbytes(own)
-        return self.device.max_memory_copies * self.copy_nbytes + own_nbytes
+        """The copies of memories that answers read, with one answer behind each, and the slots of the other answers."""
+        own, decoder = footprint.answer_capacity(self.device.answer_reserve), self.model.decoder.footprint()
+        copy_nbytes, others = decoder.slot_nbytes(self.slot_capacity + own), self.device.max_running_questions - 1
+        return self.device.max_memory_copies * copy_nbytes + others * decoder.slot_nbytes(own)
 
     @property
     def weights_nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Where answers run: a slot for the tokens of each, behind a copy of its memory that answers share."""
+"""Where answers run: one right behind a copy of its memory, others on the same memory in slots of their own."""
 
 from __future__ import annotations
 
@@ -13,36 +13,44 @@ from pipeline.device.device_config import DeviceConfig
 
 @dataclass(slots=True, eq=False)
 class _Copy:
-    """source, version: what it is a copy of, None of nothing. readers: the slots of the answers that read it."""
+    """slot: what holds it, and behind it the tokens of one answer. base: it without them, for all other answers.
 
-    memory: Memory
+    source, version: what it is a copy of, None of nothing. readers: the memories of the answers that read it.
+    """
+
+    slot: Memory
+    base: Memory
     source: Memory | None = None
     version: int = 0
-    readers: set[int] = field(default_factory=set)
+    readers: list[Memory] = field(default_factory=list)
 
     def is_of(self, memory: Memory) -> bool:
         return self.source is memory and self.version == memory.version
 
 
 class AnswerSlots:
-    """A bounded number of slots for answers and of copies of memories. Device thread only.
+    """A bounded number of answers and of copies of memories. Device thread only.
 
-    Answers that begin on a memory while it does not change share a copy. A copy that no answer reads is kept until
-    another memory needs its slot. capacity: of a camera's slot.
+    Answers that begin on a memory while it does not change share a copy. The first of them runs in the copy's own slot,
+    so a single answer reads one run of tokens; the others have slots for their own tokens, and their attention is that
+    over both, merged. A copy that no answer reads is kept until another memory needs its slot. capacity: of a camera's
+    slot.
     """
 
     def __init__(self, shape: KVShape, config: DeviceConfig, capacity: int) -> None:
-        own = Slabs(
-            shape, slots=config.max_running_questions, capacity=footprint.answer_capacity(config.answer_reserve)
-        )
-        copies = Slabs(shape, slots=config.max_memory_copies, capacity=capacity)
-        self._free = [Memory(own, slot) for slot in range(config.max_running_questions)]
-        self._copies = [_Copy(Memory(copies, slot)) for slot in range(config.max_memory_copies)]  # last used last
+        self._max_running = config.max_running_questions
+        reserve = footprint.answer_capacity(config.answer_reserve)
+        # One answer at least is in the slot of its copy, where all of them run.
+        own = Slabs(shape, slots=self._max_running - 1, capacity=reserve)
+        copies = Slabs(shape, slots=config.max_memory_copies, capacity=capacity + reserve)
+        self._free = [Memory(own, slot) for slot in range(self._max_running - 1)]
+        slots = [Memory(copies, slot) for slot in range(config.max_memory_copies)]
+        self._copies = [_Copy(slot, slot.frozen()) for slot in slots]  # last used last
 
     @property
     def num_free(self) -> int:
         """How many more answers have a slot, should they find a copy."""
-        return len(self._free)
+        return self._max_running - sum(len(copy.readers) for copy in self._copies)
 
     def num_ready(self, memories: Iterable[Memory]) -> int:
         """How many answers on these memories can begin now, in their order, as far as copies go."""
@@ -57,22 +65,27 @@ class AnswerSlots:
         return num_ready
 
     def take(self, memory: Memory) -> Memory:
-        """An empty memory behind a copy of this one, for an answer that is ready. If it fails, none is taken."""
-        # The lowest, because neighbours are read together.
-        slot = min(self._free, key=lambda free: free.slot)
+        """A memory for an answer that is ready: it continues this one. If it fails, none is taken."""
         copy = self._copy_of(memory)
-        slot.continue_from(copy.memory)
-        self._free.remove(slot)
-        copy.readers.add(slot.slot)
+        if copy.slot not in copy.readers:
+            slot = copy.slot
+            slot.rewind(copy.base.extent)
+        else:
+            # The lowest, because neighbours are read together.
+            slot = min(self._free, key=lambda free: free.slot)
+            slot.continue_from(copy.base)
+            self._free.remove(slot)
+        copy.readers.append(slot)
         self._copies.remove(copy)
         self._copies.append(copy)
         return slot
 
     def give_back(self, slot: Memory) -> None:
         """Its answer has ended."""
-        for copy in self._copies:
-            copy.readers.discard(slot.slot)
-        self._free.append(slot)
+        copy = next(copy for copy in self._copies if slot in copy.readers)
+        copy.readers.remove(slot)
+        if slot is not copy.slot:
+            self._free.append(slot)
 
     def _copy_of(self, memory: Memory) -> _Copy:
         for copy in self._copies:
@@ -80,6 +93,7 @@ class AnswerSlots:
                 return copy
         copy = next(copy for copy in self._copies if not copy.readers)
         copy.source = None  # until it is whole
-        copy.memory.copy_from(memory)
+        copy.slot.copy_from(memory)
+        copy.base = copy.slot.frozen()
         copy.source, copy.version = memory, memory.version
         return copy

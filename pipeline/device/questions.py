@@ -159,7 +159,7 @@ class QuestionRunner:
     def _next_tokens(self, batch: Sequence[RunningAnswer]) -> list[tuple[RunningAnswer, NextToken]]:
         """One pass, or one for each answer if that fails: those that fail alone end and are left out."""
         # In the order of their slots, because neighbours are read together.
-        batch = sorted(batch, key=lambda running: running.answer.memory.slot)
+        batch = sorted(batch, key=lambda running: (id(running.answer.memory.slabs), running.answer.memory.slot))
         try:
             tokens = self._decoder.next_tokens([running.answer for running in batch])
             return list(zip(batch, tokens, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -191,34 +192,34 @@ def positions_of_transformers(family: Family, frames: Tensor, ids: tuple[int, ..
 
 
 def test_answers_that_share_a_memory_are_those_on_copies_of_it(family: Family, model: VideoLanguageModel) -> None:
-    """Two memories, two questions of unequal length about each, in one pass: tokens, and what they rest on."""
+    """Two memories, three questions about each: one answer is begun right behind the copy, then two of unequal length
+    in their own slots. Tokens, and what they rest on.
+    """
     writer, decoder = writer_of(model), AnswerDecoder(model)
     memories = [new_memory(writer) for _ in range(2)]
     for number, memory in enumerate(memories):
         append(writer, memory, family.frames(4 + 2 * number, seed=number))
-    prompts = [model.prompts.question(text) for text in (QUESTION, "what")]
+    first, *rest = [model.prompts.question(text) for text in ("what came first", QUESTION, "what")]
+    behind = [copy_of(memory) for memory in memories]
+    bases = [copy.frozen() for copy in behind]
+    shared = [Answer(copy, first) for copy in behind]
+    decoder.step(shared)
     own = Slabs(model.spec.kv, slots=4, capacity=64)
-    copies, shared = [], []
-    for number, memory in enumerate(memories):
-        base = copy_of(memory)
-        for row, prompt in enumerate(prompts):
-            slot = Memory(own, 2 * row + number)
-            slot.continue_from(base)
-            shared.append(Answer(slot, prompt))
-            copies.append(Answer(copy_of(memory), prompt))
-    shared.sort(key=lambda answer: answer.memory.slot)  # the two memories take turns
-    copies = copies[::2] + copies[1::2]
-
+    for slot, (prompt, base) in enumerate(itertools.product(rest, bases)):  # the two memories take turns
+        memory = Memory(own, slot)
+        memory.continue_from(base)
+        shared.append(Answer(memory, prompt))
     for _ in range(3):
         decoder.step(shared)
-        for answer in copies:
-            decoder.step([answer])
 
-    assert [answer.ids for answer in shared] == [answer.ids for answer in copies]
-    for mine, other in zip(shared, copies, strict=True):
-        for layer, weights in other.attention_weights.items():
-            assert torch.allclose(mine.attention_weights[layer], weights, atol=1e-5)
-            assert torch.equal(mine.cached_tokens(layer).token_ids, other.cached_tokens(layer).token_ids)
+    alone = [Answer(copy_of(memory), prompt) for prompt, memory in itertools.product((first, *rest), memories)]
+    for one, answer in zip(alone, shared, strict=True):
+        while len(one.ids) < len(answer.ids):
+            decoder.step([one])
+        assert answer.ids == one.ids
+        for layer, weights in one.attention_weights.items():
+            assert torch.allclose(answer.attention_weights[layer], weights, atol=1e-5)
+            assert torch.equal(answer.cached_tokens(layer).token_ids, one.cached_tokens(layer).token_ids)
 
 
 def test_a_question_changes_nothing_to_the_bit(family: Family, model: VideoLanguageModel) -> None:

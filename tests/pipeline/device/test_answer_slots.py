@@ -29,14 +29,33 @@ def memories(writer: MemoryWriter) -> list[Memory]:
     return memories
 
 
-def test_answers_that_begin_on_the_same_memory_share_its_copy(slots: AnswerSlots, memories: list[Memory]) -> None:
-    one, other = slots.take(memories[0]), slots.take(memories[0])
+def test_one_answer_runs_right_behind_the_copy_and_others_read_it_from_their_own_slots(
+    slots: AnswerSlots, memories: list[Memory]
+) -> None:
+    lone, one, other = (slots.take(memories[0]) for _ in range(3))
 
+    assert lone.base is None
+    assert lone.lengths == memories[0].lengths
     assert one.base is other.base is not None
-    assert one.base is not memories[0]
+    assert one.base.slabs is lone.slabs
+    assert one.base.slot == lone.slot
     assert torch.equal(one.base.keys(0), memories[0].keys(0))
-    assert one.next_position == memories[0].next_position
+    assert lone.next_position == one.next_position == memories[0].next_position
     assert {one.slot, other.slot} == {0, 1}
+
+
+def test_what_an_answer_writes_behind_the_copy_is_read_by_no_other(slots: AnswerSlots, memories: list[Memory]) -> None:
+    """Neither by one that shares the copy, nor by the next one in its place."""
+    lone, other = slots.take(memories[0]), slots.take(memories[0])
+    lone.extend(5, 7)
+    assert other.base is not None
+    assert other.base.lengths == memories[0].lengths
+    slots.give_back(lone)
+    again = slots.take(memories[0])
+
+    assert again is lone
+    assert again.lengths == memories[0].lengths
+    assert again.next_position == memories[0].next_position
 
 
 def test_a_memory_that_has_changed_is_copied_anew(
@@ -44,14 +63,13 @@ def test_a_memory_that_has_changed_is_copied_anew(
 ) -> None:
     """The answer that began before reads what it began with."""
     before = slots.take(memories[0])
-    assert before.base is not None
-    length = before.base.lengths[0]
+    lengths = list(before.lengths)
     append_frames(writer, memories[0], random_frames(1, 9))
     after = slots.take(memories[0])
 
-    assert after.base is not None
-    assert before.base is not after.base
-    assert before.base.lengths[0] == length < after.base.lengths[0]
+    assert before is not after
+    assert before.lengths == lengths
+    assert lengths[0] < after.lengths[0]
 
 
 def test_an_erased_memory_is_not_answered_from_its_old_copy(
@@ -63,8 +81,7 @@ def test_an_erased_memory_is_not_answered_from_its_old_copy(
     append_frames(writer, memories[0], random_frames(1, 9))
     again = slots.take(memories[0])
 
-    assert again.base is not None
-    assert torch.equal(again.base.values(0), memories[0].values(0))
+    assert torch.equal(again.values(0), memories[0].values(0))
 
 
 def test_answers_on_more_memories_than_copies_wait(slots: AnswerSlots, memories: list[Memory]) -> None:
@@ -79,14 +96,14 @@ def test_answers_on_more_memories_than_copies_wait(slots: AnswerSlots, memories:
 
 def test_a_copy_is_kept_until_another_memory_needs_its_slot(slots: AnswerSlots, memories: list[Memory]) -> None:
     first, second, third = memories
-    bases = []
+    places = []
     for memory in (first, second, first, third, first, second):
         slot = slots.take(memory)
-        bases.append(slot.base)
+        places.append(slot.slot)
         slots.give_back(slot)
 
-    assert bases[0] is bases[2] is bases[4]  # of two that nobody reads, the one used longest ago gives way
-    assert bases[1] is bases[3] is bases[5]
+    assert places[0] == places[2] == places[4]  # of two that nobody reads, the one used longest ago gives way
+    assert places[1] == places[3] == places[5]
 
 
 def test_a_copy_that_fails_takes_no_slot_and_is_read_by_nobody(
@@ -105,4 +122,14 @@ def test_a_copy_that_fails_takes_no_slot_and_is_read_by_nobody(
 
     assert slots.num_free == 4
     assert slots.num_ready(memories) == 2
-    assert slots.take(memories[0]).slot == 0
+    assert torch.equal(slots.take(memories[1]).keys(0), memories[1].keys(0))
+
+
+def test_as_many_answers_run_as_are_allowed(slots: AnswerSlots, memories: list[Memory]) -> None:
+    running = [slots.take(memories[0]) for _ in range(4)]
+    assert slots.num_free == 0
+    slots.give_back(running[0])
+    slots.give_back(running[3])
+    assert slots.num_free == 2
+    assert slots.take(memories[0]) is running[0]
+    assert slots.take(memories[0]) is running[3]
