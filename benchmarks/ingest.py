@@ -30,7 +30,7 @@ from benchmarks.gate import GOALS
 from benchmarks.ingest_load import Load
 from models import registry
 from models.tiny.scenes.scene import Scene
-from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon, SourceReason
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon
 from pipeline.decoding import dali
 from pipeline.decoding.video_writer import write_video
 from pipeline.sources import clip_builder
@@ -153,7 +153,7 @@ def play_camera(path: Path, masks: tuple[Polygon, ...] = (), *, sample_fps: floa
     is_over, has_clip = threading.Event(), threading.Event()
     clips = ClipQueue(4, on_put=has_clip.set)
 
-    def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+    def on_state(state: CameraState, detail: str, _reason: object, _note: object) -> None:
         if state in (CameraState.ENDED, CameraState.FAILED):
             is_over.set()
             has_clip.set()

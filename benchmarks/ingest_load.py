@@ -20,7 +20,7 @@ from actors.shard import shard_device
 from actors.shard.shard_device import Feed, ShardDevice
 from benchmarks.on_device.serving_load import QUESTIONS, Listener
 from models.vision_language_model import VideoLanguageModel
-from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.cameras import CameraSpec, CameraState
 
 _SAMPLE_FPS = 1.0
 _FIRST_FRAMES = 4  # of each camera, before anything is measured
@@ -123,7 +123,7 @@ def _shard(
         device.engine.close()
 
 
-def _require_live(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+def _require_live(state: CameraState, detail: str, _reason: object, _note: object) -> None:
     assert state in (CameraState.CONNECTING, CameraState.LIVE), f"{state}: {detail}"
 
 

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
-from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed
 from pipeline.decoding import dali
 from pipeline.decoding.video_writer import write_video
 from pipeline.sources import clip_builder
@@ -102,7 +102,7 @@ def delays_s(measured: Sequence[Path], others: Sequence[Path]) -> list[float]:
 
 
 def _feed(path: Path, name: str, clips: ClipQueue, ended: threading.Semaphore) -> CameraFeed:
-    def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+    def on_state(state: CameraState, detail: str, _reason: object, _note: object) -> None:
         assert state is not CameraState.FAILED, detail
         if state is CameraState.ENDED:
             ended.release()

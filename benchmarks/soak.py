@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
-from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed
 from pipeline.decoding import dali
 from pipeline.decoding.video_writer import write_video
 from pipeline.sources import clip_builder
@@ -85,7 +85,7 @@ class _Camera:
         feed.start()
         return feed
 
-    def _on_state(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
+    def _on_state(self, state: CameraState, detail: str, _reason: object, _note: object) -> None:
         self.failure = detail if state is CameraState.FAILED else self.failure
         if state in (CameraState.ENDED, CameraState.FAILED):
             self._is_over.set()

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from pipeline import camera_certificates
 from pipeline.memory_status import MemoryStatus
+from pipeline.picture_note import PictureNote
 
 CAMERA_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -221,7 +222,8 @@ class CameraStatus:
     """State of a camera as its owner reports it.
 
     url: redacted. epoch: the lease epoch of the owner that reports. masks: what is blacked out. detail: why the camera
-    is in this state, for people. reason: the same for programs, where the source is the cause. id: its identity.
+    is in this state, for people. reason: the same for programs, where the source is the cause. note: what is wrong with
+    the picture of a live camera. id: its identity.
     revision: of the spec that it is watched with. state_since_s: when it came into this state, in Unix seconds; None if
     unknown. lowered_fps: frames per second that are sampled, where these are fewer than its rate. source:
     `urls.source_digest` of the URL; started_s: second 0 of a file. Both are for the fleet alone.
@@ -234,6 +236,7 @@ class CameraStatus:
     memory: MemoryStatus = field(default_factory=MemoryStatus)
     epoch: int = 0
     reason: SourceReason | None = None
+    note: PictureNote | None = None
     masks: tuple[Polygon, ...] = ()
     id: str = ""
     revision: int = 0

@@ -49,6 +49,13 @@ class SourceReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_REASON_BROKE_OFF: _ClassVar[SourceReason]
     SOURCE_REASON_DECODER_CRASHED: _ClassVar[SourceReason]
 
+class PictureNote(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PICTURE_NOTE_UNSPECIFIED: _ClassVar[PictureNote]
+    PICTURE_NOTE_PICTURE_BLACK: _ClassVar[PictureNote]
+    PICTURE_NOTE_PICTURE_FROZEN: _ClassVar[PictureNote]
+    PICTURE_NOTE_SCENE_CHANGED: _ClassVar[PictureNote]
+
 class CameraState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CAMERA_STATE_UNSPECIFIED: _ClassVar[CameraState]
@@ -110,6 +117,10 @@ SOURCE_REASON_NO_KEY_FRAME: SourceReason
 SOURCE_REASON_TOO_LARGE: SourceReason
 SOURCE_REASON_BROKE_OFF: SourceReason
 SOURCE_REASON_DECODER_CRASHED: SourceReason
+PICTURE_NOTE_UNSPECIFIED: PictureNote
+PICTURE_NOTE_PICTURE_BLACK: PictureNote
+PICTURE_NOTE_PICTURE_FROZEN: PictureNote
+PICTURE_NOTE_SCENE_CHANGED: PictureNote
 CAMERA_STATE_UNSPECIFIED: CameraState
 CAMERA_STATE_CONNECTING: CameraState
 CAMERA_STATE_LIVE: CameraState
@@ -237,7 +248,7 @@ class Done(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., answer: _Optional[str] = ..., question_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., time_to_first_token_ms: _Optional[float] = ..., camera_id: _Optional[str] = ..., camera_state: _Optional[_Union[CameraState, str]] = ..., camera_state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class Camera(_message.Message):
-    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks", "id", "labels", "frames_per_second", "loop", "gate", "pace", "state_since", "tls_certificate_sha256", "tls_ca", "tls_name", "lowered_frames_per_second")
+    __slots__ = ("name", "url", "state", "detail", "shard", "memory", "epoch", "reason", "masks", "id", "labels", "frames_per_second", "loop", "gate", "pace", "state_since", "tls_certificate_sha256", "tls_ca", "tls_name", "lowered_frames_per_second", "picture_note")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +276,7 @@ class Camera(_message.Message):
     TLS_CA_FIELD_NUMBER: _ClassVar[int]
     TLS_NAME_FIELD_NUMBER: _ClassVar[int]
     LOWERED_FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_NOTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     state: CameraState
@@ -285,7 +297,8 @@ class Camera(_message.Message):
     tls_ca: str
     tls_name: str
     lowered_frames_per_second: float
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., frames_per_second: _Optional[float] = ..., loop: _Optional[bool] = ..., gate: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tls_certificate_sha256: _Optional[str] = ..., tls_ca: _Optional[str] = ..., tls_name: _Optional[str] = ..., lowered_frames_per_second: _Optional[float] = ...) -> None: ...
+    picture_note: PictureNote
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., state: _Optional[_Union[CameraState, str]] = ..., detail: _Optional[str] = ..., shard: _Optional[int] = ..., memory: _Optional[_Union[MemoryStatus, _Mapping]] = ..., epoch: _Optional[int] = ..., reason: _Optional[_Union[SourceReason, str]] = ..., masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., frames_per_second: _Optional[float] = ..., loop: _Optional[bool] = ..., gate: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tls_certificate_sha256: _Optional[str] = ..., tls_ca: _Optional[str] = ..., tls_name: _Optional[str] = ..., lowered_frames_per_second: _Optional[float] = ..., picture_note: _Optional[_Union[PictureNote, str]] = ...) -> None: ...
 
 class Mask(_message.Message):
     __slots__ = ("corners",)

@@ -12,6 +12,7 @@ from actors.fleet.state import FleetState
 from actors.ownership.leader_election import IsLeader
 from actors.shard.shard_counts import HistogramCounts, ShardCounts
 from pipeline.cameras import CameraState
+from pipeline.picture_note import PictureNote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class CameraFigures:
     shard: int
     is_on_shard: bool
     state: CameraState
+    note: PictureNote | None
     started_s: float
     newest_s: float | None
     checkpointed_s: float | None
@@ -86,6 +88,7 @@ def of_fleet(state: FleetState, mover: Mover, headroom: Headroom, is_leader: IsL
                 shard=record.shard_index,
                 is_on_shard=record.status.state not in _ON_NO_SHARD and not record.is_refused,
                 state=record.status.state,
+                note=record.status.note,
                 started_s=record.assignment.started_s,
                 newest_s=record.status.memory.newest_s,
                 checkpointed_s=record.status.memory.checkpointed_s,

@@ -191,7 +191,7 @@ class CameraRecord:
 
     def _enter(self, state: CameraState, detail: str) -> None:
         since_s = self.status.state_since_s if self.status.state is state else self.clock()
-        self.status = replace(self.status, state=state, detail=detail, reason=None, state_since_s=since_s)
+        self.status = replace(self.status, state=state, detail=detail, reason=None, note=None, state_since_s=since_s)
 
     @property
     def _not_restored(self) -> str:

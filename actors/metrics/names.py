@@ -10,6 +10,7 @@ from enum import StrEnum
 from actors.fleet.figures import SHARD_STATES, CameraFigures, FleetFigures, ShardFigures
 from actors.shard.shard_counts import HistogramCounts
 from pipeline.cameras import CameraState
+from pipeline.picture_note import PictureNote
 
 Sample = tuple[tuple[str, ...], float | HistogramCounts]
 Samples = Iterable[Sample]
@@ -102,6 +103,8 @@ _G, _C, _H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 OF_THE_FLEET = (
     Metric("hermes_cameras", _G, ("state",), "Cameras by state.",
            lambda fleet, _: _by_state(CameraState, (camera.state for camera in fleet.cameras))),
+    Metric("hermes_cameras_noted", _G, ("note",), "Live cameras whose picture has a note, by note.",
+           lambda fleet, _: _by_state(PictureNote, (camera.note for camera in fleet.cameras if camera.note))),
     Metric("hermes_shards", _G, ("state",), "Shards by state: starting, up, draining or down.",
            lambda fleet, _: _by_state(SHARD_STATES, (shard.state for shard in fleet.shards))),
     Metric("hermes_slots", _G, _SHARD, "Cameras that fit on the shard; 0 while it takes none.",
@@ -156,6 +159,8 @@ OF_THE_FLEET = (
 OF_CAMERAS = (
     Metric("hermes_camera_live", _G, ("camera",), "1 while the camera is live, else 0.",
            _of_cameras(lambda one, _: float(one.state is CameraState.LIVE))),
+    Metric("hermes_camera_picture_noted", _G, ("camera",), "1 while the picture of the live camera has a note, else 0.",
+           _of_cameras(lambda one, _: float(one.note is not None))),
     Metric("hermes_camera_memory_lag_seconds", _G, ("camera",), "Age of the newest frame in a live camera's memory.",
            _of_cameras(_lag_s)),
     Metric("hermes_camera_checkpoint_age_seconds", _G, ("camera",),

@@ -14,6 +14,7 @@ from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishR
 from pipeline.cameras import CameraState, PlaybackSpeed, Polygon, SourceReason
 from pipeline.memory_status import MemoryStatus
 from pipeline.network.redaction import REDACTOR
+from pipeline.picture_note import PictureNote
 from pipeline.sources.probe import ProbeResult
 from protos import hermes_v1_pb2 as pb
 
@@ -30,6 +31,9 @@ STATES = {
 _PACES = {PlaybackSpeed.LIVE: pb.PACE_LIVE, PlaybackSpeed.FAST: pb.PACE_FAST}
 _SOURCE_REASONS: dict[SourceReason | None, pb.SourceReason] = {
     reason: getattr(pb, f"SOURCE_REASON_{reason.name if reason else 'UNSPECIFIED'}") for reason in (None, *SourceReason)
+}
+_PICTURE_NOTES: dict[PictureNote | None, pb.PictureNote] = {
+    note: getattr(pb, f"PICTURE_NOTE_{note.name if note else 'UNSPECIFIED'}") for note in (None, *PictureNote)
 }
 _FINISH_REASONS = {
     FinishReason.END: pb.FINISH_REASON_END,
@@ -54,6 +58,7 @@ def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
         epoch=status.epoch,
         masks=[] if is_basic else [_mask_message(mask) for mask in status.masks],
         reason=_SOURCE_REASONS[status.reason],
+        picture_note=_PICTURE_NOTES[status.note],
         gate=spec.gate,
         loop=spec.loop,
         frames_per_second=spec.frames_per_second,

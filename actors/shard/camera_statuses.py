@@ -48,6 +48,7 @@ class CameraStatuses:
             state=stream.state,
             detail=self._detail(stream),
             reason=stream.reason,
+            note=stream.note,
             state_since_s=stream.state_since_s,
             memory=self._memories.status(camera_id),
             masks=stream.spec.masks,
@@ -60,5 +61,5 @@ class CameraStatuses:
         if not self._lease_holder.is_unowned(camera_id):
             return status
         return dataclasses.replace(
-            status, state=CameraState.RECOVERING, detail=UNOWNED, reason=None, state_since_s=None
+            status, state=CameraState.RECOVERING, detail=UNOWNED, reason=None, note=None, state_since_s=None
         )

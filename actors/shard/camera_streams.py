@@ -14,6 +14,7 @@ from cache_store.checkpoint import Checkpoint
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network import urls
 from pipeline.network.urls import FileUrl, SimUrl
+from pipeline.picture_note import PictureNote
 from pipeline.sources import simulated
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S
@@ -33,6 +34,7 @@ class CameraStream:
     state: CameraState = CameraState.CONNECTING
     detail: str = ""
     reason: SourceReason | None = None
+    note: PictureNote | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -61,11 +63,18 @@ class CameraStream:
         """Records another spec of the same camera."""
         self.assignment = assignment
 
-    def report(self, state: CameraState, detail: str, reason: SourceReason | None, at_s: float) -> None:
+    def report(
+        self,
+        state: CameraState,
+        detail: str,
+        reason: SourceReason | None,
+        note: PictureNote | None,
+        at_s: float,
+    ) -> None:
         """Records what the feed reported at this time. Another detail is no other state."""
         if state is not self.state:
             self.state_since_s = at_s
-        self.state, self.detail, self.reason = state, detail, reason
+        self.state, self.detail, self.reason, self.note = state, detail, reason, note
 
 
 class CameraStreams:
@@ -169,9 +178,9 @@ class CameraStreams:
     def _opened(self, assignment: Assignment, resume_s: float | None, started_s: float | None) -> CameraStream:
         loop = asyncio.get_running_loop()
 
-        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
             # The feed calls this in its own thread.
-            loop.call_soon_threadsafe(stream.report, state, detail, reason, self._clock())
+            loop.call_soon_threadsafe(stream.report, state, detail, reason, note, self._clock())
 
         feed = self._open_feed(
             assignment.spec,

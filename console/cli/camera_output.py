@@ -16,6 +16,7 @@ from console.cli.output import (
     gap_json,
     iso,
     memory_time,
+    note_name,
     printable,
     reason_name,
     shortened,
@@ -79,6 +80,7 @@ def camera_json(camera: pb.Camera) -> dict[str, Any]:
         "url": camera.url,
         "state": state_name(camera.state),
         "reason": reason_name(camera.reason),
+        "picture_note": note_name(camera.picture_note),
         "detail": camera.detail,
         "state_since": iso(since(camera)),
         "shard": camera.shard,
@@ -124,17 +126,25 @@ def camera_table(cameras: Sequence[pb.Camera], width: int = 80) -> Table:
     used = min(widths[0], _MAX_NAME) + sum(widths[1:-1]) + min(widths[-1], _MAX_REASON) + len(headings)
     for camera, (name, state, *rest) in zip(cameras, rows, strict=True):
         url = shortened(printable(camera.url), max(_MIN_URL, width - used))
-        styled = Text(name, style="bold"), Text(state, style=STATE_STYLES.get(camera.state, ""))
+        styled = (
+            Text(name, style="bold"),
+            Text(state, style="yellow" if camera.picture_note else STATE_STYLES.get(camera.state, "")),
+        )
         table.add_row(*styled, *rest, Text(url))
     return table
 
 
 def _cells(camera: pb.Camera) -> tuple[str, ...]:
     newest = memory_time(camera.memory, "newest")
-    reason = (reason_name(camera.reason) or "").replace("_", " ")  # folds between words
+    reason = " ".join(_reasons(camera)).replace("_", " ")  # folds between words
     state, rate = state_name(camera.state), lowered_rate(camera)
     state = state if rate is None else f"{state} {rate:.2g}/s"
     return camera.name, state, str(camera.shard), "none" if newest is None else dated(newest), reason
+
+
+def _reasons(camera: pb.Camera) -> list[str]:
+    """Why it gives no video, or what is wrong with its picture."""
+    return list(filter(None, (reason_name(camera.reason), note_name(camera.picture_note))))
 
 
 def camera_details(camera: pb.Camera) -> Table:
@@ -144,7 +154,7 @@ def camera_details(camera: pb.Camera) -> Table:
         "camera": camera.name,
         "id": camera.id,
         "url": camera.url,
-        "state": " · ".join(filter(None, (state_name(camera.state), reason_name(camera.reason), camera.detail))),
+        "state": " · ".join(filter(None, (state_name(camera.state), *_reasons(camera), camera.detail))),
         "shard": f"{camera.shard}, epoch {camera.epoch}",
         "frames": _frames(camera),
         "tokens": f"{memory.prefix_tokens} prefix, {memory.summary_tier_tokens} summary tier, "

@@ -44,6 +44,11 @@ def reason_name(reason: int) -> str | None:
     return pb.SourceReason.Name(reason).removeprefix("SOURCE_REASON_").lower() if reason else None
 
 
+def note_name(note: int) -> str | None:
+    """picture_black, …; None if nothing is wrong with the picture."""
+    return pb.PictureNote.Name(note).removeprefix("PICTURE_NOTE_").lower() if note else None
+
+
 def as_json(value: object) -> str:
     """One line of JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -19,11 +19,13 @@ from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
+from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_builder import ClipBuilder, Fit
 from pipeline.sources.clip_queue import DROPPED, ClipSink
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.opening import open_source
+from pipeline.sources.picture_watch import PictureWatch
 from pipeline.sources.sampling import EvenRate
 from pipeline.sources.source import Source, SourceContext
 
@@ -35,7 +37,7 @@ _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
 STOP_TIMEOUT_S = 2.0
-OnState = Callable[[CameraState, str, SourceReason | None], None]
+OnState = Callable[[CameraState, str, SourceReason | None, PictureNote | None], None]
 
 
 class CameraFeed:
@@ -67,16 +69,15 @@ class CameraFeed:
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
         self._spec, self._config, self._fit, self._clips = spec, config.for_camera(spec), fit, clips
-        self._camera_id, self._url = camera_id or spec.name, urls.parse_source(spec)
-        self._on_state = on_state
+        self._camera_id, self._url, self._on_state = camera_id or spec.name, urls.parse_source(spec), on_state
         self._choose_decoder, self._clock, self._retry_jitter_s = choose_decoder, clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s
         self._newest_s = -math.inf if resume_from_s is None else resume_from_s
         self._has_frames = self._was_live = False
-        self.rate = EvenRate()  # of a live source
+        self.rate, self._watch = EvenRate(), PictureWatch()  # the rate: of a live source
         self.limit_rate = self.rate.limit
         self._lost_before = self._notes = ""  # why frames before the next one were lost; what the open source notes
-        self._last_report: tuple[CameraState, str, str] | None = None
+        self._last_report: tuple[CameraState, str, PictureNote | None, str] | None = None
         self._stopped = threading.Event()
         self._output_lock = threading.Lock()  # no clip and no state passes once stop() has returned
         self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
@@ -172,14 +173,14 @@ class CameraFeed:
                 self._was_live = self._was_live or not source.is_finite
                 self._report(CameraState.LIVE, rate.described(self._notes, self._config.sample_fps))
                 lost_before, self._lost_before = self._lost_before, ""
-                clip = builder.add(sample, self._clock(), lost_before=lost_before)
-                self._put(clip, can_wait=not source.is_live)
+                self._put(builder.add(sample, self._clock(), lost_before=lost_before), can_wait=not source.is_live)
         finally:
             self._put(builder.flush(self._clock()), can_wait=not source.is_live)
 
     def _put(self, clip: Clip | None, *, can_wait: bool) -> None:
         if clip is None:
             return
+        self._watch.look_at(clip)
         while can_wait and not self._clips.wait_for_space(self._camera_id, timeout_s=0.2):
             if self._stopped.is_set():
                 return
@@ -240,11 +241,12 @@ class CameraFeed:
     ) -> None:
         """Reports each change to `on_state`; `next_step` follows the detail. Of it alone no change is logged."""
         with self._output_lock:
-            report = (state, detail, next_step)
+            note = self._watch.note if state is CameraState.LIVE else None
+            report = (state, detail, note, next_step)
             if self._stopped.is_set() or self._last_report == report:
                 return
-            if self._last_report is None or self._last_report[:2] != report[:2]:
-                tell = log.warning if state in _TROUBLES else log.info
-                tell("camera_state", camera=self._spec.name, state=str(state), reason=reason or "", detail=detail)
+            if self._last_report is None or self._last_report[:3] != report[:3]:
+                tell = log.warning if state in _TROUBLES or note else log.info
+                tell("camera_state", camera=self._spec.name, state=state, reason=reason or note or "", detail=detail)
             self._last_report = report
-            self._on_state(state, "; ".join(filter(None, (detail, next_step))), reason)
+            self._on_state(state, "; ".join(filter(None, (detail, next_step))), reason, note)

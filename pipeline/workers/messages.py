@@ -16,6 +16,7 @@ from cache_store.gap import GapReason
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network.tls import TlsRules
+from pipeline.picture_note import PictureNote
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.probe import ProbeResult
 from pipeline.workers.errors import MalformedMessage
@@ -80,6 +81,7 @@ class StateChanged(_Message):
     state: CameraState
     detail: _Text = ""
     reason: SourceReason | None = None
+    note: PictureNote | None = None
 
 
 class FramesLost(_Message):

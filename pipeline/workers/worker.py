@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import EventDict
 
 from pipeline.cameras import CameraState, SourceReason
+from pipeline.picture_note import PictureNote
 from pipeline.sources import probe
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
@@ -106,8 +107,8 @@ class Worker:
         def send_clip(clip: Clip, can_wait: bool) -> None:
             self.send(clip_messages.clip_header(handle, clip, can_wait=can_wait), *clip_messages.clip_body(clip))
 
-        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
-            self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason))
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
+            self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason, note=note))
 
         outbox = Outbox(send_clip, lambda frames: self.send(FramesLost(camera=handle, frames=frames)))
         feed = CameraFeed(

@@ -141,6 +141,6 @@ class WorkerCameras:
                 else:
                     self.link.send(Taken(camera=feed.handle, has_lost=feed.accept(clip) > 0))
             case StateChanged():
-                feed.report(report.state, report.detail, report.reason)
+                feed.report(report.state, report.detail, report.reason, report.note)
             case FramesLost():
                 feed.count_lost(report.frames)

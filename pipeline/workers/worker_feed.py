@@ -12,6 +12,7 @@ from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
+from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import STOP_TIMEOUT_S, OnState
@@ -139,11 +140,17 @@ class WorkerFeed:
         """Whether clips are kept until there is space."""
         return bool(self._waiting)
 
-    def report(self, state: CameraState, detail: str, reason: SourceReason | None = None) -> None:
+    def report(
+        self,
+        state: CameraState,
+        detail: str,
+        reason: SourceReason | None = None,
+        note: PictureNote | None = None,
+    ) -> None:
         """Passes a state on."""
         with self._output_lock:
             if not self.is_stopped:
-                self._on_state(state, detail, reason)
+                self._on_state(state, detail, reason, note)
 
     def count_lost(self, frames: int) -> None:
         """Counts frames that were lost before they became a clip."""

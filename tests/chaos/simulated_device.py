@@ -234,7 +234,7 @@ class SimulatedFeed:
 
     async def _run(self) -> None:
         await asyncio.sleep(_CONNECTING_S)
-        self._on_state(CameraState.LIVE, "", None)
+        self._on_state(CameraState.LIVE, "", None, None)
         while True:
             # After a step of the clock the times go on as of a real source: never backwards.
             self._newest_s = max(self._clock(), self._newest_s + 0.001)

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
 from pipeline.decoding import dali
 from pipeline.network.urls import FileUrl, parse
+from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
@@ -150,6 +151,7 @@ class RunningFeed:
     ) -> None:
         self.states: list[tuple[CameraState, str]] = []
         self.reasons: list[SourceReason | None] = []
+        self.notes: list[PictureNote | None] = []
         self._changed = threading.Condition()
         self.clips = ClipQueue(4, on_put=self._notify) if clips is None else clips
         if "started_s" in options:
@@ -196,10 +198,11 @@ class RunningFeed:
     def _is_over(self) -> bool:
         return bool(self.states) and self.states[-1][0] in _OVER
 
-    def _on_state(self, state: CameraState, detail: str, reason: SourceReason | None) -> None:
+    def _on_state(self, state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
         with self._changed:
             self.states.append((state, detail))
             self.reasons.append(reason)
+            self.notes.append(note)
             self._changed.notify_all()
 
     def _notify(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
@@ -32,6 +33,7 @@ class Cameras:
         self._changed = threading.Condition()
         self.clips = ClipQueue(max_clips, on_put=self._notify)
         self.taken: defaultdict[str, list[Clip]] = defaultdict(list)
+        self.notes: defaultdict[str, list[PictureNote | None]] = defaultdict(list)
         self.states: defaultdict[str, list[tuple[CameraState, str, SourceReason | None]]] = defaultdict(list)
 
     def open(
@@ -43,9 +45,10 @@ class Cameras:
         config: IngestConfig = QUICK,
         **more: float,
     ) -> object:
-        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
             with self._changed:
                 self.states[name].append((state, detail, reason))
+                self.notes[name].append(note)
                 self._changed.notify_all()
 
         feed = self._open_feed(

@@ -94,7 +94,7 @@ class Shard:
         return self.workers[-1]
 
     def open(self, name: str) -> WorkerFeed:
-        def on_state(state: CameraState, detail: str, reason: SourceReason | None) -> None:
+        def on_state(state: CameraState, detail: str, reason: SourceReason | None, _note: object) -> None:
             self.states[name] = (state, detail, reason)
 
         camera = WatchedCamera(
