@@ -133,6 +133,13 @@ def _blurred(picture: Pixels, radius: float) -> Pixels:
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
 
 
+def _clock(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """With a clock whose digits change."""
+    canvas = picture.copy()
+    canvas[4:14, 4:84] = 255 * (rng.random((10, 80, 1)) < 0.5)
+    return canvas
+
+
 def _flat(level: float, depth: float) -> Change:
     return lambda _, __, rng: _pixels(level + np.repeat(_noise(rng, depth), 3, axis=2))
 
@@ -154,13 +161,14 @@ def _shifted(picture: Pixels, at_s: float, rng: np.random.Generator) -> Pixels:
 
 
 class _Turned:
-    """Another street, whose time goes on."""
+    """Another street, so many lines lower: all drawn streets have their kerbs and joints at the same height."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, lower: int) -> None:
         self._scene = Scene(seed + 5_000, mean_gap_s=4.0)
+        self._lower = lower
 
     def __call__(self, picture: Pixels, at_s: float, rng: np.random.Generator) -> Pixels:
-        return self._scene.frame(at_s, WIDTH, HEIGHT)
+        return np.roll(self._scene.frame(at_s, WIDTH, HEIGHT), self._lower, axis=0)
 
 
 class _Frozen:
@@ -172,11 +180,7 @@ class _Frozen:
 
     def __call__(self, picture: Pixels, at_s: float, rng: np.random.Generator) -> Pixels:
         self._picture = picture if self._picture is None else self._picture
-        if not self._has_clock:
-            return self._picture
-        canvas = self._picture.copy()
-        canvas[4:14, 4:28] = 255 * (rng.random((10, 24, 1)) < 0.5)  # the digits of the seconds
-        return canvas
+        return _clock(self._picture, rng) if self._has_clock else self._picture
 
 
 def faults(seed: int) -> dict[str, Fault]:
@@ -186,12 +190,13 @@ def faults(seed: int) -> dict[str, Fault]:
         "covered, grey": Fault(_flat(120, 1.5), changed),
         "covered, dark cloth": Fault(_cloth, changed),
         "sprayed": Fault(_sprayed, changed),
-        "turned": Fault(_Turned(seed), changed),
+        "turned": Fault(_Turned(seed, 36), changed),
+        "turned, same horizon": Fault(_Turned(seed, 0), changed),
         "turned a little": Fault(_shifted, changed),
         "out of focus, radius 4": Fault(_out_of_focus(4), changed),
         "out of focus, radius 8": Fault(_out_of_focus(8), changed),
         "black": Fault(_flat(0, 0), black),
-        "black, noisy": Fault(_flat(5, 4), black),
+        "black, with noise and a clock": Fault(lambda *of: _clock(_flat(5, 4)(*of), of[2]), black),
         "frozen": Fault(_Frozen(has_clock=False), frozen),
         "frozen, with a clock": Fault(_Frozen(has_clock=True), frozen),
     }

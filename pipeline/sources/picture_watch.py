@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from pipeline.decoding.images import Pixels
 from pipeline.picture_note import PictureNote
 from pipeline.sources.clips import Clip
 
+_Level = TypeVar("_Level", bound=np.generic)
 Luma = NDArray[np.float32]  # [ROWS · BLOCK, COLUMNS · BLOCK], 0 to 255
 
 ROWS, COLUMNS, BLOCK = 9, 16, 10
@@ -19,8 +21,8 @@ ROWS, COLUMNS, BLOCK = 9, 16, 10
 # The limits were chosen with benchmarks.picture_notes, seed 1; docs/cameras.md has what they give with other seeds.
 PERIOD_S = 0.9  # frames in between are not looked at
 _MIN_LOOKS = 10  # of a slow camera, before a note holds
-_MAX_BLACK_MEAN, _MAX_BLACK_SPREAD = 16.0, 5.0
-# What may differ in a picture that stands still: the digits of a clock. Noise alone changes most of a live picture.
+_MAX_BLACK_MEAN, _MAX_BLACK_SPREAD = 16.0, 3.0  # a lamp far away spreads the levels of a dark night
+# What may differ in a picture that stands still: a clock. Noise alone changes most of a live picture.
 _MAX_STILL_SHARE = 0.01
 
 JUDGED_EVERY_S = 5.0
@@ -31,26 +33,29 @@ _SCENE_AGE_S = 1_800.0  # parked cars and shadows become part of the scene
 _MIN_LIGHT = 16.0  # mean of a picture that can be judged
 _MIN_GRADIENT = 1.5  # mean square root of a block that has structure
 _MIN_STRUCTURED_SHARE = 0.2  # of the blocks; a bare wall cannot be judged
-_MIN_KEPT = 0.25  # of the structure of a block; less is another scene, or blurred
-_MIN_CHANGED_SHARE = 0.8  # of the blocks with structure
+_MIN_ALIKE = 0.4  # correlation with the normal structure of a block; less is another scene
+_MIN_KEPT = 0.4  # of the structure of a block, in its light and the contrast of the picture; less is blurred
+_MIN_CONTRAST = 0.2
+_MIN_CHANGED_SHARE = 0.6  # of the blocks with structure
 
 
 class _Held:
-    """Becomes true when something was so for `after_s`, and false when it was not for `until_s`."""
+    """Becomes true when something was so for `after_s`, and false when it was not for `until_s`; turned_s: when."""
 
     def __init__(self, after_s: float, until_s: float) -> None:
         self._after_s, self._until_s = after_s, until_s
-        self._since_s, self._looks = math.inf, 0  # of what differs from what it is
-        self.is_so = False
+        self._other_since_s, self._looks = math.inf, 0  # of what differs from `is_so`
+        self.is_so, self.turned_s = False, -math.inf
 
     def update(self, is_so: bool, time_s: float) -> None:
         if is_so is self.is_so:
-            self._since_s, self._looks = math.inf, 0
+            self._other_since_s, self._looks = math.inf, 0
             return
-        self._since_s, self._looks = min(self._since_s, time_s), self._looks + 1
+        self._other_since_s, self._looks = min(self._other_since_s, time_s), self._looks + 1
         needed_s, needed = (self._after_s, _MIN_LOOKS) if is_so else (self._until_s, 1)
-        if time_s - self._since_s >= needed_s and self._looks >= needed:
-            self.is_so, self._since_s, self._looks = is_so, math.inf, 0
+        if time_s - self._other_since_s >= needed_s and self._looks >= needed:
+            self.is_so, self.turned_s = is_so, time_s
+            self._other_since_s, self._looks = math.inf, 0
 
 
 class PictureWatch:
@@ -88,17 +93,28 @@ class PictureWatch:
         size = (COLUMNS * BLOCK, ROWS * BLOCK)
         image = Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX)
         luma = np.asarray(image, dtype=np.float32)
-        is_black = bool(luma.mean() <= _MAX_BLACK_MEAN and luma.std() <= _MAX_BLACK_SPREAD)
-        self._black.update(is_black, time_s)
+        self._black.update(_is_black(luma), time_s)
         self._still.update(self._before is not None and _is_same(picture, self._before), time_s)
         self._before = picture
         self._scene.look(luma, time_s)
 
 
+def _inner(image: NDArray[_Level]) -> NDArray[_Level]:
+    """Without its upper and lower ninth, where cameras write clocks and names."""
+    edge = len(image) // ROWS
+    return image[edge : len(image) - edge]
+
+
+def _is_black(luma: Luma) -> bool:
+    inner = _inner(luma)
+    return bool(inner.mean() <= _MAX_BLACK_MEAN and inner.std() <= _MAX_BLACK_SPREAD)
+
+
 def _is_same(picture: Pixels, before: Pixels) -> bool:
     if picture.shape != before.shape:
         return False
-    return bool(np.count_nonzero(picture != before) <= _MAX_STILL_SHARE * picture.size)
+    differs = _inner(picture) != _inner(before)
+    return bool(np.count_nonzero(differs) <= _MAX_STILL_SHARE * differs.size)
 
 
 class _Scene:
@@ -112,8 +128,7 @@ class _Scene:
         self._normal: Luma | None = None
         self._learnt_s = 0.0
         self._looked_s = self._judged_s = -math.inf
-        self._changed_since_s = math.inf
-        self._changed = _Held(120.0, 30.0)
+        self._changed = _changed_for_minutes()
 
     @property
     def is_changed(self) -> bool:
@@ -143,22 +158,41 @@ class _Scene:
         self._changed.update(is_other, time_s)
         if not is_other:
             self._normal = _towards(self._normal, smoothed, passed_s / _SCENE_AGE_S)
-        self._changed_since_s = min(self._changed_since_s, time_s) if self.is_changed else math.inf
-        if time_s - self._changed_since_s >= ACCEPTED_AFTER_S:
-            self.__init__()  # type: ignore[misc]
+        if self._changed.is_so and time_s - self._changed.turned_s >= ACCEPTED_AFTER_S:
+            self._normal, self._changed = None, _changed_for_minutes()
+
+
+def _changed_for_minutes() -> _Held:
+    return _Held(120.0, 30.0)
 
 
 def changed_share(picture: Luma, normal: Luma) -> float:
-    """The share of the blocks with structure that have lost it or have another one; 0 where too few have any."""
+    """The share of the blocks with structure that have another one or are blurred; 0 where too few have any."""
     across, down = _gradients(normal)
     own_across, own_down = _gradients(picture)
-    structure = _block_means(across * across + down * down)
-    shared = _block_means(across * own_across + down * own_down)
-    gain = np.maximum(_block_means(picture), 1) / np.maximum(_block_means(normal), 1)
+    structure = _blocks(across * across + down * down)
+    own = _blocks(own_across * own_across + own_down * own_down)
+    shared = _blocks(across * own_across + down * own_down)
+    expected = _contrast(picture, normal) * _light(picture) / _light(normal) * structure
     has_structure = structure >= _MIN_GRADIENT**2
     if has_structure.mean() < _MIN_STRUCTURED_SHARE:
         return 0.0
-    return float(np.mean(shared[has_structure] < _MIN_KEPT * (gain * structure)[has_structure]))
+    is_other = (shared < _MIN_ALIKE * np.sqrt(structure * own)) | (shared < _MIN_KEPT * expected)
+    return float(is_other[has_structure].mean())
+
+
+def _light(luma: Luma) -> Luma:
+    return np.maximum(_blocks(luma), 1)
+
+
+def _contrast(picture: Luma, normal: Luma) -> float:
+    """How much of the coarse contrast is left, relative to the light: fog and rain take it, a blur does not."""
+    coarse, own = (_means(luma, BLOCK // 2) for luma in (normal, picture))
+    gradients = zip(_gradients(coarse), _gradients(own), strict=True)
+    shared = sum(float(np.vdot(one, other)) for one, other in gradients)
+    structure = sum(float(np.vdot(one, one)) for one in _gradients(coarse))
+    light = max(float(picture.mean()), 1.0) / max(float(normal.mean()), 1.0)
+    return min(max(shared / max(structure, 1.0) / light, _MIN_CONTRAST), 1.0)
 
 
 def _towards(before: Luma, now: Luma, share: float) -> Luma:
@@ -173,7 +207,11 @@ def _gradients(luma: Luma) -> tuple[Luma, Luma]:
     return across, down
 
 
-def _block_means(values: Luma) -> Luma:
-    """[ROWS · BLOCK, COLUMNS · BLOCK] -> [ROWS, COLUMNS]"""
-    means: Luma = values.reshape(ROWS, BLOCK, COLUMNS, BLOCK).mean(axis=(1, 3))
+def _blocks(values: Luma) -> Luma:
+    return _means(values, BLOCK)
+
+
+def _means(values: Luma, side: int) -> Luma:
+    """Of squares of this side. [H, W] -> [H / side, W / side]"""
+    means: Luma = values.reshape(values.shape[0] // side, side, values.shape[1] // side, side).mean(axis=(1, 3))
     return means

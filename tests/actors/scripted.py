@@ -24,6 +24,7 @@ from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason
 from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
 from pipeline.network.tls import USUAL_RULES, TlsRules
+from pipeline.picture_note import PictureNote
 from pipeline.sources.probe import ProbeResult
 from tests import virtual_time
 
@@ -142,6 +143,7 @@ class ScriptedShard:
         self.states: dict[str, tuple[CameraState, str]] = {}
         self.probe_results: dict[str, ProbeResult] = {}
         self.reason: SourceReason | None = None
+        self.notes: dict[str, PictureNote] = {}
         self.is_down = False
         self.status_error: Exception | None = None
         self.add_error: Exception | None = None
@@ -299,6 +301,7 @@ class ScriptedShard:
             source=urls.source_digest(spec.url),
             started_s=self.assignments[name].started_s,
             reason=self.reason,
+            note=self.notes.get(name),
         )
 
     def _require_up(self) -> None:

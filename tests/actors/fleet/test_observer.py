@@ -14,6 +14,7 @@ from actors.fleet.shard_numbers import ShardNumbers
 from actors.shard.interface import Assignment, ShardStatus
 from pipeline.cameras import CameraState
 from pipeline.network.redaction import REDACTOR
+from pipeline.picture_note import PictureNote
 from tests import virtual_time
 from tests.actors.scripted import ANSWER, ScriptedShard, ask, camera_spec, scripted_fleet
 
@@ -57,6 +58,19 @@ async def test_a_shard_that_is_down_is_a_row_with_the_reason(fleet, shards) -> N
     assert (rows[0].is_up, rows[0].is_failed) == (False, False)
     assert rows[0].detail == "shard: its process ended and is being restarted"
     assert rows[1].detail == ""
+
+
+async def test_a_camera_whose_shard_is_down_has_no_note_on_its_picture(fleet, shards) -> None:
+    await fleet.add_camera(camera_spec("a"))
+    for shard in shards:
+        shard.notes["a"] = PictureNote.PICTURE_BLACK
+    [noted] = await fleet.list_cameras()
+    for shard in shards:
+        shard.is_down = True
+    [lost] = await fleet.list_cameras()
+
+    assert noted.status.note is PictureNote.PICTURE_BLACK
+    assert lost.status.note is None
 
 
 async def test_a_shard_that_answers_again_is_as_before() -> None:

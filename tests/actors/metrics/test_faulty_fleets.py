@@ -110,6 +110,7 @@ def test_only_a_camera_with_something_to_save_makes_checkpoints_late(
         shard=0,
         is_on_shard=is_on_shard,
         state=CameraState.LIVE,
+        note=None,
         started_s=100.0,
         newest_s=newest_s,
         checkpointed_s=checkpointed_s,

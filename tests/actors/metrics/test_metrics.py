@@ -16,6 +16,7 @@ from actors.metrics import names
 from actors.shard.shard_counts import FrameCounts, Histogram, QuestionCounts, ShardCounts
 from pipeline.answers import NoFrames
 from pipeline.cameras import CameraSpec, CameraState
+from pipeline.picture_note import PictureNote
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 from tests.actors.metrics.scraping import measured, samples, scrape, value
@@ -116,6 +117,18 @@ async def test_the_leader_reports_cameras_shards_and_slots() -> None:
     assert value(text, "hermes_headroom_cameras") == 2
     assert value(text, "hermes_leader") == value(text, "hermes_ready") == 1
     assert value(text, "hermes_build_info", model="tiny") == 1
+
+
+async def test_cameras_with_a_note_on_their_picture_are_counted_by_note() -> None:
+    shard = ScriptedShard()
+    shard.notes["gate"] = PictureNote.SCENE_CHANGED
+    async with measured(await fleet_of(shard), per_camera=True) as (_, metrics):
+        text = await scrape(metrics)
+
+    assert value(text, "hermes_cameras_noted", note="scene_changed") == 1
+    assert value(text, "hermes_cameras_noted", note="picture_black") == 0
+    assert value(text, "hermes_camera_picture_noted", camera="gate") == 1
+    assert value(text, "hermes_camera_picture_noted", camera="yard") == 0
 
 
 async def test_the_version_that_runs_is_the_name_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from actors.fleet.records import CameraView
 from actors.server import conversions
 from cache_store.gap import Gap
 from pipeline.answers import AnswerWarning, Started, WarningCode
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason
 from pipeline.memory_status import MemoryStatus
+from pipeline.picture_note import PictureNote
 from protos import hermes_v1_pb2 as pb
 from tests.actors.scripted import DONE
 
@@ -85,6 +88,16 @@ def test_a_camera_has_its_shard_epoch_reason_and_masks() -> None:
     assert message.lowered_frames_per_second == 0.5
     assert (message.state, message.reason) == (pb.CAMERA_STATE_BACKING_OFF, pb.SOURCE_REASON_TLS)
     assert [[(point.x, point.y) for point in mask.corners] for mask in message.masks] == [list(masks[0])]
+
+
+@pytest.mark.parametrize("note", PictureNote)
+def test_a_live_camera_has_the_note_on_its_picture(note: PictureNote) -> None:
+    status = CameraStatus(name="gate", url="sim:gate", state=CameraState.LIVE, note=note)
+    noted = conversions.camera_message(CameraView(SPEC, status, 0))
+    well = conversions.camera_message(CameraView(SPEC, dataclasses.replace(status, note=None), 0))
+
+    assert pb.PictureNote.Name(noted.picture_note) == f"PICTURE_NOTE_{note.upper()}"
+    assert well.picture_note == pb.PICTURE_NOTE_UNSPECIFIED
 
 
 def test_an_answer_starts_with_its_epoch() -> None:

@@ -39,6 +39,7 @@ from pipeline.cameras import (
     SourceUnreachable,
 )
 from pipeline.memory_status import MemoryStatus
+from pipeline.picture_note import PictureNote
 from pipeline.sources.probe import ProbeResult, VideoInfo
 from tests.actors.scripted import ANSWER
 
@@ -64,6 +65,7 @@ STATUS = ShardStatus(
             state=CameraState.FAILED,
             memory=MemoryStatus(frames_seen=9, gaps=(Gap(1.0, 2.5, "source"),)),
             reason=SourceReason.TLS,
+            note=PictureNote.SCENE_CHANGED,
             masks=SPEC.masks,
             state_since_s=1.25,
         ),

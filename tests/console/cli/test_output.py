@@ -72,6 +72,15 @@ def test_a_table_has_a_row_for_each_camera() -> None:
     assert text.count("stalled") == 2
 
 
+def test_a_note_on_the_picture_stands_beside_the_state() -> None:
+    noted = pb.Camera(name="gate", state=pb.CAMERA_STATE_LIVE, picture_note=pb.PICTURE_NOTE_PICTURE_BLACK)
+
+    assert camera_output.camera_json(noted)["picture_note"] == "picture_black"
+    assert camera_output.camera_json(camera())["picture_note"] is None
+    assert "live · picture_black" in shown(camera_output.camera_details(noted))
+    assert "picture black" in " ".join(shown(camera_output.camera_table([noted])).split())
+
+
 def test_an_answer_is_collected_from_its_events() -> None:
     moments = iter([10.0, 10.25])
     events = [

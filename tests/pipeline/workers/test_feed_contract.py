@@ -11,7 +11,10 @@ from typing import Protocol
 import numpy as np
 import pytest
 
+from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraState, InvalidCamera, PlaybackSpeed, SourceReason
+from pipeline.decoding import video_writer
+from pipeline.picture_note import PictureNote
 from pipeline.sources.feed import RECONNECTED
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264
@@ -110,6 +113,42 @@ def test_nothing_follows_once_a_feed_has_stopped(cameras: Cameras) -> None:
 
     assert (len(cameras.states["lobby"]), len(cameras.taken["lobby"])) == (states, clips)
     other.stop()  # type: ignore[attr-defined]
+
+
+def film(path: Path, *seconds: tuple[int, bool]) -> Path:
+    """A street at two pictures a second; black for so many seconds where the second value says so."""
+    is_dark = [dark for span_s, dark in seconds for _ in range(2 * span_s)]
+    street = Scene(3)
+    images = (street.frame(number / 2, 192, 112) * (not dark) for number, dark in enumerate(is_dark))
+    video_writer.write_video(images, path, fps=2)
+    return path
+
+
+def test_a_picture_that_goes_black_is_noted_until_it_is_back_and_no_other_camera_is(
+    cameras: Cameras, tmp_path: Path
+) -> None:
+    lens = film(tmp_path / "lens.mp4", (10, False), (20, True), (20, False))
+    cameras.open("lobby", str(lens), pace=FAST, started_s=START_S)
+    cameras.open("yard", str(film(tmp_path / "yard.mp4", (50, False))), pace=FAST, started_s=START_S)
+    cameras.wait_for_state("lobby", ENDED)
+    cameras.wait_for_state("yard", ENDED)
+
+    states = [state for state, _, _ in cameras.states["lobby"]]
+    assert states == [CameraState.CONNECTING, LIVE, LIVE, LIVE, ENDED]
+    assert cameras.notes["lobby"] == [None, None, PictureNote.PICTURE_BLACK, None, None]
+    assert set(cameras.notes["yard"]) == {None}
+
+
+def test_a_note_ends_with_the_video_and_a_feed_that_starts_again_begins_anew(cameras: Cameras, tmp_path: Path) -> None:
+    path = film(tmp_path / "lens.mp4", (10, False), (20, True))
+    cameras.open("lobby", str(path), pace=FAST, started_s=START_S)
+    cameras.wait_for_state("lobby", ENDED)
+    # Eight seconds of black are left, too few for a note.
+    cameras.open("again", str(path), pace=FAST, started_s=START_S, resume_from_s=START_S - 8)
+    cameras.wait_for_state("again", ENDED)
+
+    assert cameras.notes["lobby"] == [None, None, PictureNote.PICTURE_BLACK, None]
+    assert cameras.notes["again"] == [None, None, None]
 
 
 def test_both_give_the_same_pixels(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_json_that_breaks_parsers_is_refused(text: str) -> None:
 
 def test_long_texts_and_unknown_states_are_refused() -> None:
     state = json.loads(messages.encode(StateChanged(camera=1, state=CameraState.FAILED, reason=SourceReason.TLS)))
-    for changes in ({"detail": "x" * 5000}, {"state": "asleep"}, {"reason": "mood"}):
+    for changes in ({"detail": "x" * 5000}, {"state": "asleep"}, {"reason": "mood"}, {"note": "tilted"}):
         with pytest.raises(MalformedMessage):
             parse(state | changes, b"")
     logged = json.loads(messages.encode(Logged(level="info", event="camera_state", fields={"camera": "lobby"})))
