@@ -120,7 +120,7 @@ def film(path: Path, *seconds: tuple[int, bool]) -> Path:
     is_dark = [dark for span_s, dark in seconds for _ in range(2 * span_s)]
     street = Scene(3)
     images = (street.frame(number / 2, 192, 112) * (not dark) for number, dark in enumerate(is_dark))
-    video_writer.write_video(images, path, fps=2)
+    video_writer.write_video(images, path, fps=2, codec="h264")
     return path
 
 
