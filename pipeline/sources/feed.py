@@ -31,12 +31,11 @@ from pipeline.sources.source import Source, SourceContext
 
 log = structlog.get_logger(__name__)
 
-RETRY_JITTER_S = 1.0
+RETRY_JITTER_S, STOP_TIMEOUT_S = 1.0, 2.0
 RECONNECTED = GapReason.RECONNECTED  # the reason of the gap before its first frame
 _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED})
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
-STOP_TIMEOUT_S = 2.0
 OnState = Callable[[CameraState, str, SourceReason | None, PictureNote | None], None]
 
 
@@ -165,8 +164,7 @@ class CameraFeed:
     def _feed_from(self, source: Source) -> None:
         rate = self.rate if source.is_live else EvenRate()
         builder = ClipBuilder(self._spec, self._config, self._fit, is_live=source.is_live)
-        if self._newest_s > -math.inf:
-            self._lost_before = RECONNECTED
+        self._lost_before = RECONNECTED if self._newest_s > -math.inf else self._lost_before
         try:
             for sample in source.samples():
                 self._newest_s, self._has_frames = sample.time_s, True
