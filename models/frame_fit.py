@@ -31,9 +31,7 @@ class FrameFit:
             columns, rows = max(1, math.floor(columns * shrink)), max(1, math.floor(rows * shrink))
         columns, rows = round(columns), round(rows)
         # A side of one cell is longer than its share of the area, and the other is longer than the cap then.
-        columns, rows = min(columns, self.max_cells), min(rows, self.max_cells)
-        columns = min(columns, self.max_cells // rows)
-        return columns * self.cell, rows * self.cell
+        return min(columns, self.max_cells) * self.cell, min(rows, self.max_cells) * self.cell
 
     def is_possible(self, width: int, height: int) -> bool:
         """Whether a reduced frame may have this size, so that it takes no more than the model has room for."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 from httpx2 import HTTPError
@@ -20,7 +22,7 @@ from models import network_weights
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 
-_LOOK_UP_S = 3.0  # for one answer of the hub; a hub that is not reached is not asked again
+_LOOK_UP_S = 3.0  # for the name, all its addresses and the answer; a hub that is not reached is not asked again
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -78,7 +80,7 @@ def _has_weights(folder: Path) -> bool:
 def _unreachable(name: str, where: str, revision: str | None) -> str:
     """Why the hub cannot be asked; empty where it has the checkpoint. Raises ModelNotFound where it has not."""
     try:
-        HfApi().model_info(where, revision=revision, timeout=_LOOK_UP_S)
+        _ask_hub(where, revision)
     except RevisionNotFoundError as error:
         raise ModelNotFound(f"model {name!r}: {where} has no revision {revision!r}") from error
     except GatedRepoError as error:
@@ -89,6 +91,28 @@ def _unreachable(name: str, where: str, revision: str | None) -> str:
     except (HTTPError, OSError) as error:
         return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _first_line(error)
     return ""
+
+
+def _ask_hub(where: str, revision: str | None) -> None:
+    """Returns if the hub has the checkpoint. Raises what huggingface_hub raises, and TimeoutError after three seconds.
+
+    Its own timeout is one for each address of the hub and each piece of the answer, and none for the name.
+    """
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks which program calls it, first and for three seconds more
+    answered: Future[None] = Future()
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(where, revision=revision, timeout=_LOOK_UP_S)
+            answered.set_result(None)
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            answered.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answered.result(timeout=_LOOK_UP_S)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer in {_LOOK_UP_S:g} s") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import (
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5Config,
@@ -65,7 +66,7 @@ def qwen3_vl(
     network: type[PreTrainedModel] = Qwen3VLForConditionalGeneration,
 ) -> Family:
     """Two deep layers, sections of interleaved M-RoPE as in the published models, wide frames of 3 x 5 cells."""
-    tokenizer = vocabulary.build_tokenizer()
+    tokenizer = _tokenizer()
     ids = _vision_ids(len(tokenizer))
     config = config_class(
         vision_config={
@@ -90,7 +91,7 @@ def qwen3_vl(
 
 def qwen2_5_vl() -> Family:
     """Windows of vision attention of 2 x 2 cells, M-RoPE in sections, a step of frames as one video."""
-    tokenizer = vocabulary.build_tokenizer()
+    tokenizer = _tokenizer()
     ids = _vision_ids(len(tokenizer))
     config = Qwen2_5_VLConfig(
         vision_config={
@@ -116,7 +117,7 @@ def qwen2_5_vl() -> Family:
 
 def qwen3_5() -> Family:
     """One full layer behind two recurrent ones, twice; half of a head is rotated."""
-    tokenizer = vocabulary.build_tokenizer()
+    tokenizer = _tokenizer()
     ids = _vision_ids(len(tokenizer))
     config = Qwen3_5Config(
         vision_config={
@@ -142,6 +143,13 @@ def qwen3_5() -> Family:
     return Family(model, 5 * 16, 3 * 16)
 
 
+def _tokenizer() -> PreTrainedTokenizerBase:
+    """The words of the tiny model and digits, so that the texts of different times are different tokens."""
+    words = (*vocabulary.words(), *"0123456789")
+    normalisers = vocabulary._normalisers()
+    return vocabulary._word_level(words, vocabulary.SPECIAL, normalisers, pad=vocabulary.PAD, end=vocabulary.END)
+
+
 def _vision_ids(first: int) -> dict[str, int]:
     """Ids behind a vocabulary for the tokens of vision."""
     return dict(zip(("image", "video", "vision_start", "vision_end"), range(first, first + 4), strict=True))
@@ -159,7 +167,7 @@ def write_checkpoint(model: VideoLanguageModel, folder: Path) -> Path:
     """The files of a checkpoint as they are published, with the texts of the tiny model."""
     network = model._network  # type: ignore[attr-defined]
     network.save_pretrained(folder)
-    vocabulary.build_tokenizer().save_pretrained(folder)
+    model.prompts._tokenizer.save_pretrained(folder)
     texts = dataclasses.asdict(TEXTS)
     (folder / "hermes.json").write_text(json.dumps({"texts": texts}))
     vision, scale = network.config.vision_config, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}

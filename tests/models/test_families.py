@@ -316,7 +316,7 @@ def position_of(memory: Memory) -> tuple[object, ...]:
 def test_evidence_names_the_frame_and_the_cell_that_changed(
     family: Family, model: VideoLanguageModel, frame: int, row: int, column: int
 ) -> None:
-    """One cell of one frame differs between two streams: the keys that differ most are those of its token."""
+    """One cell of one frame differs between two streams: of the cells' values those of its token differ most."""
     writer = writer_of(model)
     frames = torch.full((6, family.height, family.width, 3), 120, dtype=torch.uint8)
     other = frames.clone()
@@ -326,7 +326,8 @@ def test_evidence_names_the_frame_and_the_cell_that_changed(
     for memory, pictures in zip(memories, (frames, other), strict=True):
         append(writer, memory, pictures, (2, 4))
     first, second = (memory.after_prefix(0) for memory in memories)
-    token = int((first.values - second.values).norm(dim=-1).sum(dim=0).argmax())
+    difference = (first.values - second.values).norm(dim=-1).sum(dim=0)
+    token = int((difference * token_ids.is_cell(second.token_ids)).argmax())
 
     ids = second.token_ids[token : token + 1]
     assert (int(token_ids.rows_of(ids)), int(token_ids.columns_of(ids))) == (row, column)

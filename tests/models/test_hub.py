@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +19,24 @@ from models.errors import ModelInvalid, ModelNotFound
 
 SHIPPED = Path(registry.CHECKPOINTS["tiny"])
 COMMIT, OTHER = "0" * 40, "1" * 40
+NUM_PIECES = 100
 CLOSED = "http://127.0.0.1:9"  # nothing listens there
+
+
+class Dripping(BaseHTTPRequestHandler):
+    """A hub whose answer comes piece by piece; at its end it says that it has no model."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 404 Not Found\r\nX-Error-Code: RepoNotFound\r\nX-Piece: ")
+            for _ in range(NUM_PIECES):
+                self.wfile.write(b"a")
+                time.sleep(0.05)
+            self.wfile.write(b"\r\nContent-Length: 0\r\n\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -35,9 +54,9 @@ class Refusing(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What a hub without any model was asked, which every test has unless it sets another endpoint."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What a hub without any model was asked."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", Refusing))
     server.asked = []  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -109,6 +128,15 @@ def test_what_the_cache_has_at_a_commit_is_not_asked_for(asked: list[str], cache
     assert asked == []
 
 
+def test_what_the_cache_has_of_a_branch_may_be_old_and_is_asked_for(asked: list[str], cached: Path) -> None:
+    (cached.parents[1] / "refs" / "v2").write_text(COMMIT)
+
+    with pytest.raises(ModelNotFound, match="has no revision 'v2'"):
+        hub.folder_of("name", "someone/tiny", "v2")
+
+    assert len(asked) == 1
+
+
 def test_a_download_at_a_commit_that_ended_early_is_asked_for_again(asked: list[str], cached: Path) -> None:
     (cached / "model.safetensors").unlink()
 
@@ -116,6 +144,20 @@ def test_a_download_at_a_commit_that_ended_early_is_asked_for_again(asked: list[
         hub.folder_of("name", "someone/tiny", COMMIT)
 
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("asked", [Dripping], indirect=True)
+def test_a_hub_that_answers_without_end_is_one_that_does_not_answer(
+    asked: list[str], cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing else is asked first: huggingface_hub looked up which program calls it, for three seconds more."""
+    monkeypatch.setattr(hub, "_LOOK_UP_S", 0.5)
+
+    assert hub.folder_of("name", "someone/tiny", None) == cached
+    with pytest.raises(ModelNotFound, match=r"does not answer \(no answer in 0\.5 s\)"):
+        hub.folder_of("name", "nobody/nothing", None)
+
+    assert "/api/agent-harnesses" not in asked
 
 
 @pytest.mark.parametrize("name", ["tiny@v2", f"{SHIPPED}@v2", f"{os.path.relpath(SHIPPED)}@v2"])
@@ -133,9 +175,12 @@ def test_a_model_that_nobody_has_is_refused(asked: list[str]) -> None:
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("name", ["/nothing/here", "./nothing", "a model"])
-def test_a_name_that_can_be_no_hub_id_is_refused_without_asking(asked: list[str], name: str) -> None:
-    with pytest.raises(ModelNotFound, match="no"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("/nothing/here", "no such folder"), ("./nothing", "no such folder"), ("a model", "no folder, and no model of")],
+)
+def test_a_name_that_can_be_no_hub_id_is_refused_without_asking(asked: list[str], name: str, reason: str) -> None:
+    with pytest.raises(ModelNotFound, match=reason):
         registry.load_model(name, "cpu")
 
     assert asked == []
