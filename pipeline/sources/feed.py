@@ -62,8 +62,7 @@ class CameraFeed:
         fit: from the size of an image to the size in which the model reads it, width and height.
         on_state: called in the feed's thread at each change; must not block.
         camera_id: whose clips they are in the queue (default: the camera's name).
-        resume_from_s: frames up to this Unix time were fed before.
-        started_s: the Unix time at which the camera was added (default: now).
+        resume_from_s: frames up to this Unix time were fed before. started_s: when the camera was added (default: now).
         choose_decoder: what decodes a stream where libav need not.
         retry_jitter_s: up to so many seconds are added to each wait before a retry.
         """
@@ -134,6 +133,8 @@ class CameraFeed:
         self._has_frames, self._notes = False, ""
         try:
             return self._open_and_feed()
+        except MemoryError:  # it passes
+            raise SourceUnreachable("no memory for its video") from None
         except SourceInvalid as error:
             if not isinstance(self._url, NetworkUrl):
                 raise
@@ -217,8 +218,7 @@ class CameraFeed:
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
-        wait_s = retry.next_action.sleep if retry.next_action else 0.0
-        next_step = f"try {retry.attempt_number + 1} in {wait_s:.1f} s"
+        next_step = f"try {retry.attempt_number + 1} in {retry.upcoming_sleep:.1f} s"
         state = CameraState.FAILED if self._is_not_a_camera(error) else CameraState.BACKING_OFF
         self._report(state, str(error), getattr(error, "reason", None), next_step=next_step)
 

@@ -14,6 +14,7 @@ import signal
 import ssl
 import struct
 import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,13 +32,15 @@ _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _NUM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _NUM_RIGHTS_NOW = 16
 _SCOPES_FROM, _SCOPES = 6, 0b11  # abstract sockets and signals stay among workers
-# Name resolution, TLS and time zones. What else is below /etc may be a secret of this or another service.
+# Libraries, name resolution, TLS and time zones. What else is below /etc may be a secret of this or another service.
 _SYSTEM = (
-    "/usr",
     "/lib",
     "/lib64",
-    "/bin",
-    "/opt",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/zoneinfo",
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/host.conf",
@@ -45,9 +48,14 @@ _SYSTEM = (
     "/etc/gai.conf",
     "/etc/services",
     "/etc/protocols",
-    "/etc/ssl",
-    "/etc/pki",
-    "/etc/ca-certificates",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/crypto-policies",
     "/etc/localtime",
     "/etc/ld.so.cache",
     "/dev/null",
@@ -59,11 +67,11 @@ _SYSTEM = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def limit(parent: int) -> None:
+def limit(parent: int, memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
     """Bounds memory, open files and rights, and ends this process with its parent."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the cameras' passwords
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_WORDS_NBYTES, MAX_WORDS_NBYTES))
-    for kind, most in ((resource.RLIMIT_DATA, MAX_MEMORY_NBYTES), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
+    for kind, most in ((resource.RLIMIT_DATA, memory_nbytes), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
         _, hard = resource.getrlimit(kind)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (value, value))
@@ -104,13 +112,13 @@ def close_files(folders: Iterable[Path]) -> str:
 
 
 def _programs() -> set[Path]:
-    """Python's own folders, and the packages that are loaded.
+    """The folders of Python's own modules, and the packages that are loaded.
 
     Not the folders of sys.path: Ray puts the one in which the server was started there, perhaps somebody's home.
     """
     files = [Path(file) for name, module in list(sys.modules.items()) if "." not in name and (file := _file(module))]
     loaded = {path.parent if path.stem == "__init__" else path for path in files}
-    return loaded | {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    return loaded | {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def _file(module: object) -> str | None:
@@ -120,6 +128,16 @@ def _file(module: object) -> str | None:
 def _authorities() -> set[Path]:
     paths = ssl.get_default_verify_paths()
     return {Path(path) for path in (paths.cafile, paths.capath) if path}
+
+
+def identities(paths: Iterable[Path]) -> frozenset[tuple[Path, int, int]]:
+    """Those of the paths that exist, each with what tells its folder from another one that gets its name later."""
+    found = set()
+    for path in paths:
+        with contextlib.suppress(OSError):
+            info = path.stat()
+            found.add((path, info.st_dev, info.st_ino))
+    return frozenset(found)
 
 
 def _allow(ruleset: int, path: Path) -> None:

@@ -19,6 +19,7 @@ from pipeline.cameras import CameraSpec
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import OnState
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers import confinement
 from pipeline.workers.supervisor import Supervisor
 from pipeline.workers.worker_cameras import WorkerLimits
 from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
@@ -55,9 +56,10 @@ class WorkerPool:
     ) -> None:
         """folders: those, and files, that cameras and their TLS may read."""
         self._fit = fit
-        self._supervisor = Supervisor(
-            partial(WorkerProcess, folders), num_workers, time.monotonic, limits or WorkerLimits()
-        )
+        limits = limits or WorkerLimits()
+        start = partial(WorkerProcess, folders, limits.memory_nbytes)
+        readable = partial(confinement.identities, folders)
+        self._supervisor = Supervisor(start, num_workers, time.monotonic, limits, readable)
         self._handles = itertools.count()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

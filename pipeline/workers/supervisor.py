@@ -11,12 +11,13 @@ import structlog
 from pipeline.cameras import CameraState, SourceReason
 from pipeline.workers.errors import WorkerError
 from pipeline.workers.quarantine import Quarantine, Restart
-from pipeline.workers.worker_cameras import WorkerCameras, WorkerLimits, WorkerLink
+from pipeline.workers.worker_cameras import Folders, WorkerCameras, WorkerLimits, WorkerLink
 from pipeline.workers.worker_feed import WorkerFeed
 
 _Result = TypeVar("_Result")
 log = structlog.get_logger(__name__)
 
+_MOST_TIMES = 2  # times as many while older ones lack a folder
 FIRST_START_RETRY_S, LAST_START_RETRY_S = 1.0, 60.0  # of workers that do not start
 
 
@@ -32,11 +33,12 @@ class Supervisor:
         num_workers: int,
         clock: Callable[[], float],
         limits: WorkerLimits,
+        folders: Callable[[], Folders] = frozenset,
     ) -> None:
-        """start: starts a worker's process; may raise OSError."""
+        """start: starts a worker's process; may raise OSError. folders: those that it may read then."""
         self.workers: list[WorkerCameras] = []
         self._start, self._num_workers, self._clock = start, num_workers, clock
-        self._limits = limits
+        self._limits, self._folders = limits, folders
         self._quarantine = Quarantine(limits.soon_s)
         self._unassigned: dict[int, WorkerFeed] = {}
         self._failed_starts = 0
@@ -99,21 +101,27 @@ class Supervisor:
         now_s = self._clock()
         for feed in [feed for feed in self._unassigned.values() if feed.retry_s <= now_s]:
             try:
-                worker = self._worker_for(feed.handle, now_s)
+                worker = self._worker_for(feed, now_s)
             except OSError as error:
                 self._did_not_start([feed], error.strerror or type(error).__name__)
                 continue
             del self._unassigned[feed.handle]
             self._guarded(worker, partial(worker.open, feed))
 
-    def _worker_for(self, handle: int, now_s: float) -> WorkerCameras:
-        is_alone = self._quarantine.is_alone(handle)
+    def _worker_for(self, feed: WorkerFeed, now_s: float) -> WorkerCameras:
+        is_alone = self._quarantine.is_alone(feed.handle)
+        folders = self._folders() if feed.camera.is_file else frozenset()
         common = [worker for worker in self.workers if not worker.is_alone]
-        if is_alone or len(common) < self._num_workers:
+        # A folder that is newer than a worker stays closed to it.
+        able = [worker for worker in common if worker.folders >= folders]
+        most = self._num_workers if able else _MOST_TIMES * self._num_workers
+        if is_alone or len(common) < most:
+            folders = self._folders()
             worker = WorkerCameras(self._start(), now_s, self._limits, is_alone=is_alone)
+            worker.folders = folders
             self.workers.append(worker)
             return worker
-        return min(common, key=lambda worker: len(worker.feeds))
+        return min(able or common, key=lambda worker: len(worker.feeds))
 
     def _release(self, handle: int) -> None:
         for worker in self.workers:

@@ -1,4 +1,4 @@
-"""An ingest worker's process: python -m pipeline.workers.worker DESCRIPTOR PARENT. Its shard starts it."""
+"""An ingest worker's process: python -m pipeline.workers.worker DESCRIPTOR PARENT NBYTES. Its shard starts it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
 from pipeline.workers import clip_messages, confinement, framing, messages
 from pipeline.workers.framing import FrameReader
+from pipeline.workers.memory_watch import MemoryWatch
 from pipeline.workers.messages import (
     MAX_FIELDS,
     MAX_ORDER_NBYTES,
@@ -54,6 +55,7 @@ class Worker:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
+        self._memory = MemoryWatch()
         self._sending = threading.Lock()
         self._feeds: dict[int, CameraFeed] = {}
         self._outboxes: dict[int, Outbox] = {}
@@ -67,6 +69,7 @@ class Worker:
                         log.warning("ingest_worker_not_confined", reason=problem)
                     self.send(Alive())
                 case Ping():
+                    self._memory.end_if_used_up()
                     self.send(Alive())
                 case OpenCamera():
                     self._open(order)
@@ -152,8 +155,8 @@ def _plain(value: object) -> bool | int | float | str | None:
 
 def main() -> None:
     """Runs a worker on an inherited socket."""
-    descriptor, parent = map(int, sys.argv[1:])
-    confinement.limit(parent)
+    descriptor, parent, memory_nbytes = map(int, sys.argv[1:])
+    confinement.limit(parent, memory_nbytes)
     worker = Worker(socket.socket(fileno=descriptor))
     structlog.configure(processors=[worker.log_event])
     worker.run()

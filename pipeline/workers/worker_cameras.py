@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pipeline.workers import clip_messages
 from pipeline.workers.allowance import Allowance
+from pipeline.workers.confinement import MAX_MEMORY_NBYTES
 from pipeline.workers.errors import MalformedMessage, WorkerUnreachable
 from pipeline.workers.liveness import Activity, Liveness
 from pipeline.workers.messages import (
@@ -33,12 +35,16 @@ MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE = 5_000, 20_000  # of one worker: 64 came
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
     """Seconds: until a worker that does not answer counts as hung although it waits for a core, has not started, and
-    after which two ends of workers have two causes.
+    after which two ends of workers have two causes. memory_nbytes: of one worker, at most.
     """
 
     hang_s: float = 5.0
     start_s: float = 60.0
     soon_s: float = 300.0
+    memory_nbytes: int = MAX_MEMORY_NBYTES
+
+
+Folders = frozenset[tuple[Path, int, int]]
 
 
 class WorkerLink(Protocol):
@@ -64,6 +70,7 @@ class WorkerCameras:
         self.link = link
         self._limits = limits
         self.is_alone = is_alone
+        self.folders: Folders = frozenset()  # that it may read, as they were when it started
         self.has_started = False
         self.feeds: dict[int, WorkerFeed] = {}
         self.closing: dict[int, WorkerFeed] = {}  # cameras whose connections it closes

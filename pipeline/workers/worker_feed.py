@@ -12,6 +12,7 @@ from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
+from pipeline.network.urls import FileUrl
 from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
@@ -34,6 +35,11 @@ class WatchedCamera:
     camera_id: str
     resume_from_s: float | None
     started_s: float
+
+    @property
+    def is_file(self) -> bool:
+        """Whether its source is a file."""
+        return isinstance(urls.parse(self.spec.url), FileUrl)
 
     def require_possible(self, header: ClipHeader) -> None:
         """Raises MalformedMessage for a clip that no feed of this camera builds."""

@@ -15,7 +15,7 @@ import structlog
 
 import pipeline
 from pipeline.workers import framing, messages
-from pipeline.workers.confinement import MAX_WORDS_NBYTES
+from pipeline.workers.confinement import MAX_MEMORY_NBYTES, MAX_WORDS_NBYTES
 from pipeline.workers.errors import WorkerUnreachable
 from pipeline.workers.framing import FrameReader
 from pipeline.workers.liveness import Activity
@@ -38,8 +38,8 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_
 class WorkerProcess:
     """One worker. Belongs to the thread that started it: the worker ends with that thread."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """folders: those below which it may read."""
+    def __init__(self, folders: Sequence[Path], memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
+        """folders: those below which it may read. memory_nbytes: the most that it may have."""
         self._channel, theirs = socket.socketpair()
         self._words = os.memfd_create("ingest-worker-stderr")
         self._unsent = bytearray()
@@ -47,9 +47,9 @@ class WorkerProcess:
         self._reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
         self._channel.setblocking(False)
         with theirs:
-            command = [sys.executable, "-P", "-m", "pipeline.workers.worker", str(theirs.fileno()), str(os.getpid())]
+            numbers = map(str, (theirs.fileno(), os.getpid(), memory_nbytes))
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-P", "-m", "pipeline.workers.worker", *numbers],
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections import defaultdict
@@ -122,3 +123,8 @@ def descriptors() -> int:
 def children() -> set[int]:
     """The processes that this one has started and that are not gone, those that wait to be reaped included."""
     return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def take_memory(pid: int) -> None:
+    """Leaves a process no more memory, as one of its cameras might: its limit falls below what it has."""
+    resource.prlimit(pid, resource.RLIMIT_DATA, (1 << 20, 1 << 20))

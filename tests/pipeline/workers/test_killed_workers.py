@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -12,13 +14,19 @@ from pipeline.workers.worker_cameras import WorkerLimits
 from tests.pipeline.workers import pools
 from tests.pipeline.workers.pools import Cameras
 
+
+def _send(sent: signal.Signals, pid: int) -> None:
+    os.kill(pid, sent)
+
+
 # Each kill has a cause of its own here, so nobody is suspected.
 LIMITS = WorkerLimits(hang_s=1.5, soon_s=0.0)
 SIGNALS = (signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP, signal.SIGTERM)
+WAYS: tuple[Callable[[int], None], ...] = (*(partial(_send, sent) for sent in SIGNALS), pools.take_memory)
 
 
 def kill_often(kills: int, num_workers: int) -> None:
-    """Kills workers all at once, in turn by each signal, each time all of their cameras have given a clip."""
+    """Kills workers all at once, in turn in each way, each time all of their cameras have given a clip."""
     names = [f"c{number}" for number in range(num_workers)]
     with pools.workers(num_workers, limits=LIMITS) as pool:
         cameras = Cameras(pool.open)
@@ -26,7 +34,7 @@ def kill_often(kills: int, num_workers: int) -> None:
         for number in range(0, kills, num_workers):
             cameras.wait_for_next_clips(*names)
             for offset, pid in enumerate(pool.pids()):
-                os.kill(pid, SIGNALS[(number + offset) % len(SIGNALS)])
+                WAYS[(number + offset) % len(WAYS)](pid)
         cameras.wait_for_next_clips(*names)
         for feed in feeds:
             feed.request_stop()  # type: ignore[attr-defined]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.cameras import CameraState, SourceReason
 from pipeline.workers import confinement
+from pipeline.workers.worker_cameras import WorkerLimits
 from tests.pipeline import footage
 from tests.pipeline.footage import H264
+from tests.pipeline.playing import QUICK
 from tests.pipeline.workers import pools
 from tests.pipeline.workers.pools import Cameras
 
@@ -109,3 +114,75 @@ def test_how_a_worker_ended_is_said(sent: int, name: str) -> None:
     assert {reason for _, _, reason in cameras.states["lobby"]} <= {None, *SourceReason} - {
         SourceReason.DECODER_CRASHED
     }
+
+
+_TRY_TO_READ = """
+import os, socket, ssl, sys
+from pathlib import Path
+from pipeline.workers import confinement
+assert not confinement.close_files([])
+import http.client, sqlite3, zoneinfo
+zoneinfo.ZoneInfo("Europe/Berlin"), ssl.create_default_context(), socket.getaddrinfo("localhost", 80)
+for path in sys.argv[1:]:
+    try:
+        os.listdir(path) if Path(path).is_dir() else open(path, "rb").close()
+        print(path)
+    except PermissionError:
+        pass
+"""
+
+
+def test_a_worker_reads_nothing_of_the_system_but_libraries_names_and_certificates() -> None:
+    if confinement.landlock_version() < 1:
+        pytest.skip("this kernel has no Landlock")
+    closed = ["/", "/opt", "/etc", "/etc/passwd", "/etc/ssl", "/home", "/root", "/var", "/tmp", "/proc", "/bin", "/usr"]
+    closed += ["/usr/local", "/usr/share", str(Path.cwd())]
+    command = [sys.executable, "-c", _TRY_TO_READ, *filter(os.path.exists, closed), "/usr/lib"]
+
+    read = subprocess.run(command, env={"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, check=False)
+
+    assert (read.stdout.split(), read.stderr) == (["/usr/lib"], "")
+
+
+def test_a_file_in_a_folder_that_is_newer_than_the_workers_is_played(tmp_path: Path) -> None:
+    """It is closed to them; one that is started for it reads it."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    footage.write(old / "video", H264)
+    config = replace(QUICK, video_folders=(old, new))
+    with pools.workers(folders=(old, new)) as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("before", str(old / "video"), config=config)
+        cameras.wait_for_state("before", CameraState.LIVE)
+        new.mkdir()
+        footage.write(new / "video", H264)
+
+        cameras.open("after", str(new / "video"), config=config)
+        cameras.wait_for_state("after", CameraState.LIVE)
+        assert len(pool.pids()) == 2
+
+
+def test_a_worker_without_memory_ends_and_its_cameras_go_on() -> None:
+    """They would get errors at random as long as the one stays that took the memory."""
+    with pools.workers() as pool:
+        cameras = Cameras(pool.open)
+        for name in ("lobby", "yard"):
+            cameras.open(name, f"sim:{name}?width=64&height=64")
+        cameras.wait_for_next_clips("lobby", "yard")
+        pools.take_memory(pool.pids()[0])
+        details = [cameras.wait_for_state(name, CameraState.STALLED) for name in ("lobby", "yard")]
+        cameras.wait_for_next_clips("lobby", "yard")
+
+    assert all("emory" in detail for detail in details), details
+
+
+def test_a_camera_that_needs_more_memory_than_there_is_says_so_and_is_tried_again() -> None:
+    with pools.workers(limits=WorkerLimits(memory_nbytes=300 << 20)) as pool:
+        cameras = Cameras(pool.open)
+        cameras.open("small", "sim:small?width=64&height=64")
+        cameras.wait_for_next_clips("small")
+        cameras.open("huge", "sim:huge?width=4096&height=4096")
+        detail = cameras.wait_for_state("huge", CameraState.BACKING_OFF)
+        cameras.wait_for_next_clips("small")
+
+    assert "memory" in detail
