@@ -19,10 +19,12 @@ import torch
 from benchmarks import contenders, parts, report, result_file, rows, streams
 from benchmarks.contenders import ABLATIONS, CONTENDERS, POLICIES, UnknownPolicy
 from benchmarks.parts import MIXED, Part, Settings
+from benchmarks.scorers import UnsupportedModel
 from benchmarks.streams import VISITS, Character, Stream
 from models import registry
 from models.errors import InvalidBudget
-from models.llava_onevision import LlavaOnevision
+from models.tiny import vocabulary
+from models.vision_language_model import VideoLanguageModel
 
 BUDGETS = (48, 96, 256, 512)
 LENGTHS = (64, 256, 1_024)
@@ -33,8 +35,9 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     try:
-        by_model = [list(run(load(name), options)) for name in options.models]
-    except (UnknownPolicy, InvalidBudget) as error:
+        models = [load(name) for name in options.models]
+        by_model = [list(run(model, options, pooled_with=models)) for model in models]
+    except (UnknownPolicy, UnsupportedModel, InvalidBudget) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     results = [row for same in zip(*by_model, strict=True) for row in rows.rows_of(same)]
@@ -44,8 +47,13 @@ def main() -> None:
         report.plot(results, options.plots)
 
 
-def run(model: LlavaOnevision, options: argparse.Namespace) -> Iterator[Part]:
-    """Every part of the options, loaded from the folder or measured."""
+def run(
+    model: VideoLanguageModel, options: argparse.Namespace, pooled_with: Sequence[VideoLanguageModel] = ()
+) -> Iterator[Part]:
+    """Every part of the options, loaded from the folder or measured.
+
+    pooled_with: models that have the same parts, so a policy is left out where one of them cannot take the length.
+    """
     commit, fingerprint = parts.current_commit(), model.spec.fingerprint[:12]
     for length in options.lengths:
         all_settings = [
@@ -60,7 +68,7 @@ def run(model: LlavaOnevision, options: argparse.Namespace) -> Iterator[Part]:
                 options.character,
                 options.visits,
             )
-            for policy in _capable(options.policies, length)
+            for policy in _capable(options.policies, length, (model, *pooled_with))
             for budget in _budgets(model, policy, options.budgets)
         ]
         all_streams: list[Stream] = []
@@ -73,15 +81,15 @@ def run(model: LlavaOnevision, options: argparse.Namespace) -> Iterator[Part]:
             yield part
 
 
-def load(name: str) -> LlavaOnevision:
-    """The model of that name; ends the process if it is of a family that does not know the scenes."""
+def load(name: str) -> VideoLanguageModel:
+    """The model of that name; ends the process if its vocabulary lacks a word of the scenes."""
     model = registry.load_model(name)
-    if not isinstance(model, LlavaOnevision):
-        sys.exit(f"--models {name}: only a model of the tiny shape can answer about these scenes")
+    if unknown := model.prompts.question(" ".join(vocabulary.scene_words())).unknown_words:
+        sys.exit(f"--models {name}: its vocabulary lacks {unknown[0]!r}, so it cannot answer about these scenes")
     return model
 
 
-def _measured(model: LlavaOnevision, settings: Settings, all_streams: Sequence[Stream]) -> Part:
+def _measured(model: VideoLanguageModel, settings: Settings, all_streams: Sequence[Stream]) -> Part:
     began_s = time.monotonic()
     part = parts.measure(model, settings, all_streams)
     whole = next(rows.rows_of([part]))
@@ -94,7 +102,7 @@ def _measured(model: LlavaOnevision, settings: Settings, all_streams: Sequence[S
     return part
 
 
-def _streams(model: LlavaOnevision, settings: Settings) -> list[Stream]:
+def _streams(model: VideoLanguageModel, settings: Settings) -> list[Stream]:
     character = None if settings.character == MIXED else Character(settings.character)
     return [
         streams.make_stream(model, settings.seed * 1_000 + index, settings.length, character, settings.visits)
@@ -102,13 +110,17 @@ def _streams(model: LlavaOnevision, settings: Settings) -> list[Stream]:
     ]
 
 
-def _capable(policies: Sequence[str], length: int) -> list[str]:
-    """The policies that can take streams of that length."""
+def _capable(policies: Sequence[str], length: int, models: Sequence[VideoLanguageModel]) -> list[str]:
+    """The policies that can take streams of that length with every model."""
     max_frames = {name: contenders.named(name).max_frames for name in policies}
-    return [name for name in policies if (limit := max_frames[name]) is None or length <= limit]
+    return [
+        name
+        for name in policies
+        if (limit := max_frames[name]) is None or all(length <= limit(model) for model in models)
+    ]
 
 
-def _budgets(model: LlavaOnevision, policy: str, budgets: Sequence[int]) -> list[int]:
+def _budgets(model: VideoLanguageModel, policy: str, budgets: Sequence[int]) -> list[int]:
     """The budgets to measure. A full cache has none; it is measured once, beside the largest."""
     for budget in budgets:
         least = model.spec.layout.max_tokens(contenders.recent_frames(budget)) + 2
@@ -126,7 +138,7 @@ def _options() -> argparse.Namespace:
         nargs="+",
         default=["tiny"],
         metavar="MODEL",
-        help="names or folders of checkpoints of the tiny shape",
+        help="names or folders of checkpoints that know the words of the scenes",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the scenes: another seed, other streams")
     parser.add_argument("--streams", type=positive, default=12, help="of each length")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from benchmarks import baselines, scorers
 from benchmarks.retrieval import RetrievedFrames
 from benchmarks.scorers import MakeScorer
-from benchmarks.stream_memories import BoundedMemory, RereadFrames, StreamMemory, Task
+from benchmarks.stream_memories import ANSWER_TOKENS, BoundedMemory, RereadFrames, StreamMemory, Task
 from cache_store import policies, summaries
 from cache_store.policies import Decision, Policy, Summarize
 from cache_store.tiers import MemoryConfig
+from models.vision_language_model import VideoLanguageModel
 
 OURS = "questions"
 GATED = "ours-gated"
@@ -23,11 +24,11 @@ class UnknownPolicy(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """idea: a few words for --help; max_frames: the longest stream that it can take, None for any."""
+    """idea: a few words for --help; max_frames: of the longest stream that it can take with a model, None for any."""
 
     idea: str
     make: Callable[[Task], StreamMemory]
-    max_frames: int | None = None
+    max_frames: Callable[[VideoLanguageModel], int] | None = None
     is_ablation: bool = False
 
 
@@ -78,11 +79,18 @@ def _full(task: Task) -> StreamMemory:
     return BoundedMemory(task, config, Policy(_by_peak), scorers.no_scores(task.model))
 
 
+def _frames_with_positions(model: VideoLanguageModel) -> int:
+    """How many frames, each whole, have a position that leaves room for a question."""
+    layout = model.spec.layout
+    groups = (model.spec.max_positions - ANSWER_TOKENS) // layout.max_tokens(layout.frames_per_group)
+    return groups * layout.frames_per_group
+
+
 _by_peak = policies.by_peak_attention
 _sliding_window = baselines.by_score(baselines.sinks_and_newest)
 
 CONTENDERS: dict[str, Contender] = {
-    "full": Contender("full cache, unbounded: the upper bound", _full, max_frames=240),
+    "full": Contender("full cache, unbounded: the upper bound", _full, max_frames=_frames_with_positions),
     "window": Contender("sliding window with sinks", _bounded(_sliding_window, has_window=False)),
     "last-n": Contender(
         "the newest frames alone, prefilled anew",
@@ -98,7 +106,7 @@ CONTENDERS: dict[str, Contender] = {
     "rekv": Contender(
         "ReKV: everything stored, frames retrieved",
         lambda task: RetrievedFrames(task, Policy(_sliding_window)),
-        max_frames=5_000,
+        max_frames=lambda _: 5_000,
     ),
     "hermes-published": Contender(
         "HERMES as published",

@@ -19,13 +19,12 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from benchmarks import contenders, parts, result_file, streams
+from benchmarks import accuracy, contenders, parts, result_file, streams
 from benchmarks.contenders import OURS
 from benchmarks.exam import Examiner
 from benchmarks.stream_memories import BoundedMemory, Task
 from benchmarks.streams import FRAMES_PER_S, FRAMES_PER_STEP, Character, Footage, Need, TimedQuestion
 from cache_store.memory import Memory
-from models import registry
 from models.tiny.scenes import questions
 from models.tiny.scenes.questions import Question
 from models.tiny.scenes.scene import Scene
@@ -52,7 +51,7 @@ def main() -> None:
     """Measures, prints a table, and writes JSON and a plot on request."""
     options = _options()
     torch.set_num_threads(options.threads)
-    model = registry.load_model(options.model)
+    model = accuracy.load(options.model)
     scenes = [_scene(options.seed, index, options.frames) for index in range(options.streams)]
     footages = [streams.film(model, scene, options.frames) for scene in scenes]
     rows: list[Row] = []
@@ -197,7 +196,7 @@ def _scene(seed: int, index: int, num_frames: int) -> Scene:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="name or folder of a checkpoint of the tiny shape")
+    parser.add_argument("--model", default="tiny", help="one that knows the words of the scenes")
     parser.add_argument("--seed", type=int, default=1, help="of the scenes")
     parser.add_argument("--streams", type=int, default=6)
     parser.add_argument("--frames", type=int, default=DISTANCES[-1], help="of each stream")

@@ -20,7 +20,7 @@ from benchmarks.scratch_slot import ScratchSlot
 from benchmarks.stream_memories import ANSWER_TOKENS, StreamMemory, Task
 from benchmarks.streams import FRAMES_PER_STEP, VISITS, Need, Stream, TimedQuestion
 from models.answer_decoder import Answer, AnswerDecoder
-from models.llava_onevision import LlavaOnevision
+from models.vision_language_model import VideoLanguageModel
 
 MIXED = "mixed"  # streams of every character
 
@@ -75,7 +75,7 @@ def load(settings: Settings, folder: Path) -> Part | None:
     return Part(**saved | {"settings": settings, "outcomes": outcomes})
 
 
-def measure(model: LlavaOnevision, settings: Settings, all_streams: Sequence[Stream]) -> Part:
+def measure(model: VideoLanguageModel, settings: Settings, all_streams: Sequence[Stream]) -> Part:
     """Appends all streams step by step under one policy and asks their questions."""
     passed = [stream.footage.passed for stream in all_streams]
     task = Task(model, len(all_streams), settings.budget, settings.length, passed)
@@ -106,7 +106,7 @@ def measure(model: LlavaOnevision, settings: Settings, all_streams: Sequence[Str
 def current_commit() -> str:
     """The commit of this code, with a digest of uncommitted changes, so that rows of different code are never mixed."""
     commit = _git("rev-parse", "--short=10", "HEAD").strip()
-    changed = _git("diff", "HEAD", "--", "*.py", "models/tiny/checkpoint")
+    changed = _git("diff", "HEAD", "--", "*.py", "models/tiny/*checkpoint")
     return commit + (f"+{hashlib.sha256(changed.encode()).hexdigest()[:6]}" if changed else "")
 
 
@@ -121,7 +121,7 @@ def _outcome(*, need: str, **rest: object) -> Outcome:
     return Outcome(need=Need(need), **rest)  # type: ignore[arg-type]
 
 
-def _embedding_s(model: LlavaOnevision) -> float:
+def _embedding_s(model: VideoLanguageModel) -> float:
     """Seconds of the vision encoder for one frame. The streams of a run are embedded once for all policies."""
     side = model.spec.layout.square
     frames = torch.zeros(FRAMES_PER_STEP, side, side, 3, dtype=torch.uint8)
@@ -136,7 +136,7 @@ def _embedding_s(model: LlavaOnevision) -> float:
 class _FirstToken:
     """Measures the time to first token on an idle device: recall, copy of the slot, prefill, first token."""
 
-    def __init__(self, model: LlavaOnevision) -> None:
+    def __init__(self, model: VideoLanguageModel) -> None:
         self._model = model
         self._decoder = AnswerDecoder(model)
         self._scratch = ScratchSlot(ANSWER_TOKENS)

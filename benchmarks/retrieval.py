@@ -9,8 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from benchmarks import scorers
-from benchmarks.scorers import NoScores
+from benchmarks.scorers import NoScores, UnsupportedModel
 from benchmarks.stream_memories import BoundedMemory, HasText, Task
 from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
@@ -19,6 +18,7 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.embeddings import Embeddings
 from models.frame_encoder import EncodedFrames
+from models.llava_onevision import LlavaOnevision
 from models.slot_cache import AttentionCapture, SlotCache
 from ops import rope
 
@@ -34,7 +34,9 @@ class RetrievedFrames:
 
     def __init__(self, task: Task, window: Policy) -> None:
         """Raises UnsupportedModel unless all frames have as many tokens and one position each."""
-        self._model = scorers.require_llava(task.model, "rekv")
+        if not isinstance(task.model, LlavaOnevision):
+            raise UnsupportedModel("rekv", task.model, "LLaVA-OneVision")
+        self._model = task.model
         self._per_frame = task.model.spec.layout.max_tokens(1)
         self._num_frames = task.budget // self._per_frame
         config = MemoryConfig(tokens_per_layer=max(task.budget, 256), recent_frames=0)

@@ -27,7 +27,7 @@ from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
 from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
-from models.llava_onevision import LlavaOnevision
+from models.vision_language_model import VideoLanguageModel
 
 _NO_LIMIT = 1 << 62  # above every token id
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def measure(model: LlavaOnevision, name: str, all_streams: Sequence[Stream], budget: int) -> Iterator[Row]:
+def measure(model: VideoLanguageModel, name: str, all_streams: Sequence[Stream], budget: int) -> Iterator[Row]:
     """A row for each kind of rows."""
     num_frames = all_streams[0].footage.num_frames
     contender = contenders.named(OURS).make(Task(model, len(all_streams), budget, num_frames))
@@ -164,7 +164,7 @@ def table(results: Iterable[Row]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="name or folder of a checkpoint of the tiny shape")
+    parser.add_argument("--model", default="tiny", help="one that knows the words of the scenes")
     parser.add_argument("--seed", type=int, default=1, help="of the scenes")
     parser.add_argument("--streams", type=accuracy.positive, default=12)
     parser.add_argument("--frames", type=accuracy.positive, default=256, help="of each stream")

@@ -14,6 +14,7 @@ from models import importance
 from models.importance import ImportanceScorer, PromptedImportance
 from models.llava_onevision import LlavaOnevision
 from models.packing import PackedTexts
+from models.qwen3_vl import Qwen3VL
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
@@ -22,7 +23,10 @@ MakeScorer = Callable[[VideoLanguageModel], ImportanceScorer]
 
 
 class UnsupportedModel(ValueError):
-    """A contender that knows one family alone was given a model of another."""
+    """A contender that reads some families alone was given a model of another."""
+
+    def __init__(self, contender: str, model: VideoLanguageModel, families: str) -> None:
+        super().__init__(f"{contender} reads {families} alone: model {model.spec.name!r} is a {type(model).__name__}")
 
 
 class NoScores:
@@ -44,7 +48,7 @@ class UnpropagatedImportance:
     prompts: the token ids that score each layer. L × [T_l]
     """
 
-    def __init__(self, model: LlavaOnevision, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: LlavaOnevision | Qwen3VL, prompts: Sequence[Sequence[int]]) -> None:
         self._model = model
         self._prompts = prompts
         self.num_positions = max(len(ids) for ids in prompts)
@@ -60,9 +64,10 @@ class UnpropagatedImportance:
         layer, hidden = decoder.layers[index], self._model.embed_tokens(ids).tokens[None]
         capture = AttentionCapture([slice(0, len(ids))] * memory.num_layers)
         forward_pass = SlotCache([memory], [len(ids)], is_read_only=True, capture=capture)
+        positions = forward_pass.positions()
         layer.self_attn(
             layer.input_layernorm(hidden),
-            position_embeddings=decoder.rotary_emb(hidden, forward_pass.positions()[0]),
+            position_embeddings=decoder.rotary_emb(hidden, positions if len(positions) > 1 else positions[0]),
             attention_mask=None,
             past_key_values=forward_pass,
             forward_pass=forward_pass,
@@ -112,8 +117,10 @@ def mean_of_bare_roles(model: VideoLanguageModel) -> ImportanceScorer:
 
 def unpropagated_roles(model: VideoLanguageModel) -> ImportanceScorer:
     """HERMES' prompts, scored as in its published code."""
-    prompts, llava = _bare_prompts(model), require_llava(model, "the published HERMES code")
-    return UnpropagatedImportance(llava, [prompts[plan.role] for plan in _plans(model)])
+    if not isinstance(model, LlavaOnevision | Qwen3VL):
+        raise UnsupportedModel("hermes-published", model, "LLaVA-OneVision and Qwen3-VL")
+    prompts = _bare_prompts(model)
+    return UnpropagatedImportance(model, [prompts[plan.role] for plan in _plans(model)])
 
 
 def proxy_query(model: VideoLanguageModel) -> ImportanceScorer:
@@ -128,12 +135,3 @@ def _bare_prompts(model: VideoLanguageModel) -> dict[Role, tuple[int, ...]]:
 
 def _plans(model: VideoLanguageModel) -> tuple[tiers.LayerPlan, ...]:
     return tiers.plan_layers(model.spec.kv.num_layers, MemoryConfig())
-
-
-def require_llava(model: VideoLanguageModel, contender: str) -> LlavaOnevision:
-    """The model, if it is a LLaVA-OneVision. Raises UnsupportedModel, which names the contender."""
-    if not isinstance(model, LlavaOnevision):
-        raise UnsupportedModel(
-            f"{contender}: model {model.spec.name!r} is not a LLaVA-OneVision, the only family it reads"
-        )
-    return model

@@ -48,6 +48,7 @@ from models.weight_format import WeightFormat
 
 CHECKPOINTS = {
     "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
+    "tiny-qwen3-vl": str(Path(__file__).parent / "tiny" / "qwen3_vl_checkpoint"),
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
     "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
@@ -57,7 +58,7 @@ CHECKPOINTS = {
     "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
 }
 # A checkpoint that is not listed was trained on real footage.
-_KNOWS_ONLY = {CHECKPOINTS["tiny"]: "drawn streets"}
+_KNOWS_ONLY = {CHECKPOINTS[name]: "drawn streets" for name in ("tiny", "tiny-qwen3-vl")}
 
 
 @dataclass(frozen=True, slots=True)

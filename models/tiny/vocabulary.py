@@ -43,12 +43,12 @@ _FIXED_TEXTS = ("watch the camera", GUIDANCE_LOCAL, GUIDANCE_GLOBAL)
 
 def words() -> tuple[str, ...]:
     """Every word of the first vocabulary, special tokens first, in the order of their ids."""
-    return (*SPECIAL, *_plain_words())
+    return (*SPECIAL, *scene_words())
 
 
 def qwen_words() -> tuple[str, ...]:
     """Every word of the vocabulary in the manner of Qwen3-VL, special tokens first, in the order of their ids."""
-    return (*QWEN_SPECIAL, *_plain_words(), *_QWEN_WORDS)
+    return (*QWEN_SPECIAL, *scene_words(), *_QWEN_WORDS)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -70,7 +70,8 @@ def build_qwen_tokenizer() -> PreTrainedTokenizerFast:
     return _word_level(qwen_words(), QWEN_SPECIAL, normalisers, pad=QWEN_PAD, end=TURN_END)
 
 
-def _plain_words() -> Sequence[str]:
+def scene_words() -> Sequence[str]:
+    """Every word of questions and answers about the scenes, and of the fixed texts of a prompt."""
     templates = [text for texts in TEMPLATES.values() for text in texts]
     plain = re.sub(r"\{\w+\}", " ", " ".join([*templates, *_FIXED_TEXTS])).split()
     return list(dict.fromkeys([*KINDS, *COLOURS, *PLURALS.values(), *ANSWER_WORDS, *sorted(plain)]))
