@@ -202,7 +202,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shapes = [name for name in MODELS if name != "tiny"]
+    shapes = [name for name, shape in MODELS.items() if not shape.is_shipped]
     default = ["llava-onevision-0.5b", "qwen3-vl-2b", "qwen2.5-vl-3b"]
     parser.add_argument("--models", nargs="+", default=default, choices=shapes, help="published shapes")
     parser.add_argument("--weights", default="bfloat16", choices=list(WeightFormat), help="number type of the weights")

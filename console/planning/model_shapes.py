@@ -68,7 +68,7 @@ class ModelShape:
     """A model as its config was published. frame_size: width and height that it reads unless asked otherwise.
 
     has_fixed_frames: it reads no other size. text_tokens: between two groups of frames. tokens_per_layer: the budget
-    that a plan takes by default.
+    that a plan takes by default. max_cells: of a group of frames at its own shape.
     """
 
     name: str
@@ -80,6 +80,12 @@ class ModelShape:
     text_tokens: int
     tokens_per_layer: int
     source: str
+    max_cells: int = MAX_CELLS
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether hermes has weights of it, whose answers this project measured."""
+        return not self.source.startswith("https://")
 
     @property
     def num_params(self) -> int:
@@ -112,7 +118,7 @@ class ModelShape:
     @property
     def max_tokens_per_group(self) -> int:
         """What a slot has room for, whatever the size of the frames."""
-        return self.tokens_per_group(self.frame_size) if self.has_fixed_frames else MAX_CELLS + self.text_tokens
+        return self.tokens_per_group(self.frame_size) if self.has_fixed_frames else self.max_cells + self.text_tokens
 
     def tokens_per_frame(self, size: tuple[int, int]) -> float:
         """Tokens of a frame, as a share of its group."""
@@ -126,8 +132,10 @@ class ModelShape:
         if not self.has_fixed_frames and min(self._grid(size)) < _POOLED:
             raise PlanError(f"{name} reads frames of at least {_POOLED * self.vision.patch} pixels a side")
         cells = self.tokens_per_group(size) - self.text_tokens
-        if not self.has_fixed_frames and cells > MAX_CELLS:
-            raise PlanError(f"{name} would read {cells:,} cells a frame, and larger frames are reduced to {MAX_CELLS}")
+        if not self.has_fixed_frames and cells > self.max_cells:
+            raise PlanError(
+                f"{name} would read {cells:,} cells a frame, and larger frames are reduced to {self.max_cells}"
+            )
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Columns and rows of patches; native resolution is rounded to whole merged patches."""
@@ -180,8 +188,21 @@ _TINY = ModelShape(
     256,
     "models/tiny/checkpoint/config.json",
 )
+_TINY_QWEN3 = ModelShape(
+    "tiny-qwen3-vl",
+    DecoderShape(6, 128, 384, 4, 2, 32, 94, True),
+    VisionShape(3, 96, 256, 2, 8, 2, 3),
+    (64, 64),
+    False,
+    5,
+    6,
+    256,
+    "models/tiny/qwen3_vl_checkpoint/config.json",
+    max_cells=16,
+)
 _SHAPES = (
     _TINY,
+    _TINY_QWEN3,
     _llava("llava-onevision-0.5b", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
            DecoderShape(24, 896, 4864, 14, 2, 64, 152_000, True)),
     _llava("llava-onevision-7b", "llava-hf/llava-onevision-qwen2-7b-ov-hf",

@@ -95,7 +95,7 @@ def plan_for(demand: Demand) -> Plan:
 
 def _warnings(load: Workload) -> list[str]:
     warnings = ["no figure of a GPU was measured: run `hermes doctor --gpu` on the first one"]
-    if load.model.name != "tiny":
+    if not load.model.is_shipped:
         warnings.append(f"answers of {load.model.name} with its published weights were not measured (docs/models.md)")
     if not load.gpu.engine_fps(load.demand.video.codec, load.demand.video.size):
         warnings.append(f"{load.gpu.name} has no decoder for {load.demand.video.codec}: the CPU decodes it")

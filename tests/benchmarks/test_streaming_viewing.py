@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,15 @@ def test_the_newest_frames_are_read_in_the_groups_in_which_they_came() -> None:
     assert 7.0 <= float(times_s.max()) <= 8.0
 
 
-@pytest.mark.parametrize("name", ["rekv", "hermes-published"])
-def test_a_contender_of_one_family_refuses_another(name: str) -> None:
-    model = families.qwen3_vl().model
-
-    with pytest.raises(UnsupportedModel, match="is not a LLaVA-OneVision, the only family it reads"):
-        contenders.named(name).make(Task(model, 1, 4_000, 16))
+@pytest.mark.parametrize(
+    ("name", "model", "message"),
+    [
+        ("rekv", families.qwen3_vl, "rekv reads LLaVA-OneVision alone: model 'random' is a Qwen3VL"),
+        ("hermes-published", families.qwen2_5_vl, "LLaVA-OneVision and Qwen3-VL alone: model 'random' is a Qwen25VL"),
+    ],
+)
+def test_a_contender_of_some_families_refuses_another(
+    name: str, model: Callable[[], families.Family], message: str
+) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        contenders.named(name).make(Task(model().model, 1, 4_000, 16))

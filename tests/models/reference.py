@@ -11,6 +11,7 @@ from cache_store.tiers import MemoryConfig, PolicyName
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_attention import ATTENTION_NAME
+from models.vision_language_model import VideoLanguageModel
 
 
 def plain_decoder(model: LlavaOnevision, implementation: str):  # type: ignore[no-untyped-def]
@@ -34,7 +35,7 @@ def whole_sequence(model: LlavaOnevision, frames: torch.Tensor) -> torch.Tensor:
     return torch.cat((prefix, model.embed_frames(frames[:, None]).tokens.flatten(0, 1)))[None]
 
 
-def large_writer(model: LlavaOnevision) -> MemoryWriter:
+def large_writer(model: VideoLanguageModel) -> MemoryWriter:
     config = MemoryConfig(tokens_per_layer=1_000, policy=PolicyName.HERMES)
     return MemoryWriter(model, config, max_frames=8, reserve=128)
 

@@ -160,7 +160,7 @@ def test_a_hub_that_answers_without_end_is_one_that_does_not_answer(
     assert "/api/agent-harnesses" not in asked
 
 
-@pytest.mark.parametrize("name", ["tiny@v2", f"{SHIPPED}@v2", f"{os.path.relpath(SHIPPED)}@v2"])
+@pytest.mark.parametrize("name", ["tiny@v2", "tiny-qwen3-vl@v2", f"{SHIPPED}@v2", f"{os.path.relpath(SHIPPED)}@v2"])
 def test_a_folder_has_no_revision(asked: list[str], name: str) -> None:
     with pytest.raises(ModelInvalid, match="is a folder, which has no revision 'v2'"):
         registry.load_model(name, "cpu")

@@ -11,10 +11,11 @@ from benchmarks import scorers
 from cache_store import tiers
 from cache_store.memory import Memory
 from cache_store.tiers import MemoryConfig, Role
-from models import importance
+from models import importance, registry
 from models.importance import ImportanceScorer
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
+from models.vision_language_model import VideoLanguageModel
 from tests.conftest import append_frames, assert_same, contents, new_memory, random_frames
 from tests.models.reference import large_writer, more_slots, plain_decoder, restored_attention, whole_sequence
 
@@ -39,8 +40,10 @@ def test_role_scores_equal_the_attention_weights_of_the_whole_decoder(model: Lla
 
 
 @pytest.mark.usefixtures("slots")
-def test_scores_without_propagated_hidden_states_differ(model: LlavaOnevision) -> None:
+@pytest.mark.parametrize("is_second", [False, True], ids=["llava_onevision", "qwen3_vl"])
+def test_scores_without_propagated_hidden_states_differ(model: VideoLanguageModel, is_second: bool) -> None:
     """The negative control: the scores of the published code agree in the first layer only."""
+    model = registry.load_model("tiny-qwen3-vl", "cpu") if is_second else model
     writer = large_writer(model)
     memory, frames = new_memory(writer), random_frames(8)
     append_frames(writer, memory, frames)

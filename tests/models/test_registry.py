@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks.on_device import plain_models
 from models import registry
 from models.errors import ModelInvalid, ModelNotFound
 
@@ -18,6 +21,29 @@ SHIPPED = Path(registry.CHECKPOINTS["tiny"])
 def folder(tmp_path: Path) -> Path:
     """A copy of the shipped checkpoint."""
     return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-qwen3-vl"])
+def test_a_model_that_ships_loads_without_a_network_and_says_what_it_knows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a look-up")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+    model = registry.load_model(name, "cpu")
+
+    assert model.spec.name == name
+    assert "knows drawn streets only" in (registry.limitation(name) or "")
+
+
+@pytest.mark.parametrize("name", [plain_models.TINY, plain_models.TINY_QWEN])
+def test_where_little_is_installed_the_same_models_are_loaded(name: str) -> None:
+    plain = plain_models.load(name, torch.device("cpu"))
+
+    assert plain.spec.fingerprint == registry.load_model(name, "cpu").spec.fingerprint
 
 
 def test_memories_saved_by_earlier_versions_can_still_be_restored() -> None:

@@ -126,7 +126,7 @@
 {{- if and $needsFolder (not (hasPrefix "/models/" .Values.model.name)) -}}
 {{- fail (printf "model.name is %q: weights from model.volumeClaim or model.download are in a folder below /models, e.g. /models/llava-onevision-7b" .Values.model.name) -}}
 {{- end -}}
-{{- if and (not $needsFolder) (ne .Values.model.name "tiny") -}}
+{{- if and (not $needsFolder) (not (has .Values.model.name (list "tiny" "tiny-qwen3-vl"))) -}}
 {{- fail (printf "model.name is %q, and pods have no weights of it: name a claim in model.volumeClaim, or a revision in model.download" .Values.model.name) -}}
 {{- end -}}
 {{- if and .Values.model.download.repository (not .Values.model.download.revision) -}}

@@ -15,6 +15,7 @@ from actors.shard import shard_device
 from actors.shard.camera_shard import CameraShard
 from cache_store.tiers import MemoryConfig
 from models.llava_onevision import LlavaOnevision
+from models.vision_language_model import VideoLanguageModel
 from pipeline.decoding import video_writer
 from pipeline.device.device_config import DeviceConfig, WhenFull
 from tests.actors.shard.shards import FRAMES_SAMPLED, USUAL_LEASE, Running, UnreliableStore
@@ -48,6 +49,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         workers: int = 0,
         lease: LeaseConfig = USUAL_LEASE,
         on_retired: Callable[[], None] = lambda: None,
+        model: VideoLanguageModel = model,
     ) -> AsyncIterator[CameraShard]:
         settings = HermesConfig(
             memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),

@@ -51,12 +51,14 @@ def test_a_shape_has_the_parameters_of_the_published_model(name: str) -> None:
     assert shape.num_params / 1e9 == pytest.approx(PUBLISHED[name], rel=0.01)
 
 
-def test_the_tiny_shape_is_that_of_the_model_that_ships() -> None:
-    shape, model = MODELS["tiny"], registry.load_model("tiny", "cpu")
+@pytest.mark.parametrize("name", [name for name, shape in MODELS.items() if shape.is_shipped])
+def test_the_shape_of_a_model_that_ships_is_that_of_its_checkpoint(name: str) -> None:
+    shape, model = MODELS[name], registry.load_model(name, "cpu")
     weights = sum(parameter.numel() for parameter in model.decoder.parameters())  # type: ignore[attr-defined]
 
     assert shape.decoder.footprint(4) == model.spec.kv.footprint
-    assert shape.tokens_per_frame(shape.frame_size) == model.spec.layout.max_tokens(1)
+    assert shape.tokens_per_group(shape.frame_size) == shape.max_tokens_per_group == model.spec.layout.max_tokens(1)
+    assert shape.vision.frames_per_group == model.spec.layout.frames_per_group
     assert shape.frame_size == (model.spec.layout.square, model.spec.layout.square)
     assert shape.prefix_tokens == len(model.prompts.prefix)
     assert shape.decoder.block_params + shape.decoder.embedding_params == pytest.approx(weights, rel=0.01)
@@ -81,6 +83,7 @@ def test_a_slot_has_room_for_frames_of_any_size() -> None:
         ("qwen3-vl-8b", (448, 448), (14 * 14 + 12) / 2),  # a pair of frames, and the text of its time
         ("qwen2.5-vl-7b", (1920, 1080), 69 * 39 / 2),
         ("tiny", (64, 64), 16),
+        ("tiny-qwen3-vl", (80, 48), (3 * 5 + 6) / 2),
     ],
 )
 def test_tokens_of_a_frame(name: str, size: tuple[int, int], tokens: float) -> None:

@@ -1,4 +1,4 @@
-"""The shipped tiny model behind the real engine: right answers, and evidence of the right moments."""
+"""The shipped tiny models behind the real engine: right answers, and evidence of the right moments."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ SEED, MEAN_GAP_S = 10, 5.0  # of a street of which the shipped model gets every 
 STARTED_S = 1_700_000_000.0
 CLIPS, FRAMES_PER_CLIP, FPS = 20, 4, 2.0
 FIRST_ASKED_CLIP = 3
+# The least share of evidence that shows what it must. The first model's all does; one frame earlier 85 % would, one
+# frame later 43 %. Of the second one's pairs 93 % do, half a second earlier 85 % and a pair later 57 % would: where
+# something is, is at times told by a pair in which it stood elsewhere.
+SHOWN_SHARES = {"tiny": 0.95, "tiny-qwen3-vl": 0.92}
 
 
-@pytest.fixture(scope="module")
-def shipped() -> VideoLanguageModel:
-    return registry.load_model("tiny", "cpu")
+@pytest.fixture(scope="module", params=["tiny", "tiny-qwen3-vl"])
+def shipped(request: pytest.FixtureRequest) -> VideoLanguageModel:
+    return registry.load_model(request.param, "cpu")
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ def test_answers_are_right_and_evidence_shows_what_they_rest_on(shipped: VideoLa
     assert {question.type for question, _ in answers.values()} == set(TYPES)
     assert [(question, answer) for question, answer in answers.values() if answer != question.answer] == []
     assert len(first_evidence) > 50
-    # All of it; one frame earlier 85 % would, one frame later 43 %.
-    assert sum(has_shown(question, time_s) for question, time_s in first_evidence) / len(first_evidence) > 0.95
+    shown = sum(has_shown(question, time_s) for question, time_s in first_evidence)
+    assert shown / len(first_evidence) > SHOWN_SHARES[shipped.spec.name]
     assert compactions > 0
 
 
