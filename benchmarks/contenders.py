@@ -11,6 +11,7 @@ from benchmarks.scorers import MakeScorer
 from benchmarks.stream_memories import ANSWER_TOKENS, BoundedMemory, RereadFrames, StreamMemory, Task
 from cache_store import policies, summaries
 from cache_store.policies import Decision, Policy, Summarize
+from cache_store.row_format import RowFormat
 from cache_store.tiers import MemoryConfig
 from models.vision_language_model import VideoLanguageModel
 
@@ -44,6 +45,11 @@ def named(name: str) -> Contender:
     return CONTENDERS[name]
 
 
+def in_int8(name: str) -> str:
+    """The name of the contender that differs in the rows of its slots alone."""
+    return f"{name}-int8"
+
+
 def _bounded(
     decide: Decision,
     make_scorer: MakeScorer = scorers.no_scores,
@@ -51,11 +57,12 @@ def _bounded(
     summarize: Summarize = summaries.weighted_summary,
     has_window: bool = True,
     is_eager: bool = False,
+    rows: RowFormat = RowFormat.EXACT,
 ) -> Callable[[Task], StreamMemory]:
     def make(task: Task) -> StreamMemory:
         config = MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
         policy = Policy(decide, summarize, keeps_window=has_window)
-        return BoundedMemory(task, config, policy, make_scorer(task.model), is_eager=is_eager)
+        return BoundedMemory(task, config, policy, make_scorer(task.model), is_eager=is_eager, rows=rows)
 
     return make
 
@@ -65,8 +72,9 @@ def _hermes(
     make_scorer: MakeScorer = scorers.roles,
     *,
     summarize: Summarize = summaries.weighted_summary,
+    rows: RowFormat = RowFormat.EXACT,
 ) -> Callable[[Task], StreamMemory]:
-    return _bounded(decide, make_scorer, summarize=summarize, has_window=False)
+    return _bounded(decide, make_scorer, summarize=summarize, has_window=False, rows=rows)
 
 
 def _gated(task: Task) -> StreamMemory:
@@ -140,8 +148,14 @@ CONTENDERS: dict[str, Contender] = {
     "hermes-weighted-summaries": Contender(
         "hermes, with summaries weighted by their counts", _hermes(baselines.hermes_with_summaries), is_ablation=True
     ),
+    in_int8("hermes"): Contender(
+        "hermes, in slots of int8 rows", _hermes(policies.hermes, rows=RowFormat.INT8), is_ablation=True
+    ),
     OURS: Contender("ours: the peak attention of a bank of questions", _bounded(_by_peak, scorers.questions)),
     GATED: Contender("ours, of what changes in the image", _gated, is_ablation=True),
+    in_int8(OURS): Contender(
+        "ours, in slots of int8 rows", _bounded(_by_peak, scorers.questions, rows=RowFormat.INT8), is_ablation=True
+    ),
     "ours-roles": Contender(
         "HERMES' prompts for the bank", _bounded(_by_peak, scorers.mean_of_bare_roles), is_ablation=True
     ),

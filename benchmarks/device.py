@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import machine, real_shape, result_file
+from benchmarks import machine, real_shape, result_file, slot_rows
 from benchmarks.on_device import (
     answering,
     full_memories,
     ingesting,
+    int8_slots,
     metrics,
     pairs,
     serving_load,
@@ -54,6 +55,8 @@ class Scale:
     stored_frames: int
     reread_tokens: int
     loaded_questions: int
+    exam_streams: int
+    exam_frames: int
 
 
 def _tiny() -> VideoLanguageModel:
@@ -69,6 +72,8 @@ FULL = Scale(
     stored_frames=2_048,
     reread_tokens=4_096,
     loaded_questions=300,
+    exam_streams=24,
+    exam_frames=256,
 )
 QUICK = Scale(
     load_model=_tiny,
@@ -79,6 +84,8 @@ QUICK = Scale(
     stored_frames=64,
     reread_tokens=256,
     loaded_questions=12,
+    exam_streams=1,
+    exam_frames=48,
 )
 
 
@@ -187,6 +194,19 @@ def _without_memory(scale: Scale) -> Figures:
     yield "reread_4096_over_ttft", rereading.ratio, rereading, f"{scale.reread_tokens:,} tokens of frames"
 
 
+def _int8(scale: Scale) -> Figures:
+    slots = int8_slots.full(_writer(scale.load_model(), scale.tokens, 8))
+    yield "int8_over_bf16", slots.nbytes_ratio, None, f"a camera with {scale.tokens:,} tokens a layer"
+    for metric, pair in slots.times(rounds=-(-scale.rounds // 2), clips=-(-scale.clips // 2)):
+        yield metric, pair.ratio, pair, "int8 slots beside exact ones"
+
+
+def _int8_accuracy(scale: Scale) -> Figures:
+    worst = slot_rows.worst(scale.exam_streams, scale.exam_frames)
+    note = f"{worst.n:,} questions, {worst.budget} tokens a layer, 95 % {worst.low:.2f} to {worst.high:.2f}"
+    yield "int8_loss_points", worst.lost_points, None, note
+
+
 # Part -> threads (None: one a core, as a shard has that serves a model of this size), and how it is measured.
 PARTS: dict[str, tuple[int | None, Callable[[Scale], Figures]]] = {
     "forward": (None, _forward),
@@ -197,6 +217,8 @@ PARTS: dict[str, tuple[int | None, Callable[[Scale], Figures]]] = {
     "stream": (1, _stream),
     "load": (1, _load),
     "without-memory": (1, _without_memory),
+    "int8": (None, _int8),
+    "int8-accuracy": (1, _int8_accuracy),
 }
 
 

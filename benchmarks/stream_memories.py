@@ -15,6 +15,7 @@ from benchmarks.streams import FRAMES_PER_STEP
 from cache_store import compaction, policies
 from cache_store.memory import Memory
 from cache_store.policies import Policy
+from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.embeddings import Embeddings
@@ -103,7 +104,8 @@ class TimedWriter(MemoryWriter):
 
 
 class BoundedMemory:
-    """Bounded memories, written as in the product, under any policy and scorer. is_gated: reads `task.passed` alone.
+    """Bounded memories, written as in the product, under any policy and scorer, in slots of any rows. is_gated: reads
+    `task.passed` alone.
 
     They are compacted after every step, so that every contender is asked within its budget; the product waits until the
     slot has no room.
@@ -118,13 +120,14 @@ class BoundedMemory:
         *,
         is_gated: bool = False,
         is_eager: bool = False,
+        rows: RowFormat = RowFormat.EXACT,
     ) -> None:
         self._passed = list(task.passed) if is_gated else []
         self.writer = TimedWriter(
             task.model, config, max_frames=FRAMES_PER_STEP, reserve=task.reserve, policy=policy, scorer=scorer
         )
         self.writer.is_eager = is_eager
-        slabs = Slabs(task.model.spec.kv, slots=task.batch, capacity=self.writer.capacity)
+        slabs = Slabs(task.model.spec.kv, slots=task.batch, capacity=self.writer.capacity, rows=rows)
         self.memories = [Memory(slabs, slot) for slot in range(task.batch)]
         for memory in self.memories:
             self.writer.reset(memory)

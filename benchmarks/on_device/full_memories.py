@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cache_store import token_ids
 from cache_store.memory import Memory
+from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
 from models.memory_writer import MemoryWriter
 from models.tiny.scenes.scene import Scene
@@ -16,21 +17,21 @@ _FRAMES_PER_S = 2.0
 _SIDE = 448  # of the frames, where the family keeps their size
 
 
-def empty(writer: MemoryWriter, number: int) -> list[Memory]:
+def empty(writer: MemoryWriter, number: int, rows: RowFormat = RowFormat.EXACT) -> list[Memory]:
     """Memories with their prefix alone."""
-    slabs = Slabs(writer.model.spec.kv, slots=number, capacity=writer.capacity)
+    slabs = Slabs(writer.model.spec.kv, slots=number, capacity=writer.capacity, rows=rows)
     memories = [Memory(slabs, slot) for slot in range(number)]
     for memory in memories:
         writer.reset(memory)
     return memories
 
 
-def full(writer: MemoryWriter, number: int) -> list[Memory]:
+def full(writer: MemoryWriter, number: int, rows: RowFormat = RowFormat.EXACT) -> list[Memory]:
     """Memories that hold as many tokens as a compaction leaves, with random keys and values.
 
     Later passes take what they take over real ones.
     """
-    memories = empty(writer, number)
+    memories = empty(writer, number, rows)
     for memory in memories:
         _fill(writer, memory, writer.config.tokens_per_layer)
     return memories

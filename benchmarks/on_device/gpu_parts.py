@@ -127,7 +127,7 @@ def nbytes(model: VideoLanguageModel, sizes: Sizes, _peak_tflops: float) -> Iter
     """What one camera's slot takes."""
     for budget in sizes.budgets:
         slabs = full_memories.empty(_writer(model, sizes, budget), 1)[0].slabs
-        formula = slabs.shape.footprint.slot_nbytes(slabs.capacity) / 1e6
+        formula = slabs.slot_nbytes / 1e6
         yield Figure("bytes", model.spec.name, f"a camera, {budget:,} tokens", slabs.nbytes / 1e6, "MB", formula)
 
 

@@ -50,4 +50,4 @@ def _nbytes_over_formula(slabs: Slabs) -> float:
     """What one slot has allocated, over what `cache_store.footprint` says."""
     parts = [part for value in vars(slabs).values() for part in (value if isinstance(value, list) else [value])]
     allocated = sum(part.untyped_storage().nbytes() for part in parts if isinstance(part, torch.Tensor))
-    return allocated / slabs.shape.footprint.slot_nbytes(slabs.capacity)
+    return allocated / slabs.slot_nbytes

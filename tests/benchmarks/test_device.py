@@ -11,7 +11,7 @@ from benchmarks.on_device import metrics
 from benchmarks.on_device.metrics import AT_LEAST, AT_MOST, Row
 from benchmarks.on_device.plot import plot, taken
 
-_LATER = {"int8_over_bf16", "int8_loss_points"}  # of slots in int8, which are not there yet
+_UNASKED = {"int8_ttft_over_bf16", "int8_step_over_bf16", "int8_ingest_over_bf16"}
 
 
 @pytest.mark.slow
@@ -21,8 +21,8 @@ def test_every_figure_is_measured_and_a_part_can_be_repeated(tmp_path: Path) -> 
     rows = device.run(list(device.PARTS), device.QUICK, file)
     again = device.run(["tiny-steps"], device.QUICK, file)
 
-    assert {row.metric for row in rows} == (AT_MOST.keys() | AT_LEAST.keys()) - _LATER
-    assert all(row.value > 0 for row in rows)
+    assert {row.metric for row in rows} == AT_MOST.keys() | AT_LEAST.keys() | _UNASKED
+    assert all(row.value > 0 for row in rows if row.metric != "int8_loss_points")
     assert next(row for row in rows if row.metric == "bytes_over_formula").value == 1
     assert "answers as alone" in next(row.note for row in rows if row.metric == "questions_32_over_serial")
     assert sorted(row.metric for row in again) == sorted(row.metric for row in rows)
