@@ -72,10 +72,9 @@ def run(benchmark: StreamBenchmark, options: argparse.Namespace) -> None:
             print(f"{options.answers}: {answers.num_others} answers of other settings do not count", file=sys.stderr)
         viewer = Viewer(model, settings, benchmark.is_right, reserve)
         for number, (video, some) in enumerate(by_video.items(), 1):
-            todo = [(e, q) for q in some for e in entrants if (e.policy, e.budget, q.id) not in answers.rows]
             began_s = time.monotonic()
             try:
-                num_new = _answer(viewer, video, todo, answers, options.videos)
+                num_new = _answer(viewer, video, some, entrants, answers, folder=options.videos)
             except VideoUnreadable as error:
                 if not options.skip_broken:
                     raise
@@ -91,13 +90,21 @@ def run(benchmark: StreamBenchmark, options: argparse.Namespace) -> None:
 
 
 def _answer(
-    viewer: Viewer, video: Path, todo: Sequence[tuple[Entrant, StreamQuestion]], answers: AnswerFile, folder: Path
+    viewer: Viewer,
+    video: Path,
+    questions: Sequence[StreamQuestion],
+    entrants: Sequence[Entrant],
+    answers: AnswerFile,
+    *,
+    folder: Path,
 ) -> int:
-    """Adds the answers about one video; returns their number. Raises VideoUnreadable, InvalidBudget."""
+    """Adds the missing answers about one video; returns their number. Raises VideoUnreadable, InvalidBudget."""
+    todo = [(e, q) for q in questions for e in entrants if (e.policy, e.budget, q.id) not in answers.rows]
     if not todo:
         return 0
+    name, moments = str(video.relative_to(folder.absolute())), {question.at_s for question in questions}
     try:
-        for row in viewer.watch(video, str(video.relative_to(folder.absolute())), todo):
+        for row in viewer.watch(video, name, todo, moments):
             answers.add(row)
     except InvalidBudget as error:
         raise InvalidBudget(f"{video}: {error}") from error

@@ -126,7 +126,7 @@ def _forward(entry: Entry, moment: Entry, task: str, name: str) -> StreamQuestio
 def _videos(entry: Entry, name: str) -> tuple[str, ...]:
     """The source video, which all questions about it share, or the official clip that ends at the question."""
     video = PurePosixPath(entry.text("video").removeprefix("./"))
-    return str(video).lstrip("/"), f"{name}.mp4"
+    return str(video), f"{name}.mp4"
 
 
 CURRENT = StreamBenchmark(

@@ -34,7 +34,7 @@ def read(file: Path) -> list[StreamQuestion]:
     questions = []
     for item, entry in enumerate(annotation_files.read_json(file)):
         name, video = entry.text("video_id"), entry.text("video_path")
-        path = PurePosixPath(video.removeprefix("./").lstrip("/"))
+        path = PurePosixPath(video.removeprefix("./"))
         for index, one in enumerate(entry.entries("conversations")):
             questions.append(
                 StreamQuestion(

@@ -38,10 +38,10 @@ class Frame:
 
 
 def find(question: StreamQuestion, folder: Path) -> Path:
-    """The video of a question. Raises VideoMissing."""
+    """The video of a question, below the folder. Raises VideoMissing."""
     for place in question.videos:
-        if (folder / place).is_file():
-            return (folder / place).absolute()
+        if (video := folder / place.lstrip("/")).is_file():
+            return video.absolute()
     raise VideoMissing(f"{question.origin}: no such video in {folder} (looked for {', '.join(question.videos)})")
 
 

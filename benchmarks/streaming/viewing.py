@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -43,6 +43,9 @@ class Entrant:
         return contenders.named(self.contender).make(task)
 
 
+_Asked = dict[float, list[tuple[Entrant, StreamQuestion]]]  # by the moment
+
+
 class Viewer:
     """Answers the questions of one video after the other. is_right: the official rule, None for no score.
 
@@ -60,34 +63,50 @@ class Viewer:
         self._decoder = AnswerDecoder(model)
         self._scratch = ScratchSlot(reserve)
 
-    def watch(self, video: Path, name: str, todo: Sequence[tuple[Entrant, StreamQuestion]]) -> Iterator[AnswerRow]:
+    def watch(
+        self, video: Path, name: str, todo: Sequence[tuple[Entrant, StreamQuestion]], moments: Collection[float]
+    ) -> Iterator[AnswerRow]:
         """The answers of each entrant to its questions, in order of time. name: the video's, for the answers.
 
-        Raises VideoUnreadable, InvalidBudget.
+        moments: of all questions about the video, those too that are answered already: a stream is cut into steps at
+        each, so that a run that goes on gives the answers that it would have given at once. Raises VideoUnreadable,
+        InvalidBudget.
         """
-        ordered = sorted(todo, key=lambda item: item[1].at_s)
+        asked: _Asked = {}
+        for entrant, question in todo:
+            asked.setdefault(question.at_s, []).append((entrant, question))
         frames = FrameReader(videos.read(video, self._settings.fps, self._model.spec.layout.fit))
-        window: deque[Frame] = deque()
-        seen: _Seen | None = None
-        for at_s, items in groupby(ordered, key=lambda item: item[1].at_s):
-            some = list(items)
-            if self._settings.context_s is None:
-                seen = seen or self._begin(ordered)
-                seen.add(frames.until(at_s))
-            else:
-                _shift(window, frames.until(at_s), self._settings.context_s)
-                seen = self._begin(some)
-                seen.add([frame for frame in window if frame.time_s > at_s - self._settings.context_s] or [window[-1]])
-            for entrant, question in some:
+        if self._settings.context_s is None:
+            views = self._one_stream(frames, asked, sorted({*moments, *asked}))
+        else:
+            views = self._a_stream_each(frames, asked, self._settings.context_s)
+        for at_s, seen in views:
+            for entrant, question in asked.get(at_s, []):
                 yield self._answer(seen, entrant, question, name)
 
-    def _begin(self, todo: Sequence[tuple[Entrant, StreamQuestion]]) -> _Seen:
-        """Empty memories of the entrants, as large as a full cache of these questions' frames would have to be."""
-        span_s = min(todo[-1][1].at_s, self._settings.context_s or math.inf)
-        # At each moment with a question a group of frames may be cut short.
-        num_cuts = len({question.at_s for _, question in todo}) * self._model.spec.layout.frames_per_group
-        num_frames = math.ceil(span_s * self._settings.fps) + FRAMES_PER_STEP + num_cuts
-        entrants = dict.fromkeys(entrant for entrant, _ in todo)
+    def _one_stream(
+        self, frames: FrameReader, asked: _Asked, moments: Sequence[float]
+    ) -> Iterator[tuple[float, _Seen]]:
+        cuts = [at_s for at_s in moments if at_s <= max(asked)]
+        seen = self._begin([entrant for some in asked.values() for entrant, _ in some], cuts)
+        for at_s in cuts:
+            seen.add(frames.until(at_s))
+            yield at_s, seen
+
+    def _a_stream_each(self, frames: FrameReader, asked: _Asked, context_s: float) -> Iterator[tuple[float, _Seen]]:
+        window: deque[Frame] = deque()
+        for at_s, some in sorted(asked.items(), key=lambda item: item[0]):
+            _shift(window, frames.until(at_s), context_s)
+            seen = self._begin([entrant for entrant, _ in some], [at_s])
+            seen.add([frame for frame in window if frame.time_s > at_s - context_s] or [window[-1]])
+            yield at_s, seen
+
+    def _begin(self, entrants: Sequence[Entrant], cuts: Sequence[float]) -> _Seen:
+        """Empty memories, as large as a full cache of the frames up to the last cut would have to be."""
+        span_s = min(cuts[-1], self._settings.context_s or math.inf)
+        # At each cut a group of frames may be cut short.
+        num_cut = len(cuts) * self._model.spec.layout.frames_per_group
+        num_frames = math.ceil(span_s * self._settings.fps) + FRAMES_PER_STEP + num_cut
         tasks = {one: Task(self._model, 1, one.budget, num_frames, reserve=self._reserve) for one in entrants}
         return _Seen(self._model, {entrant: entrant.memory(task) for entrant, task in tasks.items()})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from benchmarks.stream_memories import Task
 from benchmarks.streaming import videos
 from benchmarks.streaming.answers import AnswerFile, AnswerRow, Settings
 from benchmarks.streaming.benchmark import StreamQuestion
-from benchmarks.streaming.errors import AnswersInvalid
+from benchmarks.streaming.errors import AnswersInvalid, VideoMissing
 from benchmarks.streaming.viewing import Entrant, Viewer
 from models import frame_encoder
 from models.llava_onevision import LlavaOnevision
@@ -63,7 +64,8 @@ def test_the_baseline_is_what_generate_of_transformers_says_of_the_newest_frames
     viewer = Viewer(model, SETTINGS, None, reserve=64)
     video, newest = folder / "streets" / "first.mp4", Entrant.newest_frames(3, model)
 
-    answers = list(viewer.watch(video, "first", [(newest, question("1", 7.0)), (newest, question("2", 11.0))]))
+    todo = [(newest, question("1", 7.0)), (newest, question("2", 11.0))]
+    answers = list(viewer.watch(video, "first", todo, {7.0, 11.0}))
 
     assert [answer.frames for answer in answers] == [8, 12]
     frames = [frame.pixels for frame in videos.read(video, SETTINGS.fps, model.spec.layout.fit)]
@@ -103,9 +105,31 @@ def test_a_family_that_reads_pairs_of_frames_answers_between_them_too(family: An
     viewer = Viewer(model, SETTINGS, None, reserve=64)
     todo = [(one, question(str(at_s), at_s)) for at_s in (4.0, 9.0, 20.0) for one in entrants]
 
-    answers = list(viewer.watch(folder / "streets" / "first.mp4", "first.mp4", todo))
+    answers = list(viewer.watch(folder / "streets" / "first.mp4", "first.mp4", todo, {4.0, 9.0, 20.0}))
 
     assert [answer.frames for answer in answers] == [5] * 8 + [10] * 8 + [21] * 8
+
+
+def test_a_video_is_looked_for_below_the_folder_whatever_its_path(folder: Path) -> None:
+    absolute = dataclasses.replace(question("1", 1.0), videos=("/streets/first.mp4",))
+    outside = dataclasses.replace(question("1", 1.0), videos=(str(folder / "first.mp4"),))
+
+    assert videos.find(absolute, folder) == folder / "streets" / "first.mp4"
+    with pytest.raises(VideoMissing, match="no such video"):
+        videos.find(outside, folder / "streets")
+
+
+def test_a_run_that_goes_on_in_the_middle_of_a_video_gives_the_answers_that_it_would_have_given(folder: Path) -> None:
+    """The stream is cut into steps at the moments of the questions that are answered already, too."""
+    model = families.qwen3_vl().model
+    viewer, video = Viewer(model, SETTINGS, None, reserve=64), folder / "streets" / "first.mp4"
+    entrant, moments = Entrant("window", "window", model.spec.layout.max_tokens(6)), (4.0, 6.0, 9.0, 20.0)
+    todo = [(entrant, question(str(at_s), at_s)) for at_s in moments]
+
+    whole = [one.response for one in viewer.watch(video, "first.mp4", todo, moments)]
+    rest = [one.response for one in viewer.watch(video, "first.mp4", todo[2:], moments)]
+
+    assert rest == whole[2:]
 
 
 def test_the_newest_frames_are_read_in_the_groups_in_which_they_came() -> None:

@@ -113,6 +113,20 @@ def test_an_odd_last_frame_is_what_transformers_makes_of_it(family: Family, mode
     assert torch.allclose(found, reference(family, frames, ids, (2, 3)).logits[0, -len(embedded) :], atol=1e-4)
 
 
+def test_each_token_of_an_answer_is_the_one_that_transformers_would_choose(
+    family: Family, model: VideoLanguageModel
+) -> None:
+    writer, frames = writer_of(model), family.frames(4)
+    memory = new_memory(writer)
+    append(writer, memory, frames)
+    decoder, answer = AnswerDecoder(model), Answer(copy_of(memory), model.prompts.question(QUESTION))
+    for _ in range(8):
+        decoder.step([answer])
+
+    so_far = (*answer.question.ids, *answer.ids[:-1])
+    assert answer.ids == reference(family, frames, so_far, (4,)).logits[0, -8:].argmax(dim=-1).tolist()
+
+
 def test_scores_equal_the_attention_of_transformers(family: Family, model: VideoLanguageModel) -> None:
     writer, frames = writer_of(model), family.frames(4)
     memory = new_memory(writer)
