@@ -239,10 +239,10 @@ CHECKS: dict[str, Callable[[HermesConfig], str]] = {
     "python": _python,
     "memory": _memory,
     "torch": _torch,
+    "model": _model,
     "dali": _dali,
     "pyav": _pyav,
     "store": _store,
     "ray": _ray,
-    "model": _model,
     "router": _router,
 }

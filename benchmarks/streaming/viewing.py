@@ -43,7 +43,7 @@ class Entrant:
         return contenders.named(self.contender).make(task)
 
 
-_Asked = dict[float, list[tuple[Entrant, StreamQuestion]]]  # by the moment
+_ByMoment = dict[float, list[tuple[Entrant, StreamQuestion]]]  # by the moment
 
 
 class Viewer:
@@ -72,30 +72,32 @@ class Viewer:
         each, so that a run that goes on gives the answers that it would have given at once. Raises VideoUnreadable,
         InvalidBudget.
         """
-        asked: _Asked = {}
+        by_moment: _ByMoment = {}
         for entrant, question in todo:
-            asked.setdefault(question.at_s, []).append((entrant, question))
+            by_moment.setdefault(question.at_s, []).append((entrant, question))
         frames = FrameReader(videos.read(video, self._settings.fps, self._model.spec.layout.fit))
         if self._settings.context_s is None:
-            views = self._one_stream(frames, asked, sorted({*moments, *asked}))
+            views = self._one_stream(frames, by_moment, sorted({*moments, *by_moment}))
         else:
-            views = self._a_stream_each(frames, asked, self._settings.context_s)
+            views = self._a_stream_each(frames, by_moment, self._settings.context_s)
         for at_s, seen in views:
-            for entrant, question in asked.get(at_s, []):
+            for entrant, question in by_moment.get(at_s, []):
                 yield self._answer(seen, entrant, question, name)
 
     def _one_stream(
-        self, frames: FrameReader, asked: _Asked, moments: Sequence[float]
+        self, frames: FrameReader, by_moment: _ByMoment, moments: Sequence[float]
     ) -> Iterator[tuple[float, _Seen]]:
-        cuts = [at_s for at_s in moments if at_s <= max(asked)]
-        seen = self._begin([entrant for some in asked.values() for entrant, _ in some], cuts)
+        cuts = [at_s for at_s in moments if at_s <= max(by_moment)]
+        seen = self._begin([entrant for some in by_moment.values() for entrant, _ in some], cuts)
         for at_s in cuts:
             seen.add(frames.until(at_s))
             yield at_s, seen
 
-    def _a_stream_each(self, frames: FrameReader, asked: _Asked, context_s: float) -> Iterator[tuple[float, _Seen]]:
+    def _a_stream_each(
+        self, frames: FrameReader, by_moment: _ByMoment, context_s: float
+    ) -> Iterator[tuple[float, _Seen]]:
         window: deque[Frame] = deque()
-        for at_s, some in sorted(asked.items(), key=lambda item: item[0]):
+        for at_s, some in sorted(by_moment.items(), key=lambda item: item[0]):
             _shift(window, frames.until(at_s), context_s)
             seen = self._begin([entrant for entrant, _ in some], [at_s])
             seen.add([frame for frame in window if frame.time_s > at_s - context_s] or [window[-1]])

@@ -96,6 +96,12 @@ def test_weights_that_are_missing_are_said_in_two_lines_and_how_to_bring_them(
     assert "hf download Qwen/Qwen3-VL-8B-Instruct" in how
 
 
+def test_weights_that_are_missing_are_said_before_anything_is_started() -> None:
+    """Ray takes many seconds to start."""
+    names = list(doctor.CHECKS)
+    assert names.index("model") < min(names.index("store"), names.index("ray"))
+
+
 def test_a_missing_model_is_named() -> None:
     found = finding("model", HermesConfig(model="/nothing/here"))
 
