@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from pipeline.cameras import CameraState, SourceReason
 from pipeline.workers import confinement
@@ -142,6 +143,55 @@ def test_a_worker_reads_nothing_of_the_system_but_libraries_names_and_certificat
     read = subprocess.run(command, env={"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, check=False)
 
     assert (read.stdout.split(), read.stderr) == (["/usr/lib"], "")
+
+
+_TRY_CALLS = """
+import ctypes, os, socket, subprocess, threading
+from pipeline.workers import call_filter, confinement
+confinement.limit(os.getppid())
+assert not call_filter.close_calls()
+threading.Thread(target=print, args=("thread",)).start()
+for family in (socket.AF_INET, socket.AF_INET6):
+    socket.socket(family).close()
+socket.getaddrinfo("localhost", 80)
+
+def unshare(flags):
+    if ctypes.CDLL(None, use_errno=True).unshare(flags):
+        raise PermissionError(ctypes.get_errno())
+
+for name, call in {
+    "fork": os.fork,
+    "run": lambda: subprocess.run(["/bin/true"]),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+    "socket file": lambda: socket.socket(socket.AF_UNIX),
+    "unshare": lambda: unshare(0x10000000),
+}.items():
+    try:
+        call()
+        print(name)
+    except PermissionError:
+        pass
+"""
+
+
+def test_a_worker_starts_no_process_and_speaks_to_none_of_this_machine() -> None:
+    """Ray's socket files belong to the same user."""
+    ran = subprocess.run([sys.executable, "-c", _TRY_CALLS], capture_output=True, text=True, check=False)
+
+    assert (ran.stdout.split(), ran.stderr) == (["thread"], "")
+
+
+def test_a_worker_is_confined_before_it_opens_a_camera() -> None:
+    with pools.workers() as pool, structlog.testing.capture_logs() as lines:
+        cameras = Cameras(pool.open)
+        cameras.open("lobby", "sim:street")
+        cameras.wait_for_next_clips("lobby")
+        process = Path(f"/proc/{pool.pids()[0]}/status")
+        status = dict(line.split(":\t", 1) for line in process.read_text().splitlines() if ":\t" in line)
+
+    assert status["Seccomp"] == "2"
+    reasons = [line["reason"] for line in lines if line["event"] == "ingest_worker_not_confined"]
+    assert all("Landlock" in reason for reason in reasons)  # which not every kernel has
 
 
 def test_a_file_in_a_folder_that_is_newer_than_the_workers_is_played(tmp_path: Path) -> None:
