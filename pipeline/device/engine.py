@@ -57,7 +57,10 @@ class Engine:
             config,
             report=report,
         )
-        self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
+        # On a CPU the frames of several cameras take as long together as one after the other, and a question would wait
+        # for all of them: up to 280 ms of 14 cameras, of the tiny model.
+        max_cameras = 1 if model.spec.device.type == "cpu" else None
+        self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass, max_cameras=max_cameras)
         self._thread = DeviceThread(self._next_job, on_stop=self._questions.close, report=report)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)

@@ -30,13 +30,20 @@ class Scheduler:
 
     A prefill comes before the next token of the answers that run, because its client has no word yet. A kind of work
     that waited so many turns is promoted: decoding after `decode_every`, ingest after `ingest_every`, background work
-    after `background_every`. max_tokens: of one batch; work that has more by itself runs alone.
+    after `background_every`. max_tokens: of one batch; work that has more by itself runs alone. max_cameras: whose
+    frames are read in one batch.
     """
 
     def __init__(
-        self, *, max_tokens: int, decode_every: int = 1, ingest_every: int = 4, background_every: int = 16
+        self,
+        *,
+        max_tokens: int,
+        max_cameras: int | None = None,
+        decode_every: int = 1,
+        ingest_every: int = 4,
+        background_every: int = 16,
     ) -> None:
-        self._max_tokens = max_tokens
+        self._max_tokens, self._max_cameras = max_tokens, max_cameras
         self._max_wait = {
             Work.PREFILL: 1,
             Work.DECODE: decode_every,
@@ -59,7 +66,8 @@ class Scheduler:
         chosen = overdue[-1] if overdue else kinds[0]
         for work in Work:
             self._waited[work] = self._waited[work] + 1 if work in kinds and work is not chosen else 0
-        return Turn(chosen, self._count(waiting[chosen]))
+        pieces = waiting[chosen]
+        return Turn(chosen, self._count(pieces[: self._max_cameras] if chosen is Work.INGEST else pieces))
 
     def _count(self, tokens: Sequence[int]) -> int:
         """How many of the first pieces fit one batch together."""

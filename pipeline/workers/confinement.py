@@ -21,7 +21,7 @@ from pathlib import Path
 MAX_MEMORY_NBYTES = 4 << 30  # 16 cameras, each with a whole group of pictures in the memory and a decoder of 4K
 MAX_OPEN_FILES = 1024
 MAX_WORDS_NBYTES = 64 << 10  # of standard error, which is a file in the memory
-_NICENESS = 5  # answers go before ingest where both want a core
+NICENESS = 10  # answers go before ingest where both want a core
 _OOM_SCORE = 500  # where memory runs out, the kernel ends a worker before its shard
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -75,7 +75,8 @@ def limit(parent: int, memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
         _, hard = resource.getrlimit(kind)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (value, value))
-    os.nice(_NICENESS)
+    os.nice(NICENESS)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # no frame takes the core from an answer that runs
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

@@ -20,6 +20,7 @@ from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
 from pipeline.workers import call_filter, clip_messages, confinement, framing, messages
 from pipeline.workers.framing import FrameReader
+from pipeline.workers.heartbeat import Heartbeat
 from pipeline.workers.memory_watch import MemoryWatch
 from pipeline.workers.messages import (
     MAX_FIELDS,
@@ -59,6 +60,7 @@ class Worker:
         self._sending = threading.Lock()
         self._feeds: dict[int, CameraFeed] = {}
         self._outboxes: dict[int, Outbox] = {}
+        self._heartbeats: dict[int, Heartbeat] = {}
 
     def run(self) -> None:
         """Returns when the shard has closed the channel."""
@@ -70,6 +72,7 @@ class Worker:
                     self.send(Alive())
                 case Ping():
                     self._memory.end_if_used_up()
+                    self._end_if_stuck()
                     self.send(Alive())
                 case OpenCamera():
                     self._open(order)
@@ -113,6 +116,7 @@ class Worker:
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
             self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason, note=note))
 
+        heartbeat = self._heartbeats[handle] = Heartbeat()
         outbox = Outbox(send_clip, lambda frames: self.send(FramesLost(camera=handle, frames=frames)))
         feed = CameraFeed(
             order.spec,
@@ -123,10 +127,17 @@ class Worker:
             camera_id=order.camera_id,
             resume_from_s=order.resume_from_s,
             started_s=order.started_s,
+            clock=heartbeat,
         )
         feed.limit_rate(order.rate_share)
         self._outboxes[handle], self._feeds[handle] = outbox, feed
         feed.start()
+
+    def _end_if_stuck(self) -> None:
+        """Ends the process if a camera is caught in a library: nothing else ends such a thread."""
+        if any(heartbeat.is_stuck() for heartbeat in self._heartbeats.values()):
+            os.write(2, b"a decoder does not come back")
+            os._exit(1)
 
     def _taken(self, order: Taken) -> None:
         if order.camera not in self._feeds:  # its clip was on the way when it was closed
@@ -142,6 +153,7 @@ class Worker:
 
         def await_end() -> None:
             feed.stop(_CLOSING_S)
+            self._heartbeats.pop(handle, None)
             self.send(CameraClosed(camera=handle))
 
         threading.Thread(target=await_end, daemon=True).start()

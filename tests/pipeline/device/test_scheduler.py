@@ -87,3 +87,10 @@ def test_whatever_else_comes_work_that_waits_gets_its_turn(
 
     its_own = [-1, *(number for number, turn in enumerate(turns) if turn == Turn(patient, 1)), len(turns)]
     assert all(later - before <= LONGEST_WAIT[patient] for before, later in pairwise(its_own))
+
+
+def test_a_batch_has_no_more_cameras_than_are_read_together_and_as_many_answers_as_fit() -> None:
+    scheduler = Scheduler(max_tokens=MAX_TOKENS, max_cameras=2)
+
+    assert scheduler.next_turn({Work.INGEST: (1, 1, 1)}) == Turn(Work.INGEST, 2)
+    assert scheduler.next_turn({Work.DECODE: (1, 1, 1)}) == Turn(Work.DECODE, 3)

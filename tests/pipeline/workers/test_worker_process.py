@@ -54,11 +54,14 @@ def test_a_worker_is_limited() -> None:
         limits = {line[:26].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
         status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
         opened = len(list((process / "fd").iterdir()))
+        scheduling = os.sched_getscheduler(pool.pids()[0]), os.getpriority(os.PRIO_PROCESS, pool.pids()[0])
+        own_niceness = os.getpriority(os.PRIO_PROCESS, 0)
 
     assert limits["Max data size"] == str(confinement.MAX_MEMORY_NBYTES)
     assert int(limits["Max open files"]) <= confinement.MAX_OPEN_FILES
     assert limits["Max core file size"] == "0"
     assert status["NoNewPrivs"] == "1"
+    assert scheduling == (os.SCHED_BATCH, own_niceness + confinement.NICENESS)
     assert opened <= 5  # standard streams and its channel
 
 

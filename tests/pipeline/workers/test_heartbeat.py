@@ -1,0 +1,81 @@
+"""A feed that is caught in a library is told from one that works, waits or has ended."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+from pipeline.workers.heartbeat import Heartbeat
+
+
+def in_library() -> None:
+    """About a millisecond of a library's own work, without Python's lock."""
+    hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2_000)
+
+
+class Feed:
+    """A thread that works in a library, and reads its clock before each call or only once."""
+
+    def __init__(self, clock: Heartbeat, *, reads_once: bool) -> None:
+        self._clock, self._reads_once = clock, reads_once
+        self.calls = threading.Semaphore(0)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._clock()
+        while not self._is_over.is_set():
+            if not self._reads_once:
+                self._clock()
+            in_library()
+            self.calls.release()
+
+    def end(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+
+def test_a_feed_that_runs_on_without_reading_its_clock_is_stuck() -> None:
+    clock = Heartbeat(stuck_s=0.05)
+    feed = Feed(clock, reads_once=True)
+    feed.calls.acquire()
+
+    assert not clock.is_stuck()
+    for _ in range(10_000):
+        feed.calls.acquire()
+        if is_stuck := clock.is_stuck():
+            break
+
+    assert is_stuck
+    feed.end()
+
+
+def test_a_feed_that_reads_its_clock_is_not_stuck_however_long_it_runs() -> None:
+    clock = Heartbeat(stuck_s=0.05)
+    feed = Feed(clock, reads_once=False)
+
+    for _ in range(300):
+        feed.calls.acquire()
+        assert not clock.is_stuck()
+
+    feed.end()
+
+
+def test_a_feed_that_waits_is_not_stuck() -> None:
+    clock, is_over, has_begun = Heartbeat(stuck_s=0.0), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        clock()
+        has_begun.set()
+        is_over.wait()
+
+    thread = threading.Thread(target=wait)
+    assert not clock.is_stuck()
+    thread.start()
+    has_begun.wait()
+    clock.is_stuck()
+
+    assert not clock.is_stuck()
+    is_over.set()
+    thread.join()
