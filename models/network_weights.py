@@ -24,6 +24,7 @@ _DTYPES = {
     WeightFormat.BFLOAT16: torch.bfloat16,
     WeightFormat.FLOAT16: torch.float16,
 }
+_FIRST_WITH_BFLOAT16 = (8, 0)  # Ampere; older GPUs emulate it, which is slower than float32
 _LAYER = re.compile(r"language_model\.(?:model\.)?layers\.(\d+)\.")
 _SHOWN = 3  # names of weights that are missing
 _MOST_DESCRIBED = 2  # times as many weights as a checkpoint holds: what its config describes is allocated
@@ -61,11 +62,10 @@ def load(
     Raises ModelInvalid if weights are missing or the devices have no room for them, and what transformers raises.
     """
     _require_size(network, files, config)
-    by_device = torch.bfloat16 if devices[0].type == "cuda" else torch.float32
     loaded, found = network.from_pretrained(
         files.folder,
         config=config,
-        dtype=_DTYPES.get(weights, by_device),
+        dtype=number_type(weights, devices),
         use_safetensors=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
@@ -85,6 +85,16 @@ def load(
     require_room(loaded, devices, _free_nbytes)
     placement.place(loaded, devices)
     return loaded
+
+
+def number_type(
+    weights: WeightFormat,
+    devices: Sequence[torch.device],
+    capability_of: Callable[[torch.device], tuple[int, int]] = torch.cuda.get_device_capability,
+) -> torch.dtype:
+    """What a model on these devices is computed in, see `WeightFormat`."""
+    has_bfloat16 = all(device.type == "cuda" and capability_of(device) >= _FIRST_WITH_BFLOAT16 for device in devices)
+    return _DTYPES.get(weights, torch.bfloat16 if has_bfloat16 else torch.float32)
 
 
 def _require_size(network: type[PreTrainedModel], files: CheckpointFiles, config: PretrainedConfig) -> None:

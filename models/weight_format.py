@@ -8,7 +8,7 @@ from enum import StrEnum
 class WeightFormat(StrEnum):
     """How weights are kept. int8: the matrices of the layers one byte a number, with a scale for each row."""
 
-    AUTO = "auto"  # bfloat16 on a GPU, float32 on a CPU
+    AUTO = "auto"  # bfloat16 on a GPU that has it (Ampere and later), float32 elsewhere
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"

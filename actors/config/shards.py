@@ -106,8 +106,8 @@ class ShardsConfig:
     ray: "local" for a Ray of this machine alone, else the address of a running cluster: HOST:PORT or auto.
     num_cpus: CPUs of one shard, as Ray counts them; torch uses as many threads.
     num_gpus: GPUs of one shard, as Ray counts them; a fraction shares a GPU, over several the model's layers are split.
-    weights: number type of the model's weights: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16, float16,
-        or int8, which halves the decoder's layers and is computed as auto.
+    weights: number type of the model's weights: auto (bfloat16 on a GPU that has it, float32 elsewhere), float32,
+        bfloat16, float16, or int8, which halves the decoder's layers and is computed as auto.
     grace_s: seconds in which a shard that is told to end, by SIGTERM or with its server, gives its cameras up: at most
         half of them for moves to other shards, the rest for saving what stays.
     checkpoint_every_s: seconds between two checkpoints of a camera.

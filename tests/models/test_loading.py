@@ -95,6 +95,25 @@ def test_an_answer_is_decoded_with_int8_weights(family: Family, checkpoint: Path
     assert len(answer.ids) == 2
 
 
+@pytest.mark.parametrize(
+    ("devices", "capability", "expected"),
+    [
+        (["cpu"], (9, 0), torch.float32),
+        (["cuda:0"], (9, 0), torch.bfloat16),
+        (["cuda:0"], (8, 0), torch.bfloat16),
+        (["cuda:0", "cuda:1"], (7, 5), torch.float32),  # a T4 emulates bfloat16
+    ],
+)
+def test_a_model_is_in_bfloat16_where_every_device_has_it(
+    devices: list[str], capability: tuple[int, int], expected: torch.dtype
+) -> None:
+    placed = list(map(torch.device, devices))
+
+    for weights in (WeightFormat.AUTO, WeightFormat.INT8):
+        assert network_weights.number_type(weights, placed, lambda _: capability) is expected
+    assert network_weights.number_type(WeightFormat.FLOAT16, placed, lambda _: capability) is torch.float16
+
+
 @pytest.mark.parametrize("weights", [WeightFormat.BFLOAT16, WeightFormat.FLOAT16, WeightFormat.FLOAT32])
 def test_the_number_type_of_the_weights_can_be_chosen(checkpoint: Path, weights: WeightFormat) -> None:
     spec = registry.load_model(str(checkpoint), "cpu", weights).spec
