@@ -19,6 +19,7 @@ import torch
 from benchmarks import machine, real_shape, result_file, slot_rows
 from benchmarks.on_device import (
     answering,
+    endurance,
     full_memories,
     ingesting,
     int8_slots,
@@ -52,6 +53,8 @@ class Scale:
     clips: int
     rounds: int
     stream: int
+    endured_clips: int
+    endured_questions: int
     stored_frames: int
     reread_tokens: int
     loaded_questions: int
@@ -69,6 +72,8 @@ FULL = Scale(
     clips=6,
     rounds=40,
     stream=100_000,
+    endured_clips=100_000,
+    endured_questions=10_000,
     stored_frames=2_048,
     reread_tokens=4_096,
     loaded_questions=300,
@@ -81,6 +86,8 @@ QUICK = Scale(
     clips=2,
     rounds=3,
     stream=400,
+    endured_clips=160,
+    endured_questions=20,
     stored_frames=64,
     reread_tokens=256,
     loaded_questions=12,
@@ -169,6 +176,17 @@ def _stream(scale: Scale) -> Figures:
     yield "bytes_over_formula", streamed.nbytes_over_formula, None, note
 
 
+def _endurance(scale: Scale) -> Figures:
+    device = DeviceConfig(max_cameras=8, max_frames_per_step=_TINY_FRAMES, max_answer_tokens=1)
+    cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
+    held = endurance.run(cameras, scale.endured_clips, scale.endured_questions)
+    cameras.engine.close()
+    before, after = (f"{held.resident_nbytes[index] / 1e6:,.1f} MB" for index in (0, -1))
+    slots = "the same" if len(set(held.slots_nbytes)) == 1 else "OTHERS"
+    note = f"{held.clips:,} clips, {held.questions:,} questions; the process {before}, {after}; slots {slots}"
+    yield "bytes_100k_clips_over_10k", held.ratio, None, note
+
+
 def _load(scale: Scale) -> Figures:
     device = DeviceConfig(max_cameras=8, max_frames_per_step=_TINY_FRAMES)
     cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
@@ -215,6 +233,7 @@ PARTS: dict[str, tuple[int | None, Callable[[Scale], Figures]]] = {
     "tiny-steps": (1, _tiny_steps),
     "questions": (1, _questions),
     "stream": (1, _stream),
+    "endurance": (1, _endurance),
     "load": (1, _load),
     "without-memory": (1, _without_memory),
     "int8": (None, _int8),

@@ -18,6 +18,7 @@ AT_MOST = {
     "ttft_100k_over_100": 1.03,
     "loaded_p99_over_idle": 3.0,
     "bytes_over_formula": 1.02,
+    "bytes_100k_clips_over_10k": 1.02,
     "int8_over_bf16": 0.55,
     "int8_loss_points": 0.5,
 }

@@ -65,13 +65,13 @@ class Cameras:
         for name in self.names:
             self.engine.add_camera(name)
 
-    def put(self, name: str) -> None:
-        """Queues one step of frames of a camera."""
-        first = self._next_frame[name]
-        self._next_frame[name] += self._num_frames
-        times_s = tuple((first + frame) / 2 for frame in range(self._num_frames))
+    def put(self, name: str, num_frames: int | None = None) -> None:
+        """Queues frames of a camera as one clip: a whole step of them unless given."""
+        first, num_frames = self._next_frame[name], num_frames or self._num_frames
+        self._next_frame[name] += num_frames
+        times_s = tuple((first + frame) / 2 for frame in range(num_frames))
         drawn = first % len(self._street)
-        frames = self._street[drawn : drawn + self._num_frames].numpy()
+        frames = self._street[drawn : drawn + num_frames].numpy()
         self.engine.clips.put(Clip(name, frames, times_s, (_PREVIEW,) * len(times_s), received_s=times_s[-1]))
 
     def fill(self, num_steps: int) -> None:
