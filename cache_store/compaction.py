@@ -65,6 +65,9 @@ def decide(
     next_position, reach, has_summaries = memory.next_position, memory.reach, memory.has_summaries
     for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
         tokens = everything[index]
+        if not retention.folded and not windows[index]:
+            layers.append(tokens.at(retention.kept))
+            continue
         recent = torch.arange(len(tokens) - windows[index], len(tokens), device=retention.kept.device)
         if not retention.folded:
             layers.append(tokens.at(torch.cat((retention.kept, recent))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cache_store import summaries, token_ids
@@ -79,11 +80,18 @@ def blended(view: MemoryView) -> list[Tensor]:
 
 
 def keep_highest(view: MemoryView, scores_by_layer: Sequence[Tensor]) -> list[Retention]:
-    """Keeps the tokens with the highest scores of each layer and drops the rest. L × [N_l]"""
-    return [
-        Retention(retention.keep_top(layer_scores, layer.budget))
-        for layer, layer_scores in zip(view, scores_by_layer, strict=True)
-    ]
+    """Keeps the tokens with the highest scores of each layer and drops the rest. L × [N_l]
+
+    Layers that are alike are one call.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for index, (layer, of_layer) in enumerate(zip(view, scores_by_layer, strict=True)):
+        alike.setdefault((len(of_layer), layer.budget), []).append(index)
+    kept: dict[int, Tensor] = {}
+    for (_, budget), layers in alike.items():
+        together = retention.keep_top(torch.stack([scores_by_layer[index] for index in layers]), budget)
+        kept.update(zip(layers, together, strict=True))
+    return [Retention(kept[index]) for index in range(len(view))]
 
 
 POLICIES = {

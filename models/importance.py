@@ -52,7 +52,7 @@ class PromptedImportance:
     @torch.inference_mode()
     def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
         capture = AttentionCapture(self._query_rows, self._reduce)
-        self._texts.forward(self._model, memories, capture)
+        self._texts.attend(self._model, memories, capture)
         return [
             [capture.weights[layer][row][memory.prefix_length :] for layer in range(memory.num_layers)]
             for row, memory in enumerate(memories)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from cache_store.memory import Memory
 from models.embeddings import Embeddings
-from models.slot_cache import AttentionCapture, SlotCache
+from models.slot_cache import AttentionCapture, PassEnded, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
 
@@ -39,6 +40,24 @@ class PackedTexts:
         """
         if memories[0].slabs.shape.recurrent is not None:
             return self._one_by_one(model, memories, capture)
+        return self._at_once(model, memories, capture)
+
+    def attend(self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture) -> None:
+        """`forward` for the attention weights alone: it ends in the last layer of which any are recorded."""
+        if memories[0].slabs.shape.recurrent is not None:
+            self._one_by_one(model, memories, capture)
+            return
+        last = max(layer for layer, rows in enumerate(capture.query_rows) if rows is not None)
+        with contextlib.suppress(PassEnded):
+            self._at_once(model, memories, capture, ends_at=last)
+
+    def _at_once(
+        self,
+        model: VideoLanguageModel,
+        memories: Sequence[Memory],
+        capture: AttentionCapture | None,
+        ends_at: int | None = None,
+    ) -> Tensor:
         forward_pass = SlotCache(
             memories,
             [len(self._embedded)] * len(memories),
@@ -46,6 +65,7 @@ class PackedTexts:
             offsets=self._offsets.repeat(len(memories)),
             is_read_only=True,
             capture=capture,
+            ends_at=ends_at,
         )
         return model.forward(Embeddings.pack([self._embedded] * len(memories)), forward_pass)
 

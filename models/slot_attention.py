@@ -10,7 +10,7 @@ from torch.nn import Module
 from transformers import AttentionInterface
 
 from models.shared_base import pick
-from models.slot_cache import SlotCache, packed
+from models.slot_cache import PassEnded, SlotCache, packed
 from models.slot_rows import SlotRows
 from ops import attention as attention_ops
 from ops.attention import Attended
@@ -40,6 +40,8 @@ def slot_attention(
         parts = [_decode(queries, rows, layer, forward_pass, scaling) for rows in forward_pass.rows]
     else:
         parts = _prefill(queries, packed(key), packed(value), layer, forward_pass, scaling)
+    if layer == forward_pass.ends_at:
+        raise PassEnded
     attended = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
     if forward_pass.bases.shares:
         normalizer = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts])
@@ -78,13 +80,14 @@ def _prefill(
     for run in forward_pass.runs:
         new = attention_ops.New(run.of(queries), run.of(keys), run.of(values), mask)
         cached = run.cached(layer)
-        attended, normalizer = attention_ops.attend(new, cached, scaling)
-        parts.append((attended.transpose(1, 2).flatten(0, 1), normalizer.transpose(1, 2).flatten(0, 1)))
-        if capture is not None and rows is not None and not run.has_base:
-            weights = attention_ops.reduced_weights(
-                new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, capture.reduce
+        if capture is None or rows is None or run.has_base:
+            attended, normalizer = attention_ops.attend(new, cached, scaling)
+        else:
+            (attended, normalizer), weights = attention_ops.attend_and_reduce(
+                new, cached, scaling, rows, capture.reduce
             )
             capture.weights.setdefault(layer, {}).update(enumerate(weights, start=run.first_row))
+        parts.append((attended.transpose(1, 2).flatten(0, 1), normalizer.transpose(1, 2).flatten(0, 1)))
     return parts
 
 

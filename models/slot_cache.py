@@ -35,6 +35,10 @@ class AttentionCapture:
     weights: dict[int, dict[int, Tensor]] = field(default_factory=dict)
 
 
+class PassEnded(Exception):
+    """The pass has computed all that it is for; the layers behind that would be for nothing."""
+
+
 class SlotCache(Cache):
     """One forward pass over B memories: the T_b new tokens of all lie side by side in one row, embeddings and hidden
     states are [1, sum of T_b, E]. They are written behind each memory's valid tokens.
@@ -42,7 +46,8 @@ class SlotCache(Cache):
     mask: see `New.mask`, where every memory reads several texts that do not see each other.
     offsets: [sum of T_b], position of each new token relative to its memory's next position, or [A, sum of T_b], that
     on each axis, on the host; consecutive by default. With `is_read_only` the slabs are not written: keys and values of
-    the new tokens last as long as the pass. Recurrent layers get copies of the memories' states, which `write_states`
+    the new tokens last as long as the pass. ends_at: the last layer that is wanted, behind whose attention the pass
+    raises PassEnded; all layers unless given. Recurrent layers get copies of the memories' states, which `write_states`
     puts back as they are behind the pass; they cannot be packed, see `of_equal_length`.
     """
 
@@ -55,6 +60,7 @@ class SlotCache(Cache):
         offsets: Tensor | None = None,
         is_read_only: bool = False,
         capture: AttentionCapture | None = None,
+        ends_at: int | None = None,
     ) -> None:
         assert len(memories) == len(num_new), (len(memories), len(num_new))
         self.memories = memories
@@ -62,6 +68,7 @@ class SlotCache(Cache):
         self.mask = mask
         self.is_read_only = is_read_only
         self.capture = capture
+        self.ends_at = ends_at
         shape = memories[0].slabs.shape
         self.spans = _spans(self.num_new)
         self._offsets = _consecutive(num_new) if offsets is None else offsets

@@ -63,6 +63,48 @@ def attend(new: New, cached: Cached, scaling: float) -> Attended:
     return merge(attend_to_cached(new.queries, cached, scaling), (attended, normalizer))
 
 
+def attend_and_reduce(new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce) -> tuple[Attended, Tensor]:
+    """`attend`, and `reduced_weights` of some of the new tokens: of all of them they take one pass over the keys.
+
+    -> [R, Hq, T, D], [R, Hq, T], [R, ..., N]
+    """
+    num_new = new.queries.shape[2]
+    if len(range(num_new)[rows]) < num_new or not cached.keys.shape[2]:
+        attended, normalizer = attend(new, cached, scaling)
+        weights = reduced_weights(new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, reduce)
+        return (attended, normalizer), weights
+    of_each = []
+    for row in range(len(new.queries)):  # one by one, because the weights of all are many numbers
+        one = slice(row, row + 1)
+        part = New(new.queries[one], new.keys[one], new.values[one], new.mask)
+        attended, normalizer, all_weights = _attend_with_weights(
+            part, Cached(cached.keys[one], cached.values[one], cached.counts), scaling
+        )
+        of_each.append((attended, normalizer, reduce(all_weights)))
+    attended, normalizer, weights = (torch.cat(parts) for parts in zip(*of_each, strict=True))
+    return (attended, normalizer), weights
+
+
+def _attend_with_weights(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`attend` for one memory, and the weights of all new tokens on the cached ones. -> ..., [1, Hq, T, N], float32
+
+    A fifth less time than `attend` and `attention_weights` in float32, half of it in bfloat16.
+    """
+    attended, normalizer = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None)
+    grouped = (1, cached.keys.shape[1], -1)
+    logits = ((new.queries.reshape(*grouped, new.queries.shape[3]) * scaling) @ cached.keys.mT).float()
+    logits = logits if cached.bias is None else logits.add_(cached.bias)
+    own = normalizer.reshape(*grouped, 1)
+    peak = torch.maximum(logits.amax(dim=-1, keepdim=True), own)
+    weights, own = logits.sub_(peak).exp_(), (own - peak).exp_()
+    total = weights.sum(dim=-1, keepdim=True).add_(own)
+    weights, share = weights.div_(total), (own / total).to(attended.dtype)
+    values = weights.to(cached.values.dtype) @ cached.values
+    values.addcmul_(attended.reshape(values.shape), share)
+    normalizer = total.log_().add_(peak).view(normalizer.shape)
+    return values.view(attended.shape), normalizer, weights.view(*attended.shape[:3], -1)
+
+
 def text_mask(texts: Sequence[int]) -> Tensor:
     """What keeps texts side by side apart, and each of them causal: added to the logits. T_i -> [1, 1, T, T]"""
     number = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(texts))
@@ -117,7 +159,7 @@ def peak_weight(weights: Tensor) -> Tensor:
 
     A token that one word of one question needs scores in full, even if all other words attend elsewhere.
     """
-    return weights.mean(dim=-3).amax(dim=-2)
+    return weights.sum(dim=-3).amax(dim=-2).div_(weights.shape[-3])
 
 
 def flash(

@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def keep_top(scores: Tensor, budget: int) -> Tensor:
-    """Indices of the `budget` highest scores, oldest first; of equal scores the newer token is kept. [N] -> [K]"""
-    newest_first = scores.flip(0).sort(descending=True, stable=True).indices
-    kept = scores.numel() - 1 - newest_first[:budget]
+    """Indices of the `budget` highest scores, oldest first; of equal ones the newer is kept. [..., N] -> [..., K]"""
+    newest_first = scores.flip(-1).sort(descending=True, stable=True).indices
+    kept = scores.shape[-1] - 1 - newest_first[..., :budget]
     return kept.sort().values
 
 

@@ -20,6 +20,7 @@ from models.packing import PackedTexts
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
+from tests.conftest import assert_same
 from tests.models.families import FAMILIES
 
 META = torch.device("meta")
@@ -147,23 +148,42 @@ class Operations(TorchDispatchMode):
 
 
 def test_alike_memories_and_packed_texts_take_no_operations_of_their_own() -> None:
-    """Written, attended and scored as one: as many operations for 4 memories as for 2, and for 6 texts as for 2."""
+    """As many operations for 4 memories as for 2, but for their scores, and for 6 texts as for 2."""
     model = FAMILIES["llava_onevision"]().model
     slabs = Slabs(model.spec.kv, slots=4, capacity=CAPACITY)
 
-    def operations(number: int, texts: int) -> int:
+    def operations(number: int, texts: int, *, is_scored: bool) -> int:
         memories = alike(slabs, number, length=20, reach=5)
         packed = PackedTexts([model.embed_tokens(torch.arange(3) + 5)] * texts)
         capture = AttentionCapture([slice(0, 3 * texts)] * memories[0].num_layers, attention_ops.peak_weight)
         unread = [model.embed_tokens(torch.arange(3) + 5)] * number
         with torch.inference_mode(), Operations() as counted:
-            packed.forward(model, memories, capture)
+            packed.forward(model, memories, capture if is_scored else None)
             forward(model, memories, unread, is_read_only=False)
         return counted.num_operations
 
-    operations(2, 2)  # the first pass makes a table of rotations
+    operations(2, 2, is_scored=True)  # the first pass makes a table of rotations
 
-    assert operations(4, 2) == operations(2, 2) == operations(2, 6)
+    assert operations(4, 2, is_scored=False) == operations(2, 2, is_scored=False)
+    assert operations(2, 6, is_scored=True) == operations(2, 2, is_scored=True)
+
+
+@small
+@given(number=st.integers(1, 3), length=st.integers(1, 40), last=st.integers(1, 3))
+def test_a_pass_for_its_attention_alone_has_that_of_a_whole_pass(
+    model: VideoLanguageModel, slabs: Slabs, number: int, length: int, last: int
+) -> None:
+    memories = alike(slabs, number, length=length, reach=3)
+    texts = PackedTexts([model.embed_tokens(torch.arange(size) + 5) for size in (3, 5)])
+    wanted = [slice(0, 8) if layer <= last else None for layer in range(memories[0].num_layers)]
+    whole, part = (AttentionCapture(wanted, attention_ops.peak_weight) for _ in range(2))
+
+    texts.forward(model, memories, whole)
+    texts.attend(model, memories, part)
+
+    assert sorted(part.weights) == sorted(whole.weights) == [layer for layer, rows in enumerate(wanted) if rows]
+    for layer, weights in whole.weights.items():
+        assert_same([part.weights[layer][row] for row in range(number)], [weights[row] for row in range(number)])
 
 
 @small

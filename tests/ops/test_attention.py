@@ -60,6 +60,25 @@ def test_new_tokens_over_cached_ones_equal_the_plain_softmax(
         assert torch.allclose(weights[:, token], plain_weights(new, cached, token)[:, :num_cached], atol=1e-5)
 
 
+@given(st.integers(0, 9), st.integers(1, 5), st.booleans(), st.integers(0, 2**31))
+def test_attention_and_its_weights_at_once_are_those_of_two_passes(
+    num_cached: int, num_new: int, has_summaries: bool, seed: int
+) -> None:
+    new, cached = drawn(seed, num_cached, num_new)
+    cached = cached if has_summaries else Cached(cached.keys, cached.values)
+
+    output, normalizer = attention.attend(new, cached, SCALING)
+    for rows in (slice(0, num_new), slice(-1, None)):
+        found, weights = attention.attend_and_reduce(new, cached, SCALING, rows, attention.peak_weight)
+
+        expected = attention.reduced_weights(
+            new.queries[:, :, rows], cached, normalizer[:, :, rows], SCALING, attention.peak_weight
+        )
+        assert torch.allclose(found[0], output, atol=1e-5)
+        assert torch.allclose(found[1], normalizer, atol=1e-5)
+        assert torch.allclose(weights, expected, atol=1e-6)
+
+
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 9), st.integers(0, 2**31))
 def test_packed_texts_do_not_see_each_other(texts: list[int], num_cached: int, seed: int) -> None:
     new, cached = drawn(seed, num_cached, sum(texts))
