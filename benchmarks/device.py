@@ -179,12 +179,12 @@ def _stream(scale: Scale) -> Figures:
 def _endurance(scale: Scale) -> Figures:
     device = DeviceConfig(max_cameras=8, max_frames_per_step=_TINY_FRAMES, max_answer_tokens=1)
     cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
-    held = endurance.run(cameras, scale.endured_clips, scale.endured_questions)
+    usage = endurance.run(cameras, scale.endured_clips, scale.endured_questions)
     cameras.engine.close()
-    before, after = (f"{held.resident_nbytes[index] / 1e6:,.1f} MB" for index in (0, -1))
-    slots = "the same" if len(set(held.slots_nbytes)) == 1 else "OTHERS"
-    note = f"{held.clips:,} clips, {held.questions:,} questions; the process {before}, {after}; slots {slots}"
-    yield "bytes_100k_clips_over_10k", held.ratio, None, note
+    before, after = (f"{usage.resident_nbytes[index] / 1e6:,.1f} MB" for index in (0, -1))
+    slots = "the same" if len(set(usage.slots_nbytes)) == 1 else "OTHERS"
+    note = f"{usage.clips:,} clips, {usage.questions:,} questions; the process {before}, {after}; slots {slots}"
+    yield "bytes_100k_clips_over_10k", usage.ratio, None, note
 
 
 def _load(scale: Scale) -> Figures:

@@ -1,4 +1,4 @@
-"""What the process holds after very many clips and questions, beside what it held after the first tenth of them."""
+"""What the process holds after very many clips and questions, beside what it usage after the first tenth of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Usage:
     """resident_nbytes: of the process, at the end of each tenth. slots_nbytes: of all slots, before and after.
 
     clips, questions: how many were ingested and answered.
@@ -30,7 +30,7 @@ class Held:
         return self.resident_nbytes[-1] / self.resident_nbytes[0]
 
 
-def run(cameras: Cameras, clips: int, questions: int) -> Held:
+def run(cameras: Cameras, clips: int, questions: int) -> Usage:
     """About so many clips of one frame each, and so many questions, all cameras in turn."""
     slots_nbytes, num_cameras = cameras.engine.nbytes, len(cameras.names)
     turns = max(_SAMPLES, clips // (num_cameras * _ROUNDS))
@@ -46,4 +46,4 @@ def run(cameras: Cameras, clips: int, questions: int) -> Held:
         if (turn + 1) * _SAMPLES // turns > turn * _SAMPLES // turns:
             resident.append(psutil.Process().memory_info().rss)
     nbytes = (slots_nbytes, cameras.engine.nbytes)
-    return Held(tuple(resident), nbytes, turns * _ROUNDS * num_cameras, turns * each)
+    return Usage(tuple(resident), nbytes, turns * _ROUNDS * num_cameras, turns * each)
