@@ -194,6 +194,28 @@ async def test_a_truncated_video_is_watched_to_its_last_frame(hermes: HermesClie
     await asyncio.to_thread(hermes.remove_camera, "cut")
 
 
+async def test_a_camera_whose_picture_goes_black_has_a_note_in_the_list_until_it_is_back(
+    hermes: HermesClient, tmp_path: Path
+) -> None:
+    street = Scene(5)
+    images = (street.frame(number / 4, 320, 180) * (not 12 <= number < 92) for number in range(140))
+    path = tmp_path / "lens.mp4"
+    video_writer.write_video(images, path, fps=4, codec="h264")
+    await asyncio.to_thread(hermes.add_camera, pb.AddCameraRequest(name="lens", url=str(path), loop=True))
+    listed: list[dict[str, tuple[int, int]]] = []
+
+    def is_noted(note: int) -> bool:
+        listed.append({camera.name: (camera.state, camera.picture_note) for camera in hermes.list_cameras()})
+        return listed[-1]["lens"] == (pb.CAMERA_STATE_LIVE, note)
+
+    well, black = pb.PICTURE_NOTE_UNSPECIFIED, pb.PICTURE_NOTE_PICTURE_BLACK
+    for note in (well, black, well):
+        await until(partial(is_noted, note))
+
+    assert {notes[name][1] for notes in listed for name in ("gate", "yard")} == {well}
+    await asyncio.to_thread(hermes.remove_camera, "lens")
+
+
 async def test_an_invalid_question_is_refused_and_the_next_is_answered(hermes: HermesClient) -> None:
     for question, message in (("", "empty"), ("where " * 10_000, "59999 characters")):
         with pytest.raises(ClientError, match=message) as caught:

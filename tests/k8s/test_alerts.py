@@ -48,6 +48,7 @@ FAULTS = {
     "HermesCamerasRecovering": Fault(turns('hermes_cameras{state="recovering"}', 0, 2)),
     "HermesCamerasWaiting": Fault(turns('hermes_cameras{state="waiting"}', 0, 2)),
     "HermesCamerasNotWatched": Fault(turns('hermes_cameras{state="stalled"}', 0, 1)),
+    "HermesPicturesNoted": Fault(turns('hermes_cameras_noted{note="picture_black"}', 0, 1)),
     "HermesMemoryBehind": Fault(turns('hermes_memory_lag_seconds{shard="0"}', 1, 45)),
     "HermesFramesDropped": Fault(
         grows('hermes_frames_dropped_total{state="live"}', 30) | {"hermes_frames_read_total": "0+300x80"}

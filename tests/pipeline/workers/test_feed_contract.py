@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraState, InvalidCamera, PlaybackSpeed, SourceReason
@@ -128,15 +129,20 @@ def test_a_picture_that_goes_black_is_noted_until_it_is_back_and_no_other_camera
     cameras: Cameras, tmp_path: Path
 ) -> None:
     lens = film(tmp_path / "lens.mp4", (10, False), (20, True), (20, False))
-    cameras.open("lobby", str(lens), pace=FAST, started_s=START_S)
-    cameras.open("yard", str(film(tmp_path / "yard.mp4", (50, False))), pace=FAST, started_s=START_S)
-    cameras.wait_for_state("lobby", ENDED)
-    cameras.wait_for_state("yard", ENDED)
+    with capture_logs() as lines:
+        cameras.open("lobby", str(lens), pace=FAST, started_s=START_S)
+        cameras.open("yard", str(film(tmp_path / "yard.mp4", (50, False))), pace=FAST, started_s=START_S)
+        cameras.wait_for_state("lobby", ENDED)
+        cameras.wait_for_state("yard", ENDED)
 
     states = [state for state, _, _ in cameras.states["lobby"]]
     assert states == [CameraState.CONNECTING, LIVE, LIVE, LIVE, ENDED]
     assert cameras.notes["lobby"] == [None, None, PictureNote.PICTURE_BLACK, None, None]
     assert set(cameras.notes["yard"]) == {None}
+    logged = [line for line in lines if line.get("camera") == "lobby" and line.get("state") == LIVE]
+    noted = [(line["event"], line["log_level"], line["reason"]) for line in logged]
+    plain, black = ("camera_state", "info", ""), ("camera_state", "warning", "picture_black")
+    assert noted == [plain, black, plain]
 
 
 def test_a_note_ends_with_the_video_and_a_feed_that_starts_again_begins_anew(cameras: Cameras, tmp_path: Path) -> None:
