@@ -28,11 +28,15 @@ class Resettable(StrEnum):
     GATE = "gate"
     RATE = "rate"
     LABELS = "labels"
+    TLS_CERTIFICATE_SHA256 = "tls-certificate-sha256"
+    TLS_CA_FILE = "tls-ca-file"
+    TLS_NAME = "tls-name"
 
     @property
     def field(self) -> str:
         """The field of UpdateCameraRequest."""
-        return "frames_per_second" if self is Resettable.RATE else self.value
+        fields = {Resettable.RATE: "frames_per_second", Resettable.TLS_CA_FILE: "tls_ca"}
+        return fields.get(self, self.value.replace("-", "_"))
 
 
 PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}

@@ -148,7 +148,7 @@ def connect_to(
     if tls is None:
         return plain
     try:
-        connection = tls.context.wrap_socket(plain, server_hostname=tls.name or host)
+        connection = tls.context.wrap_socket(plain, server_hostname=tls.server_name(host))
     except OSError as error:
         plain.close()
         raise _tls_failure(error, label, timeout_s) from None

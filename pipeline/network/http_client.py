@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,7 +15,7 @@ from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.http_file import HttpFile
 from pipeline.network.http_wire import PORTS, USER_AGENT, host_header, join, send_request, target
-from pipeline.network.tls import TlsClient
+from pipeline.network.tls import TlsClients
 from pipeline.network.urls import redact
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -30,6 +31,14 @@ _REASONS = {
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Cookie:
+    """is_secure: it is sent over TLS alone."""
+
+    value: str
+    is_secure: bool
+
+
 class HttpClient:
     """Opens URLs for one camera. Its login and its cookies are sent to the camera's own scheme, host and port only.
 
@@ -40,16 +49,16 @@ class HttpClient:
         self,
         camera_url: str,
         rules: AddressRules,
-        tls: TlsClient,
+        tls: TlsClients,
         deadline: Deadline,
         *,
         login: Login | None = None,
     ) -> None:
-        """`camera_url` without credentials; `deadline` bounds every wait."""
+        """`camera_url` without credentials; tls: `own` is for the camera's host; `deadline` bounds every wait."""
         self._camera_url = camera_url
         self._own = {_origin(urlsplit(camera_url))}  # where login and cookies are sent
         self._login = login
-        self._cookies: dict[str, str] = {}  # of the camera's own host
+        self._cookies: dict[str, _Cookie] = {}  # of the camera's own host
         self._rules, self._tls, self._deadline = rules, tls, deadline
 
     def open(
@@ -117,7 +126,7 @@ class HttpClient:
             "Accept": "*/*",
             "Connection": "close",
             "Authorization": authorization,
-            "Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items()) if is_own else None,
+            "Cookie": self._cookie_header(parts.scheme) if is_own else None,
         }
         sent = {name: value for name, value in own.items() if value} | dict(headers)
         connection = self._connect(parts, url)
@@ -140,16 +149,22 @@ class HttpClient:
         if old.scheme == "http" and new.scheme == "https" and self._is_own(old):
             self._own.add(_origin(new))
 
+    def _cookie_header(self, scheme: str) -> str:
+        cookies = self._cookies.items()
+        return "; ".join(f"{name}={one.value}" for name, one in cookies if scheme == "https" or not one.is_secure)
+
     def _keep_cookies(self, response: http.client.HTTPResponse) -> None:
         for header in response.headers.get_all("Set-Cookie", []):
-            name, _, value = header.partition(";")[0].strip().partition("=")
+            pair, *attributes = (part.strip() for part in header.split(";"))
+            name, _, value = pair.partition("=")
             is_known = name in self._cookies or len(self._cookies) < _MAX_COOKIES
             if name and is_known and len(header) <= _MAX_COOKIE and header.isprintable():
-                self._cookies[name] = value
+                self._cookies[name] = _Cookie(value, "secure" in map(str.lower, attributes))
 
     def _connect(self, parts: SplitResult, url: str) -> DeadlineSocket:
         host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        tls = self._tls if parts.scheme == "https" else None
+        is_camera = host == urlsplit(self._camera_url).hostname
+        tls = (self._tls.own if is_camera else self._tls.others) if parts.scheme == "https" else None
         limit_s = self._deadline.limit_s
         connection = addresses.connect_to(host, port, self._rules, limit_s, label=redact(url), tls=tls)
         return DeadlineSocket(connection, self._deadline)

@@ -38,6 +38,18 @@ class TlsClient:
         """Whether a certificate (DER) is the accepted one."""
         return hashlib.sha256(certificate).hexdigest() == self.pin
 
+    def server_name(self, host: str) -> str:
+        """What the certificate of a host must name: not the zone of an address, which only this machine knows."""
+        return self.name or host.partition("%")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsClients:
+    """Checks the servers that a camera's playlists lead to: its own host by its rules, others by the usual ones."""
+
+    own: TlsClient
+    others: TlsClient
+
 
 def client(rules: TlsRules, ca_file: Path | None) -> TlsClient:
     """ca_file: authorities that are trusted for every camera. Raises SourceInvalid if it or rules.ca cannot be read."""

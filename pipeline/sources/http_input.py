@@ -46,7 +46,7 @@ class HttpInput:
         self._client = HttpClient(
             self._url,
             config.address_rules,
-            camera_logins.tls(url, config),
+            camera_logins.all_tls(url, config),
             self._deadline,
             login=camera_logins.login(url),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,22 @@ async def test_a_camera_is_changed_by_what_is_named_alone(serving: Serving) -> N
     assert (after["gate"], after["frames_per_second"], after["labels"]) == (False, None, {"site": "north"})
     assert after["masks"] == []
     assert before["id"] == after["id"]
+
+
+async def test_each_check_of_a_certificate_is_taken_back_by_itself(serving: Serving, tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text("CERTIFICATE")
+    async with serving(ScriptedShard()) as address:
+        update = ("cameras", "update", "gate", "--json", "--address", address)
+        url = ("--url", "rtsps://camera.example/2", "--allow-memory-loss")
+        first = await run(*update, *url, "--tls-ca-file", str(authorities), "--tls-name", "nvr")
+        second = await run(*update, "--reset", "tls-ca-file")
+        third = await run(*update, "--reset", "tls-name", "--tls-certificate-sha256", "a" * 64)
+        fourth = await run(*update, "--reset", "tls-certificate-sha256")
+
+    names = ("tls_certificate_sha256", "tls_ca", "tls_name")
+    found = [tuple(json.loads(ended.out)[name] for name in names) for ended in (first, second, third, fourth)]
+    assert found == [("", "CERTIFICATE", "nvr"), ("", "", "nvr"), ("a" * 64, "", ""), ("", "", "")]
 
 
 async def test_another_source_needs_the_word_that_the_memory_may_go(serving: Serving) -> None:

@@ -16,7 +16,7 @@ import pytest
 from pipeline.cameras import PlaybackSpeed, SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network.deadline import Deadline
 from pipeline.network.http_client import HttpClient
-from pipeline.network.tls import TlsClient
+from pipeline.network.tls import TlsClient, TlsClients
 from pipeline.network.urls import NetworkUrl, parse
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.http_input import MAX_NESTED_OPENS
@@ -259,7 +259,8 @@ def test_a_server_that_ignores_a_requested_range_is_refused() -> None:
     headers = (("Accept-Ranges", "bytes"), ("Content-Length", str(len(data))))
     with servers.scripted_server({"/a.mp4": Reply(headers=headers, pieces=(data,))}) as camera:
         deadline = Deadline(10.0, lambda: False)
-        client = HttpClient(camera.url, QUICK.address_rules, TlsClient(ssl.create_default_context()), deadline)
+        tls = TlsClient(ssl.create_default_context())
+        client = HttpClient(camera.url, QUICK.address_rules, TlsClients(tls, tls), deadline)
         file = client.open(f"{camera.url}/a.mp4")
         file.seek(len(data) // 2)
         with pytest.raises(SourceUnreachable, match="does not support byte ranges"):

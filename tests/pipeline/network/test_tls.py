@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.cameras import CameraSpec, InvalidCamera, SourceError, SourceReason
-from pipeline.network.tls import TlsRules
+from pipeline.network.tls import TlsRules, client
 from pipeline.network.urls import NetworkUrl, parse_source
 from pipeline.sources import probe
 from pipeline.sources.demuxer import Demuxer
+from pipeline.sources.ingest_config import IngestConfig
 from tests.pipeline import footage, rtsp_camera, servers
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK
@@ -32,10 +33,10 @@ class Recorder:
         self.url, self.ca, self.count = url, certificate.read_text(), count
         self.digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.ca)).hexdigest()
 
-    def open(self, **tls: str) -> None:
+    def open(self, config: IngestConfig = QUICK, **tls: str) -> None:
         url = parse_source(CameraSpec(name="gate", url=self.url, **tls))
         assert isinstance(url, NetworkUrl)
-        Demuxer(url, QUICK).close()
+        Demuxer(url, config).close()
 
 
 @pytest.fixture(params=["https", "rtsps"])
@@ -126,3 +127,46 @@ def test_a_url_is_tested_by_the_same_rules(recorder: Recorder) -> None:
     assert without.reason is SourceReason.TLS
     assert pinned.video is not None
     assert pinned.video.codec == "h264"
+
+
+@pytest.fixture
+def other_host(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The URL of a segment on another host than the recorder's, and the certificate there."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    context, certificate = servers.make_certificate(folder, "IP:127.0.0.2")
+    clip = footage.write(tmp_path / "segment.ts", replace(H264, container="mpegts")).read_bytes()
+    replies = {"/a.ts": Reply(pieces=(clip,))}
+    with servers.scripted_server(replies, host="127.0.0.2", tls=context) as server:
+        yield f"{server.url}/a.ts", certificate
+
+
+@pytest.fixture
+def listing(tmp_path: Path, other_host: tuple[str, Path]) -> Iterator[Recorder]:
+    """A recorder whose playlist names that segment."""
+    context, certificate = servers.make_certificate(tmp_path, "DNS:recorder,IP:127.0.0.1")
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{other_host[0]}\n#EXT-X-ENDLIST\n"
+    with servers.scripted_server({"/list.m3u8": Reply(pieces=(text.encode(),))}, tls=context) as server:
+        yield Recorder(f"{server.url}/list.m3u8", certificate, lambda: len(server.requests))
+
+
+def test_another_host_of_a_playlist_is_checked_by_the_usual_rules(
+    listing: Recorder, other_host: tuple[str, Path]
+) -> None:
+    """Neither the camera's hash nor its name is that of another host."""
+    config = replace(QUICK, ca_file=other_host[1])
+
+    listing.open(config, tls_certificate_sha256=listing.digest)
+    listing.open(config, tls_ca=listing.ca, tls_name="recorder")
+
+
+def test_what_is_trusted_for_a_camera_is_not_for_another_host(listing: Recorder, other_host: tuple[str, Path]) -> None:
+    with pytest.raises(SourceError) as caught:
+        listing.open(tls_ca=listing.ca + other_host[1].read_text())
+
+    assert (caught.value.reason, "127.0.0.2" in str(caught.value)) == (SourceReason.TLS, True)
+
+
+def test_the_zone_of_an_address_is_no_part_of_what_a_certificate_names() -> None:
+    assert client(TlsRules(), None).server_name("fe80::1%eth0") == "fe80::1"
+    assert client(TlsRules(name="recorder"), None).server_name("fe80::1%eth0") == "recorder"

@@ -280,6 +280,25 @@ def test_a_cookie_is_sent_over_tls_where_the_camera_redirected_to_it_alone(
     assert all(("Cookie" in headers) is is_redirected for _, headers in other.requests)
 
 
+def test_a_secure_cookie_goes_over_tls_alone(clip: bytes, tmp_path: Path) -> None:
+    """The camera redirects from http to https, and its playlist leads back."""
+    context, certificate = servers.make_certificate(tmp_path, "IP:127.0.0.1")
+    cookies = (("Set-Cookie", "session=c4n4ry; Path=/; SECURE; HttpOnly"), ("Set-Cookie", "plain=1"))
+    plain: dict[str, Reply] = {"/a.ts": Reply(pieces=(clip,))}
+    with servers.scripted_server(plain) as camera:
+        replies = {
+            "/list.m3u8": Reply(302, (("Location", "/again.m3u8"), *cookies)),
+            "/again.m3u8": listed(f"{camera.url}/a.ts"),
+        }
+        with servers.scripted_server(replies, tls=context) as secure:
+            plain["/live"] = Reply(302, (("Location", f"{secure.url}/list.m3u8"),))
+            assert len(play(f"{camera.url}/live", config=replace(QUICK, ca_file=certificate)).samples) == 6
+
+    assert secure.requests[-1][1]["Cookie"] == "session=c4n4ry; plain=1"
+    assert camera.requests[-1][0] == "/a.ts"
+    assert camera.requests[-1][1]["Cookie"] == "plain=1"
+
+
 def test_redirects_in_a_circle_end() -> None:
     with (
         servers.scripted_server({"/live": Reply(302, (("Location", "/live"),))}) as camera,
