@@ -1,10 +1,11 @@
 """What a camera costs the processor: python -m benchmarks.ingest --help.
 
 The camera is 1080p H.264 with one key frame per second; one frame per second is sampled. Measured is the way from the
-file to the clip that the device takes: demux, split, decode, reduce to the model's square and to a preview. The
-baseline is PyAV alone: demux, decode the key frames, reformat to the model's square. Both run in turn on one thread;
-the figures are medians of processor time of this process. With --json also: what the change gate saves on a quiet
-camera, measured, and the accuracy it costs, from the newest rows of benchmarks.gate.
+file to the clip that the device takes: demux, split, decode, reduce to the model's square and to a preview, in a thread
+and in a worker. The baseline is PyAV alone: demux, decode the key frames, reformat to the model's square. All run in
+turn, each on one thread; the figures are medians of processor time of this process and of its worker. With --json also:
+what the change gate saves on a quiet camera, measured, and the accuracy it costs, from the newest rows of
+benchmarks.gate.
 
 With --cameras N instead: what questions to one shard wait for while it ingests N cameras, in threads and in workers.
 """
@@ -25,7 +26,7 @@ import av
 import structlog
 import torch
 
-from benchmarks import gate, ingest_load, result_file
+from benchmarks import gate, ingest_load, ingest_workers, result_file
 from benchmarks.gate import GOALS
 from benchmarks.ingest_load import Load
 from models import registry
@@ -48,8 +49,10 @@ class Costs:
     """What ingest costs. The _ms fields are milliseconds of processor time for one second of one camera."""
 
     cameras_per_core: float
+    worker_cameras_per_core: float
     over_bare_pyav: float
     ingest_ms: float
+    worker_ingest_ms: float
     masked_ingest_ms: float
     bare_pyav_ms: float
     default_pyav_ms: float
@@ -87,12 +90,18 @@ def measure(seconds: int, pairs: int) -> Costs:
         film_camera(path, seconds)
         for play in _WAYS:
             assert play(path) == seconds, f"{play.__name__} did not give one frame per second"
-        spent = [[spent_ms(play, path) for play in _WAYS] for _ in range(pairs)]
-    ingest_ms, bare_ms, masked_ms, default_ms = (statistics.median(way) / seconds for way in zip(*spent, strict=True))
+        in_worker = ingest_workers.plays_ms(path)
+        spent = [[*(spent_ms(play, path) for play in _WAYS), next(in_worker)] for _ in range(pairs)]
+        in_worker.close()
+    ingest_ms, bare_ms, masked_ms, default_ms, worker_ms = (
+        statistics.median(way) / seconds for way in zip(*spent, strict=True)
+    )
     return Costs(
         cameras_per_core=round(1000 / ingest_ms, 1),
+        worker_cameras_per_core=round(1000 / worker_ms, 1),
         over_bare_pyav=round(statistics.median(ingest / bare for ingest, bare, *_ in spent), 3),
         ingest_ms=round(ingest_ms, 2),
+        worker_ingest_ms=round(worker_ms, 2),
         masked_ingest_ms=round(masked_ms, 2),
         bare_pyav_ms=round(bare_ms, 2),
         default_pyav_ms=round(default_ms, 2),
@@ -192,6 +201,7 @@ def spent_ms(play: Callable[[Path], int], path: Path) -> float:
 def _table(costs: Costs) -> str:
     rows = {
         "ingest": costs.ingest_ms,
+        "ingest in a worker": costs.worker_ingest_ms,
         "ingest, with a privacy mask": costs.masked_ingest_ms,
         "PyAV alone, one thread": costs.bare_pyav_ms,
         "PyAV alone, its own number of threads": costs.default_pyav_ms,

@@ -6,7 +6,6 @@ memories once its cameras have ended.
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from actors.config.schema import HermesConfig
 from actors.shard import shard_device
 from actors.shard.shard_device import Feed, ShardDevice
+from benchmarks import ingest_workers
 from benchmarks.on_device.serving_load import QUESTIONS, Listener
 from models.vision_language_model import VideoLanguageModel
 from pipeline.cameras import CameraSpec, CameraState
@@ -25,7 +25,6 @@ from pipeline.cameras import CameraSpec, CameraState
 _SAMPLE_FPS = 1.0
 _FIRST_FRAMES = 4  # of each camera, before anything is measured
 _PAUSE_S = 0.1  # between two questions
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,9 @@ def measure(model: VideoLanguageModel, video: Path, workers: int, cameras: int, 
     names = [f"camera-{number}" for number in range(cameras)]
     with _shard(model, video, workers, names) as (device, feeds):
         _await_frames(device, names)
-        began_s, spent_s = time.monotonic(), _spent_s()
+        began_s, spent_s = time.monotonic(), ingest_workers.spent_s()
         busy_ms, ages_s = _ask(device, names, seconds)
-        spent_s = _spent_s() - spent_s
+        spent_s = ingest_workers.spent_s() - spent_s
         taken_s = time.monotonic() - began_s
         dropped = sum(device.engine.status(name).frames_dropped for name in names)
         for feed in feeds:
@@ -151,17 +150,3 @@ def _ask(device: ShardDevice, names: Sequence[str], seconds: float) -> tuple[lis
 
 def _quantile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1]
-
-
-def _spent_s() -> float:
-    """Processor time of this process and of the workers that run."""
-    own = sum(os.times()[:2])
-    ticks = 0
-    for pid in _children():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return own + ticks / _TICKS_PER_S
-
-
-def _children() -> list[str]:
-    return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]

@@ -22,17 +22,19 @@ class PrivacyMasks:
     def __init__(self, polygons: tuple[Polygon, ...]) -> None:
         """polygons: corners in 0..1 of the upright image's width and height."""
         self._polygons = polygons
-        self._is_hidden = np.zeros((0, 0), np.bool_)  # of the last image's size
+        # Of the last image's size: bits of each byte that stay. One "and" over a whole image of 1080p takes 0.2 ms, to
+        # set the hidden pixels of a mask 4 to 25.
+        self._shown = np.zeros((0, 0, 3), np.uint8)
 
     def apply(self, image: DecodedImage) -> DecodedImage:
         """The image with the masks in black; the same object if there are no masks."""
         if not self._polygons:
             return image
-        pixels = image.to_rgb().copy()
-        if self._is_hidden.shape != pixels.shape[:2]:
-            self._is_hidden = hidden_pixels(self._polygons, *pixels.shape[:2])
-        pixels[self._is_hidden] = 0
-        return ArrayImage(pixels)
+        pixels = image.to_rgb()
+        if self._shown.shape != pixels.shape:
+            is_hidden = hidden_pixels(self._polygons, *pixels.shape[:2])
+            self._shown = np.repeat(np.where(is_hidden, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        return ArrayImage(np.bitwise_and(pixels, self._shown))
 
 
 def hidden_pixels(polygons: tuple[Polygon, ...], height: int, width: int) -> NDArray[np.bool_]:
