@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,10 @@ import structlog
 
 from pipeline.cameras import CameraState, SourceReason
 from pipeline.workers import confinement
+from pipeline.workers.liveness import Activity
+from pipeline.workers.messages import Alive
 from pipeline.workers.worker_cameras import WorkerLimits
+from pipeline.workers.worker_process import WorkerProcess
 from tests.pipeline import footage
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK
@@ -239,3 +243,34 @@ def test_a_camera_that_needs_more_memory_than_there_is_says_so_and_is_tried_agai
         cameras.wait_for_next_clips("small")
 
     assert "memory" in detail
+
+
+def test_a_stopped_worker_wants_no_processor_and_one_that_starts_has_had_some() -> None:
+    process = WorkerProcess(())
+    try:
+        select.select([process.fileno()], [], [], 60)
+        assert [report for report, _ in process.receive()] == [Alive()]
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        stopped = process.activity()
+    finally:
+        process.end()
+
+    assert not stopped.wants_cpu
+    assert stopped.cpu_s > 0
+    assert process.activity() == Activity(0.0, wants_cpu=False)
+
+
+def test_a_process_that_runs_on_wants_the_processor() -> None:
+    """As one in an endless loop, whatever share of a core it gets."""
+    process = WorkerProcess(())
+    try:
+        process.pid = os.getpid()  # a process that runs at this moment
+        began = process.activity()
+        while (now := process.activity()).cpu_s <= began.cpu_s:
+            pass
+    finally:
+        process.end()
+
+    assert began.wants_cpu
+    assert now.wants_cpu
