@@ -15,6 +15,7 @@ from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.http_file import HttpFile
 from pipeline.network.http_wire import PORTS, USER_AGENT, host_header, join, send_request, target
+from pipeline.network.redaction import redact_logins
 from pipeline.network.tls import TlsClients
 from pipeline.network.urls import redact
 
@@ -176,7 +177,7 @@ def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> Source
     if response.status == http.HTTPStatus.NOT_MODIFIED:
         return None
     if 300 <= response.status < 400:
-        goal = redact(join(url, response.headers.get("Location", "")))
+        goal = redact_logins(join(url, response.headers.get("Location", "")))
         text = f"{status}: it redirects to {goal}; which is not followed: use that URL"
         return SourceUnreachable(text, SourceReason.REDIRECTED)
     if response.status >= 400:

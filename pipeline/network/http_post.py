@@ -12,6 +12,7 @@ from pipeline.network import addresses, http_wire
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import Login
 from pipeline.network.http_wire import PORTS, USER_AGENT, host_header, join, send_request, target
+from pipeline.network.redaction import redact_logins
 from pipeline.network.tls import TlsClient
 from pipeline.network.urls import redact
 
@@ -55,7 +56,7 @@ class HttpPoster:
                 url, self._deadline, lambda: send_request(connection, "POST", target(parts), sent, body)
             )
             if 300 <= response.status < 400:
-                goal = redact(join(url, response.headers.get("Location", "")))
+                goal = redact_logins(join(url, response.headers.get("Location", "")))
                 text = f"{redact(url)}: HTTP {response.status}: it redirects to {goal}, which is not followed"
                 raise SourceUnreachable(f"{text}: name that one if it is right", SourceReason.REDIRECTED)
             received = http_wire.attempt(url, self._deadline, lambda: response.read(self._max_nbytes + 1))

@@ -28,12 +28,12 @@ _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
 _PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
-_VALUE = re.compile(r"(?P<key>[^=&;/?#]*)=(?P<value>[^&;/?#]+)")
+VALUE = re.compile(r"(?P<key>[^=&;/?#]*)=(?P<value>[^&;/?#]+)")
 # Values that tell the cameras of one recorder apart.
 _PUBLIC_VALUE = re.compile(r"\d{1,3}(\.sdp)?")
 _SECRET_KEY = re.compile(r"(?i)pass|pwd|token|secret|auth|key|sig|user|usr|login|pin|code")
 _MIN_SECRET = 4  # characters; a shorter one would be masked inside of ordinary words and numbers
-_NO_PORT = re.compile(r"(?<=:)(?!\d{1,5}(?:[/?#]|$))[^]:/?#]+(?=[/?#]|$)")
+NO_PORT = re.compile(r"(?<=:)(?!\d{1,5}(?:[/?#]|$))[^]:/?#]+(?=[/?#]|$)")
 # Logins in a path or query. They change without the picture; a name like `key` may also select the picture.
 _LOGIN = re.compile(
     r"(?i)(?<=[&;/?])(?:user(?:name)?|usr|login|pass(?:word|wd)?|pwd|(?:access_)?token|auth|sig(?:nature)?|expires)"
@@ -137,10 +137,10 @@ def source_digest(url: str) -> str:
 
 def redact(url: str) -> str:
     """The URL without credentials and without the values in its path and query, but small numbers: safe to show."""
-    if (parts := _secret_parts(url)) is None:
+    if (parts := secret_parts(url)) is None:
         return url
     # What is no port may be a password whose '@' was forgotten.
-    return parts["head"] + _VALUE.sub(_masked, _NO_PORT.sub(MASK, parts["rest"], count=1))
+    return parts["head"] + VALUE.sub(_masked, NO_PORT.sub(MASK, parts["rest"], count=1))
 
 
 def credentials(url: str) -> tuple[str, str] | None:
@@ -164,10 +164,10 @@ def scrub(text: str, url: str) -> str:
 
 
 def _secrets(url: str) -> set[str]:
-    if (parts := _secret_parts(url)) is None:
+    if (parts := secret_parts(url)) is None:
         return set()
     userinfo = parts["userinfo"] or ""
-    values = {match["value"] for match in _VALUE.finditer(url) if not _is_public(match)}
+    values = {match["value"] for match in VALUE.finditer(url) if not _is_public(match)}
     found = {*values, userinfo, *userinfo.split(":", 1)}
     return {form for secret in found for form in (secret, unquote(secret)) if len(form) >= _MIN_SECRET}
 
@@ -180,7 +180,7 @@ def _is_public(match: re.Match[str]) -> bool:
     return bool(_PUBLIC_VALUE.fullmatch(match["value"])) and not _SECRET_KEY.search(match["key"])
 
 
-def _secret_parts(url: str) -> re.Match[str] | None:
+def secret_parts(url: str) -> re.Match[str] | None:
     """Head, userinfo and rest of the URL; None for a scheme that has no secrets."""
     scheme = _SCHEME.match(url)
     return None if scheme is None or scheme[1].lower() in ("sim", "file") else _PARTS.match(url)
@@ -197,7 +197,8 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
     url = url.rstrip()  # pasted
     problem = "expected scheme://host[:port]/path"
     if is_ambiguous(url):
-        hint = f"{HOW_TO_ESCAPE}; or leave the login out of the URL and use --user and --password-file"
+        hint = f"{HOW_TO_ESCAPE}, and an @ behind the host as %40 too; or leave the login out of the URL"
+        hint += " and use --user and --password-file"
         raise InvalidCamera(f"camera URL {redact(url)!r}: its login could be taken for its host: {hint}")
     try:
         parts = urlsplit(url)

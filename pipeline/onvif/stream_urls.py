@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pipeline.cameras import InvalidCamera
 from pipeline.network import urls
+from pipeline.network.redaction import redact_logins
 from pipeline.network.urls import MASK, NetworkUrl, redact
-
-_VALUE = re.compile(r"([^=&;/?#]*)=([^&;/?#]+)")
-_SECRET_KEY = re.compile(r"(?i)pass|pwd|token|secret|auth|sig|user|usr|login")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ def usable(url: str, device: NetworkUrl, addresses: Set[str]) -> StreamUrl:
         )
     if urls.credentials(parsed.url) is not None:
         remarks.append("the device's URL holds a login, which is left out: use --user")
-    shown = _VALUE.sub(_masked, _with_host(urls.strip_credentials(parsed.url), device.host))
+    shown = redact_logins(_with_host(urls.strip_credentials(parsed.url), device.host))
     if MASK in shown:
         remarks.append(f"the device's URL holds a login of its own: write it in place of {MASK}")
     return StreamUrl(shown, "; ".join(remarks))
@@ -58,9 +55,3 @@ def _with_host(url: str, host: str) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
-
-
-def _masked(match: re.Match[str]) -> str:
-    """Masks a login; one value may hold several: user=NAME_password=WORD_channel=1."""
-    keys, _, _ = match[0].rpartition("=")
-    return f"{match[1]}={MASK}" if _SECRET_KEY.search(keys) else match[0]

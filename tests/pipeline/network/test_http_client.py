@@ -126,7 +126,15 @@ def test_a_playlist_with_an_invalid_url_is_refused(part: bytes) -> None:
     assert refused.reason in (SourceReason.ADDRESS_REFUSED, SourceReason.NOT_VIDEO, SourceReason.NOT_FOUND)
 
 
-@pytest.mark.parametrize("target", ["http://[", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://[",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "http://10.0.0.9:8080/live?stream=main",
+    ],
+)
 def test_a_redirect_to_another_host_is_reported_and_not_followed(target: str) -> None:
     with servers.scripted_server({"/live": Reply(302, (("Location", target),))}) as camera:
         refused = refusal(f"{camera.url}/live")
@@ -135,6 +143,15 @@ def test_a_redirect_to_another_host_is_reported_and_not_followed(target: str) ->
     assert f"{camera.url}/live" in str(refused)
     assert target in str(refused)
     assert len(camera.requests) == 1
+
+
+def test_a_redirect_that_holds_a_login_does_not_show_it() -> None:
+    target = f"http://u:{CANARY}@10.0.0.9/live/user=a_password={CANARY}_channel=1?stream=main&token={CANARY}"
+    with servers.scripted_server({"/live": Reply(302, (("Location", target),))}) as camera:
+        refused = refusal(f"{camera.url}/live")
+
+    assert "http://10.0.0.9/live/user=***?stream=main&token=***" in str(refused)
+    assert CANARY not in str(refused)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,14 @@ def test_a_login_that_could_be_taken_for_the_host_is_refused_and_the_message_say
     assert CANARY not in message
 
 
+@pytest.mark.parametrize("path", ["a@b", "shot?mail=a@b"])
+def test_an_at_sign_behind_the_host_is_taken_escaped_where_it_could_end_a_login(path: str) -> None:
+    """user "camera", password "8080/a": nothing in the URL tells that this is not meant."""
+    assert "an @ behind the host as %40 too" in error_of(f"http://camera:8080/{path}")
+    assert parse(f"http://camera:8080/{path.replace('@', '%40')}")
+    assert parse(f"http://camera/{path}")
+
+
 @pytest.mark.parametrize(
     "url",
     [
