@@ -147,7 +147,8 @@ def test_discovered_devices_are_listed_and_given_to_programs() -> None:
 def test_discovery_needs_an_interface_and_says_which_there_are() -> None:
     missing = run_here("cameras", "discover")
     unknown = run_here("cameras", "discover", "--interface", "eth77")
-    silent = run_here("cameras", "discover", "--interface", "lo", "--wait", "0.1")
+    with responder([]):
+        silent = run_here("cameras", "discover", "--interface", "lo", "--wait", "0.1")
 
     assert (missing.code, "--interface: name one of lo" in missing.err) == (2, True)
     assert (unknown.code, "'eth77' is no network interface: lo" in unknown.err) == (2, True)

@@ -15,7 +15,7 @@ from pipeline.onvif.discovery import FoundDevice, InterfaceError
 
 ENOUGH_S = 60  # no test waits so long: each takes the answers that it needs, and goes
 _IP_MULTICAST_ALL = 49  # Linux: a socket hears the groups of others too, unless it is told not to
-_GROUP = ("239.255.255.250", discovery.PORT)
+_GROUP = "239.255.255.250"
 
 
 def match(endpoint: str, urls: str, scopes: str = "") -> str:
@@ -31,15 +31,26 @@ def match(endpoint: str, urls: str, scopes: str = "") -> str:
     )
 
 
+def member(interface: str, port: int = 0) -> socket.socket:
+    """A socket that hears what is sent to the group by one interface. Raises OSError for one without addresses."""
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind((_GROUP, port))
+    one.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+    group = struct.pack("4s4si", socket.inet_aton(_GROUP), bytes(4), socket.if_nametoindex(interface))
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    return one
+
+
 @contextlib.contextmanager
 def responder(answers: Sequence[str | bytes]) -> Iterator[list[bytes]]:
-    """Devices that send these answers to each probe on loopback; yields the probes."""
+    """Devices that send these answers to each probe on loopback; yields the probes.
+
+    On a port of their own, so that the tests of another process do not hear them.
+    """
     probes: list[bytes] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(_GROUP)
-        member = struct.pack("4s4si", socket.inet_aton(_GROUP[0]), bytes(4), socket.if_nametoindex("lo"))
-        one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    with member("lo") as one, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery, "PORT", one.getsockname()[1])
         one.settimeout(0.05)
         ended = threading.Event()
 
@@ -104,7 +115,8 @@ def test_very_many_urls_of_one_device_are_bounded() -> None:
 
 
 def test_nothing_is_found_where_nothing_answers() -> None:
-    assert list(discovery.discover("lo", 0.1)) == []
+    with responder([]):
+        assert list(discovery.discover("lo", 0.1)) == []
 
 
 def test_an_interface_that_does_not_exist_is_refused_with_those_that_do() -> None:
@@ -121,21 +133,16 @@ def test_an_interface_on_which_nothing_can_be_sent_is_named(monkeypatch: pytest.
 
 def test_probes_leave_by_the_named_interface_alone() -> None:
     """A member of the group on another interface hears nothing."""
-    others = [name for name in discovery.interfaces() if name != "lo"]
-    with contextlib.ExitStack() as stack:
+    answer = match("urn:uuid:1", "http://10.0.0.1/")
+    with responder([answer]), contextlib.ExitStack() as stack:
         listeners = []
-        for name in others:
-            one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(_GROUP)
-            one.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-            member = struct.pack("4s4si", socket.inet_aton(_GROUP[0]), bytes(4), socket.if_nametoindex(name))
+        for name in set(discovery.interfaces()) - {"lo"}:
             with contextlib.suppress(OSError):
-                one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-                one.setblocking(False)
-                listeners.append(one)
-        found([match("urn:uuid:1", "http://10.0.0.1/")], 1)
+                listeners.append(stack.enter_context(member(name, discovery.PORT)))
+        with contextlib.closing(discovery.discover("lo", ENOUGH_S)) as devices:
+            next(devices)
 
         for one in listeners:
+            one.setblocking(False)
             with pytest.raises(BlockingIOError):
                 one.recv(99)
