@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ _WSDL = Path(__file__).parent / "onvif.wsdl"
 _LOGIN_CODES = frozenset(
     {"NotAuthorized", "FailedAuthentication", "FailedCheck", "InvalidSecurity", "SenderNotAuthorized"}
 )
+_LOGIN_TEXT = re.compile(r"(?i)not ?authori[sz]ed")  # of devices that name no code
 _LOGIN_HINT = "it wants a login, or another one: --user and --password-file"
 
 
@@ -103,6 +105,6 @@ def _no_answer(label: str, operation: str, status: int, why: str) -> SourceUnrea
 
 
 def _refusal(label: str, operation: str, fault: Fault) -> SourceUnreachable:
-    if fault.codes & _LOGIN_CODES:
+    if fault.codes & _LOGIN_CODES or _LOGIN_TEXT.search(fault.text):
         return SourceUnreachable(f"{label}: {operation}: {fault.text}; {_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
     return OperationRefused(f"{label}: it refuses {operation}: {fault.text}", SourceReason.SERVER_ERROR)

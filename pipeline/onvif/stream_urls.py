@@ -34,7 +34,7 @@ def usable(url: str, device: NetworkUrl, addresses: Set[str]) -> StreamUrl:
     if not isinstance(parsed, NetworkUrl):
         return StreamUrl(None, f"the device names {redact(url)[:80]!r}, which is no stream of the network")
     remarks = []
-    if parsed.host not in {device.host, *addresses}:
+    if _without_zone(parsed.host) not in set(map(_without_zone, (device.host, *addresses))):
         remarks.append(
             f"the device names the host {parsed.host}, not {device.host}; behind NAT its port may differ too"
         )
@@ -50,6 +50,10 @@ def _with_host(url: str, host: str) -> str:
     parts = urlsplit(url)
     port = "" if parts.port is None else f":{parts.port}"
     return parts._replace(netloc=f"{bracketed(host)}{port}").geturl()
+
+
+def _without_zone(host: str) -> str:
+    return host.partition("%")[0]
 
 
 def bracketed(host: str) -> str:

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from pipeline.cameras import SourceError, SourceReason
-from pipeline.onvif import device
+from pipeline.network.urls import NetworkUrl, parse
+from pipeline.onvif import device, stream_urls
 from pipeline.onvif.replies import Profile
 from tests.pipeline.onvif.camera import PASSWORD, OnvifCamera, envelope, fault, running
 
@@ -157,6 +158,30 @@ def test_a_stream_url_is_told_as_add_takes_it_or_why_it_cannot(named: str, url: 
         assert remark in found.remark
     assert not any(secret in f"{found}" for secret in ("pa55word", "tlJwpbo6", "abc&", "p@ss"))
     assert len(f"{found}") < 4_000
+
+
+@pytest.mark.parametrize(
+    ("told", "remark"),
+    [("fe80::1", ""), ("fe80::1%25eth1", ""), ("fe80::2", "names the host fe80::2, not fe80::1%eth0")],
+)
+def test_the_zone_of_an_address_makes_no_other_host(told: str, remark: str) -> None:
+    """A device does not know what the interface is called that leads to it."""
+    asked = parse("http://[fe80::1%eth0]/onvif/device_service")
+    assert isinstance(asked, NetworkUrl)
+
+    found = stream_urls.usable(f"rtsp://[{told}]:554/live", asked, frozenset())
+
+    assert found.url == "rtsp://[fe80::1%eth0]:554/live"
+    assert remark in found.remark
+    assert bool(found.remark) == bool(remark)
+
+
+@pytest.mark.parametrize("reason", ["Sender not Authorized", "NotAuthorised"])
+def test_a_refused_login_without_a_code_is_known_by_its_text(reason: str) -> None:
+    text = f"<Fault><faultcode>SOAP-ENV:Client</faultcode><faultstring>{reason}</faultstring></Fault>"
+    error = _failure(OnvifCamera(answers={"GetDeviceInformation": text}))
+
+    assert error.reason is SourceReason.UNAUTHORIZED
 
 
 def test_a_stream_that_a_device_refuses_to_name_does_not_hide_the_others() -> None:
