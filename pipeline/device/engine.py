@@ -57,10 +57,7 @@ class Engine:
             config,
             report=report,
         )
-        # On a CPU the frames of several cameras take as long together as one after the other, and a question would wait
-        # for all of them: up to 280 ms of 14 cameras, of the tiny model.
-        max_cameras = 1 if model.spec.device.type == "cpu" else None
-        self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass, max_cameras=max_cameras)
+        self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
         self._thread = DeviceThread(self._next_job, on_stop=self._questions.close, report=report)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
@@ -187,7 +184,7 @@ class Engine:
 
     def _next_job(self) -> Job | None:
         """The job whose turn it is, None only if nothing waits: the device then sleeps until it is woken."""
-        while (turn := self._scheduler.next_turn(self._waiting())) is not None:
+        while (turn := self._scheduler.next_turn(self._waiting(), self._quick_tokens)) is not None:
             # Every call for ingest takes clips, so the loop ends.
             if (job := self._job_of(turn)) is not None:
                 return job
@@ -208,6 +205,16 @@ class Engine:
             Work.INGEST: self._ingest.waiting(),
             Work.BACKGROUND: [0] if self._thread.has_background_job else [],
         }
+
+    @property
+    def _quick_tokens(self) -> int | None:
+        """As many tokens of frames as are read while a question is; None until both were measured.
+
+        So whoever asks has the first word after two such times at most, while frames are ingested.
+        """
+        if not self._ingest.token_s or not self._questions.prefill_s:
+            return None
+        return int(self._questions.prefill_s / self._ingest.token_s)
 
     def _undo(self, adding: Future[None], name: str) -> None:
         """Removes a camera that was added when its caller had given up."""

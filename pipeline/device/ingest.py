@@ -18,6 +18,8 @@ from pipeline.device.frame_steps import Appended, PreparedStep
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 
+_NEWEST_SHARE = 0.1  # of a measurement, in the mean
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -46,6 +48,7 @@ class IngestRunner:
         self._clips = clips
         self._max_frames = max_frames
         self._report = report
+        self.token_s = 0.0  # seconds that a token of whole frames takes: the most, lately
 
     def waiting(self) -> list[int]:
         """The tokens of the next step of each camera that has one, at most."""
@@ -88,12 +91,19 @@ class IngestRunner:
                 return
             self._report("ingest_batch_failed", cameras=len(steps), reason=repr(error))
         else:
+            self._note_time(steps, appended)
             for (step, prepared), one in zip(steps, appended, strict=True):
                 self._guarded(step, lambda step=step, of=(prepared, one): self._note(step.camera, *of))  # type: ignore[misc]
             return
         # Not where the error is handled: it holds what the failed pass has allocated.
         for step_alone in steps:
             self._append([step_alone])
+
+    def _note_time(self, steps: Sequence[tuple[_Step, PreparedStep]], appended: Sequence[Appended]) -> None:
+        layout = self._writer.model.spec.layout
+        tokens = sum(layout.max_tokens(len(step.clip.times_s)) for step, _ in steps)
+        seconds = sum(prepared.seconds for _, prepared in steps) + sum(one.seconds for one in appended)
+        self.token_s = max(seconds / tokens, self.token_s + _NEWEST_SHARE * (seconds / tokens - self.token_s))
 
     def _note(self, camera: CameraMemory, prepared: PreparedStep, appended: Appended) -> None:
         camera.note(prepared, appended)

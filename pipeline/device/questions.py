@@ -25,6 +25,8 @@ from pipeline.device.question_request import QuestionRequest
 from pipeline.device.running_answer import RunningAnswer
 from pipeline.device.scheduler import Turn, Work
 
+_NEWEST_SHARE = 0.1  # of a measurement, in the mean
+
 
 class QuestionRunner:
     """The waiting and running questions of one device. Any thread may call `add`, the device thread the rest.
@@ -51,6 +53,7 @@ class QuestionRunner:
         self._queue = QuestionQueue(config.max_waiting_questions)
         self._due: list[QuestionRequest] = []  # those that wait and could have a slot now
         self._running: deque[RunningAnswer] = deque()
+        self.prefill_s = 0.0  # seconds from a question's turn to its first token: a mean of the newest ones
         self._is_closed = False
         self._lock = threading.Lock()  # held to queue a question, and to refuse all further ones
 
@@ -134,7 +137,10 @@ class QuestionRunner:
     def _prefill(self, requests: Sequence[QuestionRequest], cameras: Mapping[str, CameraMemory]) -> None:
         for request in requests:
             self._guarded(request, lambda request=request: self._begin(request, cameras))  # type: ignore[misc]
+        began_s = self._clock()
         self._step([running for running in self._running if running.request in requests])
+        seconds = self._clock() - began_s
+        self.prefill_s += (_NEWEST_SHARE if self.prefill_s else 1.0) * (seconds - self.prefill_s)
 
     def _begin(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
 
+_BACKLOG_PARTS = 4  # batches, at most, for the frames that wait
+
 
 class Work(Enum):
     """A kind of work. The most urgent kind comes first, the rarest last."""
@@ -30,20 +32,18 @@ class Scheduler:
 
     A prefill comes before the next token of the answers that run, because its client has no word yet. A kind of work
     that waited so many turns is promoted: decoding after `decode_every`, ingest after `ingest_every`, background work
-    after `background_every`. max_tokens: of one batch; work that has more by itself runs alone. max_cameras: whose
-    frames are read in one batch.
+    after `background_every`. max_tokens: of one batch; work that has more by itself runs alone.
     """
 
     def __init__(
         self,
         *,
         max_tokens: int,
-        max_cameras: int | None = None,
         decode_every: int = 1,
         ingest_every: int = 4,
         background_every: int = 16,
     ) -> None:
-        self._max_tokens, self._max_cameras = max_tokens, max_cameras
+        self._max_tokens = max_tokens
         self._max_wait = {
             Work.PREFILL: 1,
             Work.DECODE: decode_every,
@@ -52,11 +52,13 @@ class Scheduler:
         }
         self._waited = dict.fromkeys(Work, 0)
 
-    def next_turn(self, waiting: Mapping[Work, Sequence[int]]) -> Turn | None:
+    def next_turn(self, waiting: Mapping[Work, Sequence[int]], quick_tokens: int | None = None) -> Turn | None:
         """What to do next of what waits, None if nothing does.
 
         waiting: for each kind of work the tokens of each piece, in the order in which they are due; empty where none
-        waits.
+        waits. quick_tokens: of frames that take no longer than a question may wait for the end of a batch, if that is
+        known. A batch of frames has as many at most, or a quarter of those that wait: larger batches take less time in
+        all, which matters where frames pile up.
         """
         kinds = [work for work in Work if waiting.get(work)]
         if not kinds:
@@ -67,8 +69,12 @@ class Scheduler:
         for work in Work:
             self._waited[work] = self._waited[work] + 1 if work in kinds and work is not chosen else 0
         pieces = waiting[chosen]
-        return Turn(chosen, self._count(pieces[: self._max_cameras] if chosen is Work.INGEST else pieces))
+        limit = self._max_tokens
+        if chosen is Work.INGEST and quick_tokens is not None:
+            limit = min(limit, max(quick_tokens, sum(pieces) // _BACKLOG_PARTS))
+        return Turn(chosen, _count(pieces, limit))
 
-    def _count(self, tokens: Sequence[int]) -> int:
-        """How many of the first pieces fit one batch together."""
-        return max(1, sum(total <= self._max_tokens for total in accumulate(tokens)))
+
+def _count(tokens: Sequence[int], limit: int) -> int:
+    """How many of the first pieces fit one batch together."""
+    return max(1, sum(total <= limit for total in accumulate(tokens)))

@@ -198,3 +198,14 @@ def test_questions_have_their_turn_between_the_steps_of_a_long_clip(model: Llava
     assert all(later - before <= config.max_frames_per_step for before, later in pairwise(frames_seen))
     assert engine.status("lobby").frames_seen == 64
     engine.close()
+
+
+def test_how_many_frames_a_question_can_wait_for_is_measured_by_the_work_itself(engine: Engine) -> None:
+    engine.add_camera("lobby")
+    assert engine._quick_tokens is None
+
+    ingest(engine, "lobby", 2)
+    ask(engine, "lobby", "what is in view").done()
+
+    assert engine._quick_tokens is not None
+    assert engine._quick_tokens == int(engine._questions.prefill_s / engine._ingest.token_s)

@@ -89,8 +89,20 @@ def test_whatever_else_comes_work_that_waits_gets_its_turn(
     assert all(later - before <= LONGEST_WAIT[patient] for before, later in pairwise(its_own))
 
 
-def test_a_batch_has_no_more_cameras_than_are_read_together_and_as_many_answers_as_fit() -> None:
-    scheduler = Scheduler(max_tokens=MAX_TOKENS, max_cameras=2)
+def test_frames_are_read_in_batches_that_a_question_can_wait_for() -> None:
+    scheduler = Scheduler(max_tokens=MAX_TOKENS)
 
-    assert scheduler.next_turn({Work.INGEST: (1, 1, 1)}) == Turn(Work.INGEST, 2)
-    assert scheduler.next_turn({Work.DECODE: (1, 1, 1)}) == Turn(Work.DECODE, 3)
+    assert scheduler.next_turn({Work.INGEST: (20,) * 4}, quick_tokens=45) == Turn(Work.INGEST, 2)
+    assert scheduler.next_turn({Work.INGEST: (20,) * 4}, quick_tokens=5) == Turn(Work.INGEST, 1)
+    assert scheduler.next_turn({Work.INGEST: (20,) * 4}, quick_tokens=500) == Turn(Work.INGEST, 4)
+    assert scheduler.next_turn({Work.PREFILL: (20,) * 4}, quick_tokens=5) == Turn(Work.PREFILL, 4)
+
+
+@given(st.integers(1, 60), st.integers(1, 30), st.integers(0, 100))
+def test_frames_that_pile_up_are_read_in_larger_batches(cameras: int, tokens: int, quick_tokens: int) -> None:
+    """A quarter of them at least, as far as whole steps go, and no more than a batch may have."""
+    turn = Scheduler(max_tokens=MAX_TOKENS).next_turn({Work.INGEST: (tokens,) * cameras}, quick_tokens)
+
+    assert turn is not None
+    assert turn.count >= min(cameras // 4, MAX_TOKENS // tokens)
+    assert turn.count == 1 or turn.count * tokens <= min(MAX_TOKENS, max(quick_tokens, cameras * tokens // 4))
