@@ -241,6 +241,34 @@ def test_numbers_that_are_none_end_their_own_answer(
     expect_company(questioning, outcome_alone, AnswerFailed)
 
 
+def test_numbers_that_are_none_are_read_by_no_later_answer(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+) -> None:
+    """A shorter one in the same slot, beside a longer one: a mask hides no such number, and both are read at once."""
+    questioning = Questioning(model, cameras, slots=2)
+    next_tokens = questioning.decoder.next_tokens
+
+    def damaging(answers: Sequence[Answer]) -> list[NextToken]:
+        (answer,) = answers
+        newest = answer.memory.values(0)[:, -1]
+        whole = newest.clone()
+        if answer.ids:
+            newest.fill_(float("nan"))
+        tokens = next_tokens(answers)
+        newest.copy_(whole)
+        return tokens
+
+    questioning.decoder.next_tokens = damaging  # type: ignore[method-assign]
+    questioning.run([Question("lobby", TEXTS[3])])
+    assert [*questioning.outcomes().values()] == [AnswerFailed]
+
+    questioning.decoder.next_tokens = next_tokens  # type: ignore[method-assign]
+    questioning.events.clear()
+    pair = [Question("lobby", TEXTS[0]), Question("gate", TEXTS[3])]
+    questioning.run(pair)
+    assert questioning.outcomes() == {question: outcome_alone(question) for question in pair}
+
+
 @pytest.mark.parametrize("kind", [Started, Token, Done])
 def test_a_listener_that_raises_ends_its_own_answer(
     model: LlavaOnevision,
