@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,13 +91,11 @@ class TokenSampler:
         so_far: the tokens of prompt and answer.
         """
         best = logits.max(dim=-1)  # not a number as soon as one of the row is none
-        is_finite, tokens = torch.stack((best.values.isfinite().long(), best.indices)).tolist()
-        if self._processors:
-            tokens = [
-                self._sample_one(row.float(), ids) if is_usable else None
-                for row, ids, is_usable in zip(logits, so_far, is_finite, strict=True)
-            ]
-        return [token if is_usable else None for token, is_usable in zip(tokens, is_finite, strict=True)]
+        values, tokens = torch.stack((best.values.double(), best.indices.double())).tolist()
+        return [
+            None if not math.isfinite(value) else self._sample_one(row.float(), ids) if self._processors else int(token)
+            for value, token, row, ids in zip(values, tokens, logits, so_far, strict=True)
+        ]
 
     def _sample_one(self, logits: Tensor, so_far: Sequence[int]) -> int:
         ids = torch.tensor([so_far], device=logits.device)

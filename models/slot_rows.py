@@ -26,7 +26,9 @@ class SlotRows:
 
     def of(self, states: Tensor) -> Tensor:
         """What is of these memories' tokens in a packed pass. [1, H, B, D] -> [R, H, 1, D]"""
-        return states.narrow(2, self.span.start, len(self.memories)).permute(2, 1, 0, 3)
+        has_all = states.shape[2] == len(self.memories)
+        own = states if has_all else states.narrow(2, self.span.start, len(self.memories))
+        return own.permute(2, 1, 0, 3)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes each memory's new key and value behind its valid tokens. [R, H, 1, D] twice"""

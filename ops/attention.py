@@ -11,7 +11,7 @@ from torch.nn import functional
 
 Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each row's exponentials sum up to
 Reduce = Callable[[Tensor], Tensor]
-_KEYS_AT_ONCE = 512  # whose weights are computed: what is between keys and scores stays in the processor's cache
+_KEYS_AT_ONCE = 512  # for many rows of queries: what is between keys and scores stays in the processor's cache
 _ALIGNED = 8  # numbers of 16 bits in 16 bytes
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
@@ -126,10 +126,11 @@ def reduced_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling
     batch, heads, tokens, width = queries.shape
     num_kv_heads = cached.keys.shape[1]
     rows, sums = queries.reshape(batch, num_kv_heads, -1, width), normalizer.reshape(batch, num_kv_heads, -1)
-    bias = cached.bias
+    bias, num_keys = cached.bias, max(1, cached.keys.shape[2])
+    at_once = _KEYS_AT_ONCE if rows.shape[2] >= _MANY_ROWS else num_keys
     reduced = []
-    for start in range(0, max(1, cached.keys.shape[2]), _KEYS_AT_ONCE):
-        part = slice(start, start + _KEYS_AT_ONCE)
+    for start in range(0, num_keys, at_once):
+        part = slice(start, start + at_once)
         part_bias = None if bias is None else bias[..., part]
         weights = attention_weights(rows, cached.keys[:, :, part], sums, scaling, part_bias)
         reduced.append(reduce(weights.view(batch, heads, tokens, -1)))
