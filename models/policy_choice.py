@@ -30,6 +30,8 @@ class PolicyChoice:
 NO_EVIDENCE = PolicyChoice(PolicyName.QUESTIONS, "none for this family; first in our benchmark of tiny models")
 # The tiny models, and every checkpoint whose hermes.json has a bank of questions: no other policy reads it.
 OWN_QUESTIONS = PolicyChoice(PolicyName.QUESTIONS, "our benchmark of tiny models (docs/accuracy.md)")
+# Our benchmark has a tiny model each of LLaVA-OneVision and Qwen3-VL: in both `questions` is ahead of `hermes`, and
+# `hermes` of HERMES as published (docs/accuracy.md). They are not the published weights, which the paper measured.
 BY_FAMILY: dict[type[object], PolicyChoice] = {
     LlavaOnevision: PolicyChoice(PolicyName.HERMES, "arXiv 2601.14724, tables 1, 2 and 4 (0.5B, 7B)"),
     Qwen25VL: PolicyChoice(PolicyName.HERMES, "arXiv 2601.14724, tables 1 and 4 (7B, 32B)"),
