@@ -86,10 +86,10 @@ async def test_a_camera_that_was_just_added_answers_without_a_warning(running: R
 
 def test_a_camera_that_stalls_during_an_answer_is_warned_of_at_its_end() -> None:
     stream = stream_of("gate")
-    stream.report(CameraState.LIVE, "", None, STARTED_S)
+    stream.report(CameraState.LIVE, "", None, None, STARTED_S)
     context = AnswerContext(stream, 7)
     started = context.identified(STARTED)
-    stream.report(CameraState.STALLED, "no frame for 10 s", SourceReason.NO_ANSWER, STARTED_S + 60)
+    stream.report(CameraState.STALLED, "no frame for 10 s", SourceReason.NO_ANSWER, None, STARTED_S + 60)
 
     assert context.identified(Token("red", 0)) == Token("red", 0)
     done = context.identified(DONE)
@@ -106,7 +106,7 @@ def test_a_camera_that_stalls_during_an_answer_is_warned_of_at_its_end() -> None
 def test_a_new_detail_is_no_new_state() -> None:
     stream = stream_of("gate")
     for attempt in range(3):
-        stream.report(CameraState.BACKING_OFF, f"try {attempt}", SourceReason.NO_ANSWER, STARTED_S + attempt)
+        stream.report(CameraState.BACKING_OFF, f"try {attempt}", SourceReason.NO_ANSWER, None, STARTED_S + attempt)
 
     assert (stream.detail, stream.state_since_s) == ("try 2", STARTED_S)
 
