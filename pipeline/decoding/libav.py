@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipeline.decoding.decoders import DecodedFrame
-from pipeline.decoding.images import Pixels
+from pipeline.decoding.images import ArrayImage, Pixels
 from pipeline.decoding.segments import Packet, Segment
 
 # With chroma interpolation and rounding, bit for bit the same as DALI on a CPU. libav's default is 1.4 levels off.
@@ -105,7 +105,12 @@ class _LibavImage:
         return self._rgb(self.height, self.width, Interpolation.BILINEAR)
 
     def resize(self, height: int, width: int) -> Pixels:
-        return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
+        try:
+            return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
+        except (
+            FFmpegError
+        ):  # it refuses to shrink one side to a 64th and to stretch the other, e.g. 4096 x 2 to a square
+            return ArrayImage(self.to_rgb()).resize(height, width)
 
     def downscale(self, height: int, width: int) -> _LibavImage:
         name = self._frame.format.name

@@ -107,6 +107,19 @@ def test_a_packed_pass_equals_one_pass_for_each_memory(
             assert len(weights[0]) == memory.lengths[layer]
 
 
+def test_a_decode_step_reads_slots_of_two_slabs(model: VideoLanguageModel, slabs: Slabs) -> None:
+    """The slots follow each other in number alone."""
+    others = Slabs(model.spec.kv, slots=2, capacity=CAPACITY)
+    memories = [memory_of(slabs, 0, (5, 7)), memory_of(others, 1, (5, 7))]
+    unread = [model.embed_tokens(torch.tensor([token])) for token in (5, 6)]
+
+    hidden, _ = forward(model, memories, unread, is_read_only=False)
+
+    for row, (memory, token) in enumerate(zip(memories, unread, strict=True)):
+        alone, _ = forward(model, [memory], [token], is_read_only=False)
+        assert torch.allclose(hidden[:, row : row + 1], alone, atol=1e-4)
+
+
 def alike(slabs: Slabs, number: int, *, length: int, reach: int) -> list[Memory]:
     """Memories in slots that follow each other, as long as each other; their keys have moved by up to `reach`."""
     generator = torch.Generator().manual_seed(length)

@@ -67,6 +67,18 @@ def test_the_model_input_is_the_same_with_and_without_downscaling_first(video: F
     assert preview.mean() < 2.5
 
 
+@pytest.mark.parametrize("size", [(4096, 2), (2, 4096), (1, 1), (4000, 200)])
+def test_a_line_of_pixels_is_resized_too(size: tuple[int, int], tmp_path: Path) -> None:
+    """libav alone refuses some, and the camera failed."""
+    path = footage.write(tmp_path / "video", replace(FOOTAGE["rgb"], frames=1, size=size))
+    (sample,) = play(str(path)).samples
+
+    resized = downscale_for(sample.image, 64, 64, 320).resize(64, 64)
+
+    exact = ArrayImage(sample.image.to_rgb()).resize(64, 64)
+    assert np.abs(resized.astype(int) - exact).mean() < 1
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [((640, 360), (320, 180)), ((200, 400), (200, 400)), ((3000, 2), (320, 1))]
 )
