@@ -89,7 +89,7 @@ class Manifest:
         for what, found, readable in (
             ("schema version", self.schema_version, READABLE_VERSIONS),
             ("camera", self.camera, [camera]),
-            ("model", self.facts.fingerprint[:12], [fingerprint[:12] for fingerprint in fingerprints]),
+            ("model", self.facts.fingerprint[:12], sorted({fingerprint[:12] for fingerprint in fingerprints})),
         ):
             if found not in readable:
                 expected = " or ".join(map(repr, readable))

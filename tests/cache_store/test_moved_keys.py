@@ -126,6 +126,18 @@ def test_a_summary_that_is_folded_ten_thousand_times_does_not_drift() -> None:
     assert relative_error(found, raw, summary.positions) < 0.01
 
 
+@pytest.mark.parametrize("distance", [1, -9, 300, -700])
+def test_a_key_is_moved_farther_than_any_before(distance: int) -> None:
+    """The table of rotations grows."""
+    positions, keys = Positions(FREQUENCY.tolist()), RAW.float()
+    positions.shift(keys, torch.full((len(keys[0]),), 5), 5)
+    moves = torch.full((len(keys[0]),), distance)
+
+    moved = positions.shift(keys, moves, abs(distance))
+
+    assert torch.allclose(moved, rope.rotate(keys, moves, FREQUENCY), atol=1e-4)
+
+
 def _token(raw: torch.Tensor, position: int) -> CachedTokens:
     place = torch.tensor([position])
     keys = rope.rotate(raw, place, FREQUENCY).bfloat16()

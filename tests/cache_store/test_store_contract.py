@@ -84,8 +84,8 @@ async def test_an_older_generation_of_this_model_is_loaded_if_the_newest_is_of_a
 
     assert loaded is not None
     assert loaded.facts.saved_s == 1.0
-    with pytest.raises(CheckpointCorrupt, match="manifest of model"):
-        await store.load("lobby", "y")
+    with pytest.raises(CheckpointCorrupt, match=r"manifest of model '\w+' \(expected 'y'\)"):
+        await store.load("lobby", "y", "y")
 
 
 async def test_cameras_have_checkpoints_of_their_own(store: CheckpointStore) -> None:

@@ -1,32 +1,29 @@
-"""A memory of one Qwen-VL model is not restored by another: the fingerprint knows every fact that shapes it."""
+"""A memory of one model is not restored by another: the fingerprint knows every fact that shapes it."""
 
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import pytest
 
-from models import qwen2_5_vl, qwen3_5, qwen3_vl
+from models import registry
 from models.vision_language_model import VideoLanguageModel
 from tests.models.families import FAMILIES, rebuilt
 
-MODULES = {"qwen2_5_vl": qwen2_5_vl, "qwen3_5": qwen3_5, "qwen3_vl": qwen3_vl}
+PARTS = {"model": "_MODEL_FACTS", "vision_config": "_VISION_FACTS", "text_config": "_TEXT_FACTS"}
 FACTS = [
     (family, part, fact)
-    for family, module in MODULES.items()
-    for part, facts in (
-        ("model", module._MODEL_FACTS),
-        ("vision_config", module._VISION_FACTS),
-        ("text_config", module._TEXT_FACTS),
-    )
-    for fact in facts
+    for family in FAMILIES
+    for part, facts in PARTS.items()
+    for fact in getattr(sys.modules[registry.FAMILIES[family].adapter.__module__], facts)
 ]
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, VideoLanguageModel]:
-    return {family: FAMILIES[family]().model for family in MODULES}
+    return {family: build().model for family, build in FAMILIES.items()}
 
 
 def other(value: Any) -> Any:
@@ -54,7 +51,7 @@ def test_it_changes_with_what_the_config_says(
     assert rebuilt(model, changed, model.prompts).spec.fingerprint != model.spec.fingerprint
 
 
-@pytest.mark.parametrize("family", list(MODULES))
+@pytest.mark.parametrize("family", list(FAMILIES))
 def test_it_changes_with_the_vocabulary_and_not_with_a_copy(models: dict[str, VideoLanguageModel], family: str) -> None:
     model = models[family]
     same, larger = (copy.deepcopy(model._network) for _ in range(2))  # type: ignore[attr-defined]

@@ -127,6 +127,13 @@ def test_frames_of_groups_are_those_whose_group_admits_a_cell(is_changed: list[b
     assert frames.tolist() == expected
 
 
+def test_a_lag_beyond_what_an_id_holds_changes_neither_frame_nor_place() -> None:
+    ids = token_ids.cells(torch.tensor([3]), 2, 2, torch.tensor([10**9]))
+    assert token_ids.frames_of(ids).tolist() == [[3] * 4]
+    assert token_ids.is_cell(ids).all()
+    assert token_ids.lags_of(ids).tolist() == [[token_ids.MAX_LAG - 1] * 4]
+
+
 def test_ids_of_the_version_before_name_the_same_frames_and_cells() -> None:
     dense = torch.tensor([0, 5, 16 * 3 + 15, -1, -7])
     ids = token_ids.from_dense(dense, 4, 4)
