@@ -215,7 +215,7 @@ def _without_memory(scale: Scale) -> Figures:
 def _int8(scale: Scale) -> Figures:
     slots = int8_slots.full(_writer(scale.load_model(), scale.tokens, 8))
     yield "int8_over_bf16", slots.nbytes_ratio, None, f"a camera with {scale.tokens:,} tokens a layer"
-    for metric, pair in slots.times(rounds=-(-scale.rounds // 2), clips=-(-scale.clips // 2)):
+    for metric, pair in slots.times(rounds=-(-scale.rounds // 4), clips=-(-scale.clips // 3)):
         yield metric, pair.ratio, pair, "int8 slots beside exact ones"
 
 
