@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import PretrainedConfig, PreTrainedModel
 
 from models import placement, quantised_weights
@@ -107,9 +107,12 @@ def _require_size(network: type[PreTrainedModel], files: CheckpointFiles, config
 
 
 def _num_weights(path: Path) -> int:
-    """As its header says."""
-    with safe_open(path, "pt") as weights:
-        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    """As its header says. Raises ModelInvalid."""
+    try:
+        with safe_open(path, "pt") as weights:
+            return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelInvalid(f"{path}: damaged, or not copied to its end ({error}): bring it again") from error
 
 
 def _layer_of(name: str) -> int:

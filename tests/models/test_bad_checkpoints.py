@@ -133,7 +133,7 @@ def with_another_processor(folder: Path) -> None:
 BAD = {
     "a folder without weights": (without(WEIGHTS), r"no weights \(only model\.safetensors is read"),
     "pickled weights": (pickled, r"pytorch_model\.bin is pickled, which could run any code"),
-    "weights that end early": (truncated, "model .*: "),
+    "weights that end early": (truncated, r"model\.safetensors: damaged, or not copied to its end"),
     "a part that is missing": (in_parts_of_which_one_is_missing, r"model-00002-of-00002.* is missing \(1 of 2 files\)"),
     "a model without a vision encoder": (without_vision, r"\d+ weights are missing: "),
     "a folder without a config": (without(CONFIG), r"has no config\.json"),
