@@ -11,12 +11,11 @@ import argparse
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from benchmarks import machine, real_shape, result_file, slot_rows
+from benchmarks import machine, result_file, slot_rows
 from benchmarks.on_device import (
     answering,
     endurance,
@@ -33,67 +32,15 @@ from benchmarks.on_device.bare_forward import BareForward
 from benchmarks.on_device.metrics import Row
 from benchmarks.on_device.pairs import Pair
 from benchmarks.on_device.plot import plot
+from benchmarks.on_device.scale import FULL, QUICK, Scale, tiny
 from benchmarks.parts import current_commit
 from cache_store.tiers import MemoryConfig
-from models import registry
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.device_config import DeviceConfig
 
 Figures = Iterator[tuple[str, float, Pair | None, str]]  # metric, value, its two times, note
 _TINY_TOKENS, _TINY_FRAMES = 256, 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """How large the parts are. load_model: the shape that the first two rows of figures are of."""
-
-    load_model: Callable[[], VideoLanguageModel]
-    tokens: int
-    clips: int
-    rounds: int
-    stream: int
-    endured_clips: int
-    endured_questions: int
-    stored_frames: int
-    reread_tokens: int
-    loaded_questions: int
-    exam_streams: int
-    exam_frames: int
-
-
-def _tiny() -> VideoLanguageModel:
-    return registry.load_model("tiny", "cpu")
-
-
-FULL = Scale(
-    load_model=real_shape.load,
-    tokens=4_000,
-    clips=6,
-    rounds=40,
-    stream=100_000,
-    endured_clips=100_000,
-    endured_questions=10_000,
-    stored_frames=2_048,
-    reread_tokens=4_096,
-    loaded_questions=300,
-    exam_streams=24,
-    exam_frames=256,
-)
-QUICK = Scale(
-    load_model=_tiny,
-    tokens=256,
-    clips=2,
-    rounds=3,
-    stream=400,
-    endured_clips=160,
-    endured_questions=20,
-    stored_frames=64,
-    reread_tokens=256,
-    loaded_questions=12,
-    exam_streams=1,
-    exam_frames=48,
-)
 
 
 def main() -> None:
@@ -142,7 +89,7 @@ def _ingest(scale: Scale) -> Figures:
 
 
 def _tiny_ingest(scale: Scale) -> Figures:
-    model = _tiny()
+    model = tiny()
     writer, bare = _writer(model, _TINY_TOKENS, DeviceConfig().max_frames_per_step), BareForward(model)
     for cameras, metric in ((1, "tiny_ingest_over_forward"), (8, "tiny_ingest_8_over_forward")):
         memories = full_memories.full(writer, cameras)
@@ -151,7 +98,7 @@ def _tiny_ingest(scale: Scale) -> Figures:
 
 
 def _tiny_steps(scale: Scale) -> Figures:
-    model = _tiny()
+    model = tiny()
     writer, bare = _writer(model, _TINY_TOKENS, _TINY_FRAMES), BareForward(model)
     for answers, metric in ((1, "tiny_step_over_forward"), (8, "tiny_step_8_over_forward")):
         pair = answering.steps(model, bare, full_memories.full(writer, answers), rounds=2 * scale.rounds)
@@ -160,7 +107,7 @@ def _tiny_steps(scale: Scale) -> Figures:
 
 def _questions(scale: Scale) -> Figures:
     device = DeviceConfig(max_cameras=4, max_running_questions=32, max_frames_per_step=_TINY_FRAMES)
-    cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
+    cameras = serving_load.Cameras(tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
     cameras.fill(8)
     timed = [serving_load.batch_over_serial(cameras, 32) for _ in range(-(-scale.rounds // 8))]
     cameras.engine.close()
@@ -170,7 +117,7 @@ def _questions(scale: Scale) -> Figures:
 
 
 def _stream(scale: Scale) -> Figures:
-    streamed = streaming.compare(_writer(_tiny(), _TINY_TOKENS, 8), 100, scale.stream, rounds=2 * scale.rounds)
+    streamed = streaming.compare(_writer(tiny(), _TINY_TOKENS, 8), 100, scale.stream, rounds=2 * scale.rounds)
     note = f"{scale.stream:,} frames, {streamed.compactions:,} compactions"
     yield "ttft_100k_over_100", streamed.first_token.ratio, streamed.first_token, note
     yield "bytes_over_formula", streamed.nbytes_over_formula, None, note
@@ -178,7 +125,7 @@ def _stream(scale: Scale) -> Figures:
 
 def _endurance(scale: Scale) -> Figures:
     device = DeviceConfig(max_cameras=8, max_frames_per_step=_TINY_FRAMES, max_answer_tokens=1)
-    cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
+    cameras = serving_load.Cameras(tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
     usage = endurance.run(cameras, scale.endured_clips, scale.endured_questions)
     cameras.engine.close()
     before, after = (f"{usage.resident_nbytes[index] / 1e6:,.1f} MB" for index in (0, -1))
@@ -189,7 +136,7 @@ def _endurance(scale: Scale) -> Figures:
 
 def _load(scale: Scale) -> Figures:
     device = DeviceConfig(max_cameras=8, max_frames_per_step=_TINY_FRAMES)
-    cameras = serving_load.Cameras(_tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
+    cameras = serving_load.Cameras(tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS), device)
     cameras.fill(8)
     idle_s = cameras.first_token_waits_s(scale.loaded_questions)
     with cameras.ingesting(steps_per_s=0.5):
@@ -203,7 +150,7 @@ def _load(scale: Scale) -> Figures:
 
 
 def _without_memory(scale: Scale) -> Figures:
-    model, config = _tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS)
+    model, config = tiny(), MemoryConfig(tokens_per_layer=_TINY_TOKENS)
     pair = without_memory.retrieval(model, config, scale.stored_frames, rounds=scale.rounds)
     yield "retrieval_over_ttft", pair.ratio, pair, f"{scale.stored_frames:,} frames stored"
     rereading = without_memory.rereading(

@@ -10,6 +10,7 @@ from benchmarks import device, result_file
 from benchmarks.on_device import metrics
 from benchmarks.on_device.metrics import AT_LEAST, AT_MOST, Row
 from benchmarks.on_device.plot import plot, taken
+from benchmarks.on_device.scale import QUICK
 
 _UNASKED = {"int8_ttft_over_bf16", "int8_step_over_bf16", "int8_ingest_over_bf16"}
 
@@ -18,8 +19,8 @@ _UNASKED = {"int8_ttft_over_bf16", "int8_step_over_bf16", "int8_ingest_over_bf16
 def test_every_figure_is_measured_and_a_part_can_be_repeated(tmp_path: Path) -> None:
     file = tmp_path / "device.json"
 
-    rows = device.run(list(device.PARTS), device.QUICK, file)
-    again = device.run(["tiny-steps"], device.QUICK, file)
+    rows = device.run(list(device.PARTS), QUICK, file)
+    again = device.run(["tiny-steps"], QUICK, file)
 
     assert {row.metric for row in rows} == AT_MOST.keys() | AT_LEAST.keys() | _UNASKED
     assert all(row.value > 0 for row in rows if row.metric != "int8_loss_points")
