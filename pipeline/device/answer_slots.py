@@ -13,12 +13,12 @@ from pipeline.device.device_config import DeviceConfig
 
 @dataclass(slots=True, eq=False)
 class _Copy:
-    """slot: what holds it, and behind it the tokens of one answer. base: it without them, for all other answers.
+    """A copy of a memory. own: the copy, and behind it the tokens of one answer. base: the copy alone, for all others.
 
-    source, version: what it is a copy of, None of nothing. readers: the memories of the answers that read it.
+    source, version: what was copied, None while nothing is. readers: the memories of the answers that read the copy.
     """
 
-    slot: Memory
+    own: Memory
     base: Memory
     source: Memory | None = None
     version: int = 0
@@ -44,8 +44,8 @@ class AnswerSlots:
         own = Slabs(shape, slots=self._max_running - 1, capacity=reserve)
         copies = Slabs(shape, slots=config.max_memory_copies, capacity=capacity + reserve)
         self._free = [Memory(own, slot) for slot in range(self._max_running - 1)]
-        slots = [Memory(copies, slot) for slot in range(config.max_memory_copies)]
-        self._copies = [_Copy(slot, slot.frozen()) for slot in slots]  # last used last
+        memories = [Memory(copies, slot) for slot in range(config.max_memory_copies)]
+        self._copies = [_Copy(memory, memory.frozen()) for memory in memories]  # last used last
 
     @property
     def num_free(self) -> int:
@@ -67,25 +67,25 @@ class AnswerSlots:
     def take(self, memory: Memory) -> Memory:
         """A memory for an answer that is ready: it continues this one. If it fails, none is taken."""
         copy = self._copy_of(memory)
-        if copy.slot not in copy.readers:
-            slot = copy.slot
-            slot.rewind(copy.base.extent)
+        if copy.own not in copy.readers:
+            taken = copy.own
+            taken.rewind(copy.base.extent)
         else:
             # The lowest, because neighbours are read together.
-            slot = min(self._free, key=lambda free: free.slot)
-            slot.continue_from(copy.base)
-            self._free.remove(slot)
-        copy.readers.append(slot)
+            taken = min(self._free, key=lambda free: free.slot)
+            taken.continue_from(copy.base)
+            self._free.remove(taken)
+        copy.readers.append(taken)
         self._copies.remove(copy)
         self._copies.append(copy)
-        return slot
+        return taken
 
-    def give_back(self, slot: Memory) -> None:
-        """Its answer has ended."""
-        copy = next(copy for copy in self._copies if slot in copy.readers)
-        copy.readers.remove(slot)
-        if slot is not copy.slot:
-            self._free.append(slot)
+    def give_back(self, memory: Memory) -> None:
+        """Frees what `take` returned, because its answer has ended."""
+        copy = next(copy for copy in self._copies if memory in copy.readers)
+        copy.readers.remove(memory)
+        if memory is not copy.own:
+            self._free.append(memory)
 
     def _copy_of(self, memory: Memory) -> _Copy:
         for copy in self._copies:
@@ -93,7 +93,7 @@ class AnswerSlots:
                 return copy
         copy = next(copy for copy in self._copies if not copy.readers)
         copy.source = None  # until it is whole
-        copy.slot.copy_from(memory)
-        copy.base = copy.slot.frozen()
+        copy.own.copy_from(memory)
+        copy.base = copy.own.frozen()
         copy.source, copy.version = memory, memory.version
         return copy

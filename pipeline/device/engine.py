@@ -199,9 +199,11 @@ class Engine:
         return self._questions.next_job(turn, self._slots.cameras)
 
     def _waiting(self) -> dict[Work, list[int]]:
-        """The tokens of each piece of work that waits, at most."""
+        """The tokens of each piece of work that waits, at most, after questions that cannot be answered have ended."""
+        cameras = self._slots.cameras
+        self._questions.end_unanswerable(cameras)
         return {
-            **self._questions.waiting(self._slots.cameras),
+            **self._questions.waiting(cameras),
             Work.INGEST: self._ingest.waiting(),
             Work.BACKGROUND: [0] if self._thread.has_background_job else [],
         }

@@ -86,13 +86,8 @@ class QuestionRunner:
             self._queue.put(request)
         return request
 
-    def waiting(self, cameras: Mapping[str, CameraMemory]) -> dict[Work, list[int]]:
-        """The tokens of each question that can have a slot now, and of each running answer's next step.
-
-        Before that, questions end whose deadline has passed, waiting or running, and those that gave way in the queue
-        or have no camera. The first one that finds no copy of its memory holds up the others: so it does not wait for
-        ever.
-        """
+    def end_unanswerable(self, cameras: Mapping[str, CameraMemory]) -> None:
+        """Ends the questions past their deadline, waiting or running, and those displaced or without a camera."""
         for request in self._queue.take_displaced():
             request.end(self._queue.overloaded(request))
         now_s = self._clock()
@@ -100,7 +95,15 @@ class QuestionRunner:
             request.end(request.expired())
         for request in self._remove(lambda request: request.camera not in cameras, keeps_running=True):
             request.end(UnknownCamera(f"camera {request.camera!r}: not on this device"))
+
+    def waiting(self, cameras: Mapping[str, CameraMemory]) -> dict[Work, list[int]]:
+        """The tokens of each question that can have a slot now, and of each running answer's next step.
+
+        To be called after `end_unanswerable`. The first question that finds no copy of its memory holds up the others,
+        so that it does not wait for ever.
+        """
         first = self._queue.first(self._slots.num_free)
+        # Kept for `next_job`, because a question that is added until then may come before these.
         self._due = first[: self._slots.num_ready(cameras[request.camera].memory for request in first)]
         return {Work.PREFILL: [request.num_tokens for request in self._due], Work.DECODE: [1] * len(self._running)}
 
@@ -146,9 +149,9 @@ class QuestionRunner:
         if request.is_cancelled:
             return
         camera = cameras[request.camera]
-        slot = self._slots.take(camera.memory)
-        running = RunningAnswer(request, camera, Answer(slot, request.prompt))
-        # From here on until `_release` the slot is this question's.
+        memory = self._slots.take(camera.memory)
+        running = RunningAnswer(request, camera, Answer(memory, request.prompt))
+        # From here on until `_release` that memory is this question's.
         self._running.append(running)
         running.send_started()
 

@@ -70,6 +70,7 @@ class Questioning:
         self._scheduler = Scheduler(max_tokens=max_tokens)
 
     def next_job(self) -> Job | None:
+        self.runner.end_unanswerable(self.cameras)
         turn = self._scheduler.next_turn(self.runner.waiting(self.cameras))
         return None if turn is None else self.runner.next_job(turn, self.cameras)
 

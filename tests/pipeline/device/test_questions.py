@@ -84,6 +84,7 @@ class FixedText:
 
 def next_job(runner: QuestionRunner, cameras: dict[str, CameraMemory]) -> Job | None:
     """Of a device that has nothing but questions."""
+    runner.end_unanswerable(cameras)
     turn = Scheduler(max_tokens=2_048).next_turn(runner.waiting(cameras))
     return None if turn is None else runner.next_job(turn, cameras)
 
