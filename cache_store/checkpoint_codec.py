@@ -20,7 +20,7 @@ from cache_store.tensor_bytes import DTYPES, NAMES
 from ops import quantising
 
 _QUANTISED = (".keys", ".values")  # how the names of the tensors end that INT8 concerns
-_STEPS = ".steps"
+_SCALES = ".steps"  # the name in files
 _FIRST_WITH_MOVED = 4  # the first schema version whose keys are not rotated to their positions
 _FIRST_WITH_PLACES = 5  # the first whose token ids say the place of a token in its frame
 
@@ -76,7 +76,7 @@ def encode(checkpoint: Checkpoint) -> list[memoryview]:
     if checkpoint.facts.rows is RowFormat.INT8:
         quantised = {name: _number_type(rows) for name, rows in tensors.items() if name.endswith(_QUANTISED)}
         for name in quantised:
-            tensors[name], tensors[name + _STEPS] = quantising.split(quantising.convert(tensors[name], torch.int8))
+            tensors[name], tensors[name + _SCALES] = quantising.split(quantising.convert(tensors[name], torch.int8))
     header = {"schema_version": SCHEMA_VERSION, "quantised": quantised}
     return tensor_bytes.pack(tensors, {"hermes": json.dumps(header)})
 
@@ -91,7 +91,7 @@ def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int
                 f"checkpoint of schema version {header['schema_version']!r} (this version reads {READABLE_VERSIONS})"
             )
         for name, dtype in header["quantised"].items():
-            tensors[name] = _joined(tensors[name], tensors.pop(name + _STEPS), DTYPES[dtype])
+            tensors[name] = _joined(tensors[name], tensors.pop(name + _SCALES), DTYPES[dtype])
         num_layers = sum(name.endswith(".keys") for name in tensors)
         layers = tuple(_layer(tensors, index, header["schema_version"]) for index in range(num_layers))
         states = tuple(
@@ -125,11 +125,11 @@ def _number_type(rows: Tensor) -> str:
     return NAMES[torch.bfloat16 if rows.dtype is torch.int8 else rows.dtype]
 
 
-def _joined(levels: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
-    """int8 rows; those of the version before, with steps of float32, are dequantised."""
-    if steps.dtype is torch.bfloat16:
-        return quantising.join(levels, steps)
-    return quantising.dequantise(levels, steps, dtype)
+def _joined(levels: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    """int8 rows; those of the version before, with scales of float32, are dequantised."""
+    if scales.dtype is torch.bfloat16:
+        return quantising.join(levels, scales)
+    return quantising.dequantise(levels, scales, dtype)
 
 
 def _copied(tokens: CachedTokens) -> CachedTokens:

@@ -8,7 +8,7 @@ from cache_store.row_format import RowFormat
 
 # What a cached token has in each layer beside its key and value, see `slabs.Slabs`.
 FACT_NBYTES = {"positions": 8, "token_ids": 8, "counts": 8, "times_s": 8, "moved": 4}
-_STEP_NBYTES = 2  # of the step of an int8 row, see `ops.quantising`
+_SCALE_NBYTES = 2  # of the scale of an int8 row, see `ops.quantising`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class MemoryFootprint:
 
     def slot_nbytes(self, capacity: int, rows: RowFormat = RowFormat.EXACT) -> int:
         """A slot of the slabs, all layers."""
-        quantised = 2 * self.num_kv_heads * (self.head_dim + _STEP_NBYTES)
+        quantised = 2 * self.num_kv_heads * (self.head_dim + _SCALE_NBYTES)
         row = quantised if rows is RowFormat.INT8 else self.kv_nbytes
         return self.num_layers * capacity * (row + sum(FACT_NBYTES.values())) + self.state_nbytes
 

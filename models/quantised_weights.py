@@ -20,17 +20,17 @@ class Int8Linear(Module):
     """
 
     levels: Tensor
-    steps: Tensor
+    scales: Tensor
 
     def __init__(self, exact: Linear) -> None:
         super().__init__()
-        levels, steps = quantising.quantise(exact.weight.detach())
+        levels, scales = quantising.quantise(exact.weight.detach())
         self.register_buffer("levels", levels)
-        self.register_buffer("steps", steps)
+        self.register_buffer("scales", scales)
         self.bias = exact.bias
 
     def forward(self, values: Tensor) -> Tensor:
-        product = linear(values, self.levels.to(values.dtype)) * self.steps.to(values.dtype)
+        product = linear(values, self.levels.to(values.dtype)) * self.scales.to(values.dtype)
         return product if self.bias is None else product + self.bias
 
 
