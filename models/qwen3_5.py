@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, Qwen3_5ForConditionalGeneration
 from cache_store import positions
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape, RecurrentShape
-from models import guidance, placement
+from models import guidance, pass_parts, placement
 from models.embeddings import Embeddings
 from models.fingerprint import fingerprint
 from models.frame_layout import FrameLayout
@@ -100,9 +100,10 @@ class Qwen35:
     @torch.inference_mode()
     def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
         hidden, all_places = [], []
-        for places, part in forward_pass.of_equal_length():
-            hidden.append(self._forward(embeddings.tokens[:, places], part))
-            all_places.append(places.to(hidden[-1].device))
+        for part in pass_parts.parts_of(forward_pass):
+            hidden.append(self._forward(embeddings.tokens[:, part.places], part.forward_pass))
+            all_places.append(part.places.to(hidden[-1].device))
+            part.complete()
         return torch.cat(hidden, dim=1)[:, torch.cat(all_places).argsort()]
 
     def _forward(self, tokens: Tensor, forward_pass: SlotCache) -> Tensor:

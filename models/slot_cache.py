@@ -6,7 +6,7 @@ function of `models/slot_attention.py`. Nothing is patched or hooked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -48,7 +48,7 @@ class SlotCache(Cache):
     on each axis, on the host; consecutive by default. With `is_read_only` the slabs are not written: keys and values of
     the new tokens last as long as the pass. ends_at: the last layer that is wanted, behind whose attention the pass
     raises PassEnded; all layers unless given. Recurrent layers get copies of the memories' states, which `write_states`
-    puts back as they are behind the pass; they cannot be packed, see `of_equal_length`.
+    puts back as they are behind the pass; they cannot be packed, see `models/pass_parts.py`.
     """
 
     def __init__(
@@ -71,8 +71,7 @@ class SlotCache(Cache):
         self.ends_at = ends_at
         shape = memories[0].slabs.shape
         self.spans = _spans(self.num_new)
-        self._offsets = _consecutive(num_new) if offsets is None else offsets
-        self._parts: list[tuple[list[int], SlotCache]] = []
+        self.offsets = _consecutive(num_new) if offsets is None else offsets
         self._recurrent: list[_RecurrentLayer] = []
         is_single = not is_read_only and all(length == 1 for length in num_new)
         is_plain = all(memory.is_plain for memory in memories)
@@ -96,7 +95,7 @@ class SlotCache(Cache):
         first = torch.tensor([memory.next_position for memory in self.memories])
         if not self.rows:
             first = first.repeat_interleave(torch.tensor(self.num_new))
-        return (first + self._offsets).to(shape.device).expand(shape.positions.num_axes, -1)[:, None]
+        return (first + self.offsets).to(shape.device).expand(shape.positions.num_axes, -1)[:, None]
 
     def newest(self, hidden: Tensor) -> Tensor:
         """Of each memory's last new token. [1, sum of T_b, E] -> [B, E]"""
@@ -105,30 +104,6 @@ class SlotCache(Cache):
         last = torch.tensor([span.stop - 1 for span in self.spans])
         return hidden[0].index_select(0, last.to(hidden.device))
 
-    def of_equal_length(self) -> Iterator[tuple[Tensor, SlotCache]]:
-        """The pass in parts of memories with as many new tokens each, and the places of those in the packed row.
-
-        For decoders that cannot read packed tokens: they read a part as a batch.
-        """
-        for length in sorted(set(self.num_new)):
-            rows = [row for row, other in enumerate(self.num_new) if other == length]
-            places = torch.cat([torch.arange(self.spans[row].start, self.spans[row].stop) for row in rows])
-            capture = self.capture and AttentionCapture(self.capture.query_rows, self.capture.reduce)
-            part = SlotCache(
-                [self.memories[row] for row in rows],
-                [length] * len(rows),
-                mask=self.mask,
-                offsets=self._offsets[..., places],
-                is_read_only=self.is_read_only,
-                capture=capture,
-            )
-            self._parts.append((rows, part))
-            yield places.to(self.memories[0].slabs.shape.device), part
-            if self.capture is not None and capture is not None:
-                for layer, weights in capture.weights.items():
-                    of_rows = {row: weights[index] for index, row in enumerate(rows)}
-                    self.capture.weights.setdefault(layer, {}).update(of_rows)
-
     def write_states(self) -> None:
         """Puts the states of recurrent layers behind the new tokens into the memories."""
         for memory, states in zip(self.memories, self.states(), strict=True):
@@ -136,11 +111,16 @@ class SlotCache(Cache):
 
     def states(self) -> list[tuple[Tensor, ...]]:
         """Those of each memory's recurrent layers behind the new tokens. B"""
-        of_parts = {row: states for rows, part in self._parts for row, states in zip(rows, part.states(), strict=True)}
         return [
-            of_parts[row] if of_parts else tuple(state for layer in self._recurrent for state in layer.states(row))
+            tuple(state for layer in self._recurrent for state in layer.states(row))
             for row in range(len(self.memories))
         ]
+
+    def set_states(self, row: int, states: Sequence[Tensor]) -> None:
+        """Copies these over the pass's states of one memory. That memory is not changed, see `write_states`."""
+        own = [state for layer in self._recurrent for state in layer.states(row)]
+        for mine, other in zip(own, states, strict=True):
+            mine.copy_(other)
 
 
 class _SlotLayer(CacheLayerMixin):

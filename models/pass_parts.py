@@ -1,0 +1,49 @@
+"""A pass in parts of memories with as many new tokens each, for decoders that read a batch and no packed tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from models.slot_cache import AttentionCapture, SlotCache
+
+
+class PassPart:
+    """The memories of a pass with one number of new tokens, as a pass of its own.
+
+    places: of its tokens in the packed row of the whole pass.
+    """
+
+    def __init__(self, whole: SlotCache, rows: Sequence[int]) -> None:
+        """rows: the places of its memories in the whole pass."""
+        self._whole = whole
+        self._rows = rows
+        places = torch.cat([torch.arange(whole.spans[row].start, whole.spans[row].stop) for row in rows])
+        self.places = places.to(whole.memories[0].slabs.shape.device)
+        self.forward_pass = SlotCache(
+            [whole.memories[row] for row in rows],
+            [whole.num_new[row] for row in rows],
+            mask=whole.mask,
+            offsets=whole.offsets[..., places],
+            is_read_only=whole.is_read_only,
+            capture=whole.capture and AttentionCapture(whole.capture.query_rows, whole.capture.reduce),
+        )
+
+    def complete(self) -> None:
+        """Hands the recurrent states and the attention weights of this part to the whole pass, after its forward."""
+        for row, states in zip(self._rows, self.forward_pass.states(), strict=True):
+            self._whole.set_states(row, states)
+        whole, part = self._whole.capture, self.forward_pass.capture
+        if whole is not None and part is not None:
+            for layer, weights in part.weights.items():
+                of_rows = {row: weights[index] for index, row in enumerate(self._rows)}
+                whole.weights.setdefault(layer, {}).update(of_rows)
+
+
+def parts_of(whole: SlotCache) -> list[PassPart]:
+    """The parts of a pass, the shortest first."""
+    return [
+        PassPart(whole, [row for row, other in enumerate(whole.num_new) if other == length])
+        for length in sorted(set(whole.num_new))
+    ]
