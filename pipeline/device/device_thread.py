@@ -16,6 +16,7 @@ import torch
 from cache_store.errors import StoreError
 from pipeline.answers import QuestionError
 from pipeline.cameras import CameraError, CameraFailed
+from pipeline.device import job_guard
 from pipeline.device.failure_report import FailureReport
 
 T = TypeVar("T")
@@ -148,13 +149,12 @@ class DeviceThread:
 
     def _choose(self) -> Job | None:
         """The job to run now. An error of `next_job` is reported; the thread then waits as if there were none."""
-        try:
+        with job_guard.ends_with(self._report_choice):
             return self._commands.popleft() if self._commands else self._next_job()
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the thread is everybody's, a choice is one turn
-            self._report("device_job_not_chosen", reason=repr(error), traceback=traceback.format_exc())
-            return None
+        return None
+
+    def _report_choice(self, error: Exception) -> None:
+        self._report("device_job_not_chosen", reason=repr(error), traceback=traceback.format_exc())
 
     def _run_job(self, job: Job) -> None:
         """Runs a job. Its failure is reported and ends whoever waits for it, and nothing else."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import torch
-
 from models.memory_writer import MemoryWriter
-from pipeline.device import frame_steps
+from pipeline.device import frame_steps, job_guard
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_thread import Job
@@ -74,30 +73,32 @@ class IngestRunner:
     def _run(self, steps: Sequence[_Step]) -> None:
         prepared: list[tuple[_Step, PreparedStep]] = []
         for step in steps:
-            self._guarded(step, lambda step=step: prepared.append((step, step.camera.prepare(step.clip))))  # type: ignore[misc]
+            with self._failing(step):
+                prepared.append((step, step.camera.prepare(step.clip)))
         self._append(prepared)
 
     def _append(self, steps: Sequence[tuple[_Step, PreparedStep]]) -> None:
         """One pass, or one for each camera if that fails: those that fail alone lose their frames."""
         if not steps:
             return
-        try:
+        appended: list[Appended] = []
+        with job_guard.ends_with(lambda error: self._fail_pass(steps, error)):
             appended = frame_steps.append(self._writer, [prepared for _, prepared in steps])
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the pass is of several cameras
-            if len(steps) == 1:
-                self._fail(steps[0][0], error)
-                return
-            self._report("ingest_batch_failed", cameras=len(steps), reason=repr(error))
-        else:
+        if appended:
             self._note_time(steps, appended)
             for (step, prepared), one in zip(steps, appended, strict=True):
-                self._guarded(step, lambda step=step, of=(prepared, one): self._note(step.camera, *of))  # type: ignore[misc]
-            return
-        # Not where the error is handled: it holds what the failed pass has allocated.
-        for step_alone in steps:
-            self._append([step_alone])
+                with self._failing(step):
+                    self._note(step.camera, prepared, one)
+        elif len(steps) > 1:
+            # Not where the error is handled: it holds what the failed pass has allocated.
+            for step_alone in steps:
+                self._append([step_alone])
+
+    def _fail_pass(self, steps: Sequence[tuple[_Step, PreparedStep]], error: Exception) -> None:
+        if len(steps) == 1:
+            self._fail(steps[0][0], error)
+        else:
+            self._report("ingest_batch_failed", cameras=len(steps), reason=repr(error))
 
     def _note_time(self, steps: Sequence[tuple[_Step, PreparedStep]], appended: Sequence[Appended]) -> None:
         layout = self._writer.model.spec.layout
@@ -109,14 +110,9 @@ class IngestRunner:
         camera.note(prepared, appended)
         self._slots.publish(camera)
 
-    def _guarded(self, step: _Step, work: Callable[[], None]) -> None:
-        """Does what is of one camera alone; its failure loses that camera's frames."""
-        try:
-            work()
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the batch is of several cameras
-            self._fail(step, error)
+    def _failing(self, step: _Step) -> AbstractContextManager[None]:
+        """For what is of one camera alone; its failure loses that camera's frames."""
+        return job_guard.ends_with(lambda error: self._fail(step, error))
 
     def _fail(self, step: _Step, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))

@@ -7,14 +7,13 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
-
-import torch
 
 from models.answer_decoder import Answer, AnswerDecoder, NextToken
 from models.prompts import Prompts
 from pipeline.answers import ANYBODY, AnswerFailed, Caller, OnEvent, UnknownCamera
-from pipeline.device import question_request
+from pipeline.device import job_guard, question_request
 from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
@@ -139,7 +138,8 @@ class QuestionRunner:
 
     def _prefill(self, requests: Sequence[QuestionRequest], cameras: Mapping[str, CameraMemory]) -> None:
         for request in requests:
-            self._guarded(request, lambda request=request: self._begin(request, cameras))  # type: ignore[misc]
+            with self._failing(request):
+                self._begin(request, cameras)
         began_s = self._clock()
         self._step([running for running in self._running if running.request in requests])
         seconds = self._clock() - began_s
@@ -163,37 +163,32 @@ class QuestionRunner:
 
     def _step(self, batch: Sequence[RunningAnswer]) -> None:
         for running, token in self._next_tokens(batch):
-            self._guarded(running.request, lambda one=running, token=token: self._advance(one, token))  # type: ignore[misc]
+            with self._failing(running.request):
+                self._advance(running, token)
 
     def _next_tokens(self, batch: Sequence[RunningAnswer]) -> list[tuple[RunningAnswer, NextToken]]:
         """One pass, or one for each answer if that fails: those that fail alone end and are left out."""
         # In the order of their slots, because neighbours are read together.
         batch = sorted(batch, key=lambda running: (id(running.answer.memory.slabs), running.answer.memory.slot))
-        try:
+        with job_guard.ends_with(lambda error: self._fail_pass(batch, error)):
             tokens = self._decoder.next_tokens([running.answer for running in batch])
             return list(zip(batch, tokens, strict=True))
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the pass is of several clients
-            if len(batch) == 1:
-                self._fail(batch[0].request, error)
-                return []
+        return [found for running in batch for found in self._next_tokens([running])] if len(batch) > 1 else []
+
+    def _fail_pass(self, batch: Sequence[RunningAnswer], error: Exception) -> None:
+        if len(batch) == 1:
+            self._fail(batch[0].request, error)
+        else:
             self._report("answer_batch_failed", answers=len(batch), reason=repr(error))
-        return [found for running in batch for found in self._next_tokens([running])]
 
     def _advance(self, running: RunningAnswer, token: NextToken) -> None:
         self._decoder.append(running.answer, token)
         if running.send_token(self._prompts, self._clock(), is_ended=self._decoder.is_ended(running.answer)):
             self._release(running.request)
 
-    def _guarded(self, request: QuestionRequest, work: Callable[[], None]) -> None:
-        """Does what is of one question alone; its failure ends that question."""
-        try:
-            work()
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the batch is of several clients
-            self._fail(request, error)
+    def _failing(self, request: QuestionRequest) -> AbstractContextManager[None]:
+        """For what is of one question alone; its failure ends that question."""
+        return job_guard.ends_with(lambda error: self._fail(request, error))
 
     def _fail(self, request: QuestionRequest, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
