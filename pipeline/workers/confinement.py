@@ -15,7 +15,7 @@ import ssl
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MAX_MEMORY_NBYTES = 4 << 30  # 16 cameras, each with a whole group of pictures in the memory and a decoder of 4K
@@ -104,7 +104,7 @@ def close_files(folders: Iterable[Path]) -> str:
     if ruleset < 0:
         return f"Landlock gives no rule set ({os.strerror(ctypes.get_errno())})"
     try:
-        for path in (*map(Path, _SYSTEM), *_programs(), *_authorities(), *folders):
+        for path in (*_system(), *_programs(), *folders):
             _allow(ruleset, path)
         failed = _libc.syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
@@ -126,15 +126,18 @@ def _file(module: object) -> str | None:
     return getattr(module, "__file__", None)
 
 
-def _authorities() -> set[Path]:
+def _system() -> Iterator[Path]:
     paths = ssl.get_default_verify_paths()
-    return {Path(path) for path in (paths.cafile, paths.capath) if path}
+    yield from map(Path, (*_SYSTEM, *filter(None, (paths.cafile, paths.capath))))
 
 
-def identities(paths: Iterable[Path]) -> frozenset[tuple[Path, int, int]]:
-    """Those of the paths that exist, each with what tells its folder from another one that gets its name later."""
+def identities(folders: Iterable[Path]) -> frozenset[tuple[Path, int, int]]:
+    """Those of the folders and of the system's files that exist, each with what tells it from a later one of its name.
+
+    One that gets its name later stays closed to a worker: a new resolv.conf mostly is another file.
+    """
     found = set()
-    for path in paths:
+    for path in (*_system(), *folders):
         with contextlib.suppress(OSError):
             info = path.stat()
             found.add((path, info.st_dev, info.st_ino))

@@ -18,13 +18,15 @@ _Result = TypeVar("_Result")
 log = structlog.get_logger(__name__)
 
 _MOST_TIMES = 2  # times as many while older ones lack a folder
+_MAY_LACK_A_FILE = frozenset({SourceReason.NO_ADDRESS, SourceReason.TLS})  # that was replaced since its worker started
 FIRST_START_RETRY_S, LAST_START_RETRY_S = 1.0, 60.0  # of workers that do not start
 
 
 class Supervisor:
     """Has at most `num_workers` workers, and more while it searches for the camera that ends its workers.
 
-    A camera goes to the worker with the fewest. A worker without cameras is ended.
+    A camera goes to the worker with the fewest. A worker without cameras is ended. Files that were replaced are closed
+    to workers that are older: cameras whose trouble may be that go to newer ones.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Supervisor:
         limits: WorkerLimits,
         folders: Callable[[], Folders] = frozenset,
     ) -> None:
-        """start: starts a worker's process; may raise OSError. folders: those that it may read then."""
+        """start: starts a worker's process; may raise OSError. folders: those, and files, that it may read then."""
         self.workers: list[WorkerCameras] = []
         self._start, self._num_workers, self._clock = start, num_workers, clock
         self._limits, self._folders = limits, folders
@@ -78,7 +80,7 @@ class Supervisor:
         now_s = self._clock()
         for worker in list(self.workers):
             self._guarded(worker, partial(worker.tick, now_s))
-        for handle in self._quarantine.release(now_s):
+        for handle in (*self._quarantine.release(now_s), *self._lacking_files()):
             self._release(handle)
         self._assign()
 
@@ -97,6 +99,17 @@ class Supervisor:
             feed.ended()
         self.workers, self._unassigned = [], {}
 
+    def _lacking_files(self) -> list[int]:
+        """The cameras of outdated workers whose trouble may be that, and all of the oldest beyond `num_workers`."""
+        troubled = {worker: worker.troubled(_MAY_LACK_A_FILE) for worker in self.workers}
+        if any(troubled.values()):
+            folders = self._folders()
+            for worker, handles in troubled.items():
+                worker.is_outdated |= bool(handles) and not worker.folders >= folders
+        outdated = [worker for worker in self.workers if worker.is_outdated]
+        beyond = [handle for worker in outdated[: -self._num_workers] for handle in worker.feeds]
+        return beyond + [handle for worker in outdated[-self._num_workers :] for handle in troubled[worker]]
+
     def _assign(self) -> None:
         now_s = self._clock()
         for feed in [feed for feed in self._unassigned.values() if feed.retry_s <= now_s]:
@@ -111,7 +124,7 @@ class Supervisor:
     def _worker_for(self, feed: WorkerFeed, now_s: float) -> WorkerCameras:
         is_alone = self._quarantine.is_alone(feed.handle)
         folders = self._folders() if feed.camera.is_file else frozenset()
-        common = [worker for worker in self.workers if not worker.is_alone]
+        common = [worker for worker in self.workers if not worker.is_alone and not worker.is_outdated]
         # A folder that is newer than a worker stays closed to it.
         able = [worker for worker in common if worker.folders >= folders]
         most = self._num_workers if able else _MOST_TIMES * self._num_workers

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.cameras import SourceReason
 from pipeline.workers import clip_messages
 from pipeline.workers.allowance import Allowance
 from pipeline.workers.confinement import MAX_MEMORY_NBYTES
@@ -70,7 +71,8 @@ class WorkerCameras:
         self.link = link
         self._limits = limits
         self.is_alone = is_alone
-        self.folders: Folders = frozenset()  # that it may read, as they were when it started
+        self.folders: Folders = frozenset()  # what it may read, as it was when it started
+        self.is_outdated = False  # it gets no more cameras, because something of that was replaced
         self.has_started = False
         self.feeds: dict[int, WorkerFeed] = {}
         self.closing: dict[int, WorkerFeed] = {}  # cameras whose connections it closes
@@ -83,6 +85,10 @@ class WorkerCameras:
         """Has it watch a camera."""
         self.feeds[feed.handle] = feed
         self.link.send(feed.order)
+
+    def troubled(self, reasons: Collection[SourceReason]) -> list[int]:
+        """Those of its cameras whose trouble is one of these."""
+        return [handle for handle, feed in self.feeds.items() if feed.trouble in reasons]
 
     def limit_rate(self, feed: WorkerFeed) -> None:
         """Has it sample a camera at the feed's share of its rate."""

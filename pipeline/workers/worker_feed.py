@@ -76,6 +76,7 @@ class WorkerFeed:
         self.handle, self.camera = handle, camera
         self.retry_s = -math.inf  # no worker gets it before
         self.is_stopped = False
+        self.trouble: SourceReason | None = None  # that its worker told last
         self._clips, self._on_state = clips, on_state
         self._owner = owner
         self.rate_share = 1.0
@@ -154,6 +155,7 @@ class WorkerFeed:
         note: PictureNote | None = None,
     ) -> None:
         """Passes a state on."""
+        self.trouble = reason
         with self._output_lock:
             if not self.is_stopped:
                 self._on_state(state, detail, reason, note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from pipeline.workers.worker_cameras import MAX_REPORTS_AT_ONCE, MAX_REPORTS_PER
 from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
 
 SIDE = 8
+RESOLV_CONF = Path("/etc/resolv.conf")
 LIMITS = WorkerLimits(hang_s=5.0, start_s=60.0, soon_s=300.0)
 
 
@@ -85,7 +87,8 @@ class Shard:
         self._handles = itertools.count()
         self.clips = ClipQueue(4)
         self.states: dict[str, tuple[CameraState, str, SourceReason | None]] = {}
-        self.supervisor = Supervisor(self._start, num_workers, lambda: self.now_s, LIMITS)
+        self.files: frozenset[tuple[Path, int, int]] = frozenset({(RESOLV_CONF, 0, 1)})
+        self.supervisor = Supervisor(self._start, num_workers, lambda: self.now_s, LIMITS, lambda: self.files)
 
     def _start(self) -> ScriptedWorker:
         if not self.can_start:
@@ -124,6 +127,19 @@ class Shard:
         self.now_s += seconds
         self.supervisor.tick()
         self.read()
+
+    def has_trouble(self, feed: WorkerFeed, reason: SourceReason | None) -> None:
+        """The camera's worker tells it, and obeys what it is told for that."""
+        *_, worker = [worker for worker in self.alive() if feed.handle in worker.cameras]
+        state = StateChanged(camera=feed.handle, state=CameraState.BACKING_OFF, detail="", reason=reason)
+        worker.says.append((state, bytearray()))
+        self.read()
+        self.advance(0)
+        for worker in self.alive():
+            closed = [order.camera for order in worker.orders if isinstance(order, CloseCamera)]
+            worker.says += [(CameraClosed(camera=handle), bytearray()) for handle in closed]
+        self.advance(0)
+        self.advance(0)
 
     def alive(self) -> list[ScriptedWorker]:
         return [worker for worker in self.workers if not worker.has_ended]
@@ -328,6 +344,38 @@ def test_a_lowered_rate_reaches_the_worker_and_the_one_after_it() -> None:
     (order,) = shard.worker_of(feed).orders
     assert isinstance(order, OpenCamera)
     assert order.rate_share == 0.5
+
+
+def test_a_camera_without_an_address_leaves_a_worker_whose_resolv_conf_was_replaced_and_the_others_stay() -> None:
+    """The new file is closed to that worker."""
+    shard = Shard(num_workers=1)
+    well, lost = shard.open("c0"), shard.open("c1")
+    (old,) = shard.alive()
+    shard.has_trouble(lost, SourceReason.NO_ADDRESS)
+    shard.files = frozenset({(RESOLV_CONF, 0, 2)})
+    shard.has_trouble(lost, SourceReason.UNAUTHORIZED)
+    assert shard.alive() == [old]
+
+    shard.has_trouble(lost, SourceReason.NO_ADDRESS)
+
+    _, new = shard.alive()
+    assert [*old.cameras[2:], *new.cameras] == [lost.handle]
+    later = shard.open("c2")
+    assert later.handle in new.cameras
+    shard.has_trouble(lost, SourceReason.NO_ADDRESS)
+    assert shard.alive() == [old, new]
+    assert well.handle in old.cameras
+
+
+def test_workers_whose_files_were_replaced_do_not_pile_up() -> None:
+    shard = Shard(num_workers=1)
+    for number in range(8):
+        shard.open(f"well-{number}")
+        lost = shard.open(f"lost-{number}")
+        shard.files = frozenset({(RESOLV_CONF, 0, 2 + number)})
+        shard.has_trouble(lost, SourceReason.NO_ADDRESS)
+
+    assert len(shard.alive()) == 2
 
 
 @pytest.mark.parametrize("side", [SIDE + 1, 2 * SIDE, 1])

@@ -19,9 +19,10 @@ from pipeline.workers.liveness import Activity
 from pipeline.workers.messages import Alive
 from pipeline.workers.worker_cameras import WorkerLimits
 from pipeline.workers.worker_process import WorkerProcess
-from tests.pipeline import footage
+from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK
+from tests.pipeline.servers import Reply
 from tests.pipeline.workers import pools
 from tests.pipeline.workers.pools import Cameras
 
@@ -217,6 +218,26 @@ def test_a_file_in_a_folder_that_is_newer_than_the_workers_is_played(tmp_path: P
         cameras.open("after", str(new / "video"), config=config)
         cameras.wait_for_state("after", CameraState.LIVE)
         assert len(pool.pids()) == 2
+
+
+def test_a_camera_is_reached_after_its_authorities_were_replaced(tmp_path: Path) -> None:
+    """As an editor, a renewal or a network manager does it: by a new file with the old one's name."""
+    (tmp_path / "new").mkdir()
+    _, ca_file = servers.make_certificate(tmp_path, "DNS:other")
+    context, certificate = servers.make_certificate(tmp_path / "new", "IP:127.0.0.1")
+    config = replace(QUICK, ca_file=ca_file)
+    with (
+        servers.scripted_server({"/live": Reply(401)}, tls=context) as camera,
+        pools.workers(folders=(ca_file,)) as pool,
+    ):
+        cameras = Cameras(pool.open)
+        cameras.open("lobby", f"{camera.url}/live", config=config)
+        cameras.wait_until(lambda: any(reason is SourceReason.TLS for *_, reason in cameras.states["lobby"]))
+
+        certificate.rename(ca_file)
+
+        cameras.wait_until(lambda: any(reason is SourceReason.UNAUTHORIZED for *_, reason in cameras.states["lobby"]))
+        assert len(pool.pids()) == 1
 
 
 def test_a_worker_without_memory_ends_and_its_cameras_go_on() -> None:
