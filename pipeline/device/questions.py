@@ -140,8 +140,11 @@ class QuestionRunner:
         for request in requests:
             with self._failing(request):
                 self._begin(request, cameras)
+        begun = [running for running in self._running if running.request in requests]
+        if not begun:
+            return  # all were cancelled or failed: how long a prefill takes is not seen
         began_s = self._clock()
-        self._step([running for running in self._running if running.request in requests])
+        self._step(begun)
         seconds = self._clock() - began_s
         self.prefill_s += (_NEWEST_SHARE if self.prefill_s else 1.0) * (seconds - self.prefill_s)
 
@@ -159,7 +162,8 @@ class QuestionRunner:
         for running in batch:
             if running.request.is_cancelled:
                 self._release(running.request)
-        self._step([running for running in batch if not running.request.is_cancelled])
+        if batch := [running for running in batch if not running.request.is_cancelled]:
+            self._step(batch)
 
     def _step(self, batch: Sequence[RunningAnswer]) -> None:
         for running, token in self._next_tokens(batch):

@@ -59,6 +59,7 @@ class Questioning:
         self.now_s = 0.0
         self.jobs_done = 0
         self.events: dict[Question, list[AnswerEvent | QuestionError]] = {}
+        self.reports: list[str] = []
         self.decoder = AnswerDecoder(model)
         self.runner = QuestionRunner(
             self.decoder,
@@ -66,6 +67,7 @@ class Questioning:
             AnswerSlots(model.spec.kv, config, capacity),
             config,
             clock=lambda: self.now_s,
+            report=lambda event, **_: self.reports.append(event),
         )
         self._scheduler = Scheduler(max_tokens=max_tokens)
 

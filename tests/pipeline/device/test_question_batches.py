@@ -310,6 +310,29 @@ def test_a_client_that_cancels_frees_its_slot_and_hears_no_more(
     assert questioning.outcomes() == {question: outcome_alone(question) for question in COMPANY}
 
 
+@pytest.mark.parametrize("jobs_before", [0, 1, 3])
+def test_a_turn_whose_clients_have_all_cancelled_makes_no_pass_and_no_report(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory], jobs_before: int
+) -> None:
+    """Neither is how long a prefill takes learnt from it."""
+    questioning = Questioning(model, cameras, slots=2)
+    requests = [questioning.runner.add("lobby", text, lambda _: None) for text in TEXTS[:2]]
+    for _ in range(jobs_before):
+        job = questioning.next_job()
+        assert job is not None
+        job.run()
+    questioning.runner.prefill_s = 5.0
+    job = questioning.next_job()
+    for request in requests:
+        request.cancel()
+    assert job is not None
+    job.run()
+    questioning.run([])
+
+    assert questioning.reports == []
+    assert questioning.runner.prefill_s == 5.0
+
+
 def test_a_deadline_ends_an_answer_in_its_middle(
     model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
 ) -> None:
