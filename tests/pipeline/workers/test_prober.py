@@ -45,9 +45,34 @@ def test_a_url_that_ends_the_process_which_tests_it_says_so_and_leaves_nothing(s
             found = test.result(60)
 
     assert found.reason is SourceReason.DECODER_CRASHED
-    assert found.detail.endswith(f": it ended the process that tested it (signal {sent.name})")
+    assert found.detail.endswith(f": it ended or held up the process that tested it (signal {sent.name})")
     assert "c4n4ry" not in repr(found)
     assert (pools.descriptors(), pools.children()) == before
+
+
+def test_a_url_that_holds_up_the_process_which_tests_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "max_duration_s", lambda _: -4.0)
+    before = pools.children()
+    with socket.create_server(("127.0.0.1", 0)) as camera, ThreadPoolExecutor(1) as pool:
+        test = pool.submit(prober.probe_url, f"http://127.0.0.1:{camera.getsockname()[1]}/live", QUICK)
+        with camera.accept()[0]:
+            (pid,) = pools.children() - before
+            os.kill(pid, signal.SIGSTOP)
+            found = test.result(60)
+
+    assert found.reason is SourceReason.DECODER_CRASHED
+    assert found.detail.endswith(": it ended or held up the process that tested it (no answer for 1 s)")
+    assert pools.children() == before
+
+
+def test_a_process_that_does_not_start_blames_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time until it has started is none of the test's."""
+    monkeypatch.setattr(prober, "START_S", 0.0)
+
+    found = prober.probe_url("rtsp://127.0.0.1/live", QUICK)
+
+    assert found.reason is SourceReason.UNKNOWN
+    assert found.detail.endswith(": the process for its test does not start (no answer for 0 s)")
 
 
 def test_an_invalid_url_is_refused_without_a_process() -> None:
