@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from actors.fleet.actions import Action, Move, NoteBalance
 from actors.fleet.capacity import Capacity
-from actors.fleet.snapshot import CameraSnapshot, FleetSnapshot
+from actors.fleet.snapshot import CameraSnapshot, FleetSnapshot, ShardSnapshot
 
 # busy_share is an average over some time, so after a move it says nothing for a while.
 _MIN_LOAD_DIFFERENCE = 0.3
@@ -14,7 +16,7 @@ def plan_balance(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]
     """At most one move, while no camera is on its way, every camera is on a shard, and no shard is to be replaced.
 
     Counts are made equal only once after shards joined or left, so that later moves by operators are not undone; after
-    that, load decides.
+    that, load decides. Neither is worth a memory: a camera goes only to a shard whose model reads it.
     """
     if fleet.outdated or not _is_at_rest(fleet):
         return ()
@@ -34,27 +36,35 @@ def _is_settled(fleet: FleetSnapshot, camera: CameraSnapshot) -> bool:
 
 
 def _move_by_count(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]:
-    active = [shard.index for shard in capacity.active()]
-    fullest = max(active, key=capacity.counts.__getitem__, default=0)
-    free = [index for index in active if capacity.is_free(index)]
-    emptiest = min(free, key=capacity.counts.__getitem__, default=None)
-    if emptiest is None or capacity.counts[fullest] - capacity.counts[emptiest] < 2:
-        return ()
-    return _move(fleet, fullest, emptiest)
+    counts = capacity.counts
+    for sources, targets in _exchanges(capacity):
+        fullest = max(sources, key=lambda shard: counts[shard.index])
+        emptiest = min(targets, key=lambda shard: counts[shard.index], default=None)
+        if emptiest is not None and counts[fullest.index] - counts[emptiest.index] >= 2:
+            return _move(fleet, fullest.index, emptiest.index)
+    return ()
 
 
 def _move_by_load(fleet: FleetSnapshot, capacity: Capacity) -> tuple[Action, ...]:
+    if fleet.now_s < fleet.load_settled_s:
+        return ()
+    for sources, targets in _exchanges(capacity):
+        busiest = max(sources, key=lambda shard: shard.busy_share)
+        idlest = min(targets, key=lambda shard: shard.busy_share, default=None)
+        if idlest is None or capacity.counts[busiest.index] < 2:
+            continue
+        if busiest.busy_share - idlest.busy_share >= _MIN_LOAD_DIFFERENCE:
+            return _move(fleet, busiest.index, idlest.index)
+    return ()
+
+
+def _exchanges(capacity: Capacity) -> Iterator[tuple[Sequence[ShardSnapshot], Sequence[ShardSnapshot]]]:
+    """For each model, the shards that run it, and those with a free slot that read its memories."""
     active = capacity.active()
-    if not active or fleet.now_s < fleet.load_settled_s:
-        return ()
-    busiest = max(active, key=lambda shard: shard.busy_share)
     free = [shard for shard in active if capacity.is_free(shard.index)]
-    idlest = min(free, key=lambda shard: shard.busy_share, default=None)
-    if idlest is None or capacity.counts[busiest.index] < 2:
-        return ()
-    if busiest.busy_share - idlest.busy_share < _MIN_LOAD_DIFFERENCE:
-        return ()
-    return _move(fleet, busiest.index, idlest.index)
+    for fingerprint in dict.fromkeys(shard.fingerprint for shard in active):
+        sources = [shard for shard in active if shard.fingerprint == fingerprint]
+        yield sources, [shard for shard in free if shard.can_read(fingerprint)]
 
 
 def _move(fleet: FleetSnapshot, source: int, target: int) -> tuple[Action, ...]:

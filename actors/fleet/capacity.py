@@ -13,7 +13,7 @@ from actors.fleet.snapshot import FleetSnapshot, ShardSnapshot
 ASSIGNMENTS_AT_ONCE = 4  # on one shard
 MOVES_AT_ONCE = 8  # from or to one shard
 
-_Rank: TypeAlias = "tuple[bool, bool, int, float, int]"  # the lowest is the best; the shard's index comes last
+_Rank: TypeAlias = "tuple[bool, bool, bool, int, float, int]"  # the lowest is the best; the shard's index comes last
 
 
 def first_choice(shards: Sequence[ShardRecord], counts: Sequence[int], spares: int) -> int:
@@ -56,9 +56,8 @@ class Capacity:
         self._outdated = {shard.index for shard in fleet.outdated}
         self._kept_empty = kept_empty(fleet.shards, self.counts, fleet.size.numbers.spares)
         # A heap, with outdated ranks among the present ones: a plan may ask for the best shard for each of thousands of
-        # cameras.
-        self._ranks = [self._rank(shard) for shard in fleet.shards if shard.is_accepting]
-        heapq.heapify(self._ranks)
+        # cameras. One heap for each fingerprint of memories, of which there are few.
+        self._ranks: dict[str, list[_Rank]] = {}
 
     def active(self) -> list[ShardSnapshot]:
         """The shards that accept cameras, without spares."""
@@ -81,23 +80,25 @@ class Capacity:
         shard = self._shards[index]
         return shard.is_accepting and self._on_device[index] < (shard.slots or math.inf)
 
-    def best(self, *, exclude: Collection[int]) -> int | None:
+    def best(self, *, exclude: Collection[int], fingerprint: str) -> int | None:
         """The emptiest shard that accepts a camera and has a free slot; None where there is none.
 
-        A spare is taken last, but before a shard that is to be replaced.
+        A spare is taken late, then one whose model does not read memories of this fingerprint, and last a shard that is
+        to be replaced: there a memory could stay for a moment only.
         """
+        ranks = self._ranks_for(fingerprint)
         excluded: list[_Rank] = []
         found: int | None = None
-        while self._ranks and found is None:
-            rank, index = self._ranks[0], self._ranks[0][-1]
-            if rank != self._rank(self._shards[index]) or not self.is_free(index):
-                heapq.heappop(self._ranks)
+        while ranks and found is None:
+            rank, index = ranks[0], ranks[0][-1]
+            if rank != self._rank(self._shards[index], fingerprint) or not self.is_free(index):
+                heapq.heappop(ranks)
             elif index in exclude:
-                excluded.append(heapq.heappop(self._ranks))
+                excluded.append(heapq.heappop(ranks))
             else:
                 found = index
         for rank in excluded:
-            heapq.heappush(self._ranks, rank)
+            heapq.heappush(ranks, rank)
         return found
 
     def can_start(self, limit: int, *shards: int) -> bool:
@@ -111,15 +112,23 @@ class Capacity:
         if not is_own:
             self._taken[index] += 1
             if self._shards[index].is_accepting:
-                heapq.heappush(self._ranks, self._rank(self._shards[index]))
+                for fingerprint, ranks in self._ranks.items():
+                    heapq.heappush(ranks, self._rank(self._shards[index], fingerprint))
 
     def start(self, index: int) -> None:
         """Counts an action of the plan on this shard."""
         self._busy[index] += 1
 
-    def _rank(self, shard: ShardSnapshot) -> _Rank:
+    def _ranks_for(self, fingerprint: str) -> list[_Rank]:
+        if fingerprint not in self._ranks:
+            self._ranks[fingerprint] = [self._rank(shard, fingerprint) for shard in self._shards if shard.is_accepting]
+            heapq.heapify(self._ranks[fingerprint])
+        return self._ranks[fingerprint]
+
+    def _rank(self, shard: ShardSnapshot, fingerprint: str) -> _Rank:
         return (
             shard.index in self._outdated,
+            not shard.can_read(fingerprint),
             shard.index in self._kept_empty,
             self._taken[shard.index],
             shard.busy_share,

@@ -198,7 +198,8 @@ class Fleet:
         """Moves a camera with all tiers of its memory, by default to the emptiest other shard.
 
         Questions wait meanwhile. Raises UnknownCamera, InvalidShard, TooManyCameras, StoreError, ShardUnavailable and
-        CameraRecovering; then the camera stays on its shard.
+        CameraRecovering; then the camera stays on its shard. InvalidShard also if the other shard's model cannot read
+        the memory.
         """
         record = self._state.find(name)
         if to_shard is not None:

@@ -15,6 +15,7 @@ from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.capacity import Capacity
 from actors.fleet.placement import Placement
 from actors.fleet.records import CameraRecord
+from actors.fleet.snapshot import can_read
 from actors.fleet.state import FleetState
 from actors.shard.shard_counts import Histogram
 from cache_store.errors import StoreError
@@ -45,15 +46,19 @@ class Mover:
         self.pauses_s = Histogram(_PAUSE_BOUNDS_S)
 
     def target_of(self, record: CameraRecord, index: int | None) -> int:
-        """The shard to move the camera to: this, or the emptiest other one. Raises InvalidShard if none takes it."""
+        """The shard to move the camera to: this, or the emptiest other one.
+
+        Raises InvalidShard if none takes it, and if its model would not read the camera's memory.
+        """
         if index is not None:
             if not self._state.shards[index].is_accepting:
                 raise InvalidShard(f"shard {index}: takes no cameras now, it is being drained or restarted")
-            return index
-        other = Capacity(self._state.snapshot(0.0)).best(exclude=[record.shard_index])
+            return self._readable(record, index)
+        capacity = Capacity(self._state.snapshot(0.0))
+        other = capacity.best(exclude=[record.shard_index], fingerprint=record.fingerprint)
         if other is None:
             raise InvalidShard(f"camera {record.spec.name!r}: no other shard that takes cameras has a free slot now")
-        return other
+        return self._readable(record, other)
 
     async def move(self, record: CameraRecord, target: int) -> None:
         """Moves a camera. Questions wait meanwhile, and both shards read its stream for a moment.
@@ -77,6 +82,16 @@ class Mover:
         self.pauses_s.observe(now_s - began_s)
         paused_s = round(now_s - began_s, 3)
         log.info("camera_moved", **record.log_fields, from_shard=source, to_shard=target, paused_s=paused_s)
+
+    def _readable(self, record: CameraRecord, target: int) -> int:
+        fingerprints = self._state.shards[target].fingerprints
+        if not can_read(fingerprints, record.fingerprint):
+            raise InvalidShard(
+                f"camera {record.spec.name!r}: shard {target} runs another model ({fingerprints[0][:12]}) and cannot "
+                f"read its memory (of {record.fingerprint[:12]}), which only a drain of shard {record.shard_index} "
+                "leaves behind"
+            )
+        return target
 
     async def _move(self, record: CameraRecord, target: int) -> float:
         """-> when the pause for questions began, by the event loop's clock"""

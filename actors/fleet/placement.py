@@ -12,6 +12,7 @@ from actors.fleet import camera_presence
 from actors.fleet.capacity import Capacity
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.records import CameraRecord
+from actors.fleet.snapshot import can_read
 from actors.fleet.state import FleetState
 from actors.ownership.failure_detector import FailureDetector
 from cache_store.errors import CameraFenced, OwnedByAnother, StoreError
@@ -44,7 +45,7 @@ class Placement:
                 try:
                     await self.assign(record)
                 except (TooManyCameras, InvalidShard):
-                    other = Capacity(self._state.snapshot(_now_s())).best(exclude=tried)
+                    other = Capacity(self._state.snapshot(_now_s())).best(exclude=tried, fingerprint=record.fingerprint)
                     if other is None:
                         raise
                     target = other
@@ -69,6 +70,7 @@ class Placement:
         # Above every earlier epoch: a store that lost its data, with a clock set back, would grant stale ones.
         min_epoch = self._state.epoch_floor.at(_now_s())
         assignment = replace(record.assignment, min_epoch=min_epoch, expiry=self._unowned_expiry)
+        lost = "" if can_read(shard.fingerprints, record.fingerprint) else record.fingerprint
         with shard.acting():
             try:
                 await shard.perform(shard.shard.add_camera(assignment))
@@ -78,6 +80,14 @@ class Placement:
             except CameraFenced:
                 await self._desired.end_fenced(record)
                 raise camera_presence.changed(record.spec) from None
+        if lost:
+            log.warning(
+                "memory_left_behind",
+                **record.log_fields,
+                shard=record.shard_index,
+                fingerprint=lost[:12],
+                readable=[fingerprint[:12] for fingerprint in shard.fingerprints],
+            )
 
     async def _expiry(self, record: CameraRecord, error: OwnedByAnother) -> LeaseExpiry:
         """The proof that the owner may be replaced; raises the error again without one."""

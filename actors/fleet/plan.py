@@ -118,7 +118,10 @@ def _updates(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Update]:
 
 
 def _assignments(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Assign | Wait]:
-    """Gives cameras that no shard watches to their shard, or to another one if that has failed, drains or is full."""
+    """Gives cameras that no shard watches to their shard, or to another one if that has failed, drains or is full.
+
+    One that came back with another model keeps its cameras only where no shard that reads their memories has a slot.
+    """
     missing = [camera for camera in fleet.cameras.values() if _needs_shard(fleet, camera)]
     missing.sort(key=lambda camera: -camera.last_question_s)
     # For thousands of cameras that find no slot, each shard is looked at once.
@@ -126,9 +129,13 @@ def _assignments(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Assign | 
     for camera in missing:
         shard = fleet.shards[camera.shard]
         is_own = shard.is_up and (capacity.has_own_slot(shard.index) or camera.id in shard.cameras)
+        is_readable = is_own and (camera.id in shard.cameras or shard.can_read(camera.fingerprint))
+        is_placeable = has_room and not is_readable
+        other = capacity.best(exclude=(), fingerprint=camera.fingerprint) if is_placeable else None
+        is_own = is_own and (other is None or not fleet.shards[other].can_read(camera.fingerprint))
         if is_own and not capacity.can_start(ASSIGNMENTS_AT_ONCE, shard.index):
             continue
-        target = shard.index if is_own else capacity.best(exclude=()) if has_room else None
+        target = shard.index if is_own else other
         if target is None:
             has_room = False
             yield Wait(camera.id, coming or _no_slot_reason(shard))
@@ -171,7 +178,7 @@ def _evacuations(fleet: FleetSnapshot, capacity: Capacity) -> Iterator[Move | Wa
         source = fleet.shards[camera.shard]
         if is_missing(camera, source) or not _may_start(fleet, camera):
             continue
-        target = capacity.best(exclude=[source.index])
+        target = capacity.best(exclude=[source.index], fingerprint=camera.fingerprint)
         if target is None:
             yield Wait(camera.id, "no other shard that takes cameras has a free slot")
         elif capacity.can_start(MOVES_AT_ONCE, source.index, target):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -83,6 +83,10 @@ class CameraRecord:
         return self._snapshot.retry_at_s
 
     @property
+    def fingerprint(self) -> str:
+        return self._snapshot.fingerprint
+
+    @property
     def is_refused(self) -> bool:
         return self._snapshot.is_refused
 
@@ -111,12 +115,16 @@ class CameraRecord:
         """Records that the camera is on this shard."""
         self._snapshot = replace(self._snapshot, shard=shard_index)
 
-    def observe(self, status: CameraStatus) -> None:
-        """Records the status that the camera's shard reports."""
+    def observe(self, status: CameraStatus, fingerprints: Sequence[str]) -> None:
+        """Records the status that the camera's shard reports. fingerprints: of the shard, see ShardStatus."""
         self.status = status
-        if status.epoch > self.newest_epoch or self.is_refused:
-            newest_epoch = max(self.newest_epoch, status.epoch)
-            self._snapshot = replace(self._snapshot, newest_epoch=newest_epoch, is_refused=False)
+        newest_epoch, fingerprint = max(self.newest_epoch, status.epoch), self.fingerprint
+        if status.state is not CameraState.RECOVERING and status.epoch == newest_epoch:
+            fingerprint = fingerprints[0] if fingerprints else ""
+        if newest_epoch > self.newest_epoch or fingerprint != self.fingerprint or self.is_refused:
+            self._snapshot = replace(
+                self._snapshot, newest_epoch=newest_epoch, is_refused=False, fingerprint=fingerprint
+            )
 
     def observe_epoch(self, epoch: int) -> None:
         """Fences stale owners: raises CameraRecovering if an answer comes from an epoch older than the newest."""

@@ -43,7 +43,7 @@ def _moves(
 ) -> Iterator[Move]:
     for camera in sorted(cameras, key=lambda camera: camera.last_question_s):
         is_ready = camera.id in shard.cameras and not camera.is_busy and camera.retry_at_s <= fleet.now_s
-        target = capacity.best(exclude=[shard.index])
+        target = capacity.best(exclude=[shard.index], fingerprint=camera.fingerprint)
         if is_ready and target is not None and capacity.can_start(MOVES_AT_ONCE, shard.index, target):
             capacity.start(shard.index)
             capacity.take(target)

@@ -6,6 +6,7 @@ Pure, as the plan. A shard that waits for a node counts like one that runs: it w
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from actors.fleet.actions import EndShard, NotePressure, Resize
@@ -77,7 +78,7 @@ def _enough(fleet: FleetSnapshot) -> int:
     while fewer > numbers.min:
         room = math.ceil(scaling.full_below * _room(fleet, fewer - 1, spares=numbers.spares))
         num_open = len(_open(fleet, fewer - 1))
-        if num_cameras > room or busy > scaling.busy_below * num_open:
+        if num_cameras > room or busy > scaling.busy_below * num_open or not _keeps_memories(fleet, fewer - 1):
             break
         fewer -= 1
     return fewer
@@ -100,9 +101,18 @@ def _open(fleet: FleetSnapshot, count: int) -> Sequence[ShardSnapshot]:
     return [shard for shard in fleet.shards[:count] if not shard.is_draining]
 
 
-def _room(fleet: FleetSnapshot, count: int, *, spares: int) -> int:
-    """Slots of the first `count` shards without the largest `spares` of them; those that drain have none."""
-    slots = [shard.slots or fleet.size.slots for shard in _open(fleet, count)]
+def _keeps_memories(fleet: FleetSnapshot, count: int) -> bool:
+    """Whether each memory finds a slot on one of the first `count` shards whose model reads it."""
+    memories = Counter(camera.fingerprint for camera in fleet.cameras.values() if not camera.is_refused)
+    return all(number <= _room(fleet, count, spares=0, fingerprint=read) for read, number in memories.items())
+
+
+def _room(fleet: FleetSnapshot, count: int, *, spares: int, fingerprint: str = "") -> int:
+    """Slots of the first `count` shards without the largest `spares` of them; those that drain have none.
+
+    fingerprint: counts only shards that read such memories.
+    """
+    slots = [shard.slots or fleet.size.slots for shard in _open(fleet, count) if shard.can_read(fingerprint)]
     slots += [fleet.size.slots] * (count - len(fleet.shards))
     return sum(sorted(slots)[: max(0, len(slots) - spares)])
 

@@ -28,7 +28,8 @@ class ShardRecord:
     incarnation's lease has expired; down_since_s: by the event loop's clock; detail: why it does not answer; is_failed:
     its answer was an error that nobody foresaw; reported: its cameras by id; unclaimed: by name, those of which this
     fleet has no record; num_busy: actions on it that run now; is_ended: it has no process, and none shall start;
-    lapsed: set while the shard is down and its lease has expired, and once it has ended: nothing is left to wait for.
+    lapsed: set while the shard is down and its lease has expired, and once it has ended: nothing is left to wait for;
+    fingerprints: see ShardStatus.
     """
 
     shard: Shard
@@ -52,6 +53,7 @@ class ShardRecord:
     generation: str = ""
     resident_nbytes: int = 0
     device_nbytes: int = 0
+    fingerprints: tuple[str, ...] = ()
     counts: ShardCounts = field(default_factory=ShardCounts)
     reported: Mapping[str, ReportedCamera] = field(default_factory=dict)
     unclaimed: Mapping[str, CameraStatus] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class ShardRecord:
             generation=self.generation,
             cameras=self.reported,
             standby=self.standby,
+            fingerprints=self.fingerprints,
         )
 
     def view(self, index: int, cameras: Iterable[str], size: SizeSnapshot, *, is_spare: bool) -> ShardView:
@@ -128,6 +131,7 @@ class ShardRecord:
         self.ingest_share, self.max_ingest_share = status.ingest_share, status.max_ingest_share
         self.counts, self.is_leaving = status.counts, status.is_leaving
         self.resident_nbytes, self.device_nbytes = status.resident_nbytes, status.device_nbytes
+        self.fingerprints = status.fingerprints
         self.reported, self.standby = reported, frozenset(status.standby)
         self.unclaimed = {camera.name: camera for camera in status.cameras if camera.id not in recorded}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -30,7 +30,8 @@ class ShardSnapshot:
 
     detail: why it does not answer. is_retiring: fewer shards are wanted, so it shall be emptied and end. is_ended: it
     has. has_expired: its lease is proven to have expired. down_since_s: since when it does not answer. slots: 0 where
-    unknown. standby: ids of cameras that it stands by for. num_busy: actions on it that run now.
+    unknown. standby: ids of cameras that it stands by for. num_busy: actions on it that run now. fingerprints: see
+    ShardStatus.
     """
 
     index: int
@@ -49,6 +50,7 @@ class ShardSnapshot:
     generation: str = ""
     cameras: Mapping[str, ReportedCamera] = field(default_factory=dict)
     standby: frozenset[str] = frozenset()
+    fingerprints: tuple[str, ...] = ()
 
     @property
     def is_starting(self) -> bool:
@@ -60,6 +62,15 @@ class ShardSnapshot:
         """Whether it takes more cameras, as far as it has free slots."""
         return self.is_up and not self.is_draining and not self.is_retiring
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the memories that it writes; empty where unknown."""
+        return self.fingerprints[0] if self.fingerprints else ""
+
+    def can_read(self, fingerprint: str) -> bool:
+        """Whether its model reads memories of this fingerprint."""
+        return can_read(self.fingerprints, fingerprint)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSnapshot:
@@ -67,7 +78,8 @@ class CameraSnapshot:
 
     newest_epoch: the newest that any shard reported. retry_at_s: when an action that failed may be tried again.
     is_busy: an action on it runs now. is_refused: no shard can watch it as it is specified. last_question_s: cameras
-    with recent questions are restored first, moved last.
+    with recent questions are restored first, moved last. fingerprint: of the model that wrote its memory, empty where
+    unknown.
     """
 
     id: str
@@ -78,6 +90,7 @@ class CameraSnapshot:
     retry_at_s: float = 0.0
     is_busy: bool = False
     is_refused: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,3 +157,8 @@ class FleetSnapshot:
 def is_outdated(generation: str, size: SizeSnapshot) -> bool:
     """Whether a shard of this generation shall be replaced."""
     return bool(size.generation) and generation != size.generation
+
+
+def can_read(fingerprints: Collection[str], fingerprint: str) -> bool:
+    """Whether a shard that reads memories of these fingerprints reads one of that; what is unknown counts as able."""
+    return not fingerprints or not fingerprint or fingerprint in fingerprints

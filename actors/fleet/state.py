@@ -96,7 +96,7 @@ class FleetState:
             index = capacity.first_choice(self.shards, self.camera_counts(), self.size.numbers.spares)
         record = CameraRecord.of(assignment, index, self._clock)
         if status is not None:
-            record.observe(status)
+            record.observe(status, self.shards[index].fingerprints)
         self.cameras[name] = self.cameras_by_id[assignment.id] = record
         self._cameras_by_shard[record.shard_index][assignment.id] = record
         return record
@@ -163,7 +163,7 @@ class FleetState:
         self.epoch_floor.observe(max((camera.epoch for camera in status.cameras), default=0), now_s)
         for record in self.cameras_on(index):
             if record.id in by_id:
-                record.observe(by_id[record.id])
+                record.observe(by_id[record.id], shard.fingerprints)
             else:
                 record.mark_missing()
         return adopted

@@ -65,11 +65,10 @@ class CameraShard:
         boot_clock: Callable[[], float] = boot_time_s,
         tracer: Tracer | None = None,
     ) -> None:
-        self._ingest = settings.ingest
+        self._ingest, self._store = settings.ingest, checkpoints
         self._running_tests = 0
         self._tracer = tracer or NoTracer()
         self._slots = settings.shards.device.max_cameras
-        self._store = checkpoints
         self._device, self._engine = device, device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._lease_holder = LeaseHolder(
@@ -197,6 +196,7 @@ class CameraShard:
             is_draining=self._is_draining,
             is_leaving=self._is_leaving,
             counts=counts,
+            fingerprints=self._device.fingerprints,
         )
 
     def _cameras(self) -> tuple[CameraStatus, ...]:

@@ -58,7 +58,8 @@ class ShardStatus:
     recent time in which the device worked, 0 to 1. ingest_share: the share of the device's time that the frames of its
     cameras take at their rates, 0 while unknown. max_ingest_share: the most that new cameras may bring it to.
     is_leaving: its process was told to end. counts: what it has done so far. generation: of its code and settings, see
-    `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost.
+    `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost. fingerprints: of the memories that its model
+    reads, that of those it writes first; none: a version before said nothing of them.
     """
 
     pid: int
@@ -76,6 +77,7 @@ class ShardStatus:
     generation: str = ""
     resident_nbytes: int = 0
     device_nbytes: int = 0
+    fingerprints: tuple[str, ...] = ()
 
 
 class Shard(Protocol):

@@ -151,6 +151,7 @@ class ScriptedShard:
         self.fenced: set[str] = set()  # ids
         self.is_draining = self.is_leaving = False
         self.generation = ""
+        self.fingerprints: tuple[str, ...] = ()
         self.standby: set[str] = set()
         self.standby_since_s: float | None = 1_000.0
         self.unfinished = 0
@@ -268,6 +269,7 @@ class ScriptedShard:
             generation=self.generation,
             resident_nbytes=self.resident_nbytes,
             device_nbytes=self.device_nbytes,
+            fingerprints=self.fingerprints,
         )
 
     async def drain(self) -> None:

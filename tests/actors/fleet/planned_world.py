@@ -52,6 +52,7 @@ class ModelShard:
     starts_in: int = 0
     load: float = 0.0
     generation: str = ""
+    fingerprints: tuple[str, ...] = ()
     cameras: dict[str, ModelCamera] = field(default_factory=dict)
 
     @property
@@ -130,6 +131,7 @@ class World:
             busy_share=min(1.0, shard.load * len(shard.cameras)),
             is_draining=shard.is_draining,
             generation=shard.generation,
+            fingerprints=shard.fingerprints,
         )
         self.state.observe(index, status, self.now_s)
 

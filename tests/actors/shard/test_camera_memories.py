@@ -80,6 +80,18 @@ async def test_a_checkpoint_of_another_model_is_not_loaded_and_leaves_a_gap(
         assert [gap.reason for gap in memory.gaps] == ["its checkpoints could not be read"]
 
 
+async def test_a_shard_says_which_memories_it_reads_and_first_which_it_writes(
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
+) -> None:
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        fingerprints = (await shard.status()).fingerprints
+
+    saved = await checkpoints.load("film", *fingerprints)
+    assert saved is not None
+    assert fingerprints == (saved.facts.fingerprint, model.spec.previous_fingerprint)
+
+
 async def test_a_memory_that_the_version_before_saved_of_this_model_is_restored(
     running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
 ) -> None:

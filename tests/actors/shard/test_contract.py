@@ -72,6 +72,7 @@ STATUS = ShardStatus(
     ),
     standby={"2": None, "3": 4.5},
     busy_share=0.5,
+    fingerprints=("abc", "before"),
 )
 RESULTS = [
     ("status", STATUS),
