@@ -71,6 +71,8 @@ def ask(
         _show_all(outcomes, as_json)
     else:
         _show_one(outcomes[0], as_json)
+        if save_evidence is not None and not any(outcomes[0].files):
+            terminal.err.print("no picture saved: the answer has no evidence with a picture", style="dim", markup=False)
 
 
 def _ask_all(hermes: HermesClient, question: str, max_tokens: int) -> list[Outcome]:

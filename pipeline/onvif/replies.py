@@ -53,6 +53,8 @@ class ProbeMatch:
 
 def parse(content: bytes) -> Element:
     """The SOAP message. Entities and document types are refused, and nothing is loaded. Raises NotSoap."""
+    if content[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise NotSoap("it is a web page, no SOAP message")
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise NotSoap("it has a document type or entities, which are refused")
     parser = etree.XMLParser(

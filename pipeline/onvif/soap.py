@@ -97,7 +97,7 @@ class SoapClient:
 def _no_answer(label: str, operation: str, status: int, why: str) -> SourceUnreachable:
     if status == 401:
         return SourceUnreachable(f"{label}: {operation}: HTTP 401; {_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
-    if status in (404, 405):
+    if status in (404, 405, 501):
         text = f"{label}: HTTP {status}: it has no ONVIF at this port and path; `cameras discover` shows where it is"
         return SourceUnreachable(text, SourceReason.NOT_FOUND)
     text = f"{label}: {operation}: HTTP {status}, and its answer cannot be read: {why}"

@@ -102,6 +102,14 @@ async def test_the_pictures_of_the_evidence_are_saved(serving: Serving, tmp_path
     assert "saved 2 pictures" in every.err
 
 
+async def test_an_answer_without_a_picture_says_that_none_was_saved(serving: Serving, tmp_path: Path) -> None:
+    async with serving(ScriptedShard(answer=[STARTED, DONE])) as address:
+        ended = await run("ask", "what", "-c", "gate", "--save-evidence", str(tmp_path), "--address", address)
+
+    assert ended.code == 0
+    assert "no picture saved: the answer has no evidence" in ended.err
+
+
 async def test_a_folder_that_cannot_be_made_is_named_before_a_question_is_sent(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     folder = str(tmp_path / "file" / "folder")

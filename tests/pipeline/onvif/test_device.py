@@ -196,7 +196,9 @@ def test_a_stream_that_a_device_refuses_to_name_does_not_hide_the_others() -> No
     ("answer", "reason", "says"),
     [
         (_http(b"<html>Welcome</html>"), SourceReason.SERVER_ERROR, "no SOAP message"),
+        (_http(b"\n<!DOCTYPE HTML><html>Welcome</html>"), SourceReason.SERVER_ERROR, "it is a web page"),
         (_http(b"", "404 Not Found"), SourceReason.NOT_FOUND, "no ONVIF at this port"),
+        (_http(b"<!DOCTYPE HTML><p>", "501 Unsupported method"), SourceReason.NOT_FOUND, "no ONVIF at this port"),
         (_http(b"", "302 Found", "Location: http://192.0.2.9/x\r\n"), SourceReason.REDIRECTED, "192.0.2.9"),
         (_http(b"", "307 T", "Location: http://127.0.0.1:1/x\r\n"), SourceReason.REDIRECTED, "not followed"),
         (_http(b"x" * (5 << 20)), SourceReason.TOO_LARGE, "4,194,304 bytes (limit)"),
