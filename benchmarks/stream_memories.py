@@ -20,7 +20,7 @@ from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
 from models.embeddings import Embeddings
 from models.errors import InvalidBudget
-from models.frame_encoder import EncodedFrames, Step
+from models.frame_encoder import EncodedFrames, FrameStep
 from models.importance import ImportanceScorer
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
@@ -87,7 +87,7 @@ class TimedWriter(MemoryWriter):
     before_compaction: Callable[[Memory], None] | None = None
     is_eager = False
 
-    def commit(self, memory: Memory, step: Step) -> None:
+    def commit(self, memory: Memory, step: FrameStep) -> None:
         super().commit(memory, step)
         if self.before_compaction is not None:
             self.before_compaction(memory)

@@ -30,7 +30,7 @@ class EncodedFrames:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FrameStep:
     """What one memory appends: its tokens, and what the decoder reads of them. [T], [T, E]
 
     group_sizes: how many of the tokens each group of frames has. origin_s: the time of the memory's first frame, from
@@ -74,7 +74,7 @@ def encode(model: VideoLanguageModel, frames: Iterable[Tensor]) -> list[EncodedF
 
 def lay_out(
     model: VideoLanguageModel, memory: Memory, encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None
-) -> Step:
+) -> FrameStep:
     """The step of one memory, which is not changed. times_s: [F]. admitted: bool [F, R · C], which cells it appends.
 
     A group appends the cells that any of its frames admits, and its text where it appends a cell.
@@ -90,10 +90,10 @@ def lay_out(
         tokens = tokens.at(is_kept.nonzero().squeeze(1))
         cells = cells.at(is_admitted.nonzero().squeeze(1).to(device))
     if len(cells) == len(tokens):
-        return Step(tokens, cells, len(times_s), tokens.group_sizes, origin_s)
+        return FrameStep(tokens, cells, len(times_s), tokens.group_sizes, origin_s)
     words = model.embed_tokens(tokens.words.to(device))
     embeddings = words.scatter(tokens.is_cell.nonzero().squeeze(1).to(device), cells)
-    return Step(tokens, embeddings, len(times_s), tokens.group_sizes, origin_s)
+    return FrameStep(tokens, embeddings, len(times_s), tokens.group_sizes, origin_s)
 
 
 def _by_size(groups: Sequence[Tensor]) -> list[list[int]]:

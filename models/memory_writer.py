@@ -15,7 +15,7 @@ from cache_store.tiers import MemoryConfig
 from models import frame_encoder, policy_choice
 from models.embeddings import Embeddings
 from models.errors import InvalidBudget, NotFinite
-from models.frame_encoder import EncodedFrames, Step
+from models.frame_encoder import EncodedFrames, FrameStep
 from models.frame_layout import FrameLayout, FrameTokens
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
@@ -152,7 +152,7 @@ class MemoryWriter:
             raise
         return [step.group_sizes for step in steps]
 
-    def _forward(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
+    def _forward(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         """Writes the keys, values and states of steps, in one pass."""
         coordinates = self.model.spec.kv.positions.coordinates
         offsets = torch.cat([coordinates(step.tokens.offsets, step.tokens.ids) for step in steps], dim=1)
@@ -162,7 +162,7 @@ class MemoryWriter:
             raise NotFinite(f"{len(memories)} steps of frames: the model's hidden states are no numbers")
         forward_pass.write_states()
 
-    def commit(self, memory: Memory, step: Step) -> None:
+    def commit(self, memory: Memory, step: FrameStep) -> None:
         """Makes the tokens of a step valid, whose keys and values the forward pass has written."""
         device, tokens = self.model.spec.device, step.tokens
         ids = tokens.ids + token_ids.first_of(memory.next_frame)
@@ -170,7 +170,7 @@ class MemoryWriter:
         memory.next_frame += self._layout.num_groups(step.num_frames)
         memory.origin_s = step.origin_s
 
-    def _make_room(self, memories: Sequence[Memory], steps: Sequence[Step]) -> None:
+    def _make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         """Compacts each memory whose slot, or whose positions, have no room for a step like its own."""
         pairs = zip(memories, steps, strict=True)
         self.compact([memory for memory, step in pairs if not self._has_room(memory, step.tokens)])

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import AttentionInterface
 
+from models.decode_runs import DecodeRun
 from models.shared_base import pick
 from models.slot_cache import PassEnded, SlotCache, packed
-from models.slot_rows import SlotRows
 from ops import attention as attention_ops
 from ops.attention import Attended
 
@@ -36,8 +36,8 @@ def slot_attention(
     layer = forward_pass.layer_at(cast(int, module.layer_idx))
     batch, heads, tokens, width = query.shape
     queries = packed(query)
-    if forward_pass.rows:
-        parts = [_decode(queries, rows, layer, forward_pass, scaling) for rows in forward_pass.rows]
+    if forward_pass.decode_runs:
+        parts = [_decode(queries, run, layer, forward_pass, scaling) for run in forward_pass.decode_runs]
     else:
         parts = _prefill(queries, packed(key), packed(value), layer, forward_pass, scaling)
     if layer == forward_pass.ends_at:
@@ -49,20 +49,20 @@ def slot_attention(
     return attended.reshape(batch, tokens, heads, width), None
 
 
-def _decode(queries: Tensor, rows: SlotRows, layer: int, forward_pass: SlotCache, scaling: float) -> Attended:
+def _decode(queries: Tensor, run: DecodeRun, layer: int, forward_pass: SlotCache, scaling: float) -> Attended:
     """[1, Hq, B, D] -> [R, Hq, D], [R, Hq]"""
     capture = forward_pass.capture
-    keys, values, mask = rows.read(layer)
-    grouped = rows.of(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
+    keys, values, mask = run.read(layer)
+    grouped = run.unpack(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
     attended, normalizer = attention_ops.flash(grouped, keys, values, scaling, bias=mask)
     of_rows = {
-        rows.span.start + row: memory.lengths[layer] for row, memory in enumerate(rows.memories) if memory.base is None
+        run.span.start + row: memory.lengths[layer] for row, memory in enumerate(run.memories) if memory.base is None
     }
     if capture is not None and capture.query_rows[layer] is not None and of_rows:
         weights = attention_ops.attention_weights(grouped, keys, normalizer, scaling)
         reduced = capture.reduce(weights.flatten(1, 2).unsqueeze(2))
         capture.weights.setdefault(layer, {}).update(
-            {row: reduced[row - rows.span.start, ..., :length] for row, length in of_rows.items()}
+            {row: reduced[row - run.span.start, ..., :length] for row, length in of_rows.items()}
         )
     return attended.flatten(1, 2), normalizer.flatten(1, 2)
 
@@ -78,7 +78,7 @@ def _prefill(
     mask = None if forward_pass.mask is None else forward_pass.mask.to(queries.device)
     rows = capture.query_rows[layer] if capture is not None else None
     for run in forward_pass.runs:
-        new = attention_ops.New(run.of(queries), run.of(keys), run.of(values), mask)
+        new = attention_ops.New(run.unpack(queries), run.unpack(keys), run.unpack(values), mask)
         cached = run.cached(layer)
         if capture is None or rows is None or run.has_base:
             attended, normalizer = attention_ops.attend(new, cached, scaling)

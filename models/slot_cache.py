@@ -15,8 +15,10 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from cache_store.memory import Memory
-from models import slot_rows, slot_runs
+from models import decode_runs, slot_runs
+from models.decode_runs import DecodeRun
 from models.shared_base import SharedBases
+from models.slot_runs import SlotRun
 from ops import attention as attention_ops
 
 
@@ -76,8 +78,8 @@ class SlotCache(Cache):
         is_single = not is_read_only and all(length == 1 for length in num_new)
         is_plain = all(memory.is_plain for memory in memories)
         self.bases = SharedBases(memories, self.spans)
-        self.rows = slot_rows.rows_of(memories) if is_single and is_plain else []  # of a decode step, else none
-        self.runs = [] if self.rows else slot_runs.runs_of(memories, self.spans)
+        self.decode_runs = decode_runs.runs_of(memories) if is_single and is_plain else []
+        self.runs = [] if self.decode_runs else slot_runs.runs_of(memories, self.spans)
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
         places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
         if shape.recurrent is not None:
@@ -93,7 +95,7 @@ class SlotCache(Cache):
         """Positions of the new tokens on each axis. -> [A, 1, sum of T_b]"""
         shape = self.memories[0].slabs.shape
         first = torch.tensor([memory.next_position for memory in self.memories])
-        if not self.rows:
+        if not self.decode_runs:
             first = first.repeat_interleave(torch.tensor(self.num_new))
         return (first + self.offsets).to(shape.device).expand(shape.positions.num_axes, -1)[:, None]
 
@@ -137,12 +139,10 @@ class _SlotLayer(CacheLayerMixin):
     ) -> tuple[Tensor, Tensor]:
         """Writes the new keys and values, and returns them: the attention function finds the cached ones itself."""
         forward_pass, keys, values = self._forward_pass, packed(key_states), packed(value_states)
-        if forward_pass.rows:
-            for rows in forward_pass.rows:
-                rows.write(self._index, rows.of(keys), rows.of(values))
-        elif not forward_pass.is_read_only:
-            for run in forward_pass.runs:
-                run.write(self._index, run.of(keys), run.of(values))
+        if not forward_pass.is_read_only:
+            runs: list[DecodeRun | SlotRun] = [*forward_pass.decode_runs, *forward_pass.runs]
+            for run in runs:
+                run.write(self._index, run.unpack(keys), run.unpack(values))
         return key_states, value_states
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

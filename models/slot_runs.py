@@ -1,4 +1,4 @@
-"""Memories of a pass that are alike, so that they are written and read as one batch."""
+"""Memories of one length whose slots follow each other: a pass writes and reads them as one batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ops.attention import Cached
 
 
 class SlotRun:
-    """R memories of a pass that append T tokens each; of several the slots follow each other and the lengths are alike.
+    """R memories of the same lengths, in slots that follow each other, that append T tokens each.
 
-    span: where their new tokens lie in the packed row.
+    span: of their new tokens in the packed row. first_row: the place of the first memory in its pass.
     """
 
     def __init__(self, memories: Sequence[Memory], first_row: int, span: slice) -> None:
@@ -27,8 +27,8 @@ class SlotRun:
         self._slabs = memories[0].slabs
         self._slots = slice(memories[0].slot, memories[0].slot + len(memories))
 
-    def of(self, states: Tensor) -> Tensor:
-        """What is of these memories' tokens in a packed pass. [1, H, sum of T_b, D] -> [R, H, T, D]"""
+    def unpack(self, states: Tensor) -> Tensor:
+        """These memories' part of a packed row, as a batch. [1, H, sum of T_b, D] -> [R, H, T, D]"""
         own, rows = states[:, :, self._span], len(self.memories)
         return own if rows == 1 else torch.unflatten(own[0], 1, (rows, -1)).transpose(0, 1)
 
@@ -49,12 +49,12 @@ class SlotRun:
 
 
 def runs_of(memories: Sequence[Memory], spans: Sequence[slice]) -> list[SlotRun]:
-    """A run for memories that follow each other and are alike, one of its own for each other memory."""
+    """The memories in runs of those that one batch can read."""
     lengths = [span.stop - span.start for span in spans]
     starts = [0] + [
         row
         for row, (before, memory) in enumerate(pairwise(memories), start=1)
-        if lengths[row] != lengths[row - 1] or not _is_next(before, memory)
+        if lengths[row] != lengths[row - 1] or not _can_follow(before, memory)
     ]
     return [
         SlotRun(memories[start:end], start, slice(spans[start].start, spans[end - 1].stop))
@@ -62,8 +62,8 @@ def runs_of(memories: Sequence[Memory], spans: Sequence[slice]) -> list[SlotRun]
     ]
 
 
-def _is_next(before: Memory, memory: Memory) -> bool:
-    """Whether a memory is read as one with the one before it."""
+def _can_follow(before: Memory, memory: Memory) -> bool:
+    """Whether one batch can read a memory and the one before it."""
     return (
         memory.slabs is before.slabs
         and memory.slot == before.slot + 1

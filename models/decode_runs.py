@@ -10,10 +10,11 @@ from torch import Tensor
 from cache_store.memory import Memory
 
 
-class SlotRows:
-    """A decode step's view of R memories: nothing is copied, and nothing is masked where all are of one length.
+class DecodeRun:
+    """R plain memories in slots that follow each other, each with one new token.
 
-    first: the place of the first memory in its pass. All of them must be plain.
+    Nothing is copied, and nothing is masked where all are of one length. first: the place of the first memory in its
+    pass.
     """
 
     def __init__(self, memories: Sequence[Memory], first: int) -> None:
@@ -24,8 +25,8 @@ class SlotRows:
         self._places: dict[tuple[int, ...], Tensor] = {}  # of the new tokens, by the lengths of a layer
         self._masks: dict[tuple[int, ...], Tensor | None] = {}
 
-    def of(self, states: Tensor) -> Tensor:
-        """What is of these memories' tokens in a packed pass. [1, H, B, D] -> [R, H, 1, D]"""
+    def unpack(self, states: Tensor) -> Tensor:
+        """These memories' part of a packed row, as a batch. [1, H, B, D] -> [R, H, 1, D]"""
         has_all = states.shape[2] == len(self.memories)
         own = states if has_all else states.narrow(2, self.span.start, len(self.memories))
         return own.permute(2, 1, 0, 3)
@@ -62,15 +63,15 @@ class SlotRows:
         return self._places[lengths].to(new.device).expand(new.shape)
 
 
-def rows_of(memories: Sequence[Memory]) -> list[SlotRows]:
-    """A batch for each run of memories in slots that follow each other."""
+def runs_of(memories: Sequence[Memory]) -> list[DecodeRun]:
+    """The memories in runs whose slots follow each other."""
     starts = [
         place
         for place, memory in enumerate(memories)
         if not place or memory.slabs is not memories[place - 1].slabs or memory.slot != memories[place - 1].slot + 1
     ]
     return [
-        SlotRows(memories[start:end], start) for start, end in zip(starts, [*starts[1:], len(memories)], strict=True)
+        DecodeRun(memories[start:end], start) for start, end in zip(starts, [*starts[1:], len(memories)], strict=True)
     ]
 
 
