@@ -1,8 +1,8 @@
-"""Which system calls a worker gives up: seccomp, for what Landlock does not cover.
+"""A filter of system calls for what Landlock does not cover.
 
-Whoever takes over a decoder then starts no process and no program, speaks to no other process of this user (not by its
-memory and not by its socket files, of which Ray has some), and finds the parts of the kernel closed that are attacked
-most. Calls that a filter of this kind need not know stay open, so it is the same for every version of the libraries.
+Code that has taken over a decoder then starts no process and no program. It reaches no other process of this user,
+neither its memory nor its socket files, of which Ray has some. The parts of the kernel that are attacked most are
+closed to it. The filter lists the calls that are refused, so that it is the same for every version of the libraries.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _CALLS = {
 }
 
 
-def close_calls() -> str:
-    """Takes the calls away; what is missing for that, "" if nothing. Only threads that start later are bound by it.
+def install() -> str:
+    """Installs the filter; returns what is missing for that, "" if nothing. It binds this thread and those it starts.
 
     The process must have given up new privileges before.
     """
@@ -62,16 +62,16 @@ def close_calls() -> str:
     calls = _CALLS.get(machine)
     if calls is None:
         return f"no list of system calls for {machine}"
-    steps = b"".join(struct.pack("=HBBI", *step) for step in _program(calls))
-    buffer = ctypes.create_string_buffer(steps, len(steps))
-    program = struct.pack("@HP", len(steps) // 8, ctypes.addressof(buffer))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(calls))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0):
         return f"seccomp refuses ({errno.errorcode.get(ctypes.get_errno(), '?')})"
     return ""
 
 
 def _program(calls: _Calls) -> list[tuple[int, int, int, int]]:
-    """Instructions: what to do, how many to skip if it is so and if it is not, and a number."""
+    """The BPF instructions: code, how many to skip if it is true and if it is false, and a number."""
     return [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_IF_EQUAL, 1, 0, calls.architecture),
@@ -79,7 +79,7 @@ def _program(calls: _Calls) -> list[tuple[int, int, int, int]]:
         (_LOAD, 0, 0, _NUMBER),
         (_IF_AT_LEAST, 0, 1, _FOREIGN_ABI),
         (_RETURN, 0, 0, _KILL),
-        *(step for number in calls.refused for step in ((_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE))),
+        *(one for number in calls.refused for one in ((_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE))),
         (_IF_EQUAL, 0, 1, calls.clone3),
         (_RETURN, 0, 0, _UNKNOWN),
         (_IF_EQUAL, 0, 3, calls.clone),

@@ -1,10 +1,10 @@
-"""How often something may happen: a token bucket. Plain rules without a clock."""
+"""Bounds how often something happens. Plain rules without a clock."""
 
 from __future__ import annotations
 
 
-class Allowance:
-    """So many times a second on average, and `burst` times at once."""
+class TokenBucket:
+    """Allows `per_s` times a second on average, and `burst` times at once."""
 
     def __init__(self, per_s: float, burst: float) -> None:
         self._per_s, self._burst = per_s, burst

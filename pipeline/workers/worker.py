@@ -18,7 +18,7 @@ from pipeline.picture_note import PictureNote
 from pipeline.sources import probe
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
-from pipeline.workers import call_filter, clip_messages, confinement, framing, messages
+from pipeline.workers import clip_messages, confinement, framing, messages, seccomp_filter
 from pipeline.workers.framing import FrameReader
 from pipeline.workers.heartbeat import Heartbeat
 from pipeline.workers.memory_watch import MemoryWatch
@@ -171,7 +171,7 @@ def main() -> None:
     confinement.limit(parent, memory_nbytes)
     worker = Worker(socket.socket(fileno=descriptor))
     structlog.configure(processors=[worker.log_event])
-    if problem := call_filter.close_calls():
+    if problem := seccomp_filter.install():
         log.warning("ingest_worker_not_confined", reason=problem)
     worker.run()
     os._exit(0)  # threads of feeds may be blocked in libav

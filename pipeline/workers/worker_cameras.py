@@ -9,7 +9,6 @@ from typing import Protocol
 
 from pipeline.cameras import SourceReason
 from pipeline.workers import clip_messages
-from pipeline.workers.allowance import Allowance
 from pipeline.workers.confinement import MAX_MEMORY_NBYTES
 from pipeline.workers.errors import MalformedMessage, WorkerUnreachable
 from pipeline.workers.liveness import Activity, Liveness
@@ -27,6 +26,7 @@ from pipeline.workers.messages import (
     StateChanged,
     Taken,
 )
+from pipeline.workers.token_bucket import TokenBucket
 from pipeline.workers.worker_feed import WorkerFeed
 from pipeline.workers.worker_log import WorkerLog
 
@@ -78,7 +78,7 @@ class WorkerCameras:
         self.closing: dict[int, WorkerFeed] = {}  # cameras whose connections it closes
         self._started_s = now_s
         self._liveness = Liveness(limits.hang_s)
-        self._reports = Allowance(MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE)
+        self._reports = TokenBucket(MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE)
         self._log = WorkerLog()
 
     def open(self, feed: WorkerFeed) -> None:

@@ -155,9 +155,9 @@ def test_a_worker_reads_nothing_of_the_system_but_libraries_names_and_certificat
 
 _TRY_CALLS = """
 import ctypes, os, socket, subprocess, threading
-from pipeline.workers import call_filter, confinement
+from pipeline.workers import confinement, seccomp_filter
 confinement.limit(os.getppid())
-assert not call_filter.close_calls()
+assert not seccomp_filter.install()
 threading.Thread(target=print, args=("thread",)).start()
 for family in (socket.AF_INET, socket.AF_INET6):
     socket.socket(family).close()
