@@ -39,7 +39,7 @@ _MIN_CONTRAST = 0.2
 _MIN_CHANGED_SHARE = 0.6  # of the blocks with structure
 
 
-class _Persistent:
+class _Debounced:
     """Becomes true when something was so for `after_s`, and false when it was not for `until_s`; turned_s: when."""
 
     def __init__(self, after_s: float, until_s: float) -> None:
@@ -66,7 +66,7 @@ class PictureWatch:
     """
 
     def __init__(self) -> None:
-        self._black, self._still = _Persistent(10.0, 5.0), _Persistent(60.0, 5.0)
+        self._black, self._still = _Debounced(10.0, 5.0), _Debounced(60.0, 5.0)
         self._scene = _Scene()
         self._looked_s = -math.inf
         self._before: Pixels | None = None
@@ -163,8 +163,8 @@ class _Scene:
             self._normal, self._changed = None, _changed_for_minutes()
 
 
-def _changed_for_minutes() -> _Persistent:
-    return _Persistent(120.0, 30.0)
+def _changed_for_minutes() -> _Debounced:
+    return _Debounced(120.0, 30.0)
 
 
 def changed_share(picture: Luma, normal: Luma) -> float:

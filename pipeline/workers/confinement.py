@@ -20,7 +20,7 @@ from pathlib import Path
 
 MAX_MEMORY_NBYTES = 4 << 30  # 16 cameras, each with a whole group of pictures in the memory and a decoder of 4K
 MAX_OPEN_FILES = 1024
-MAX_WORDS_NBYTES = 64 << 10  # of standard error, which is a file in the memory
+MAX_STDERR_NBYTES = 64 << 10  # of standard error, which is a file in the memory
 NICENESS = 10  # answers go before ingest where both want a core
 _OOM_SCORE = 500  # where memory runs out, the kernel ends a worker before its shard
 
@@ -70,7 +70,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def limit(parent: int, memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
     """Bounds memory, open files and rights, and ends this process with its parent."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the cameras' passwords
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_WORDS_NBYTES, MAX_WORDS_NBYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_STDERR_NBYTES, MAX_STDERR_NBYTES))
     for kind, most in ((resource.RLIMIT_DATA, memory_nbytes), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
         _, hard = resource.getrlimit(kind)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -1,6 +1,6 @@
 """Ends a worker that has used its memory up, so that its shard finds the camera that did it.
 
-Without that every camera of the worker would get errors, at random, for as long as the guilty one stays.
+Otherwise all cameras of the worker would get errors at random for as long as the guilty one stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class MemoryWatch:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def end_if_used_up(self) -> None:
-        """Ends the process, with its last words, if hardly any memory is left below its limit."""
+        """Ends the process, with a line on standard error, if hardly any memory is left below its limit."""
         limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
         used = int(os.pread(self._statm, 200, 0).split()[_DATA]) * resource.getpagesize()
         if limit != resource.RLIM_INFINITY and used >= USED_UP * limit:

@@ -15,7 +15,7 @@ import structlog
 
 import pipeline
 from pipeline.workers import framing, messages
-from pipeline.workers.confinement import MAX_MEMORY_NBYTES, MAX_WORDS_NBYTES
+from pipeline.workers.confinement import MAX_MEMORY_NBYTES, MAX_STDERR_NBYTES
 from pipeline.workers.errors import WorkerUnreachable
 from pipeline.workers.framing import FrameReader
 from pipeline.workers.liveness import Activity
@@ -28,7 +28,7 @@ _CHUNK_NBYTES = 1 << 18
 _MAX_CHUNKS = 16  # of one worker, before the others have their turn
 _EXIT_S = 0.5  # from the end of its channel to that of the process
 _REAP_S = 5.0  # until the kernel has ended a process that was killed
-_LAST_WORDS = 1_000  # characters
+_MAX_LINE = 1_000  # characters
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _WANTS_CPU, _TIMES = frozenset("RD"), slice(11, 13)  # states of a thread; where user and system time stand
 # What a worker needs to start and to speak TLS. Everything else of the environment stays with the shard.
@@ -41,7 +41,7 @@ class WorkerProcess:
     def __init__(self, folders: Sequence[Path], memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
         """folders: those below which it may read. memory_nbytes: the most that it may have."""
         self._channel, theirs = socket.socketpair()
-        self._words = os.memfd_create("ingest-worker-stderr")
+        self._stderr = os.memfd_create("ingest-worker-stderr")
         self._unsent = bytearray()
         self._has_closed = False
         self._reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
@@ -53,7 +53,7 @@ class WorkerProcess:
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self._words,
+                stderr=self._stderr,
                 pass_fds=(theirs.fileno(),),
                 process_group=0,  # Ctrl-C at a terminal is for the shard
             )
@@ -115,21 +115,21 @@ class WorkerProcess:
             log.error("ingest_worker_not_ended", pid=self.pid)
             code = None
         self._channel.close()
-        words = self._last_words()
-        os.close(self._words)
+        last_line = self._last_line()
+        os.close(self._stderr)
         if is_killed or code is None:
-            return words
+            return last_line
         how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"
-        return f"{how}; {words}" if words else how
+        return f"{how}; {last_line}" if last_line else how
 
     def _closed(self, reason: str) -> WorkerUnreachable:
         self._has_closed = True
         return WorkerUnreachable(reason)
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         """The last line that it wrote to standard error: of a Python error, the error."""
-        text = os.pread(self._words, MAX_WORDS_NBYTES, 0).decode(errors="replace").strip()
-        return text.rpartition("\n")[2][-_LAST_WORDS:]
+        text = os.pread(self._stderr, MAX_STDERR_NBYTES, 0).decode(errors="replace").strip()
+        return text.rpartition("\n")[2][-_MAX_LINE:]
 
 
 def _stat(path: Path) -> list[str]:
