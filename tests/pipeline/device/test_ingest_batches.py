@@ -28,15 +28,20 @@ FAILED = "the device failed at these frames"
 
 
 class FailingWriter(MemoryWriter):
-    """Counts its passes. Runs out of memory at a pass with `out_of_memory`, and reads NaN for `damaged`. Slots."""
+    """Counts its passes, and notes the slots of the newest.
+
+    Runs out of memory at a pass with `out_of_memory`, and reads NaN for `damaged`. Slots.
+    """
 
     num_passes = 0
+    newest_slots: tuple[int, ...] = ()
     out_of_memory: int | None = None
     damaged: int | None = None
 
     def prefill(self, memories: Any, encoded: Any, *rest: Any) -> list[list[int]]:
         self.num_passes += 1
         slots = [memory.slot for memory in memories]
+        self.newest_slots = tuple(slots)
         if self.out_of_memory in slots:
             raise torch.OutOfMemoryError("CUDA out of memory")
         if self.damaged in slots:
@@ -56,7 +61,7 @@ class Device:
         config = DeviceConfig(max_cameras=len(CAMERAS))
         self.slots = CameraSlots(self.writer, config, self.clips.dropped_frames)
         self.reports: list[dict[str, object]] = []
-        self._runner = IngestRunner(
+        self.runner = IngestRunner(
             self.writer,
             self.slots,
             self.clips,
@@ -77,7 +82,7 @@ class Device:
     def run(self, at_once: int = len(CAMERAS)) -> None:
         """at_once: cameras in one job."""
         while self.clips.has_clips():
-            job = self._runner.next_job(at_once)
+            job = self.runner.next_job(at_once)
             assert job is not None
             job.run()
 
@@ -177,3 +182,28 @@ def test_a_camera_that_was_removed_has_no_part_in_the_pass(model: LlavaOnevision
     assert device.writer.num_passes == 1
     assert device.slots.status("yard").frames_seen == 4
     assert device.slots.status("gate").frames_seen == 3
+
+
+def test_memories_of_a_pass_are_in_the_order_of_their_slots(model: LlavaOnevision) -> None:
+    """Neighbours are read together, whatever the order of the cameras' turns."""
+    device = Device(model, CAMERAS)
+    for name in reversed(CAMERAS):
+        device.clips.put(clip(name, 100.0))
+    device.run()
+
+    assert device.writer.newest_slots == (0, 1, 2)
+
+
+def test_a_token_takes_what_it_took_at_the_slowest_lately(model: LlavaOnevision) -> None:
+    """A slower step counts in full, a faster one a tenth."""
+    device = Device(model, CAMERAS)
+    runner = device.runner
+    runner.token_s = 1e-12
+    device.put(0)
+    device.run()
+    assert runner.token_s > 1e-9
+
+    runner.token_s = 1_000.0
+    device.put(1)
+    device.run()
+    assert 900.0 < runner.token_s < 901.0
