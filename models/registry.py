@@ -37,7 +37,7 @@ from models import (
     qwen3_vl,
 )
 from models.checkpoint_files import CheckpointFiles
-from models.errors import ModelInvalid
+from models.errors import ModelInvalid, ModelNotFound
 from models.llava_onevision import LlavaOnevision
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
@@ -122,7 +122,10 @@ def load_model(
     anything is on the device. Raises ModelNotFound and ModelInvalid. Blocks while the weights load or download.
     """
     devices = _devices(pick_device(device), num_gpus)
-    files = CheckpointFiles(hub.folder_of(name, *_located(name)))
+    where, revision = _located(name)
+    if "/" not in where and not Path(where).expanduser().is_dir():
+        raise ModelNotFound(f"model {name!r}: no folder, and none of {', '.join(CHECKPOINTS)}; a hub id is OWNER/NAME")
+    files = CheckpointFiles(hub.folder_of(name, where, revision))
     transformers_logging.disable_progress_bar()
     family = _family(name, files)
     network_weights.weight_files(files)

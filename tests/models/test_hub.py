@@ -177,7 +177,12 @@ def test_a_model_that_nobody_has_is_refused(asked: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("/nothing/here", "no such folder"), ("./nothing", "no such folder"), ("a model", "no folder, and no model of")],
+    [
+        ("/nothing/here", "no such folder"),
+        ("./nothing", "no such folder"),
+        ("a model", "no folder, and none of"),
+        ("a/b/c", "no folder, and no model of"),
+    ],
 )
 def test_a_name_that_can_be_no_hub_id_is_refused_without_asking(asked: list[str], name: str, reason: str) -> None:
     with pytest.raises(ModelNotFound, match=reason):

@@ -113,6 +113,14 @@ def test_a_model_that_is_neither_here_nor_on_the_hub_is_refused_with_the_way_out
         registry.load_model("no such/model", "cpu")
 
 
+@pytest.mark.parametrize("name", ["tiny_qwen3_vl", "qwen3-vl-9b@v2"])
+def test_a_name_that_is_neither_known_nor_a_hub_id_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(
+        ModelNotFound, match=f"model '{name}': no folder, and none of tiny, tiny-qwen3-vl, .*OWNER/NAME"
+    ):
+        registry.load_model(name, "cpu")
+
+
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no such folder"):
         registry.load_model(str(tmp_path / "nowhere"), "cpu")
