@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.sampling import FIRST_CALM_S, MAX_STRIDE, SETTLE_S, EvenRate, Sampler
+from pipeline.sources.sampling import (
+    FIRST_CALM_S,
+    LAST_CALM_S,
+    MAX_DEVICE_STRIDE,
+    MAX_STRIDE,
+    SETTLE_S,
+    EvenRate,
+    Sampler,
+)
 
 TIMES = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=200).map(
     lambda steps: [sum(steps[: index + 1]) for index in range(len(steps))]
@@ -132,3 +140,27 @@ def test_the_device_and_the_machine_lower_a_rate_by_the_more_of_the_two() -> Non
     assert rate.at(FIRST_CALM_S) == 10
     rate.limit(1.0)
     assert rate.at(2 * FIRST_CALM_S) == 1
+
+
+def test_a_device_without_time_still_takes_a_frame_now_and_then() -> None:
+    rate = EvenRate()
+    rate.limit(1e-6)
+
+    assert rate.stride == MAX_DEVICE_STRIDE
+
+
+def test_the_stronger_reason_for_a_lower_rate_is_named() -> None:
+    rate = EvenRate()
+    rate.lost(0.0)
+    rate.limit(0.25)
+
+    assert rate.described("", 1.0) == "sampled at 0.25 frames/s of 1: the device has no time for more"
+
+
+def test_a_higher_rate_is_tried_again_however_often_that_failed() -> None:
+    rate, now_s = EvenRate(), 0.0
+    for _ in range(10):
+        rate.lost(now_s)
+        now_s += LAST_CALM_S
+        assert rate.at(now_s) == 1
+        now_s += SETTLE_S
