@@ -77,9 +77,13 @@ def _hermes(
     return _bounded(decide, make_scorer, summarize=summarize, has_window=False, rows=rows)
 
 
-def _gated(task: Task) -> StreamMemory:
-    config = MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
-    return BoundedMemory(task, config, Policy(_by_peak), scorers.questions(task.model), is_gated=True)
+def _gated(*, waits_for_room: bool = False) -> Callable[[Task], StreamMemory]:
+    def make(task: Task) -> StreamMemory:
+        config = MemoryConfig(tokens_per_layer=task.budget, recent_frames=recent_frames(task.budget))
+        scorer = scorers.questions(task.model)
+        return BoundedMemory(task, config, Policy(_by_peak), scorer, is_gated=True, waits_for_room=waits_for_room)
+
+    return make
 
 
 def _full(task: Task) -> StreamMemory:
@@ -152,7 +156,12 @@ CONTENDERS: dict[str, Contender] = {
         "hermes, in slots of int8 rows", _hermes(policies.hermes, rows=RowFormat.INT8), is_ablation=True
     ),
     OURS: Contender("ours: the peak attention of a bank of questions", _bounded(_by_peak, scorers.questions)),
-    GATED: Contender("ours, of what changes in the image", _gated, is_ablation=True),
+    GATED: Contender("ours, of what changes in the image", _gated(), is_ablation=True),
+    "ours-gated-between": Contender(
+        "gated, asked between compactions, which wait for a full slot",
+        _gated(waits_for_room=True),
+        is_ablation=True,
+    ),
     in_int8(OURS): Contender(
         "ours, in slots of int8 rows", _bounded(_by_peak, scorers.questions, rows=RowFormat.INT8), is_ablation=True
     ),

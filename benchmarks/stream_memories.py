@@ -107,8 +107,8 @@ class BoundedMemory:
     """Bounded memories, written as in the product, under any policy and scorer, in slots of any rows. is_gated: reads
     `task.passed` alone.
 
-    They are compacted after every step, so that every contender is asked within its budget; the product waits until the
-    slot has no room.
+    They are compacted after every step, so that every contender is asked within its budget. waits_for_room: only where
+    a slot has no room for another step, as in the product.
     """
 
     def __init__(
@@ -120,8 +120,10 @@ class BoundedMemory:
         *,
         is_gated: bool = False,
         is_eager: bool = False,
+        waits_for_room: bool = False,
         rows: RowFormat = RowFormat.EXACT,
     ) -> None:
+        self._waits_for_room = waits_for_room
         self._passed = list(task.passed) if is_gated else []
         self.writer = TimedWriter(
             task.model, config, max_frames=FRAMES_PER_STEP, reserve=task.reserve, policy=policy, scorer=scorer
@@ -137,10 +139,14 @@ class BoundedMemory:
         return self.writer.upkeep_s
 
     def append(self, encoded: Sequence[EncodedFrames], times_s: Tensor) -> None:
-        if not self._passed:
+        if self._passed:
+            self._append_passed(encoded, times_s)
+        else:
             self.writer.prefill(self.memories, encoded, times_s)
+        if not self._waits_for_room:
             self.writer.compact(self.memories)
-            return
+
+    def _append_passed(self, encoded: Sequence[EncodedFrames], times_s: Tensor) -> None:
         num_frames = times_s.shape[1]
         for stream, memory in enumerate(self.memories):  # a different number of tokens passes for each
             passed, self._passed[stream] = self._passed[stream].tensor_split([num_frames])
@@ -150,7 +156,6 @@ class BoundedMemory:
                 frames = layout.frames_of_groups(groups, num_frames)
                 chosen = encoded[stream].part(groups)
                 self.writer.prefill([memory], [chosen], times_s[stream, frames][None], [passed[frames]])
-        self.writer.compact(self.memories)
 
     def recall(self, stream: int, questions: Sequence[_Question]) -> Iterator[tuple[Memory, Sequence[_Question]]]:
         yield self.memories[stream], questions

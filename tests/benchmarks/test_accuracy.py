@@ -52,7 +52,7 @@ def settings(policy: str = OURS, commit: str = "abc", budget: int = 96) -> Setti
     return Settings(commit, "model", 1, 2, policy, budget, 48)
 
 
-@pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "full"])
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if name not in ("full", "ours-gated-between")])
 def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, filmed: list[Stream], name: str) -> None:
     contender = contenders.named(name).make(
         Task(tiny, len(filmed), 48, 48, [stream.footage.passed for stream in filmed])
@@ -66,6 +66,21 @@ def test_every_contender_recalls_no_more_than_its_budget(tiny: LlavaOnevision, f
     for memory, _ in recalled:
         assert all(0 < length - memory.prefix_length <= 48 for length in memory.lengths)
     assert contender.nbytes_per_camera > 0
+
+
+def test_a_memory_that_waits_for_room_is_asked_with_what_its_slot_holds(tiny: LlavaOnevision) -> None:
+    stream = streams.make_stream(tiny, 1, 48)
+    contender = contenders.named("ours-gated-between").make(Task(tiny, 1, 48, 48, [stream.footage.passed]))
+    assert isinstance(contender, BoundedMemory)
+    longest = 0
+
+    for _, encoded, times_s in streams.steps([stream.footage]):
+        contender.append(encoded, times_s)
+        (memory, _), *_ = contender.recall(0, [])
+        longest = max(longest, memory.longest - memory.prefix_length)
+
+    assert 48 < longest <= contender.writer.capacity - memory.prefix_length
+    assert memory.compactions > 0
 
 
 def test_streams_of_a_seed_are_the_same_and_of_another_are_not(tiny: LlavaOnevision) -> None:
