@@ -44,7 +44,7 @@ from tests.console.running import run
 from tests.k8s import monitoring, prometheus_server
 from tests.k8s.monitoring import needs_prometheus
 from tests.k8s.prometheus_server import Watch
-from tests.pipeline.footage import jpeg
+from tests.pipeline.footage import black_jpeg, jpeg
 from tests.pipeline.servers import mjpeg_server
 from tests.servers import VALKEY
 
@@ -150,7 +150,8 @@ async def test_each_real_fault_raises_its_alert_and_no_other(tmp_path: Path) -> 
         admin = stack.enter_context(store.client())
         admin.execute_command("ACL", "SETUSER", "hermes", "on", ">secret", "+@all", "~*", "&*")
         camera = stack.enter_context(ExitStack())
-        door = camera.enter_context(mjpeg_server((jpeg(1), jpeg(2)), 0.2))
+        pictures = [jpeg(1), jpeg(2)]
+        door = camera.enter_context(mjpeg_server(pictures, 0.2))
         assert (await run("certs", "--folder", str(tmp_path / "certs"))).code == 0
         async with watched(f"redis://hermes:secret@127.0.0.1:{store.port}", tmp_path / "certs", door) as up:
             rules = prometheus_server.hasty_rules(tmp_path, LEFT_TO_PROMTOOL)
@@ -161,6 +162,8 @@ async def test_each_real_fault_raises_its_alert_and_no_other(tmp_path: Path) -> 
             await until(prometheus.is_quiet)  # before its first scrape it takes the router for gone
             scene = Scene(up, Watch(prometheus), connect, admin)
 
+            pictures[:] = [black_jpeg()] * 2
+            await scene.watch.expect("HermesPicturesNoted")
             await asyncio.to_thread(camera.close)
             assert (await run("certs", "--folder", str(tmp_path / "certs"), "--days", "1")).code == 0
             await run_out_of_room_and_rights(scene)

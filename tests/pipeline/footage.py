@@ -67,8 +67,17 @@ def number_of(image: np.ndarray | torch.Tensor) -> int:
 
 def jpeg(number: int) -> bytes:
     """A JPEG of `draw(number)`."""
+    return _jpeg(Image.fromarray(draw(number)))
+
+
+def black_jpeg() -> bytes:
+    """A JPEG as of a covered lens."""
+    return _jpeg(Image.new("RGB", (320, 240)))
+
+
+def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(draw(number)).save(buffer, "JPEG", quality=95)
+    image.save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 

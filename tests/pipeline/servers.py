@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +105,7 @@ def multipart_jpeg(image: bytes) -> bytes:
 
 
 class _MjpegHandler(http.server.BaseHTTPRequestHandler):
-    images: tuple[bytes, ...] = ()
+    images: Sequence[bytes] = ()
     pause_s = 0.0
     max_images = 1 << 30
     stopped = threading.Event()
@@ -128,9 +128,7 @@ class _MjpegHandler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def mjpeg_server(
-    images: tuple[bytes, ...], pause_s: float, *, port: int = 0, max_images: int = 1 << 30
-) -> Iterator[str]:
+def mjpeg_server(images: Sequence[bytes], pause_s: float, *, port: int = 0, max_images: int = 1 << 30) -> Iterator[str]:
     """A camera that pushes JPEGs over HTTP, without times; it hangs up after `max_images`."""
     stopped = threading.Event()
     values = {"images": images, "pause_s": pause_s, "max_images": max_images, "stopped": stopped}

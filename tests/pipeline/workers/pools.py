@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -122,7 +122,11 @@ def descriptors() -> int:
 
 def children() -> set[int]:
     """The processes that this one has started and that are not gone, those that wait to be reaped included."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends meanwhile
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def take_memory(pid: int) -> None:

@@ -19,8 +19,8 @@ def _send(sent: signal.Signals, pid: int) -> None:
     os.kill(pid, sent)
 
 
-# Each kill has a cause of its own here, so nobody is suspected.
-LIMITS = WorkerLimits(hang_s=1.5, soon_s=0.0)
+# Each kill has a cause of its own here, so nobody is suspected. On a busy machine a worker may be stopped at its start.
+LIMITS = WorkerLimits(hang_s=1.5, soon_s=0.0, start_s=20.0)
 SIGNALS = (signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP, signal.SIGTERM)
 WAYS: tuple[Callable[[int], None], ...] = (*(partial(_send, sent) for sent in SIGNALS), pools.take_memory)
 
