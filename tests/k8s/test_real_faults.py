@@ -192,8 +192,7 @@ async def run_out_of_room_and_rights(scene: Scene) -> None:
     The camera over HTTP and the long-lasting certificate have gone before.
     """
     scene.admin.execute_command("ACL", "SETUSER", "hermes", "resetkeys", "%R~*", *RIGHTS)
-    with scene.connect() as hermes, pytest.raises(ClientError):
-        await asyncio.to_thread(hermes.migrate_camera, "gate")
+    await until(partial(move_fails, scene))
     for camera in EXTRA:
         await scene.fleet.add_camera(camera)
     await scene.watch.expect(
@@ -209,6 +208,16 @@ async def run_out_of_room_and_rights(scene: Scene) -> None:
         await scene.fleet.remove_camera(camera.name)
     await scene.fleet.scale(2, 2)
     await until_whole(scene.fleet)
+
+
+async def move_fails(scene: Scene) -> bool:
+    """Moves a camera. Where nothing is new since its last checkpoint, no checkpoint has to be written for that."""
+    with scene.connect() as hermes:
+        try:
+            await asyncio.to_thread(hermes.migrate_camera, "gate")
+        except ClientError:
+            return True
+    return False
 
 
 async def hang_a_shard(scene: Scene) -> None:
