@@ -98,10 +98,10 @@ class QuestionRunner:
     def waiting(self, cameras: Mapping[str, CameraMemory]) -> dict[Work, list[int]]:
         """The tokens of each question that can have a slot now, and of each running answer's next step.
 
-        To be called after `end_unanswerable`. The first question that finds no copy of its memory holds up the others,
-        so that it does not wait for ever.
+        To be called after `end_unanswerable`. One that came since then, to a camera that is gone, is ended next time.
+        The first question that finds no copy of its memory holds up the others, so that it does not wait for ever.
         """
-        first = self._queue.first(self._slots.num_free)
+        first = [request for request in self._queue.first(self._slots.num_free) if request.camera in cameras]
         # Kept for `next_job`, because a question that is added until then may come before these.
         self._due = first[: self._slots.num_ready(cameras[request.camera].memory for request in first)]
         return {Work.PREFILL: [request.num_tokens for request in self._due], Work.DECODE: [1] * len(self._running)}

@@ -22,8 +22,10 @@ from pipeline.answers import (
     QuestionExpired,
     Started,
     Token,
+    UnknownCamera,
 )
 from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.scheduler import Work
 from tests.pipeline.device.faults import Faults
 from tests.pipeline.device.question_batches import TEXTS, Question, Questioning, alone, cameras_of
 
@@ -331,6 +333,21 @@ def test_a_turn_whose_clients_have_all_cancelled_makes_no_pass_and_no_report(
 
     assert questioning.reports == []
     assert questioning.runner.prefill_s == 5.0
+
+
+def test_a_question_to_a_camera_that_left_in_the_middle_of_a_turn_is_ended_in_the_next(
+    model: LlavaOnevision, cameras: dict[str, CameraMemory]
+) -> None:
+    questioning = Questioning(model, cameras, slots=2)
+    late = Question("gone")
+
+    questioning.runner.end_unanswerable(cameras)
+    questioning.ask(late)
+    waiting = questioning.runner.waiting(cameras)
+    questioning.runner.end_unanswerable(cameras)
+
+    assert waiting == {Work.PREFILL: [], Work.DECODE: []}
+    assert questioning.outcomes() == {late: UnknownCamera}
 
 
 def test_a_deadline_ends_an_answer_in_its_middle(
