@@ -9,12 +9,12 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
-from pipeline.network import addresses, http_wire
+from pipeline.network import http_wire
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.http_file import HttpFile
-from pipeline.network.http_wire import PORTS, USER_AGENT, host_header, join, send_request, target
+from pipeline.network.http_wire import PORTS, USER_AGENT, connect, host_header, join, send_request, target
 from pipeline.network.redaction import redact_logins
 from pipeline.network.tls import TlsClients
 from pipeline.network.urls import redact
@@ -163,12 +163,9 @@ class HttpClient:
                 self._cookies[name] = _Cookie(value, "secure" in map(str.lower, attributes))
 
     def _connect(self, parts: SplitResult, url: str) -> DeadlineSocket:
-        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        is_camera = host == urlsplit(self._camera_url).hostname
-        tls = (self._tls.own if is_camera else self._tls.others) if parts.scheme == "https" else None
-        limit_s = self._deadline.limit_s
-        connection = addresses.connect_to(host, port, self._rules, limit_s, label=redact(url), tls=tls)
-        return DeadlineSocket(connection, self._deadline)
+        is_camera = parts.hostname == urlsplit(self._camera_url).hostname
+        tls = self._tls.own if is_camera else self._tls.others
+        return connect(url, self._rules, tls, self._deadline)
 
 
 def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> SourceUnreachable | None:

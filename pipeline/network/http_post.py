@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pipeline.cameras import SourceInvalid, SourceReason, SourceUnreachable
-from pipeline.network import addresses, http_wire
-from pipeline.network.deadline import Deadline, DeadlineSocket
+from pipeline.network import http_wire
+from pipeline.network.deadline import Deadline
 from pipeline.network.http_auth import Login
-from pipeline.network.http_wire import PORTS, USER_AGENT, host_header, join, send_request, target
+from pipeline.network.http_wire import USER_AGENT, connect, host_header, join, send_request, target
 from pipeline.network.redaction import redact_logins
 from pipeline.network.tls import TlsClient
 from pipeline.network.urls import redact
@@ -50,7 +50,7 @@ class HttpPoster:
         authorization = None if login is None else login.header("POST", target(parts))
         own = {"Host": host_header(parts), "User-Agent": USER_AGENT, "Connection": "close"}
         sent = {**own, **headers} | ({"Authorization": authorization} if authorization else {})
-        connection = self._connect(url)
+        connection = connect(url, None, self._tls, self._deadline)
         try:
             response = http_wire.attempt(
                 url, self._deadline, lambda: send_request(connection, "POST", target(parts), sent, body)
@@ -69,10 +69,3 @@ class HttpPoster:
             text = f"{redact(url)}: its answer broke off, {response.length:,} bytes before its end"
             raise SourceUnreachable(text, SourceReason.BROKE_OFF)
         return PostAnswer(response.status, received), response.headers.get_all("WWW-Authenticate", [])
-
-    def _connect(self, url: str) -> DeadlineSocket:
-        parts = urlsplit(url)
-        port, tls = parts.port or PORTS[parts.scheme], self._tls if parts.scheme == "https" else None
-        limit_s = self._deadline.limit_s
-        connection = addresses.connect_to(parts.hostname or "", port, None, limit_s, label=redact(url), tls=tls)
-        return DeadlineSocket(connection, self._deadline)

@@ -1,4 +1,4 @@
-"""Sends one HTTP request over a connection. Knows neither addresses, logins nor redirects."""
+"""Connects to one HTTP server and sends one request. Knows neither logins nor redirects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, quote, urljoin
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from pipeline.cameras import SourceReason, SourceUnreachable
+from pipeline.network import addresses
+from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
+from pipeline.network.tls import TlsClient
 from pipeline.network.urls import redact
 
 PORTS = {"http": 80, "https": 443}
@@ -33,6 +36,15 @@ class _HttpSocket:
 
     def close(self) -> None:
         """Leaves the connection open."""
+
+
+def connect(url: str, rules: AddressRules | None, tls: TlsClient, deadline: Deadline) -> DeadlineSocket:
+    """A connection to the server of a well-formed http(s) URL, over TLS where it is https. Raises SourceError."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+    used = tls if parts.scheme == "https" else None
+    connection = addresses.connect_to(host, port, rules, deadline.limit_s, label=redact(url), tls=used)
+    return DeadlineSocket(connection, deadline)
 
 
 def send_request(

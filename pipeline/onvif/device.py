@@ -132,7 +132,7 @@ class _Dialogue:
                 yield Service("media", self._reachable(url))
 
     def _reachable(self, service_url: str) -> str:
-        """A service's URL on the host that was asked: behind NAT a device tells an inner one, a hostile one any."""
+        """A service's URL on the host that is probed: behind NAT a device names its inner host, a hostile one any."""
         own = urlsplit(self._url)
         try:
             parts = urlsplit(service_url)

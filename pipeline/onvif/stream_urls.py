@@ -21,9 +21,9 @@ class StreamUrl:
 
 
 def usable(url: str, device: NetworkUrl, addresses: Set[str]) -> StreamUrl:
-    """The URL with the host that was asked, and without a login. addresses: what that host's name leads to.
+    """The URL with the host that is probed, and without a login. addresses: what that host's name leads to.
 
-    A device behind NAT tells its inner address. Its port stays, because only the operator knows how ports are mapped.
+    A device behind NAT names its inner address. Its port stays, because only the operator knows how ports are mapped.
     """
     if not url:
         return StreamUrl(None, "the device names no URL")
