@@ -35,22 +35,28 @@ def find_moments(attention: Iterable[tuple[CachedTokens, Tensor]]) -> list[Evide
     attention: for each evidence layer its cached tokens and the attention weight on each, [N]. Summary tokens belong
     to no single moment, and text between frames shows nothing: both are ignored.
     """
-    frames, times, weights = [], [], []
-    for tokens, layer_weights in attention:
-        is_of_frame = token_ids.is_cell(tokens.token_ids)
-        frames.append(token_ids.frames_of(tokens.token_ids[is_of_frame]))
-        times.append(tokens.times_s[is_of_frame])
-        weights.append(layer_weights[is_of_frame])
-    if not frames or not sum(part.numel() for part in frames):
+    parts = [torch.stack(_of_frames(tokens, weights)) for tokens, weights in attention]
+    if not parts:
         return []
-    return _heaviest(*_by_frame(torch.cat(frames), torch.cat(times), torch.cat(weights)))
+    # One transfer for all layers: the host waits for the device once. A frame's number is exact in float64.
+    frames, times, weights = torch.cat(parts, dim=1).cpu()
+    is_of_frame = frames >= 0
+    if not bool(is_of_frame.any()):
+        return []
+    return _heaviest(*_by_frame(frames[is_of_frame].long(), times[is_of_frame], weights[is_of_frame]))
+
+
+def _of_frames(tokens: CachedTokens, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The frame of each token, -1 where it shows none, its time and its attention weight, on its device. [N] each"""
+    frames = torch.where(token_ids.is_cell(tokens.token_ids), token_ids.frames_of(tokens.token_ids), -1)
+    return frames.double(), tokens.times_s, weights.to(frames.device).double()
 
 
 def _by_frame(frames: Tensor, times: Tensor, weights: Tensor) -> tuple[list[int], list[float], list[float]]:
     """Distinct frames, ascending, their times, and their shares of the attention. [N] each -> F each"""
     distinct, which = torch.unique(frames, return_inverse=True)
-    frame_weights = torch.zeros(len(distinct), dtype=torch.float64, device=weights.device)
-    frame_weights.index_add_(0, which, weights.double())
+    frame_weights = torch.zeros(len(distinct), dtype=torch.float64)
+    frame_weights.index_add_(0, which, weights)
     frame_times = torch.zeros_like(frame_weights).index_copy_(0, which, times)
     return distinct.tolist(), frame_times.tolist(), (frame_weights / frame_weights.sum()).tolist()
 

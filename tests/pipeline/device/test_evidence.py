@@ -10,6 +10,7 @@ from cache_store import token_ids
 from cache_store.cached_tokens import CachedTokens
 from pipeline.device import evidence
 from pipeline.device.evidence import MAX_MOMENTS, SAME_MOMENT_S
+from tests.host_reads import META, HostReads
 
 
 def tokens(frames: list[int], *, summary_first: bool = False) -> CachedTokens:
@@ -65,3 +66,12 @@ def test_at_most_three_moments_are_found_and_they_are_apart(weights: list[float]
     assert sum(moment.weight for moment in moments) <= 1 + 1e-6
     times = [moment.time_s for moment in moments]
     assert all(abs(left - right) > SAME_MOMENT_S for left in times for right in times if left != right)
+
+
+def test_the_attention_of_all_layers_comes_to_the_host_in_one_transfer() -> None:
+    layers = [(tokens(list(range(30))).map(lambda tensor, _: tensor.to(META)), torch.rand(30).to(META))] * 6
+
+    with HostReads() as reads:
+        evidence.find_moments(layers)
+
+    assert reads.num_reads == 1

@@ -1,0 +1,31 @@
+"""How often the host waits for numbers of its device, seen without a GPU: on the device `meta`, which holds none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+META = torch.device("meta")
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the tensors of `meta` that are copied to the host, and gives zeros for each.
+
+    Every other way to ask the device for a number, or how many are true, is an error there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_reads = 0
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and args[0].is_meta and options.get("device") == torch.device("cpu"):
+            self.num_reads += 1
+            return torch.zeros(args[0].shape, dtype=args[0].dtype)
+        return func(*args, **options)
