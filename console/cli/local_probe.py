@@ -21,6 +21,16 @@ from pipeline.network.urls import FileUrl
 from pipeline.workers import prober
 from protos import hermes_v1_pb2 as pb
 
+# What a URL fails by because of a setting of `ingest`.
+_BY_CONFIG = frozenset({pb.SOURCE_REASON_ADDRESS_REFUSED, pb.SOURCE_REASON_TLS})
+
+
+def config_hint(result: pb.TestCameraResponse, config: Path | None) -> str | None:
+    """That a configuration may allow what was refused, and was not read; None if none was missing."""
+    if config is not None or result.reason not in _BY_CONFIG:
+        return None
+    return "no configuration was read, so the defaults of `ingest` held: --config FILE tests as `hermes serve` would"
+
 
 def probe(url: str, config: Path | None, tls: Mapping[str, str | None]) -> pb.TestCameraResponse:
     """What the URL gives, within the limits of a configuration; its caller may read any file that this user may."""

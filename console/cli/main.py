@@ -28,7 +28,8 @@ from console.cli.terminal import DONE, FAILURE, Json
 
 _GREETING = """\
 This demo points four cameras at four drawn streets, and asks the cameras eight questions.
-Each answer comes from the camera's memory and is printed beside the truth. The first question comes in about 15 s.
+Each answer comes from the camera's memory and is printed beside the truth.
+The first question comes as soon as a camera has frames.
 """
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -20,6 +20,7 @@ from console.planning import demand as demands
 from console.planning.demand import Demand, Video
 from console.planning.figures import Figure, PlanError
 from console.planning.gpus import GPUS
+from console.planning.holding import holding
 from console.planning.model_shapes import MODELS, shape_of
 from console.planning.plan import Plan, plan_for
 from models.weight_format import WeightFormat
@@ -28,7 +29,7 @@ _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _LINK = re.compile(r"https://[^ ,]+")
 _SCALED = frozenset({"B", "B/s", "b/s", "FLOP", "FLOP/s"})
 
-_Cameras = Annotated[int, typer.Option("--cameras", help="How many cameras.")]
+_Cameras = Annotated[int | None, typer.Option("--cameras", help="How many cameras. Required.")]
 _Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
 _Weights = Annotated[WeightFormat, typer.Option("--weights", help="shards.weights.")]
 _SlotRows = Annotated[RowFormat, typer.Option("--slot-rows", help="shards.device.slot_rows.")]
@@ -61,7 +62,7 @@ def run(arguments: list[str]) -> NoReturn:
 
 @app.command()
 def plan(
-    cameras: _Cameras,
+    cameras: _Cameras = None,
     model: _Model = "qwen3-vl-8b",
     weights: _Weights = WeightFormat.AUTO,
     slot_rows: _SlotRows = RowFormat.EXACT,
@@ -84,6 +85,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """How many GPUs, how much store and network do so many cameras need? Asks no server."""
+    if cameras is None:
+        terminal.fail("--cameras: say how many, e.g. hermes plan --cameras 200", MISTAKE)
     try:
         shape = shape_of(model)
         video = Video(
@@ -146,6 +149,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "limits": limits,
         "sections": {section.title: [asdict(figure) for figure in section.figures] for section in plan.sections},
         "settings": plan.settings,
+        "holds_with": [
+            {
+                "checkpoint_every": one.checkpoint_every,
+                "checkpoint_rows": one.checkpoint_rows.value,
+                "store_gb": one.store_gb,
+            }
+            for one in holding(plan)
+        ],
         "warnings": list(plan.warnings),
     }
 
@@ -183,6 +194,11 @@ def summary(plan: Plan) -> str:
     others = [limit for limit in plan.by_cameras_at[1:] if plan.used_share(limit) > 1]
     lines += [f"{limit.name} does not suffice either; what helps: {limit.remedy}" for limit in others]
     lines.append(f"breaks first: {plan.by_cameras_at[0].name}; what helps: {plan.by_cameras_at[0].remedy}")
+    lines += [
+        f"nothing breaks with --checkpoint-every {one.checkpoint_every:g} (shards.checkpoint_every_s; a crash may lose "
+        f"as much), --checkpoint-rows {one.checkpoint_rows.value}, --store-gb {one.store_gb:g}"
+        for one in holding(plan)
+    ]
     return "\n".join(lines)
 
 

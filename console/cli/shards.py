@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from protos import hermes_v1_pb2 as pb
 shards = typer.Typer(help="List, scale, drain and undrain shards.", no_args_is_help=True)
 
 _PROGRESS_EVERY_S = 0.5
-_MAX_CELL = 20
+_MAX_NODE = 20
 ShardIndex = Annotated[int | None, typer.Argument(metavar="[SHARD]", min=0, help="Its index, as in the list.")]
 Node = Annotated[str | None, typer.Option("--node", help="Every shard of this machine or pod instead.")]
 
@@ -31,7 +31,14 @@ def list_shards(
     server: Server,
     as_json: Json = False,
 ) -> None:
-    """Show the state of all shards."""
+    """Show the state of all shards, and below them why one is not up.
+
+    memory: of the process, + what it has reserved on a GPU.
+    busy: share of the last seconds in which the device worked.
+    frames: share of its time that its cameras take at their rates, of the
+    most that new ones may bring it to (shards.device.max_ingest_share).
+    slots: cameras that it has, of those that fit.
+    """
     with server.connected() as hermes:
         response = hermes.list_shards()
     if as_json:
@@ -40,7 +47,7 @@ def list_shards(
         facts = {"headroom": response.headroom, "numbers": numbers_json(response.numbers)}
         terminal.print_json({"shards": rows, **facts, "store_away_since": output.iso(away_since)})
     else:
-        terminal.print_table(shard_table(response.shards))
+        _print_shards(response.shards)
         terminal.err.print(output.printable(numbers_note(response.numbers)), markup=False)
         terminal.err.print(headroom_note(response.headroom, len(response.shards)), markup=False)
     terminal.warn(output.store_note(response))
@@ -61,7 +68,7 @@ def drain_shards(
     if as_json:
         terminal.print_json([_drain_json(response) for response in responses])
     else:
-        terminal.print_table(shard_table(response.shard for response in responses))
+        _print_shards([response.shard for response in responses])
         for stayed in (one for response in responses for one in response.not_moved):
             terminal.err.print(output.printable(f"camera {stayed.name!r} stayed: {stayed.reason}"), markup=False)
     terminal.leave(FAILURE if any(response.shard.cameras for response in responses) else DONE)
@@ -76,7 +83,7 @@ def undrain_shards(server: Server, index: ShardIndex = None, node: Node = None, 
     if as_json:
         terminal.print_json([shard_json(shard) for shard in undrained])
     else:
-        terminal.print_table(shard_table(undrained))
+        _print_shards(undrained)
 
 
 @shards.command("scale")
@@ -178,15 +185,23 @@ def shard_state(shard: pb.Shard) -> str:
     return pb.ShardState.Name(shard.state).removeprefix("SHARD_STATE_").lower()
 
 
-def shard_table(rows: Iterable[pb.Shard]) -> Table:
-    """One row for each shard. memory: of its process, and beside it what that has reserved on a GPU.
+def _print_shards(rows: Sequence[pb.Shard]) -> None:
+    terminal.print_table(shard_table(rows))
+    for line in shard_reasons(rows):
+        terminal.out.print(line, markup=False)
 
-    frames: the share of the device's time that they take at their rates, and the most that new cameras may bring it to.
-    """
+
+def shard_reasons(rows: Iterable[pb.Shard]) -> list[str]:
+    """One line for each shard that has something to say: a column of a table would fold it to a word a line."""
+    return [output.printable(f"shard {shard.index}: {shard.detail}") for shard in rows if shard.detail]
+
+
+def shard_table(rows: Iterable[pb.Shard]) -> Table:
+    """One row for each shard. What its columns mean is in the help of `list_shards`."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("shard", "state", "node", "process", "memory", "busy", "frames", "slots", "cameras", "why"):
-        is_short = heading not in ("node", "cameras", "why")
-        table.add_column(heading, overflow="fold", no_wrap=is_short, max_width=None if is_short else _MAX_CELL)
+    for heading in ("shard", "state", "node", "process", "memory", "busy", "frames", "slots", "cameras"):
+        is_short = heading not in ("node", "cameras")
+        table.add_column(heading, overflow="fold", no_wrap=is_short, max_width=_MAX_NODE if heading == "node" else None)
     for shard in rows:
         is_away = shard.state in (pb.SHARD_STATE_AWAY, pb.SHARD_STATE_STARTING)
         table.add_row(
@@ -199,7 +214,6 @@ def shard_table(rows: Iterable[pb.Shard]) -> Table:
             "" if is_away else f"{shard.ingest_share:.0%} of {shard.max_ingest_share:.0%}",
             f"{len(shard.cameras)} of {shard.slots}",
             Text(", ".join(shard.cameras) or "none"),
-            Text(output.printable(shard.detail)),
         )
     return table
 

@@ -119,24 +119,33 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
     )
 
 
+def store_capacity() -> float:
+    """Bytes a second that one store takes in beside its other work."""
+    return constants.STORE_NBYTES_PER_S.value * constants.STORE_BUSY_LIMIT.value
+
+
+def store_nbytes(load: Workload) -> float:
+    """What the checkpoints and thumbnails of all cameras take in the store."""
+    thumbnails = constants.THUMBNAILS.value * constants.THUMBNAIL_NBYTES.value
+    return load.demand.cameras * (constants.GENERATIONS.value * load.checkpoint_nbytes + thumbnails)
+
+
+def min_interval_s(load: Workload, nbytes_per_s: float) -> int | None:
+    """Seconds between checkpoints from which on all cameras write no more; None if thumbnails alone are more."""
+    thumbnails = load.demand.cameras * load.frames_read_per_s * constants.THUMBNAIL_NBYTES.value
+    if thumbnails >= nbytes_per_s:
+        return None
+    return math.ceil(load.demand.cameras * load.checkpoint_nbytes / (nbytes_per_s - thumbnails))
+
+
 def _store_limits(load: Workload) -> Iterator[Limit]:
     demand = load.demand
-    capacity = constants.STORE_NBYTES_PER_S.value * constants.STORE_BUSY_LIMIT.value
     needed = demand.cameras * load.store_nbytes_per_s
-    yield Limit("store bandwidth", needed, capacity, "B/s", Scale.SYSTEM, _bandwidth_remedy(load, capacity))
-    kept = (
-        constants.GENERATIONS.value * load.checkpoint_nbytes
-        + constants.THUMBNAILS.value * constants.THUMBNAIL_NBYTES.value
-    )
+    interval_s, several = min_interval_s(load, store_capacity()), "several systems with a store each"
+    remedy = several if interval_s is None else f"shards.checkpoint_every_s: {interval_s} or more, or {several}"
+    yield Limit("store bandwidth", needed, store_capacity(), "B/s", Scale.SYSTEM, remedy)
+    kept = store_nbytes(load)
     rows = "shards.checkpoint_rows: int8, " if demand.checkpoint_rows is RowFormat.EXACT else ""
-    remedy = f"{rows}a lower --tokens-per-layer, a larger server, or several systems with a store each"
-    yield Limit("store memory", demand.cameras * kept, demand.store_gb * _GB, "B", Scale.SYSTEM, remedy)
-
-
-def _bandwidth_remedy(load: Workload, capacity: float) -> str:
-    """The interval between checkpoints at which one store suffices."""
-    thumbnails = load.demand.cameras * load.frames_read_per_s * constants.THUMBNAIL_NBYTES.value
-    if thumbnails >= capacity:
-        return "several systems with a store each"
-    interval_s = math.ceil(load.demand.cameras * load.checkpoint_nbytes / (capacity - thumbnails))
-    return f"shards.checkpoint_every_s: {interval_s} or more, or several systems with a store each"
+    server = f"a server with {math.ceil(kept / _GB)} GB (--store-gb)"
+    remedy = f"{rows}a lower --tokens-per-layer, {server}, or {several}"
+    yield Limit("store memory", kept, demand.store_gb * _GB, "B", Scale.SYSTEM, remedy)

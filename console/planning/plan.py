@@ -9,7 +9,15 @@ from console.planning import constants
 from console.planning.demand import Demand
 from console.planning.figures import Basis, Figure, Section, chosen, computed
 from console.planning.gpus import NVDEC_SOURCE, Gpu, gpu_of
-from console.planning.limits import Limit, Scale, cameras_that_fit, device_busy_share, limits_of, node_bits_per_s
+from console.planning.limits import (
+    Limit,
+    Scale,
+    cameras_that_fit,
+    device_busy_share,
+    limits_of,
+    node_bits_per_s,
+    store_nbytes,
+)
 from console.planning.model_shapes import shape_of
 from console.planning.workload import Workload
 from pipeline.device.device_config import DeviceConfig
@@ -179,10 +187,6 @@ def _video_clock(gpu: Gpu) -> Figure:
 
 def _store(load: Workload) -> Section:
     demand = load.demand
-    kept = (
-        constants.GENERATIONS.value * load.checkpoint_nbytes
-        + constants.THUMBNAILS.value * constants.THUMBNAIL_NBYTES.value
-    )
     figures = (
         computed("checkpoint of a camera", load.checkpoint_nbytes, "B", "cache_store/footprint.py, the whole budget"),
         chosen("time between checkpoints", demand.checkpoint_every, "s", "--checkpoint-every"),
@@ -193,7 +197,7 @@ def _store(load: Workload) -> Section:
         computed("bandwidth, all cameras", demand.cameras * load.store_nbytes_per_s, "B/s", "rows and new thumbnails"),
         constants.STORE_NBYTES_PER_S,
         constants.STORE_BUSY_LIMIT,
-        computed("memory, all cameras", demand.cameras * kept, "B", "generations x rows + thumbnails"),
+        computed("memory, all cameras", store_nbytes(load), "B", "generations x rows + thumbnails"),
         chosen("memory of the store", demand.store_gb * 1e9, "B", "--store-gb"),
     )
     return Section("store", figures)

@@ -103,8 +103,14 @@ def resolve(
     for address in addresses:
         if rules is not None and (network := rules.refusing_network(address)) is not None:
             text = f"{label}: its address {address} is in the refused network {network}"
-            raise SourceInvalid(f"{text} (ingest.allowed_networks can allow it)", SourceReason.ADDRESS_REFUSED)
+            hint = f'ingest.allowed_networks: ["{_network_of(address)}"] can allow it'
+            raise SourceInvalid(f"{text} ({hint})", SourceReason.ADDRESS_REFUSED)
     return addresses
+
+
+def _network_of(address: Address) -> Network:
+    """The network that holds this address alone. A zone is no part of a network."""
+    return ipaddress.ip_network(address.packed)
 
 
 def _look_up(host: str, timeout_s: float, label: str, lookup: Callable[[str], list[str]]) -> list[Address]:

@@ -126,6 +126,8 @@ async def test_a_url_is_tested_without_a_server(tmp_path: Path, monkeypatch: pyt
     missing = await run("cameras", "test", str(tmp_path / "none.mp4"), "--json")
     refused = await run("cameras", "test", "rtsp://u:c4n4ry@127.0.0.1:9/1", "--json")
     invalid = await run("cameras", "test", "gopher://host")
+    (tmp_path / "hermes.yaml").write_text('ingest: {allowed_networks: ["127.0.0.1/32"]}')
+    allowed = await run("cameras", "test", "rtsp://127.0.0.1:9/1", "--config", str(tmp_path / "hermes.yaml"))
     monkeypatch.setenv("HERMES_ADDRESS", "127.0.0.1:9")
     by_server = await run("cameras", "test", str(film))
 
@@ -133,6 +135,8 @@ async def test_a_url_is_tested_without_a_server(tmp_path: Path, monkeypatch: pyt
     assert (missing.code, json.loads(missing.out)["reason"]) == (1, "no_file")
     assert (refused.code, json.loads(refused.out)["reason"]) == (1, "address_refused")
     assert "c4n4ry" not in refused.out + refused.err
+    assert ("no configuration was read" in refused.err, missing.err) == (True, "")
+    assert ("connection_refused" in allowed.out, allowed.err) == (True, "")
     assert (invalid.code, "gopher" in invalid.err) == (2, True)
     assert "no hermes answers at 127.0.0.1:9" in by_server.err
 

@@ -13,9 +13,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
 from console.cli import answer_output, camera_output, main, output, terminal
-from console.cli.shards import headroom_note, shard_json, shard_table
+from console.cli.shards import headroom_note, shard_json, shard_reasons, shard_table
 from console.client import answers
+from console.client.client import HermesClient
 from protos import hermes_v1_pb2 as pb
+from tests.console.running import run
 
 
 def stamp(at_s: float) -> Timestamp:
@@ -196,6 +198,24 @@ def test_a_shard_that_is_away_has_no_process() -> None:
     assert "4321" not in text
     assert "ended" not in text
     assert "1234" in text
+    assert shard_reasons([away, up]) == [f"shard 3: {'d' * 99}"]
+
+
+async def test_why_a_shard_is_away_is_one_line_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "its process ended; Ray starts it again"
+    away = pb.Shard(index=3, state=pb.SHARD_STATE_AWAY, detail=reason)
+    response = pb.ListShardsResponse(shards=[away, pb.Shard(index=4, state=pb.SHARD_STATE_UP)])
+    monkeypatch.setattr(HermesClient, "list_shards", lambda _: response)
+
+    ended = await run("shards", "list")
+
+    assert ended.out.splitlines()[-1] == f"shard 3: {reason}"
+
+
+async def test_the_help_says_what_the_columns_of_the_shards_mean() -> None:
+    ended = await run("shards", "list", "--help")
+
+    assert [word for word in ("memory:", "busy:", "frames:", "slots:") if word not in ended.out] == []
 
 
 def test_a_spare_is_shown_as_one_with_what_its_process_costs() -> None:

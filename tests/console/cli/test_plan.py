@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from tests.console.running import run
@@ -16,7 +17,7 @@ async def test_a_plan_ends_with_gpus_and_what_breaks_first() -> None:
     assert ended.code == 0
     assert "500 cameras: 8 x a100-80g and 1 spare, 9 shards on 2 nodes, at most 63 cameras a shard" in ended.out
     assert "BREAKS store bandwidth" in ended.out
-    assert ended.out.splitlines()[-1].startswith("breaks first: store bandwidth; what helps: shards.checkpoint_every_s")
+    assert "\nbreaks first: store bandwidth; what helps: shards.checkpoint_every_s" in ended.out
     assert ended.err.splitlines() == [
         "note: no figure of a GPU was measured: run `hermes doctor --gpu` on the first one",
         "note: answers of qwen3-vl-8b with its published weights were not measured (docs/models.md)",
@@ -70,6 +71,25 @@ async def test_a_mistake_is_one_line_that_names_the_option() -> None:
 
     assert ended.code == 2
     assert ended.err.startswith("error: --resolution is 'full-hd': a size is WIDTHxHEIGHT")
+
+
+async def test_without_a_number_of_cameras_the_error_shows_how_to_say_it() -> None:
+    ended = await run("plan")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: --cameras: say how many, e.g. hermes plan --cameras 200\n"
+
+
+async def test_the_options_that_a_broken_plan_ends_with_make_it_hold() -> None:
+    asked = ("plan", "--cameras", "200")
+    lines = [line for line in (await run(*asked)).out.splitlines() if line.startswith("nothing breaks with ")]
+
+    assert len(lines) == 2
+    for line in lines:
+        options = [word for pair in re.findall(r"(--[a-z-]+) ([\w.]+)", line) for word in pair]
+        again = await run(*asked, *options, "--json")
+        assert json.loads(again.out)["feasible"] is True
+        assert json.loads(again.out)["holds_with"] == []
 
 
 async def test_the_help_names_what_can_be_planned_with() -> None:

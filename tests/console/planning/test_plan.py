@@ -20,6 +20,7 @@ from console.planning import constants
 from console.planning.demand import Demand, Video, parse_size
 from console.planning.figures import Basis, PlanError
 from console.planning.gpus import GPUS
+from console.planning.holding import holding
 from console.planning.limits import cameras_that_fit, limits_of
 from console.planning.model_shapes import MODELS, ModelShape
 from console.planning.plan import Plan, plan_for
@@ -49,6 +50,17 @@ def demand(model: str = "qwen3-vl-8b", gpu: str = "a100-80g", **changes: object)
         checkpoint_every=15.0,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]
+
+
+DEMANDS = st.builds(
+    demand,
+    model=st.sampled_from(["tiny", "tiny-qwen3-vl", "llava-onevision-0.5b", "qwen2.5-vl-7b", "qwen3-vl-8b"]),
+    gpu=st.sampled_from(["a100-80g", "h200-141g", "l40s-48g"]),
+    cameras=st.integers(1, 20_000),
+    fps=st.floats(0.05, 8),
+    activity=st.floats(0, 1),
+    questions_per_minute=st.floats(0, 10_000),
+)
 
 
 def test_int8_weights_take_less_room_and_more_time() -> None:
@@ -119,6 +131,30 @@ def test_what_helps_the_store_does_help() -> None:
     assert shares(plan_for(demand(checkpoint_every=float(interval_s - 1))))["store bandwidth"] > 1
 
 
+@given(asked=DEMANDS)
+def test_what_is_said_to_hold_does_and_keeps_gpus_and_cameras(asked: Demand) -> None:
+    plan = plan_for(asked)
+    for changed in holding(plan):
+        held = plan_for(changed)
+        assert held.is_feasible
+        assert (held.gpus, held.load.demand.cameras) == (plan.gpus, asked.cameras)
+        assert changed.checkpoint_every >= asked.checkpoint_every
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({}, ["exact", "int8"]),
+        ({"checkpoint_rows": RowFormat.INT8}, ["int8"]),
+        ({"cameras": 4}, []),  # nothing breaks
+        ({"video": Video(bitrate=100.0)}, []),  # cameras alone fill the network
+        ({"cameras": 90_000}, []),  # beyond a day between checkpoints
+    ],
+)
+def test_what_can_be_said_to_hold(changes: dict[str, object], rows: list[str]) -> None:
+    assert [one.checkpoint_rows.value for one in holding(plan_for(demand(**changes)))] == rows
+
+
 def test_a_quiet_camera_still_has_a_whole_frame_every_thirty_seconds() -> None:
     load = load_of(demand(fps=2.0, activity=0.0))
 
@@ -148,15 +184,6 @@ def test_a_codec_that_the_chip_does_not_know_is_warned_of() -> None:
     assert "decoder engines" not in shares(plan)
 
 
-DEMANDS = st.builds(
-    demand,
-    model=st.sampled_from(["tiny", "tiny-qwen3-vl", "llava-onevision-0.5b", "qwen2.5-vl-7b", "qwen3-vl-8b"]),
-    gpu=st.sampled_from(["a100-80g", "h200-141g", "l40s-48g"]),
-    cameras=st.integers(1, 20_000),
-    fps=st.floats(0.05, 8),
-    activity=st.floats(0, 1),
-    questions_per_minute=st.floats(0, 10_000),
-)
 # Each change makes the system larger.
 MORE = {
     "cameras": lambda asked: replace(asked, cameras=asked.cameras + 1),

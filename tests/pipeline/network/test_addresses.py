@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import threading
 
@@ -122,6 +123,25 @@ def test_a_host_is_refused_by_its_address(host: str) -> None:
         addresses.resolve(host, AddressRules(), 5.0, label="http://camera")
 
     assert caught.value.reason is SourceReason.ADDRESS_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("127.0.0.1", "127.0.0.1/32"),
+        ("169.254.7.9", "169.254.7.9/32"),
+        ("::1", "::1/128"),
+        ("fe80::1%lo", "fe80::1/128"),
+    ],
+)
+def test_a_refusal_names_the_network_that_allows_the_address(host: str, network: str) -> None:
+    def resolve(*allowed: str) -> tuple[addresses.Address, ...]:
+        rules = IngestConfig(allowed_networks=allowed).address_rules
+        return addresses.resolve(host, rules, 1.0, label="yard", lookup=lambda name: [name])
+
+    with pytest.raises(SourceInvalid, match=re.escape(f'ingest.allowed_networks: ["{network}"] can allow it')):
+        resolve()
+    assert len(resolve(network)) == 1
 
 
 def test_a_host_without_an_address_has_its_reason() -> None:

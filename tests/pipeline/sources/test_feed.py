@@ -295,7 +295,7 @@ def test_a_camera_in_a_refused_network_has_failed_and_is_retried() -> None:
 
     assert feed.reasons[:3] == [None, SourceReason.ADDRESS_REFUSED, SourceReason.ADDRESS_REFUSED]
     assert [state for state, _ in feed.states[1:3]] == [FAILED, FAILED]
-    assert "ingest.allowed_networks can allow it" in feed.states[1][1]
+    assert '(ingest.allowed_networks: ["127.0.0.1/32"] can allow it)' in feed.states[1][1]
     assert [detail.partition("; ")[2].partition(" in ")[0] for _, detail in feed.states[1:3]] == ["try 2", "try 3"]
 
 
