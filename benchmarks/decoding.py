@@ -16,8 +16,8 @@ from typing import Literal
 
 from benchmarks import result_file
 from models.tiny.scenes.scene import Scene
-from pipeline.decoding.dali import DaliDecoder
-from pipeline.decoding.decoders import DecoderBackend, choose_backend
+from pipeline.decoding import dali
+from pipeline.decoding.decoders import DecoderBackend, RemuxingDecoder, choose_backend
 from pipeline.decoding.segments import GopSplitter, Segment
 from pipeline.decoding.video_writer import write_video
 from pipeline.network.urls import FileUrl
@@ -76,13 +76,10 @@ def _row(path: Path, seconds: int, size: str) -> Row:
     indices = [0] if stream.is_intra else [0, len(segments[0].times_s) // 2]
     libav_ms = _spent_ms(segments, lambda segment: list(stream.decoder.decode(segment, indices))) / seconds
     remux_ms = dali_ms = None
-    if (
-        choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
-        is DecoderBackend.DALI_CPU
-    ):
-        dali = DaliDecoder(stream.remux, "cpu", image_nbytes=3 * stream.width * stream.height)
+    if choose_backend(stream.format, None) is DecoderBackend.DALI_CPU:
+        decoder = RemuxingDecoder(stream.remux, dali.file_decoder(stream.format, "cpu"))
         remux_ms = _spent_ms(segments, stream.remux) / seconds
-        dali_ms = _spent_ms(segments, lambda segment: list(dali.decode(segment, indices))) / seconds
+        dali_ms = _spent_ms(segments, lambda segment: list(decoder.decode(segment, indices))) / seconds
     stream.close()
     return Row(stream.codec, size, remux_ms, libav_ms, dali_ms)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.gpu_doctor.parts import CannotRun, Proof, Unfit
-from pipeline.decoding.decoders import DecodedFrame, DecodeError, Decoder
+from pipeline.decoding.decoders import DecodedFrame, DecodeError, Decoder, RemuxingDecoder
 from pipeline.decoding.segments import GopSplitter, Segment
 from pipeline.network.urls import FileUrl
 from pipeline.sources.demuxer import Demuxer
@@ -22,7 +22,6 @@ SAMPLES = {path.stem: path for path in sorted((Path(__file__).parent / "samples"
 MAX_MEAN_LEVELS = 3.0  # of 255, of the worst image
 FAR_LEVELS, MAX_FAR_SHARE = 24, 0.03  # of the values of the worst image
 MIN_FPS = 25.0  # of one camera at full rate
-_IMAGE_NBYTES = 1920 * 1080 * 3
 _LONG_S, _LARGE_NBYTES = 60.0, 1 << 26
 _NO_DALI = "DALI cannot be imported ({}): pip install nvidia-dali-cuda120"
 _HINT = "in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
@@ -61,7 +60,7 @@ def check(sample: Path, device: str, *, rounds: int = 10, min_fps: float = MIN_F
     stream = Demuxer(FileUrl(sample), IngestConfig())
     try:
         segments = _segments(stream)
-        decoder = dali.DaliDecoder(stream.remux, device, image_nbytes=_IMAGE_NBYTES, matrix=stream.matrix)
+        decoder = RemuxingDecoder(stream.remux, dali.file_decoder(stream.format, device))
         difference = worst_difference(decoder, stream.decoder, segments)
         difference.require_small()
         fps = _rate(decoder, segments, rounds)

@@ -105,6 +105,6 @@ def _num_workers(ingest: IngestConfig) -> int:
     """0: the feeds are threads of this process."""
     if ingest.workers != "auto":
         return ingest.workers
-    if dali.has_gpu(ingest.device):  # DALI decodes there, in the shard's process
+    if dali.gpu_capability(ingest.device) is not None:  # DALI decodes there, in the shard's process
         return 0
     return min(_MAX_AUTO_WORKERS, max(_MIN_AUTO_WORKERS, len(os.sched_getaffinity(0)) // 4))

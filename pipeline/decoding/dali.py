@@ -1,8 +1,8 @@
-"""Decoding with NVIDIA DALI: each segment is a small file in memory, decoded on the GPU or (VP8, VP9, MJPEG) CPU."""
+"""Decoding with NVIDIA DALI: small files in memory, decoded on the GPU or (VP8, VP9, MJPEG) CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,40 +17,35 @@ from pipeline.decoding.decoders import (
     DecodedFrame,
     DecodeError,
     DecoderBackend,
+    RemuxingDecoder,
+    StreamFormat,
     choose_backend,
 )
-from pipeline.decoding.segments import Segment
 from pipeline.decoding.tensor_images import TensorImage, from_bt601
 
 MAX_OUTPUT_NBYTES = 64 << 20  # of images decoded at once
 
 
 class DaliDecoder:
-    """Decodes segments of one stream with one small DALI pipeline. Belongs to one thread.
+    """A FileDecoder of one stream with one small DALI pipeline. Belongs to one thread.
 
     DALI has no timestamps and counts the images of a file, so a segment must have one image for each of its times.
     DALI converts every stream by BT.601; the images are corrected if `matrix`, that of the stream, is another.
 
-    remux: turns a segment into a video file. image_nbytes: size of one decoded image.
+    image_nbytes: size of one decoded image.
     """
 
     def __init__(
-        self,
-        remux: Callable[[Segment], bytes],
-        device: Literal["mixed", "cpu"],
-        *,
-        image_nbytes: int,
-        matrix: ColourMatrix = ColourMatrix.BT601,
+        self, device: Literal["mixed", "cpu"], *, image_nbytes: int, matrix: ColourMatrix = ColourMatrix.BT601
     ) -> None:
-        self._remux = remux
         self._device = device
         self._matrix = matrix
         self._max_images = max(1, MAX_OUTPUT_NBYTES // max(1, image_nbytes))
         self._pipeline: Pipeline | None = None
 
-    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
-        """The images at these indices. Raises DecodeError, at once, if the segment is damaged or has fewer images."""
-        encoded = np.frombuffer(self._remux(segment), np.uint8)
+    def decode(self, file: bytes | bytearray, indices: Sequence[int]) -> Iterator[DecodedFrame]:
+        """The images at these indices. Raises DecodeError, at once, if the file is damaged or has fewer images."""
+        encoded = np.frombuffer(file, np.uint8)
         batches = [indices[at : at + self._max_images] for at in range(0, len(indices), self._max_images)]
         first = self._run(encoded, batches[0])
         return self._images(encoded, batches, first)
@@ -96,23 +91,24 @@ class DaliDecoder:
         return pipeline
 
 
-def has_gpu(device: str) -> bool:
-    """Whether a GPU decodes. device: `ingest.device`."""
-    return device == "cuda" or (device == "auto" and cuda.is_available())
+def gpu_capability(device: str) -> tuple[int, int] | None:
+    """The compute capability of the GPU that decodes, None without one. device: `ingest.device`."""
+    is_used = device == "cuda" or (device == "auto" and cuda.is_available())
+    return cuda.get_device_capability() if is_used else None
 
 
-def decoder_for(stream: CompressedStream, device: str) -> DaliDecoder | None:
+def decoder_for(stream: CompressedStream, device: str) -> RemuxingDecoder | None:
     """A decoder of the stream, None where libav shall decode it. device: `ingest.device`."""
-    capability = cuda.get_device_capability() if has_gpu(device) else None
-    backend = choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), capability)
+    backend = choose_backend(stream.format, gpu_capability(device))
     if backend is DecoderBackend.LIBAV:
         return None
-    return DaliDecoder(
-        stream.remux,
-        "mixed" if backend is DecoderBackend.DALI_GPU else "cpu",
-        image_nbytes=3 * stream.width * stream.height,
-        matrix=stream.matrix,
-    )
+    on_gpu = backend is DecoderBackend.DALI_GPU
+    return RemuxingDecoder(stream.remux, file_decoder(stream.format, "mixed" if on_gpu else "cpu"))
+
+
+def file_decoder(stream: StreamFormat, device: Literal["mixed", "cpu"] = "mixed") -> DaliDecoder:
+    """A decoder of files of the stream, by default on the GPU."""
+    return DaliDecoder(device, image_nbytes=3 * stream.width * stream.height, matrix=stream.matrix)
 
 
 def _reason(error: RuntimeError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -41,14 +41,40 @@ class Decoder(Protocol):
         """
 
 
-class CompressedStream(Protocol):
-    """An opened stream: its format, and how its segments become files."""
+class FileDecoder(Protocol):
+    """Decodes segments of one stream, each of them a video file in memory."""
+
+    def decode(self, file: bytes | bytearray, indices: Sequence[int]) -> Iterable[DecodedFrame]:
+        """As Decoder.decode, at once or while the images are taken. Raises DecodeError."""
+
+
+class RemuxingDecoder:
+    """A Decoder that writes each segment into a file for a FileDecoder."""
+
+    def __init__(self, remux: Callable[[Segment], bytes], files: FileDecoder) -> None:
+        """remux: turns a segment into a video file; raises DecodeError."""
+        self._remux, self._files = remux, files
+
+    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterable[DecodedFrame]:
+        return self._files.decode(self._remux(segment), indices)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFormat:
+    """What a decoder must know of a stream. width, height: in pixels, as the stream's header says."""
 
     codec: str
     pixel_format: str
     width: int
     height: int
     matrix: ColourMatrix
+
+
+class CompressedStream(Protocol):
+    """An opened stream: its format, and how its segments become files."""
+
+    @property
+    def format(self) -> StreamFormat: ...
 
     def remux(self, segment: Segment) -> bytes:
         """The segment as a video file. Raises DecodeError."""
@@ -97,15 +123,15 @@ _GPU_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})  # those that every gene
 _ON_CPU = frozenset({"vp8", "vp9", "mjpeg"})
 
 
-def choose_backend(codec: str, pixel_format: str, size: tuple[int, int], gpu: tuple[int, int] | None) -> DecoderBackend:
+def choose_backend(stream: StreamFormat, gpu: tuple[int, int] | None) -> DecoderBackend:
     """DALI for every stream that it can decode, else libav. `gpu`: compute capability, None without a GPU.
 
     A stream outside of the chip's limits is never tried on it.
     """
-    limits = _ON_GPU.get(codec) if pixel_format in _GPU_PIXEL_FORMATS else None
-    if gpu is not None and limits is not None and limits.can_decode(size, gpu):
+    limits = _ON_GPU.get(stream.codec) if stream.pixel_format in _GPU_PIXEL_FORMATS else None
+    if gpu is not None and limits is not None and limits.can_decode((stream.width, stream.height), gpu):
         return DecoderBackend.DALI_GPU
-    return DecoderBackend.DALI_CPU if codec in _ON_CPU else DecoderBackend.LIBAV
+    return DecoderBackend.DALI_CPU if stream.codec in _ON_CPU else DecoderBackend.LIBAV
 
 
 class FallbackDecoder:
@@ -117,15 +143,20 @@ class FallbackDecoder:
         self._camera = camera
         self._failures_in_a_row = 0
 
-    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterable[DecodedFrame]:
+    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
         if self._failures_in_a_row >= MAX_FAILURES:
-            return self._second.decode(segment, indices)
+            yield from self._second.decode(segment, indices)
+            return
+        newest = -1
         try:
-            images = self._first.decode(segment, indices)
+            for decoded in self._first.decode(segment, indices):
+                newest = decoded.index
+                yield decoded
         except DecodeError as error:
             self.failures += 1
             self._failures_in_a_row += 1
             log.warning("decoder_fell_back", camera=self._camera, failures=self.failures, reason=str(error))
-            return self._second.decode(segment, indices)
-        self._failures_in_a_row = 0
-        return images
+            if rest := [index for index in indices if index > newest]:
+                yield from self._second.decode(segment, rest)
+        else:
+            self._failures_in_a_row = 0

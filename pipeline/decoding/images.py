@@ -70,6 +70,16 @@ class ArrayImage:
         return ArrayImage(_resized(self.pixels, height, width, Image.Resampling.BOX))
 
 
+@dataclass(frozen=True, slots=True)
+class ReducedImage(ArrayImage):
+    """An image that is masked and has the model's size already, with its thumbnail. preview: uint8 RGB [h, w, 3]"""
+
+    preview: Pixels
+
+    def to_preview(self) -> Pixels:
+        return self.preview
+
+
 def downscale_for(image: DecodedImage, width: int, height: int, thumbnail_width: int) -> DecodedImage:
     """Downscales an image to the size that a frame of `width` and `height` and a thumbnail need.
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from pipeline.cameras import CameraSpec
-from pipeline.decoding.images import Pixels, downscale_for, make_preview
-from pipeline.decoding.privacy_masks import PrivacyMasks
+from pipeline.decoding.images import Pixels
+from pipeline.decoding.reduction import Fit, ImageReducer
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.source import SampledFrame
 
 WAIT_TOLERANCE = 1.25  # of max_clip_wait_s, because arrival times jitter
-
-
-Fit = Callable[[int, int], tuple[int, int]]  # width and height of an image to those that the model reads
 
 
 def square(side: int) -> Fit:
@@ -33,9 +29,8 @@ class ClipBuilder:
 
     def __init__(self, spec: CameraSpec, config: IngestConfig, fit: Fit, *, is_live: bool) -> None:
         self._camera = spec.name
-        self._masks = PrivacyMasks(spec.masks)
+        self._reducer = ImageReducer(spec.masks, fit, config.thumbnail_width)
         self._config = config
-        self._fit = fit
         self._max_wait_s = WAIT_TOLERANCE * config.max_clip_wait_s if is_live else math.inf
         self._last_batch_s: float | None = None
         self._frames: list[Pixels] = []
@@ -51,14 +46,12 @@ class ClipBuilder:
         Frames arrive in batches, one for each segment. The next batch is expected to take as long as this one did; the
         clip is completed now if it would be too old by then.
         """
-        image = self._masks.apply(sample.image)
-        width, height = self._fit(image.width, image.height)
-        is_resized = bool(self._frames) and self._frames[0].shape[:2] != (height, width)
+        image = self._reducer.reduce(sample.image)
+        is_resized = bool(self._frames) and self._frames[0].shape != image.pixels.shape
         before = self.flush(now_s) if is_resized else None
-        view = downscale_for(image, width, height, self._config.thumbnail_width)
-        self._frames.append(view.resize(height, width))
+        self._frames.append(image.pixels)
         self._times_s.append(sample.time_s)
-        self._previews.append(make_preview(view, self._config.thumbnail_width))
+        self._previews.append(image.preview)
         self._lost_before.append(lost_before)
         is_full = len(self._frames) >= self._config.frames_per_clip
         is_old = sample.is_last and self._will_be_old(now_s)

@@ -17,7 +17,7 @@ from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnr
 from pipeline.decoding import bitstream_headers
 from pipeline.decoding.bitstream_headers import CODECS
 from pipeline.decoding.colourspace import ColourMatrix
-from pipeline.decoding.decoders import DecodeError
+from pipeline.decoding.decoders import DecodeError, StreamFormat
 from pipeline.decoding.libav import KeyFrameReader, LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
@@ -73,6 +73,11 @@ class Demuxer:
         is_recording = not isinstance(arguments.file, str) and arguments.can_end and bool(self._container.duration)
         self.is_finite = self._is_file or is_recording
         self.duration_s = self._duration_s() if self.is_finite else None
+
+    @property
+    def format(self) -> StreamFormat:
+        """What a decoder must know of it."""
+        return StreamFormat(self.codec, self.pixel_format, self.width, self.height, self.matrix)
 
     @property
     def note(self) -> str | None:

@@ -16,11 +16,12 @@ import tenacity
 from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState, SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.decoding.decoders import DecoderFactory, libav_alone
+from pipeline.decoding.reduction import Fit
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
 from pipeline.picture_note import PictureNote
-from pipeline.sources.clip_builder import ClipBuilder, Fit
+from pipeline.sources.clip_builder import ClipBuilder
 from pipeline.sources.clip_queue import DROPPED, ClipSink
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
@@ -70,14 +71,13 @@ class CameraFeed:
         self._camera_id, self._url, self._on_state = camera_id or spec.name, urls.parse_source(spec), on_state
         self._choose_decoder, self._clock, self._retry_jitter_s = choose_decoder, clock, retry_jitter_s
         self._started_s = clock() if started_s is None else started_s
-        self._newest_s = -math.inf if resume_from_s is None else resume_from_s
-        self._has_frames = self._was_live = False
-        self.rate, self._watch = EvenRate(), PictureWatch()  # the rate: of a live source
+        self._newest_s, self._has_frames = -math.inf if resume_from_s is None else resume_from_s, False
+        self.rate, self._watch, self._was_live = EvenRate(), PictureWatch(), False  # the rate: of a live source
         self.limit_rate = self.rate.limit
         self._lost_before = self._notes = ""  # why frames before the next one were lost; what the open source notes
         self._last_report: tuple[CameraState, str, PictureNote | None, str] | None = None
-        self._stopped = threading.Event()
-        self._output_lock = threading.Lock()  # no clip and no state passes once stop() has returned
+        # The lock: no clip and no state passes once stop() has returned.
+        self._stopped, self._output_lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
 
     def start(self) -> None:

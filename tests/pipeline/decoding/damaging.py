@@ -13,8 +13,8 @@ from pathlib import Path
 import av
 import psutil
 
-from pipeline.decoding.dali import DaliDecoder
-from pipeline.decoding.decoders import DecodeError, DecoderBackend, choose_backend
+from pipeline.decoding import dali
+from pipeline.decoding.decoders import DecodeError, DecoderBackend, RemuxingDecoder, choose_backend
 from pipeline.decoding.segments import GopSplitter, Packet, Segment
 from pipeline.network.urls import FileUrl
 from pipeline.sources.demuxer import Demuxer
@@ -34,12 +34,8 @@ def report(path: str, count: int) -> dict[str, object]:
     stream = Demuxer(FileUrl(Path(path)), IngestConfig())
     segments = segments_of(stream)
     decoders = [stream.decoder.decode]
-    if (
-        choose_backend(stream.codec, stream.pixel_format, (stream.width, stream.height), None)
-        is DecoderBackend.DALI_CPU
-    ):
-        dali = DaliDecoder(stream.remux, "cpu", image_nbytes=1 << 20, matrix=stream.matrix)
-        decoders.append(dali.decode)
+    if choose_backend(stream.format, None) is DecoderBackend.DALI_CPU:
+        decoders.append(RemuxingDecoder(stream.remux, dali.file_decoder(stream.format, "cpu")).decode)
     outcomes: Counter[str] = Counter()
     warm_rss = 0
     for number in range(count):

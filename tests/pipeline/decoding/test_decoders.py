@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.decoding import dali
+from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.dali import DaliDecoder
 from pipeline.decoding.decoders import (
     MAX_FAILURES,
     DecodedFrame,
     DecodeError,
+    Decoder,
     DecoderBackend,
     FallbackDecoder,
+    RemuxingDecoder,
+    StreamFormat,
     choose_backend,
 )
 from pipeline.decoding.segments import GopSplitter, Segment
@@ -50,7 +55,7 @@ class OpenedVideo:
         splitter = GopSplitter(30, 30, 1 << 26, is_intra=self.stream.is_intra)
         segments = [splitter.add(packet) for packet in self.stream.packets()] + [splitter.flush()]
         self.segments = [segment for segment in segments if segment is not None]
-        self.dali = DaliDecoder(self.stream.remux, "cpu", image_nbytes=1 << 20, matrix=self.stream.matrix)
+        self.dali = RemuxingDecoder(self.stream.remux, dali.file_decoder(self.stream.format, "cpu"))
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_colours_are_decoded_as_they_were_encoded(video: Footage, colorspace: in
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
 def test_dali_still_decodes_after_a_damaged_segment(opened: OpenedVideo) -> None:
     good = opened.segments[0]
-    damaged = DaliDecoder(lambda segment: b"no video" * 100, "cpu", image_nbytes=1)
+    damaged = RemuxingDecoder(lambda segment: b"no video" * 100, DaliDecoder("cpu", image_nbytes=1))
     short = range(len(good.times_s), len(good.times_s) + 2)
 
     with pytest.raises(DecodeError):
@@ -114,7 +119,7 @@ def test_dali_still_decodes_after_a_damaged_segment(opened: OpenedVideo) -> None
 
 @pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
 def test_large_images_are_decoded_few_at_a_time(opened: OpenedVideo) -> None:
-    decoder = DaliDecoder(opened.stream.remux, "cpu", image_nbytes=30 << 20)
+    decoder = RemuxingDecoder(opened.stream.remux, DaliDecoder("cpu", image_nbytes=30 << 20))
 
     images = list(decoder.decode(opened.segments[0], [1, 2, 5, 6, 9]))
 
@@ -144,6 +149,27 @@ def test_the_second_decoder_decodes_what_the_first_fails_at(opened: OpenedVideo)
     assert broken.calls == decoder.failures == MAX_FAILURES
 
 
+class LateDecoder:
+    """Fails behind its first image."""
+
+    def __init__(self, whole: Decoder) -> None:
+        self._whole = whole
+
+    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
+        yield next(iter(self._whole.decode(segment, indices)))
+        raise DecodeError("broken on purpose")
+
+
+@pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
+def test_the_second_decoder_goes_on_where_the_first_fails(opened: OpenedVideo) -> None:
+    libav = opened.stream.decoder
+    decoder = FallbackDecoder(LateDecoder(libav), libav, camera="lobby")
+
+    images = list(decoder.decode(opened.segments[0], [1, 4, 7]))
+
+    assert [footage.number_of(decoded.image.to_rgb()) for decoded in images] == [1, 4, 7]
+
+
 @pytest.mark.parametrize(
     ("codec", "on_gpu", "on_cpu"),
     [
@@ -158,9 +184,11 @@ def test_the_second_decoder_decodes_what_the_first_fails_at(opened: OpenedVideo)
     ],
 )
 def test_dali_decodes_every_stream_that_it_can(codec: str, on_gpu: DecoderBackend, on_cpu: DecoderBackend) -> None:
-    assert choose_backend(codec, "yuv420p", (1920, 1080), H100) is on_gpu
-    assert choose_backend(codec, "yuv420p", (1920, 1080), None) is on_cpu
-    assert choose_backend(codec, "yuv422p10le", (1920, 1080), H100) is on_cpu
+    stream = StreamFormat(codec, "yuv420p", 1920, 1080, ColourMatrix.BT709)
+
+    assert choose_backend(stream, H100) is on_gpu
+    assert choose_backend(stream, None) is on_cpu
+    assert choose_backend(replace(stream, pixel_format="yuv422p10le"), H100) is on_cpu
 
 
 @pytest.mark.parametrize(
@@ -178,7 +206,7 @@ def test_dali_decodes_every_stream_that_it_can(codec: str, on_gpu: DecoderBacken
 def test_a_stream_outside_of_the_limits_of_a_gpu_is_never_decoded_on_it(
     codec: str, pixels: str, size: tuple[int, int], gpu: tuple[int, int], backend: DecoderBackend
 ) -> None:
-    assert choose_backend(codec, pixels, size, gpu) is backend
+    assert choose_backend(StreamFormat(codec, pixels, *size, ColourMatrix.BT709), gpu) is backend
 
 
 @pytest.mark.gpu
@@ -190,7 +218,7 @@ def test_a_stream_outside_of_the_limits_of_a_gpu_is_never_decoded_on_it(
 )
 def test_the_gpu_gives_the_same_images(video: Footage, tmp_path: Path) -> None:
     opened = OpenedVideo(footage.write(tmp_path / "video", replace(video, size=(320, 240))))
-    on_gpu = DaliDecoder(opened.stream.remux, "mixed", image_nbytes=1, matrix=opened.stream.matrix)
+    on_gpu = RemuxingDecoder(opened.stream.remux, dali.file_decoder(opened.stream.format))
 
     for ours, theirs in zip(
         on_gpu.decode(opened.segments[0], [0, 4, 9]),
