@@ -21,18 +21,26 @@ class Memory:
 
     The first `prefix_length` tokens of every layer are the prompt's prefix: never scored, moved or evicted.
     How many tokens are valid is a number per layer. Owned by the one thread of the device.
+    version: grows with every change; of two that are equal, what the memory holds is the same.
     """
+
+    version = 0
+    lengths: Sequence[int]  # valid tokens of each layer, prefix included
 
     def __init__(self, slabs: Slabs, slot: int) -> None:
         self.slabs = slabs
         self.slot = slot
-        self.version = 0  # grows with every change
         self._capacity = [
             CachedTokens(*[getattr(slabs, name)[index][slot] for name, _ in TOKEN_AXES])
             for index in range(slabs.shape.num_layers)
         ]
         self.states = tuple(slab[slot] for slab in slabs.states)  # of recurrent layers
         self.clear()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Any attribute that is set makes a new version: every change sets one, so none can be forgotten."""
+        super().__setattr__(name, value)
+        super().__setattr__("version", self.version + 1)
 
     def clear(self) -> None:
         """Removes all tokens; the slot is as new."""
@@ -47,7 +55,6 @@ class Memory:
 
     def erase(self) -> None:
         """Removes all tokens after the prefix, which has never moved."""
-        self.version += 1
         self.base: Memory | None = None  # whose tokens are read as if they lay before these, see `continue_from`
         self.lengths = [self.prefix_length] * self.slabs.shape.num_layers
         self.next_position = self.prefix_length
@@ -62,6 +69,7 @@ class Memory:
         """Copies these over the states of the recurrent layers."""
         for mine, other in zip(self.states, states, strict=True):
             mine.copy_(other)
+        self.version += 1  # no attribute was set
 
     @property
     def is_plain(self) -> bool:
@@ -132,7 +140,6 @@ class Memory:
         """Makes tokens just written in every layer valid without their fields, which an answer never reads."""
         self.lengths = [start + num_tokens for start in self.lengths]
         self.next_position += span
-        self.version += 1
 
     def _layers_by_length(self) -> Iterator[tuple[slice, int]]:
         """Runs of layers with as many valid tokens, and the number of those."""
@@ -144,7 +151,6 @@ class Memory:
 
     def rewind(self, extent: Extent) -> None:
         """Takes back what was committed since `extent`. Only commits may have changed the memory since then."""
-        self.version += 1
         self.lengths = list(extent.lengths)
         self.next_position = extent.next_position
         self.next_frame = extent.next_frame
@@ -158,9 +164,17 @@ class Memory:
         """
         end = self.prefix_length + len(tokens)
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
-        self.version += 1
         self._capacity[index].slice(self.prefix_length, end).overwrite(tokens)
-        self.lengths[index] = end
+        self.lengths = [*self.lengths[:index], end, *self.lengths[index + 1 :]]
+
+    def blank(self, num_tokens: int) -> None:
+        """Writes zeros behind the valid tokens, over what a failed pass wrote there. Allocates nothing.
+
+        A later pass that reads on to another memory's length adds 0 times what is there: no number, if that is none.
+        """
+        for index, length in enumerate(self.lengths):
+            for slab in (self.slabs.keys[index], self.slabs.values[index]):
+                slab[self.slot, :, length : length + num_tokens].zero_()
 
     def frozen(self) -> Memory:
         """What it holds now, to be read while more is written behind that in the same slot."""
@@ -183,7 +197,6 @@ class Memory:
         they were written: rotated, they would be rounded once more.
         """
         is_rotated = self.slabs.rows is RowFormat.EXACT
-        self.version += 1
         self.base = None
         self.lengths = list(other.lengths)
         self.prefix_length = other.prefix_length
@@ -208,39 +221,3 @@ class Memory:
         if self.has_summaries:  # what `extend` adds is none
             for index, length in enumerate(self.lengths):
                 self.slabs.counts[index, self.slot, length:].fill_(1)
-
-    def reindex(self, *, max_span: int, max_gap: int, window: int = 0) -> None:
-        """Renumbers the positions of all layers together. The keys stay as they are, see `keys`.
-
-        The new positions are below prefix + `max_span`, see `Positions.reindex`. window: so many of the newest
-        positions keep their distances.
-        """
-        layers = [self.after_prefix(index) for index in range(self.num_layers)]
-        newest = max((int(layer.positions[-1]) for layer in layers if len(layer)), default=-1)
-        if newest < 0:
-            self.next_position, self.reach = self.prefix_length, 0
-            return
-        # On several axes the last position in use may be behind that of the newest token.
-        farthest_axis = self.next_position - 1 if self.slabs.shape.positions.num_axes > 1 else newest
-        last = torch.tensor([max(newest, farthest_axis)], device=self.slabs.shape.device)
-        *reindexed, reindexed_last = self.slabs.shape.positions.reindex(
-            [*(layer.positions for layer in layers), last],
-            first=self.prefix_length,
-            max_span=max_span,
-            max_gap=max_gap,
-            recent_from=self.next_position - window,
-        )
-        distances = [positions - layer.positions for layer, positions in zip(layers, reindexed, strict=True)]
-        newest = max(int(positions[-1]) for positions in (*reindexed, reindexed_last) if positions.numel())
-        farthest = [
-            int((layer.moved + distance).abs().max())
-            for layer, distance in zip(layers, distances, strict=True)
-            if len(layer)
-        ]
-        # Last, and in place: a reindexing that fails changes nothing.
-        self.version += 1
-        for layer, distance in zip(layers, distances, strict=True):
-            layer.positions.add_(distance)
-            layer.moved.add_(distance)
-        self.next_position = newest + 1
-        self.reach = max(farthest, default=0)

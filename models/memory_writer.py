@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from cache_store import compaction, footprint, tiers, token_ids
+from cache_store import compaction, footprint, reindexing, tiers, token_ids
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, Policy
 from cache_store.tiers import MemoryConfig
@@ -147,8 +147,9 @@ class MemoryWriter:
                 self.commit(memory, step)
             self._make_room(memories, steps)
         except Exception:
-            for memory, extent in zip(memories, extents, strict=True):
+            for memory, extent, step in zip(memories, extents, steps, strict=True):
                 memory.rewind(extent)
+                memory.blank(len(step.tokens))
             raise
         return [step.group_sizes for step in steps]
 
@@ -212,7 +213,7 @@ class MemoryWriter:
             free, window = last - memory.prefix_length, self._window_positions
             needed = memory.longest - memory.prefix_length + window
             max_span = min(max(int(_REINDEXED_SHARE * free), needed), free)
-            memory.reindex(max_span=max_span, max_gap=self._layout.max_positions(1), window=window)
+            reindexing.reindex(memory, max_span=max_span, max_gap=self._layout.max_positions(1), window=window)
 
     def _check_bounds(self) -> None:
         budget, window = self.config.tokens_per_layer, self._layout.max_tokens(self.recent_frames)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks import baselines
 from benchmarks.baselines import published_summary
-from cache_store import compaction, tiers
+from cache_store import compaction, reindexing, tiers
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES, MemoryView, Policy, Retention
 from cache_store.positions import Positions
@@ -207,7 +207,7 @@ def test_reindexing_rotates_keys_as_a_fresh_rotation_and_leaves_values() -> None
     raw = [rope.rotate(memory.after_prefix(0).keys, -memory.after_prefix(0).positions, FREQUENCY)]
     compact(memory, 10, policy=POLICIES[PolicyName.QUESTIONS])
     ids, values = memory.after_prefix(0).token_ids.clone(), memory.after_prefix(0).values.clone()
-    memory.reindex(max_span=1_000, max_gap=1)
+    reindexing.reindex(memory, max_span=1_000, max_gap=1)
     tokens = memory.after_prefix(0)
     assert torch.allclose(
         memory.keys(0)[:, PREFIX:], rope.rotate(raw[0][:, ids], tokens.positions, FREQUENCY), atol=1e-4
@@ -236,7 +236,7 @@ def test_each_group_of_evicted_tokens_becomes_a_summary_of_its_own() -> None:
 def test_a_token_has_one_position_in_all_layers_that_fit() -> None:
     memory = filled(60)
     compact(memory, 20)
-    memory.reindex(max_span=60, max_gap=1)
+    reindexing.reindex(memory, max_span=60, max_gap=1)
     places: dict[int, int] = {}
     for layer in range(LAYERS):
         tokens = memory.after_prefix(layer)
@@ -247,5 +247,5 @@ def test_a_token_has_one_position_in_all_layers_that_fit() -> None:
 
 def test_a_memory_of_its_prefix_alone_continues_right_after_it() -> None:
     memory = filled(0)
-    memory.reindex(max_span=30, max_gap=1)
+    reindexing.reindex(memory, max_span=30, max_gap=1)
     assert memory.next_position == PREFIX

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from cache_store import checkpoint_codec
+from cache_store import checkpoint_codec, reindexing
 from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import POLICIES
@@ -55,7 +55,7 @@ def test_the_rows_of_a_token_that_stays_are_the_same_after_a_thousand_compaction
         for scores in attention:
             scores[:KEPT] = 2
         compact(memory, BUDGET, attention=attention, policy=POLICIES[PolicyName.QUESTIONS])
-        memory.reindex(max_span=60 - turn % 7, max_gap=2 + turn % 3)
+        reindexing.reindex(memory, max_span=60 - turn % 7, max_gap=2 + turn % 3)
 
     kept = memory.after_prefix(0).slice(0, KEPT)
     assert memory.compactions == COMPACTIONS
@@ -69,7 +69,7 @@ def test_the_rows_of_a_token_that_stays_are_the_same_after_a_thousand_compaction
 def test_a_copy_in_a_slot_of_int8_rows_has_the_same_rows_wherever_positions_moved() -> None:
     memory, copy = int8_memory(60), int8_memory()
     compact(memory, BUDGET)
-    memory.reindex(max_span=40, max_gap=2)
+    reindexing.reindex(memory, max_span=40, max_gap=2)
     before = contents(memory)
 
     copy.copy_from(memory)

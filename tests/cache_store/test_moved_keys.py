@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from cache_store import checkpoint_codec, summaries
+from cache_store import checkpoint_codec, reindexing, summaries
 from cache_store.cached_tokens import CachedTokens
 from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
@@ -49,7 +49,7 @@ def closed_up_again_and_again(rows: RowFormat = RowFormat.EXACT) -> Memory:
     """A gap of 10,000 positions is closed by one position at a time."""
     memory = with_a_gap(MOVES, rows)
     for closed in range(1, MOVES + 1):
-        memory.reindex(max_span=1 << 30, max_gap=MOVES + 1 - closed)
+        reindexing.reindex(memory, max_span=1 << 30, max_gap=MOVES + 1 - closed)
     return memory
 
 
@@ -109,7 +109,7 @@ def test_the_errors_of_int8_rows_do_not_add_up_when_a_memory_moves_between_saves
     memory, raw = saved_and_restored(captured(with_a_gap(200))), RAW[:, PREFIX:]
     for saves in range(1, 101):
         memory = saved_and_restored(in_int8(captured(memory), torch.bfloat16))
-        memory.reindex(max_span=1 << 30, max_gap=200 - saves)
+        reindexing.reindex(memory, max_span=1 << 30, max_gap=200 - saves)
     assert relative_error(memory.keys(0), raw, memory.layer(0).positions) < 0.02
 
 

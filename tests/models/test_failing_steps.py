@@ -11,6 +11,9 @@ from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models import frame_encoder
+from models.errors import NotFinite
+from models.frame_encoder import EncodedFrames
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from tests.conftest import append_frames, assert_same, contents, random_frames
@@ -95,3 +98,22 @@ def test_a_memory_whose_positions_run_out_keeps_its_tokens(
             assert bool((layer.positions.diff() > 0).all())
             assert int(layer.positions[-1]) < memory.next_position
     step(writer, memories, Faults())
+
+
+def test_what_is_no_number_is_not_left_in_the_slot(model: LlavaOnevision) -> None:
+    """A pass of one token each reads the shorter memory's slot up to the longer one's length."""
+    writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=4, reserve=128)
+    slabs = Slabs(model.spec.kv, slots=2, capacity=writer.capacity)
+    memories = [Memory(slabs, slot) for slot in range(2)]
+    for number, memory in enumerate(memories, start=1):
+        writer.reset(memory)
+        append_frames(writer, memory, random_frames(4 * number))
+    encoded = frame_encoder.encode(model, FRAMES[:1])[0]
+    damaged = EncodedFrames(encoded.cells.map(lambda cells: torch.full_like(cells, torch.nan)), 4, 4)
+
+    with pytest.raises(NotFinite):
+        writer.prefill(memories[:1], [damaged], TIMES_S[:1])
+
+    one_cell = torch.arange(16)[None] == 5
+    writer.append(memories, FRAMES[:, :1], TIMES_S[:, :1], [one_cell, one_cell])
+    assert [memory.longest - memory.prefix_length for memory in memories] == [65, 129]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.transformers_prompts import prompt_of
-from cache_store import checkpoint_codec, token_ids
+from cache_store import checkpoint_codec, reindexing, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
@@ -152,7 +152,7 @@ def test_renumbered_keys_equal_those_that_the_decoder_rotates_there(family: Fami
     chosen = torch.arange(0, len(before), 3)
     for layer in range(memory.num_layers):
         memory.replace(layer, memory.after_prefix(layer).at(chosen))
-    memory.reindex(max_span=1_000, max_gap=2)
+    reindexing.reindex(memory, max_span=1_000, max_gap=2)
 
     now, was = memory.after_prefix(1), before.at(chosen)
     assert not torch.equal(now.positions, was.positions)

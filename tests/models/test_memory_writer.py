@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from cache_store import checkpoint_codec, policies
+from cache_store import checkpoint_codec, policies, reindexing
 from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import MemoryView, Policy, Retention
@@ -82,7 +82,7 @@ def test_cached_keys_are_rotated_to_their_positions(model: LlavaOnevision) -> No
     for layer in range(memory.num_layers):
         memory.after_prefix(layer).positions.add_(500)
         memory.after_prefix(layer).keys.copy_(_rotated(memory, memory.after_prefix(layer).keys, 500))
-    memory.reindex(max_span=2_000, max_gap=1)
+    reindexing.reindex(memory, max_span=2_000, max_gap=1)
     copy = new_memory(writer)
     copy.copy_from(memory)
     for old, new in zip(fresh, contents(copy), strict=True):
