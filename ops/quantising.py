@@ -26,7 +26,7 @@ def dequantise(levels: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
     """The rows of these levels and scales, contiguous. [..., D] int8, [...] -> [..., D]"""
     rows = levels.float().mul_(scales[..., None].float())
     # A product may exceed the largest number of the dtype by a rounding.
-    largest = torch.finfo(dtype).max
+    largest = min(torch.finfo(dtype).max, torch.finfo(rows.dtype).max)
     return rows.clamp_(-largest, largest).to(dtype)
 
 
