@@ -10,6 +10,7 @@ CLUSTER_SCHEDULES ?= 40
 CHAOS_REPORT ?= .chaos/report.json
 SEGMENTS ?= 1000
 REQUESTS ?= 10000
+DEVICE_SCHEDULES ?= 200
 # Tests wait about half of their time, so there is one more worker than cores, and at most four for the memory they take.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 4))')
 # Test files run side by side, the long ones first; those that start Ray follow one another in one worker.
@@ -55,8 +56,9 @@ chaos: $(READY)
 		HERMES_CHAOS_REPORT=$(CHAOS_REPORT) $(PYTEST) -m chaos
 
 fuzz: $(READY)
-	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) HERMES_FUZZ_REQUESTS=$(REQUESTS) $(BIN)/pytest \
-		tests/pipeline/decoding/test_fuzz.py tests/actors/server/test_fuzz.py
+	HERMES_FUZZ_SEGMENTS=$(SEGMENTS) HERMES_FUZZ_REQUESTS=$(REQUESTS) HERMES_FUZZ_SCHEDULES=$(DEVICE_SCHEDULES) \
+		$(BIN)/pytest tests/pipeline/decoding/test_fuzz.py tests/actors/server/test_fuzz.py \
+		tests/pipeline/device/test_random_schedules.py
 
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. protos/hermes_v1.proto

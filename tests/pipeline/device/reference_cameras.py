@@ -1,0 +1,90 @@
+"""What each camera's memory must be: its frames alone, one step after the other, and its questions one by one."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+
+from cache_store.cached_tokens import CachedTokens
+from cache_store.checkpoint import Checkpoint
+from cache_store.gap import Gap
+from cache_store.memory import Memory
+from models.memory_writer import MemoryWriter
+from pipeline.device.camera_memory import CameraMemory
+from pipeline.device.camera_slots import CameraSlots
+from pipeline.device.device_config import DeviceConfig
+from pipeline.sources.clips import Clip
+from tests.pipeline.device.question_batches import Question, alone
+
+_ROUNDING = 1e-9  # of a batch in float64
+
+
+class ReferenceCameras:
+    """Each camera on a device of its own, without faults, neighbours, a queue or a schedule."""
+
+    def __init__(self, writer: MemoryWriter, config: DeviceConfig) -> None:
+        self._writer = writer
+        self._config = replace(config, max_cameras=1)
+        self._devices: dict[str, CameraSlots] = {}
+
+    def add(self, name: str, checkpoint: Checkpoint | None, gap: Gap | None, *, is_gated: bool) -> None:
+        device = CameraSlots(self._writer, self._config, lambda _: 0)
+        device.add(name, checkpoint, started_s=0.0, gap=gap, is_gated=is_gated)
+        self._devices[name] = device
+
+    def remove(self, name: str) -> None:
+        del self._devices[name]
+
+    def erase(self, name: str, gap: Gap) -> None:
+        self._devices[name].erase(name, gap)
+
+    def set_gate(self, name: str, *, is_gated: bool) -> None:
+        self._devices[name].set_gate(name, is_gated=is_gated)
+
+    def get(self, name: str) -> CameraMemory:
+        return self._devices[name].get(name)
+
+    def append(self, clip: Clip) -> None:
+        self.get(clip.camera).append(clip)
+
+    def answer(self, question: Question) -> object:
+        """The outcome of a question that nobody else's disturbs."""
+        return alone(self._writer.model, {question.camera: self.get(question.camera)}, question)  # type: ignore[arg-type]
+
+    def adopt(self, camera: CameraMemory) -> None:
+        """The camera becomes what a fault has left of it."""
+        shared = {id(camera._writer): self._writer, id(camera.memory.slabs.shape): self._writer.model.spec.kv}
+        self._devices[camera.name].cameras[camera.name] = copy.deepcopy(camera, shared)
+
+    def assert_copy(self, name: str, saved: Checkpoint) -> None:
+        """A copy of the camera's summary tier has what it must have."""
+        reference = self.get(name).snapshot(0, 5_000.0)
+        assert saved.thumbnails == reference.thumbnails
+        assert saved.facts.next_position == reference.facts.next_position
+        for mine, other in zip(saved.layers, reference.layers, strict=True):
+            assert_equal_tokens(mine, other)
+
+    def assert_equal(self, camera: CameraMemory) -> None:
+        """The camera, of an engine, is what it must be, but for the rounding of batches."""
+        reference = self.get(camera.name)
+        assert_equal_memories(camera.memory, reference.memory)
+        assert camera.gaps == reference.gaps
+        assert camera.thumbnails.of(range(1 << 12)) == reference.thumbnails.of(range(1 << 12))
+
+
+def assert_equal_memories(memory: Memory, reference: Memory) -> None:
+    names = ("lengths", "next_position", "next_frame", "origin_s", "compactions", "has_summaries")
+    assert [getattr(memory, name) for name in names] == [getattr(reference, name) for name in names]
+    for layer in range(memory.num_layers):
+        assert_equal_tokens(memory.layer(layer), reference.layer(layer))
+
+
+def assert_equal_tokens(tokens: CachedTokens, reference: CachedTokens) -> None:
+    for name, _, mine in tokens.tensors():
+        other = getattr(reference, name)
+        if name in ("keys", "values"):
+            assert torch.allclose(mine.double(), other.double(), rtol=0, atol=_ROUNDING), name
+        else:
+            assert torch.equal(mine, other), name

@@ -1,0 +1,81 @@
+"""Random schedules of a device, by seed: whatever fails hurts one question or one camera, and every answer that ends is
+the one that the same question gets alone. HERMES_FUZZ_SCHEDULES is the number of seeds; `make fuzz` sets a high one."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+from dataclasses import replace
+
+import pytest
+
+from cache_store.row_format import RowFormat
+from cache_store.tiers import MemoryConfig, PolicyName
+from models import registry
+from models.llava_onevision import LlavaOnevision
+from models.memory_writer import MemoryWriter
+from models.processor_config import PixelScale
+from models.tiny import network
+from pipeline.device.device_config import DeviceConfig
+from tests.pipeline.device.checked_device import CheckedDevice
+from tests.pipeline.device.damaged_model import DamagedModel
+from tests.pipeline.device.random_schedule import RandomSchedule
+from tests.pipeline.device.reference_cameras import ReferenceCameras
+from tests.pipeline.device.stepped_engine import SteppedEngine
+
+SCHEDULES = int(os.environ.get("HERMES_FUZZ_SCHEDULES", "5"))
+TURNS = 45
+
+
+@pytest.fixture(scope="module")
+def exact() -> LlavaOnevision:
+    """The shipped model in float64, where a batch rounds so little that its answers are those of one memory."""
+    shipped = registry.load_model("tiny", "cpu")
+    assert isinstance(shipped, LlavaOnevision)
+    pixels = PixelScale((network.PIXEL_MEAN,) * 3, (network.PIXEL_STD,) * 3)
+    return LlavaOnevision(
+        shipped._network.double(), shipped.prompts, name="exact", pixels=pixels, generation=shipped.generation
+    )
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+def test_whatever_fails_hurts_one_and_every_answer_is_the_one_alone(exact: LlavaOnevision, seed: int) -> None:
+    rng = random.Random(seed)
+    memory = MemoryConfig(
+        tokens_per_layer=rng.choice((66, 96)),
+        recent_frames=rng.choice((2, 4)),
+        policy=rng.choice((PolicyName.QUESTIONS, PolicyName.HERMES)),
+    )
+    config = DeviceConfig(
+        max_cameras=3,
+        max_running_questions=rng.choice((1, 3, 4)),
+        max_memory_copies=rng.choice((1, 2, 3)),
+        slot_rows=rng.choice((RowFormat.EXACT, RowFormat.EXACT, RowFormat.INT8)),
+        max_waiting_questions=4,
+        max_question_tokens=32,
+        max_answer_tokens=6,
+        max_frames_per_step=4,
+        max_tokens_per_pass=rng.choice((64, 128, 2_048)),
+    )
+    limited = _with_few_positions(exact, memory, config)
+    model = DamagedModel(limited)
+    reference = MemoryWriter(limited, memory, max_frames=config.max_frames_per_step, reserve=config.answer_reserve)
+    device = CheckedDevice(SteppedEngine(model, memory, config), model, ReferenceCameras(reference, config))
+
+    RandomSchedule(seed, device, config).run(TURNS)
+
+    assert device.counts["compacted"] > 5
+    assert device.counts["reindexed"] > 5
+    assert device.counts["hurt"]
+    assert device.counts["Done"]
+
+
+def _with_few_positions(model: LlavaOnevision, memory: MemoryConfig, config: DeviceConfig) -> LlavaOnevision:
+    """The model with so few positions that a memory is renumbered every few steps."""
+    writer = MemoryWriter(model, memory, max_frames=config.max_frames_per_step, reserve=config.answer_reserve)
+    reserve = max(config.answer_reserve, writer.scorer.num_positions)
+    limit = writer._num_positions + reserve + 16
+    limited = copy.copy(model)
+    limited.spec = replace(model.spec, max_positions=limit, reliable_positions=limit)
+    return limited
