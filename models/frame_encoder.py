@@ -13,6 +13,7 @@ from cache_store.memory import Memory
 from models.embeddings import Embeddings
 from models.frame_layout import FrameLayout, FrameTokens
 from models.vision_language_model import VideoLanguageModel
+from ops import transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def encode(model: VideoLanguageModel, frames: Iterable[Tensor]) -> list[EncodedF
     groups = [layout.group(of_camera) for of_camera in frames]
     encoded: dict[int, EncodedFrames] = {}
     for rows_of_size in _by_size(groups):
-        batch = model.embed_frames(torch.cat([groups[row] for row in rows_of_size]))
+        pixels = transfer.concat_to_device([groups[row] for row in rows_of_size], model.spec.device)
+        batch = model.embed_frames(pixels)
         ends = list(accumulate(len(groups[row]) for row in rows_of_size))
         for row, end in zip(rows_of_size, ends, strict=True):
             own = slice(end - len(groups[row]), end)
@@ -88,12 +90,12 @@ def lay_out(
         is_kept = torch.ones(len(tokens), dtype=torch.bool)
         is_kept[tokens.is_cell] = is_admitted
         tokens = tokens.at(is_kept.nonzero().squeeze(1))
-        cells = cells.at(is_admitted.nonzero().squeeze(1).to(device))
+        cells = cells.at(transfer.to_device(is_admitted.nonzero().squeeze(1), device))
     if len(cells) == len(tokens):
         return FrameStep(tokens, cells, len(times_s), tokens.group_sizes, origin_s)
-    words = model.embed_tokens(tokens.words.to(device))
-    embeddings = words.scatter(tokens.is_cell.nonzero().squeeze(1).to(device), cells)
-    return FrameStep(tokens, embeddings, len(times_s), tokens.group_sizes, origin_s)
+    words = model.embed_tokens(transfer.to_device(tokens.words, device))
+    places = transfer.to_device(tokens.is_cell.nonzero().squeeze(1), device)
+    return FrameStep(tokens, words.scatter(places, cells), len(times_s), tokens.group_sizes, origin_s)
 
 
 def _by_size(groups: Sequence[Tensor]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from models.frame_layout import FrameLayout, FrameTokens
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
 from models.vision_language_model import VideoLanguageModel
+from ops import transfer
 
 _REINDEXED_SHARE = 0.75  # of the positions that are free: after a reindexing the next one is a few steps away
 
@@ -165,9 +166,10 @@ class MemoryWriter:
 
     def commit(self, memory: Memory, step: FrameStep) -> None:
         """Makes the tokens of a step valid, whose keys and values the forward pass has written."""
-        device, tokens = self.model.spec.device, step.tokens
-        ids = tokens.ids + token_ids.first_of(memory.next_frame)
-        memory.commit(ids.to(device), tokens.times_s.to(device), tokens.offsets.to(device), tokens.span)
+        tokens = step.tokens
+        fields = (tokens.ids + token_ids.first_of(memory.next_frame), tokens.times_s, tokens.offsets)
+        ids, times_s, offsets = (transfer.to_device(field, self.model.spec.device) for field in fields)
+        memory.commit(ids, times_s, offsets, tokens.span)
         memory.next_frame += self._layout.num_groups(step.num_frames)
         memory.origin_s = step.origin_s
 

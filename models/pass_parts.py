@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from models.slot_cache import AttentionCapture, SlotCache
+from ops import transfer
 
 
 class PassPart:
@@ -20,7 +21,7 @@ class PassPart:
         self._whole = whole
         self._rows = rows
         places = torch.cat([torch.arange(whole.spans[row].start, whole.spans[row].stop) for row in rows])
-        self.places = places.to(whole.memories[0].slabs.shape.device)
+        self.places = transfer.to_device(places, whole.memories[0].slabs.shape.device)
         self.forward_pass = SlotCache(
             [whole.memories[row] for row in rows],
             [whole.num_new[row] for row in rows],

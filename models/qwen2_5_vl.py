@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from cache_store import positions
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape
-from models import guidance, placement
+from models import guidance, patches, placement
 from models.embeddings import Embeddings
 from models.fingerprint import fingerprint
 from models.frame_layout import FrameLayout
@@ -76,7 +76,7 @@ class Qwen25VL:
     ) -> None:
         network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
         self._network = network.eval().requires_grad_(False)
-        self._patches = Patches(network.config.vision_config, pixels, network.device)
+        self._patches = Patches(network.model.visual, pixels, network.device, patches.windows)
         self.decoder = network.model.language_model
         self.prompts = prompts
         self.generation = generation or GenerationConfig(end_ids=(prompts.end_id,))
@@ -84,8 +84,8 @@ class Qwen25VL:
 
     @torch.inference_mode()
     def embed_frames(self, groups: Tensor) -> Embeddings:
-        patches, grid = self._patches.cut(groups)
-        output = self._network.model.visual(patches.to(self.spec.kv.dtype), grid_thw=grid, return_dict=True)
+        pixels, places = self._patches.cut(groups)
+        output = self._network.model.visual(pixels.to(self.spec.kv.dtype), **places, return_dict=True)
         return Embeddings(output.pooler_output.view(len(groups), -1, output.pooler_output.shape[-1]))
 
     @torch.inference_mode()

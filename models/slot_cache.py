@@ -20,6 +20,7 @@ from models.decode_runs import DecodeRun
 from models.shared_base import SharedBases
 from models.slot_runs import SlotRun
 from ops import attention as attention_ops
+from ops import transfer
 
 
 @dataclass(slots=True)
@@ -97,14 +98,15 @@ class SlotCache(Cache):
         first = torch.tensor([memory.next_position for memory in self.memories])
         if not self.decode_runs:
             first = first.repeat_interleave(torch.tensor(self.num_new))
-        return (first + self.offsets).to(shape.device).expand(shape.positions.num_axes, -1)[:, None]
+        positions = transfer.to_device(first + self.offsets, shape.device)
+        return positions.expand(shape.positions.num_axes, -1)[:, None]
 
     def newest(self, hidden: Tensor) -> Tensor:
         """Of each memory's last new token. [1, sum of T_b, E] -> [B, E]"""
         if hidden.shape[1] == len(self.memories):
             return hidden[0]
         last = torch.tensor([span.stop - 1 for span in self.spans])
-        return hidden[0].index_select(0, last.to(hidden.device))
+        return hidden[0].index_select(0, transfer.to_device(last, hidden.device))
 
     def write_states(self) -> None:
         """Puts the states of recurrent layers behind the new tokens into the memories."""

@@ -12,9 +12,9 @@ META = torch.device("meta")
 
 
 class HostReads(TorchDispatchMode):
-    """Counts the tensors of `meta` that are copied to the host, and gives zeros for each.
+    """Counts the tensors of `meta` that are copied to the host, and gives zeros for each; a single number is a one.
 
-    Every other way to ask the device for a number, or how many are true, is an error there.
+    To ask the device how many of its numbers are true is an error.
     """
 
     def __init__(self) -> None:
@@ -28,4 +28,7 @@ class HostReads(TorchDispatchMode):
         if func is torch.ops.aten._to_copy.default and args[0].is_meta and options.get("device") == torch.device("cpu"):
             self.num_reads += 1
             return torch.zeros(args[0].shape, dtype=args[0].dtype)
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+            self.num_reads += 1
+            return torch.ones((), dtype=args[0].dtype).item()
         return func(*args, **options)
