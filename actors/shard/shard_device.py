@@ -21,6 +21,7 @@ from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed, OnState
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers.pool import WorkerPool
+from pipeline.workers.segment_decoding import SegmentDecoding
 
 _MIN_AUTO_WORKERS, _MAX_AUTO_WORKERS = 2, 4
 
@@ -82,11 +83,13 @@ def of_model(
     choice = policy_choice.choose(settings.memory.policy, model)
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
     ingest = settings.ingest
-    num_workers = _num_workers(ingest)
     open_feed: FeedFactory = partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for)
     pool: WorkerPool | None = None
-    if num_workers:
-        pool = WorkerPool(model.spec.layout.frame_fit, num_workers, ingest.readable_paths)
+    if num_workers := _num_workers(ingest):
+        gpu = dali.gpu_capability(ingest.device)
+        decoding = SegmentDecoding(gpu, dali.file_decoder) if gpu else None
+        fit = model.spec.layout.frame_fit
+        pool = WorkerPool(fit, num_workers, ingest.readable_paths, decoding=decoding)
         open_feed = pool.open
     return ShardDevice(
         engine=Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure),
@@ -105,6 +108,4 @@ def _num_workers(ingest: IngestConfig) -> int:
     """0: the feeds are threads of this process."""
     if ingest.workers != "auto":
         return ingest.workers
-    if dali.gpu_capability(ingest.device) is not None:  # DALI decodes there, in the shard's process
-        return 0
     return min(_MAX_AUTO_WORKERS, max(_MIN_AUTO_WORKERS, len(os.sched_getaffinity(0)) // 4))

@@ -175,7 +175,7 @@ class MediaSource:
             time_s = times_s[decoded.index]
             if time_s > self._newest_s:
                 self._newest_s = time_s
-                due = bisect.bisect_left(indices, decoded.index)
+                due = bisect.bisect_right(indices, decoded.index) - 1  # it may stand for one before it
                 self._context.on_dropped(due - next_due)
                 lost, next_due = lost + due - next_due, due + 1
                 self._num_decoded += 1

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.sources.clips import Clip
+from pipeline.workers import image_bytes
 from pipeline.workers.messages import ClipHeader
 
 
@@ -27,20 +25,16 @@ def clip_header(handle: int, clip: Clip, *, can_wait: bool) -> ClipHeader:
 
 def clip_body(clip: Clip) -> list[memoryview]:
     """The pixels of a clip."""
-    return [np.ascontiguousarray(pixels).reshape(-1).data for pixels in (clip.frames, *clip.previews)]
+    return image_bytes.body_of((clip.frames, *clip.previews))
 
 
 def clip_of(header: ClipHeader, body: bytearray, camera_id: str) -> Clip:
     """The clip of a report whose body has the right length. Its arrays are the memory of the body."""
-    pixels = np.frombuffer(body, np.uint8)
-    previews: list[NDArray[np.uint8]] = []
-    at = header.frames_nbytes
-    for height, width in header.previews:
-        previews.append(pixels[at : at + 3 * height * width].reshape(height, width, 3))
-        at += 3 * height * width
+    sizes = (len(header.times_s) * header.height, header.width), *header.previews
+    frames, *previews = image_bytes.arrays_of(body, sizes)
     return Clip(
         camera_id,
-        pixels[: header.frames_nbytes].reshape(-1, header.height, header.width, 3),
+        frames.reshape(-1, header.height, header.width, 3),
         header.times_s,
         tuple(previews),
         header.received_s,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from cache_store.gap import GapReason
 from models.frame_fit import FrameFit
@@ -20,34 +20,29 @@ from pipeline.picture_note import PictureNote
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.probe import ProbeResult
 from pipeline.workers.errors import MalformedMessage
+from pipeline.workers.message_fields import Handle, Message, Side
+from pipeline.workers.segment_messages import CompressedSegment, SegmentDecoded
 
 MAX_FRAMES = 64  # of a clip, as ingest.frames_per_clip says
-MAX_SIDE = 8192  # of a frame or preview
 MAX_HEADER_NBYTES, MAX_BODY_NBYTES = 64 << 10, 256 << 20
 MAX_ORDER_NBYTES = 8 << 20  # an order names every video folder
 MAX_TEXT, MAX_FIELDS = 4_000, 32
 
-Handle = Annotated[int, Field(ge=0, lt=1 << 53)]  # of a camera, as long as one worker has it
 _Time = Annotated[float, Field(ge=-1e11, le=1e11)]
-_Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 _MAX_MEASURED = 1e9  # of what a test measures
 _LOST = frozenset({"", *GapReason})
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-class ClipHeader(_Message):
+class ClipHeader(Message):
     """A clip; its frames and then its previews are the body. can_wait: the source waits for the device."""
 
     kind: Literal["clip"] = "clip"
     camera: Handle
-    height: _Side
-    width: _Side
+    height: Side
+    width: Side
     times_s: Annotated[tuple[_Time, ...], Field(min_length=1, max_length=MAX_FRAMES)]
-    previews: Annotated[tuple[tuple[_Side, _Side], ...], Field(max_length=MAX_FRAMES)]
+    previews: Annotated[tuple[tuple[Side, Side], ...], Field(max_length=MAX_FRAMES)]
     received_s: _Time
     period_s: Annotated[float, Field(ge=0, le=1e6)]
     lost_before: Annotated[tuple[_Text, ...], Field(max_length=MAX_FRAMES)] = ()
@@ -73,7 +68,7 @@ class ClipHeader(_Message):
         return self.frames_nbytes + sum(3 * height * width for height, width in self.previews)
 
 
-class StateChanged(_Message):
+class StateChanged(Message):
     """A camera's source came into a state."""
 
     kind: Literal["state"] = "state"
@@ -84,7 +79,7 @@ class StateChanged(_Message):
     note: PictureNote | None = None
 
 
-class FramesLost(_Message):
+class FramesLost(Message):
     """Sampled frames of a camera were lost."""
 
     kind: Literal["lost"] = "lost"
@@ -92,14 +87,14 @@ class FramesLost(_Message):
     frames: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
-class CameraClosed(_Message):
+class CameraClosed(Message):
     """Nothing of this camera follows: its connections are closed."""
 
     kind: Literal["closed"] = "closed"
     camera: Handle
 
 
-class Logged(_Message):
+class Logged(Message):
     """An event for the log of the shard."""
 
     kind: Literal["log"] = "log"
@@ -111,13 +106,13 @@ class Logged(_Message):
     ]
 
 
-class Alive(_Message):
+class Alive(Message):
     """The answer to a ping; the first one says that the worker has started."""
 
     kind: Literal["alive"] = "alive"
 
 
-class UrlProbed(_Message):
+class UrlProbed(Message):
     """What a URL gives."""
 
     model_config = ConfigDict(str_max_length=MAX_TEXT)
@@ -134,15 +129,15 @@ class UrlProbed(_Message):
         return self
 
 
-class Begin(_Message):
+class Begin(Message):
     """The first order: below which folders, beside those of the system, a worker may read."""
 
     kind: Literal["begin"] = "begin"
     folders: tuple[Path, ...]
 
 
-class OpenCamera(_Message):
-    """Watch a camera. See CameraFeed for the times."""
+class OpenCamera(Message):
+    """Watch a camera. See CameraFeed for the times. gpu: compute capability of the one that decodes in the shard."""
 
     kind: Literal["open"] = "open"
     camera: Handle
@@ -153,9 +148,10 @@ class OpenCamera(_Message):
     resume_from_s: float | None
     started_s: float
     rate_share: float = 1.0
+    gpu: tuple[int, int] | None = None
 
 
-class LimitRate(_Message):
+class LimitRate(Message):
     """Sample a camera at this share of its rate; see CameraFeed.limit_rate."""
 
     kind: Literal["limit"] = "limit"
@@ -163,14 +159,14 @@ class LimitRate(_Message):
     share: float
 
 
-class CloseCamera(_Message):
+class CloseCamera(Message):
     """Close a camera's connections."""
 
     kind: Literal["close"] = "close"
     camera: Handle
 
 
-class Taken(_Message):
+class Taken(Message):
     """The shard took one clip of this camera: another one may be sent. has_lost: older frames were lost for it."""
 
     kind: Literal["taken"] = "taken"
@@ -178,13 +174,13 @@ class Taken(_Message):
     has_lost: bool = False
 
 
-class Ping(_Message):
+class Ping(Message):
     """Answer this."""
 
     kind: Literal["ping"] = "ping"
 
 
-class ProbeUrl(_Message):
+class ProbeUrl(Message):
     """Say what a URL gives; see probe_url."""
 
     kind: Literal["probe"] = "probe"
@@ -193,8 +189,8 @@ class ProbeUrl(_Message):
     tls: TlsRules
 
 
-Report = ClipHeader | StateChanged | FramesLost | CameraClosed | Logged | Alive | UrlProbed
-Order = Begin | OpenCamera | LimitRate | CloseCamera | Taken | Ping | ProbeUrl
+Report = ClipHeader | CompressedSegment | StateChanged | FramesLost | CameraClosed | Logged | Alive | UrlProbed
+Order = Begin | OpenCamera | LimitRate | CloseCamera | Taken | SegmentDecoded | Ping | ProbeUrl
 _REPORT_TYPES: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 _ORDER_TYPES: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
 
@@ -212,7 +208,7 @@ def parse_report(header: bytes, body: bytes | bytearray) -> Report:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:100]
         raise MalformedMessage(f"{where}: {first['msg'][:200]}") from None
-    nbytes = report.nbytes if isinstance(report, ClipHeader) else 0
+    nbytes = report.nbytes if isinstance(report, ClipHeader | CompressedSegment) else 0
     if len(body) != nbytes:
         raise MalformedMessage(f"{report.kind}: {len(body)} bytes behind it (expected {nbytes})")
     return report

@@ -20,9 +20,13 @@ from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import OnState
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers import confinement
+from pipeline.workers.segment_decoding import CameraDecoder, SegmentDecoding
+from pipeline.workers.segment_messages import SegmentDecoded
 from pipeline.workers.supervisor import Supervisor
+from pipeline.workers.watched_camera import WatchedCamera
 from pipeline.workers.worker_cameras import WorkerLimits
-from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
+from pipeline.workers.worker_feed import WorkerFeed
+from pipeline.workers.worker_link import WorkerLink
 from pipeline.workers.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
@@ -47,15 +51,27 @@ class _InItsThread:
     def close(self, feed: WorkerFeed) -> None:
         self._call(partial(self._supervisor.close, feed))
 
+    def decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None:
+        self._call(partial(self._supervisor.decoded, link, decoded, body))
+
 
 class WorkerPool:
     """Makes feeds whose sources run in workers. Starts its thread with the first one; `close` ends all of it."""
 
     def __init__(
-        self, fit: FrameFit, num_workers: int, folders: tuple[Path, ...], limits: WorkerLimits | None = None
+        self,
+        fit: FrameFit,
+        num_workers: int,
+        folders: tuple[Path, ...],
+        limits: WorkerLimits | None = None,
+        *,
+        decoding: SegmentDecoding | None = None,
     ) -> None:
-        """folders: those, and files, that cameras and their TLS may read."""
-        self._fit = fit
+        """folders: those, and files, that cameras and their TLS may read.
+
+        decoding: decodes here what a GPU can; without it workers decode all. Closed with the pool.
+        """
+        self._fit, self._decoding = fit, decoding
         limits = limits or WorkerLimits()
         start = partial(WorkerProcess, folders, limits.memory_nbytes)
         readable = partial(confinement.identities, folders)
@@ -87,13 +103,10 @@ class WorkerPool:
             resume_from_s=resume_from_s,
             started_s=started_s,
         )
-        return WorkerFeed(
-            next(self._handles),
-            camera,
-            clips,
-            on_state,
-            _InItsThread(self._supervisor, self._call),
-        )
+        handle = next(self._handles)
+        decoder = CameraDecoder(handle, camera, self._decoding) if self._decoding else None
+        owner = _InItsThread(self._supervisor, self._call)
+        return WorkerFeed(handle, camera, clips, on_state, owner, decoder)
 
     def close(self) -> None:
         """Ends every worker; blocks until they have ended. Feeds that are open give nothing any more."""
@@ -105,6 +118,8 @@ class WorkerPool:
             os.eventfd_write(self._wake, 1)
         if thread is not None:
             thread.join(_CLOSE_S)
+        if self._decoding is not None:
+            self._decoding.close()
         os.close(self._wake)
 
     def pids(self) -> list[int]:
@@ -136,8 +151,8 @@ class WorkerPool:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         by_fd = {worker.link.fileno(): worker for worker in supervisor.workers}
-        for descriptor in by_fd:
-            poll.register(descriptor, select.POLLIN)
+        for descriptor, worker in by_fd.items():
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if worker.link.has_unsent else 0))
         tick_s = _SPACE_TICK_S if supervisor.has_waiting_clips else _TICK_S
         ready = poll.poll(1000 * tick_s)
         for descriptor, _ in ready:

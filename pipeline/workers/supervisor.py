@@ -11,8 +11,10 @@ import structlog
 from pipeline.cameras import CameraState, SourceReason
 from pipeline.workers.errors import WorkerError
 from pipeline.workers.quarantine import Quarantine, Restart
-from pipeline.workers.worker_cameras import Folders, WorkerCameras, WorkerLimits, WorkerLink
+from pipeline.workers.segment_messages import SegmentDecoded
+from pipeline.workers.worker_cameras import Folders, WorkerCameras, WorkerLimits
 from pipeline.workers.worker_feed import WorkerFeed
+from pipeline.workers.worker_link import WorkerLink
 
 _Result = TypeVar("_Result")
 log = structlog.get_logger(__name__)
@@ -63,6 +65,13 @@ class Supervisor:
         if self._unassigned.pop(feed.handle, None) is not None:
             feed.ended()
         self._release(feed.handle)
+
+    def decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None:
+        """Sends a worker what was decoded of its segment, unless it has ended."""
+        for worker in self.workers:
+            if worker.link is link:
+                self._guarded(worker, partial(worker.answer, decoded, body))
+                return
 
     def read(self, worker: WorkerCameras) -> None:
         """Takes what a worker has said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import socket
@@ -23,6 +24,7 @@ from pipeline.workers.framing import FrameReader
 from pipeline.workers.heartbeat import Heartbeat
 from pipeline.workers.memory_watch import MemoryWatch
 from pipeline.workers.messages import (
+    MAX_BODY_NBYTES,
     MAX_FIELDS,
     MAX_ORDER_NBYTES,
     MAX_TEXT,
@@ -43,6 +45,8 @@ from pipeline.workers.messages import (
     UrlProbed,
 )
 from pipeline.workers.outbox import Outbox
+from pipeline.workers.remote_decoding import RemoteDecoding
+from pipeline.workers.segment_messages import SegmentDecoded
 
 _CHUNK_NBYTES = 1 << 18
 _CLOSING_S = 60.0  # a thread that is blocked in a connection ends within the limits of ingest
@@ -61,10 +65,12 @@ class Worker:
         self._feeds: dict[int, CameraFeed] = {}
         self._outboxes: dict[int, Outbox] = {}
         self._heartbeats: dict[int, Heartbeat] = {}
+        self._decodings: dict[int, RemoteDecoding] = {}
+        self._segments = itertools.count()
 
     def run(self) -> None:
         """Returns when the shard has closed the channel."""
-        for order in self._received():
+        for order, body in self._received():
             match order:
                 case Begin():
                     if problem := confinement.close_files(order.folders):
@@ -83,6 +89,9 @@ class Worker:
                     self._close(order.camera)
                 case Taken():
                     self._taken(order)
+                case SegmentDecoded():
+                    if (decoding := self._decodings.get(order.camera)) is not None:
+                        decoding.decoded(order, body)
                 case ProbeUrl():
                     self.send(UrlProbed(result=probe.probe_url(order.url, order.config, order.tls)))
 
@@ -101,11 +110,11 @@ class Worker:
         self.send(Logged(level=level, event=str(event["event"]), fields=fields))  # type: ignore[arg-type]
         raise structlog.DropEvent
 
-    def _received(self) -> Iterator[Order]:
-        reader = FrameReader(MAX_ORDER_NBYTES, 0)
+    def _received(self) -> Iterator[tuple[Order, bytearray]]:
+        reader = FrameReader(MAX_ORDER_NBYTES, MAX_BODY_NBYTES)
         while data := self._channel.recv(_CHUNK_NBYTES):
-            for header, _ in reader.feed(data):
-                yield messages.parse_order(header)
+            for header, body in reader.feed(data):
+                yield messages.parse_order(header), body
 
     def _open(self, order: OpenCamera) -> None:
         handle = order.camera
@@ -118,6 +127,7 @@ class Worker:
 
         heartbeat = self._heartbeats[handle] = Heartbeat()
         outbox = Outbox(send_clip, lambda frames: self.send(FramesLost(camera=handle, frames=frames)))
+        decoding = self._decodings[handle] = RemoteDecoding(order, self._segments, self.send)
         feed = CameraFeed(
             order.spec,
             order.config,
@@ -127,6 +137,7 @@ class Worker:
             camera_id=order.camera_id,
             resume_from_s=order.resume_from_s,
             started_s=order.started_s,
+            choose_decoder=decoding,
             clock=heartbeat,
         )
         feed.limit_rate(order.rate_share)
@@ -150,6 +161,7 @@ class Worker:
         self._outboxes.pop(handle)
         feed = self._feeds.pop(handle)
         feed.request_stop()
+        self._decodings.pop(handle).close()
 
         def await_end() -> None:
             feed.stop(_CLOSING_S)

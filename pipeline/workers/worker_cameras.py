@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.cameras import SourceReason
 from pipeline.workers import clip_messages
 from pipeline.workers.confinement import MAX_MEMORY_NBYTES
 from pipeline.workers.errors import MalformedMessage, WorkerUnreachable
-from pipeline.workers.liveness import Activity, Liveness
+from pipeline.workers.liveness import Liveness
 from pipeline.workers.messages import (
     Alive,
     CameraClosed,
@@ -20,14 +19,15 @@ from pipeline.workers.messages import (
     FramesLost,
     LimitRate,
     Logged,
-    Order,
     Ping,
     Report,
     StateChanged,
     Taken,
 )
+from pipeline.workers.segment_messages import CompressedSegment, SegmentDecoded
 from pipeline.workers.token_bucket import TokenBucket
 from pipeline.workers.worker_feed import WorkerFeed
+from pipeline.workers.worker_link import WorkerLink
 from pipeline.workers.worker_log import WorkerLog
 
 MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE = 5_000, 20_000  # of one worker: 64 cameras at 60 frames/s say less
@@ -48,22 +48,6 @@ class WorkerLimits:
 Folders = frozenset[tuple[Path, int, int]]
 
 
-class WorkerLink(Protocol):
-    """A worker's process: a WorkerProcess."""
-
-    pid: int
-
-    def fileno(self) -> int: ...
-
-    def send(self, order: Order) -> None: ...
-
-    def receive(self) -> Iterator[tuple[Report, bytearray]]: ...
-
-    def activity(self) -> Activity: ...
-
-    def end(self) -> str: ...
-
-
 class WorkerCameras:
     """Passes on what a worker says of its cameras. is_alone: it is for one camera only."""
 
@@ -80,6 +64,7 @@ class WorkerCameras:
         self._liveness = Liveness(limits.hang_s)
         self._reports = TokenBucket(MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE)
         self._log = WorkerLog()
+        self._decoding: set[int] = set()  # cameras of which a segment is decoded for it
 
     def open(self, feed: WorkerFeed) -> None:
         """Has it watch a camera."""
@@ -97,7 +82,13 @@ class WorkerCameras:
     def release(self, handle: int) -> None:
         """Has it close a camera's connections; `read` says when it has."""
         self.closing[handle] = self.feeds.pop(handle)
+        self._decoding.discard(handle)
         self.link.send(CloseCamera(camera=handle))
+
+    def answer(self, decoded: SegmentDecoded, body: list[memoryview]) -> None:
+        """Sends it what was decoded of a segment."""
+        self._decoding.discard(decoded.camera)
+        self.link.send(decoded, *body)
 
     def read(self, now_s: float) -> list[WorkerFeed]:
         """Takes what it has said; the cameras that it has closed."""
@@ -138,13 +129,20 @@ class WorkerCameras:
                 self.has_started = True
             case Logged():
                 self._log.add(report, now_s)
-            case ClipHeader() | StateChanged() | FramesLost():
+            case ClipHeader() | StateChanged() | FramesLost() | CompressedSegment():
                 # What it still says of a camera after its release is passed over.
                 if (feed := self.feeds.get(report.camera)) is not None:
                     self._pass_on(feed, report, body)
 
-    def _pass_on(self, feed: WorkerFeed, report: ClipHeader | StateChanged | FramesLost, body: bytearray) -> None:
+    def _pass_on(
+        self, feed: WorkerFeed, report: ClipHeader | StateChanged | FramesLost | CompressedSegment, body: bytearray
+    ) -> None:
         match report:
+            case CompressedSegment():
+                if feed.handle in self._decoding:
+                    raise MalformedMessage("a segment before the last one was decoded")
+                self._decoding.add(feed.handle)
+                feed.decode(report, body, self.link)
             case ClipHeader():
                 feed.camera.require_possible(report)
                 clip = clip_messages.clip_of(report, body, feed.camera.camera_id)

@@ -5,49 +5,25 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from models.frame_fit import FrameFit
-from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.cameras import CameraState, SourceReason
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
-from pipeline.network.urls import FileUrl
 from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import STOP_TIMEOUT_S, OnState
-from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers.errors import MalformedMessage
-from pipeline.workers.messages import ClipHeader, OpenCamera
+from pipeline.workers.messages import OpenCamera
 from pipeline.workers.outbox import WINDOW
+from pipeline.workers.segment_decoding import CameraDecoder
+from pipeline.workers.segment_messages import CompressedSegment, SegmentDecoded
+from pipeline.workers.watched_camera import WatchedCamera
+from pipeline.workers.worker_link import WorkerLink
 
 MAX_KEPT = 4 * WINDOW  # clips: a worker sends no more than its window, and one that ended may have left as many
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedCamera:
-    """What a worker must know of a camera; see CameraFeed."""
-
-    spec: CameraSpec
-    config: IngestConfig
-    fit: FrameFit
-    camera_id: str
-    resume_from_s: float | None
-    started_s: float
-
-    @property
-    def is_file(self) -> bool:
-        """Whether its source is a file."""
-        return isinstance(urls.parse(self.spec.url), FileUrl)
-
-    def require_possible(self, header: ClipHeader) -> None:
-        """Raises MalformedMessage for a clip that no feed of this camera builds."""
-        limit, width = self.config.frames_per_clip, self.config.thumbnail_width
-        if len(header.times_s) > limit or any(wide > width for _, wide in header.previews):
-            raise MalformedMessage(f"{len(header.times_s)} frames (limit {limit}), or a preview wider than {width}")
-        if not self.fit.is_possible(header.width, header.height):
-            raise MalformedMessage(f"frames of {header.width}x{header.height}, which the model does not read")
 
 
 class FeedOwner(Protocol):
@@ -58,6 +34,8 @@ class FeedOwner(Protocol):
     def limit_rate(self, feed: WorkerFeed) -> None: ...
 
     def close(self, feed: WorkerFeed) -> None: ...
+
+    def decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None: ...
 
 
 class WorkerFeed:
@@ -70,15 +48,16 @@ class WorkerFeed:
         clips: ClipQueue,
         on_state: OnState,
         owner: FeedOwner,
+        decoder: CameraDecoder | None = None,
     ) -> None:
-        """Raises InvalidCamera for an invalid URL."""
+        """Raises InvalidCamera for an invalid URL. decoder: of segments of its worker; without one it decodes all."""
         urls.parse_source(camera.spec)
         self.handle, self.camera = handle, camera
         self.retry_s = -math.inf  # no worker gets it before
         self.is_stopped = False
         self.trouble: SourceReason | None = None  # that its worker told last
         self._clips, self._on_state = clips, on_state
-        self._owner = owner
+        self._owner, self._decoder = owner, decoder
         self.rate_share = 1.0
         self._newest_s = camera.resume_from_s
         self._waiting: deque[Clip] = deque()
@@ -120,7 +99,14 @@ class WorkerFeed:
             resume_from_s=self._newest_s,
             started_s=camera.started_s,
             rate_share=self.rate_share,
+            gpu=self._decoder.gpu if self._decoder else None,
         )
+
+    def decode(self, segment: CompressedSegment, file: bytearray, link: WorkerLink) -> None:
+        """Decodes a segment on another thread, for the worker of this link. Raises MalformedMessage."""
+        if self._decoder is None:
+            raise MalformedMessage("a segment although nothing decodes it here")
+        self._decoder.decode(segment, file, partial(self._owner.decoded, link))
 
     def accept(self, clip: Clip) -> int:
         """Queues a clip of a live source; how many older frames were lost for it."""

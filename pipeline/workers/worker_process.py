@@ -23,7 +23,7 @@ from pipeline.workers.messages import MAX_BODY_NBYTES, MAX_HEADER_NBYTES, Begin,
 
 log = structlog.get_logger(__name__)
 
-MAX_UNSENT_NBYTES = 32 << 20
+MAX_UNSENT_NBYTES = 256 << 20  # images of 64 cameras, which were decoded for it at the same moment
 _CHUNK_NBYTES = 1 << 18
 _MAX_CHUNKS = 16  # of one worker, before the others have their turn
 _EXIT_S = 0.5  # from the end of its channel to that of the process
@@ -63,9 +63,14 @@ class WorkerProcess:
     def fileno(self) -> int:
         return self._channel.fileno()
 
-    def send(self, order: Order) -> None:
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits until the worker takes it."""
+        return bool(self._unsent)
+
+    def send(self, order: Order, *body: memoryview) -> None:
         """Sends an order as far as the worker takes it now. Raises WorkerUnreachable."""
-        self._unsent += framing.frame(messages.encode(order))
+        self._unsent += framing.frame(messages.encode(order), *body)
         self.flush()
         if len(self._unsent) > MAX_UNSENT_NBYTES:
             raise WorkerUnreachable(f"it took none of the last {len(self._unsent)} bytes")

@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from models.frame_fit import FrameFit
-from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReason
+from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon, SourceReason
 from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers.pool import WorkerPool
+from pipeline.workers.segment_decoding import SegmentDecoding
 from pipeline.workers.worker_cameras import WorkerLimits
 from tests.pipeline.playing import QUICK
 
@@ -44,6 +45,7 @@ class Cameras:
         *,
         pace: PlaybackSpeed = PlaybackSpeed.LIVE,
         config: IngestConfig = QUICK,
+        masks: tuple[Polygon, ...] = (),
         **more: float,
     ) -> object:
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
@@ -53,7 +55,7 @@ class Cameras:
                 self._changed.notify_all()
 
         feed = self._open_feed(
-            CameraSpec(name=name, url=url, pace=pace),
+            CameraSpec(name=name, url=url, pace=pace, masks=masks),
             config,
             clips=self.clips,
             on_state=on_state,
@@ -98,10 +100,13 @@ def threads() -> Iterator[Callable[..., object]]:
 
 @contextmanager
 def workers(
-    num_workers: int = 1, folders: tuple[Path, ...] = QUICK.video_folders, limits: WorkerLimits | None = None
+    num_workers: int = 1,
+    folders: tuple[Path, ...] = QUICK.video_folders,
+    limits: WorkerLimits | None = None,
+    decoding: SegmentDecoding | None = None,
 ) -> Iterator[WorkerPool]:
     """A pool that is closed afterwards."""
-    pool = WorkerPool(FIT, num_workers, folders, limits)
+    pool = WorkerPool(FIT, num_workers, folders, limits, decoding=decoding)
     try:
         yield pool
     finally:

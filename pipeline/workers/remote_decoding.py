@@ -1,0 +1,104 @@
+"""A worker's side of decoding in its shard: hands segments over and waits for the images. Knows no GPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from pipeline.decoding.decoders import (
+    CompressedStream,
+    DecodedFrame,
+    DecodeError,
+    DecoderBackend,
+    RemuxingDecoder,
+    StreamFormat,
+    choose_backend,
+)
+from pipeline.workers import segment_messages
+from pipeline.workers.messages import OpenCamera
+from pipeline.workers.segment_messages import MAX_DUE, MAX_SEGMENT_NBYTES, CompressedSegment, SegmentDecoded
+
+ANSWER_NBYTES = 4 << 20  # of images that are asked for at once, unless one alone has more
+TIMEOUT_S = 10.0
+
+
+class RemoteDecoding:
+    """A DecoderFactory for one camera: its shard decodes the streams that the shard's GPU can decode.
+
+    One segment at a time is with the shard. While one is late, the next ones fail at once.
+    """
+
+    def __init__(
+        self,
+        order: OpenCamera,
+        numbers: Iterator[int],
+        send: Callable[[CompressedSegment, memoryview], None],
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """numbers: of segments, unique in this process."""
+        self._order, self._numbers, self._send, self._timeout_s = order, numbers, send, timeout_s
+        self._changed = threading.Condition()
+        self._number: int | None = None  # of the segment that is with the shard
+        self._answer: tuple[SegmentDecoded, bytearray] | None = None
+        self._is_closed = False
+
+    def __call__(self, stream: CompressedStream, device: str) -> RemuxingDecoder | None:
+        """As DecoderFactory specifies."""
+        if choose_backend(stream.format, self._order.gpu) is not DecoderBackend.DALI_GPU:
+            return None
+        return RemuxingDecoder(stream.remux, _RemoteDecoder(self, stream.format, self._max_images(stream.format)))
+
+    def request(self, stream: StreamFormat, file: bytes | bytearray, indices: Sequence[int]) -> Sequence[DecodedFrame]:
+        """The images of a segment from the shard; none once this is closed. Blocks. Raises DecodeError."""
+        with self._changed:
+            if self._number is not None:
+                raise DecodeError("the shard has not decoded the segment before")
+            number = self._number = next(self._numbers)
+            self._answer = None
+        header = CompressedSegment(
+            camera=self._order.camera, number=number, format=stream, indices=tuple(indices), nbytes=len(file)
+        )
+        self._send(header, memoryview(file))
+        with self._changed:
+            self._changed.wait_for(lambda: self._answer is not None or self._is_closed, self._timeout_s)
+            if self._is_closed:
+                return ()
+            answer = self._answer
+        if answer is None:
+            raise DecodeError(f"the shard gave no images within {self._timeout_s:g} s")
+        decoded, body = answer
+        if decoded.error:
+            raise DecodeError(decoded.error)
+        return segment_messages.images_of(decoded, body)
+
+    def decoded(self, decoded: SegmentDecoded, body: bytearray) -> None:
+        """The shard has decoded a segment, or failed."""
+        with self._changed:
+            if decoded.number == self._number:
+                self._number, self._answer = None, (decoded, body)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends every wait: the camera is closed."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _max_images(self, stream: StreamFormat) -> int:
+        width, height = self._order.fit(stream.width, stream.height)
+        thumbnail = min(self._order.config.thumbnail_width, stream.width) ** 2 * stream.height // stream.width
+        return min(MAX_DUE, max(1, ANSWER_NBYTES // (3 * (width * height + thumbnail))))
+
+
+class _RemoteDecoder:
+    """A FileDecoder of one stream."""
+
+    def __init__(self, decoding: RemoteDecoding, stream: StreamFormat, max_images: int) -> None:
+        self._decoding, self._stream, self._max_images = decoding, stream, max_images
+
+    def decode(self, file: bytes | bytearray, indices: Sequence[int]) -> Iterator[DecodedFrame]:
+        if len(file) > MAX_SEGMENT_NBYTES:
+            raise DecodeError(f"a segment of {len(file)} bytes for the shard (limit {MAX_SEGMENT_NBYTES})")
+        for at in range(0, len(indices), self._max_images):
+            yield from self._decoding.request(self._stream, file, indices[at : at + self._max_images])

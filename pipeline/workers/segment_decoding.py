@@ -1,0 +1,107 @@
+"""A shard's side of decoding for its workers: threads that turn segments into masked images of the model's size."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from pipeline.decoding.decoders import DecodeError, DecoderBackend, FileDecoder, StreamFormat, choose_backend
+from pipeline.decoding.images import ReducedImage
+from pipeline.decoding.reduction import ImageReducer
+from pipeline.workers import segment_messages
+from pipeline.workers.errors import MalformedMessage
+from pipeline.workers.segment_messages import CompressedSegment, SegmentDecoded
+from pipeline.workers.watched_camera import WatchedCamera
+
+log = structlog.get_logger(__name__)
+
+NUM_THREADS = 4  # of one shard: a GPU has few decoders
+_CLOSE_S = 5.0
+OnDecoded = Callable[[SegmentDecoded, list[memoryview]], None]
+
+
+class SegmentDecoding:
+    """Decodes on a few threads, none of which is the device's. The segments of one camera stay on one of them."""
+
+    def __init__(
+        self, gpu: tuple[int, int], new_decoder: Callable[[StreamFormat], FileDecoder], num_threads: int = NUM_THREADS
+    ) -> None:
+        """gpu: the compute capability of the GPU, which says what it decodes. new_decoder: a decoder of one stream."""
+        self.gpu, self.new_decoder = gpu, new_decoder
+        self._threads = [_DecodeThread(f"decode-{number}") for number in range(num_threads)]
+
+    def submit(self, camera: int, work: Callable[[], None]) -> None:
+        """Has the camera's thread do this. Belongs to one thread."""
+        self._threads[camera % len(self._threads)].put(work)
+
+    def close(self) -> None:
+        """Ends the threads; blocks for some seconds at most."""
+        for thread in self._threads:
+            thread.request_end()
+        for thread in self._threads:
+            thread.join(_CLOSE_S)
+
+
+class CameraDecoder:
+    """Decodes the segments of one camera. At most one of them at a time is given to it."""
+
+    def __init__(self, handle: int, camera: WatchedCamera, decoding: SegmentDecoding) -> None:
+        self._handle, self._camera, self._decoding = handle, camera, decoding
+        self._reducer = ImageReducer(camera.spec.masks, camera.fit, camera.config.thumbnail_width)
+        self._format: StreamFormat | None = None
+        self._decoder: FileDecoder | None = None
+
+    @property
+    def gpu(self) -> tuple[int, int]:
+        """The compute capability of the GPU that decodes."""
+        return self._decoding.gpu
+
+    def decode(self, segment: CompressedSegment, file: bytearray, on_decoded: OnDecoded) -> None:
+        """Decodes a segment; `on_decoded` is called on the thread that did. Raises MalformedMessage."""
+        self._camera.require_allowed(segment.format)
+        if choose_backend(segment.format, self.gpu) is not DecoderBackend.DALI_GPU:
+            raise MalformedMessage(f"a segment of {segment.format.codec[:20]!r} that a GPU does not decode")
+        self._decoding.submit(self._handle, lambda: on_decoded(*self._answer(segment, file)))
+
+    def _answer(self, segment: CompressedSegment, file: bytearray) -> tuple[SegmentDecoded, list[memoryview]]:
+        try:
+            return segment_messages.answer(segment, self._images(segment, file))
+        except DecodeError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - the guard of this thread: the segment is its worker's to decode
+            log.error("segment_failed", camera=self._camera.spec.name, error=type(error).__name__)
+            reason = f"internal error: {type(error).__name__}"
+        return SegmentDecoded(camera=segment.camera, number=segment.number, error=reason), []
+
+    def _images(self, segment: CompressedSegment, file: bytearray) -> dict[int, ReducedImage]:
+        if self._decoder is None or segment.format != self._format:
+            self._format, self._decoder = segment.format, self._decoding.new_decoder(segment.format)
+        images = self._decoder.decode(file, segment.indices)
+        return {decoded.index: self._reducer.reduce(decoded.image) for decoded in images}
+
+
+class _DecodeThread:
+    """A thread that is started with its first work. What waits is bounded by the number of its cameras."""
+
+    def __init__(self, name: str) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def put(self, work: Callable[[], None]) -> None:
+        self._work.put(work)
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def request_end(self) -> None:
+        self._work.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
