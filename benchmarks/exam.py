@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.streams import FRAMES_PER_S, Need, TimedQuestion
 from cache_store.memory import Memory
-from models import answer_decoder
+from models import evidence_layers
 from models.embeddings import Embeddings
 from models.packing import PackedTexts
 from models.slot_cache import AttentionCapture
@@ -47,7 +47,7 @@ class Examiner:
 
     def __init__(self, model: VideoLanguageModel) -> None:
         self._model = model
-        self._is_evidence = answer_decoder.evidence_layers(model.spec.kv.num_layers)
+        self._is_evidence = evidence_layers.of(model.spec.kv.num_layers)
 
     @torch.inference_mode()
     def ask(self, memory: Memory, questions: Sequence[TimedQuestion]) -> list[Outcome]:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
+from models import evidence_layers
+from models.decode_graphs import DecodeGraphs
 from models.embeddings import Embeddings
 from models.errors import NotFinite
 from models.generation_config import TokenSampler
@@ -18,26 +20,19 @@ from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 
 
-def evidence_layers(num_layers: int) -> list[bool]:
-    """Whether each layer's attention weights count as evidence: the deeper two thirds do. -> L
-
-    Shallow layers attend to the newest tokens whatever the question.
-    """
-    return [layer >= num_layers // 3 for layer in range(num_layers)]
-
-
 @dataclass(frozen=True, slots=True)
 class NextToken:
     """What a pass found for one answer, before it is part of the answer.
 
     id: None if the logits were no numbers. num_read: tokens that the pass read. states: of recurrent layers, behind
-    them. attention_weights: of the last token read, for each evidence layer. [N_l]
+    them. attention_weights: of the last token read, for each evidence layer, [N_l], or for several at once, [K, N],
+    then of no meaning behind a layer's tokens.
     """
 
     id: int | None
     num_read: int
     states: tuple[Tensor, ...]
-    attention_weights: dict[int, Tensor]
+    attention_weights: dict[tuple[int, ...], Tensor]
 
 
 class Answer:
@@ -45,7 +40,6 @@ class Answer:
 
     `memory` is this answer's until it is done: a copy of the camera's memory, or an empty one behind a copy that
     others read too. The camera's own memory is not touched.
-    attention_weights: for each evidence layer the sum over the answer's tokens, on each of `cached_tokens`. [N_l]
     """
 
     def __init__(self, memory: Memory, question: QuestionPrompt) -> None:
@@ -53,27 +47,40 @@ class Answer:
         self._base = memory.base or memory
         self.question = question
         self.ids: list[int] = []
-        self.attention_weights: dict[int, Tensor] = {}
+        self._attention_sums: dict[tuple[int, ...], Tensor] = {}  # of the layers of a key, up to the longest one's end
         self._cached_lengths = list(self._base.lengths)
 
     def cached_tokens(self, layer: int) -> CachedTokens:
         """A view of the layer's tokens of the camera's memory as of the question, without the prefix."""
         return self._base.layer(layer).slice(self._base.prefix_length, self._cached_lengths[layer])
 
-    def add_attention(self, layer: int, weights: Tensor) -> None:
-        """Adds the attention weights of one token of the answer. [N], over prefix, memory, question and answer"""
-        on_memory = weights[self._base.prefix_length : self._cached_lengths[layer]]
-        so_far = self.attention_weights.get(layer)
-        self.attention_weights[layer] = on_memory if so_far is None else so_far + on_memory
+    @property
+    def attention_weights(self) -> dict[int, Tensor]:
+        """For each evidence layer the sum over the answer's tokens, on each of `cached_tokens`. [N_l]"""
+        by_layer: dict[int, Tensor] = {}
+        for layers, sums in self._attention_sums.items():
+            for layer, row in zip(layers, sums.view(len(layers), -1), strict=True):
+                own = row[: self._cached_lengths[layer] - self._base.prefix_length]
+                by_layer[layer] = by_layer[layer] + own if layer in by_layer else own
+        return by_layer
+
+    def add_attention(self, layers: tuple[int, ...], weights: Tensor) -> None:
+        """Adds the attention weights of one token of the answer, over prefix, memory and what is behind. [..., N]"""
+        end = max(self._cached_lengths[layer] for layer in layers)
+        on_memory = weights[..., self._base.prefix_length : end]
+        so_far = self._attention_sums.get(layers)
+        self._attention_sums[layers] = on_memory.clone() if so_far is None else so_far + on_memory
 
 
 class AnswerDecoder:
     """Reads questions and decodes answers. Device thread only; every method but `is_ended` blocks."""
 
-    def __init__(self, model: VideoLanguageModel) -> None:
+    def __init__(self, model: VideoLanguageModel, graphs: DecodeGraphs | None = None) -> None:
+        """graphs: of this model, where answers run in their slabs."""
         self._model = model
+        self._graphs = graphs
         self._sampler = TokenSampler(model.generation)
-        self._is_evidence = evidence_layers(model.spec.kv.num_layers)
+        self._is_evidence = evidence_layers.of(model.spec.kv.num_layers)
 
     def step(self, answers: Sequence[Answer]) -> None:
         """Appends one more token to each answer, see `next_tokens`. Raises NotFinite."""
@@ -85,14 +92,33 @@ class AnswerDecoder:
 
         Changes no answer, so a pass that fails can be tried again with fewer answers.
         """
+        return self._next_by_graph(answers) or self._next_by_pass(answers)
+
+    def _next_by_graph(self, answers: Sequence[Answer]) -> list[NextToken]:
+        """Empty if that needs an ordinary pass."""
+        if self._graphs is None or not all(answer.ids for answer in answers):
+            return []
+        memories = [answer.memory for answer in answers]
+        if (decoded := self._graphs.decode(memories, [answer.ids[-1] for answer in answers])) is None:
+            return []
+        weights = decoded.weights.clone().unbind(1)
+        ids, layers = self._sampler.sample(decoded.logits, self._so_far(answers)), self._graphs.layers
+        return [NextToken(id, 1, (), {layers: of_row}) for id, of_row in zip(ids, weights, strict=True)]
+
+    def _next_by_pass(self, answers: Sequence[Answer]) -> list[NextToken]:
         unread, num_new = self._embed_unread(answers)
         capture = AttentionCapture([slice(-1, None) if is_evidence else None for is_evidence in self._is_evidence])
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
         hidden = forward_pass.newest(self._model.forward(unread, forward_pass))
-        so_far = [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
-        ids, states = self._sampler.sample(self._model.logits(hidden), so_far), forward_pass.states()
-        weights = [{layer: of_rows[row] for layer, of_rows in capture.weights.items()} for row in range(len(answers))]
-        return [NextToken(*found) for found in zip(ids, num_new, states, weights, strict=True)]
+        ids = self._sampler.sample(self._model.logits(hidden), self._so_far(answers))
+        weights: list[dict[tuple[int, ...], Tensor]] = [
+            {(layer,): of_rows[row] for layer, of_rows in capture.weights.items()} for row in range(len(answers))
+        ]
+        return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), weights, strict=True)]
+
+    def _so_far(self, answers: Sequence[Answer]) -> list[tuple[int, ...]]:
+        """The tokens of each answer and of its prompt."""
+        return [(*self._model.prompts.prefix, *answer.question.ids, *answer.ids) for answer in answers]
 
     def append(self, answer: Answer, token: NextToken) -> None:
         """Makes a token of `next_tokens` and what was read for it part of the answer. Raises NotFinite."""
@@ -104,8 +130,8 @@ class AnswerDecoder:
         answer.ids.append(token.id)
         # The attention of the end token shows why the answer stops, not what it rests on.
         if not self.is_ended(answer):
-            for layer, weights in token.attention_weights.items():
-                answer.add_attention(layer, weights)
+            for layers, weights in token.attention_weights.items():
+                answer.add_attention(layers, weights)
 
     def _blank(self, memory: Memory, num_tokens: int) -> None:
         """Writes zeros over what a pass wrote: no mask would hide what is no number from the slot's next answer."""

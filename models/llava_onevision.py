@@ -17,8 +17,7 @@ from models.generation_config import GenerationConfig
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.slot_attention import ATTENTION_NAME
-from models.slot_cache import SlotCache
-from models.vision_language_model import ModelSpec
+from models.vision_language_model import ForwardPass, ModelSpec
 
 TEXTS = PromptTexts(
     prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
@@ -91,7 +90,7 @@ class LlavaOnevision:
         return Embeddings.concat(Embeddings(newline[None]), self.embed_tokens(ids))
 
     @torch.inference_mode()
-    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:
         output = self.decoder(
             inputs_embeds=embeddings.tokens,
             position_ids=forward_pass.positions()[0],

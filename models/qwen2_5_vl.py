@@ -21,8 +21,7 @@ from models.patches import MAX_CELLS, Patches
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.slot_attention import ATTENTION_NAME
-from models.slot_cache import SlotCache
-from models.vision_language_model import ModelSpec
+from models.vision_language_model import ForwardPass, ModelSpec
 
 TEXTS = PromptTexts(
     prefix="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
@@ -96,7 +95,7 @@ class Qwen25VL:
         return self.embed_tokens(ids)
 
     @torch.inference_mode()
-    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:
         output = self.decoder(
             inputs_embeds=embeddings.tokens,
             position_ids=forward_pass.positions(),

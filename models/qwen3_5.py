@@ -23,7 +23,7 @@ from models.prompts import Prompts, PromptTexts
 from models.qwen3_vl import time_text
 from models.slot_attention import ATTENTION_NAME
 from models.slot_cache import SlotCache
-from models.vision_language_model import ModelSpec
+from models.vision_language_model import ForwardPass, ModelSpec
 
 TEXTS = PromptTexts(
     prefix="<|im_start|>user\n",
@@ -98,7 +98,8 @@ class Qwen35:
         return self.embed_tokens(ids)
 
     @torch.inference_mode()
-    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:
+        assert isinstance(forward_pass, SlotCache)  # a step of fixed shapes knows no recurrent state
         hidden, all_places = [], []
         for part in pass_parts.parts_of(forward_pass):
             hidden.append(self._forward(embeddings.tokens[:, part.places], part.forward_pass))

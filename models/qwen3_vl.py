@@ -21,8 +21,7 @@ from models.patches import MAX_CELLS, Patches
 from models.processor_config import DEFAULT_SCALE, PixelScale
 from models.prompts import Prompts, PromptTexts
 from models.slot_attention import ATTENTION_NAME
-from models.slot_cache import SlotCache
-from models.vision_language_model import ModelSpec
+from models.vision_language_model import ForwardPass, ModelSpec
 
 TEXTS = PromptTexts(
     prefix="<|im_start|>user\n",
@@ -94,7 +93,7 @@ class Qwen3VL:
         return self.embed_tokens(ids)
 
     @torch.inference_mode()
-    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:
         # The index of the one row instead of a mask of tokens: every token has a deep layer, and that of text is zeros.
         rows = torch.arange(len(embeddings.tokens), device=self.spec.device) if embeddings.deep else None
         output = self.decoder(

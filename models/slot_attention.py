@@ -1,4 +1,4 @@
-"""The attention function by which an unmodified transformers decoder reads the memories of a SlotCache."""
+"""The attention function by which an unmodified transformers decoder reads the memories of a pass."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn import Module
 from transformers import AttentionInterface
 
 from models.decode_runs import DecodeRun
+from models.decode_step import DecodeStep
 from models.shared_base import pick
 from models.slot_cache import PassEnded, SlotCache, packed
 from ops import attention as attention_ops
@@ -26,16 +27,19 @@ def slot_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    forward_pass: SlotCache,
+    forward_pass: SlotCache | DecodeStep,
     **_kwargs: object,
 ) -> tuple[Tensor, None]:
-    """The attention of one layer of a SlotCache. [B, Hq, T, D], [B, H, T, D] twice -> [B, T, Hq, D]
+    """The attention of one layer of a pass. [B, Hq, T, D], [B, H, T, D] twice -> [B, T, Hq, D]
 
     B is 1, with packed tokens, or the number of memories.
     """
-    layer = forward_pass.layer_at(cast(int, module.layer_idx))
+    place = cast(int, module.layer_idx)
     batch, heads, tokens, width = query.shape
-    queries = packed(query)
+    if isinstance(forward_pass, DecodeStep):
+        attended = forward_pass.attend(place, query, key, value, scaling)
+        return attended.reshape(batch, tokens, heads, width), None
+    layer, queries = forward_pass.layer_at(place), packed(query)
     if forward_pass.decode_runs:
         parts = [_decode(queries, run, layer, forward_pass, scaling) for run in forward_pass.decode_runs]
     else:

@@ -13,7 +13,6 @@ from models.embeddings import Embeddings
 from models.frame_layout import FrameLayout
 from models.generation_config import GenerationConfig
 from models.prompts import Prompts
-from models.slot_cache import SlotCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,14 @@ class ModelSpec:
     @property
     def device(self) -> torch.device:
         return self.kv.device
+
+
+class ForwardPass(Protocol):
+    """What a pass of the decoder reads and writes: a `SlotCache`, or a `DecodeStep`."""
+
+    def positions(self) -> Tensor:
+        """Positions of the new tokens on each axis. -> [A, 1, sum of T_b]"""
+        ...
 
 
 class VideoLanguageModel(Protocol):
@@ -65,7 +72,7 @@ class VideoLanguageModel(Protocol):
         """A question's tokens behind whatever ends the video in this family. [T] -> [T or more, E]"""
         ...
 
-    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:
         """One pass of the decoder over B memories, packed: prefill or decode. [1, sum of T_b, E] -> the same
 
         The new keys and values are written behind the valid ones of each memory. They are not committed.

@@ -12,7 +12,7 @@ from torch.nn import functional
 Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each row's exponentials sum up to
 Reduce = Callable[[Tensor], Tensor]
 _KEYS_AT_ONCE = 512  # for many rows of queries: what is between keys and scores stays in the processor's cache
-_ALIGNED = 8  # numbers of 16 bits in 16 bytes
+ALIGNED = 8  # numbers of 16 bits in 16 bytes
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
 _FLASH_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -185,7 +185,9 @@ def flash(
         keys, values = (tensor.repeat_interleave(groups, dim=1) for tensor in (keys, values))
     if bias is not None:  # each row of it must begin at a multiple of 16 bytes
         width = bias.shape[-1]
-        bias = functional.pad(bias, (0, -width % _ALIGNED))[..., :width].expand(*queries.shape[:3], -1)
+        if any(stride % ALIGNED for stride in bias.stride()[:-1]):
+            bias = functional.pad(bias, (0, -width % ALIGNED))[..., :width]
+        bias = bias.expand(*queries.shape[:3], -1)
     attended, normalizer, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
         queries, keys, values, bias, True, 0.0, is_causal, scale=scaling
     )

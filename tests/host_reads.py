@@ -1,4 +1,4 @@
-"""How often the host waits for numbers of its device, seen without a GPU: on the device `meta`, which holds none."""
+"""How often host and device pass each other numbers, seen without a GPU: on the device `meta`, which holds none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 META = torch.device("meta")
 
@@ -32,3 +33,19 @@ class HostReads(TorchDispatchMode):
             self.num_reads += 1
             return torch.ones((), dtype=args[0].dtype).item()
         return func(*args, **options)
+
+
+class HostTensors(TorchDispatchMode):
+    """The operations that take a tensor of the host, or make one of its numbers: each would be a transfer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        leaves = tree_leaves((args, kwargs or {}))
+        if any(isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu" for leaf in leaves):
+            self.operations.append(str(func))
+        return func(*args, **(kwargs or {}))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cache_store import footprint
 from cache_store.memory import Memory
 from cache_store.slabs import KVShape, Slabs
+from models.decode_step import AnswerSlabs
 from pipeline.device.device_config import DeviceConfig
 
 
@@ -40,11 +41,13 @@ class AnswerSlots:
     def __init__(self, shape: KVShape, config: DeviceConfig, capacity: int) -> None:
         self._max_running = config.max_running_questions
         reserve = footprint.answer_capacity(config.answer_reserve)
-        # One answer at least is in the slot of its copy, where all of them run.
-        own = Slabs(shape, slots=self._max_running - 1, capacity=reserve)
-        copies = Slabs(shape, slots=config.max_memory_copies, capacity=capacity + reserve)
-        self._free = [Memory(own, slot) for slot in range(self._max_running - 1)]
-        memories = [Memory(copies, slot) for slot in range(config.max_memory_copies)]
+        num_own = footprint.num_own_slots(self._max_running)
+        self.slabs = AnswerSlabs(
+            copies=Slabs(shape, slots=config.max_memory_copies, capacity=capacity + reserve),
+            own=Slabs(shape, slots=num_own, capacity=reserve),
+        )
+        self._free = [Memory(self.slabs.own, slot) for slot in range(num_own)]
+        memories = [Memory(self.slabs.copies, slot) for slot in range(config.max_memory_copies)]
         self._copies = [_Copy(memory, memory.frozen()) for memory in memories]  # last used last
 
     @property

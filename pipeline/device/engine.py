@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
 from cache_store.tiers import MemoryConfig
+from models import decode_graphs
 from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
@@ -50,10 +51,14 @@ class Engine:
         writer = MemoryWriter(
             model, memory_config, max_frames=config.max_frames_per_step, reserve=config.answer_reserve
         )
+        slots = AnswerSlots(model.spec.kv, config, writer.capacity)
+        graphs = decode_graphs.of_device(
+            model, slots.slabs, lambda error: report("decode_graph_failed", reason=str(error))
+        )
         self._questions = QuestionRunner(
-            AnswerDecoder(model),
+            AnswerDecoder(model, graphs),
             model.prompts,
-            AnswerSlots(model.spec.kv, config, writer.capacity),
+            slots,
             config,
             report=report,
         )

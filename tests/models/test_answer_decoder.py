@@ -11,7 +11,7 @@ from torch import Tensor
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
-from models import answer_decoder
+from models import evidence_layers
 from models.answer_decoder import Answer, AnswerDecoder
 from models.embeddings import Embeddings
 from models.llava_onevision import LlavaOnevision
@@ -111,8 +111,8 @@ def test_the_deeper_two_thirds_of_the_layers_are_evidence(model: LlavaOnevision,
     decoder.step([answer])
     assert not decoder.is_ended(answer)
 
-    assert answer_decoder.evidence_layers(6) == [False, False, True, True, True, True]
-    assert answer_decoder.evidence_layers(24) == [False] * 8 + [True] * 16
+    assert evidence_layers.of(6) == [False, False, True, True, True, True]
+    assert evidence_layers.of(24) == [False] * 8 + [True] * 16
     assert sorted(answer.attention_weights) == [2, 3, 4, 5]
     for layer, weights in answer.attention_weights.items():
         assert weights.shape == answer.cached_tokens(layer).positions.shape == (4 * model.spec.layout.max_cells,)
@@ -147,7 +147,7 @@ def test_the_attention_of_an_answer_is_counted_on_the_token_that_got_it(
     prefix, length = memory.prefix_length, memory.lengths[0]
 
     for _ in range(2):
-        answer.add_attention(0, torch.arange(length + 5.0))
+        answer.add_attention((0,), torch.arange(length + 5.0))
 
     assert answer.attention_weights[0].tolist() == [2.0 * place for place in range(prefix, length)]
     assert numbered(answer.cached_tokens(0).token_ids).tolist() == list(range(length - prefix))

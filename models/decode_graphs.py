@@ -1,0 +1,129 @@
+"""Decode steps as CUDA graphs: one for each number of rows, recorded once, then replayed with the numbers of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cache_store.memory import Memory
+from models import evidence_layers
+from models.decode_step import AnswerSlabs, DecodeStep
+from models.errors import GraphNotRecorded
+from models.vision_language_model import VideoLanguageModel
+
+_WARM_UPS = 2  # before a step is recorded, so that libraries have chosen and allocated what they need
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a step found; the next one writes over it. logits: [B, V]. weights: float32 [K, B, C], of each evidence
+    layer, on each row's copy. What is behind the valid tokens of a copy means nothing.
+    """
+
+    logits: Tensor
+    weights: Tensor
+
+
+Step = Callable[[Tensor], Decoded]  # called with the numbers of `AnswerSlabs.pack`
+Recorder = Callable[[Step, Tensor], Step]
+
+
+class DecodeGraphs:
+    """The decode steps of one model over the slabs of its answers. Device thread only.
+
+    record: makes a step with the numbers of an idle one repeatable. on_failure: told of a number of rows for which that
+    failed.
+    """
+
+    def __init__(
+        self,
+        model: VideoLanguageModel,
+        slabs: AnswerSlabs,
+        record: Recorder,
+        on_failure: Callable[[GraphNotRecorded], object],
+    ) -> None:
+        self._model = model
+        self._slabs = slabs
+        self._record = record
+        self._on_failure = on_failure
+        self._is_evidence = evidence_layers.of(model.spec.kv.num_layers)
+        self._steps: dict[int, Step | None] = {}  # by their numbers of rows, None if it cannot be recorded
+        self.layers = tuple(layer for layer, is_evidence in enumerate(self._is_evidence) if is_evidence)
+
+    def decode(self, memories: Sequence[Memory], token_ids: Sequence[int]) -> Decoded | None:
+        """Reads the newest token of each answer. None if that must be an ordinary pass.
+
+        The new tokens are written, not committed. The first step of so many rows, rounded up to a power of two, takes
+        as long as some passes.
+        """
+        if not all(self._slabs.can_step(memory) for memory in memories):
+            return None
+        num_rows = 1 << (len(memories) - 1).bit_length()
+        if num_rows not in self._steps:
+            self._steps[num_rows] = self._recorded(num_rows)
+        step = self._steps[num_rows]
+        if step is None:
+            return None
+        decoded = step(self._slabs.pack(memories, token_ids, num_rows))
+        return Decoded(decoded.logits[: len(memories)], decoded.weights[:, : len(memories)])
+
+    def _recorded(self, num_rows: int) -> Step | None:
+        try:
+            return self._record(self._step, self._slabs.pack([], [], num_rows))
+        except GraphNotRecorded as error:
+            self._on_failure(error)
+            return None
+
+    @torch.inference_mode()
+    def _step(self, numbers: Tensor) -> Decoded:
+        step = DecodeStep(self._slabs, numbers, self._is_evidence)
+        hidden = self._model.forward(self._model.embed_tokens(step.ids[None]), step)
+        return Decoded(self._model.logits(hidden[0]), torch.stack(step.weights))
+
+
+class CudaGraphs:
+    """Records steps as CUDA graphs. They share one pool of memory, because only one of them runs at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Step, numbers: Tensor) -> Step:
+        """Runs a step a few times, then records it. Raises GraphNotRecorded."""
+        on_device = numbers.to(self._device)
+        graph = torch.cuda.CUDAGraph()
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        try:
+            # The stream is current here too, because a recording that fails leaves its own as it is.
+            with torch.cuda.stream(self._stream):
+                for _ in range(_WARM_UPS):
+                    step(on_device)
+                # Other threads go on, e.g. those that decode video on this device.
+                with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                    decoded = step(on_device)
+        except RuntimeError as error:
+            raise GraphNotRecorded(f"a decode step of {numbers.shape[1]} rows: {error}") from error
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        # Filled anew only after the caller has read the tokens of the step before, so the copy from it has ended.
+        pinned = torch.empty_like(numbers, pin_memory=True)
+
+        def replay(numbers: Tensor) -> Decoded:
+            on_device.copy_(pinned.copy_(numbers), non_blocking=True)
+            graph.replay()
+            return decoded
+
+        return replay
+
+
+def of_device(
+    model: VideoLanguageModel, slabs: AnswerSlabs, on_failure: Callable[[GraphNotRecorded], object]
+) -> DecodeGraphs | None:
+    """None where decode steps are ordinary passes: without CUDA, with recurrent layers, with layers on several GPUs."""
+    kv = model.spec.kv
+    if kv.device.type != "cuda" or kv.recurrent is not None or len(set(kv.devices)) > 1:
+        return None
+    return DecodeGraphs(model, slabs, CudaGraphs(kv.device), on_failure)

@@ -1,0 +1,181 @@
+"""A decode step of fixed shapes: where it reads and writes are numbers on the device, so a CUDA graph can hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from cache_store.memory import Memory
+from cache_store.slabs import Slabs
+from ops import attention as attention_ops
+from ops.attention import Attended
+
+_ROW_FIELDS = 4  # token id, next position, slot of the copy, own slot
+_LAYER_FIELDS = 4  # valid tokens of the copy, place of the new token in it, the same two of the own slot
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSlabs:
+    """Where answers run: slots for copies of memories, and slots for the own tokens of answers that share a copy.
+
+    The last place of each slot is spare: a row with nothing to write in a slot writes there, and no pass reads it.
+    """
+
+    copies: Slabs
+    own: Slabs
+
+    def can_step(self, memory: Memory) -> bool:
+        """Whether a row of a step can decode an answer on this memory: a plain one, with room for one more token."""
+        slabs, base = (self.copies, memory) if memory.base is None else (self.own, memory.base)
+        is_ours = memory.slabs is slabs and base.slabs is self.copies
+        return is_ours and memory.is_plain and base.is_plain and memory.longest < slabs.capacity - 1
+
+    def pack(self, memories: Sequence[Memory], token_ids: Sequence[int], num_rows: int) -> Tensor:
+        """All that a step is told, on the host, so that it goes to the device at once. -> int64 [F, B]
+
+        Rows behind those of the answers read nothing, and write into spare places.
+        """
+        rows = [self._row_of(memory, token_id) for memory, token_id in zip(memories, token_ids, strict=True)]
+        idle = [0] * _ROW_FIELDS + _unused(self.copies) + _unused(self.own)
+        return torch.tensor(rows + [idle] * (num_rows - len(rows))).T.contiguous()
+
+    def _row_of(self, memory: Memory, token_id: int) -> list[int]:
+        base, lengths = memory.base, memory.lengths
+        if base is None:  # its own tokens lie behind the copy
+            return [token_id, memory.next_position, memory.slot, 0, *lengths, *lengths, *_unused(self.own)]
+        spare = [self.copies.capacity - 1] * len(lengths)
+        return [token_id, memory.next_position, base.slot, memory.slot, *base.lengths, *spare, *lengths, *lengths]
+
+
+class DecodeStep(Cache):
+    """One pass over B new tokens, each of another answer. What `SlotCache` is for passes whose shapes differ.
+
+    Every row attends to all copies at once, and the result of its own one is taken; then to its own tokens. numbers:
+    see `AnswerSlabs.pack`, on the device. is_evidence: the layers of which `weights` is recorded. K × [B, C]
+    """
+
+    def __init__(self, slabs: AnswerSlabs, numbers: Tensor, is_evidence: Sequence[bool]) -> None:
+        shape = slabs.copies.shape
+        super().__init__(layers=[_NewTokens() for _ in range(shape.num_layers)])
+        self.weights: list[Tensor] = []
+        self._slabs = slabs
+        self._is_evidence = is_evidence
+        self.ids, self._positions, self._copy_slots, self._own_slots = numbers[:_ROW_FIELDS]
+        of_layers = torch.unflatten(numbers[_ROW_FIELDS:], 0, (_LAYER_FIELDS, shape.num_layers))  # [4, L, B]
+        self._lengths, self._places, self._own_lengths, self._own_places = of_layers
+        self._rows = torch.arange(numbers.shape[1], device=numbers.device)
+        self._heads = torch.arange(shape.num_kv_heads, device=numbers.device)
+        self._copy_bias: Tensor | None = None
+        self._own_bias = _own_bias(self._own_lengths, slabs.own.capacity, shape.dtype)
+
+    def positions(self) -> Tensor:
+        """Positions of the new tokens on each axis. -> [A, 1, B]"""
+        positions: Tensor = self._positions
+        return positions.expand(self._slabs.copies.shape.positions.num_axes, 1, -1)
+
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
+        """The attention of a layer, which writes the new tokens. [1, Hq, B, D], [1, H, B, D] twice -> [B, Hq, D]"""
+        grouped = torch.unflatten(queries[0], 0, (keys.shape[1], -1))  # [H, G, B, D]
+        new = keys[0].transpose(0, 1), values[0].transpose(0, 1)
+        on_copy = self._attend_to_copy(layer, grouped, scaling)
+        on_own = self._attend_to_own(layer, grouped, *new, scaling)
+        attended, normalizer = attention_ops.merge(on_copy, on_own)
+        if self._is_evidence[layer]:
+            self.weights.append(self._weights_on_copy(layer, grouped, normalizer, scaling))
+        # Last: what is no number in one answer must not meet another one that reads the same copy, masked or not.
+        self._write(layer, *new)
+        return attended.flatten(1, 2)
+
+    def _attend_to_copy(self, layer: int, grouped: Tensor, scaling: float) -> Attended:
+        """[H, G, B, D] -> [B, H, G, D], [B, H, G]"""
+        keys, values = self._copies(layer)
+        rows = grouped.flatten(1, 2).expand(len(keys), -1, -1, -1)
+        bias = self._bias_of_copies(grouped.shape[1])[layer, None, None]
+        attended, normalizer = attention_ops.flash(rows, keys, values, scaling, bias=bias)
+        return self._own_part(attended), self._own_part(normalizer)
+
+    def _attend_to_own(self, layer: int, grouped: Tensor, key: Tensor, value: Tensor, scaling: float) -> Attended:
+        """Over a row's own tokens and the new one, which takes the spare place. [H, G, B, D], [B, H, D] twice"""
+        slabs = self._slabs.own
+        keys, values = (slab[layer].index_select(0, self._own_slots) for slab in (slabs.keys, slabs.values))
+        keys[:, :, -1], values[:, :, -1] = key, value
+        bias = self._own_bias[layer, :, None, None]
+        return attention_ops.flash(grouped.permute(2, 0, 1, 3), keys, values, scaling, bias=bias)
+
+    def _weights_on_copy(self, layer: int, grouped: Tensor, normalizer: Tensor, scaling: float) -> Tensor:
+        """The mean weight over the heads on each place of a row's copy. [H, G, B, D], [B, H, G] -> [B, C], float32"""
+        keys, _ = self._copies(layer)
+        logits = self._own_part((grouped.flatten(1, 2) * scaling) @ keys.mT)  # [B, H, G, C]
+        return logits.float().sub_(normalizer[..., None]).exp_().mean(dim=(1, 2))
+
+    def _own_part(self, of_all: Tensor) -> Tensor:
+        """What each row has found in its own copy. [S, H, G · B, ...] -> [B, H, G, ...]"""
+        return torch.unflatten(of_all, 2, (-1, len(self._rows)))[self._copy_slots, :, :, self._rows]
+
+    def _copies(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of all copies, without the spare place. [S, H, C, D] twice"""
+        slabs = self._slabs.copies
+        return slabs.keys[layer][:, :, :-1], slabs.values[layer][:, :, :-1]
+
+    def _bias_of_copies(self, groups: int) -> Tensor:
+        """[L, G · B, C], made once for all layers"""
+        if self._copy_bias is None:
+            shape, capacity = self._slabs.copies.shape, self._slabs.copies.capacity - 1
+            self._copy_bias = _bias(self._lengths.repeat(1, groups), capacity, shape.dtype)
+        return self._copy_bias
+
+    def _write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Writes the new key and value of each row. [B, H, D] twice"""
+        for slabs, slots, places in (
+            (self._slabs.copies, self._copy_slots, self._places),
+            (self._slabs.own, self._own_slots, self._own_places),
+        ):
+            where = (slots[:, None], self._heads, places[layer, :, None])
+            slabs.keys[layer].index_put_(where, key)
+            slabs.values[layer].index_put_(where, value)
+
+
+class _NewTokens(CacheLayerMixin):
+    """One layer of a DecodeStep, with the methods that transformers calls: the attention function does the work."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        return key_states, value_states
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Does nothing: the slabs are allocated at start-up."""
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+def _unused(slabs: Slabs) -> list[int]:
+    """The valid tokens of a slot, of each layer, for a row that reads none, and the place where it writes."""
+    return [0] * slabs.shape.num_layers + [slabs.capacity - 1] * slabs.shape.num_layers
+
+
+def _own_bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
+    """Masks what is behind a row's own tokens, but for the spare place, where the new token is. [L, B] -> [L, B, C]"""
+    bias = _bias(lengths, capacity, dtype)
+    bias[..., -1] = 0
+    return bias
+
+
+def _bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the logits to mask all places from a length on. [...] -> [..., C]
+
+    Not infinite, so that nothing is no number where a row has no valid token: such a part has no weight when merged.
+    """
+    aligned = -(-capacity // attention_ops.ALIGNED) * attention_ops.ALIGNED  # rows begin where the kernel wants it
+    is_masked = torch.arange(aligned, device=lengths.device) >= lengths[..., None]
+    bias = torch.zeros(is_masked.shape, dtype=dtype, device=lengths.device)
+    return bias.masked_fill_(is_masked, torch.finfo(dtype).min / 4)[..., :capacity]
