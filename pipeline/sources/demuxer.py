@@ -50,8 +50,9 @@ class Demuxer:
         """Opens the stream. Blocks for at most about open_timeout_s, or until `is_stopped`. Raises SourceError."""
         self._address = f"file:{url.path}" if isinstance(url, FileUrl) else url.url
         self._is_file = isinstance(url, FileUrl)
-        self._stall_after_s, self._max_wait_s = config.stall_after_s, config.max_key_wait_s
+        self.stall_after_s, self._max_wait_s = config.stall_after_s, config.max_key_wait_s
         arguments = self._connect(lambda: inputs.input_for(url, config, is_stopped, min_width=min_width), config)
+        self.stall_after_s += arguments.silence_s
         try:
             self._video = self._find_video(config)
         except SourceError:
@@ -92,7 +93,7 @@ class Demuxer:
     def packets(self) -> Iterator[Packet]:
         """The video's packets in decode order until its end. Blocks. Raises SourceError if it breaks off or stalls."""
         packet_clock = PacketClock(self.frame_duration_s)
-        timeout = PictureTimeout(self._stall_after_s, self._stall_after_s if self.is_finite else self._max_wait_s)
+        timeout = PictureTimeout(self.stall_after_s, self.stall_after_s if self.is_finite else self._max_wait_s)
         is_timed, video = self._container.format.name not in _UNTIMED_FORMATS, self._video.index
         with self._errors(timeout.limit_s):
             # All streams are read: audio that continues must not hide that the video has stopped.
@@ -161,7 +162,7 @@ class Demuxer:
                 format=arguments.format,
                 options=dict(arguments.options) | ({"probesize": "32"} if is_slow else {}),
                 # The input ends what takes too long; only files have none of ours.
-                timeout=(limit_s, None if self._is_file else 2 * max(self._stall_after_s, self._max_wait_s)),
+                timeout=(limit_s, None if self._is_file else 2 * max(self.stall_after_s, self._max_wait_s)),
                 metadata_errors="replace",
                 io_open=arguments.open_nested,
             )

@@ -1,4 +1,4 @@
-"""Chooses one variant of an HLS master playlist. Opens nothing."""
+"""What an HLS playlist says: the variants of a master playlist, how far apart segments come. Opens nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ _STREAM = "#EXT-X-STREAM-INF:"
 _WIDTH = re.compile(r"RESOLUTION=(\d{1,5})x\d")
 _BANDWIDTH = re.compile(r"(?:^|[,:])BANDWIDTH=(\d{1,12})")
 _CODECS = re.compile(r'CODECS="([^"]*)"')
+_TARGET = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,5})", re.MULTILINE)
+# A segment is up to this long; then the playlist is asked for it every half of that, at most. Some say far too much.
+_PAUSE, _MAX_TARGET_S = 1.5, 60
 _VIDEO_CODECS = ("avc", "hvc", "hev", "vp0", "vp8", "vp9", "av01", "mp4v", "dvh")
 
 
@@ -38,6 +41,11 @@ def parse(playlist: str) -> list[Variant]:
 def choose(variants: list[Variant], width: int) -> Variant:
     """The smallest variant of at least this width, else the largest; of several the one that costs least."""
     return min(variants, key=lambda variant: (*_shortfall(variant, width), variant.bandwidth or 0))
+
+
+def silence_s(playlist: str) -> float:
+    """How long no data may come of a media playlist although all is well: its segments come whole. 0 if unknown."""
+    return _PAUSE * min(_number(_TARGET, playlist) or 0, _MAX_TARGET_S)
 
 
 def _shortfall(variant: Variant, width: int) -> tuple[int, int]:

@@ -82,7 +82,11 @@ class HttpInput:
             file = self._client.open(join(file.name, variant.url))
             text = self._read_whole(file)
         return LibavArguments(
-            file=TextFile(file.name, text), options=_PLAYLIST_OPTIONS, format="hls", open_nested=self._open_nested
+            file=TextFile(file.name, text),
+            options=_PLAYLIST_OPTIONS,
+            format="hls",
+            open_nested=self._open_nested,
+            silence_s=hls_variants.silence_s(text.decode(errors="replace")),
         )
 
     def _read_whole(self, file: HttpFile) -> bytes:

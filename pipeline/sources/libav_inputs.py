@@ -29,6 +29,7 @@ class LibavArguments:
     format: the name of the format, None if libav detects it.
     open_nested: opens what the stream refers to; None where libav does so itself, within its options.
     can_end: whether the stream may be a recording: its server says where it ends.
+    silence_s: how long no data may come although all is well.
     """
 
     file: str | ReadableFile
@@ -36,6 +37,7 @@ class LibavArguments:
     format: str | None = None
     open_nested: OpenNested | None = None
     can_end: bool = True
+    silence_s: float = 0.0
 
 
 class LibavInput(Protocol):

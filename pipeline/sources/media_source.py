@@ -113,7 +113,7 @@ class MediaSource:
 
     def _require_frames(self) -> None:
         silent_s = self._context.clock() - self._last_frame_s
-        limit_s = self._config.stall_after_s + 2 / self._config.sample_fps
+        limit_s = self._stream.stall_after_s + 2 / self._config.sample_fps
         if not self.is_finite and silent_s > limit_s:
             text = f"{self._name}: no frame could be decoded for {silent_s:.1f} s (limit {limit_s:g} s)"
             raise SourceUnreachable(text, SourceReason.NO_PICTURES)

@@ -128,7 +128,17 @@ def _file(module: object) -> str | None:
 
 def _system() -> Iterator[Path]:
     paths = ssl.get_default_verify_paths()
+    # OpenSSL takes several folders there, which Python takes for one that does not exist.
+    folders = [Path(path) for path in os.environ.get(paths.openssl_capath_env, "").split(os.pathsep) if path]
     yield from map(Path, (*_SYSTEM, *filter(None, (paths.cafile, paths.capath))))
+    for folder in folders:
+        yield from (folder, *_linked(folder))
+
+
+def _linked(folder: Path) -> Iterator[Path]:
+    """The files that links in a folder of certificates lead to: a rule for the folder does not allow to read them."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_symlink())
 
 
 def identities(folders: Iterable[Path]) -> frozenset[tuple[Path, int, int]]:

@@ -7,10 +7,11 @@ import resource
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, Polygon, SourceReason
@@ -46,6 +47,7 @@ class Cameras:
         pace: PlaybackSpeed = PlaybackSpeed.LIVE,
         config: IngestConfig = QUICK,
         masks: tuple[Polygon, ...] = (),
+        tls: Mapping[str, str] = MappingProxyType({}),
         **more: float,
     ) -> object:
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
@@ -55,7 +57,7 @@ class Cameras:
                 self._changed.notify_all()
 
         feed = self._open_feed(
-            CameraSpec(name=name, url=url, pace=pace, masks=masks),
+            CameraSpec(name=name, url=url, pace=pace, masks=masks, **tls),
             config,
             clips=self.clips,
             on_state=on_state,
