@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline.cameras import SourceError, SourceReason
 from pipeline.network.urls import NetworkUrl, parse
-from pipeline.onvif import device, stream_urls
+from pipeline.onvif import device, replies, stream_urls
 from pipeline.onvif.replies import Profile
 from tests.pipeline.onvif.camera import PASSWORD, OnvifCamera, envelope, fault, running
 
@@ -131,6 +131,39 @@ def test_behind_nat_the_host_that_was_asked_is_told_and_asked() -> None:
     assert ("/onvif/inner?a=1", "GetProfiles") in camera.heard
     assert stream.url.url == "rtsp://127.0.0.1:8554/live/1"
     assert "192.0.2.7" in stream.url.remark
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:0/onvif/inner", "http://127.0.0.1:99999/onvif/inner"])
+def test_a_service_at_a_port_that_is_none_is_asked_at_the_port_that_was_named(address: str) -> None:
+    services = (
+        "<tds:GetServicesResponse><tds:Service><tds:Namespace>http://www.onvif.org/ver10/media/wsdl</tds:Namespace>"
+        f"<tds:XAddr>{address}</tds:XAddr></tds:Service></tds:GetServicesResponse>"
+    )
+    with running(OnvifCamera(answers={"GetServices": services})) as camera:
+        assert device.probe(camera.asked()).streams
+
+
+def test_a_service_without_an_address_is_none() -> None:
+    services = (
+        "<tds:GetServicesResponse><tds:Service><tds:Namespace>http://www.onvif.org/ver20/media/wsdl</tds:Namespace>"
+        "<tds:XAddr/></tds:Service><tds:Service><tds:XAddr>http://127.0.0.1/other</tds:XAddr></tds:Service>"
+        "</tds:GetServicesResponse>"
+    )
+    with running(OnvifCamera(answers={"GetServices": services})) as camera:
+        assert device.probe(camera.asked()).streams
+
+    assert {path for path, operation in camera.heard if operation == "GetProfiles"} == {"/onvif/ver10/media"}
+
+
+@pytest.mark.parametrize("second", [59, 60, 61])
+def test_a_clock_may_show_a_leap_second(second: int) -> None:
+    text = (
+        "<tds:GetSystemDateAndTimeResponse><tt:UTCDateTime><tt:Time><tt:Hour>23</tt:Hour><tt:Minute>59</tt:Minute>"
+        f"<tt:Second>{second}</tt:Second></tt:Time><tt:Date><tt:Year>2016</tt:Year><tt:Month>12</tt:Month>"
+        "<tt:Day>31</tt:Day></tt:Date></tt:UTCDateTime></tds:GetSystemDateAndTimeResponse>"
+    )
+
+    assert replies.utc_time(replies.parse(envelope(text))) == datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_a_picture_that_stands_still_for_a_minute_is_frozen_though_its_clock_run
     moving = shown(watch, street, range(100, 110))
 
     assert still == [None] * 61 + [FROZEN] * 39
-    assert moving[-1] is None
+    assert moving == [FROZEN] * 6 + [None] * 4  # the first one is the same picture
 
 
 def test_a_street_without_visitors_is_not_frozen_for_its_sensor_has_noise() -> None:
@@ -174,6 +174,47 @@ def test_a_camera_that_gives_a_picture_a_minute_is_noted_after_ten() -> None:
     notes = shown(PictureWatch(), black, range(0, 720, 60))
 
     assert notes == [None] * 9 + [BLACK] * 3
+
+
+def test_each_note_needs_ten_looks_of_its_own_wherever_it_comes() -> None:
+    """What was seen before a note, and what ended it, are no looks of the next one."""
+    watch, dark = PictureWatch(), [None] * 9 + [BLACK] * 3
+
+    bright = shown(watch, street, range(0, 180, 60))
+    first = shown(watch, black, range(180, 900, 60))
+    again = shown(watch, street, range(900, 1_020, 60))
+    second = shown(watch, black, range(1_020, 1_740, 60))
+
+    assert (bright, first, again, second) == ([None] * 3, dark, [BLACK, None], dark)
+
+
+def test_a_night_whose_lamp_keeps_it_from_being_black_is_too_dark_to_be_another_scene() -> None:
+    watch, now_s = watch_that_knows_the_street()
+
+    assert set(shown(watch, dark_yard, times(now_s, now_s + 900))) == {None}
+
+
+def test_the_time_that_a_camera_was_away_teaches_no_scene() -> None:
+    watch = PictureWatch()
+    shown(watch, street, times(0, 100))
+    shown(watch, street, times(4_000, 4_100))
+
+    assert set(shown(watch, turned, times(4_100, 4_400))) == {None}
+
+
+def test_what_stays_for_half_an_hour_is_part_of_the_scene() -> None:
+    """First the left half of the picture changes, later the right one: never most of what is normal by then."""
+
+    def half(number: int) -> Pixels:
+        picture = street(number).copy()
+        picture[:, :160] = turned(number)[:, :160]
+        return picture
+
+    watch, now_s = watch_that_knows_the_street()
+    later_s = now_s + 2 * 3_600
+
+    assert set(shown(watch, half, times(now_s, later_s))) == {None}
+    assert set(shown(watch, turned, times(later_s, later_s + 600))) == {None}
 
 
 def test_of_several_pictures_a_second_one_is_looked_at() -> None:
