@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cameras import CameraState, SourceReason
+from pipeline.cameras import SourceReason
 from tests.pipeline import servers
 from tests.pipeline.servers import Reply
 from tests.pipeline.workers import pools
