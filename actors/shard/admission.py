@@ -11,7 +11,9 @@ from actors.shard.shard_counts import FrameCounts
 from pipeline.cameras import CameraSpec, DeviceFull, PlaybackSpeed, TooManyCameras
 from pipeline.device.device_config import DeviceConfig, WhenFull
 
-_KNOWN_AFTER_FRAMES = 256  # so many frames outweigh what was known of a frame before them
+# So many frames outweigh what was known of a frame before them. At start about as many were timed, perhaps on a machine
+# that was busy with starting: what ingest takes soon counts for more, or cameras would be refused for minutes.
+_TIMED_FRAMES, _KNOWN_AFTER_FRAMES = 16, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Admission:
         self._cameras = cameras
         self._measured = measured
         self._s_per_frame: float | None = None
+        self._known_frames = _TIMED_FRAMES  # what is known of a frame is known from so many
         self._before = FrameCounts()
 
     def _load(self, specs: Iterable[CameraSpec]) -> IngestLoad:
@@ -61,8 +64,9 @@ class Admission:
         self._before = counts
         cost = self._cost()
         if cost is not None and frames > 0:
-            weight = frames / (frames + _KNOWN_AFTER_FRAMES)
+            weight = frames / (frames + self._known_frames)
             self._s_per_frame = cost + weight * (seconds / frames - cost)
+            self._known_frames = min(_KNOWN_AFTER_FRAMES, self._known_frames + frames)
         return self._load(self._cameras().values())
 
     def require_slot(self, assignment: Assignment) -> None:

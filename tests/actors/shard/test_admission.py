@@ -76,6 +76,30 @@ def test_the_load_follows_what_ingest_really_takes() -> None:
     assert loads[-1] == pytest.approx(0.04, abs=0.01)
 
 
+def test_a_frame_that_was_timed_on_a_busy_machine_refuses_cameras_for_seconds_not_minutes() -> None:
+    """Two cameras give four frames a second; each takes a tenth of what was timed."""
+    present = {"a": camera("a"), "b": camera("b")}
+    device = admission(present)
+    with pytest.raises(DeviceFull):
+        device.require_time(assigned(camera("c", fps=1.5)))
+
+    for second in range(1, 21):
+        load = device.note(FrameCounts(read=4 * second, ingest_s=0.04 * second))
+
+    assert load.share == pytest.approx(0.4 * (16 * 0.1 + 80 * 0.01) / 96 / 0.1)
+    device.require_time(assigned(camera("c", fps=1.5)))
+
+
+def test_what_a_frame_takes_later_counts_as_much_after_an_hour_as_after_minutes() -> None:
+    """The last 256 frames or so outweigh what was before, however long that was."""
+    device = admission({"a": camera("a")})
+    device.note(FrameCounts(read=10_000, ingest_s=100.0))
+
+    load = device.note(FrameCounts(read=10_256, ingest_s=100.0 + 256 * 0.2))
+
+    assert load.share == pytest.approx(SAMPLE_FPS * (0.01 + 0.2) / 2, rel=0.02)
+
+
 def test_rates_are_lowered_by_as_much_as_the_cameras_are_beyond_the_share() -> None:
     config = dataclasses.replace(CONFIG, when_full=WhenFull.LOWER_RATES)
     present = {name: camera(name) for name in "abcd"}
