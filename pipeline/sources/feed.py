@@ -172,18 +172,18 @@ class CameraFeed:
                 self._was_live = self._was_live or not source.is_finite
                 self._report(CameraState.LIVE, rate.described(self._notes, self._config.sample_fps))
                 lost_before, self._lost_before = self._lost_before, ""
-                self._put(builder.add(sample, self._clock(), lost_before=lost_before), can_wait=not source.is_live)
+                self._put(builder.add(sample, self._clock(), lost_before=lost_before), source)
         finally:
-            self._put(builder.flush(self._clock()), can_wait=not source.is_live)
+            self._put(builder.flush(self._clock()), source)
 
-    def _put(self, clip: Clip | None, *, can_wait: bool) -> None:
+    def _put(self, clip: Clip | None, source: Source) -> None:
         if clip is None:
             return
         self._watch.look_at(clip)
-        while can_wait and not self._clips.wait_for_space(self._camera_id, timeout_s=0.2):
+        while source.can_wait and not self._clips.wait_for_space(self._camera_id, timeout_s=0.2):
             if self._stopped.is_set():
                 return
-        period_s = clip.period_s * (1 if can_wait else self.rate.stride)  # a frame that was not due is no gap
+        period_s = clip.period_s * (self.rate.stride if source.is_live else 1)  # a frame that was not due is no gap
         with self._output_lock:
             clip = dataclasses.replace(clip, camera=self._camera_id, period_s=period_s)
             if not self._stopped.is_set() and self._clips.put(clip):

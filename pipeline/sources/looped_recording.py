@@ -36,7 +36,7 @@ class LoopedRecording:
         self._open_again, self._url, self._config, self._context = open_again, url, config, context
         self._start_s = _round_start_s(stream.duration_s, context)
         self._round = MediaSource(stream, url, config, context, start_s=self._start_s)
-        self.is_live = self._round.is_live
+        self.is_live, self.can_wait = self._round.is_live, self._round.can_wait
 
     def samples(self) -> Iterator[SampledFrame]:
         """See Source.samples. A round that breaks off after its first frame is followed by the next one."""

@@ -46,6 +46,7 @@ class MediaSource:
         self.is_finite = stream.is_finite
         self._stream, self._config, self._context = stream, config, context
         self.is_live = not stream.is_finite or context.pace is PlaybackSpeed.LIVE
+        self.can_wait = not self.is_live or (stream.is_playlist and not stream.is_finite)
         self._splitter = GopSplitter(
             config.max_segment_s if self.is_live else config.max_gop_s,
             config.max_gop_s,
@@ -179,8 +180,8 @@ class MediaSource:
                 self._context.on_dropped(due - next_due)
                 lost, next_due = lost + due - next_due, due + 1
                 self._num_decoded += 1
-                self._last_frame_s = self._context.clock()
                 yield SampledFrame(time_s, decoded.image, is_last=decoded.index >= indices[-1])
+                self._last_frame_s = self._context.clock()  # it may have waited to be taken
         self._context.on_dropped(len(indices) - next_due)
         self._check_keys(segment, lost + len(indices) - next_due)
         if self.is_live:

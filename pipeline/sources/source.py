@@ -62,6 +62,10 @@ class Source(Protocol):
     def is_live(self) -> bool:
         """Whether frames arrive at the pace of their own clock; else as fast as they are taken."""
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether frames stay where they are until they are taken; else those that are not taken in time are lost."""
+
     def samples(self) -> Iterator[SampledFrame]:
         """Sampled frames, times strictly increasing, until the end or a stop request. Blocks. Raises SourceError."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pipeline.cameras import CameraState
 from pipeline.sources import hls_variants
+from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clips import Clip
 from tests.pipeline import field_cameras
 from tests.pipeline.playing import QUICK, running_feed
 
@@ -25,6 +30,51 @@ def test_a_stream_is_live_while_its_segments_are_further_apart_than_other_stream
             pass
 
     assert {state for state, *_ in feed.states} == {CameraState.CONNECTING, CameraState.LIVE}
+
+
+class SlowDevice(ClipQueue):
+    """Takes a clip whenever a feed finds the queue full; each of the first ones takes three seconds by `clock`.
+
+    is_over: it has taken enough, or a clip was lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.times_s: list[float] = []
+        self.is_over = threading.Event()
+        self._later_s = 0.0
+
+    def clock(self) -> float:
+        return time.time() + self._later_s
+
+    def wait_for_space(self, camera: str, timeout_s: float) -> bool:
+        if super().wait_for_space(camera, 0):
+            return True
+        clip = self.take()
+        assert clip is not None
+        self.times_s += clip.times_s
+        self._later_s = min(12.0, self._later_s + 3)
+        if self.times_s[-1] > self.times_s[0] + 2:
+            self.is_over.set()
+        return False
+
+    def put(self, clip: Clip) -> int:
+        if lost := super().put(clip):
+            self.is_over.set()
+        return lost
+
+
+def test_a_segment_that_comes_at_once_waits_for_the_device_which_lowers_no_rate_and_is_no_stall(tmp_path: Path) -> None:
+    clips, config = SlowDevice(), replace(IMPATIENT, frames_per_clip=1)
+    with (
+        field_cameras.running(tmp_path) as urls,
+        running_feed(urls["hls"], config=config, clips=clips, clock=clips.clock) as feed,
+    ):
+        assert clips.is_over.wait(30)
+
+    assert clips.dropped_frames("lobby") == 0
+    assert max(later - time_s for time_s, later in pairwise(clips.times_s)) < 0.25
+    assert [state for state, _ in feed.states] == [CameraState.CONNECTING, CameraState.LIVE]
 
 
 @pytest.mark.parametrize(
