@@ -32,6 +32,18 @@ def test_a_stream_is_live_while_its_segments_are_further_apart_than_other_stream
     assert {state for state, *_ in feed.states} == {CameraState.CONNECTING, CameraState.LIVE}
 
 
+class Clock:
+    """The system's clock, set forward by `later_s`."""
+
+    later_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.later_s
+
+    def correction_s(self) -> float:
+        return 0.0
+
+
 class SlowDevice(ClipQueue):
     """Takes a clip whenever a feed finds the queue full; each of the first ones takes three seconds by `clock`.
 
@@ -42,10 +54,7 @@ class SlowDevice(ClipQueue):
         super().__init__(2)
         self.times_s: list[float] = []
         self.is_over = threading.Event()
-        self._later_s = 0.0
-
-    def clock(self) -> float:
-        return time.time() + self._later_s
+        self.clock = Clock()
 
     def wait_for_space(self, camera: str, timeout_s: float) -> bool:
         if super().wait_for_space(camera, 0):
@@ -53,7 +62,7 @@ class SlowDevice(ClipQueue):
         clip = self.take()
         assert clip is not None
         self.times_s += clip.times_s
-        self._later_s = min(12.0, self._later_s + 3)
+        self.clock.later_s = min(12.0, self.clock.later_s + 3)
         if self.times_s[-1] > self.times_s[0] + 2:
             self.is_over.set()
         return False
