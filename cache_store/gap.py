@@ -18,6 +18,7 @@ class GapReason(StrEnum):
     UNREADABLE = "its checkpoints could not be read"
     NEVER_SAVED = "no frame of it was saved yet"
     NOT_IN_STORE = "the store has no checkpoint of it"
+    CLOCK_SET = "the clock was set forward"
 
 
 @dataclass(frozen=True, slots=True)

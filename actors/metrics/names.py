@@ -79,7 +79,9 @@ def _of_cameras(
 
 
 def _lag_s(camera: CameraFigures, now_s: float) -> float | None:
-    return now_s - camera.newest_s if camera.state is CameraState.LIVE and camera.newest_s is not None else None
+    if camera.state is not CameraState.LIVE or camera.newest_s is None:
+        return None
+    return max(0.0, now_s - camera.newest_s)  # the clock may have been set back
 
 
 def _checkpoint_age_s(camera: CameraFigures, now_s: float) -> float | None:

@@ -16,9 +16,10 @@ from actors import task_cancellation
 from actors.config.shards import LeaseConfig
 from actors.loops import run_forever
 from actors.ownership.failure_detector import FailureDetector
-from actors.ownership.lease_holder import LeaseHolder, boot_time_s
+from actors.ownership.lease_holder import LeaseHolder
 from cache_store.errors import OwnedByAnother, StoreError
 from cache_store.leases import Leases, ProcessIdentity, ShardIncarnation
+from pipeline.boot_clock import boot_time_s
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -17,18 +16,12 @@ from actors.config.shards import LeaseConfig
 from actors.errors import OwnershipUnproven
 from cache_store.errors import CameraFenced, OwnedByAnother, Retired, StoreUnavailable
 from cache_store.leases import FENCED, UNOWNED_EXPIRY, LeaseExpiry, Leases, Owner, Renewal, ShardIncarnation
+from pipeline.boot_clock import boot_time_s
 
 log = structlog.get_logger(__name__)
 
 _RENEWALS_PER_LEASE = 5
 _NEVER_S = -float("inf")
-# It goes on while the machine is suspended, and other machines take cameras over meanwhile.
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_time_s() -> float:
-    """Seconds since this machine started, those of a suspension included."""
-    return time.clock_gettime(_BOOT_CLOCK)
 
 
 class LeaseHolder:

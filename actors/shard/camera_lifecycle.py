@@ -107,7 +107,17 @@ class CameraLifecycle:
         async with self._locks[camera_id]:
             stream = self._stream(camera_id)
             owner = await self._lease_holder.begin_epoch(camera_id)
-            await self._memories.erase(stream.assignment, owner)
+            newest_s = self._memories.status(camera_id).newest_s
+            # Its frames have times behind those of the memory, and shall have the clock's once that is empty.
+            is_reopened = stream.is_live and self._streams.is_ahead(newest_s)
+            if is_reopened:
+                stream.feed.request_stop()
+            try:
+                await self._memories.erase(stream.assignment, owner)
+                newest_s = None
+            finally:
+                if is_reopened:
+                    self._streams.reopen(camera_id, newest_s)
         log.info("memory_erased", camera=stream.spec.name)
 
     async def on_lost(self, camera_id: str) -> None:

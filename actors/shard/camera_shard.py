@@ -16,7 +16,7 @@ import structlog
 from actors.config.schema import ShardSettings
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.ownership import failure_detector
-from actors.ownership.lease_holder import LeaseHolder, boot_time_s
+from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.admission import Admission
 from actors.shard.answer_context import AnswerContext
 from actors.shard.answer_stream import events_of
@@ -36,6 +36,7 @@ from actors.tracing.tracer import NoTracer, Tracer
 from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, UnknownCamera
+from pipeline.boot_clock import boot_time_s
 from pipeline.cameras import CameraStatus, TooManyTests
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.tls import USUAL_RULES, TlsRules

@@ -22,6 +22,7 @@ from pipeline.sources.ingest_config import IngestConfig
 
 _LEAST_CHANGE = 0.05  # of the share of all rates: each change is a message to each camera
 _LOWERED = 0.99  # of its rate: a camera below it is shown
+_AHEAD_S = 2.0  # so much may the clocks of two machines differ
 
 
 @dataclass(slots=True)
@@ -99,7 +100,8 @@ class CameraStreams:
         """Opens the stream of a camera that this shard owns now; a standby stream of the same spec is taken over."""
         spec = assignment.spec
         standby = self.standby.get(assignment.id)
-        if standby is None or standby.spec != spec:
+        is_ahead = saved is not None and self.is_ahead(saved.facts.newest_s)
+        if standby is None or standby.spec != spec or is_ahead:
             self.end_standby(assignment.id)  # its clips are held back, and would hold those of the new stream back
             resume_s, started_s = (saved.facts.newest_s, saved.facts.started_s) if saved else (None, None)
             self.owned[assignment.id] = self._opened(assignment, resume_s, started_s)
@@ -127,6 +129,14 @@ class CameraStreams:
     def keep(self, assignment: Assignment) -> None:
         """Gives an owned camera a newer assignment with the same spec."""
         self.owned[assignment.id].update(assignment)
+
+    def is_ahead(self, newest_s: float | None) -> bool:
+        """Whether a memory's newest frame has a time that has not come: the clock that gave it was set back since."""
+        return newest_s is not None and newest_s > self._clock() + _AHEAD_S
+
+    def reopen(self, camera_id: str, resume_s: float | None) -> None:
+        """Opens the stream of an owned camera anew, whose feed was stopped. resume_s: see CameraFeed."""
+        self.owned[camera_id] = self._opened(self.owned[camera_id].assignment, resume_s, None)
 
     def limit_rates(self, share: float) -> None:
         """From now on live cameras are sampled at this share of their rates; recordings at fast pace wait instead."""

@@ -15,9 +15,9 @@ class Clip:
     """Sampled frames of one camera in order of time, ready for the device.
 
     frames: uint8 RGB [F, H, W, 3], reduced to the size that the model reads.
-    times_s: Unix time of each frame, strictly increasing.
+    times_s: Unix time of each frame, strictly increasing; inside of a feed, by the feed's clock.
     previews: a small image of each frame for people to look at, uint8 RGB [h, w, 3].
-    received_s: Unix time at which the newest frame was decoded.
+    received_s: when the newest frame was decoded, by the same clock.
     period_s: the time between two sampled frames of which neither is missing.
     lost_before: of each frame, why frames right before it were lost, "" if none were; () stands for none anywhere.
     """

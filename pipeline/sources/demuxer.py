@@ -13,6 +13,7 @@ from fractions import Fraction
 import av
 from av.error import FFmpegError
 
+from pipeline.boot_clock import boot_time_s
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.decoding import bitstream_headers
 from pipeline.decoding.bitstream_headers import CODECS
@@ -102,7 +103,7 @@ class Demuxer:
             # All streams are read: audio that continues must not hide that the video has stopped.
             for packet in self._container.demux():
                 if packet.stream_index == video and packet.size:
-                    picture = self._packet(packet, packet_clock, None if is_timed else time.monotonic())
+                    picture = self._packet(packet, packet_clock, None if is_timed else boot_time_s())
                     timeout.add(picture.dts_s)
                     yield picture
                     self._restart_wait(timeout.limit_s)

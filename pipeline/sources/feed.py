@@ -6,7 +6,6 @@ import dataclasses
 import math
 import random
 import threading
-import time
 import traceback
 from collections.abc import Callable
 
@@ -19,11 +18,13 @@ from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.decoding.reduction import Fit
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
-from pipeline.network.urls import NetworkUrl
+from pipeline.network.urls import FileUrl, NetworkUrl
 from pipeline.picture_note import PictureNote
+from pipeline.sources import retries
 from pipeline.sources.clip_builder import ClipBuilder
 from pipeline.sources.clip_queue import DROPPED, ClipSink
 from pipeline.sources.clips import Clip
+from pipeline.sources.frame_clock import FrameClock, FrameTimes, SteadyClock
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.opening import open_source
 from pipeline.sources.picture_watch import PictureWatch
@@ -34,9 +35,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_JITTER_S, STOP_TIMEOUT_S = 1.0, 2.0
 RECONNECTED = GapReason.RECONNECTED  # the reason of the gap before its first frame
+_CLOCK = SteadyClock()  # of every feed of this process
 _TROUBLES = frozenset({CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED})
-# Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
-_SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
 OnState = Callable[[CameraState, str, SourceReason | None, PictureNote | None], None]
 
 
@@ -55,7 +55,7 @@ class CameraFeed:
         resume_from_s: float | None = None,
         started_s: float | None = None,
         choose_decoder: DecoderFactory = libav_alone,
-        clock: Callable[[], float] = time.time,
+        clock: FrameClock = _CLOCK,
         retry_jitter_s: float = RETRY_JITTER_S,
     ) -> None:
         """Raises InvalidCamera for an invalid URL.
@@ -70,9 +70,11 @@ class CameraFeed:
         self._spec, self._config, self._fit, self._clips = spec, config.for_camera(spec), fit, clips
         self._camera_id, self._url, self._on_state = camera_id or spec.name, urls.parse_source(spec), on_state
         self._choose_decoder, self._clock, self._retry_jitter_s = choose_decoder, clock, retry_jitter_s
-        self._started_s = clock() if started_s is None else started_s
-        self._newest_s, self._has_frames = -math.inf if resume_from_s is None else resume_from_s, False
-        self.rate, self._watch, self._was_live = EvenRate(), PictureWatch(), False  # the rate: of a live source
+        self._started_s = clock() + clock.correction_s() if started_s is None else started_s
+        is_recording = isinstance(self._url, FileUrl) and not spec.loop
+        self._times = FrameTimes(clock, resume_from_s, can_wait=is_recording)
+        self._newest_s, self._has_frames, self._was_live = -math.inf, False, False  # the time: by the feed's clock
+        self.rate, self._watch = EvenRate(), PictureWatch()  # the rate: of a live source
         self.limit_rate = self.rate.limit
         self._lost_before = self._notes = ""  # why frames before the next one were lost; what the open source notes
         self._last_report: tuple[CameraState, str, PictureNote | None, str] | None = None
@@ -104,6 +106,7 @@ class CameraFeed:
 
     def _run_guarded(self) -> None:
         self._report(CameraState.CONNECTING)
+        self._newest_s = self._times.steady_s(self._times.newest_s, self._clock.correction_s())
         try:
             self._run_forever()
         except SourceError as error:
@@ -142,7 +145,9 @@ class CameraFeed:
             raise SourceUnreachable(str(error), error.reason) from error
 
     def _open_and_feed(self) -> bool:
-        source = open_source(self._url, self._config, self._context())
+        context = self._context()
+        source = open_source(self._url, self._config, context)
+        self._times.keep_correction(context.correction_s if source.is_finite and not self._spec.loop else None)
         try:
             self._feed_from(source)
         except SourceError as error:
@@ -170,7 +175,8 @@ class CameraFeed:
             for sample in source.samples():
                 self._newest_s, self._has_frames = sample.time_s, True
                 self._was_live = self._was_live or not source.is_finite
-                self._report(CameraState.LIVE, rate.described(self._notes, self._config.sample_fps))
+                notes = "; ".join(filter(None, (self._notes, self._times.note)))
+                self._report(CameraState.LIVE, rate.described(notes, self._config.sample_fps))
                 lost_before, self._lost_before = self._lost_before, ""
                 self._put(builder.add(sample, self._clock(), lost_before=lost_before), source)
         finally:
@@ -185,7 +191,7 @@ class CameraFeed:
                 return
         period_s = clip.period_s * (self.rate.stride if source.is_live else 1)  # a frame that was not due is no gap
         with self._output_lock:
-            clip = dataclasses.replace(clip, camera=self._camera_id, period_s=period_s)
+            clip = self._times.date(dataclasses.replace(clip, camera=self._camera_id, period_s=period_s))
             if not self._stopped.is_set() and self._clips.put(clip):
                 self.rate.lost(self._clock())
 
@@ -201,11 +207,13 @@ class CameraFeed:
             self._notes = f"{self._notes}; {note}" if self._notes else note
 
     def _context(self) -> SourceContext:
+        correction_s = self._clock.correction_s()
         return SourceContext(
             camera=self._spec.name,
             pace=self._spec.pace,
-            started_s=self._started_s,
+            started_s=self._times.steady_s(self._started_s, correction_s),
             after_s=self._newest_s,
+            correction_s=correction_s,
             clock=self._clock,
             wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),
             on_dropped=self._count_dropped,
@@ -217,22 +225,14 @@ class CameraFeed:
         )
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
-        error = retry.outcome.exception() if retry.outcome else None
+        error = retries.error_of(retry)
         next_step = f"try {retry.attempt_number + 1} in {retry.upcoming_sleep:.1f} s"
-        state = CameraState.FAILED if self._is_not_a_camera(error) else CameraState.BACKING_OFF
+        has_failed = retries.is_not_a_camera(error, was_live=self._was_live)
+        state = CameraState.FAILED if has_failed else CameraState.BACKING_OFF
         self._report(state, str(error), getattr(error, "reason", None), next_step=next_step)
 
     def _pause_s(self, retry: tenacity.RetryCallState) -> float:
-        backoff_s = tenacity.wait_exponential_jitter(
-            max=self._config.last_retry_s, multiplier=self._config.first_retry_s, jitter=self._retry_jitter_s
-        )(retry)
-        error = retry.outcome.exception() if retry.outcome else None
-        is_slow = getattr(error, "reason", None) in _SLOW or self._is_not_a_camera(error)
-        return max(self._config.refused_retry_s if is_slow else 0.0, backoff_s)
-
-    def _is_not_a_camera(self, error: BaseException | None) -> bool:
-        """Whether the URL gives no video and never gave any to this feed."""
-        return error is not None and isinstance(error.__cause__, SourceInvalid) and not self._was_live
+        return retries.pause_s(retry, self._config, jitter_s=self._retry_jitter_s, was_live=self._was_live)
 
     def _report(
         self, state: CameraState, detail: str = "", reason: SourceReason | None = None, *, next_step: str = ""

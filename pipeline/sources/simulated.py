@@ -35,7 +35,7 @@ class SimulatedSource:
         self.is_live = context.pace is PlaybackSpeed.LIVE
         self.can_wait = not self.is_live
         begins_s = context.started_s - (0 if self.is_live else FAST_FROM_S)
-        self._start_s = begins_s if url.start_s is None else url.start_s
+        self._start_s = begins_s if url.start_s is None else url.start_s - context.correction_s
         self._period_s = 1 / config.sample_fps
         self._max_lag_s = config.max_lag_s
         self._context = context

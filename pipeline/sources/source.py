@@ -14,7 +14,7 @@ from pipeline.sources.sampling import EvenRate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """How a source is played. Times are Unix seconds.
+    """How a source is played. Times are those of `clock`, which nobody sets: Unix seconds but for correction_s.
 
     started_s: when the camera was added: a recording, or a scene without a start of its own, begins then at live pace,
         and its end is then at fast pace. No frame is given before its time.
@@ -22,6 +22,7 @@ class SourceContext:
     rate: of a live source, as far as the machine keeps up.
     choose_decoder: what decodes a stream where libav need not.
     after_s: frames up to this time are not given again.
+    correction_s: what to add to its times for Unix times, when the source was opened.
     wait: sleeps for so many seconds, if positive; returns whether to stop.
     on_dropped: called with the number of sampled frames that were lost.
     min_width: as wide as the model reads an image, in pixels: of several sizes of a stream that one is read.
@@ -36,6 +37,7 @@ class SourceContext:
     wait: Callable[[float], bool]
     on_dropped: Callable[[int], None]
     on_note: Callable[[str], None]
+    correction_s: float = 0.0
     is_looped: bool = False
     rate: EvenRate = field(default_factory=lambda: EvenRate(max_stride=1))
     choose_decoder: DecoderFactory = libav_alone
@@ -44,7 +46,7 @@ class SourceContext:
 
 @dataclass(frozen=True, slots=True)
 class SampledFrame:
-    """A sampled video frame. `time_s`: Unix time; `is_last`: no further frame of its segment follows."""
+    """A sampled video frame. `time_s`: by the source's clock; `is_last`: no further frame of its segment follows."""
 
     time_s: float
     image: DecodedImage

@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 import time
 
+from pipeline.sources.frame_clock import FrameClock
+
 STUCK_S = 60.0  # of processor time: a long group of pictures of 4K HEVC takes a third of that on a slow core
 _OF_THREAD = 0b110  # a clock of one thread's processor time, as pthread_getcpuclockid makes it
 
@@ -15,17 +17,20 @@ _OF_THREAD = 0b110  # a clock of one thread's processor time, as pthread_getcpuc
 class Heartbeat:
     """The clock of one feed. A feed reads it for each packet and each frame, on its thread."""
 
-    def __init__(self, stuck_s: float = STUCK_S) -> None:
-        self._stuck_s = stuck_s
+    def __init__(self, clock: FrameClock, stuck_s: float = STUCK_S) -> None:
+        self._clock, self._stuck_s = clock, stuck_s
         self._calls = self._calls_before = 0
         self._thread: int | None = None
         self._cpu_before_s = 0.0
 
     def __call__(self) -> float:
-        """Unix time."""
         self._calls += 1
         self._thread = threading.get_native_id()
-        return time.time()
+        return self._clock()
+
+    def correction_s(self) -> float:
+        """See FrameClock."""
+        return self._clock.correction_s()
 
     def is_stuck(self) -> bool:
         """Whether the thread has run for `stuck_s` since it last read the clock. One other thread asks, often."""

@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import structlog
@@ -19,6 +18,7 @@ from pipeline.picture_note import PictureNote
 from pipeline.sources import probe
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
+from pipeline.sources.frame_clock import SteadyClock
 from pipeline.workers import clip_messages, confinement, framing, messages, seccomp_filter
 from pipeline.workers.framing import FrameReader
 from pipeline.workers.heartbeat import Heartbeat
@@ -61,6 +61,7 @@ class Worker:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._memory = MemoryWatch()
+        self._clock = SteadyClock()  # of every feed
         self._sending = threading.Lock()
         self._feeds: dict[int, CameraFeed] = {}
         self._outboxes: dict[int, Outbox] = {}
@@ -125,7 +126,7 @@ class Worker:
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
             self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason, note=note))
 
-        heartbeat = self._heartbeats[handle] = Heartbeat()
+        heartbeat = self._heartbeats[handle] = Heartbeat(self._clock)
         outbox = Outbox(send_clip, lambda frames: self.send(FramesLost(camera=handle, frames=frames)))
         decoding = self._decodings[handle] = RemoteDecoding(order, self._segments, self.send)
         feed = CameraFeed(
@@ -155,7 +156,7 @@ class Worker:
             return
         self._outboxes[order.camera].taken()
         if order.has_lost:
-            self._feeds[order.camera].rate.lost(time.time())
+            self._feeds[order.camera].rate.lost(self._clock())
 
     def _close(self, handle: int) -> None:
         self._outboxes.pop(handle)

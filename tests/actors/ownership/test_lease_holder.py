@@ -12,11 +12,11 @@ import pytest
 from actors import task_cancellation
 from actors.config.shards import LeaseConfig
 from actors.errors import OwnershipUnproven
-from actors.ownership import lease_holder
 from actors.ownership.leader_election import LeaderElection
 from actors.ownership.lease_holder import LeaseHolder
 from cache_store.errors import OwnedByAnother, StoreError, StoreUnavailable
 from cache_store.leases import FREE, UNOWNED_EXPIRY, InMemoryLeases, LeaseExpiry, Owner, Renewal, ShardIncarnation
+from pipeline.boot_clock import boot_time_s
 from tests.virtual_time import now_s, until
 
 LEASE = LeaseConfig(length_s=6.0, margin_s=1.0)
@@ -373,7 +373,7 @@ async def test_a_suspended_machine_proves_nothing_once_it_runs_again(monkeypatch
     """The monotonic clock of a suspended machine stands still; the clock of its boot goes on."""
     clocks = {time.CLOCK_MONOTONIC: 50.0, time.CLOCK_BOOTTIME: 50.0}
     monkeypatch.setattr(time, "clock_gettime", clocks.__getitem__)
-    shard = Shard(SlowLeases(), clock=lease_holder.boot_time_s)
+    shard = Shard(SlowLeases(), clock=boot_time_s)
     owner = await shard.acquire()
     assert shard.can_answer(owner)
 
@@ -381,7 +381,7 @@ async def test_a_suspended_machine_proves_nothing_once_it_runs_again(monkeypatch
 
     assert not shard.can_answer(owner)
     defaults = inspect.signature(LeaseHolder).parameters, inspect.signature(LeaderElection).parameters
-    assert [parameters["clock"].default for parameters in defaults] == [lease_holder.boot_time_s] * 2
+    assert [parameters["clock"].default for parameters in defaults] == [boot_time_s] * 2
 
 
 async def test_a_new_epoch_refuses_what_was_saved_in_the_one_before(shard: Shard) -> None:
