@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from cache_store.gap import Gap
 from pipeline.cameras import CameraState
+from pipeline.picture_note import PictureNote
 
 
 class QuestionError(Exception):
@@ -86,12 +87,20 @@ class AnswerWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureWarning:
+    """The camera is live, and its picture is a reason to doubt the answer."""
+
+    note: PictureNote
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The question runs on a copy of the memory.
 
     memory_as_of_s: time of the newest frame seen. gaps: times that the memory misses. epoch: the lease epoch of the
-    shard that answers; 0 without leases. camera_id, camera_state, state_since_s: set by the shard; the engine knows
-    neither a camera's identity nor its source.
+    shard that answers; 0 without leases. camera_id, camera_state, state_since_s, picture: set by the shard; the engine
+    knows neither a camera's identity nor its source.
     """
 
     answer_id: str
@@ -103,6 +112,7 @@ class Started:
     camera_id: str = ""
     camera_state: CameraState | None = None
     state_since_s: float | None = None
+    picture: PictureWarning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,8 @@ class FinishReason(StrEnum):
 class Done:
     """The end of an answer. answer: the whole text. Token counts include the prompt and the end token.
 
-    warnings: those that Started did not have. camera_id, camera_state, state_since_s: as in Started, at the end.
+    warnings, picture: those that Started did not have. camera_id, camera_state, state_since_s: as in Started, at the
+    end.
     """
 
     finish_reason: FinishReason
@@ -143,6 +154,7 @@ class Done:
     camera_id: str = ""
     camera_state: CameraState | None = None
     state_since_s: float | None = None
+    picture: PictureWarning | None = None
 
 
 AnswerEvent = Started | Token | Evidence | Done

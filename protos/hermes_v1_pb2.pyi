@@ -17,6 +17,9 @@ class WarningCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_CODE_UNKNOWN_WORDS: _ClassVar[WarningCode]
     WARNING_CODE_NOT_LIVE: _ClassVar[WarningCode]
     WARNING_CODE_MODEL_LIMITED: _ClassVar[WarningCode]
+    WARNING_CODE_PICTURE_BLACK: _ClassVar[WarningCode]
+    WARNING_CODE_PICTURE_FROZEN: _ClassVar[WarningCode]
+    WARNING_CODE_SCENE_CHANGED: _ClassVar[WarningCode]
 
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -92,6 +95,9 @@ WARNING_CODE_UNSPECIFIED: WarningCode
 WARNING_CODE_UNKNOWN_WORDS: WarningCode
 WARNING_CODE_NOT_LIVE: WarningCode
 WARNING_CODE_MODEL_LIMITED: WarningCode
+WARNING_CODE_PICTURE_BLACK: WarningCode
+WARNING_CODE_PICTURE_FROZEN: WarningCode
+WARNING_CODE_SCENE_CHANGED: WarningCode
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_END: FinishReason
 FINISH_REASON_MAX_TOKENS: FinishReason

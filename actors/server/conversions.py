@@ -10,7 +10,17 @@ from actors.fleet.shard_numbers import ShardNumbers
 from actors.fleet.views import CameraView, DrainResult, ShardView
 from actors.server import status_codes
 from cache_store.gap import Gap
-from pipeline.answers import AnswerEvent, AnswerWarning, Done, Evidence, FinishReason, Started, Token, WarningCode
+from pipeline.answers import (
+    AnswerEvent,
+    AnswerWarning,
+    Done,
+    Evidence,
+    FinishReason,
+    PictureWarning,
+    Started,
+    Token,
+    WarningCode,
+)
 from pipeline.cameras import CameraState, PlaybackSpeed, Polygon, SourceReason
 from pipeline.memory_status import MemoryStatus
 from pipeline.network.redaction import REDACTOR
@@ -42,6 +52,7 @@ _FINISH_REASONS = {
 _WARNING_CODES: dict[WarningCode, pb.WarningCode] = {
     code: getattr(pb, f"WARNING_CODE_{code.name}") for code in WarningCode
 }
+_PICTURE_CODES = {note: getattr(pb, f"WARNING_CODE_{note.name}") for note in PictureNote}
 
 
 def camera_message(camera: CameraView, *, is_basic: bool = False) -> pb.Camera:
@@ -162,7 +173,7 @@ def _started_message(event: Started) -> pb.Started:
         camera=event.camera,
         memory_as_of=_timestamp(event.memory_as_of_s),
         gaps=[_gap_message(gap) for gap in event.gaps],
-        warnings=_warning_messages(event.warnings),
+        warnings=_warning_messages(event.warnings, event.picture),
         epoch=event.epoch,
         camera_id=event.camera_id,
         camera_state=_optional_state(event.camera_state),
@@ -177,18 +188,16 @@ def _done_message(event: Done) -> pb.Done:
         question_tokens=event.question_tokens,
         answer_tokens=event.answer_tokens,
         time_to_first_token_ms=event.time_to_first_token_ms,
-        warnings=_warning_messages(event.warnings),
+        warnings=_warning_messages(event.warnings, event.picture),
         camera_id=event.camera_id,
         camera_state=_optional_state(event.camera_state),
         camera_state_since=optional_timestamp(event.state_since_s),
     )
 
 
-def _warning_messages(warnings: Sequence[AnswerWarning]) -> list[pb.Warning]:
-    return [
-        pb.Warning(code=_WARNING_CODES[warning.code], message=warning.message, words=warning.words)
-        for warning in warnings
-    ]
+def _warning_messages(warnings: Sequence[AnswerWarning], picture: PictureWarning | None) -> list[pb.Warning]:
+    messages = [pb.Warning(code=_WARNING_CODES[one.code], message=one.message, words=one.words) for one in warnings]
+    return messages + ([pb.Warning(code=_PICTURE_CODES[picture.note], message=picture.message)] if picture else [])
 
 
 def _mask_message(mask: Polygon) -> pb.Mask:

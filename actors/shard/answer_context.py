@@ -8,8 +8,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from actors.shard.camera_streams import CameraStream
-from pipeline.answers import AnswerEvent, AnswerWarning, Done, NoFrames, NoFramesYet, Started, WarningCode
+from pipeline.answers import (
+    AnswerEvent,
+    AnswerWarning,
+    Done,
+    NoFrames,
+    NoFramesYet,
+    PictureWarning,
+    Started,
+    WarningCode,
+)
 from pipeline.cameras import CameraState
+from pipeline.picture_note import PictureNote
 
 # A source in these states gives no first frame by itself any more.
 _OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
@@ -17,6 +27,11 @@ _OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
 _COMING = frozenset({CameraState.CONNECTING, CameraState.LIVE, CameraState.STALLED, CameraState.ENDED})
 _FIRST_FRAMES_TIMEOUT_S = 5.0
 _POLL_EVERY_S = 0.05
+_PICTURE_TEXTS = {
+    PictureNote.PICTURE_BLACK: "its picture is black; the answer is about what it showed before",
+    PictureNote.PICTURE_FROZEN: "its picture stands still; what it shows as now may be long past",
+    PictureNote.SCENE_CHANGED: "it shows another scene than before: turned, covered, sprayed or out of focus",
+}
 
 
 class AnswerContext:
@@ -28,6 +43,7 @@ class AnswerContext:
         self._epoch = epoch
         self._limitation = limitation
         self._has_warned = False
+        self._told: PictureNote | None = None  # what is wrong with the picture
         self._memory_as_of_s = 0.0
 
     async def await_frames(self, newest_s: Callable[[], float | None]) -> float:
@@ -44,7 +60,7 @@ class AnswerContext:
         return loop.time() - began_s
 
     def identified(self, event: AnswerEvent) -> AnswerEvent:
-        """The event with the camera's identity and the state of its source; warns once where it is not live."""
+        """The event with the camera's identity and the state of its source; warns once of what is wrong with it."""
         if isinstance(event, Started):
             self._memory_as_of_s = event.memory_as_of_s
             limits = (AnswerWarning(WarningCode.MODEL_LIMITED, self._limitation),) if self._limitation else ()
@@ -59,7 +75,15 @@ class AnswerContext:
             camera_id=self._stream.assignment.id,
             camera_state=self._stream.state,
             state_since_s=self._stream.state_since_s,
+            picture=self._new_picture_warning(),
         )
+
+    def _new_picture_warning(self) -> PictureWarning | None:
+        note = self._stream.note
+        if note is None or note is self._told:
+            return None
+        self._told = note
+        return PictureWarning(note, f"camera {self._stream.spec.name!r}: {_PICTURE_TEXTS[note]}")
 
     def _no_frames(self) -> NoFrames:
         message = f"camera {self._stream.spec.name!r} has given no frame: state {self._situation()}"

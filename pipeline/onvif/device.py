@@ -23,6 +23,7 @@ ANSWER_S = 10.0  # for each answer
 ALL_ANSWERS_S = 60.0
 MAX_NBYTES = 4 << 20  # of an answer: a recorder of 64 channels takes about 1 MiB for its profiles
 _MEDIA, _MEDIA2 = "http://www.onvif.org/ver10/media/wsdl", "http://www.onvif.org/ver20/media/wsdl"
+_WANTS_LOGIN = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN})
 _RTSP_SETUP = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
 
 
@@ -93,7 +94,7 @@ class _Dialogue:
         try:
             shown = replies.utc_time(self._call(self._device, "GetSystemDateAndTime"))
         except SourceError as error:
-            if isinstance(error, OperationRefused) or error.reason is SourceReason.UNAUTHORIZED:
+            if isinstance(error, OperationRefused) or error.reason in _WANTS_LOGIN:
                 return None
             raise
         return None if shown is None else shown - (before + (datetime.now(UTC) - before) / 2)

@@ -103,7 +103,7 @@ def _received(
         next_s = min(repeats[0], wait_s) if repeats else wait_s
         for key, _ in selector.select(max(0.0, next_s - now_s)):
             received: tuple[bytes, tuple[str, int]] = key.fileobj.recvfrom(_MAX_NBYTES)  # type: ignore[union-attr]
-            yield received[0], received[1][0]
+            yield received[0], _on_interface(received[1][0], interface)
 
 
 def _send(probe: bytes, groups: list[tuple[socket.socket, _Group]], interface: str) -> None:
@@ -137,10 +137,15 @@ def _usable(url: str, interface: str) -> str | None:
         return None
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
         return None
+    return parts._replace(netloc=bracketed(_on_interface(host, interface)) + (f":{port}" if port else "")).geturl()
+
+
+def _on_interface(host: str, interface: str) -> str:
+    """A link-local IPv6 address with the interface that it is good on; anything else as it is."""
     with suppress(ValueError):
         if ipaddress.ip_address(host).is_link_local and ":" in host and "%" not in host:
-            host = f"{host}%{interface}"
-    return parts._replace(netloc=bracketed(host) + (f":{port}" if port else "")).geturl()
+            return f"{host}%{interface}"
+    return host
 
 
 def _scope(scopes: list[str], kind: str) -> str:

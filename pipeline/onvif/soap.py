@@ -25,6 +25,7 @@ _LOGIN_CODES = frozenset(
 )
 _LOGIN_TEXT = re.compile(r"(?i)not ?authori[sz]ed")  # of devices that name no code
 _LOGIN_HINT = "it wants a login, or another one: --user and --password-file"
+_FORBIDDEN_HINT = "it refuses this login, or this machine: the user may lack the right, or the device be locked"
 
 
 class OperationRefused(SourceUnreachable):
@@ -63,7 +64,10 @@ class _DeviceToken(UsernameToken):  # type: ignore[misc]
         self._clock_ahead = clock_ahead
 
     def apply(self, envelope: Element, headers: Mapping[str, str]) -> Any:
-        self.created = datetime.now(UTC) + self._clock_ahead
+        try:
+            self.created = datetime.now(UTC) + self._clock_ahead
+        except OverflowError:  # of a device whose clock shows the end of the year 9999
+            self.created = datetime.max.replace(tzinfo=UTC)
         return super().apply(envelope, headers)
 
 
@@ -97,6 +101,8 @@ class SoapClient:
 def _no_answer(label: str, operation: str, status: int, why: str) -> SourceUnreachable:
     if status == 401:
         return SourceUnreachable(f"{label}: {operation}: HTTP 401; {_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
+    if status == 403:
+        return SourceUnreachable(f"{label}: {operation}: HTTP 403; {_FORBIDDEN_HINT}", SourceReason.FORBIDDEN)
     if status in (404, 405, 501):
         text = f"{label}: HTTP {status}: it has no ONVIF at this port and path; `cameras discover` shows where it is"
         return SourceUnreachable(text, SourceReason.NOT_FOUND)

@@ -19,6 +19,7 @@ from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
+from pipeline.sources.frame_clock import FrameClock
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.opening import open_source, open_stream
 from pipeline.sources.source import SampledFrame, SourceContext
@@ -147,6 +148,7 @@ class RunningFeed:
         *,
         frames_per_second: float | None = None,
         loop: bool = False,
+        clock: FrameClock | None = None,
         **options: float,
     ) -> None:
         self.states: list[tuple[CameraState, str]] = []
@@ -163,7 +165,7 @@ class RunningFeed:
             square(64),
             self.clips,
             on_state=self._on_state,
-            **options | {"choose_decoder": dali.decoder_for},
+            **options | {"choose_decoder": dali.decoder_for} | ({"clock": clock} if clock else {}),
         )
 
     def wait_until(self, is_true: Callable[[], bool], timeout_s: float = 30) -> None:
@@ -219,10 +221,11 @@ def running_feed(
     *,
     frames_per_second: float | None = None,
     loop: bool = False,
+    clock: FrameClock | None = None,
     **options: float,
 ) -> Iterator[RunningFeed]:
     """A started feed; it is stopped at the end."""
-    feed = RunningFeed(url, pace, config, clips, frames_per_second=frames_per_second, loop=loop, **options)
+    feed = RunningFeed(url, pace, config, clips, frames_per_second=frames_per_second, loop=loop, clock=clock, **options)
     feed.feed.start()
     try:
         yield feed

@@ -9,12 +9,12 @@ import pytest
 from actors.fleet.records import CameraView
 from actors.server import conversions
 from cache_store.gap import Gap
-from pipeline.answers import AnswerWarning, Started, WarningCode
+from pipeline.answers import AnswerWarning, PictureWarning, Started, WarningCode
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason
 from pipeline.memory_status import MemoryStatus
 from pipeline.picture_note import PictureNote
 from protos import hermes_v1_pb2 as pb
-from tests.actors.scripted import DONE
+from tests.actors.scripted import DONE, STARTED
 
 MEMORY = MemoryStatus(
     frames_seen=1,
@@ -121,6 +121,16 @@ def test_an_answer_begins_and_ends_with_the_state_of_its_camera() -> None:
     assert [(one.code, one.message) for one in done.warnings] == [
         (pb.WARNING_CODE_NOT_LIVE, "camera 'gate' is stalled")
     ]
+
+
+@pytest.mark.parametrize("note", PictureNote)
+def test_what_is_wrong_with_a_picture_is_a_warning_with_a_code_of_its_own(note: PictureNote) -> None:
+    picture = PictureWarning(note, "camera 'gate': it cannot be seen")
+    for event in (dataclasses.replace(STARTED, picture=picture), dataclasses.replace(DONE, picture=picture)):
+        message = conversions.event_message(event)
+        (warning,) = message.started.warnings or message.done.warnings
+        assert pb.WarningCode.Name(warning.code) == f"WARNING_CODE_{note.name}"
+        assert warning.message == picture.message
 
 
 def test_what_a_camera_said_is_cut() -> None:

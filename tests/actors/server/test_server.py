@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 
 import grpc
@@ -21,12 +22,14 @@ from pipeline.answers import (
     Evidence,
     InvalidQuestion,
     Overloaded,
+    PictureWarning,
     QuestionExpired,
     Started,
     Token,
     WarningCode,
 )
 from pipeline.cameras import CameraState, SourceReason
+from pipeline.picture_note import PictureNote
 from protos import hermes_v1_pb2 as pb
 from protos import hermes_v1_pb2_grpc as pb_grpc
 from tests.actors.scripted import DONE, STARTED, ScriptedShard, scripted_fleet
@@ -66,6 +69,15 @@ async def test_warnings_and_gaps_come_with_started(serving) -> None:
     assert events[0].started.gaps[0].end.ToNanoseconds() == 2_500_000_000
     assert events[0].started.warnings[0].code == pb.WARNING_CODE_UNKNOWN_WORDS
     assert list(events[0].started.warnings[0].words) == ["zebra"]
+
+
+async def test_a_picture_that_goes_black_during_an_answer_is_warned_of_at_its_end(serving) -> None:
+    picture = PictureWarning(PictureNote.PICTURE_BLACK, "camera 'gate': its picture is black")
+    async with serving(ScriptedShard(answer=[STARTED, dataclasses.replace(DONE, picture=picture)])) as address:
+        events = await ask(address)
+
+    assert list(events[0].started.warnings) == []
+    assert [warning.code for warning in events[-1].done.warnings] == [pb.WARNING_CODE_PICTURE_BLACK]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from actors.shard.camera_streams import CameraStream
 from cache_store.leases import InMemoryLeases
 from cache_store.store import InMemoryCheckpointStore
 from models import registry
-from pipeline.answers import Done, NoFrames, NoFramesYet, Started, Token, WarningCode
+from pipeline.answers import Done, NoFrames, NoFramesYet, PictureWarning, Started, Token, WarningCode
 from pipeline.cameras import CameraState, PlaybackSpeed, SourceReason
+from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
@@ -101,6 +102,33 @@ def test_a_camera_that_stalls_during_an_answer_is_warned_of_at_its_end() -> None
         "camera 'gate' is not live: state stalled since 2023-11-14 22:14:20 UTC (no frame for 10 s); "
         "the answer is about the time up to 1970-01-01 00:16:40 UTC"
     ]
+
+
+def test_a_camera_whose_picture_shows_nothing_is_warned_of_once() -> None:
+    stream = stream_of("gate")
+    stream.report(CameraState.LIVE, "", None, PictureNote.PICTURE_BLACK, STARTED_S)
+    context = AnswerContext(stream, 7)
+
+    started, done = context.identified(STARTED), context.identified(DONE)
+
+    text = "camera 'gate': its picture is black; the answer is about what it showed before"
+    assert started.picture == PictureWarning(PictureNote.PICTURE_BLACK, text)
+    assert (done.picture, started.warnings, done.warnings) == (None, (), ())
+
+
+@pytest.mark.parametrize("note", PictureNote)
+def test_a_picture_that_changes_during_an_answer_is_warned_of_at_its_end(note: PictureNote) -> None:
+    stream = stream_of("gate")
+    stream.report(CameraState.LIVE, "", None, None, STARTED_S)
+    context = AnswerContext(stream, 7)
+    started = context.identified(STARTED)
+    stream.report(CameraState.LIVE, "", None, note, STARTED_S + 60)
+    done = context.identified(DONE)
+
+    assert started.picture is None
+    assert done.picture is not None
+    assert done.picture.note is note
+    assert done.picture.message.startswith("camera 'gate': it")
 
 
 def test_a_new_detail_is_no_new_state() -> None:

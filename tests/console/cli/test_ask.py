@@ -12,8 +12,9 @@ import pytest
 from console.cli import evidence_files
 from console.client import answers as client_answers
 from console.client.answers import Answer
-from pipeline.answers import AnswerFailed, AnswerWarning, Evidence, NoFrames, WarningCode
+from pipeline.answers import AnswerFailed, AnswerWarning, Evidence, NoFrames, PictureWarning, WarningCode
 from pipeline.cameras import CameraSpec, CameraState
+from pipeline.picture_note import PictureNote
 from tests.actors.conftest import Serving
 from tests.actors.scripted import DONE, STARTED, ScriptedShard
 from tests.console.running import run
@@ -35,6 +36,17 @@ async def test_a_camera_that_is_not_live_is_warned_of_and_its_state_is_in_the_js
     assert described["camera_id"] == "c0ffee"
     assert described["camera_state"] == "stalled"
     assert described["camera_state_since"] == "1970-01-01T00:16:50.000+00:00"
+
+
+async def test_a_camera_whose_picture_is_black_is_warned_of(serving: Serving) -> None:
+    picture = PictureWarning(PictureNote.PICTURE_BLACK, "camera 'gate': its picture is black")
+    answer = [replace(STARTED, picture=picture), DONE]
+    async with serving(ScriptedShard(answer=answer)) as address:
+        shown = await run("ask", "what", "-c", "gate", "--address", address)
+        as_json = await run("ask", "what", "-c", "gate", "--json", "--address", address)
+
+    assert (shown.code, shown.err.count("warning: camera 'gate': its picture is black")) == (0, 1)
+    assert json.loads(as_json.out)["warnings"] == [picture.message]
 
 
 async def test_a_state_that_changed_during_the_answer_is_the_last_one(serving: Serving) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline.cameras import SourceError, SourceReason
+from pipeline.network.http_auth import Credentials
+from pipeline.network.http_post import PostAnswer
 from pipeline.network.urls import NetworkUrl, parse
 from pipeline.onvif import device, replies, stream_urls
 from pipeline.onvif.replies import Profile
+from pipeline.onvif.soap import Service, SoapClient
 from tests.pipeline.onvif.camera import PASSWORD, OnvifCamera, envelope, fault, running
 
 
@@ -95,6 +99,36 @@ def test_a_clock_that_cannot_be_read_is_taken_for_ours(clock: str) -> None:
 
     assert found.clock_ahead_s is None
     assert len(found.streams) == 2
+
+
+def test_a_clock_that_may_not_be_read_without_a_login_is_taken_for_ours() -> None:
+    with running(OnvifCamera(answers={"GetSystemDateAndTime": _http(b"", "403 Forbidden")})) as camera:
+        assert device.probe(camera.asked()).clock_ahead_s is None
+
+
+class _Poster:
+    """Takes what is posted."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, is_logged_in: bool) -> PostAnswer:
+        self.bodies.append(body)
+        return PostAnswer(200, b"<Envelope/>")
+
+
+@pytest.mark.parametrize(
+    ("shown", "created"), [(datetime.max, b"9999-12-31T23:59:59Z"), (datetime.min, b"0001-01-01T00:00:")]
+)
+def test_a_login_is_made_for_a_clock_at_either_end_of_what_can_be_written(shown: datetime, created: bytes) -> None:
+    poster = _Poster()
+    client = SoapClient(poster)  # type: ignore[arg-type]
+    client.log_in(Credentials("viewer", PASSWORD), shown.replace(tzinfo=UTC) - datetime.now(UTC))
+
+    client.call(Service("device", "http://127.0.0.1/onvif/device_service"), "GetDeviceInformation")
+
+    assert b"Created" in poster.bodies[0]
+    assert b">" + created in poster.bodies[0]
 
 
 def test_a_device_that_takes_http_digest_alone_gets_it() -> None:
@@ -230,6 +264,7 @@ def test_a_stream_that_a_device_refuses_to_name_does_not_hide_the_others() -> No
     [
         (_http(b"<html>Welcome</html>"), SourceReason.SERVER_ERROR, "no SOAP message"),
         (_http(b"\n<!DOCTYPE HTML><html>Welcome</html>"), SourceReason.SERVER_ERROR, "it is a web page"),
+        (_http(b"<html>Forbidden</html>", "403 Forbidden"), SourceReason.FORBIDDEN, "it refuses this login, or this"),
         (_http(b"", "404 Not Found"), SourceReason.NOT_FOUND, "no ONVIF at this port"),
         (_http(b"<!DOCTYPE HTML><p>", "501 Unsupported method"), SourceReason.NOT_FOUND, "no ONVIF at this port"),
         (_http(b"", "302 Found", "Location: http://192.0.2.9/x\r\n"), SourceReason.REDIRECTED, "192.0.2.9"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import struct
 import threading
@@ -97,6 +98,65 @@ def test_a_link_local_url_gets_the_interface_that_it_is_good_on() -> None:
     (device,) = found([match("urn:uuid:1", "http://[fe80::1]:80/onvif http://[fe80::2%25x]/ http://169.254.1.2/")], 1)
 
     assert device.urls == ("http://[fe80::1%lo]:80/onvif", "http://[fe80::2%25x]/", "http://169.254.1.2/")
+
+
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ("http://[fe80::1]/onvif", "http://[fe80::1%eth0]/onvif"),
+        ("http://[FE80::1]:8080/onvif", "http://[fe80::1%eth0]:8080/onvif"),
+        ("http://[fe80::1%25wlan0]/onvif", "http://[fe80::1%25wlan0]/onvif"),
+        ("http://[febf::1]/", "http://[febf::1%eth0]/"),
+        ("http://[fec0::1]/", "http://[fec0::1]/"),
+        ("http://[fd00::1]:80/", "http://[fd00::1]:80/"),
+        ("http://[::ffff:10.0.0.1]/", "http://[::ffff:10.0.0.1]/"),
+        ("http://[2001:db8::2]/", "http://[2001:db8::2]/"),
+        ("http://169.254.1.2/", "http://169.254.1.2/"),
+        ("http://camera.local/", "http://camera.local/"),
+        ("http://[fe80::1/", None),
+        ("http://[::1]:99999/", None),
+        ("http://user@[fe80::1]/", None),
+        ("ftp://[fe80::1]/", None),
+    ],
+)
+def test_the_addresses_of_both_families_are_told_as_probe_takes_them(told: str, url: str | None) -> None:
+    (device,) = discovery._devices(match("urn:uuid:1", told).encode(), "fe80::9%eth0", "eth0")
+
+    assert device.urls == ((url,) if url else ())
+
+
+@pytest.mark.parametrize(
+    ("sender", "address"),
+    [("fe80::9", "fe80::9%eth0"), ("fe80::9%eth0", "fe80::9%eth0"), ("10.0.0.9", "10.0.0.9"), ("fd00::9", "fd00::9")],
+)
+def test_a_device_that_answers_from_a_link_local_address_is_told_with_its_interface(sender: str, address: str) -> None:
+    """What a socket names is without it."""
+
+    class Inbox:
+        def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int, int, int]]:
+            return b"answer", (sender, 3702, 0, 2)
+
+    class Ready:
+        def select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
+            return [(selectors.SelectorKey(Inbox(), 0, 0, None), 0)]  # type: ignore[arg-type]
+
+    class Outbox:
+        def sendto(self, data: bytes, group: object) -> None: ...
+
+    groups = [(Outbox(), ("ff02::c", 3702, 0, 2))]
+
+    assert next(discovery._received(Ready(), groups, "eth0", ENOUGH_S)) == (b"answer", address)  # type: ignore[arg-type]
+
+
+def test_ipv6_is_asked_on_the_interface_alone() -> None:
+    index = socket.if_nametoindex("lo")
+    found = discovery._sockets(index)
+    for one, _ in found:
+        one.close()
+
+    if len(found) == 1:
+        pytest.skip("a machine without IPv6")
+    assert found[1][1] == ("ff02::c", discovery.PORT, 0, index)
 
 
 def test_answers_that_are_none_are_skipped() -> None:

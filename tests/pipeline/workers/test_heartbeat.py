@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 
+from pipeline.sources.frame_clock import SteadyClock
 from pipeline.workers.heartbeat import Heartbeat
 
 
@@ -37,7 +38,7 @@ class Feed:
 
 
 def test_a_feed_that_runs_on_without_reading_its_clock_is_stuck() -> None:
-    clock = Heartbeat(stuck_s=0.05)
+    clock = Heartbeat(SteadyClock(), stuck_s=0.05)
     feed = Feed(clock, reads_once=True)
     feed.calls.acquire()
 
@@ -52,7 +53,7 @@ def test_a_feed_that_runs_on_without_reading_its_clock_is_stuck() -> None:
 
 
 def test_a_feed_that_reads_its_clock_is_not_stuck_however_long_it_runs() -> None:
-    clock = Heartbeat(stuck_s=0.05)
+    clock = Heartbeat(SteadyClock(), stuck_s=0.05)
     feed = Feed(clock, reads_once=False)
 
     for _ in range(300):
@@ -63,7 +64,7 @@ def test_a_feed_that_reads_its_clock_is_not_stuck_however_long_it_runs() -> None
 
 
 def test_a_feed_that_waits_is_not_stuck() -> None:
-    clock, is_over, has_begun = Heartbeat(stuck_s=0.0), threading.Event(), threading.Event()
+    clock, is_over, has_begun = Heartbeat(SteadyClock(), stuck_s=0.0), threading.Event(), threading.Event()
 
     def wait() -> None:
         clock()
