@@ -1,4 +1,4 @@
-"""Repairs the timestamps of a stream and maps them to Unix time."""
+"""Repairs the timestamps of a stream and maps them to the clock by which its packets arrive."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ class PacketClock:
 
 
 class FileTimeline:
-    """Unix time of a recording that starts at `start_s` with its first packet."""
+    """Time of a recording that starts at `start_s` with its first packet."""
 
     def __init__(self, start_s: float) -> None:
         self._start_s = start_s
         self._first_s: float | None = None
 
     def add(self, pts_s: float, arrived_s: float) -> None:
-        """Takes the stream time of a packet and the Unix time of its arrival."""
+        """Takes the stream time of a packet and the time of its arrival."""
         if self._first_s is None:
             self._first_s = pts_s
 
     def unix(self, pts_s: float) -> float:
-        """The Unix time of a frame that is shown at `pts_s` of the stream."""
+        """The time of a frame that is shown at `pts_s` of the stream."""
         return self._start_s + pts_s - (self._first_s or 0.0)
 
 
@@ -77,7 +77,7 @@ def recording_start_s(added_s: float, duration_s: float | None, *, is_fast: bool
 
 
 class LiveTimeline:
-    """Unix time of a live stream. The packet with the shortest delay sets the offset between the two clocks.
+    """Time of a live stream. The packet with the shortest delay sets the offset between the two clocks.
 
     Bursts and delays do not move the offset. A camera's clock may run up to 0.1 % slow, or fast by any rate.
     """
@@ -87,14 +87,14 @@ class LiveTimeline:
         self._last_arrival_s = math.inf
 
     def add(self, pts_s: float, arrived_s: float) -> None:
-        """Takes the stream time of a packet and the Unix time of its arrival."""
+        """Takes the stream time of a packet and the time of its arrival."""
         drifted_s = self._anchor_s + MAX_DRIFT * max(0.0, arrived_s - self._last_arrival_s)
         anchor_s = arrived_s - pts_s
         self._anchor_s = anchor_s if anchor_s - drifted_s > MAX_ANCHOR_ERROR_S else min(drifted_s, anchor_s)
         self._last_arrival_s = arrived_s
 
     def unix(self, pts_s: float) -> float:
-        """The latest possible Unix time of a frame that is shown at `pts_s` of the stream."""
+        """The latest possible time of a frame that is shown at `pts_s` of the stream."""
         return self._anchor_s + pts_s
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -50,6 +51,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         lease: LeaseConfig = USUAL_LEASE,
         on_retired: Callable[[], None] = lambda: None,
         model: VideoLanguageModel = model,
+        clock: Callable[[], float] = time.time,
     ) -> AsyncIterator[CameraShard]:
         settings = HermesConfig(
             memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
@@ -71,6 +73,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
             checkpoints,
             checkpoints.leases,
             on_retired=on_retired,
+            clock=clock,
         )
         try:
             yield shard
