@@ -67,8 +67,7 @@ class CameraShard:
         tracer: Tracer | None = None,
     ) -> None:
         self._ingest, self._store = settings.ingest, checkpoints
-        self._running_tests = 0
-        self._tracer = tracer or NoTracer()
+        self._running_tests, self._tracer = 0, tracer or NoTracer()
         self._slots = settings.shards.device.max_cameras
         self._device, self._engine = device, device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
