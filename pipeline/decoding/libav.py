@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import av
@@ -26,6 +26,11 @@ class LibavDecoder:
     def __init__(self, context: av.VideoCodecContext) -> None:
         self._context = context
         self._scalers: _Scalers = defaultdict(VideoReformatter)
+        self._before_packet: Callable[[], object] = lambda: None
+
+    def watch(self, before_packet: Callable[[], object]) -> None:
+        """Calls this before each packet that is decoded: libav may never come back from one."""
+        self._before_packet = before_packet
 
     def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
         """As `Decoder` specifies, for any codec. A damaged segment gives fewer images, never a DecodeError."""
@@ -35,6 +40,7 @@ class LibavDecoder:
         needed = {pts for pts, queue in indices_of.items() if pts is None or not set(indices).isdisjoint(queue)}
         pending = deque(indices)
         for packet in (*map(av_packet, segment.packets), None):
+            self._before_packet()
             context.skip_frame = "DEFAULT" if packet is None or packet.pts in needed else "NONREF"
             for frame in _decode(context, packet):
                 if not indices_of[frame.pts] or (index := indices_of[frame.pts].popleft()) < pending[0]:

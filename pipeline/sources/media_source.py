@@ -45,6 +45,7 @@ class MediaSource:
         self._name = redact(url.url) if isinstance(url, NetworkUrl) else str(url.path)
         self.is_finite = stream.is_finite
         self._stream, self._config, self._context = stream, config, context
+        stream.decoder.watch(context.clock)
         self.is_live = not stream.is_finite or context.pace is PlaybackSpeed.LIVE
         self.can_wait = not self.is_live or (stream.is_playlist and not stream.is_finite)
         self._splitter = GopSplitter(

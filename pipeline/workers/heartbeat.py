@@ -9,13 +9,20 @@ import threading
 import time
 
 from pipeline.sources.frame_clock import FrameClock
+from pipeline.sources.ingest_config import IngestConfig
 
-STUCK_S = 60.0  # of processor time: a long group of pictures of 4K HEVC takes a third of that on a slow core
+# Of processor time, in one call. The worst pictures of 4096 x 4096 that were tried (noise, AV1) took 2 s.
+STUCK_S, _USUAL_PIXELS = 10.0, 4096 * 4096
 _OF_THREAD = 0b110  # a clock of one thread's processor time, as pthread_getcpuclockid makes it
 
 
+def longest_call_s(config: IngestConfig) -> float:
+    """The processor time after which one call of a library counts as endless: more for larger frames."""
+    return STUCK_S * max(1.0, config.max_width * config.max_height / _USUAL_PIXELS)
+
+
 class Heartbeat:
-    """The clock of one feed. A feed reads it for each packet and each frame, on its thread."""
+    """The clock of one feed. A feed reads it before each packet that it reads or decodes, on its thread."""
 
     def __init__(self, clock: FrameClock, stuck_s: float = STUCK_S) -> None:
         self._clock, self._stuck_s = clock, stuck_s

@@ -21,7 +21,7 @@ from pipeline.sources.feed import CameraFeed
 from pipeline.sources.frame_clock import SteadyClock
 from pipeline.workers import clip_messages, confinement, framing, messages, seccomp_filter
 from pipeline.workers.framing import FrameReader
-from pipeline.workers.heartbeat import Heartbeat
+from pipeline.workers.heartbeat import Heartbeat, longest_call_s
 from pipeline.workers.memory_watch import MemoryWatch
 from pipeline.workers.messages import (
     MAX_BODY_NBYTES,
@@ -126,7 +126,7 @@ class Worker:
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
             self.send(StateChanged(camera=handle, state=state, detail=detail[:MAX_TEXT], reason=reason, note=note))
 
-        heartbeat = self._heartbeats[handle] = Heartbeat(self._clock)
+        heartbeat = self._heartbeats[handle] = Heartbeat(self._clock, longest_call_s(order.config))
         outbox = Outbox(send_clip, lambda frames: self.send(FramesLost(camera=handle, frames=frames)))
         decoding = self._decodings[handle] = RemoteDecoding(order, self._segments, self.send)
         feed = CameraFeed(

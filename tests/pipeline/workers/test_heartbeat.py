@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 from pipeline.sources.frame_clock import SteadyClock
-from pipeline.workers.heartbeat import Heartbeat
+from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers.heartbeat import STUCK_S, Heartbeat, longest_call_s
+from tests.pipeline import footage
+from tests.pipeline.footage import H264
+from tests.pipeline.playing import QUICK, VirtualClock, play
 
 
 def in_library() -> None:
@@ -61,6 +68,29 @@ def test_a_feed_that_reads_its_clock_is_not_stuck_however_long_it_runs() -> None
         assert not clock.is_stuck()
 
     feed.end()
+
+
+def test_a_long_group_of_pictures_is_no_endless_call_because_each_picture_is_one(tmp_path: Path) -> None:
+    """All of them are decoded for one sampled frame each second and a half."""
+    path = footage.write(tmp_path / "video", replace(H264, frames=60, fps=20))
+    readings = itertools.count()
+
+    class Clock(VirtualClock):
+        def __call__(self) -> float:
+            next(readings)
+            return super().__call__()
+
+    before = next(readings)
+    output = play(str(path), config=replace(QUICK, sample_fps=1), clock=Clock())
+
+    assert len(output.samples) == 3
+    assert next(readings) - before > 2 * 60
+
+
+def test_larger_frames_may_take_longer() -> None:
+    assert longest_call_s(IngestConfig()) == STUCK_S
+    assert longest_call_s(IngestConfig(max_width=8192, max_height=8192)) == 4 * STUCK_S
+    assert longest_call_s(IngestConfig(max_width=640, max_height=360)) == STUCK_S
 
 
 def test_a_feed_that_waits_is_not_stuck() -> None:
