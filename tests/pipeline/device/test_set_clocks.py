@@ -10,7 +10,7 @@ from pipeline.answers import Started
 from pipeline.cameras import PlaybackSpeed
 from pipeline.device.engine import Engine
 from pipeline.sources.frame_clock import SteadyClock
-from tests.pipeline.device.engine_driver import EventRecorder, settle, whole
+from tests.pipeline.device.engine_driver import TIMEOUT_S, EventRecorder, settle, whole
 from tests.pipeline.playing import QUICK, running_feed
 
 HOUR_S = 3_600.0
@@ -42,8 +42,9 @@ def test_a_camera_that_is_asked_before_and_after_the_clock_was_set(engine: Engin
 
 def _until_more_frames(engine: Engine) -> None:
     """Until the memory has frames that were given after this was called."""
-    last = engine.status("lobby").frames_seen + 12
+    last, end_s = engine.status("lobby").frames_seen + 12, time.monotonic() + TIMEOUT_S
     while engine.status("lobby").frames_seen < last:
+        assert time.monotonic() < end_s, engine.status("lobby")
         settle(engine)
 
 
