@@ -79,7 +79,10 @@ class ShardDevice:
 def of_model(
     model: VideoLanguageModel, settings: ShardSettings, *, clock: Callable[[], float] = time.time
 ) -> ShardDevice:
-    """The device that a model is loaded on. Raises ModelError, MemoryError or RuntimeError if the slots do not fit."""
+    """The device that a model is loaded on.
+
+    Raises ModelError, MemoryError or RuntimeError if the slots do not fit, or if the GPU that shall decode is missing.
+    """
     choice = policy_choice.choose(settings.memory.policy, model)
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
     ingest = settings.ingest

@@ -92,9 +92,13 @@ class DaliDecoder:
 
 
 def gpu_capability(device: str) -> tuple[int, int] | None:
-    """The compute capability of the GPU that decodes, None without one. device: `ingest.device`."""
-    is_used = device == "cuda" or (device == "auto" and cuda.is_available())
-    return cuda.get_device_capability() if is_used else None
+    """The compute capability of the GPU that decodes, None without one. device: `ingest.device`.
+
+    Raises RuntimeError if there must be one, and is none.
+    """
+    if device == "cuda" and not cuda.is_available():
+        raise RuntimeError("ingest.device is cuda, and torch finds no GPU")
+    return cuda.get_device_capability() if device != "cpu" and cuda.is_available() else None
 
 
 def decoder_for(stream: CompressedStream, device: str) -> RemuxingDecoder | None:

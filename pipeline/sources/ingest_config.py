@@ -35,15 +35,16 @@ class IngestConfig:
     max_width: pixels that a frame may be wide.
     max_height: pixels that a frame may be high.
     thumbnail_width: pixels that a thumbnail is wide.
-    device: where video is decoded: auto, cpu or cuda; auto is the GPU if there is one.
+    device: where video is decoded: auto, cpu or cuda; auto is the GPU if there is one. What a GPU cannot decode is
+        decoded on the CPU.
     allowed_networks: networks (CIDR) that cameras may be in; the longest matching prefix wins.
     refused_networks: networks (CIDR) that cameras must not be in; the longest matching prefix wins.
     test_private_networks: whether `cameras test` reaches private networks that allowed_networks does not name; null:
         only where router.host is a loopback address.
     video_folders: absolute folders below which files may be cameras, or single files that may; without any, only the
         files that the configuration's own cameras name.
-    workers: processes of each shard that read and decode video; 0: threads of the shard itself, for debugging; auto: a
-        few for a shard that decodes on the CPU, threads for one that decodes on a GPU.
+    workers: processes of each shard that read video, and decode what no GPU decodes; 0: threads of the shard itself,
+        for debugging; auto: two to four.
     ca_file: file of CA certificates (PEM) that are trusted for rtsps and https beside the system's own.
     """
 

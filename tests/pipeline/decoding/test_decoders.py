@@ -209,6 +209,13 @@ def test_a_stream_outside_of_the_limits_of_a_gpu_is_never_decoded_on_it(
     assert choose_backend(StreamFormat(codec, pixels, *size, ColourMatrix.BT709), gpu) is backend
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_must_decode_and_is_missing_is_named() -> None:
+    assert dali.gpu_capability("auto") is dali.gpu_capability("cpu") is None
+    with pytest.raises(RuntimeError, match="device is cuda"):
+        dali.gpu_capability("cuda")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize(

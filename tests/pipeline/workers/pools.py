@@ -24,6 +24,7 @@ from pipeline.workers.pool import WorkerPool
 from pipeline.workers.segment_decoding import SegmentDecoding
 from pipeline.workers.worker_cameras import WorkerLimits
 from tests.pipeline.playing import QUICK
+from tests.pipeline.workers.file_decoders import H100, LibavFiles
 
 FIT = FrameFit(cell=64, max_cells=1, side=64)
 
@@ -119,6 +120,13 @@ def workers(
 def worker_feeds() -> Iterator[Callable[..., object]]:
     """Feeds in workers."""
     with workers() as pool:
+        yield pool.open
+
+
+@contextmanager
+def shard_feeds(files: LibavFiles | None = None) -> Iterator[Callable[..., object]]:
+    """Feeds in workers whose segments are decoded in this process, as by a GPU."""
+    with workers(decoding=SegmentDecoding(H100, files or LibavFiles())) as pool:
         yield pool.open
 
 

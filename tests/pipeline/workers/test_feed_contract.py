@@ -1,4 +1,4 @@
-"""A feed is a feed, whether its source runs in a thread or in a worker."""
+"""A feed is a feed, whether its source runs in a thread or in a worker, and wherever its video is decoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.pipeline.workers.pools import Cameras
 
 FAST = PlaybackSpeed.FAST
 ENDED, FAILED, LIVE = CameraState.ENDED, CameraState.FAILED, CameraState.LIVE
-_FACTORIES = {"threads": pools.threads, "workers": pools.worker_feeds}
+_FACTORIES = {"threads": pools.threads, "workers": pools.worker_feeds, "decoded in the shard": pools.shard_feeds}
 
 
 class Stoppable(Protocol):

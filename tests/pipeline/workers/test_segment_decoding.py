@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -60,13 +59,6 @@ RECORDINGS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-@contextmanager
-def shard_decodes(files: LibavFiles) -> Iterator[Callable[..., object]]:
-    """Feeds in a worker whose segments are decoded here."""
-    with pools.workers(decoding=SegmentDecoding(H100, files)) as pool:
-        yield pool.open
-
-
 class Played:
     """What a camera gave until its recording was over."""
 
@@ -101,7 +93,7 @@ def test_a_recording_is_the_same_wherever_it_is_decoded(
         in_thread = Played(open_feed, path, masks=masks)
     with pools.worker_feeds() as open_feed:
         in_worker = Played(open_feed, path, masks=masks)
-    with shard_decodes(files) as open_feed:
+    with pools.shard_feeds(files) as open_feed:
         in_shard = Played(open_feed, path, masks=masks)
 
     assert in_thread.clips
@@ -119,7 +111,7 @@ def test_what_the_shard_cannot_decode_is_decoded_in_the_worker(files: LibavFiles
     path = footage.write(tmp_path / "video", replace(H264, frames=100))
     with pools.worker_feeds() as open_feed:
         in_worker = Played(open_feed, path)
-    with shard_decodes(files) as open_feed:
+    with pools.shard_feeds(files) as open_feed:
         in_shard = Played(open_feed, path)
 
     in_shard.require_same(in_worker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import pytest
 
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
+from pipeline.decoding.colourspace import ColourMatrix
+from pipeline.decoding.decoders import StreamFormat
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
@@ -30,9 +32,12 @@ from pipeline.workers.messages import (
     Taken,
 )
 from pipeline.workers.quarantine import FIRST_PAUSE_S
+from pipeline.workers.segment_decoding import CameraDecoder, SegmentDecoding
+from pipeline.workers.segment_messages import CompressedSegment, SegmentDecoded
 from pipeline.workers.supervisor import FIRST_START_RETRY_S, Supervisor
 from pipeline.workers.worker_cameras import MAX_REPORTS_AT_ONCE, MAX_REPORTS_PER_S, WorkerLimits
 from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
+from tests.pipeline.workers.file_decoders import H100, BrokenFiles
 
 SIDE = 8
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -43,6 +48,7 @@ class ScriptedWorker:
     """A worker that says what the test has it say."""
 
     pid = 0
+    has_unsent = False
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -57,7 +63,7 @@ class ScriptedWorker:
     def fileno(self) -> int:
         return 0
 
-    def send(self, order: Order) -> None:
+    def send(self, order: Order, *body: memoryview) -> None:
         if self.has_died:
             raise WorkerUnreachable("Broken pipe")
         self.orders.append(order)
@@ -96,7 +102,7 @@ class Shard:
         self.workers.append(ScriptedWorker())
         return self.workers[-1]
 
-    def open(self, name: str) -> WorkerFeed:
+    def open(self, name: str, decoding: SegmentDecoding | None = None) -> WorkerFeed:
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, _note: object) -> None:
             self.states[name] = (state, detail, reason)
 
@@ -108,13 +114,9 @@ class Shard:
             resume_from_s=None,
             started_s=0.0,
         )
-        feed = WorkerFeed(
-            next(self._handles),
-            camera,
-            self.clips,
-            on_state,
-            self.supervisor,
-        )
+        handle = next(self._handles)
+        decoder = CameraDecoder(handle, camera, decoding) if decoding else None
+        feed = WorkerFeed(handle, camera, self.clips, on_state, self.supervisor, decoder)
         feed.start()
         self.read()
         return feed
@@ -432,6 +434,79 @@ def test_a_worker_that_sends_more_clips_than_are_taken_is_ended() -> None:
 
     assert worker.has_ended
     assert "more than 16 clips" in shard.states["c0"][1]
+
+
+class LaterDecoding(SegmentDecoding):
+    """Decodes when the test has it decode."""
+
+    def __init__(self) -> None:
+        super().__init__(H100, BrokenFiles())
+        self.work: list[Callable[[], None]] = []
+
+    def submit(self, camera: int, work: Callable[[], None]) -> None:
+        self.work.append(work)
+
+
+def says_segment(worker: ScriptedWorker, feed: WorkerFeed, number: int) -> None:
+    stream = StreamFormat("h264", "yuv420p", 1920, 1080, ColourMatrix.BT709)
+    segment = CompressedSegment(camera=feed.handle, number=number, format=stream, indices=(0,), nbytes=4)
+    worker.says.append((segment, bytearray(4)))
+
+
+def test_a_worker_hears_of_each_of_its_segments() -> None:
+    shard, decoding = Shard(num_workers=1), LaterDecoding()
+    feed = shard.open("c0", decoding)
+    (worker,) = shard.workers
+    for number in (4, 5):
+        says_segment(worker, feed, number)
+        shard.read()
+        decoding.work.pop()()
+
+    decoded = [order for order in worker.orders if isinstance(order, SegmentDecoded)]
+    assert [(order.camera, order.number, order.error) for order in decoded] == [
+        (feed.handle, 4, "broken on purpose"),
+        (feed.handle, 5, "broken on purpose"),
+    ]
+
+
+def test_a_worker_that_sends_a_segment_before_the_last_one_was_decoded_is_ended() -> None:
+    """They would fill the shard's memory."""
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0", LaterDecoding())
+    (worker,) = shard.workers
+    for number in (4, 5):
+        says_segment(worker, feed, number)
+
+    shard.read()
+
+    assert worker.has_ended
+    assert "before the last one was decoded" in shard.states["c0"][1]
+
+
+def test_a_worker_that_sends_a_segment_where_nothing_decodes_is_ended() -> None:
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    says_segment(shard.workers[0], feed, 4)
+
+    shard.read()
+
+    assert shard.workers[0].has_ended
+
+
+def test_a_new_worker_does_not_hear_of_the_segments_of_the_one_before() -> None:
+    shard, decoding = Shard(num_workers=1), LaterDecoding()
+    feed = shard.open("c0", decoding)
+    says_segment(shard.workers[0], feed, 4)
+    shard.read()
+    shard.crash(feed)
+    worker = shard.worker_of(feed)
+
+    decoding.work.pop()()
+    says_segment(worker, feed, 4)
+    shard.read()
+
+    assert not any(isinstance(order, SegmentDecoded) for order in worker.orders)
+    assert not worker.has_ended
 
 
 def test_nothing_of_a_feed_passes_after_it_was_stopped() -> None:
