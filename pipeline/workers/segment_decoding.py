@@ -27,11 +27,18 @@ class SegmentDecoding:
     """Decodes on a few threads, none of which is the device's. The segments of one camera stay on one of them."""
 
     def __init__(
-        self, gpu: tuple[int, int], new_decoder: Callable[[StreamFormat], FileDecoder], num_threads: int = NUM_THREADS
+        self,
+        gpu: tuple[int, int],
+        new_decoder: Callable[[StreamFormat], FileDecoder],
+        num_threads: int = NUM_THREADS,
+        prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
-        """gpu: the compute capability of the GPU, which says what it decodes. new_decoder: a decoder of one stream."""
+        """gpu: the compute capability of the GPU, which says what it decodes. new_decoder: a decoder of one stream.
+
+        prepare_thread: called first on each of the threads.
+        """
         self.gpu, self.new_decoder = gpu, new_decoder
-        self._threads = [_DecodeThread(f"decode-{number}") for number in range(num_threads)]
+        self._threads = [_DecodeThread(f"decode-{number}", prepare_thread) for number in range(num_threads)]
 
     def submit(self, camera: int, work: Callable[[], None]) -> None:
         """Has the camera's thread do this. Belongs to one thread."""
@@ -86,7 +93,8 @@ class CameraDecoder:
 class _DecodeThread:
     """A thread that is started with its first work. What waits is bounded by the number of its cameras."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prepare: Callable[[], None]) -> None:
+        self._prepare = prepare
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -103,5 +111,6 @@ class _DecodeThread:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        self._prepare()
         while (work := self._work.get()) is not None:
             work()

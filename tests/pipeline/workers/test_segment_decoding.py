@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -125,7 +126,11 @@ def test_a_camera_whose_segments_fail_does_not_disturb_another(tmp_path: Path) -
     def decoder(stream: object) -> LibavFiles:
         return CrashingFiles() if stream.codec == "hevc" else files(stream)  # type: ignore[attr-defined]
 
-    with pools.workers(decoding=SegmentDecoding(H100, decoder, num_threads=1)) as pool:
+    prepared: list[str] = []
+    decoding = SegmentDecoding(
+        H100, decoder, num_threads=1, prepare_thread=lambda: prepared.append(threading.current_thread().name)
+    )
+    with pools.workers(decoding=decoding) as pool:
         cameras = Cameras(pool.open, max_clips=100)
         for name, video in (("broken", broken), ("well", path)):
             cameras.open(name, str(video), pace=FAST, started_s=START_S)
@@ -134,6 +139,7 @@ def test_a_camera_whose_segments_fail_does_not_disturb_another(tmp_path: Path) -
             cameras.wait_until(lambda name=name: sum(len(clip.times_s) for clip in cameras.taken[name]) == 20)
 
     assert len(files.files) == 10
+    assert files.threads == set(prepared) == {"decode-0"}
     assert [state for state, _, _ in cameras.states["well"]][-2:] == [CameraState.LIVE, CameraState.ENDED]
 
 
@@ -173,7 +179,9 @@ def test_a_gpu_decodes_what_a_worker_hands_over(video: Footage, tmp_path: Path) 
     path = footage.write(tmp_path / "video", replace(video, frames=60, size=(320, 240)))
     capability = dali.gpu_capability("cuda")
     assert capability is not None
-    with pools.workers(decoding=SegmentDecoding(capability, dali.file_decoder)) as pool:
+    with pools.workers(
+        decoding=SegmentDecoding(capability, dali.file_decoder, prepare_thread=dali.use_own_stream)
+    ) as pool:
         on_gpu = Played(pool.open, path, masks=(MASK,), config=replace(QUICK, device="cuda"))
     with pools.worker_feeds() as open_feed:
         by_libav = Played(open_feed, path, masks=(MASK,))
