@@ -1,4 +1,4 @@
-"""What a shard and its ingest workers say to each other: JSON of bounded size, and raw pixels behind it.
+"""What a shard and its ingest workers say to each other: JSON of bounded size, and pixels or video files behind it.
 
 What a worker says may come from whoever took over its decoder. So every number is finite and in a range, every text and
 list has a limit, nothing unknown is passed over, and the sizes must add up.
