@@ -31,19 +31,19 @@ class PromptedImportance:
     """Reads prompts over the memory in one packed pass. A token's score is the attention that they put on it.
 
     The hidden states go through all layers, so a score is the model's own attention; the published HERMES code projects
-    every layer's query from the raw embeddings instead. query_rows: for each layer, which of the packed tokens score.
-    reduce: from their attention weights to scores, [Hq, T, N] -> [N].
+    every layer's query from the raw embeddings instead. query_rows: for each layer, which of the packed tokens score;
+    None: none, every score is zero. reduce: from their attention weights to scores, [Hq, T, N] -> [N].
     """
 
     def __init__(
         self,
         model: VideoLanguageModel,
         texts: PackedTexts,
-        query_rows: Sequence[slice],
+        query_rows: Sequence[slice | None],
         reduce: Callable[[Tensor], Tensor],
     ) -> None:
         self.num_positions = texts.longest
-        self.num_tokens = texts.spans[-1].stop
+        self.num_tokens = texts.num_tokens
         self._model = model
         self._texts = texts
         self._query_rows = query_rows
@@ -54,7 +54,7 @@ class PromptedImportance:
         capture = AttentionCapture(self._query_rows, self._reduce)
         self._texts.attend(self._model, memories, capture)
         return [
-            [capture.weights[layer][row][memory.prefix_length :] for layer in range(memory.num_layers)]
+            [_scores(capture, layer, row, memory) for layer in range(memory.num_layers)]
             for row, memory in enumerate(memories)
         ]
 
@@ -70,9 +70,10 @@ def question_scorer(
     mean over the bank would hide what one question needs behind what all the others attend to.
     """
     embedded = [model.embed_question(_tensor(model, ids)) for ids in model.prompts.guidance_questions]
-    texts = PackedTexts(embedded)
-    all_tokens = slice(0, texts.spans[-1].stop)
-    return PromptedImportance(model, texts, [all_tokens] * len(plans), reduce)
+    # A peak is the same however many questions begin with a token. A recurrent layer reads one question at a time.
+    shares_starts = reduce is attention_ops.peak_weight and model.spec.kv.recurrent is None
+    texts = PackedTexts(embedded, shares_starts=shares_starts)
+    return PromptedImportance(model, texts, [slice(0, texts.num_tokens)] * len(plans), reduce)
 
 
 def role_scorer(
@@ -83,12 +84,15 @@ def role_scorer(
     """Scores by one guidance prompt for each role of a layer; a token's score is the peak attention of its words.
 
     HERMES, section 3.2, in two things as this project's benchmark has it (docs/accuracy.md): each prompt is read as a
-    user's question is, behind what ends the video, and a mean over its words would hide what one of them needs.
+    user's question is, behind what ends the video, and a mean over its words would hide what one of them needs. Layers
+    that keep the newest tokens, whatever attention they get, have no scores, and their prompt is not read.
     """
-    ids = {role: model.prompts.question(text).ids for role, text in role_texts(model).items()}
-    texts = PackedTexts([model.embed_question(_tensor(model, of_role)) for of_role in ids.values()])
-    rows = dict(zip(ids, texts.spans, strict=True))
-    return PromptedImportance(model, texts, [rows[plan.role] for plan in plans], reduce)
+    has_scores = any(plan.recency_share < 1 for plan in plans)  # without any, the pass reads what it would otherwise
+    roles = [plan.role if plan.recency_share < 1 or not has_scores else None for plan in plans]
+    prompts = {role: model.prompts.question(text).ids for role, text in role_texts(model).items() if role in roles}
+    texts = PackedTexts([model.embed_question(_tensor(model, ids)) for ids in prompts.values()])
+    rows = dict(zip(prompts, texts.spans, strict=True))
+    return PromptedImportance(model, texts, [rows[role] if role else None for role in roles], reduce)
 
 
 def role_texts(model: VideoLanguageModel) -> dict[Role, str]:
@@ -107,3 +111,10 @@ SCORERS: dict[PolicyName, Callable[[VideoLanguageModel, Sequence[LayerPlan]], Im
 
 def _tensor(model: VideoLanguageModel, ids: Sequence[int]) -> Tensor:
     return torch.tensor(ids, device=model.spec.device)
+
+
+def _scores(capture: AttentionCapture, layer: int, row: int, memory: Memory) -> Tensor:
+    """What was captured of a memory's tokens after the prefix; zeros where nothing was. -> [N_l]"""
+    if layer in capture.weights:
+        return capture.weights[layer][row][memory.prefix_length :]
+    return torch.zeros(memory.lengths[layer] - memory.prefix_length, device=memory.slabs.shape.device)

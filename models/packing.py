@@ -18,18 +18,28 @@ from ops import attention as attention_ops
 class PackedTexts:
     """Texts side by side behind any memory, each starting at the memory's next position. texts: [T_i, E]
 
-    spans: where each text lies among the packed tokens. longest: tokens of the longest text.
+    shares_starts: tokens with which several texts begin are read once for all of them, at the start of the first: what
+    comes before them is the same, so their states and their attention are. Then no single text can be told from the
+    rest. spans: where each text lies among the packed tokens, what it shares left out. longest: tokens of the longest
+    text.
     """
 
-    def __init__(self, texts: Sequence[Embeddings]) -> None:
-        lengths = [len(text) for text in texts]
-        ends = torch.tensor(lengths).cumsum(0).tolist()
-        self.spans = [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
-        self.longest = max(lengths)
-        self._embedded = Embeddings.concat(*texts)
-        self._offsets = torch.cat([torch.arange(length) for length in lengths])
-        tokens = self._embedded.tokens
-        self._mask = attention_ops.text_mask(lengths).to(tokens)
+    def __init__(self, texts: Sequence[Embeddings], *, shares_starts: bool = False) -> None:
+        self.spans: list[slice] = []
+        paths: list[Tensor] = []
+        for text in texts:
+            start = self.spans[-1].stop if self.spans else 0
+            shared = _longest_start(text, texts, paths) if shares_starts else torch.empty(0, dtype=torch.int64)
+            self.spans.append(slice(start, start + len(text) - len(shared)))
+            paths.append(torch.cat((shared, torch.arange(start, self.spans[-1].stop))))
+        self.longest = max(map(len, paths))
+        self.num_tokens = self.spans[-1].stop
+        own = [len(path) - (span.stop - span.start) for path, span in zip(paths, self.spans, strict=True)]
+        self._embedded = Embeddings.concat(
+            *[text.map(lambda tokens, start=start: tokens[start:]) for text, start in zip(texts, own, strict=True)]  # type: ignore[misc]
+        )
+        self._offsets = torch.cat([torch.arange(start, len(path)) for path, start in zip(paths, own, strict=True)])
+        self._mask = attention_ops.text_mask(paths).to(self._embedded.tokens)
 
     def forward(
         self, model: VideoLanguageModel, memories: Sequence[Memory], capture: AttentionCapture | None = None
@@ -95,3 +105,15 @@ def _inside(rows: slice | None, span: slice) -> slice | None:
     if rows is None or rows.start >= span.stop or rows.stop <= span.start:
         return None
     return slice(max(rows.start, span.start) - span.start, min(rows.stop, span.stop) - span.start)
+
+
+def _longest_start(text: Embeddings, texts: Sequence[Embeddings], paths: Sequence[Tensor]) -> Tensor:
+    """The packed tokens with which one of the texts that have a path begins like this one, as many as there are. [K]"""
+    longest = torch.empty(0, dtype=torch.int64)
+    for other, path in zip(texts, paths, strict=False):
+        both = min(len(text), len(other)) - 1  # no text is empty
+        parts = zip((text.tokens, *text.deep), (other.tokens, *other.deep), strict=True)
+        is_same = torch.stack([(mine[:both] == theirs[:both]).all(dim=-1) for mine, theirs in parts]).all(dim=0)
+        shared = int(is_same.long().cumprod(dim=0).sum())
+        longest = path[:shared] if shared > len(longest) else longest
+    return longest

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ops import tiled_attention
+
 Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each row's exponentials sum up to
 Reduce = Callable[[Tensor], Tensor]
 _KEYS_AT_ONCE = 512  # for many rows of queries: what is between keys and scores stays in the processor's cache
 ALIGNED = 8  # numbers of 16 bits in 16 bytes
+_SCORED_SHARE = 0.35  # of the new tokens: with fewer whose weights are wanted, a second pass over the keys takes less
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
 _FLASH_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -64,12 +67,13 @@ def attend(new: New, cached: Cached, scaling: float) -> Attended:
 
 
 def attend_and_reduce(new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce) -> tuple[Attended, Tensor]:
-    """`attend`, and `reduced_weights` of some of the new tokens: of all of them they take one pass over the keys.
+    """`attend`, and `reduced_weights` of some of the new tokens: on a CPU many of them take one pass over the keys.
 
     -> [R, Hq, T, D], [R, Hq, T], [R, ..., N]
     """
     num_new = new.queries.shape[2]
-    if len(range(num_new)[rows]) < num_new or not cached.keys.shape[2]:
+    is_one_pass = len(range(num_new)[rows]) >= _SCORED_SHARE * num_new and new.queries.device.type == "cpu"
+    if not is_one_pass or not cached.keys.shape[2]:
         attended, normalizer = attend(new, cached, scaling)
         weights = reduced_weights(new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, reduce)
         return (attended, normalizer), weights
@@ -77,38 +81,39 @@ def attend_and_reduce(new: New, cached: Cached, scaling: float, rows: slice, red
     for row in range(len(new.queries)):  # one by one, because the weights of all are many numbers
         one = slice(row, row + 1)
         part = New(new.queries[one], new.keys[one], new.values[one], new.mask)
-        attended, normalizer, all_weights = _attend_with_weights(
-            part, Cached(cached.keys[one], cached.values[one], cached.counts), scaling
-        )
-        of_each.append((attended, normalizer, reduce(all_weights)))
+        of_one = Cached(cached.keys[one], cached.values[one], cached.counts)
+        (attended, normalizer), reduced = _attend_with_weights(part, of_one, scaling, rows, reduce)
+        of_each.append((attended, normalizer, reduced))
     attended, normalizer, weights = (torch.cat(parts) for parts in zip(*of_each, strict=True))
     return (attended, normalizer), weights
 
 
-def _attend_with_weights(new: New, cached: Cached, scaling: float) -> tuple[Tensor, Tensor, Tensor]:
-    """`attend` for one memory, and the weights of all new tokens on the cached ones. -> ..., [1, Hq, T, N], float32
+def _attend_with_weights(
+    new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce
+) -> tuple[Attended, Tensor]:
+    """`attend_and_reduce` for one memory, in one pass over the keys."""
+    own = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None)
+    heads, tokens = new.queries.shape[1:3]
+    grouped = new.queries.reshape(1, cached.keys.shape[1], -1, new.queries.shape[3]) * scaling
+    found = tiled_attention.exponentials(grouped, cached.keys, cached.values, cached.bias)
+    of_cached = (found.attended.view(own[0].shape), found.normalizer.view(own[1].shape))
+    attended, normalizer = merge(of_cached, own)
+    reduced = found.reduced(
+        normalizer.view(found.normalizer.shape),
+        lambda weights: reduce(weights.view(1, heads, tokens, -1)[:, :, rows]),
+    )
+    return (attended, normalizer), reduced
 
-    A fifth less time than `attend` and `attention_weights` in float32, half of it in bfloat16.
+
+def text_mask(texts: Sequence[Tensor]) -> Tensor:
+    """What keeps texts side by side apart, and each of them causal: added to the logits.
+
+    texts: the places of each one's tokens, in their order; several may begin with the same. [T_i] -> [1, 1, T, T]
     """
-    attended, normalizer = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None)
-    grouped = (1, cached.keys.shape[1], -1)
-    logits = ((new.queries.reshape(*grouped, new.queries.shape[3]) * scaling) @ cached.keys.mT).float()
-    logits = logits if cached.bias is None else logits.add_(cached.bias)
-    own = normalizer.reshape(*grouped, 1)
-    peak = torch.maximum(logits.amax(dim=-1, keepdim=True), own)
-    weights, own = logits.sub_(peak).exp_(), (own - peak).exp_()
-    total = weights.sum(dim=-1, keepdim=True).add_(own)
-    weights, share = weights.div_(total), (own / total).to(attended.dtype)
-    values = weights.to(cached.values.dtype) @ cached.values
-    values.addcmul_(attended.reshape(values.shape), share)
-    normalizer = total.log_().add_(peak).view(normalizer.shape)
-    return values.view(attended.shape), normalizer, weights.view(*attended.shape[:3], -1)
-
-
-def text_mask(texts: Sequence[int]) -> Tensor:
-    """What keeps texts side by side apart, and each of them causal: added to the logits. T_i -> [1, 1, T, T]"""
-    number = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(texts))
-    is_seen = (number[:, None] == number).tril()
+    num_tokens = 1 + max(int(places[-1]) for places in texts)
+    is_seen = torch.zeros(num_tokens, num_tokens, dtype=torch.bool)
+    for places in texts:
+        is_seen[places[:, None], places] |= torch.ones(len(places), len(places), dtype=torch.bool).tril()
     return torch.zeros(is_seen.shape).masked_fill_(~is_seen, -torch.inf)[None, None]
 
 
@@ -201,6 +206,10 @@ def attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> Attende
     """
     batch, heads, tokens, width = queries.shape
     rows, bias = queries.reshape(batch, cached.keys.shape[1], -1, width), cached.bias
-    bias = None if bias is None else bias.to(rows.dtype)
-    attended, normalizer = flash(rows, cached.keys, cached.values, scaling, bias=bias)
+    is_tiled = rows.device.type == "cpu" and rows.dtype == torch.bfloat16 and rows.shape[2] >= _MANY_ROWS
+    if is_tiled and cached.keys.shape[2]:
+        attended, normalizer = tiled_attention.attend(rows * scaling, cached.keys, cached.values, bias)
+    else:
+        bias = None if bias is None else bias.to(rows.dtype)
+        attended, normalizer = flash(rows, cached.keys, cached.values, scaling, bias=bias)
     return attended.reshape(batch, heads, tokens, width), normalizer.reshape(batch, heads, tokens)

@@ -10,7 +10,7 @@ import torch
 from benchmarks import scorers
 from cache_store import tiers
 from cache_store.memory import Memory
-from cache_store.tiers import MemoryConfig, Role
+from cache_store.tiers import MemoryConfig, PolicyName, Role
 from models import importance, registry
 from models.importance import ImportanceScorer
 from models.llava_onevision import LlavaOnevision
@@ -36,7 +36,8 @@ def test_role_scores_equal_the_attention_weights_of_the_whole_decoder(model: Lla
 
     expected = eager_scores(model, writer, frames)
     for layer, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
-        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6), layer
+        is_newest = writer.plans[layer].recency_share == 1  # whatever attention its tokens get
+        assert torch.allclose(mine, torch.zeros_like(theirs) if is_newest else theirs, rtol=1e-4, atol=1e-6), layer
 
 
 @pytest.mark.usefixtures("slots")
@@ -88,7 +89,30 @@ def test_each_layer_is_scored_by_the_prompt_of_its_role(model: LlavaOnevision) -
     plans = tiers.plan_layers(6, MemoryConfig())
     scorer = importance.role_scorer(model, plans)
     assert scorer.num_positions == len(prompt_of(model, Role.WORKING))
-    assert scorer.num_tokens == sum(len(prompt_of(model, role)) for role in Role)
+    assert scorer.num_tokens == sum(len(prompt_of(model, role)) for role in (Role.WORKING, Role.LONG_TERM))
+
+
+def test_layers_that_keep_the_newest_tokens_alone_can_be_all_layers(model: LlavaOnevision) -> None:
+    config = MemoryConfig(policy=PolicyName.HERMES, sensory_share=1.0, long_term_share=0.0)
+    writer = MemoryWriter(model, config, max_frames=8, reserve=64)
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(80))
+
+    assert memory.compactions
+    assert memory.longest - memory.prefix_length <= writer.capacity
+
+
+def test_what_questions_begin_with_is_read_once_for_a_peak_and_counts_each_time_in_a_mean(
+    model: LlavaOnevision,
+) -> None:
+    plans = tiers.plan_layers(6, MemoryConfig())
+    questions = [model.embed_question(torch.tensor(ids)).tokens for ids in model.prompts.guidance_questions]
+    starts = {
+        tuple(map(float, question[: end + 1].flatten())) for question in questions for end in range(len(question))
+    }
+
+    assert importance.question_scorer(model, plans).num_tokens == len(starts)
+    assert scorers.mean_of_questions(model).num_tokens == sum(map(len, questions))
 
 
 @pytest.mark.usefixtures("slots")

@@ -68,7 +68,9 @@ def test_attention_and_its_weights_at_once_are_those_of_two_passes(
     cached = cached if has_summaries else Cached(cached.keys, cached.values)
 
     output, normalizer = attention.attend(new, cached, SCALING)
-    for rows in (slice(0, num_new), slice(-1, None)):
+    for rows in (slice(0, num_new), slice(1, None), slice(-1, None)):
+        if not len(range(num_new)[rows]):
+            continue
         found, weights = attention.attend_and_reduce(new, cached, SCALING, rows, attention.peak_weight)
 
         expected = attention.reduced_weights(
@@ -82,7 +84,8 @@ def test_attention_and_its_weights_at_once_are_those_of_two_passes(
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 9), st.integers(0, 2**31))
 def test_packed_texts_do_not_see_each_other(texts: list[int], num_cached: int, seed: int) -> None:
     new, cached = drawn(seed, num_cached, sum(texts))
-    packed = New(new.queries, new.keys, new.values, attention.text_mask(texts))
+    places = torch.arange(sum(texts)).split(texts)
+    packed = New(new.queries, new.keys, new.values, attention.text_mask(places))
 
     output, _ = attention.attend(packed, cached, SCALING)
 
@@ -90,6 +93,15 @@ def test_packed_texts_do_not_see_each_other(texts: list[int], num_cached: int, s
         first = sum(texts[:text])
         for token in range(first, first + length):
             assert torch.allclose(output[0, :, token], plain_attention(new, cached, token, first), atol=1e-4)
+
+
+def test_texts_that_begin_with_the_same_tokens_see_those_and_their_own() -> None:
+    texts = [torch.tensor(places) for places in ([0, 1, 2], [0, 1, 3], [0, 4])]
+
+    is_seen = attention.text_mask(texts)[0, 0] == 0
+
+    seen = [row.nonzero()[:, 0].tolist() for row in is_seen]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 4]]
 
 
 def test_a_summary_of_n_equal_tokens_weighs_like_the_n() -> None:
