@@ -34,7 +34,7 @@ from benchmarks.on_device.pairs import Pair
 from benchmarks.on_device.plot import plot
 from benchmarks.on_device.scale import FULL, QUICK, Scale, tiny
 from benchmarks.parts import current_commit
-from cache_store.tiers import MemoryConfig
+from cache_store.tiers import MemoryConfig, PolicyName
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.device_config import DeviceConfig
@@ -80,12 +80,13 @@ def _forward(scale: Scale) -> Figures:
 
 def _ingest(scale: Scale) -> Figures:
     model = scale.load_model()
-    writer = _writer(model, scale.tokens, 8)
+    writer = _writer(model, scale.tokens, 8, scale.policy)
     times = ingesting.parts(writer, BareForward(model), full_memories.full(writer, 1), 8, scale.clips)
     pair = Pair(statistics.fmean(times.decoder_s), statistics.fmean(times.bare_decoder_s), times.decoder_over_bare)
     yield "ingest_over_forward", pair.ratio, pair, f"means of {scale.clips} clips of {times.tokens} tokens"
     upkeep = Pair(statistics.fmean(times.upkeep_s), times.step_s, times.upkeep_share)
-    yield "upkeep_share", upkeep.ratio, upkeep, "beside the whole ingest of a clip"
+    note = f"beside the whole ingest of a clip; guidance of {writer.scorer.num_tokens} tokens"
+    yield "upkeep_share", upkeep.ratio, upkeep, note
 
 
 def _tiny_ingest(scale: Scale) -> Figures:
@@ -188,8 +189,10 @@ PARTS: dict[str, tuple[int | None, Callable[[Scale], Figures]]] = {
 }
 
 
-def _writer(model: VideoLanguageModel, tokens: int, max_frames: int) -> MemoryWriter:
-    config = MemoryConfig(tokens_per_layer=tokens)
+def _writer(
+    model: VideoLanguageModel, tokens: int, max_frames: int, policy: PolicyName = PolicyName.AUTO
+) -> MemoryWriter:
+    config = MemoryConfig(tokens_per_layer=tokens, policy=policy)
     return MemoryWriter(model, config, max_frames=max_frames, reserve=answering.RESERVE)
 
 

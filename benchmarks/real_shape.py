@@ -15,8 +15,12 @@ from transformers import (
 )
 
 from models.llava_onevision import TEXTS, LlavaOnevision
+from models.policy_choice import BY_FAMILY
 from models.prompts import Prompts, PromptTexts
 
+POLICY = BY_FAMILY[
+    LlavaOnevision
+].policy  # of published weights; by its shortened texts the model counts as one of ours
 _BYTES_PER_TOKEN = 4
 
 

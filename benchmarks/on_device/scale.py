@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks import real_shape
+from cache_store.tiers import PolicyName
 from models import registry
 from models.vision_language_model import VideoLanguageModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How large the parts are. load_model: the shape that the first two rows of figures are of."""
+    """How large the parts are. load_model: the shape that the first two rows of figures are of; policy: what its
+    memories get in the product.
+    """
 
     load_model: Callable[[], VideoLanguageModel]
+    policy: PolicyName
     tokens: int
     clips: int
     rounds: int
@@ -34,6 +38,7 @@ def tiny() -> VideoLanguageModel:
 
 FULL = Scale(
     load_model=real_shape.load,
+    policy=real_shape.POLICY,
     tokens=4_000,
     clips=6,
     rounds=40,
@@ -48,6 +53,7 @@ FULL = Scale(
 )
 QUICK = Scale(
     load_model=tiny,
+    policy=PolicyName.AUTO,
     tokens=256,
     clips=2,
     rounds=3,
