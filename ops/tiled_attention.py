@@ -92,7 +92,7 @@ def _summed(rows: Tensor, tiles: list[_Tile], peak: Tensor, keeps_tiles: bool) -
         # The peak comes off before the product is rounded: in bfloat16 a logit of 20 is off by 0.06, one near 0 is not.
         logits = torch.baddbmm(below, flat, keys.flatten(0, 1).mT).view(*rows.shape[:3], -1)
         weights = (logits if bias is None else logits.add_(bias)).exp_()
-        parts = (weights @ values, weights.sum(dim=-1, keepdim=True, dtype=torch.float32))
+        parts = (weights @ values, weights.sum(dim=-1, keepdim=True))
         if sums:
             sums = [mine.add_(part) for mine, part in zip(sums, parts, strict=True)]
         else:
