@@ -11,13 +11,12 @@ class ScratchSlot:
 
     def __init__(self, reserve: int) -> None:
         self._reserve = reserve
-        self._slabs: Slabs | None = None
+        self._copy: Memory | None = None
 
     def copy(self, memory: Memory) -> Memory:
         """A copy of a memory, until the next one is asked for."""
         capacity = memory.slabs.capacity + self._reserve
-        if self._slabs is None or self._slabs.capacity < capacity:
-            self._slabs = Slabs(memory.slabs.shape, slots=1, capacity=capacity)
-        copy = Memory(self._slabs, 0)
-        copy.copy_from(memory)
-        return copy
+        if self._copy is None or self._copy.slabs.capacity < capacity:
+            self._copy = Memory(Slabs(memory.slabs.shape, slots=1, capacity=capacity), 0)
+        self._copy.copy_from(memory)
+        return self._copy

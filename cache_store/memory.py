@@ -97,15 +97,15 @@ class Memory:
 
     def keys(self, index: int) -> Tensor:
         """The keys of a layer's valid tokens, prefix included, rotated to their positions. Not to be written to."""
-        length, shape = self.lengths[index], self.slabs.shape
-        keys = quantising.convert(self.slabs.keys[index][self.slot, :, :length], shape.dtype)
+        length, mine, shape = self.lengths[index], self._capacity[index], self.slabs.shape
+        keys = quantising.convert(mine.keys.narrow(1, 0, length), shape.dtype)
         if not self.reach:
             return keys
-        return shape.positions.shift(keys, self.slabs.moved[index, self.slot, :length], self.reach)
+        return shape.positions.shift(keys, mine.moved.narrow(0, 0, length), self.reach)
 
     def values(self, index: int) -> Tensor:
         """The values of a layer's valid tokens, prefix included. Not to be written to."""
-        values = self.slabs.values[index][self.slot, :, : self.lengths[index]]
+        values = self._capacity[index].values.narrow(1, 0, self.lengths[index])
         return quantising.convert(values, self.slabs.shape.dtype)
 
     def after_prefix(self, index: int) -> CachedTokens:
@@ -172,9 +172,9 @@ class Memory:
 
         A later pass that reads on to another memory's length adds 0 times what is there: no number, if that is none.
         """
-        for index, length in enumerate(self.lengths):
-            for slab in (self.slabs.keys[index], self.slabs.values[index]):
-                slab[self.slot, :, length : length + num_tokens].zero_()
+        for length, slot in zip(self.lengths, self._capacity, strict=True):
+            slot.keys[:, length : length + num_tokens].zero_()
+            slot.values[:, length : length + num_tokens].zero_()
 
     def frozen(self) -> Memory:
         """What it holds now, to be read while more is written behind that in the same slot."""
@@ -208,11 +208,10 @@ class Memory:
         self.reach = 0 if is_rotated else other.reach
         self._prefix_states = other._prefix_states
         self.set_states(other.states)
-        for index in range(self.num_layers):
-            mine, others = self.layer(index), other.layer(index)
-            keys = other.keys(index) if is_rotated else others.keys
-            for copied, rows in ((mine.keys, keys), (mine.values, others.values)):
-                copied.copy_(quantising.convert(rows, copied.dtype))
+        for index, (length, mine, others) in enumerate(zip(self.lengths, self._capacity, other._capacity, strict=True)):
+            keys = other.keys(index) if is_rotated else others.keys.narrow(1, 0, length)
+            for slot, rows in ((mine.keys, keys), (mine.values, others.values.narrow(1, 0, length))):
+                slot.narrow(1, 0, length).copy_(quantising.convert(rows, slot.dtype))
         for name in PER_TOKEN:  # one copy for all layers: what is behind the valid tokens of a layer is never read
             copied, facts = (getattr(memory.slabs, name)[:, memory.slot, : self.longest] for memory in (self, other))
             copied.copy_(facts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from cache_store import token_ids
 from cache_store.positions import Positions
 from models.frame_fit import FrameFit
 
+_UNTIMED_KEPT = 64  # steps of text without times differ in their numbers of frames and in their sizes alone
 _FAR_S = 1e8  # three years: no text of a time is longer than that of this one
 
 
@@ -126,22 +129,15 @@ class FrameLayout:
         groups = [
             times_s[start : start + self.frames_per_group] for start in range(0, len(times_s), self.frames_per_group)
         ]
-        words, ids = [], []
-        cells = token_ids.cells(torch.arange(len(groups)), rows, columns, self._lags(groups))
-        no_words = torch.zeros(rows * columns, dtype=torch.int64)
-        is_one_video = self.positions_per_s is not None
-        for index, group in enumerate(groups):
-            before = () if is_one_video and index else self.before((group[0] + group[-1]) / 2 - origin_s)
-            after = () if is_one_video and index < len(groups) - 1 else self.after
-            words += [torch.tensor(before, dtype=torch.int64), no_words, torch.tensor(after, dtype=torch.int64)]
-            after_ids = token_ids.text(index, len(after), first=len(before))
-            ids += [token_ids.text(index, len(before)), cells[index], after_ids]
-        all_ids = torch.cat(ids)
+        is_one_video, last = self.positions_per_s is not None, len(groups) - 1
+        before = [
+            () if is_one_video and index else self.before((group[0] + group[-1]) / 2 - origin_s)
+            for index, group in enumerate(groups)
+        ]
+        after = [() if is_one_video and index < last else self.after for index in range(len(groups))]
+        untimed = _untimed(self.positions, tuple(before), tuple(after), (rows, columns), self._lags(groups))
         times = torch.tensor([group[-1] for group in groups], dtype=torch.float64)
-        advance = self.positions.advance(all_ids)
-        return FrameTokens(
-            all_ids, torch.cat(words), times[token_ids.frames_of(all_ids)], advance.offsets, advance.ends
-        )
+        return dataclasses.replace(untimed, times_s=times[token_ids.frames_of(untimed.ids)])
 
     @property
     def _text_length(self) -> int:
@@ -152,10 +148,34 @@ class FrameLayout:
         """The most rows or columns of cells that a frame can have."""
         return self.max_cells if self.side is None else -(-self.side // self.cell)
 
-    def _lags(self, groups: Sequence[Sequence[float]]) -> Tensor | None:
-        """How far each group is behind the first: never so far that the step takes more than `max_positions`. -> [G]"""
+    def _lags(self, groups: Sequence[Sequence[float]]) -> tuple[int, ...] | None:
+        """How far each group is behind the first: never so far that the step takes more than `max_positions`. -> G"""
         if self.positions_per_s is None:
             return None
         starts = torch.tensor([group[0] for group in groups], dtype=torch.float64)
         lags = ((starts - starts[0]) * self.positions_per_s).long()
-        return lags.clamp(min=0).minimum(torch.arange(len(groups)) * self._longest_side)
+        return tuple(lags.clamp(min=0).minimum(torch.arange(len(groups)) * self._longest_side).tolist())
+
+
+@functools.lru_cache(maxsize=_UNTIMED_KEPT)
+def _untimed(
+    positions: Positions,
+    before: tuple[tuple[int, ...], ...],
+    after: tuple[tuple[int, ...], ...],
+    grid: tuple[int, int],
+    lags: tuple[int, ...] | None,
+) -> FrameTokens:
+    """The tokens of a step but for their times, by the text around each group and its lag; not to be written to.
+
+    Kept, because the steps of all cameras are alike.
+    """
+    of_lags = None if lags is None else torch.tensor(lags)
+    cells = token_ids.cells(torch.arange(len(before)), *grid, of_lags)
+    no_words = torch.zeros(math.prod(grid), dtype=torch.int64)
+    words, ids = [], []
+    for index, (first, last) in enumerate(zip(before, after, strict=True)):
+        words += [torch.tensor(first, dtype=torch.int64), no_words, torch.tensor(last, dtype=torch.int64)]
+        ids += [token_ids.text(index, len(first)), cells[index], token_ids.text(index, len(last), first=len(first))]
+    all_ids = torch.cat(ids)
+    advance = positions.advance(all_ids)
+    return FrameTokens(all_ids, torch.cat(words), torch.empty(0), advance.offsets, advance.ends)

@@ -71,6 +71,7 @@ class LlavaOnevision:
         self.prompts = prompts
         self.generation = generation or GenerationConfig(end_ids=(prompts.end_id,))
         self.spec = _spec(network, name, prompts, pixels, reliable_positions)
+        self._newline = Embeddings(network.model.image_newline.detach().to(self.spec.kv.dtype)[None])
 
     @torch.inference_mode()
     def embed_frames(self, groups: Tensor) -> Embeddings:
@@ -86,8 +87,7 @@ class LlavaOnevision:
 
     @torch.inference_mode()
     def embed_question(self, ids: Tensor) -> Embeddings:
-        newline = self._network.model.image_newline.to(self.spec.kv.dtype)
-        return Embeddings.concat(Embeddings(newline[None]), self.embed_tokens(ids))
+        return Embeddings.concat(self._newline, self.embed_tokens(ids))
 
     @torch.inference_mode()
     def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:

@@ -20,8 +20,8 @@ from pipeline.device.question_request import QuestionRequest
 from pipeline.sources.clips import Clip
 from tests.pipeline.device.damaged_model import Damage, DamagedModel
 from tests.pipeline.device.faults import Faults
-from tests.pipeline.device.question_batches import Question, outcome
-from tests.pipeline.device.reference_cameras import ReferenceCameras
+from tests.pipeline.device.question_batches import Question
+from tests.pipeline.device.reference_cameras import ReferenceCameras, assert_equal_answers
 from tests.pipeline.device.stepped_engine import SteppedEngine
 
 ERRORS: dict[str, Callable[[], Exception]] = {
@@ -41,12 +41,12 @@ class Fault:
 
 @dataclass(eq=False, repr=False)
 class Asked:
-    """A question and what its listener got. alone: the outcome that it must have; may_fail: its camera was removed."""
+    """A question and what its listener got. alone: what it must get; may_fail: its camera was removed."""
 
     question: Question
     events: list[AnswerEvent | QuestionError] = field(default_factory=list)
     request: QuestionRequest | None = None
-    alone: object = None
+    alone: list[AnswerEvent | QuestionError] = field(default_factory=list)
     may_fail: bool = False
 
     @property
@@ -203,7 +203,7 @@ class CheckedDevice:
 
     def _note_begun(self, running: list[Asked]) -> None:
         for asked in running:
-            if asked.events and asked.alone is None and not isinstance(asked.events[0], QuestionError):
+            if asked.events and not asked.alone and not isinstance(asked.events[0], QuestionError):
                 asked.alone = self._reference.answer(replace(asked.question, caller=ANYBODY, after=0))
 
     def _check_step(self, clip: Clip, before: dict[str, _Before], hurt: set[str]) -> None:
@@ -233,7 +233,7 @@ class CheckedDevice:
             return
         end = asked.events[-1]
         if isinstance(end, Done):
-            assert outcome(asked.events) == asked.alone
+            assert_equal_answers(asked.events, asked.alone)
         elif isinstance(end, QuestionExpired):
             assert asked.question.caller.timeout_s is not None
         elif isinstance(end, AnswerFailed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ _BEGAN_S = 1_000.0
 _HASTY_S = 0.001
 _PUT_SHARE = 0.8
 _FAULT_SHARE = 0.2
-_OPERATIONS = 500  # of a longer job
+_OPERATIONS = (60, 250, 1_000)  # of a step of an answer, of the question, of a step of frames with a compaction
 _KINDS = (*Damage, *ERRORS)
 _FRAMES = 48  # of the street, which then begins again
 
@@ -67,7 +68,10 @@ class RandomSchedule:
     def _fault(self) -> Fault | None:
         if self._rng.random() > _FAULT_SHARE:
             return None
-        return Fault(self._rng.choice(_KINDS), self._rng.randrange(_OPERATIONS))
+        return self._fault_of(_KINDS)
+
+    def _fault_of(self, kinds: Sequence[str]) -> Fault:
+        return Fault(self._rng.choice(kinds), self._rng.randrange(self._rng.choice(_OPERATIONS)))
 
     def _camera(self) -> str | None:
         return self._rng.choice(sorted(self._device.cameras)) if self._device.cameras else None
@@ -103,13 +107,8 @@ class RandomSchedule:
     def _add(self) -> None:
         absent = [name for name in CAMERAS if name not in self._device.cameras]
         if len(self._device.cameras) < self._config.max_cameras:
-            fault = Fault(self._rng.choice(tuple(ERRORS)), self._rng.randrange(_OPERATIONS))
-            self._device.add(
-                self._rng.choice(absent),
-                None,
-                is_gated=self._rng.random() < 0.5,
-                fault=fault if self._rng.random() < _FAULT_SHARE else None,
-            )
+            fault = self._fault_of(tuple(ERRORS)) if self._rng.random() < _FAULT_SHARE else None
+            self._device.add(self._rng.choice(absent), None, is_gated=self._rng.random() < 0.5, fault=fault)
 
     def _remove(self) -> None:
         if name := self._camera():

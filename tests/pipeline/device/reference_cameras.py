@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 import torch
 
 from cache_store.cached_tokens import CachedTokens
@@ -12,11 +14,12 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
 from cache_store.memory import Memory
 from models.memory_writer import MemoryWriter
+from pipeline.answers import AnswerEvent, Evidence, QuestionError
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
 from pipeline.sources.clips import Clip
-from tests.pipeline.device.question_batches import Question, alone
+from tests.pipeline.device.question_batches import Question, Questioning, outcome
 
 _ROUNDING = 1e-9  # of a batch in float64
 
@@ -49,9 +52,11 @@ class ReferenceCameras:
     def append(self, clip: Clip) -> None:
         self.get(clip.camera).append(clip)
 
-    def answer(self, question: Question) -> object:
-        """The outcome of a question that nobody else's disturbs."""
-        return alone(self._writer.model, {question.camera: self.get(question.camera)}, question)  # type: ignore[arg-type]
+    def answer(self, question: Question) -> list[AnswerEvent | QuestionError]:
+        """The events of a question that nobody else's disturbs."""
+        questioning = Questioning(self._writer.model, {question.camera: self.get(question.camera)}, slots=1)
+        questioning.run([question])
+        return questioning.events[question]
 
     def adopt(self, camera: CameraMemory) -> None:
         """The camera becomes what a fault has left of it."""
@@ -72,6 +77,15 @@ class ReferenceCameras:
         assert_equal_memories(camera.memory, reference.memory)
         assert camera.gaps == reference.gaps
         assert camera.thumbnails.of(range(1 << 12)) == reference.thumbnails.of(range(1 << 12))
+
+
+def assert_equal_answers(
+    events: Sequence[AnswerEvent | QuestionError], alone: Sequence[AnswerEvent | QuestionError]
+) -> None:
+    """The same but for ids, times and the rounding of attention weights, which are float32."""
+    assert outcome(events) == outcome(alone)
+    mine, other = ([event.weight for event in some if isinstance(event, Evidence)] for some in (events, alone))
+    assert mine == pytest.approx(other, abs=1e-5)
 
 
 def assert_equal_memories(memory: Memory, reference: Memory) -> None:

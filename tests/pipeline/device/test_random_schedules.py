@@ -25,7 +25,7 @@ from tests.pipeline.device.reference_cameras import ReferenceCameras
 from tests.pipeline.device.stepped_engine import SteppedEngine
 
 SCHEDULES = int(os.environ.get("HERMES_FUZZ_SCHEDULES", "5"))
-TURNS = 45
+TURNS = 40
 
 
 @pytest.fixture(scope="module")
