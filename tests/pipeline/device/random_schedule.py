@@ -30,16 +30,17 @@ _FRAMES = 48  # of the street, which then begins again
 
 
 @functools.cache
-def _street() -> NDArray[np.uint8]:
+def _street(width: int, height: int) -> NDArray[np.uint8]:
     """What every camera sees, each from a frame of its own on."""
     scene = Scene(seed=7)
-    return np.stack([scene.frame(frame / 2, 64, 64) for frame in range(_FRAMES)])
+    return np.stack([scene.frame(frame / 2, width, height) for frame in range(_FRAMES)])
 
 
 class RandomSchedule:
-    """Draws what happens, does it to a device, and runs some of the device's jobs."""
+    """Draws what happens, does it to a device, and runs some of the device's jobs. size: of frames."""
 
-    def __init__(self, seed: int, device: CheckedDevice, config: DeviceConfig) -> None:
+    def __init__(self, seed: int, device: CheckedDevice, config: DeviceConfig, size: tuple[int, int]) -> None:
+        self._street = _street(*size)
         self._rng = random.Random(seed)
         self._device = device
         self._config = config
@@ -84,7 +85,7 @@ class RandomSchedule:
                 times_s = tuple(first_s + frame / 2 for frame in range(self._rng.randint(1, 6)))
                 self._now_s[name] = times_s[-1]
                 number = int(2 * (times_s[0] - _BEGAN_S)) + self._shifts[name]
-                frames = np.roll(_street(), -number, axis=0)[: len(times_s)]
+                frames = np.roll(self._street, -number, axis=0)[: len(times_s)]
                 previews = tuple(frames[:, ::8, ::8])
                 self._device.engine.clips.put(Clip(name, frames, times_s, previews, times_s[-1], 0.5))
 

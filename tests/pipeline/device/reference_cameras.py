@@ -99,6 +99,9 @@ def assert_equal_tokens(tokens: CachedTokens, reference: CachedTokens) -> None:
     for name, _, mine in tokens.tensors():
         other = getattr(reference, name)
         if name in ("keys", "values"):
-            assert torch.allclose(mine.double(), other.double(), rtol=0, atol=_ROUNDING), name
+            assert torch.allclose(mine.double(), other.double(), rtol=0, atol=_ROUNDING), (
+                name,
+                (mine.double() - other.double()).abs().max(),
+            )
         else:
             assert torch.equal(mine, other), name
