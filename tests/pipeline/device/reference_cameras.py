@@ -21,7 +21,7 @@ from pipeline.device.device_config import DeviceConfig
 from pipeline.sources.clips import Clip
 from tests.pipeline.device.question_batches import Question, Questioning, outcome
 
-_ROUNDING = 1e-9  # of a batch in float64
+_ROUNDING = 1e-6  # of a batch in float64; summaries are means in float32
 
 
 class ReferenceCameras:
@@ -99,9 +99,6 @@ def assert_equal_tokens(tokens: CachedTokens, reference: CachedTokens) -> None:
     for name, _, mine in tokens.tensors():
         other = getattr(reference, name)
         if name in ("keys", "values"):
-            assert torch.allclose(mine.double(), other.double(), rtol=0, atol=_ROUNDING), (
-                name,
-                (mine.double() - other.double()).abs().max(),
-            )
+            assert torch.allclose(mine.double(), other.double(), rtol=0, atol=_ROUNDING), name
         else:
             assert torch.equal(mine, other), name
