@@ -23,6 +23,7 @@ from benchmarks import own_store, real_shape, restoring, result_file, streets
 from benchmarks.own_store import OwnStore
 from benchmarks.restoring import Restore
 from benchmarks.streets import CAMERA, STREETS
+from cache_store import checkpoint_codec
 from cache_store.row_format import RowFormat
 from cache_store.tiers import MemoryConfig
 from models import registry
@@ -155,7 +156,7 @@ def _append(memory: CameraMemory, clips: list[Clip]) -> float:
 async def _save(memory: CameraMemory, rows: RowFormat, own: OwnStore) -> tuple[float, float, float, float, float]:
     """Snapshot, save and store in seconds of processor time, the save in seconds, and its bytes."""
     snapshot_s = time.thread_time()
-    snapshot = memory.snapshot(0, time.time())
+    snapshot = checkpoint_codec.on_host(memory.snapshot(0, time.time()))
     snapshot_s = time.thread_time() - snapshot_s
     snapshot = replace(snapshot, facts=replace(snapshot.facts, rows=rows))
     nbytes = await own.received_nbytes()

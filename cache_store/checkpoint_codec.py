@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from cache_store import tensor_bytes, token_ids
-from cache_store.cached_tokens import TOKEN_AXES, CachedTokens
+from cache_store import compaction, tensor_bytes, token_ids
+from cache_store.cached_tokens import PER_TOKEN, TOKEN_AXES, CachedTokens
 from cache_store.checkpoint import READABLE_VERSIONS, SCHEMA_VERSION, Checkpoint, CheckpointFacts
 from cache_store.errors import CheckpointCorrupt
 from cache_store.memory import Memory
@@ -25,18 +25,37 @@ _FIRST_WITH_MOVED = 4  # the first schema version whose keys are not rotated to 
 _FIRST_WITH_PLACES = 5  # the first whose token ids say the place of a token in its frame
 
 
-def capture(memory: Memory, first_recent_id: int) -> tuple[CachedTokens, ...]:
-    """Copies of the tokens of each layer between prefix and recent window, on the CPU.
+def capture(memory: Memory, first_recent_id: int | None = None) -> tuple[CachedTokens, ...]:
+    """Copies of the tokens of each layer between prefix and recent window, on their device.
 
-    The tokens of the recent window, with ids from `first_recent_id` on, are the last of every layer.
+    The tokens of the recent window, with ids from `first_recent_id` on, are the last of every layer. Without that id
+    all tokens behind the prefix are copied, and the host does not wait for the device.
     """
-    layers = (memory.after_prefix(index) for index in range(memory.num_layers))
-    return tuple(_copied(tokens.slice(0, int((tokens.token_ids < first_recent_id).sum()))) for tokens in layers)
+    windows = [0] * memory.num_layers
+    if first_recent_id is not None:
+        windows = compaction.window_lengths(memory, first_recent_id)
+    facts = [getattr(memory.slabs, name)[:, memory.slot, : memory.longest].clone() for name in PER_TOKEN]
+    layers = []
+    for index, window in enumerate(windows):
+        kept = slice(memory.prefix_length, memory.lengths[index] - window)
+        rows = (slabs[index][memory.slot, :, kept].clone() for slabs in (memory.slabs.keys, memory.slabs.values))
+        layers.append(CachedTokens(*rows, *(fact[index, kept] for fact in facts)))
+    return tuple(layers)
 
 
 def capture_states(memory: Memory) -> tuple[Tensor, ...]:
-    """Copies of the states of recurrent layers, on the CPU. They know every frame, those of the recent window too."""
-    return tuple(state.to("cpu", copy=True) for state in memory.states)
+    """Copies of the states of recurrent layers, on their device. They know the frames of the recent window too."""
+    return tuple(state.clone() for state in memory.states)
+
+
+def on_host(snapshot: Checkpoint, to_host: Callable[[Tensor], Tensor] = Tensor.cpu) -> Checkpoint:
+    """A snapshot whose tensors are on the host, with the thumbnails of no other frames than its own."""
+    layers = tuple(tokens.map(lambda tensor, _: to_host(tensor)) for tokens in snapshot.layers)
+    frames = set(torch.unique(token_ids.frames_of(torch.cat([tokens.token_ids for tokens in layers]))).tolist())
+    thumbnails = {frame: jpeg for frame, jpeg in snapshot.thumbnails.items() if frame in frames}
+    return dataclasses.replace(
+        snapshot, layers=layers, thumbnails=thumbnails, states=tuple(map(to_host, snapshot.states))
+    )
 
 
 def restore(memory: Memory, checkpoint: Checkpoint) -> None:
@@ -130,10 +149,6 @@ def _joined(levels: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
     if scales.dtype is torch.bfloat16:
         return quantising.join(levels, scales)
     return quantising.dequantise(levels, scales, dtype)
-
-
-def _copied(tokens: CachedTokens) -> CachedTokens:
-    return tokens.map(lambda tensor, _: tensor.to("cpu", copy=True))
 
 
 def _check_shape(tokens: CachedTokens, shape: KVShape, index: int) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-import torch
-
-from cache_store import checkpoint_codec, token_ids
+from cache_store import checkpoint_codec, frame_counts, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.gap import Gap
 from cache_store.memory import Memory
@@ -20,8 +18,6 @@ from pipeline.device.gap_log import GapLog
 from pipeline.device.thumbnails import Thumbnails
 from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clips import Clip
-
-_ABOVE_EVERY_ID = 1 << 62  # no token has an id as high
 
 
 class CameraMemory:
@@ -123,27 +119,26 @@ class CameraMemory:
 
     def _refresh(self) -> None:
         """Reads from the device what a compaction or a restore changes: which frames are cached, the oldest time."""
-        layers = [self.memory.after_prefix(layer) for layer in range(self.memory.num_layers)]
-        frames = token_ids.frames_of(torch.cat([tokens.token_ids for tokens in layers]))
-        self.thumbnails.keep(set(torch.unique(frames).tolist()))
-        self._oldest_s = float(torch.cat([tokens.times_s for tokens in layers]).min()) if len(frames) else None
-        first_recent = max(0, self.memory.next_frame - self._writer.recent_groups)
+        recent = range(max(0, self.memory.next_frame - self._writer.recent_groups), self.memory.next_frame)
+        frames = [*self.thumbnails.by_frame(), *recent]
+        counts = frame_counts.count(self.memory, frames)
+        self.thumbnails.keep({frame for frame, tokens in zip(frames, counts.tokens, strict=True) if tokens})
+        self._oldest_s = counts.oldest_s
         self._compactions = self.memory.compactions
         self._recent_tokens.clear()
-        self._recent_tokens.extend((frames[frames >= first_recent] - first_recent).bincount().tolist())
+        self._recent_tokens.extend(counts.tokens[len(frames) - len(recent) :])
 
     def snapshot(self, frames_dropped: int, now: float, *, is_whole: bool = False) -> Checkpoint:
-        """A copy of the memory, with the thumbnails of its frames, without the newest frames unless `is_whole`.
+        """A copy of the memory on its device, without the newest frames unless `is_whole`; `on_host` completes it.
 
         As many of the newest frames seen are left out as make a recent window: the stream refills it after a restore.
         Of a still scene the newest frames seen have no tokens, so nothing is left out.
         """
-        before_id, newest_s = _ABOVE_EVERY_ID, self.newest_s
+        first_left_out_id, newest_s = None, self.newest_s
         if self._newest and not is_whole:
             first_left_out, newest_s = self._newest[0]
-            before_id = token_ids.first_of(first_left_out)
-        layers = checkpoint_codec.capture(self.memory, before_id)
-        frames = torch.unique(token_ids.frames_of(torch.cat([layer.token_ids for layer in layers]))).tolist()
+            first_left_out_id = token_ids.first_of(first_left_out)
+        layers = checkpoint_codec.capture(self.memory, first_left_out_id)
         facts = CheckpointFacts(
             fingerprint=self._writer.model.spec.fingerprint,
             saved_s=now,
@@ -159,7 +154,7 @@ class CameraMemory:
             rows=self.memory.slabs.rows,
         )
         states = checkpoint_codec.capture_states(self.memory)
-        return Checkpoint(facts, layers, self.thumbnails.of(frames), states)
+        return Checkpoint(facts, layers, self.thumbnails.by_frame(), states)
 
     def restore(self, saved: Checkpoint) -> None:
         """Restores a checkpoint into this new memory. What it lacks up to the next frame becomes a gap.

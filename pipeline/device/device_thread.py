@@ -20,6 +20,7 @@ from pipeline.device import job_guard
 from pipeline.device.failure_report import FailureReport
 
 T = TypeVar("T")
+Deliver = Callable[[Future[T], T], None]
 
 _BUSY_WINDOW_S = 10.0
 _IDLE_WAIT_S = 1.0
@@ -89,30 +90,31 @@ class DeviceThread:
         """Says that there may be a job."""
         self._has_news.set()
 
-    def command(self, what: str, work: Callable[[], T]) -> Future[T]:
+    def command(self, what: str, work: Callable[[], T], deliver: Deliver[T] | None = None) -> Future[T]:
         """Queues work that runs before the next job.
 
-        The future fails with the work's CameraError, QuestionError or StoreError, and with CameraFailed after any
-        other error of the work and if the device has stopped.
+        deliver: called with the running future and the work's result, to complete it now or later, on any thread; it is
+        completed at once unless given. The future fails with the work's CameraError, QuestionError or StoreError, and
+        with CameraFailed after any other error of the work and if the device has stopped.
         """
-        return self._queue(self._commands, what, work)
+        return self._queue(self._commands, what, work, deliver)
 
-    def background(self, what: str, work: Callable[[], T]) -> Future[T]:
-        """Queues work that runs when `next_job` returns it; fails as `command` does."""
-        return self._queue(self._background, what, work)
+    def background(self, what: str, work: Callable[[], T], deliver: Deliver[T] | None = None) -> Future[T]:
+        """Queues work that runs when `next_job` returns it; delivers and fails as `command` does."""
+        return self._queue(self._background, what, work, deliver)
 
     def next_background_job(self) -> Job:
         """Takes the oldest background work. On the device thread only."""
         return self._background.popleft()
 
-    def _queue(self, queue: deque[Job], what: str, work: Callable[[], T]) -> Future[T]:
+    def _queue(self, queue: deque[Job], what: str, work: Callable[[], T], deliver: Deliver[T] | None) -> Future[T]:
         future: Future[T] = Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(work())
+                (deliver or Future.set_result)(future, work())
             except (CameraError, QuestionError, StoreError) as error:
                 future.set_exception(error)
 

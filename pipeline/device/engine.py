@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
@@ -24,6 +25,7 @@ from pipeline.device.ingest import IngestRunner
 from pipeline.device.question_request import QuestionRequest
 from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler, Turn, Work
+from pipeline.device.snapshot_transfer import transfer_for
 from pipeline.memory_status import MemoryStatus
 from pipeline.sources.clip_queue import ClipQueue
 
@@ -64,6 +66,7 @@ class Engine:
         )
         self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
         self._thread = DeviceThread(self._next_job, on_stop=self._questions.close, report=report)
+        self._snapshots = transfer_for(model.spec.kv, self._thread.wake, report=report)
         self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
         self._ingest = IngestRunner(
@@ -176,10 +179,11 @@ class Engine:
     def snapshot(self, camera: str, *, is_whole: bool = False) -> Future[Checkpoint]:
         """The camera's global summary tier, copied off the device as background work, or its whole memory, at once.
 
-        Questions wait until the next owner has the whole memory. The future fails with UnknownCamera or CameraFailed.
+        Questions wait until the next owner has the whole memory. On a GPU one snapshot at a time is first copied on the
+        device, where it takes what its tokens take. The future fails with UnknownCamera or CameraFailed.
         """
-        queue = self._thread.command if is_whole else self._thread.background
-        return queue(f"camera {camera!r}: copying it", lambda: self._snapshot(camera, is_whole))
+        queue, what = self._thread.command if is_whole else self._thread.background, f"camera {camera!r}: copying it"
+        return queue(what, lambda: self._snapshot(camera, is_whole), partial(self._snapshots.deliver, what))
 
     def _do(self, what: str, work: Callable[[], None]) -> None:
         try:
@@ -210,7 +214,7 @@ class Engine:
         return {
             **self._questions.waiting(cameras),
             Work.INGEST: self._ingest.waiting(),
-            Work.BACKGROUND: [0] if self._thread.has_background_job else [],
+            Work.BACKGROUND: [0] if self._thread.has_background_job and self._snapshots.has_room else [],
         }
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 
 
 class Thumbnails:
@@ -29,6 +29,6 @@ class Thumbnails:
         for frame in [frame for frame in self._jpegs if frame not in frames]:
             self.nbytes -= len(self._jpegs.pop(frame))
 
-    def of(self, frames: Iterable[int]) -> dict[int, bytes]:
-        """The thumbnails of these frames that are there."""
-        return {frame: self._jpegs[frame] for frame in frames if frame in self._jpegs}
+    def by_frame(self) -> dict[int, bytes]:
+        """All thumbnails of now."""
+        return dict(self._jpegs)

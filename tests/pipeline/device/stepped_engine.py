@@ -9,7 +9,7 @@ from typing import TypeVar
 from cache_store.tiers import MemoryConfig
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.device_config import DeviceConfig
-from pipeline.device.device_thread import DeviceThread
+from pipeline.device.device_thread import Deliver, DeviceThread
 from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
@@ -20,8 +20,8 @@ T = TypeVar("T")
 class SteppedThread(DeviceThread):
     """The queues of a device thread, worked on by whoever calls it. Commands run at once."""
 
-    def command(self, what: str, work: Callable[[], T]) -> Future[T]:
-        future = super().command(what, work)
+    def command(self, what: str, work: Callable[[], T], deliver: Deliver[T] | None = None) -> Future[T]:
+        future = super().command(what, work, deliver)
         while self._commands:
             self._run_job(self._commands.popleft())
         return future
