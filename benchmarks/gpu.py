@@ -27,7 +27,7 @@ _SHAPES = {
     "large": (LARGE, ("llava-onevision-7b", "qwen3-vl-8b")),
     "tiny": (SMALL, (plain_models.TINY, plain_models.TINY_QWEN)),
 }
-_TESTS = "tests/models/test_gpu.py"
+_TESTS = ("tests/models/test_gpu.py", "tests/pipeline/device/test_gpu_transfers.py")
 _LIMIT_S = 360.0
 
 _Part = tuple[str, Callable[[], Iterator[Figure]]]
@@ -89,7 +89,7 @@ def _run_tests() -> Iterator[Figure]:
     if importlib.util.find_spec("pytest") is None:
         yield Figure("tests", "", "not run: pytest is not installed", 0.0, "")
         return
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", ".", "--noconftest", _TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", ".", "--noconftest", *_TESTS]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S)
     last = (outcome.stdout.strip().splitlines() or ["no output"])[-1]
     yield Figure("tests", "", f"tests marked gpu: {last.strip('= ')}", float(outcome.returncode), "(exit code)")

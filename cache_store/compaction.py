@@ -13,6 +13,7 @@ from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
 from cache_store.policies import LayerView, Policy
 from cache_store.tiers import LayerPlan
+from ops import transfer
 
 _MAX_GROUPS = 1 << 20  # summaries of one compaction in one layer
 
@@ -25,7 +26,7 @@ def is_due(memory: Memory, budget: int) -> bool:
 def window_lengths(memory: Memory, first_token_id: int) -> list[int]:
     """How many tokens of each layer are in the recent window: those of frames from `first_token_id` on. -> L"""
     ids = memory.slabs.token_ids[:, memory.slot, memory.prefix_length : memory.longest]
-    lengths = torch.tensor(memory.lengths, device=ids.device) - memory.prefix_length
+    lengths = transfer.to_device(torch.tensor(memory.lengths), ids.device) - memory.prefix_length
     is_valid = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
     counts: list[int] = ((ids >= first_token_id) & is_valid).sum(dim=1).tolist()
     return counts

@@ -19,10 +19,10 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def concat_to_device(parts: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Tensors of the host one behind the other, on a device, in one transfer. B × [N_b, ...] -> [sum of N_b, ...]"""
+    """Tensors one behind the other on a device; those of the host in one transfer. B × [N_b, ...] -> [N, ...]"""
     if len(parts) == 1:
         return to_device(parts[0], device)
-    if device.type != "cuda":
+    if device.type != "cuda" or parts[0].is_cuda:
         return torch.cat(list(parts)).to(device)
     size = (sum(map(len, parts)), *parts[0].shape[1:])
     pinned = torch.empty(size, dtype=parts[0].dtype, pin_memory=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.on_device import answering, full_memories, ingesting, pairs, serving_load
+from benchmarks.on_device import answering, full_memories, ingesting, pairs, serving_load, transfers
 from benchmarks.on_device.bare_forward import BareForward
 from cache_store.tiers import MemoryConfig
 from models.memory_writer import MemoryWriter
@@ -123,6 +123,19 @@ def _waits_s(model: VideoLanguageModel, sizes: Sizes, budget: int) -> Iterator[t
         cameras.engine.close()
 
 
+def between_host_and_device(model: VideoLanguageModel, sizes: Sizes, _peak_tflops: float) -> Iterator[Figure]:
+    """Frames on their way to the device, and a snapshot of a full memory on its way back."""
+    writer = _writer(model, sizes, sizes.budgets[0])
+    for batch in sizes.batches:
+        pair = transfers.frames(model, batch, sizes.frames_per_step, rounds=sizes.rounds)
+        for name, seconds in (("", pair.ours_s), (", from ordinary memory", pair.bare_s)):
+            yield Figure("transfers", model.spec.name, f"frames, batch {batch}{name}", 1e3 * seconds, "ms")
+    memory = full_memories.full(writer, 1)[0]
+    for way, times in transfers.snapshots(model, memory, rounds=sizes.rounds).items():
+        yield Figure("transfers", model.spec.name, f"snapshot, device thread{way}", 1e3 * times.on_thread_s, "ms")
+        yield Figure("transfers", model.spec.name, f"snapshot, until on the host{way}", 1e3 * times.until_there_s, "ms")
+
+
 def nbytes(model: VideoLanguageModel, sizes: Sizes, _peak_tflops: float) -> Iterator[Figure]:
     """What one camera's slot takes."""
     for budget in sizes.budgets:
@@ -146,4 +159,10 @@ def _writer(model: VideoLanguageModel, sizes: Sizes, budget: int) -> MemoryWrite
     return MemoryWriter(model, config, max_frames=sizes.frames_per_step, reserve=answering.RESERVE)
 
 
-PARTS = {"prefill": prefill, "decode": decode, "ttft": first_token, "bytes": nbytes}
+PARTS = {
+    "prefill": prefill,
+    "decode": decode,
+    "ttft": first_token,
+    "transfers": between_host_and_device,
+    "bytes": nbytes,
+}

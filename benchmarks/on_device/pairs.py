@@ -41,10 +41,10 @@ def of(timed: Sequence[tuple[float, float]]) -> Pair:
 
 def seconds(work: Callable[[], object]) -> float:
     """How long it takes, on the GPU too."""
-    _synchronise()
+    synchronise()
     began_s = time.perf_counter()
     work()
-    _synchronise()
+    synchronise()
     return time.perf_counter() - began_s
 
 
@@ -53,6 +53,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def _synchronise() -> None:
+def synchronise() -> None:
+    """Waits for all work of the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
