@@ -13,7 +13,7 @@ from itertools import islice
 from models.answer_decoder import Answer, AnswerDecoder, NextToken
 from models.prompts import Prompts
 from pipeline.answers import ANYBODY, AnswerFailed, Caller, OnEvent, UnknownCamera
-from pipeline.device import job_guard, question_request
+from pipeline.device import job_guard, question_request, running_mean
 from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.device_config import DeviceConfig
@@ -23,8 +23,6 @@ from pipeline.device.question_queue import QuestionQueue
 from pipeline.device.question_request import QuestionRequest
 from pipeline.device.running_answer import RunningAnswer
 from pipeline.device.scheduler import Turn, Work
-
-_NEWEST_SHARE = 0.1  # of a measurement, in the mean
 
 
 class QuestionRunner:
@@ -145,8 +143,7 @@ class QuestionRunner:
             return  # all were cancelled or failed: how long a prefill takes is not seen
         began_s = self._clock()
         self._step(begun)
-        seconds = self._clock() - began_s
-        self.prefill_s += (_NEWEST_SHARE if self.prefill_s else 1.0) * (seconds - self.prefill_s)
+        self.prefill_s = running_mean.mean(self.prefill_s, self._clock() - began_s)
 
     def _begin(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:
@@ -174,16 +171,12 @@ class QuestionRunner:
         """One pass, or one for each answer if that fails: those that fail alone end and are left out."""
         # In the order of their slots, because neighbours are read together.
         batch = sorted(batch, key=lambda running: (id(running.answer.memory.slabs), running.answer.memory.slot))
-        with job_guard.ends_with(lambda error: self._fail_pass(batch, error)):
-            tokens = self._decoder.next_tokens([running.answer for running in batch])
-            return list(zip(batch, tokens, strict=True))
-        return [found for running in batch for found in self._next_tokens([running])] if len(batch) > 1 else []
-
-    def _fail_pass(self, batch: Sequence[RunningAnswer], error: Exception) -> None:
-        if len(batch) == 1:
-            self._fail(batch[0].request, error)
-        else:
-            self._report("answer_batch_failed", answers=len(batch), reason=repr(error))
+        return job_guard.in_one_pass(
+            batch,
+            lambda batch: self._decoder.next_tokens([running.answer for running in batch]),
+            fail=lambda running, error: self._fail(running.request, error),
+            report=lambda error: self._report("answer_batch_failed", answers=len(batch), reason=repr(error)),
+        )
 
     def _advance(self, running: RunningAnswer, token: NextToken) -> None:
         self._decoder.append(running.answer, token)
