@@ -34,14 +34,15 @@ class EncodedFrames:
 class FrameStep:
     """What one memory appends: its tokens, and what the decoder reads of them. [T], [T, E]
 
-    group_sizes: how many of the tokens each group of frames has. origin_s: the time of the memory's first frame, from
-    which texts between frames count.
+    group_sizes: how many of the tokens each group of frames has. span: how many positions they take. origin_s: the time
+    of the memory's first frame, from which texts between frames count.
     """
 
     tokens: FrameTokens
     embeddings: Embeddings
     num_frames: int
     group_sizes: list[int]
+    span: int
     origin_s: float
 
 
@@ -74,6 +75,26 @@ def encode(model: VideoLanguageModel, frames: Iterable[Tensor]) -> list[EncodedF
     return [encoded[row] for row in range(len(groups))]
 
 
+def steps(
+    model: VideoLanguageModel,
+    memories: Sequence[Memory],
+    frames: Iterable[Tensor],
+    times_s: Iterable[Tensor],
+    admitted: Iterable[Tensor | None],
+) -> list[FrameStep | None]:
+    """The step of each memory, with frames as `MemoryWriter.append` takes them; None where no cell is admitted.
+
+    The memories are not changed. These steps are to be prefilled before any other frames of theirs.
+    """
+    every = zip(frames, times_s, admitted, strict=True)
+    admitted_frames = [admitted_groups(model.spec.layout, *of_memory) for of_memory in every]
+    encoded = iter(encode(model, [pixels for pixels, _, _ in admitted_frames if len(pixels)]))
+    return [
+        lay_out(model, memory, next(encoded), times, cells) if len(times) else None
+        for memory, (_, times, cells) in zip(memories, admitted_frames, strict=True)
+    ]
+
+
 def lay_out(
     model: VideoLanguageModel, memory: Memory, encoded: EncodedFrames, times_s: Tensor, admitted: Tensor | None
 ) -> FrameStep:
@@ -91,11 +112,10 @@ def lay_out(
         is_kept[tokens.is_cell] = is_admitted
         tokens = tokens.at(is_kept.nonzero().squeeze(1))
         cells = cells.at(transfer.to_device(is_admitted.nonzero().squeeze(1), device))
-    if len(cells) == len(tokens):
-        return FrameStep(tokens, cells, len(times_s), tokens.group_sizes, origin_s)
-    words = model.embed_tokens(transfer.to_device(tokens.words, device))
-    places = transfer.to_device(tokens.is_cell.nonzero().squeeze(1), device)
-    return FrameStep(tokens, words.scatter(places, cells), len(times_s), tokens.group_sizes, origin_s)
+    if len(cells) < len(tokens):
+        words = model.embed_tokens(transfer.to_device(tokens.words, device))
+        cells = words.scatter(transfer.to_device(tokens.is_cell.nonzero().squeeze(1), device), cells)
+    return FrameStep(tokens, cells, len(times_s), tokens.group_sizes, tokens.span, origin_s)
 
 
 def _by_size(groups: Sequence[Tensor]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from models import frame_encoder, policy_choice
 from models.embeddings import Embeddings
 from models.errors import InvalidBudget, NotFinite
 from models.frame_encoder import EncodedFrames, FrameStep
-from models.frame_layout import FrameLayout, FrameTokens
+from models.frame_layout import FrameLayout
 from models.importance import SCORERS, ImportanceScorer
 from models.slot_cache import SlotCache
 from models.vision_language_model import VideoLanguageModel
@@ -108,18 +108,11 @@ class MemoryWriter:
         [F, P], which of their cells are prefilled, all by default. A group of frames with no such cell is not encoded
         and takes no frame number. Returns how many tokens each group got that was appended.
         """
-        every = zip(frames, times_s, admitted or [None] * len(memories), strict=True)
-        steps = [frame_encoder.admitted_groups(self._layout, *step) for step in every]
-        present = [row for row, (_, times, _) in enumerate(steps) if len(times)]
-        sizes: list[list[int]] = [[] for _ in memories]
+        steps = frame_encoder.steps(self.model, memories, frames, times_s, admitted or [None] * len(memories))
+        present = [(memory, step) for memory, step in zip(memories, steps, strict=True) if step is not None]
         if present:
-            pixels, times_s, admitted = zip(*[steps[row] for row in present], strict=True)
-            appended = self.prefill(
-                [memories[row] for row in present], frame_encoder.encode(self.model, pixels), times_s, admitted
-            )
-            for row, groups in zip(present, appended, strict=True):
-                sizes[row] = groups
-        return sizes
+            self.prefill_steps([memory for memory, _ in present], [step for _, step in present])
+        return [step.group_sizes if step is not None else [] for step in steps]
 
     def prefill(
         self,
@@ -128,31 +121,37 @@ class MemoryWriter:
         times_s: Iterable[Tensor],
         admitted: Iterable[Tensor | None] | None = None,
     ) -> list[list[int]]:
-        """`append` for frames that are encoded already; each group must have a cell that is admitted.
+        """`append` for frames that are encoded already; each group must have a cell that is admitted."""
+        every = zip(memories, encoded, times_s, admitted or [None] * len(memories), strict=True)
+        steps = [frame_encoder.lay_out(self.model, *step) for step in every]
+        self.prefill_steps(memories, steps)
+        return [step.group_sizes for step in steps]
+
+    def prefill_steps(self, memories: Sequence[Memory], steps: Sequence[FrameStep], *, makes_room: bool = True) -> None:
+        """`prefill` for steps of `frame_encoder.steps`.
 
         A token's position is the same as if its whole frame were admitted. A memory is compacted behind its step if its
         slot has no room for as large a step again, and before it if there is none for this one; until then it holds
-        more than its budget. Whole or not at all: if it fails, every memory holds what it held before, or what a
-        compaction before the step left of that. Raises NotFinite if the model computed what is no number.
+        more than its budget. makes_room: False leaves the first of the two to the caller, see `make_room`. Whole or not
+        at all: if it fails, every memory holds what it held before, or what a compaction before the step left of that.
+        Raises NotFinite if the model computed what is no number.
         """
-        every = zip(memories, encoded, times_s, admitted or [None] * len(memories), strict=True)
-        steps = [frame_encoder.lay_out(self.model, *step) for step in every]
         assert max(step.num_frames for step in steps) <= self.max_frames, self.max_frames
-        self._make_room(memories, steps)
+        self.make_room(memories, steps)
         for memory, step in zip(memories, steps, strict=True):
-            self.free_positions(memory, step.tokens.span)
+            self.free_positions(memory, step.span)
         extents = [memory.extent for memory in memories]
         try:
             self._forward(memories, steps)
             for memory, step in zip(memories, steps, strict=True):
                 self.commit(memory, step)
-            self._make_room(memories, steps)
+            if makes_room:
+                self.make_room(memories, steps)
         except Exception:
             for memory, extent, step in zip(memories, extents, steps, strict=True):
                 memory.rewind(extent)
                 memory.blank(len(step.tokens))
             raise
-        return [step.group_sizes for step in steps]
 
     def _forward(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         """Writes the keys, values and states of steps, in one pass."""
@@ -169,19 +168,20 @@ class MemoryWriter:
         tokens = step.tokens
         fields = (tokens.ids + token_ids.first_of(memory.next_frame), tokens.times_s, tokens.offsets)
         ids, times_s, offsets = (transfer.to_device(field, self.model.spec.device) for field in fields)
-        memory.commit(ids, times_s, offsets, tokens.span)
+        memory.commit(ids, times_s, offsets, step.span)
         memory.next_frame += self._layout.num_groups(step.num_frames)
         memory.origin_s = step.origin_s
 
-    def _make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
-        """Compacts each memory whose slot, or whose positions, have no room for a step like its own."""
+    def make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
+        """Compacts each memory that has no room for a step like its own. In all or in none of them."""
         pairs = zip(memories, steps, strict=True)
-        self.compact([memory for memory, step in pairs if not self._has_room(memory, step.tokens)])
+        self.compact([memory for memory, step in pairs if not self.has_room(memory, step)])
 
-    def _has_room(self, memory: Memory, tokens: FrameTokens) -> bool:
+    def has_room(self, memory: Memory, step: FrameStep) -> bool:
+        """Whether the memory's slot, and its positions, have room for one more step like this one."""
         # Behind a gate a step has fewer tokens than positions; closed up, those of the memory and the window are left.
-        last_position = memory.longest + self._window_positions + tokens.span
-        return memory.longest + len(tokens) <= self.capacity and last_position <= self.max_position
+        last_position = memory.longest + self._window_positions + step.span
+        return memory.longest + len(step.tokens) <= self.capacity and last_position <= self.max_position
 
     def compact(self, memories: Sequence[Memory]) -> None:
         """Scores the memories over their budget and evicts, in all or in none, what the policy does not keep."""

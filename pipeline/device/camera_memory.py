@@ -13,7 +13,7 @@ from models import checkpoint_restorer
 from models.memory_writer import MemoryWriter
 from pipeline.device import frame_steps
 from pipeline.device.change_gate import ChangeGate
-from pipeline.device.frame_steps import Appended, PreparedStep
+from pipeline.device.frame_steps import Appended, EncodedStep, PreparedStep
 from pipeline.device.gap_log import GapLog
 from pipeline.device.thumbnails import Thumbnails
 from pipeline.memory_status import MemoryStatus
@@ -77,24 +77,31 @@ class CameraMemory:
 
         If it raises, whatever it raises, the memory has none of its frames; `lose` says what to do then.
         """
-        step = self.prepare(clip)
-        self.note(step, frame_steps.append(self._writer, [step])[0])
+        encoded = frame_steps.encode(self._writer, [self.prepare(clip)])
+        self.note(encoded[0], frame_steps.append(self._writer, encoded, makes_room=True)[0])
 
     def prepare(self, clip: Clip) -> PreparedStep:
         """What `note` must know of a clip of at most `max_frames` frames, before it is appended."""
         return frame_steps.prepare(self.memory, self.gate, self._layout, clip)
 
-    def note(self, step: PreparedStep, appended: Appended) -> None:
+    def note(self, encoded: EncodedStep, appended: Appended) -> None:
         """Notes that a step was appended. What can fail comes last."""
+        step = encoded.prepared
         self.tokens_read += step.num_read
         self.tokens_skipped += step.num_skipped
-        self.ingest_s += step.seconds + appended.seconds
+        self.ingest_s += step.seconds + encoded.seconds + appended.seconds
         self.upkeep_s += appended.upkeep_s
         self._gap_log.note(step.clip, self.newest_s)
         self._note_frames(step.groups_s, step.jpegs, self.memory.next_frame - len(appended.group_sizes))
         self._recent_tokens.extend(size * self.memory.num_layers for size in appended.group_sizes)
         if self.memory.compactions != self._compactions:
             self._refresh()
+
+    def note_compaction(self, seconds: float) -> None:
+        """Notes that the memory was compacted behind a step, apart from it."""
+        self.ingest_s += seconds
+        self.upkeep_s += seconds
+        self._refresh()
 
     def lose(self, clip: Clip) -> int:
         """Notes that a clip was not appended; its frames become a gap. How many were lost. Allocates nothing.

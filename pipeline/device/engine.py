@@ -34,8 +34,8 @@ class Engine:
     """The cameras and questions of one device. Any thread may call it; the work is done on the device thread.
 
     Feeds put clips into `clips`. Everything else that touches a memory runs as a command between two jobs.
-    A job is one step of frames of some cameras, one pass over questions or over running answers, or one piece of
-    background work. A failure ends its question, its frames or its command, and nothing else.
+    A job is one pass over questions or over running answers, one part of a step of frames of some cameras, or one piece
+    of background work. A failure ends its question, its frames or its command, and nothing else.
     """
 
     def __init__(
@@ -194,18 +194,18 @@ class Engine:
     def _next_job(self) -> Job | None:
         """The job whose turn it is, None only if nothing waits: the device then sleeps until it is woken."""
         while (turn := self._scheduler.next_turn(self._waiting(), self._quick_tokens)) is not None:
-            # Every call for ingest takes clips, so the loop ends.
+            # Every call takes clips, or what is left of a step, so the loop ends.
             if (job := self._job_of(turn)) is not None:
                 return job
         return None
 
     def _job_of(self, turn: Turn) -> Job | None:
         """None if there is none any more."""
-        if turn.work is Work.INGEST:
-            return self._ingest.next_job(turn.count)
         if turn.work is Work.BACKGROUND:
             return self._thread.next_background_job()
-        return self._questions.next_job(turn, self._slots.cameras)
+        if turn.work in (Work.PREFILL, Work.DECODE):
+            return self._questions.next_job(turn, self._slots.cameras)
+        return self._ingest.next_job(turn)
 
     def _waiting(self) -> dict[Work, list[int]]:
         """The tokens of each piece of work that waits, at most, after questions that cannot be answered have ended."""
@@ -213,16 +213,13 @@ class Engine:
         self._questions.end_unanswerable(cameras)
         return {
             **self._questions.waiting(cameras),
-            Work.INGEST: self._ingest.waiting(),
+            **self._ingest.waiting(),
             Work.BACKGROUND: [0] if self._thread.has_background_job and self._snapshots.has_room else [],
         }
 
     @property
     def _quick_tokens(self) -> int | None:
-        """As many tokens of frames as are read while a question is; None until both were measured.
-
-        So whoever asks has the first word after two such times at most, while frames are ingested.
-        """
+        """As many tokens of frames as make no part of a step longer than a question; None until both were measured."""
         if not self._ingest.token_s or not self._questions.prefill_s:
             return None
         return int(self._questions.prefill_s / self._ingest.token_s)

@@ -1,4 +1,4 @@
-"""A step of frames on its way into a memory: what its gate lets pass, its thumbnails, one pass for several cameras."""
+"""A step of frames on its way into a memory, part by part: gate and thumbnails, vision encoder, prefill, compaction."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from cache_store.memory import Memory
+from models import frame_encoder
+from models.frame_encoder import FrameStep
 from models.frame_layout import FrameLayout
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import images
@@ -37,12 +39,25 @@ class PreparedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedStep:
+    """A step of frames whose cells that pass are encoded, None if there are none. seconds: spent on that."""
+
+    prepared: PreparedStep
+    step: FrameStep | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
-    """What appending a step took. group_sizes: see `MemoryWriter.append`. upkeep_s: part of the seconds."""
+    """What appending a step took. group_sizes: see `MemoryWriter.append`. upkeep_s: part of the seconds.
+
+    has_room: whether the memory has room for one more step like this one; else it is to be compacted.
+    """
 
     group_sizes: list[int]
     seconds: float
     upkeep_s: float
+    has_room: bool
 
 
 def prepare(memory: Memory, gate: ChangeGate, layout: FrameLayout, clip: Clip) -> PreparedStep:
@@ -71,18 +86,44 @@ def prepare(memory: Memory, gate: ChangeGate, layout: FrameLayout, clip: Clip) -
     )
 
 
-def append(writer: MemoryWriter, steps: Sequence[PreparedStep]) -> list[Appended]:
-    """Appends steps of several cameras as one batch; the time is divided among them.
-
-    If it raises, whatever it raises, no memory has any of the frames.
-    """
-    began_s, upkeep_before_s = time.perf_counter(), writer.upkeep_s
-    sizes = writer.append(
+def encode(writer: MemoryWriter, steps: Sequence[PreparedStep]) -> list[EncodedStep]:
+    """Encodes what passes of several cameras' steps as one batch; the time is divided among them."""
+    began_s = time.perf_counter()
+    encoded = frame_encoder.steps(
+        writer.model,
         [step.memory for step in steps],
         [step.frames for step in steps],
         [torch.tensor(step.clip.times_s, dtype=torch.float64) for step in steps],
         [step.admitted for step in steps],
     )
     seconds = (time.perf_counter() - began_s) / len(steps)
+    return [EncodedStep(prepared, step, seconds) for prepared, step in zip(steps, encoded, strict=True)]
+
+
+def append(writer: MemoryWriter, steps: Sequence[EncodedStep], *, makes_room: bool) -> list[Appended]:
+    """Appends steps of several cameras as one batch; the time is divided among them. See `MemoryWriter.prefill_steps`.
+
+    If it raises, whatever it raises, no memory has any of the frames.
+    """
+    began_s, upkeep_before_s = time.perf_counter(), writer.upkeep_s
+    present = [(one.prepared.memory, one.step) for one in steps if one.step is not None]
+    if present:
+        writer.prefill_steps([memory for memory, _ in present], [step for _, step in present], makes_room=makes_room)
+    seconds = (time.perf_counter() - began_s) / len(steps)
     upkeep_s = (writer.upkeep_s - upkeep_before_s) / len(steps)
-    return [Appended(groups, seconds, upkeep_s) for groups in sizes]
+    return [
+        Appended(
+            one.step.group_sizes if one.step is not None else [],
+            seconds,
+            upkeep_s,
+            one.step is None or writer.has_room(one.prepared.memory, one.step),
+        )
+        for one in steps
+    ]
+
+
+def compact(writer: MemoryWriter, memories: Sequence[Memory]) -> list[float]:
+    """Compacts memories in one call. Seconds for each: the time is divided among them."""
+    began_s = time.perf_counter()
+    writer.compact(memories)
+    return [(time.perf_counter() - began_s) / len(memories)] * len(memories)

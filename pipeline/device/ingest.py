@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from models.memory_writer import MemoryWriter
-from pipeline.device import frame_steps, job_guard
+from pipeline.device import frame_steps, job_guard, running_mean
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_thread import Job
 from pipeline.device.failure_report import FailureReport
-from pipeline.device.frame_steps import Appended, PreparedStep
+from pipeline.device.frame_steps import EncodedStep, PreparedStep
+from pipeline.device.scheduler import Turn, Work
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 
-_NEWEST_SHARE = 0.1  # of a measurement, in the mean
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,15 @@ class _Step:
     camera: CameraMemory
     clip: Clip
 
-    @property
-    def what(self) -> str:
-        return f"camera {self.camera.name!r}: {len(self.clip.times_s)} frames"
-
 
 class IngestRunner:
     """Takes steps of frames out of the queue of clips and appends them to their memories. Device thread only.
 
-    Whatever fails, the gate, a thumbnail or the pass, ends the frames of its own camera: a pass of several cameras that
-    fails is done again one by one.
+    A batch of steps is up to three jobs, because a question waits for the end of a job: gate and vision encoder,
+    prefill, and the compaction of the memories that have no room for another such step. The next batch begins when
+    these are done, so no compaction is put off beyond the next step of its camera.
+    Whatever fails, the gate, a thumbnail or a pass, ends the frames of its own camera: a pass of several cameras that
+    fails is done again one by one. A memory whose compaction fails is as it was, and its next step compacts it first.
     """
 
     def __init__(
@@ -47,79 +49,135 @@ class IngestRunner:
         self._clips = clips
         self._max_frames = max_frames
         self._report = report
-        self.token_s = 0.0  # seconds that a token of whole frames takes: the most, lately
+        self._encoded: list[tuple[_Step, EncodedStep]] = []  # what is to be appended
+        self._full: list[_Step] = []  # what was appended, and left no room for as much again
+        self._token_s = dict.fromkeys((Work.ENCODE, Work.APPEND, Work.COMPACT), 0.0)
 
-    def waiting(self) -> list[int]:
-        """The tokens of the next step of each camera that has one, at most."""
+    @property
+    def token_s(self) -> float:
+        """Seconds that a token of whole frames takes in the longest of its jobs: the most, lately."""
+        return max(self._token_s.values())
+
+    def waiting(self) -> dict[Work, list[int]]:
+        """What is left of the batch under way, as one piece, or the tokens of each camera's next step, at most."""
+        if self._full:
+            return {Work.COMPACT: [self._num_tokens(self._full)]}
+        if self._encoded:
+            return {Work.APPEND: [self._num_tokens([step for step, _ in self._encoded])]}
         layout = self._writer.model.spec.layout
-        return [layout.max_tokens(frames) for frames in self._clips.next_steps(self._max_frames)]
+        return {Work.ENCODE: [layout.max_tokens(frames) for frames in self._clips.next_steps(self._max_frames)]}
 
-    def next_job(self, count: int) -> Job | None:
-        """The next steps of so many cameras, None if those cameras were removed. Every call takes clips."""
-        clips, cameras = self._clips.take_steps(count, self._max_frames), self._slots.cameras
-        steps = [_Step(cameras[clip.camera], clip) for clip in clips if clip.camera in cameras]
-        steps.sort(key=lambda step: step.camera.memory.slot)  # because neighbours are read together
+    def next_job(self, turn: Turn) -> Job | None:
+        """What is left of the batch under way, or the next steps of so many cameras; None if those were removed.
+
+        Every call takes clips, or a part of the batch.
+        """
+        if turn.work is Work.COMPACT:
+            full, self._full = self._full, []
+            full = [step for step in full if self._is_present(step)]
+            return self._job("compaction", full, lambda: self._compact(full), lost=())
+        if turn.work is Work.APPEND:
+            encoded, self._encoded = self._encoded, []
+            encoded = [(step, one) for step, one in encoded if self._is_present(step)]
+            steps = [step for step, _ in encoded]
+            return self._job("prefill", steps, lambda: self._append(encoded), lost=steps)
+        clips, cameras = self._clips.take_steps(turn.count, self._max_frames), self._slots.cameras
+        taken = [_Step(cameras[clip.camera], clip) for clip in clips if clip.camera in cameras]
+        taken.sort(key=lambda step: step.camera.memory.slot)  # because neighbours are read together
+        return self._job("encoding", taken, lambda: self._encode(taken), lost=taken)
+
+    def _is_present(self, step: _Step) -> bool:
+        """Whether its camera was neither removed nor erased since its frames were taken."""
+        return self._slots.cameras.get(step.camera.name) is step.camera
+
+    def _job(self, what: str, steps: Sequence[_Step], run: Callable[[], None], *, lost: Sequence[_Step]) -> Job | None:
+        """lost: the steps whose frames are lost if it fails."""
         if not steps:
             return None
 
         def fail(_: Exception) -> None:
-            for step in steps:
+            for step in lost:
                 self._lose(step)
 
-        is_alone = len(steps) == 1
-        what = steps[0].what if is_alone else f"frames of {len(steps)} cameras"
-        return Job(what, lambda: self._run(steps), fail, {"camera": steps[0].camera.name} if is_alone else {})
+        if len(steps) > 1:
+            return Job(f"{what}: frames of {len(steps)} cameras", run, fail)
+        return Job(_name(what, steps[0]), run, fail, {"camera": steps[0].camera.name})
 
-    def _run(self, steps: Sequence[_Step]) -> None:
+    def _encode(self, steps: Sequence[_Step]) -> None:
         prepared: list[tuple[_Step, PreparedStep]] = []
         for step in steps:
-            with self._failing(step):
+            with self._failing("gate", step):
                 prepared.append((step, step.camera.prepare(step.clip)))
-        self._append(prepared)
+        encoded = self._in_one_pass("encoding", prepared, lambda batch: frame_steps.encode(self._writer, batch))
+        self._encoded = [(step, one) for (step, _), one in encoded]
+        seconds = sum(one.prepared.seconds + one.seconds for _, one in self._encoded)
+        self._note_time(Work.ENCODE, [step for step, _ in self._encoded], seconds)
 
-    def _append(self, steps: Sequence[tuple[_Step, PreparedStep]]) -> None:
-        """One pass, or one for each camera if that fails: those that fail alone lose their frames."""
-        if not steps:
-            return
-        appended: list[Appended] = []
-        with job_guard.ends_with(lambda error: self._fail_pass(steps, error)):
-            appended = frame_steps.append(self._writer, [prepared for _, prepared in steps])
-        if appended:
-            self._note_time(steps, appended)
-            for (step, prepared), one in zip(steps, appended, strict=True):
-                with self._failing(step):
-                    self._note(step.camera, prepared, one)
-        elif len(steps) > 1:
-            # Not where the error is handled: it holds what the failed pass has allocated.
-            for step_alone in steps:
-                self._append([step_alone])
+    def _append(self, encoded: Sequence[tuple[_Step, EncodedStep]]) -> None:
+        appended = self._in_one_pass(
+            "prefill", encoded, lambda batch: frame_steps.append(self._writer, batch, makes_room=False)
+        )
+        steps = [step for (step, _), _ in appended]
+        self._note_time(Work.APPEND, steps, sum(one.seconds for _, one in appended))
+        self._full = [step for (step, _), one in appended if not one.has_room]
+        for (step, from_encoder), one in appended:
+            with self._failing("prefill", step):
+                step.camera.note(from_encoder, one)
+                self._slots.publish(step.camera)
 
-    def _fail_pass(self, steps: Sequence[tuple[_Step, PreparedStep]], error: Exception) -> None:
-        if len(steps) == 1:
-            self._fail(steps[0][0], error)
-        else:
-            self._report("ingest_batch_failed", cameras=len(steps), reason=repr(error))
+    def _compact(self, steps: Sequence[_Step]) -> None:
+        compacted = job_guard.in_one_pass(
+            steps,
+            lambda batch: frame_steps.compact(self._writer, [step.camera.memory for step in batch]),
+            fail=lambda step, error: self._report_failure("compaction", step, error),
+            report=lambda error: self._report_batch("compaction", len(steps), error),
+        )
+        self._note_time(Work.COMPACT, [step for step, _ in compacted], sum(seconds for _, seconds in compacted))
+        for step, seconds in compacted:
+            with self._failing("compaction", step):
+                step.camera.note_compaction(seconds)
+                self._slots.publish(step.camera)
 
-    def _note_time(self, steps: Sequence[tuple[_Step, PreparedStep]], appended: Sequence[Appended]) -> None:
+    def _in_one_pass(
+        self, what: str, batch: Sequence[tuple[_Step, T]], run: Callable[[Sequence[T]], Sequence[R]]
+    ) -> list[tuple[tuple[_Step, T], R]]:
+        """What a pass gives for each step. Those that fail by themselves lose their frames."""
+        return job_guard.in_one_pass(
+            batch,
+            lambda pairs: run([one for _, one in pairs]),
+            fail=lambda pair, error: self._fail(what, pair[0], error),
+            report=lambda error: self._report_batch(what, len(batch), error),
+        )
+
+    def _note_time(self, work: Work, steps: Sequence[_Step], seconds: float) -> None:
+        if steps:
+            self._token_s[work] = running_mean.peak(self._token_s[work], seconds / self._num_tokens(steps))
+
+    def _num_tokens(self, steps: Sequence[_Step]) -> int:
+        """Of whole frames."""
         layout = self._writer.model.spec.layout
-        tokens = sum(layout.max_tokens(len(step.clip.times_s)) for step, _ in steps)
-        seconds = sum(prepared.seconds for _, prepared in steps) + sum(one.seconds for one in appended)
-        self.token_s = max(seconds / tokens, self.token_s + _NEWEST_SHARE * (seconds / tokens - self.token_s))
+        return sum(layout.max_tokens(len(step.clip.times_s)) for step in steps)
 
-    def _note(self, camera: CameraMemory, prepared: PreparedStep, appended: Appended) -> None:
-        camera.note(prepared, appended)
-        self._slots.publish(camera)
+    def _failing(self, what: str, step: _Step) -> AbstractContextManager[None]:
+        """For what is of one camera alone; its failure loses those of that camera's frames that are not appended."""
+        return job_guard.ends_with(lambda error: self._fail(what, step, error))
 
-    def _failing(self, step: _Step) -> AbstractContextManager[None]:
-        """For what is of one camera alone; its failure loses that camera's frames."""
-        return job_guard.ends_with(lambda error: self._fail(step, error))
-
-    def _fail(self, step: _Step, error: Exception) -> None:
-        trace = "".join(traceback.format_exception(error))
-        about = {"job": step.what, "camera": step.camera.name}
-        self._report("device_job_failed", **about, reason=repr(error), traceback=trace)
+    def _fail(self, what: str, step: _Step, error: Exception) -> None:
+        self._report_failure(what, step, error)
         self._lose(step)
+
+    def _report_failure(self, what: str, step: _Step, error: Exception) -> None:
+        trace = "".join(traceback.format_exception(error))
+        about = {"job": _name(what, step), "camera": step.camera.name}
+        self._report("device_job_failed", **about, reason=repr(error), traceback=trace)
+
+    def _report_batch(self, what: str, cameras: int, error: Exception) -> None:
+        self._report("ingest_batch_failed", job=what, cameras=cameras, reason=repr(error))
 
     def _lose(self, step: _Step) -> None:
         self._clips.count_dropped(step.camera.name, step.camera.lose(step.clip))
         self._slots.publish_loss(step.camera)
+
+
+def _name(what: str, step: _Step) -> str:
+    return f"camera {step.camera.name!r}: {what} of {len(step.clip.times_s)} frames"

@@ -11,11 +11,16 @@ _BACKLOG_PARTS = 4  # batches, at most, for the frames that wait
 
 
 class Work(Enum):
-    """A kind of work. The most urgent kind comes first, the rarest last."""
+    """A kind of work. The most urgent kind comes first, the rarest last.
+
+    A step of frames is three pieces of work, one after the other, because a question waits for the piece at hand.
+    """
 
     PREFILL = "prefill"  # of questions
     DECODE = "decode"  # one token of each answer
-    INGEST = "ingest"  # one step of frames of each camera
+    COMPACT = "compact"  # the memories that have no room for another step
+    APPEND = "append"  # steps of frames that are encoded
+    ENCODE = "encode"  # one step of frames of each camera
     BACKGROUND = "background"
 
 
@@ -31,8 +36,9 @@ class Scheduler:
     """Questions first, but no kind of work is starved.
 
     A prefill comes before the next token of the answers that run, because its client has no word yet. A kind of work
-    that waited so many turns is promoted: decoding after `decode_every`, ingest after `ingest_every`, background work
-    after `background_every`. max_tokens: of one batch; work that has more by itself runs alone.
+    that waited so many turns is promoted: decoding after `decode_every`, the next step of frames after `encode_every`,
+    what is left of a step after `step_every`, background work after `background_every`. max_tokens: of one batch; work
+    that has more by itself runs alone.
     """
 
     def __init__(
@@ -40,14 +46,17 @@ class Scheduler:
         *,
         max_tokens: int,
         decode_every: int = 1,
-        ingest_every: int = 4,
+        step_every: int = 1,
+        encode_every: int = 2,
         background_every: int = 16,
     ) -> None:
         self._max_tokens = max_tokens
         self._max_wait = {
             Work.PREFILL: 1,
             Work.DECODE: decode_every,
-            Work.INGEST: ingest_every,
+            Work.COMPACT: step_every,
+            Work.APPEND: step_every,
+            Work.ENCODE: encode_every,
             Work.BACKGROUND: background_every,
         }
         self._waited = dict.fromkeys(Work, 0)
@@ -70,7 +79,7 @@ class Scheduler:
             self._waited[work] = self._waited[work] + 1 if work in kinds and work is not chosen else 0
         pieces = waiting[chosen]
         limit = self._max_tokens
-        if chosen is Work.INGEST and quick_tokens is not None:
+        if chosen is Work.ENCODE and quick_tokens is not None:
             limit = min(limit, max(quick_tokens, sum(pieces) // _BACKLOG_PARTS))
         return Turn(chosen, _count(pieces, limit))
 

@@ -76,6 +76,7 @@ class CheckedDevice:
         self._model = model
         self._reference = reference
         self._copies: list[tuple[str, Future[Checkpoint]]] = []
+        self._steps: list[tuple[CameraMemory, Clip]] = []  # taken, and neither appended nor lost
 
     @property
     def cameras(self) -> dict[str, CameraMemory]:
@@ -162,8 +163,15 @@ class CheckedDevice:
         hurt = self._hurt()
         self._check_hurt(hurt, victim, has_come=has_come)
         self._note_begun(running)
+        steps, self._steps = self._steps, []
+        for camera, clip in steps:
+            self._check_step(camera, clip, before, hurt)
         for clip in self.engine.queue.taken:
-            self._check_step(clip, before, hurt)
+            if clip.camera in self.cameras:
+                self._reference.encode(clip)
+                self._check_step(self.cameras[clip.camera], clip, before, hurt)
+        for name, camera in self.cameras.items():
+            self._check_compaction(camera, before[name], hurt)
         for asked in running:
             self._check_end(asked, hurt)
         self._check_copies(may_fail=has_come)
@@ -173,6 +181,7 @@ class CheckedDevice:
         """Nothing waits any more: every question has ended, every slot is free, every memory is what it must be."""
         assert not [asked.question for asked in self.asked if not asked.is_over]
         assert not self._copies
+        assert not self._steps
         assert self.engine.has_every_slot_free()
         for camera in self.cameras.values():
             self._reference.assert_equal(camera)
@@ -206,27 +215,37 @@ class CheckedDevice:
             if asked.events and not asked.alone and not isinstance(asked.events[0], QuestionError):
                 asked.alone = self._reference.answer(replace(asked.question, caller=ANYBODY, after=0))
 
-    def _check_step(self, clip: Clip, before: dict[str, _Before], hurt: set[str]) -> None:
-        """The step is in the memory as if it had been alone there, or it was hurt and is not there at all."""
-        camera, was = self.cameras.get(clip.camera), before.get(clip.camera)
-        if camera is None or was is None:
+    def _check_step(self, camera: CameraMemory, clip: Clip, before: dict[str, _Before], hurt: set[str]) -> None:
+        """The step is in the memory as if it had been alone there, or hurt and not there at all, or still to come."""
+        if self.cameras.get(camera.name) is not camera:
             return
+        was = before[camera.name]
         num_seen = camera.frames_seen - was.frames_seen
         num_dropped = self.engine.clips.dropped_frames(clip.camera) - was.frames_dropped
+        if not num_seen and not num_dropped:
+            assert clip.camera not in hurt
+            self._steps.append((camera, clip))
+            return
         assert (num_seen, num_dropped) in ((len(clip.times_s), 0), (0, len(clip.times_s)))
         assert num_seen or clip.camera in hurt
         if num_seen:
-            self._reference.append(clip)
+            self._reference.append(clip.camera)
         else:
             self.counts["steps lost"] += 1
             for old, new in zip(was.ids, _ids(camera.memory), strict=True):
                 assert all(id < 0 for id in new - old)
-        if clip.camera in hurt:
-            self._reference.adopt(camera)
-        self._reference.assert_equal(camera)
-        self.counts["compacted"] += camera.memory.compactions - was.compactions
         self.counts["reindexed"] += camera.memory.reach != was.reach
         self.counts["steps"] += 1
+
+    def _check_compaction(self, camera: CameraMemory, was: _Before, hurt: set[str]) -> None:
+        """A memory is compacted by a job of its own, or right before a step; the other cameras are as they were."""
+        if camera.name in hurt:
+            self._reference.adopt(camera)
+        elif camera.memory.compactions != self._reference.get(camera.name).memory.compactions:
+            assert camera.frames_seen == was.frames_seen
+            self._reference.compact(camera.name)
+        self._reference.assert_equal(camera)
+        self.counts["compacted"] += camera.memory.compactions - was.compactions
 
     def _check_end(self, asked: Asked, hurt: set[str]) -> None:
         if not asked.is_over or asked.request is None or asked.request.is_cancelled:

@@ -34,13 +34,13 @@ def ingest(engine: Engine, camera: str, num_clips: int, *, first_s: float = 1_00
         engine.clips.put(clip(camera, start, seed=number))
         while engine.status(camera).newest_s != start + 1.5:
             engine.snapshot(camera).result(timeout=20)
+    settle(engine)
 
 
 def settle(engine: Engine) -> None:
     """Waits until every clip that was put has been taken, and its jobs are over."""
-    while engine.clips.has_clips():
-        engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
-    engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
+    while engine._thread.command("nothing", lambda: any(engine._ingest.waiting().values())).result(TIMEOUT_S):
+        pass
 
 
 def whole(engine: Engine, camera: str) -> Checkpoint:

@@ -16,9 +16,11 @@ from cache_store.gap import Gap
 from cache_store.memory import Memory
 from models.memory_writer import MemoryWriter
 from pipeline.answers import AnswerEvent, Evidence, QuestionError
+from pipeline.device import frame_steps
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
+from pipeline.device.frame_steps import EncodedStep
 from pipeline.sources.clips import Clip
 from tests.pipeline.device.question_batches import Question, Questioning, outcome
 
@@ -32,6 +34,7 @@ class ReferenceCameras:
         self._writer = writer
         self._config = replace(config, max_cameras=1)
         self._devices: dict[str, CameraSlots] = {}
+        self._encoded: dict[str, list[EncodedStep]] = {}
 
     def add(self, name: str, checkpoint: Checkpoint | None, gap: Gap | None, *, is_gated: bool) -> None:
         device = CameraSlots(self._writer, self._config, lambda _: 0)
@@ -50,8 +53,18 @@ class ReferenceCameras:
     def get(self, name: str) -> CameraMemory:
         return self._devices[name].get(name)
 
-    def append(self, clip: Clip) -> None:
-        self.get(clip.camera).append(clip)
+    def encode(self, clip: Clip) -> None:
+        """The first part of a step of frames; `append` is the second."""
+        self._encoded[clip.camera] = frame_steps.encode(self._writer, [self.get(clip.camera).prepare(clip)])
+
+    def append(self, name: str) -> None:
+        encoded = self._encoded.pop(name)
+        appended = frame_steps.append(self._writer, encoded, makes_room=False)
+        self.get(name).note(encoded[0], appended[0])
+
+    def compact(self, name: str) -> None:
+        camera = self.get(name)
+        camera.note_compaction(frame_steps.compact(self._writer, [camera.memory])[0])
 
     def answer(self, question: Question) -> list[AnswerEvent | QuestionError]:
         """The events of a question that nobody else's disturbs."""

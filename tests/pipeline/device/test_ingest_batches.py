@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_store.gap import Gap
-from models.embeddings import Embeddings
-from models.frame_encoder import EncodedFrames
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.ingest import IngestRunner
+from pipeline.device.scheduler import Turn, Work
 from pipeline.sources.clip_queue import ClipQueue
 from tests.conftest import assert_same, contents, numbered
 from tests.pipeline.device.engine_driver import MEMORY, clip
@@ -30,26 +31,32 @@ FAILED = "the device failed at these frames"
 class FailingWriter(MemoryWriter):
     """Counts its passes, and notes the slots of the newest.
 
-    Runs out of memory at a pass with `out_of_memory`, and reads NaN for `damaged`. Slots.
+    Runs out of memory at a pass with `out_of_memory`, and when it compacts `not_compacted`; reads NaN for `damaged`.
+    Slots.
     """
 
     num_passes = 0
     newest_slots: tuple[int, ...] = ()
     out_of_memory: int | None = None
     damaged: int | None = None
+    not_compacted: int | None = None
 
-    def prefill(self, memories: Any, encoded: Any, *rest: Any) -> list[list[int]]:
+    def compact(self, memories: Any) -> None:
+        if self.not_compacted in [memory.slot for memory in memories]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        super().compact(memories)
+
+    def prefill_steps(self, memories: Any, steps: Any, **options: Any) -> None:
         self.num_passes += 1
         slots = [memory.slot for memory in memories]
         self.newest_slots = tuple(slots)
         if self.out_of_memory in slots:
             raise torch.OutOfMemoryError("CUDA out of memory")
         if self.damaged in slots:
-            one = encoded[slots.index(self.damaged)]
-            encoded[slots.index(self.damaged)] = EncodedFrames(
-                Embeddings(torch.full_like(one.cells.tokens, torch.nan)), one.rows, one.columns
-            )
-        return super().prefill(memories, encoded, *rest)
+            one = steps[slots.index(self.damaged)]
+            damaged = one.embeddings.map(lambda tokens: torch.full_like(tokens, torch.nan))
+            steps[slots.index(self.damaged)] = dataclasses.replace(one, embeddings=damaged)
+        super().prefill_steps(memories, steps, **options)
 
 
 class Device:
@@ -81,10 +88,18 @@ class Device:
 
     def run(self, at_once: int = len(CAMERAS)) -> None:
         """at_once: cameras in one job."""
-        while self.clips.has_clips():
-            job = self.runner.next_job(at_once)
-            assert job is not None
+        while self.run_part(at_once) is not None:
+            pass
+
+    def run_part(self, at_once: int = len(CAMERAS)) -> Work | None:
+        """The next job; what it was, None if nothing waits."""
+        works = [work for work, pieces in self.runner.waiting().items() if pieces]
+        if not works:
+            return None
+        job = self.runner.next_job(Turn(works[0], at_once))
+        if job is not None:
             job.run()
+        return works[0]
 
     def contents(self, name: str) -> list[torch.Tensor]:
         return contents(self.slots.get(name).memory)
@@ -198,12 +213,80 @@ def test_a_token_takes_what_it_took_at_the_slowest_lately(model: LlavaOnevision)
     """A slower step counts in full, a faster one a tenth."""
     device = Device(model, CAMERAS)
     runner = device.runner
-    runner.token_s = 1e-12
     device.put(0)
+    device.run()
+    runner._token_s = {Work.ENCODE: 1e-12, Work.APPEND: 1e-12, Work.COMPACT: 0.0}
+    device.put(1)
     device.run()
     assert runner.token_s > 1e-9
 
-    runner.token_s = 1_000.0
-    device.put(1)
+    runner._token_s = {Work.ENCODE: 1.0, Work.APPEND: 1_000.0, Work.COMPACT: 0.0}
+    device.put(2)
     device.run()
     assert 900.0 < runner.token_s < 901.0
+
+
+def test_a_camera_s_memory_is_to_the_bit_what_its_steps_alone_make_of_it(
+    model: LlavaOnevision, one_by_one: Device
+) -> None:
+    """Compaction as a job of its own leaves what it leaves right behind a step."""
+    alone = Device(model, CAMERAS)
+    for number in range(STEPS):
+        for index, name in enumerate(CAMERAS):
+            frames = clip(name, 100.0 + 2 * number, 4 if name != "gate" else 3, seed=10 * number + index)
+            alone.slots.get(name).append(frames)
+
+    for name in CAMERAS:
+        assert one_by_one.slots.get(name).memory.compactions >= 2
+        assert_same(one_by_one.contents(name), alone.contents(name))
+
+
+@settings(max_examples=12)
+@given(at_once=st.lists(st.integers(1, len(CAMERAS)), min_size=2 * STEPS, max_size=2 * STEPS))
+def test_no_step_begins_before_the_memories_of_the_last_one_have_room(
+    model: LlavaOnevision, at_once: list[int]
+) -> None:
+    """No compaction is left to the next step of its camera, whatever cameras the steps are of."""
+    device, works = Device(model, CAMERAS), []
+    for number, count in enumerate(at_once):
+        device.put(number)
+        upkeep_s = device.writer.upkeep_s
+        while (work := device.run_part(count)) is not None:
+            works.append(work)
+            assert work is Work.COMPACT or device.writer.upkeep_s == upkeep_s
+            upkeep_s = device.writer.upkeep_s
+
+    for work, then in pairwise(works):
+        assert (work is Work.ENCODE) == (then is Work.APPEND)
+    assert works.count(Work.COMPACT) >= 2
+    for name in CAMERAS:
+        status = device.slots.status(name)
+        assert 0 < status.upkeep_s < status.ingest_s
+
+
+def test_a_compaction_that_fails_hurts_one_camera_which_keeps_its_frames_as_long_as_there_is_room(
+    model: LlavaOnevision, one_by_one: Device
+) -> None:
+    device = Device(model, CAMERAS)
+    lobby = device.slots.get("lobby").memory
+    device.writer.not_compacted = lobby.slot
+    number = 0
+    while not device.reports:
+        device.put(number)
+        device.run()
+        number += 1
+
+    events = [(report["event"], report.get("camera"), report.get("cameras")) for report in device.reports]
+    assert events == [("ingest_batch_failed", None, 2), ("device_job_failed", "lobby", None)]
+    assert lobby.longest - lobby.prefix_length == 64 * number > MEMORY.tokens_per_layer
+    assert device.slots.status("lobby").frames_dropped == 0
+    device.put(number)
+    device.run()
+    assert device.slots.status("lobby").frames_dropped == 4
+    assert device.slots.status("lobby").gaps[-1].reason == FAILED
+    device.writer.not_compacted = None
+    after_both = [device.slots.get(name).memory.compactions for name in CAMERAS]
+    device.put(number + 1)
+    device.run()
+    assert device.slots.get("lobby").memory.compactions > after_both[1]
+    assert lobby.longest - lobby.prefix_length <= MEMORY.tokens_per_layer + 64
