@@ -16,8 +16,8 @@ from models.vision_language_model import VideoLanguageModel
 class Damage(StrEnum):
     """What becomes of a pass that the victim is in."""
 
-    OUT_OF_MEMORY = "out of memory"  # when all was written
     NAN_HIDDEN = "hidden states"  # the victim's, and its keys and values
+    OUT_OF_MEMORY = "out of memory"  # the same, and then there is no memory left
     NAN_LOGITS = "logits"
 
 
@@ -48,7 +48,7 @@ class DamagedModel:
         if self._damage in (None, Damage.NAN_LOGITS) or forward_pass.is_read_only:
             return self._model.forward(embeddings, forward_pass)
         row = self._row_of_victim()
-        if row is not None and self._damage is Damage.NAN_HIDDEN:
+        if row is not None:
             span = forward_pass.spans[row]
             tokens = embeddings.tokens.clone()
             tokens[:, span] = torch.nan

@@ -243,8 +243,12 @@ def test_numbers_that_are_none_end_their_own_answer(
     expect_company(questioning, outcome_alone, AnswerFailed)
 
 
+@pytest.mark.parametrize("has_room", [True, False])
 def test_numbers_that_are_none_are_read_by_no_later_answer(
-    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    has_room: bool,
 ) -> None:
     """A shorter one in the same slot, beside a longer one: a mask hides no such number, and both are read at once."""
     questioning = Questioning(model, cameras, slots=2)
@@ -258,6 +262,8 @@ def test_numbers_that_are_none_are_read_by_no_later_answer(
             newest.fill_(float("nan"))
         tokens = next_tokens(answers)
         newest.copy_(whole)
+        if answer.ids and not has_room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return tokens
 
     questioning.decoder.next_tokens = damaging  # type: ignore[method-assign]
