@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 from cache_store.memory import Memory
 
@@ -15,30 +18,30 @@ def reindex(memory: Memory, *, max_span: int, max_gap: int, window: int = 0) -> 
     """
     numbering = memory.slabs.shape.positions
     layers = [memory.after_prefix(index) for index in range(memory.num_layers)]
-    newest = max((int(layer.positions[-1]) for layer in layers if len(layer)), default=-1)
-    if newest < 0:
+    if not any(map(len, layers)):
         memory.next_position, memory.reach = memory.prefix_length, 0
         return
-    # On several axes the last position in use may be behind that of the newest token.
-    farthest_axis = memory.next_position - 1 if numbering.num_axes > 1 else newest
-    last = torch.tensor([max(newest, farthest_axis)], device=memory.slabs.shape.device)
+    newest = _newest(layer.positions for layer in layers)
+    if numbering.num_axes > 1:  # the last position in use may be behind that of the newest token
+        newest = newest.clamp(min=memory.next_position - 1)
     *reindexed, reindexed_last = numbering.reindex(
-        [*(layer.positions for layer in layers), last],
+        [*(layer.positions for layer in layers), newest[None]],
         first=memory.prefix_length,
         max_span=max_span,
         max_gap=max_gap,
         recent_from=memory.next_position - window,
     )
     distances = [positions - layer.positions for layer, positions in zip(layers, reindexed, strict=True)]
-    newest = max(int(positions[-1]) for positions in (*reindexed, reindexed_last) if positions.numel())
-    farthest = [
-        int((layer.moved + distance).abs().max())
-        for layer, distance in zip(layers, distances, strict=True)
-        if len(layer)
-    ]
+    moved = torch.cat([layer.moved + distance for layer, distance in zip(layers, distances, strict=True)])
+    # Read at once, because a GPU would be waited for at each.
+    last, reach = torch.stack((_newest((*reindexed, reindexed_last)), moved.abs().amax())).tolist()
     # Last, and in place: a reindexing that fails changes nothing.
     for layer, distance in zip(layers, distances, strict=True):
         layer.positions.add_(distance)
         layer.moved.add_(distance)
-    memory.next_position = newest + 1
-    memory.reach = max(farthest, default=0)
+    memory.next_position, memory.reach = last + 1, reach
+
+
+def _newest(layers: Iterable[Tensor]) -> Tensor:
+    """The highest of positions that rise in each layer. L × [N_l] -> []"""
+    return torch.stack([positions[-1] for positions in layers if positions.numel()]).amax()
