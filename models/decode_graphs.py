@@ -107,7 +107,8 @@ class CudaGraphs:
                     decoded = step(on_device)
         except RuntimeError as error:
             raise GraphNotRecorded(f"a decode step of {numbers.shape[1]} rows: {error}") from error
-        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        finally:
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
         # Filled anew only after the caller has read the tokens of the step before, so the copy from it has ended.
         pinned = torch.empty_like(numbers, pin_memory=True)
 

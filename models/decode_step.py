@@ -94,7 +94,7 @@ class DecodeStep(Cache):
         """[H, G, B, D] -> [B, H, G, D], [B, H, G]"""
         keys, values = self._copies(layer)
         rows = grouped.flatten(1, 2).expand(len(keys), -1, -1, -1)
-        bias = self._bias_of_copies(grouped.shape[1])[layer, None, None]
+        bias = self._bias_of_copies(grouped.shape[1])[layer]
         attended, normalizer = attention_ops.flash(rows, keys, values, scaling, bias=bias)
         return self._own_part(attended), self._own_part(normalizer)
 
@@ -103,8 +103,8 @@ class DecodeStep(Cache):
         slabs = self._slabs.own
         keys, values = (slab[layer].index_select(0, self._own_slots) for slab in (slabs.keys, slabs.values))
         keys[:, :, -1], values[:, :, -1] = key, value
-        bias = self._own_bias[layer, :, None, None]
-        return attention_ops.flash(grouped.permute(2, 0, 1, 3), keys, values, scaling, bias=bias)
+        rows = grouped.permute(2, 0, 1, 3)
+        return attention_ops.flash(rows, keys, values, scaling, bias=self._own_bias[layer])
 
     def _weights_on_copy(self, layer: int, grouped: Tensor, normalizer: Tensor, scaling: float) -> Tensor:
         """The mean weight over the heads on each place of a row's copy. [H, G, B, D], [B, H, G] -> [B, C], float32"""
@@ -122,10 +122,10 @@ class DecodeStep(Cache):
         return slabs.keys[layer][:, :, :-1], slabs.values[layer][:, :, :-1]
 
     def _bias_of_copies(self, groups: int) -> Tensor:
-        """[L, G · B, C], made once for all layers"""
+        """[L, 1, 1, G · B, C], made once for all layers"""
         if self._copy_bias is None:
             shape, capacity = self._slabs.copies.shape, self._slabs.copies.capacity - 1
-            self._copy_bias = _bias(self._lengths.repeat(1, groups), capacity, shape.dtype)
+            self._copy_bias = _bias(self._lengths.repeat(1, groups)[:, None, None], capacity, shape.dtype)
         return self._copy_bias
 
     def _write(self, layer: int, key: Tensor, value: Tensor) -> None:
@@ -164,9 +164,12 @@ def _unused(slabs: Slabs) -> list[int]:
 
 
 def _own_bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
-    """Masks what is behind a row's own tokens, but for the spare place, where the new token is. [L, B] -> [L, B, C]"""
-    bias = _bias(lengths, capacity, dtype)
-    bias[..., -1] = 0
+    """Masks what is behind a row's own tokens, but for the spare place, where the new token is.
+
+    [L, B] -> [L, B, 1, 1, C]
+    """
+    bias = _bias(lengths[..., None, None], capacity, dtype)
+    bias[..., -1].zero_()
     return bias
 
 

@@ -31,7 +31,7 @@ class SharedBases:
     """What a pass reads of memories that lie before some of its own.
 
     tokens: the places in the packed row of the new tokens that have a memory before them, None if that is all of them,
-    in their order.
+    in their order, or none.
     """
 
     def __init__(self, memories: Sequence[Memory], spans: Sequence[slice]) -> None:
@@ -46,7 +46,7 @@ class SharedBases:
             tokens += [place for row in rows for place in range(spans[row].start, spans[row].stop)]
             self.shares.append(_share(memories, spans, rows, slice(start, len(tokens))))
         has_all = tokens == list(range(spans[-1].stop))
-        self.tokens = None if has_all else torch.tensor(tokens).to(memories[0].slabs.shape.device)
+        self.tokens = None if has_all or not tokens else torch.tensor(tokens).to(memories[0].slabs.shape.device)
 
     def attend(self, queries: Tensor, layer: int, scaling: float) -> Attended:
         """The attention of the new tokens over their bases alone. [1, Hq, T, D] -> [T, Hq, D], [T, Hq]"""

@@ -105,6 +105,8 @@ class SlotCache(Cache):
         """Of each memory's last new token. [1, sum of T_b, E] -> [B, E]"""
         if hidden.shape[1] == len(self.memories):
             return hidden[0]
+        if len(self.memories) == 1:
+            return hidden[0, -1:]
         last = torch.tensor([span.stop - 1 for span in self.spans])
         return hidden[0].index_select(0, transfer.to_device(last, hidden.device))
 

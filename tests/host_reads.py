@@ -36,11 +36,12 @@ class HostReads(TorchDispatchMode):
 
 
 class HostTensors(TorchDispatchMode):
-    """The operations that take a tensor of the host, or make one of its numbers: each would be a transfer."""
+    """The operations that take a tensor of the host, or make one of its numbers, and how many send it to `meta`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.operations: list[str] = []
+        self.num_sent = 0
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -48,4 +49,5 @@ class HostTensors(TorchDispatchMode):
         leaves = tree_leaves((args, kwargs or {}))
         if any(isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu" for leaf in leaves):
             self.operations.append(str(func))
+            self.num_sent += (kwargs or {}).get("device") == META
         return func(*args, **(kwargs or {}))

@@ -13,7 +13,9 @@ from benchmarks.scratch_slot import ScratchSlot
 from cache_store import footprint
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
+from models import decode_graphs
 from models.answer_decoder import Answer, AnswerDecoder
+from models.errors import GraphNotRecorded
 from models.prompts import QuestionPrompt
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.answer_slots import AnswerSlots
@@ -68,12 +70,20 @@ def first_tokens(model: VideoLanguageModel, bare: BareForward, memory: Memory, *
     return pairs.measure(FirstToken(model, memory), theirs, rounds=rounds)
 
 
-def steps(model: VideoLanguageModel, bare: BareForward, memories: Sequence[Memory], *, rounds: int) -> Pair:
+def decoder_of(model: VideoLanguageModel, slots: AnswerSlots) -> AnswerDecoder:
+    """Decodes answers in these slots as a device does: by CUDA graphs where there is a GPU."""
+    return AnswerDecoder(model, decode_graphs.of_device(model, slots.slabs, _raise))
+
+
+def steps(
+    model: VideoLanguageModel, bare: BareForward, memories: Sequence[Memory], *, rounds: int, has_graphs: bool = True
+) -> Pair:
     """One decode step of an answer on each of these memories, as one batch. The questions differ in length by a few
     tokens; the bare model's caches all have the longest one's. Answers on the same memory share its copy; the bare
-    model has a cache for each.
+    model has a cache for each. has_graphs: as `decoder_of`, or ordinary passes.
     """
-    decoder, slots = AnswerDecoder(model), answer_slots(model, memories)
+    slots = answer_slots(model, memories)
+    decoder = decoder_of(model, slots) if has_graphs else AnswerDecoder(model)
     answers = [
         Answer(slots.take(memory), question_of(model, QUESTION_TOKENS - row % 8)) for row, memory in enumerate(memories)
     ]
@@ -84,3 +94,7 @@ def steps(model: VideoLanguageModel, bare: BareForward, memories: Sequence[Memor
     return pairs.measure(
         lambda: decoder.step(answers), lambda: bare.next_tokens(cache, ids), rounds=min(rounds, RESERVE // 2)
     )
+
+
+def _raise(error: GraphNotRecorded) -> None:
+    raise error

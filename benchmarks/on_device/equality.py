@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.on_device import answering, full_memories, plain_models, serving_load
 from cache_store.tiers import MemoryConfig
-from models.answer_decoder import Answer, AnswerDecoder
+from models.answer_decoder import Answer
 from models.memory_writer import MemoryWriter
 
 _FRAMES_PER_STEP, _ANSWER_TOKENS = 4, 8
@@ -32,7 +32,8 @@ def answers(name: str, device: torch.device, *, num_frames: int, tokens_per_laye
     for first in range(0, num_frames, _FRAMES_PER_STEP):
         times_s = full_memories.times_s(model, memory, _FRAMES_PER_STEP)
         writer.append([memory], street[None, first : first + _FRAMES_PER_STEP], times_s[None])
-    decoder, slots = AnswerDecoder(model), answering.answer_slots(model, [memory])
+    slots = answering.answer_slots(model, [memory])
+    decoder = answering.decoder_of(model, slots)
     tokens = []
     for text in serving_load.QUESTIONS:
         slot = slots.take(memory)

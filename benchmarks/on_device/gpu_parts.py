@@ -86,14 +86,15 @@ def prefill(model: VideoLanguageModel, sizes: Sizes, peak_tflops: float) -> Iter
 
 
 def decode(model: VideoLanguageModel, sizes: Sizes, _peak_tflops: float) -> Iterator[Figure]:
-    """A decode step of 1, 8 and 32 answers as one batch."""
+    """A decode step of 1, 8 and 32 answers as one batch; on a GPU as a CUDA graph and as an ordinary pass."""
     writer, bare = _writer(model, sizes, sizes.budgets[0]), BareForward(model)
     distinct = full_memories.full(writer, _DISTINCT_MEMORIES)
     for number in sizes.answers:
         memories = [distinct[row % len(distinct)] for row in range(number)]
-        pair = answering.steps(model, bare, memories, rounds=sizes.rounds)
-        name = f"decode step, {number} answers"
-        yield Figure("decode", model.spec.name, name, 1e3 * pair.ours_s, "ms", 1e3 * pair.bare_s)
+        for has_graphs in (True, False) if model.spec.device.type == "cuda" else (False,):
+            pair = answering.steps(model, bare, memories, rounds=sizes.rounds, has_graphs=has_graphs)
+            name = f"decode step, {number} answers{', CUDA graph' if has_graphs else ''}"
+            yield Figure("decode", model.spec.name, name, 1e3 * pair.ours_s, "ms", 1e3 * pair.bare_s)
 
 
 def first_token(model: VideoLanguageModel, sizes: Sizes, _peak_tflops: float) -> Iterator[Figure]:

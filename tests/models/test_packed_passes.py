@@ -21,9 +21,9 @@ from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
 from tests.conftest import assert_same
+from tests.host_reads import META, HostTensors
 from tests.models.families import FAMILIES
 
-META = torch.device("meta")
 CAPACITY = 64
 # For each memory of a pass: its slot, its new tokens, and the valid tokens of its even and of its odd layers.
 rows = st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40))
@@ -219,14 +219,37 @@ def test_a_read_only_pass_writes_nothing(
     assert all(torch.equal(tensor, was) for tensor, was in zip(everything, before, strict=True))
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
-def test_a_pass_waits_for_no_number_of_the_device(name: str) -> None:
-    """On the device `meta`, which holds no numbers: to ask one for a number, or how many are true, is an error."""
+def on_meta(name: str) -> tuple[VideoLanguageModel, list[Memory]]:
+    """A model of a family and three memories on the device `meta`, which holds no numbers."""
     model: Any = FAMILIES[name]().model
     model._network.to(META)
     model.spec = dataclasses.replace(model.spec, kv=dataclasses.replace(model.spec.kv, device=META, devices=()))
     slabs = Slabs(model.spec.kv, slots=3, capacity=CAPACITY)
-    memories = [memory_of(slabs, slot, lengths) for slot, lengths in enumerate(((7, 9), (20, 3), (7, 9)))]
+    return model, [memory_of(slabs, slot, lengths) for slot, lengths in enumerate(((7, 9), (20, 3), (7, 9)))]
+
+
+@pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def test_a_pass_sends_the_device_the_positions_of_its_tokens_and_nothing_else(name: str) -> None:
+    """Once, not for each layer: a pass over new frames, and one that scores a memory whose positions have moved."""
+    model, memories = on_meta(name)
+    memories[0].reach = 5
+    model.spec.kv.positions.shift(memories[0].keys(0)[None], memories[0].slabs.moved[:1, 0, :7], 5)  # makes its table
+    unread = [model.embed_tokens(torch.arange(length, device=META)) for length in (3, 1, 5)]
+    texts = PackedTexts([model.embed_tokens(torch.arange(length, device=META)) for length in (4, 2)])
+
+    with HostTensors() as of_frames:
+        forward(model, memories, unread, is_read_only=False)
+    with HostTensors() as of_scores:
+        texts.forward(model, memories, captured(memories[0].num_layers))
+
+    assert (of_frames.num_sent, of_scores.num_sent) == (1, 1)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_pass_waits_for_no_number_of_the_device(name: str) -> None:
+    """To ask the device `meta` for a number, or how many are true, is an error."""
+    model, memories = on_meta(name)
+    slabs = memories[0].slabs
     with pytest.raises((RuntimeError, NotImplementedError)):
         int(slabs.counts.sum())
 

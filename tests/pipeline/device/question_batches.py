@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.answer_decoder import AnswerDecoder
+from models.decode_graphs import DecodeGraphs
+from models.errors import GraphNotRecorded
 from models.llava_onevision import LlavaOnevision
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, Done, Evidence, QuestionError, Started
@@ -42,7 +44,10 @@ class Question:
 
 
 class Questioning:
-    """A runner with so many slots, its virtual time, and what each listener gets. A job takes a second."""
+    """A runner with so many slots, its virtual time, and what each listener gets. A job takes a second.
+
+    has_fixed_steps: its decode steps are those that CUDA graphs replay.
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Questioning:
         slots: int,
         copies: int = 2,
         max_tokens: int = 2_048,
+        has_fixed_steps: bool = False,
     ) -> None:
         capacity = max(camera.memory.slabs.capacity for camera in cameras.values())
         config = replace(CONFIG, max_running_questions=slots, max_memory_copies=copies)
@@ -60,11 +66,13 @@ class Questioning:
         self.jobs_done = 0
         self.events: dict[Question, list[AnswerEvent | QuestionError]] = {}
         self.reports: list[str] = []
-        self.decoder = AnswerDecoder(model)
+        answer_slots = AnswerSlots(model.spec.kv, config, capacity)
+        graphs = DecodeGraphs(model, answer_slots.slabs, lambda step, _: step, on_failure=_raise)
+        self.decoder = AnswerDecoder(model, graphs if has_fixed_steps else None)
         self.runner = QuestionRunner(
             self.decoder,
             model.prompts,
-            AnswerSlots(model.spec.kv, config, capacity),
+            answer_slots,
             config,
             clock=lambda: self.now_s,
             report=lambda event, **_: self.reports.append(event),
@@ -98,6 +106,10 @@ class Questioning:
 
     def outcomes(self) -> dict[Question, object]:
         return {question: outcome(events) for question, events in self.events.items()}
+
+
+def _raise(error: GraphNotRecorded) -> None:
+    raise error
 
 
 def outcome(events: Sequence[AnswerEvent | QuestionError]) -> object:

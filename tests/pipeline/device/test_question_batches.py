@@ -66,8 +66,8 @@ questions = st.lists(
 )
 
 
-@given(questions, st.integers(1, 4), st.integers(1, 2), st.integers(1, 60))
-@settings(max_examples=25)
+@given(questions, st.integers(1, 4), st.integers(1, 2), st.integers(1, 60), st.booleans())
+@settings(max_examples=40)
 def test_an_answer_is_the_same_in_any_company(
     model: LlavaOnevision,
     cameras: dict[str, CameraMemory],
@@ -76,9 +76,12 @@ def test_an_answer_is_the_same_in_any_company(
     slots: int,
     copies: int,
     max_tokens: int,
+    has_fixed_steps: bool,
 ) -> None:
-    """Any mix of questions, times of arrival, slots, copies and limits of tokens."""
-    questioning = Questioning(model, cameras, slots=slots, copies=copies, max_tokens=max_tokens)
+    """Any mix of questions, times of arrival, slots, copies, limits of tokens and kinds of decode steps."""
+    questioning = Questioning(
+        model, cameras, slots=slots, copies=copies, max_tokens=max_tokens, has_fixed_steps=has_fixed_steps
+    )
     questioning.run(asked)
     assert questioning.outcomes() == {question: outcome_alone(question) for question in asked}
 
