@@ -13,9 +13,10 @@ from actors.gpu_doctor.parts import Proof, Unfit
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
-from models import registry
+from models import decode_graphs, registry
 from models.answer_decoder import Answer, AnswerDecoder
 from models.embeddings import Embeddings
+from models.errors import GraphNotRecorded
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
 from models.tiny.scenes.scene import Scene
@@ -136,9 +137,15 @@ def _filled(model: VideoLanguageModel, num_frames: int) -> tuple[MemoryWriter, M
 def _prefilled(writer: MemoryWriter, memory: Memory, question: str) -> tuple[AnswerDecoder, Answer]:
     model = writer.model
     slots = AnswerSlots(model.spec.kv, DeviceConfig(max_running_questions=1, max_memory_copies=1), writer.capacity)
-    decoder, answer = AnswerDecoder(model), Answer(slots.take(memory), model.prompts.question(question))
+    decoder = AnswerDecoder(model, decode_graphs.of_device(model, slots.slabs, _refuse))
+    answer = Answer(slots.take(memory), model.prompts.question(question))
     decoder.step([answer])
     return decoder, answer
+
+
+def _refuse(error: GraphNotRecorded) -> None:
+    """A shard goes on with ordinary passes, which are slower."""
+    raise Unfit(str(error)) from error
 
 
 def _answer(writer: MemoryWriter, memory: Memory, question: str) -> str:
