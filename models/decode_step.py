@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -41,7 +43,10 @@ class AnswerSlabs:
         """
         rows = [self._row_of(memory, token_id) for memory, token_id in zip(memories, token_ids, strict=True)]
         idle = [0] * _ROW_FIELDS + _unused(self.copies) + _unused(self.own)
-        return torch.tensor(rows + [idle] * (num_rows - len(rows))).T.contiguous()
+        rows += [idle] * (num_rows - len(rows))
+        # A tensor of nested lists takes six times as long: 0.6 ms for 32 rows of 28 layers.
+        numbers = array("q", chain.from_iterable(rows))
+        return torch.frombuffer(numbers, dtype=torch.int64).view(num_rows, -1).T.contiguous()
 
     def _row_of(self, memory: Memory, token_id: int) -> list[int]:
         base, lengths = memory.base, memory.lengths
