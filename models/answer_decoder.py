@@ -18,6 +18,7 @@ from models.generation_config import TokenSampler
 from models.prompts import QuestionPrompt
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
+from ops import transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class AnswerDecoder:
         """What the answers have not read, packed, and how many tokens of it are each one's. [1, sum of T_b, E]"""
         ids = [answer.ids[-1:] or answer.question.ids for answer in answers]
         # One transfer to the device for all of them.
-        together = torch.tensor([id for some in ids for id in some], device=self._model.spec.device)
+        together = transfer.to_device(torch.tensor([id for some in ids for id in some]), self._model.spec.device)
         if all(answer.ids for answer in answers):
             return self._model.embed_tokens(together[None]), [1] * len(answers)
         of_each = torch.split(together, [len(some) for some in ids])

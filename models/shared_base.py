@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cache_store.memory import Memory
 from ops import attention as attention_ops
+from ops import transfer
 from ops.attention import Attended, Cached, Reduce
 
 
@@ -46,7 +47,9 @@ class SharedBases:
             tokens += [place for row in rows for place in range(spans[row].start, spans[row].stop)]
             self.shares.append(_share(memories, spans, rows, slice(start, len(tokens))))
         has_all = tokens == list(range(spans[-1].stop))
-        self.tokens = None if has_all or not tokens else torch.tensor(tokens).to(memories[0].slabs.shape.device)
+        self.tokens = (
+            None if has_all or not tokens else transfer.to_device(torch.tensor(tokens), memories[0].slabs.shape.device)
+        )
 
     def attend(self, queries: Tensor, layer: int, scaling: float) -> Attended:
         """The attention of the new tokens over their bases alone. [1, Hq, T, D] -> [T, Hq, D], [T, Hq]"""
@@ -93,4 +96,4 @@ def _share(memories: Sequence[Memory], spans: Sequence[slice], rows: Sequence[in
     if len(rows) == span.stop - span.start:
         return _Share(base, tuple(rows), span, None)
     ends = torch.tensor([spans[row].stop - spans[row].start for row in rows]).cumsum(0) - 1
-    return _Share(base, tuple(rows), span, ends.to(base.slabs.shape.device))
+    return _Share(base, tuple(rows), span, transfer.to_device(ends, base.slabs.shape.device))
