@@ -25,7 +25,7 @@ from models.vision_language_model import VideoLanguageModel
 from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.device_config import DeviceConfig
 from tests.conftest import assert_same
-from tests.host_reads import META, HostTensors
+from tests.host_reads import META, HostReads, HostTensors
 from tests.models.families import FAMILIES
 
 BUDGET = 128
@@ -183,14 +183,19 @@ def test_a_step_that_cannot_be_recorded_is_an_ordinary_pass_and_is_reported_once
     assert [answer.ids for answer in answers] == [answer.ids for answer in ordinary]
 
 
-@pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
-def test_a_step_neither_asks_the_device_for_a_number_nor_sends_it_one(name: str) -> None:
-    """On the device `meta`, which holds no numbers; attention takes the way that it takes on CUDA."""
+def on_meta(name: str) -> tuple[VideoLanguageModel, AnswerSlabs]:
+    """A model and slots for its answers on the device `meta`, which holds no numbers."""
     model: Any = FAMILIES[name]().model
     model._network.to(META)
     model.spec = dataclasses.replace(model.spec, kv=dataclasses.replace(model.spec.kv, device=META, devices=()))
     copies, own = (Slabs(model.spec.kv, slots=number, capacity=20 * number) for number in (2, 3))
-    slabs = AnswerSlabs(copies, own)
+    return model, AnswerSlabs(copies, own)
+
+
+@pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def test_a_step_neither_asks_the_device_for_a_number_nor_sends_it_one(name: str) -> None:
+    """Attention takes the way that it takes on CUDA."""
+    model, slabs = on_meta(name)
     graphs = DecodeGraphs(model, slabs, lambda step, _: step, on_failure=raise_error)
     numbers = slabs.pack([], [], 4).to(META)
     with HostTensors() as from_host:
@@ -198,3 +203,16 @@ def test_a_step_neither_asks_the_device_for_a_number_nor_sends_it_one(name: str)
 
     assert from_host.operations == []
     assert (decoded.logits.shape[0], decoded.weights.shape[1:]) == (4, (4, 39))
+
+
+def test_the_next_tokens_of_answers_take_one_transfer_to_the_device_and_one_back() -> None:
+    model, slabs = on_meta("llava_onevision")
+    graphs = DecodeGraphs(model, slabs, lambda step, _: lambda numbers: step(numbers.to(META)), on_failure=raise_error)
+    answers = [Answer(Memory(slabs.copies, slot), model.prompts.question(QUESTIONS[0])) for slot in range(2)]
+    for answer in answers:
+        answer.ids.append(5)
+
+    with HostTensors() as sent, HostReads() as reads:
+        AnswerDecoder(model, graphs).next_tokens(answers)
+
+    assert (sent.num_sent, reads.num_reads) == (1, 1)
