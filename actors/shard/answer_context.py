@@ -43,7 +43,7 @@ class AnswerContext:
         self._epoch = epoch
         self._limitation = limitation
         self._has_warned = False
-        self._told: PictureNote | None = None  # what is wrong with the picture
+        self._noted: PictureNote | None = None  # what is wrong with the picture
         self._memory_as_of_s = 0.0
 
     async def await_frames(self, newest_s: Callable[[], float | None]) -> float:
@@ -80,9 +80,9 @@ class AnswerContext:
 
     def _new_picture_warning(self) -> PictureWarning | None:
         note = self._stream.note
-        if note is None or note is self._told:
+        if note is None or note is self._noted:
             return None
-        self._told = note
+        self._noted = note
         return PictureWarning(note, f"camera {self._stream.spec.name!r}: {_PICTURE_TEXTS[note]}")
 
     def _no_frames(self) -> NoFrames:
