@@ -8,9 +8,7 @@ import logging
 import math
 import os
 import re
-import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, redirect_stdout
@@ -29,6 +27,7 @@ from ray.autoscaler.v2.utils import is_autoscaler_v2
 
 from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
+from actors.signal_handling import keeping_sigterm, losing_no_signal
 
 NAMESPACE = "hermes"
 _PROCESS_TIMEOUT_S = 60.0
@@ -181,20 +180,6 @@ def without_ray_messages() -> Iterator[None]:
 
 
 @contextmanager
-def keeping_sigterm() -> Iterator[None]:
-    """After the block SIGTERM does what it did before: Ray's handlers end the program, one with a stack dump.
-
-    Only the main thread can see to that, also where Ray starts in another thread during the block.
-    """
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
 def _in_own_groups() -> Iterator[None]:
     """Keeps Ray's processes that start in the block, and so the shards, out of this one's process group.
 
@@ -212,9 +197,10 @@ def _in_own_groups() -> Iterator[None]:
 def _init(**settings: Any) -> None:
     logging.getLogger("ray._private.worker").addFilter(_is_news)
     try:
-        with keeping_sigterm():
+        with losing_no_signal(), keeping_sigterm():
             ray.init(namespace=NAMESPACE, configure_logging=False, **settings)
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt):
+        ray.shutdown()
         raise KeyboardInterrupt from None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import result_file
 from benchmarks.ingest import BITS_PER_S, FPS, HEIGHT, WIDTH
 from models.frame_fit import FrameFit
 from models.tiny.scenes.scene import Scene
@@ -30,6 +31,7 @@ from pipeline.workers.segment_decoding import SegmentDecoding
 
 _FIT = FrameFit(cell=384, max_cells=1, side=384)  # as LLaVA-OneVision reads a frame
 _H100 = (9, 0)
+_IN_SHARD = "the shard"
 _START_S = 2.0  # until the worker has started
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -64,12 +66,16 @@ def main() -> None:
     """Prints the table of both ways, for key frames each second and every other second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest_segments", description=__doc__)
     parser.add_argument("--seconds", type=int, default=20, help="seconds of video, played at its own pace")
-    seconds = parser.parse_args().seconds
+    result_file.add_option(parser)
+    options = parser.parse_args()
+    rows = list(measure(options.seconds))
     print("| decoded in | key frame every | segments, bytes/s | images and clips, bytes/s | worker, ms/s |")
     print("|---|---:|---:|---:|---:|")
-    for row in measure(seconds):
+    for row in rows:
         sizes = f"{row.segment_nbytes:,.0f} | {row.image_nbytes:,.0f}"
         print(f"| {row.way} | {row.gop_s:g} s | {sizes} | {row.worker_ms:.1f} |")
+    shard = next(row for row in rows if row.way == _IN_SHARD)
+    result_file.write(options.json, {"segment_nbytes_per_s": round(shard.segment_nbytes)}, rows=rows)
 
 
 def measure(seconds: int) -> Iterator[Row]:
@@ -93,7 +99,7 @@ def _row(path: Path, gop_s: float, decoder: GreyImages | None, seconds: int) -> 
     # Images that the shard decoded pass to the worker, and in a clip back.
     passes = 2 if decoder else 1
     segment_nbytes = decoder.nbytes if decoder else 0
-    way = "the shard" if decoder else "the worker"
+    way = _IN_SHARD if decoder else "the worker"
     return Row(way, gop_s, segment_nbytes / seconds, passes * clips / seconds, 1e3 * worker_s / seconds)
 
 

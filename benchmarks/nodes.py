@@ -17,7 +17,7 @@ from actors import (
 import psutil
 from ray.cluster_utils import Cluster
 
-from actors import ray_cluster
+from actors.signal_handling import keeping_sigterm
 
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 _CPUS = 1  # of a node, so that each has room for one shard, like a machine with one GPU
@@ -28,7 +28,7 @@ class Nodes:
 
     def __init__(self, count: int, *, gpus: int = 0) -> None:
         head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_NBYTES, "include_dashboard": False}
-        with ray_cluster.keeping_sigterm():
+        with keeping_sigterm():
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._hung: list[psutil.Process] = []
         self._gpus = gpus
@@ -45,7 +45,7 @@ class Nodes:
 
         Blocks for seconds; only on the main thread, because Ray sets signal handlers.
         """
-        with ray_cluster.keeping_sigterm():
+        with keeping_sigterm():
             self._cluster.add_node(
                 wait=False,
                 num_cpus=_CPUS * shards,
