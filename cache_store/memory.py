@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -37,10 +38,12 @@ class Memory:
         self.states = tuple(slab[slot] for slab in slabs.states)  # of recurrent layers
         self.clear()
 
-    def __setattr__(self, name: str, value: object) -> None:
-        """Any attribute that is set makes a new version: every change sets one, so none can be forgotten."""
-        super().__setattr__(name, value)
-        super().__setattr__("version", self.version + 1)
+    if not TYPE_CHECKING:  # a type checker that sees `__setattr__` takes every name for an attribute
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Any attribute that is set makes a new version: every change sets one, so none can be forgotten."""
+            super().__setattr__(name, value)
+            super().__setattr__("version", self.version + 1)
 
     def clear(self) -> None:
         """Removes all tokens; the slot is as new."""

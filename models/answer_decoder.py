@@ -124,7 +124,7 @@ class AnswerDecoder:
     def append(self, answer: Answer, token: NextToken) -> None:
         """Makes a token of `next_tokens` and what was read for it part of the answer. Raises NotFinite."""
         if token.id is None:
-            self._blank(answer.memory, token.num_read)
+            answer.memory.blank(token.num_read)
             raise NotFinite(f"token {len(answer.ids) + 1} of the answer: the model's logits are no numbers")
         answer.memory.set_states(token.states)
         answer.memory.extend(token.num_read, token.num_read)
@@ -133,13 +133,6 @@ class AnswerDecoder:
         if not self.is_ended(answer):
             for layers, weights in token.attention_weights.items():
                 answer.add_attention(layers, weights)
-
-    def _blank(self, memory: Memory, num_tokens: int) -> None:
-        """Writes zeros over what a pass wrote: no mask would hide what is no number from the slot's next answer."""
-        shape = self._model.spec.kv
-        zeros = torch.zeros(shape.num_kv_heads, num_tokens, shape.head_dim, dtype=shape.dtype)
-        for layer in range(memory.num_layers):
-            memory.write(layer, zeros, zeros)
 
     def is_ended(self, answer: Answer) -> bool:
         """Whether the newest token is an end token of the model."""
