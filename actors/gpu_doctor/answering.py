@@ -138,7 +138,7 @@ def _prefilled(writer: MemoryWriter, memory: Memory, question: str) -> tuple[Ans
     model = writer.model
     slots = AnswerSlots(model.spec.kv, DeviceConfig(max_running_questions=1, max_memory_copies=1), writer.capacity)
     decoder = AnswerDecoder(model, decode_graphs.of_device(model, slots.slabs, _refuse))
-    answer = Answer(slots.take(memory), model.prompts.question(question))
+    answer = Answer(slots.acquire(memory), model.prompts.question(question))
     decoder.step([answer])
     return decoder, answer
 

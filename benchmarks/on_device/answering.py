@@ -85,7 +85,8 @@ def steps(
     slots = answer_slots(model, memories)
     decoder = decoder_of(model, slots) if has_graphs else AnswerDecoder(model)
     answers = [
-        Answer(slots.take(memory), question_of(model, QUESTION_TOKENS - row % 8)) for row, memory in enumerate(memories)
+        Answer(slots.acquire(memory), question_of(model, QUESTION_TOKENS - row % 8))
+        for row, memory in enumerate(memories)
     ]
     decoder.step(answers)
     cache = bare.cache_of(memories)

@@ -36,11 +36,11 @@ def answers(name: str, device: torch.device, *, num_frames: int, tokens_per_laye
     decoder = answering.decoder_of(model, slots)
     tokens = []
     for text in serving_load.QUESTIONS:
-        slot = slots.take(memory)
+        slot = slots.acquire(memory)
         answer = Answer(slot, model.prompts.question(text))
         decoder.step([answer])
         while not decoder.is_ended(answer) and len(answer.ids) < _ANSWER_TOKENS:
             decoder.step([answer])
         tokens.append(tuple(answer.ids))
-        slots.give_back(slot)
+        slots.release(slot)
     return Answered(tokens, [memory.keys(layer).cpu() for layer in range(memory.num_layers)])

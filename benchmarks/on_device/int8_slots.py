@@ -43,7 +43,7 @@ class Slots:
         model = self.writer.model
         decoder, answers = AnswerDecoder(model), []
         for memory in (self.rounded, self.exact):
-            slot = answering.answer_slots(model, [memory]).take(memory)
+            slot = answering.answer_slots(model, [memory]).acquire(memory)
             answers.append(Answer(slot, answering.question_of(model)))
             decoder.step(answers[-1:])
         return pairs.measure(lambda: decoder.step(answers[:1]), lambda: decoder.step(answers[1:]), rounds=rounds)

@@ -67,24 +67,24 @@ class AnswerSlots:
             num_ready += 1
         return num_ready
 
-    def take(self, memory: Memory) -> Memory:
-        """A memory for an answer that is ready: it continues this one. If it fails, none is taken."""
+    def acquire(self, memory: Memory) -> Memory:
+        """A memory for an answer that is ready: it continues this one. If it fails, none is acquired."""
         copy = self._copy_of(memory)
         if copy.own not in copy.readers:
-            taken = copy.own
-            taken.rewind(copy.base.extent)
+            acquired = copy.own
+            acquired.rewind(copy.base.extent)
         else:
             # The lowest, because neighbours are read together.
-            taken = min(self._free, key=lambda free: free.slot)
-            taken.continue_from(copy.base)
-            self._free.remove(taken)
-        copy.readers.append(taken)
+            acquired = min(self._free, key=lambda free: free.slot)
+            acquired.continue_from(copy.base)
+            self._free.remove(acquired)
+        copy.readers.append(acquired)
         self._copies.remove(copy)
         self._copies.append(copy)
-        return taken
+        return acquired
 
-    def give_back(self, memory: Memory) -> None:
-        """Frees what `take` returned, because its answer has ended."""
+    def release(self, memory: Memory) -> None:
+        """Frees what `acquire` returned, because its answer has ended."""
         copy = next(copy for copy in self._copies if memory in copy.readers)
         copy.readers.remove(memory)
         if memory is not copy.own:

@@ -149,7 +149,7 @@ class QuestionRunner:
         if request.is_cancelled:
             return
         camera = cameras[request.camera]
-        memory = self._slots.take(camera.memory)
+        memory = self._slots.acquire(camera.memory)
         running = RunningAnswer(request, camera, Answer(memory, request.prompt))
         # From here on until `_release` that memory is this question's.
         self._running.append(running)
@@ -214,4 +214,4 @@ class QuestionRunner:
         """Frees the slot of a question, if it has one."""
         for running in [running for running in self._running if running.request is request]:
             self._running.remove(running)
-            self._slots.give_back(running.answer.memory)
+            self._slots.release(running.answer.memory)

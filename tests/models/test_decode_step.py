@@ -59,7 +59,7 @@ def begun(writer: MemoryWriter, memories: Sequence[Memory]) -> tuple[AnswerSlots
     model, config = writer.model, DeviceConfig(max_running_questions=8, max_memory_copies=3)
     slots = AnswerSlots(model.spec.kv, config, writer.capacity)
     questions = [model.prompts.question(QUESTIONS[row % len(QUESTIONS)]) for row in range(len(memories))]
-    answers = [Answer(slots.take(memory), prompt) for memory, prompt in zip(memories, questions, strict=True)]
+    answers = [Answer(slots.acquire(memory), prompt) for memory, prompt in zip(memories, questions, strict=True)]
     AnswerDecoder(model).step(answers)
     return slots, answers
 

@@ -38,7 +38,7 @@ def test_answers_of_unequal_lengths_are_decoded_in_one_pass(dtype: torch.dtype) 
     memory = full_memories.full(writer, 1)[0]
     slots = answering.answer_slots(model, [memory] * 3)
     decoder = answering.decoder_of(model, slots)
-    answers = [Answer(slots.take(memory), answering.question_of(model, 49 - row)) for row in range(3)]
+    answers = [Answer(slots.acquire(memory), answering.question_of(model, 49 - row)) for row in range(3)]
     decoder.step(answers)
     decoder.step(answers)
 
@@ -53,7 +53,7 @@ def test_a_memory_in_bfloat16_on_a_gpu_is_compacted_and_asked() -> None:
     writer.append([memory], full_memories.noise_frames(model, 1, 8), times_s[None])
     slots = answering.answer_slots(model, [memory])
     decoder = answering.decoder_of(model, slots)
-    answer = Answer(slots.take(memory), answering.question_of(model))
+    answer = Answer(slots.acquire(memory), answering.question_of(model))
     decoder.step([answer])
     decoder.step([answer])
 
@@ -75,7 +75,7 @@ class Decoding:
         self.decoder = answering.decoder_of(model, slots) if has_graphs else AnswerDecoder(model)
         questions = [answering.question_of(model, 40 + row) for row in range(len(memories))]
         self.answers = [
-            Answer(slots.take(memory), question) for memory, question in zip(memories, questions, strict=True)
+            Answer(slots.acquire(memory), question) for memory, question in zip(memories, questions, strict=True)
         ]
         self.step()
 
