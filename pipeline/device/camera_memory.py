@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from cache_store import checkpoint_codec, frame_counts, token_ids
+from cache_store import cached_frames, checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.gap import Gap
 from cache_store.memory import Memory
@@ -128,7 +128,7 @@ class CameraMemory:
         """Reads from the device what a compaction or a restore changes: which frames are cached, the oldest time."""
         recent = range(max(0, self.memory.next_frame - self._writer.recent_groups), self.memory.next_frame)
         frames = [*self.thumbnails.by_frame(), *recent]
-        counts = frame_counts.count(self.memory, frames)
+        counts = cached_frames.count(self.memory, frames)
         self.thumbnails.keep({frame for frame, tokens in zip(frames, counts.tokens, strict=True) if tokens})
         self._oldest_s = counts.oldest_s
         self._compactions = self.memory.compactions

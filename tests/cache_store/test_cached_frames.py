@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks import baselines
-from cache_store import frame_counts, token_ids
+from cache_store import cached_frames, token_ids
 from cache_store.memory import Memory
 from cache_store.policies import Policy
 from cache_store.slabs import Slabs
@@ -18,7 +18,7 @@ from tests.host_reads import META, HostReads
 def assert_counts(memory: Memory) -> None:
     frames = range(memory.next_frame)
 
-    counts = frame_counts.count(memory, frames)
+    counts = cached_frames.count(memory, frames)
 
     layers = [memory.after_prefix(layer) for layer in range(memory.num_layers)]
     cached = token_ids.frames_of(torch.cat([tokens.token_ids for tokens in layers])).tolist()
@@ -43,11 +43,11 @@ def test_a_summary_is_of_no_frame_but_has_the_oldest_time(model: LlavaOnevision,
 
     assert memory.has_summaries
     assert_counts(memory)
-    assert frame_counts.count(memory, []).oldest_s == 7.0
+    assert cached_frames.count(memory, []).oldest_s == 7.0
 
 
 def test_a_memory_without_frames_has_no_oldest_time(memory: Memory) -> None:
-    assert frame_counts.count(memory, [0, 5]) == frame_counts.FrameCounts([0, 0], None)
+    assert cached_frames.count(memory, [0, 5]) == cached_frames.CachedFrames([0, 0], None)
 
 
 def test_the_host_waits_for_one_transfer(model: LlavaOnevision) -> None:
@@ -57,6 +57,6 @@ def test_the_host_waits_for_one_transfer(model: LlavaOnevision) -> None:
     memory.lengths = [30 + layer for layer in range(memory.num_layers)]
 
     with HostReads() as reads:
-        frame_counts.count(memory, [3, 4, 5])
+        cached_frames.count(memory, [3, 4, 5])
 
     assert reads.num_reads == 1

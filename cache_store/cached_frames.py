@@ -16,19 +16,19 @@ _NO_TOKEN = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
-class FrameCounts:
-    """tokens: of each frame that was asked for, all layers together. oldest_s: the time of the oldest token, if any."""
+class CachedFrames:
+    """tokens: of each requested frame, all layers together. oldest_s: the time of the oldest token, if any."""
 
     tokens: list[int]
     oldest_s: float | None
 
 
-def count(memory: Memory, frames: Sequence[int]) -> FrameCounts:
-    """The tokens behind the prefix. Waits for the device once, for a number a frame."""
+def count(memory: Memory, frames: Sequence[int]) -> CachedFrames:
+    """Counts the tokens behind the prefix. Waits for the device once, for one number a frame."""
     valid = slice(memory.prefix_length, memory.longest)
     ids, times_s = (slab[:, memory.slot, valid] for slab in (memory.slabs.token_ids, memory.slabs.times_s))
     if not ids.numel():
-        return FrameCounts([0] * len(frames), None)
+        return CachedFrames([0] * len(frames), None)
     lengths = transfer.to_device(torch.tensor(memory.lengths), ids.device) - memory.prefix_length
     is_behind = torch.arange(ids.shape[1], device=ids.device) >= lengths[:, None]
     cached = token_ids.frames_of(ids).masked_fill(is_behind, _NO_TOKEN).flatten().sort().values
@@ -36,4 +36,4 @@ def count(memory: Memory, frames: Sequence[int]) -> FrameCounts:
     counts = torch.searchsorted(cached, requested, right=True) - torch.searchsorted(cached, requested)
     oldest_s = times_s.masked_fill(is_behind, math.inf).min()
     found = torch.cat((counts, oldest_s[None].view(torch.int64))).cpu()
-    return FrameCounts(found[:-1].tolist(), float(found[-1:].view(torch.float64)))
+    return CachedFrames(found[:-1].tolist(), float(found[-1:].view(torch.float64)))
