@@ -1,4 +1,4 @@
-"""Decode steps as CUDA graphs: one for each number of rows, recorded once, then replayed with the numbers of a step."""
+"""Decode steps as CUDA graphs: one for each number of rows, recorded once and replayed with new inputs."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ _WARM_UPS = 2  # before a step is recorded, so that libraries have chosen and al
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a step found; the next one writes over it. logits: [B, V]. weights: float32 [K, B, C], of each evidence
-    layer, on each row's copy. What is behind the valid tokens of a copy means nothing.
+    """The outputs of a step, which the next step overwrites.
+
+    logits: [B, V]. weights: of each evidence layer, on each row's copy, float32 [K, B, C]. Behind the valid tokens of a
+    copy they mean nothing.
     """
 
     logits: Tensor
     weights: Tensor
 
 
-Step = Callable[[Tensor], Decoded]  # called with the numbers of `AnswerSlabs.pack`
+Step = Callable[[Tensor], Decoded]  # called with the inputs of `AnswerSlabs.pack`
 Recorder = Callable[[Step, Tensor], Step]
 
 
 class DecodeGraphs:
     """The decode steps of one model over the slabs of its answers. Device thread only.
 
-    record: makes a step with the numbers of an idle one repeatable. on_failure: told of a number of rows for which that
-    failed.
+    record: makes of a step, given the inputs of idle rows, one that replays it. on_failure: called with the error where
+    that fails, once for each number of rows.
     """
 
     def __init__(
@@ -54,10 +56,10 @@ class DecodeGraphs:
         self.layers = tuple(layer for layer, is_evidence in enumerate(self._is_evidence) if is_evidence)
 
     def decode(self, memories: Sequence[Memory], token_ids: Sequence[int]) -> Decoded | None:
-        """Reads the newest token of each answer. None if that must be an ordinary pass.
+        """Decodes a token of each answer: it reads the newest one. None if that must be an ordinary pass.
 
-        The new tokens are written, not committed. The first step of so many rows, rounded up to a power of two, takes
-        as long as some passes.
+        The keys and values that it reads are written, not committed. The first step of a number of rows, rounded up to
+        a power of two, is recorded, and takes as long as some passes.
         """
         if not all(self._slabs.can_step(memory) for memory in memories):
             return None
@@ -78,8 +80,8 @@ class DecodeGraphs:
             return None
 
     @torch.inference_mode()
-    def _step(self, numbers: Tensor) -> Decoded:
-        step = DecodeStep(self._slabs, numbers, self._is_evidence)
+    def _step(self, inputs: Tensor) -> Decoded:
+        step = DecodeStep(self._slabs, inputs, self._is_evidence)
         hidden = self._model.forward(self._model.embed_tokens(step.ids[None]), step)
         return Decoded(self._model.logits(hidden[0]), torch.stack(step.weights))
 
@@ -92,9 +94,9 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, step: Step, numbers: Tensor) -> Step:
+    def __call__(self, step: Step, inputs: Tensor) -> Step:
         """Runs a step a few times, then records it. Raises GraphNotRecorded."""
-        on_device = numbers.to(self._device)
+        on_device = inputs.to(self._device)
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         try:
@@ -106,14 +108,14 @@ class CudaGraphs:
                 with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                     decoded = step(on_device)
         except RuntimeError as error:
-            raise GraphNotRecorded(f"a decode step of {numbers.shape[1]} rows: {error}") from error
+            raise GraphNotRecorded(f"a decode step of {inputs.shape[1]} rows: {error}") from error
         finally:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)
-        # Filled anew only after the caller has read the tokens of the step before, so the copy from it has ended.
-        pinned = torch.empty_like(numbers, pin_memory=True)
+        # Filled again only after the caller has read the tokens of the step before, so the copy from it has ended.
+        pinned = torch.empty_like(inputs, pin_memory=True)
 
-        def replay(numbers: Tensor) -> Decoded:
-            on_device.copy_(pinned.copy_(numbers), non_blocking=True)
+        def replay(inputs: Tensor) -> Decoded:
+            on_device.copy_(pinned.copy_(inputs), non_blocking=True)
             graph.replay()
             return decoded
 

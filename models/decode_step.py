@@ -1,4 +1,4 @@
-"""A decode step of fixed shapes: where it reads and writes are numbers on the device, so a CUDA graph can hold it."""
+"""A decode step of fixed shapes, for a CUDA graph: where it reads and writes is input, as numbers on the device."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class AnswerSlabs:
         return is_ours and memory.is_plain and base.is_plain and memory.longest < slabs.capacity - 1
 
     def pack(self, memories: Sequence[Memory], token_ids: Sequence[int], num_rows: int) -> Tensor:
-        """All that a step is told, on the host, so that it goes to the device at once. -> int64 [F, B]
+        """The inputs of a step, on the host, as one tensor for one transfer to the device. -> int64 [F, B]
 
-        Rows behind those of the answers read nothing, and write into spare places.
+        The rows that fill the step up to `num_rows` read nothing, and write into spare places.
         """
         rows = [self._row_of(memory, token_id) for memory, token_id in zip(memories, token_ids, strict=True)]
         idle = [0] * _ROW_FIELDS + _unused(self.copies) + _unused(self.own)
@@ -57,23 +57,24 @@ class AnswerSlabs:
 
 
 class DecodeStep(Cache):
-    """One pass over B new tokens, each of another answer. What `SlotCache` is for passes whose shapes differ.
+    """One pass over B new tokens, each of another answer. `SlotCache` is a pass of any shape, which no graph holds.
 
-    Every row attends to all copies at once, and the result of its own one is taken; then to its own tokens. numbers:
-    see `AnswerSlabs.pack`, on the device. is_evidence: the layers of which `weights` is recorded. K × [B, C]
+    Every row attends to all copies at once, of which the result on its own copy is taken, and to its own tokens.
+    inputs: those of `AnswerSlabs.pack`, on the device. is_evidence: the layers whose attention on the copies is
+    recorded in `weights`, K × [B, C].
     """
 
-    def __init__(self, slabs: AnswerSlabs, numbers: Tensor, is_evidence: Sequence[bool]) -> None:
+    def __init__(self, slabs: AnswerSlabs, inputs: Tensor, is_evidence: Sequence[bool]) -> None:
         shape = slabs.copies.shape
         super().__init__(layers=[_NewTokens() for _ in range(shape.num_layers)])
         self.weights: list[Tensor] = []
         self._slabs = slabs
         self._is_evidence = is_evidence
-        self.ids, self._positions, self._copy_slots, self._own_slots = numbers[:_ROW_FIELDS]
-        of_layers = torch.unflatten(numbers[_ROW_FIELDS:], 0, (_LAYER_FIELDS, shape.num_layers))  # [4, L, B]
+        self.ids, self._positions, self._copy_slots, self._own_slots = inputs[:_ROW_FIELDS]
+        of_layers = torch.unflatten(inputs[_ROW_FIELDS:], 0, (_LAYER_FIELDS, shape.num_layers))  # [4, L, B]
         self._lengths, self._places, self._own_lengths, self._own_places = of_layers
-        self._rows = torch.arange(numbers.shape[1], device=numbers.device)
-        self._heads = torch.arange(shape.num_kv_heads, device=numbers.device)
+        self._rows = torch.arange(inputs.shape[1], device=inputs.device)
+        self._heads = torch.arange(shape.num_kv_heads, device=inputs.device)
         self._copy_bias: Tensor | None = None
         self._own_bias = _own_bias(self._own_lengths, slabs.own.capacity, shape.dtype)
 
@@ -91,7 +92,7 @@ class DecodeStep(Cache):
         attended, normalizer = attention_ops.merge(on_copy, on_own)
         if self._is_evidence[layer]:
             self.weights.append(self._weights_on_copy(layer, grouped, normalizer, scaling))
-        # Last: what is no number in one answer must not meet another one that reads the same copy, masked or not.
+        # Last, because every row reads all copies: a NaN that one answer writes would reach the others, masked or not.
         self._write(layer, *new)
         return attended.flatten(1, 2)
 
@@ -101,7 +102,7 @@ class DecodeStep(Cache):
         rows = grouped.flatten(1, 2).expand(len(keys), -1, -1, -1)
         bias = self._bias_of_copies(grouped.shape[1])[layer]
         attended, normalizer = attention_ops.flash(rows, keys, values, scaling, bias=bias)
-        return self._own_part(attended), self._own_part(normalizer)
+        return self._on_own_copy(attended), self._on_own_copy(normalizer)
 
     def _attend_to_own(self, layer: int, grouped: Tensor, key: Tensor, value: Tensor, scaling: float) -> Attended:
         """Over a row's own tokens and the new one, which takes the spare place. [H, G, B, D], [B, H, D] twice"""
@@ -114,11 +115,11 @@ class DecodeStep(Cache):
     def _weights_on_copy(self, layer: int, grouped: Tensor, normalizer: Tensor, scaling: float) -> Tensor:
         """The mean weight over the heads on each place of a row's copy. [H, G, B, D], [B, H, G] -> [B, C], float32"""
         keys, _ = self._copies(layer)
-        logits = self._own_part((grouped.flatten(1, 2) * scaling) @ keys.mT)  # [B, H, G, C]
+        logits = self._on_own_copy((grouped.flatten(1, 2) * scaling) @ keys.mT)  # [B, H, G, C]
         return logits.float().sub_(normalizer[..., None]).exp_().mean(dim=(1, 2))
 
-    def _own_part(self, of_all: Tensor) -> Tensor:
-        """What each row has found in its own copy. [S, H, G · B, ...] -> [B, H, G, ...]"""
+    def _on_own_copy(self, of_all: Tensor) -> Tensor:
+        """Of the results on all copies that of each row on its own copy. [S, H, G · B, ...] -> [B, H, G, ...]"""
         return torch.unflatten(of_all, 2, (-1, len(self._rows)))[self._copy_slots, :, :, self._rows]
 
     def _copies(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +146,7 @@ class DecodeStep(Cache):
 
 
 class _NewTokens(CacheLayerMixin):
-    """One layer of a DecodeStep, with the methods that transformers calls: the attention function does the work."""
+    """One layer of a DecodeStep, with the methods that transformers calls: `attend` reads and writes the slabs."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         return key_states, value_states
@@ -164,12 +165,12 @@ class _NewTokens(CacheLayerMixin):
 
 
 def _unused(slabs: Slabs) -> list[int]:
-    """The valid tokens of a slot, of each layer, for a row that reads none, and the place where it writes."""
+    """The length of a slot that a row does not read, 0, and the place that it writes to, both for each layer."""
     return [0] * slabs.shape.num_layers + [slabs.capacity - 1] * slabs.shape.num_layers
 
 
 def _own_bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
-    """Masks what is behind a row's own tokens, but for the spare place, where the new token is.
+    """Masks the places behind a row's own tokens, except the spare one, where the new token is.
 
     [L, B] -> [L, B, 1, 1, C]
     """
@@ -179,9 +180,9 @@ def _own_bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
 
 
 def _bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
-    """What is added to the logits to mask all places from a length on. [...] -> [..., C]
+    """The bias of the logits that masks all places from a length on. [...] -> [..., C]
 
-    Not infinite, so that nothing is no number where a row has no valid token: such a part has no weight when merged.
+    Not -inf: a row without any valid token would get NaN. This way its part has no weight when it is merged.
     """
     aligned = -(-capacity // attention_ops.ALIGNED) * attention_ops.ALIGNED  # rows begin where the kernel wants it
     is_masked = torch.arange(aligned, device=lengths.device) >= lengths[..., None]

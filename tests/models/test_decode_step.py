@@ -70,10 +70,10 @@ class Recorder:
     def __init__(self) -> None:
         self.num_rows: list[int] = []
 
-    def __call__(self, step: Step, _numbers: Tensor) -> Step:
-        def counted(numbers: Tensor) -> Decoded:
-            self.num_rows.append(numbers.shape[1])
-            return step(numbers)
+    def __call__(self, step: Step, _inputs: Tensor) -> Step:
+        def counted(inputs: Tensor) -> Decoded:
+            self.num_rows.append(inputs.shape[1])
+            return step(inputs)
 
         return counted
 
@@ -169,8 +169,8 @@ def test_a_memory_with_summaries_and_a_full_slot_need_an_ordinary_pass(
 def test_a_step_that_cannot_be_recorded_is_an_ordinary_pass_and_is_reported_once(
     writer: MemoryWriter, memories: list[Memory]
 ) -> None:
-    def fail(_step: Step, numbers: Tensor) -> Step:
-        raise GraphNotRecorded(f"{numbers.shape[1]} rows")
+    def fail(_step: Step, inputs: Tensor) -> Step:
+        raise GraphNotRecorded(f"{inputs.shape[1]} rows")
 
     failures: list[GraphNotRecorded] = []
     (slots, answers), (_, ordinary) = begun(writer, memories), begun(writer, memories)
@@ -197,9 +197,9 @@ def test_a_step_neither_asks_the_device_for_a_number_nor_sends_it_one(name: str)
     """Attention takes the way that it takes on CUDA."""
     model, slabs = on_meta(name)
     graphs = DecodeGraphs(model, slabs, lambda step, _: step, on_failure=raise_error)
-    numbers = slabs.pack([], [], 4).to(META)
+    inputs = slabs.pack([], [], 4).to(META)
     with HostTensors() as from_host:
-        decoded = graphs._step(numbers)
+        decoded = graphs._step(inputs)
 
     assert from_host.operations == []
     assert (decoded.logits.shape[0], decoded.weights.shape[1:]) == (4, (4, 39))
@@ -207,7 +207,7 @@ def test_a_step_neither_asks_the_device_for_a_number_nor_sends_it_one(name: str)
 
 def test_the_next_tokens_of_answers_take_one_transfer_to_the_device_and_one_back() -> None:
     model, slabs = on_meta("llava_onevision")
-    graphs = DecodeGraphs(model, slabs, lambda step, _: lambda numbers: step(numbers.to(META)), on_failure=raise_error)
+    graphs = DecodeGraphs(model, slabs, lambda step, _: lambda inputs: step(inputs.to(META)), on_failure=raise_error)
     answers = [Answer(Memory(slabs.copies, slot), model.prompts.question(QUESTIONS[0])) for slot in range(2)]
     for answer in answers:
         answer.ids.append(5)
