@@ -13,7 +13,6 @@ from ops import tiled_attention
 
 Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each row's exponentials sum up to
 Reduce = Callable[[Tensor], Tensor]
-_KEYS_AT_ONCE = 512  # for many rows of queries: what is between keys and scores stays in the processor's cache
 ALIGNED = 8  # numbers of 16 bits in 16 bytes
 _SCORED_SHARE = 0.35  # of the new tokens: with fewer whose weights are wanted, a second pass over the keys takes less
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
@@ -67,7 +66,7 @@ def attend(new: New, cached: Cached, scaling: float) -> Attended:
 
 
 def attend_and_reduce(new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce) -> tuple[Attended, Tensor]:
-    """`attend`, and `reduced_weights` of some of the new tokens: on a CPU many of them take one pass over the keys.
+    """`attend`, and `reduced_weights` of some new tokens. On a CPU both take one pass over the keys if those are many.
 
     -> [R, Hq, T, D], [R, Hq, T], [R, ..., N]
     """
@@ -132,7 +131,7 @@ def reduced_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling
     num_kv_heads = cached.keys.shape[1]
     rows, sums = queries.reshape(batch, num_kv_heads, -1, width), normalizer.reshape(batch, num_kv_heads, -1)
     bias, num_keys = cached.bias, max(1, cached.keys.shape[2])
-    at_once = _KEYS_AT_ONCE if rows.shape[2] >= _MANY_ROWS else num_keys
+    at_once = tiled_attention.KEYS_AT_ONCE if rows.shape[2] >= _MANY_ROWS else num_keys
     reduced = []
     for start in range(0, num_keys, at_once):
         part = slice(start, start + at_once)

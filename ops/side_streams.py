@@ -1,4 +1,4 @@
-"""Copies from GPUs to the host beside the work that goes on there."""
+"""Copies from GPUs to the host on streams of their own, so that other work goes on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 class SideStreams:
-    """A stream on each of some GPUs, beside the one that the device's thread uses."""
+    """One more stream on each GPU, beside the one that the device thread uses."""
 
     def __init__(self, devices: Iterable[torch.device]) -> None:
         self._streams = {stream.device: stream for stream in map(torch.cuda.Stream, devices)}
 
     def wait_for_current(self) -> None:
-        """Whatever is copied from now on is copied behind all that the current streams have queued. Does not block."""
+        """Makes later copies wait for the work that the current streams have queued. Does not block."""
         for device, stream in self._streams.items():
             stream.wait_stream(torch.cuda.current_stream(device))
 
     def to_host(self, tensor: Tensor) -> Tensor:
-        """A copy on the host, in ordinary memory. Blocks until it is there, and no other thread meanwhile.
+        """A copy on the host, in ordinary memory. Blocks the calling thread alone until it is there.
 
-        By way of pinned memory, of which torch keeps as much as the largest tensor takes.
+        It is copied to pinned memory first, of which torch keeps as much as the largest tensor takes.
         """
         stream = self._streams[tensor.device]
         with torch.cuda.stream(stream):

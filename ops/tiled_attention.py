@@ -1,6 +1,6 @@
-"""Attention over cached tokens as matrix products, tile by tile: what is between them stays in the processor's cache.
+"""Attention over cached tokens as matrix products, tile by tile, so that the logits stay in the processor's cache.
 
-For a CPU, where in bfloat16 it takes two thirds of the time of torch's fused kernel, and the weights are there as well.
+For a CPU. In bfloat16 it takes two thirds of the time of torch's fused kernel, and it gives the weights too.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_KEYS_AT_ONCE = 512
-_KEYS_OF_PEAK = 64
+KEYS_AT_ONCE = 512  # logits of more keys would leave the processor's cache
+_KEYS_OF_OFFSET = 64
 _LOGITS_AT_ONCE = 1 << 20  # of all heads
 
 
 @dataclass(frozen=True, slots=True)
 class Exponentials:
-    """What rows attend to, and the exponentials of their logits less the `peak` of each row, tile by tile.
+    """The attention of query rows, and the exponentials of their logits less the offset of each row, tile by tile.
 
-    attended: [B, H, R, D]; normalizer: of each row, over all tokens, [B, H, R], float32; peak: [B, H, R, 1]; tiles: [B,
-    H, R, n].
+    attended: [B, H, R, D]. normalizer: of each row, over all tokens, [B, H, R], float32. offset: [B, H, R, 1]. tiles:
+    [B, H, R, n] each.
     """
 
     attended: Tensor
     normalizer: Tensor
-    peak: Tensor
+    offset: Tensor
     tiles: list[Tensor]
 
     def reduced(self, normalizer: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `reduce` makes of the weights, tile by tile. normalizer: over all that the rows attend to, [B, H, R]
+        """The weights, reduced tile by tile, [B, H, R, n] -> [..., n], and joined. -> [..., N]
 
-        [B, H, R, n] -> [..., n], the parts joined: [..., N]
+        normalizer: of each row, over all tokens that it attends to, those elsewhere included. [B, H, R]
         """
-        factor = (self.peak - normalizer[..., None]).exp_()
+        factor = (self.offset - normalizer[..., None]).exp_()
         parts = [reduce(tile.float().mul_(factor)) for tile in self.tiles]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
@@ -44,7 +44,7 @@ def attend(rows: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = Non
 
     bias: added to the logits, [1, 1, 1, N]. -> [B, H, R, D], [B, H, R]
     """
-    at_once = max(1, _LOGITS_AT_ONCE // (rows.shape[0] * rows.shape[1] * min(_KEYS_AT_ONCE, keys.shape[2])))
+    at_once = max(1, _LOGITS_AT_ONCE // (rows.shape[0] * rows.shape[1] * min(KEYS_AT_ONCE, keys.shape[2])))
     blocks = [
         exponentials(rows[:, :, start : start + at_once], keys, values, bias, keeps_tiles=False)
         for start in range(0, rows.shape[2], at_once)
@@ -56,18 +56,18 @@ def attend(rows: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = Non
 def exponentials(
     rows: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None, *, keeps_tiles: bool = True
 ) -> Exponentials:
-    """What `attend` is made of. keeps_tiles: without them no weights can be had, and nothing is as large as all logits.
+    """What `attend` computes from. keeps_tiles: for `Exponentials.reduced`; they are as large as all logits.
 
     Waits for the device, to see whether numbers have overflowed.
     """
     tiles = _tiles(keys, values, bias)
     first_keys, _, first_bias = tiles[0]
-    first_bias = None if first_bias is None else first_bias[..., :_KEYS_OF_PEAK]
-    # Any number near the logits does. Over all of them it takes a second product with every key.
-    found = _summed(rows, tiles, _peak(rows, first_keys[:, :, :_KEYS_OF_PEAK], first_bias), keeps_tiles)
+    first_bias = None if first_bias is None else first_bias[..., :_KEYS_OF_OFFSET]
+    # Any offset near the logits will do. Their maximum would need a second product with every key.
+    found = _summed(rows, tiles, _max_logit(rows, first_keys[:, :, :_KEYS_OF_OFFSET], first_bias), keeps_tiles)
     if not bool(found.normalizer.isfinite().all()):
-        peaks = [_peak(rows, tile_keys, tile_bias) for tile_keys, _, tile_bias in tiles]
-        found = _summed(rows, tiles, torch.stack(peaks).amax(dim=0), keeps_tiles)
+        maxima = [_max_logit(rows, tile_keys, tile_bias) for tile_keys, _, tile_bias in tiles]
+        found = _summed(rows, tiles, torch.stack(maxima).amax(dim=0), keeps_tiles)
     return found
 
 
@@ -75,21 +75,21 @@ _Tile = tuple[Tensor, Tensor, Tensor | None]  # keys, values, bias
 
 
 def _tiles(keys: Tensor, values: Tensor, bias: Tensor | None) -> list[_Tile]:
-    places = [slice(start, start + _KEYS_AT_ONCE) for start in range(0, keys.shape[2], _KEYS_AT_ONCE)]
+    places = [slice(start, start + KEYS_AT_ONCE) for start in range(0, keys.shape[2], KEYS_AT_ONCE)]
     return [(keys[:, :, at], values[:, :, at], None if bias is None else bias[..., at]) for at in places]
 
 
-def _peak(rows: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
+def _max_logit(rows: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
     logits = rows @ keys.mT
     return (logits if bias is None else logits.add_(bias)).amax(dim=-1, keepdim=True)
 
 
-def _summed(rows: Tensor, tiles: list[_Tile], peak: Tensor, keeps_tiles: bool) -> Exponentials:
+def _summed(rows: Tensor, tiles: list[_Tile], offset: Tensor, keeps_tiles: bool) -> Exponentials:
     sums: list[Tensor] = []
     kept: list[Tensor] = []
-    flat, below = rows.flatten(0, 1), -peak.flatten(0, 1)
+    flat, below = rows.flatten(0, 1), -offset.flatten(0, 1)
     for keys, values, bias in tiles:
-        # The peak comes off before the product is rounded: in bfloat16 a logit of 20 is off by 0.06, one near 0 is not.
+        # Subtracted before the product is rounded: in bfloat16 a logit of 20 is off by 0.06, one near 0 is not.
         logits = torch.baddbmm(below, flat, keys.flatten(0, 1).mT).view(*rows.shape[:3], -1)
         weights = (logits if bias is None else logits.add_(bias)).exp_()
         parts = (weights @ values, weights.sum(dim=-1, keepdim=True))
@@ -100,4 +100,4 @@ def _summed(rows: Tensor, tiles: list[_Tile], peak: Tensor, keeps_tiles: bool) -
         if keeps_tiles:
             kept.append(weights)
     attended, total = sums
-    return Exponentials((attended / total).to(rows.dtype), (total.log() + peak)[..., 0], peak, kept)
+    return Exponentials((attended / total).to(rows.dtype), (total.log() + offset)[..., 0], offset, kept)

@@ -1,4 +1,4 @@
-"""Tensors of the host on their way to a device, in transfers that the host does not wait for."""
+"""Copies of tensors from the host to a device that the host does not wait for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def concat_to_device(parts: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Tensors one behind the other on a device; those of the host in one transfer. B × [N_b, ...] -> [N, ...]"""
+    """Concatenated tensors on a device, in one transfer if they are on the host. B × [N_b, ...] -> [N, ...]"""
     if len(parts) == 1:
         return to_device(parts[0], device)
     if device.type != "cuda" or parts[0].is_cuda:

@@ -1,10 +1,10 @@
-"""The clock that nobody sets: seconds since this machine started."""
+"""The time since this machine started, which stays right when the wall clock is set."""
 
 from __future__ import annotations
 
 import time
 
-# It goes on while the machine is suspended, as the world around it does.
+# It counts a suspension: cameras, leases and other machines go on meanwhile.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

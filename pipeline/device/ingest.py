@@ -55,7 +55,7 @@ class IngestRunner:
 
     @property
     def token_s(self) -> float:
-        """Seconds that a token of whole frames takes in the longest of its jobs: the most, lately."""
+        """Seconds that a token of whole frames takes in the slowest of its jobs, see `running_mean.peak`."""
         return max(self._token_s.values())
 
     def waiting(self) -> dict[Work, list[int]]:

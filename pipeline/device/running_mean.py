@@ -6,10 +6,10 @@ _NEWEST_SHARE = 0.1  # of a measurement, in the mean
 
 
 def mean(before: float, newest: float) -> float:
-    """The mean of before, with one measurement more; the first one counts in full."""
+    """The mean with one more measurement. The first measurement is the mean."""
     return before + _NEWEST_SHARE * (newest - before) if before else newest
 
 
 def peak(before: float, newest: float) -> float:
-    """As `mean`, but a measurement above it counts in full: the most, lately."""
+    """The maximum, which falls slowly: a measurement above it replaces it, a lower one counts as in `mean`."""
     return max(newest, mean(before, newest))

@@ -1,4 +1,4 @@
-"""How a copy of a memory comes from its device to the caller that waits for it."""
+"""How a copy of a memory gets from its device to the caller that waits for it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SnapshotTransfer(Protocol):
 
 
 class Streams(Protocol):
-    """What copies beside the work of a device, see `SideStreams`."""
+    """The streams of a SideTransfer: `SideStreams`, or a fake without a GPU."""
 
     def wait_for_current(self) -> None: ...
 
@@ -53,8 +53,8 @@ class DirectTransfer:
 class SideTransfer:
     """Copies a snapshot to the host on a stream and a thread of its own, so that the device thread goes on.
 
-    One at a time, which bounds what the copies take of the device. One that is taken without room is copied by the
-    device thread. on_room: called by any thread when there is room again.
+    One at a time, because a snapshot takes memory of the device. One that finds no room is copied by the device thread.
+    on_room: called by any thread when there is room again.
     """
 
     def __init__(self, streams: Streams, on_room: Callable[[], None], *, report: FailureReport) -> None:
