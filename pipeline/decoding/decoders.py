@@ -45,7 +45,7 @@ class FileDecoder(Protocol):
     """Decodes segments of one stream, each of them a video file in memory."""
 
     def decode(self, file: bytes | bytearray, indices: Sequence[int]) -> Iterable[DecodedFrame]:
-        """As Decoder.decode, at once or while the images are taken. Raises DecodeError."""
+        """As Decoder.decode; may decode while the images are iterated. Raises DecodeError."""
 
 
 class RemuxingDecoder:
@@ -81,7 +81,7 @@ class CompressedStream(Protocol):
 
 
 class DecoderFactory(Protocol):
-    """Makes the decoder of a stream; None where libav shall decode it. device: `ingest.device`."""
+    """Makes the decoder of a stream; None if libav is to decode it. device: `ingest.device`."""
 
     def __call__(self, stream: CompressedStream, device: str) -> Decoder | None: ...
 

@@ -1,4 +1,4 @@
-"""Masks an image and reduces it to the model's size and to a thumbnail, wherever it is decoded."""
+"""Masks an image and reduces it to the model's size and to a thumbnail, in the process that decodes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ImageReducer:
         self._masks, self._fit, self._thumbnail_width = PrivacyMasks(masks), fit, thumbnail_width
 
     def reduce(self, image: DecodedImage) -> ReducedImage:
-        """The image with its masks in black, in the model's size; as it is if that was done where it was decoded."""
+        """The image masked in black, in the model's size, with its thumbnail. A reduced image is returned as it is."""
         if isinstance(image, ReducedImage):
             return image
         masked = self._masks.apply(image)

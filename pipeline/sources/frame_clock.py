@@ -1,4 +1,4 @@
-"""The clock by which feeds work, which is never set, and the Unix times that frames get for its times."""
+"""The clock of feeds, which goes on evenly when the wall clock is set, and the Unix times of frames."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cache_store.gap import GapReason
 from pipeline.boot_clock import boot_time_s
 from pipeline.sources.clips import Clip
 
-NOTED_STEP_S = 1.0  # a smaller change of the wall clock is worth no word
-REPEATED_PACE = 0.01  # of frames whose times the memory has already
+NOTED_STEP_S = 1.0  # a smaller change of the wall clock is not reported
+REPEATED_PACE = 0.01  # of frames at times that the memory has already
 MIN_STEP_S = 1e-3  # from one frame to the next
 _READINGS = 3
-_TICKS_PER_S = 1024  # times that are moved by whole ticks and back are the same to the bit
+_TICKS_PER_S = 1024  # a time that is moved by whole ticks and back is the same to the bit
 
 
 class FrameClock(Protocol):
-    """Seconds that never run back, and what to add to them now for the Unix time of the wall clock."""
+    """Seconds that never run back, and the correction that makes them Unix time now, by the wall clock."""
 
     def __call__(self) -> float: ...
 
@@ -29,7 +29,7 @@ class FrameClock(Protocol):
 
 
 class SteadyClock:
-    """Unix time as it was when this clock was made. It goes on whatever the wall clock is set to."""
+    """Unix time by the wall clock as it was when this clock was made, whatever it is set to later."""
 
     def __init__(self, wall: Callable[[], float] = time.time, boot: Callable[[], float] = boot_time_s) -> None:
         self._wall, self._boot = wall, boot
@@ -39,7 +39,7 @@ class SteadyClock:
         return self._boot() + self._made_s
 
     def correction_s(self) -> float:
-        """By how much the wall clock was set forward since, below 0 for back."""
+        """Seconds by which the wall clock was set forward since then; negative if it was set back."""
         return round(_TICKS_PER_S * (self._difference_s() - self._made_s)) / _TICKS_PER_S
 
     def _difference_s(self) -> float:
@@ -50,44 +50,44 @@ class SteadyClock:
 class FrameTimes:
     """Gives the frames of one camera Unix times that always rise, whatever the wall clock is set to.
 
-    They are the wall clock's. Where that was set forward the times jump with it, and the time that is left out is a gap
-    with a reason of its own. Where it was set back, times come that the memory has already. Frames then get times right
-    behind the newest one, at REPEATED_PACE, until the wall clock has passed that: their order is kept, no frame is
-    lost, and all frames before and after that stretch have the time that the wall clock showed.
+    Frames have the times of the wall clock. If it is set forward, the times jump with it, and the jump is a gap with a
+    reason of its own. If it is set back, the memory has the coming times already. Frames then get times right behind
+    the newest one, at REPEATED_PACE, until the wall clock has passed the newest time. So their order is kept and no
+    frame is lost.
     """
 
     def __init__(self, clock: FrameClock, newest_s: float | None, *, can_wait: bool) -> None:
         """newest_s: Unix time of the newest frame that was fed before. can_wait: the source is a recording."""
         self._clock, self._can_wait = clock, can_wait
         self.newest_s = -math.inf if newest_s is None else newest_s
-        self._steady_s = math.inf  # of the newest frame, by the feed's clock
+        self._steady_s = math.inf  # the newest frame's time, by the feed's clock
         self._correction_s: float | None = None  # of the newest frame
         self._kept_s: float | None = None
         self._ahead_s = 0.0
 
     def steady_s(self, unix_s: float, correction_s: float) -> float:
-        """What the feed's clock showed at a Unix time that has passed.
+        """The time of the feed's clock at a Unix time.
 
-        One that has not come, because the wall clock was set back since, is now, or a camera would give nothing until
-        it comes. A recording waits for it.
+        A time that lies ahead, because the wall clock was set back since, counts as now: a live camera would give no
+        frame until then. A recording waits for it.
         """
         steady_s = unix_s - correction_s
         return steady_s if self._can_wait else min(steady_s, self._clock())
 
     def keep_correction(self, correction_s: float | None) -> None:
-        """Dates the frames of a recording by one correction, whatever the wall clock is set to; None: by the newest."""
+        """Sets the one correction by which all frames of a recording are dated; None for that of the moment."""
         self._kept_s = correction_s
 
     @property
     def note(self) -> str:
-        """What an operator should know of the times of the frames now, empty if they are right."""
+        """What the operator should know of the times that frames get now; empty if they are right."""
         if self._ahead_s <= NOTED_STEP_S:
             return ""
         stands_at = f"{datetime.fromtimestamp(self.newest_s, UTC):%Y-%m-%d %H:%M} UTC"
         return f"the clock was set back: the times of its frames stand at {stands_at} until the clock has passed that"
 
     def date(self, clip: Clip) -> Clip:
-        """The clip with Unix times in place of those of the feed's clock."""
+        """The clip with Unix times in place of the times of the feed's clock."""
         now_s = self._clock.correction_s()
         correction_s = now_s if self._kept_s is None else self._kept_s
         was_set_forward = self._correction_s is not None and correction_s - self._correction_s > NOTED_STEP_S

@@ -14,7 +14,7 @@ from pipeline.sources.sampling import EvenRate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """How a source is played. Times are those of `clock`, which nobody sets: Unix seconds but for correction_s.
+    """How a source is played. Times are those of `clock`; with `correction_s` they are Unix times.
 
     started_s: when the camera was added: a recording, or a scene without a start of its own, begins then at live pace,
         and its end is then at fast pace. No frame is given before its time.
@@ -22,7 +22,7 @@ class SourceContext:
     rate: of a live source, as far as the machine keeps up.
     choose_decoder: what decodes a stream where libav need not.
     after_s: frames up to this time are not given again.
-    correction_s: what to add to its times for Unix times, when the source was opened.
+    correction_s: what to add to a time for the Unix time, as of when the source was opened.
     wait: sleeps for so many seconds, if positive; returns whether to stop.
     on_dropped: called with the number of sampled frames that were lost.
     min_width: as wide as the model reads an image, in pixels: of several sizes of a stream that one is read.

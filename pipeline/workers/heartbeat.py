@@ -40,7 +40,7 @@ class Heartbeat:
         return self._clock.correction_s()
 
     def is_stuck(self) -> bool:
-        """Whether the thread has run for `stuck_s` since it last read the clock. One other thread asks, often."""
+        """Whether the thread has run for `stuck_s` since it last read the clock. Called often, by one other thread."""
         if self._thread is None:
             return False
         try:
