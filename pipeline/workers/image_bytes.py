@@ -1,4 +1,4 @@
-"""Images as the raw bytes behind a message, and back."""
+"""Images as the body of a message, in raw bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipeline.decoding.images import Pixels
 
 
 def body_of(arrays: Iterable[Pixels]) -> list[memoryview]:
-    """The arrays as a body."""
+    """The body that holds these arrays, one after the other."""
     return [np.ascontiguousarray(pixels).reshape(-1).data for pixels in arrays]
 
 
 def arrays_of(body: bytearray, sizes: Iterable[tuple[int, int]]) -> list[Pixels]:
-    """The arrays of a body of the right length, by their heights and widths. uint8 RGB [H, W, 3]"""
+    """The arrays that a body holds, by their heights and widths, as views. uint8 RGB [H, W, 3]"""
     pixels, at = np.frombuffer(body, np.uint8), 0
     arrays: list[Pixels] = []
     for height, width in sizes:

@@ -1,4 +1,4 @@
-"""What every message between a shard and its ingest workers is, and the types of fields that several of them have."""
+"""The base of every message between a shard and its ingest workers, and the types of fields that several have."""
 
 from __future__ import annotations
 

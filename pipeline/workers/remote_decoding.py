@@ -1,4 +1,4 @@
-"""A worker's side of decoding in its shard: hands segments over and waits for the images. Knows no GPU."""
+"""The worker's side of decoding in its shard: sends segments and waits for the images. Knows no GPU."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.workers import segment_messages
 from pipeline.workers.messages import OpenCamera
 from pipeline.workers.segment_messages import MAX_DUE, MAX_SEGMENT_NBYTES, CompressedSegment, SegmentDecoded
 
-ANSWER_NBYTES = 4 << 20  # of images that are asked for at once, unless one alone has more
+RESPONSE_NBYTES = 4 << 20  # of images that are requested at once, unless one alone has more
 TIMEOUT_S = 10.0
 
 
 class RemoteDecoding:
-    """A DecoderFactory for one camera: its shard decodes the streams that the shard's GPU can decode.
+    """A DecoderFactory for one camera: the shard decodes the streams that its GPU can decode.
 
-    One segment at a time is with the shard. While one is late, the next ones fail at once.
+    The shard has one segment at a time. While its response is late, the next ones fail at once.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RemoteDecoding:
         self._order, self._numbers, self._send, self._timeout_s = order, numbers, send, timeout_s
         self._changed = threading.Condition()
         self._number: int | None = None  # of the segment that is with the shard
-        self._answer: tuple[SegmentDecoded, bytearray] | None = None
+        self._response: tuple[SegmentDecoded, bytearray] | None = None
         self._is_closed = False
 
     def __call__(self, stream: CompressedStream, device: str) -> RemuxingDecoder | None:
@@ -50,33 +50,33 @@ class RemoteDecoding:
         return RemuxingDecoder(stream.remux, _RemoteDecoder(self, stream.format, self._max_images(stream.format)))
 
     def request(self, stream: StreamFormat, file: bytes | bytearray, indices: Sequence[int]) -> Sequence[DecodedFrame]:
-        """The images of a segment from the shard; none once this is closed. Blocks. Raises DecodeError."""
+        """The images of a segment, from the shard; none after `close`. Blocks. Raises DecodeError."""
         with self._changed:
             if self._number is not None:
                 raise DecodeError("the shard has not decoded the segment before")
             number = self._number = next(self._numbers)
-            self._answer = None
+            self._response = None
         header = CompressedSegment(
             camera=self._order.camera, number=number, format=stream, indices=tuple(indices), nbytes=len(file)
         )
         self._send(header, memoryview(file))
         with self._changed:
-            self._changed.wait_for(lambda: self._answer is not None or self._is_closed, self._timeout_s)
+            self._changed.wait_for(lambda: self._response is not None or self._is_closed, self._timeout_s)
             if self._is_closed:
                 return ()
-            answer = self._answer
-        if answer is None:
+            response = self._response
+        if response is None:
             raise DecodeError(f"the shard gave no images within {self._timeout_s:g} s")
-        decoded, body = answer
+        decoded, body = response
         if decoded.error:
             raise DecodeError(decoded.error)
         return segment_messages.images_of(decoded, body)
 
     def decoded(self, decoded: SegmentDecoded, body: bytearray) -> None:
-        """The shard has decoded a segment, or failed."""
+        """Takes the response to a segment; one to an earlier segment is ignored."""
         with self._changed:
             if decoded.number == self._number:
-                self._number, self._answer = None, (decoded, body)
+                self._number, self._response = None, (decoded, body)
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class RemoteDecoding:
     def _max_images(self, stream: StreamFormat) -> int:
         width, height = self._order.fit(stream.width, stream.height)
         thumbnail = min(self._order.config.thumbnail_width, stream.width) ** 2 * stream.height // stream.width
-        return min(MAX_DUE, max(1, ANSWER_NBYTES // (3 * (width * height + thumbnail))))
+        return min(MAX_DUE, max(1, RESPONSE_NBYTES // (3 * (width * height + thumbnail))))
 
 
 class _RemoteDecoder:

@@ -1,4 +1,4 @@
-"""A shard's side of decoding for its workers: threads that turn segments into masked images of the model's size."""
+"""The shard's side of decoding for workers: threads that turn segments into masked images of the model's size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SegmentDecoding:
         self._threads = [_DecodeThread(f"decode-{number}", prepare_thread) for number in range(num_threads)]
 
     def submit(self, camera: int, work: Callable[[], None]) -> None:
-        """Has the camera's thread do this. Belongs to one thread."""
+        """Queues work on the camera's thread. To be called by one thread."""
         self._threads[camera % len(self._threads)].put(work)
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class SegmentDecoding:
 
 
 class CameraDecoder:
-    """Decodes the segments of one camera. At most one of them at a time is given to it."""
+    """Decodes the segments of one camera, one after the other: the next one comes after the response to the last."""
 
     def __init__(self, handle: int, camera: WatchedCamera, decoding: SegmentDecoding) -> None:
         self._handle, self._camera, self._decoding = handle, camera, decoding
@@ -67,18 +67,18 @@ class CameraDecoder:
         return self._decoding.gpu
 
     def decode(self, segment: CompressedSegment, file: bytearray, on_decoded: OnDecoded) -> None:
-        """Decodes a segment; `on_decoded` is called on the thread that did. Raises MalformedMessage."""
+        """Decodes a segment on another thread, which calls `on_decoded`. Raises MalformedMessage."""
         self._camera.require_allowed(segment.format)
         if choose_backend(segment.format, self.gpu) is not DecoderBackend.DALI_GPU:
             raise MalformedMessage(f"a segment of {segment.format.codec[:20]!r} that a GPU does not decode")
-        self._decoding.submit(self._handle, lambda: on_decoded(*self._answer(segment, file)))
+        self._decoding.submit(self._handle, lambda: on_decoded(*self._response(segment, file)))
 
-    def _answer(self, segment: CompressedSegment, file: bytearray) -> tuple[SegmentDecoded, list[memoryview]]:
+    def _response(self, segment: CompressedSegment, file: bytearray) -> tuple[SegmentDecoded, list[memoryview]]:
         try:
-            return segment_messages.answer(segment, self._images(segment, file))
+            return segment_messages.response(segment, self._images(segment, file))
         except DecodeError as error:
             reason = str(error)
-        except Exception as error:  # noqa: BLE001 - the guard of this thread: the segment is its worker's to decode
+        except Exception as error:  # noqa: BLE001 - the guard of this thread: the worker decodes the segment itself then
             log.error("segment_failed", camera=self._camera.spec.name, error=type(error).__name__)
             reason = f"internal error: {type(error).__name__}"
         return SegmentDecoded(camera=segment.camera, number=segment.number, error=reason), []
@@ -91,7 +91,7 @@ class CameraDecoder:
 
 
 class _DecodeThread:
-    """A thread that is started with its first work. What waits is bounded by the number of its cameras."""
+    """A thread that starts with its first work. Its queue is bounded by its cameras, each of which has one segment."""
 
     def __init__(self, name: str, prepare: Callable[[], None]) -> None:
         self._prepare = prepare

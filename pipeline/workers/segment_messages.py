@@ -21,7 +21,7 @@ _Index = Annotated[int, Field(ge=0, lt=1 << 20)]
 
 
 class CompressedSegment(Message):
-    """A segment of which images are due; the body is the segment as a video file. number: what the answer repeats."""
+    """A segment of which images are due; the body is the segment as a video file. number: the response repeats it."""
 
     kind: Literal["segment"] = "segment"
     camera: Handle
@@ -49,8 +49,8 @@ class SegmentDecoded(Message):
     error: str = ""
 
 
-def answer(segment: CompressedSegment, images: dict[int, ReducedImage]) -> tuple[SegmentDecoded, list[memoryview]]:
-    """What a shard says of a segment."""
+def response(segment: CompressedSegment, images: dict[int, ReducedImage]) -> tuple[SegmentDecoded, list[memoryview]]:
+    """The shard's response to a segment: header and body."""
     frames, previews = [image.pixels for image in images.values()], [image.preview for image in images.values()]
     decoded = SegmentDecoded(
         camera=segment.camera,
@@ -63,7 +63,7 @@ def answer(segment: CompressedSegment, images: dict[int, ReducedImage]) -> tuple
 
 
 def images_of(decoded: SegmentDecoded, body: bytearray) -> Sequence[DecodedFrame]:
-    """The images of an answer. Their arrays are the memory of the body."""
+    """The images of a response. Their arrays are views of the body."""
     arrays = image_bytes.arrays_of(body, (*decoded.frames, *decoded.previews))
     pairs = zip(arrays[: len(decoded.frames)], arrays[len(decoded.frames) :], strict=True)
     images = [ReducedImage(frame, preview) for frame, preview in pairs]

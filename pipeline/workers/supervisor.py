@@ -70,7 +70,7 @@ class Supervisor:
         """Sends a worker what was decoded of its segment, unless it has ended."""
         for worker in self.workers:
             if worker.link is link:
-                self._guarded(worker, partial(worker.answer, decoded, body))
+                self._guarded(worker, partial(worker.send_decoded, decoded, body))
                 return
 
     def read(self, worker: WorkerCameras) -> None:

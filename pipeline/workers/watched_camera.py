@@ -1,4 +1,4 @@
-"""What an ingest worker must know of a camera, and what may come back from it."""
+"""What an ingest worker is told of a camera, and which of its messages a feed of that camera can cause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.workers.messages import ClipHeader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedCamera:
-    """What a worker must know of a camera; see CameraFeed."""
+    """The arguments of the CameraFeed that runs in a worker."""
 
     spec: CameraSpec
     config: IngestConfig

@@ -85,7 +85,7 @@ class WorkerCameras:
         self._decoding.discard(handle)
         self.link.send(CloseCamera(camera=handle))
 
-    def answer(self, decoded: SegmentDecoded, body: list[memoryview]) -> None:
+    def send_decoded(self, decoded: SegmentDecoded, body: list[memoryview]) -> None:
         """Sends it what was decoded of a segment."""
         self._decoding.discard(decoded.camera)
         self.link.send(decoded, *body)

@@ -1,4 +1,4 @@
-"""The seam between what a shard decides about a worker and the worker's process."""
+"""The seam between a worker's process and the policy that runs it."""
 
 from __future__ import annotations
 

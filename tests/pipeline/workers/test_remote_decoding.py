@@ -46,12 +46,14 @@ class Stream:
         return self._file
 
 
-class Asked:
-    """What is sent to the shard, which says what the test has it say, at once."""
+class FakeShard:
+    """A shard that responds at once, as the test says. None: it does not respond."""
 
-    def __init__(self, says: Callable[[CompressedSegment], SegmentDecoded | None], *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, respond: Callable[[CompressedSegment], SegmentDecoded | None], *, timeout_s: float = 10.0
+    ) -> None:
         self.segments: list[CompressedSegment] = []
-        self._says = says
+        self._respond = respond
         self.decoding = RemoteDecoding(ORDER, itertools.count(7), self._send, timeout_s=timeout_s)
 
     def decoder(self, stream: Stream) -> Decoder:
@@ -62,12 +64,12 @@ class Asked:
     def _send(self, segment: CompressedSegment, file: memoryview) -> None:
         assert segment.nbytes == len(file)
         self.segments.append(segment)
-        if (decoded := self._says(segment)) is not None:
+        if (decoded := self._respond(segment)) is not None:
             self.decoding.decoded(decoded, body_of(segment))
 
 
 def body_of(segment: CompressedSegment) -> bytearray:
-    _, body = segment_messages.answer(segment, images(segment))
+    _, body = segment_messages.response(segment, images(segment))
     return bytearray(b"".join(body))
 
 
@@ -76,7 +78,7 @@ def images(segment: CompressedSegment) -> dict[int, ReducedImage]:
 
 
 def decodes(segment: CompressedSegment) -> SegmentDecoded:
-    return segment_messages.answer(segment, images(segment))[0]
+    return segment_messages.response(segment, images(segment))[0]
 
 
 def fails(segment: CompressedSegment) -> SegmentDecoded:
@@ -84,7 +86,7 @@ def fails(segment: CompressedSegment) -> SegmentDecoded:
 
 
 def test_images_come_in_messages_of_bounded_size() -> None:
-    shard = Asked(decodes)
+    shard = FakeShard(decodes)
     due = list(range(0, 80, 2))
 
     decoded = list(shard.decoder(Stream()).decode(SEGMENT, due))
@@ -98,7 +100,7 @@ def test_images_come_in_messages_of_bounded_size() -> None:
 
 
 def test_what_the_shard_fails_at_is_a_decode_error() -> None:
-    decoder = Asked(fails).decoder(Stream())
+    decoder = FakeShard(fails).decoder(Stream())
 
     for _ in range(2):
         with pytest.raises(DecodeError, match="broken"):
@@ -106,7 +108,7 @@ def test_what_the_shard_fails_at_is_a_decode_error() -> None:
 
 
 def test_a_segment_beyond_the_limit_is_not_sent() -> None:
-    shard = Asked(decodes)
+    shard = FakeShard(decodes)
 
     with pytest.raises(DecodeError, match=f"limit {MAX_SEGMENT_NBYTES}"):
         list(shard.decoder(Stream(MAX_SEGMENT_NBYTES + 1)).decode(SEGMENT, [0]))
@@ -114,9 +116,9 @@ def test_a_segment_beyond_the_limit_is_not_sent() -> None:
     assert not shard.segments
 
 
-def test_a_shard_that_is_late_gets_no_other_segment_until_it_has_answered() -> None:
+def test_a_shard_that_is_late_gets_no_other_segment_until_it_has_responded() -> None:
     is_late = True
-    shard = Asked(lambda segment: None if is_late else decodes(segment), timeout_s=0.0)
+    shard = FakeShard(lambda segment: None if is_late else decodes(segment), timeout_s=0.0)
     decoder = shard.decoder(Stream())
 
     with pytest.raises(DecodeError, match="within 0 s"):
@@ -131,15 +133,15 @@ def test_a_shard_that_is_late_gets_no_other_segment_until_it_has_answered() -> N
     assert [decoded.index for decoded in decoder.decode(SEGMENT, [9])] == [9]
 
 
-def test_the_answer_to_another_segment_is_passed_over() -> None:
-    shard = Asked(lambda segment: decodes(segment.model_copy(update={"number": 1})), timeout_s=0.0)
+def test_the_response_to_another_segment_is_ignored() -> None:
+    shard = FakeShard(lambda segment: decodes(segment.model_copy(update={"number": 1})), timeout_s=0.0)
 
     with pytest.raises(DecodeError, match="within 0 s"):
         list(shard.decoder(Stream()).decode(SEGMENT, [0]))
 
 
 def test_a_camera_that_is_closed_waits_no_longer() -> None:
-    shard = Asked(lambda segment: shard.decoding.close())
+    shard = FakeShard(lambda segment: shard.decoding.close())
 
     assert list(shard.decoder(Stream()).decode(SEGMENT, [0])) == []
 
@@ -154,7 +156,7 @@ def test_a_camera_that_is_closed_waits_no_longer() -> None:
     ids=["codec", "pixels", "size"],
 )
 def test_a_stream_that_the_gpu_does_not_decode_stays_in_the_worker(stream: StreamFormat) -> None:
-    assert Asked(decodes).decoding(Stream(stream=stream), "auto") is None
+    assert FakeShard(decodes).decoding(Stream(stream=stream), "auto") is None
 
 
 def test_without_a_gpu_every_stream_stays_in_the_worker() -> None:
