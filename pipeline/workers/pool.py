@@ -51,8 +51,8 @@ class _InItsThread:
     def close(self, feed: WorkerFeed) -> None:
         self._call(partial(self._supervisor.close, feed))
 
-    def decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None:
-        self._call(partial(self._supervisor.decoded, link, decoded, body))
+    def send_decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None:
+        self._call(partial(self._supervisor.send_decoded, link, decoded, body))
 
 
 class WorkerPool:

@@ -72,7 +72,7 @@ class RemoteDecoding:
             raise DecodeError(decoded.error)
         return segment_messages.images_of(decoded, body)
 
-    def decoded(self, decoded: SegmentDecoded, body: bytearray) -> None:
+    def receive(self, decoded: SegmentDecoded, body: bytearray) -> None:
         """Takes the response to a segment; one to an earlier segment is ignored."""
         with self._changed:
             if decoded.number == self._number:

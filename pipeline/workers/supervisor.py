@@ -66,7 +66,7 @@ class Supervisor:
             feed.ended()
         self._release(feed.handle)
 
-    def decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None:
+    def send_decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None:
         """Sends a worker what was decoded of its segment, unless it has ended."""
         for worker in self.workers:
             if worker.link is link:

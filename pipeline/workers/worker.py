@@ -92,7 +92,7 @@ class Worker:
                     self._taken(order)
                 case SegmentDecoded():
                     if (decoding := self._decodings.get(order.camera)) is not None:
-                        decoding.decoded(order, body)
+                        decoding.receive(order, body)
                 case ProbeUrl():
                     self.send(UrlProbed(result=probe.probe_url(order.url, order.config, order.tls)))
 

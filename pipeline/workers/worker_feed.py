@@ -35,7 +35,7 @@ class FeedOwner(Protocol):
 
     def close(self, feed: WorkerFeed) -> None: ...
 
-    def decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None: ...
+    def send_decoded(self, link: WorkerLink, decoded: SegmentDecoded, body: list[memoryview]) -> None: ...
 
 
 class WorkerFeed:
@@ -106,7 +106,7 @@ class WorkerFeed:
         """Decodes a segment on another thread, for the worker of this link. Raises MalformedMessage."""
         if self._decoder is None:
             raise MalformedMessage("a segment although nothing decodes it here")
-        self._decoder.decode(segment, file, partial(self._owner.decoded, link))
+        self._decoder.decode(segment, file, partial(self._owner.send_decoded, link))
 
     def accept(self, clip: Clip) -> int:
         """Queues a clip of a live source; how many older frames were lost for it."""

@@ -65,7 +65,7 @@ class FakeShard:
         assert segment.nbytes == len(file)
         self.segments.append(segment)
         if (decoded := self._respond(segment)) is not None:
-            self.decoding.decoded(decoded, body_of(segment))
+            self.decoding.receive(decoded, body_of(segment))
 
 
 def body_of(segment: CompressedSegment) -> bytearray:
@@ -127,7 +127,7 @@ def test_a_shard_that_is_late_gets_no_other_segment_until_it_has_responded() -> 
         list(decoder.decode(SEGMENT, [5]))
     assert len(shard.segments) == 1
     (late,) = shard.segments
-    shard.decoding.decoded(decodes(late), body_of(late))
+    shard.decoding.receive(decodes(late), body_of(late))
     is_late = False
 
     assert [decoded.index for decoded in decoder.decode(SEGMENT, [9])] == [9]
