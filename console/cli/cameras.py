@@ -79,7 +79,7 @@ def probe_camera(
     user: User = None,
     password_file: PasswordFile = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Without a server: the YAML file whose `ingest` holds.")
+        Path | None, typer.Option("--config", "-c", help="Without a server: the YAML file whose `ingest` applies.")
     ] = None,
     pin: Pin = None,
     ca_file: CaFile = None,
@@ -88,8 +88,8 @@ def probe_camera(
 ) -> None:
     """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video.
 
-    The server opens it if --address or HERMES_ADDRESS names one, else this command itself, which reads no file of its
-    own accord: networks and authorities that a configuration allows need its --config. A login is that of --user.
+    The server opens it if --address or HERMES_ADDRESS names one, else this command itself. Then the `ingest` settings
+    of a file, e.g. allowed networks and certificate authorities, apply only with --config. The login is that of --user.
     """
     full_url = camera_options.full_url(url, user, password_file)
     tls = {"tls_certificate_sha256": pin, "tls_ca": camera_options.read_ca(ca_file), "tls_name": tls_name}

@@ -21,15 +21,15 @@ from pipeline.network.urls import FileUrl
 from pipeline.workers import prober
 from protos import hermes_v1_pb2 as pb
 
-# What a URL fails by because of a setting of `ingest`.
+# Failures that a setting of `ingest` can prevent.
 _BY_CONFIG = frozenset({pb.SOURCE_REASON_ADDRESS_REFUSED, pb.SOURCE_REASON_TLS})
 
 
 def config_hint(result: pb.TestCameraResponse, config: Path | None) -> str | None:
-    """That a configuration may allow what was refused, and was not read; None if none was missing."""
+    """A hint that a configuration file may allow what was refused; None if one was read or could not help."""
     if config is not None or result.reason not in _BY_CONFIG:
         return None
-    return "no configuration was read, so the defaults of `ingest` held: --config FILE tests as `hermes serve` would"
+    return "no configuration was read, so the defaults of `ingest` applied: --config FILE tests as `hermes serve` would"
 
 
 def probe(url: str, config: Path | None, tls: Mapping[str, str | None]) -> pb.TestCameraResponse:

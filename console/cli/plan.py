@@ -20,9 +20,9 @@ from console.planning import demand as demands
 from console.planning.demand import Demand, Video
 from console.planning.figures import Figure, PlanError
 from console.planning.gpus import GPUS
-from console.planning.holding import holding
 from console.planning.model_shapes import MODELS, shape_of
 from console.planning.plan import Plan, plan_for
+from console.planning.remedies import feasible_demands
 from models.weight_format import WeightFormat
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -155,7 +155,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "checkpoint_rows": one.checkpoint_rows.value,
                 "store_gb": one.store_gb,
             }
-            for one in holding(plan)
+            for one in feasible_demands(plan)
         ],
         "warnings": list(plan.warnings),
     }
@@ -197,7 +197,7 @@ def summary(plan: Plan) -> str:
     lines += [
         f"nothing breaks with --checkpoint-every {one.checkpoint_every:g} (shards.checkpoint_every_s; a crash may lose "
         f"as much), --checkpoint-rows {one.checkpoint_rows.value}, --store-gb {one.store_gb:g}"
-        for one in holding(plan)
+        for one in feasible_demands(plan)
     ]
     return "\n".join(lines)
 

@@ -192,7 +192,7 @@ def _print_shards(rows: Sequence[pb.Shard]) -> None:
 
 
 def shard_reasons(rows: Iterable[pb.Shard]) -> list[str]:
-    """One line for each shard that has something to say: a column of a table would fold it to a word a line."""
+    """One line for each shard with a detail: in a column of the table it would be folded to one word a line."""
     return [output.printable(f"shard {shard.index}: {shard.detail}") for shard in rows if shard.detail]
 
 

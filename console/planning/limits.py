@@ -120,7 +120,7 @@ def _gpu_limits(load: Workload) -> Iterator[Limit]:
 
 
 def store_capacity() -> float:
-    """Bytes a second that one store takes in beside its other work."""
+    """Bytes a second that one store can write beside its other work."""
     return constants.STORE_NBYTES_PER_S.value * constants.STORE_BUSY_LIMIT.value
 
 
@@ -131,7 +131,7 @@ def store_nbytes(load: Workload) -> float:
 
 
 def min_interval_s(load: Workload, nbytes_per_s: float) -> int | None:
-    """Seconds between checkpoints from which on all cameras write no more; None if thumbnails alone are more."""
+    """The shortest interval, in seconds, at which all checkpoints fit this rate; None if thumbnails alone exceed it."""
     thumbnails = load.demand.cameras * load.frames_read_per_s * constants.THUMBNAIL_NBYTES.value
     if thumbnails >= nbytes_per_s:
         return None

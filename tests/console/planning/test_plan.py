@@ -20,10 +20,10 @@ from console.planning import constants
 from console.planning.demand import Demand, Video, parse_size
 from console.planning.figures import Basis, PlanError
 from console.planning.gpus import GPUS
-from console.planning.holding import holding
 from console.planning.limits import cameras_that_fit, limits_of
 from console.planning.model_shapes import MODELS, ModelShape
 from console.planning.plan import Plan, plan_for
+from console.planning.remedies import feasible_demands
 from console.planning.workload import Workload
 from models import registry
 from models.vision_language_model import VideoLanguageModel
@@ -134,7 +134,7 @@ def test_what_helps_the_store_does_help() -> None:
 @given(asked=DEMANDS)
 def test_what_is_said_to_hold_does_and_keeps_gpus_and_cameras(asked: Demand) -> None:
     plan = plan_for(asked)
-    for changed in holding(plan):
+    for changed in feasible_demands(plan):
         held = plan_for(changed)
         assert held.is_feasible
         assert (held.gpus, held.load.demand.cameras) == (plan.gpus, asked.cameras)
@@ -152,7 +152,7 @@ def test_what_is_said_to_hold_does_and_keeps_gpus_and_cameras(asked: Demand) -> 
     ],
 )
 def test_what_can_be_said_to_hold(changes: dict[str, object], rows: list[str]) -> None:
-    assert [one.checkpoint_rows.value for one in holding(plan_for(demand(**changes)))] == rows
+    assert [one.checkpoint_rows.value for one in feasible_demands(plan_for(demand(**changes)))] == rows
 
 
 def test_a_quiet_camera_still_has_a_whole_frame_every_thirty_seconds() -> None:

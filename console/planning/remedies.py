@@ -1,4 +1,4 @@
-"""What keeps store and network of a plan from running out, with the same GPUs: rarer checkpoints, a larger store."""
+"""Options with which store and network suffice for the same cameras and GPUs: rarer checkpoints, a larger store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from console.planning.figures import PlanError
 from console.planning.plan import Plan, plan_for
 
 
-def holding(plan: Plan) -> Iterator[Demand]:
-    """The demand of a plan in which something runs out, changed so that nothing does: with its rows, and with int8.
+def feasible_demands(plan: Plan) -> Iterator[Demand]:
+    """For an infeasible plan, its demand changed so that it is feasible: with its checkpoint rows, and with int8 ones.
 
-    Nothing where no interval between checkpoints and no store is enough, or where nothing runs out.
+    Yields nothing if the plan is feasible, or if no interval between checkpoints and no store would be enough.
     """
     if plan.is_feasible:
         return
@@ -26,7 +26,7 @@ def holding(plan: Plan) -> Iterator[Demand]:
             changed = _with_room(smaller)
             if changed is not None and plan_for(changed).is_feasible:
                 yield changed
-        except PlanError:  # beyond what a plan knows
+        except PlanError:  # no plan can be computed for it
             continue
 
 
