@@ -1,58 +1,24 @@
-"""An engine beside a reference: after every job, what a fault did not hurt must be as if there had been none."""
+"""An engine beside a reference: after every job, what a fault did not hit must be as if there had been none."""
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-
-import torch
+from dataclasses import dataclass, replace
 
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
 from cache_store.memory import Memory
-from pipeline.answers import ANYBODY, AnswerEvent, AnswerFailed, Done, Overloaded, QuestionError, QuestionExpired
+from pipeline.answers import ANYBODY, Overloaded, QuestionError
 from pipeline.cameras import CameraFailed
 from pipeline.device.camera_memory import CameraMemory
-from pipeline.device.question_request import QuestionRequest
 from pipeline.sources.clips import Clip
 from tests.pipeline.device.damaged_model import Damage, DamagedModel
-from tests.pipeline.device.faults import Faults
+from tests.pipeline.device.faults import Fault, failing
 from tests.pipeline.device.question_batches import Question
-from tests.pipeline.device.reference_cameras import ReferenceCameras, assert_equal_answers
+from tests.pipeline.device.question_record import QuestionRecord
+from tests.pipeline.device.reference_cameras import ReferenceCameras
 from tests.pipeline.device.stepped_engine import SteppedEngine
-
-ERRORS: dict[str, Callable[[], Exception]] = {
-    "CUDA out of memory": lambda: torch.OutOfMemoryError("CUDA out of memory"),
-    "out of memory": MemoryError,
-    "unable to write": lambda: RuntimeError("unable to write"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """kind: a Damage of the model's passes, or one of `ERRORS` in place of a tensor operation. place: which, from 0."""
-
-    kind: str
-    place: int
-
-
-@dataclass(eq=False, repr=False)
-class Asked:
-    """A question and what its listener got. alone: what it must get; may_fail: its camera was removed."""
-
-    question: Question
-    events: list[AnswerEvent | QuestionError] = field(default_factory=list)
-    request: QuestionRequest | None = None
-    alone: list[AnswerEvent | QuestionError] = field(default_factory=list)
-    may_fail: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        is_cancelled = self.request is not None and self.request.is_cancelled
-        return is_cancelled or (bool(self.events) and isinstance(self.events[-1], Done | QuestionError))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +37,7 @@ class CheckedDevice:
 
     def __init__(self, engine: SteppedEngine, model: DamagedModel, reference: ReferenceCameras) -> None:
         self.engine = engine
-        self.asked: list[Asked] = []
+        self.records: list[QuestionRecord] = []
         self.counts: Counter[str] = Counter()
         self._model = model
         self._reference = reference
@@ -90,7 +56,7 @@ class CheckedDevice:
             self.engine.add_camera(name, checkpoint, started_s=0.0, gap=gap, is_gated=is_gated)
 
         try:
-            with _operations(fault):
+            with failing(fault):
                 add()
         except CameraFailed:
             self.counts["not added"] += 1
@@ -129,57 +95,58 @@ class CheckedDevice:
         self._copies.append((name, self.engine.snapshot(name)))
 
     def ask(self, question: Question) -> None:
-        asked = Asked(question)
+        record = QuestionRecord(question)
         try:
-            asked.request = self.engine.ask(
+            record.request = self.engine.ask(
                 question.camera,
                 question.text,
-                asked.events.append,
+                record.events.append,
                 max_answer_tokens=question.max_tokens,
                 caller=question.caller,
             )
         except Overloaded:
             self.counts["overloaded"] += 1
         else:
-            self.asked.append(asked)
+            self.records.append(record)
 
-    def cancel(self, asked: Asked) -> None:
-        assert asked.request is not None
-        asked.request.cancel()
+    def cancel(self, record: QuestionRecord) -> None:
+        assert record.request is not None
+        record.request.cancel()
         self.counts["cancelled"] += 1
 
     def run_job(self, fault: Fault | None = None) -> bool:
         """Runs a job, during which the fault comes, and checks all that it did. False if nothing waits."""
         before = {name: self._before(name) for name in self.cameras}
-        running = [asked for asked in self.asked if not asked.is_over]
+        running = [record for record in self.records if not record.is_over]
         self.engine.reports.clear()
         self.engine.queue.taken.clear()
         is_damage = fault is not None and fault.kind in set(Damage)
         if fault is not None and is_damage:
             self._model.arm(Damage(fault.kind), fault.place)
-        with _operations(None if is_damage else fault) as faults:
+        with failing(None if is_damage else fault) as faults:
             has_job = self.engine.thread.run_next()
         victim, has_come = self._model.disarm(), faults is not None and faults.disarm()
-        hurt = self._hurt()
-        self._check_hurt(hurt, victim, has_come=has_come)
+        failed = self._failed()
+        self._check_failed(failed, victim, has_come=has_come)
         self._note_begun(running)
         steps, self._steps = self._steps, []
         for camera, clip in steps:
-            self._check_step(camera, clip, before, hurt)
+            self._check_step(camera, clip, before, failed)
         for clip in self.engine.queue.taken:
             if clip.camera in self.cameras:
                 self._reference.encode(clip)
-                self._check_step(self.cameras[clip.camera], clip, before, hurt)
+                self._check_step(self.cameras[clip.camera], clip, before, failed)
         for name, camera in self.cameras.items():
-            self._check_compaction(camera, before[name], hurt)
-        for asked in running:
-            self._check_end(asked, hurt)
+            self._check_compaction(camera, before[name], failed)
+        for record in running:
+            if (end := record.check_end(failed)) is not None:
+                self.counts[type(end).__name__] += 1
         self._check_copies(may_fail=has_come)
         return has_job
 
     def check_end(self) -> None:
         """Nothing waits any more: every question has ended, every slot is free, every memory is what it must be."""
-        assert not [asked.question for asked in self.asked if not asked.is_over]
+        assert not [record.question for record in self.records if not record.is_over]
         assert not self._copies
         assert not self._steps
         assert self.engine.has_every_slot_free()
@@ -187,47 +154,47 @@ class CheckedDevice:
             self._reference.assert_equal(camera)
 
     def _let_fail(self, name: str, *, keeps_running: bool = False) -> None:
-        for asked in self.asked:
-            if asked.question.camera == name and not (keeps_running and asked.events):
-                asked.may_fail = True
+        for record in self.records:
+            if record.question.camera == name and not (keeps_running and record.events):
+                record.may_fail = True
 
     def _before(self, name: str) -> _Before:
         camera, dropped = self.cameras[name], self.engine.clips.dropped_frames(name)
         return _Before(camera.frames_seen, dropped, camera.memory.compactions, camera.memory.reach, _ids(camera.memory))
 
-    def _hurt(self) -> set[str]:
+    def _failed(self) -> set[str]:
         """Cameras by name, answers by id, that the engine reported as failed."""
         failed = [report for report in self.engine.reports if report["event"] in ("device_job_failed", "answer_failed")]
         return {str(report.get("answer_id", report.get("camera", report.get("job")))) for report in failed}
 
-    def _check_hurt(self, hurt: set[str], victim: Memory | None, *, has_come: bool) -> None:
+    def _check_failed(self, failed: set[str], victim: Memory | None, *, has_come: bool) -> None:
         if victim is None:
-            assert len(hurt) <= has_come, self.engine.reports
+            assert len(failed) <= has_come, self.engine.reports
         elif victim.slabs is self.engine._slots._slabs:
-            assert hurt == {camera.name for camera in self.cameras.values() if camera.memory is victim}
+            assert failed == {camera.name for camera in self.cameras.values() if camera.memory is victim}
         else:
-            assert len(hurt) == 1
-            assert hurt <= {asked.request.id for asked in self.asked if asked.request is not None}
-        self.counts["hurt"] += len(hurt)
+            assert len(failed) == 1
+            assert failed <= {record.request.id for record in self.records if record.request is not None}
+        self.counts["failed"] += len(failed)
 
-    def _note_begun(self, running: list[Asked]) -> None:
-        for asked in running:
-            if asked.events and not asked.alone and not isinstance(asked.events[0], QuestionError):
-                asked.alone = self._reference.answer(replace(asked.question, caller=ANYBODY, after=0))
+    def _note_begun(self, running: list[QuestionRecord]) -> None:
+        for record in running:
+            if record.events and not record.expected and not isinstance(record.events[0], QuestionError):
+                record.expected = self._reference.answer(replace(record.question, caller=ANYBODY, after=0))
 
-    def _check_step(self, camera: CameraMemory, clip: Clip, before: dict[str, _Before], hurt: set[str]) -> None:
-        """The step is in the memory as if it had been alone there, or hurt and not there at all, or still to come."""
+    def _check_step(self, camera: CameraMemory, clip: Clip, before: dict[str, _Before], failed: set[str]) -> None:
+        """The step is in the memory as if it had been alone there, or failed and not there at all, or still to come."""
         if self.cameras.get(camera.name) is not camera:
             return
         was = before[camera.name]
         num_seen = camera.frames_seen - was.frames_seen
         num_dropped = self.engine.clips.dropped_frames(clip.camera) - was.frames_dropped
         if not num_seen and not num_dropped:
-            assert clip.camera not in hurt
+            assert clip.camera not in failed
             self._steps.append((camera, clip))
             return
         assert (num_seen, num_dropped) in ((len(clip.times_s), 0), (0, len(clip.times_s)))
-        assert num_seen or clip.camera in hurt
+        assert num_seen or clip.camera in failed
         if num_seen:
             self._reference.append(clip.camera)
         else:
@@ -237,29 +204,15 @@ class CheckedDevice:
         self.counts["reindexed"] += camera.memory.reach != was.reach
         self.counts["steps"] += 1
 
-    def _check_compaction(self, camera: CameraMemory, was: _Before, hurt: set[str]) -> None:
+    def _check_compaction(self, camera: CameraMemory, was: _Before, failed: set[str]) -> None:
         """A memory is compacted by a job of its own, or right before a step; the other cameras are as they were."""
-        if camera.name in hurt:
+        if camera.name in failed:
             self._reference.adopt(camera)
         elif camera.memory.compactions != self._reference.get(camera.name).memory.compactions:
             assert camera.frames_seen == was.frames_seen
             self._reference.compact(camera.name)
         self._reference.assert_equal(camera)
         self.counts["compacted"] += camera.memory.compactions - was.compactions
-
-    def _check_end(self, asked: Asked, hurt: set[str]) -> None:
-        if not asked.is_over or asked.request is None or asked.request.is_cancelled:
-            return
-        end = asked.events[-1]
-        if isinstance(end, Done):
-            assert_equal_answers(asked.events, asked.alone)
-        elif isinstance(end, QuestionExpired):
-            assert asked.question.caller.timeout_s is not None
-        elif isinstance(end, AnswerFailed):
-            assert asked.may_fail or asked.request.id in hurt
-        else:
-            assert isinstance(end, Overloaded), end
-        self.counts[type(end).__name__] += 1
 
     def _check_copies(self, *, may_fail: bool) -> None:
         for name, copying in [(name, copying) for name, copying in self._copies if copying.done()]:
@@ -274,13 +227,3 @@ class CheckedDevice:
 
 def _ids(memory: Memory) -> list[set[int]]:
     return [set(memory.layer(index).token_ids.tolist()) for index in range(memory.num_layers)]
-
-
-@contextlib.contextmanager
-def _operations(fault: Fault | None) -> Iterator[Faults | None]:
-    if fault is None:
-        yield None
-        return
-    with Faults() as faults:
-        faults.fail_after(fault.place, ERRORS[fault.kind]())
-        yield faults

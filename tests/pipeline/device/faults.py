@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.device.engine import Engine
 from tests.pipeline.device.engine_driver import TIMEOUT_S
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "CUDA out of memory": lambda: torch.OutOfMemoryError("CUDA out of memory"),
+    "out of memory": MemoryError,
+    "unable to write": lambda: RuntimeError("unable to write"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """kind: a Damage of the model's passes, or one of `ERRORS` in place of a tensor operation. place: which, from 0."""
+
+    kind: str
+    place: int
 
 
 class Faults(TorchDispatchMode):
@@ -50,3 +68,14 @@ class Faults(TorchDispatchMode):
                 assert self._error is not None
                 raise self._error
         return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def failing(fault: Fault | None) -> Iterator[Faults | None]:
+    """Fails a tensor operation of the block, if there is a fault."""
+    if fault is None:
+        yield None
+        return
+    with Faults() as faults:
+        faults.fail_after(fault.place, ERRORS[fault.kind]())
+        yield faults

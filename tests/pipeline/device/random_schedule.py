@@ -14,8 +14,9 @@ from models.tiny.scenes.scene import Scene
 from pipeline.answers import Caller, InvalidQuestion
 from pipeline.device.device_config import DeviceConfig
 from pipeline.sources.clips import Clip
-from tests.pipeline.device.checked_device import ERRORS, CheckedDevice, Fault
+from tests.pipeline.device.checked_device import CheckedDevice
 from tests.pipeline.device.damaged_model import Damage
+from tests.pipeline.device.faults import ERRORS, Fault
 from tests.pipeline.device.question_batches import Question
 
 CAMERAS = ("lobby", "gate", "yard", "dock")
@@ -102,7 +103,7 @@ class RandomSchedule:
                 self._device.ask(Question(name, "what " * self._config.max_question_tokens))
 
     def _cancel(self) -> None:
-        if unfinished := [asked for asked in self._device.asked if not asked.is_over]:
+        if unfinished := [record for record in self._device.records if not record.is_over]:
             self._device.cancel(self._rng.choice(unfinished))
 
     def _add(self) -> None:
