@@ -18,6 +18,10 @@ from ops import transfer
 # Of a group of frames, unless the checkpoint's processor config has a lower cap: 512 x 512 pixels where a cell has 32.
 # As published a frame may have 768, more than a memory of a few thousand tokens can spend on it.
 MAX_CELLS = 256
+_PLACES_KEPT = 8  # of numbers and sizes of groups of frames
+
+# From an encoder and its grid on the host: the arguments about the places of patches, beside their positions.
+OtherPlaces = Callable[[Any, Tensor], dict[str, Tensor]]
 
 
 def frame_options(files: CheckpointFiles, config: PretrainedConfig) -> dict[str, object]:
@@ -33,14 +37,8 @@ def frame_options(files: CheckpointFiles, config: PretrainedConfig) -> dict[str,
     return {"pixels": pixels, "cells": cells}
 
 
-_PLACES_KEPT = 8  # of numbers and sizes of groups of frames
-
-# What an encoder must know of the places of patches beside their positions. From its grid on the host.
-OtherPlaces = Callable[[Any, Tensor], dict[str, Tensor]]
-
-
 def interpolation(visual: Any, grid: Tensor) -> dict[str, Tensor]:
-    """Of an encoder whose learned positions are a square that is stretched over each frame."""
+    """For an encoder whose learned positions are a square that is stretched over each frame."""
     indices, weights = vision_utils.get_vision_interpolation_indices_and_weights(
         grid,
         num_grid_per_side=visual.num_grid_per_side,
@@ -52,7 +50,7 @@ def interpolation(visual: Any, grid: Tensor) -> dict[str, Tensor]:
 
 
 def windows(visual: Any, grid: Tensor) -> dict[str, Tensor]:
-    """Of an encoder most of whose layers attend in windows."""
+    """For an encoder most of whose layers attend in windows."""
     index, ends = vision_utils.get_vision_window_index(
         grid,
         spatial_merge_size=visual.spatial_merge_size,

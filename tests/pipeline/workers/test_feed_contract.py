@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
@@ -27,10 +26,6 @@ from tests.pipeline.workers.pools import Cameras
 FAST = PlaybackSpeed.FAST
 ENDED, FAILED, LIVE = CameraState.ENDED, CameraState.FAILED, CameraState.LIVE
 _FACTORIES = {"threads": pools.threads, "workers": pools.worker_feeds, "decoded in the shard": pools.shard_feeds}
-
-
-class Stoppable(Protocol):
-    def stop(self, timeout_s: float = 2.0) -> None: ...
 
 
 @pytest.fixture(params=_FACTORIES)
