@@ -71,17 +71,17 @@ class AnswerSlots:
         """A memory for an answer that is ready: it continues this one. If it fails, none is acquired."""
         copy = self._copy_of(memory)
         if copy.own not in copy.readers:
-            acquired = copy.own
-            acquired.rewind(copy.base.extent)
+            answer_memory = copy.own
+            answer_memory.rewind(copy.base.extent)
         else:
             # The lowest, because neighbours are read together.
-            acquired = min(self._free, key=lambda free: free.slot)
-            acquired.continue_from(copy.base)
-            self._free.remove(acquired)
-        copy.readers.append(acquired)
+            answer_memory = min(self._free, key=lambda free: free.slot)
+            answer_memory.continue_from(copy.base)
+            self._free.remove(answer_memory)
+        copy.readers.append(answer_memory)
         self._copies.remove(copy)
         self._copies.append(copy)
-        return acquired
+        return answer_memory
 
     def release(self, memory: Memory) -> None:
         """Frees what `acquire` returned, because its answer has ended."""
