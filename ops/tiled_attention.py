@@ -65,7 +65,8 @@ def exponentials(
     first_bias = None if first_bias is None else first_bias[..., :_KEYS_OF_OFFSET]
     # Any offset near the logits will do. Their maximum would need a second product with every key.
     found = _summed(rows, tiles, _max_logit(rows, first_keys[:, :, :_KEYS_OF_OFFSET], first_bias), keeps_tiles)
-    if not bool(found.normalizer.isfinite().all()):
+    # The products with values overflow a little before the sums do.
+    if not bool((found.normalizer.isfinite() & found.attended.isfinite().all(dim=-1)).all()):
         maxima = [_max_logit(rows, tile_keys, tile_bias) for tile_keys, _, tile_bias in tiles]
         found = _summed(rows, tiles, torch.stack(maxima).amax(dim=0), keeps_tiles)
     return found

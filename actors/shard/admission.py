@@ -61,9 +61,10 @@ class Admission:
         A frame is cheaper where patches of it are skipped, and where it is read together with those of other cameras.
         """
         frames, seconds = counts.read - self._before.read, counts.ingest_s - self._before.ingest_s
+        if frames <= 0:  # what a compaction takes is known after its frames, and counts with those of the next call
+            return self._load(self._cameras().values())
         self._before = counts
-        cost = self._cost()
-        if cost is not None and frames > 0:
+        if (cost := self._cost()) is not None:
             weight = frames / (frames + self._known_frames)
             self._s_per_frame = cost + weight * (seconds / frames - cost)
             self._known_frames = min(_KNOWN_AFTER_FRAMES, self._known_frames + frames)

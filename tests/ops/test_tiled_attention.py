@@ -55,6 +55,20 @@ def test_no_logit_is_too_large_or_too_small(place: int, factor: float) -> None:
     assert_is_plain(rows, keys, values, bias)
 
 
+@pytest.mark.parametrize("distance", [86.0, 88.0, 88.6, 89.0])
+def test_values_do_not_overflow_where_their_weights_do_not(distance: float) -> None:
+    """exp(88) is a float32, and 100 times that is none."""
+    rows, keys, values, _ = drawn()
+    rows = rows.abs()
+    keys[:, :, 700] = 0.0
+    keys[:, :, 700, 0] = 1.0
+    rows[..., 0] = distance
+    keys[:, :, :700, 0] = 0.0
+    keys[:, :, 701:, 0] = 0.0
+
+    assert_is_plain(rows, keys, 100 * values, None)
+
+
 def test_many_rows_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, keys, values, bias = drawn(num_rows=50)
     expected = tiled_attention.attend(rows, keys, values, bias)

@@ -76,6 +76,16 @@ def test_the_load_follows_what_ingest_really_takes() -> None:
     assert loads[-1] == pytest.approx(0.04, abs=0.01)
 
 
+def test_what_a_compaction_takes_counts_though_it_is_known_after_its_frames() -> None:
+    """A fifth of what a frame takes, reported apart from it."""
+    device, ingest_s = admission({"a": camera("a")}), 0.0
+    for second in range(1, 401):
+        ingest_s += 0.4 if second % 2 else 0.1
+        load = device.note(FrameCounts(read=4 * ((second + 1) // 2), ingest_s=ingest_s))
+
+    assert load.share == pytest.approx(SAMPLE_FPS * 0.125, rel=0.02)
+
+
 def test_a_frame_that_was_timed_on_a_busy_machine_refuses_cameras_for_seconds_not_minutes() -> None:
     """Two cameras give four frames a second; each takes a tenth of what was timed."""
     present = {"a": camera("a"), "b": camera("b")}
