@@ -78,7 +78,7 @@ class IngestRunner:
             return self._job("compaction", full, lambda: self._compact(full), lost=())
         if turn.work is Work.APPEND:
             encoded, self._encoded = self._encoded, []
-            encoded = [(step, one) for step, one in encoded if self._is_present(step)]
+            encoded = [(step, one) for step, one in encoded if self._is_present(step) and self._is_wanted(step)]
             steps = [step for step, _ in encoded]
             return self._job("prefill", steps, lambda: self._append(encoded), lost=steps)
         clips, cameras = self._clips.take_steps(turn.count, self._max_frames), self._slots.cameras
@@ -89,6 +89,15 @@ class IngestRunner:
     def _is_present(self, step: _Step) -> bool:
         """Whether its camera was neither removed nor erased since its frames were taken."""
         return self._slots.cameras.get(step.camera.name) is step.camera
+
+    def _is_wanted(self, step: _Step) -> bool:
+        """Whether its frames were not discarded since they were taken; they are counted as dropped if they were."""
+        is_wanted = self._clips.claim(step.clip)
+        if not is_wanted:
+            step.camera.gate.invalidate()
+            self._clips.count_dropped(step.camera.name, len(step.clip.times_s))
+            self._slots.publish_loss(step.camera)
+        return is_wanted
 
     def _job(self, what: str, steps: Sequence[_Step], run: Callable[[], None], *, lost: Sequence[_Step]) -> Job | None:
         """lost: the steps whose frames are lost if it fails."""

@@ -37,6 +37,7 @@ class ClipQueue:
         self._held_back: dict[str, int] = {}  # camera -> frames dropped before hold_back
         self._after_s: dict[str, float] = {}
         self._periods_s: dict[str, float] = {}  # of each camera's newest clip
+        self._taken: dict[str, tuple[float, ...]] = {}  # the times of each camera's newest clip taken, until `claim`
         self._changed = threading.Condition()
 
     def put(self, clip: Clip) -> int:
@@ -81,7 +82,16 @@ class ClipQueue:
                     clips.appendleft(clip.part(slice(max_frames, None)))
                     clip = clip.part(slice(max_frames))
                 steps[camera] = clip
+                self._taken[camera] = clip.times_s
         return list(steps.values())
+
+    def claim(self, clip: Clip) -> bool:
+        """Whether a clip that was taken is still wanted: none of its camera's was discarded since. True once."""
+        with self._changed:
+            is_wanted = self._taken.get(clip.camera) is clip.times_s
+            if is_wanted:
+                del self._taken[clip.camera]
+            return is_wanted
 
     def next_steps(self, max_frames: int) -> list[int]:
         """How many frames each of the next cameras of `take_steps` has for it, at most."""
@@ -135,8 +145,12 @@ class ClipQueue:
             return 1 / period_s if period_s else None
 
     def discard(self, camera: str, until_s: float = -math.inf) -> None:
-        """Drops and counts the camera's waiting clips; frames up to `until_s`, also of later clips, are left out."""
+        """Drops and counts the camera's waiting clips; frames up to `until_s`, also of later clips, are left out.
+
+        A clip that was taken cannot be claimed any more.
+        """
         with self._changed:
+            self._taken.pop(camera, None)
             for clip in self._waiting.pop(camera, ()):
                 self._dropped[camera] += len(clip.times_s)
             self._after_s[camera] = max(until_s, self._after_s.get(camera, -math.inf))
@@ -149,6 +163,7 @@ class ClipQueue:
             self._dropped.pop(camera, None)
             self._after_s.pop(camera, None)
             self._periods_s.pop(camera, None)
+            self._taken.pop(camera, None)
             self._held_back.pop(camera, None)
             self._changed.notify_all()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from cache_store.gap import Gap
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import AnswerEvent, QuestionError, Token
 from pipeline.device.scheduler import Work
+from pipeline.sources.clips import Clip
 from tests.pipeline.device.engine_driver import CONFIG, MEMORY, clip
 from tests.pipeline.device.stepped_engine import SteppedEngine
 
@@ -106,3 +109,32 @@ def test_a_camera_that_comes_back_between_two_parts_gets_no_frames_of_its_former
     newest_s = 1_001.5 + 2 * (NUM_CLIPS if part is Work.COMPACT else NUM_CLIPS - 1)
     assert engine.status("lobby").newest_s == saved.facts.newest_s == newest_s
     assert engine.reports == []
+
+
+def still_clip(first_s: float, seed: int) -> Clip:
+    """Four times the same frame."""
+    moving = clip("lobby", first_s, seed=seed)
+    return dataclasses.replace(moving, frames=moving.frames[[0] * 4])
+
+
+def test_frames_that_are_discarded_before_they_are_appended_do_not_come_into_the_memory(model: LlavaOnevision) -> None:
+    """Those with other privacy masks than the camera has now. The same scene is read again: the gate had taken it."""
+    engine = SteppedEngine(model, MEMORY, CONFIG)
+    engine.add_camera("lobby", is_gated=True)
+    for number, seed in enumerate((1, 1, 1, 2)):
+        engine.clips.put(still_clip(1_000.0 + 2 * number, seed))
+        if seed == 1:
+            work_to_do(engine)
+    before = engine.status("lobby")
+    run_up_to(engine, Work.APPEND)
+
+    engine.clips.discard("lobby")
+    assert not engine.thread.run_next()
+
+    after = engine.status("lobby")
+    assert (after.frames_seen, after.tokens_read) == (before.frames_seen, before.tokens_read)
+    assert (before.frames_dropped, after.frames_dropped) == (0, 4)
+    assert engine.reports == []
+    engine.clips.put(still_clip(1_008.0, seed=2))
+    work_to_do(engine)
+    assert engine.status("lobby").tokens_read >= before.tokens_read + 16

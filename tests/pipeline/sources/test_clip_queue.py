@@ -101,6 +101,24 @@ def test_removing_a_camera_removes_its_clips_and_counts() -> None:
     assert clips.dropped_frames("lobby") == 0
 
 
+def test_a_clip_that_was_taken_is_claimed_once_and_not_after_its_camera_s_were_discarded() -> None:
+    clips = ClipQueue(4)
+    taken = []
+    for time_s, forget in ((0, None), (1, clips.discard), (2, clips.remove)):
+        clips.put(clip("lobby", time_s))
+        taken += clips.take_steps(1)
+        if forget is not None:
+            forget("lobby")
+            clips.put(clip("lobby", time_s))
+            clips.take()
+
+    assert [clips.claim(one) for one in taken] == [False, False, False]
+    clips.put(clip("lobby", 3))
+    (newest,) = clips.take_steps(1)
+    clips.discard("gate")
+    assert [clips.claim(newest), clips.claim(newest)] == [True, False]
+
+
 def test_wait_for_space_blocks_until_a_clip_is_taken() -> None:
     clips = ClipQueue(1)
     clips.put(clip("lobby", 0))
