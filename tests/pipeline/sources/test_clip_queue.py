@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Callable
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,22 +103,29 @@ def test_removing_a_camera_removes_its_clips_and_counts() -> None:
     assert clips.dropped_frames("lobby") == 0
 
 
-def test_a_clip_that_was_taken_is_claimed_once_and_not_after_its_camera_s_were_discarded() -> None:
+@pytest.mark.parametrize("forget", [ClipQueue.discard, ClipQueue.remove])
+def test_a_clip_that_was_taken_is_claimed_once_and_not_after_its_camera_s_were_forgotten(
+    forget: Callable[[ClipQueue, str], None],
+) -> None:
     clips = ClipQueue(4)
-    taken = []
-    for time_s, forget in ((0, None), (1, clips.discard), (2, clips.remove)):
+    taken: list[Clip] = []
+    for time_s in range(2):
         clips.put(clip("lobby", time_s))
         taken += clips.take_steps(1)
-        if forget is not None:
-            forget("lobby")
-            clips.put(clip("lobby", time_s))
-            clips.take()
+        forget(clips, "gate" if time_s else "lobby")
 
-    assert [clips.claim(one) for one in taken] == [False, False, False]
-    clips.put(clip("lobby", 3))
-    (newest,) = clips.take_steps(1)
-    clips.discard("gate")
-    assert [clips.claim(newest), clips.claim(newest)] == [True, False]
+    assert [clips.claim(one) for one in (*taken, *taken)] == [False, True, False, False]
+
+
+def test_a_clip_that_was_taken_and_forgotten_is_not_claimed_for_a_later_one_of_its_times() -> None:
+    clips = ClipQueue(4)
+    clips.put(clip("lobby", 0))
+    (first,) = clips.take_steps(1)
+    clips.discard("lobby")
+    clips.put(clip("lobby", 0))
+    (again,) = clips.take_steps(1)
+
+    assert [clips.claim(first), clips.claim(again)] == [False, True]
 
 
 def test_wait_for_space_blocks_until_a_clip_is_taken() -> None:
