@@ -193,7 +193,12 @@ def _print_shards(rows: Sequence[pb.Shard]) -> None:
 
 def shard_reasons(rows: Iterable[pb.Shard]) -> list[str]:
     """One line for each shard with a detail: in a column of the table it would be folded to one word a line."""
-    return [output.printable(f"shard {shard.index}: {shard.detail}") for shard in rows if shard.detail]
+    return [
+        # The error of a shard that does not answer names the shard itself.
+        output.printable(f"shard {shard.index}: {shard.detail.removeprefix(f'shard {shard.index}: ')}")
+        for shard in rows
+        if shard.detail
+    ]
 
 
 def shard_table(rows: Iterable[pb.Shard]) -> Table:

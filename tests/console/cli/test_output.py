@@ -201,6 +201,12 @@ def test_a_shard_that_is_away_has_no_process() -> None:
     assert shard_reasons([away, up]) == [f"shard 3: {'d' * 99}"]
 
 
+def test_the_reason_of_a_shard_names_the_shard_once() -> None:
+    away = pb.Shard(index=0, state=pb.SHARD_STATE_AWAY, detail="shard 0: its process ended and is being restarted")
+
+    assert shard_reasons([away]) == ["shard 0: its process ended and is being restarted"]
+
+
 async def test_why_a_shard_is_away_is_one_line_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "its process ended; Ray starts it again"
     away = pb.Shard(index=3, state=pb.SHARD_STATE_AWAY, detail=reason)
