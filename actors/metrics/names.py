@@ -88,7 +88,7 @@ def _checkpoint_age_s(camera: CameraFigures, now_s: float) -> float | None:
     """None where there is nothing to save: on no shard, or without a frame so far."""
     if not camera.is_on_shard or (camera.newest_s is None and camera.checkpointed_s is None):
         return None
-    return now_s - (camera.checkpointed_s or camera.started_s)
+    return max(0.0, now_s - (camera.checkpointed_s or camera.started_s))
 
 
 # Of a router with router.tls: name and meaning.

@@ -57,8 +57,8 @@ class CameraStream:
 
     @property
     def is_live(self) -> bool:
-        """Whether its frames have the time at which they arrive; a recording's times begin when it was added."""
-        return not isinstance(urls.parse(self.spec.url), FileUrl)
+        """Whether its frames have the time at which they come; those of a recording have the recording's own."""
+        return self.spec.loop or not isinstance(urls.parse(self.spec.url), FileUrl)
 
     def update(self, assignment: Assignment) -> None:
         """Records another spec of the same camera."""

@@ -22,6 +22,10 @@ class DecodeError(Exception):
     """This decoder cannot decode this segment; another one may."""
 
 
+class DecoderBusy(DecodeError):
+    """This decoder has no time for this segment; it may have for the next one."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
     """A decoded image and its index in the segment's times_s."""
@@ -135,13 +139,16 @@ def choose_backend(stream: StreamFormat, gpu: tuple[int, int] | None) -> Decoder
 
 
 class FallbackDecoder:
-    """Decodes with the second decoder what the first fails at, and everything after MAX_FAILURES in a row."""
+    """Decodes with the second decoder what the first fails at, and everything after MAX_FAILURES in a row.
+
+    A first decoder that has no time has not failed: it is asked again for each segment.
+    """
 
     def __init__(self, first: Decoder, second: Decoder, *, camera: str) -> None:
         self.failures = 0
         self._first, self._second = first, second
         self._camera = camera
-        self._failures_in_a_row = 0
+        self._failures_in_a_row, self._is_busy = 0, False
 
     def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
         if self._failures_in_a_row >= MAX_FAILURES:
@@ -153,10 +160,17 @@ class FallbackDecoder:
                 newest = decoded.index
                 yield decoded
         except DecodeError as error:
-            self.failures += 1
-            self._failures_in_a_row += 1
-            log.warning("decoder_fell_back", camera=self._camera, failures=self.failures, reason=str(error))
+            self._note(error)
             if rest := [index for index in indices if index > newest]:
                 yield from self._second.decode(segment, rest)
         else:
-            self._failures_in_a_row = 0
+            self._failures_in_a_row, self._is_busy = 0, False
+
+    def _note(self, error: DecodeError) -> None:
+        was_busy, self._is_busy = self._is_busy, isinstance(error, DecoderBusy)
+        if self._is_busy and was_busy:
+            return
+        if not self._is_busy:
+            self.failures += 1
+            self._failures_in_a_row += 1
+        log.warning("decoder_fell_back", camera=self._camera, failures=self.failures, reason=str(error))

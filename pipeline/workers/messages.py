@@ -28,7 +28,7 @@ MAX_HEADER_NBYTES, MAX_BODY_NBYTES = 64 << 10, 256 << 20
 MAX_ORDER_NBYTES = 8 << 20  # an order names every video folder
 MAX_TEXT, MAX_FIELDS = 4_000, 32
 
-_Time = Annotated[float, Field(ge=-1e11, le=1e11)]
+_Time = Annotated[float, Field(ge=-1e10, le=1e11)]  # a calendar has no year for much less
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 _MAX_MEASURED = 1e9  # of what a test measures
 _LOST = frozenset({"", *GapReason})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pipeline.workers import backoff
+
 FIRST_PAUSE_S, LAST_PAUSE_S = 5.0, 300.0
 
 
@@ -55,7 +57,7 @@ class Quarantine:
             restarts[camera] = Restart()
             if is_again and len(cameras) == 1:
                 record.crashes += 1
-                pause_s = min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ** (record.crashes - 1))
+                pause_s = backoff.pause_s(FIRST_PAUSE_S, LAST_PAUSE_S, record.crashes - 1)
                 record.ended_s += pause_s
                 restarts[camera] = Restart(pause_s, is_guilty=True, crashes=record.crashes)
         return restarts

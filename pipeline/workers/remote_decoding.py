@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.decoding.decoders import (
@@ -10,22 +11,25 @@ from pipeline.decoding.decoders import (
     DecodedFrame,
     DecodeError,
     DecoderBackend,
+    DecoderBusy,
     RemuxingDecoder,
     StreamFormat,
     choose_backend,
 )
-from pipeline.workers import segment_messages
+from pipeline.workers import backoff, segment_messages
 from pipeline.workers.messages import OpenCamera
 from pipeline.workers.segment_messages import MAX_DUE, MAX_SEGMENT_NBYTES, CompressedSegment, SegmentDecoded
 
 RESPONSE_NBYTES = 4 << 20  # of images that are requested at once, unless one alone has more
 TIMEOUT_S = 10.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 30.0, 960.0  # after a shard that was late: each wait for it costs frames
 
 
 class RemoteDecoding:
     """A DecoderFactory for one camera: the shard decodes the streams that its GPU can decode.
 
-    The shard has one segment at a time. While its response is late, the next ones fail at once.
+    One segment at a time is with the shard. While one is late, and in a pause after that which grows each time, the
+    next ones fail at once.
     """
 
     def __init__(
@@ -35,9 +39,12 @@ class RemoteDecoding:
         send: Callable[[CompressedSegment, memoryview], None],
         *,
         timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """numbers: of segments, unique in this process."""
         self._order, self._numbers, self._send, self._timeout_s = order, numbers, send, timeout_s
+        self._clock = clock
+        self._times_late, self._retry_s = 0, 0.0  # in a row; when the shard is asked again
         self._changed = threading.Condition()
         self._number: int | None = None  # of the segment that is with the shard
         self._response: tuple[SegmentDecoded, bytearray] | None = None
@@ -53,7 +60,9 @@ class RemoteDecoding:
         """The images of a segment, from the shard; none after `close`. Blocks. Raises DecodeError."""
         with self._changed:
             if self._number is not None:
-                raise DecodeError("the shard has not decoded the segment before")
+                raise DecoderBusy("the shard has not decoded the segment before")
+            if (pause_s := self._retry_s - self._clock()) > 0:
+                raise DecoderBusy(f"the shard was late; it gets the next segment in {pause_s:.0f} s")
             number = self._number = next(self._numbers)
             self._response = None
         header = CompressedSegment(
@@ -64,9 +73,11 @@ class RemoteDecoding:
             self._changed.wait_for(lambda: self._response is not None or self._is_closed, self._timeout_s)
             if self._is_closed:
                 return ()
-            response = self._response
+            response, self._response = self._response, None
         if response is None:
-            raise DecodeError(f"the shard gave no images within {self._timeout_s:g} s")
+            self._pause()
+            raise DecoderBusy(f"the shard gave no images within {self._timeout_s:g} s")
+        self._times_late = 0
         decoded, body = response
         if decoded.error:
             raise DecodeError(decoded.error)
@@ -84,6 +95,10 @@ class RemoteDecoding:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _pause(self) -> None:
+        self._retry_s = self._clock() + backoff.pause_s(FIRST_PAUSE_S, LAST_PAUSE_S, self._times_late)
+        self._times_late += 1
 
     def _max_images(self, stream: StreamFormat) -> int:
         width, height = self._order.fit(stream.width, stream.height)

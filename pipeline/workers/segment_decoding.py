@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -44,22 +46,27 @@ class SegmentDecoding:
         """Queues work on the camera's thread. To be called by one thread."""
         self._threads[camera % len(self._threads)].put(work)
 
-    def close(self) -> None:
-        """Ends the threads; blocks for some seconds at most."""
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Ends the threads, and blocks for at most `timeout_s`, whatever their number, until they have ended."""
+        deadline_s = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.request_end()
         for thread in self._threads:
-            thread.join(_CLOSE_S)
+            thread.join(max(0.0, deadline_s - time.monotonic()))
 
 
 class CameraDecoder:
-    """Decodes the segments of one camera, one after the other: the next one comes after the response to the last."""
+    """Decodes the segments of one camera. A worker gives it one at a time.
+
+    A segment that waits when the next one comes is of a worker that has ended: nobody wants its images.
+    """
 
     def __init__(self, handle: int, camera: WatchedCamera, decoding: SegmentDecoding) -> None:
         self._handle, self._camera, self._decoding = handle, camera, decoding
         self._reducer = ImageReducer(camera.spec.masks, camera.fit, camera.config.thumbnail_width)
         self._format: StreamFormat | None = None
         self._decoder: FileDecoder | None = None
+        self._waiting: deque[tuple[CompressedSegment, bytearray, OnDecoded]] = deque(maxlen=1)
 
     @property
     def gpu(self) -> tuple[int, int]:
@@ -71,7 +78,15 @@ class CameraDecoder:
         self._camera.require_allowed(segment.format)
         if choose_backend(segment.format, self.gpu) is not DecoderBackend.DALI_GPU:
             raise MalformedMessage(f"a segment of {segment.format.codec[:20]!r} that a GPU does not decode")
-        self._decoding.submit(self._handle, lambda: on_decoded(*self._response(segment, file)))
+        self._waiting.append((segment, file, on_decoded))
+        self._decoding.submit(self._handle, self._decode_newest)
+
+    def _decode_newest(self) -> None:
+        try:
+            segment, file, on_decoded = self._waiting.pop()
+        except IndexError:  # the call before was for this one, which took the place of its own
+            return
+        on_decoded(*self._response(segment, file))
 
     def _response(self, segment: CompressedSegment, file: bytearray) -> tuple[SegmentDecoded, list[memoryview]]:
         try:
@@ -95,6 +110,7 @@ class _DecodeThread:
 
     def __init__(self, name: str, prepare: Callable[[], None]) -> None:
         self._prepare = prepare
+        self._is_ended = False
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -104,6 +120,8 @@ class _DecodeThread:
             self._thread.start()
 
     def request_end(self) -> None:
+        """Work that waits is not done any more."""
+        self._is_ended = True
         self._work.put(None)
 
     def join(self, timeout_s: float) -> None:
@@ -111,6 +129,9 @@ class _DecodeThread:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        self._prepare()
-        while (work := self._work.get()) is not None:
+        try:
+            self._prepare()
+        except Exception as error:  # noqa: BLE001 - a thread that ended would leave all of its cameras waiting
+            log.error("decode_thread_not_prepared", thread=self._thread.name, error=type(error).__name__)
+        while (work := self._work.get()) is not None and not self._is_ended:
             work()

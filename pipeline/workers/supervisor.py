@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 
 from pipeline.cameras import CameraState, SourceReason
+from pipeline.workers import backoff
 from pipeline.workers.errors import WorkerError
 from pipeline.workers.quarantine import Quarantine, Restart
 from pipeline.workers.segment_messages import SegmentDecoded
@@ -190,7 +191,7 @@ class Supervisor:
         log.warning("decoder_crashed", camera=feed.camera.spec.name, reason=cause, crashes=restart.crashes)
 
     def _did_not_start(self, feeds: list[WorkerFeed], cause: str) -> None:
-        pause_s = min(LAST_START_RETRY_S, FIRST_START_RETRY_S * 2**self._failed_starts)
+        pause_s = backoff.pause_s(FIRST_START_RETRY_S, LAST_START_RETRY_S, self._failed_starts)
         self._failed_starts += 1
         for feed in feeds:
             feed.retry_s = self._clock() + pause_s

@@ -147,7 +147,8 @@ class Worker:
 
     def _end_if_stuck(self) -> None:
         """Ends the process if a camera is caught in a library: nothing else ends such a thread."""
-        if any(heartbeat.is_stuck() for heartbeat in self._heartbeats.values()):
+        # A copy: the threads that close cameras take theirs out meanwhile.
+        if any(heartbeat.is_stuck() for heartbeat in list(self._heartbeats.values())):
             os.write(2, b"a decoder does not come back")
             os._exit(1)
 

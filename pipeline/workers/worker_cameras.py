@@ -145,6 +145,7 @@ class WorkerCameras:
                 feed.decode(report, body, self.link)
             case ClipHeader():
                 feed.camera.require_possible(report)
+                feed.require_later(report.times_s[0])
                 clip = clip_messages.clip_of(report, body, feed.camera.camera_id)
                 if report.can_wait:
                     feed.keep(clip)

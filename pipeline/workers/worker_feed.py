@@ -108,6 +108,11 @@ class WorkerFeed:
             raise MalformedMessage("a segment although nothing decodes it here")
         self._decoder.decode(segment, file, partial(self._owner.send_decoded, link))
 
+    def require_later(self, time_s: float) -> None:
+        """Raises MalformedMessage for a clip that begins no later than the last one ended: the times of a feed rise."""
+        if self._newest_s is not None and time_s <= self._newest_s:
+            raise MalformedMessage(f"a frame of {time_s:.3f} behind one of {self._newest_s:.3f}")
+
     def accept(self, clip: Clip) -> int:
         """Queues a clip of a live source; how many older frames were lost for it."""
         self._newest_s = clip.times_s[-1]

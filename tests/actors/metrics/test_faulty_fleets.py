@@ -118,3 +118,20 @@ def test_only_a_camera_with_something_to_save_makes_checkpoints_late(
     [metric] = [metric for metric in names.OF_THE_FLEET if metric.name == "hermes_checkpoint_age_seconds"]
 
     assert list(metric.samples(FleetFigures(cameras=(camera,)), 1_000.0)) == [(("0",), age_s)]
+
+
+@pytest.mark.parametrize("name", ["hermes_camera_memory_lag_seconds", "hermes_camera_checkpoint_age_seconds"])
+def test_no_age_is_below_0_while_the_clock_is_set_back(name: str) -> None:
+    camera = CameraFigures(
+        name="gate",
+        shard=0,
+        is_on_shard=True,
+        state=CameraState.LIVE,
+        note=None,
+        started_s=100.0,
+        newest_s=995.0,
+        checkpointed_s=990.0,
+    )
+    [metric] = [metric for metric in names.OF_CAMERAS if metric.name == name]
+
+    assert list(metric.samples(FleetFigures(cameras=(camera,)), 500.0)) == [(("gate",), 0.0)]

@@ -10,9 +10,10 @@ import pytest
 
 from actors.shard.camera_shard import CameraShard
 from actors.shard.camera_streams import CameraStreams
+from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
-from pipeline.cameras import CameraSpec
+from pipeline.cameras import CameraSpec, PlaybackSpeed
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import OnState
 from pipeline.sources.ingest_config import IngestConfig
@@ -84,12 +85,19 @@ def _feed(shard: CameraShard) -> object:
     return shard._streams.owned["street"].feed
 
 
+def rounds(film: str) -> Assignment:
+    """A recording that is played again and again, at the pace of its own clock."""
+    spec = CameraSpec(name="street", url=film, pace=PlaybackSpeed.LIVE, loop=True)
+    return dataclasses.replace(live(), spec=spec)
+
+
 @pytest.mark.parametrize("is_back", [True, False])
+@pytest.mark.parametrize("is_recording", [True, False])
 async def test_erasing_a_memory_whose_times_have_not_come_gives_its_camera_those_of_the_clock_again(
-    running: Running, is_back: bool
+    running: Running, film: str, is_back: bool, is_recording: bool
 ) -> None:
     async with running(clock=an_hour_back if is_back else time.time) as shard:
-        await shard.add_camera(live())
+        await shard.add_camera(rounds(film) if is_recording else live())
         await until(partial(has_frames, shard, "street", 2))
         before = _feed(shard)
         await shard.erase_memory("street")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from pipeline.decoding import dali
 from pipeline.decoding.colourspace import ColourMatrix
@@ -19,6 +20,7 @@ from pipeline.decoding.decoders import (
     DecodeError,
     Decoder,
     DecoderBackend,
+    DecoderBusy,
     FallbackDecoder,
     RemuxingDecoder,
     StreamFormat,
@@ -168,6 +170,51 @@ def test_the_second_decoder_goes_on_where_the_first_fails(opened: OpenedVideo) -
     images = list(decoder.decode(opened.segments[0], [1, 4, 7]))
 
     assert [footage.number_of(decoded.image.to_rgb()) for decoded in images] == [1, 4, 7]
+
+
+class BusyDecoder:
+    """Has no time at first."""
+
+    def __init__(self, whole: Decoder, busy_times: int) -> None:
+        self._whole, self._busy_times = whole, busy_times
+        self.calls = self.decoded = 0
+
+    def decode(self, segment: Segment, indices: Sequence[int]) -> Iterator[DecodedFrame]:
+        self.calls += 1
+        if self.calls <= self._busy_times:
+            raise DecoderBusy("busy on purpose")
+        yield from self._whole.decode(segment, indices)
+        self.decoded += 1
+
+
+@pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
+def test_a_first_decoder_that_has_no_time_for_long_decodes_again_when_it_has(opened: OpenedVideo) -> None:
+    libav, busy_times = opened.stream.decoder, 2 * MAX_FAILURES
+    busy = BusyDecoder(libav, busy_times)
+    decoder = FallbackDecoder(busy, libav, camera="lobby")
+
+    with capture_logs() as logged:
+        for _ in range(busy_times + 2):
+            (decoded,) = decoder.decode(opened.segments[0], [7])
+            assert footage.number_of(decoded.image.to_rgb()) == 7
+
+    assert (busy.calls, busy.decoded, decoder.failures) == (busy_times + 2, 2, 0)
+    assert [event["reason"] for event in logged] == ["busy on purpose"]
+
+
+@pytest.mark.parametrize("opened", [VP9], ids=["vp9"], indirect=True)
+def test_each_time_that_a_decoder_has_no_time_is_said_once(opened: OpenedVideo) -> None:
+    libav = opened.stream.decoder
+    busy = BusyDecoder(libav, 1)
+    decoder = FallbackDecoder(busy, libav, camera="lobby")
+
+    with capture_logs() as logged:
+        for _ in range(2):
+            busy.calls = 0
+            for _ in range(2):
+                list(decoder.decode(opened.segments[0], [7]))
+
+    assert len(logged) == 2
 
 
 @pytest.mark.parametrize(

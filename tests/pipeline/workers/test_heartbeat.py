@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from pipeline.sources.frame_clock import SteadyClock
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers.heartbeat import STUCK_S, Heartbeat, longest_call_s
+from pipeline.workers.worker import Worker
 from tests.pipeline import footage
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK, VirtualClock, play
@@ -85,6 +87,22 @@ def test_a_long_group_of_pictures_is_no_endless_call_because_each_picture_is_one
 
     assert len(output.samples) == 3
     assert next(readings) - before > 2.5 * 60  # two for each picture that is read
+
+
+def test_a_camera_that_is_closed_while_a_worker_looks_at_its_feeds_does_not_end_the_worker() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker = Worker(ours)
+
+        class Closing(Heartbeat):
+            def is_stuck(self) -> bool:
+                worker._heartbeats.pop(1, None)
+                return False
+
+        worker._heartbeats.update({0: Closing(SteadyClock()), 1: Heartbeat(SteadyClock())})
+        worker._end_if_stuck()
+
+    assert list(worker._heartbeats) == [0]
 
 
 def test_larger_frames_may_take_longer() -> None:

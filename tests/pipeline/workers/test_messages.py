@@ -66,6 +66,16 @@ def test_a_clip_arrives_as_it_was_sent() -> None:
     assert (clip.times_s, clip.received_s, clip.period_s, clip.lost_before) == ((1.0, 1.5), 2.0, 0.5, CLIP.lost_before)
 
 
+@pytest.mark.parametrize("time_s", [-1e11, 1e12])
+@pytest.mark.parametrize("key", ["times_s", "received_s"])
+def test_a_time_that_no_calendar_has_is_refused(key: str, time_s: float) -> None:
+    """The list of all cameras would fail by it."""
+    value = [time_s, time_s + 1] if key == "times_s" else time_s
+
+    with pytest.raises(MalformedMessage, match=key):
+        parse(HEADER | {key: value})
+
+
 def test_an_order_arrives_as_it_was_sent() -> None:
     spec = CameraSpec(
         name="lobby",

@@ -26,6 +26,15 @@ def test_the_second_time_each_gets_a_worker_of_its_own_at_once() -> None:
     assert quarantine.is_alone(OTHER)
 
 
+def test_a_camera_that_ends_its_workers_for_a_week_is_still_tried_again() -> None:
+    quarantine, now_s = Quarantine(SOON_S), 0.0
+    for _ in range(2_100):
+        restart = quarantine.worker_ended([GUILTY], now_s)[GUILTY]
+        now_s += restart.pause_s + 1
+
+    assert restart == Restart(LAST_PAUSE_S, is_guilty=True, crashes=2_099)
+
+
 def test_the_guilty_one_waits_longer_each_time_up_to_a_limit() -> None:
     quarantine, now_s = Quarantine(SOON_S), 0.0
     quarantine.worker_ended([GUILTY, OTHER], now_s)

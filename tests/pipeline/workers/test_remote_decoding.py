@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ import pytest
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec
 from pipeline.decoding.colourspace import ColourMatrix
-from pipeline.decoding.decoders import DecodeError, Decoder, StreamFormat
+from pipeline.decoding.decoders import DecodeError, Decoder, DecoderBusy, StreamFormat
 from pipeline.decoding.images import ReducedImage
 from pipeline.decoding.segments import Segment
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers import segment_messages
 from pipeline.workers.messages import OpenCamera
-from pipeline.workers.remote_decoding import RemoteDecoding
+from pipeline.workers.remote_decoding import FIRST_PAUSE_S, LAST_PAUSE_S, RemoteDecoding
 from pipeline.workers.segment_messages import MAX_DUE, MAX_SEGMENT_NBYTES, CompressedSegment, SegmentDecoded
 from tests.pipeline.workers.file_decoders import H100
 
@@ -53,8 +54,11 @@ class FakeShard:
         self, respond: Callable[[CompressedSegment], SegmentDecoded | None], *, timeout_s: float = 10.0
     ) -> None:
         self.segments: list[CompressedSegment] = []
+        self.now_s = 1_000.0
         self._respond = respond
-        self.decoding = RemoteDecoding(ORDER, itertools.count(7), self._send, timeout_s=timeout_s)
+        self.decoding = RemoteDecoding(
+            ORDER, itertools.count(7), self._send, timeout_s=timeout_s, clock=lambda: self.now_s
+        )
 
     def decoder(self, stream: Stream) -> Decoder:
         decoder = self.decoding(stream, "auto")
@@ -121,9 +125,10 @@ def test_a_shard_that_is_late_gets_no_other_segment_until_it_has_responded() -> 
     shard = FakeShard(lambda segment: None if is_late else decodes(segment), timeout_s=0.0)
     decoder = shard.decoder(Stream())
 
-    with pytest.raises(DecodeError, match="within 0 s"):
+    with pytest.raises(DecoderBusy, match="within 0 s"):
         list(decoder.decode(SEGMENT, [0]))
-    with pytest.raises(DecodeError, match="the segment before"):
+    shard.now_s += FIRST_PAUSE_S
+    with pytest.raises(DecoderBusy, match="the segment before"):
         list(decoder.decode(SEGMENT, [5]))
     assert len(shard.segments) == 1
     (late,) = shard.segments
@@ -131,6 +136,34 @@ def test_a_shard_that_is_late_gets_no_other_segment_until_it_has_responded() -> 
     is_late = False
 
     assert [decoded.index for decoded in decoder.decode(SEGMENT, [9])] == [9]
+
+
+def test_a_shard_that_is_late_again_and_again_is_waited_for_more_and_more_rarely() -> None:
+    """Each wait costs the frames that come meanwhile."""
+    is_late = True
+    shard = FakeShard(lambda segment: None if is_late else decodes(segment), timeout_s=0.0)
+    decoder, began_s = shard.decoder(Stream()), shard.now_s
+
+    def ask_until(now_s: float) -> list[float]:
+        """When it was asked, in seconds since the begin. It responds too late."""
+        asked_s = []
+        while shard.now_s < now_s:
+            with suppress(DecoderBusy):
+                list(decoder.decode(SEGMENT, [0]))
+            if len(shard.segments) > len(asked_s):
+                asked_s.append(shard.now_s - began_s)
+                shard.decoding.receive(decodes(shard.segments[-1]), body_of(shard.segments[-1]))
+            shard.now_s += FIRST_PAUSE_S / 2
+        shard.segments.clear()
+        return asked_s
+
+    assert ask_until(began_s + 3_000) == [0, 30, 90, 210, 450, 930, 930 + LAST_PAUSE_S, 930 + 2 * LAST_PAUSE_S]
+    shard.now_s += LAST_PAUSE_S
+    is_late = False
+    assert [decoded.index for decoded in decoder.decode(SEGMENT, [9])] == [9]
+    is_late, began_s = True, shard.now_s
+    shard.segments.clear()
+    assert ask_until(began_s + 100) == [0, 30, 90]
 
 
 def test_the_response_to_another_segment_is_ignored() -> None:

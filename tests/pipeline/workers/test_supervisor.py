@@ -393,6 +393,25 @@ def test_frames_of_a_size_that_the_model_does_not_read_end_the_worker(side: int)
     assert not shard.clips.has_clips()
 
 
+@pytest.mark.parametrize(("time_s", "is_ended"), [(2.001, False), (2.0, True), (1.0, True)])
+@pytest.mark.parametrize("can_wait", [False, True])
+@pytest.mark.parametrize("is_new", [False, True], ids=["same worker", "next worker"])
+def test_a_worker_whose_times_do_not_rise_is_ended(time_s: float, is_ended: bool, can_wait: bool, is_new: bool) -> None:
+    """A memory is in the order of its times."""
+    shard = Shard(num_workers=1)
+    feed = shard.open("c0")
+    says_clip(shard.worker_of(feed), feed, 2.0)
+    shard.read()
+    if is_new:
+        shard.crash(feed)
+    worker = shard.worker_of(feed)
+    says_clip(worker, feed, time_s, can_wait=can_wait)
+    shard.read()
+
+    assert worker.has_ended is is_ended
+    assert shard.clips.has_clips()
+
+
 def test_a_worker_cannot_speak_for_a_camera_of_another() -> None:
     shard = Shard(num_workers=2)
     mine, foreign = shard.open("c0"), shard.open("c1")
