@@ -27,6 +27,18 @@ class FullDisk(io.StringIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class Writes(io.StringIO):
+    """A file that keeps each write by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        return len(text)
+
+
 def closed() -> io.StringIO:
     """A file that was closed."""
     file = io.StringIO()
@@ -53,6 +65,20 @@ def test_a_device_goes_on_where_its_log_cannot_be_written(
 
     assert thread.command("the next job", lambda: 1).result(TIMEOUT_S) == 1
     thread.close()
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_a_line_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch, log_format: LogFormat) -> None:
+    """Other threads write to standard error too, e.g. that of Ray: their lines began between a line and its end."""
+    file = Writes()
+    monkeypatch.setattr(sys, "stderr", file)
+    logs.log_to_stderr(log_format=log_format)
+
+    structlog.get_logger().info("shard_up", pid=30950)
+
+    (text,) = file.texts
+    assert text.endswith("\n")
+    assert "30950" in text
 
 
 @pytest.mark.parametrize("log_format", [LogFormat.AUTO, LogFormat.PLAIN])
