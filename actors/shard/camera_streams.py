@@ -111,32 +111,31 @@ class CameraStreams:
         last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.for_camera(spec).sample_fps if saved else 0.0
         self._clips.release(assignment.id, last_frame_s)
 
-    def update(self, assignment: Assignment, newest_s: float | None) -> None:
-        """Gives an owned camera another spec; its stream is opened anew where that changes its frames.
+    def stop_outdated(self, assignment: Assignment) -> bool:
+        """Stops the stream of an owned camera if it gives other frames than this assignment's; then `reopen` is due.
 
-        newest_s: time of the newest frame in its memory. Frames on their way are dropped if the masks are others now.
+        Frames on their way are dropped if the masks are others now, and those of a recording, which gives them again.
         """
         stream = self.owned[assignment.id]
         before, spec = stream.spec, assignment.spec
         if _frames_of(before) == _frames_of(spec):
-            stream.update(assignment)
-            return
+            return False
         stream.feed.request_stop()
-        if before.masks != spec.masks:
-            self._clips.discard(assignment.id)
-        self.owned[assignment.id] = self._opened(assignment, newest_s, None)
+        if before.masks != spec.masks or not stream.is_live:
+            self._clips.discard(assignment.id, are_lost=stream.is_live)
+        return True
 
     def keep(self, assignment: Assignment) -> None:
-        """Gives an owned camera a newer assignment with the same spec."""
+        """Gives an owned camera another assignment; its stream goes on as it is."""
         self.owned[assignment.id].update(assignment)
 
     def is_ahead(self, newest_s: float | None) -> bool:
         """Whether a memory's newest frame has a time that has not come: the clock that gave it was set back since."""
         return newest_s is not None and newest_s > self._clock() + _AHEAD_S
 
-    def reopen(self, camera_id: str, resume_s: float | None) -> None:
+    def reopen(self, assignment: Assignment, resume_s: float | None) -> None:
         """Opens the stream of an owned camera anew, whose feed was stopped. resume_s: see CameraFeed."""
-        self.owned[camera_id] = self._opened(self.owned[camera_id].assignment, resume_s, None)
+        self.owned[assignment.id] = self._opened(assignment, resume_s, None)
 
     def limit_rates(self, share: float) -> None:
         """From now on live cameras are sampled at this share of their rates; recordings at fast pace wait instead."""

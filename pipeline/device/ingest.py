@@ -91,11 +91,10 @@ class IngestRunner:
         return self._slots.cameras.get(step.camera.name) is step.camera
 
     def _is_wanted(self, step: _Step) -> bool:
-        """Whether its frames were not discarded since they were taken; they are counted as dropped if they were."""
+        """Whether its frames were not discarded since they were taken. If they were, the gate has them no more."""
         is_wanted = self._clips.claim(step.clip)
         if not is_wanted:
             step.camera.gate.invalidate()
-            self._clips.count_dropped(step.camera.name, len(step.clip.times_s))
             self._slots.publish_loss(step.camera)
         return is_wanted
 
@@ -184,6 +183,7 @@ class IngestRunner:
         self._report("ingest_batch_failed", job=what, cameras=cameras, reason=repr(error))
 
     def _lose(self, step: _Step) -> None:
+        self._clips.claim(step.clip)  # what is lost cannot be discarded too
         self._clips.count_dropped(step.camera.name, step.camera.lose(step.clip))
         self._slots.publish_loss(step.camera)
 

@@ -86,7 +86,10 @@ class ClipQueue:
         return list(steps.values())
 
     def claim(self, clip: Clip) -> bool:
-        """Whether a clip that was taken is still wanted: none of its camera's was discarded since. True once."""
+        """Whether a clip that was taken is still wanted: none of its camera's was discarded since. True once.
+
+        After that nothing discards it.
+        """
         with self._changed:
             is_wanted = self._taken.get(clip.camera) is clip.times_s
             if is_wanted:
@@ -144,16 +147,15 @@ class ClipQueue:
             period_s = self._periods_s.get(camera)
             return 1 / period_s if period_s else None
 
-    def discard(self, camera: str, until_s: float = -math.inf) -> None:
-        """Drops and counts the camera's waiting clips; frames up to `until_s`, also of later clips, are left out.
+    def discard(self, camera: str, *, are_lost: bool = True) -> None:
+        """Drops the camera's waiting clips, and the one that was taken and not claimed yet.
 
-        A clip that was taken cannot be claimed any more.
+        are_lost: they are counted as dropped; False where the source gives their frames again.
         """
         with self._changed:
-            self._taken.pop(camera, None)
-            for clip in self._waiting.pop(camera, ()):
-                self._dropped[camera] += len(clip.times_s)
-            self._after_s[camera] = max(until_s, self._after_s.get(camera, -math.inf))
+            waiting = self._waiting.pop(camera, ())
+            num_frames = sum(len(clip.times_s) for clip in waiting) + len(self._taken.pop(camera, ()))
+            self._dropped[camera] += num_frames if are_lost else 0
             self._changed.notify_all()
 
     def remove(self, camera: str) -> None:

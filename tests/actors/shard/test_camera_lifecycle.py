@@ -11,6 +11,7 @@ import structlog
 
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.shard import camera_lifecycle
+from actors.shard.camera_shard import CameraShard
 from cache_store.errors import CameraFenced, OwnedByAnother
 from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from pipeline.answers import Done, UnknownCamera
@@ -19,6 +20,7 @@ from pipeline.cameras import (
     TooManyCameras,
 )
 from pipeline.memory_status import MemoryStatus
+from pipeline.sources.clip_queue import ClipQueue
 from tests.actors.shard.shards import (
     FRAMES_SAMPLED,
     QUICK_LEASE,
@@ -225,6 +227,35 @@ async def test_an_updated_spec_keeps_the_memory_and_opens_the_stream_anew_only_i
         assert after.epoch == before.epoch
         with pytest.raises(UnknownCamera):
             await shard.update_camera(dataclasses.replace(masked, id="another"))
+
+
+async def test_a_recording_whose_rate_changes_is_read_once_though_frames_of_it_were_on_their_way(
+    running: Running, film: str
+) -> None:
+    recording = assignment("film", film)
+    faster = dataclasses.replace(recording, spec=dataclasses.replace(recording.spec, frames_per_second=2.0))
+    async with running() as shard:
+        await shard.add_camera(recording)
+        await until(partial(has_frames, shard, "film", 4))
+        clips = shard._engine.clips
+        clips.hold_back("film")
+        await until(partial(has_waiting_clip, clips, "film"))
+        await shard.update_camera(faster)
+        clips.release("film")
+
+        await until(partial(has_ended, shard, "film"))
+        memory = (await status(shard, "film")).memory
+        assert (memory.frames_seen, memory.frames_dropped, memory.gaps) == (FRAMES_SAMPLED, 0, ())
+
+
+async def has_waiting_clip(clips: ClipQueue, name: str) -> bool:
+    return clips.held_back_since_s(name) is not None
+
+
+async def has_ended(shard: CameraShard, name: str) -> bool:
+    is_ended = (await status(shard, name)).state is CameraState.ENDED
+    is_idle = await asyncio.to_thread(shard._engine._thread.command("idle", shard._engine._ingest.waiting).result)
+    return is_ended and not any(is_idle.values())
 
 
 async def test_adding_a_camera_of_this_shard_with_another_spec_updates_it(running: Running, film: str) -> None:

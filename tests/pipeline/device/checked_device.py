@@ -79,6 +79,14 @@ class CheckedDevice:
         self._reference.erase(name, gap)
         self.counts["erased"] += 1
 
+    def discard(self, name: str) -> None:
+        """Frames that are on their way do not come into the memory."""
+        self.engine.clips.discard(name)
+        if any(camera.name == name for camera, _ in self._steps):
+            self._steps = [(camera, clip) for camera, clip in self._steps if camera.name != name]
+            self._reference.discard(name)
+            self.counts["discarded"] += 1
+
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         self.engine.set_gate(name, is_gated=is_gated)
         self._reference.set_gate(name, is_gated=is_gated)

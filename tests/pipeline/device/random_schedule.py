@@ -53,7 +53,7 @@ class RandomSchedule:
         happenings = {
             self._put: 9.0, self._ask: 5.0, self._cancel: 1.0, self._ask_too_much: 0.5, self._add: 2.0,
             self._remove: 0.2, self._erase: 0.2, self._set_gate: 0.3, self._copy: 0.7, self._move: 0.5,
-            self._measure: 0.2,
+            self._measure: 0.2, self._discard: 0.3,
         }  # fmt: skip
         for _ in CAMERAS[1:]:
             self._add()
@@ -119,6 +119,10 @@ class RandomSchedule:
     def _erase(self) -> None:
         if name := self._camera():
             self._device.erase(name)
+
+    def _discard(self) -> None:
+        if name := self._camera():
+            self._device.discard(name)
 
     def _set_gate(self) -> None:
         if name := self._camera():

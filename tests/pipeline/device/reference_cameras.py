@@ -57,6 +57,11 @@ class ReferenceCameras:
         """The first part of a step of frames; `append` is the second."""
         self._encoded[clip.camera] = frame_steps.encode(self._writer, [self.get(clip.camera).prepare(clip)])
 
+    def discard(self, name: str) -> None:
+        """The step is not appended."""
+        del self._encoded[name]
+        self.get(name).gate.invalidate()
+
     def append(self, name: str) -> None:
         encoded = self._encoded.pop(name)
         appended = frame_steps.append(self._writer, encoded, makes_room=False)

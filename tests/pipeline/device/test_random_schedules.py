@@ -29,6 +29,7 @@ from tests.pipeline.device.stepped_engine import SteppedEngine
 
 SCHEDULES = int(os.environ.get("HERMES_FUZZ_SCHEDULES", "5"))
 TURNS = 40
+COVERING = range(5)  # seeds whose schedules have all kinds of work; one of a hundred has no compaction
 MODELS = ("tiny", "qwen3_vl", "qwen2_5_vl", "qwen3_5")
 
 
@@ -72,11 +73,12 @@ def test_a_fault_affects_one_and_every_answer_is_the_one_alone(seed: int) -> Non
     device = CheckedDevice(SteppedEngine(model, memory, config), model, ReferenceCameras(reference, config))
 
     RandomSchedule(seed, device, config, limited.spec.layout.fit(64, 64)).run(TURNS)
-    assert device.counts["compacted"]
-    # On several axes a step takes fewer positions than it has tokens.
-    assert device.counts["reindexed"] or limited.spec.kv.positions.num_axes > 1
-    assert device.counts["failed"]
-    assert device.counts["Done"]
+    if seed in COVERING:
+        assert device.counts["compacted"]
+        # On several axes a step takes fewer positions than it has tokens.
+        assert device.counts["reindexed"] or limited.spec.kv.positions.num_axes > 1
+        assert device.counts["failed"]
+        assert device.counts["Done"]
 
 
 def _with_few_positions(model: VideoLanguageModel, memory: MemoryConfig, config: DeviceConfig) -> VideoLanguageModel:

@@ -12,6 +12,7 @@ from pipeline.answers import AnswerEvent, QuestionError, Token
 from pipeline.device.scheduler import Work
 from pipeline.sources.clips import Clip
 from tests.pipeline.device.engine_driver import CONFIG, MEMORY, clip
+from tests.pipeline.device.faults import Fault, failing
 from tests.pipeline.device.stepped_engine import SteppedEngine
 
 PARTS = [Work.ENCODE, Work.APPEND, Work.COMPACT]
@@ -138,3 +139,14 @@ def test_frames_that_are_discarded_before_they_are_appended_do_not_come_into_the
     engine.clips.put(still_clip(1_008.0, seed=2))
     work_to_do(engine)
     assert engine.status("lobby").tokens_read >= before.tokens_read + 16
+
+
+def test_frames_that_were_lost_are_counted_once_though_they_are_discarded_then(engine: SteppedEngine) -> None:
+    put(engine, NUM_CLIPS)
+    with failing(Fault("out of memory", 0)):
+        assert engine.thread.run_next()
+    assert engine.status("lobby").frames_dropped == 4
+
+    engine.clips.discard("lobby")
+
+    assert engine.clips.dropped_frames("lobby") == 4
