@@ -226,6 +226,14 @@ def test_a_token_takes_what_it_took_at_the_slowest_lately(model: LlavaOnevision)
     assert 900.0 < runner.token_s < 901.0
 
 
+def test_every_part_of_a_step_is_timed_as_what_a_question_may_wait_for(model: LlavaOnevision) -> None:
+    runner = after(Device(model, CAMERAS)).runner
+
+    for part in (Work.ENCODE, Work.APPEND, Work.COMPACT):
+        assert runner._token_s[part] > 0, part
+    assert runner.token_s == max(runner._token_s.values())
+
+
 def test_a_camera_s_memory_is_to_the_bit_what_its_steps_alone_make_of_it(
     model: LlavaOnevision, one_by_one: Device
 ) -> None:
