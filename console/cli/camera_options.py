@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +41,10 @@ class Resettable(StrEnum):
 
 
 PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}
+
+# A URL, or what was meant as one: its scheme is incomplete, or missing before an address.
+_URL = re.compile(r"(?i)^[a-z][a-z0-9+.-]*:|://|^\W*(rtsps?|https?)\W?//")
+_ADDRESS = re.compile(r"(?i)(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+(%\w+)?\])([:/]|$)")
 
 CameraName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the camera.")]
 User = Annotated[str | None, typer.Option("--user", help="The camera's user; its password: --password-file.")]
@@ -93,9 +98,8 @@ def read_ca(path: Path | None) -> str | None:
 def _with_absolute_path(url: str) -> str:
     """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
     # The server refuses a mistyped URL, e.g. one with a quotation mark before it, and must see it as it is.
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url) or re.search(r"://|^\W*(rtsps?|https?)\W?//", url, re.IGNORECASE):
-        return url
-    return str(Path(url).absolute())
+    is_meant_as_url = _URL.search(url) or (_ADDRESS.match(url) and not os.path.exists(url))
+    return str(Path(url).absolute()) if url and not is_meant_as_url else url
 
 
 def parse_mask(mask: str) -> pb.Mask:

@@ -14,7 +14,7 @@ from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.tls import TlsClient
-from pipeline.network.urls import redact
+from pipeline.network.urls import host_of, redact
 
 PORTS = {"http": 80, "https": 443}
 USER_AGENT = "hermes-cameras"
@@ -41,9 +41,8 @@ class _HttpSocket:
 def connect(url: str, rules: AddressRules | None, tls: TlsClient, deadline: Deadline) -> DeadlineSocket:
     """A connection to the server of a well-formed http(s) URL, over TLS where it is https. Raises SourceError."""
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-    used = tls if parts.scheme == "https" else None
-    connection = addresses.connect_to(host, port, rules, deadline.limit_s, label=redact(url), tls=used)
+    port, used = parts.port or PORTS[parts.scheme], tls if parts.scheme == "https" else None
+    connection = addresses.connect_to(host_of(parts), port, rules, deadline.limit_s, label=redact(url), tls=used)
     return DeadlineSocket(connection, deadline)
 
 

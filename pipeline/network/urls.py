@@ -8,7 +8,7 @@ import re
 import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 from pipeline.cameras import CameraSpec, InvalidCamera
@@ -23,7 +23,8 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_ALMOST_NETWORK = re.compile(rf"(?i)\W*(?:{'|'.join(NETWORK_SCHEMES)})\W?//")
+_ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+(?:%\w+)?\])(?:[:/]|$)"
+_ALMOST_NETWORK = re.compile(rf"(?i)\W*(?:{'|'.join(NETWORK_SCHEMES)})\W?//|{_ADDRESS}")
 _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
@@ -155,6 +156,11 @@ def strip_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def host_of(parts: SplitResult) -> str:
+    """The host as it is looked up, "" without one. The zone of an IPv6 address follows a % or, in RFC 6874, %25."""
+    return (parts.hostname or "").replace("%25", "%")
+
+
 def scrub(text: str, url: str) -> str:
     """A library's message about `url` without the secrets of `url`, raw or percent-decoded."""
     text = text.replace(url, redact(url))
@@ -202,15 +208,15 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
         raise InvalidCamera(f"camera URL {redact(url)!r}: its login could be taken for its host: {hint}")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, port = host_of(parts), parts.port
     except ValueError:
-        host, port = None, None
+        host, port = "", None
         problem = "malformed host or port"
     if not host or port == 0 or _FORBIDDEN.search(url) or not url[len(scheme) :].startswith("://"):
         problem = f"{problem}, without spaces or backslashes ({HOW_TO_ESCAPE})"
         raise InvalidCamera(f"camera URL {redact(url)!r}: {problem}")
     # A fragment is for the client, never for the server: options of other software, mostly.
-    return NetworkUrl(url.partition("#")[0], scheme, host.replace("%25", "%") if ":" in host else host, port)
+    return NetworkUrl(url.partition("#")[0], scheme, host, port)
 
 
 def _parse_file(url: str) -> FileUrl:

@@ -218,13 +218,44 @@ async def test_a_file_is_sent_with_its_absolute_path(serving: Serving, tmp_path:
     assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
 
 
-@pytest.mark.parametrize("url", [" rtsp://u:c4n4ry@camera/1", '"rtsp://u:c4n4ry@camera/1"', "rtsp//u:c4n4ry@camera/1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        " rtsp://u:c4n4ry@camera/1",
+        '"rtsp://u:c4n4ry@camera/1"',
+        "rtsp//u:c4n4ry@camera/1",
+        "10.0.0.1",
+        "10.0.0.1:554/c4n4ry",
+        "10.0.0.1/c4n4ry",
+        "[fd00::1%lo]/c4n4ry",
+    ],
+)
 async def test_a_mistyped_network_url_is_no_file_whose_path_is_shown(serving: Serving, url: str) -> None:
     async with serving(ScriptedShard()) as address:
         added = await run("cameras", "add", "film", url, "--address", address)
 
     assert (added.code, "neither a local path nor a network URL" in added.err) == (2, True)
     assert "c4n4ry" not in added.out + added.err
+
+
+async def test_a_variable_without_a_value_is_not_the_present_folder(serving: Serving) -> None:
+    async with serving(ScriptedShard()) as address:
+        added = await run("cameras", "add", "film", "", "--address", address)
+
+    assert (added.code, "camera URL of 0 characters" in added.err) == (2, True)
+
+
+async def test_a_file_in_a_folder_that_is_called_like_a_camera_is_a_file(
+    serving: Serving, tmp_path: Path, monkeypatch
+) -> None:
+    film = tmp_path / "10.0.0.1" / "film.mp4"
+    film.parent.mkdir()
+    film.touch()
+    monkeypatch.chdir(tmp_path)
+    async with serving(ScriptedShard()) as address:
+        added = await run("cameras", "add", "film", "10.0.0.1/film.mp4", "--json", "--address", address)
+
+    assert json.loads(added.out)["url"] == str(film)
 
 
 async def test_the_change_gate_is_on_unless_it_is_switched_off(serving: Serving) -> None:

@@ -48,6 +48,11 @@ def basic(header: str) -> bool:
     return header == "Basic " + base64.b64encode(f"viewer:p@ss/{CANARY}".encode()).decode()
 
 
+@pytest.mark.parametrize("zone", ["%nowhere", "%25nowhere"])
+def test_an_address_is_looked_up_on_its_network_interface_however_that_is_written(zone: str) -> None:
+    assert "host 'fe80::1%nowhere' has no address" in str(refusal(f"http://[fe80::1{zone}]:8080/video"))
+
+
 def test_credentials_are_sent_after_a_challenge(clip: bytes) -> None:
     reply = Reply(pieces=(clip,), challenge='Basic realm="camera"', is_authorized=basic)
     with servers.scripted_server({"/live.ts": reply}) as camera:
