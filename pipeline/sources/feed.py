@@ -18,7 +18,7 @@ from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.decoding.reduction import Fit
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
-from pipeline.network.urls import FileUrl, NetworkUrl
+from pipeline.network.urls import NetworkUrl
 from pipeline.picture_note import PictureNote
 from pipeline.sources import retries
 from pipeline.sources.clip_builder import ClipBuilder
@@ -71,8 +71,7 @@ class CameraFeed:
         self._camera_id, self._url, self._on_state = camera_id or spec.name, urls.parse_source(spec), on_state
         self._choose_decoder, self._clock, self._retry_jitter_s = choose_decoder, clock, retry_jitter_s
         self._started_s = clock() + clock.correction_s() if started_s is None else started_s
-        is_recording = isinstance(self._url, FileUrl) and not spec.loop
-        self._times = FrameTimes(clock, resume_from_s, can_wait=is_recording)
+        self._times = FrameTimes.of(spec, clock, resume_from_s, started_s=self._started_s)
         self._newest_s, self._has_frames, self._was_live = -math.inf, False, False  # the time: by the feed's clock
         self.rate, self._watch = EvenRate(), PictureWatch()  # the rate: of a live source
         self.limit_rate = self.rate.limit
@@ -145,6 +144,7 @@ class CameraFeed:
             raise SourceUnreachable(str(error), error.reason) from error
 
     def _open_and_feed(self) -> bool:
+        self._times.await_next(self._stopped.wait, lambda note: self._report(CameraState.CONNECTING, note))
         context = self._context()
         source = open_source(self._url, self._config, context)
         self._times.keep_correction(context.correction_s if source.is_finite and not self._spec.loop else None)
@@ -212,7 +212,7 @@ class CameraFeed:
             camera=self._spec.name,
             pace=self._spec.pace,
             started_s=self._times.steady_s(self._started_s, correction_s),
-            after_s=self._newest_s,
+            after_s=self._times.after_s(self._newest_s, correction_s),
             correction_s=correction_s,
             clock=self._clock,
             wait=lambda seconds: self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set(),

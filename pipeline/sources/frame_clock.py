@@ -11,12 +11,16 @@ from typing import Protocol
 
 from cache_store.gap import GapReason
 from pipeline.boot_clock import boot_time_s
+from pipeline.cameras import CameraSpec, PlaybackSpeed
+from pipeline.network import urls
+from pipeline.network.urls import FileUrl
 from pipeline.sources.clips import Clip
 
 NOTED_STEP_S = 1.0  # a smaller change of the wall clock is not reported
 REPEATED_PACE = 0.01  # of frames at times that the memory has already
 MIN_STEP_S = 1e-3  # from one frame to the next
 _READINGS = 3
+_WAIT_S = 1.0  # until the wall clock is read again, which may have been set
 _TICKS_PER_S = 1024  # a time that is moved by whole ticks and back is the same to the bit
 
 
@@ -56,14 +60,26 @@ class FrameTimes:
     frame is lost.
     """
 
-    def __init__(self, clock: FrameClock, newest_s: float | None, *, can_wait: bool) -> None:
-        """newest_s: Unix time of the newest frame that was fed before. can_wait: the source is a recording."""
-        self._clock, self._can_wait = clock, can_wait
+    def __init__(
+        self, clock: FrameClock, newest_s: float | None, *, can_wait: bool, begin_s: float = -math.inf
+    ) -> None:
+        """newest_s: Unix time of the newest frame that was fed before. can_wait: the source is a recording.
+
+        begin_s: the Unix time of its first frame, if known.
+        """
+        self._clock, self._can_wait, self._begin_s = clock, can_wait, begin_s
         self.newest_s = -math.inf if newest_s is None else newest_s
         self._steady_s = math.inf  # the newest frame's time, by the feed's clock
         self._correction_s: float | None = None  # of the newest frame
         self._kept_s: float | None = None
         self._ahead_s = 0.0
+
+    @classmethod
+    def of(cls, spec: CameraSpec, clock: FrameClock, newest_s: float | None, *, started_s: float) -> FrameTimes:
+        """Those of this camera, which was added at started_s."""
+        is_recording = isinstance(urls.parse(spec.url), FileUrl) and not spec.loop
+        begin_s = started_s if spec.pace is PlaybackSpeed.LIVE else -math.inf
+        return cls(clock, newest_s, can_wait=is_recording, begin_s=begin_s)
 
     def steady_s(self, unix_s: float, correction_s: float) -> float:
         """The time of the feed's clock at a Unix time.
@@ -74,6 +90,23 @@ class FrameTimes:
         steady_s = unix_s - correction_s
         return steady_s if self._can_wait else min(steady_s, self._clock())
 
+    def await_next(self, wait: Callable[[float], bool], on_wait: Callable[[str], None]) -> None:
+        """Waits until the wall clock shows the time at which a recording goes on; other sources never wait.
+
+        wait: sleeps for so many seconds; returns whether to stop. on_wait: takes what the operator should know of a
+        longer wait. A clock that is set meanwhile ends the wait.
+        """
+        next_s = max(self._begin_s, self.newest_s)
+        while self._can_wait and (wait_s := next_s - self._clock() - self._clock.correction_s()) > 0:
+            if wait_s > NOTED_STEP_S:
+                on_wait(f"the clock has not reached the time at which it goes on, {_shown(next_s)}")
+            if wait(min(wait_s, _WAIT_S)):
+                return
+
+    def after_s(self, newest_s: float, correction_s: float) -> float:
+        """The newest frame's time by the feed's clock: newest_s, or that of its Unix time now for a recording."""
+        return self.newest_s - correction_s if self._can_wait else newest_s
+
     def keep_correction(self, correction_s: float | None) -> None:
         """Sets the one correction by which all frames of a recording are dated; None for that of the moment."""
         self._kept_s = correction_s
@@ -83,7 +116,7 @@ class FrameTimes:
         """What the operator should know of the times that frames get now; empty if they are right."""
         if self._ahead_s <= NOTED_STEP_S:
             return ""
-        stands_at = f"{datetime.fromtimestamp(self.newest_s, UTC):%Y-%m-%d %H:%M} UTC"
+        stands_at = _shown(self.newest_s)
         return f"the clock was set back: the times of its frames stand at {stands_at} until the clock has passed that"
 
     def date(self, clip: Clip) -> Clip:
@@ -102,3 +135,7 @@ class FrameTimes:
         self.newest_s, self._steady_s = max(right_s, self.newest_s + step_s), steady_s
         self._ahead_s = self.newest_s - right_s
         return self.newest_s
+
+
+def _shown(unix_s: float) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M} UTC"

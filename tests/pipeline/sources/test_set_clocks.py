@@ -127,6 +127,26 @@ def test_a_recording_at_its_own_pace_goes_on_while_the_clock_is_set(tmp_path: Pa
     assert all(not clip.lost_before for clip in clips)
 
 
+@pytest.mark.parametrize("pace", PlaybackSpeed)
+def test_a_recording_that_is_opened_while_the_clock_is_back_goes_on_once_that_is_set_right(
+    pace: PlaybackSpeed, tmp_path: Path
+) -> None:
+    """As on a machine without a battery for its clock, which a time server sets a moment after the start."""
+    path = footage.write(tmp_path / "video", replace(H264, frames=50))
+    machine = SetClock()
+    machine.offset_s = -HOUR_S
+    begin_s = time.time() - 2
+    clock = SteadyClock(wall=machine.wall_s)
+    with running_feed(str(path), pace, CONFIG, clock=clock, started_s=begin_s, resume_from_s=begin_s + 3) as feed:
+        feed.wait_until(lambda: any("the clock has not reached" in detail for _, detail in feed.states))
+        assert not feed.clips.has_clips()
+        machine.offset_s = 0.0
+        clips = feed.take_until_over()
+
+    times_s = [time_s - begin_s for clip in clips for time_s in clip.times_s]
+    assert times_s == pytest.approx([3 + number / 8 for number in range(1, 16)], abs=0.11)
+
+
 @pytest.mark.parametrize("camera", [simulated, rounds, mjpeg])
 def test_a_camera_whose_feed_starts_again_while_the_clock_is_back_gives_frames_at_once(
     camera: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
