@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache_store.gap import GapReason
+from pipeline.cameras import CameraSpec, PlaybackSpeed
 from pipeline.sources.clips import Clip
 from pipeline.sources.frame_clock import FrameTimes, SteadyClock
 from tests.pipeline.playing import START_S
@@ -174,6 +176,107 @@ def test_a_recording_that_is_played_keeps_its_times_whatever_the_clock_is_set_to
 
     assert back + camera.give(2) == [3, 4, 5, 6]
     assert camera.lost_before == []
+
+
+class Waiting:
+    """What waits on a machine: its seconds pass as they are waited for. sets_clock: what happens behind the first."""
+
+    def __init__(self, machine: Machine, sets_clock_s: float = 0.0) -> None:
+        self._machine, self._sets_clock_s = machine, sets_clock_s
+        self.waits: list[float] = []
+        self.notes: list[str] = []
+
+    def __call__(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        self._machine.boot_s += seconds
+        self._machine.set_clock(self._sets_clock_s)
+        self._sets_clock_s = 0.0
+        return len(self.waits) >= 5_000
+
+
+def recording(machine: Machine, newest_s: float | None, *, begin_s: float = -math.inf) -> FrameTimes:
+    return FrameTimes(machine.clock, newest_s, can_wait=True, begin_s=begin_s)
+
+
+@pytest.mark.parametrize("is_resumed", [True, False])
+def test_a_recording_waits_until_the_clock_has_come_to_its_time(is_resumed: bool) -> None:
+    machine = Machine()
+    machine.set_clock(-HOUR_S)
+    waiting = Waiting(machine)
+    next_s = START_S + 2.5
+    times = recording(machine, next_s) if is_resumed else recording(machine, None, begin_s=next_s)
+
+    times.await_next(waiting, waiting.notes.append)
+
+    assert machine.wall_s == pytest.approx(next_s)
+    assert max(waiting.waits) == 1
+    assert set(waiting.notes) == {"the clock has not reached the time at which it goes on, 2023-11-14 22:13 UTC"}
+
+
+def test_a_recording_waits_no_longer_once_the_clock_is_set_right() -> None:
+    machine = Machine()
+    machine.set_clock(-HOUR_S)
+    waiting = Waiting(machine, sets_clock_s=HOUR_S)
+
+    recording(machine, START_S + 0.5).await_next(waiting, waiting.notes.append)
+
+    assert waiting.waits == [1.0]
+
+
+def test_a_recording_whose_time_has_come_waits_for_nothing() -> None:
+    machine = Machine()
+    waiting = Waiting(machine)
+
+    recording(machine, START_S).await_next(waiting, waiting.notes.append)
+    recording(machine, START_S + 0.5).await_next(waiting, waiting.notes.append)
+
+    assert (waiting.waits, waiting.notes) == ([0.5], [])
+
+
+def test_a_recording_that_is_stopped_waits_no_longer() -> None:
+    machine = Machine()
+    waits: list[float] = []
+    recording(machine, START_S + HOUR_S).await_next(lambda seconds: not waits.append(seconds), lambda _note: None)
+
+    assert waits == [1.0]
+
+
+def test_a_live_camera_never_waits_for_the_clock() -> None:
+    machine = Machine()
+    waiting = Waiting(machine)
+
+    FrameTimes(machine.clock, START_S + HOUR_S, can_wait=False).await_next(waiting, waiting.notes.append)
+
+    assert waiting.waits == []
+
+
+def test_where_a_recording_goes_on_moves_with_a_clock_that_was_set() -> None:
+    machine = Machine()
+
+    assert recording(machine, START_S + 5).after_s(1.0, HOUR_S) == START_S + 5 - HOUR_S
+    assert FrameTimes(machine.clock, START_S + 5, can_wait=False).after_s(1.0, HOUR_S) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("url", "pace", "loop", "waits"),
+    [
+        ("/videos/a.mp4", PlaybackSpeed.LIVE, False, True),
+        ("/videos/a.mp4", PlaybackSpeed.LIVE, True, False),
+        ("/videos/a.mp4", PlaybackSpeed.FAST, False, False),  # it ends when it was added
+        ("rtsp://camera/1", PlaybackSpeed.LIVE, False, False),
+        ("sim:street", PlaybackSpeed.LIVE, False, False),
+    ],
+)
+def test_only_a_recording_at_its_own_pace_begins_when_it_was_added(
+    url: str, pace: PlaybackSpeed, loop: bool, waits: bool
+) -> None:
+    machine = Machine()
+    waiting = Waiting(machine)
+    spec = CameraSpec(name="lobby", url=url, pace=pace, loop=loop)
+
+    FrameTimes.of(spec, machine.clock, None, started_s=START_S + 3).await_next(waiting, waiting.notes.append)
+
+    assert bool(waiting.waits) is waits
 
 
 @given(steps=st.lists(st.tuples(st.floats(-4000, 4000), st.integers(1, 5)), max_size=20))

@@ -51,13 +51,17 @@ class FakeShard:
     """A shard that responds at once, as the test says. None: it does not respond."""
 
     def __init__(
-        self, respond: Callable[[CompressedSegment], SegmentDecoded | None], *, timeout_s: float = 10.0
+        self,
+        respond: Callable[[CompressedSegment], SegmentDecoded | None],
+        *,
+        timeout_s: float = 10.0,
+        order: OpenCamera = ORDER,
     ) -> None:
         self.segments: list[CompressedSegment] = []
         self.now_s = 1_000.0
         self._respond = respond
         self.decoding = RemoteDecoding(
-            ORDER, itertools.count(7), self._send, timeout_s=timeout_s, clock=lambda: self.now_s
+            order, itertools.count(7), self._send, timeout_s=timeout_s, clock=lambda: self.now_s
         )
 
     def decoder(self, stream: Stream) -> Decoder:
@@ -98,9 +102,18 @@ def test_images_come_in_messages_of_bounded_size() -> None:
     assert [image.index for image in decoded] == due
     assert all((image.image.to_rgb() == image.index).all() for image in decoded)
     assert [image.image.to_preview().shape for image in decoded] == [(8, 64, 3)] * 40
-    assert len(shard.segments) > 2
-    assert max(len(segment.indices) for segment in shard.segments) <= MAX_DUE
+    assert [len(segment.indices) for segment in shard.segments] == [MAX_DUE, MAX_DUE, 40 - 2 * MAX_DUE]
     assert [segment.number for segment in shard.segments] == list(range(7, 7 + len(shard.segments)))
+
+
+@pytest.mark.parametrize(("thumbnail_width", "at_once"), [(1920, 1), (960, 2)])
+def test_of_large_images_few_are_asked_for_at_once(thumbnail_width: int, at_once: int) -> None:
+    order = ORDER.model_copy(update={"config": IngestConfig(thumbnail_width=thumbnail_width)})
+    shard = FakeShard(decodes, order=order)
+
+    list(shard.decoder(Stream()).decode(SEGMENT, range(4)))
+
+    assert {len(segment.indices) for segment in shard.segments} == {at_once}
 
 
 def test_what_the_shard_fails_at_is_a_decode_error() -> None:
