@@ -97,19 +97,25 @@ def test_a_long_path_works(tmp_path: Path) -> None:
 
 def test_the_server_of_a_killed_hermes_is_replaced(tmp_path: Path) -> None:
     script = (
-        "import os, pathlib, sys\n"
+        "import os, pathlib, shutil, sys\n"
         "from actors import embedded_store\n"
         "with embedded_store.running(pathlib.Path(sys.argv[1])) as url:\n"
         "    import redis\n"
         "    redis.Redis.from_url(url).set('camera', 'gate')\n"
+        "    shutil.rmtree(pathlib.Path(url.removeprefix('unix://')).parent)\n"  # by which others would find and end it
+        "    print(pathlib.Path(sys.argv[1], 'valkey.pid').read_text(), flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=60, cwd=Path(__file__).parents[2])
-    orphan = psutil.Process(int((tmp_path / "valkey.pid").read_text()))
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
 
     with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.get("camera") == b"gate"
-        assert not orphan.is_running()
+        assert not psutil.pid_exists(int(killed.stdout))
 
 
 def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
