@@ -12,7 +12,7 @@ BANDWIDTH_SHARE = Figure("share of the memory bandwidth in decoding", 0.6, "", B
 BUSY_LIMIT = Figure("busy share of a GPU, at most", 0.8, "", Basis.ASSUMED, "room for bursts")
 # What scoring and compaction of one step cost, as tokens of prefill: upkeep_s / prefill_s of a clip of 1,568 tokens.
 UPKEEP_TOKENS = Figure(
-    "upkeep of a step", 208, "tokens of prefill", Basis.MEASURED, "benchmarks/upkeep.py: docs/upkeep.json"
+    "upkeep of a step", 123, "tokens of prefill", Basis.MEASURED, "benchmarks/upkeep.py: docs/upkeep.json"
 )
 QUESTION_TOKENS = Figure("tokens of a question", 40, "", Basis.ASSUMED, "a sentence and the prompt around it")
 ANSWER_TOKENS = Figure("tokens of an answer", 32, "", Basis.ASSUMED, "half of shards.device.max_answer_tokens")
