@@ -26,14 +26,14 @@ class NextToken:
     """What a pass found for one answer, before it is part of the answer.
 
     id: None if the logits were no numbers. num_read: tokens that the pass read. states: of recurrent layers, behind
-    them. attention_weights: of the last token read, for each evidence layer, [N_l], or for several at once, [K, N],
-    then of no meaning behind a layer's tokens.
+    them. attention_rows: the attention weights of the last token read, by the evidence layers that a tensor has one row
+    each of, [K, N]; behind a layer's tokens they mean nothing.
     """
 
     id: int | None
     num_read: int
     states: tuple[Tensor, ...]
-    attention_weights: dict[tuple[int, ...], Tensor]
+    attention_rows: dict[tuple[int, ...], Tensor]
 
 
 class Answer:
@@ -48,7 +48,7 @@ class Answer:
         self._base = memory.base or memory
         self.question = question
         self.ids: list[int] = []
-        self._attention_sums: dict[tuple[int, ...], Tensor] = {}  # of the layers of a key, up to the longest one's end
+        self._attention_sums: dict[tuple[int, ...], Tensor] = {}  # one row a layer, up to the longest one's end
         self._cached_lengths = list(self._base.lengths)
 
     def cached_tokens(self, layer: int) -> CachedTokens:
@@ -60,15 +60,15 @@ class Answer:
         """For each evidence layer the sum over the answer's tokens, on each of `cached_tokens`. [N_l]"""
         by_layer: dict[int, Tensor] = {}
         for layers, sums in self._attention_sums.items():
-            for layer, row in zip(layers, sums.view(len(layers), -1), strict=True):
+            for layer, row in zip(layers, sums, strict=True):
                 own = row[: self._cached_lengths[layer] - self._base.prefix_length]
                 by_layer[layer] = by_layer[layer] + own if layer in by_layer else own
         return by_layer
 
-    def add_attention(self, layers: tuple[int, ...], weights: Tensor) -> None:
-        """Adds the attention weights of one token of the answer, over prefix, memory and what is behind. [..., N]"""
+    def add_attention(self, layers: tuple[int, ...], rows: Tensor) -> None:
+        """Adds the attention weights of one token of the answer, over prefix, memory and what is behind. [K, N]"""
         end = max(self._cached_lengths[layer] for layer in layers)
-        on_memory = weights[..., self._base.prefix_length : end]
+        on_memory = rows[:, self._base.prefix_length : end]
         so_far = self._attention_sums.get(layers)
         self._attention_sums[layers] = on_memory.clone() if so_far is None else so_far + on_memory
 
@@ -102,9 +102,9 @@ class AnswerDecoder:
         memories = [answer.memory for answer in answers]
         if (decoded := self._graphs.decode(memories, [answer.ids[-1] for answer in answers])) is None:
             return []
-        weights = decoded.weights.clone().unbind(1)
+        attention = decoded.weights.clone().unbind(1)
         ids, layers = self._sampler.sample(decoded.logits, self._so_far(answers)), self._graphs.layers
-        return [NextToken(id, 1, (), {layers: of_row}) for id, of_row in zip(ids, weights, strict=True)]
+        return [NextToken(id, 1, (), {layers: rows}) for id, rows in zip(ids, attention, strict=True)]
 
     def _next_by_pass(self, answers: Sequence[Answer]) -> list[NextToken]:
         unread, num_new = self._embed_unread(answers)
@@ -112,10 +112,11 @@ class AnswerDecoder:
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
         hidden = forward_pass.newest(self._model.forward(unread, forward_pass))
         ids = self._sampler.sample(self._model.logits(hidden), self._so_far(answers))
-        weights: list[dict[tuple[int, ...], Tensor]] = [
-            {(layer,): of_rows[row] for layer, of_rows in capture.weights.items()} for row in range(len(answers))
+        attention: list[dict[tuple[int, ...], Tensor]] = [
+            {(layer,): of_answers[place][None] for layer, of_answers in capture.weights.items()}
+            for place in range(len(answers))
         ]
-        return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), weights, strict=True)]
+        return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), attention, strict=True)]
 
     def _so_far(self, answers: Sequence[Answer]) -> list[tuple[int, ...]]:
         """The tokens of each answer and of its prompt."""
@@ -131,8 +132,8 @@ class AnswerDecoder:
         answer.ids.append(token.id)
         # The attention of the end token shows why the answer stops, not what it rests on.
         if not self.is_ended(answer):
-            for layers, weights in token.attention_weights.items():
-                answer.add_attention(layers, weights)
+            for layers, rows in token.attention_rows.items():
+                answer.add_attention(layers, rows)
 
     def is_ended(self, answer: Answer) -> bool:
         """Whether the newest token is an end token of the model."""

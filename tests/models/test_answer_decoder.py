@@ -130,6 +130,7 @@ def test_the_evidence_of_an_answer_is_the_attention_of_all_its_tokens_but_the_en
     decoder.step([answer])
     both = {layer: weights.clone() for layer, weights in answer.attention_weights.items()}
     (end,) = decoder.next_tokens([answer])
+    assert {rows.dim() for rows in end.attention_rows.values()} == {2}
     decoder.append(answer, dataclasses.replace(end, id=model.prompts.end_id))
 
     assert all(bool((both[layer] >= first[layer]).all()) for layer in first)
@@ -147,7 +148,7 @@ def test_the_attention_of_an_answer_is_counted_on_the_token_that_got_it(
     prefix, length = memory.prefix_length, memory.lengths[0]
 
     for _ in range(2):
-        answer.add_attention((0,), torch.arange(length + 5.0))
+        answer.add_attention((0,), torch.arange(length + 5.0)[None])
 
     assert answer.attention_weights[0].tolist() == [2.0 * place for place in range(prefix, length)]
     assert numbered(answer.cached_tokens(0).token_ids).tolist() == list(range(length - prefix))

@@ -129,8 +129,8 @@ def test_what_is_no_number_in_one_answer_changes_no_other(writer: MemoryWriter, 
 
     assert [token.id for token in others] == [token.id for token in expected]
     for token, same in zip(others, expected, strict=True):
-        for layers, weights in same.attention_weights.items():
-            assert_same([token.attention_weights[layers][:, :BUDGET]], [weights[:, :BUDGET]])
+        for layers, rows in same.attention_rows.items():
+            assert_same([token.attention_rows[layers][:, :BUDGET]], [rows[:, :BUDGET]])
     for answer, token in zip(answers[1:], others, strict=True):
         decoder.append(answer, token)
     assert all(token.id is not None for token in decoder.next_tokens(answers))
