@@ -22,8 +22,10 @@ from pipeline.sources.clips import Clip
 T = TypeVar("T")
 R = TypeVar("R")
 
+_GATE, _ENCODING, _PREFILL, _COMPACTION = "gate", "encoding", "prefill", "compaction"  # the parts of a step, in errors
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Step:
     """The next frames of one camera."""
 
@@ -37,8 +39,9 @@ class IngestRunner:
     A batch of steps is up to three jobs, because a question waits for the end of a job: gate and vision encoder,
     prefill, and the compaction of the memories that have no room for another such step. The next batch begins when
     these are done, so no compaction is put off beyond the next step of its camera.
-    Whatever fails, the gate, a thumbnail or a pass, ends the frames of its own camera: a pass of several cameras that
-    fails is done again one by one. A memory whose compaction fails is as it was, and its next step compacts it first.
+    Whatever fails, the gate, a thumbnail or a pass, is reported and loses the frames of its own camera: a pass of
+    several cameras that fails is done again one by one. A memory whose compaction fails is as it was, and its next step
+    compacts it first.
     """
 
     def __init__(
@@ -75,16 +78,15 @@ class IngestRunner:
         if turn.work is Work.COMPACT:
             full, self._full = self._full, []
             full = [step for step in full if self._is_present(step)]
-            return self._job("compaction", full, lambda: self._compact(full), lost=())
+            return self._job(_COMPACTION, full, lambda: self._compact(full))
         if turn.work is Work.APPEND:
             encoded, self._encoded = self._encoded, []
             encoded = [(step, one) for step, one in encoded if self._is_present(step) and self._is_wanted(step)]
-            steps = [step for step, _ in encoded]
-            return self._job("prefill", steps, lambda: self._append(encoded), lost=steps)
+            return self._job(_PREFILL, [step for step, _ in encoded], lambda: self._append(encoded))
         clips, cameras = self._clips.take_steps(turn.count, self._max_frames), self._slots.cameras
         taken = [_Step(cameras[clip.camera], clip) for clip in clips if clip.camera in cameras]
         taken.sort(key=lambda step: step.camera.memory.slot)  # because neighbours are read together
-        return self._job("encoding", taken, lambda: self._encode(taken), lost=taken)
+        return self._job(_ENCODING, taken, lambda: self._encode(taken))
 
     def _is_present(self, step: _Step) -> bool:
         """Whether its camera was neither removed nor erased since its frames were taken."""
@@ -98,14 +100,13 @@ class IngestRunner:
             self._slots.publish_loss(step.camera)
         return is_wanted
 
-    def _job(self, what: str, steps: Sequence[_Step], run: Callable[[], None], *, lost: Sequence[_Step]) -> Job | None:
-        """lost: the steps whose frames are lost if it fails."""
+    def _job(self, what: str, steps: Sequence[_Step], run: Callable[[], None]) -> Job | None:
         if not steps:
             return None
 
         def fail(_: Exception) -> None:
-            for step in lost:
-                self._lose(step)
+            for step in steps:
+                self._lose(what, step)
 
         if len(steps) > 1:
             return Job(f"{what}: frames of {len(steps)} cameras", run, fail)
@@ -114,48 +115,62 @@ class IngestRunner:
     def _encode(self, steps: Sequence[_Step]) -> None:
         prepared: list[tuple[_Step, PreparedStep]] = []
         for step in steps:
-            with self._failing("gate", step):
+            with self._guard(_GATE, step):
                 prepared.append((step, step.camera.prepare(step.clip)))
-        encoded = self._in_one_pass("encoding", prepared, lambda batch: frame_steps.encode(self._writer, batch))
-        self._encoded = [(step, one) for (step, _), one in encoded]
+        self._encoded = self._in_one_pass(_ENCODING, prepared, lambda batch: frame_steps.encode(self._writer, batch))
         seconds = sum(one.prepared.seconds + one.seconds for _, one in self._encoded)
         self._note_time(Work.ENCODE, [step for step, _ in self._encoded], seconds)
 
     def _append(self, encoded: Sequence[tuple[_Step, EncodedStep]]) -> None:
+        of_steps = dict(encoded)
         appended = self._in_one_pass(
-            "prefill", encoded, lambda batch: frame_steps.append(self._writer, batch, makes_room=False)
+            _PREFILL, encoded, lambda batch: frame_steps.append(self._writer, batch, makes_room=False)
         )
-        steps = [step for (step, _), _ in appended]
-        self._note_time(Work.APPEND, steps, sum(one.seconds for _, one in appended))
-        self._full = [step for (step, _), one in appended if not one.has_room]
-        for (step, from_encoder), one in appended:
-            with self._failing("prefill", step):
-                step.camera.note(from_encoder, one)
+        self._note_time(Work.APPEND, [step for step, _ in appended], sum(one.seconds for _, one in appended))
+        self._full = [step for step, one in appended if not one.has_room]
+        for step, one in appended:
+            with self._guard(_PREFILL, step):
+                step.camera.note(of_steps[step], one)
                 self._slots.publish(step.camera)
 
     def _compact(self, steps: Sequence[_Step]) -> None:
-        compacted = job_guard.in_one_pass(
-            steps,
-            lambda batch: frame_steps.compact(self._writer, [step.camera.memory for step in batch]),
-            fail=lambda step, error: self._report_failure("compaction", step, error),
-            report=lambda error: self._report_batch("compaction", len(steps), error),
-        )
+        memories = [(step, step.camera.memory) for step in steps]
+        compacted = self._in_one_pass(_COMPACTION, memories, lambda batch: frame_steps.compact(self._writer, batch))
         self._note_time(Work.COMPACT, [step for step, _ in compacted], sum(seconds for _, seconds in compacted))
         for step, seconds in compacted:
-            with self._failing("compaction", step):
+            with self._guard(_COMPACTION, step):
                 step.camera.note_compaction(seconds)
                 self._slots.publish(step.camera)
 
     def _in_one_pass(
-        self, what: str, batch: Sequence[tuple[_Step, T]], run: Callable[[Sequence[T]], Sequence[R]]
-    ) -> list[tuple[tuple[_Step, T], R]]:
-        """What a pass gives for each step. Those that fail by themselves lose their frames."""
-        return job_guard.in_one_pass(
-            batch,
-            lambda pairs: run([one for _, one in pairs]),
-            fail=lambda pair, error: self._fail(what, pair[0], error),
-            report=lambda error: self._report_batch(what, len(batch), error),
+        self, what: str, parts: Sequence[tuple[_Step, T]], run: Callable[[Sequence[T]], Sequence[R]]
+    ) -> list[tuple[_Step, R]]:
+        """What a pass over the parts of some steps gives for each. Those that fail by themselves are left out."""
+        found = job_guard.in_one_pass(
+            parts,
+            lambda batch: run([part for _, part in batch]),
+            fail=lambda one, error: self._fail(what, one[0], error),
+            report=lambda error: self._report("ingest_batch_failed", job=what, cameras=len(parts), reason=repr(error)),
         )
+        return [(step, result) for (step, _), result in found]
+
+    def _guard(self, what: str, step: _Step) -> AbstractContextManager[None]:
+        """For what is of one camera alone; its failure ends that part of that camera's step."""
+        return job_guard.ends_with(lambda error: self._fail(what, step, error))
+
+    def _fail(self, what: str, step: _Step, error: Exception) -> None:
+        trace = "".join(traceback.format_exception(error))
+        about = {"job": _name(what, step), "camera": step.camera.name}
+        self._report("device_job_failed", **about, reason=repr(error), traceback=trace)
+        self._lose(what, step)
+
+    def _lose(self, what: str, step: _Step) -> None:
+        """Notes that a part of a step failed: its frames are lost, unless they are in the memory already."""
+        if what == _COMPACTION:
+            return
+        self._clips.claim(step.clip)  # what is lost cannot be discarded too
+        self._clips.count_dropped(step.camera.name, step.camera.lose(step.clip))
+        self._slots.publish_loss(step.camera)
 
     def _note_time(self, work: Work, steps: Sequence[_Step], seconds: float) -> None:
         if steps:
@@ -165,27 +180,6 @@ class IngestRunner:
         """Of whole frames."""
         layout = self._writer.model.spec.layout
         return sum(layout.max_tokens(len(step.clip.times_s)) for step in steps)
-
-    def _failing(self, what: str, step: _Step) -> AbstractContextManager[None]:
-        """For what is of one camera alone; its failure loses those of that camera's frames that are not appended."""
-        return job_guard.ends_with(lambda error: self._fail(what, step, error))
-
-    def _fail(self, what: str, step: _Step, error: Exception) -> None:
-        self._report_failure(what, step, error)
-        self._lose(step)
-
-    def _report_failure(self, what: str, step: _Step, error: Exception) -> None:
-        trace = "".join(traceback.format_exception(error))
-        about = {"job": _name(what, step), "camera": step.camera.name}
-        self._report("device_job_failed", **about, reason=repr(error), traceback=trace)
-
-    def _report_batch(self, what: str, cameras: int, error: Exception) -> None:
-        self._report("ingest_batch_failed", job=what, cameras=cameras, reason=repr(error))
-
-    def _lose(self, step: _Step) -> None:
-        self._clips.claim(step.clip)  # what is lost cannot be discarded too
-        self._clips.count_dropped(step.camera.name, step.camera.lose(step.clip))
-        self._slots.publish_loss(step.camera)
 
 
 def _name(what: str, step: _Step) -> str:
