@@ -102,7 +102,9 @@ class MemoryWriter:
         times_s: Iterable[Tensor],
         admitted: Iterable[Tensor | None] | None = None,
     ) -> list[list[int]]:
-        """Encodes a step of frames for each memory and prefills their tokens, all in one batch. Fails as `prefill`.
+        """Encodes a step of frames for each memory, prefills their tokens, and makes room, all in one batch each.
+
+        A step that fails is in no memory, see `prefill_steps`; it is in all of them if only making room fails.
 
         Of each memory, frames: uint8 RGB [F, H, W, 3], at most `max_frames`; times_s: [F], Unix seconds; admitted: bool
         [F, P], which of their cells are prefilled, all by default. A group of frames with no such cell is not encoded
@@ -111,7 +113,7 @@ class MemoryWriter:
         steps = frame_encoder.steps(self.model, memories, frames, times_s, admitted or [None] * len(memories))
         present = [(memory, step) for memory, step in zip(memories, steps, strict=True) if step is not None]
         if present:
-            self.prefill_steps([memory for memory, _ in present], [step for _, step in present])
+            self._prefill_and_make_room([memory for memory, _ in present], [step for _, step in present])
         return [step.group_sizes if step is not None else [] for step in steps]
 
     def prefill(
@@ -124,17 +126,20 @@ class MemoryWriter:
         """`append` for frames that are encoded already; each group must have a cell that is admitted."""
         every = zip(memories, encoded, times_s, admitted or [None] * len(memories), strict=True)
         steps = [frame_encoder.lay_out(self.model, *step) for step in every]
-        self.prefill_steps(memories, steps)
+        self._prefill_and_make_room(memories, steps)
         return [step.group_sizes for step in steps]
 
-    def prefill_steps(self, memories: Sequence[Memory], steps: Sequence[FrameStep], *, makes_room: bool = True) -> None:
-        """`prefill` for steps of `frame_encoder.steps`.
+    def _prefill_and_make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
+        self.prefill_steps(memories, steps)
+        self.make_room(memories, steps)
 
-        A token's position is the same as if its whole frame were admitted. A memory is compacted behind its step if its
-        slot has no room for as large a step again, and before it if there is none for this one; until then it holds
-        more than its budget. makes_room: False leaves the first of the two to the caller, see `make_room`. Whole or not
-        at all: if it fails, every memory holds what it held before, or what a compaction before the step left of that.
-        Raises NotFinite if the model computed what is no number.
+    def prefill_steps(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
+        """Prefills steps of `frame_encoder.steps`. A memory whose slot has no room for its step is compacted first.
+
+        A token's position is the same as if its whole frame were admitted. A memory may hold more than its budget after
+        the step, until `make_room` or the next step. Whole or not at all: if it fails, every memory holds what it held
+        before, or what a compaction before the step left of that. Raises NotFinite if the model computed what is no
+        number.
         """
         assert max(step.num_frames for step in steps) <= self.max_frames, self.max_frames
         self.make_room(memories, steps)
@@ -145,8 +150,6 @@ class MemoryWriter:
             self._forward(memories, steps)
             for memory, step in zip(memories, steps, strict=True):
                 self.commit(memory, step)
-            if makes_room:
-                self.make_room(memories, steps)
         except Exception:
             for memory, extent, step in zip(memories, extents, steps, strict=True):
                 memory.rewind(extent)

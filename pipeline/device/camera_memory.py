@@ -73,12 +73,17 @@ class CameraMemory:
         self.gate = gate
 
     def append(self, clip: Clip) -> None:
-        """Appends a clip of at most `max_frames` frames by itself.
+        """Appends a clip of at most `max_frames` frames by itself: all parts of a step, one after the other.
 
-        If it raises, whatever it raises, the memory has none of its frames; `lose` says what to do then.
+        If it raises, whatever it raises, the memory has none of its frames, or only the compaction behind them failed;
+        `lose` then notes what is lost.
         """
-        encoded = frame_steps.encode(self._writer, [self.prepare(clip)])
-        self.note(encoded[0], frame_steps.append(self._writer, encoded, makes_room=True)[0])
+        (encoded,) = frame_steps.encode(self._writer, [self.prepare(clip)])
+        (appended,) = frame_steps.append(self._writer, [encoded])
+        self.note(encoded, appended)
+        if not appended.has_room:
+            (seconds,) = frame_steps.compact(self._writer, [self.memory])
+            self.note_compaction(seconds)
 
     def prepare(self, clip: Clip) -> PreparedStep:
         """What `note` must know of a clip of at most `max_frames` frames, before it is appended."""

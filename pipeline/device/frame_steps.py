@@ -100,7 +100,7 @@ def encode(writer: MemoryWriter, steps: Sequence[PreparedStep]) -> list[EncodedS
     return [EncodedStep(prepared, step, seconds) for prepared, step in zip(steps, encoded, strict=True)]
 
 
-def append(writer: MemoryWriter, steps: Sequence[EncodedStep], *, makes_room: bool) -> list[Appended]:
+def append(writer: MemoryWriter, steps: Sequence[EncodedStep]) -> list[Appended]:
     """Appends steps of several cameras as one batch; the time is divided among them. See `MemoryWriter.prefill_steps`.
 
     If it raises, whatever it raises, no memory has any of the frames.
@@ -108,7 +108,7 @@ def append(writer: MemoryWriter, steps: Sequence[EncodedStep], *, makes_room: bo
     began_s, upkeep_before_s = time.perf_counter(), writer.upkeep_s
     present = [(one.prepared.memory, one.step) for one in steps if one.step is not None]
     if present:
-        writer.prefill_steps([memory for memory, _ in present], [step for _, step in present], makes_room=makes_room)
+        writer.prefill_steps([memory for memory, _ in present], [step for _, step in present])
     seconds = (time.perf_counter() - began_s) / len(steps)
     upkeep_s = (writer.upkeep_s - upkeep_before_s) / len(steps)
     return [

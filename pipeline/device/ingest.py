@@ -123,9 +123,7 @@ class IngestRunner:
 
     def _append(self, encoded: Sequence[tuple[_Step, EncodedStep]]) -> None:
         of_steps = dict(encoded)
-        appended = self._in_one_pass(
-            _PREFILL, encoded, lambda batch: frame_steps.append(self._writer, batch, makes_room=False)
-        )
+        appended = self._in_one_pass(_PREFILL, encoded, lambda batch: frame_steps.append(self._writer, batch))
         self._note_time(Work.APPEND, [step for step, _ in appended], sum(one.seconds for _, one in appended))
         self._full = [step for step, one in appended if not one.has_room]
         for step, one in appended:

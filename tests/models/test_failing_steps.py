@@ -24,7 +24,7 @@ TIMES_S = 100 + torch.arange(4, dtype=torch.float64).expand(2, 4)
 
 
 def full_memories(model: LlavaOnevision, *, reserve: int) -> tuple[MemoryWriter, list[Memory]]:
-    """Two memories of one batch at their budget, so that each step compacts both."""
+    """Two memories of one batch at their budget, so that each step leaves no room for another one."""
     writer = MemoryWriter(model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=4, reserve=reserve)
     slabs = Slabs(model.spec.kv, slots=2, capacity=writer.capacity)
     memories = [Memory(slabs, slot) for slot in range(2)]
@@ -45,7 +45,11 @@ def kept(memory: Memory) -> list[torch.Tensor]:
 
 def step(writer: MemoryWriter, memories: list[Memory], faults: Faults) -> None:
     with faults:
-        writer.append(memories, FRAMES, TIMES_S)
+        writer.prefill_steps(memories, frame_encoder.steps(writer.model, memories, FRAMES, TIMES_S, [None, None]))
+
+
+def over_budget(memories: list[Memory]) -> list[int]:
+    return [memory.longest - memory.prefix_length - 128 for memory in memories]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def num_operations(model: LlavaOnevision) -> int:
     writer, memories = full_memories(model, reserve=128)
     faults = Faults()
     step(writer, memories, faults)
-    assert [memory.longest - memory.prefix_length for memory in memories] == [128, 128]
+    assert over_budget(memories) == [64, 64]
     return faults.num_operations
 
 
@@ -73,6 +77,29 @@ def test_no_memory_of_a_batch_changes(model: LlavaOnevision, num_operations: int
     for memory, was in zip(memories, before, strict=True):
         assert_same(contents(memory), was)
     step(writer, memories, Faults())
+    assert over_budget(memories) == [64, 64]
+
+
+@settings(max_examples=12)
+@given(place=st.floats(0, 1, exclude_max=True))
+def test_a_compaction_that_fails_at_any_point_changes_no_memory_of_its_batch(
+    model: LlavaOnevision, place: float
+) -> None:
+    (writer, memories), (other_writer, others) = (full_memories(model, reserve=128) for _ in range(2))
+    step(writer, memories, Faults())
+    step(other_writer, others, Faults())
+    before = [contents(memory) for memory in memories]
+    with Faults() as usual:
+        other_writer.compact(others)
+    faults = Faults()
+    faults.fail_after(int(place * usual.num_operations), torch.OutOfMemoryError("out of memory"))
+    with faults, pytest.raises(torch.OutOfMemoryError):
+        writer.compact(memories)
+
+    for memory, was in zip(memories, before, strict=True):
+        assert_same(contents(memory), was)
+    writer.compact(memories)
+    assert over_budget(memories) == [0, 0]
 
 
 @settings(max_examples=12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from cache_store.tiers import MemoryConfig
 from models import checkpoint_restorer
 from models.answer_decoder import Answer, AnswerDecoder
 from models.embeddings import Embeddings
+from models.frame_encoder import FrameStep
 from models.memory_writer import MemoryWriter
 from models.slot_attention import ATTENTION_NAME
 from models.slot_cache import SlotCache
@@ -252,12 +253,11 @@ def test_a_question_changes_nothing_to_the_bit(family: Family, model: VideoLangu
     assert_same(everything(quiet), everything(asked))
 
 
-class FailingScorer:
-    """A scorer whose device is out of memory."""
+class ExhaustedWriter(MemoryWriter):
+    """A writer whose device runs out of memory behind a forward pass, when what it wrote is valid already."""
 
-    num_positions = num_tokens = 0
-
-    def score(self, memories: Sequence[Memory]) -> list[list[Tensor]]:
+    def commit(self, memory: Memory, step: FrameStep) -> None:
+        super().commit(memory, step)
         raise torch.OutOfMemoryError("out of memory")
 
 
@@ -268,10 +268,10 @@ def test_a_step_that_fails_after_its_forward_pass_leaves_the_memory_as_it_was(
     memory = new_memory(writer)
     append(writer, memory, family.frames(6))
     before, position = everything(memory), position_of(memory)
-    writer.scorer = FailingScorer()
+    exhausted = ExhaustedWriter(model, writer.config, max_frames=8, reserve=128)
 
     with pytest.raises(torch.OutOfMemoryError):
-        append(writer, memory, family.frames(8, seed=1), (8,), first_s=1_003.0)
+        append(exhausted, memory, family.frames(8, seed=1), (8,), first_s=1_003.0)
 
     assert_same(before, everything(memory))
     assert position_of(memory) == position

@@ -64,7 +64,7 @@ class ReferenceCameras:
 
     def append(self, name: str) -> None:
         encoded = self._encoded.pop(name)
-        appended = frame_steps.append(self._writer, encoded, makes_room=False)
+        appended = frame_steps.append(self._writer, encoded)
         self.get(name).note(encoded[0], appended[0])
 
     def compact(self, name: str) -> None:

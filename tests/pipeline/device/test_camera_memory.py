@@ -129,10 +129,10 @@ class ExhaustedWriter(MemoryWriter):
 
     is_exhausted = False
 
-    def prefill_steps(self, *steps: Any, **options: Any) -> None:
+    def prefill_steps(self, *steps: Any) -> None:
         if self.is_exhausted:
             raise torch.OutOfMemoryError("out of memory")
-        super().prefill_steps(*steps, **options)
+        super().prefill_steps(*steps)
 
 
 def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(model: LlavaOnevision) -> None:

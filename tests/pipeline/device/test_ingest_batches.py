@@ -46,7 +46,7 @@ class FailingWriter(MemoryWriter):
             raise torch.OutOfMemoryError("CUDA out of memory")
         super().compact(memories)
 
-    def prefill_steps(self, memories: Any, steps: Any, **options: Any) -> None:
+    def prefill_steps(self, memories: Any, steps: Any) -> None:
         self.num_passes += 1
         slots = [memory.slot for memory in memories]
         self.newest_slots = tuple(slots)
@@ -56,7 +56,7 @@ class FailingWriter(MemoryWriter):
             one = steps[slots.index(self.damaged)]
             damaged = one.embeddings.map(lambda tokens: torch.full_like(tokens, torch.nan))
             steps[slots.index(self.damaged)] = dataclasses.replace(one, embeddings=damaged)
-        super().prefill_steps(memories, steps, **options)
+        super().prefill_steps(memories, steps)
 
 
 class Device:
