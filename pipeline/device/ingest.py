@@ -93,8 +93,11 @@ class IngestRunner:
         return self._slots.cameras.get(step.camera.name) is step.camera
 
     def _is_wanted(self, step: _Step) -> bool:
-        """Whether its frames were not discarded since they were taken. If they were, the gate has them no more."""
-        is_wanted = self._clips.claim(step.clip)
+        """Whether its frames were neither discarded nor held back since they were taken; else the gate forgets them.
+
+        What is held back waits for the end of a move: a whole snapshot that is taken now must not lack it here.
+        """
+        is_wanted = not self._clips.take_back(step.clip) and self._clips.claim(step.clip)
         if not is_wanted:
             step.camera.gate.invalidate()
             self._slots.publish_loss(step.camera)

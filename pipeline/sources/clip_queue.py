@@ -96,6 +96,23 @@ class ClipQueue:
                 del self._taken[clip.camera]
             return is_wanted
 
+    def take_back(self, clip: Clip) -> bool:
+        """Puts a clip that was taken and not claimed back in front of its camera's if those are held back now.
+
+        Whether it was put back. A full queue drops it instead, because it is the oldest.
+        """
+        with self._changed:
+            if clip.camera not in self._held_back or self._taken.get(clip.camera) is not clip.times_s:
+                return False
+            del self._taken[clip.camera]
+            clips = self._waiting.setdefault(clip.camera, deque())
+            if len(clips) < self._max_clips:
+                clips.appendleft(clip)
+            else:
+                self._dropped[clip.camera] += len(clip.times_s)
+                clips[0] = clips[0].after_loss(DROPPED)
+            return True
+
     def next_steps(self, max_frames: int) -> list[int]:
         """How many frames each of the next cameras of `take_steps` has for it, at most."""
         with self._changed:

@@ -112,6 +112,23 @@ def test_a_camera_that_comes_back_between_two_parts_gets_no_frames_of_its_former
     assert engine.reports == []
 
 
+def test_frames_that_are_held_back_before_they_are_appended_wait_with_the_others(engine: SteppedEngine) -> None:
+    """They came into the memory after a whole snapshot for the next owner, so answers here were newer than that."""
+    put(engine, NUM_CLIPS)
+    run_up_to(engine, Work.APPEND)
+    engine.clips.hold_back("lobby")
+    saved = engine.snapshot("lobby", is_whole=True).result(0)
+
+    assert not engine.thread.run_next()
+    assert engine.status("lobby").newest_s == saved.facts.newest_s
+    engine.clips.release("lobby")
+
+    assert work_to_do(engine) == PARTS
+    status = engine.status("lobby")
+    assert (status.newest_s, status.frames_dropped) == (1_001.5 + 2 * NUM_CLIPS, 0)
+    assert (status.gaps, engine.reports) == ((), [])
+
+
 def still_clip(first_s: float, seed: int) -> Clip:
     """Four times the same frame."""
     moving = clip("lobby", first_s, seed=seed)

@@ -128,6 +128,42 @@ def test_a_clip_that_was_taken_and_forgotten_is_not_claimed_for_a_later_one_of_i
     assert [clips.claim(first), clips.claim(again)] == [False, True]
 
 
+def test_a_clip_that_was_taken_goes_back_in_front_of_those_that_are_held_back() -> None:
+    clips = ClipQueue(2)
+    first, second = clip("lobby", 1), clip("lobby", 2)
+    clips.put(first)
+    clips.put(second)
+    assert clips.take() is first
+    assert not clips.take_back(first)
+
+    clips.hold_back("lobby")
+    assert clips.take_back(first)
+    assert not clips.claim(first)
+    assert clips.take() is None
+    clips.release("lobby")
+
+    assert [clips.take(), clips.take()] == [first, second]
+    clips.discard("lobby")
+    clips.hold_back("lobby")
+    assert not clips.take_back(second)
+
+
+def test_a_clip_that_finds_the_queue_full_when_it_goes_back_is_dropped() -> None:
+    clips = ClipQueue(1)
+    first = clip("lobby", 1, frames=3)
+    clips.put(first)
+    clips.take()
+    clips.put(clip("lobby", 2))
+    clips.hold_back("lobby")
+
+    assert clips.take_back(first)
+
+    clips.release("lobby")
+    newest = clips.take()
+    assert newest is not None
+    assert (newest.times_s[0], newest.lost_before[0], clips.dropped_frames("lobby")) == (2, DROPPED, 3)
+
+
 def test_wait_for_space_blocks_until_a_clip_is_taken() -> None:
     clips = ClipQueue(1)
     clips.put(clip("lobby", 0))
