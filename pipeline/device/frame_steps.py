@@ -14,6 +14,7 @@ from models import frame_encoder
 from models.frame_encoder import FrameStep
 from models.frame_layout import FrameLayout
 from models.memory_writer import MemoryWriter
+from ops.device_timer import DeviceTimer
 from pipeline.decoding import images
 from pipeline.device.change_gate import ChangeGate
 from pipeline.sources.clips import Clip
@@ -40,11 +41,17 @@ class PreparedStep:
 
 @dataclass(frozen=True, slots=True)
 class EncodedStep:
-    """A step of frames whose cells that pass are encoded, None if there are none. seconds: spent on that."""
+    """A step of frames whose cells that pass are encoded, None if there are none. timer: of the steps of its batch."""
 
     prepared: PreparedStep
     step: FrameStep | None
-    seconds: float
+    timer: DeviceTimer
+    batch_size: int
+
+    @property
+    def seconds(self) -> float:
+        """Spent on encoding it. Waits until a GPU has done so, which it has as soon as the step is appended."""
+        return self.timer.seconds / self.batch_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,11 @@ def prepare(memory: Memory, gate: ChangeGate, layout: FrameLayout, clip: Clip) -
 
 
 def encode(writer: MemoryWriter, steps: Sequence[PreparedStep]) -> list[EncodedStep]:
-    """Encodes what passes of several cameras' steps as one batch; the time is divided among them."""
-    began_s = time.perf_counter()
+    """Encodes what passes of several cameras' steps as one batch; the time is divided among them.
+
+    Does not wait for a GPU.
+    """
+    timer = DeviceTimer(writer.model.spec.device)
     encoded = frame_encoder.steps(
         writer.model,
         [step.memory for step in steps],
@@ -96,8 +106,8 @@ def encode(writer: MemoryWriter, steps: Sequence[PreparedStep]) -> list[EncodedS
         [torch.tensor(step.clip.times_s, dtype=torch.float64) for step in steps],
         [step.admitted for step in steps],
     )
-    seconds = (time.perf_counter() - began_s) / len(steps)
-    return [EncodedStep(prepared, step, seconds) for prepared, step in zip(steps, encoded, strict=True)]
+    timer.stop()
+    return [EncodedStep(prepared, step, timer, len(steps)) for prepared, step in zip(steps, encoded, strict=True)]
 
 
 def append(writer: MemoryWriter, steps: Sequence[EncodedStep]) -> list[Appended]:
@@ -105,11 +115,13 @@ def append(writer: MemoryWriter, steps: Sequence[EncodedStep]) -> list[Appended]
 
     If it raises, whatever it raises, no memory has any of the frames.
     """
-    began_s, upkeep_before_s = time.perf_counter(), writer.upkeep_s
+    # A GPU may still be encoding these steps.
+    timer, upkeep_before_s = DeviceTimer(writer.model.spec.device), writer.upkeep_s
     present = [(one.prepared.memory, one.step) for one in steps if one.step is not None]
     if present:
         writer.prefill_steps([memory for memory, _ in present], [step for _, step in present])
-    seconds = (time.perf_counter() - began_s) / len(steps)
+    timer.stop()
+    seconds = timer.seconds / len(steps)
     upkeep_s = (writer.upkeep_s - upkeep_before_s) / len(steps)
     return [
         Appended(

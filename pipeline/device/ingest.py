@@ -121,13 +121,14 @@ class IngestRunner:
             with self._guard(_GATE, step):
                 prepared.append((step, step.camera.prepare(step.clip)))
         self._encoded = self._in_one_pass(_ENCODING, prepared, lambda batch: frame_steps.encode(self._writer, batch))
-        seconds = sum(one.prepared.seconds + one.seconds for _, one in self._encoded)
-        self._note_time(Work.ENCODE, [step for step, _ in self._encoded], seconds)
 
     def _append(self, encoded: Sequence[tuple[_Step, EncodedStep]]) -> None:
         of_steps = dict(encoded)
         appended = self._in_one_pass(_PREFILL, encoded, lambda batch: frame_steps.append(self._writer, batch))
         self._note_time(Work.APPEND, [step for step, _ in appended], sum(one.seconds for _, one in appended))
+        # Only now, because it asks when the encoding ended: a GPU may have been at it when its job was over.
+        seconds = sum(one.prepared.seconds + one.seconds for one in of_steps.values())
+        self._note_time(Work.ENCODE, list(of_steps), seconds)
         self._full = [step for step, one in appended if not one.has_room]
         for step, one in appended:
             with self._guard(_PREFILL, step):

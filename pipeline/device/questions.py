@@ -12,6 +12,7 @@ from itertools import islice
 
 from models.answer_decoder import Answer, AnswerDecoder, NextToken
 from models.prompts import Prompts
+from ops.device_timer import DeviceTimer
 from pipeline.answers import ANYBODY, AnswerFailed, Caller, OnEvent, UnknownCamera
 from pipeline.device import job_guard, question_request, running_mean
 from pipeline.device.answer_slots import AnswerSlots
@@ -50,7 +51,7 @@ class QuestionRunner:
         self._queue = QuestionQueue(config.max_waiting_questions)
         self._due: list[QuestionRequest] = []  # those that wait and could have a slot now
         self._running: deque[RunningAnswer] = deque()
-        self.prefill_s = 0.0  # seconds from a question's turn to its first token: a mean of the newest ones
+        self.prefill_s = 0.0  # seconds that the pass up to a first token takes: a mean of the newest ones
         self._is_closed = False
         self._lock = threading.Lock()  # held to queue a question, and to refuse all further ones
 
@@ -141,9 +142,11 @@ class QuestionRunner:
         begun = [running for running in self._running if running.request in requests]
         if not begun:
             return  # all were cancelled or failed: how long a prefill takes is not seen
-        began_s = self._clock()
+        # Without what a GPU still had to do of the job before, e.g. encode frames.
+        timer = DeviceTimer(self._slots.slabs.copies.shape.device, self._clock)
         self._step(begun)
-        self.prefill_s = running_mean.mean(self.prefill_s, self._clock() - began_s)
+        timer.stop()
+        self.prefill_s = running_mean.mean(self.prefill_s, timer.seconds)
 
     def _begin(self, request: QuestionRequest, cameras: Mapping[str, CameraMemory]) -> None:
         if request.is_cancelled:

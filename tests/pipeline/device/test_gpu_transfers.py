@@ -20,6 +20,7 @@ from cache_store.tiers import MemoryConfig
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from ops import transfer
+from ops.device_timer import DeviceTimer
 from ops.side_streams import SideStreams
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
@@ -89,6 +90,20 @@ def test_frames_by_way_of_pinned_memory_make_the_same_memories(name: str) -> Non
                 torch.equal(ours, theirs)
                 for (_, _, ours), (_, _, theirs) in zip(left.tensors(), right.tensors(), strict=True)
             )
+
+
+def test_a_timer_takes_the_time_of_the_device_without_that_of_earlier_work() -> None:
+    """A job that only launches its work is timed as long as the device is at it."""
+    torch.cuda._sleep(800_000_000)
+    with synchronising("error"):
+        timer = DeviceTimer(CUDA)
+        torch.cuda._sleep(200_000_000)
+        timer.stop()
+        later = DeviceTimer(CUDA)
+        later.stop()
+
+    assert 0.05 < timer.seconds < 0.3
+    assert later.seconds < 0.01
 
 
 def test_pinned_memory_may_be_freed_before_its_copy_is_done() -> None:
