@@ -72,15 +72,7 @@ def restore(memory: Memory, checkpoint: Checkpoint) -> None:
     found, expected = ([(state.dtype, state.shape) for state in one.states] for one in (checkpoint, memory))
     if found != expected:
         raise CheckpointCorrupt(f"checkpoint: states of recurrent layers are {found} (expected {expected})")
-    for index, tokens in enumerate(checkpoint.layers):
-        memory.replace(index, tokens)
-    memory.set_states(checkpoint.states)
-    memory.next_position = checkpoint.facts.next_position
-    memory.next_frame = checkpoint.facts.next_frame
-    memory.origin_s = checkpoint.facts.origin_s
-    memory.compactions = checkpoint.facts.compactions
-    memory.reach = max((int(tokens.moved.abs().max()) for tokens in checkpoint.layers if len(tokens)), default=0)
-    memory.has_summaries = any(bool((tokens.counts > 1).any()) for tokens in checkpoint.layers)
+    memory.restore(checkpoint)
 
 
 def encode(checkpoint: Checkpoint) -> list[memoryview]:

@@ -91,12 +91,12 @@ def decide(
 
 def apply(memory: Memory, remaining: Remaining) -> None:
     """Makes a memory what a compaction leaves of it. Allocates nothing, so what can fail has failed before."""
-    for index, tokens in enumerate(remaining.layers):
-        memory.replace(index, tokens)
-    memory.compactions += 1
-    memory.next_position = remaining.next_position
-    memory.reach = remaining.reach
-    memory.has_summaries = remaining.has_summaries
+    memory.compact(
+        remaining.layers,
+        next_position=remaining.next_position,
+        reach=remaining.reach,
+        has_summaries=remaining.has_summaries,
+    )
 
 
 def _past(tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int) -> LayerView:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cache_store.cached_tokens import PER_TOKEN, TOKEN_AXES, CachedTokens
+from cache_store.checkpoint import Checkpoint
 from cache_store.extent import Extent
 from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
@@ -21,7 +21,7 @@ class Memory:
     """One slot of the slabs: the memory of a camera, a copy of it, or the tokens of one answer behind such a copy.
 
     The first `prefix_length` tokens of every layer are the prompt's prefix: never scored, moved or evicted.
-    How many tokens are valid is a number per layer. Owned by the one thread of the device.
+    How many tokens are valid is a number per layer. Owned by the one thread of the device. Only its methods change it.
     version: grows with every change; of two that are equal, what the memory holds is the same.
     """
 
@@ -38,13 +38,6 @@ class Memory:
         self.states = tuple(slab[slot] for slab in slabs.states)  # of recurrent layers
         self.clear()
 
-    if not TYPE_CHECKING:  # a type checker that sees `__setattr__` takes every name for an attribute
-
-        def __setattr__(self, name: str, value: object) -> None:
-            """Any attribute that is set makes a new version: every change sets one, so none can be forgotten."""
-            super().__setattr__(name, value)
-            super().__setattr__("version", self.version + 1)
-
     def clear(self) -> None:
         """Removes all tokens; the slot is as new."""
         self.prefix_length = 0
@@ -55,13 +48,13 @@ class Memory:
         """All tokens so far become the prefix."""
         self.prefix_length = self.longest
         self._prefix_states = tuple(state.clone() for state in self.states)
+        self.version += 1
 
     def erase(self) -> None:
         """Removes all tokens after the prefix, which has never moved."""
         self.base: Memory | None = None  # whose tokens are read as if they lay before these, see `continue_from`
         self.lengths = [self.prefix_length] * self.slabs.shape.num_layers
-        self.next_position = self.prefix_length
-        self.next_frame = 0
+        self.next_position, self.next_frame = self.prefix_length, 0
         self.origin_s: float | None = None  # the time of the first frame, from which texts between frames count
         self.compactions = 0
         self.reach = 0  # no position has moved farther since its key was written
@@ -72,7 +65,7 @@ class Memory:
         """Copies these over the states of the recurrent layers."""
         for mine, other in zip(self.states, states, strict=True):
             mine.copy_(other)
-        self.version += 1  # no attribute was set
+        self.version += 1
 
     @property
     def is_plain(self) -> bool:
@@ -143,6 +136,13 @@ class Memory:
         """Makes tokens just written in every layer valid without their fields, which an answer never reads."""
         self.lengths = [start + num_tokens for start in self.lengths]
         self.next_position += span
+        self.version += 1
+
+    def count_frames(self, number: int, origin_s: float) -> None:
+        """Notes that frames were committed: so many numbers are taken. origin_s: the time of the memory's first."""
+        self.next_frame += number
+        self.origin_s = origin_s
+        self.version += 1
 
     def _layers_by_length(self) -> Iterator[tuple[slice, int]]:
         """Runs of layers with as many valid tokens, and the number of those."""
@@ -155,20 +155,49 @@ class Memory:
     def rewind(self, extent: Extent) -> None:
         """Takes back what was committed since `extent`. Only commits may have changed the memory since then."""
         self.lengths = list(extent.lengths)
-        self.next_position = extent.next_position
-        self.next_frame = extent.next_frame
-        self.origin_s = extent.origin_s
+        self.next_position, self.next_frame, self.origin_s = extent.next_position, extent.next_frame, extent.origin_s
         self.set_states(extent.states)
 
     def replace(self, index: int, tokens: CachedTokens) -> None:
         """Replaces all tokens of a layer after its prefix. The new ones must not be views of the same layer.
 
-        If they moved farther or are summaries where none was, the caller says so in `reach` and `has_summaries`.
+        None of them has moved farther than `reach` says, nor is a summary where `has_summaries` says that none is.
         """
         end = self.prefix_length + len(tokens)
         assert end <= self.slabs.capacity, (end, self.slabs.capacity)
         self._capacity[index].slice(self.prefix_length, end).overwrite(tokens)
         self.lengths = [*self.lengths[:index], end, *self.lengths[index + 1 :]]
+        self.version += 1
+
+    def compact(self, layers: Sequence[CachedTokens], *, next_position: int, reach: int, has_summaries: bool) -> None:
+        """Replaces the tokens of all layers after the prefix by what a compaction leaves of them. Allocates nothing."""
+        for index, tokens in enumerate(layers):
+            self.replace(index, tokens)
+        self.compactions += 1
+        self.next_position, self.reach, self.has_summaries = next_position, reach, has_summaries
+
+    def renumber(self, distances: Sequence[Tensor], *, next_position: int, reach: int) -> None:
+        """Moves the positions of each layer's tokens after the prefix, in place. L × [N_l]
+
+        reach: how far any position has moved then since its key was written.
+        """
+        for index, distance in enumerate(distances):
+            layer = self.after_prefix(index)
+            layer.positions.add_(distance)
+            layer.moved.add_(distance)
+        self.next_position, self.reach = next_position, reach
+        self.version += 1
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Puts what was saved of a memory of this shape behind the prefix, in the place of what is there."""
+        for index, tokens in enumerate(saved.layers):
+            self.replace(index, tokens)
+        facts = saved.facts
+        self.next_position, self.next_frame, self.origin_s = facts.next_position, facts.next_frame, facts.origin_s
+        self.compactions = facts.compactions
+        self.reach = max((int(tokens.moved.abs().max()) for tokens in saved.layers if len(tokens)), default=0)
+        self.has_summaries = any(bool((tokens.counts > 1).any()) for tokens in saved.layers)
+        self.set_states(saved.states)
 
     def blank(self, num_tokens: int) -> None:
         """Writes zeros behind the valid tokens, over what a failed pass wrote there. Allocates nothing.
@@ -200,14 +229,10 @@ class Memory:
         they were written: rotated, they would be rounded once more.
         """
         is_rotated = self.slabs.rows is RowFormat.EXACT
-        self.base = None
+        self.base, self.prefix_length = None, other.prefix_length
         self.lengths = list(other.lengths)
-        self.prefix_length = other.prefix_length
-        self.next_position = other.next_position
-        self.next_frame = other.next_frame
-        self.origin_s = other.origin_s
-        self.compactions = other.compactions
-        self.has_summaries = other.has_summaries
+        self.next_position, self.next_frame, self.origin_s = other.next_position, other.next_frame, other.origin_s
+        self.compactions, self.has_summaries = other.compactions, other.has_summaries
         self.reach = 0 if is_rotated else other.reach
         self._prefix_states = other._prefix_states
         self.set_states(other.states)

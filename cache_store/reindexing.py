@@ -19,7 +19,7 @@ def reindex(memory: Memory, *, max_span: int, max_gap: int, window: int = 0) -> 
     numbering = memory.slabs.shape.positions
     layers = [memory.after_prefix(index) for index in range(memory.num_layers)]
     if not any(map(len, layers)):
-        memory.next_position, memory.reach = memory.prefix_length, 0
+        memory.renumber([], next_position=memory.prefix_length, reach=0)
         return
     newest = _newest(layer.positions for layer in layers)
     if numbering.num_axes > 1:  # the last position in use may be behind that of the newest token
@@ -36,10 +36,7 @@ def reindex(memory: Memory, *, max_span: int, max_gap: int, window: int = 0) -> 
     # Read at once, because a GPU would be waited for at each.
     last, reach = torch.stack((_newest((*reindexed, reindexed_last)), moved.abs().amax())).tolist()
     # Last, and in place: a reindexing that fails changes nothing.
-    for layer, distance in zip(layers, distances, strict=True):
-        layer.positions.add_(distance)
-        layer.moved.add_(distance)
-    memory.next_position, memory.reach = last + 1, reach
+    memory.renumber(distances, next_position=last + 1, reach=reach)
 
 
 def _newest(layers: Iterable[Tensor]) -> Tensor:

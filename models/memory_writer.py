@@ -172,8 +172,7 @@ class MemoryWriter:
         fields = (tokens.ids + token_ids.first_of(memory.next_frame), tokens.times_s, tokens.offsets)
         ids, times_s, offsets = (transfer.to_device(field, self.model.spec.device) for field in fields)
         memory.commit(ids, times_s, offsets, step.span)
-        memory.next_frame += self._layout.num_groups(step.num_frames)
-        memory.origin_s = step.origin_s
+        memory.count_frames(self._layout.num_groups(step.num_frames), step.origin_s)
 
     def make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         """Compacts each memory that has no room for a step like its own. In all or in none of them."""

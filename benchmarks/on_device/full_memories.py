@@ -53,8 +53,7 @@ def _fill(writer: MemoryWriter, memory: Memory, num_tokens: int) -> None:
         ids = tokens.ids + token_ids.first_of(memory.next_frame)
         ids, seconds, offsets = (part.to(shape.device) for part in (ids, tokens.times_s, tokens.offsets))
         memory.commit(ids, seconds, offsets, tokens.span)
-        memory.next_frame += 1
-        memory.origin_s = 0.0
+        memory.count_frames(1, 0.0)
 
 
 def frame_size(model: VideoLanguageModel) -> tuple[int, int]:

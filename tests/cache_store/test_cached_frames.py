@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from benchmarks import baselines
@@ -54,7 +56,7 @@ def test_the_host_waits_for_one_transfer(model: LlavaOnevision) -> None:
     shape = Slabs(model.spec.kv, slots=1, capacity=1).shape
     on_meta = type(shape)(shape.num_layers, shape.num_kv_heads, shape.head_dim, shape.positions, shape.dtype, META)
     memory = Memory(Slabs(on_meta, slots=2, capacity=64), 1)
-    memory.lengths = [30 + layer for layer in range(memory.num_layers)]
+    memory.rewind(dataclasses.replace(memory.extent, lengths=tuple(30 + layer for layer in range(memory.num_layers))))
 
     with HostReads() as reads:
         cached_frames.count(memory, [3, 4, 5])

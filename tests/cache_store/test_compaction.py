@@ -42,9 +42,9 @@ EVERY_POLICY = (*POLICIES.values(), REFERENCE, FOLDING)
 def filled(num_tokens: int, seed: int = 0, *, capacity: int = 200, rows: RowFormat = RowFormat.EXACT) -> Memory:
     """A memory with a prefix of 3 and random tokens after it, one frame a token."""
     memory = Memory(Slabs(SHAPE, slots=2, capacity=capacity, rows=rows), 1)
-    memory.prefix_length = PREFIX
     append(memory, PREFIX, seed=99)
-    memory.next_frame = 0
+    memory.end_prefix()
+    memory.rewind(replace(memory.extent, next_frame=0))
     append(memory, num_tokens, seed=seed)
     return memory
 
@@ -56,7 +56,7 @@ def append(memory: Memory, num_tokens: int, seed: int) -> None:
         memory.write(layer, keys, values)
     ids = torch.arange(memory.next_frame, memory.next_frame + num_tokens)
     memory.commit(ids, ids.double())
-    memory.next_frame += num_tokens
+    memory.count_frames(num_tokens, 0.0)
 
 
 def random_attention(memory: Memory, seed: int = 0) -> list[torch.Tensor]:

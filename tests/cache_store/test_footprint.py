@@ -71,7 +71,7 @@ def test_a_checkpoint_has_the_bytes_that_are_written(
 ) -> None:
     real, num_tokens = shape_of(*shape, recurrent=recurrent), 400
     memory = Memory(Slabs(real, slots=1, capacity=num_tokens), 0)
-    memory.lengths = [num_tokens] * real.num_layers
+    memory.extend(num_tokens, num_tokens)
     facts = CheckpointFacts(
         fingerprint="", saved_s=0, started_s=0, newest_s=0, next_position=0, next_frame=0, frames_seen=0,
         frames_dropped=0, compactions=0, rows=rows,

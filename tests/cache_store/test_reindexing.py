@@ -56,6 +56,6 @@ def test_a_reindexing_reads_as_many_numbers_of_many_layers_as_of_one() -> None:
 def test_a_memory_without_frames_begins_behind_its_prefix() -> None:
     shape = KVShape(1, 1, 4, Positions([1.0, 0.1]), torch.float32, torch.device("cpu"))
     memory = Memory(Slabs(shape, slots=1, capacity=16), 0)
-    memory.next_position = 50
+    memory.extend(0, 50)
     reindexing.reindex(memory, max_span=32, max_gap=4)
     assert (memory.next_position, memory.reach) == (0, 0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cache_store.extent import Extent
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from models.embeddings import Embeddings
@@ -52,9 +53,8 @@ def memory_of(slabs: Slabs, slot: int, lengths: Sequence[int]) -> Memory:
     """A memory of what is in the slot, its layers of unequal lengths."""
     kept = [slab[slot].clone() for slab in slabs.states]
     memory = Memory(slabs, slot)  # clears the states
-    memory.set_states(kept)
-    memory.lengths = [lengths[layer % 2] for layer in range(memory.num_layers)]
-    memory.next_position = max(lengths)
+    of_layers = tuple(lengths[layer % 2] for layer in range(memory.num_layers))
+    memory.rewind(Extent(of_layers, max(lengths), 0, None, tuple(kept)))
     return memory
 
 
@@ -126,7 +126,7 @@ def alike(slabs: Slabs, number: int, *, length: int, reach: int) -> list[Memory]
     slabs.moved.copy_(torch.randint(-reach, reach + 1, slabs.moved.shape, generator=generator))
     memories = [memory_of(slabs, slot, (length, length)) for slot in range(4 - number, 4)]
     for memory in memories:
-        memory.reach = reach
+        memory.renumber([], next_position=memory.next_position, reach=reach)
     return memories
 
 

@@ -174,7 +174,7 @@ def test_a_memory_is_copied_without_a_wait_for_the_device(
     """But for the length of its recent window in each layer, where that is left out."""
     kv: Any = dataclasses.replace(model.spec.kv, device=META, devices=())
     memory = Memory(Slabs(kv, slots=2, capacity=64), 1)
-    memory.lengths = [30 + layer for layer in range(memory.num_layers)]
+    memory.rewind(dataclasses.replace(memory.extent, lengths=tuple(30 + layer for layer in range(memory.num_layers))))
 
     with HostReads() as reads:
         layers = checkpoint_codec.capture(memory, first_recent_id)
