@@ -20,16 +20,14 @@ import torch
 from benchmarks import accuracy, contenders, parts, result_file, rows, streams
 from benchmarks.contenders import OURS
 from benchmarks.exam import Examiner
+from benchmarks.on_device import checkpoints
 from benchmarks.stream_memories import Task
 from benchmarks.streams import Stream
 from cache_store import checkpoint_codec
-from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
 from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
 from models.vision_language_model import VideoLanguageModel
-
-_NO_LIMIT = 1 << 62  # above every token id
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +97,11 @@ def measure(model: VideoLanguageModel, name: str, all_streams: Sequence[Stream],
 
 def save_and_restore(memory: Memory, kind: RowFormat) -> tuple[Memory, tuple[int, float, float]]:
     """The memory restored from a checkpoint with such rows, its bytes, and the seconds to write and to read it."""
-    facts = CheckpointFacts(
-        fingerprint="",
-        saved_s=0.0,
-        started_s=0.0,
-        newest_s=0.0,
-        next_position=memory.next_position,
-        next_frame=memory.next_frame,
-        frames_seen=memory.next_frame,
-        frames_dropped=0,
-        compactions=memory.compactions,
-        rows=kind,
-    )
-    taken = Checkpoint(facts, checkpoint_codec.capture(memory, _NO_LIMIT), {})
+    taken = checkpoints.whole(memory, kind)
     began_s = time.thread_time()
     written = b"".join(checkpoint_codec.encode(taken))
     written_s = time.thread_time()
-    loaded = checkpoint_codec.decode([written], facts, {})
+    loaded = checkpoint_codec.decode([written], taken.facts, {})
     read_s = time.thread_time()
     restored = Memory(Slabs(memory.slabs.shape, slots=1, capacity=memory.slabs.capacity), 0)
     restored.copy_from(memory)

@@ -13,14 +13,15 @@ META = torch.device("meta")
 
 
 class HostReads(TorchDispatchMode):
-    """Counts the tensors of `meta` that are copied to the host, and gives zeros for each; a single number is a one.
+    """Counts the tensors of a device that are copied to the host. Of `meta` it gives zeros, of a single number a one.
 
-    To ask the device how many of its numbers are true is an error.
+    To ask `meta` how many of its numbers are true is an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = META) -> None:
         super().__init__()
         self.num_reads = 0
+        self._device = device
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -29,9 +30,9 @@ class HostReads(TorchDispatchMode):
         if func is torch.ops.aten._to_copy.default and args[0].is_meta and options.get("device") == torch.device("cpu"):
             self.num_reads += 1
             return torch.zeros(args[0].shape, dtype=args[0].dtype)
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].device == self._device:
             self.num_reads += 1
-            return torch.ones((), dtype=args[0].dtype).item()
+            return torch.ones((), dtype=args[0].dtype).item() if args[0].is_meta else func(*args)
         return func(*args, **options)
 
 

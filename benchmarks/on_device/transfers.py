@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.on_device import full_memories, pairs
+from benchmarks.on_device import checkpoints, full_memories, pairs
 from benchmarks.on_device.pairs import Pair
-from cache_store import checkpoint_codec
-from cache_store.checkpoint import Checkpoint, CheckpointFacts
+from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from models.vision_language_model import VideoLanguageModel
 from ops import transfer
@@ -59,23 +58,7 @@ def _seconds(way: SnapshotTransfer, memory: Memory) -> tuple[float, float]:
     future.set_running_or_notify_cancel()
     pairs.synchronise()
     began_s = time.perf_counter()
-    way.deliver("a snapshot", future, _snapshot(memory))
+    way.deliver("a snapshot", future, checkpoints.whole(memory))
     on_thread_s = time.perf_counter() - began_s
     future.result(_TIMEOUT_S)
     return on_thread_s, time.perf_counter() - began_s
-
-
-def _snapshot(memory: Memory) -> Checkpoint:
-    facts = CheckpointFacts(
-        fingerprint="",
-        saved_s=0.0,
-        started_s=0.0,
-        newest_s=0.0,
-        next_position=memory.next_position,
-        next_frame=memory.next_frame,
-        frames_seen=memory.next_frame,
-        frames_dropped=0,
-        compactions=memory.compactions,
-        rows=memory.slabs.rows,
-    )
-    return Checkpoint(facts, checkpoint_codec.capture(memory), {}, checkpoint_codec.capture_states(memory))

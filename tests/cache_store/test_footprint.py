@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.on_device import checkpoints
 from cache_store import checkpoint_codec
 from cache_store.cached_tokens import TOKEN_AXES
-from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.footprint import FACT_NBYTES
 from cache_store.memory import Memory
 from cache_store.positions import Positions
@@ -72,13 +72,7 @@ def test_a_checkpoint_has_the_bytes_that_are_written(
     real, num_tokens = shape_of(*shape, recurrent=recurrent), 400
     memory = Memory(Slabs(real, slots=1, capacity=num_tokens), 0)
     memory.extend(num_tokens, num_tokens)
-    facts = CheckpointFacts(
-        fingerprint="", saved_s=0, started_s=0, newest_s=0, next_position=0, next_frame=0, frames_seen=0,
-        frames_dropped=0, compactions=0, rows=rows,
-    )  # fmt: skip
-    states = checkpoint_codec.capture_states(memory)
-    checkpoint = Checkpoint(facts, checkpoint_codec.capture(memory, 1), {}, states)
-    written = sum(map(len, checkpoint_codec.encode(checkpoint)))
+    written = sum(map(len, checkpoint_codec.encode(checkpoints.whole(memory, rows))))
     expected = real.footprint.checkpoint_nbytes(num_tokens, rows)
 
     assert expected <= written <= expected * (1 + HEADER_SHARE)

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cache_store import reindexing
 from cache_store.memory import Memory
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape, Slabs
-
-
-class _Reads(TorchDispatchMode):
-    """Counts the numbers that are read one by one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_reads = 0
-
-    def __torch_dispatch__(
-        self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.num_reads += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
+from tests.host_reads import HostReads
 
 
 def reads_of(num_layers: int) -> int:
@@ -42,10 +25,11 @@ def reads_of(num_layers: int) -> int:
         memory.write(layer, *torch.randn(2, 1, 8, 4))
     offsets = 10 * torch.arange(8)
     memory.commit(offsets, offsets.double(), offsets)
-    with _Reads() as reads:
+    with HostReads(shape.device) as reads:
         reindexing.reindex(memory, max_span=32, max_gap=4)
     assert memory.layer(num_layers - 1).positions.tolist() == [4 * token for token in range(8)]
     assert (memory.next_position, memory.reach) == (29, 42)
+    assert reads.num_reads
     return reads.num_reads
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.on_device import checkpoints
 from benchmarks.transformers_prompts import prompt_of
 from cache_store import checkpoint_codec, reindexing, token_ids
-from cache_store.checkpoint import Checkpoint, CheckpointFacts
+from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
@@ -294,14 +295,9 @@ def everything(memory: Memory) -> list[Tensor]:
 
 def saved(memory: Memory) -> Checkpoint:
     """The whole memory through bytes."""
-    facts = CheckpointFacts(
-        fingerprint="", saved_s=0, started_s=0, newest_s=0, next_position=memory.next_position,
-        next_frame=memory.next_frame, origin_s=memory.origin_s, frames_seen=0, frames_dropped=0,
-        compactions=memory.compactions,
-    )  # fmt: skip
-    layers, states = checkpoint_codec.capture(memory, 1 << 62), checkpoint_codec.capture_states(memory)
-    written = Checkpoint(facts, layers, {}, states)
-    return checkpoint_codec.decode([b"".join(bytes(part) for part in checkpoint_codec.encode(written))], facts, {})
+    written = checkpoints.whole(memory)
+    parts = checkpoint_codec.encode(written)
+    return checkpoint_codec.decode([b"".join(map(bytes, parts))], written.facts, {})
 
 
 def restored(writer: MemoryWriter, checkpoint: Checkpoint) -> Memory:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.on_device import checkpoints
 from cache_store import checkpoint_codec, token_ids
-from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig, PolicyName
@@ -106,10 +106,4 @@ def require_exact_keys(model: object, memory: Memory, raw: Tensor | None, first_
 
 
 def checkpoint_nbytes(memory: Memory) -> int:
-    facts = CheckpointFacts(
-        fingerprint="", saved_s=0, started_s=0, newest_s=0, next_position=memory.next_position,
-        next_frame=memory.next_frame, origin_s=memory.origin_s, frames_seen=0, frames_dropped=0,
-        compactions=memory.compactions,
-    )  # fmt: skip
-    layers, states = checkpoint_codec.capture(memory, 1 << 62), checkpoint_codec.capture_states(memory)
-    return sum(map(len, checkpoint_codec.encode(Checkpoint(facts, layers, {}, states))))
+    return sum(map(len, checkpoint_codec.encode(checkpoints.whole(memory))))

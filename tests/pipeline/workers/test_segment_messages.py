@@ -22,7 +22,7 @@ from pipeline.workers.segment_decoding import CameraDecoder, SegmentDecoding
 from pipeline.workers.segment_messages import MAX_DUE, MAX_SEGMENT_NBYTES, CompressedSegment
 from pipeline.workers.watched_camera import WatchedCamera
 from tests.pipeline.workers.file_decoders import H100, LibavFiles
-from tests.pipeline.workers.test_messages import JSON
+from tests.pipeline.workers.test_messages import FLIPS, JSON, read_damaged
 
 FILE = bytes(range(40))
 SEGMENT = CompressedSegment(
@@ -97,18 +97,9 @@ def test_a_segment_of_another_length_than_it_says_is_refused(body: bytes) -> Non
 
 
 @settings(max_examples=200)
-@given(flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=5))
+@given(flips=FLIPS)
 def test_a_damaged_stream_gives_messages_or_is_refused(flips: list[tuple[int, int]]) -> None:
-    sent = bytearray(framing.frame(messages.encode(SEGMENT), memoryview(FILE)))
-    for at, value in flips:
-        sent[at % len(sent)] = value
-
-    reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
-    try:
-        for header, body in reader.feed(bytes(sent)):
-            messages.parse_report(header, body)
-    except MalformedMessage:
-        pass
+    read_damaged(framing.frame(messages.encode(SEGMENT), memoryview(FILE)), flips)
 
 
 @pytest.mark.parametrize(
