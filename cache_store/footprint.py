@@ -46,12 +46,12 @@ def slot_capacity(prefix: int, tokens_per_layer: int, step_tokens: int) -> int:
 
 
 def answer_capacity(reserve: int) -> int:
-    """Tokens of an answer's own slot. reserve: longest question and answer; one more may end the video, and one place
-    is never read, see `AnswerSlabs` in `models/decode_step.py`.
+    """Tokens of an answer's suffix. reserve: longest question and answer; one more may end the video, and one place is
+    never read, see `AnswerSlabs` in `models/decode_step.py`.
     """
     return reserve + 2
 
 
-def num_own_slots(max_running: int) -> int:
-    """Slots for the own tokens of answers: one answer at least is in the slot of its copy, where all of them run."""
+def num_suffix_slots(max_running: int) -> int:
+    """Slots for the suffixes of answers that share a copy: one answer at least is in the slot of its copy."""
     return max(1, max_running - 1)

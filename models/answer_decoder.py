@@ -61,8 +61,8 @@ class Answer:
         by_layer: dict[int, Tensor] = {}
         for layers, sums in self._attention_sums.items():
             for layer, row in zip(layers, sums, strict=True):
-                own = row[: self._cached_lengths[layer] - self._base.prefix_length]
-                by_layer[layer] = by_layer[layer] + own if layer in by_layer else own
+                on_tokens = row[: self._cached_lengths[layer] - self._base.prefix_length]
+                by_layer[layer] = by_layer[layer] + on_tokens if layer in by_layer else on_tokens
         return by_layer
 
     def add_attention(self, layers: tuple[int, ...], rows: Tensor) -> None:

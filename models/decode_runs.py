@@ -28,8 +28,8 @@ class DecodeRun:
     def unpack(self, states: Tensor) -> Tensor:
         """These memories' part of a packed row, as a batch. [1, H, B, D] -> [R, H, 1, D]"""
         has_all = states.shape[2] == len(self.memories)
-        own = states if has_all else states.narrow(2, self.span.start, len(self.memories))
-        return own.permute(2, 1, 0, 3)
+        part = states if has_all else states.narrow(2, self.span.start, len(self.memories))
+        return part.permute(2, 1, 0, 3)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes each memory's new key and value behind its valid tokens. [R, H, 1, D] twice"""

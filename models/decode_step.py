@@ -16,23 +16,23 @@ from cache_store.slabs import Slabs
 from ops import attention as attention_ops
 from ops.attention import Attended
 
-_ROW_FIELDS = 4  # token id, next position, slot of the copy, own slot
-_LAYER_FIELDS = 4  # valid tokens of the copy, place of the new token in it, the same two of the own slot
+_ROW_FIELDS = 4  # token id, next position, slot of the copy, slot of the suffix
+_LAYER_FIELDS = 4  # valid tokens of the copy, place of the new token in it, the same two of the suffix
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSlabs:
-    """Where answers run: slots for copies of memories, and slots for the own tokens of answers that share a copy.
+    """Where answers run: slots for copies of memories, and slots for suffixes: the tokens of answers that share a copy.
 
     The last place of each slot is spare: a row with nothing to write in a slot writes there, and no pass reads it.
     """
 
     copies: Slabs
-    own: Slabs
+    suffixes: Slabs
 
     def can_step(self, memory: Memory) -> bool:
         """Whether a row of a step can decode an answer on this memory: a plain one, with room for one more token."""
-        slabs, base = (self.copies, memory) if memory.base is None else (self.own, memory.base)
+        slabs, base = (self.copies, memory) if memory.base is None else (self.suffixes, memory.base)
         is_ours = memory.slabs is slabs and base.slabs is self.copies
         return is_ours and memory.is_plain and base.is_plain and memory.longest < slabs.capacity - 1
 
@@ -42,7 +42,7 @@ class AnswerSlabs:
         The rows that fill the step up to `num_rows` read nothing, and write into spare places.
         """
         rows = [self._row_of(memory, token_id) for memory, token_id in zip(memories, token_ids, strict=True)]
-        idle = [0] * _ROW_FIELDS + _unused(self.copies) + _unused(self.own)
+        idle = [0] * _ROW_FIELDS + _unused(self.copies) + _unused(self.suffixes)
         rows += [idle] * (num_rows - len(rows))
         # A tensor of nested lists takes six times as long: 0.6 ms for 32 rows of 28 layers.
         numbers = array("q", chain.from_iterable(rows))
@@ -50,8 +50,8 @@ class AnswerSlabs:
 
     def _row_of(self, memory: Memory, token_id: int) -> list[int]:
         base, lengths = memory.base, memory.lengths
-        if base is None:  # its own tokens lie behind the copy
-            return [token_id, memory.next_position, memory.slot, 0, *lengths, *lengths, *_unused(self.own)]
+        if base is None:  # its tokens lie behind the copy, in the same slot
+            return [token_id, memory.next_position, memory.slot, 0, *lengths, *lengths, *_unused(self.suffixes)]
         spare = [self.copies.capacity - 1] * len(lengths)
         return [token_id, memory.next_position, base.slot, memory.slot, *base.lengths, *spare, *lengths, *lengths]
 
@@ -59,7 +59,7 @@ class AnswerSlabs:
 class DecodeStep(Cache):
     """One pass over B new tokens, each of another answer. `SlotCache` is a pass of any shape, which no graph holds.
 
-    Every row attends to all copies at once, of which the result on its own copy is taken, and to its own tokens.
+    Every row attends to all copies at once, of which the result on its copy is taken, and to its suffix.
     inputs: those of `AnswerSlabs.pack`, on the device. is_evidence: the layers whose attention on the copies is
     recorded in `weights`, K × [B, C].
     """
@@ -70,13 +70,13 @@ class DecodeStep(Cache):
         self.weights: list[Tensor] = []
         self._slabs = slabs
         self._is_evidence = is_evidence
-        self.ids, self._positions, self._copy_slots, self._own_slots = inputs[:_ROW_FIELDS]
+        self.ids, self._positions, self._copy_slots, self._suffix_slots = inputs[:_ROW_FIELDS]
         of_layers = torch.unflatten(inputs[_ROW_FIELDS:], 0, (_LAYER_FIELDS, shape.num_layers))  # [4, L, B]
-        self._lengths, self._places, self._own_lengths, self._own_places = of_layers
+        self._lengths, self._places, self._suffix_lengths, self._suffix_places = of_layers
         self._rows = torch.arange(inputs.shape[1], device=inputs.device)
         self._heads = torch.arange(shape.num_kv_heads, device=inputs.device)
         self._copy_bias: Tensor | None = None
-        self._own_bias = _own_bias(self._own_lengths, slabs.own.capacity, shape.dtype)
+        self._suffix_bias = _suffix_bias(self._suffix_lengths, slabs.suffixes.capacity, shape.dtype)
 
     def positions(self) -> Tensor:
         """Positions of the new tokens on each axis. -> [A, 1, B]"""
@@ -88,8 +88,8 @@ class DecodeStep(Cache):
         grouped = torch.unflatten(queries[0], 0, (keys.shape[1], -1))  # [H, G, B, D]
         new = keys[0].transpose(0, 1), values[0].transpose(0, 1)
         on_copy = self._attend_to_copy(layer, grouped, scaling)
-        on_own = self._attend_to_own(layer, grouped, *new, scaling)
-        attended, normalizer = attention_ops.merge(on_copy, on_own)
+        on_suffix = self._attend_to_suffix(layer, grouped, *new, scaling)
+        attended, normalizer = attention_ops.merge(on_copy, on_suffix)
         if self._is_evidence[layer]:
             self.weights.append(self._weights_on_copy(layer, grouped, normalizer, scaling))
         # Last, because every row reads all copies: a NaN that one answer writes would reach the others, masked or not.
@@ -102,24 +102,24 @@ class DecodeStep(Cache):
         rows = grouped.flatten(1, 2).expand(len(keys), -1, -1, -1)
         bias = self._bias_of_copies(grouped.shape[1])[layer]
         attended, normalizer = attention_ops.flash(rows, keys, values, scaling, bias=bias)
-        return self._on_own_copy(attended), self._on_own_copy(normalizer)
+        return self._on_copy_of_row(attended), self._on_copy_of_row(normalizer)
 
-    def _attend_to_own(self, layer: int, grouped: Tensor, key: Tensor, value: Tensor, scaling: float) -> Attended:
-        """Over a row's own tokens and the new one, which takes the spare place. [H, G, B, D], [B, H, D] twice"""
-        slabs = self._slabs.own
-        keys, values = (slab[layer].index_select(0, self._own_slots) for slab in (slabs.keys, slabs.values))
+    def _attend_to_suffix(self, layer: int, grouped: Tensor, key: Tensor, value: Tensor, scaling: float) -> Attended:
+        """Over the suffix of each row and the new token, which takes the spare place. [H, G, B, D], [B, H, D] twice"""
+        slabs = self._slabs.suffixes
+        keys, values = (slab[layer].index_select(0, self._suffix_slots) for slab in (slabs.keys, slabs.values))
         keys[:, :, -1], values[:, :, -1] = key, value
         rows = grouped.permute(2, 0, 1, 3)
-        return attention_ops.flash(rows, keys, values, scaling, bias=self._own_bias[layer])
+        return attention_ops.flash(rows, keys, values, scaling, bias=self._suffix_bias[layer])
 
     def _weights_on_copy(self, layer: int, grouped: Tensor, normalizer: Tensor, scaling: float) -> Tensor:
         """The mean weight over the heads on each place of a row's copy. [H, G, B, D], [B, H, G] -> [B, C], float32"""
         keys, _ = self._copies(layer)
-        logits = self._on_own_copy((grouped.flatten(1, 2) * scaling) @ keys.mT)  # [B, H, G, C]
+        logits = self._on_copy_of_row((grouped.flatten(1, 2) * scaling) @ keys.mT)  # [B, H, G, C]
         return logits.float().sub_(normalizer[..., None]).exp_().mean(dim=(1, 2))
 
-    def _on_own_copy(self, of_all: Tensor) -> Tensor:
-        """Of the results on all copies that of each row on its own copy. [S, H, G · B, ...] -> [B, H, G, ...]"""
+    def _on_copy_of_row(self, of_all: Tensor) -> Tensor:
+        """Of the results on all copies that of each row on its copy. [S, H, G · B, ...] -> [B, H, G, ...]"""
         return torch.unflatten(of_all, 2, (-1, len(self._rows)))[self._copy_slots, :, :, self._rows]
 
     def _copies(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -138,7 +138,7 @@ class DecodeStep(Cache):
         """Writes the new key and value of each row. [B, H, D] twice"""
         for slabs, slots, places in (
             (self._slabs.copies, self._copy_slots, self._places),
-            (self._slabs.own, self._own_slots, self._own_places),
+            (self._slabs.suffixes, self._suffix_slots, self._suffix_places),
         ):
             where = (slots[:, None], self._heads, places[layer, :, None])
             slabs.keys[layer].index_put_(where, key)
@@ -169,8 +169,8 @@ def _unused(slabs: Slabs) -> list[int]:
     return [0] * slabs.shape.num_layers + [slabs.capacity - 1] * slabs.shape.num_layers
 
 
-def _own_bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
-    """Masks the places behind a row's own tokens, except the spare one, where the new token is.
+def _suffix_bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
+    """Masks the places behind a row's suffix, except the spare one, where the new token is.
 
     [L, B] -> [L, B, 1, 1, C]
     """

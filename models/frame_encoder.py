@@ -69,8 +69,8 @@ def encode(model: VideoLanguageModel, frames: Iterable[Tensor]) -> list[EncodedF
         batch = model.embed_frames(pixels)
         ends = list(accumulate(len(groups[row]) for row in rows_of_size))
         for row, end in zip(rows_of_size, ends, strict=True):
-            own = slice(end - len(groups[row]), end)
-            cells = batch.map(lambda cells, own=own: cells[own].flatten(0, 1))  # type: ignore[misc]
+            part = slice(end - len(groups[row]), end)
+            cells = batch.map(lambda cells, part=part: cells[part].flatten(0, 1))  # type: ignore[misc]
             encoded[row] = EncodedFrames(cells, *layout.grid(groups[row].shape[-2], groups[row].shape[-3]))
     return [encoded[row] for row in range(len(groups))]
 

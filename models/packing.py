@@ -34,11 +34,11 @@ class PackedTexts:
             paths.append(torch.cat((shared, torch.arange(start, self.spans[-1].stop))))
         self.longest = max(map(len, paths))
         self.num_tokens = self.spans[-1].stop
-        own = [len(path) - (span.stop - span.start) for path, span in zip(paths, self.spans, strict=True)]
+        starts = [len(path) - (span.stop - span.start) for path, span in zip(paths, self.spans, strict=True)]
         self._embedded = Embeddings.concat(
-            *[text.map(lambda tokens, start=start: tokens[start:]) for text, start in zip(texts, own, strict=True)]  # type: ignore[misc]
+            *[text.map(lambda tokens, start=start: tokens[start:]) for text, start in zip(texts, starts, strict=True)]  # type: ignore[misc]
         )
-        self._offsets = torch.cat([torch.arange(start, len(path)) for path, start in zip(paths, own, strict=True)])
+        self._offsets = torch.cat([torch.arange(start, len(path)) for path, start in zip(paths, starts, strict=True)])
         self._mask = attention_ops.text_mask(paths).to(self._embedded.tokens)
 
     def forward(

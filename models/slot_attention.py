@@ -95,16 +95,18 @@ def _prefill(
     return parts
 
 
-def _with_bases(queries: Tensor, own: Attended, layer: int, forward_pass: SlotCache, scaling: float) -> Tensor:
-    """Adds what the new tokens attend to before their own memories. [1, Hq, T, D], [T, Hq, D], [T, Hq] -> [T, Hq, D]"""
+def _with_bases(queries: Tensor, of_memories: Attended, layer: int, forward_pass: SlotCache, scaling: float) -> Tensor:
+    """Adds what the new tokens attend to before their memories. [1, Hq, T, D], [T, Hq, D], [T, Hq] -> [T, Hq, D]"""
     capture, bases = forward_pass.capture, forward_pass.bases
     queries = pick(queries, 2, bases.tokens)
-    mine = (pick(own[0], 0, bases.tokens), pick(own[1], 0, bases.tokens))
+    mine = (pick(of_memories[0], 0, bases.tokens), pick(of_memories[1], 0, bases.tokens))
     attended, normalizer = attention_ops.merge(bases.attend(queries, layer, scaling), mine)
     if capture is not None and capture.query_rows[layer] is not None:
         weights = bases.weights(queries, normalizer, layer, scaling, capture.reduce)
         capture.weights.setdefault(layer, {}).update(weights)
-    return attended if bases.tokens is None else own[0].index_copy(0, bases.tokens.to(attended.device), attended)
+    return (
+        attended if bases.tokens is None else of_memories[0].index_copy(0, bases.tokens.to(attended.device), attended)
+    )
 
 
 AttentionInterface.register(ATTENTION_NAME, slot_attention)

@@ -124,8 +124,8 @@ class SlotCache(Cache):
 
     def set_states(self, row: int, states: Sequence[Tensor]) -> None:
         """Copies these over the pass's states of one memory. That memory is not changed, see `write_states`."""
-        own = [state for layer in self._recurrent for state in layer.states(row)]
-        for mine, other in zip(own, states, strict=True):
+        of_row = [state for layer in self._recurrent for state in layer.states(row)]
+        for mine, other in zip(of_row, states, strict=True):
             mine.copy_(other)
 
 

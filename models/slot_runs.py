@@ -29,8 +29,8 @@ class SlotRun:
 
     def unpack(self, states: Tensor) -> Tensor:
         """These memories' part of a packed row, as a batch. [1, H, sum of T_b, D] -> [R, H, T, D]"""
-        own, rows = states[:, :, self._span], len(self.memories)
-        return own if rows == 1 else torch.unflatten(own[0], 1, (rows, -1)).transpose(0, 1)
+        part, rows = states[:, :, self._span], len(self.memories)
+        return part if rows == 1 else torch.unflatten(part[0], 1, (rows, -1)).transpose(0, 1)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes new keys and values behind the valid tokens of each memory. [R, H, T, D] twice"""

@@ -91,12 +91,12 @@ def _attend_with_weights(
     new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce
 ) -> tuple[Attended, Tensor]:
     """`attend_and_reduce` for one memory, in one pass over the keys."""
-    own = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None)
+    of_new = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None)
     heads, tokens = new.queries.shape[1:3]
     grouped = new.queries.reshape(1, cached.keys.shape[1], -1, new.queries.shape[3]) * scaling
     found = tiled_attention.exponentials(grouped, cached.keys, cached.values, cached.bias)
-    of_cached = (found.attended.view(own[0].shape), found.normalizer.view(own[1].shape))
-    attended, normalizer = merge(of_cached, own)
+    of_cached = (found.attended.view(of_new[0].shape), found.normalizer.view(of_new[1].shape))
+    attended, normalizer = merge(of_cached, of_new)
     reduced = found.reduced(
         normalizer.view(found.normalizer.shape),
         lambda weights: reduce(weights.view(1, heads, tokens, -1)[:, :, rows]),

@@ -107,7 +107,7 @@ class Workload:
         """The copies of memories that answers read, with one answer behind each, and the slots of the other answers."""
         own, decoder = footprint.answer_capacity(self.device.answer_reserve), self.model.decoder.footprint()
         copy_nbytes = decoder.slot_nbytes(self.slot_capacity + own)
-        others = footprint.num_own_slots(self.device.max_running_questions)
+        others = footprint.num_suffix_slots(self.device.max_running_questions)
         return self.device.max_memory_copies * copy_nbytes + others * decoder.slot_nbytes(own)
 
     @property

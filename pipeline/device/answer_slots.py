@@ -1,4 +1,4 @@
-"""Where answers run: one right behind a copy of its memory, others on the same memory in slots of their own."""
+"""Where answers run: one right behind a copy of its memory, others on the same memory in slots for their suffixes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.device.device_config import DeviceConfig
 
 @dataclass(slots=True, eq=False)
 class _Copy:
-    """A copy of a memory. own: the copy, and behind it the tokens of one answer. base: the copy alone, for all others.
+    """A copy of a memory. memory: it, and behind it the tokens of one answer. base: the copy alone, for all others.
 
     source, version: what was copied, None while nothing is. readers: the memories of the answers that read the copy.
     """
 
-    own: Memory
+    memory: Memory
     base: Memory
     source: Memory | None = None
     version: int = 0
@@ -32,21 +32,21 @@ class _Copy:
 class AnswerSlots:
     """A bounded number of answers and of copies of memories. Device thread only.
 
-    Answers that begin on a memory while it does not change share a copy. The first of them runs in the copy's own slot,
-    so a single answer reads one run of tokens; the others have slots for their own tokens, and their attention is that
-    over both, merged. A copy that no answer reads is kept until another memory needs its slot. capacity: of a camera's
+    Answers that begin on a memory while it does not change share a copy. The first of them runs in the copy's slot, so
+    a single answer reads one run of tokens; the others have slots for their suffixes, and their attention is that over
+    both, merged. A copy that no answer reads is kept until another memory needs its slot. capacity: of a camera's
     slot.
     """
 
     def __init__(self, shape: KVShape, config: DeviceConfig, capacity: int) -> None:
         self._max_running = config.max_running_questions
         reserve = footprint.answer_capacity(config.answer_reserve)
-        num_own = footprint.num_own_slots(self._max_running)
+        num_suffixes = footprint.num_suffix_slots(self._max_running)
         self.slabs = AnswerSlabs(
             copies=Slabs(shape, slots=config.max_memory_copies, capacity=capacity + reserve),
-            own=Slabs(shape, slots=num_own, capacity=reserve),
+            suffixes=Slabs(shape, slots=num_suffixes, capacity=reserve),
         )
-        self._free = [Memory(self.slabs.own, slot) for slot in range(num_own)]
+        self._free = [Memory(self.slabs.suffixes, slot) for slot in range(num_suffixes)]
         memories = [Memory(self.slabs.copies, slot) for slot in range(config.max_memory_copies)]
         self._copies = [_Copy(memory, memory.frozen()) for memory in memories]  # last used last
 
@@ -70,8 +70,8 @@ class AnswerSlots:
     def acquire(self, memory: Memory) -> Memory:
         """A memory for an answer that is ready: it continues this one. If it fails, none is acquired."""
         copy = self._copy_of(memory)
-        if copy.own not in copy.readers:
-            answer_memory = copy.own
+        if copy.memory not in copy.readers:
+            answer_memory = copy.memory
             answer_memory.rewind(copy.base.extent)
         else:
             # The lowest, because neighbours are read together.
@@ -87,7 +87,7 @@ class AnswerSlots:
         """Frees what `acquire` returned, because its answer has ended."""
         copy = next(copy for copy in self._copies if memory in copy.readers)
         copy.readers.remove(memory)
-        if memory is not copy.own:
+        if memory is not copy.memory:
             self._free.append(memory)
 
     def _copy_of(self, memory: Memory) -> _Copy:
@@ -96,7 +96,7 @@ class AnswerSlots:
                 return copy
         copy = next(copy for copy in self._copies if not copy.readers)
         copy.source = None  # until it is whole
-        copy.own.copy_from(memory)
-        copy.base = copy.own.frozen()
+        copy.memory.copy_from(memory)
+        copy.base = copy.memory.frozen()
         copy.source, copy.version = memory, memory.version
         return copy

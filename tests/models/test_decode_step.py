@@ -88,7 +88,7 @@ def by_fixed_shapes(model: VideoLanguageModel, slots: AnswerSlots, record: Recor
 
 def contents(slots: AnswerSlots) -> list[Tensor]:
     """All keys and values but those in the spare places, which mean nothing."""
-    every = (slots.slabs.copies.keys, slots.slabs.copies.values, slots.slabs.own.keys, slots.slabs.own.values)
+    every = (slots.slabs.copies.keys, slots.slabs.copies.values, slots.slabs.suffixes.keys, slots.slabs.suffixes.values)
     return [slab[:, :, :-1] for slabs in every for slab in slabs]
 
 
@@ -188,8 +188,8 @@ def on_meta(name: str) -> tuple[VideoLanguageModel, AnswerSlabs]:
     model: Any = FAMILIES[name]().model
     model._network.to(META)
     model.spec = dataclasses.replace(model.spec, kv=dataclasses.replace(model.spec.kv, device=META, devices=()))
-    copies, own = (Slabs(model.spec.kv, slots=number, capacity=20 * number) for number in (2, 3))
-    return model, AnswerSlabs(copies, own)
+    copies, suffixes = (Slabs(model.spec.kv, slots=number, capacity=20 * number) for number in (2, 3))
+    return model, AnswerSlabs(copies, suffixes)
 
 
 @pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])

@@ -63,7 +63,7 @@ class SteppedEngine(Engine):
         self._thread, self.clips, self._ingest._clips = self.thread, self.queue, self.queue
         self._slots._dropped_frames = self.queue.dropped_frames
         self._questions._clock = lambda: self.now_s
-        self._num_own_slots = len(self._questions._slots._free)
+        self._num_suffix_slots = len(self._questions._slots._free)
 
     def has_every_slot_free(self) -> bool:
         """Of answers, and the cameras' beside those that are there."""
@@ -74,5 +74,5 @@ class SteppedEngine(Engine):
             == list(range(slots._config.max_cameras))
             and num_taken == len(slots.cameras)
             and answers.num_free == answers._max_running
-            and len(answers._free) == self._num_own_slots
+            and len(answers._free) == self._num_suffix_slots
         )
