@@ -53,5 +53,8 @@ def answer_capacity(reserve: int) -> int:
 
 
 def num_suffix_slots(max_running: int) -> int:
-    """Slots for the suffixes of answers that share a copy: one answer at least is in the slot of its copy."""
-    return max(1, max_running - 1)
+    """Slots for the suffixes of answers that share a copy, and first of all an empty one, see `AnswerSlabs`.
+
+    One answer at least is in the slot of its copy.
+    """
+    return max_running

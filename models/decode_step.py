@@ -24,7 +24,8 @@ _LAYER_FIELDS = 4  # valid tokens of the copy, place of the new token in it, the
 class AnswerSlabs:
     """Where answers run: slots for copies of memories, and slots for suffixes: the tokens of answers that share a copy.
 
-    The last place of each slot is spare: a row with nothing to write in a slot writes there, and no pass reads it.
+    The last place of each slot is spare: a row with nothing to write in a slot writes there, and no pass reads it. The
+    first slot of the suffixes is no answer's: rows without a suffix read it, because a mask hides no NaN of another's.
     """
 
     copies: Slabs

@@ -105,10 +105,10 @@ class Workload:
     @property
     def answers_nbytes(self) -> int:
         """The copies of memories that answers read, with one answer behind each, and the slots of the other answers."""
-        own, decoder = footprint.answer_capacity(self.device.answer_reserve), self.model.decoder.footprint()
-        copy_nbytes = decoder.slot_nbytes(self.slot_capacity + own)
-        others = footprint.num_suffix_slots(self.device.max_running_questions)
-        return self.device.max_memory_copies * copy_nbytes + others * decoder.slot_nbytes(own)
+        suffix, decoder = footprint.answer_capacity(self.device.answer_reserve), self.model.decoder.footprint()
+        copy_nbytes = decoder.slot_nbytes(self.slot_capacity + suffix)
+        num_suffixes = footprint.num_suffix_slots(self.device.max_running_questions)
+        return self.device.max_memory_copies * copy_nbytes + num_suffixes * decoder.slot_nbytes(suffix)
 
     @property
     def weights_nbytes(self) -> int:

@@ -46,7 +46,7 @@ class AnswerSlots:
             copies=Slabs(shape, slots=config.max_memory_copies, capacity=capacity + reserve),
             suffixes=Slabs(shape, slots=num_suffixes, capacity=reserve),
         )
-        self._free = [Memory(self.slabs.suffixes, slot) for slot in range(num_suffixes)]
+        self._free = [Memory(self.slabs.suffixes, slot) for slot in range(1, num_suffixes)]
         memories = [Memory(self.slabs.copies, slot) for slot in range(config.max_memory_copies)]
         self._copies = [_Copy(memory, memory.frozen()) for memory in memories]  # last used last
 
