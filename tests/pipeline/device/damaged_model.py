@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from cache_store.memory import Memory
+from models.decode_step import DecodeStep
 from models.embeddings import Embeddings
 from models.slot_cache import SlotCache
 from models.vision_language_model import VideoLanguageModel
+from tests.pipeline.device.fixed_steps import FixedSteps
 
 
 class Damage(StrEnum):
@@ -22,7 +25,12 @@ class Damage(StrEnum):
 
 
 class DamagedModel:
-    """The model itself, until `arm`: then a memory of the next pass that writes becomes the victim, until `disarm`."""
+    """The model itself, until `arm`: then a memory of the next pass that writes becomes the victim, until `disarm`.
+
+    fixed_steps: those of this model, if it has any.
+    """
+
+    fixed_steps: FixedSteps | None = None
 
     def __init__(self, model: VideoLanguageModel) -> None:
         self.spec, self.prompts, self.generation = model.spec, model.prompts, model.generation
@@ -30,7 +38,7 @@ class DamagedModel:
         self._damage: Damage | None = None
         self._choice = 0
         self._victim: Memory | None = None
-        self._newest: SlotCache | None = None
+        self._newest: SlotCache | DecodeStep | None = None
         self.embed_frames, self.embed_tokens = model.embed_frames, model.embed_tokens
         self.embed_question = model.embed_question
 
@@ -43,13 +51,14 @@ class DamagedModel:
         victim, self._damage, self._victim = self._victim, None, None
         return victim
 
-    def forward(self, embeddings: Embeddings, forward_pass: SlotCache) -> Tensor:
+    def forward(self, embeddings: Embeddings, forward_pass: SlotCache | DecodeStep) -> Tensor:
         self._newest = forward_pass
-        if self._damage in (None, Damage.NAN_LOGITS) or forward_pass.is_read_only:
+        is_read_only = isinstance(forward_pass, SlotCache) and forward_pass.is_read_only
+        if self._damage in (None, Damage.NAN_LOGITS) or is_read_only:
             return self._model.forward(embeddings, forward_pass)
         row = self._row_of_victim()
         if row is not None:
-            span = forward_pass.spans[row]
+            span = forward_pass.spans[row] if isinstance(forward_pass, SlotCache) else slice(row, row + 1)
             tokens = embeddings.tokens.clone()
             tokens[:, span] = torch.nan
             embeddings = Embeddings(tokens, embeddings.deep)
@@ -66,8 +75,14 @@ class DamagedModel:
         return logits
 
     def _row_of_victim(self) -> int | None:
-        assert self._newest is not None
-        memories = self._newest.memories
+        memories = self._memories()
         if self._victim is None:
             self._victim = memories[self._choice % len(memories)]
         return next((row for row, memory in enumerate(memories) if memory is self._victim), None)
+
+    def _memories(self) -> Sequence[Memory]:
+        """Of the rows of the newest pass."""
+        if isinstance(self._newest, SlotCache):
+            return self._newest.memories
+        assert self.fixed_steps is not None
+        return self.fixed_steps.memories

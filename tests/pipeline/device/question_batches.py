@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.answer_decoder import AnswerDecoder
-from models.decode_graphs import DecodeGraphs
-from models.errors import GraphNotRecorded
 from models.llava_onevision import LlavaOnevision
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, Done, Evidence, QuestionError, Started
@@ -18,6 +16,7 @@ from pipeline.device.device_thread import Job
 from pipeline.device.questions import QuestionRunner
 from pipeline.device.scheduler import Scheduler
 from tests.conftest import random_frames
+from tests.pipeline.device.fixed_steps import FixedSteps
 from tests.pipeline.device.test_camera_memory import append, new_camera
 
 TEXTS = ("what is in view", "is there a red car on the left", "what came first", "how many dogs are there now")
@@ -67,8 +66,7 @@ class Questioning:
         self.events: dict[Question, list[AnswerEvent | QuestionError]] = {}
         self.reports: list[str] = []
         answer_slots = AnswerSlots(model.spec.kv, config, capacity)
-        graphs = DecodeGraphs(model, answer_slots.slabs, lambda step, _: step, on_failure=_raise)
-        self.decoder = AnswerDecoder(model, graphs if has_fixed_steps else None)
+        self.decoder = AnswerDecoder(model, FixedSteps(model, answer_slots.slabs) if has_fixed_steps else None)
         self.runner = QuestionRunner(
             self.decoder,
             model.prompts,
@@ -106,10 +104,6 @@ class Questioning:
 
     def outcomes(self) -> dict[Question, object]:
         return {question: outcome(events) for question, events in self.events.items()}
-
-
-def _raise(error: GraphNotRecorded) -> None:
-    raise error
 
 
 def outcome(events: Sequence[AnswerEvent | QuestionError]) -> object:

@@ -7,12 +7,14 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from cache_store.tiers import MemoryConfig
+from models.answer_decoder import AnswerDecoder
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import Deliver, DeviceThread
 from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
+from tests.pipeline.device.fixed_steps import FixedSteps
 
 T = TypeVar("T")
 
@@ -48,9 +50,19 @@ class RecordingQueue(ClipQueue):
 
 
 class SteppedEngine(Engine):
-    """An engine on the test's own thread. now_s: of the clock by which questions expire."""
+    """An engine on the test's own thread. now_s: of the clock by which questions expire.
 
-    def __init__(self, model: VideoLanguageModel, memory: MemoryConfig, config: DeviceConfig) -> None:
+    fixed_steps: its decode steps, if they are to be those that CUDA graphs replay.
+    """
+
+    def __init__(
+        self,
+        model: VideoLanguageModel,
+        memory: MemoryConfig,
+        config: DeviceConfig,
+        *,
+        has_fixed_steps: bool = False,
+    ) -> None:
         self.reports: list[dict[str, object]] = []
         self.now_s = 0.0
 
@@ -63,6 +75,8 @@ class SteppedEngine(Engine):
         self._thread, self.clips, self._ingest._clips = self.thread, self.queue, self.queue
         self._slots._dropped_frames = self.queue.dropped_frames
         self._questions._clock = lambda: self.now_s
+        self.fixed_steps = FixedSteps(model, self._questions._slots.slabs) if has_fixed_steps else None
+        self._questions._decoder = AnswerDecoder(model, self.fixed_steps)
         self._num_suffix_slots = len(self._questions._slots._free)
 
     def has_every_slot_free(self) -> bool:

@@ -37,6 +37,12 @@ def cameras(model: LlavaOnevision) -> dict[str, CameraMemory]:
     return cameras_of(model, *CAMERAS)
 
 
+@pytest.fixture(params=[False, True], ids=["ordinary steps", "fixed steps"])
+def has_fixed_steps(request: pytest.FixtureRequest) -> bool:
+    """Whether decode steps are those that CUDA graphs replay."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
 def outcome_alone(model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> Callable[[Question], object]:
     """Each kind of question is asked alone once."""
@@ -133,9 +139,10 @@ def test_a_pass_that_fails_because_of_one_question_ends_that_one(
     outcome_alone: Callable[[Question], object],
     after: int,
     error: Exception,
+    has_fixed_steps: bool,
 ) -> None:
     """In its prefill and in the middle of its answer."""
-    questioning = Questioning(model, cameras, slots=4)
+    questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
     next_tokens = questioning.decoder.next_tokens
 
     def failing(answers: Sequence[Answer]) -> list[NextToken]:
@@ -156,10 +163,13 @@ def test_a_pass_that_fails_because_of_one_question_ends_that_one(
 
 
 def test_a_pass_that_fails_once_fails_no_question(
-    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    has_fixed_steps: bool,
 ) -> None:
     """Out of memory with all of them, and not with each."""
-    questioning = Questioning(model, cameras, slots=4)
+    questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
     next_tokens = questioning.decoder.next_tokens
 
     def failing(answers: Sequence[Answer]) -> list[NextToken]:
@@ -175,21 +185,24 @@ def test_a_pass_that_fails_once_fails_no_question(
 
 
 @given(
-    place=st.floats(0, 1, exclude_max=True), error=st.sampled_from([torch.OutOfMemoryError, MemoryError, ValueError])
+    place=st.floats(0, 1, exclude_max=True),
+    error=st.sampled_from([torch.OutOfMemoryError, MemoryError, ValueError]),
+    has_fixed_steps=st.booleans(),
 )
-@settings(max_examples=15)
+@settings(max_examples=20)
 def test_a_fault_at_any_point_of_the_batches_ends_one_question_at_most(
     model: LlavaOnevision,
     cameras: dict[str, CameraMemory],
     outcome_alone: Callable[[Question], object],
-    num_operations: int,
+    num_operations: dict[bool, int],
     place: float,
     error: type[Exception],
+    has_fixed_steps: bool,
 ) -> None:
     """One allocation of them all fails, once: in a copy, in a pass, or where a token becomes part of an answer."""
-    questioning, faults = Questioning(model, cameras, slots=4), Faults()
+    questioning, faults = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps), Faults()
     with faults:
-        faults.fail_after(int(place * num_operations), error("CUDA out of memory"))
+        faults.fail_after(int(place * num_operations[has_fixed_steps]), error("CUDA out of memory"))
         questioning.run([*COMPANY, VICTIM])
 
     assert faults.disarm()
@@ -201,11 +214,16 @@ def test_a_fault_at_any_point_of_the_batches_ends_one_question_at_most(
 
 
 @pytest.fixture(scope="module")
-def num_operations(model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> int:
-    """How many allocations four answers take."""
-    with Faults() as faults:
-        Questioning(model, cameras, slots=4).run([*COMPANY, VICTIM])
-    return faults.num_operations
+def num_operations(model: LlavaOnevision, cameras: dict[str, CameraMemory]) -> dict[bool, int]:
+    """How many allocations four answers take, by whether their decode steps are of fixed shapes."""
+    numbers = {}
+    for has_fixed_steps in (False, True):
+        for _ in range(2):  # the first time some tables are made that last
+            with Faults() as faults:
+                questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
+                questioning.run([*COMPANY, VICTIM])
+            numbers[has_fixed_steps] = faults.num_operations
+    return numbers
 
 
 def test_a_question_that_gave_way_in_a_full_queue_hears_so(
@@ -227,9 +245,10 @@ def test_numbers_that_are_none_end_their_own_answer(
     cameras: dict[str, CameraMemory],
     outcome_alone: Callable[[Question], object],
     number: float,
+    has_fixed_steps: bool,
 ) -> None:
     """A damaged value of its own question; what it poisons is overwritten when its slot is used again."""
-    questioning = Questioning(model, cameras, slots=4)
+    questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
     next_tokens = questioning.decoder.next_tokens
 
     def damaging(answers: Sequence[Answer]) -> list[NextToken]:
@@ -252,9 +271,10 @@ def test_numbers_that_are_none_are_read_by_no_later_answer(
     cameras: dict[str, CameraMemory],
     outcome_alone: Callable[[Question], object],
     has_room: bool,
+    has_fixed_steps: bool,
 ) -> None:
     """A shorter one in the same slot, beside a longer one: a mask hides no such number, and both are read at once."""
-    questioning = Questioning(model, cameras, slots=2)
+    questioning = Questioning(model, cameras, slots=2, has_fixed_steps=has_fixed_steps)
     next_tokens = questioning.decoder.next_tokens
 
     def damaging(answers: Sequence[Answer]) -> list[NextToken]:
@@ -286,8 +306,9 @@ def test_a_listener_that_raises_ends_its_own_answer(
     cameras: dict[str, CameraMemory],
     outcome_alone: Callable[[Question], object],
     kind: type[AnswerEvent],
+    has_fixed_steps: bool,
 ) -> None:
-    questioning = Questioning(model, cameras, slots=4)
+    questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
     events: list[AnswerEvent | QuestionError] = []
     questioning.events[VICTIM] = events
 
@@ -303,9 +324,12 @@ def test_a_listener_that_raises_ends_its_own_answer(
 
 
 def test_a_client_that_cancels_frees_its_slot_and_hears_no_more(
-    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    has_fixed_steps: bool,
 ) -> None:
-    questioning = Questioning(model, cameras, slots=4)
+    questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
     events: list[AnswerEvent | QuestionError] = []
     request = questioning.runner.add(VICTIM.camera, VICTIM.text, events.append)
     for question in COMPANY:
@@ -360,10 +384,13 @@ def test_a_question_to_a_camera_that_left_in_the_middle_of_a_turn_is_ended_in_th
 
 
 def test_a_deadline_ends_an_answer_in_its_middle(
-    model: LlavaOnevision, cameras: dict[str, CameraMemory], outcome_alone: Callable[[Question], object]
+    model: LlavaOnevision,
+    cameras: dict[str, CameraMemory],
+    outcome_alone: Callable[[Question], object],
+    has_fixed_steps: bool,
 ) -> None:
     """A job takes a second: three of them, two seconds of patience and the first one at once."""
-    questioning = Questioning(model, cameras, slots=4)
+    questioning = Questioning(model, cameras, slots=4, has_fixed_steps=has_fixed_steps)
     victim = Question(VICTIM.camera, VICTIM.text, caller=Caller("victim", 3.0))
     questioning.run([victim, *COMPANY])
 
