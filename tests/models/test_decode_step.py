@@ -196,10 +196,16 @@ def on_meta(name: str) -> tuple[VideoLanguageModel, AnswerSlabs]:
 def test_a_step_neither_asks_the_device_for_a_number_nor_sends_it_one(name: str) -> None:
     """Attention takes the way that it takes on CUDA."""
     model, slabs = on_meta(name)
-    graphs = DecodeGraphs(model, slabs, lambda step, _: step, on_failure=raise_error)
+    recorded: list[Step] = []
+
+    def record(step: Step, _inputs: Tensor) -> Step:
+        recorded.append(step)
+        return lambda inputs: step(inputs.to(META))
+
+    DecodeGraphs(model, slabs, record, on_failure=raise_error).decode([Memory(slabs.copies, 0)], [5])
     inputs = slabs.pack([], [], 4).to(META)
     with HostTensors() as from_host:
-        decoded = graphs._step(inputs)
+        decoded = recorded[0](inputs)
 
     assert from_host.operations == []
     assert (decoded.logits.shape[0], decoded.weights.shape[1:]) == (4, (4, 39))

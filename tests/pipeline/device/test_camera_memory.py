@@ -29,11 +29,11 @@ def new_camera(
     *,
     tokens_per_layer: int = 128,
     is_gated: bool = True,
-    kind: type[MemoryWriter] = MemoryWriter,
+    writer: MemoryWriter | None = None,
     policy: Policy | None = None,
 ) -> CameraMemory:
     config = MemoryConfig(tokens_per_layer=tokens_per_layer, recent_frames=4)
-    writer = kind(model, config, max_frames=8, reserve=128, policy=policy)
+    writer = writer or MemoryWriter(model, config, max_frames=8, reserve=128, policy=policy)
     static = StaticGate(grid, key_frame_every_s=30.0)
     gate = static if is_gated else OpenGate(grid)
     return CameraMemory("lobby", new_memory(writer), writer, gate, gap_after_s=3.0, started_s=0.0)
@@ -137,9 +137,9 @@ class ExhaustedWriter(MemoryWriter):
 
 def test_frames_that_the_device_failed_to_append_are_not_taken_for_appended(model: LlavaOnevision) -> None:
     """A change while the device is out of memory, and that lasts, is appended as soon as the device works again."""
-    camera = new_camera(model, kind=ExhaustedWriter)
-    writer = camera._writer
-    assert isinstance(writer, ExhaustedWriter)
+    config = MemoryConfig(tokens_per_layer=128, recent_frames=4)
+    writer = ExhaustedWriter(model, config, max_frames=8, reserve=128)
+    camera = new_camera(model, writer=writer)
     append(camera, still(8), first_s=0.0)
     before = camera.tokens_read
     writer.is_exhausted = True

@@ -113,17 +113,16 @@ def test_a_listener_that_fails_ends_its_own_answer_only(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_device_refuses_questions_and_commands_at_once(engine: Engine) -> None:
-    def lose_gpu() -> None:
+    def lose_gpu(_: object) -> None:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
     engine.add_camera("lobby")
     with paused(engine, "lobby") as running:
+        engine.ask("lobby", QUESTION, lose_gpu)
         waiting = ask(engine, "lobby", QUESTION)
-        engine._thread.command("gpu", lose_gpu)
 
     assert isinstance(running.wait()[-1], AnswerFailed)
     assert isinstance(waiting.wait()[-1], AnswerFailed)
-    engine._thread._thread.join(TIMEOUT_S)
     assert not engine.is_running
     with pytest.raises(AnswerFailed, match="question to camera 'lobby': the device has stopped"):
         ask(engine, "lobby", QUESTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -39,9 +40,9 @@ def deadline_of_a_millisecond(engine: Engine) -> None:
     recorder = EventRecorder()
     with paused(engine, "lobby"):
         engine.ask("lobby", QUESTION, recorder.on_event, caller=Caller("hasty", 0.001))
-        # The device is paused until the deadline has passed by the clock of the runner.
-        began_s = engine._questions._clock()
-        while engine._questions._clock() < began_s + 0.001:
+        # The device is paused until the deadline has passed.
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + 0.001:
             pass
     assert isinstance(recorder.wait()[-1], QuestionExpired)
 
