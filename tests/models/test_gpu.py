@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -109,6 +111,31 @@ def test_the_graphs_of_two_models_do_not_disturb_each_other() -> None:
 
     for mine, theirs in zip(graphs, ordinary, strict=True):
         mine.assert_same(theirs)
+
+
+def test_a_graph_is_recorded_while_another_thread_uses_the_gpu() -> None:
+    """As those do that decode video or copy a snapshot: they allocate pinned memory and memory of the GPU."""
+    decoding = Decoding(plain_models.TINY, has_graphs=True)
+    is_over, copied = threading.Event(), threading.Event()
+
+    def copy_to_the_gpu() -> None:
+        stream, size = torch.cuda.Stream(), 1 << 20
+        while not is_over.is_set():
+            size += 1 << 16  # never one that is cached
+            with torch.cuda.stream(stream):
+                torch.ones(size, dtype=torch.uint8).pin_memory().to("cuda", non_blocking=True)
+            stream.synchronize()
+            copied.set()
+
+    other = threading.Thread(target=copy_to_the_gpu)
+    other.start()
+    try:
+        assert copied.wait(60)
+        for number in (1, 2, 3, 5):
+            assert len(decoding.decoder.next_tokens(decoding.answers[:number])) == number
+    finally:
+        is_over.set()
+        other.join()
 
 
 def test_a_thousand_replays_take_no_more_memory() -> None:
