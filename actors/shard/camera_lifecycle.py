@@ -191,22 +191,11 @@ class CameraLifecycle:
             ) from error
 
     async def _update(self, assignment: Assignment) -> None:
-        stream = self._streams.owned[assignment.id]
-        if stream.spec == assignment.spec:
+        if self._streams.owned[assignment.id].spec == assignment.spec:
             self._streams.keep(assignment)
             return
-        if stream.is_live:  # its frames come while the device is busy
-            await self._memories.update(assignment)
-        present, is_reopened = stream.assignment, self._streams.stop_outdated(assignment)
-        try:
-            if not stream.is_live:  # it is read again from behind the frames that the device appends now
-                await self._memories.update(assignment)
-            present = assignment
-        finally:
-            if is_reopened:
-                self._streams.reopen(present, self._memories.status(assignment.id).newest_s)
-            else:
-                self._streams.keep(present)
+        await self._memories.update(assignment)
+        self._streams.update(assignment, self._memories.status(assignment.id).newest_s)
         log.info("camera_updated", camera=assignment.spec.name, url=urls.redact(assignment.spec.url))
 
     async def _give_up(self, camera_id: str, *, successor: str | None = None, keeps_answers: bool = False) -> None:

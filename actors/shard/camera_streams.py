@@ -111,19 +111,22 @@ class CameraStreams:
         last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.for_camera(spec).sample_fps if saved else 0.0
         self._clips.release(assignment.id, last_frame_s)
 
-    def stop_outdated(self, assignment: Assignment) -> bool:
-        """Stops the stream of an owned camera if it gives other frames than this assignment's; then `reopen` is due.
+    def update(self, assignment: Assignment, newest_s: float | None) -> None:
+        """Gives an owned camera another spec; its stream is opened anew where that changes its frames.
 
-        Frames on their way are dropped if the masks are others now, and those of a recording, which gives them again.
+        newest_s: time of the newest frame in its memory. The new stream goes on behind that and behind what is on its
+        way. If the masks are others now, frames on their way are dropped; a recording gives them again.
         """
         stream = self.owned[assignment.id]
         before, spec = stream.spec, assignment.spec
         if _frames_of(before) == _frames_of(spec):
-            return False
+            self.keep(assignment)
+            return
         stream.feed.request_stop()
-        if before.masks != spec.masks or not stream.is_live:
+        if before.masks != spec.masks:
             self._clips.discard(assignment.id, are_lost=stream.is_live)
-        return True
+        times_s = (newest_s, self._clips.newest_s(assignment.id))
+        self.reopen(assignment, max((time_s for time_s in times_s if time_s is not None), default=None))
 
     def keep(self, assignment: Assignment) -> None:
         """Gives an owned camera another assignment; its stream goes on as it is."""

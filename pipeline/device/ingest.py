@@ -95,13 +95,18 @@ class IngestRunner:
     def _is_wanted(self, step: _Step) -> bool:
         """Whether its frames were neither discarded nor held back since they were taken; else the gate forgets them.
 
-        What is held back waits for the end of a move: a whole snapshot that is taken now must not lack it here.
+        Those that are wanted cannot be discarded any more. What is held back waits for the end of a move: a whole
+        snapshot that is taken now must not lack it here.
         """
         is_wanted = not self._clips.take_back(step.clip) and self._clips.claim(step.clip)
         if not is_wanted:
-            step.camera.gate.invalidate()
-            self._slots.publish_loss(step.camera)
+            self._forget(step)
         return is_wanted
+
+    def _forget(self, step: _Step) -> None:
+        """For frames that are not appended, though not lost here: they were counted when discarded, or come again."""
+        step.camera.gate.invalidate()
+        self._slots.publish_loss(step.camera)
 
     def _job(self, what: str, steps: Sequence[_Step], run: Callable[[], None]) -> Job | None:
         if not steps:
@@ -170,7 +175,9 @@ class IngestRunner:
         """Notes that a part of a step failed: its frames are lost, unless they are in the memory already."""
         if what == _COMPACTION:
             return
-        self._clips.claim(step.clip)  # what is lost cannot be discarded too
+        if not self._clips.claim(step.clip):
+            self._forget(step)
+            return
         self._clips.count_dropped(step.camera.name, step.camera.lose(step.clip))
         self._slots.publish_loss(step.camera)
 

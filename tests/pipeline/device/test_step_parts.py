@@ -157,6 +157,19 @@ def test_frames_that_are_discarded_before_they_are_appended_do_not_come_into_the
     assert engine.status("lobby").tokens_read >= before.tokens_read + 16
 
 
+def test_frames_that_are_discarded_while_they_are_encoded_are_counted_once_though_that_fails(
+    engine: SteppedEngine,
+) -> None:
+    put(engine, NUM_CLIPS)
+    job = engine._next_job()
+    assert job is not None
+    engine.clips.discard("lobby")
+    job.fail(RuntimeError("out of memory"))
+
+    after = engine.status("lobby")
+    assert (after.frames_dropped, after.gaps) == (4, ())
+
+
 def test_frames_that_were_lost_are_counted_once_though_they_are_discarded_then(engine: SteppedEngine) -> None:
     put(engine, NUM_CLIPS)
     with failing(Fault("out of memory", 0)):

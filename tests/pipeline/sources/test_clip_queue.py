@@ -104,7 +104,7 @@ def test_removing_a_camera_removes_its_clips_and_counts() -> None:
 
 
 @pytest.mark.parametrize("forget", [ClipQueue.discard, ClipQueue.remove])
-def test_a_clip_that_was_taken_is_claimed_once_and_not_after_its_camera_s_were_forgotten(
+def test_a_clip_that_was_taken_can_be_claimed_unless_its_camera_s_were_forgotten(
     forget: Callable[[ClipQueue, str], None],
 ) -> None:
     clips = ClipQueue(4)
@@ -114,7 +114,48 @@ def test_a_clip_that_was_taken_is_claimed_once_and_not_after_its_camera_s_were_f
         taken += clips.take_steps(1)
         forget(clips, "gate" if time_s else "lobby")
 
-    assert [clips.claim(one) for one in (*taken, *taken)] == [False, True, False, False]
+    assert [clips.claim(one) for one in (*taken, *taken)] == [False, True, False, True]
+
+
+def test_a_clip_that_was_claimed_is_discarded_no_more() -> None:
+    clips = ClipQueue(4)
+    clips.put(clip("lobby", 0, frames=3))
+    (taken,) = clips.take_steps(1)
+    assert clips.claim(taken)
+    clips.discard("lobby")
+
+    assert clips.claim(taken)
+    assert clips.dropped_frames("lobby") == 0
+
+
+def test_the_newest_frame_is_the_last_one_put_until_it_is_to_be_given_again() -> None:
+    clips = ClipQueue(4)
+    assert clips.newest_s("lobby") is None
+    clips.put(clip("lobby", 0, frames=4))
+    first = clips.take(max_frames=2)
+    assert first is not None
+    assert clips.claim(first)
+    clips.put(clip("lobby", 5))
+    assert clips.newest_s("lobby") == 5
+
+    clips.discard("lobby")
+    assert clips.newest_s("lobby") == 5
+    clips.discard("lobby", are_lost=False)
+    assert clips.newest_s("lobby") == 0.1
+    clips.remove("lobby")
+    assert clips.newest_s("lobby") is None
+
+
+def test_a_queue_keeps_nothing_of_cameras_that_it_does_not_know() -> None:
+    clips = ClipQueue(4)
+
+    clips.wait_for_space("lobby", 0)
+    clips.claim(clip("lobby", 0))
+    clips.discard("lobby")
+
+    assert clips.dropped_frames("lobby") == 0
+    assert (clips.sampled_fps("lobby"), clips.held_back_since_s("lobby"), clips.newest_s("lobby")) == (None,) * 3
+    assert not clips._cameras
 
 
 def test_a_clip_that_was_taken_and_forgotten_is_not_claimed_for_a_later_one_of_its_times() -> None:
