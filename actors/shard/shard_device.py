@@ -18,7 +18,8 @@ from pipeline.cameras import CameraSpec
 from pipeline.decoding import dali
 from pipeline.device.engine import Engine
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed, OnState
+from pipeline.sources.feed import STOP_TIMEOUT_S, CameraFeed
+from pipeline.sources.feed_output import OnState
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.segment_decoding import SegmentDecoding

@@ -17,7 +17,7 @@ import structlog
 from models.frame_fit import FrameFit
 from pipeline.cameras import CameraSpec
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import OnState
+from pipeline.sources.feed_output import OnState
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.workers import confinement
 from pipeline.workers.segment_decoding import CameraDecoder, SegmentDecoding

@@ -14,7 +14,8 @@ from pipeline.network.redaction import REDACTOR
 from pipeline.picture_note import PictureNote
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
-from pipeline.sources.feed import STOP_TIMEOUT_S, OnState
+from pipeline.sources.feed import STOP_TIMEOUT_S
+from pipeline.sources.feed_output import OnState
 from pipeline.workers.errors import MalformedMessage
 from pipeline.workers.messages import OpenCamera
 from pipeline.workers.outbox import WINDOW

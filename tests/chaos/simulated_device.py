@@ -21,7 +21,7 @@ from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
-from pipeline.sources.feed import OnState
+from pipeline.sources.feed_output import OnState
 from pipeline.sources.ingest_config import IngestConfig
 from tests.cache_store.test_checkpoint import FACTS
 from tests.virtual_time import now_s

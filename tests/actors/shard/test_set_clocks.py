@@ -15,7 +15,7 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
 from pipeline.cameras import CameraSpec, PlaybackSpeed
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import OnState
+from pipeline.sources.feed_output import OnState
 from pipeline.sources.ingest_config import IngestConfig
 from tests.actors.shard.shards import STARTED_S, Running, UnreliableStore, has_frames, live, status
 from tests.actors.waiting import until

@@ -19,8 +19,8 @@ from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import OpenGate
 from pipeline.sources.clip_builder import ClipBuilder
 from pipeline.sources.clip_queue import DROPPED, ClipQueue
-from pipeline.sources.feed import RECONNECTED
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.playback import RECONNECTED
 from pipeline.sources.source import SampledFrame
 from tests.conftest import grid, new_memory, random_frames
 

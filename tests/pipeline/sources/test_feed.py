@@ -20,8 +20,9 @@ from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, PlaybackSpe
 from pipeline.decoding.tensor_images import TensorImage
 from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
-from pipeline.sources.feed import RECONNECTED, CameraFeed
+from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.playback import RECONNECTED
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, MJPEG, VP9, Footage, jpeg
 from tests.pipeline.playing import QUICK, START_S, play, running_feed

@@ -147,6 +147,24 @@ def test_a_recording_that_is_opened_while_the_clock_is_back_goes_on_once_that_is
     assert times_s == pytest.approx([3 + number / 8 for number in range(1, 16)], abs=0.11)
 
 
+def test_a_recording_at_fast_pace_that_was_added_before_the_clock_was_set_back_is_read_once_that_is_set_right(
+    tmp_path: Path,
+) -> None:
+    """All of its frames have times that have not come by the clock."""
+    path = footage.write(tmp_path / "video", replace(H264, frames=50))
+    machine = SetClock()
+    machine.offset_s = -HOUR_S
+    begin_s = time.time() - 10
+    clock = SteadyClock(wall=machine.wall_s)
+    with running_feed(str(path), PlaybackSpeed.FAST, CONFIG, clock=clock, started_s=begin_s) as feed:
+        feed.wait_until(lambda: any("the clock has not reached" in detail for _, detail in feed.states))
+        machine.offset_s = 0.0
+        clips = feed.take_until_over()
+
+    times_s = [time_s - begin_s for clip in clips for time_s in clip.times_s]
+    assert times_s == pytest.approx([number / 8 for number in range(40)], abs=0.11)
+
+
 @pytest.mark.parametrize("camera", [simulated, rounds, mjpeg])
 def test_a_camera_whose_feed_starts_again_while_the_clock_is_back_gives_frames_at_once(
     camera: Callable[[Path], AbstractContextManager[str]], tmp_path: Path

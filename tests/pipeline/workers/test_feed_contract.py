@@ -15,7 +15,7 @@ from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraState, InvalidCamera, PlaybackSpeed, SourceReason
 from pipeline.decoding import video_writer
 from pipeline.picture_note import PictureNote
-from pipeline.sources.feed import RECONNECTED
+from pipeline.sources.playback import RECONNECTED
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK, START_S

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from pipeline.sources.feed import RECONNECTED
+from pipeline.sources.playback import RECONNECTED
 from pipeline.workers.worker_cameras import WorkerLimits
 from tests.pipeline.workers import pools
 from tests.pipeline.workers.pools import Cameras
