@@ -132,6 +132,8 @@ class CameraFeed:
             return self._open_and_play()
         except MemoryError:  # it passes
             raise SourceUnreachable("no memory for its video") from None
+        except OSError as error:  # it passes too: this process has no descriptor left, or the system no buffer
+            raise SourceUnreachable(f"its video cannot be read: {error.strerror or type(error).__name__}") from None
         except SourceInvalid as error:
             if not isinstance(self._settings.url, NetworkUrl):
                 raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import signal
 import threading
 import time
@@ -20,6 +22,7 @@ from pipeline.cameras import CameraSpec, CameraState, InvalidCamera, PlaybackSpe
 from pipeline.decoding.tensor_images import TensorImage
 from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
+from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.playback import RECONNECTED
@@ -368,6 +371,24 @@ def test_an_internal_error_fails_its_own_camera_only(logged: list[structlog.typi
     assert detail == "internal error: RuntimeError"
     assert "in put" in next(event["trace"] for event in logged if event["event"] == "feed_failed")
     assert len(clip.times_s) == 4
+
+
+def test_a_camera_is_tried_again_when_its_process_had_no_descriptor_left() -> None:
+    class ScarceQueue(ClipQueue):
+        has_failed = False
+
+        def put(self, clip: Clip) -> int:
+            if not self.has_failed:
+                self.has_failed = True
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return super().put(clip)
+
+    clips = ScarceQueue(4)
+    with running_feed("sim:street?width=32&height=18", config=FAST, clips=clips, retry_jitter_s=0) as feed:
+        detail = feed.wait_for(CameraState.BACKING_OFF)
+        feed.wait_until(lambda: feed.states[-1][0] is CameraState.LIVE)
+
+    assert detail.startswith("its video cannot be read: Too many open files; try 2 in")
 
 
 def test_times_never_run_back_after_a_resumed_start() -> None:
