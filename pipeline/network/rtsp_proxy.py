@@ -41,19 +41,23 @@ class RtspProxy:
         base_url: str,
         login: Login | None = None,
     ) -> None:
-        """Connects. Raises SourceError.
+        """Connects. Raises SourceError, OSError.
 
         base_url: scheme, host and port of the camera as the operator wrote them.
         """
         self._connect, self._label, self._is_stopped = connect, label, is_stopped
-        self._camera = connect()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        try:
+            self._camera = connect()
+        except SourceError:
+            self._listener.close()
+            raise
         self._failure: SourceError | None = None
         self._closed = threading.Event()
         self._deadline_s = math.inf
         self._has_begun_anew = False
         self._guard = ResponseGuard(label)
         self._requests, self._responses = MessageSplitter(), MessageSplitter()
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._dialogue = RtspDialogue(
             label,
@@ -100,18 +104,21 @@ class RtspProxy:
         return self._closed.is_set() or self._is_stopped() or time.monotonic() > self._deadline_s
 
     def _run(self) -> None:
+        libav = self._accept()
+        if libav is None:
+            self._camera.close()
+            return
+        with libav:
+            self._serve(libav)
+
+    def _accept(self) -> socket.socket | None:
+        """libav's connection; None if it is over before that comes."""
         with self._listener, suppress(OSError):
             self._listener.settimeout(_POLL_S)
             while not self._is_ended:
                 with suppress(TimeoutError):
-                    libav, _ = self._listener.accept()
-                    break
-            else:
-                self._camera.close()
-                return
-            self._listener.close()
-            with libav:
-                self._serve(libav)
+                    return self._listener.accept()[0]
+        return None
 
     def _serve(self, libav: socket.socket) -> None:
         try:
