@@ -86,6 +86,7 @@ def of_model(
     """
     choice = policy_choice.choose(settings.memory.policy, model)
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
+    engine = Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure)
     ingest = settings.ingest
     open_feed: FeedFactory = partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for)
     pool: WorkerPool | None = None
@@ -96,7 +97,7 @@ def of_model(
         pool = WorkerPool(fit, num_workers, ingest.readable_paths, decoding=decoding)
         open_feed = pool.open
     return ShardDevice(
-        engine=Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure),
+        engine=engine,
         open_feed=open_feed,
         close_feeds=pool.close if pool else lambda: None,
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
