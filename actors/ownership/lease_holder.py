@@ -194,8 +194,10 @@ class LeaseHolder:
         expected = Renewal(self._renewal.count + 1, self._renewal.takeovers)
         if self._needs_recheck or not self.is_proven or renewal != expected:
             was_proven, self._proven_until_s = self.is_proven, _NEVER_S
+            self._needs_recheck = (
+                False  # before the look-ups: what is requested meanwhile may be of a camera behind them
+            )
             await self._recheck_owners(was_proven)
-            self._needs_recheck = False
         await self._recheck_unowned()
         self._renewal = renewal
         self._proven_until_s = sent_s + self._settings.length_s - self._settings.margin_s

@@ -436,6 +436,21 @@ async def test_a_requested_recheck_happens_at_once(shard: Shard) -> None:
     await task_cancellation.end(loop)
 
 
+async def test_a_recheck_that_is_requested_during_another_one_is_not_forgotten() -> None:
+    shard = Shard(LateLeases())
+    await shard.acquire("gate")
+    await shard.acquire("yard")
+    shard.holder.request_recheck()
+    renewal = asyncio.create_task(shard.holder.renew())
+    await until(lambda: shard.leases.lookups == ["gate", "yard"])
+    shard.holder.request_recheck()
+    await renewal
+
+    await shard.holder.renew()
+
+    assert shard.leases.lookups == ["gate", "yard"] * 2
+
+
 async def test_an_answer_of_a_camera_that_was_given_up_may_end_while_the_lease_is_proven(shard: Shard) -> None:
     owner = await shard.acquire()
     await shard.holder.release("gate", successor="other")
