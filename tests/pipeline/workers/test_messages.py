@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,10 @@ from pipeline.cameras import CameraSpec, CameraState, PlaybackSpeed, SourceReaso
 from pipeline.sources.clips import Clip
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.probe import ProbeResult, VideoInfo
-from pipeline.workers import clip_messages, framing, messages
+from pipeline.workers import clip_messages, messages
 from pipeline.workers.errors import MalformedMessage
-from pipeline.workers.framing import FrameReader
-from pipeline.workers.messages import (
-    MAX_BODY_NBYTES,
-    MAX_HEADER_NBYTES,
-    MAX_TEXT,
-    Logged,
-    OpenCamera,
-    StateChanged,
-    UrlProbed,
-)
+from pipeline.workers.messages import MAX_TEXT, Logged, OpenCamera, StateChanged, UrlProbed
+from tests.pipeline.workers.json_values import JSON
 
 CLIP = Clip(
     "lobby",
@@ -42,12 +33,6 @@ CLIP = Clip(
 )
 HEADER = json.loads(messages.encode(clip_messages.clip_header(3, CLIP, can_wait=True)))
 BODY = bytearray(b"".join(clip_messages.clip_body(CLIP)))
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-FLIPS = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=5)
 
 
 def parse(header: dict[str, Any], body: bytes | bytearray = BODY) -> object:
@@ -55,14 +40,10 @@ def parse(header: dict[str, Any], body: bytes | bytearray = BODY) -> object:
 
 
 def test_a_clip_arrives_as_it_was_sent() -> None:
-    reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
-    sent = framing.frame(json.dumps(HEADER).encode(), *clip_messages.clip_body(CLIP))
-
-    ((header, body),) = [message for byte in range(len(sent)) for message in reader.feed(sent[byte : byte + 1])]
-    report = messages.parse_report(header, body)
+    report = parse(HEADER)
 
     assert isinstance(report, messages.ClipHeader)
-    clip = clip_messages.clip_of(report, body, "lobby")
+    clip = clip_messages.clip_of(report, BODY, "lobby")
     assert np.array_equal(clip.frames, CLIP.frames)
     assert all(map(np.array_equal, clip.previews, CLIP.previews))
     assert (clip.times_s, clip.received_s, clip.period_s, clip.lost_before) == ((1.0, 1.5), 2.0, 0.5, CLIP.lost_before)
@@ -121,31 +102,6 @@ def test_a_clip_with_one_damaged_value_is_refused_or_adds_up(data: st.DataObject
 def test_noise_is_refused(header: bytes, body: bytes) -> None:
     with pytest.raises(MalformedMessage):
         messages.parse_report(header, body)
-
-
-def read_damaged(sent: bytes, flips: list[tuple[int, int]]) -> None:
-    """Reads a stream some bytes of which have other values: whatever comes of it, no other error does."""
-    damaged = bytearray(sent)
-    for at, value in flips:
-        damaged[at % len(damaged)] = value
-    with contextlib.suppress(MalformedMessage):
-        for header, body in FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES).feed(bytes(damaged)):
-            messages.parse_report(header, body)
-
-
-@settings(max_examples=200)
-@given(flips=FLIPS)
-def test_a_damaged_stream_gives_messages_or_is_refused(flips: list[tuple[int, int]]) -> None:
-    read_damaged(framing.frame(json.dumps(HEADER).encode(), *clip_messages.clip_body(CLIP)), flips)
-
-
-@pytest.mark.parametrize(
-    ("header", "body"), [(MAX_HEADER_NBYTES + 1, 0), (0, MAX_BODY_NBYTES + 1), (0xFFFFFFFF, 0xFFFFFFFF)]
-)
-def test_a_message_beyond_its_limit_is_refused_before_it_comes(header: int, body: int) -> None:
-    reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
-    with pytest.raises(MalformedMessage, match=f"{header} and {body} bytes"):
-        list(reader.feed(header.to_bytes(4) + body.to_bytes(4)))
 
 
 @pytest.mark.parametrize(
