@@ -19,8 +19,8 @@ import structlog
 import torch
 
 from actors.config.shards import ShardsConfig
-from benchmarks import own_store, real_shape, restoring, result_file, streets
-from benchmarks.own_store import OwnStore
+from benchmarks import measured_store, real_shape, restoring, result_file, streets
+from benchmarks.measured_store import MeasuredStore
 from benchmarks.restoring import Restore
 from benchmarks.streets import CAMERA, STREETS
 from cache_store import checkpoint_codec
@@ -127,7 +127,7 @@ async def measure_costs(model: VideoLanguageModel, tokens: int, camera: str, int
     part = frames / (num_clips * settings.frames_per_clip)
     costs: dict[RowFormat, list[tuple[float, ...]]] = {rows: [] for rows in RowFormat}
     async with contextlib.AsyncExitStack() as stack:
-        stores = {rows: await stack.enter_async_context(own_store.running(CAMERA)) for rows in RowFormat}
+        stores = {rows: await stack.enter_async_context(measured_store.running(CAMERA)) for rows in RowFormat}
         # The first checkpoint is left out: it writes every thumbnail.
         for interval in range(intervals + 1):
             interval_frames = [next(decoded) for _ in range(num_clips)]
@@ -153,18 +153,20 @@ def _append(memory: CameraMemory, clips: list[Clip]) -> float:
     return time.thread_time() - started_s
 
 
-async def _save(memory: CameraMemory, rows: RowFormat, own: OwnStore) -> tuple[float, float, float, float, float]:
+async def _save(
+    memory: CameraMemory, rows: RowFormat, measured: MeasuredStore
+) -> tuple[float, float, float, float, float]:
     """Snapshot, save and store in seconds of processor time, the save in seconds, and its bytes."""
     snapshot_s = time.thread_time()
     snapshot = checkpoint_codec.on_host(memory.snapshot(0, time.time()))
     snapshot_s = time.thread_time() - snapshot_s
     snapshot = replace(snapshot, facts=replace(snapshot.facts, rows=rows))
-    nbytes = await own.received_nbytes()
-    store_s, save_s, wall_s = await own.spent_s(), time.process_time(), time.perf_counter()
-    await own.store.save(CAMERA, snapshot, own.owner)
+    nbytes = await measured.received_nbytes()
+    store_s, save_s, wall_s = await measured.spent_s(), time.process_time(), time.perf_counter()
+    await measured.store.save(CAMERA, snapshot, measured.owner)
     wall_s, save_s = time.perf_counter() - wall_s, time.process_time() - save_s
-    store_s = await own.spent_s() - store_s
-    return snapshot_s, save_s, store_s, wall_s, await own.received_nbytes() - nbytes
+    store_s = await measured.spent_s() - store_s
+    return snapshot_s, save_s, store_s, wall_s, await measured.received_nbytes() - nbytes
 
 
 def table(costs: list[Cost]) -> str:

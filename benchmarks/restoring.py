@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks import own_store
+from benchmarks import measured_store
 from cache_store.cached_tokens import CachedTokens
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.manifest import Manifest
@@ -30,9 +30,9 @@ class Restore:
 
 async def measure(pairs: int, row_format: RowFormat, *, layers: int = 24, tokens: int = 4_000) -> Restore:
     """Loads a checkpoint of LLaVA-OneVision 0.5B's shape and reads its chunks, in turns."""
-    async with own_store.running(_CAMERA) as own:
-        await own.store.save(_CAMERA, _random_checkpoint(layers, tokens, row_format), own.owner)
-        client = own.connection.client
+    async with measured_store.running(_CAMERA) as measured:
+        await measured.store.save(_CAMERA, _random_checkpoint(layers, tokens, row_format), measured.owner)
+        client = measured.connection.client
         manifest = (await client.lrange(f"hermes:{{{_CAMERA}}}:manifests", 0, 0))[0]
         chunks = Manifest.from_text(manifest).chunks
         rows = []
@@ -42,7 +42,7 @@ async def measure(pairs: int, row_format: RowFormat, *, layers: int = 24, tokens
             raw_s = time.perf_counter() - started_s
             del chunks_read
             started_s = time.perf_counter()
-            loaded = await own.store.load(_CAMERA, "random")
+            loaded = await measured.store.load(_CAMERA, "random")
             rows.append((time.perf_counter() - started_s, raw_s))
             del loaded
     return Restore(

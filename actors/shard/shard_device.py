@@ -92,7 +92,7 @@ def of_model(
     pool: WorkerPool | None = None
     if num_workers := _num_workers(ingest):
         gpu = dali.gpu_capability(ingest.device)
-        decoding = SegmentDecoding(gpu, dali.file_decoder, prepare_thread=dali.use_own_stream) if gpu else None
+        decoding = SegmentDecoding(gpu, dali.file_decoder, prepare_thread=dali.use_side_stream) if gpu else None
         fit = model.spec.layout.frame_fit
         pool = WorkerPool(fit, num_workers, ingest.readable_paths, decoding=decoding)
         open_feed = pool.open

@@ -101,7 +101,7 @@ def gpu_capability(device: str) -> tuple[int, int] | None:
     return cuda.get_device_capability() if device != "cpu" and cuda.is_available() else None
 
 
-def use_own_stream() -> None:
+def use_side_stream() -> None:
     """From now on the calling thread's work on the GPU does not wait for that of the model."""
     cuda.set_stream(cuda.Stream())  # type: ignore[no-untyped-call]
 

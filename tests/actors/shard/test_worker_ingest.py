@@ -36,7 +36,7 @@ async def test_a_film_that_a_gpu_decodes_in_the_shard_is_remembered_whole(
     path, files = footage.write(tmp_path / "film", replace(H264, fps=2, frames=FRAMES_SAMPLED)), LibavFiles()
     monkeypatch.setattr(dali, "gpu_capability", lambda _device: H100)
     monkeypatch.setattr(dali, "file_decoder", files)
-    monkeypatch.setattr(dali, "use_own_stream", lambda: None)
+    monkeypatch.setattr(dali, "use_side_stream", lambda: None)
     async with running(workers=1) as shard:
         await shards.watch_whole(shard, "film", str(path))
 

@@ -187,7 +187,7 @@ def test_a_gpu_decodes_what_a_worker_hands_over(video: Footage, tmp_path: Path) 
     capability = dali.gpu_capability("cuda")
     assert capability is not None
     with pools.workers(
-        decoding=SegmentDecoding(capability, dali.file_decoder, prepare_thread=dali.use_own_stream)
+        decoding=SegmentDecoding(capability, dali.file_decoder, prepare_thread=dali.use_side_stream)
     ) as pool:
         on_gpu = Played(pool.open, path, masks=(MASK,), config=replace(QUICK, device="cuda"))
     with pools.worker_feeds() as open_feed:

@@ -16,7 +16,7 @@ from cache_store.redis_store import RedisCheckpointStore
 
 
 @dataclass(frozen=True, slots=True)
-class OwnStore:
+class MeasuredStore:
     """The store, its owner of one camera, and a plain client of the same server."""
 
     store: RedisCheckpointStore
@@ -34,7 +34,7 @@ class OwnStore:
 
 
 @asynccontextmanager
-async def running(camera: str) -> AsyncIterator[OwnStore]:
+async def running(camera: str) -> AsyncIterator[MeasuredStore]:
     """Runs an embedded Valkey during the block; this process owns the camera there."""
     with (
         tempfile.TemporaryDirectory(prefix="hermes-benchmark-") as folder,
@@ -42,11 +42,11 @@ async def running(camera: str) -> AsyncIterator[OwnStore]:
     ):
         leases = RedisLeases(url)
         owner = await leases.acquire(camera, "benchmark", expiry=UNOWNED_EXPIRY)
-        own = OwnStore(
+        measured = MeasuredStore(
             RedisCheckpointStore(url),
             owner,
             RedisConnection(url, timeout_s=5.0, retries=0),
         )
-        yield own
-        for closable in (leases, own.store, own.connection):
+        yield measured
+        for closable in (leases, measured.store, measured.connection):
             await closable.close()
