@@ -168,9 +168,13 @@ class ClipQueue:
             self._added(camera).dropped += frames
 
     def dropped_frames(self, camera: str) -> int:
-        """How many sampled frames of this camera were lost, in the queue or before it."""
+        """How many sampled frames of this camera were lost, in the queue or before it.
+
+        Whether those that are dropped while clips are held back are lost is known at `release`.
+        """
         with self._changed:
-            return self._of(camera).dropped
+            clips = self._of(camera)
+            return clips.dropped if clips.dropped_before is None else clips.dropped_before
 
     def sampled_fps(self, camera: str) -> float | None:
         """Frames per second at which the camera's newest clip was sampled, None if unknown."""

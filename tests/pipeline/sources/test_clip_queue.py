@@ -46,6 +46,8 @@ def test_who_puts_a_clip_hears_what_was_lost_for_it_unless_clips_are_held_back()
 
     clips.hold_back("lobby")
     assert clips.put(clip("lobby", 3.0)) == 0
+    assert clips.dropped_frames("lobby") == 6
+    clips.release("lobby")
     assert clips.dropped_frames("lobby") == 9
 
 
@@ -255,6 +257,7 @@ def test_released_clips_and_later_ones_leave_out_frames_up_to_after_s() -> None:
     clips.hold_back("lobby")
     for time_s in (0, 1, 2):
         clips.put(clip("lobby", time_s, frames=3))
+    assert clips.dropped_frames("lobby") == 0  # a count that falls would be counted again from 0
     clips.release("lobby", after_s=2.1)
 
     assert [taken.times_s for taken in iter(clips.take, None)] == [(2.2,)]
