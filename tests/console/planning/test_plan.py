@@ -103,7 +103,7 @@ def test_the_plan_of_the_page_by_hand() -> None:
     plan = plan_for(demand())
     load = plan.load
     slot = 36 * (3 + 4_000 + 4 * 268) * (2 * 8 * 128 * 2 + 36)  # layers x tokens x (key and value + facts)
-    copies = 36 * (4 * 5_075 + (4 + 31) * (256 + 64 + 2)) * 4_132
+    copies = 36 * (4 * 5_075 + (4 + 32) * (256 + 64 + 2)) * 4_132
     weights = 2 * MODELS["qwen3-vl-8b"].num_params
     left = 0.95 * 80e9 - weights - copies - load.activations_nbytes - 2e9
 
