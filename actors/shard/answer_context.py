@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from actors.shard.camera_streams import CameraStream
 from pipeline.answers import (
@@ -18,11 +17,23 @@ from pipeline.answers import (
     Started,
     WarningCode,
 )
-from pipeline.cameras import CameraState
+from pipeline.cameras import CameraState, SourceReason
 from pipeline.picture_note import PictureNote
+from pipeline.utc_text import utc_text
 
 # A source in these states gives no first frame by itself any more.
 _OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
+# Nor does one that is tried again and again for one of these reasons, until a person has corrected something.
+_NEEDS_CORRECTION = frozenset(
+    {
+        SourceReason.ADDRESS_REFUSED,
+        SourceReason.FILE_REFUSED,
+        SourceReason.TLS,
+        SourceReason.UNAUTHORIZED,
+        SourceReason.FORBIDDEN,
+        SourceReason.REDIRECTED,
+    }
+)
 # In these states the first clip may be on its way to the memory.
 _COMING = frozenset({CameraState.CONNECTING, CameraState.LIVE, CameraState.STALLED, CameraState.ENDED})
 _FIRST_FRAMES_TIMEOUT_S = 5.0
@@ -87,7 +98,11 @@ class AnswerContext:
 
     def _no_frames(self) -> NoFrames:
         message = f"camera {self._stream.spec.name!r} has given no frame: state {self._situation()}"
-        return NoFrames(message) if self._stream.state in _OVER else NoFramesYet(f"{message}; try again")
+        if self._stream.state in _OVER:
+            return NoFrames(message)
+        if self._stream.reason in _NEEDS_CORRECTION:
+            return NoFrames(f"{message}; a retry helps once its login, its address or the settings are corrected")
+        return NoFramesYet(f"{message}; try again")
 
     def _new_warnings(self) -> tuple[AnswerWarning, ...]:
         if self._stream.state is CameraState.LIVE or self._has_warned:
@@ -95,15 +110,11 @@ class AnswerContext:
         self._has_warned = True
         message = (
             f"camera {self._stream.spec.name!r} is not live: state {self._situation()}; "
-            f"the answer is about the time up to {_utc(self._memory_as_of_s)}"
+            f"the answer is about the time up to {utc_text(self._memory_as_of_s)}"
         )
         return (AnswerWarning(WarningCode.NOT_LIVE, message),)
 
     def _situation(self) -> str:
         state = self._stream.state.replace("_", " ")
-        since = f"{state} since {_utc(self._stream.state_since_s)}"
+        since = f"{state} since {utc_text(self._stream.state_since_s)}"
         return f"{since} ({self._stream.detail})" if self._stream.detail else since
-
-
-def _utc(at_s: float) -> str:
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -6,6 +6,7 @@ import tenacity
 
 from pipeline.cameras import SourceInvalid, SourceReason
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.utc_text import utc_text
 
 # Retried slowly: many cameras lock out a client that retries often, and only people can correct these.
 _SLOW = frozenset({SourceReason.UNAUTHORIZED, SourceReason.FORBIDDEN, SourceReason.REDIRECTED})
@@ -19,6 +20,11 @@ def error_of(retry: tenacity.RetryCallState) -> BaseException | None:
 def is_not_a_camera(error: BaseException | None, *, was_live: bool) -> bool:
     """Whether a URL gives no video and never gave any to its feed."""
     return error is not None and isinstance(error.__cause__, SourceInvalid) and not was_live
+
+
+def next_step(retry: tenacity.RetryCallState, now_s: float) -> str:
+    """Which try comes next, and when, so that it stays true however late it is read. now_s: Unix time."""
+    return f"try {retry.attempt_number + 1} at {utc_text(now_s + retry.upcoming_sleep)}"
 
 
 def pause_s(retry: tenacity.RetryCallState, config: IngestConfig, *, jitter_s: float, was_live: bool) -> float:

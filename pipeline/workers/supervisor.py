@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from pipeline.cameras import CameraState, SourceReason
+from pipeline.utc_text import utc_text
 from pipeline.workers import backoff
 from pipeline.workers.errors import WorkerError
 from pipeline.workers.quarantine import Quarantine, Restart
@@ -39,11 +41,16 @@ class Supervisor:
         clock: Callable[[], float],
         limits: WorkerLimits,
         folders: Callable[[], Folders] = frozenset,
+        *,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """start: starts a worker's process; may raise OSError. folders: those, and files, that it may read then."""
+        """start: starts a worker's process; may raise OSError. folders: those, and files, that it may read then.
+
+        wall: Unix time, for messages.
+        """
         self.workers: list[WorkerCameras] = []
         self._start, self._num_workers, self._clock = start, num_workers, clock
-        self._limits, self._folders = limits, folders
+        self._limits, self._folders, self._wall = limits, folders, wall
         self._quarantine = Quarantine(limits.soon_s)
         self._unassigned: dict[int, WorkerFeed] = {}
         self._failed_starts = 0
@@ -186,9 +193,12 @@ class Supervisor:
         if not restart.is_guilty:
             feed.report(CameraState.STALLED, f"its ingest worker ended ({cause}) and is started again")
             return
-        detail = f"it ended its ingest worker {restart.crashes} times ({cause}); try again in {restart.pause_s:g} s"
+        detail = f"it ended its ingest worker {restart.crashes} times ({cause}); {self._next_try(restart.pause_s)}"
         feed.report(CameraState.BACKING_OFF, detail, SourceReason.DECODER_CRASHED)
         log.warning("decoder_crashed", camera=feed.camera.spec.name, reason=cause, crashes=restart.crashes)
+
+    def _next_try(self, pause_s: float) -> str:
+        return f"try again at {utc_text(self._wall() + pause_s)}"
 
     def _did_not_start(self, feeds: list[WorkerFeed], cause: str) -> None:
         pause_s = backoff.pause_s(FIRST_START_RETRY_S, LAST_START_RETRY_S, self._failed_starts)
@@ -196,5 +206,5 @@ class Supervisor:
         for feed in feeds:
             feed.retry_s = self._clock() + pause_s
             self._unassigned[feed.handle] = feed
-            detail = f"its ingest worker does not start ({cause}); try again in {pause_s:g} s"
+            detail = f"its ingest worker does not start ({cause}); {self._next_try(pause_s)}"
             feed.report(CameraState.BACKING_OFF, detail)

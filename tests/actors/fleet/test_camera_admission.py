@@ -53,7 +53,7 @@ async def test_a_malformed_url_is_refused_before_it_reaches_a_shard(fleet) -> No
     ("state", "detail", "error", "message"),
     [
         (CameraState.FAILED, "no video in it", SourceInvalid, "no video in it"),
-        (CameraState.BACKING_OFF, "refused; try 2 in 1.5 s", SourceUnreachable, "refused"),
+        (CameraState.BACKING_OFF, "refused; try 2 at 2026-11-28 03:55:12 UTC", SourceUnreachable, "refused"),
         (CameraState.CONNECTING, "", SourceUnreachable, "no frame within 0 s of sim:street"),
     ],
 )

@@ -58,6 +58,36 @@ async def test_a_camera_that_is_still_tried_refuses_and_may_be_asked_again(runni
             await anext(shard.ask("gate", "what is in view"))
 
 
+@pytest.mark.parametrize(
+    ("reason", "needs_person"),
+    [
+        (SourceReason.UNAUTHORIZED, True),
+        (SourceReason.FORBIDDEN, True),
+        (SourceReason.REDIRECTED, True),
+        (SourceReason.TLS, True),
+        (SourceReason.ADDRESS_REFUSED, True),
+        (SourceReason.FILE_REFUSED, True),
+        (SourceReason.NO_ANSWER, False),
+        (SourceReason.CONNECTION_REFUSED, False),
+        (SourceReason.NOT_FOUND, False),
+        (None, False),
+    ],
+)
+async def test_only_what_passes_by_itself_is_worth_asking_again(
+    reason: SourceReason | None, needs_person: bool
+) -> None:
+    """A login that is refused stays refused until a person corrects it."""
+    stream = stream_of("gate")
+    stream.report(CameraState.BACKING_OFF, "why", reason, None, STARTED_S)
+
+    with pytest.raises(NoFrames, match=r"backing off since 2023-11-14 22:13:20 UTC \(why\)") as refused:
+        await AnswerContext(stream, 7).await_frames(lambda: None)
+
+    assert isinstance(refused.value, NoFramesYet) is not needs_person
+    assert ("try again" in str(refused.value)) is not needs_person
+    assert ("corrected" in str(refused.value)) is needs_person
+
+
 async def test_a_recording_that_has_ended_answers_with_a_warning(running: Running, film: str) -> None:
     async with running() as shard:
         await watch_whole(shard, "film", film)

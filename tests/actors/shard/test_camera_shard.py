@@ -144,8 +144,8 @@ async def test_a_refused_address_is_reported_after_the_first_try(running: Runnin
     assert isinstance(error, SourceInvalid)
     assert error.reason is SourceReason.ADDRESS_REFUSED
     assert "169.254.169.254" in str(error)
-    assert "; try 2 in " in camera.detail
-    assert str(error) == camera.detail.partition("; try 2 in ")[0] + "; the camera was not added"
+    assert "; try 2 at " in camera.detail
+    assert str(error) == camera.detail.partition("; try 2 at ")[0] + "; the camera was not added"
 
 
 async def test_people_are_told_the_name_of_a_camera_and_never_its_id(

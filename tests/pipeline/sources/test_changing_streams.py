@@ -142,7 +142,7 @@ def test_an_unreachable_camera_reports_its_next_try_and_is_logged_once() -> None
 
     assert [state for state, _ in states] == [CameraState.CONNECTING] + [CameraState.BACKING_OFF] * 4
     for attempt, (_, detail) in enumerate(states[1:], start=2):
-        assert f"; try {attempt} in " in detail
+        assert f"; try {attempt} at 20" in detail
     backing_off = [event for event in logged if event.get("state") == "backing_off"]
     assert len(backing_off) == 1
     assert "try" not in backing_off[0]["detail"]
