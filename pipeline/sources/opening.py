@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -48,10 +49,7 @@ def _check(path: Path, folders: tuple[Path, ...]) -> Path:
     """The path with links resolved. Raises SourceInvalid unless it is a regular file below one of the folders."""
     resolved = _resolved(path)
     if not any(resolved.is_relative_to(_resolved(folder)) for folder in folders):
-        more = f", and {len(folders) - _MAX_NAMED} more" if len(folders) > _MAX_NAMED else ""
-        allowed = ", ".join(map(str, folders[:_MAX_NAMED])) + more or "none"
-        text = f"{path}: files are read only below the folders in ingest.video_folders ({allowed})"
-        raise SourceInvalid(text, SourceReason.FILE_REFUSED)
+        raise SourceInvalid(f"{path}: {_refusal(path, folders)}", SourceReason.FILE_REFUSED)
     try:
         info = resolved.stat()
     except OSError as error:
@@ -61,6 +59,18 @@ def _check(path: Path, folders: tuple[Path, ...]) -> Path:
     if info.st_size == 0:
         raise SourceInvalid(f"{path}: the file is empty", SourceReason.NOT_VIDEO)
     return resolved
+
+
+def _refusal(path: Path, folders: tuple[Path, ...]) -> str:
+    """Why a file is not read, and which setting would allow it."""
+    # The files of the configuration's own cameras are among the folders, though nobody wrote them into the key.
+    named = [str(folder) for folder in folders if not _resolved(folder).is_file()]
+    if not named:
+        lack = "names no folder" if folders else "is empty"
+        setting = f"ingest: {{video_folders: [{json.dumps(str(path.parent))}]}}"
+        return f"ingest.video_folders {lack}; to allow this file: {setting}"
+    more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    return f"files are read only below the folders in ingest.video_folders ({', '.join(named[:_MAX_NAMED])}{more})"
 
 
 def _resolved(path: Path) -> Path:
