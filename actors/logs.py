@@ -25,6 +25,11 @@ def _redact_secrets(_: object, __: str, event: EventDict) -> EventDict:
     return {key: value if isinstance(value, _PLAIN) else REDACTOR.redact(str(value)) for key, value in event.items()}
 
 
+def _leave_out_empty(_: object, __: str, event: EventDict) -> EventDict:
+    """Fields that say nothing: `reason=` alone reads as if something was lost."""
+    return {key: value for key, value in event.items() if value not in (None, "")}
+
+
 _LOGFMT = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 
@@ -97,6 +102,7 @@ def log_to_stderr(
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_secrets,
+            _leave_out_empty,
             _RENDERERS[log_format],
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

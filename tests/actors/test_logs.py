@@ -81,6 +81,17 @@ def test_a_line_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch, log_f
     assert "30950" in text
 
 
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_a_field_without_a_value_is_left_out(capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> None:
+    """`reason= detail=` reads as if something was lost. A zero and a false are values."""
+    logs.log_to_stderr(log_format=log_format, shard=0)
+    structlog.get_logger().info("camera_state", camera="gate", reason="", detail="", node=None, frames=0, is_new=False)
+
+    line = capsys.readouterr().err
+    assert not any(name in line for name in ("reason", "detail", "node"))
+    assert all(name in line for name in ("shard", "gate", "frames", "is_new"))
+
+
 @pytest.mark.parametrize("log_format", [LogFormat.AUTO, LogFormat.PLAIN])
 def test_a_file_gets_lines_without_colour_codes(capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> None:
     logs.log_to_stderr(log_format=log_format, shard=3)
