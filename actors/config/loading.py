@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.cameras import CameraError
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
+from pipeline.sources.ingest_config import IngestConfig
 
 # What PyYAML's constructors raise for e.g. the date 2026-13-01 or an integer of 5,000 digits.
 _BAD_SCALAR = (ValueError, KeyError, AttributeError)
@@ -61,14 +62,34 @@ def _data_folder() -> Path:
 
 def load_config(path: Path) -> HermesConfig:
     """Reads the configuration in a YAML file. Raises ConfigError."""
+    document = _read(path)
+    settings = _settings_of(document, document.values, os.environ)
+    _hide_secrets(settings, document.values)
+    return replace(settings, store=f"embedded:{_own_store(path)}") if settings.store == "embedded" else settings
+
+
+def load_ingest(path: Path) -> IngestConfig:
+    """What the configuration in a YAML file sets for the test of a URL: no other variable needs to be set.
+
+    Raises ConfigError, also for unknown sections; what other sections hold is not looked at.
+    """
+    document = _read(path)
+    values = document.values
+    if isinstance(values, dict):
+        unused = {field.name for field in fields(HermesConfig)} - {"ingest", "router"}
+        values = {key: value for key, value in values.items() if key not in unused}
+        router = values.pop("router", None)
+        if isinstance(router, dict) and "host" in router:  # it decides about private networks
+            values["router"] = {"host": router["host"], "insecure": True}
+    return _settings_of(document, values, os.environ).for_shards().ingest
+
+
+def _read(path: Path) -> _Document:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration file {str(path)!r}: {_reason(error)}") from error
-    document = _Document(text, str(path))
-    settings = _settings_of(document, os.environ)
-    _hide_secrets(settings, document.values)
-    return replace(settings, store=f"embedded:{_own_store(path)}") if settings.store == "embedded" else settings
+    return _Document(text, str(path))
 
 
 def _hide_secrets(settings: HermesConfig, as_written: object) -> None:
@@ -103,13 +124,14 @@ def parse_config(text: str, *, origin: str, environment: Mapping[str, str]) -> H
 
     origin: the name of the text in error messages, e.g. the path of its file.
     """
-    return _settings_of(_Document(text, origin), environment)
+    document = _Document(text, origin)
+    return _settings_of(document, document.values, environment)
 
 
-def _settings_of(document: _Document, environment: Mapping[str, str]) -> HermesConfig:
-    values = _with_variables(document.values, environment, document, ())
+def _settings_of(document: _Document, as_written: object, environment: Mapping[str, str]) -> HermesConfig:
+    values = _with_variables(as_written, environment, document, ())
     try:
-        values = camera_entries.resolve_credentials(values, as_written=document.values)
+        values = camera_entries.resolve_credentials(values, as_written=as_written)
         settings = pydantic.TypeAdapter(HermesConfig).validate_python({} if values is None else values)
     except pydantic.ValidationError as error:
         problem = error_messages.first_of(error, HermesConfig)

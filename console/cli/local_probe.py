@@ -36,7 +36,7 @@ def probe(url: str, config: Path | None, tls: Mapping[str, str | None]) -> pb.Te
     """What the URL gives, within the limits of a configuration; its caller may read any file that this user may."""
     logs.log_to_stderr(logging.ERROR)
     try:
-        ingest = (loading.load_config(config) if config else HermesConfig()).for_shards().ingest
+        ingest = loading.load_ingest(config) if config else HermesConfig().for_shards().ingest
         parsed = urls.parse(url)
         if isinstance(parsed, FileUrl):
             ingest = replace(ingest, video_folders=(*ingest.video_folders, parsed.path.parent))

@@ -405,6 +405,32 @@ def test_the_variables_of_secrets_are_taken_out_of_the_environment_and_no_others
     assert REDACTOR.redact("canary-one canary-two canary-3") == "*** *** ***"
 
 
+def test_the_test_of_a_url_needs_the_variables_of_what_it_uses_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hermes.yaml"
+    text = (
+        'store: "redis://:${NOT_SET_STORE}@host/0"\n'
+        'router: {host: 0.0.0.0, tls: {cert: "${NOT_SET_CERT}", key: "${NOT_SET_KEY}"}}\n'
+        'ingest: {allowed_networks: ["${TEST_NETWORK}"]}\n'
+        'cameras:\n- {name: a, url: "rtsp://host/1", user: viewer, password: "${NOT_SET_PASSWORD}"}\n'
+    )
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"hermes.yaml:3: ingest.allowed_networks.0: .*no variable 'TEST_NETWORK'"):
+        loading.load_ingest(path)
+    monkeypatch.setenv("TEST_NETWORK", "10.1.0.0/16")
+
+    ingest = loading.load_ingest(path)
+
+    assert ingest.allowed_networks == ("10.1.0.0/16",)
+    assert ingest.test_private_networks is False  # by router.host
+    path.write_text("ingets: {}\n")
+    with pytest.raises(ConfigError, match=r"hermes.yaml:1: ingets: unknown key \(did you mean 'ingest'\?\)"):
+        loading.load_ingest(path)
+    path.write_text("")
+    assert loading.load_ingest(path) == HermesConfig().for_shards().ingest
+
+
 def test_what_a_shard_is_started_with_holds_no_secret() -> None:
     settings = parse(
         'store: "redis://:canary-1@host/0"\n'
