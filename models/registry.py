@@ -39,6 +39,7 @@ from models import (
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 from models.llava_onevision import LlavaOnevision
+from models.model_names import DRAWN_STREETS, suggestion
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
 from models.qwen3_5 import Qwen35
@@ -58,7 +59,7 @@ CHECKPOINTS = {
     "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
 }
 # A checkpoint that is not listed was trained on real footage.
-_KNOWS_ONLY = {CHECKPOINTS[name]: "drawn streets" for name in ("tiny", "tiny-qwen3-vl")}
+_KNOWS_ONLY = {CHECKPOINTS[name]: DRAWN_STREETS for name in ("tiny", "tiny-qwen3-vl")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ def load_model(
     devices = _devices(pick_device(device), num_gpus)
     where, revision = _located(name)
     if "/" not in where and not Path(where).expanduser().is_dir():
-        raise ModelNotFound(f"model {name!r}: no folder, and none of {', '.join(CHECKPOINTS)}; a hub id is OWNER/NAME")
+        text = f"model {name!r}: no folder, and none of {', '.join(CHECKPOINTS)}; a hub id is OWNER/NAME"
+        raise ModelNotFound(text + suggestion(where, CHECKPOINTS))
     files = CheckpointFiles(hub.folder_of(name, where, revision))
     transformers_logging.disable_progress_bar()
     family = _family(name, files)
@@ -151,10 +153,13 @@ def load_model(
 
 def limitation(name: str) -> str | None:
     """Why the model of that name, hub id or local folder is not for real cameras; None if it is."""
-    domain = _KNOWS_ONLY.get(CHECKPOINTS.get(name, name))
-    return (
-        domain and f"model {name!r} knows {domain} only: about real footage its answers mean nothing (docs/models.md)"
-    )
+    only = domain(name)
+    return only and f"model {name!r} knows {only} only: about real footage its answers mean nothing (docs/models.md)"
+
+
+def domain(name: str) -> str | None:
+    """All that the model of that name, hub id or local folder knows; None if it is for real cameras."""
+    return _KNOWS_ONLY.get(CHECKPOINTS.get(name, name))
 
 
 def pick_device(device: str) -> str:

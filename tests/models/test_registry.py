@@ -113,7 +113,13 @@ def test_a_model_that_is_neither_here_nor_on_the_hub_is_refused_with_the_way_out
         registry.load_model("no such/model", "cpu")
 
 
-@pytest.mark.parametrize("name", ["tiny_qwen3_vl", "qwen3-vl-9b@v2"])
+@pytest.mark.parametrize(("name", "meant"), [("Tiny_qwen3_vl", "tiny-qwen3-vl"), ("qwen3-vl8b@v2", "qwen3-vl-8b")])
+def test_a_name_with_a_slip_is_refused_with_the_most_similar_one(name: str, meant: str) -> None:
+    with pytest.raises(ModelNotFound, match=f"; did you mean '{meant}'\\?$"):
+        registry.load_model(name, "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpt", "qwen3-vl-9b@v2"])
 def test_a_name_that_is_neither_known_nor_a_hub_id_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(
         ModelNotFound, match=f"model '{name}': no folder, and none of tiny, tiny-qwen3-vl, .*OWNER/NAME"

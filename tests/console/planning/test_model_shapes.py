@@ -100,6 +100,8 @@ def test_a_model_that_reads_one_size_refuses_others() -> None:
 def test_an_unknown_model_is_refused_with_the_list() -> None:
     with pytest.raises(PlanError, match=r"--model is 'gpt': a plan knows tiny, .*qwen3-vl-8b"):
         shape_of("gpt")
+    with pytest.raises(PlanError, match=r"; did you mean 'qwen3-vl-8b'\?$"):
+        shape_of("qwen3-vl8b")
 
 
 def test_arithmetic_of_a_7b_model_by_hand() -> None:

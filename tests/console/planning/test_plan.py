@@ -246,6 +246,7 @@ def test_every_figure_has_a_source(asked: Demand) -> None:
         ({"fps": float("nan")}, "--fps is nan: it must be 0.01 to 60"),
         ({"activity": 1.5}, "--activity is 1.5: it must be 0 to 1"),
         ({"gpu": "gtx"}, "--gpu is 'gtx': a plan knows a100-40g"),
+        ({"gpu": "a100-80"}, "; did you mean 'a100-80g'[?]$"),
         ({"gpu": "l4-24g", "tokens_per_layer": 100_000}, "takes .* GB with one camera .limit 22.8 GB."),
     ],
 )
