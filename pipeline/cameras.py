@@ -132,6 +132,7 @@ class PlaybackSpeed(StrEnum):
 Polygon = tuple[tuple[float, float], ...]  # corners (x, y) from the upper left, in 0..1 of the upright image
 MAX_MASKS, MAX_CORNERS, MIN_AREA = 32, 64, 1e-6
 MAX_LABELS, MAX_LABEL_VALUE = 16, 256
+SHOWS_LABEL = "shows"  # whose value may say that a camera shows what a model was made for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

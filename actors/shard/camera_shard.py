@@ -101,7 +101,7 @@ class CameraShard:
             require_time=self._admission.require_time,
         )
         self.log_fields = self._lifecycle.log_fields
-        self._statuses = CameraStatuses(self._memories, self._lease_holder, self._streams, device.limitation)
+        self._statuses = CameraStatuses(self._memories, self._lease_holder, self._streams, device)
         self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False
         self._grace_s = settings.shards.grace_s

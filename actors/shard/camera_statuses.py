@@ -7,30 +7,32 @@ import dataclasses
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
-from pipeline.cameras import CameraState, CameraStatus
+from actors.shard.shard_device import ShardDevice
+from pipeline.cameras import SHOWS_LABEL, CameraState, CameraStatus
 from pipeline.network import urls
 
 UNOWNED = "the store lost its record of the owner; the memory is kept and answers again once its shard owns it"
 
 
 class CameraStatuses:
-    """Puts a camera's status together. model_limitation: why the model is not for real cameras, None if it is."""
+    """Puts a camera's status together. device: whose model may not be for real cameras."""
 
     def __init__(
         self,
         memories: CameraMemories,
         lease_holder: LeaseHolder,
         streams: CameraStreams,
-        model_limitation: str | None,
+        device: ShardDevice,
     ) -> None:
         self._memories = memories
         self._lease_holder = lease_holder
-        self._model_limitation = model_limitation
+        self._limitation, self._domain = device.limitation, device.domain
         self._streams = streams
 
     def limitation(self, stream: CameraStream) -> str | None:
-        """Why the model is not for what the camera shows, None if it is."""
-        return None if stream.is_simulated else self._model_limitation
+        """Why the model is not for what the camera shows, None if it is: by its URL or by its label."""
+        is_known = stream.is_simulated or (self._domain and stream.spec.labels.get(SHOWS_LABEL) == self._domain)
+        return None if is_known else self._limitation
 
     def _detail(self, stream: CameraStream) -> str:
         """The feed's own detail; of a camera that gives frames also what they are to the model."""

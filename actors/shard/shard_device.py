@@ -62,13 +62,15 @@ class ShardDevice:
     """An engine that is not started yet, and how a feed is made for it.
 
     fingerprints: of the checkpoints that it can restore; limitation: why the model's answers about real cameras may be
-    wrong, None if it is made for them; close_feeds: ends what the feeds share, once all of them have ended.
+    wrong, None if it is made for them; domain: what the model knows alone then; close_feeds: ends what the feeds share,
+    once all of them have ended.
     """
 
     engine: Engine
     open_feed: FeedFactory
     fingerprints: tuple[str, ...]
     limitation: str | None = None
+    domain: str | None = None
     close_feeds: Callable[[], None] = lambda: None
 
     def close(self) -> None:
@@ -102,6 +104,7 @@ def of_model(
         close_feeds=pool.close if pool else lambda: None,
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
         limitation=registry.limitation(model.spec.name),
+        domain=registry.domain(model.spec.name),
     )
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from models.model_names import DRAWN_STREETS
 from models.tiny.scenes.scene import Scene
+from pipeline.cameras import SHOWS_LABEL
 from pipeline.decoding.video_writer import Codec
+from protos import hermes_v1_pb2 as pb
 
 WIDTH, HEIGHT = 640, 360
 _MEAN_GAP_S = 4.0
@@ -38,6 +41,11 @@ class DemoCamera:
     def scene_s(self, time_s: float, started_s: float) -> float:
         """The second of the scene at a Unix time, if the camera started at `started_s`."""
         return self.first_s + time_s - started_s
+
+    def request(self, started_s: float, streams: str) -> pb.AddCameraRequest:
+        """What adds it. Its label says that the tiny model, which knows nothing else, was made for what it shows."""
+        url = self.url(started_s, streams)
+        return pb.AddCameraRequest(name=self.name, url=url, labels={SHOWS_LABEL: DRAWN_STREETS})
 
     def url(self, started_s: float, streams: str) -> str:
         """The URL to add it with. `streams`: the HTTP address of the live streams."""

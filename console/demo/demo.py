@@ -32,7 +32,6 @@ from console.demo.conversation import Conversation, DemoFailed, JudgedAnswer
 from console.demo.recovery import RecoveryWatch
 from console.demo.streams import HOST, Streams
 from pipeline.sources.ingest_config import IngestConfig
-from protos import hermes_v1_pb2 as pb
 
 NUM_SHARDS = 2
 
@@ -115,7 +114,7 @@ def _ask(
         if not options.as_json:
             progress.stop()
             terminal.err.print(f"What the four cameras show, written anew every 2 s: {live.sheet}\n", markup=False)
-        requests = [pb.AddCameraRequest(name=one.name, url=one.url(started_s, live.address)) for one in shown]
+        requests = [one.request(started_s, live.address) for one in shown]
         added = [adding.submit(hermes.add_camera, request) for request in requests]
         judged = conversation.ask_all()
     for camera in added:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 from actors.config.shards import LeaseConfig
 from actors.shard.camera_shard import CameraShard
@@ -82,9 +83,12 @@ async def status(shard: CameraShard, name: str) -> CameraStatus:
     return next(camera for camera in (await shard.status()).cameras if camera.name == name)
 
 
-async def watch_whole(shard: CameraShard, name: str, url: str) -> None:
+async def watch_whole(
+    shard: CameraShard, name: str, url: str, labels: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Adds a film and waits until all of it is in the memory."""
-    await shard.add_camera(assignment(name, url))
+    added = assignment(name, url)
+    await shard.add_camera(dataclasses.replace(added, spec=dataclasses.replace(added.spec, labels=dict(labels))))
 
     async def is_watched() -> bool:
         found = await status(shard, name)

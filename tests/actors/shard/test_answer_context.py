@@ -178,7 +178,7 @@ def stream_of(name: str) -> CameraStream:
 
 
 async def test_a_model_of_drawn_streets_says_so_wherever_a_real_camera_is_met(film: str) -> None:
-    """In the log when the camera is added, in its state, and with each answer; not for a simulated camera."""
+    """In the log when the camera is added, in its state, and with each answer; not where drawn streets are shown."""
     settings = HermesConfig(ingest=QUICK).for_shards()
     leases = InMemoryLeases()
     shard = CameraShard(
@@ -190,15 +190,17 @@ async def test_a_model_of_drawn_streets_says_so_wherever_a_real_camera_is_met(fi
     try:
         with structlog.testing.capture_logs() as logged:
             await watch_whole(shard, "film", film)
+            await watch_whole(shard, "drawn", film, labels={"shows": "drawn streets"})
             await shard.add_camera(assignment("scene", f"sim:nope?seed=3&start={int(time.time())}", PlaybackSpeed.LIVE))
             await until(functools.partial(has_frames, shard, "scene", 1))
-        real, simulated = [[event async for event in shard.ask(name, "what is in view")] for name in ("film", "scene")]
-        details = [(await status(shard, name)).detail for name in ("film", "scene")]
+        names = ("film", "scene", "drawn")
+        events = [[event async for event in shard.ask(name, "what is in view")] for name in names]
+        details = [(await status(shard, name)).detail for name in names]
     finally:
         await shard.close()
 
     text = "model 'tiny' knows drawn streets only: about real footage its answers mean nothing (docs/models.md)"
-    limits = [[one.message for one in events[0].warnings if one.code is LIMITED] for events in (real, simulated)]
-    assert limits == [[text], []]
-    assert details == [text, "a drawn street, seed 3"]
+    limits = [[one.message for one in answer[0].warnings if one.code is LIMITED] for answer in events]
+    assert limits == [[text], [], []]
+    assert details == [text, "a drawn street, seed 3", ""]
     assert [event["camera"] for event in logged if event["event"] == "model_limited"] == ["film"]

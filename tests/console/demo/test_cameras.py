@@ -14,7 +14,8 @@ from PIL import Image
 from console.demo import cameras, contact_sheet, streams
 from console.demo.cameras import HEIGHT, WIDTH
 from console.demo.streams import Streams
-from pipeline.cameras import SourceUnreachable
+from models import registry
+from pipeline.cameras import SHOWS_LABEL, SourceUnreachable
 from pipeline.network.urls import SimUrl, parse
 from pipeline.sources.ingest_config import IngestConfig
 from tests.pipeline.playing import play
@@ -37,6 +38,14 @@ def test_four_cameras_in_four_codecs_show_four_scenes() -> None:
     assert [camera.codec for camera in shown] == [None, "h264", "vp9", "mjpeg"]
     assert len({camera.seed for camera in shown}) == 4
     assert {camera.seed for camera in shown}.isdisjoint(camera.seed for camera in cameras.demo_cameras(8))
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny-qwen3-vl"])
+def test_the_tiny_models_were_made_for_what_every_camera_of_the_demo_shows(model: str) -> None:
+    requests = [camera.request(1_000.0, "http://127.0.0.1:1") for camera in cameras.demo_cameras(7)]
+
+    assert [request.name for request in requests] == ["gate", "street", "yard", "market"]
+    assert all(dict(request.labels) == {SHOWS_LABEL: registry.domain(model)} for request in requests)
 
 
 def test_the_simulated_camera_shows_the_scene_of_the_truth() -> None:
