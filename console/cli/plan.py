@@ -191,15 +191,34 @@ def summary(plan: Plan) -> str:
         share = plan.used_share(limit)
         state = f"{share:.0%} used, full at {plan.cameras_at(limit)} cameras"
         lines.append(f"  {'BREAKS' if share > 1 else 'holds ':<6} {limit.name}: {state}")
-    others = [limit for limit in plan.by_cameras_at[1:] if plan.used_share(limit) > 1]
-    lines += [f"{limit.name} does not suffice either; what helps: {limit.remedy}" for limit in others]
-    lines.append(f"breaks first: {plan.by_cameras_at[0].name}; what helps: {plan.by_cameras_at[0].remedy}")
-    lines += [
-        f"nothing breaks with --checkpoint-every {one.checkpoint_every:g} (shards.checkpoint_every_s; a crash may lose "
-        f"as much), --checkpoint-rows {one.checkpoint_rows.value}, --store-gb {one.store_gb:g}"
-        for one in feasible_demands(plan)
-    ]
+    first, *others = plan.by_cameras_at
+    if plan.is_feasible:
+        lines.append(
+            f"everything holds; with more cameras {first.name} is full first, at {plan.cameras_at(first)}; what helps "
+            f"then: {first.remedy}"
+        )
+    else:
+        lines.append(f"breaks first: {first.name}; what helps: {first.remedy}")
+        others = [limit for limit in others if plan.used_share(limit) > 1]
+        lines += [f"{limit.name} does not suffice either; what helps: {limit.remedy}" for limit in others]
+    lines += [f"nothing breaks with {_changes(demand, one)}" for one in feasible_demands(plan)]
     return "\n".join(lines)
+
+
+def _changes(demand: Demand, feasible: Demand) -> str:
+    """The options in which another demand differs, with the keys of the configuration that are set so."""
+    changes = (
+        (
+            feasible.checkpoint_every != demand.checkpoint_every,
+            f"--checkpoint-every {feasible.checkpoint_every:g} (shards.checkpoint_every_s; a crash may lose as much)",
+        ),
+        (
+            feasible.checkpoint_rows is not demand.checkpoint_rows,
+            f"--checkpoint-rows {feasible.checkpoint_rows.value} (shards.checkpoint_rows)",
+        ),
+        (feasible.store_gb != demand.store_gb, f"--store-gb {feasible.store_gb:g}"),
+    )
+    return " ".join(text for is_changed, text in changes if is_changed)
 
 
 def amount(figure: Figure) -> str:

@@ -138,14 +138,24 @@ def min_interval_s(load: Workload, nbytes_per_s: float) -> int | None:
     return math.ceil(load.demand.cameras * load.checkpoint_nbytes / (nbytes_per_s - thumbnails))
 
 
+def _rarer_checkpoints(load: Workload) -> str:
+    """The interval that the bandwidth of one store needs, or that it is to be raised where the present one fits it."""
+    every_s, interval_s = load.demand.checkpoint_every, min_interval_s(load, store_capacity())
+    if load.demand.cameras * load.store_nbytes_per_s <= store_capacity():
+        return f"shards.checkpoint_every_s: more than {every_s:g}, "
+    return "" if interval_s is None else f"shards.checkpoint_every_s: {interval_s} or more instead of {every_s:g}, "
+
+
 def _store_limits(load: Workload) -> Iterator[Limit]:
     demand = load.demand
     needed = demand.cameras * load.store_nbytes_per_s
-    interval_s, several = min_interval_s(load, store_capacity()), "several systems with a store each"
-    remedy = several if interval_s is None else f"shards.checkpoint_every_s: {interval_s} or more, or {several}"
+    several = "several systems with a store each"
+    rows = "shards.checkpoint_rows: int8, " if demand.checkpoint_rows is RowFormat.EXACT else ""
+    remedy = f"{_rarer_checkpoints(load)}{rows}or {several}"
     yield Limit("store bandwidth", needed, store_capacity(), "B/s", Scale.SYSTEM, remedy)
     kept = store_nbytes(load)
-    rows = "shards.checkpoint_rows: int8, " if demand.checkpoint_rows is RowFormat.EXACT else ""
     server = f"a server with {math.ceil(kept / _GB)} GB (--store-gb)"
+    if kept <= demand.store_gb * _GB:
+        server = f"a server with more than {demand.store_gb:g} GB (--store-gb)"
     remedy = f"{rows}a lower --tokens-per-layer, {server}, or {several}"
     yield Limit("store memory", kept, demand.store_gb * _GB, "B", Scale.SYSTEM, remedy)
