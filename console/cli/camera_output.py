@@ -25,6 +25,11 @@ from console.cli.output import (
 )
 from protos import hermes_v1_pb2 as pb
 
+# By whether key frames come as often as frames are sampled.
+_DECODED = {
+    True: "often enough that only they are decoded",
+    False: "it works, but every frame is decoded: a shorter key frame interval (GOP) in the camera saves CPU time",
+}
 _MAX_NAME, _MAX_REASON, _MIN_URL = 14, 12, 12
 
 
@@ -60,12 +65,9 @@ def probe_details(result: pb.TestCameraResponse) -> Table:
         interval = "fewer than two seen"
         if video.HasField("key_frame_interval_s"):
             interval = f"every {video.key_frame_interval_s:.2f} s"
-        density = (
-            "often enough to decode them alone" if video.has_key_frames_enough else "too rare to decode them alone"
-        )
         rows["video"] = f"{video.codec}, {video.width}x{video.height}"
         rows["rate"] = f"{video.declared_fps:.1f} fps declared, {video.measured_fps:.1f} measured"
-        rows["key frames"] = f"{interval}, {density}"
+        rows["key frames"] = f"{interval}; {_DECODED[video.has_key_frames_enough]}"
         if video.first_frame_ms:
             rows["first frame"] = f"after {video.first_frame_ms:.0f} ms"
     return facts(rows)

@@ -181,7 +181,9 @@ def numbers_note(numbers: pb.ShardNumbers) -> str:
 
 
 def shard_state(shard: pb.Shard) -> str:
-    """up, starting, away, draining or failed"""
+    """up, starting, away, draining, drained (it drains and has no camera any more) or failed"""
+    if shard.state == pb.SHARD_STATE_DRAINING and not shard.cameras:
+        return "drained"
     return pb.ShardState.Name(shard.state).removeprefix("SHARD_STATE_").lower()
 
 

@@ -258,3 +258,31 @@ def test_every_argument_and_option_of_every_command_has_a_help_text() -> None:
 
     assert len(parameters) > 20
     assert [f"{name}: {one.name}" for name, one in parameters if not getattr(one, "help", None)] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "cameras", "text"),
+    [
+        (pb.SHARD_STATE_DRAINING, ["gate"], "draining"),
+        (pb.SHARD_STATE_DRAINING, [], "drained"),
+        (pb.SHARD_STATE_UP, [], "up"),
+    ],
+)
+def test_a_shard_is_drained_once_it_has_no_camera_any_more(state: pb.ShardState, cameras: list[str], text: str) -> None:
+    shard = pb.Shard(index=1, state=state, cameras=cameras)
+
+    assert shown(shard_table([shard])).splitlines()[1].split()[:2] == ["1", text]
+    assert shard_json(shard)["state"] == text
+
+
+@pytest.mark.parametrize(
+    ("has_enough", "text"),
+    [
+        (True, "every 1.00 s; often enough that only they are decoded"),
+        (False, "every 1.00 s; it works, but every frame is decoded: a shorter key frame interval (GOP) in the camera"),
+    ],
+)
+def test_a_tested_url_says_what_to_do_about_its_key_frames(has_enough: bool, text: str) -> None:
+    video = pb.Video(key_frame_interval_s=1, has_key_frames_enough=has_enough)
+
+    assert text in shown(camera_output.probe_details(pb.TestCameraResponse(video=video)))
