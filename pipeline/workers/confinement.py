@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import ssl
@@ -64,6 +65,7 @@ _SYSTEM = (
     "/run/NetworkManager",
     "/sys/devices/system/cpu",
 )
+_HASHED = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")  # a certificate or a revocation list in a folder of OpenSSL's
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -127,18 +129,23 @@ def _file(module: object) -> str | None:
 
 
 def _system() -> Iterator[Path]:
+    yield from map(Path, _SYSTEM)
     paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        yield Path(paths.cafile)
     # OpenSSL takes several folders there, which Python takes for one that does not exist.
-    folders = [Path(path) for path in os.environ.get(paths.openssl_capath_env, "").split(os.pathsep) if path]
-    yield from map(Path, (*_SYSTEM, *filter(None, (paths.cafile, paths.capath))))
-    for folder in folders:
+    folders = os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(os.pathsep)
+    for folder in map(Path, filter(None, folders)):
         yield from (folder, *_linked(folder))
 
 
 def _linked(folder: Path) -> Iterator[Path]:
-    """The files that links in a folder of certificates lead to: a rule for the folder does not allow to read them."""
+    """The files that links in a folder of certificates lead to: a rule for the folder does not allow to read them.
+
+    Only those whose names OpenSSL looks for: another link may lead to a key.
+    """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        yield from (Path(entry.path) for entry in entries if entry.is_symlink())
+        yield from (Path(entry.path) for entry in entries if entry.is_symlink() and _HASHED.fullmatch(entry.name))
 
 
 def identities(folders: Iterable[Path]) -> frozenset[tuple[Path, int, int]]:
