@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol
 
 from actors.shard.interface import Assignment
 from actors.shard.shard_counts import FrameCounts
@@ -28,18 +29,28 @@ class IngestLoad:
     keeps: float = 1.0
 
 
+class PresentCameras(Protocol):
+    """The cameras that the shard has now."""
+
+    def specs(self) -> Mapping[str, CameraSpec]:
+        """Of all of them, each of which has a slot, by id."""
+
+    def playing(self) -> Mapping[str, CameraSpec]:
+        """Of those that may give frames, by id."""
+
+
 class Admission:
     """Decides by the cost of a frame: measured once on the idle device, then what ingest really took.
 
-    sample_fps: of a camera that has no rate of its own. cameras: those that the shard has now, by id. measured: seconds
-    of device time that a whole frame takes; without it, every camera is admitted that finds a slot.
+    sample_fps: of a camera that has no rate of its own. measured: seconds of device time that a whole frame takes;
+    without it, every camera is admitted that finds a slot.
     """
 
     def __init__(
         self,
         config: DeviceConfig,
         sample_fps: float,
-        cameras: Callable[[], Mapping[str, CameraSpec]],
+        cameras: PresentCameras,
         measured: Future[float],
     ) -> None:
         self._config = config
@@ -62,25 +73,26 @@ class Admission:
         """
         frames, seconds = counts.read - self._before.read, counts.ingest_s - self._before.ingest_s
         if frames <= 0:  # what a compaction takes is known after its frames, and counts with those of the next call
-            return self._load(self._cameras().values())
+            return self._load(self._cameras.playing().values())
         self._before = counts
         if (cost := self._cost()) is not None:
             weight = frames / (frames + self._known_frames)
             self._s_per_frame = cost + weight * (seconds / frames - cost)
             self._known_frames = min(_KNOWN_AFTER_FRAMES, self._known_frames + frames)
-        return self._load(self._cameras().values())
+        return self._load(self._cameras.playing().values())
 
     def require_slot(self, assignment: Assignment) -> None:
         """Raises TooManyCameras if other cameras take all slots."""
-        if len(self._cameras().keys() - {assignment.id}) >= self._config.max_cameras:
+        if len(self._cameras.specs().keys() - {assignment.id}) >= self._config.max_cameras:
             raise TooManyCameras(f"camera {assignment.spec.name!r}: all {self._config.max_cameras} slots are taken")
 
     def require_time(self, assignment: Assignment) -> None:
         """Raises DeviceFull if a new camera is too much for the device beside the others.
 
-        One camera is admitted whatever it takes. Where rates are lowered, every camera is.
+        One camera is admitted whatever it takes. Where rates are lowered, every camera is. A recording that has ended
+        takes none of it; it counts again from the moment at which it is opened anew.
         """
-        spec, others = assignment.spec, dict(self._cameras())
+        spec, others = assignment.spec, dict(self._cameras.playing())
         others.pop(assignment.id, None)
         load, more = self._load(others.values()), self._share(spec)
         if self._config.when_full is WhenFull.LOWER_RATES or not load.share:

@@ -90,7 +90,7 @@ class CameraShard:
         )
         self._streams = CameraStreams(self._engine.clips, self._ingest, device.open_feed, clock=clock)
         self._admission = Admission(
-            settings.shards.device, self._ingest.sample_fps, self._streams.specs, self._engine.measure_ingest()
+            settings.shards.device, self._ingest.sample_fps, self._streams, self._engine.measure_ingest()
         )
         self._memories = CameraMemories(self._engine, checkpoints, self._checkpointer, device.fingerprints, clock=clock)
         self._lifecycle = CameraLifecycle(

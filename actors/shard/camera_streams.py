@@ -60,6 +60,12 @@ class CameraStream:
         """Whether its frames have the time at which they come; those of a recording have the recording's own."""
         return self.spec.loop or not isinstance(urls.parse(self.spec.url), FileUrl)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its feed gives no frame any more: the recording has ended, or the file is none."""
+        has_failed = self.state is CameraState.FAILED and isinstance(urls.parse(self.spec.url), FileUrl)
+        return has_failed or self.state is CameraState.ENDED
+
     def update(self, assignment: Assignment) -> None:
         """Records another spec of the same camera."""
         self.assignment = assignment
@@ -95,6 +101,11 @@ class CameraStreams:
     def specs(self) -> dict[str, CameraSpec]:
         """Of all cameras, owned or stood by for, by id."""
         return {camera_id: stream.spec for camera_id, stream in (self.standby | self.owned).items()}
+
+    def playing(self) -> dict[str, CameraSpec]:
+        """As `specs`, without those that give no frame any more until they are opened anew."""
+        streams = (self.standby | self.owned).items()
+        return {camera_id: stream.spec for camera_id, stream in streams if not stream.is_over}
 
     def open(self, assignment: Assignment, saved: Checkpoint | None) -> None:
         """Opens the stream of a camera that this shard owns now; a standby stream of the same spec is taken over."""

@@ -9,7 +9,7 @@ import pytest
 
 from actors.shard.admission import Admission
 from actors.shard.shard_counts import FrameCounts
-from pipeline.cameras import CameraSpec, DeviceFull, PlaybackSpeed, TooManyCameras
+from pipeline.cameras import CameraSpec, CameraState, DeviceFull, PlaybackSpeed, TooManyCameras
 from pipeline.device.device_config import DeviceConfig, WhenFull
 from pipeline.sources.sampling import MAX_DEVICE_STRIDE
 from tests.actors.shard.shards import Running, assignment, live, status, watch_whole
@@ -20,11 +20,27 @@ SAMPLE_FPS = 2.0
 S_PER_FRAME = 0.1  # so that a camera of two frames a second takes a fifth of the device
 
 
-def admission(cameras: dict[str, CameraSpec], config: DeviceConfig = CONFIG, *, is_measured: bool = True) -> Admission:
+@dataclasses.dataclass(frozen=True)
+class Cameras:
+    """The cameras of a shard. ended: those that give no frame any more."""
+
+    present: dict[str, CameraSpec]
+    ended: frozenset[str] = frozenset()
+
+    def specs(self) -> dict[str, CameraSpec]:
+        return self.present
+
+    def playing(self) -> dict[str, CameraSpec]:
+        return {name: spec for name, spec in self.present.items() if name not in self.ended}
+
+
+def admission(
+    cameras: dict[str, CameraSpec], config: DeviceConfig = CONFIG, *, ended: str = "", is_measured: bool = True
+) -> Admission:
     measured = Future[float]()
     if is_measured:
         measured.set_result(S_PER_FRAME)
-    return Admission(config, SAMPLE_FPS, lambda: cameras, measured)
+    return Admission(config, SAMPLE_FPS, Cameras(cameras, frozenset(ended)), measured)
 
 
 def camera(name: str, fps: float | None = None, pace: PlaybackSpeed = PlaybackSpeed.LIVE) -> CameraSpec:
@@ -63,6 +79,19 @@ def test_until_a_frame_was_measured_slots_alone_decide() -> None:
     present["d"] = camera("d")
     with pytest.raises(TooManyCameras, match="all 4 slots"):
         unknown.require_slot(assigned(camera("e")))
+
+
+def test_a_recording_that_has_ended_keeps_its_slot_and_takes_no_time() -> None:
+    present = {name: camera(name) for name in "abcd"}
+    device = admission(present, ended="cd")
+
+    assert device.note(FrameCounts()).share == pytest.approx(0.4)
+    with pytest.raises(TooManyCameras, match="all 4 slots"):
+        device.require_slot(assigned(camera("e")))
+    del present["d"]
+    device.require_time(assigned(camera("e", fps=1.0)))
+    with pytest.raises(DeviceFull, match=r"other cameras take 40\.0%"):
+        device.require_time(assigned(camera("e", fps=1.1)))
 
 
 def test_the_load_follows_what_ingest_really_takes() -> None:
@@ -142,6 +171,36 @@ async def test_a_shard_refuses_a_new_camera_and_takes_one_that_has_a_memory(runn
         await shard.add_camera(assignment("film", film, PlaybackSpeed.LIVE))
 
         assert {camera.name for camera in (await shard.status()).cameras} == {"street", "film"}
+
+
+async def test_a_recording_that_has_ended_makes_place_until_it_is_played_again(running: Running, film: str) -> None:
+    async with running(max_cameras=4, max_ingest_share=1e-6) as shard:
+
+        async def has_load() -> bool:
+            return (await shard.status()).ingest_share > 0
+
+        async def has_ended() -> bool:
+            return (await status(shard, "film")).state is CameraState.ENDED
+
+        await shard.add_camera(live("street"))
+        await until(has_load)
+        await shard.release_camera("street")
+        recording = assignment("film", film, PlaybackSpeed.LIVE)
+        await shard.add_camera(recording)
+        await until(has_ended)
+
+        assert not await has_load()
+        await shard.add_camera(live("yard"))
+        with pytest.raises(DeviceFull):
+            await shard.add_camera(live("hall"))
+        await shard.release_camera("yard")
+        assert not await has_load()
+
+        again = dataclasses.replace(recording, spec=dataclasses.replace(recording.spec, loop=True))
+        await shard.update_camera(again)
+        assert await has_load()
+        with pytest.raises(DeviceFull):
+            await shard.add_camera(live("hall"))
 
 
 async def test_a_shard_lowers_the_rates_of_all_cameras_and_says_so(running: Running) -> None:
