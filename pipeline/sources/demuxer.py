@@ -106,8 +106,11 @@ class Demuxer:
                     picture = self._packet(packet, packet_clock, None if is_timed else boot_time_s())
                     timeout.add(picture.dts_s)
                     yield picture
-                    self._restart_wait(timeout.limit_s)
-                elif self._has_waited() and not self._is_file:
+                    # Behind a failure libav still gives what it had read. New connections must not hide the failure.
+                    if self._input.failure is None:
+                        self._restart_wait(timeout.limit_s)
+                # An empty one ends each stream: what ended it is known below.
+                elif packet.size and self._has_waited() and not self._is_file:
                     what = "audio but no video" if packet.stream.type == "audio" else "no picture"
                     text = f"{what} within {self._limit_s:g} s"
                     raise SourceUnreachable(self._message(text), SourceReason.NO_PICTURES)

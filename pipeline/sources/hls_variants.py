@@ -48,6 +48,11 @@ def silence_s(playlist: str) -> float:
     return _PAUSE * min(_number(_TARGET, playlist) or 0, _MAX_TARGET_S)
 
 
+def waits_for_segments(playlist: str) -> bool:
+    """Whether it is a media playlist that names no segment yet, as of a recorder that begins with its stream."""
+    return playlist.startswith("#EXTM3U") and "#EXTINF" not in playlist and "#EXT-X-ENDLIST" not in playlist
+
+
 def _shortfall(variant: Variant, width: int) -> tuple[int, int]:
     """How well a variant's size fits, the best one first. An unknown size comes after those that are enough."""
     if variant.width is None:

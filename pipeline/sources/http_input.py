@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.cameras import SourceError, SourceInvalid, SourceReason
+from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network import urls
 from pipeline.network.deadline import Deadline
 from pipeline.network.http_client import HttpClient
@@ -75,12 +75,14 @@ class HttpInput:
         return PictureFile(file, open_again, self._deadline, self._period_s)
 
     def _playlist(self, file: HttpFile) -> LibavArguments:
-        """The playlist, or the one variant of it that suffices: libav would read all of them."""
+        """The playlist, or the one variant of it that suffices: libav would read all of them. Raises SourceError."""
         text = self._read_whole(file)
         if variants := hls_variants.parse(text.decode(errors="replace")):
             variant = hls_variants.choose(variants, self._width)
             file = self._client.open(join(file.name, variant.url))
             text = self._read_whole(file)
+        if hls_variants.waits_for_segments(text.decode(errors="replace")):
+            raise SourceUnreachable(f"{self._label}: its playlist names no segment yet", SourceReason.NO_PICTURES)
         return LibavArguments(
             file=TextFile(file.name, text),
             options=_PLAYLIST_OPTIONS,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import threading
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +172,44 @@ def test_playlists_and_segments_may_have_any_type_and_name(
     replies = {"/list": listed(segment, headers), segment.partition("?")[0]: Reply(pieces=(clip,))}
     with servers.scripted_server(replies) as camera:
         assert len(play(f"{camera.url}/list").samples) == 6
+
+
+@pytest.mark.parametrize("sent", [0, 188, 1_880], ids=["silent", "a packet", "a part"])
+@pytest.mark.parametrize("before", [0, 1], ids=["first segment", "second segment"])
+def test_a_segment_that_does_not_come_is_no_answer_whatever_came_before_it(clip: bytes, before: int, sent: int) -> None:
+    is_over = threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        yield clip[:sent]
+        is_over.wait(30)
+
+    lines = [f"#EXTINF:3,\n{name}\n" for name in ("/a.ts",) * before + ("/slow.ts", "/a.ts")]
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:0\n{''.join(lines)}"
+    replies = {"/list": Reply(headers=PLAIN, pieces=(text.encode(),)), "/a.ts": Reply(pieces=(clip,)),
+               "/slow.ts": lambda _: Reply(pieces=slow())}  # fmt: skip
+    config = replace(QUICK, open_timeout_s=0.5, stall_after_s=0.5)
+    with servers.scripted_server(replies) as camera:
+        with pytest.raises(SourceError, match="no answer within") as caught:
+            play(f"{camera.url}/list", config=config)
+        is_over.set()
+
+    assert caught.value.reason is SourceReason.NO_ANSWER
+
+
+def test_a_playlist_that_names_no_segment_yet_is_asked_again_soon(clip: bytes) -> None:
+    """Not only after `refused_retry_s`, as what is no video."""
+    empty = Reply(headers=PLAIN, pieces=(b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n",))
+    replies = {"/list": empty, "/a.ts": Reply(pieces=(clip,))}
+    with (
+        servers.scripted_server(replies) as camera,
+        running_feed(f"{camera.url}/list", config=FAST, retry_jitter_s=0) as feed,
+    ):
+        detail = feed.wait_for(CameraState.BACKING_OFF)
+        replies["/list"] = Reply(headers=PLAIN, pieces=(MEDIA.format("a.ts").replace("#EXT-X-ENDLIST", "").encode(),))
+        feed.wait_for(CameraState.LIVE)
+
+    assert "its playlist names no segment yet" in detail
+    assert SourceReason.NO_PICTURES in feed.reasons
 
 
 MASTER = """#EXTM3U
