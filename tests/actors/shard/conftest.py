@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from models.llava_onevision import LlavaOnevision
 from models.vision_language_model import VideoLanguageModel
 from pipeline.decoding import video_writer
 from pipeline.device.device_config import DeviceConfig, WhenFull
+from pipeline.sources.frame_clock import SteadyClock
 from tests.actors.shard.shards import FRAMES_SAMPLED, USUAL_LEASE, Running, UnreliableStore
 from tests.pipeline.playing import QUICK
 
@@ -52,7 +54,9 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         on_retired: Callable[[], None] = lambda: None,
         model: VideoLanguageModel = model,
         clock: Callable[[], float] = time.time,
+        wall: Callable[[], float] | None = None,
     ) -> AsyncIterator[CameraShard]:
+        """clock: the shard's own. wall: that of its machine, for the shard and its feeds; without workers only."""
         settings = HermesConfig(
             memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
             ingest=replace(QUICK, workers=workers),
@@ -67,13 +71,16 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
                 ),
             ),
         )
+        device = shard_device.of_model(model, settings.for_shards(), clock=wall or time.time)
+        if wall is not None:
+            device = replace(device, open_feed=partial(device.open_feed, clock=SteadyClock(wall)))
         shard = CameraShard(
-            shard_device.of_model(model, settings.for_shards()),
+            device,
             settings.for_shards(),
             checkpoints,
             checkpoints.leases,
             on_retired=on_retired,
-            clock=clock,
+            clock=wall or clock,
         )
         try:
             yield shard
