@@ -30,7 +30,7 @@ from actors.fleet.shared_settings import RedisSettingsStore, SharedSettings
 from actors.server import server
 from cache_store import redis_preflight
 from cache_store.errors import StoreError
-from models import policy_choice, registry
+from models import catalogue, policy_choice, registry
 from models.errors import ModelError
 from models.memory_writer import MemoryWriter
 from pipeline.decoding import video_writer
@@ -196,7 +196,7 @@ def _model(settings: HermesConfig) -> str:
     # Raises InvalidBudget for bounds that a shard would refuse.
     MemoryWriter(model, settings.memory, max_frames=shards.device.max_frames_per_step, reserve=reserve)
     size = f"{spec.name} on {spec.device}, {spec.kv.num_layers} layers, frames of {spec.layout.square} pixels"
-    return "; ".join(filter(None, (size, str(choice), registry.limitation(settings.model))))
+    return "; ".join(filter(None, (size, str(choice), catalogue.limitation(settings.model))))
 
 
 def _memory(_: HermesConfig) -> str:

@@ -30,7 +30,7 @@ from actors.shard_set import ShardSet
 from actors.store_clients import StoreClients
 from actors.tracing.tracer import tracer_of
 from cache_store.leases import UNOWNED
-from models import registry as models
+from models import catalogue
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ def _fleet(
 
 def _require_startable(settings: HermesConfig) -> None:
     """Checks what can be checked before slow parts of the system start. Raises ServiceError."""
-    if limitation := models.limitation(settings.model):
+    if limitation := catalogue.limitation(settings.model):
         log.warning("model_limited", reason=limitation)
     shard_set.require_gpus(settings.shards)
 

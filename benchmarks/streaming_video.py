@@ -32,7 +32,7 @@ from benchmarks.streaming.benchmark import StreamBenchmark, StreamQuestion
 from benchmarks.streaming.errors import AnnotationInvalid, StreamingError, VideoMissing, VideoUnreadable
 from benchmarks.streaming.table import StreamRow
 from benchmarks.streaming.viewing import Entrant, Viewer
-from models import registry
+from models import catalogue, registry
 from models.errors import InvalidBudget, ModelError
 from models.vision_language_model import VideoLanguageModel
 
@@ -62,7 +62,7 @@ def run(benchmark: StreamBenchmark, options: argparse.Namespace) -> None:
     questions = _read(benchmark, options.annotations)
     by_video = _by_video(questions, options)
     model = registry.load_model(options.model, options.device)
-    if limitation := registry.limitation(options.model):
+    if limitation := catalogue.limitation(options.model):
         print(limitation, file=sys.stderr)
     settings = _settings(benchmark, model, options)
     reserve = _longest(model, questions) + settings.max_answer_tokens

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from models import network_weights
+from models import catalogue, network_weights
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid, ModelNotFound
 
@@ -34,11 +34,9 @@ def folder_of(name: str, where: str, revision: str | None) -> Path:
     of the hub in three seconds, what the cache has is taken. Raises ModelNotFound and ModelInvalid. Blocks while the
     files download.
     """
-    folder = Path(where).expanduser()
-    if folder.is_dir():
+    folder = catalogue.local_folder(name, where)
+    if folder is not None:
         return folder
-    if folder.is_absolute() or where.startswith("."):
-        raise ModelNotFound(f"model {name!r}: no such folder")
     cached = _in_cache(where, revision)
     if cached and revision is not None and _COMMIT.fullmatch(revision) and _has_weights(cached):
         return cached

@@ -1,11 +1,10 @@
-"""Models by name, hub id or local folder. `FAMILIES` is the table that a new family is added to."""
+"""Loads models by name, hub id or local folder. `FAMILIES` is the table that a new family is added to."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -26,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from models import (
+    catalogue,
     checkpoint_parts,
     generation_config,
     hub,
@@ -37,29 +37,14 @@ from models import (
     qwen3_vl,
 )
 from models.checkpoint_files import CheckpointFiles
-from models.errors import ModelInvalid, ModelNotFound
+from models.errors import ModelInvalid
 from models.llava_onevision import LlavaOnevision
-from models.model_names import DRAWN_STREETS, suggestion
 from models.prompts import Prompts, PromptTexts
 from models.qwen2_5_vl import Qwen25VL
 from models.qwen3_5 import Qwen35
 from models.qwen3_vl import Qwen3VL
 from models.vision_language_model import VideoLanguageModel
 from models.weight_format import WeightFormat
-
-CHECKPOINTS = {
-    "tiny": str(Path(__file__).parent / "tiny" / "checkpoint"),
-    "tiny-qwen3-vl": str(Path(__file__).parent / "tiny" / "qwen3_vl_checkpoint"),
-    "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
-    "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
-    "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
-    "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
-    "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
-    "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
-    "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
-}
-# A checkpoint that is not listed was trained on real footage.
-_KNOWS_ONLY = {CHECKPOINTS[name]: DRAWN_STREETS for name in ("tiny", "tiny-qwen3-vl")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +108,7 @@ def load_model(
     anything is on the device. Raises ModelNotFound and ModelInvalid. Blocks while the weights load or download.
     """
     devices = _devices(pick_device(device), num_gpus)
-    where, revision = _located(name)
-    if "/" not in where and not Path(where).expanduser().is_dir():
-        text = f"model {name!r}: no folder, and none of {', '.join(CHECKPOINTS)}; a hub id is OWNER/NAME"
-        raise ModelNotFound(text + suggestion(where, CHECKPOINTS))
+    where, revision = catalogue.located(name)
     files = CheckpointFiles(hub.folder_of(name, where, revision))
     transformers_logging.disable_progress_bar()
     family = _family(name, files)
@@ -151,17 +133,6 @@ def load_model(
         )
 
 
-def limitation(name: str) -> str | None:
-    """Why the model of that name, hub id or local folder is not for real cameras; None if it is."""
-    only = domain(name)
-    return only and f"model {name!r} knows {only} only: about real footage its answers mean nothing (docs/models.md)"
-
-
-def domain(name: str) -> str | None:
-    """All that the model of that name, hub id or local folder knows; None if it is for real cameras."""
-    return _KNOWS_ONLY.get(CHECKPOINTS.get(name, name))
-
-
 def pick_device(device: str) -> str:
     """The device itself, or for "auto" a GPU if there is one, else the CPU."""
     if device != "auto":
@@ -175,17 +146,6 @@ def _devices(device: str, num_gpus: int) -> list[torch.device]:
     if (found := torch.cuda.device_count()) < num_gpus:
         raise ModelInvalid(f"the model's layers are for {num_gpus} GPUs (shards.num_gpus), and {found} are there")
     return [torch.device("cuda", index) for index in range(num_gpus)]
-
-
-def _located(name: str) -> tuple[str, str | None]:
-    """The folder or hub id of a model, and the revision that it is pinned to."""
-    if "@" not in name or Path(name).expanduser().is_dir():
-        return CHECKPOINTS.get(name, name), None
-    where, _, revision = name.partition("@")
-    where = CHECKPOINTS.get(where, where)
-    if Path(where).expanduser().is_dir():
-        raise ModelInvalid(f"model {name!r}: {where} is a folder, which has no revision {revision!r}")
-    return (name, None) if Path(name).is_absolute() else (where, revision)
 
 
 def _family(name: str, files: CheckpointFiles) -> Family:

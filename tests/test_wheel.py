@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from models import registry
+from models import catalogue
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +23,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-qwen3-vl"])
 def test_a_wheel_contains_the_checkpoints_that_ship(packed: dict[str, int], name: str) -> None:
-    folder = Path(registry.CHECKPOINTS[name])
+    folder = Path(catalogue.CHECKPOINTS[name])
 
     expected = {str(file.relative_to(ROOT)): file.stat().st_size for file in folder.iterdir()}
     assert {file: nbytes for file, nbytes in packed.items() if file in expected} == expected

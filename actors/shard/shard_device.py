@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from actors.config.schema import ShardSettings
-from models import policy_choice, registry
+from models import catalogue, policy_choice
 from models.vision_language_model import VideoLanguageModel
 from pipeline.cameras import CameraSpec
 from pipeline.decoding import dali
@@ -103,8 +103,8 @@ def of_model(
         open_feed=open_feed,
         close_feeds=pool.close if pool else lambda: None,
         fingerprints=(model.spec.fingerprint, model.spec.previous_fingerprint),
-        limitation=registry.limitation(model.spec.name),
-        domain=registry.domain(model.spec.name),
+        limitation=catalogue.limitation(model.spec.name),
+        domain=catalogue.domain(model.spec.name),
     )
 
 

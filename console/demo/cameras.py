@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from models.model_names import DRAWN_STREETS
+from models.catalogue import DRAWN_STREETS
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import SHOWS_LABEL
 from pipeline.decoding.video_writer import Codec

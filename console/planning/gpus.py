@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from console.planning.figures import PlanError
-from models.model_names import suggestion
+from models.catalogue import suggestion
 
 _FULL_HD = 1920 * 1080
 _GB, _TERA = 10**9, 10**12

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cache_store.footprint import MemoryFootprint
 from console.planning.figures import PlanError
-from models.model_names import suggestion
+from models.catalogue import suggestion
 
 BF16_NBYTES = 2
 MAX_CELLS = 256  # of a group of frames at its own shape: `models/patches.py`, which loads torch

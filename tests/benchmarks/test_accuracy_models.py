@@ -11,7 +11,7 @@ import pytest
 from benchmarks import accuracy
 from benchmarks.contenders import OURS
 from benchmarks.rows import ALL
-from models import registry
+from models import catalogue
 from tests.benchmarks.conftest import RunBenchmark
 
 
@@ -37,7 +37,7 @@ def test_both_tiny_models_are_examined_on_the_same_streams(tmp_path: Path, run_b
 
 
 def test_a_model_whose_vocabulary_lacks_a_word_of_the_scenes_is_refused(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(registry.CHECKPOINTS["tiny"], tmp_path / "model"))
+    folder = Path(shutil.copytree(catalogue.CHECKPOINTS["tiny"], tmp_path / "model"))
     tokenizer = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(tokenizer.replace('"truck"', '"lorry"'))
 

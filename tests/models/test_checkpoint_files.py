@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from models import generation_config, processor_config, registry
+from models import catalogue, generation_config, processor_config, registry
 from models.checkpoint_files import CheckpointFiles
 from models.errors import ModelInvalid
 from models.generation_config import GenerationConfig, TokenSampler
 from models.processor_config import PixelScale
 
-SHIPPED = Path(registry.CHECKPOINTS["tiny"])
+SHIPPED = Path(catalogue.CHECKPOINTS["tiny"])
 GENERATION, HERMES, PREPROCESSOR = "generation_config.json", "hermes.json", "preprocessor_config.json"
 
 Change = Callable[..., Path]
@@ -205,7 +205,7 @@ def test_the_processor_of_videos_goes_before_that_of_images(tmp_path: Path) -> N
 
 SHOW = """
 import json, sys
-from models import registry
+from models import catalogue, registry
 model = registry.load_model("someone/tiny", "cpu")
 print(json.dumps([model.generation.end_ids, model.spec.reliable_positions, model.spec.fingerprint]))
 """

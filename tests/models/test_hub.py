@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from models import hub, registry
+from models import catalogue, hub, registry
 from models.errors import ModelInvalid, ModelNotFound
 
-SHIPPED = Path(registry.CHECKPOINTS["tiny"])
+SHIPPED = Path(catalogue.CHECKPOINTS["tiny"])
 COMMIT, OTHER = "0" * 40, "1" * 40
 NUM_PIECES = 100
 CLOSED = "http://127.0.0.1:9"  # nothing listens there

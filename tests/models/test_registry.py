@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from benchmarks.on_device import plain_models
-from models import registry
+from models import catalogue, registry
 from models.errors import ModelInvalid, ModelNotFound
 
-SHIPPED = Path(registry.CHECKPOINTS["tiny"])
+SHIPPED = Path(catalogue.CHECKPOINTS["tiny"])
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_model_that_ships_loads_without_a_network_and_says_what_it_knows(
     model = registry.load_model(name, "cpu")
 
     assert model.spec.name == name
-    assert "knows drawn streets only" in (registry.limitation(name) or "")
+    assert "knows drawn streets only" in (catalogue.limitation(name) or "")
 
 
 @pytest.mark.parametrize("name", [plain_models.TINY, plain_models.TINY_QWEN])
@@ -87,14 +87,14 @@ def test_a_hermes_json_that_is_no_object_is_refused(folder: Path, text: str) -> 
 @pytest.mark.parametrize(
     ("name", "located"),
     [
-        ("llava-onevision-0.5b", (registry.CHECKPOINTS["llava-onevision-0.5b"], None)),
+        ("llava-onevision-0.5b", (catalogue.CHECKPOINTS["llava-onevision-0.5b"], None)),
         ("Qwen/Qwen3-VL-2B-Instruct@0123abc", ("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
         ("qwen3-vl-2b@0123abc", ("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
         ("/models/street@home", ("/models/street@home", None)),
     ],
 )
 def test_a_name_or_a_hub_id_may_name_its_revision(name: str, located: tuple[str, str | None]) -> None:
-    assert registry._located(name) == located
+    assert catalogue.located(name) == located
 
 
 def test_a_family_that_no_code_supports_is_refused_by_name(folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from console.demo import cameras, contact_sheet, streams
 from console.demo.cameras import HEIGHT, WIDTH
 from console.demo.streams import Streams
-from models import registry
+from models import catalogue
 from pipeline.cameras import SHOWS_LABEL, SourceUnreachable
 from pipeline.network.urls import SimUrl, parse
 from pipeline.sources.ingest_config import IngestConfig
@@ -45,7 +45,7 @@ def test_the_tiny_models_were_made_for_what_every_camera_of_the_demo_shows(model
     requests = [camera.request(1_000.0, "http://127.0.0.1:1") for camera in cameras.demo_cameras(7)]
 
     assert [request.name for request in requests] == ["gate", "street", "yard", "market"]
-    assert all(dict(request.labels) == {SHOWS_LABEL: registry.domain(model)} for request in requests)
+    assert all(dict(request.labels) == {SHOWS_LABEL: catalogue.domain(model)} for request in requests)
 
 
 def test_the_simulated_camera_shows_the_scene_of_the_truth() -> None:

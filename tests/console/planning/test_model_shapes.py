@@ -11,7 +11,8 @@ from console.planning import model_shapes
 from console.planning.figures import PlanError
 from console.planning.model_shapes import MODELS, ModelShape, shape_of
 from models import patches, registry
-from models.registry import CHECKPOINTS, FAMILIES
+from models.catalogue import CHECKPOINTS
+from models.registry import FAMILIES
 
 SMALL_PARTS = 0.005  # norms, biases and position tables, which a shape leaves out
 # Billions of parameters that the models' pages state.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from models import registry
+from models import catalogue
 from models.tiny.training.architecture import Architecture
 from models.tiny.training.architectures import architecture_of
 from models.tiny.training.evaluate import Condition, evaluate
@@ -41,7 +41,7 @@ OF_NAME: dict[str, tuple[Callable[[], tuple[str, ...]], int]] = {
 
 @pytest.fixture(scope="module", params=OF_NAME)
 def shipped(request: pytest.FixtureRequest) -> Shipped:
-    folder = Path(registry.CHECKPOINTS[request.param])
+    folder = Path(catalogue.CHECKPOINTS[request.param])
     architecture, (of_vocabulary, tokens) = architecture_of(folder), OF_NAME[request.param]
     return Shipped(folder, architecture, architecture.load(folder).eval(), of_vocabulary(), tokens)
 
