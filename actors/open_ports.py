@@ -39,9 +39,21 @@ def listeners(root: psutil.Process) -> list[Listener]:
     return found
 
 
-def listener_at(port: int) -> psutil.Process | None:
-    """A process of this user that listens on the port; None if there is none, or if it belongs to another user."""
+def listener_at(host: str, port: int) -> psutil.Process | None:
+    """A process of this user whose port keeps others from listening on HOST:PORT; None if none is seen."""
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+        address = connection.laddr
+        if connection.status != psutil.CONN_LISTEN or not connection.pid or not address:
+            continue
+        if address.port == port and _overlap(address.ip, host):
             return psutil.Process(connection.pid)
     return None
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two hosts of listeners share an address; a name may be any."""
+    try:
+        first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    except ValueError:
+        return True
+    return first == second or first.is_unspecified or second.is_unspecified

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from prometheus_client import Gauge, Info, ProcessCollector, exposition
 
-from actors import generation
+from actors import generation, listen_addresses
 from actors.config.observability import MetricsConfig
-from actors.errors import AddressInUse
 from actors.fleet.figures import FleetFigures
+from actors.listen_addresses import ListenAddress
 from actors.metrics import names
 from actors.metrics.call_metrics import CallMetrics
 from actors.metrics.fleet_collector import FleetCollector
@@ -51,10 +51,8 @@ class ServerMetrics:
         try:
             self._server = await asyncio.start_server(self._serve, host, port, limit=_MAX_HEAD_NBYTES)
         except OSError as error:
-            raise AddressInUse(
-                f"metrics address {host}:{port}: cannot listen there: {error.strerror or error}; choose another "
-                "metrics.port"
-            ) from error
+            address = ListenAddress("metrics", host, port, "metrics.port")
+            raise listen_addresses.refusal(address, error) from error
         registry = self.calls.registry
         registry.register(FleetCollector(figures, per_camera=self._settings.per_camera))
         if self._has_certificate:
@@ -63,7 +61,7 @@ class ServerMetrics:
         info = Info("hermes_build", "What runs here, as labels.", registry=registry)
         info.info({"version": generation.build(), "model": self._model})
         bound = self._server.sockets[0].getsockname()
-        self.address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        self.address = listen_addresses.joined(bound[0], bound[1])
 
     async def stop(self) -> None:
         """Stops listening, and ends the connections that are open."""

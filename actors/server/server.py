@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import grpc
 import grpc.aio
@@ -11,9 +10,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from actors.config.observability import MetricsConfig
+from actors import listen_addresses
 from actors.config.router_config import RouterConfig
-from actors.errors import AddressInUse
+from actors.listen_addresses import ListenAddress
 from actors.metrics.endpoint import ServerMetrics
 from actors.server import status_codes, tls
 from actors.server.call_guard import CallGuard
@@ -112,23 +111,6 @@ class Router:
             await self._health.set(service, status)
 
 
-def require_free(settings: RouterConfig, metrics: MetricsConfig | None = None) -> None:
-    """Checks that a router and its metrics can listen, before it is made. Raises AddressInUse, ConfigError."""
-    if settings.tls is not None:
-        tls.server_credentials(settings.tls)
-    listeners = [("router", settings.host, port) for port in (settings.port, settings.health_port)]
-    if metrics is not None:
-        listeners.append(("metrics", metrics.host, metrics.port))
-    for name, host, port in listeners:
-        if port is None:
-            continue
-        try:
-            socket.create_server((host, port), family=_family(host)).close()
-        except OSError as error:
-            why = error.strerror or error
-            raise AddressInUse(f"{name} address {_joined(host, port)}: cannot listen there: {why}") from error
-
-
 def _server(guard: CallGuard) -> grpc.aio.Server:
     # With SO_REUSEPORT a second router could share the port, and each call would go to one of the two.
     return grpc.aio.server(interceptors=[guard], options=[("grpc.so_reuseport", 0)])
@@ -138,23 +120,12 @@ def _listen(
     server: grpc.aio.Server, settings: RouterConfig, port_key: str, credentials: grpc.ServerCredentials | None
 ) -> str:
     """Makes the server listen; returns HOST:PORT. Raises AddressInUse."""
-    address = _joined(settings.host, getattr(settings, port_key))
+    address = ListenAddress("router", settings.host, getattr(settings, port_key), f"router.{port_key}")
     try:
         if credentials is None:
-            port = server.add_insecure_port(address)
+            port = server.add_insecure_port(str(address))
         else:
-            port = server.add_secure_port(address, credentials)
+            port = server.add_secure_port(str(address), credentials)
     except RuntimeError as error:
-        raise AddressInUse(
-            f"router address {address}: cannot listen there, another process may use it; choose another "
-            f"router.{port_key}, or another router.host"
-        ) from error
-    return _joined(settings.host, port)
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise listen_addresses.refusal(address) from error
+    return listen_addresses.joined(settings.host, port)

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors import logs, ray_cluster, run_folder, system
+from actors import listen_addresses, logs, ray_cluster, run_folder, system
 from actors.config.router_config import RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
-from actors.server import server
 from cache_store.errors import StoreError
 from cache_store.tiers import MemoryConfig
 from console.cli import serve, terminal
@@ -60,7 +59,7 @@ def run(options: DemoOptions, progress: Progress) -> int:
 
 async def _run(options: DemoOptions, progress: Progress) -> int:
     shown = cameras.demo_cameras(options.seed)
-    server.require_free(_router(options))
+    listen_addresses.require_free(listen_addresses.of(_router(options), port_key="--port"))
     with run_folder.running() as folder:
         # A camera can be owned once the store has run for one lease: until then none shows anything.
         earliest_s = time.time() + LeaseConfig().length_s

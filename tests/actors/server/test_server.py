@@ -12,7 +12,6 @@ import pytest
 
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
-from actors.server import server
 from actors.server.server import Router
 from actors.server.startup import Startup
 from cache_store.gap import Gap
@@ -310,13 +309,6 @@ async def test_a_client_that_knows_only_reflection_lists_cameras_and_asks(servin
     assert {"hermes.v1.CameraService", "hermes.v1.QueryService"} <= set(services)
     assert listed[0]["cameras"][0]["name"] == "gate"
     assert answered[-1]["done"]["answer"] == "red car"
-
-
-async def test_an_address_in_use_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = RouterConfig(port=taken.getsockname()[1])
-        with pytest.raises(AddressInUse, match=f"127.0.0.1:{settings.port}"):
-            server.require_free(settings)
 
 
 async def test_two_routers_never_share_a_port() -> None:

@@ -18,7 +18,6 @@ from actors.config.router_config import RouterConfig
 from actors.config.tls import TlsConfig
 from actors.development_ca import Certificates
 from actors.errors import ConfigError
-from actors.server import server
 from actors.server.server import Router
 from actors.server.startup import Startup
 from console.client.channel import TlsFiles
@@ -133,13 +132,6 @@ def test_a_file_that_cannot_be_used_is_named(files: Certificates, tmp_path: Path
     for path, reason in ((tmp_path / "none.pem", "No such file"), (tmp_path / "bad.pem", "")):
         with pytest.raises(ConfigError, match=f"router.tls.{name} '{path}'.*{reason}"):
             Router(Startup(scripted_fleet(ScriptedShard())), RouterConfig(tls=TlsConfig(**paths | {name: path})), None)
-
-
-def test_a_file_that_cannot_be_used_is_named_before_the_slow_parts_of_a_system_start(tmp_path: Path) -> None:
-    nowhere = TlsConfig(certificate=tmp_path / "none.pem", key=tmp_path / "none-key.pem")
-
-    with pytest.raises(ConfigError, match=f"router.tls.certificate '{tmp_path}/none.pem': No such file"):
-        server.require_free(RouterConfig(port=0, tls=nowhere))
 
 
 def test_no_other_user_can_read_a_key_whatever_the_umask(tmp_path: Path) -> None:
