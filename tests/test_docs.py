@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from actors.config import loading
-from console.cli import main, plan
+from console.cli import commands, plan
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,7 +34,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 def subcommand(words: list[str]) -> tuple[Any, list[str]]:
     """The command that these words name, and the words behind its name. Raises KeyError where there is none."""
-    command: Any = typer.main.get_command(main.app)
+    command: Any = typer.main.get_command(commands.app)
     while isinstance(command, TyperGroup) and words:
         name, *words = words
         command = typer.main.get_command(plan.app) if name == "plan" else command.commands[name]

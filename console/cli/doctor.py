@@ -1,20 +1,23 @@
-"""`hermes doctor`: examines this machine. Imports `actors`, so the command line imports it late."""
+"""`hermes doctor`: reads the configuration, then imports the checks, which load torch and Ray."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from actors import doctor, logs
+from actors import logs
 from actors.config import loading
 from actors.config.schema import HermesConfig
-from actors.doctor import Finding
 from actors.errors import ConfigError
 from console.cli import output, terminal
 from console.cli.terminal import DONE, FAILURE, MISTAKE
+
+if TYPE_CHECKING:
+    from actors.doctor import Finding
 
 
 def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
@@ -24,6 +27,8 @@ def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
         settings = loading.load_config(config) if config else HermesConfig()
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
+    from actors import doctor
+
     findings = []
     for finding in doctor.examine(settings):
         findings.append(finding)

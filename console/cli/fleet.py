@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.cli import output, terminal
+from console.cli import interruption, output, terminal
 from console.cli.terminal import DONE, FAILURE, MISTAKE
 
 fleet = typer.Typer(help="End all shards of a Ray cluster.", no_args_is_help=True)
@@ -25,7 +25,6 @@ def stop_fleet(
     force: Annotated[bool, typer.Option("--force", help="End the servers too that still serve.")] = False,
 ) -> None:
     """Save every memory and end every shard of a cluster. Refused while a server serves. Fails if something is left."""
-    from actors import fleet_stop, ray_cluster
     from actors.config import loading
     from actors.errors import ConfigError, ServersRunning, ServiceError
     from cache_store.errors import StoreError
@@ -37,6 +36,9 @@ def stop_fleet(
         settings = loading.load_config(config)
         if settings.shards.is_local:
             terminal.fail("shards.ray is 'local': these shards end with their server", MISTAKE)
+        with interruption.ending_at_once():
+            from actors import fleet_stop, ray_cluster
+
         with ray_cluster.without_ray_messages(), ray_cluster.joined(settings.shards.ray):
             left = asyncio.run(fleet_stop.stop(settings.store, settings.shards.grace_s, show, force=force))
     except (ConfigError, ServersRunning) as error:

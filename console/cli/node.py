@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from console.cli import output, terminal
+from console.cli import interruption, output, terminal
 from console.cli.terminal import DONE, FAILURE, MISTAKE
 
 node = typer.Typer(help="Empty a node of a Ray cluster before it ends.", no_args_is_help=True)
@@ -28,12 +28,13 @@ def drain_node(
 
     Ray starts nothing more on the node; this cannot be taken back.
     """
-    from actors import node_drain, ray_cluster
     from actors.config import hosts
     from actors.errors import ServiceError
 
     if not hosts.is_cluster(address):
         terminal.fail(f"--address: {address!r} is neither auto nor HOST:PORT of a running cluster", MISTAKE)
+    with interruption.ending_at_once():
+        from actors import node_drain, ray_cluster
 
     def show(line: str) -> None:
         terminal.err.print(output.printable(line), markup=False)

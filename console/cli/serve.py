@@ -1,30 +1,26 @@
-"""`hermes serve`: runs the system that a file describes. Imports `actors`, so the command line imports it late."""
+"""`hermes serve`: reads the configuration and checks it; only then imports what runs a system, which takes seconds."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
-import signal
-from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
-from actors import logs, ray_cluster, system
+from actors import logs, preflight
 from actors.config import loading
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError, ServiceError
 from cache_store.errors import StoreError
-from console.cli import terminal
+from console.cli import interruption, terminal
 from console.cli.terminal import DONE, FAILURE, MISTAKE
+from models.errors import ModelError
 
 
 def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
     """Runs the system until SIGINT or SIGTERM; returns the exit code."""
     log_level = logging.DEBUG if is_verbose else logging.INFO
     logs.log_to_stderr(log_level)
-    terminal.end_on_sigterm()
     try:
         settings = loading.load_config(config)
     except ConfigError as error:
@@ -37,23 +33,19 @@ def serve(config: Path, err: Console, *, is_verbose: bool) -> int:
 def _run(settings: HermesConfig, log_level: int, err: Console, *, is_verbose: bool) -> int:
     try:
         _name_shared_store(settings, err)
-        with nullcontext() if is_verbose else ray_cluster.without_ray_messages():
-            asyncio.run(_serve(settings, log_level, err))
+        preflight.require_startable(settings)
+        with interruption.ending_at_once():
+            from console.cli import serving
+        terminal.end_on_sigterm()
+        serving.run(settings, log_level, err, is_verbose=is_verbose)
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
-    except (ServiceError, StoreError) as error:
+    except (ServiceError, StoreError, ModelError) as error:
         return terminal.report(str(error), FAILURE)
     except KeyboardInterrupt:
         err.print("stopped before the system was ready")
         return FAILURE
     return DONE
-
-
-async def until_stopped() -> None:
-    """Waits for SIGINT, and for what terminal.end_on_sigterm turns into it."""
-    is_stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, is_stopped.set)
-    await is_stopped.wait()
 
 
 def _name_shared_store(settings: HermesConfig, err: Console) -> None:
@@ -65,16 +57,3 @@ def _name_shared_store(settings: HermesConfig, err: Console) -> None:
             style="yellow",
             markup=False,
         )
-
-
-async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
-    def show_progress(message: str) -> None:
-        err.print(f"{message} …", style="dim", markup=False)
-
-    # A full collection of garbage stops this process; over ten thousand cameras it took up to a second. It passes over
-    # what was frozen: what was imported, and then the records of all cameras.
-    gc.freeze()
-    async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
-        gc.freeze()
-        err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
-        await until_stopped()

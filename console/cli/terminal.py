@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Annotated, NoReturn
 
@@ -28,7 +29,8 @@ def end_on_sigterm() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+            # To the process, not to this thread: another one may wait for it (interruption.ending_at_once).
+            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGINT))
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -10,17 +10,15 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from actors import listen_addresses, logs, ray_cluster, run_folder, system
-from actors.config.router_config import RouterConfig
+from actors import logs, ray_cluster, run_folder, system
 from actors.config.schema import HermesConfig
 from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ConfigError, ServiceError
 from cache_store.errors import StoreError
 from cache_store.tiers import MemoryConfig
-from console.cli import serve, terminal
+from console.cli import serving, terminal
 from console.cli.progress import Progress
 from console.cli.terminal import DONE, FAILURE, MISTAKE
 from console.client.client import DEFAULT_ADDRESS, HermesClient
@@ -28,22 +26,12 @@ from console.client.errors import ClientError
 from console.demo import cameras, recovery, streams
 from console.demo.cameras import DemoCamera
 from console.demo.conversation import Conversation, DemoFailed, JudgedAnswer
+from console.demo.options import DemoOptions
 from console.demo.recovery import RecoveryWatch
 from console.demo.streams import HOST, Streams
 from pipeline.sources.ingest_config import IngestConfig
 
 NUM_SHARDS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """The options of the command line. `port` None: the default port, or any free one if the demo does not stay up."""
-
-    seed: int
-    exit_after_answers: bool
-    as_json: bool
-    port: int | None
-    model: str = "tiny"
 
 
 def run(options: DemoOptions, progress: Progress) -> int:
@@ -59,7 +47,6 @@ def run(options: DemoOptions, progress: Progress) -> int:
 
 async def _run(options: DemoOptions, progress: Progress) -> int:
     shown = cameras.demo_cameras(options.seed)
-    listen_addresses.require_free(listen_addresses.of(_router(options), port_key="--port"))
     with run_folder.running() as folder:
         # A camera can be owned once the store has run for one lease: until then none shows anything.
         earliest_s = time.time() + LeaseConfig().length_s
@@ -89,13 +76,8 @@ def _settings(options: DemoOptions, folder: Path) -> HermesConfig:
         ingest=IngestConfig(allowed_networks=(f"{HOST}/32",)),
         shards=ShardsConfig(count=NUM_SHARDS, checkpoint_every_s=5.0),
         store=f"embedded:{folder / 'store'}",
-        router=_router(options),
+        router=options.router,
     )
-
-
-def _router(options: DemoOptions) -> RouterConfig:
-    default_port = 0 if options.exit_after_answers else RouterConfig().port
-    return RouterConfig(port=default_port if options.port is None else options.port)
 
 
 def _ask(
@@ -152,7 +134,7 @@ async def _watch_until_stopped(hermes: HermesClient, watch: RecoveryWatch) -> No
     watching = asyncio.create_task(asyncio.to_thread(recovery.watch, hermes, watch, is_stopped, _print_recovery))
     with ray_cluster.without_ray_messages():
         try:
-            await serve.until_stopped()
+            await serving.until_stopped()
         finally:
             is_stopped.set()
             await watching

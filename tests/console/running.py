@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from typer.testing import CliRunner
 
-from console.cli import main
+from console.cli import commands
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ async def run(*arguments: str) -> Ended:
 
 def run_here(*arguments: str) -> Ended:
     """The command line in this thread, which is the main one where a command sets signal handlers."""
-    result = CliRunner().invoke(main.app, list(arguments))
+    result = CliRunner().invoke(commands.app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ended(result.exit_code, result.stdout, result.stderr)

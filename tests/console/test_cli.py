@@ -440,8 +440,8 @@ async def run_and_forbid(modules: set[str], *arguments: str) -> Ended:
     """The command line in a process of its own, which fails if it loaded one of these modules."""
     script = (
         "import sys\n"
-        "from console.cli import main\n"
-        "main.app(sys.argv[1:], standalone_mode=False)\n"
+        "from console.cli import commands\n"
+        "commands.app(sys.argv[1:], standalone_mode=False)\n"
         f"loaded = {modules!r} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 # As a job that a shell starts in the background, which ignores SIGINT; and not as one of nohup, which ignores SIGHUP.
 SIGNALS = ("--ignore-signal=INT", "--default-signal=HUP")
-HERMES = ("env", *SIGNALS, sys.executable, "-m", "console.cli.main")
+AS_ON_A_TERMINAL = ("--default-signal=INT",)
+HERMES = (sys.executable, "-m", "console.cli.main")
 TIMEOUT_S = 120.0
 
 
@@ -69,7 +70,7 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[Running]:
+def running(*arguments: str, signals: tuple[str, ...] = SIGNALS) -> Iterator[Running]:
     # The path of a socket of Ray is as long as a path may be, so the folder is directly below /tmp.
     folder = Path(tempfile.mkdtemp(prefix="e", dir="/tmp"))
     environment = os.environ | {
@@ -79,7 +80,7 @@ def running(*arguments: str) -> Iterator[Running]:
     }
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(
-            [*HERMES, *arguments],
+            ["env", *signals, *HERMES, *arguments],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -100,9 +101,19 @@ def test_sigterm_ends_the_demo_at_any_moment(stage: str) -> None:
         wait_until(lambda: stage in demo.errors)
         code = demo.end(signal.SIGTERM)
 
-        assert code == 1
+        assert code == 130
         assert "SIGTERM received" not in demo.errors  # the head of a stack dump
         assert "Traceback" not in demo.errors
+
+
+@pytest.mark.parametrize("command", [("demo", "--port", "0"), ("doctor",)], ids=["demo", "doctor"])
+def test_ctrl_c_while_ray_starts_ends_a_command_that_has_nothing_to_save(command: tuple[str, ...]) -> None:
+    """Python lost the exception in the middle of an import: the doctor went on, and the demo never ended."""
+    with running(*command, signals=AS_ON_A_TERMINAL) as started:
+        wait_until(lambda: "gcs_server" in names_of_children(started.process.pid))
+
+        assert started.end(signal.SIGINT) == 130
+        assert "Traceback" not in started.errors
 
 
 def test_a_killed_demo_leaves_nothing() -> None:
@@ -164,6 +175,14 @@ def health(address: str, service: str) -> str:
         request = health_pb2.HealthCheckRequest(service=service)
         status = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S).status
     return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+
+def names_of_children(pid: int) -> list[str]:
+    names = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            names.append(child.name())
+    return names
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

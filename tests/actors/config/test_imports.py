@@ -11,7 +11,7 @@ HEAVY = ("torch", "ray", "transformers")
 
 
 def test_what_cameras_add_imports_loads_no_torch_and_no_ray() -> None:
-    modules = "console.cli.main, console.cli.cameras, actors.config.camera_entries"
+    modules = "console.cli.commands, console.cli.cameras, actors.config.camera_entries"
     code = f"import sys, {modules}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

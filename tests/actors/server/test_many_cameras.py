@@ -9,7 +9,7 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
-from console.cli import main
+from console.cli import commands
 from console.client.client import HermesClient
 from console.client.errors import ClientError
 from pipeline.cameras import CameraSpec, CameraState
@@ -26,7 +26,7 @@ async def test_a_client_and_the_command_line_list_all_of_them(serving: Serving) 
     async with serving(ScriptedShard(max_cameras=400), cameras=SPECS) as address:
         listed = await asyncio.to_thread(list_cameras, address, pb.ListCamerasRequest())
         shown = await asyncio.to_thread(
-            CliRunner().invoke, main.app, ["cameras", "list", "--json", "--address", address]
+            CliRunner().invoke, commands.app, ["cameras", "list", "--json", "--address", address]
         )
 
     assert [camera.name for camera in listed] == [*NAMES, "gate"]

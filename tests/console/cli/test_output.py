@@ -12,7 +12,8 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from console.cli import answer_output, camera_output, main, output, terminal
+from console.cli import answer_output, camera_output, output, terminal
+from console.cli import commands as cli_commands
 from console.cli.shards import headroom_note, shard_json, shard_reasons, shard_table
 from console.client import answers
 from console.client.client import HermesClient
@@ -254,7 +255,7 @@ def commands(group: click.Command, name: str = "hermes") -> Iterator[tuple[str, 
 
 
 def test_every_argument_and_option_of_every_command_has_a_help_text() -> None:
-    parameters = list(commands(typer.main.get_command(main.app)))
+    parameters = list(commands(typer.main.get_command(cli_commands.app)))
 
     assert len(parameters) > 20
     assert [f"{name}: {one.name}" for name, one in parameters if not getattr(one, "help", None)] == []

@@ -317,9 +317,9 @@ def test_the_measured_figures_are_those_of_the_benchmarks() -> None:
 
 
 def test_a_plan_loads_neither_torch_nor_ray() -> None:
-    code = "import atexit, sys; from console.cli import main; "
+    code = "import atexit, sys; from console.cli import commands; "
     code += "loaded = lambda: [name for name in ('torch', 'ray', 'transformers', 'numpy') if name in sys.modules]; "
-    code += "atexit.register(lambda: print(loaded())); main.app(['plan', '--cameras', '9'])"
+    code += "atexit.register(lambda: print(loaded())); commands.app(['plan', '--cameras', '9'])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

@@ -1,0 +1,39 @@
+"""Runs a system until a signal ends it. Imports torch and Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from contextlib import nullcontext
+
+from rich.console import Console
+
+from actors import ray_cluster, system
+from actors.config.schema import HermesConfig
+
+
+def run(config: HermesConfig, log_level: int, err: Console, *, is_verbose: bool) -> None:
+    """Runs the system until SIGINT. Raises ServiceError, StoreError, and KeyboardInterrupt before it is ready."""
+    with nullcontext() if is_verbose else ray_cluster.without_ray_messages():
+        asyncio.run(_serve(config, log_level, err))
+
+
+async def until_stopped() -> None:
+    """Waits for SIGINT, and for what terminal.end_on_sigterm turns into it."""
+    is_stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, is_stopped.set)
+    await is_stopped.wait()
+
+
+async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
+    def show_progress(message: str) -> None:
+        err.print(f"{message} …", style="dim", markup=False)
+
+    # A full collection of garbage stops this process; over ten thousand cameras it took up to a second. It passes over
+    # what was frozen: what was imported, and then the records of all cameras.
+    gc.freeze()
+    async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
+        gc.freeze()
+        err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
+        await until_stopped()
