@@ -19,8 +19,8 @@ def ending_at_once(before_end: Callable[[], None] = lambda: None) -> Iterator[No
 
     KeyboardInterrupt is lost where it is raised in a callback of the interpreter, for example in an import or a
     `__del__`, and is raised only after a call into C. Therefore SIGINT is blocked here, and a thread waits for it.
-    Threads and processes that start in the block have SIGINT blocked too; of a thread that started before, and gets the
-    signal, the main thread ends the process.
+    Threads and processes that start in the block have SIGINT blocked too; if a thread that started before gets the
+    signal, the main thread ends the process when it returns from C.
 
     Where SIGINT is ignored, as in a job that a shell starts in the background, it stays ignored. In another thread than
     the main one nothing is done.
