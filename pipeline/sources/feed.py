@@ -168,7 +168,8 @@ class CameraFeed:
 
     def _report_failure(self, retry: tenacity.RetryCallState) -> None:
         error = retries.error_of(retry)
-        next_step = retries.next_step(retry, self._clock() + self._clock.correction_s())
+        clock = self._settings.clock
+        next_step = retries.next_step(retry, clock() + clock.correction_s())
         has_failed = retries.is_not_a_camera(error, was_live=self._was_live)
         state = CameraState.FAILED if has_failed else CameraState.BACKING_OFF
         self._output.report(state, str(error), getattr(error, "reason", None), next_step=next_step)
