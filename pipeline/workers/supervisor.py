@@ -193,7 +193,8 @@ class Supervisor:
         if not restart.is_guilty:
             feed.report(CameraState.STALLED, f"its ingest worker ended ({cause}) and is started again")
             return
-        detail = f"it ended its ingest worker {restart.crashes} times ({cause}); {self._next_try(restart.pause_s)}"
+        often = "once" if restart.crashes == 1 else f"{restart.crashes} times"
+        detail = f"it ended its ingest worker {often} ({cause}); {self._next_try(restart.pause_s)}"
         feed.report(CameraState.BACKING_OFF, detail, SourceReason.DECODER_CRASHED)
         log.warning("decoder_crashed", camera=feed.camera.spec.name, reason=cause, crashes=restart.crashes)
 

@@ -388,7 +388,7 @@ def test_a_camera_is_tried_again_when_its_process_had_no_descriptor_left() -> No
         detail = feed.wait_for(CameraState.BACKING_OFF)
         feed.wait_until(lambda: feed.states[-1][0] is CameraState.LIVE)
 
-    assert detail.startswith("its video cannot be read: Too many open files; try 2 in")
+    assert detail.startswith("its video cannot be read: Too many open files; try 2 at ")
 
 
 def test_times_never_run_back_after_a_resumed_start() -> None:
