@@ -69,7 +69,10 @@ class RecoveryWatch:
 def poll(hermes: HermesClient, recovery: RecoveryWatch) -> list[str]:
     """Lets the watch observe the fleet once; returns its lines. A router that does not answer gives none."""
     try:
-        return recovery.observe(hermes.list_shards().shards, hermes.list_cameras())
+        # In this order: a camera that is listed on a shard was there while that is listed as running. The other way
+        # round, a shard may end in between, and its first cameras are elsewhere before it is known to have ended.
+        cameras = hermes.list_cameras()
+        return recovery.observe(hermes.list_shards().shards, cameras)
     except ClientError:
         return []
 

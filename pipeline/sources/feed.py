@@ -82,6 +82,12 @@ class CameraFeed:
         """Starts the thread. Call it once."""
         self._thread.start()
 
+    @property
+    def thread_ident(self) -> int:
+        """After `start`: of the thread that reads and decodes (`threading.get_ident`)."""
+        assert self._thread.ident is not None
+        return self._thread.ident
+
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ends the feed: no clip and no state follows. Blocks for at most about `timeout_s`.
 

@@ -31,9 +31,10 @@ class _Record:
 class Quarantine:
     """Finds the camera that ends workers.
 
-    The first time all cameras of a worker go on together. If it happens to any of them again soon, each of them gets a
-    worker of its own, all at once, so that the innocent ones lose nothing more. One that ends a worker which it had to
-    itself is guilty, and waits longer each time. A camera whose worker goes on for `soon_s` is as before.
+    A camera on whose thread a worker crashed gets a worker of its own, and the others go on together. Where the thread
+    is not known, all cameras go on together the first time. If it happens to any of them again soon, each of them gets
+    a worker of its own, all at once, so that the innocent ones lose nothing more. One that ends a worker which it had
+    to itself is guilty, and waits longer each time. A camera whose worker goes on for `soon_s` is as before.
     """
 
     def __init__(self, soon_s: float) -> None:
@@ -46,15 +47,18 @@ class Quarantine:
         record = self._records.get(camera)
         return record is not None and record.is_alone
 
-    def worker_ended(self, cameras: Collection[int], now_s: float) -> Mapping[int, Restart]:
-        """How each of its cameras goes on."""
-        is_again = any(self._ended_soon_before(camera, now_s) for camera in cameras)
-        restarts = {}
-        for camera in cameras:
+    def worker_ended(
+        self, cameras: Collection[int], now_s: float, crashed_on: int | None = None
+    ) -> Mapping[int, Restart]:
+        """How each of its cameras goes on. crashed_on: the one on whose thread it crashed, if that is known."""
+        is_known = len(cameras) > 1 and crashed_on in cameras
+        suspects = [crashed_on] if is_known and crashed_on is not None else cameras
+        is_again = is_known or any(self._ended_soon_before(camera, now_s) for camera in cameras)
+        restarts = dict.fromkeys(cameras, Restart())
+        for camera in suspects:
             record = self._records.setdefault(camera, _Record(now_s))
             record.ended_s = now_s
             record.is_alone = is_again
-            restarts[camera] = Restart()
             if is_again and len(cameras) == 1:
                 record.crashes += 1
                 pause_s = backoff.pause_s(FIRST_PAUSE_S, LAST_PAUSE_S, record.crashes - 1)

@@ -184,7 +184,8 @@ class Supervisor:
             self._did_not_start(list(feeds.values()), cause)
             return
         self._failed_starts = 0
-        for handle, restart in self._quarantine.worker_ended(feeds.keys(), self._clock()).items():
+        restarts = self._quarantine.worker_ended(feeds.keys(), self._clock(), worker.link.crashed_camera)
+        for handle, restart in restarts.items():
             self._restart(feeds[handle], restart, cause)
 
     def _restart(self, feed: WorkerFeed, restart: Restart, cause: str) -> None:

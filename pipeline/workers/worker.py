@@ -1,4 +1,4 @@
-"""An ingest worker's process: python -m pipeline.workers.worker DESCRIPTOR PARENT NBYTES. Its shard starts it."""
+"""An ingest worker's process: python -m pipeline.workers.worker CHANNEL CRASHES PARENT NBYTES. Its shard starts it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.sources.clips import Clip
 from pipeline.sources.feed import CameraFeed
 from pipeline.sources.frame_clock import SteadyClock
 from pipeline.workers import clip_messages, confinement, framing, messages, seccomp_filter
+from pipeline.workers.crash_report import CrashReport
 from pipeline.workers.framing import FrameReader
 from pipeline.workers.heartbeat import Heartbeat, longest_call_s
 from pipeline.workers.memory_watch import MemoryWatch
@@ -58,8 +59,8 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Watches cameras as its shard orders, until that closes the channel. One thread reads orders; feeds write."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+    def __init__(self, channel: socket.socket, crash_report: CrashReport) -> None:
+        self._channel, self._crash_report = channel, crash_report
         self._memory = MemoryWatch()
         self._clock = SteadyClock()  # of every feed
         self._sending = threading.Lock()
@@ -144,11 +145,14 @@ class Worker:
         feed.limit_rate(order.rate_share)
         self._outboxes[handle], self._feeds[handle] = outbox, feed
         feed.start()
+        self._crash_report.note_thread(handle, feed.thread_ident)
 
     def _end_if_stuck(self) -> None:
         """Ends the process if a camera is caught in a library: nothing else ends such a thread."""
         # A copy: the threads that close cameras take theirs out meanwhile.
-        if any(heartbeat.is_stuck() for heartbeat in list(self._heartbeats.values())):
+        stuck = [camera for camera, heartbeat in list(self._heartbeats.items()) if heartbeat.is_stuck()]
+        if stuck:
+            self._crash_report.blame(stuck[0])
             os.write(2, b"a decoder does not come back")
             os._exit(1)
 
@@ -180,10 +184,10 @@ def _plain(value: object) -> bool | int | float | str | None:
 
 
 def main() -> None:
-    """Runs a worker on an inherited socket."""
-    descriptor, parent, memory_nbytes = map(int, sys.argv[1:])
+    """Runs a worker on an inherited socket and an inherited file."""
+    channel, crashes, parent, memory_nbytes = map(int, sys.argv[1:])
     confinement.limit(parent, memory_nbytes)
-    worker = Worker(socket.socket(fileno=descriptor))
+    worker = Worker(socket.socket(fileno=channel), CrashReport(crashes))
     structlog.configure(processors=[worker.log_event])
     if problem := seccomp_filter.install():
         log.warning("ingest_worker_not_confined", reason=problem)

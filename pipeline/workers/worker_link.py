@@ -13,6 +13,7 @@ class WorkerLink(Protocol):
     """A worker's process: a WorkerProcess."""
 
     pid: int
+    crashed_camera: int | None  # after `end`: the one on whose thread it crashed, if that is known
 
     @property
     def has_unsent(self) -> bool: ...

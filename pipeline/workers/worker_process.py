@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 import pipeline
-from pipeline.workers import framing, messages
+from pipeline.workers import crash_report, framing, messages
 from pipeline.workers.confinement import MAX_MEMORY_NBYTES, MAX_STDERR_NBYTES
 from pipeline.workers.errors import WorkerUnreachable
 from pipeline.workers.framing import FrameReader
@@ -42,19 +42,21 @@ class WorkerProcess:
         """folders: those below which it may read. memory_nbytes: the most that it may have."""
         self._channel, theirs = socket.socketpair()
         self._stderr = os.memfd_create("ingest-worker-stderr")
+        self._crashes = os.memfd_create("ingest-worker-crashes")
+        self.crashed_camera: int | None = None
         self._unsent = bytearray()
         self._has_closed = False
         self._reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
         self._channel.setblocking(False)
         with theirs:
-            numbers = map(str, (theirs.fileno(), os.getpid(), memory_nbytes))
+            numbers = map(str, (theirs.fileno(), self._crashes, os.getpid(), memory_nbytes))
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pipeline.workers.worker", *numbers],
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self._crashes),
                 process_group=0,  # Ctrl-C at a terminal is for the shard
             )
         self.pid = self._process.pid
@@ -120,8 +122,9 @@ class WorkerProcess:
             log.error("ingest_worker_not_ended", pid=self.pid)
             code = None
         self._channel.close()
-        last_line = self._last_line()
+        last_line, self.crashed_camera = self._last_line(), crash_report.read(self._crashes)
         os.close(self._stderr)
+        os.close(self._crashes)
         if is_killed or code is None:
             return last_line
         how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,14 @@ actors.doctor.examine = examine
 sys.argv = ["hermes", "doctor"]
 main.main()
 """
+
+
+@pytest.fixture(autouse=True)
+def _as_at_a_terminal() -> Iterator[None]:
+    """A job that a shell starts in the background ignores SIGINT, and its programs do too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:

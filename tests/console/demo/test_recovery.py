@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from console.client.client import HermesClient
+from console.demo import recovery
 from console.demo.recovery import RecoveryWatch
 from protos import hermes_v1_pb2 as pb
 
@@ -83,3 +86,28 @@ def test_a_camera_that_came_to_a_restarted_shard_and_left_it_again_is_no_second_
     watch.observe(shards(pids=(101, 200)), back)
 
     assert watch.observe(shards(pids=(101, 200)), [camera("gate", 1, epoch=4), *BEFORE[1:]]) == []
+
+
+class EndingShard:
+    """A fleet whose second shard ends between the two calls of a poll: one camera is restored at once, one later."""
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    def list_shards(self) -> pb.ListShardsResponse:
+        self.num_calls += 1
+        return pb.ListShardsResponse(shards=shards(away=1 if self.num_calls > 3 else None))
+
+    def list_cameras(self) -> list[pb.Camera]:
+        self.num_calls += 1
+        street = camera("street", 0, epoch=2) if self.num_calls > 3 else BEFORE[1]
+        yard = camera("yard", 0, epoch=2) if self.num_calls > 5 else BEFORE[2]
+        return [BEFORE[0], street, yard]
+
+
+def test_a_shard_that_ends_during_a_poll_is_reported_with_all_its_cameras() -> None:
+    hermes, watch = cast(HermesClient, EndingShard()), RecoveryWatch()
+
+    lines = [line for _ in range(5) for line in recovery.poll(hermes, watch)]
+
+    assert [line.partition(" were")[0] for line in lines] == ["shard 1 ended; street and yard"]

@@ -26,6 +26,24 @@ def test_the_second_time_each_gets_a_worker_of_its_own_at_once() -> None:
     assert quarantine.is_alone(OTHER)
 
 
+def test_a_camera_on_whose_thread_a_worker_crashed_is_alone_at_once_and_the_others_are_not_suspected() -> None:
+    quarantine = Quarantine(SOON_S)
+
+    assert quarantine.worker_ended([GUILTY, OTHER], 0.0, GUILTY) == {GUILTY: Restart(), OTHER: Restart()}
+    assert quarantine.is_alone(GUILTY)
+    assert not quarantine.is_alone(OTHER)
+    assert quarantine.worker_ended([GUILTY], 1.0)[GUILTY] == Restart(FIRST_PAUSE_S, is_guilty=True, crashes=1)
+    assert quarantine.worker_ended([OTHER], 2.0)[OTHER] == Restart()
+
+
+def test_a_worker_that_blames_a_camera_of_another_one_is_not_believed() -> None:
+    quarantine = Quarantine(SOON_S)
+    quarantine.worker_ended([OTHER], 0.0, GUILTY)
+
+    assert not quarantine.is_alone(GUILTY)
+    assert not quarantine.is_alone(OTHER)
+
+
 def test_a_camera_that_ends_its_workers_for_a_week_is_still_tried_again() -> None:
     quarantine, now_s = Quarantine(SOON_S), 0.0
     for _ in range(2_100):

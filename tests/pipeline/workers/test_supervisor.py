@@ -50,6 +50,7 @@ class ScriptedWorker:
 
     pid = 0
     has_unsent = False
+    crashed_camera: int | None = None
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
