@@ -15,6 +15,7 @@ Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each r
 Reduce = Callable[[Tensor], Tensor]
 ALIGNED = 8  # numbers of 16 bits in 16 bytes
 _SCORED_SHARE = 0.35  # of the new tokens: with fewer whose weights are wanted, a second pass over the keys takes less
+_FEW_LOGITS = 1 << 18  # of all heads: so few take longer to be divided into parts than to be computed as one
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
 
 _FLASH_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -70,8 +71,10 @@ def attend_and_reduce(new: New, cached: Cached, scaling: float, rows: slice, red
 
     -> [R, Hq, T, D], [R, Hq, T], [R, ..., N]
     """
-    num_new = new.queries.shape[2]
+    heads, num_new = new.queries.shape[1:3]
     is_one_pass = len(range(num_new)[rows]) >= _SCORED_SHARE * num_new and new.queries.device.type == "cpu"
+    if is_one_pass and heads * num_new * cached.keys.shape[2] <= _FEW_LOGITS:
+        return _softmax(new, cached, scaling, rows, reduce)
     if not is_one_pass or not cached.keys.shape[2]:
         attended, normalizer = attend(new, cached, scaling)
         weights = reduced_weights(new.queries[:, :, rows], cached, normalizer[:, :, rows], scaling, reduce)
@@ -102,6 +105,30 @@ def _attend_with_weights(
         lambda weights: reduce(weights.view(1, heads, tokens, -1)[:, :, rows]),
     )
     return (attended, normalizer), reduced
+
+
+def _softmax(new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce) -> tuple[Attended, Tensor]:
+    """`attend_and_reduce` as one softmax over cached and new tokens, in float32."""
+    batch, heads, tokens, width = new.queries.shape
+    keys = torch.cat((cached.keys, new.keys), dim=2).float()
+    values = torch.cat((cached.values, new.values), dim=2).float()
+    num_cached, bias = cached.keys.shape[2], cached.bias
+    logits = (new.queries.float() * scaling).reshape(batch, keys.shape[1], -1, width) @ keys.mT
+    of_heads = logits.view(batch, heads, tokens, -1)
+    of_heads[..., num_cached:].add_(_causal_mask(tokens, keys.device) if new.mask is None else new.mask)
+    if bias is not None:
+        of_heads[..., :num_cached].add_(bias)
+    offset = logits.amax(dim=-1, keepdim=True)
+    weights = logits.sub_(offset).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
+    attended = (weights.div_(total) @ values).view(new.queries.shape).to(new.queries.dtype)
+    normalizer = total.log_().add_(offset).view(batch, heads, tokens)
+    return (attended, normalizer), reduce(of_heads[:, :, rows, :num_cached])
+
+
+def _causal_mask(num_tokens: int, device: torch.device) -> Tensor:
+    """Keeps each token from those behind it: added to the logits. -> [T, T]"""
+    return torch.full((num_tokens, num_tokens), -torch.inf, device=device).triu_(1)
 
 
 def text_mask(texts: Sequence[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,14 +72,32 @@ def test_attention_and_its_weights_at_once_are_those_of_two_passes(
     for rows in (slice(0, num_new), slice(1, None), slice(-1, None)):
         if not len(range(num_new)[rows]):
             continue
-        found, weights = attention.attend_and_reduce(new, cached, SCALING, rows, attention.peak_weight)
-
         expected = attention.reduced_weights(
             new.queries[:, :, rows], cached, normalizer[:, :, rows], SCALING, attention.peak_weight
         )
-        assert torch.allclose(found[0], output, atol=1e-5)
-        assert torch.allclose(found[1], normalizer, atol=1e-5)
-        assert torch.allclose(weights, expected, atol=1e-6)
+        for few_logits in (0, 1 << 18):  # in parts, and as one softmax
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(attention, "_FEW_LOGITS", few_logits)
+                found, weights = attention.attend_and_reduce(new, cached, SCALING, rows, attention.peak_weight)
+            assert torch.allclose(found[0], output, atol=1e-5)
+            assert torch.allclose(found[1], normalizer, atol=1e-5)
+            assert torch.allclose(weights, expected, atol=1e-6)
+
+
+def test_few_packed_texts_over_a_memory_of_summaries_are_one_softmax() -> None:
+    """The texts apart from each other, logits far beyond what exp() can hold, and each summary by its count."""
+    texts = [3, 2]
+    new, cached = drawn(1, 6, sum(texts))
+    packed = New(60 * new.queries, new.keys, new.values, attention.text_mask(torch.arange(sum(texts)).split(texts)))
+    output, normalizer = attention.attend(packed, cached, SCALING)
+
+    found, weights = attention.attend_and_reduce(packed, cached, SCALING, slice(0, 5), lambda weights: weights)
+
+    expected = attention.reduced_weights(packed.queries, cached, normalizer, SCALING, lambda weights: weights)
+    assert float(normalizer.max()) > 100
+    assert torch.allclose(found[0], output, atol=1e-4)
+    assert torch.allclose(found[1], normalizer, rtol=1e-5)
+    assert torch.allclose(weights, expected, atol=1e-4)
 
 
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 9), st.integers(0, 2**31))
