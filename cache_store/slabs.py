@@ -98,6 +98,7 @@ class Slabs:
         self.times_s = self._zeros(per_token, torch.float64)
         self.moved = self._zeros(per_token, torch.int32)
         self.states: list[Tensor] = []
+        self._neighbours: tuple[slice, list[tuple[Tensor, Tensor]]] = (slice(0, 0), [])  # last asked for
         if shape.recurrent is not None:
             for place in shape.recurrent.layers:
                 self.states.append(self._zeros((slots, *shape.recurrent.convolution), shape.dtype, place))
@@ -122,6 +123,16 @@ class Slabs:
         """
         keys, values = (slab[layer][slots, :, :end] for slab in (self.keys, self.values))
         return quantising.convert(keys, self.shape.dtype), quantising.convert(values, self.shape.dtype)
+
+    def neighbours(self, slots: slice) -> list[tuple[Tensor, Tensor]]:
+        """Views of the keys and of the values of slots that follow each other. -> L × [R, H, C, D] twice
+
+        Those last asked for are kept, because each step of an answer asks for the same.
+        """
+        if self._neighbours[0] != slots:
+            pairs = zip(self.keys, self.values, strict=True)
+            self._neighbours = (slots, [(keys[slots], values[slots]) for keys, values in pairs])
+        return self._neighbours[1]
 
     @property
     def slot_nbytes(self) -> int:

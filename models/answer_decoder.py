@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
-from models import evidence_layers
+from models import evidence_layers, query_capture
 from models.decode_graphs import DecodeGraphs
 from models.embeddings import Embeddings
 from models.errors import NotFinite
 from models.generation_config import TokenSampler
 from models.prompts import QuestionPrompt
-from models.slot_cache import AttentionCapture, SlotCache
+from models.query_capture import QueryCapture, TokenQueries
+from models.slot_cache import SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import transfer
+
+_QUERIES_AT_ONCE = 32  # of one answer, whose attention weights are then computed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,15 @@ class NextToken:
     """What a pass found for one answer, before it is part of the answer.
 
     id: None if the logits were no numbers. num_read: tokens that the pass read. states: of recurrent layers, behind
-    them. attention_rows: the attention weights of the last token read, by the evidence layers that a tensor has one row
-    each of, [K, N]; behind a layer's tokens they mean nothing.
+    them. Of the last token read either its queries, or its attention weights in attention_rows, by the evidence layers
+    that a tensor has one row each of, [K, N]; behind a layer's tokens they mean nothing.
     """
 
     id: int | None
     num_read: int
-    states: tuple[Tensor, ...]
-    attention_rows: dict[tuple[int, ...], Tensor]
+    states: tuple[Tensor, ...] = ()
+    queries: TokenQueries | None = None
+    attention_rows: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
 
 class Answer:
@@ -48,6 +52,7 @@ class Answer:
         self._base = memory.base or memory
         self.question = question
         self.ids: list[int] = []
+        self._queries: list[TokenQueries] = []  # of tokens whose attention weights are not in the sums yet
         self._attention_sums: dict[tuple[int, ...], Tensor] = {}  # one row a layer, up to the longest one's end
         self._cached_lengths = list(self._base.lengths)
 
@@ -58,6 +63,7 @@ class Answer:
     @property
     def attention_weights(self) -> dict[int, Tensor]:
         """For each evidence layer the sum over the answer's tokens, on each of `cached_tokens`. [N_l]"""
+        self._add_attention_of_queries()
         by_layer: dict[int, Tensor] = {}
         for layers, sums in self._attention_sums.items():
             for layer, row in zip(layers, sums, strict=True):
@@ -71,6 +77,18 @@ class Answer:
         on_memory = rows[:, self._base.prefix_length : end]
         so_far = self._attention_sums.get(layers)
         self._attention_sums[layers] = on_memory.clone() if so_far is None else so_far + on_memory
+
+    def add_queries(self, queries: TokenQueries) -> None:
+        """Adds the attention weights of one token of the answer later, together with those of others."""
+        self._queries.append(queries)
+        if len(self._queries) == _QUERIES_AT_ONCE:  # they would grow with the answer
+            self._add_attention_of_queries()
+
+    @torch.inference_mode()
+    def _add_attention_of_queries(self) -> None:
+        for layer in self._queries[0].layers if self._queries else ():
+            self.add_attention((layer,), query_capture.summed_weights(self._queries, layer, self._base)[None])
+        self._queries.clear()
 
 
 class AnswerDecoder:
@@ -104,19 +122,16 @@ class AnswerDecoder:
             return []
         attention = decoded.weights.clone().unbind(1)
         ids, layers = self._sampler.sample(decoded.logits, self._so_far(answers)), self._graphs.layers
-        return [NextToken(id, 1, (), {layers: rows}) for id, rows in zip(ids, attention, strict=True)]
+        return [NextToken(id, 1, attention_rows={layers: rows}) for id, rows in zip(ids, attention, strict=True)]
 
     def _next_by_pass(self, answers: Sequence[Answer]) -> list[NextToken]:
         unread, num_new = self._embed_unread(answers)
-        capture = AttentionCapture([slice(-1, None) if is_evidence else None for is_evidence in self._is_evidence])
+        capture = QueryCapture(self._is_evidence)
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
-        hidden = forward_pass.newest(self._model.forward(unread, forward_pass))
+        hidden = forward_pass.newest(self._model.forward(unread, forward_pass)[0])
         ids = self._sampler.sample(self._model.logits(hidden), self._so_far(answers))
-        attention: list[dict[tuple[int, ...], Tensor]] = [
-            {(layer,): of_answers[place][None] for layer, of_answers in capture.weights.items()}
-            for place in range(len(answers))
-        ]
-        return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), attention, strict=True)]
+        queries = [TokenQueries(capture.layers, row) for row in range(len(answers))]
+        return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), queries, strict=True)]
 
     def _so_far(self, answers: Sequence[Answer]) -> list[tuple[int, ...]]:
         """The tokens of each answer and of its prompt."""
@@ -132,6 +147,8 @@ class AnswerDecoder:
         answer.ids.append(token.id)
         # The attention of the end token shows why the answer stops, not what it rests on.
         if not self.is_ended(answer):
+            if token.queries is not None:
+                answer.add_queries(token.queries)
             for layers, rows in token.attention_rows.items():
                 answer.add_attention(layers, rows)
 

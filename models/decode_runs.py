@@ -20,7 +20,8 @@ class DecodeRun:
     def __init__(self, memories: Sequence[Memory], first: int) -> None:
         self.memories = memories
         self.span = slice(first, first + len(memories))
-        self._slabs = memories[0].slabs
+        first_slot = memories[0].slot
+        self._slots = memories[0].slabs.neighbours(slice(first_slot, first_slot + len(memories)))
         self._lengths = list(zip(*(memory.lengths for memory in memories), strict=True))  # of each layer
         self._places: dict[tuple[int, ...], Tensor] = {}  # of the new tokens, by the lengths of a layer
         self._masks: dict[tuple[int, ...], Tensor | None] = {}
@@ -29,13 +30,14 @@ class DecodeRun:
         """These memories' part of a packed row, as a batch. [1, H, B, D] -> [R, H, 1, D]"""
         has_all = states.shape[2] == len(self.memories)
         part = states if has_all else states.narrow(2, self.span.start, len(self.memories))
-        return part.permute(2, 1, 0, 3)
+        return part if len(self.memories) == 1 else part.transpose(0, 2)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes each memory's new key and value behind its valid tokens. [R, H, 1, D] twice"""
         lengths = self._lengths[layer]
-        for slab, new in zip(self._slabs_of(layer), (keys, values), strict=True):
-            if len(set(lengths)) == 1:
+        is_one_place = len(set(lengths)) == 1
+        for slab, new in zip(self._slots[layer], (keys, values), strict=True):
+            if is_one_place:
                 slab.narrow(2, lengths[0], 1).copy_(new)
             else:
                 slab.scatter_(2, self._places_of(lengths, new), new)
@@ -46,16 +48,11 @@ class DecodeRun:
         [R, H, N, D] twice, [R, 1, 1, N]
         """
         lengths = self._lengths[layer]
-        keys, values = (slab.narrow(2, 0, max(lengths) + 1) for slab in self._slabs_of(layer))
+        keys, values = (slab.narrow(2, 0, max(lengths) + 1) for slab in self._slots[layer])
         if lengths not in self._masks:
             self._masks[lengths] = _mask(lengths, keys)
         mask = self._masks[lengths]
         return keys, values, mask if mask is None else mask.to(keys.device)
-
-    def _slabs_of(self, layer: int) -> list[Tensor]:
-        """The slots of keys and of values. [R, H, C, D] twice"""
-        slabs = (self._slabs.keys[layer], self._slabs.values[layer])
-        return [slab.narrow(0, self.memories[0].slot, len(self.memories)) for slab in slabs]
 
     def _places_of(self, lengths: tuple[int, ...], new: Tensor) -> Tensor:
         if lengths not in self._places:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from models.query_capture import LayerQueries, QueryCapture
 from models.slot_cache import AttentionCapture, SlotCache
 from ops import transfer
 
@@ -28,18 +29,33 @@ class PassPart:
             mask=whole.mask,
             offsets=whole.offsets[..., places],
             is_read_only=whole.is_read_only,
-            capture=whole.capture and AttentionCapture(whole.capture.query_rows, whole.capture.reduce),
+            capture=_same(whole.capture),
         )
 
     def complete(self) -> None:
-        """Hands the recurrent states and the attention weights of this part to the whole pass, after its forward."""
+        """Hands the recurrent states and what was captured of this part to the whole pass, after its forward."""
         for row, states in zip(self._rows, self.forward_pass.states(), strict=True):
             self._whole.set_states(row, states)
         whole, part = self._whole.capture, self.forward_pass.capture
-        if whole is not None and part is not None:
+        if isinstance(whole, QueryCapture) and isinstance(part, QueryCapture):
+            whole.layers.update({layer: self._with_part(whole, layer, part.layers[layer]) for layer in part.layers})
+        if isinstance(whole, AttentionCapture) and isinstance(part, AttentionCapture):
             for layer, weights in part.weights.items():
                 of_rows = {row: weights[index] for index, row in enumerate(self._rows)}
                 whole.weights.setdefault(layer, {}).update(of_rows)
+
+    def _with_part(self, whole: QueryCapture, layer: int, found: LayerQueries) -> LayerQueries:
+        """The queries of the whole pass, with those of this part's memories in their rows."""
+        of_whole, rows = whole.layers.get(layer) or found.empty(len(self._whole.memories)), list(self._rows)
+        of_whole.queries[rows], of_whole.normalizer[rows] = found.queries, found.normalizer
+        return of_whole
+
+
+def _same(capture: AttentionCapture | QueryCapture | None) -> AttentionCapture | QueryCapture | None:
+    """A capture of the same for a part of the pass."""
+    if isinstance(capture, QueryCapture):
+        return QueryCapture(capture.is_recorded)
+    return capture and AttentionCapture(capture.query_rows, capture.reduce)
 
 
 def parts_of(whole: SlotCache) -> list[PassPart]:

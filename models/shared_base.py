@@ -11,21 +11,18 @@ from torch import Tensor
 from cache_store.memory import Memory
 from ops import attention as attention_ops
 from ops import transfer
-from ops.attention import Attended, Cached, Reduce
+from ops.attention import Attended, Cached
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
     """A memory that is read before those of some rows of a pass.
 
-    span: their new tokens among all tokens that have a memory before them. newest: the last one of each, among those of
-    the span; None: every one.
+    span: their new tokens among all tokens that have a memory before them.
     """
 
     base: Memory
-    rows: tuple[int, ...]
     span: slice
-    newest: Tensor | None
 
 
 class SharedBases:
@@ -43,9 +40,10 @@ class SharedBases:
         tokens: list[int] = []
         self.shares: list[_Share] = []
         for rows in rows_of.values():
-            start = len(tokens)
+            start, base = len(tokens), memories[rows[0]].base
+            assert base is not None
             tokens += [place for row in rows for place in range(spans[row].start, spans[row].stop)]
-            self.shares.append(_share(memories, spans, rows, slice(start, len(tokens))))
+            self.shares.append(_Share(base, slice(start, len(tokens))))
         has_all = tokens == list(range(spans[-1].stop))
         self.tokens = (
             None if has_all or not tokens else transfer.to_device(torch.tensor(tokens), memories[0].slabs.shape.device)
@@ -62,22 +60,6 @@ class SharedBases:
         )
         return attended[0].transpose(0, 1), normalizer[0].T
 
-    def weights(
-        self, queries: Tensor, normalizer: Tensor, layer: int, scaling: float, reduce: Reduce
-    ) -> dict[int, Tensor]:
-        """The reduced attention weights of each row's newest token on its base. [1, Hq, T, D], [T, Hq]"""
-        by_row: dict[int, Tensor] = {}
-        for share in self.shares:
-            newest = attention_ops.reduced_weights(
-                pick(queries[:, :, share.span], 2, share.newest),
-                cached_of(share.base, layer),
-                pick(normalizer[share.span], 0, share.newest).T[None],
-                scaling,
-                lambda weights: reduce(weights[0].transpose(0, 1)[:, :, None]),
-            )
-            by_row |= zip(share.rows, newest.to(share.base.slabs.shape.device), strict=True)
-        return by_row
-
 
 def pick(tensor: Tensor, dim: int, places: Tensor | None) -> Tensor:
     """The part of a tensor at these places, all of it if None."""
@@ -88,12 +70,3 @@ def cached_of(memory: Memory, layer: int) -> Cached:
     """The valid tokens of a layer, as attention reads them."""
     counts = memory.layer(layer).counts if memory.has_summaries else None
     return Cached(memory.keys(layer)[None], memory.values(layer)[None], counts)
-
-
-def _share(memories: Sequence[Memory], spans: Sequence[slice], rows: Sequence[int], span: slice) -> _Share:
-    base = memories[rows[0]].base
-    assert base is not None
-    if len(rows) == span.stop - span.start:
-        return _Share(base, tuple(rows), span, None)
-    ends = torch.tensor([spans[row].stop - spans[row].start for row in rows]).cumsum(0) - 1
-    return _Share(base, tuple(rows), span, transfer.to_device(ends, base.slabs.shape.device))

@@ -11,8 +11,9 @@ from transformers import AttentionInterface
 
 from models.decode_runs import DecodeRun
 from models.decode_step import DecodeStep
+from models.query_capture import LayerQueries, QueryCapture
 from models.shared_base import pick
-from models.slot_cache import PassEnded, SlotCache, packed
+from models.slot_cache import AttentionCapture, PassEnded, SlotCache, packed
 from ops import attention as attention_ops
 from ops.attention import Attended
 
@@ -41,33 +42,26 @@ def slot_attention(
         return attended.reshape(batch, tokens, heads, width), None
     layer, queries = forward_pass.layer_at(place), packed(query)
     if forward_pass.decode_runs:
-        parts = [_decode(queries, run, layer, forward_pass, scaling) for run in forward_pass.decode_runs]
+        parts = [_decode(queries, run, layer, scaling) for run in forward_pass.decode_runs]
     else:
         parts = _prefill(queries, packed(key), packed(value), layer, forward_pass, scaling)
     if layer == forward_pass.ends_at:
         raise PassEnded
-    attended = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
+    attended, normalizer = parts[0] if len(parts) == 1 else (torch.cat(part) for part in zip(*parts, strict=True))
     if forward_pass.bases.shares:
-        normalizer = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts])
-        attended = _with_bases(queries, (attended, normalizer), layer, forward_pass, scaling)
+        attended, normalizer = _with_bases(queries, (attended, normalizer), layer, forward_pass, scaling)
+    capture = forward_pass.capture
+    if isinstance(capture, QueryCapture) and capture.is_recorded[layer]:
+        newest = forward_pass.newest(queries[0].transpose(0, 1)), forward_pass.newest(normalizer)
+        capture.layers[layer] = LayerQueries(*newest, scaling)
     return attended.reshape(batch, tokens, heads, width), None
 
 
-def _decode(queries: Tensor, run: DecodeRun, layer: int, forward_pass: SlotCache, scaling: float) -> Attended:
+def _decode(queries: Tensor, run: DecodeRun, layer: int, scaling: float) -> Attended:
     """[1, Hq, B, D] -> [R, Hq, D], [R, Hq]"""
-    capture = forward_pass.capture
     keys, values, mask = run.read(layer)
     grouped = run.unpack(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
     attended, normalizer = attention_ops.flash(grouped, keys, values, scaling, bias=mask)
-    of_rows = {
-        run.span.start + row: memory.lengths[layer] for row, memory in enumerate(run.memories) if memory.base is None
-    }
-    if capture is not None and capture.query_rows[layer] is not None and of_rows:
-        weights = attention_ops.attention_weights(grouped, keys, normalizer, scaling)
-        reduced = capture.reduce(weights.flatten(1, 2).unsqueeze(2))
-        capture.weights.setdefault(layer, {}).update(
-            {row: reduced[row - run.span.start, ..., :length] for row, length in of_rows.items()}
-        )
     return attended.flatten(1, 2), normalizer.flatten(1, 2)
 
 
@@ -80,11 +74,11 @@ def _prefill(
     """
     capture, parts = forward_pass.capture, []
     mask = None if forward_pass.mask is None else forward_pass.mask.to(queries.device)
-    rows = capture.query_rows[layer] if capture is not None else None
+    rows = capture.query_rows[layer] if isinstance(capture, AttentionCapture) else None
     for run in forward_pass.runs:
         new = attention_ops.New(run.unpack(queries), run.unpack(keys), run.unpack(values), mask)
         cached = run.cached(layer)
-        if capture is None or rows is None or run.has_base:
+        if rows is None or not isinstance(capture, AttentionCapture):
             attended, normalizer = attention_ops.attend(new, cached, scaling)
         else:
             (attended, normalizer), weights = attention_ops.attend_and_reduce(
@@ -95,18 +89,18 @@ def _prefill(
     return parts
 
 
-def _with_bases(queries: Tensor, of_memories: Attended, layer: int, forward_pass: SlotCache, scaling: float) -> Tensor:
-    """Adds what the new tokens attend to before their memories. [1, Hq, T, D], [T, Hq, D], [T, Hq] -> [T, Hq, D]"""
-    capture, bases = forward_pass.capture, forward_pass.bases
+def _with_bases(
+    queries: Tensor, of_memories: Attended, layer: int, forward_pass: SlotCache, scaling: float
+) -> Attended:
+    """Adds what the new tokens attend to before their memories. [1, Hq, T, D], [T, Hq, D], [T, Hq]"""
+    bases = forward_pass.bases
     queries = pick(queries, 2, bases.tokens)
     mine = (pick(of_memories[0], 0, bases.tokens), pick(of_memories[1], 0, bases.tokens))
     attended, normalizer = attention_ops.merge(bases.attend(queries, layer, scaling), mine)
-    if capture is not None and capture.query_rows[layer] is not None:
-        weights = bases.weights(queries, normalizer, layer, scaling, capture.reduce)
-        capture.weights.setdefault(layer, {}).update(weights)
-    return (
-        attended if bases.tokens is None else of_memories[0].index_copy(0, bases.tokens.to(attended.device), attended)
-    )
+    if bases.tokens is None:
+        return attended, normalizer
+    places = bases.tokens.to(attended.device)
+    return of_memories[0].index_copy(0, places, attended), of_memories[1].index_copy(0, places, normalizer)
 
 
 AttentionInterface.register(ATTENTION_NAME, slot_attention)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -17,6 +18,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLaye
 from cache_store.memory import Memory
 from models import decode_runs, slot_runs
 from models.decode_runs import DecodeRun
+from models.query_capture import QueryCapture
 from models.shared_base import SharedBases
 from models.slot_runs import SlotRun
 from ops import attention as attention_ops
@@ -62,7 +64,7 @@ class SlotCache(Cache):
         mask: Tensor | None = None,
         offsets: Tensor | None = None,
         is_read_only: bool = False,
-        capture: AttentionCapture | None = None,
+        capture: AttentionCapture | QueryCapture | None = None,
         ends_at: int | None = None,
     ) -> None:
         assert len(memories) == len(num_new), (len(memories), len(num_new))
@@ -76,9 +78,11 @@ class SlotCache(Cache):
         self.spans = _spans(self.num_new)
         self.offsets = _consecutive(num_new) if offsets is None else offsets
         self._recurrent: list[_RecurrentLayer] = []
-        is_single = not is_read_only and all(length == 1 for length in num_new)
+        captures_weights = isinstance(capture, AttentionCapture)
+        is_single = not (is_read_only or captures_weights) and all(length == 1 for length in num_new)
         is_plain = all(memory.is_plain for memory in memories)
         self.bases = SharedBases(memories, self.spans)
+        assert not (captures_weights and self.bases.shares), "attention weights are captured on a pass's own memories"
         self.decode_runs = decode_runs.runs_of(memories) if is_single and is_plain else []
         self.runs = [] if self.decode_runs else slot_runs.runs_of(memories, self.spans)
         self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
@@ -96,19 +100,24 @@ class SlotCache(Cache):
         """Positions of the new tokens on each axis. -> [A, 1, sum of T_b]"""
         shape = self.memories[0].slabs.shape
         first = torch.tensor([memory.next_position for memory in self.memories])
-        if not self.decode_runs:
+        if 1 < len(self.memories) < self.offsets.shape[-1]:
             first = first.repeat_interleave(torch.tensor(self.num_new))
         positions = transfer.to_device(first + self.offsets, shape.device)
         return positions.expand(shape.positions.num_axes, -1)[:, None]
 
-    def newest(self, hidden: Tensor) -> Tensor:
-        """Of each memory's last new token. [1, sum of T_b, E] -> [B, E]"""
-        if hidden.shape[1] == len(self.memories):
-            return hidden[0]
+    def newest(self, tokens: Tensor) -> Tensor:
+        """Of each memory's last new token; no view, if there are others. [sum of T_b, ...] -> [B, ...]"""
+        if len(tokens) == len(self.memories):
+            return tokens
         if len(self.memories) == 1:
-            return hidden[0, -1:]
+            return tokens[-1:].clone()
+        return tokens.index_select(0, self._last.to(tokens.device))
+
+    @cached_property
+    def _last(self) -> Tensor:
+        """The place of each memory's last new token, sent to the device once. [B]"""
         last = torch.tensor([span.stop - 1 for span in self.spans])
-        return hidden[0].index_select(0, transfer.to_device(last, hidden.device))
+        return transfer.to_device(last, self.memories[0].slabs.shape.device)
 
     def write_states(self) -> None:
         """Puts the states of recurrent layers behind the new tokens into the memories."""
@@ -189,6 +198,8 @@ def _consecutive(lengths: Sequence[int]) -> Tensor:
     """0, 1, 2, ... for each memory. -> [sum of T_b], on the host"""
     if max(lengths) == 1:
         return torch.zeros(len(lengths), dtype=torch.int64)
+    if len(lengths) == 1:
+        return torch.arange(lengths[0])
     of_each = torch.tensor(lengths)
     return torch.arange(sum(lengths)) - torch.repeat_interleave(of_each.cumsum(0) - of_each, of_each)
 

@@ -22,14 +22,14 @@ class SlotRun:
     def __init__(self, memories: Sequence[Memory], first_row: int, span: slice) -> None:
         self.memories = memories
         self.first_row = first_row
-        self.has_base = memories[0].base is not None
         self._span = span
         self._slabs = memories[0].slabs
         self._slots = slice(memories[0].slot, memories[0].slot + len(memories))
 
     def unpack(self, states: Tensor) -> Tensor:
         """These memories' part of a packed row, as a batch. [1, H, sum of T_b, D] -> [R, H, T, D]"""
-        part, rows = states[:, :, self._span], len(self.memories)
+        span, rows = self._span, len(self.memories)
+        part = states if states.shape[2] == span.stop - span.start else states[:, :, span]
         return part if rows == 1 else torch.unflatten(part[0], 1, (rows, -1)).transpose(0, 1)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:

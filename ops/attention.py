@@ -186,6 +186,11 @@ def mean_weight(weights: Tensor) -> Tensor:
     return weights.mean(dim=(-3, -2))
 
 
+def summed_weight(weights: Tensor) -> Tensor:
+    """The sum over query tokens, heads averaged. [..., Hq, T, N] -> [..., N]"""
+    return weights.sum(dim=(-3, -2)).div_(weights.shape[-3])
+
+
 def peak_weight(weights: Tensor) -> Tensor:
     """The largest weight that any query token puts on each cached token, heads averaged. [..., Hq, T, N] -> [..., N]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
-from models import evidence_layers
+from models import answer_decoder, evidence_layers
 from models.answer_decoder import Answer, AnswerDecoder
 from models.embeddings import Embeddings
 from models.llava_onevision import LlavaOnevision
@@ -130,12 +130,35 @@ def test_the_evidence_of_an_answer_is_the_attention_of_all_its_tokens_but_the_en
     decoder.step([answer])
     both = {layer: weights.clone() for layer, weights in answer.attention_weights.items()}
     (end,) = decoder.next_tokens([answer])
-    assert {rows.dim() for rows in end.attention_rows.values()} == {2}
+    assert end.queries is not None
+    assert {layer.queries.shape[0] for layer in end.queries.layers.values()} == {1}  # of the last token alone
     decoder.append(answer, dataclasses.replace(end, id=model.prompts.end_id))
 
     assert all(bool((both[layer] >= first[layer]).all()) for layer in first)
     assert all(float(both[layer].sum()) > float(first[layer].sum()) for layer in first)
     assert all(torch.equal(answer.attention_weights[layer], both[layer]) for layer in first)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_the_evidence_is_the_same_however_many_tokens_it_is_computed_for_at_once(
+    model: LlavaOnevision, writer: MemoryWriter, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """The queries that wait are never more than that, however long the answer is."""
+    memory = new_memory(writer)
+    append_frames(writer, memory, random_frames(4))
+    once, parts = (Answer(copy_of(memory), model.prompts.question(QUESTION)) for _ in range(2))
+    decoder = AnswerDecoder(model)
+    for _ in range(5):
+        (token,) = decoder.next_tokens([once])
+        decoder.append(once, dataclasses.replace(token, id=0))
+    monkeypatch.setattr(answer_decoder, "_QUERIES_AT_ONCE", at_once)
+    for _ in range(5):
+        (token,) = decoder.next_tokens([parts])
+        decoder.append(parts, dataclasses.replace(token, id=0))
+        assert len(parts._queries) < at_once
+
+    for layer, weights in once.attention_weights.items():
+        assert torch.allclose(parts.attention_weights[layer], weights, atol=1e-6)
 
 
 def test_the_attention_of_an_answer_is_counted_on_the_token_that_got_it(

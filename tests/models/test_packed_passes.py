@@ -16,8 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cache_store.extent import Extent
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
+from models import query_capture
 from models.embeddings import Embeddings
 from models.packing import PackedTexts
+from models.query_capture import QueryCapture, TokenQueries
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
@@ -65,11 +67,18 @@ def captured(num_layers: int) -> AttentionCapture:
 
 def forward(
     model: VideoLanguageModel, memories: list[Memory], unread: list[Embeddings], *, is_read_only: bool
-) -> tuple[Tensor, AttentionCapture]:
-    capture = captured(memories[0].num_layers)
+) -> tuple[Tensor, QueryCapture]:
+    """With the queries of each memory's newest token, in all layers but the first."""
+    capture = QueryCapture([False, *[True] * (memories[0].num_layers - 1)])
     lengths = [len(tokens) for tokens in unread]
     forward_pass = SlotCache(memories, lengths, is_read_only=is_read_only, capture=capture)
     return model.forward(Embeddings.pack(unread), forward_pass), capture
+
+
+def attention(capture: QueryCapture, row: int, memory: Memory) -> dict[int, Tensor]:
+    """The attention weights of a memory's newest token on its cached ones, by layer. [N_l]"""
+    token = TokenQueries(capture.layers, row)
+    return {layer: query_capture.summed_weights([token], layer, memory) for layer in capture.layers}
 
 
 def written(memory: Memory, num_new: int) -> list[Tensor]:
@@ -101,10 +110,11 @@ def test_a_packed_pass_equals_one_pass_for_each_memory(
         assert torch.allclose(part, alone, atol=1e-4)
         for mine, other in zip(together[row], written(memory, len(tokens)), strict=True):
             assert torch.allclose(mine, other, atol=1e-4)
-        assert sorted(capture.weights) == sorted(capture_alone.weights)
-        for layer, weights in capture_alone.weights.items():
-            assert torch.allclose(capture.weights[layer][row], weights[0], atol=1e-5)
-            assert len(weights[0]) == memory.lengths[layer]
+        found, expected = attention(capture, row, memory), attention(capture_alone, 0, memory)
+        assert sorted(found) == sorted(expected) == list(range(1, memory.num_layers))
+        for layer, weights in expected.items():
+            assert torch.allclose(found[layer], weights, atol=1e-5)
+            assert len(weights) == memory.lengths[layer]
 
 
 def test_a_decode_step_reads_slots_of_two_slabs(model: VideoLanguageModel, slabs: Slabs) -> None:
@@ -146,8 +156,31 @@ def test_memories_that_are_alike_equal_one_pass_for_each(
         assert torch.allclose(hidden[:, row * num_new : (row + 1) * num_new], alone, atol=1e-4)
         for mine, other in zip(together[row], written(memory, num_new), strict=True):
             assert torch.allclose(mine, other, atol=1e-4)
-        for layer, weights in capture_alone.weights.items():
-            assert torch.allclose(capture.weights[layer][row], weights[0], atol=1e-5)
+        found = attention(capture, row, memory)
+        for layer, weights in attention(capture_alone, 0, memory).items():
+            assert torch.allclose(found[layer], weights, atol=1e-5)
+
+
+@small
+@given(drawn=passes, is_decode=st.booleans())
+def test_the_queries_of_a_pass_give_the_attention_weights_of_the_pass(
+    model: VideoLanguageModel, slabs: Slabs, drawn: tuple[Any, list[int], bool], is_decode: bool
+) -> None:
+    """Also two tokens together, whose weights are summed."""
+    of_rows, slots, _ = drawn
+    memories = [memory_of(slabs, slot, lengths) for slot, (_, *lengths) in zip(slots, of_rows, strict=False)]
+    unread = [model.embed_tokens(torch.arange(1 if is_decode else length) + 5) for length, *_ in of_rows]
+    weights = captured(memories[0].num_layers)
+    forward_pass = SlotCache(memories, [len(tokens) for tokens in unread], is_read_only=True, capture=weights)
+    model.forward(Embeddings.pack(unread), forward_pass)
+
+    _, queries = forward(model, memories, unread, is_read_only=False)
+
+    for row, memory in enumerate(memories):
+        token = TokenQueries(queries.layers, row)
+        for layer, of_rows_weights in weights.weights.items():
+            twice = query_capture.summed_weights([token, token], layer, memory)
+            assert torch.allclose(twice, 2 * of_rows_weights[row], atol=1e-5)
 
 
 class Operations(TorchDispatchMode):
@@ -229,7 +262,7 @@ def on_meta(name: str) -> tuple[VideoLanguageModel, list[Memory]]:
 
 
 @pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
-def test_a_pass_sends_the_device_the_positions_of_its_tokens_and_nothing_else(name: str) -> None:
+def test_a_pass_sends_the_device_the_positions_of_its_tokens_and_which_are_the_last(name: str) -> None:
     """Once, not for each layer: a pass over new frames, and one that scores a memory whose positions have moved."""
     model, memories = on_meta(name)
     memories[0].reach = 5
@@ -242,7 +275,7 @@ def test_a_pass_sends_the_device_the_positions_of_its_tokens_and_nothing_else(na
     with HostTensors() as of_scores:
         texts.forward(model, memories, captured(memories[0].num_layers))
 
-    assert (of_frames.num_sent, of_scores.num_sent) == (1, 1)
+    assert (of_frames.num_sent, of_scores.num_sent) == (2, 1)  # a pass that scores needs no last ones
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
