@@ -57,15 +57,14 @@ def decide(
     not in the policy's view. Tokens that are kept keep their keys, values and positions exactly. `apply` writes it.
     """
     windows = window_lengths(memory, first_recent_id)
-    everything = [memory.after_prefix(index) for index in range(memory.num_layers)]
     view = tuple(
-        _past(tokens, window, scores, plan, budget)
-        for tokens, window, scores, plan in zip(everything, windows, attention, plans, strict=True)
+        _view(memory.after_prefix(index), window, scores, plan, budget)
+        for index, (window, scores, plan) in enumerate(zip(windows, attention, plans, strict=True))
     )
     layers: list[CachedTokens] = []
     next_position, reach, has_summaries = memory.next_position, memory.reach, memory.has_summaries
     for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
-        tokens = everything[index]
+        tokens = layer.after_prefix
         if not retention.folded and not windows[index]:
             layers.append(tokens.at(retention.kept))
             continue
@@ -73,10 +72,11 @@ def decide(
         if not retention.folded:
             layers.append(tokens.at(torch.cat((retention.kept, recent))))
             continue
-        kept = layer.tokens.at(retention.kept)
+        before_window = layer.tokens
+        kept = before_window.at(retention.kept)
         summaries = [
             dataclasses.replace(
-                policy.summarize(layer.tokens.at(folded), kept, memory.slabs.shape.positions),
+                policy.summarize(before_window.at(folded), kept, memory.slabs.shape.positions),
                 token_ids=folded.new_full((1,), _summary_id(memory, group)),
             )
             for group, folded in enumerate(retention.folded)
@@ -99,10 +99,9 @@ def apply(memory: Memory, remaining: Remaining) -> None:
     )
 
 
-def _past(tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int) -> LayerView:
+def _view(tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int) -> LayerView:
     """The policy's view of a layer: all but the window, which comes off the budget."""
-    num_past = len(tokens) - window
-    return LayerView(tokens.slice(0, num_past), attention[:num_past], plan, max(budget - window, 0))
+    return LayerView(tokens, attention[: len(tokens) - window], plan, max(budget - window, 0))
 
 
 def _summary_id(memory: Memory, group: int) -> int:

@@ -19,13 +19,19 @@ from ops import retention, scores, smoothing
 class LayerView:
     """What a policy may read: the tokens of one layer between its prefix and its recent window.
 
-    attention: [N], the score of each token; budget: how many of them may stay, summaries included.
+    after_prefix: those of the window too, as the last ones. attention: [N], the score of each token before the window;
+    budget: how many of them may stay, summaries included.
     """
 
-    tokens: CachedTokens
+    after_prefix: CachedTokens
     attention: Tensor
     plan: LayerPlan
     budget: int
+
+    @property
+    def tokens(self) -> CachedTokens:
+        """The tokens that the policy decides on. Made when it is read: not every policy looks at tokens. N"""
+        return self.after_prefix.slice(0, len(self.attention))
 
     @property
     def frames(self) -> Tensor:
