@@ -87,6 +87,14 @@ class CheckedDevice:
             self._reference.discard(name)
             self.counts["discarded"] += 1
 
+    def hold_back(self, name: str) -> None:
+        """Frames that are on their way do not come into the memory before `release`."""
+        self.engine.clips.hold_back(name)
+        self.counts["held back"] += 1
+
+    def release(self, name: str) -> None:
+        self.engine.clips.release(name)
+
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         self.engine.set_gate(name, is_gated=is_gated)
         self._reference.set_gate(name, is_gated=is_gated)
@@ -139,7 +147,11 @@ class CheckedDevice:
         self._note_begun(running)
         steps, self._steps = self._steps, []
         for camera, clip in steps:
-            self._check_step(camera, clip, before, failed)
+            if self.engine.queue.has_put_back(clip):
+                self._reference.discard(clip.camera)
+                self.counts["put back"] += 1
+            else:
+                self._check_step(camera, clip, before, failed)
         for clip in self.engine.queue.taken:
             if clip.camera in self.cameras:
                 self._reference.encode(clip)

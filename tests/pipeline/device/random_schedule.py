@@ -53,7 +53,7 @@ class RandomSchedule:
         happenings = {
             self._put: 9.0, self._ask: 5.0, self._cancel: 1.0, self._ask_too_much: 0.5, self._add: 2.0,
             self._remove: 0.2, self._erase: 0.2, self._set_gate: 0.3, self._copy: 0.7, self._move: 0.5,
-            self._measure: 0.2, self._discard: 0.3,
+            self._measure: 0.2, self._discard: 0.3, self._hold_back: 1.0, self._release: 1.5,
         }  # fmt: skip
         for _ in CAMERAS[1:]:
             self._add()
@@ -63,6 +63,8 @@ class RandomSchedule:
             for _ in range(self._rng.choice((0, 1, 1, 2, 3))):
                 self._device.run_job(self._fault())
                 self._device.engine.now_s += self._rng.choice((0.0, _HASTY_S))
+        for name in self._device.cameras:
+            self._device.release(name)
         while self._device.run_job():
             pass
         self._device.check_end()
@@ -123,6 +125,14 @@ class RandomSchedule:
     def _discard(self) -> None:
         if name := self._camera():
             self._device.discard(name)
+
+    def _hold_back(self) -> None:
+        if name := self._camera():
+            self._device.hold_back(name)
+
+    def _release(self) -> None:
+        if name := self._camera():
+            self._device.release(name)
 
     def _set_gate(self) -> None:
         if name := self._camera():

@@ -48,6 +48,11 @@ class RecordingQueue(ClipQueue):
         self.taken += steps
         return steps
 
+    def has_put_back(self, clip: Clip) -> bool:
+        """Whether a clip that was taken waits again."""
+        clips = self._cameras.get(clip.camera)
+        return clips is not None and any(waiting.times_s is clip.times_s for waiting in clips.waiting)
+
 
 class SteppedEngine(Engine):
     """An engine on the test's own thread. now_s: of the clock by which questions expire.
