@@ -83,12 +83,13 @@ class CameraMemories:
     async def finish(self, camera_id: str, name: str) -> None:
         """Holds the camera's clips back and saves its whole memory for the next owner.
 
-        Raises StoreError; then the camera goes on as before.
+        Raises StoreError; then, or if it is cancelled, the camera goes on as before.
         """
         self._engine.clips.hold_back(camera_id)
-        await self._checkpointer.stop(camera_id)
-        is_saved = not self._engine.status(camera_id).frames_seen
+        is_saved = False
         try:
+            await self._checkpointer.stop(camera_id)
+            is_saved = not self._engine.status(camera_id).frames_seen
             is_saved = is_saved or await self._checkpointer.save(camera_id, is_whole=True)
         finally:
             if not is_saved:
@@ -99,8 +100,8 @@ class CameraMemories:
 
     async def erase(self, assignment: Assignment, owner: Owner) -> None:
         """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then the memory is as before."""
-        await self._checkpointer.stop(assignment.id)
         try:
+            await self._checkpointer.stop(assignment.id)
             await self._store.delete(assignment.id, owner)
         finally:
             self.start_saving(assignment)

@@ -213,6 +213,25 @@ async def test_a_camera_that_cannot_be_removed_is_watched_answers_and_is_saved(
         await shard.release_camera("street")
 
 
+async def test_a_camera_whose_removal_is_cancelled_is_watched_and_saved(
+    running: Running, checkpoints: UnreliableStore
+) -> None:
+    """Its clips were held back for good, and nothing saved it any more."""
+    async with running(every_s=0.1) as shard:
+        await shard.add_camera(live())
+        await until(partial(has_frames, shard, "street", 4))
+        removal = asyncio.create_task(shard.release_camera("street"))
+        while "street" in shard._checkpointer._tasks:
+            await asyncio.sleep(0)
+        removal.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await removal
+
+        saves = checkpoints.saves
+        await until(lambda: checkpoints.saves > saves)
+        await until(partial(has_frames, shard, "street", (await status(shard, "street")).memory.frames_seen + 4))
+
+
 async def test_a_camera_that_leaves_keeps_its_checkpoint(
     running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
 ) -> None:
