@@ -148,7 +148,12 @@ class CameraStreams:
         return newest_s is not None and newest_s > self._clock() + _AHEAD_S
 
     def reopen(self, assignment: Assignment, resume_s: float | None) -> None:
-        """Opens the stream of an owned camera anew, whose feed was stopped. resume_s: see CameraFeed."""
+        """Opens the stream of an owned camera anew, whose feed was stopped.
+
+        resume_s: see CameraFeed. None if no frame of it came before, or none that is to count.
+        """
+        if resume_s is None:
+            self._clips.remove(assignment.id)
         self.owned[assignment.id] = self._opened(assignment, resume_s, None)
 
     def limit_rates(self, share: float) -> None:

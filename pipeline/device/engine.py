@@ -238,7 +238,7 @@ class Engine:
     def _erase(self, name: str, gap: Gap) -> None:
         self._slots.erase(name, gap)
         self._questions.fail_camera(name, f"the memory of camera {name!r} was erased")
-        self.clips.remove(name)
+        self.clips.erase(name)
         self._slots.publish(self._slots.get(name))
 
     def _snapshot(self, name: str, is_whole: bool) -> Checkpoint:

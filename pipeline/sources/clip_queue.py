@@ -68,10 +68,10 @@ class ClipQueue:
             clips, lost = self._added(clip.camera), 0
             clips.period_s, clips.newest_s = clip.period_s, clip.times_s[-1]
             clips.waiting.append(clip)
-            if len(clips.waiting) > self._max_clips:
-                lost = len(clips.waiting.popleft().times_s)
-                clips.dropped += lost
+            while len(clips.waiting) > self._max_clips:
+                lost += len(clips.waiting.popleft().times_s)
                 clips.waiting[0] = clips.waiting[0].after_loss(DROPPED)
+            clips.dropped += lost
             lost = 0 if clips.is_held_back else lost
         self._on_put()
         return lost
@@ -112,18 +112,15 @@ class ClipQueue:
     def take_back(self, clip: Clip) -> bool:
         """Puts a clip that was taken and not claimed back in front of its camera's if those are held back now.
 
-        Whether it was put back. A full queue drops it instead, because it is the oldest.
+        Whether it was put back. A full queue has one clip too many then, until the next put: a source that can wait
+        puts none before there is space, so nothing of a recording is lost.
         """
         with self._changed:
             clips = self._of(clip.camera)
             if not clips.is_held_back or clips.taken_s is not clip.times_s:
                 return False
             clips.taken_s = ()
-            if len(clips.waiting) < self._max_clips:
-                clips.waiting.appendleft(clip)
-            else:
-                clips.dropped += len(clip.times_s)
-                clips.waiting[0] = clips.waiting[0].after_loss(DROPPED)
+            clips.waiting.appendleft(clip)
             return True
 
     def next_steps(self, max_frames: int) -> list[int]:
@@ -149,12 +146,16 @@ class ClipQueue:
             return clips.waiting[0].times_s[0] if clips.waiting and clips.is_held_back else None
 
     def release(self, camera: str, after_s: float = -math.inf) -> None:
-        """Ends `hold_back`. Frames up to `after_s`, also of later clips, are left out: another shard has read them."""
+        """Ends `hold_back`. Frames up to `after_s`, also of later clips, are left out: another shard has read them.
+
+        So are those that an earlier `release` leaves out.
+        """
         with self._changed:
             clips = self._added(camera)
-            if clips.dropped_before is not None and clips.waiting and clips.waiting[0].times_s[0] <= after_s:
+            clips.after_s = max(clips.after_s, after_s)
+            if clips.dropped_before is not None and clips.waiting and clips.waiting[0].times_s[0] <= clips.after_s:
                 clips.dropped = clips.dropped_before
-            clips.dropped_before, clips.after_s = None, after_s
+            clips.dropped_before = None
         self._on_put()
 
     def wait_for_space(self, camera: str, timeout_s: float) -> bool:
@@ -202,8 +203,21 @@ class ClipQueue:
             clips.taken_s = ()
             self._changed.notify_all()
 
+    def erase(self, camera: str) -> None:
+        """Removes the camera's clips and counts. Where its source goes on stays as if all of them had been claimed."""
+        with self._changed:
+            if (clips := self._cameras.get(camera)) is not None:
+                self._cameras[camera] = _CameraClips(
+                    claimed_s=() if clips.newest_s is None else (clips.newest_s,),
+                    dropped_before=0 if clips.is_held_back else None,
+                    after_s=clips.after_s,
+                    newest_s=clips.newest_s,
+                    period_s=clips.period_s,
+                )
+            self._changed.notify_all()
+
     def remove(self, camera: str) -> None:
-        """Removes the camera's clips and counts."""
+        """Removes all of the camera: its clips, its counts, and where its source goes on."""
         with self._changed:
             self._cameras.pop(camera, None)
             self._changed.notify_all()

@@ -248,6 +248,19 @@ async def test_a_recording_whose_rate_changes_is_read_once_though_frames_of_it_w
         assert (memory.frames_seen, memory.frames_dropped, memory.gaps) == (FRAMES_SAMPLED, 0, ())
 
 
+async def test_a_recording_that_was_erased_is_not_read_again_when_its_rate_changes(running: Running, film: str) -> None:
+    """It began anew, because nothing said any more how far it had come: what was erased came back."""
+    faster = assignment("film", film)
+    faster = dataclasses.replace(faster, spec=dataclasses.replace(faster.spec, frames_per_second=2.0))
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        await shard.erase_memory("film")
+        await shard.update_camera(faster)
+
+        await until(partial(has_ended, shard, "film"))
+        assert (await status(shard, "film")).memory.frames_seen == 0
+
+
 async def has_waiting_clip(clips: ClipQueue, name: str) -> bool:
     return clips.held_back_since_s(name) is not None
 

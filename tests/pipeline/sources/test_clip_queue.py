@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -191,30 +192,53 @@ def test_a_clip_that_was_taken_goes_back_in_front_of_those_that_are_held_back() 
     assert not clips.take_back(second)
 
 
-def test_a_clip_that_finds_the_queue_full_when_it_goes_back_is_dropped() -> None:
-    clips = ClipQueue(1)
-    first = clip("lobby", 1, frames=3)
-    clips.put(first)
-    clips.take()
-    clips.put(clip("lobby", 2))
+def test_a_clip_that_goes_back_to_a_full_queue_is_lost_only_where_the_source_does_not_wait() -> None:
+    """It was dropped, so a recording lost frames by a move that was given up."""
+    clips = ClipQueue(2)
+    for time_s in range(3):
+        clips.put(clip("lobby", time_s, frames=3))
+    first = clips.take()
+    assert first is not None
+    clips.put(clip("lobby", 3, frames=3))
     clips.hold_back("lobby")
 
     assert clips.take_back(first)
-
+    assert not clips.wait_for_space("lobby", 0)
+    assert clips.dropped_frames("lobby") == 3
     clips.release("lobby")
+    assert clips.take() is first
+    assert not clips.wait_for_space("lobby", 0)
+
+    clips.hold_back("lobby")
+    assert clips.take_back(first)
+    clips.release("lobby")
+    assert clips.put(clip("lobby", 4, frames=3)) == 6
+    assert clips.dropped_frames("lobby") == 9
     newest = clips.take()
     assert newest is not None
-    assert (newest.times_s[0], newest.lost_before[0], clips.dropped_frames("lobby")) == (2, DROPPED, 3)
+    assert (newest.times_s[0], newest.lost_before[0]) == (3, DROPPED)
+    assert take_all(clips) == [("lobby", 4)]
 
 
-def test_wait_for_space_blocks_until_a_clip_is_taken() -> None:
+@pytest.mark.parametrize(
+    "make_space",
+    [
+        ClipQueue.take,
+        lambda clips: clips.discard("lobby"),
+        lambda clips: clips.erase("lobby"),
+        lambda clips: clips.remove("lobby"),
+    ],
+)
+def test_wait_for_space_blocks_until_a_clip_is_taken_or_gone(make_space: Callable[[ClipQueue], object]) -> None:
     clips = ClipQueue(1)
     clips.put(clip("lobby", 0))
 
     assert not clips.wait_for_space("lobby", timeout_s=0.01)
     assert clips.wait_for_space("other", timeout_s=0.01)
-    threading.Timer(0.05, clips.take).start()
+    threading.Timer(0.05, make_space, [clips]).start()
+    began_s = time.monotonic()
     assert clips.wait_for_space("lobby", timeout_s=10)
+    assert time.monotonic() - began_s < 5  # without a notice it looks again only after the timeout
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
@@ -266,6 +290,47 @@ def test_released_clips_and_later_ones_leave_out_frames_up_to_after_s() -> None:
     assert [taken.times_s for taken in iter(clips.take, None)] == [(2.05 + 0.1,)]
 
 
+def test_frames_that_another_shard_has_read_are_left_out_though_a_move_is_given_up_later() -> None:
+    """They came into the memory a second time, behind newer ones."""
+    clips = ClipQueue(2)
+    clips.release("lobby", after_s=2.1)
+    clips.hold_back("lobby")
+    for time_s in (0, 1, 2):
+        clips.put(clip("lobby", time_s, frames=3))
+    clips.release("lobby")
+
+    assert clips.dropped_frames("lobby") == 0
+    assert [taken.times_s for taken in iter(clips.take, None)] == [(2.2,)]
+
+
+def test_erasing_removes_clips_and_counts_but_not_where_the_source_goes_on() -> None:
+    """What was erased came back when the stream was opened anew, or when it came again to where it had been."""
+    clips = ClipQueue(2)
+    clips.erase("lobby")
+    assert not clips._cameras
+    clips.release("lobby", after_s=2.1)
+    for time_s in (1, 2, 3, 4):
+        clips.put(dataclasses.replace(clip("lobby", time_s, frames=3), period_s=0.5))
+    taken = clips.take()
+    assert taken is not None
+    clips.put(clip("lobby", 5))
+    clips.hold_back("lobby")
+
+    clips.erase("lobby")
+
+    assert not clips.claim(taken)
+    assert not clips.take_back(taken)
+    assert clips.dropped_frames("lobby") == 0
+    assert clips.newest_s("lobby") == 5
+    clips.put(clip("lobby", 2, frames=3))
+    assert clips.take() is None
+    clips.discard("lobby", are_lost=False)
+    assert clips.newest_s("lobby") == 5
+    clips.put(clip("lobby", 2, frames=3))
+    clips.release("lobby")
+    assert [left.times_s for left in iter(clips.take, None)] == [(2.2,)]
+
+
 def test_the_rate_of_a_camera_is_that_of_its_newest_clip() -> None:
     clips = ClipQueue(2)
     assert clips.sampled_fps("lobby") is None
@@ -273,6 +338,8 @@ def test_the_rate_of_a_camera_is_that_of_its_newest_clip() -> None:
     for period_s in (0.5, 0.5, 2.0):
         clips.put(dataclasses.replace(clip("lobby", period_s), period_s=period_s))
 
+    assert clips.sampled_fps("lobby") == 0.5
+    clips.erase("lobby")
     assert clips.sampled_fps("lobby") == 0.5
     clips.remove("lobby")
     assert clips.sampled_fps("lobby") is None
