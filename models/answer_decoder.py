@@ -56,6 +56,11 @@ class Answer:
         self._attention_sums: dict[tuple[int, ...], Tensor] = {}  # one row a layer, up to the longest one's end
         self._cached_lengths = list(self._base.lengths)
 
+    @property
+    def unread_ids(self) -> Sequence[int]:
+        """What the next pass reads: the question, or the newest token."""
+        return self.ids[-1:] or self.question.ids
+
     def cached_tokens(self, layer: int) -> CachedTokens:
         """A view of the layer's tokens of the camera's memory as of the question, without the prefix."""
         return self._base.layer(layer).slice(self._base.prefix_length, self._cached_lengths[layer])
@@ -111,7 +116,13 @@ class AnswerDecoder:
 
         Changes no answer, so a pass that fails can be tried again with fewer answers.
         """
-        return self._next_by_graph(answers) or self._next_by_pass(answers)
+        try:
+            return self._next_by_graph(answers) or self._next_by_pass(answers)
+        except Exception:
+            # Others read these slots on to their own lengths, and no mask hides what is no number.
+            for answer in answers:
+                answer.memory.blank(len(answer.unread_ids))
+            raise
 
     def _next_by_graph(self, answers: Sequence[Answer]) -> list[NextToken]:
         """Empty if that needs an ordinary pass."""
@@ -158,7 +169,7 @@ class AnswerDecoder:
 
     def _embed_unread(self, answers: Sequence[Answer]) -> tuple[Embeddings, list[int]]:
         """What the answers have not read, packed, and how many tokens of it are each one's. [1, sum of T_b, E]"""
-        ids = [answer.ids[-1:] or answer.question.ids for answer in answers]
+        ids = [answer.unread_ids for answer in answers]
         # One transfer to the device for all of them.
         together = transfer.to_device(torch.tensor([id for some in ids for id in some]), self._model.spec.device)
         if all(answer.ids for answer in answers):

@@ -172,8 +172,8 @@ class QuestionRunner:
 
     def _next_tokens(self, batch: Sequence[RunningAnswer]) -> list[tuple[RunningAnswer, NextToken]]:
         """One pass, or one for each answer if that fails: those that fail alone end and are left out."""
-        # In the order of their slots, because neighbours are read together.
-        batch = sorted(batch, key=lambda running: (id(running.answer.memory.slabs), running.answer.memory.slot))
+        # In the order of their slots, because neighbours are read together: first those behind their copies.
+        batch = sorted(batch, key=lambda running: (running.answer.memory.base is not None, running.answer.memory.slot))
         return job_guard.in_one_pass(
             batch,
             lambda batch: self._decoder.next_tokens([running.answer for running in batch]),
@@ -194,9 +194,6 @@ class QuestionRunner:
         trace = "".join(traceback.format_exception(error))
         about = {"camera": request.camera, "answer_id": request.id}
         self._report("answer_failed", **about, reason=repr(error), traceback=trace)
-        for running in self._running:
-            if running.request is request:  # no mask would hide what is no number from the slot's next answer
-                running.answer.memory.blank(request.num_tokens)
         self._release(request)
         request.end(
             AnswerFailed(f"answer {request.id} on camera {request.camera!r}: the device failed: {type(error).__name__}")

@@ -136,6 +136,25 @@ def test_what_is_no_number_in_one_answer_changes_no_other(writer: MemoryWriter, 
     assert all(token.id is not None for token in decoder.next_tokens(answers))
 
 
+@pytest.mark.parametrize("has_fixed_shapes", [True, False])
+def test_a_pass_that_fails_leaves_nothing_that_is_no_number_to_the_others(
+    writer: MemoryWriter, memories: list[Memory], has_fixed_shapes: bool
+) -> None:
+    """The first answer runs behind the copy that the others read: they failed too when they were done again alone."""
+    (slots, answers), (_, unharmed) = begun(writer, [memories[0]] * 3), begun(writer, [memories[0]] * 3)
+
+    def decoder_of(model: VideoLanguageModel) -> AnswerDecoder:
+        return by_fixed_shapes(model, slots, Recorder()) if has_fixed_shapes else AnswerDecoder(model)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder_of(OutOfMemory(writer.model)).next_tokens(answers)
+    assert all(tensor.isfinite().all() for tensor in contents(slots))
+
+    expected = AnswerDecoder(writer.model).next_tokens(unharmed)
+    for answer, token in zip(answers, expected, strict=True):
+        assert [found.id for found in decoder_of(writer.model).next_tokens([answer])] == [token.id]
+
+
 class DamagedFirstRow:
     """A model that reads no number for the token of the first answer."""
 
@@ -147,8 +166,16 @@ class DamagedFirstRow:
 
     def embed_tokens(self, ids: Tensor) -> Embeddings:
         embedded = self._model.embed_tokens(ids)
-        embedded.tokens[:, 0] = torch.nan
-        return embedded
+        tokens = embedded.tokens.clone()
+        tokens[:, 0] = torch.nan
+        return Embeddings(tokens, embedded.deep)
+
+
+class OutOfMemory(DamagedFirstRow):
+    """One that has no memory left then."""
+
+    def logits(self, _hidden: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_a_memory_with_summaries_and_a_full_slot_need_an_ordinary_pass(
