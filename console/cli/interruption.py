@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
+_OVER = signal.SIGURG  # ends the thread; a process that gets it ignores it
 
 
 @contextmanager
@@ -37,21 +38,19 @@ def ending_at_once(before_end: Callable[[], None] = lambda: None) -> Iterator[No
             os._exit(INTERRUPTED)
 
     def wait_for_ctrl_c() -> None:
-        signal.sigwait({signal.SIGINT})
-        if not is_over.is_set():
+        # One signal for both would lose a Ctrl-C that comes at the end of the block.
+        if signal.sigwait({signal.SIGINT, _OVER}) == signal.SIGINT:
             end()
 
-    is_over = threading.Event()
     waiting = threading.Thread(target=wait_for_ctrl_c, name="Ctrl-C", daemon=True)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, _OVER})
     handler = signal.signal(signal.SIGINT, end)
     waiting.start()
     assert waiting.ident is not None
     try:
         yield
     finally:
-        is_over.set()
-        signal.pthread_kill(waiting.ident, signal.SIGINT)
+        signal.pthread_kill(waiting.ident, _OVER)
         waiting.join()
         signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -125,6 +125,25 @@ with interruption.ending_at_once():
     assert (ended.returncode, ended.stderr) == (130, "")
 
 
+def test_a_signal_at_the_end_of_the_block_is_not_lost() -> None:
+    script = """
+import os, signal, threading
+from console.cli import interruption
+
+def come_first(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    waiting, = (thread for thread in threading.enumerate() if thread.name == "Ctrl-C")
+    waiting.join()
+
+signal.pthread_kill = come_first
+with interruption.ending_at_once():
+    pass
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 def test_after_the_block_a_signal_does_what_it_did_before() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), threading.active_count()
     with interruption.ending_at_once(), interruption.ending_at_once():
