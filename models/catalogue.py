@@ -45,7 +45,7 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 def located(name: str) -> tuple[str, str | None]:
     """The folder or hub id of a model, and the revision that it is pinned to. Raises ModelInvalid, ModelNotFound."""
     where, revision = _resolved(name)
-    if "/" not in where and not Path(where).expanduser().is_dir():
+    if "/" not in where and not _is_folder(where):
         text = f"model {name!r}: no folder, and none of {', '.join(CHECKPOINTS)}; a hub id is OWNER/NAME"
         raise ModelNotFound(text + suggestion(where, CHECKPOINTS))
     return where, revision
@@ -53,10 +53,9 @@ def located(name: str) -> tuple[str, str | None]:
 
 def local_folder(name: str, where: str) -> Path | None:
     """The folder of a model, None for a hub id. name: as messages show it. Raises ModelNotFound."""
-    folder = Path(where).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute() or where.startswith("."):
+    if _is_folder(where):
+        return Path(where).expanduser()
+    if where.startswith(("/", ".", "~")):
         raise ModelNotFound(f"model {name!r}: no such folder")
     return None
 
@@ -68,10 +67,17 @@ def require_known(name: str) -> None:
 
 
 def _resolved(name: str) -> tuple[str, str | None]:
-    if "@" not in name or Path(name).expanduser().is_dir():
+    if "@" not in name or _is_folder(name):
         return CHECKPOINTS.get(name, name), None
     where, _, revision = name.partition("@")
     where = CHECKPOINTS.get(where, where)
-    if Path(where).expanduser().is_dir():
+    if _is_folder(where):
         raise ModelInvalid(f"model {name!r}: {where} is a folder, which has no revision {revision!r}")
     return (name, None) if Path(name).is_absolute() else (where, revision)
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, a folder of another user, the home of nobody
+        return False
