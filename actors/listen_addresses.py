@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -19,12 +20,13 @@ from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
 from pipeline.network.redaction import REDACTOR
 
+ROUTER, METRICS = "router", "metrics"
 _MAX_SHOWN = 80  # characters of another process's command line
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where a server listens. name: router or metrics; port_key: the key or the option that sets the port."""
+    """Where a server listens. name: ROUTER or METRICS; port_key: the key or the option that sets the port."""
 
     name: str
     host: str
@@ -39,11 +41,11 @@ def of(
     router: RouterConfig, metrics: MetricsConfig | None = None, *, port_key: str = "router.port"
 ) -> list[ListenAddress]:
     """The addresses of a server with these settings. port_key: what sets the port of the router."""
-    addresses = [ListenAddress("router", router.host, router.port, port_key)]
+    addresses = [ListenAddress(ROUTER, router.host, router.port, port_key)]
     if router.health_port is not None:
-        addresses.append(ListenAddress("router", router.host, router.health_port, "router.health_port"))
+        addresses.append(ListenAddress(ROUTER, router.host, router.health_port, "router.health_port"))
     if metrics is not None:
-        addresses.append(ListenAddress("metrics", metrics.host, metrics.port, "metrics.port"))
+        addresses.append(ListenAddress(METRICS, metrics.host, metrics.port, "metrics.port"))
     return addresses
 
 
@@ -59,9 +61,9 @@ def refusal(address: ListenAddress, error: OSError | None = None) -> AddressInUs
 
     error: of the system; without it, the address is tried once more to get one.
     """
-    error = error or _failure(address)
+    error = error or _failure(address) or OSError("the port is free, but gRPC knows no such address")
     start = f"{address.name} address {address}: cannot listen there"
-    if error is None or error.errno == errno.EADDRINUSE:
+    if error.errno == errno.EADDRINUSE:
         return AddressInUse(f"{start}: {_holder(address)}; stop it, or choose another {address.port_key}")
     if error.errno == errno.EACCES:
         why = f"{error.strerror}: ports below 1024 need privileges; choose another {address.port_key}"
@@ -76,9 +78,29 @@ def joined(host: str, port: int) -> str:
 
 
 def _failure(address: ListenAddress) -> OSError | None:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    """What keeps a server from listening there.
+
+    A name may have several addresses. One that this machine lacks, e.g. where IPv6 is off, matters only if it has none
+    of them.
+    """
     try:
-        socket.create_server((address.host, address.port), family=family).close()
+        host = address.host or None
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        return error
+    except UnicodeError:  # an empty label, or one that is too long
+        return OSError(f"{address.host!r} is no name of a host")
+    tries = [_failure_at(family, at, address.name) for family, *_, at in found]
+    failures = [error for error in tries if error is not None]
+    grave = [error for error in failures if error.errno in (errno.EADDRINUSE, errno.EACCES)]
+    return next(iter(grave or (failures if len(failures) == len(tries) else ())), None)
+
+
+def _failure_at(family: int, at: tuple[Any, ...], name: str) -> OSError | None:
+    # gRPC listens on :: for IPv4 too, asyncio does not.
+    is_dual = name == ROUTER and at[0] == "::" and socket.has_dualstack_ipv6()
+    try:
+        socket.create_server(at, family=family, dualstack_ipv6=is_dual).close()
     except OSError as error:
         return error
     return None

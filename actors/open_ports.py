@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 import psutil
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,7 @@ class Listener:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        address = ipaddress.ip_address(self.host)
-        mapped = getattr(address, "ipv4_mapped", None)
-        return (mapped or address).is_loopback
+        return _address(self.host).is_loopback
 
 
 def listeners(root: psutil.Process) -> list[Listener]:
@@ -41,19 +42,33 @@ def listeners(root: psutil.Process) -> list[Listener]:
 
 def listener_at(host: str, port: int) -> psutil.Process | None:
     """A process of this user whose port keeps others from listening on HOST:PORT; None if none is seen."""
+    addresses = _addresses(host)
     for connection in psutil.net_connections(kind="tcp"):
-        address = connection.laddr
-        if connection.status != psutil.CONN_LISTEN or not connection.pid or not address:
+        at = connection.laddr
+        if connection.status != psutil.CONN_LISTEN or not connection.pid or not at or at.port != port:
             continue
-        if address.port == port and _overlap(address.ip, host):
+        if any(_overlap(_address(at.ip), address) for address in addresses):
             return psutil.Process(connection.pid)
     return None
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Whether two hosts of listeners share an address; a name may be any."""
+def _addresses(host: str) -> list[_Address]:
+    """Those of a name or a number; none of a name that is not known."""
     try:
-        first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
-    except ValueError:
-        return True
+        found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return []
+    return [_address(str(socket_address[0])) for *_, socket_address in found]
+
+
+def _address(text: str) -> _Address:
+    """Without its zone. Servers for both families, such as gRPC's, listen on 127.0.0.1 as ::ffff:127.0.0.1."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _overlap(first: _Address, second: _Address) -> bool:
+    """Whether two listeners share an address. One on :: may listen for IPv4 too."""
+    if first.version != second.version:
+        return (first if first.version == 6 else second).is_unspecified
     return first == second or first.is_unspecified or second.is_unspecified

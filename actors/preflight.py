@@ -5,6 +5,8 @@ What the checks find later, a system that starts finds again: between the two a 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from actors import embedded_store, listen_addresses
 from actors.config import loading
 from actors.config.schema import HermesConfig
@@ -25,6 +27,15 @@ def require_startable(settings: HermesConfig) -> None:
 
 def require_files(settings: HermesConfig) -> None:
     """Checks that the token and the TLS files of the server can be used. Raises ConfigError."""
-    settings.auth.token()
+    if not _is_pipe(settings.auth.token_file):
+        settings.auth.token()
     if settings.router.tls is not None:
         tls.server_credentials(settings.router.tls)
+
+
+def _is_pipe(path: Path | None) -> bool:
+    """Whether it gives its content once: to the system that starts, not to a check before that."""
+    try:
+        return path is not None and path.expanduser().is_fifo()
+    except (OSError, RuntimeError):
+        return False

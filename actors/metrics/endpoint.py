@@ -51,7 +51,7 @@ class ServerMetrics:
         try:
             self._server = await asyncio.start_server(self._serve, host, port, limit=_MAX_HEAD_NBYTES)
         except OSError as error:
-            address = ListenAddress("metrics", host, port, "metrics.port")
+            address = ListenAddress(listen_addresses.METRICS, host, port, "metrics.port")
             raise listen_addresses.refusal(address, error) from error
         registry = self.calls.registry
         registry.register(FleetCollector(figures, per_camera=self._settings.per_camera))

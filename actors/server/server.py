@@ -120,7 +120,7 @@ def _listen(
     server: grpc.aio.Server, settings: RouterConfig, port_key: str, credentials: grpc.ServerCredentials | None
 ) -> str:
     """Makes the server listen; returns HOST:PORT. Raises AddressInUse."""
-    address = ListenAddress("router", settings.host, getattr(settings, port_key), f"router.{port_key}")
+    address = ListenAddress(listen_addresses.ROUTER, settings.host, getattr(settings, port_key), f"router.{port_key}")
     try:
         if credentials is None:
             port = server.add_insecure_port(str(address))

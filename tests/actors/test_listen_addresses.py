@@ -13,7 +13,11 @@ from actors import listen_addresses
 from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
-from actors.listen_addresses import ListenAddress
+from actors.listen_addresses import METRICS, ROUTER, ListenAddress
+
+needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+NOT_OURS = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
+OURS = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))
 
 
 def test_each_port_of_a_server_has_the_key_that_sets_it() -> None:
@@ -85,3 +89,63 @@ def test_a_privileged_port_is_refused_with_the_reason() -> None:
     message = str(listen_addresses.refusal(address, PermissionError(errno.EACCES, "Permission denied")))
 
     assert message.endswith("Permission denied: ports below 1024 need privileges; choose another router.port")
+
+
+@needs_ipv6
+def test_a_server_for_both_families_that_listens_on_an_ipv4_address_is_named() -> None:
+    """So gRPC listens: the port of another hermes was said to belong to another user."""
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        other.bind(("::ffff:127.0.0.1", 0))
+        other.listen()
+        address = ListenAddress(ROUTER, "127.0.0.1", other.getsockname()[1], "router.port")
+        with pytest.raises(AddressInUse, match=f": process {os.getpid()} "):
+            listen_addresses.require_free([address])
+
+
+@needs_ipv6
+def test_on_all_addresses_the_router_takes_the_port_of_ipv4_too_and_metrics_do_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        listen_addresses.require_free([ListenAddress(METRICS, "::", port, "metrics.port")])
+        with pytest.raises(AddressInUse, match=f": process {os.getpid()} "):
+            listen_addresses.require_free([ListenAddress(ROUTER, "::", port, "router.port")])
+
+
+def test_an_address_with_a_zone_is_free() -> None:
+    links = [one.address for found in psutil.net_if_addrs().values() for one in found if "%" in one.address]
+    if not links:
+        pytest.skip("no link has an IPv6 address here")
+
+    listen_addresses.require_free([ListenAddress(ROUTER, links[0], 0, "router.port")])
+
+
+@pytest.mark.parametrize("found", [[NOT_OURS, OURS], [OURS, NOT_OURS]])
+def test_of_a_name_one_address_of_this_machine_is_enough(
+    found: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    listen_addresses.require_free([ListenAddress(ROUTER, "cameras", 0, "router.port")])
+
+
+def test_of_a_name_each_address_must_be_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        both = [OURS, (*OURS[:4], other.getsockname())]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        address = ListenAddress(ROUTER, "cameras", other.getsockname()[1], "router.port")
+        with pytest.raises(AddressInUse, match=f": process {os.getpid()} "):
+            listen_addresses.require_free([address])
+
+
+@pytest.mark.parametrize("host", ["no.such.invalid", "a..b"])
+def test_a_host_that_is_none_is_refused_with_its_key(host: str) -> None:
+    with pytest.raises(AddressInUse, match=r"choose another router\.host, an address of this machine$"):
+        listen_addresses.require_free([ListenAddress(ROUTER, host, 0, "router.port")])
+
+
+def test_a_free_address_that_grpc_refuses_is_blamed_on_no_process() -> None:
+    message = str(listen_addresses.refusal(ListenAddress(ROUTER, "127.1", 0, "router.port")))
+
+    assert "process" not in message
+    assert message.endswith("choose another router.host, an address of this machine")

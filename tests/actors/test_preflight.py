@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def test_a_missing_file_of_the_server_is_named(tmp_path: Path) -> None:
         preflight.require_startable(HermesConfig(router=tls))
     with pytest.raises(ConfigError, match=f"auth.token_file '{nowhere}': No such file"):
         preflight.require_startable(HermesConfig(router=ANY_PORT, auth=AuthConfig(token_file=nowhere)))
+
+
+def test_a_token_that_comes_through_a_pipe_is_left_to_the_system() -> None:
+    """As in `token_file: /dev/stdin`: a second reader finds nothing."""
+    reading, writing = os.pipe()
+    os.write(writing, b"a-token")
+    os.close(writing)
+    auth = AuthConfig(token_file=Path(f"/dev/fd/{reading}"))
+
+    preflight.require_files(HermesConfig(router=ANY_PORT, auth=auth))
+
+    assert auth.token() == "a-token"
+    os.close(reading)
 
 
 @pytest.mark.parametrize("model", ["tyni", "/nothing/here"])
