@@ -12,6 +12,8 @@ _CODECS = re.compile(r'CODECS="([^"]*)"')
 _TARGET = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,5})", re.MULTILINE)
 # A segment is up to this long; then the playlist is asked for it every half of that, at most. Some say far too much.
 _PAUSE, _MAX_TARGET_S = 1.5, 60
+# Segments, an end, or a master playlist, which `parse` finds no video in.
+_NO_LONGER_EMPTY = ("#EXTINF", "#EXT-X-ENDLIST", _STREAM, "#EXT-X-I-FRAME-STREAM-INF:", "#EXT-X-MEDIA:")
 _VIDEO_CODECS = ("avc", "hvc", "hev", "vp0", "vp8", "vp9", "av01", "mp4v", "dvh")
 
 
@@ -50,7 +52,7 @@ def silence_s(playlist: str) -> float:
 
 def waits_for_segments(playlist: str) -> bool:
     """Whether it is a media playlist that names no segment yet, as of a recorder that begins with its stream."""
-    return playlist.startswith("#EXTM3U") and "#EXTINF" not in playlist and "#EXT-X-ENDLIST" not in playlist
+    return playlist.startswith("#EXTM3U") and not any(tag in playlist for tag in _NO_LONGER_EMPTY)
 
 
 def _shortfall(variant: Variant, width: int) -> tuple[int, int]:

@@ -212,6 +212,36 @@ def test_a_playlist_that_names_no_segment_yet_is_asked_again_soon(clip: bytes) -
     assert SourceReason.NO_PICTURES in feed.reasons
 
 
+@pytest.mark.parametrize(
+    ("playlist", "waits"),
+    [
+        ("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n", True),
+        (MEDIA, False),
+        ("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXT-X-ENDLIST\n", False),
+        ('#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=64000,CODECS="mp4a.40.2"\naudio.m3u8\n', False),
+        ('#EXTM3U\n#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=64000,URI="keys.m3u8"\n', False),
+        ('#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="audio.m3u8"\n', False),
+        ("<html>", False),
+    ],
+)
+def test_a_playlist_without_segments_is_waited_for_only_if_it_may_get_some(playlist: str, waits: bool) -> None:
+    assert hls_variants.waits_for_segments(playlist) is waits
+
+
+def test_a_stream_whose_variants_are_sound_says_so_instead_of_waiting_for_a_segment(tmp_path: Path) -> None:
+    footage.write_audio(tmp_path / "sound.mp4")
+    master = b'#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=64000,CODECS="mp4a.40.2"\n/audio\n'
+    replies = {
+        "/list": Reply(headers=PLAIN, pieces=(master,)),
+        "/audio": listed("/sound.mp4"),
+        "/sound.mp4": Reply(pieces=((tmp_path / "sound.mp4").read_bytes(),)),
+    }
+    with servers.scripted_server(replies) as camera, pytest.raises(SourceError) as caught:
+        play(f"{camera.url}/list")
+
+    assert caught.value.reason is SourceReason.AUDIO_ONLY
+
+
 MASTER = """#EXTM3U
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="audio.m3u8"
 #EXT-X-STREAM-INF:BANDWIDTH=64000,CODECS="mp4a.40.2"
