@@ -109,18 +109,21 @@ class WorkerPool:
         return WorkerFeed(handle, camera, clips, on_state, owner, decoder)
 
     def close(self) -> None:
-        """Ends every worker; blocks until they have ended. Feeds that are open give nothing any more."""
+        """Ends every worker; blocks until they have ended, for 10 s at most. Open feeds give nothing any more."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
             thread = self._thread
             os.eventfd_write(self._wake, 1)
-        if thread is not None:
+        if thread is None:
+            os.close(self._wake)
+        else:
             thread.join(_CLOSE_S)
+            if thread.is_alive():
+                log.error("ingest_workers_not_ended", waited_s=_CLOSE_S)
         if self._decoding is not None:
             self._decoding.close()
-        os.close(self._wake)
 
     def pids(self) -> list[int]:
         """The process ids of the workers that run."""
@@ -144,7 +147,11 @@ class WorkerPool:
             except Exception as error:  # noqa: BLE001 - the cameras of other workers go on
                 log.error("ingest_workers_failed", error=type(error).__name__)
                 time.sleep(_TICK_S)
-        self._supervisor.end()
+        try:
+            self._supervisor.end()
+        finally:
+            with self._lock:  # `close` may be about to write to it
+                os.close(self._wake)
 
     def _serve_once(self) -> None:
         supervisor = self._supervisor

@@ -83,14 +83,18 @@ class Supervisor:
 
     def read(self, worker: WorkerCameras) -> None:
         """Takes what a worker has said."""
-        for feed in self._guarded(worker, partial(worker.read, self._clock())) or ():
+        was_starting = not worker.has_started
+        closed = self._guarded(worker, partial(worker.read, self._clock())) or ()
+        if was_starting and worker.has_started:
+            self._failed_starts = 0
+        for feed in closed:
             if feed.is_stopped:
                 feed.ended()
             else:
                 self._unassigned[feed.handle] = feed
         if worker in self.workers and not worker.feeds and not worker.closing:
             self.workers.remove(worker)
-            worker.link.end()
+            _end(worker)
 
     def tick(self) -> None:
         """What the time brings: questions whether workers live, the ends of pauses and of quarantines."""
@@ -110,7 +114,7 @@ class Supervisor:
         """Ends every worker and every feed."""
         feeds = list(self._unassigned.values())
         for worker in self.workers:
-            worker.link.end()
+            _end(worker)
             feeds += [*worker.feeds.values(), *worker.closing.values()]
         for feed in feeds:
             feed.ended()
@@ -171,7 +175,7 @@ class Supervisor:
     def _ended(self, worker: WorkerCameras, why: str) -> None:
         """A worker has ended or is useless: kills it, and decides how its cameras go on."""
         self.workers.remove(worker)
-        cause = worker.link.end() or why
+        cause = _end(worker) or why
         for feed in worker.closing.values():
             if feed.is_stopped:
                 feed.ended()
@@ -183,7 +187,6 @@ class Supervisor:
         if not worker.has_started:
             self._did_not_start(list(feeds.values()), cause)
             return
-        self._failed_starts = 0
         restarts = self._quarantine.worker_ended(feeds.keys(), self._clock(), worker.link.crashed_camera)
         for handle, restart in restarts.items():
             self._restart(feeds[handle], restart, cause)
@@ -210,3 +213,12 @@ class Supervisor:
             self._unassigned[feed.handle] = feed
             detail = f"its ingest worker does not start ({cause}); {self._next_try(pause_s)}"
             feed.report(CameraState.BACKING_OFF, detail)
+
+
+def _end(worker: WorkerCameras) -> str:
+    """Kills its process; how it ended, in words. What cannot be freed of one worker leaves the others as they are."""
+    try:
+        return worker.link.end()
+    except OSError as error:
+        log.error("ingest_worker_not_freed", pid=worker.link.pid, error=error.strerror or type(error).__name__)
+        return ""

@@ -39,7 +39,7 @@ class WorkerProcess:
     """One worker. Belongs to the thread that started it: the worker ends with that thread."""
 
     def __init__(self, folders: Sequence[Path], memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
-        """folders: those below which it may read. memory_nbytes: the most that it may have."""
+        """folders: those below which it may read. memory_nbytes: the most that it may have. Raises OSError."""
         self._channel, theirs = socket.socketpair()
         self._stderr = os.memfd_create("ingest-worker-stderr")
         self._crashes = os.memfd_create("ingest-worker-crashes")
@@ -50,17 +50,24 @@ class WorkerProcess:
         self._channel.setblocking(False)
         with theirs:
             numbers = map(str, (theirs.fileno(), self._crashes, os.getpid(), memory_nbytes))
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.workers.worker", *numbers],
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=(theirs.fileno(), self._crashes),
-                process_group=0,  # Ctrl-C at a terminal is for the shard
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "pipeline.workers.worker", *numbers],
+                    env=_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    pass_fds=(theirs.fileno(), self._crashes),
+                    process_group=0,  # Ctrl-C at a terminal is for the shard
+                )
+            except BaseException:
+                self._channel.close()
+                os.close(self._stderr)
+                os.close(self._crashes)
+                raise
         self.pid = self._process.pid
-        self.send(Begin(folders=tuple(folders)))
+        with contextlib.suppress(WorkerUnreachable):  # it has ended: the next order or read says so
+            self.send(Begin(folders=tuple(folders)))
 
     def fileno(self) -> int:
         return self._channel.fileno()

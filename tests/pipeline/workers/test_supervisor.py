@@ -35,7 +35,7 @@ from pipeline.workers.messages import (
 from pipeline.workers.quarantine import FIRST_PAUSE_S
 from pipeline.workers.segment_decoding import CameraDecoder, SegmentDecoding
 from pipeline.workers.segment_messages import CompressedSegment, SegmentDecoded
-from pipeline.workers.supervisor import FIRST_START_RETRY_S, Supervisor
+from pipeline.workers.supervisor import FIRST_START_RETRY_S, LAST_START_RETRY_S, Supervisor
 from pipeline.workers.worker_cameras import MAX_REPORTS_AT_ONCE, MAX_REPORTS_PER_S, WorkerLimits
 from pipeline.workers.worker_feed import WatchedCamera, WorkerFeed
 from tests.pipeline.workers.file_decoders import H100, BrokenFiles
@@ -56,7 +56,7 @@ class ScriptedWorker:
         self.orders: list[Order] = []
         self.doing = Activity(0.0, wants_cpu=False)
         self.says: list[tuple[Report, bytearray]] = [(Alive(), bytearray())]
-        self.has_died = self.has_ended = False
+        self.has_died = self.has_ended = self.cannot_be_freed = False
 
     @property
     def cameras(self) -> list[int]:
@@ -82,6 +82,8 @@ class ScriptedWorker:
     def end(self) -> str:
         assert not self.has_ended
         self.has_ended = True
+        if self.cannot_be_freed:
+            raise OSError(5, "Input/output error")
         return "signal SIGSEGV" if self.has_died else ""
 
 
@@ -340,6 +342,51 @@ def test_workers_that_do_not_start_are_tried_with_growing_pauses_and_blame_no_ca
     assert shard.workers == []
     shard.advance(1.0)
     assert shard.worker_of(feed).cameras == [feed.handle]
+
+
+def test_the_pause_before_a_worker_is_started_begins_anew_once_one_has_started() -> None:
+    shard = Shard(num_workers=2)
+    shard.can_start = False
+    feed = shard.open("c0")
+    for _ in range(8):
+        shard.advance(LAST_START_RETRY_S)
+    shard.can_start = True
+    shard.advance(LAST_START_RETRY_S)
+    assert shard.worker_of(feed).cameras == [feed.handle]
+
+    shard.can_start = False
+    later = shard.open("c1")
+
+    assert later.retry_s - shard.now_s == FIRST_START_RETRY_S
+
+
+def test_the_pause_before_a_worker_is_started_grows_while_an_older_one_lives() -> None:
+    shard = Shard(num_workers=2)
+    shard.open("c0")
+    shard.can_start = False
+    feed = shard.open("c1")
+    for _ in range(8):
+        shard.workers[0].says.append((Alive(), bytearray()))
+        shard.read()
+        shard.advance(max(0.0, feed.retry_s - shard.now_s))
+
+    assert feed.retry_s - shard.now_s > 8 * FIRST_START_RETRY_S
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["a worker ends", "all end"])
+def test_a_worker_that_cannot_be_freed_leaves_its_cameras_and_the_other_workers_as_they_are(is_over: bool) -> None:
+    shard = Shard(num_workers=2)
+    feeds = [shard.open("c0"), shard.open("c1")]
+    worker, other = (shard.worker_of(feed) for feed in feeds)
+    worker.cannot_be_freed = True
+
+    if is_over:
+        shard.supervisor.end()
+        assert other.has_ended
+    else:
+        shard.crash(feeds[0])
+        assert shard.worker_of(feeds[0]) not in (worker, other)
+        assert not other.has_ended
 
 
 def test_a_lowered_rate_reaches_the_worker_and_the_one_after_it() -> None:
