@@ -15,7 +15,7 @@ from pipeline.decoding.reduction import Fit
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import NetworkUrl
-from pipeline.sources import retries
+from pipeline.sources import local_faults, retries
 from pipeline.sources.clip_queue import ClipSink
 from pipeline.sources.feed_output import FeedOutput, OnState
 from pipeline.sources.frame_clock import FrameClock, SteadyClock
@@ -135,11 +135,8 @@ class CameraFeed:
     def _play_once(self) -> bool:
         """Plays the source once; returns whether it is over for good. Raises SourceError if no frame arrived."""
         try:
-            return self._open_and_play()
-        except MemoryError:  # it passes
-            raise SourceUnreachable("no memory for its video") from None
-        except OSError as error:  # it passes too: this process has no descriptor left, or the system no buffer
-            raise SourceUnreachable(f"its video cannot be read: {error.strerror or type(error).__name__}") from None
+            with local_faults.as_unreachable():
+                return self._open_and_play()
         except SourceInvalid as error:
             if not isinstance(self._settings.url, NetworkUrl):
                 raise

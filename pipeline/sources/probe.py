@@ -11,7 +11,7 @@ from pipeline.decoding.segments import Packet, Segment
 from pipeline.network import urls
 from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.network.urls import SimUrl
-from pipeline.sources import opening, simulated
+from pipeline.sources import local_faults, opening, simulated
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
 
@@ -65,13 +65,14 @@ def probe_url(url: str, config: IngestConfig, tls: TlsRules = USUAL_RULES) -> Pr
         return ProbeResult(url=label, video=_simulated(parsed, config.sample_fps), detail=simulated.describe(parsed))
     began_s = time.monotonic()
     try:
-        stream = opening.open_stream(parsed, config, is_stopped=lambda: False)
+        with local_faults.as_unreachable():
+            stream = opening.open_stream(parsed, config, is_stopped=lambda: False)
+            try:
+                return _probe(stream, label, config, began_s)
+            finally:
+                stream.close()
     except SourceError as error:
         return ProbeResult(url=label, reason=error.reason, detail=str(error))
-    try:
-        return _probe(stream, label, config, began_s)
-    finally:
-        stream.close()
 
 
 def _simulated(url: SimUrl, fps: float) -> VideoInfo:

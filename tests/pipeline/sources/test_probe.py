@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from pipeline.cameras import InvalidCamera, SourceReason
 from pipeline.network import urls
-from pipeline.sources import probe
+from pipeline.sources import opening, probe
 from pipeline.sources.probe import probe_url
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, MPEG4, VP9, WITHOUT_PARSER, Footage
@@ -18,6 +21,28 @@ from tests.pipeline.playing import QUICK
 from tests.pipeline.servers import TEST_PICTURE, Reply, needs_rtsp
 
 CANARY = "c4n4ry"
+
+
+@pytest.mark.parametrize(
+    ("fault", "detail"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "its video cannot be read: Too many open files"),
+        (MemoryError(), "no memory for its video"),
+    ],
+)
+def test_what_this_process_lacks_is_said_and_blames_no_camera(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, detail: str
+) -> None:
+    """In a worker the fault would end it, and the camera would be reported as one that crashes its decoder."""
+
+    def open_stream(*_: object, **__: object) -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(opening, "open_stream", open_stream)
+
+    found = probe_url("rtsp://127.0.0.1/live", QUICK)
+
+    assert (found.reason, found.detail, found.video) == (SourceReason.UNKNOWN, detail, None)
 
 
 def test_a_good_file_is_described(tmp_path: Path) -> None:
