@@ -37,7 +37,7 @@ class CertificatesNotMade(ServiceError):
 
 
 class AddressInUse(ServiceError):
-    """Another process listens on the router's address."""
+    """The server cannot listen on one of its addresses; the message says why."""
 
 
 class StoreInUse(ServiceError):

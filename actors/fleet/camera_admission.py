@@ -36,6 +36,7 @@ from pipeline.cameras import (
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.tls import TlsRules
+from pipeline.source_correction import NEEDS_CORRECTION
 from pipeline.sources.probe import ProbeResult
 
 log = structlog.get_logger(__name__)
@@ -228,10 +229,12 @@ def _open_error(status: CameraStatus, waited_s: float) -> CameraError | None:
     """Why the source of a camera that was just added cannot be used; None if it can."""
     # The detail also says when the feed tries again, which does not happen for a camera that is not added.
     message = f"{status.detail.partition('; try ')[0]}; the camera was not added"
-    if status.state is CameraState.FAILED:
-        return SourceInvalid(message, status.reason or SourceReason.UNKNOWN)
-    if status.state is CameraState.BACKING_OFF:
-        return SourceUnreachable(message, status.reason or SourceReason.UNKNOWN)
+    reason = status.reason or SourceReason.UNKNOWN
+    is_backing_off = status.state is CameraState.BACKING_OFF
+    if status.state is CameraState.FAILED or (is_backing_off and reason in NEEDS_CORRECTION):
+        return SourceInvalid(message, reason)
+    if is_backing_off:
+        return SourceUnreachable(message, reason)
     if status.state is CameraState.CONNECTING:
         message = f"camera {status.name!r}: no frame within {waited_s:.0f} s of {status.url}; the camera was not added"
         return SourceUnreachable(message, SourceReason.NO_ANSWER)

@@ -17,23 +17,13 @@ from pipeline.answers import (
     Started,
     WarningCode,
 )
-from pipeline.cameras import CameraState, SourceReason
+from pipeline.cameras import CameraState
 from pipeline.picture_note import PictureNote
+from pipeline.source_correction import NEEDS_CORRECTION
 from pipeline.utc_text import utc_text
 
 # A source in these states gives no first frame by itself any more.
 _OVER = frozenset({CameraState.FAILED, CameraState.ENDED})
-# Nor does one that is tried again and again for one of these reasons, until a person has corrected something.
-_NEEDS_CORRECTION = frozenset(
-    {
-        SourceReason.ADDRESS_REFUSED,
-        SourceReason.FILE_REFUSED,
-        SourceReason.TLS,
-        SourceReason.UNAUTHORIZED,
-        SourceReason.FORBIDDEN,
-        SourceReason.REDIRECTED,
-    }
-)
 # In these states the first clip may be on its way to the memory.
 _COMING = frozenset({CameraState.CONNECTING, CameraState.LIVE, CameraState.STALLED, CameraState.ENDED})
 _FIRST_FRAMES_TIMEOUT_S = 5.0
@@ -100,7 +90,7 @@ class AnswerContext:
         message = f"camera {self._stream.spec.name!r} has given no frame: state {self._situation()}"
         if self._stream.state in _OVER:
             return NoFrames(message)
-        if self._stream.reason in _NEEDS_CORRECTION:
+        if self._stream.reason in NEEDS_CORRECTION:
             return NoFrames(f"{message}; a retry helps once its login, its address or the settings are corrected")
         return NoFramesYet(f"{message}; try again")
 

@@ -22,6 +22,7 @@ from pipeline.cameras import (
     DeviceFull,
     InvalidCamera,
     SourceInvalid,
+    SourceReason,
     SourceUnreachable,
     TooManyCameras,
 )
@@ -66,6 +67,38 @@ async def test_a_camera_whose_source_does_not_open_is_not_added(fleet, shards, s
     assert shards[0].assignments == {}
     assert shards[0].forgotten == []
     assert await fleet.list_cameras() == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        (SourceReason.UNAUTHORIZED, SourceInvalid),
+        (SourceReason.FORBIDDEN, SourceInvalid),
+        (SourceReason.REDIRECTED, SourceInvalid),
+        (SourceReason.TLS, SourceInvalid),
+        (SourceReason.CONNECTION_REFUSED, SourceUnreachable),
+        (SourceReason.NOT_FOUND, SourceUnreachable),
+        (None, SourceUnreachable),
+    ],
+)
+async def test_a_client_is_told_to_retry_only_where_a_retry_may_help(fleet, shards, reason, error) -> None:
+    """Each try sends the login again, and many cameras lock out after a few wrong ones."""
+    shards[0].states["a"] = (CameraState.BACKING_OFF, "refused; try 2 at 2026-11-28 03:55:12 UTC")
+    shards[0].reason = reason
+
+    with pytest.raises(error) as caught:
+        await fleet.add_camera(camera_spec("a"))
+
+    assert caught.value.reason is (reason or SourceReason.UNKNOWN)
+
+
+async def test_a_camera_that_refuses_its_login_after_its_first_frame_is_added(fleet, shards) -> None:
+    shards[0].states["a"] = (CameraState.STALLED, "401 Unauthorized")
+    shards[0].reason = SourceReason.UNAUTHORIZED
+
+    view = await fleet.add_camera(camera_spec("a"))
+
+    assert view.status.state is CameraState.STALLED
 
 
 async def test_only_a_camera_that_was_added_is_logged_as_added(fleet, shards) -> None:
