@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from console.planning.figures import PlanError
-from models.catalogue import suggestion
+from models import catalogue
 
 _FULL_HD = 1920 * 1080
 _GB, _TERA = 10**9, 10**12
@@ -84,5 +84,5 @@ GPUS = {gpu.name: gpu for gpu in _ALL}
 def gpu_of(name: str) -> Gpu:
     """The GPU of this name. Raises PlanError."""
     if name not in GPUS:
-        raise PlanError(f"--gpu is {name!r}: a plan knows {', '.join(GPUS)}{suggestion(name, GPUS)}")
+        raise PlanError(f"--gpu is {name!r}: a plan knows {', '.join(GPUS)}{catalogue.suggestion(name, GPUS)}")
     return GPUS[name]

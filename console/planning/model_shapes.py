@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cache_store.footprint import MemoryFootprint
 from console.planning.figures import PlanError
-from models.catalogue import suggestion
+from models import catalogue
 
 BF16_NBYTES = 2
 MAX_CELLS = 256  # of a group of frames at its own shape: `models/patches.py`, which loads torch
@@ -225,5 +225,5 @@ MODELS = {shape.name: shape for shape in _SHAPES}
 def shape_of(name: str) -> ModelShape:
     """The shape of the model of this name. Raises PlanError."""
     if name not in MODELS:
-        raise PlanError(f"--model is {name!r}: a plan knows {', '.join(MODELS)}{suggestion(name, MODELS)}")
+        raise PlanError(f"--model is {name!r}: a plan knows {', '.join(MODELS)}{catalogue.suggestion(name, MODELS)}")
     return MODELS[name]
