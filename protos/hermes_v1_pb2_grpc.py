@@ -154,8 +154,9 @@ class CameraServiceServicer:
     """
 
     def AddCamera(self, request, context):
-        """Adds a camera and waits for its first frame; a source that gives none is refused. Adding the same camera again
-        changes nothing.
+        """Adds a camera and waits for its first frame; a source that gives none is refused: with SOURCE_UNREACHABLE where a
+        retry may help, with SOURCE_INVALID where first a person must correct its login, its address or the settings.
+        Adding the same camera again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
