@@ -39,8 +39,8 @@ class CameraLifecycle:
     """Every transition of a camera holds the camera's lock. One event loop owns it.
 
     require_slot: raises TooManyCameras or InvalidShard if the shard cannot take this camera. require_time: raises
-    DeviceFull if its device has no time for a camera that has no memory yet. cameras_lost: how many
-    another shard has taken over so far. log_fields: of the cameras that the shard has.
+    DeviceFull if its device has no time for a camera that has no memory yet. cameras_lost: how many another shard has
+    taken over so far. log_fields: of the cameras that the shard has.
     """
 
     def __init__(
