@@ -99,7 +99,11 @@ def _with_absolute_path(url: str) -> str:
     """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
     # The server refuses a mistyped URL, e.g. one with a quotation mark before it, and must see it as it is.
     is_meant_as_url = _URL.search(url) or (_ADDRESS.match(url) and not os.path.exists(url))
-    return str(Path(url).absolute()) if url and not is_meant_as_url else url
+    if not url or is_meant_as_url:
+        return url
+    path = Path(url).absolute()
+    # The server's messages name the path and its folder. A path without `..` keeps its links: they may change later.
+    return os.path.join(os.path.realpath(path.parent), path.name) if ".." in path.parent.parts else str(path)
 
 
 def parse_mask(mask: str) -> pb.Mask:

@@ -213,12 +213,27 @@ async def test_shards_are_listed_and_cameras_moved_and_drained(serving: Serving)
     assert (nowhere.code, "there are 0 to 1" in nowhere.err) == (2, True)
 
 
-async def test_a_file_is_sent_with_its_absolute_path(serving: Serving, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("film.mp4", "work/film.mp4"),
+        ("../film.mp4", "film.mp4"),
+        ("link/film.mp4", "work/link/film.mp4"),
+        ("link/../film.mp4", "films/film.mp4"),
+    ],
+)
+async def test_a_file_is_sent_with_its_absolute_path(
+    serving: Serving, tmp_path: Path, monkeypatch, url: str, sent: str
+) -> None:
+    """The path has no `..`; a link stays in it, except where a `..` needs the folder that it leads to."""
+    (tmp_path / "films" / "monday").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "link").symlink_to(tmp_path / "films" / "monday")
+    monkeypatch.chdir(tmp_path / "work")
     async with serving(ScriptedShard()) as address:
-        added = await run("cameras", "add", "film", "film.mp4", "--json", "--address", address)
+        added = await run("cameras", "add", "film", url, "--json", "--address", address)
 
-    assert json.loads(added.out)["url"] == str(tmp_path / "film.mp4")
+    assert json.loads(added.out)["url"] == str(tmp_path / sent)
 
 
 @pytest.mark.parametrize(
