@@ -19,6 +19,8 @@ from console.cli.terminal import DONE, FAILURE, MISTAKE
 if TYPE_CHECKING:
     from actors.doctor import Finding
 
+_UNDER_DETAIL = " " * 14  # the width of the mark and of the name, each with its space
+
 
 def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
     """Prints a line for each finding, or all of them as one JSON array; returns the exit code."""
@@ -41,4 +43,5 @@ def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
 
 def _print(finding: Finding, out: Console) -> None:
     mark = Text("ok  ", style="green") if finding.is_ok else Text("FAIL", style="red")
-    out.print(mark, Text(f"{finding.name:<8}", style="bold"), Text(output.printable_lines(finding.detail)))
+    detail = output.printable_lines(finding.detail).replace("\n", f"\n{_UNDER_DETAIL}")
+    out.print(mark, Text(f"{finding.name:<8}", style="bold"), Text(detail))
