@@ -25,7 +25,9 @@ def unknown_camera(name: str, names: Collection[str]) -> str:
     if not names:
         return f"camera {shown!r}: not watched here (no camera is)"
     nearest = _nearest(shown, names)
-    found = f"nearest of {len(names)}: {', '.join(nearest)}" if nearest else f"no similar name among {len(names)}"
+    found = (
+        f"nearest name among {len(names)}: {', '.join(nearest)}" if nearest else f"no similar name among {len(names)}"
+    )
     return f"camera {shown!r}: not watched here ({found})"
 
 

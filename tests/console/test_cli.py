@@ -305,7 +305,7 @@ async def test_credentials_in_a_url_are_never_printed(serving: Serving) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (("ask", "what", "-c", "gaet"), 2, "error: camera 'gaet': not watched here (nearest of 1: gate)"),
+        (("ask", "what", "-c", "gaet"), 2, "error: camera 'gaet': not watched here (nearest name among 1: gate)"),
         (("cameras", "show", "gaet"), 2, "error: camera 'gaet'"),
         (("cameras", "add", "gate", "sim:other"), 2, "error: camera 'gate' exists"),
         (("cameras", "add", "a", "gopher://host"), 2, "error: camera URL 'gopher://host'"),

@@ -41,7 +41,7 @@ async def test_a_removed_camera_does_not_come_back(shards) -> None:
 async def test_an_unknown_camera_is_named_with_the_existing_cameras(fleet) -> None:
     await fleet.add_camera(camera_spec("gate"))
 
-    with pytest.raises(UnknownCamera, match=r"'gaet': not watched here \(nearest of 1: gate\)"):
+    with pytest.raises(UnknownCamera, match=r"'gaet': not watched here \(nearest name among 1: gate\)"):
         await fleet.get_camera("gaet")
 
 

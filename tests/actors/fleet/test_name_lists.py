@@ -9,7 +9,7 @@ MANY = [f"building-{index % 7}-corridor-{index:05}".ljust(63, "x") for index in 
 
 def test_the_nearest_names_are_named_whatever_their_case() -> None:
     assert unknown_camera("gaet", ["pond", "Gate", "street"]) == (
-        "camera 'gaet': not watched here (nearest of 3: Gate)"
+        "camera 'gaet': not watched here (nearest name among 3: Gate)"
     )
 
 

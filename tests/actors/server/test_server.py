@@ -123,7 +123,7 @@ async def test_an_unknown_camera_is_not_found(serving) -> None:
         found, info, message = await status_of(ask(address, "gaet"))
 
     assert (found, info.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_CAMERA")
-    assert message == "camera 'gaet': not watched here (nearest of 1: gate)"
+    assert message == "camera 'gaet': not watched here (nearest name among 1: gate)"
 
 
 async def test_cameras_are_added_shown_listed_and_removed(serving) -> None:
