@@ -119,8 +119,8 @@ class Conversation:
         frames = sum(memory.frames_seen for memory in memories.values()) // _FRAMES_SHOWN * _FRAMES_SHOWN
         compactions = max((memory.compressions for memory in memories.values()), default=0)
         self._progress.show(
-            f"the past comes when frames give way to summaries: {frames} frames read, {compactions} of "
-            f"{stage.min_compactions} compactions"
+            f"questions about the past wait for summaries of old frames: {frames} frames read, {compactions} of "
+            f"{stage.min_compactions} compactions done"
         )
 
     def _note_first_frames(self, memories: Mapping[str, pb.MemoryStatus]) -> None:
