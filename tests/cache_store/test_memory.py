@@ -104,3 +104,34 @@ def test_blank_leaves_valid_tokens_alone() -> None:
     assert torch.equal(memory.keys(0), keys)
     assert not memory.slabs.keys[0][0, :, NUM_TOKENS:].any()
     assert not memory.slabs.values[0][0, :, NUM_TOKENS:].any()
+
+
+def copied(memory: Memory) -> Memory:
+    """A copy in a slot of which another memory has left summaries and moves."""
+    slabs = Slabs(SHAPE, slots=1, capacity=16)
+    slabs.counts.fill_(2)
+    slabs.moved.fill_(3)
+    copy = Memory(slabs, 0)
+    copy.copy_from(memory)
+    return copy
+
+
+def test_a_copy_has_rotated_keys_that_have_not_moved_since() -> None:
+    """Its next move would be added to those before, and its keys would be rotated too far."""
+    memory = filled()
+    reindexing.reindex(memory, max_span=8, max_gap=1)
+    assert memory.reach
+    copy = copied(memory)
+
+    assert copy.reach == 0
+    assert not copy.slabs.moved.any()
+    assert torch.equal(copy.keys(0), memory.keys(0))
+
+
+def test_tokens_behind_a_copy_of_summaries_are_none() -> None:
+    memory = filled()
+    memory.has_summaries = True
+    copy = copied(memory)
+    copy.extend(2, 2)
+
+    assert copy.layer(0).counts.tolist() == [1] * (NUM_TOKENS + 2)
