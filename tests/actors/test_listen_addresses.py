@@ -149,3 +149,8 @@ def test_a_free_address_that_grpc_refuses_is_blamed_on_no_process() -> None:
 
     assert "process" not in message
     assert message.endswith("choose another router.host, an address of this machine")
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "localhost"])
+def test_metrics_may_listen_on_all_addresses_and_on_a_name(host: str) -> None:
+    listen_addresses.require_free([ListenAddress(METRICS, host, 0, "metrics.port")])

@@ -36,6 +36,13 @@ def test_a_missing_file_of_the_server_is_named(tmp_path: Path) -> None:
         preflight.require_startable(HermesConfig(router=ANY_PORT, auth=AuthConfig(token_file=nowhere)))
 
 
+def test_a_token_in_the_home_of_nobody_is_refused() -> None:
+    auth = AuthConfig(token_file=Path("~no-such-user/token"))
+
+    with pytest.raises(ConfigError, match=r"auth\.token_file '~no-such-user/token'"):
+        preflight.require_files(HermesConfig(router=ANY_PORT, auth=auth))
+
+
 def test_a_token_that_comes_through_a_pipe_is_left_to_the_system() -> None:
     """As in `token_file: /dev/stdin`: a second reader finds nothing."""
     reading, writing = os.pipe()

@@ -16,6 +16,13 @@ def test_a_name_that_can_be_no_model_is_refused(name: str) -> None:
         catalogue.require_known(name)
 
 
+def test_a_model_that_knows_little_says_so_by_whichever_name_and_others_say_nothing() -> None:
+    names = ("tiny", catalogue.CHECKPOINTS["tiny-qwen3-vl"])
+
+    assert [catalogue.limitation(name) for name in ("qwen3-vl-2b", "own/model")] == [None, None]
+    assert all(f"{name!r} knows drawn streets only" in str(catalogue.limitation(name)) for name in names)
+
+
 @pytest.mark.parametrize("name", ["tiny", "Qwen/Qwen3-VL-2B-Instruct@refs/pr/3", "qwen3-vl-2b@main", "own/model"])
 def test_a_name_that_may_be_a_model_passes(name: str) -> None:
     catalogue.require_known(name)
