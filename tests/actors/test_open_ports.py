@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+import psutil
 import pytest
 
 from actors import open_ports
@@ -46,6 +47,17 @@ def test_one_on_an_ipv6_address_is_in_the_way_of_ipv4_only_if_it_takes_all(
         found = open_ports.listener_at(host, other.getsockname()[1])
 
     assert (found is not None) is is_in_the_way
+
+
+def test_an_address_with_a_zone_is_that_of_a_process_which_listens_there() -> None:
+    links = [one.address for found in psutil.net_if_addrs().values() for one in found if "%" in one.address]
+    if not links:
+        pytest.skip("no link has an IPv6 address here")
+    (*_, address), *_ = socket.getaddrinfo(links[0], 0, type=socket.SOCK_STREAM)
+    with socket.create_server(address, family=socket.AF_INET6) as other:
+        found = open_ports.listener_at(links[0], other.getsockname()[1])
+
+    assert found is not None
 
 
 @pytest.mark.parametrize(
