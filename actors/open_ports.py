@@ -62,8 +62,8 @@ def _addresses(host: str) -> list[_Address]:
 
 
 def _address(text: str) -> _Address:
-    """Without its zone. Servers for both families, such as gRPC's, listen on 127.0.0.1 as ::ffff:127.0.0.1."""
-    address = ipaddress.ip_address(text.partition("%")[0])
+    """Servers for both families, such as gRPC's, listen on 127.0.0.1 as ::ffff:127.0.0.1."""
+    address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 
 
