@@ -67,7 +67,9 @@ def _refusal(path: Path, folders: tuple[Path, ...]) -> str:
     named = [str(folder) for folder in folders if not _resolved(folder).is_file()]
     if not named:
         lack = "names no folder" if folders else "is empty"
-        setting = f"ingest: {{video_folders: [{json.dumps(str(path.parent))}]}}"
+        # Nobody should allow the whole disk for one file.
+        allowed = path if path.parent == Path(path.anchor) else path.parent
+        setting = f"ingest: {{video_folders: [{json.dumps(str(allowed))}]}}"
         return f"ingest.video_folders {lack}; to allow this file: {setting}"
     more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
     return f"files are read only below the folders in ingest.video_folders ({', '.join(named[:_MAX_NAMED])}{more})"

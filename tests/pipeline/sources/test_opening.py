@@ -228,6 +228,12 @@ def test_without_folders_no_file_is_read(tmp_path: Path) -> None:
         play(str(path), config=replace(QUICK, video_folders=()))
 
 
+def test_for_a_file_of_the_root_folder_only_the_file_is_advised() -> None:
+    text = 'to allow this file: ingest: {video_folders: ["/none.mp4"]}'
+    with pytest.raises(SourceInvalid, match=re.escape(text)):
+        play("/none.mp4", config=replace(QUICK, video_folders=()))
+
+
 def test_a_list_of_files_is_not_read(tmp_path: Path) -> None:
     footage.write(tmp_path / "video.ts", replace(H264, container="mpegts"))
     (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile video.ts\n")
