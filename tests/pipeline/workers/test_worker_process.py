@@ -67,7 +67,7 @@ def test_a_worker_is_limited() -> None:
     assert limits["Max core file size"] == "0"
     assert status["NoNewPrivs"] == "1"
     assert scheduling == (os.SCHED_BATCH, own_niceness + confinement.NICENESS)
-    assert opened <= 5  # standard streams and its channel
+    assert opened <= 6  # standard streams, its channel and its crash report
 
 
 def test_a_worker_ends_with_its_shard() -> None:
