@@ -18,12 +18,15 @@ _BLAMED = re.compile(r"^camera (\d{1,18}) does not come back$", re.MULTILINE)
 
 
 class CrashReport:
-    """What a worker writes. Signals by which a fault ends it are reported by Python (SIGSEGV, SIGABRT, SIGBUS, …)."""
+    """What a worker writes."""
 
     def __init__(self, descriptor: int) -> None:
         """descriptor: the file, open for writing at its end."""
         self._descriptor = descriptor
-        faulthandler.enable(descriptor)
+
+    def report_faults(self) -> None:
+        """Has Python report the thread on which a fault ends this process: SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL."""
+        faulthandler.enable(self._descriptor)
 
     def note_thread(self, camera: int, thread: int) -> None:
         """Says that this thread (its `threading.get_ident`) decodes a camera."""

@@ -187,7 +187,9 @@ def main() -> None:
     """Runs a worker on an inherited socket and an inherited file."""
     channel, crashes, parent, memory_nbytes = map(int, sys.argv[1:])
     confinement.limit(parent, memory_nbytes)
-    worker = Worker(socket.socket(fileno=channel), CrashReport(crashes))
+    crash_report = CrashReport(crashes)
+    crash_report.report_faults()
+    worker = Worker(socket.socket(fileno=channel), crash_report)
     structlog.configure(processors=[worker.log_event])
     if problem := seccomp_filter.install():
         log.warning("ingest_worker_not_confined", reason=problem)

@@ -18,6 +18,7 @@ import ctypes, os, sys, threading
 from pipeline.workers.crash_report import CrashReport
 
 report = CrashReport(int(sys.argv[1]))
+report.report_faults()
 end = {end!r}
 
 def decode():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.sources.frame_clock import SteadyClock
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.workers.crash_report import CrashReport
 from pipeline.workers.heartbeat import STUCK_S, Heartbeat, longest_call_s
 from pipeline.workers.worker import Worker
 from tests.pipeline import footage
@@ -92,7 +93,7 @@ def test_a_long_group_of_pictures_is_no_endless_call_because_each_picture_is_one
 def test_a_camera_that_is_closed_while_a_worker_looks_at_its_feeds_does_not_end_the_worker() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        worker = Worker(ours)
+        worker = Worker(ours, CrashReport(ours.fileno()))
 
         class Closing(Heartbeat):
             def is_stuck(self) -> bool:
