@@ -51,11 +51,11 @@ class Quarantine:
         self, cameras: Collection[int], now_s: float, crashed_on: int | None = None
     ) -> Mapping[int, Restart]:
         """How each of its cameras goes on. crashed_on: the one on whose thread it crashed, if that is known."""
-        is_known = len(cameras) > 1 and crashed_on in cameras
-        suspects = [crashed_on] if is_known and crashed_on is not None else cameras
+        found = [camera for camera in cameras if camera == crashed_on]
+        is_known = 0 < len(found) < len(cameras)
         is_again = is_known or any(self._ended_soon_before(camera, now_s) for camera in cameras)
         restarts = dict.fromkeys(cameras, Restart())
-        for camera in suspects:
+        for camera in found if is_known else cameras:
             record = self._records.setdefault(camera, _Record(now_s))
             record.ended_s = now_s
             record.is_alone = is_again

@@ -40,31 +40,26 @@ class WorkerProcess:
 
     def __init__(self, folders: Sequence[Path], memory_nbytes: int = MAX_MEMORY_NBYTES) -> None:
         """folders: those below which it may read. memory_nbytes: the most that it may have. Raises OSError."""
-        self._channel, theirs = socket.socketpair()
-        self._stderr = os.memfd_create("ingest-worker-stderr")
-        self._crashes = os.memfd_create("ingest-worker-crashes")
         self.crashed_camera: int | None = None
         self._unsent = bytearray()
         self._has_closed = False
         self._reader = FrameReader(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
-        self._channel.setblocking(False)
-        with theirs:
+        self._channel, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as files:
+            files.enter_context(self._channel)
+            self._channel.setblocking(False)
+            self._stderr, self._crashes = (_file_in_memory(files, name) for name in ("stderr", "crashes"))
             numbers = map(str, (theirs.fileno(), self._crashes, os.getpid(), memory_nbytes))
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "pipeline.workers.worker", *numbers],
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._stderr,
-                    pass_fds=(theirs.fileno(), self._crashes),
-                    process_group=0,  # Ctrl-C at a terminal is for the shard
-                )
-            except BaseException:
-                self._channel.close()
-                os.close(self._stderr)
-                os.close(self._crashes)
-                raise
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pipeline.workers.worker", *numbers],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                pass_fds=(theirs.fileno(), self._crashes),
+                process_group=0,  # Ctrl-C at a terminal is for the shard
+            )
+            self._files = files.pop_all()
         self.pid = self._process.pid
         with contextlib.suppress(WorkerUnreachable):  # it has ended: the next order or read says so
             self.send(Begin(folders=tuple(folders)))
@@ -128,10 +123,8 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             log.error("ingest_worker_not_ended", pid=self.pid)
             code = None
-        self._channel.close()
         last_line, self.crashed_camera = self._last_line(), crash_report.read(self._crashes)
-        os.close(self._stderr)
-        os.close(self._crashes)
+        self._files.close()
         if is_killed or code is None:
             return last_line
         how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"
@@ -145,6 +138,13 @@ class WorkerProcess:
         """The last line that it wrote to standard error: of a Python error, the error."""
         text = os.pread(self._stderr, MAX_STDERR_NBYTES, 0).decode(errors="replace").strip()
         return text.rpartition("\n")[2][-_MAX_LINE:]
+
+
+def _file_in_memory(files: contextlib.ExitStack, name: str) -> int:
+    """The descriptor of a new file without a path, which is closed with `files`."""
+    descriptor = os.memfd_create(f"ingest-worker-{name}")
+    files.callback(os.close, descriptor)
+    return descriptor
 
 
 def _stat(path: Path) -> list[str]:
