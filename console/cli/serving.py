@@ -19,11 +19,14 @@ def run(config: HermesConfig, log_level: int, err: Console, *, is_verbose: bool)
         asyncio.run(_serve(config, log_level, err))
 
 
-async def until_stopped() -> None:
-    """Waits for SIGINT, and for what terminal.end_on_sigterm turns into it."""
-    is_stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, is_stopped.set)
-    await is_stopped.wait()
+def stop_request() -> asyncio.Event:
+    """Set by SIGINT from here on, and by what terminal.end_on_sigterm turns into it.
+
+    Call it before the user is told that Ctrl-C ends the program: an earlier signal raises KeyboardInterrupt.
+    """
+    is_requested = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, is_requested.set)
+    return is_requested
 
 
 async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
@@ -35,5 +38,6 @@ async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
     gc.freeze()
     async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
         gc.freeze()
+        stop = stop_request()
         err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)
-        await until_stopped()
+        await stop.wait()

@@ -64,8 +64,9 @@ async def _run(options: DemoOptions, progress: Progress) -> int:
                         # Observed before the reader is told to kill a shard: it is compared with what was before.
                         watch = RecoveryWatch()
                         await asyncio.to_thread(recovery.poll, hermes, watch)
+                        stop = serving.stop_request()
                         _print_next_steps(shown, running.address, live.sheet)
-                        await _watch_until_stopped(hermes, watch)
+                        await _watch_until(stop, hermes, watch)
     return DONE if all(one.answer.is_done for one in judged) else FAILURE
 
 
@@ -128,13 +129,13 @@ def _print_next_steps(shown: Sequence[DemoCamera], address: str, sheet: Path) ->
         terminal.err.print(line, markup=False)
 
 
-async def _watch_until_stopped(hermes: HermesClient, watch: RecoveryWatch) -> None:
-    """Waits for SIGINT or SIGTERM; until then prints a line for each shard that ended."""
+async def _watch_until(stop: asyncio.Event, hermes: HermesClient, watch: RecoveryWatch) -> None:
+    """Waits for the event; until then prints a line for each shard that ended."""
     is_stopped = threading.Event()
     watching = asyncio.create_task(asyncio.to_thread(recovery.watch, hermes, watch, is_stopped, _print_recovery))
     with ray_cluster.without_ray_messages():
         try:
-            await serving.until_stopped()
+            await stop.wait()
         finally:
             is_stopped.set()
             await watching
