@@ -11,7 +11,8 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, redirect_stdout
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from ray.autoscaler.v2.utils import is_autoscaler_v2
 
 from actors import open_ports, run_folder
 from actors.errors import RayNotStarted
-from actors.signal_handling import keeping_sigterm, losing_no_signal
 
 NAMESPACE = "hermes"
 _PROCESS_TIMEOUT_S = 60.0
@@ -47,28 +47,26 @@ def running(*, num_cpus: float, num_gpus: float, shows_logs: bool = False) -> It
     """
     _require_no_ray()
     earlier = _exposed_ports()  # the router's, which listens before Ray starts
-    with run_folder.running() as folder:
+    with run_folder.running() as folder, ExitStack() as stack:
+        start = _initialized(
+            address="local",
+            num_cpus=max(1, math.ceil(num_cpus)),
+            num_gpus=math.ceil(num_gpus),
+            object_store_memory=_OBJECT_STORE_NBYTES,
+            include_dashboard=False,
+            log_to_driver=shows_logs,
+            _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
+        )
         try:
             with _in_own_groups():
-                _init(
-                    address="local",
-                    num_cpus=max(1, math.ceil(num_cpus)),
-                    num_gpus=math.ceil(num_gpus),
-                    object_store_memory=_OBJECT_STORE_NBYTES,
-                    include_dashboard=False,
-                    log_to_driver=shows_logs,
-                    _temp_dir=str(folder / "ray"),  # Ray opens its own folder to everybody, but not those above it
-                )
+                stack.enter_context(start)
         except Exception as error:  # Ray raises a bare Exception where a process of its own is slow to start
             raise RayNotStarted(
                 f"Ray did not start: {error} (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; "
                 "if that is much, try again when the machine is less busy)"
             ) from error
-        try:
-            _require_loopback(earlier)
-            yield
-        finally:
-            ray.shutdown()
+        _require_loopback(earlier)
+        yield
 
 
 @contextmanager
@@ -79,28 +77,24 @@ def joined(address: str, *, shows_logs: bool = False, wait_s: float = 10.0) -> I
     """
     _require_no_ray()
     _require_head(address, wait_s)
-    try:
-        _init(address=address, log_to_driver=shows_logs)
-    except Exception as error:  # as above
-        ray.shutdown()  # a refused attempt leaves this process half joined
-        raise RayNotStarted(f"shards.ray {address!r}: {_why_not_joined(error)}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_initialized(address=address, log_to_driver=shows_logs))
+        except Exception as error:  # as above
+            raise RayNotStarted(f"shards.ray {address!r}: {_why_not_joined(error)}") from error
         yield
-    finally:
-        ray.shutdown()
 
 
 async def enter(stack: AsyncExitStack, block: AbstractContextManager[None]) -> None:
     """Enters `running` or `joined` in a thread, because Ray starts slowly; the event loop goes on meanwhile."""
     entering = asyncio.create_task(asyncio.to_thread(block.__enter__))
-    with keeping_sigterm():
-        try:
-            await asyncio.shield(entering)
-        except asyncio.CancelledError:
-            await asyncio.wait([entering])
-            if entering.exception() is None:
-                block.__exit__(None, None, None)
-            raise
+    try:
+        await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        await asyncio.wait([entering])
+        if entering.exception() is None:
+            block.__exit__(None, None, None)
+        raise
     stack.push(block.__exit__)
 
 
@@ -194,18 +188,27 @@ def _in_own_groups() -> Iterator[None]:
         services.ConsolePopen = before
 
 
-def _init(**settings: Any) -> None:
+@contextmanager
+def _initialized(**settings: Any) -> Iterator[None]:
+    """Starts or joins Ray in a thread, and shuts it down behind the block.
+
+    In the main thread Ray sets a handler of SIGTERM that raises SystemExit. Raised in the middle of an import, that
+    would leave a lock of Python that is never released. The thread outlives the block, because Linux ends Ray's
+    processes with the thread that started them.
+    """
     logging.getLogger("ray._private.worker").addFilter(_is_news)
-    try:
-        with losing_no_signal(), keeping_sigterm():
-            ray.init(namespace=NAMESPACE, configure_logging=False, **settings)
-    except (SystemExit, KeyboardInterrupt):
-        ray.shutdown()
-        raise KeyboardInterrupt from None
+    with ThreadPoolExecutor(1, "ray-init") as executor:
+        initializing = executor.submit(ray.init, namespace=NAMESPACE, configure_logging=False, **settings)
+        try:
+            initializing.result()
+            yield
+        finally:
+            wait([initializing])
+            ray.shutdown()  # a refused attempt leaves this process half joined
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """False for what Ray warns of because it starts in a thread; `keeping_sigterm` sees to that."""
+    """False for what Ray warns of because it starts in a thread, which is on purpose."""
     return "SIGTERM handler is not set" not in record.getMessage()
 
 

@@ -15,6 +15,9 @@ shard gets a thirtieth of a core beside any other busy process, also for its lea
 Memory: the C allocator of every process keeps two arenas, not eight per core. Otherwise memory grew for hours with
 threads that start and end (docs/ingest.md).
 
+Signals: a process that has joined Ray answers SIGTERM as it did before. Ray's handler in C++ would end it at once with
+a stack dump; crashes are still reported by Python's faulthandler, which Ray turns on.
+
 Forks: Ray has a gRPC of its own, which would hang in the same way as ours (console/client/grpc_environment.py).
 """
 
@@ -27,6 +30,7 @@ os.environ["RAY_AUTH_MODE"] = "token"
 if "RAY_AUTH_TOKEN_PATH" not in os.environ:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ["RAY_DISABLE_FAILURE_SIGNAL_HANDLER"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DEDUP_LOGS"] = "0"
 os.environ["RAY_DISABLE_WORKER_LOG_PREFIX"] = "1"  # a shard's line says itself which shard it is of

@@ -17,8 +17,6 @@ from actors import (
 import psutil
 from ray.cluster_utils import Cluster
 
-from actors.signal_handling import keeping_sigterm
-
 _OBJECT_STORE_NBYTES = 80 * 1024 * 1024
 _CPUS = 1  # of a node, so that each has room for one shard, like a machine with one GPU
 
@@ -28,7 +26,7 @@ class Nodes:
 
     def __init__(self, count: int, *, gpus: int = 0) -> None:
         head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_NBYTES, "include_dashboard": False}
-        with keeping_sigterm():
+        with _keeping_sigterm():
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._hung: list[psutil.Process] = []
         self._gpus = gpus
@@ -45,7 +43,7 @@ class Nodes:
 
         Blocks for seconds; only on the main thread, because Ray sets signal handlers.
         """
-        with keeping_sigterm():
+        with _keeping_sigterm():
             self._cluster.add_node(
                 wait=False,
                 num_cpus=_CPUS * shards,
@@ -114,6 +112,16 @@ def running(count: int, *, gpus: int = 0) -> Iterator[Nodes]:
         yield nodes
     finally:
         nodes.close()
+
+
+@contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """Behind the block SIGTERM does what it did before: where Ray starts processes itself, it sets a handler."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def node_of(pid: int) -> psutil.Process | None:
