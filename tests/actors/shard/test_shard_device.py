@@ -36,4 +36,4 @@ def test_a_device_on_which_the_memories_do_not_fit_leaves_nothing_open() -> None
         with pytest.raises(ModelError):
             shard_device.of_model(model, settings)
 
-    assert pools.descriptors() == before
+    assert not pools.descriptors() - before

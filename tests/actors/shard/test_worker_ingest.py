@@ -27,7 +27,7 @@ async def test_a_film_that_a_worker_reads_is_remembered_whole_and_the_worker_end
         await shards.watch_whole(shard, "film", film)
         assert len(pools.children() - before) == 1
 
-    assert pools.children() == before
+    assert pools.children() <= before
 
 
 async def test_a_film_that_a_gpu_decodes_in_the_shard_is_remembered_whole(
@@ -55,4 +55,4 @@ async def test_answers_go_on_while_the_workers_of_a_shard_are_killed(running: Ru
             assert [event async for event in shard.ask("street", "what is in view")]
         await until(partial(shards.has_frames, shard, "street", 16))
 
-    assert pools.children() == before
+    assert pools.children() <= before

@@ -6,7 +6,7 @@ import os
 import resource
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -27,6 +27,7 @@ from tests.pipeline.playing import QUICK
 from tests.pipeline.workers.file_decoders import H100, LibavFiles
 
 FIT = FrameFit(cell=64, max_cells=1, side=64)
+_CLOSING_S = 20.0
 
 
 class Cameras:
@@ -130,9 +131,13 @@ def shard_feeds(files: LibavFiles | None = None) -> Iterator[Callable[..., objec
         yield pool.open
 
 
-def descriptors() -> int:
-    """How many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+def descriptors() -> Counter[str]:
+    """What this process has open, by what each descriptor leads to: a socket and a pipe have numbers of their own."""
+    found: Counter[str] = Counter()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # one that another thread closes meanwhile
+            found[os.readlink(f"/proc/self/fd/{descriptor}")] += 1
+    return found
 
 
 def children() -> set[int]:
@@ -142,6 +147,21 @@ def children() -> set[int]:
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends meanwhile
             found.update(map(int, (task / "children").read_text().split()))
     return found
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """Asserts that the block leaves no process and nothing open. What was there before may end meanwhile.
+
+    A server of the test closes its end of a connection only once it has noticed that the other one is gone.
+    """
+    opened, started = descriptors(), children()
+    yield
+    assert children() <= started
+    deadline_s = time.monotonic() + _CLOSING_S
+    while (left := descriptors() - opened) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert not left
 
 
 def take_memory(pid: int) -> None:

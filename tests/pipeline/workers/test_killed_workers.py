@@ -43,21 +43,15 @@ def kill_often(kills: int, num_workers: int) -> None:
 
 
 def test_killed_workers_come_back_and_leave_nothing() -> None:
-    before = pools.descriptors(), pools.children()
-
-    kill_often(10, num_workers=5)
-
-    assert (pools.descriptors(), pools.children()) == before
+    with pools.leaving_nothing():
+        kill_often(10, num_workers=5)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_hundred_killed_workers_leave_nothing() -> None:
-    before = pools.descriptors(), pools.children()
-
-    kill_often(100, num_workers=5)
-
-    assert (pools.descriptors(), pools.children()) == before
+    with pools.leaving_nothing():
+        kill_often(100, num_workers=5)
 
 
 def test_the_cameras_of_other_workers_notice_nothing() -> None:
