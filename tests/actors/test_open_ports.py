@@ -10,6 +10,7 @@ import pytest
 
 from actors import open_ports
 from actors.open_ports import Listener
+from tests.servers import free_port
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ from actors.open_ports import Listener
     ],
 )
 def test_a_process_is_found_where_its_address_is_in_the_way(listening: str, host: str, is_in_the_way: bool) -> None:
-    with socket.create_server((listening, 0)) as other:
+    with socket.create_server((listening, free_port())) as other:
         found = open_ports.listener_at(host, other.getsockname()[1])
 
     assert (found.pid if found else None) == (os.getpid() if is_in_the_way else None)
@@ -43,7 +44,7 @@ def test_a_process_is_found_where_its_address_is_in_the_way(listening: str, host
 def test_one_on_an_ipv6_address_is_in_the_way_of_ipv4_only_if_it_takes_all(
     listening: str, host: str, is_in_the_way: bool
 ) -> None:
-    with socket.create_server((listening, 0), family=socket.AF_INET6) as other:
+    with socket.create_server((listening, free_port()), family=socket.AF_INET6) as other:
         found = open_ports.listener_at(host, other.getsockname()[1])
 
     assert (found is not None) is is_in_the_way

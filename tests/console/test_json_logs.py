@@ -10,22 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import free_port
-
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = """
 store: embedded:{store}
 logs: {{format: json}}
-router: {{port: {port}}}
+router: {{port: 0}}
 cameras:
   - {{name: gate, url: "sim:gate"}}
 """
 
 
 def test_every_line_of_a_run_is_an_object_and_those_of_a_camera_name_its_owner(tmp_path: Path) -> None:
-    (tmp_path / "hermes.yaml").write_text(CONFIGURATION.format(store=tmp_path / "store", port=free_port()))
+    (tmp_path / "hermes.yaml").write_text(CONFIGURATION.format(store=tmp_path / "store"))
     command = [sys.executable, "-m", "console.cli.main", "serve", "--config", str(tmp_path / "hermes.yaml")]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert server.stdout is not None
