@@ -21,6 +21,7 @@ from actors.config.shards import ShardsConfig
 from actors.fleet.fleet import Fleet
 from actors.fleet.views import CameraView
 from benchmarks import nodes
+from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.device.device_config import DeviceConfig
 from tests import servers
@@ -120,14 +121,18 @@ def frames(cameras: list[CameraView]) -> dict[str, int]:
 
 
 def assert_whole(cameras: list[CameraView], seen: dict[str, int]) -> None:
-    """Every camera has at least the frames that it had, and no gap."""
+    """Every camera has at least the frames that it had, and no gap; only a busy machine may have dropped some."""
     for camera in cameras:
         memory = camera.status.memory
-        assert (memory.frames_seen >= seen[camera.spec.name], memory.gaps) == (True, ()), camera
+        assert memory.frames_seen >= seen[camera.spec.name], camera
+        assert {gap.reason for gap in memory.gaps} <= {GapReason.DROPPED}, camera
 
 
 def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def ray_node_of(pid: int) -> str:

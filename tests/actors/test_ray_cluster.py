@@ -20,6 +20,8 @@ import ray
 
 pytestmark = pytest.mark.ray
 
+START_S = 120.0  # of a process of Ray on a busy machine
+
 
 @ray.remote(num_cpus=0)
 class Worker:
@@ -39,7 +41,7 @@ def router_port() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def running(router_port: int) -> Iterator[None]:
     with ray_cluster.running(num_cpus=1, num_gpus=0):
-        assert ray.get(Worker.remote().ping.remote(), timeout=60) == "pong"
+        assert ray.get(Worker.remote().ping.remote(), timeout=START_S) == "pong"
         yield
 
 
@@ -55,7 +57,7 @@ def test_a_call_without_the_token_is_refused(running: None) -> None:
     with grpc.insecure_channel(ray.get_runtime_context().gcs_address) as channel:
         nodes = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
         with pytest.raises(grpc.RpcError) as caught:
-            nodes(b"", timeout=10)
+            nodes(b"", timeout=START_S)
 
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
@@ -73,7 +75,7 @@ async def test_a_shard_of_another_version_is_refused(running: None) -> None:
     settings = HermesConfig(shards=ShardsConfig(ray="auto"), store="redis://127.0.0.1:9")
     try:
         with pytest.raises(ConfigError, match="shard 0: it runs in this cluster already, from another version"):
-            await RemoteShard(0, settings, settings.store).ready(30.0)
+            await RemoteShard(0, settings, settings.store).ready(START_S)
     finally:
         ray.kill(other)
 

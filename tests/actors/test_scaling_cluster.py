@@ -20,6 +20,7 @@ from actors.config.shards import ScalingConfig, ShardsConfig
 from actors.fleet.fleet import Fleet
 from actors.fleet.views import CameraView, ShardView
 from benchmarks import nodes
+from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.device.device_config import DeviceConfig
 from tests.actors.waiting import until
@@ -98,11 +99,12 @@ async def test_a_camera_without_a_slot_brings_a_shard_that_waits_for_a_gpu_and_i
 
             cameras = await fleet.list_cameras()
             assert {camera.spec.name: camera.shard_index for camera in cameras} == {"b": 0, "c": 0}
-            # Moved, not restored: the memory goes on, and nothing is missing.
+            # Moved, not restored: the memory goes on, and nothing is missing but what a busy machine dropped.
             for camera in cameras:
                 memory = camera.status.memory
                 assert memory.frames_seen >= before[camera.spec.name].frames_seen
-                assert memory.gaps == before[camera.spec.name].gaps
+                new = set(memory.gaps) - set(before[camera.spec.name].gaps)
+                assert {gap.reason for gap in new} <= {GapReason.DROPPED}
 
 
 async def test_a_shard_that_no_server_knows_after_the_store_was_emptied_ends_and_its_camera_keeps_its_memory(

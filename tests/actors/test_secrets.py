@@ -77,10 +77,13 @@ def state_of(client: HermesClient, name: str) -> int:
     return client.get_camera(name).state
 
 
-def daemons() -> list[psutil.Process]:
-    """Ray's processes and everything else that this one started, but the store of the test."""
-    children = psutil.Process().children(recursive=True)
-    return [process for process in children if "valkey" not in process.name()]
+def daemons() -> list[tuple[str, psutil.Process]]:
+    """Ray's processes and everything else that this one started, by their names, but the store of the test."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since
+            found.append((process.name(), process))
+    return [(name, process) for name, process in found if "valkey" not in name]
 
 
 def canaries_in(data: bytes) -> list[bytes]:
@@ -89,9 +92,9 @@ def canaries_in(data: bytes) -> list[bytes]:
 
 async def test_no_process_inherits_the_variable_of_a_secret_or_shows_one_in_its_command(running: HermesClient) -> None:
     found: dict[str, list[bytes]] = {}
-    for process in daemons():
+    for name, process in daemons():
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended since: those that stay are named below
-            found[process.name()] = canaries_in(repr((process.environ(), process.cmdline())).encode())
+            found[name] = canaries_in(repr((process.environ(), process.cmdline())).encode())
 
     assert {"raylet", "gcs_server"} <= found.keys()
     assert not any(found.values()), found
@@ -100,7 +103,7 @@ async def test_no_process_inherits_the_variable_of_a_secret_or_shows_one_in_its_
 async def test_the_control_store_of_ray_holds_no_secret(running: HermesClient) -> None:
     """It would restart shards with the arguments that they were started with: those are in its memory."""
     for name in ("gcs_server", "raylet"):
-        process = next(one for one in daemons() if one.name() == name)
+        process = next(one for found, one in daemons() if found == name)
         memory = b"".join(memory_of(process.pid))
         assert b"ShardProcess" in memory
         assert canaries_in(memory) == []

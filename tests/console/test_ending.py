@@ -43,14 +43,19 @@ class Running:
 
     @property
     def errors(self) -> str:
-        return (self.folder / "stderr").read_text()
+        return (self.folder / "stderr").read_text(errors="replace")  # it may end in the middle of a character
 
     def end(self, number: signal.Signals) -> int:
         """Sends the signal; returns the exit code when no process and no folder of the run is left."""
         command = psutil.Process(self.process.pid)
-        wait_until(lambda: bool(command.children()))  # the first one starts after the line that says so
-        processes = command.children(recursive=True)
-        assert processes
+        processes: list[psutil.Process] = []
+
+        def has_started() -> bool:
+            """The first one starts after the line that says so."""
+            processes[:] = command.children(recursive=True)
+            return bool(processes)
+
+        wait_until(has_started)
         self.process.send_signal(number)
         code = self.wait()
         wait_until(lambda: not alive(processes) and not self.left_over())
@@ -186,7 +191,14 @@ def names_of_children(pid: int) -> list[str]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in processes if is_alive(one)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has ended since
+        return False
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

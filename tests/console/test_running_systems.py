@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 HERMES = (sys.executable, "-m", "console.cli.main")
+END_S = 120  # for an end in order on a busy machine
 KEYS = {"camera", "question", "answer", "expected", "ttft_ms", "memory_as_of", "evidence"}
 
 
@@ -97,8 +98,8 @@ def test_the_demo_ends_with_all_its_processes_when_it_is_stopped(demo: RunningDe
     children = psutil.Process(demo.process.pid).children(recursive=True)
     demo.process.send_signal(signal.SIGTERM)
 
-    assert demo.process.wait(timeout=60) == 0
-    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert demo.process.wait(timeout=END_S) == 0
+    assert psutil.wait_procs(children, timeout=END_S)[1] == []
 
 
 def test_a_served_system_ends_with_all_its_processes_on_sigterm(tmp_path: Path) -> None:
@@ -116,14 +117,14 @@ def test_a_served_system_ends_with_all_its_processes_on_sigterm(tmp_path: Path) 
         )
         children = psutil.Process(serving.pid).children(recursive=True)
         serving.send_signal(signal.SIGTERM)
-        code = serving.wait(timeout=60)
+        code = serving.wait(timeout=END_S)
     finally:
         serving.kill()
         errors.close()
 
     assert [camera["name"] for camera in json.loads(listed.stdout)] == ["gate"]
     assert code == 0
-    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert psutil.wait_procs(children, timeout=END_S)[1] == []
 
 
 def test_a_server_says_in_one_line_of_its_own_that_a_shard_ended(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_server_says_in_one_line_of_its_own_that_a_shard_ended(tmp_path: Path)
         line = wait_for_line(log, "event=shard_down")
         wait_for_count(log, "event=shard_up", 2)
         serving.send_signal(signal.SIGTERM)
-        serving.wait(timeout=60)
+        serving.wait(timeout=END_S)
     finally:
         serving.kill()
 
@@ -179,17 +180,17 @@ def wait_for_address(log: Path) -> str:
 
 def wait_for_count(log: Path, text: str, count: int) -> None:
     deadline_s = time.monotonic() + 200
-    while log.read_text().count(text) < count:
-        assert time.monotonic() < deadline_s, log.read_text()
+    while (written := log.read_text(errors="replace")).count(text) < count:
+        assert time.monotonic() < deadline_s, written
         time.sleep(0.1)
 
 
 def wait_for_line(log: Path, text: str) -> str:
-    """The first line that holds the text."""
+    """The first line that holds the text, once it is whole."""
     deadline_s = time.monotonic() + 200
     while time.monotonic() < deadline_s:
-        for line in log.read_text().splitlines():
-            if text in line:
-                return line
+        for line in log.read_text(errors="replace").splitlines(keepends=True):
+            if text in line and line.endswith("\n"):
+                return line.rstrip("\n")
         time.sleep(0.1)
     raise AssertionError(log.read_text())
