@@ -62,10 +62,9 @@ def free_port() -> int:
     It is none of those that Linux gives to everybody who asks for any: another test would have it before the server.
     Each process of the tests begins elsewhere, and has none twice in a row.
     """
-    for port in _ports:
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+    while True:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port := next(_ports))):
             return port
-    raise AssertionError("endless")
 
 
 @contextmanager

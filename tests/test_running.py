@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import scheduling, server_markers
+from tests import scheduling, server_markers, servers
 from tests.server_markers import UnmarkedServer
 
 ROOT = Path(__file__).parent.parent
@@ -45,3 +45,13 @@ def test_the_files_that_start_ray_are_known_by_their_text() -> None:
     assert starts_ray("actors/test_end_to_end.py")
     assert starts_ray("console/test_running_systems.py")
     assert not starts_ray("ops/test_rope.py")
+
+
+def test_a_port_for_a_later_server_is_none_that_another_test_may_get_before_it() -> None:
+    """Linux gives any of its range to a socket that asks for any: at times the one that was free a moment ago."""
+    lowest, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+
+    ports = [servers.free_port() for _ in range(20)]
+
+    assert len(set(ports)) == 20
+    assert max(ports) < lowest
