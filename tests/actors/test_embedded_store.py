@@ -13,6 +13,7 @@ import redis
 
 from actors import embedded_store, open_ports
 from actors.errors import StoreExposed, StoreInUse, StoreNotStarted
+from tests.actors.processes import is_alive
 from tests.actors.waiting import until
 
 pytestmark = pytest.mark.redis
@@ -95,6 +96,13 @@ def test_a_long_path_works(tmp_path: Path) -> None:
         assert client.ping()
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_the_server_of_a_killed_hermes_is_replaced(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, shutil, sys\n"
@@ -115,7 +123,7 @@ def test_the_server_of_a_killed_hermes_is_replaced(tmp_path: Path) -> None:
 
     with embedded_store.running(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.get("camera") == b"gate"
-        assert not psutil.pid_exists(int(killed.stdout))
+        assert not is_running(int(killed.stdout))
 
 
 def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:

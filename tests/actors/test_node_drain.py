@@ -25,6 +25,7 @@ from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.device.device_config import DeviceConfig
 from tests import servers
+from tests.actors.processes import is_alive
 from tests.actors.waiting import until
 from tests.servers import VALKEY
 
@@ -78,8 +79,9 @@ async def _terminate_a_shard(fleet: Fleet) -> None:
     seen = frames(await fleet.list_cameras())
     left, kept = await fleet.list_shards()
     assert left.pid is not None
-    os.kill(left.pid, signal.SIGTERM)
-    await until(lambda: not is_running(left.pid))
+    process = psutil.Process(left.pid)
+    process.send_signal(signal.SIGTERM)
+    await until(lambda: not is_alive(process))
 
     cameras = await fleet.list_cameras()
     assert {camera.shard_index for camera in cameras} == {kept.index}
@@ -126,13 +128,6 @@ def assert_whole(cameras: list[CameraView], seen: dict[str, int]) -> None:
         memory = camera.status.memory
         assert memory.frames_seen >= seen[camera.spec.name], camera
         assert {gap.reason for gap in memory.gaps} <= {GapReason.DROPPED}, camera
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def ray_node_of(pid: int) -> str:

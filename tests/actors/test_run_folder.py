@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from actors import run_folder
+from tests.actors.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
 # A run with a process of its own, which writes into the folder and ignores SIGTERM. Prints folder, pid and watcher.
@@ -23,6 +24,7 @@ OWNER = """
 import subprocess, sys
 import psutil
 from actors import run_folder
+from tests.actors.processes import is_alive
 with run_folder.running() as folder:
     watcher = psutil.Process().children()[0].pid
     ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
@@ -62,14 +64,6 @@ def another_run() -> Iterator[Run]:
             owner.kill()
 
 
-def has_ended(process: psutil.Process) -> bool:
-    """Whether nothing of it runs. Who takes up the children of a killed process may reap them a moment later."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_only_this_user_can_open_it_and_it_goes_at_the_end() -> None:
     with run_folder.running() as folder:
         (folder / "file").write_text("")
@@ -85,7 +79,7 @@ def test_the_watcher_clears_the_folder_of_a_killed_owner() -> None:
         run.watcher.wait(timeout=60)
 
     assert not run.folder.exists()
-    assert has_ended(run.user)
+    assert not is_alive(run.user)
 
 
 def test_the_next_run_clears_the_folder_of_an_owner_that_was_killed_with_its_watcher() -> None:
@@ -98,7 +92,7 @@ def test_the_next_run_clears_the_folder_of_an_owner_that_was_killed_with_its_wat
         with run_folder.running() as folder:
             assert folder.exists()
             assert not run.folder.exists()
-            assert has_ended(run.user)
+            assert not is_alive(run.user)
 
 
 def test_the_folder_of_a_running_owner_stays() -> None:

@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from actors import embedded_store
 from console.client.client import HermesClient
+from tests.actors.processes import is_alive
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]
 
@@ -58,7 +59,7 @@ class Running:
         wait_until(has_started)
         self.process.send_signal(number)
         code = self.wait()
-        wait_until(lambda: not alive(processes) and not self.left_over())
+        wait_until(lambda: not any(map(is_alive, processes)) and not self.left_over())
         return code
 
     def wait(self) -> int:
@@ -188,17 +189,6 @@ def names_of_children(pid: int) -> list[str]:
         with suppress(psutil.NoSuchProcess):
             names.append(child.name())
     return names
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in processes if is_alive(one)]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it has ended since
-        return False
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
