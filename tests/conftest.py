@@ -41,7 +41,9 @@ __all__ = [
 torch.set_num_threads(1)
 
 # Properties are tried on the same examples each time, however slow the machine.
-hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("steady")
 
 

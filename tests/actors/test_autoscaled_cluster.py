@@ -14,7 +14,7 @@ from actors.config.schema import HermesConfig
 from actors.config.shards import ScalingConfig, ShardsConfig
 from actors.fleet.fleet import Fleet
 from pipeline.cameras import CameraSpec, CameraState
-from pipeline.device.device_config import DeviceConfig
+from pipeline.device.device_config import DeviceConfig, WhenFull
 from tests.actors import autoscaled_cluster
 from tests.actors.waiting import until
 
@@ -54,7 +54,7 @@ async def test_a_camera_beyond_room_brings_a_node_that_goes_when_the_camera_is_r
                 ray=address,
                 num_gpus=1.0,
                 scaling=ScalingConfig(down_after_s=3.0, full_below=1.0),
-                device=DeviceConfig(max_cameras=SLOTS),
+                device=DeviceConfig(max_cameras=SLOTS, when_full=WhenFull.LOWER_RATES),
             ),
         )
         # The head has no GPU: the first shard waits for a node too.

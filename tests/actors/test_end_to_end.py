@@ -36,6 +36,7 @@ from models.tiny.scenes import questions
 from models.tiny.scenes.scene import Scene
 from pipeline.cameras import CameraSpec, CameraState
 from pipeline.decoding import video_writer
+from pipeline.device.device_config import DeviceConfig, WhenFull
 from pipeline.sources.ingest_config import IngestConfig
 from protos import hermes_v1_pb2 as pb
 from tests.actors.server.reflected import ReflectedClient
@@ -58,7 +59,8 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sys
     settings = HermesConfig(
         memory=MemoryConfig(tokens_per_layer=256),
         ingest=IngestConfig(allowed_networks=("127.0.0.0/8",), video_folders=(Path(tempfile.gettempdir()),)),
-        shards=ShardsConfig(count=2, checkpoint_every_s=2.0),
+        # No camera is refused, however long a frame takes on a busy machine.
+        shards=ShardsConfig(count=2, checkpoint_every_s=2.0, device=DeviceConfig(when_full=WhenFull.LOWER_RATES)),
         store=f"embedded:{tmp_path_factory.mktemp('store')}",
         router=RouterConfig(port=0),
         cameras=(

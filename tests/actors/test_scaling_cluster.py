@@ -22,7 +22,7 @@ from actors.fleet.views import CameraView, ShardView
 from benchmarks import nodes
 from cache_store.gap import GapReason
 from pipeline.cameras import CameraSpec, CameraState
-from pipeline.device.device_config import DeviceConfig
+from pipeline.device.device_config import DeviceConfig, WhenFull
 from tests.actors.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -47,7 +47,7 @@ def configuration(store_url: str, ray: str) -> HermesConfig:
             ray=ray,
             num_gpus=1.0,
             scaling=ScalingConfig(down_after_s=3.0, full_below=1.0),
-            device=DeviceConfig(max_cameras=SLOTS),
+            device=DeviceConfig(max_cameras=SLOTS, when_full=WhenFull.LOWER_RATES),
         ),
     )
 

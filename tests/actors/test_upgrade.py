@@ -86,7 +86,7 @@ def serving(
         "count": SHARDS,
         "ray": nodes_.address,
         "settings_version": settings_version,
-        "device": {"max_cameras": 4},
+        "device": {"max_cameras": 4, "when_full": "lower_rates"},  # none is refused on a busy machine
     }
     cameras = [{"name": name, "url": f"sim:street?seed={number}"} for number, name in enumerate(CAMERAS)]
     config.write_text(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import pytest_asyncio
@@ -25,7 +26,10 @@ pytestmark = pytest.mark.redis
 ME = ShardIncarnation("me")
 TRY_S = 0.2
 # Three tries of a store, the pauses between them, and time for a busy machine.
-DEADLINE_S = 3 * TRY_S + 2 * 0.5 + 1.0
+DEADLINE_S = 3 * TRY_S + 2 * 0.5 + 5.0
+AVAILABLE_S = 20.0
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,11 +54,22 @@ async def proxied(any_server: Server) -> AsyncIterator[ProxiedStore]:
     async with FaultyProxy(any_server.port).open() as proxy:
         store = RedisCheckpointStore(proxy.url, timeout_s=TRY_S)
         leases = RedisLeases(proxy.url, timeout_s=TRY_S)
-        owner = await leases.acquire("lobby", ME.id, expiry=UNOWNED_EXPIRY)
-        await store.save("lobby", saved_at(1.0), owner)
+        owner = await available(lambda: leases.acquire("lobby", ME.id, expiry=UNOWNED_EXPIRY))
+        await available(lambda: store.save("lobby", saved_at(1.0), owner))
         yield ProxiedStore(proxy, store, leases, owner)
         await store.close()
         await leases.close()
+
+
+async def available(work: Callable[[], Awaitable[T]]) -> T:
+    """The result of the first try in time: where no fault is, only a busy machine takes longer than TRY_S."""
+    until_s = time.monotonic() + AVAILABLE_S
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable:
+            if time.monotonic() > until_s:
+                raise
 
 
 FAULTS = {
@@ -101,12 +116,12 @@ async def test_after_the_fault_every_operation_works_and_no_data_is_lost(proxied
 
     proxied.proxy.fault = Fault()
 
-    loaded = await proxied.store.load("lobby", FACTS.fingerprint)
+    loaded = await available(lambda: proxied.store.load("lobby", FACTS.fingerprint))
     assert loaded is not None
     assert loaded.facts.saved_s in (1.0, 2.0)
-    assert await proxied.leases.owner("lobby") == proxied.owner
-    await proxied.store.save("lobby", saved_at(3.0), proxied.owner)
-    again = await proxied.store.load("lobby", FACTS.fingerprint)
+    assert await available(lambda: proxied.leases.owner("lobby")) == proxied.owner
+    await available(lambda: proxied.store.save("lobby", saved_at(3.0), proxied.owner))
+    again = await available(lambda: proxied.store.load("lobby", FACTS.fingerprint))
     assert again is not None
     assert_equal(again, saved_at(3.0))
 
@@ -118,14 +133,16 @@ async def test_a_late_answer_is_not_taken_for_the_answer_of_the_next_operation(p
     proxied.proxy.fault = Fault()
     await asyncio.sleep(2 * TRY_S)
     for _ in range(5):
-        assert await proxied.leases.lease("unknown") is None
-        assert await proxied.leases.owner("lobby") == proxied.owner
+        assert await available(lambda: proxied.leases.lease("unknown")) is None
+        assert await available(lambda: proxied.leases.owner("lobby")) == proxied.owner
 
 
 async def test_a_slow_network_is_no_fault(proxied: ProxiedStore) -> None:
-    proxied.proxy.fault = Fault(delay_s=TRY_S / 6)
-    await proxied.store.save("lobby", saved_at(2.0), proxied.owner)
-    loaded = await proxied.store.load("lobby", FACTS.fingerprint)
+    store = RedisCheckpointStore(proxied.proxy.url, timeout_s=6 * TRY_S)
+    proxied.proxy.fault = Fault(delay_s=TRY_S)
+    await store.save("lobby", saved_at(2.0), proxied.owner)
+    loaded = await store.load("lobby", FACTS.fingerprint)
+    await store.close()
     assert loaded is not None
     assert loaded.facts.saved_s == 2.0
 
@@ -149,5 +166,5 @@ async def test_an_acquire_whose_answer_is_lost_succeeds_when_repeated(proxied: P
     proxied.proxy.fault = Fault(loses_answer_to=b"hermes:{yard}:owner")
     with pytest.raises(StoreUnavailable):
         await proxied.leases.acquire("yard", ME.id, expiry=UNOWNED_EXPIRY)
-    owner = await proxied.leases.acquire("yard", ME.id)
-    assert await proxied.leases.owner("yard") == owner
+    owner = await available(lambda: proxied.leases.acquire("yard", ME.id))
+    assert await available(lambda: proxied.leases.owner("yard")) == owner

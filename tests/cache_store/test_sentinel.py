@@ -137,7 +137,7 @@ async def test_the_preflight_checks_the_primary_behind_sentinels(service: Servic
     assert "1 replica" in (await redis_preflight.require(service.url)).description
     with service.second.client() as client:
         client.replicaof("NO", "ONE")
-        await asyncio.sleep(0.1)
+        _until(lambda: service.first.client().info("replication")["connected_slaves"] == 0)
         with pytest.raises(StoreUnfit, match="its primary has no replica"):
             await redis_preflight.require(service.url)
 
@@ -147,7 +147,7 @@ async def test_unreachable_sentinels_raise_store_unavailable_within_the_deadline
     began_s = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2/cameras") as raised:
         await client.owner("lobby")
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 10.0
     assert "canary" not in str(raised.value)
     await client.close()
 

@@ -124,6 +124,6 @@ def settings_of(cluster: Nodes, store_url: str, *, shards: int, slots: int) -> d
             "count": shards,
             "ray": cluster.address,
             "checkpoint_every_s": 2.0,
-            "device": {"max_cameras": slots},
+            "device": {"max_cameras": slots, "when_full": "lower_rates"},
         },
     }

@@ -27,7 +27,7 @@ from benchmarks.nodes import Nodes
 from console.client.client import HermesClient
 from console.client.errors import ClientError
 from pipeline.cameras import CameraSpec
-from pipeline.device.device_config import DeviceConfig
+from pipeline.device.device_config import DeviceConfig, WhenFull
 from protos import hermes_v1_pb2 as pb
 
 CAMERAS = tuple(f"camera{number}" for number in range(4))
@@ -149,7 +149,7 @@ def _settings(store_url: str, ray: str) -> HermesConfig:
             ray=ray,
             checkpoint_every_s=2.0,
             lease=_LEASE,
-            device=DeviceConfig(max_cameras=len(CAMERAS)),
+            device=DeviceConfig(max_cameras=len(CAMERAS), when_full=WhenFull.LOWER_RATES),
         ),
         store=store_url,
         router=RouterConfig(port=0),

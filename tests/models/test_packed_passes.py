@@ -33,7 +33,7 @@ rows = st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40))
 passes = st.lists(rows, min_size=1, max_size=4).flatmap(
     lambda drawn: st.tuples(st.just(drawn), st.permutations(range(4)), st.booleans())
 )
-small = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+small = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))

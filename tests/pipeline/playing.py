@@ -27,11 +27,12 @@ from pipeline.sources.source import SampledFrame, SourceContext
 START_S = 1_700_000_000.0
 QUICK = IngestConfig(
     stall_after_s=1.5,
-    open_timeout_s=2.0,
+    open_timeout_s=10.0,  # a busy machine may take seconds for what is there; a test of the timeout sets its own
     workers=0,
     allowed_networks=("127.0.0.0/8",),
     video_folders=(Path(tempfile.gettempdir()),),
 )
+_MAX_CLIPS = 64  # so that none is lost while a busy machine lets the test wait
 _OVER = (CameraState.ENDED, CameraState.FAILED)
 
 
@@ -155,7 +156,7 @@ class RunningFeed:
         self.reasons: list[SourceReason | None] = []
         self.notes: list[PictureNote | None] = []
         self._changed = threading.Condition()
-        self.clips = ClipQueue(4, on_put=self._notify) if clips is None else clips
+        self.clips = ClipQueue(_MAX_CLIPS, on_put=self._notify) if clips is None else clips
         if "started_s" in options:
             options["started_s"] = added_s(url, options["started_s"], pace, config)
         spec = CameraSpec(name="lobby", url=url, pace=pace, frames_per_second=frames_per_second, loop=loop)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -218,16 +219,17 @@ def scripted_server(
 
 class _StreamHandler(http.server.BaseHTTPRequestHandler):
     parts: tuple[tuple[bytes, float], ...] = ()
-    began_s = 0.0
+    connections: ClassVar[list[float]] = []  # when each began
     stopped = threading.Event()
 
     def do_GET(self) -> None:
+        self.connections.append(time.monotonic())
         self.send_response(200)
         self.send_header("Content-Type", "video/mp2t")
         self.end_headers()
         current = 0
         for index in range(len(self.parts)):
-            if time.monotonic() - self.began_s >= sum(seconds for _, seconds in self.parts[:index]):
+            if time.monotonic() - self.connections[0] >= sum(seconds for _, seconds in self.parts[:index]):
                 current = index
         for data, duration_s in self.parts[current:]:
             chunks = [data[at : at + CHUNK_NBYTES] for at in range(0, len(data), CHUNK_NBYTES)]
@@ -247,12 +249,11 @@ class _StreamHandler(http.server.BaseHTTPRequestHandler):
 def stream_server(*parts: tuple[bytes, float]) -> Iterator[str]:
     """A camera that pushes a transport stream over HTTP. Each part is its data and the seconds it takes to send.
 
-    A client that connects later gets the current part from its beginning.
+    The first part begins with the first connection. A client that connects later gets the current part from its
+    beginning.
     """
     stopped = threading.Event()
-    handler = type(
-        "StreamHandler", (_StreamHandler,), {"parts": parts, "began_s": time.monotonic(), "stopped": stopped}
-    )
+    handler = type("StreamHandler", (_StreamHandler,), {"parts": parts, "connections": [], "stopped": stopped})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

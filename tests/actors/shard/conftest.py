@@ -48,7 +48,7 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         every_s: float = 3_600.0,
         max_cameras: int = 2,
         max_ingest_share: float = 1.0,
-        when_full: WhenFull = WhenFull.REFUSE,
+        when_full: WhenFull = WhenFull.LOWER_RATES,
         workers: int = 0,
         lease: LeaseConfig = USUAL_LEASE,
         on_retired: Callable[[], None] = lambda: None,
@@ -56,7 +56,9 @@ def running(model: LlavaOnevision, checkpoints: UnreliableStore) -> Running:
         clock: Callable[[], float] = time.time,
         wall: Callable[[], float] | None = None,
     ) -> AsyncIterator[CameraShard]:
-        """clock: the shard's own. wall: that of its machine, for the shard and its feeds; without workers only."""
+        """when_full: by default no camera is refused, whatever a frame takes on a busy machine.
+
+        clock: the shard's own. wall: that of its machine, for the shard and its feeds; without workers only."""
         settings = HermesConfig(
             memory=MemoryConfig(tokens_per_layer=128, recent_frames=4),
             ingest=replace(QUICK, workers=workers),

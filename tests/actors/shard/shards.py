@@ -26,7 +26,7 @@ from tests.actors.waiting import until
 STARTED_S = 1_700_000_000.0
 FRAMES_SAMPLED = 48
 USUAL_LEASE = LeaseConfig()
-QUICK_LEASE = LeaseConfig(length_s=0.6, margin_s=0.1)
+QUICK_LEASE = LeaseConfig(length_s=2.0, margin_s=0.2)
 
 Running = Callable[..., "asynccontextmanager[CameraShard]"]
 

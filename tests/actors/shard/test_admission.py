@@ -159,7 +159,7 @@ def test_a_share_above_the_whole_device_is_no_setting() -> None:
 
 async def test_a_shard_refuses_a_new_camera_and_takes_one_that_has_a_memory(running: Running, film: str) -> None:
     """A camera that was watched before must not end unwatched, because a shard began anew."""
-    async with running(max_cameras=3, max_ingest_share=1e-6) as shard:
+    async with running(max_cameras=3, max_ingest_share=1e-6, when_full=WhenFull.REFUSE) as shard:
         await watch_whole(shard, "film", film)
         await shard.release_camera("film")
         await shard.add_camera(live("street"))
@@ -174,7 +174,7 @@ async def test_a_shard_refuses_a_new_camera_and_takes_one_that_has_a_memory(runn
 
 
 async def test_a_recording_that_has_ended_makes_place_until_it_is_played_again(running: Running, film: str) -> None:
-    async with running(max_cameras=4, max_ingest_share=1e-6) as shard:
+    async with running(max_cameras=4, max_ingest_share=1e-6, when_full=WhenFull.REFUSE) as shard:
 
         async def has_load() -> bool:
             return (await shard.status()).ingest_share > 0

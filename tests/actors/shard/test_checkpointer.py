@@ -175,7 +175,7 @@ async def test_the_last_saves_have_a_deadline() -> None:
     checkpointer.start("gate", "gate")
 
     async with asyncio.timeout(5.0):
-        await checkpointer.save_all(timeout_s=0.05)
+        await checkpointer.save_all(timeout_s=0.5)  # within which a busy machine has begun it
 
     assert store.started_saves == 1
     assert store.saves == []

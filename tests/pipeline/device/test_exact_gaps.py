@@ -163,7 +163,9 @@ def missing(camera: Watching) -> list[tuple[float, float]]:
     ]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 6)), min_size=1, max_size=10))
 def test_what_is_due_is_in_the_memory_or_in_a_gap(model: LlavaOnevision, steps: list[tuple[str, int]]) -> None:
     camera = Watching(model)

@@ -26,6 +26,7 @@ from tests.pipeline import servers
 from tests.pipeline.footage import jpeg
 from tests.pipeline.playing import QUICK, RunningFeed, running_feed
 from tests.pipeline.servers import TEST_PICTURE, Reply, needs_rtsp
+from tests.servers import free_port
 
 GAP_AFTER_S = 1.2
 OUTAGE_S = 2.0
@@ -74,13 +75,17 @@ class Lobby:
         before = self.memory.frames_seen
         self.wait_until(lambda: self.memory.frames_seen >= before + count)
 
-    def end_with_one_gap(self) -> Gap:
-        """Stops the feed and waits until all its clips are in the memory; its one gap must follow from their times."""
+    def gaps_over(self, time_s: float) -> list[Gap]:
+        """The gaps of the memory that this time is in. A busy machine may make others."""
+        return [gap for gap in self.memory.gaps if gap.start_s < time_s < gap.end_s]
+
+    def end_with_one_gap_over(self, time_s: float) -> Gap:
+        """Stops the feed and waits until all its clips are in the memory; all gaps must follow from their times."""
         self.running.feed.stop()
         self.wait_until(lambda: self.memory.newest_s == self.times.times_s[-1])
 
-        (gap,) = self.memory.gaps
-        assert ((gap.start_s, gap.end_s),) == self.times.gaps
+        (gap,) = self.gaps_over(time_s)
+        assert tuple((gap.start_s, gap.end_s) for gap in self.memory.gaps) == self.times.gaps
         return gap
 
 
@@ -104,7 +109,7 @@ def lobby(model: LlavaOnevision, url: str, config: IngestConfig = QUICK) -> Iter
 def test_a_killed_and_restarted_server_leaves_exactly_one_gap(model: LlavaOnevision) -> None:
     """The feed reconnects by itself, and the gap is from the last frame before to the first one after."""
     with (
-        servers.rtsp_server(TEST_PICTURE) as (port, process),
+        servers.rtsp_server(TEST_PICTURE, port=free_port()) as (port, process),
         lobby(model, f"rtsp://127.0.0.1:{port}/live") as camera,
     ):
         camera.wait_for_frames()
@@ -114,9 +119,9 @@ def test_a_killed_and_restarted_server_leaves_exactly_one_gap(model: LlavaOnevis
         time.sleep(max(0.0, killed_s + OUTAGE_S - time.time()))
         back_s = time.time()
         with servers.rtsp_server(TEST_PICTURE, port=port):
-            camera.wait_until(lambda: bool(camera.memory.gaps))
+            camera.wait_until(lambda: bool(camera.gaps_over(back_s)))
             camera.wait_for_frames()
-        gap = camera.end_with_one_gap()
+        gap = camera.end_with_one_gap_over(back_s)
 
     assert gap.start_s < killed_s < back_s < gap.end_s
     assert killed_s - gap.start_s < 3
@@ -136,9 +141,9 @@ def test_a_silence_longer_than_the_stall_limit_is_one_gap_and_the_feed_reconnect
         camera.running.wait_for(CameraState.STALLED)
         process.send_signal(signal.SIGCONT)
         continued_s = time.time()
-        camera.wait_until(lambda: bool(camera.memory.gaps))
+        camera.wait_until(lambda: bool(camera.gaps_over(continued_s)))
         camera.wait_for_frames()
-        gap = camera.end_with_one_gap()
+        gap = camera.end_with_one_gap_over(continued_s)
 
     assert gap.start_s < stopped_s < continued_s < gap.end_s
     states = [state for state, _ in camera.running.states]
@@ -147,13 +152,15 @@ def test_a_silence_longer_than_the_stall_limit_is_one_gap_and_the_feed_reconnect
 
 @pytest.mark.slow
 def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connection(model: LlavaOnevision) -> None:
-    silence = threading.Event()
+    silence, silent_s = threading.Event(), list[float]()
 
     def pieces() -> Iterator[bytes]:
         for number in range(1_200):
             if silence.wait(0.1):
                 silence.clear()
+                silent_s.append(time.time())
                 time.sleep(OUTAGE_S)
+                silent_s.append(time.time())
             yield servers.multipart_jpeg(jpeg(number % 4))
 
     reply = Reply(headers=(("Content-Type", "multipart/x-mixed-replace; boundary=frame"),), pieces=pieces())
@@ -163,11 +170,13 @@ def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connectio
     ):
         camera.wait_for_frames()
         silence.set()
-        camera.wait_until(lambda: bool(camera.memory.gaps))
+        camera.wait_until(lambda: bool(silent_s and camera.gaps_over(silent_s[0] + OUTAGE_S / 2)))
         camera.wait_for_frames()
-        gap = camera.end_with_one_gap()
+        gap = camera.end_with_one_gap_over(silent_s[0] + OUTAGE_S / 2)
 
-    assert OUTAGE_S - 1 < gap.end_s - gap.start_s < OUTAGE_S + 1
+    began_s, ended_s = silent_s
+    assert gap.end_s > ended_s
+    assert abs(gap.start_s - began_s) < 1
     assert len(server.requests) == 1
 
 
@@ -177,7 +186,7 @@ def test_a_silence_shorter_than_the_stall_limit_is_one_gap_on_the_same_connectio
 def test_a_wrong_password_is_reported_and_retried_slowly_until_the_server_accepts_it(model: LlavaOnevision) -> None:
     config = replace(QUICK, refused_retry_s=3.0)
     with (
-        servers.rtsp_server(TEST_PICTURE, "viewer", "another") as (port, process),
+        servers.rtsp_server(TEST_PICTURE, "viewer", "another", port=free_port()) as (port, process),
         lobby(model, f"rtsp://viewer:right@127.0.0.1:{port}/live", config) as camera,
     ):
         detail = camera.running.wait_for(CameraState.BACKING_OFF)
@@ -188,6 +197,9 @@ def test_a_wrong_password_is_reported_and_retried_slowly_until_the_server_accept
 
     assert "401" in detail
     assert "; try 2 at 20" in detail
-    assert camera.running.reasons[:3] == [None, SourceReason.UNAUTHORIZED, None]
+    # Where the other server takes longer to start than the pause, the next try finds none.
+    assert camera.running.reasons[:2] == [None, SourceReason.UNAUTHORIZED]
+    assert SourceReason.UNAUTHORIZED not in camera.running.reasons[2:]
     states = [state for state, _ in camera.running.states]
-    assert states[:3] == [CameraState.CONNECTING, CameraState.BACKING_OFF, CameraState.LIVE]
+    assert states[:2] == [CameraState.CONNECTING, CameraState.BACKING_OFF]
+    assert CameraState.LIVE in states

@@ -19,6 +19,7 @@ from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, Footage, jpeg
 from tests.pipeline.playing import QUICK, RunningFeed, running_feed
 from tests.pipeline.servers import Reply, needs_rtsp
+from tests.servers import free_port
 
 # Four times the usual rates, so that a second of stream says as much as four.
 FAST = replace(
@@ -102,7 +103,7 @@ def test_an_rtsp_camera_that_comes_back_with_another_codec_and_size_is_read_agai
     second = footage.write(tmp_path / "second.mp4", changed, range(100, 200))
     config = replace(FAST, open_timeout_s=10)
     with (
-        servers.rtsp_server(servers.h264_file(first)) as (port, process),
+        servers.rtsp_server(servers.h264_file(first), port=free_port()) as (port, process),
         running_feed(f"rtsp://127.0.0.1:{port}/live", config=config, retry_jitter_s=0) as feed,
     ):
         before = feed.take()

@@ -30,6 +30,7 @@ from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264, MJPEG, VP9, Footage, jpeg
 from tests.pipeline.playing import QUICK, START_S, play, running_feed
 from tests.pipeline.servers import TEST_PICTURE, Reply, needs_rtsp
+from tests.servers import free_port
 
 CANARY = "c4n4ry"
 ENDED, FAILED = CameraState.ENDED, CameraState.FAILED
@@ -135,13 +136,15 @@ def test_a_file_played_fast_waits_for_the_device_and_loses_no_frame(tmp_path: Pa
 
 
 def test_live_clips_are_handed_over_before_they_are_full(tmp_path: Path) -> None:
-    """With groups of a quarter of a second, each clip holds the samples of one group."""
+    """With groups of a quarter of a second, each clip holds the samples of one group; a busy machine may join two."""
     path = footage.write(tmp_path / "video", replace(H264, fps=40, frames=40))
 
     with running_feed(str(path), PlaybackSpeed.LIVE, replace(FAST, max_clip_wait_s=0.25)) as feed:
         clips = feed.take_until_over()
 
-    assert [len(clip.times_s) for clip in clips] == [2, 2, 2, 2]
+    assert len(clips[0].times_s) == 2
+    assert [len(clip.times_s) for clip in clips if len(clip.times_s) not in (2, 4)] == []
+    assert sum(len(clip.times_s) for clip in clips) == 8
     for clip in clips:
         assert clip.received_s - clip.times_s[0] < 2
 
@@ -197,8 +200,8 @@ def test_a_file_played_fast_resumes_after_the_frames_that_were_fed(tmp_path: Pat
 
 def test_a_camera_comes_back_when_its_server_does() -> None:
     images = tuple(jpeg(number) for number in range(4))
-    with servers.mjpeg_server(images, 0.05) as url:
-        port = int(url.rpartition(":")[2].partition("/")[0])
+    port = free_port()
+    with servers.mjpeg_server(images, 0.05, port=port) as url:
         feed_context = running_feed(url, config=FAST, retry_jitter_s=0)
         feed = feed_context.__enter__()
         before = feed.take()
@@ -221,7 +224,7 @@ def test_a_camera_comes_back_when_its_server_does() -> None:
 @over_tcp_and_udp
 def test_an_rtsp_camera_comes_back_after_its_server_was_killed(transport: str) -> None:
     with (
-        servers.rtsp_server(TEST_PICTURE, transport=transport) as (port, process),
+        servers.rtsp_server(TEST_PICTURE, port=free_port(), transport=transport) as (port, process),
         running_feed(f"rtsp://127.0.0.1:{port}/live", config=FAST, retry_jitter_s=0) as feed,
     ):
         feed.take()

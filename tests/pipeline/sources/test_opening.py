@@ -56,13 +56,13 @@ def test_a_live_source_gives_frames_of_now_at_the_sampling_rate(url: str) -> Non
     began_s = time.time()
     config = replace(QUICK, sample_fps=5, open_timeout_s=10, stall_after_s=10)
 
-    played = play(url, pace=PlaybackSpeed.LIVE, config=config, started_s=began_s, max_samples=5)
+    played = play(url, pace=PlaybackSpeed.LIVE, config=config, started_s=began_s, max_samples=9)
 
     times_s = [sample.time_s for sample in played.samples]
     steps_s = np.diff(times_s)
-    assert len(times_s) == 5
+    assert len(times_s) == 9
     assert (steps_s > 0.1).all()
-    assert steps_s.mean() == pytest.approx(0.2, abs=0.05)
+    assert np.median(steps_s) == pytest.approx(0.2, abs=0.05)  # a busy machine makes a step or two longer
     assert began_s - 1 < times_s[0]
     assert times_s[-1] <= time.time() + 0.2
     for sample in played.samples:

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from pipeline.cameras import CameraState
 from pipeline.sources.playback import RECONNECTED
 from pipeline.workers.worker_cameras import WorkerLimits
 from tests.pipeline.workers import pools
@@ -64,6 +65,8 @@ def test_the_cameras_of_other_workers_notice_nothing() -> None:
         cameras.wait_for_next_clips("killed")
         cameras.wait_for_next_clips("killed", "well")
 
-    assert len(cameras.states["well"]) == 2
+    # A busy machine lowers its rate, which is another detail of the same state.
+    states = [state for state, *_ in cameras.states["well"]]
+    assert states == [CameraState.CONNECTING] + [CameraState.LIVE] * (len(states) - 1)
     assert not any(RECONNECTED in clip.lost_before for clip in cameras.taken["well"])
     assert any(RECONNECTED in clip.lost_before for clip in cameras.taken["killed"])

@@ -19,16 +19,16 @@ from tests.pipeline.workers import pools
 from tests.pipeline.workers.file_decoders import H100, LibavFiles
 from tests.pipeline.workers.pools import Cameras
 
-CONFIG = replace(QUICK, sample_fps=4, frames_per_clip=1, max_lag_s=1.0)
+CONFIG = replace(QUICK, sample_fps=2, frames_per_clip=1, max_lag_s=2.0)
 NAMES = ("lobby", "yard")
 EVEN_FRAMES = 6
 
 
 class SlowFiles(LibavFiles):
-    """Takes a fifth of a second for each image, as a GPU with other work does: less than both cameras want."""
+    """Takes a third of a second for each image, as a GPU with other work does: less than both cameras want."""
 
     def decode(self, file: bytes | bytearray, indices: Sequence[int]) -> Iterator[DecodedFrame]:
-        time.sleep(0.2 * len(indices))
+        time.sleep(0.32 * len(indices))
         yield from super().decode(file, indices)
 
 
@@ -45,8 +45,8 @@ def test_a_shard_that_decodes_too_slowly_has_all_of_its_live_cameras_sampled_les
             """Whether its newest frames are at half its rate, and none between them was lost."""
             newest = cameras.taken[name][-EVEN_FRAMES:]
             steps_s = np.diff([clip.times_s[0] for clip in newest])
-            is_half = len(newest) == EVEN_FRAMES and {clip.period_s for clip in newest} == {0.5}
-            return is_half and bool(np.allclose(steps_s, 0.5, atol=0.1)) and len(set(dropped[name][-EVEN_FRAMES:])) == 1
+            is_half = len(newest) == EVEN_FRAMES and {clip.period_s for clip in newest} == {1.0}
+            return is_half and bool(np.allclose(steps_s, 1.0, atol=0.2)) and len(set(dropped[name][-EVEN_FRAMES:])) == 1
 
         def are_even() -> bool:
             for name in NAMES:
@@ -54,10 +54,10 @@ def test_a_shard_that_decodes_too_slowly_has_all_of_its_live_cameras_sampled_les
                 dropped[name] += [cameras.clips.dropped_frames(name)] * new
             return all(map(is_even, NAMES))
 
-        cameras.wait_until(are_even)
+        cameras.wait_until(are_even, timeout_s=200)
 
     for name in NAMES:
         details = [detail for state, detail, _ in cameras.states[name] if state is CameraState.LIVE]
-        assert "sampled at 2 frames/s of 4: the machine does not keep up" in details
+        assert "sampled at 1 frames/s of 2: the machine does not keep up" in details
         assert {state for state, *_ in cameras.states[name]} == {CameraState.CONNECTING, CameraState.LIVE}
     assert files.threads == {"decode-0"}
