@@ -1,24 +1,26 @@
 """The errors of a running system, apart from those of cameras and questions.
 
 ServiceError
-├── ConfigError       the configuration file or a value in it is invalid
+├── ConfigError          the configuration file or a value in it is invalid
 ├── CertificatesNotMade  certificates for development cannot be made in the folder
-├── AddressInUse      another process listens on the router's address
-├── StoreInUse        another hermes owns the embedded store's folder
-├── StoreExposed      other users of the machine can read the embedded store's folder
-├── StoreNotStarted   the embedded store did not start
-├── RayNotStarted     Ray did not start, or it listens beyond this machine
-├── ShardNotStarted   a shard did not start, e.g. because its model cannot be loaded
-├── ShardUnavailable  a shard's process ended or does not answer; it is being restarted
-│   └── ShardEnded    it was ended on purpose, or was told to end
-├── CameraRecovering  the camera's memory is being restored
-├── InvalidShard      the shard does not exist, or it takes no new cameras
-├── ScalingConflict   other servers change the number of shards at the same moment
-├── InvalidRequest    a value of a request that is neither a camera nor a shard is invalid
-├── OwnershipUnproven the camera's shard cannot prove at the moment that it still owns the camera
-├── ClientTooSlow     a client did not read its answer in time
-├── TooManyCalls      as many calls of a peer, or of all peers, run as may run at once
-└── UnknownMethod     the server has no such method
+├── AddressInUse         the server cannot listen on one of its addresses
+├── StoreInUse           another hermes owns the embedded store's folder
+├── StoreExposed         other users of the machine can read the embedded store's folder
+├── StoreNotStarted      the embedded store did not start
+├── RayNotStarted        Ray did not start, or it listens beyond this machine
+├── ShardNotStarted      a shard did not start, e.g. because its model cannot be loaded
+├── ServersRunning       servers still serve the shards that shall be ended
+├── ServerStarting       the server is starting and has no fleet yet
+├── ShardUnavailable     a shard's process ended or does not answer; it is being restarted
+│   └── ShardEnded       it was ended on purpose, or was told to end
+├── CameraRecovering     the camera's memory is being restored
+├── InvalidShard         the shard does not exist, or it takes no new cameras
+├── ScalingConflict      other servers change the number of shards at the same moment
+├── InvalidRequest       a value of a request that is neither a camera nor a shard is invalid
+├── OwnershipUnproven    the camera's shard cannot prove at the moment that it still owns the camera
+├── ClientTooSlow        a client did not read its answer in time
+├── TooManyCalls         as many calls of a peer, or of all peers, run as may run at once
+└── UnknownMethod        the server has no such method
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class ShardNotStarted(ServiceError):
 
 
 class ServersRunning(ServiceError):
-    """Servers still serve what shall be ended."""
+    """Servers still serve the shards that shall be ended."""
 
 
 class ServerStarting(ServiceError):
