@@ -118,8 +118,8 @@ class InMemoryNumbersStore:
 class RedisNumbersStore:
     """A NumbersStore in the Redis key `hermes:shards`, as JSON."""
 
-    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
+    def __init__(self, url: str) -> None:
+        self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
     async def read(self) -> ShardNumbers | None:
         async with self._connection.operation():

@@ -105,8 +105,8 @@ class InMemorySettingsStore:
 class RedisSettingsStore:
     """A SettingsStore in the Redis key `hermes:settings`, as JSON."""
 
-    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._connection = RedisConnection(url, timeout_s=timeout_s, retries=_RETRIES)
+    def __init__(self, url: str) -> None:
+        self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=_RETRIES)
 
     async def newest(self) -> SharedSettings | None:
         async with self._connection.operation():
