@@ -17,8 +17,8 @@ from actors.shard.interface import Assignment, ShardStatus
 from cache_store.leases import Leases, ShardIncarnation
 from pipeline.answers import AnswerEvent, Done, FinishReason, Started, UnknownCamera
 from pipeline.cameras import CameraState, CameraStatus, TooManyCameras
-from pipeline.network import urls
 from pipeline.network.tls import USUAL_RULES, TlsRules
+from pipeline.network.url_redaction import redact
 from pipeline.sources.probe import ProbeResult
 
 LEASE = LeaseConfig()
@@ -102,7 +102,7 @@ class OwningShard:
         return CameraStatus(
             id=camera_id,
             name=assignment.spec.name,
-            url=urls.redact(assignment.spec.url),
+            url=redact(assignment.spec.url),
             state=CameraState.LIVE,
             epoch=owner.epoch if owner else 0,
             revision=assignment.revision,

@@ -140,7 +140,7 @@ class CameraSpec:
     """A camera as it was configured or added. Raises InvalidCamera, InvalidMask.
 
     name: 1 to 63 letters, digits, '.', '_' or '-', the first a letter or digit; unique in the fleet.
-    url: sim:SCENE, the path of a file, rtsp(s):// or http(s)://; credentials are never shown (`urls.redact`).
+    url: sim:SCENE, the path of a file, rtsp(s):// or http(s)://; credentials are never shown.
     pace: `live` plays a file or a scene at its own speed, from the moment on at which the camera was added; `fast` as
         fast as the device takes it, dated so that a file ends at that moment. No frame is given before its time.
     masks: polygons that are blacked out in every image before it is used; corners are [x, y], 0 to 1 of the image.

@@ -13,7 +13,7 @@ from actors.fleet.snapshot import CameraSnapshot, RemovalSnapshot
 from actors.fleet.views import CameraView
 from actors.shard.interface import Assignment
 from pipeline.cameras import CameraSpec, CameraState, CameraStatus
-from pipeline.network import urls
+from pipeline.network.url_redaction import redact
 
 _MOVE_TIMEOUT_S = 5.0  # a question waits this long for a camera that moves; then the client has to ask again
 _WATCHED = (
@@ -54,7 +54,7 @@ class CameraRecord:
         status = CameraStatus(
             id=assignment.id,
             name=spec.name,
-            url=urls.redact(spec.url),
+            url=redact(spec.url),
             state=CameraState.CONNECTING,
             masks=spec.masks,
             state_since_s=clock(),
@@ -139,7 +139,7 @@ class CameraRecord:
     def update(self, assignment: Assignment) -> None:
         """Records another spec of the same camera."""
         self.assignment = assignment
-        self.status = replace(self.status, url=urls.redact(self.spec.url), masks=self.spec.masks)
+        self.status = replace(self.status, url=redact(self.spec.url), masks=self.spec.masks)
         self._snapshot = replace(self._snapshot, revision=assignment.revision, is_refused=False, retry_at_s=0.0)
 
     def mark_question(self, now_s: float) -> None:

@@ -29,6 +29,7 @@ from actors.shard.log_fields import CameraFields
 from cache_store.errors import Retired
 from pipeline.answers import UnknownCamera
 from pipeline.network import urls
+from pipeline.network.url_redaction import redact
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +170,7 @@ class CameraLifecycle:
             "camera_opened",
             camera=spec.name,
             epoch=owner.epoch if owner else 0,
-            url=urls.redact(spec.url),
+            url=redact(spec.url),
             is_restored=saved is not None,
         )
 
@@ -196,7 +197,7 @@ class CameraLifecycle:
             return
         await self._memories.update(assignment)
         self._streams.update(assignment, self._memories.status(assignment.id).newest_s)
-        log.info("camera_updated", camera=assignment.spec.name, url=urls.redact(assignment.spec.url))
+        log.info("camera_updated", camera=assignment.spec.name, url=redact(assignment.spec.url))
 
     async def _give_up(self, camera_id: str, *, successor: str | None = None, keeps_answers: bool = False) -> None:
         self._streams.end(camera_id)

@@ -9,7 +9,7 @@ from actors.shard.camera_memories import CameraMemories
 from actors.shard.camera_streams import CameraStream, CameraStreams
 from actors.shard.shard_device import ShardDevice
 from pipeline.cameras import SHOWS_LABEL, CameraState, CameraStatus
-from pipeline.network import urls
+from pipeline.network.url_redaction import redact
 
 UNOWNED = "the store lost its record of the owner; the memory is kept and answers again once its shard owns it"
 
@@ -46,7 +46,7 @@ class CameraStatuses:
         status = CameraStatus(
             id=camera_id,
             name=stream.spec.name,
-            url=urls.redact(stream.spec.url),
+            url=redact(stream.spec.url),
             state=stream.state,
             detail=self._detail(stream),
             reason=stream.reason,

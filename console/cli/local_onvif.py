@@ -14,6 +14,7 @@ from console.cli.terminal import FAILURE, MISTAKE
 from pipeline.cameras import CameraError, CameraSpec, InvalidCamera, SourceError
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
+from pipeline.network.url_redaction import redact
 from pipeline.network.urls import NetworkUrl
 from pipeline.onvif import device as onvif_device
 from pipeline.onvif import discovery
@@ -63,7 +64,7 @@ def _service_url(host: str, user: str | None, password_file: Path | None, tls: M
 def _parse(url: str) -> NetworkUrl:
     parsed = urls.parse(url)
     if not isinstance(parsed, NetworkUrl) or parsed.scheme not in ("http", "https"):
-        raise InvalidCamera(f"HOST {urls.redact(url)!r}: write HOST, HOST:PORT or an http(s) URL")
+        raise InvalidCamera(f"HOST {redact(url)!r}: write HOST, HOST:PORT or an http(s) URL")
     return parsed
 
 

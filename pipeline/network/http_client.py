@@ -14,10 +14,10 @@ from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.http_auth import LOGIN_HINT, Login
 from pipeline.network.http_file import HttpFile
-from pipeline.network.http_wire import PORTS, USER_AGENT, connect, host_header, join, send_request, target
-from pipeline.network.redaction import redact_logins
+from pipeline.network.http_wire import PORTS, USER_AGENT, connect, join, send_request, target
 from pipeline.network.tls import TlsClients
-from pipeline.network.urls import redact
+from pipeline.network.url_redaction import redact, redact_logins
+from pipeline.network.urls import server_address
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
@@ -122,7 +122,7 @@ class HttpClient:
         is_own = self._is_own(parts)
         authorization = None if login is None else login.header("GET", target(parts))
         own = {
-            "Host": host_header(parts),
+            "Host": server_address(parts),
             "User-Agent": USER_AGENT,
             "Accept": "*/*",
             "Connection": "close",

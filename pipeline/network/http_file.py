@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pipeline.cameras import SourceError, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network.deadline import DeadlineSocket
-from pipeline.network.urls import redact
+from pipeline.network.url_redaction import redact
 
 MAX_PLAYLIST_NBYTES = 1 << 20
 _MAX_SKIP_NBYTES = 1 << 18  # a longer skip ahead makes a new request

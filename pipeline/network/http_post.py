@@ -11,10 +11,10 @@ from pipeline.cameras import SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.network import http_wire
 from pipeline.network.deadline import Deadline
 from pipeline.network.http_auth import Login
-from pipeline.network.http_wire import USER_AGENT, connect, host_header, join, send_request, target
-from pipeline.network.redaction import redact_logins
+from pipeline.network.http_wire import USER_AGENT, connect, join, send_request, target
 from pipeline.network.tls import TlsClient
-from pipeline.network.urls import redact
+from pipeline.network.url_redaction import redact, redact_logins
+from pipeline.network.urls import server_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class HttpPoster:
     ) -> tuple[PostAnswer, list[str]]:
         parts = urlsplit(url)
         authorization = None if login is None else login.header("POST", target(parts))
-        own = {"Host": host_header(parts), "User-Agent": USER_AGENT, "Connection": "close"}
+        own = {"Host": server_address(parts), "User-Agent": USER_AGENT, "Connection": "close"}
         sent = {**own, **headers} | ({"Authorization": authorization} if authorization else {})
         connection = connect(url, None, self._tls, self._deadline)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -14,7 +13,8 @@ from pipeline.network import addresses
 from pipeline.network.addresses import AddressRules
 from pipeline.network.deadline import Deadline, DeadlineSocket
 from pipeline.network.tls import TlsClient
-from pipeline.network.urls import host_of, redact
+from pipeline.network.url_redaction import redact
+from pipeline.network.urls import host_of
 
 PORTS = {"http": 80, "https": 443}
 USER_AGENT = "hermes-cameras"
@@ -67,11 +67,6 @@ def attempt(url: str, deadline: Deadline, step: Callable[[], T]) -> T:
         cause = getattr(error, "strerror", None) or "the response is not HTTP"
         text = f"{redact(url)}: the connection failed: {cause}"
         raise SourceUnreachable(text, SourceReason.BROKE_OFF) from None
-
-
-def host_header(parts: SplitResult) -> str:
-    """Host and port as the server knows them: without a login, and without the zone of an address."""
-    return re.sub("%[^]]*", "", parts.netloc.rpartition("@")[2])
 
 
 def target(parts: SplitResult) -> str:

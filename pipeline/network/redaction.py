@@ -16,28 +16,12 @@ from contextlib import contextmanager
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from cache_store.url_logins import is_ambiguous
-from pipeline.network.urls import MASK, NO_PORT, VALUE, secret_parts
+from pipeline.network.url_redaction import MASK
 
 _MIN_LENGTH = 4  # a shorter secret would be redacted inside ordinary words
 _NUM_FORGOTTEN_KEPT = 1_000
 _SECRET_KEY = re.compile(r"(?i)pass|pwd|token|secret|auth|key|sig")
-_LOGIN_KEY = re.compile(r"(?i)pass|pwd|token|secret|auth|sig|sess(?!iontimeout)|user|usr|login|key")
 _PATH_VALUE = re.compile(r"([^&;/?#=]+)=([^&;/?#]+)")
-
-
-def redact_logins(url: str) -> str:
-    """The URL without credentials, and without the values in its path and query that may be a login.
-
-    For the URL that a server names and an operator is to write: any other value is a part of what it names. One value
-    may hold several: user=NAME_password=WORD_channel=1.
-    """
-
-    def mask(match: re.Match[str]) -> str:
-        is_login = _LOGIN_KEY.search(match[0].rpartition("=")[0])
-        return f"{match['key']}={MASK}" if is_login else match[0]
-
-    parts = secret_parts(url)
-    return url if parts is None else parts["head"] + VALUE.sub(mask, NO_PORT.sub(MASK, parts["rest"], count=1))
 
 
 class Redactor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pipeline.cameras import SourceInvalid, SourceReason, SourceUnreachable
-from pipeline.network.urls import redact
+from pipeline.network.url_redaction import redact
 
 _REDIRECT = re.compile(rb"RTSP/[^\s]*\s+\+?0*3\d\d")  # everything that libav accepts as a redirect
 _LOCATION = re.compile(rb"(?i)\nLocation: *([^\r\n]*)")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
-from pipeline.network.urls import strip_credentials
+from pipeline.network.urls import server_address
 
 
 def with_local_port(url: str, port: int) -> str:
@@ -14,6 +13,6 @@ def with_local_port(url: str, port: int) -> str:
 
 
 def base_of(url: str) -> str:
-    """Scheme, host and port of a well-formed URL, without the zone of an address, which only this machine knows."""
-    parts = urlsplit(strip_credentials(url))
-    return f"{parts.scheme}://{re.sub('%[^]]*', '', parts.netloc)}"
+    """Scheme, host and port of a well-formed URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{server_address(parts)}"

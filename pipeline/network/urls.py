@@ -1,4 +1,4 @@
-"""Parses camera URLs, tells whether two lead to one source, and redacts them for output. Opens nothing."""
+"""Parses camera URLs, and tells whether two lead to one source. Opens nothing."""
 
 from __future__ import annotations
 
@@ -14,25 +14,17 @@ from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 from pipeline.cameras import CameraSpec, InvalidCamera
 from pipeline.network import mistyped_urls, sim_options
 from pipeline.network.tls import USUAL_RULES, TlsRules
+from pipeline.network.url_redaction import redact
 
 MAX_URL_LENGTH = 2048
 LIVE_SCHEMES = ("rtsp", "rtsps")
 TLS_SCHEMES = ("rtsps", "https")
 NETWORK_SCHEMES = (*LIVE_SCHEMES, "http", "https")
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
-# Greedy, because an unquoted password may contain any character, '@', '/', '#' and line ends too.
-_PARTS = re.compile(r"(?s)(?P<head>[^:]*:/*)((?P<userinfo>.*)@)?(?P<rest>[^#]*)")
-VALUE = re.compile(r"(?P<key>[^=&;/?#]*)=(?P<value>[^&;/?#]+)")
-# Values that tell the cameras of one recorder apart.
-_PUBLIC_VALUE = re.compile(r"\d{1,3}(\.sdp)?")
-_SECRET_KEY = re.compile(r"(?i)pass|pwd|token|secret|auth|key|sig|user|usr|login|pin|code")
-_MIN_SECRET = 4  # characters; a shorter one would be masked inside of ordinary words and numbers
-NO_PORT = re.compile(r"(?<=:)(?!\d{1,5}(?:[/?#]|$))[^]:/?#]+(?=[/?#]|$)")
 # Logins in a path or query. They change without the picture; a name like `key` may also select the picture.
 _LOGIN = re.compile(
     r"(?i)(?<=[&;/?])(?:user(?:name)?|usr|login|pass(?:word|wd)?|pwd|(?:access_)?token|auth|sig(?:nature)?|expires)"
@@ -134,14 +126,6 @@ def source_digest(url: str) -> str:
     return hashlib.sha256(source_of(url).encode()).hexdigest()[:32]
 
 
-def redact(url: str) -> str:
-    """The URL without credentials and without the values in its path and query, but small numbers: safe to show."""
-    if (parts := secret_parts(url)) is None:
-        return url
-    # What is no port may be a password whose '@' was forgotten.
-    return parts["head"] + VALUE.sub(_masked, NO_PORT.sub(MASK, parts["rest"], count=1))
-
-
 def credentials(url: str) -> tuple[str, str] | None:
     """User and password of a well-formed URL, percent-decoded; None if it has none."""
     parts = urlsplit(url)
@@ -154,40 +138,14 @@ def strip_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def server_address(parts: SplitResult) -> str:
+    """Host and port as the server knows them: without a login, and without the zone, which only this machine knows."""
+    return re.sub("%[^]]*", "", parts.netloc.rpartition("@")[2])
+
+
 def host_of(parts: SplitResult) -> str:
     """The host as it is looked up, "" without one. The zone of an IPv6 address follows a % or, in RFC 6874, %25."""
     return (parts.hostname or "").replace("%25", "%")
-
-
-def scrub(text: str, url: str) -> str:
-    """A library's message about `url` without the secrets of `url`, raw or percent-decoded."""
-    text = text.replace(url, redact(url))
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
-
-
-def _secrets(url: str) -> set[str]:
-    if (parts := secret_parts(url)) is None:
-        return set()
-    userinfo = parts["userinfo"] or ""
-    values = {match["value"] for match in VALUE.finditer(url) if not _is_public(match)}
-    found = {*values, userinfo, *userinfo.split(":", 1)}
-    return {form for secret in found for form in (secret, unquote(secret)) if len(form) >= _MIN_SECRET}
-
-
-def _masked(match: re.Match[str]) -> str:
-    return match[0] if _is_public(match) else f"{match['key']}={MASK}"
-
-
-def _is_public(match: re.Match[str]) -> bool:
-    return bool(_PUBLIC_VALUE.fullmatch(match["value"])) and not _SECRET_KEY.search(match["key"])
-
-
-def secret_parts(url: str) -> re.Match[str] | None:
-    """Head, userinfo and rest of the URL; None for a scheme that has no secrets."""
-    scheme = _SCHEME.match(url)
-    return None if scheme is None or scheme[1].lower() in ("sim", "file") else _PARTS.match(url)
 
 
 def _network_source(parsed: NetworkUrl) -> str:

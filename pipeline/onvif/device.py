@@ -13,7 +13,8 @@ from pipeline.network import addresses, tls, urls
 from pipeline.network.deadline import Deadline
 from pipeline.network.http_auth import Credentials, Login
 from pipeline.network.http_post import HttpPoster
-from pipeline.network.urls import NetworkUrl, redact
+from pipeline.network.url_redaction import redact
+from pipeline.network.urls import NetworkUrl
 from pipeline.onvif import replies, stream_urls
 from pipeline.onvif.replies import Element, Profile
 from pipeline.onvif.soap import OperationRefused, Service, SoapClient

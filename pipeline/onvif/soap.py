@@ -15,7 +15,7 @@ from zeep.wsse.username import UsernameToken
 from pipeline.cameras import SourceReason, SourceUnreachable
 from pipeline.network.http_auth import Credentials
 from pipeline.network.http_post import HttpPoster, PostAnswer
-from pipeline.network.urls import redact
+from pipeline.network.url_redaction import redact
 from pipeline.onvif import replies
 from pipeline.onvif.replies import Element, Fault, NotSoap
 

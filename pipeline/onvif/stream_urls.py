@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pipeline.cameras import InvalidCamera
 from pipeline.network import urls
-from pipeline.network.redaction import redact_logins
-from pipeline.network.urls import MASK, NetworkUrl, redact
+from pipeline.network.url_redaction import MASK, redact, redact_logins
+from pipeline.network.urls import NetworkUrl
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from pipeline.decoding.colourspace import ColourMatrix
 from pipeline.decoding.decoders import DecodeError, StreamFormat
 from pipeline.decoding.libav import KeyFrameReader, LibavDecoder, av_packet
 from pipeline.decoding.segments import Packet, Segment
-from pipeline.network.urls import FileUrl, NetworkUrl, redact, scrub
+from pipeline.network.url_redaction import redact, scrub
+from pipeline.network.urls import FileUrl, NetworkUrl
 from pipeline.sources import inputs, libav_errors, remuxing
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.libav_inputs import LibavArguments, LibavInput

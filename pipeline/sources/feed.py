@@ -14,6 +14,7 @@ from pipeline.decoding.decoders import DecoderFactory, libav_alone
 from pipeline.decoding.reduction import Fit
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
+from pipeline.network.url_redaction import scrub
 from pipeline.network.urls import NetworkUrl
 from pipeline.sources import local_faults, retries
 from pipeline.sources.clip_queue import ClipSink
@@ -114,7 +115,7 @@ class CameraFeed:
             self._output.report(CameraState.FAILED, str(error), error.reason)
         except Exception as error:  # noqa: BLE001 - the guard of this thread: a fault affects one camera only
             # Not log.exception: renderers show local variables, and so the URL.
-            trace = urls.scrub("".join(traceback.format_exception(error)), spec.url)
+            trace = scrub("".join(traceback.format_exception(error)), spec.url)
             log.error("feed_failed", camera=spec.name, trace=trace)
             self._output.report(CameraState.FAILED, f"internal error: {type(error).__name__}")
 

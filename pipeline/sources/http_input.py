@@ -10,7 +10,8 @@ from pipeline.network.deadline import Deadline
 from pipeline.network.http_client import HttpClient
 from pipeline.network.http_file import HttpFile
 from pipeline.network.http_wire import join
-from pipeline.network.urls import NetworkUrl, redact
+from pipeline.network.url_redaction import redact
+from pipeline.network.urls import NetworkUrl
 from pipeline.sources import camera_logins, guarded_files, hls_variants, picture_file
 from pipeline.sources.guarded_files import EmptyFile, GuardedFile, ReadableFile, TextFile
 from pipeline.sources.ingest_config import IngestConfig

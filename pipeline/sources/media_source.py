@@ -10,7 +10,8 @@ import structlog
 from pipeline.cameras import PlaybackSpeed, SourceInvalid, SourceReason, SourceUnreachable
 from pipeline.decoding.decoders import Decoder, FallbackDecoder
 from pipeline.decoding.segments import GopSplitter, Packet, Segment
-from pipeline.network.urls import FileUrl, NetworkUrl, redact
+from pipeline.network.url_redaction import redact
+from pipeline.network.urls import FileUrl, NetworkUrl
 from pipeline.sources import timestamps
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig

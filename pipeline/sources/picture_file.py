@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pipeline.cameras import SourceInvalid, SourceReason
 from pipeline.network.deadline import Deadline
 from pipeline.network.http_file import HttpFile
-from pipeline.network.urls import redact
+from pipeline.network.url_redaction import redact
 from pipeline.sources.jpeg_pictures import JpegFinder, as_part
 
 _READ_NBYTES = 1 << 16

@@ -10,6 +10,7 @@ from pipeline.cameras import SourceError, SourceReason
 from pipeline.decoding.segments import Packet, Segment
 from pipeline.network import urls
 from pipeline.network.tls import USUAL_RULES, TlsRules
+from pipeline.network.url_redaction import redact
 from pipeline.network.urls import SimUrl
 from pipeline.sources import local_faults, opening, simulated
 from pipeline.sources.demuxer import Demuxer
@@ -60,7 +61,7 @@ def max_duration_s(config: IngestConfig) -> float:
 
 def probe_url(url: str, config: IngestConfig, tls: TlsRules = USUAL_RULES) -> ProbeResult:
     """What the URL gives. Blocks for at most about max_duration_s. Raises InvalidCamera for an invalid URL."""
-    parsed, label = urls.with_tls(urls.parse(url), tls), urls.redact(url)
+    parsed, label = urls.with_tls(urls.parse(url), tls), redact(url)
     if isinstance(parsed, SimUrl):
         return ProbeResult(url=label, video=_simulated(parsed, config.sample_fps), detail=simulated.describe(parsed))
     began_s = time.monotonic()

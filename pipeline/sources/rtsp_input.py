@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pipeline.cameras import SourceError
 from pipeline.network import addresses, rtsp_urls, urls
 from pipeline.network.rtsp_proxy import RtspProxy
-from pipeline.network.urls import NetworkUrl, redact
+from pipeline.network.url_redaction import redact
+from pipeline.network.urls import NetworkUrl
 from pipeline.sources import camera_logins
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.libav_inputs import LibavArguments

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pipeline.cameras import SourceReason
 from pipeline.network import urls
 from pipeline.network.tls import USUAL_RULES, TlsRules
+from pipeline.network.url_redaction import redact, scrub
 from pipeline.network.urls import SimUrl
 from pipeline.sources import probe
 from pipeline.sources.ingest_config import IngestConfig
@@ -37,7 +38,7 @@ def probe_url(url: str, config: IngestConfig, tls: TlsRules = USUAL_RULES) -> Pr
     """What the URL gives; DECODER_CRASHED if it ends or holds up its worker. Blocks. Raises InvalidCamera, OSError."""
     if isinstance(urls.with_tls(urls.parse(url), tls), SimUrl):
         return probe.probe_url(url, config, tls)
-    label, worker = urls.redact(url), _ProbingWorker(config)
+    label, worker = redact(url), _ProbingWorker(config)
     result, problem = None, ""
     try:
         result = worker.probe(ProbeUrl(url=url, config=config, tls=tls), _max_test_s(config))
@@ -53,7 +54,7 @@ def probe_url(url: str, config: IngestConfig, tls: TlsRules = USUAL_RULES) -> Pr
         else "the process for its test does not start"
     )
     reason = SourceReason.DECODER_CRASHED if worker.has_started else SourceReason.UNKNOWN
-    return ProbeResult(url=label, reason=reason, detail=f"{label}: {what} ({urls.scrub(cause, url)})")
+    return ProbeResult(url=label, reason=reason, detail=f"{label}: {what} ({scrub(cause, url)})")
 
 
 class _ProbingWorker:

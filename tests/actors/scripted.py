@@ -24,6 +24,7 @@ from pipeline.cameras import CameraSpec, CameraState, CameraStatus, SourceReason
 from pipeline.memory_status import MemoryStatus
 from pipeline.network import urls
 from pipeline.network.tls import USUAL_RULES, TlsRules
+from pipeline.network.url_redaction import redact
 from pipeline.picture_note import PictureNote
 from pipeline.sources.probe import ProbeResult
 from tests import virtual_time
@@ -247,7 +248,7 @@ class ScriptedShard:
     async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         self._require_up()
         urls.parse(url)
-        return self.probe_results.get(url, ProbeResult(url=urls.redact(url)))
+        return self.probe_results.get(url, ProbeResult(url=redact(url)))
 
     async def status(self) -> ShardStatus:
         self._require_up()
@@ -293,7 +294,7 @@ class ScriptedShard:
         return CameraStatus(
             id=self.assignments[name].id,
             name=name,
-            url=urls.redact(spec.url),
+            url=redact(spec.url),
             state=state,
             detail=detail,
             memory=memory,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cameras import InvalidCamera
-from pipeline.network.urls import FileUrl, NetworkUrl, SimUrl, parse, redact, scrub, source_of
+from pipeline.network.url_redaction import redact, scrub
+from pipeline.network.urls import FileUrl, NetworkUrl, SimUrl, parse, source_of
 
 CANARY = "c4n4ry"
 
