@@ -12,7 +12,7 @@ import structlog
 
 from actors.errors import ScalingConflict
 from actors.fleet import figures, shard_views
-from actors.fleet.camera_admission import CameraAdmission
+from actors.fleet.camera_commands import CameraCommands
 from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.configured_cameras import ConfiguredCameras, Standing
 from actors.fleet.desired_state import DesiredState
@@ -69,7 +69,7 @@ class Fleet:
         )
         self._reconciler = Reconciler(self._state, self._observer, executor, is_leader)
         self._drains = Drains(self._state, self._observer, self._reconciler, executor, is_leader)
-        self._admission = CameraAdmission(
+        self._commands = CameraCommands(
             self._state, self._desired, self._observer, placement, remover, open_timeout_s=open_timeout_s
         )
         self.ask = QuestionRouter(self._state, presence, self._observer).ask
@@ -141,7 +141,7 @@ class Fleet:
         ShardUnavailable; then the camera is not added.
         """
         await self._desired.sync()
-        return await self._admission.add(spec)
+        return await self._commands.add(spec)
 
     async def update_camera(
         self, name: str, change: Callable[[CameraSpec], CameraSpec], *, allow_memory_loss: bool = False
@@ -153,18 +153,18 @@ class Fleet:
         """
         await self._desired.sync()
         spec = change(self._state.find(name).spec)
-        return await self._admission.update(spec, allow_memory_loss=allow_memory_loss)
+        return await self._commands.update(spec, allow_memory_loss=allow_memory_loss)
 
     async def erase_memory(self, name: str) -> CameraView:
         """Empties a camera's memory and deletes its checkpoints; the camera goes on watching.
 
         Raises UnknownCamera, ShardUnavailable, CameraRecovering, OwnershipUnproven, StoreError.
         """
-        return await self._admission.erase(name)
+        return await self._commands.erase(name)
 
     async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
         """Probes a URL from the emptiest shard that is up. Raises InvalidCamera, TooManyTests, ShardUnavailable."""
-        return await self._admission.test(url, tls)
+        return await self._commands.test(url, tls)
 
     async def remove_camera(self, name: str) -> None:
         """Ends a camera and deletes its memory and checkpoints. Returns when nothing of it is left.
@@ -173,7 +173,7 @@ class Fleet:
         Raises StoreError and ShardUnavailable after that: the removal goes on, and a repeated call waits for its end.
         """
         await self._desired.sync()
-        await self._admission.remove(name)
+        await self._commands.remove(name)
 
     async def get_camera(self, name: str) -> CameraView:
         """The present status of a camera. Raises UnknownCamera."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import OwnershipUnproven
-from actors.fleet import camera_admission
+from actors.fleet import camera_commands
 from actors.shard.camera_shard import CameraShard
 from cache_store.errors import OwnedByAnother
 from cache_store.leases import UNOWNED_EXPIRY
@@ -139,7 +139,7 @@ async def test_a_refused_address_is_reported_after_the_first_try(running: Runnin
 
         await until(has_failed)
         camera = await status(shard, "cloud")
-        error = camera_admission._open_error(camera, 10.0)
+        error = camera_commands._open_error(camera, 10.0)
 
     assert isinstance(error, SourceInvalid)
     assert error.reason is SourceReason.ADDRESS_REFUSED

@@ -1,4 +1,4 @@
-"""Adds, changes and removes cameras at the request of clients. Knows nothing of questions."""
+"""Adds, changes, erases, tests and removes cameras at the request of clients. Knows nothing of questions."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ log = structlog.get_logger(__name__)
 _POLL_EVERY_S = 0.2
 
 
-class CameraAdmission:
-    """What clients ask for of cameras. One event loop owns it, with the state."""
+class CameraCommands:
+    """What clients ask to do with cameras. One event loop owns it, with the state."""
 
     def __init__(
         self,
