@@ -13,7 +13,7 @@ from actors import generation, listen_addresses
 from actors.config.observability import MetricsConfig
 from actors.fleet.figures import FleetFigures
 from actors.listen_addresses import ListenAddress
-from actors.metrics import names
+from actors.metrics import definitions
 from actors.metrics.call_metrics import CallMetrics
 from actors.metrics.fleet_collector import FleetCollector
 
@@ -33,7 +33,7 @@ class ServerMetrics:
         self.address: str | None = None
         self._settings = settings
         self._model = model
-        self._certificate = Gauge(*names.CERTIFICATE_EXPIRY, registry=None)
+        self._certificate = Gauge(*definitions.CERTIFICATE_EXPIRY, registry=None)
         self._has_certificate = False
         self._connections: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None

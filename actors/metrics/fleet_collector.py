@@ -10,8 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from actors.fleet.figures import FleetFigures
-from actors.metrics import names
-from actors.metrics.names import Kind
+from actors.metrics import definitions
+from actors.metrics.definitions import Kind
 from actors.shard.shard_counts import HistogramCounts
 
 
@@ -32,13 +32,13 @@ class FleetCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The metrics of now; those of the fleet from the one router that reports it."""
         figures, now_s = self._figures() or FleetFigures(), self._clock()
-        metrics: tuple[names.Metric, ...] = names.OF_A_ROUTER
+        metrics: tuple[definitions.Metric, ...] = definitions.OF_A_ROUTER
         if figures.is_reporter:
-            metrics += names.OF_THE_FLEET + (names.OF_CAMERAS if self._per_camera else ())
+            metrics += definitions.OF_THE_FLEET + (definitions.OF_CAMERAS if self._per_camera else ())
         return [_family(metric, metric.samples(figures, now_s)) for metric in metrics]
 
 
-def _family(metric: names.Metric, samples: names.Samples) -> Metric:
+def _family(metric: definitions.Metric, samples: definitions.Samples) -> Metric:
     if metric.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
         for labels, counts in samples:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from actors.metrics import names
+from actors.metrics import definitions
 from actors.metrics.call_metrics import CallMetrics
 
 _UNITS = {"seconds": "s", "bytes": "bytes", "ratio": "0 to 1"}
@@ -45,30 +45,30 @@ def page() -> str:
     """The page as Markdown."""
     sections = (
         ("The calls of a router", _of_calls()),
-        ("Every router", names.OF_A_ROUTER),
-        ("The fleet, from one router: the leader", names.OF_THE_FLEET),
-        ("One series for each camera, with `metrics.per_camera`", names.OF_CAMERAS),
+        ("Every router", definitions.OF_A_ROUTER),
+        ("The fleet, from one router: the leader", definitions.OF_THE_FLEET),
+        ("One series for each camera, with `metrics.per_camera`", definitions.OF_CAMERAS),
     )
     tables = ("\n".join((f"## {title}", "", *_table(metrics))) for title, metrics in sections)
     return "\n".join((_INTRODUCTION, "\n\n".join(tables))) + "\n"
 
 
-def _of_calls() -> Iterator[names.Metric]:
+def _of_calls() -> Iterator[definitions.Metric]:
     labels = {"hermes_calls": ("method", "code"), "hermes_refusals": ("reason",)}
     labels["hermes_call_duration_seconds"] = ("method",)
     for family in CallMetrics().registry.collect():
-        kind = names.Kind(family.type)
-        yield names.Metric(family.name, kind, labels.get(family.name, ()), family.documentation, lambda *_: ())
-    kind, meaning = names.Kind.GAUGE, "What runs here, as labels; always 1."
-    yield names.Metric("hermes_build_info", kind, ("version", "model"), meaning, lambda *_: ())
-    name, meaning = names.CERTIFICATE_EXPIRY
-    yield names.Metric(name, kind, (), meaning, lambda *_: ())
+        kind = definitions.Kind(family.type)
+        yield definitions.Metric(family.name, kind, labels.get(family.name, ()), family.documentation, lambda *_: ())
+    kind, meaning = definitions.Kind.GAUGE, "What runs here, as labels; always 1."
+    yield definitions.Metric("hermes_build_info", kind, ("version", "model"), meaning, lambda *_: ())
+    name, meaning = definitions.CERTIFICATE_EXPIRY
+    yield definitions.Metric(name, kind, (), meaning, lambda *_: ())
 
 
-def _table(metrics: Iterable[names.Metric]) -> Iterator[str]:
+def _table(metrics: Iterable[definitions.Metric]) -> Iterator[str]:
     yield from ("| metric | type | unit | labels | meaning |", "|---|---|---|---|---|")
     for metric in metrics:
-        name = f"{metric.name}_total" if metric.kind is names.Kind.COUNTER else metric.name
+        name = f"{metric.name}_total" if metric.kind is definitions.Kind.COUNTER else metric.name
         unit = _UNITS.get(metric.name.rpartition("_")[2], "")
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{name}` | {metric.kind.value} | {unit} | {labels} | {metric.meaning} |"

@@ -11,7 +11,7 @@ import grpc
 import pytest
 import yaml
 
-from actors.metrics import names
+from actors.metrics import definitions
 from actors.metrics.call_metrics import CallMetrics
 from actors.server import status_codes
 from tests.k8s import monitoring
@@ -174,9 +174,9 @@ def test_every_section_of_the_runbook_names_a_command() -> None:
     "expression", [rule["expr"] for rule in monitoring.rules()] + list(monitoring.queries().values())
 )
 def test_a_query_asks_for_metrics_that_exist(expression: str) -> None:
-    families = (*names.OF_THE_FLEET, *names.OF_A_ROUTER, *CallMetrics().registry.collect())
+    families = (*definitions.OF_THE_FLEET, *definitions.OF_A_ROUTER, *CallMetrics().registry.collect())
     known = {family.name for family in families} | {"hermes_build_info", "process_resident_memory_bytes"}
-    known.add(names.CERTIFICATE_EXPIRY[0])
+    known.add(definitions.CERTIFICATE_EXPIRY[0])
 
     for name, _ in monitoring.selectors(expression):
         assert name.removesuffix("_total").removesuffix("_bucket") in known, name

@@ -13,7 +13,7 @@ from actors import development_ca
 from actors.config.observability import MetricsConfig
 from actors.config.tls import TlsConfig
 from actors.errors import AddressInUse
-from actors.metrics import names
+from actors.metrics import definitions
 from actors.metrics.endpoint import ServerMetrics
 from tests.actors.metrics.scraping import exchange, measured, scrape, value
 from tests.actors.scripted import ScriptedShard, scripted_fleet
@@ -82,7 +82,7 @@ def end_of(certificate: Path) -> float:
 
 
 async def test_the_end_of_the_certificate_in_use_is_reported_also_after_a_reload(tmp_path: Path) -> None:
-    files, expiry = development_ca.make(tmp_path), names.CERTIFICATE_EXPIRY[0]
+    files, expiry = development_ca.make(tmp_path), definitions.CERTIFICATE_EXPIRY[0]
     certificate = files.certificate("server")
     tls, lasting = TlsConfig(certificate=certificate, key=files.key("server")), end_of(certificate)
     async with measured(scripted_fleet(ScriptedShard()), tls=tls) as (address, metrics):
@@ -99,6 +99,6 @@ async def test_of_a_chain_the_certificate_that_ends_first_counts_and_without_tls
     chain.write_bytes(files.certificate("server").read_bytes() + other.certificate("server").read_bytes())
     tls = TlsConfig(certificate=chain, key=files.key("server"))
     async with measured(scripted_fleet(ScriptedShard()), tls=tls) as (_, metrics):
-        assert value(await scrape(metrics), names.CERTIFICATE_EXPIRY[0]) == end_of(other.certificate("server"))
+        assert value(await scrape(metrics), definitions.CERTIFICATE_EXPIRY[0]) == end_of(other.certificate("server"))
     async with measured(scripted_fleet(ScriptedShard())) as (_, metrics):
         assert "hermes_certificate" not in await scrape(metrics)

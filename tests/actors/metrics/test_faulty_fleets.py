@@ -9,7 +9,7 @@ import pytest
 from actors.config.observability import MetricsConfig
 from actors.fleet.figures import CameraFigures, FleetFigures
 from actors.fleet.fleet import Fleet
-from actors.metrics import names
+from actors.metrics import definitions
 from actors.metrics.endpoint import ServerMetrics
 from actors.server import status_codes
 from actors.server.startup import Startup
@@ -117,7 +117,7 @@ def test_only_a_camera_with_something_to_save_makes_checkpoints_late(
         newest_s=newest_s,
         checkpointed_s=checkpointed_s,
     )
-    [metric] = [metric for metric in names.OF_THE_FLEET if metric.name == "hermes_checkpoint_age_seconds"]
+    [metric] = [metric for metric in definitions.OF_THE_FLEET if metric.name == "hermes_checkpoint_age_seconds"]
 
     assert list(metric.samples(FleetFigures(cameras=(camera,)), 1_000.0)) == [(("0",), age_s)]
 
@@ -134,6 +134,6 @@ def test_no_age_is_below_0_while_the_clock_is_set_back(name: str) -> None:
         newest_s=995.0,
         checkpointed_s=990.0,
     )
-    [metric] = [metric for metric in names.OF_CAMERAS if metric.name == name]
+    [metric] = [metric for metric in definitions.OF_CAMERAS if metric.name == name]
 
     assert list(metric.samples(FleetFigures(cameras=(camera,)), 500.0)) == [(("gate",), 0.0)]

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from actors.fleet.fleet import Fleet
-from actors.metrics import names
+from actors.metrics import definitions
 from actors.shard.shard_counts import FrameCounts, Histogram, QuestionCounts, ShardCounts
 from pipeline.answers import NoFrames
 from pipeline.cameras import CameraSpec, CameraState
@@ -174,7 +174,7 @@ async def test_a_router_that_does_not_lead_leaves_the_fleet_to_the_one_that_does
     async with measured(await fleet_of(ScriptedShard(), is_leader=False)) as (_, metrics):
         found = {sample.name for sample in samples(await scrape(metrics))}
 
-    of_the_fleet = {metric.name for metric in names.OF_THE_FLEET}
+    of_the_fleet = {metric.name for metric in definitions.OF_THE_FLEET}
     assert not {name for name in found if name.removesuffix("_total").removesuffix("_count") in of_the_fleet}
     assert "hermes_leader" in found
 
