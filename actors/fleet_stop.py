@@ -7,7 +7,7 @@ import asyncio
 from actors import detached_shards
 from actors.detached_shards import DetachedShard, Progress
 from actors.errors import ServersRunning, ShardUnavailable
-from actors.fleet.presence import ServerPresence
+from actors.fleet.server_presence import ServerPresence
 
 _AT_ONCE = 4  # each saves all of its memories
 _SERVERS_END_S = 60.0
@@ -48,7 +48,7 @@ async def _end_servers(presence: ServerPresence, on_progress: Progress, *, force
         )
     for address in serving:
         on_progress(f"server {address}: asked to end")
-        await presence.ask_to_end(address)
+        await presence.request_end(address)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _SERVERS_END_S
     while serving and loop.time() < deadline_s:

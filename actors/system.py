@@ -13,7 +13,7 @@ import structlog
 from actors import ray_cluster, shard_set, store_clients, task_cancellation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
-from actors.fleet import presence, shared_settings
+from actors.fleet import server_presence, shared_settings
 from actors.fleet.configured_cameras import Standing
 from actors.fleet.fleet import Fleet
 from actors.fleet.removal import MemoryEraser
@@ -101,7 +101,7 @@ async def running(
         fleet.configure(settings.cameras, await _standing(settings, version, store.settings, election.is_leader))
         await stack.enter_async_context(_following(store.settings, settings, fleet, election, processes))
         if not shards.is_local:
-            await stack.enter_async_context(presence.announced(store.url, address))
+            await stack.enter_async_context(server_presence.announced(store.url, address))
         startup.wait_for("the first look at all shards and cameras")
         await stack.enter_async_context(_serving(fleet, election, router, startup))
         log.info("serving", address=address, shards=numbers.started, model=settings.model)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.fleet.presence import ServerPresence
+from actors.fleet.server_presence import ServerPresence
 from benchmarks import nodes
 from tests import servers
 from tests.actors.waiting import until

