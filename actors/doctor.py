@@ -35,7 +35,7 @@ from pipeline.decoding import video_writer
 from pipeline.decoding.video_writer import Codec
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
-from pipeline.workers import prober
+from pipeline.workers import isolated_probe
 
 _MIN_PYTHON = (3, 11)
 _MIN_FREE_NBYTES = 2 << 30
@@ -82,7 +82,7 @@ def examine_cameras(settings: HermesConfig) -> Iterator[Finding]:
     ingest = settings.for_shards().ingest
     with ThreadPoolExecutor(_MAX_PROBES) as pool:
         rules = map(urls.tls_rules, settings.cameras)
-        results = pool.map(prober.probe_url, (camera.url for camera in settings.cameras), repeat(ingest), rules)
+        results = pool.map(isolated_probe.probe_url, (camera.url for camera in settings.cameras), repeat(ingest), rules)
         for camera, result in zip(settings.cameras, results, strict=True):
             video = result.video
             size = f"{video.codec}, {video.width}x{video.height}" if video else ""

@@ -41,7 +41,7 @@ from pipeline.cameras import CameraStatus, TooManyTests
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources.probe import ProbeResult
-from pipeline.workers import prober
+from pipeline.workers import isolated_probe
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +174,7 @@ class CameraShard:
         self._running_tests += 1
         try:
             with REDACTOR.remembering(url):
-                return await asyncio.to_thread(prober.probe_url, url, self._ingest.for_tests(), tls)
+                return await asyncio.to_thread(isolated_probe.probe_url, url, self._ingest.for_tests(), tls)
         finally:
             self._running_tests -= 1
 

@@ -14,7 +14,7 @@ from pipeline.cameras import CameraSpec, CameraStatus
 from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources.ingest_config import IngestConfig
 from pipeline.sources.probe import ProbeResult
-from pipeline.workers import prober
+from pipeline.workers import isolated_probe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -199,7 +199,7 @@ class ForwardedShard(ABC):
     release_camera = _forwarded(Shard.release_camera, 30.0)
     drop_camera = _forwarded(Shard.drop_camera, 30.0)
     erase_memory = _forwarded(Shard.erase_memory, 30.0)
-    test_camera = _forwarded(Shard.test_camera, lambda ingest: prober.max_duration_s(ingest) + 5.0)
+    test_camera = _forwarded(Shard.test_camera, lambda ingest: isolated_probe.max_duration_s(ingest) + 5.0)
     status = _forwarded(Shard.status, 5.0)
     drain = _forwarded(Shard.drain, 5.0)
     undrain = _forwarded(Shard.undrain, 5.0)

@@ -18,7 +18,7 @@ from pipeline.cameras import CameraError
 from pipeline.network import urls
 from pipeline.network.redaction import REDACTOR
 from pipeline.network.urls import FileUrl
-from pipeline.workers import prober
+from pipeline.workers import isolated_probe
 from protos import hermes_v1_pb2 as pb
 
 # Failures that a setting of `ingest` can prevent.
@@ -42,6 +42,6 @@ def probe(url: str, config: Path | None, tls: Mapping[str, str | None]) -> pb.Te
             ingest = replace(ingest, video_folders=(*ingest.video_folders, parsed.path.parent))
         with REDACTOR.remembering(url):
             rules = requests.tested_tls(pb.TestCameraRequest(url=url, **tls))
-            return conversions.probe_message(prober.probe_url(url, ingest, rules))
+            return conversions.probe_message(isolated_probe.probe_url(url, ingest, rules))
     except (ConfigError, CameraError) as error:
         terminal.fail(str(error), MISTAKE)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.cameras import InvalidCamera, SourceReason
 from pipeline.sources import probe
-from pipeline.workers import prober
+from pipeline.workers import isolated_probe
 from tests.pipeline import footage, servers
 from tests.pipeline.footage import H264
 from tests.pipeline.playing import QUICK
@@ -25,7 +25,7 @@ def test_it_finds_what_a_test_in_this_process_finds(tmp_path: Path) -> None:
     path = footage.write(tmp_path / "video.mp4", H264)
     with servers.scripted_server({"/401": Reply(401)}) as camera:
         for url in (str(path), f"{camera.url}/401", str(tmp_path / "none.mp4"), "sim:gate", "/etc/passwd"):
-            here, there = probe.probe_url(url, QUICK), prober.probe_url(url, QUICK)
+            here, there = probe.probe_url(url, QUICK), isolated_probe.probe_url(url, QUICK)
 
             assert replace(there, video=None) == replace(here, video=None)
             assert (there.video is None) == (here.video is None)
@@ -42,7 +42,7 @@ def test_a_url_that_ends_the_process_which_tests_it_says_so_and_leaves_nothing(s
         ThreadPoolExecutor(1) as pool,
     ):
         url = f"http://viewer:c4n4ry@127.0.0.1:{camera.getsockname()[1]}/live"
-        test = pool.submit(prober.probe_url, url, replace(QUICK, open_timeout_s=60.0))
+        test = pool.submit(isolated_probe.probe_url, url, replace(QUICK, open_timeout_s=60.0))
         with camera.accept()[0]:
             (pid,) = pools.children() - before
             os.kill(pid, sent)
@@ -58,7 +58,7 @@ def test_a_url_that_holds_up_the_process_which_tests_it_says_so(monkeypatch: pyt
     before = pools.children()
     with socket.create_server(("127.0.0.1", 0)) as camera, ThreadPoolExecutor(1) as pool:
         camera.settimeout(60)
-        test = pool.submit(prober.probe_url, f"http://127.0.0.1:{camera.getsockname()[1]}/live", QUICK)
+        test = pool.submit(isolated_probe.probe_url, f"http://127.0.0.1:{camera.getsockname()[1]}/live", QUICK)
         with camera.accept()[0]:
             (pid,) = pools.children() - before
             os.kill(pid, signal.SIGSTOP)
@@ -71,9 +71,9 @@ def test_a_url_that_holds_up_the_process_which_tests_it_says_so(monkeypatch: pyt
 
 def test_a_process_that_does_not_start_blames_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time until it has started is none of the test's."""
-    monkeypatch.setattr(prober, "START_S", 0.0)
+    monkeypatch.setattr(isolated_probe, "START_S", 0.0)
 
-    found = prober.probe_url("rtsp://127.0.0.1/live", QUICK)
+    found = isolated_probe.probe_url("rtsp://127.0.0.1/live", QUICK)
 
     assert found.reason is SourceReason.UNKNOWN
     assert found.detail.endswith(": the process for its test does not start (no answer for 0 s)")
@@ -81,4 +81,4 @@ def test_a_process_that_does_not_start_blames_no_url(monkeypatch: pytest.MonkeyP
 
 def test_an_invalid_url_is_refused_without_a_process() -> None:
     with pytest.raises(InvalidCamera, match="gopher"):
-        prober.probe_url("gopher://old", QUICK)
+        isolated_probe.probe_url("gopher://old", QUICK)
