@@ -50,7 +50,9 @@ class DetachedShard:
         try:
             leaving = asyncio.ensure_future(self._actor.leave.remote(grace_s, may_move))
         except AttributeError:
-            raise ShardUnavailable(f"{self.name}: another version of hermes") from None
+            raise ShardUnavailable(
+                f"{self.name}: it runs another version of hermes; end it with the hermes of that version"
+            ) from None
         try:
             async with asyncio.timeout(grace_s + _MARGIN_S):
                 while not (await asyncio.wait([leaving], timeout=_POLL_EVERY_S))[0]:

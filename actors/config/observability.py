@@ -1,4 +1,4 @@
-"""What a running system shows of itself to monitoring (`metrics` and `traces` in the YAML)."""
+"""What a running system shows of itself: `metrics`, `traces` and `logs` in the YAML."""
 
 from __future__ import annotations
 

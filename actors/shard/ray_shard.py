@@ -180,7 +180,7 @@ class RemoteShard(ForwardedShard):
         if not hasattr(self._actor, "reply_to"):
             raise ConfigError(
                 f"shard {self._index}: it runs in this cluster already, from another version of hermes; end those "
-                "shards first"
+                "shards first, by `hermes fleet stop` of that version"
             )
 
     async def _require_same_store(self) -> None:

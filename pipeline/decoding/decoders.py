@@ -95,10 +95,10 @@ def libav_alone(stream: CompressedStream, device: str) -> None:
 
 
 class DecoderBackend(StrEnum):
-    """What decodes a stream. The values of DALI are its names of the devices."""
+    """What decodes a stream."""
 
-    DALI_GPU = "mixed"
-    DALI_CPU = "cpu"
+    DALI_GPU = "dali_gpu"
+    DALI_CPU = "dali_cpu"
     LIBAV = "libav"
 
 

@@ -113,9 +113,8 @@ class _LibavImage:
     def resize(self, height: int, width: int) -> Pixels:
         try:
             return self._rgb(height, width, Interpolation.BICUBIC | _EXACT)
-        except (
-            FFmpegError
-        ):  # it refuses to shrink one side to a 64th and to stretch the other, e.g. 4096 x 2 to a square
+        except FFmpegError:
+            # libav refuses to shrink one side to a 64th and to stretch the other, e.g. 4096 x 2 to a square.
             return ArrayImage(self.to_rgb()).resize(height, width)
 
     def downscale(self, height: int, width: int) -> _LibavImage:

@@ -9,10 +9,9 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# What to do about a 401, over HTTP and RTSP alike.
-LOGIN_HINT = (
-    "it wants a login, or another one: --user and --password-file, or user and password_file in the configuration"
-)
+# What to do about a 401, over HTTP and RTSP alike: by a command alone, or for a camera that a configuration may name.
+COMMAND_LOGIN_HINT = "it wants a login, or another one: --user and --password-file"
+LOGIN_HINT = f"{COMMAND_LOGIN_HINT}, or user and password_file in the configuration"
 _HASHES = {"SHA-256": "sha256", "MD5": "md5"}  # the best one first
 _ALGORITHMS = tuple(name + suffix for name in _HASHES for suffix in ("", "-SESS"))
 _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm"})

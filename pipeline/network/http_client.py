@@ -175,7 +175,7 @@ def _refusal(url: str, response: http.client.HTTPResponse, first: int) -> Source
         return None
     if 300 <= response.status < 400:
         goal = redact_logins(join(url, response.headers.get("Location", "")))
-        text = f"{status}: it redirects to {goal}; which is not followed: use that URL"
+        text = f"{status}: it redirects to {goal}, which is not followed: use that URL"
         return SourceUnreachable(text, SourceReason.REDIRECTED)
     if response.status >= 400:
         text = f"{status} {http.client.responses.get(response.status, '')}".rstrip()

@@ -13,7 +13,7 @@ import zeep
 from zeep.wsse.username import UsernameToken
 
 from pipeline.cameras import SourceReason, SourceUnreachable
-from pipeline.network.http_auth import Credentials
+from pipeline.network.http_auth import COMMAND_LOGIN_HINT, Credentials
 from pipeline.network.http_post import HttpPoster, PostAnswer
 from pipeline.network.url_redaction import redact
 from pipeline.onvif import replies
@@ -24,7 +24,6 @@ _LOGIN_CODES = frozenset(
     {"NotAuthorized", "FailedAuthentication", "FailedCheck", "InvalidSecurity", "SenderNotAuthorized"}
 )
 _LOGIN_TEXT = re.compile(r"(?i)not ?authori[sz]ed")  # of devices that name no code
-_LOGIN_HINT = "it wants a login, or another one: --user and --password-file"
 _FORBIDDEN_HINT = "it refuses this login, or this machine: the user may lack the right, or the device be locked"
 
 
@@ -100,7 +99,7 @@ class SoapClient:
 
 def _no_answer(label: str, operation: str, status: int, why: str) -> SourceUnreachable:
     if status == 401:
-        return SourceUnreachable(f"{label}: {operation}: HTTP 401; {_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
+        return SourceUnreachable(f"{label}: {operation}: HTTP 401; {COMMAND_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
     if status == 403:
         return SourceUnreachable(f"{label}: {operation}: HTTP 403; {_FORBIDDEN_HINT}", SourceReason.FORBIDDEN)
     if status in (404, 405, 501):
@@ -112,5 +111,5 @@ def _no_answer(label: str, operation: str, status: int, why: str) -> SourceUnrea
 
 def _refusal(label: str, operation: str, fault: Fault) -> SourceUnreachable:
     if fault.codes & _LOGIN_CODES or _LOGIN_TEXT.search(fault.text):
-        return SourceUnreachable(f"{label}: {operation}: {fault.text}; {_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
+        return SourceUnreachable(f"{label}: {operation}: {fault.text}; {COMMAND_LOGIN_HINT}", SourceReason.UNAUTHORIZED)
     return OperationRefused(f"{label}: it refuses {operation}: {fault.text}", SourceReason.SERVER_ERROR)

@@ -68,9 +68,7 @@ class Demuxer:
         self.height: int = context.height
         self.pixel_format: str = context.pix_fmt
         self.decoder = LibavDecoder(context)
-        self.is_playlist: bool = (
-            self._container.format.name == "hls"
-        )  # its segments lie on a server until they are read
+        self.is_playlist: bool = self._container.format.name == "hls"  # a server keeps its segments until they are read
         has_unsure_keys = self._container.format.name == "avi" and not self.is_intra
         self._keys = KeyFrameReader(context) if has_unsure_keys and self.codec not in _KEYS_IN_FRAMES else None
         self._tick: Fraction = self._video.time_base

@@ -15,14 +15,13 @@ from pipeline.network.urls import FileUrl, NetworkUrl
 from pipeline.sources import timestamps
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
-from pipeline.sources.sampling import FrameRate, Sampler
+from pipeline.sources.sampling import KEY_INTERVAL_TOLERANCE, FrameRate, Sampler
 from pipeline.sources.source import SampledFrame, SourceContext
 from pipeline.sources.timestamps import FileTimeline, LiveTimeline, Timeline
 
 log = structlog.get_logger(__name__)
 
 MAX_SEGMENT_BURST_S = 15.0  # a playlist's segments arrive whole, each at most this long
-KEY_INTERVAL_TOLERANCE = 1.05  # of the sampling period: only key frames are decoded if they come this often
 SLOW_SHARE = 0.9  # of the sampling rate: a camera below it is reported
 MAX_LOST_KEYS = 3  # in a row, after which whole groups are decoded again
 MAX_DECODE_SHARE = 0.5  # of a live stream's time

@@ -15,11 +15,11 @@ from pipeline.network.urls import SimUrl
 from pipeline.sources import local_faults, opening, simulated
 from pipeline.sources.demuxer import Demuxer
 from pipeline.sources.ingest_config import IngestConfig
+from pipeline.sources.sampling import KEY_INTERVAL_TOLERANCE
 
 WATCH_S = 5.0
 _ENOUGH_KEYS = 3
 _MAX_TRIES = 8  # to decode the first frame; each try decodes the whole group again
-_INTERVAL_TOLERANCE = 1.05  # of the sampling period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +132,12 @@ def _with_rates(video: VideoInfo, packets: list[Packet], sampling_period_s: floa
     """The video with the frame rate and the key frame interval that the packets' times show."""
     frame_interval_s = _mean_interval_s(sorted(packet.pts_s for packet in packets if packet.is_visible))
     key_interval_s = _mean_interval_s([packet.pts_s for packet in packets if packet.is_key])
+    max_key_interval_s = KEY_INTERVAL_TOLERANCE * sampling_period_s
     return replace(
         video,
         measured_fps=1 / frame_interval_s if frame_interval_s else 0.0,
         key_frame_interval_s=key_interval_s,
-        has_key_frames_enough=key_interval_s is not None and key_interval_s <= _INTERVAL_TOLERANCE * sampling_period_s,
+        has_key_frames_enough=key_interval_s is not None and key_interval_s <= max_key_interval_s,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 MEASURE_S = 4.0
 MAX_DEVICE_STRIDE = 100.0
 MAX_STRIDE, SETTLE_S, FIRST_CALM_S, LAST_CALM_S = 8, 10.0, 60.0, 960.0
+KEY_INTERVAL_TOLERANCE = 1.05  # of the sampling period: key frames that come this often are sampled alone
 EARLY_TOLERANCE = 0.01  # of the period: a frame this much before its moment is on time
 
 

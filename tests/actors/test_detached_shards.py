@@ -15,5 +15,5 @@ async def test_a_shard_of_a_version_that_cannot_leave_is_named_and_ends_no_comma
     actor: Any = object()
     shard = DetachedShard("shard-0", actor)
 
-    with pytest.raises(ShardUnavailable, match="shard-0: another version of hermes"):
+    with pytest.raises(ShardUnavailable, match="shard-0: it runs another version of hermes"):
         await shard.leave(1.0, lambda _: None, may_move=False)
