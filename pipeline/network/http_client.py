@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -72,10 +73,11 @@ class HttpClient:
         self, url: str, first: int, end: int | None, headers: Mapping[str, str]
     ) -> tuple[DeadlineSocket, http.client.HTTPResponse, str]:
         """See Requests.request. Redirects are followed to the same host, but not from https to http."""
-        for _ in range(_MAX_REDIRECTS):
+        for num_followed in itertools.count():
             connection, response = self._request(url, first, end, headers)
             goal = join(url, response.headers.get("Location", ""))
-            if response.status not in _REDIRECTS or not _may_follow(url, goal):
+            is_followed = response.status in _REDIRECTS and _may_follow(url, goal)
+            if not is_followed or num_followed == _MAX_REDIRECTS:
                 break
             connection.close()
             self._follow_to_tls(url, goal)
