@@ -1,10 +1,10 @@
-"""Which reasons a source has until a person has corrected something."""
+"""The reasons that only a person can correct: a login, an address or a setting is wrong."""
 
 from __future__ import annotations
 
 from pipeline.cameras import SourceReason
 
-# A source is tried again and again for these too, but by itself gives nothing.
+# A feed goes on trying, in case the correction is made at the camera.
 NEEDS_CORRECTION = frozenset(
     {
         SourceReason.ADDRESS_REFUSED,

@@ -67,7 +67,7 @@ class FixedShards:
 class FleetSize:
     """How many shards a fleet has, and what changes it.
 
-    numbers: at its start. slots: of a shard that has not answered yet. most: the most shards that Ray can have; null:
+    numbers: at its start. slots: of a shard that has not answered yet. most: the most shards that Ray can have; None:
     any number. generation: that shards shall run; empty: any.
     """
 

@@ -1,4 +1,4 @@
-"""What a server that starts is waiting for; from its end on, the fleet that it serves. Knows no gRPC."""
+"""What a starting server waits for, and the fleet that it serves once it has started. Knows no gRPC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.ownership.leader_election import IsLeader
 
 
 class Startup:
-    """The way of one server from its first call to a fleet that can answer. One event loop owns it."""
+    """The start of one server: what it waits for, then its fleet. One event loop owns it."""
 
     def __init__(self, fleet: Fleet | None = None) -> None:
         self._fleet = fleet

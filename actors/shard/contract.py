@@ -2,7 +2,7 @@
 
 A call holds its arguments by name; a reply holds a value, an event of an answer, or an error. A reader passes over
 fields and events that it does not know; a field that the writer did not know has its default. What must not be passed
-over, such as another default or a new value of an enumeration, needs a new CONTRACT.
+over, such as another default or a new value of an enumeration, needs a new CONTRACT_VERSION.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cache_store.errors import StoreError
 from pipeline.answers import AnswerEvent, Done, Evidence, QuestionError, Started, Token
 from pipeline.cameras import CameraError, SourceReason
 
-CONTRACT = 1
+CONTRACT_VERSION = 1
 
 _ERROR_ROOTS = (ServiceError, StoreError, CameraError, QuestionError)
 _CONFIG = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
@@ -71,7 +71,7 @@ def encode_call(operation: str, *args: object, **kwargs: object) -> str:
     arguments = inspect.signature(getattr(Shard, operation)).bind(None, *args, **kwargs).arguments
     del arguments["self"]
     call, kind = _call_types(operation)
-    return call(contract=CONTRACT, arguments=kind(**arguments)).model_dump_json(exclude_defaults=True)
+    return call(contract=CONTRACT_VERSION, arguments=kind(**arguments)).model_dump_json(exclude_defaults=True)
 
 
 def decode_call(operation: str, text: str) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def decode_call(operation: str, text: str) -> dict[str, Any]:
         raise ValueError(f"operation {operation!r}: a shard has only {', '.join(sorted(OPERATIONS))}")
     call, _ = _call_types(operation)
     message: Any = call.model_validate_json(text)
-    if message.contract != CONTRACT:
-        raise ValueError(f"a call of contract {message.contract} (this shard speaks {CONTRACT})")
+    if message.contract != CONTRACT_VERSION:
+        raise ValueError(f"a call of contract {message.contract} (this shard speaks {CONTRACT_VERSION})")
     return {name: getattr(message.arguments, name) for name in message.arguments.model_fields_set}
 
 

@@ -77,7 +77,7 @@ class ReorderBuffer:
 class SourceFilter:
     """Follows one sender (SSRC) of a channel, and another one only when this one is silent.
 
-    Two senders on one channel have sequence numbers of their own, so that a reader takes one's packets for late.
+    Two senders on one channel number their packets independently: a reader would drop those of one of them as late.
     """
 
     def __init__(self) -> None:

@@ -55,6 +55,8 @@ def probe(url: NetworkUrl) -> Device:
 
 
 class _Dialogue:
+    """The calls to one device, in their order and within ALL_ANSWERS_S."""
+
     def __init__(self, url: NetworkUrl) -> None:
         credentials = urls.credentials(url.url)
         self._target, self._url = url, urls.strip_credentials(url.url)

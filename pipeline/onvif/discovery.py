@@ -1,4 +1,4 @@
-"""Finds the ONVIF devices of one network interface by WS-Discovery. Libraries of it ask on all interfaces."""
+"""Finds the ONVIF devices of one network interface by WS-Discovery. Existing libraries ask on all interfaces."""
 
 from __future__ import annotations
 

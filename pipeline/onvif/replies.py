@@ -178,7 +178,7 @@ def _number(element: Element, name: str) -> float | None:
 
 
 def _parsed(text: str) -> float | None:
-    """A number that may be one of a video: not negative, not beyond any."""
+    """A number that a video can have, None for any other text."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Makes the stream URLs of a device those that `cameras add` takes: reachable from here, without a login."""
+"""Turns the stream URLs that a device names into those for `cameras add`: reachable from here, without a login."""
 
 from __future__ import annotations
 

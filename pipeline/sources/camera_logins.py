@@ -1,4 +1,4 @@
-"""How a connection to a camera proves who it is, and checks the camera's certificate."""
+"""The login of a connection to a camera, and the check of the camera's certificate."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ _WIDTH = re.compile(r"RESOLUTION=(\d{1,5})x\d")
 _BANDWIDTH = re.compile(r"(?:^|[,:])BANDWIDTH=(\d{1,12})")
 _CODECS = re.compile(r'CODECS="([^"]*)"')
 _TARGET = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,5})", re.MULTILINE)
-# A segment is up to this long; then the playlist is asked for it every half of that, at most. Some say far too much.
+# A segment takes up to its target duration, and the playlist is read again after half of that at most. Some playlists
+# name a target that is far too long.
 _PAUSE, _MAX_TARGET_S = 1.5, 60
 # Segments, an end, or a master playlist, which `parse` finds no video in.
 _NO_LONGER_EMPTY = ("#EXTINF", "#EXT-X-ENDLIST", _STREAM, "#EXT-X-I-FRAME-STREAM-INF:", "#EXT-X-MEDIA:")
@@ -46,7 +47,7 @@ def choose(variants: list[Variant], width: int) -> Variant:
 
 
 def silence_s(playlist: str) -> float:
-    """How long no data may come of a media playlist although all is well: its segments come whole. 0 if unknown."""
+    """Seconds without data that are normal for a media playlist, whose segments arrive whole; 0 if unknown."""
     return _PAUSE * min(_number(_TARGET, playlist) or 0, _MAX_TARGET_S)
 
 

@@ -29,7 +29,7 @@ class LibavArguments:
     format: the name of the format, None if libav detects it.
     open_nested: opens what the stream refers to; None where libav does so itself, within its options.
     can_end: whether the stream may be a recording: its server says where it ends.
-    silence_s: how long no data may come although all is well.
+    silence_s: seconds without data that are normal for the stream.
     """
 
     file: str | ReadableFile

@@ -28,11 +28,11 @@ class FrameRate:
 
 
 class EvenRate:
-    """How many moments of the grid pass for one frame of a live camera: its rate, wherever that is lowered.
+    """The stride of a live camera: one frame is sampled in so many moments of its grid, 1 at its full rate.
 
-    Two things lower it, and the stronger one counts: a machine that loses frames, step by step, and the share that the
-    device has time for. A camera then gives fewer frames, evenly spaced, instead of losing some of them at random. A
-    step that proved too early is tried again after twice the time.
+    Two limits lower the rate, and the lower rate counts: a machine that loses frames lowers it step by step, and the
+    device by the share of the frames that it has time for. A camera then gives fewer frames, evenly spaced, instead of
+    losing some of them at random. A higher rate that proved too early is tried again after twice the time.
     """
 
     def __init__(self, max_stride: int = MAX_STRIDE) -> None:
@@ -64,7 +64,7 @@ class EvenRate:
         self._machine_stride, self._changed_s, self._is_trial = math.floor(self.stride) + 1, now_s, False
 
     def at(self, now_s: float) -> float:
-        """The stride at a time, after what the time brings."""
+        """The stride now; a machine that has lost nothing for long enough gets a higher rate first."""
         if self._machine_stride > 1 and now_s - max(self._lost_s, self._changed_s) >= self._calm_s:
             self._machine_stride, self._changed_s, self._is_trial = self._machine_stride - 1, now_s, True
         return self.stride

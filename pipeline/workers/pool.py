@@ -36,8 +36,8 @@ _SPACE_TICK_S = 0.02  # while a recording waits for the device: the queue tells 
 _CLOSE_S = 10.0
 
 
-class _InItsThread:
-    """A FeedOwner for any thread: the pool's thread calls its supervisor."""
+class _OwnerInPoolThread:
+    """A FeedOwner for any thread: the pool's thread calls the supervisor."""
 
     def __init__(self, supervisor: Supervisor, call: Callable[[Callable[[], None]], None]) -> None:
         self._supervisor, self._call = supervisor, call
@@ -105,7 +105,7 @@ class WorkerPool:
         )
         handle = next(self._handles)
         decoder = CameraDecoder(handle, camera, self._decoding) if self._decoding else None
-        owner = _InItsThread(self._supervisor, self._call)
+        owner = _OwnerInPoolThread(self._supervisor, self._call)
         return WorkerFeed(handle, camera, clips, on_state, owner, decoder)
 
     def close(self) -> None:

@@ -35,8 +35,11 @@ MAX_REPORTS_PER_S, MAX_REPORTS_AT_ONCE = 5_000, 20_000  # of one worker: 64 came
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """Seconds: until a worker that does not answer counts as hung although it waits for a core, has not started, and
-    after which two ends of workers have two causes. memory_nbytes: of one worker, at most.
+    """What a worker may take of time and memory.
+
+    hang_s: seconds without an answer after which a worker hangs, even if it waits for a core. start_s: seconds until a
+    worker must have started. soon_s: two workers that end within so many seconds ended for one cause. memory_nbytes: of
+    one worker, at most.
     """
 
     hang_s: float = 5.0
