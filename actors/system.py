@@ -86,44 +86,43 @@ async def running(
         shards = settings.shards
         if not has_local_ray:
             await ray_cluster.enter(stack, _ray(shards, show, shows_logs=log_level <= logging.INFO))
-        # The shards of a local Ray end with this server, and so do their numbers.
-        numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else store.numbers
-        numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
-        show(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
         processes = ShardSet(settings, store.url, log_level=log_level)
-        if shards.is_local:
-            stack.push_async_callback(processes.close)
-        await processes.start(numbers, startup.wait_for)
+        size = await stack.enter_async_context(_started(processes, settings, store, startup, show))
         election = LeaderElection(store.leases, failure_detector, shards.lease, process=current_process())
-        size = _fleet_size(settings, processes, numbers, numbers_store)
         fleet = _fleet(settings, size, failure_detector, store, election.is_leader)
         await election.campaign()
         fleet.configure(settings.cameras, await _standing(settings, version, store.settings, election.is_leader))
         await stack.enter_async_context(_following(store.settings, settings, fleet, election, processes))
         if not shards.is_local:
             await stack.enter_async_context(server_presence.announced(store.url, address))
-        startup.wait_for("the first look at all shards and cameras")
-        await stack.enter_async_context(_serving(fleet, election, router, startup))
-        log.info("serving", address=address, shards=numbers.started, model=settings.model)
-        try:
-            yield System(address, fleet, metrics.address)
-        finally:
-            on_progress("saving memories, ending all processes")
+        await stack.enter_async_context(_serving(fleet, election, router, startup, on_progress))
+        log.info("serving", address=address, shards=size.numbers.started, model=settings.model)
+        yield System(address, fleet, metrics.address)
 
 
-def _fleet_size(
-    settings: HermesConfig, processes: ShardSet, numbers: ShardNumbers, numbers_store: NumbersStore
-) -> FleetSize:
+@asynccontextmanager
+async def _started(
+    processes: ShardSet, settings: HermesConfig, store: StoreClients, startup: Startup, on_progress: Progress
+) -> AsyncIterator[FleetSize]:
+    """Starts the shards. Those of a local Ray end with the block, and so do their numbers. Raises ServiceError."""
     shards = settings.shards
-    return FleetSize(
-        pool=processes,
-        numbers=numbers,
-        store=numbers_store,
-        scaling=shards.scaling,
-        slots=shards.device.max_cameras,
-        most=shards.most if shards.is_local else None,
-        generation=processes.generation,
-    )
+    numbers_store: NumbersStore = InMemoryNumbersStore() if shards.is_local else store.numbers
+    numbers = ShardNumbers.of(shards).merged(await numbers_store.read())
+    on_progress(f"loading model {settings.model!r} on {numbers.started} shard{'s' if numbers.started > 1 else ''}")
+    try:
+        await processes.start(numbers, startup.wait_for)
+        yield FleetSize(
+            pool=processes,
+            numbers=numbers,
+            store=numbers_store,
+            scaling=shards.scaling,
+            slots=shards.device.max_cameras,
+            most=shards.most if shards.is_local else None,
+            generation=processes.generation,
+        )
+    finally:
+        if shards.is_local:
+            await processes.close()
 
 
 def _fleet(
@@ -222,13 +221,17 @@ def _ray(shards: ShardsConfig, on_progress: Progress, *, shows_logs: bool) -> Ab
 
 
 @asynccontextmanager
-async def _serving(fleet: Fleet, election: LeaderElection, router: Router, startup: Startup) -> AsyncIterator[None]:
+async def _serving(
+    fleet: Fleet, election: LeaderElection, router: Router, startup: Startup, on_progress: Progress
+) -> AsyncIterator[None]:
     """Runs the fleet and the election; the router serves the fleet."""
+    startup.wait_for("the first look at all shards and cameras")
     await fleet.reconcile()
     startup.finish(fleet, election.has_role)
     loops = [asyncio.create_task(loop) for loop in (election.run(), fleet.run(), router.report_health())]
     try:
         yield
     finally:
+        on_progress("saving memories, ending all processes")
         await router.stop()
         await task_cancellation.end(*loops)
