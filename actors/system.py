@@ -14,7 +14,7 @@ from actors import ray_cluster, shard_set, store_clients, task_cancellation
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.fleet import server_presence, shared_settings
-from actors.fleet.configured_cameras import Standing
+from actors.fleet.configured_cameras import Precedence
 from actors.fleet.fleet import Fleet
 from actors.fleet.removal import MemoryEraser
 from actors.fleet.scaler import FleetSize
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 _HEAD_WAIT_S = 90.0  # it may start at the same moment as this server
 
 Progress = Callable[[str], None]
-StandingNow = Callable[[], Standing]
+PrecedenceNow = Callable[[], Precedence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ async def running(
         election = LeaderElection(store.leases, failure_detector, shards.lease, process=current_process())
         fleet = _fleet(settings, size, failure_detector, store, election.is_leader)
         await election.campaign()
-        fleet.configure(settings.cameras, await _standing(settings, version, store.settings, election.is_leader))
+        fleet.configure(settings.cameras, await _precedence(settings, version, store.settings, election.is_leader))
         await stack.enter_async_context(_following(store.settings, settings, fleet, election, processes))
         if not shards.is_local:
             await stack.enter_async_context(server_presence.announced(store.url, address))
@@ -167,19 +167,19 @@ async def _agreed(settings: HermesConfig, store: SettingsStore) -> HermesConfig:
     return replace(settings, shards=shards)
 
 
-async def _standing(settings: HermesConfig, version: int, store: SettingsStore, is_leader: IsLeader) -> StandingNow:
+async def _precedence(settings: HermesConfig, version: int, store: SettingsStore, is_leader: IsLeader) -> PrecedenceNow:
     """Writes the settings, where `version`, that of the file, is the newest. -> what the file may do to cameras
 
     Raises ConfigError if another server wrote others of this version meanwhile. The shards of a local Ray end with this
     server: while it leads, no other server has cameras in the store.
     """
     if settings.shards.is_local:
-        return lambda: Standing.NEWEST if is_leader() else Standing.FOLLOWING
+        return lambda: Precedence.NEWEST if is_leader() else Precedence.FOLLOWING
     own = SharedSettings.of(settings)
     agreement = await store.agree(own)
     shared_settings.usable(own, agreement.newest)
-    standing = agreement.standing(version)
-    return lambda: standing
+    precedence = agreement.precedence(version)
+    return lambda: precedence
 
 
 @asynccontextmanager

@@ -15,8 +15,8 @@ from pipeline.cameras import CameraSpec, InvalidCamera
 from pipeline.network import urls
 
 
-class Standing(Enum):
-    """What a server's file may do to the list of configured cameras, which all servers over one store share."""
+class Precedence(Enum):
+    """How a server's file counts against the list of configured cameras, which all servers over one store share."""
 
     NEWEST = "newest"  # the file is the truth: configured cameras that it does not name end
     SAME = "same"  # of the version of the list: it adds cameras and changes their options
@@ -25,12 +25,18 @@ class Standing(Enum):
 
 
 _REASONS = {
-    Standing.SAME: "other servers of the same shards.settings_version may name them: to make this file the truth for "
-    "all of them, raise shards.settings_version and restart; `hermes cameras remove NAME` ends one camera",
-    Standing.FOLLOWING: "another server over this store leads: this file becomes the truth once that server has ended; "
-    "`hermes cameras remove NAME` ends one camera",
-    Standing.OUTDATED: "the servers over this store have agreed on the list of a higher shards.settings_version: take "
-    "over that list, or raise shards.settings_version above it to make this file the truth",
+    Precedence.SAME: (
+        "other servers of the same shards.settings_version may name them: to make this file the truth for all of them, "
+        "raise shards.settings_version and restart; `hermes cameras remove NAME` ends one camera"
+    ),
+    Precedence.FOLLOWING: (
+        "another server over this store leads: this file becomes the truth once that server has ended; "
+        "`hermes cameras remove NAME` ends one camera"
+    ),
+    Precedence.OUTDATED: (
+        "the servers over this store have agreed on the list of a higher shards.settings_version: take over that list, "
+        "or raise shards.settings_version above it to make this file the truth"
+    ),
 }
 
 
@@ -38,7 +44,7 @@ _REASONS = {
 class ListChanges:
     """What the list in the store needs. refused: the names of those for which the file counts for too little."""
 
-    standing: Standing
+    precedence: Precedence
     add: tuple[CameraSpec, ...] = ()
     update: tuple[RegistryEntry, ...] = ()
     replace: tuple[tuple[RegistryEntry, CameraSpec], ...] = ()
@@ -48,7 +54,7 @@ class ListChanges:
     @property
     def reason(self) -> str:
         """Why the refused cameras stay as they are, and the way out."""
-        return _REASONS[self.standing]
+        return _REASONS[self.precedence]
 
     @property
     def refused_names(self) -> str:
@@ -57,33 +63,33 @@ class ListChanges:
 
 
 class ConfiguredCameras:
-    """The cameras of a server's file. standing: what the file may do now; only FOLLOWING may change later."""
+    """The cameras of a server's file. precedence: what the file may do now; only FOLLOWING may change later."""
 
-    def __init__(self, cameras: Iterable[CameraSpec], standing: Callable[[], Standing]) -> None:
+    def __init__(self, cameras: Iterable[CameraSpec], precedence: Callable[[], Precedence]) -> None:
         self._cameras = {spec.name: spec for spec in cameras}
-        self._standing = standing
-        self._applied: Standing | None = None
+        self._precedence = precedence
+        self._applied: Precedence | None = None
 
     def pending(self, entries: Mapping[str, RegistryEntry]) -> ListChanges | None:
         """What the file changes in these entries now; None where it has been applied."""
-        standing = self._standing()
-        if self._applied not in (None, Standing.FOLLOWING) or self._applied is standing:
+        precedence = self._precedence()
+        if self._applied not in (None, Precedence.FOLLOWING) or self._applied is precedence:
             return None
         other_source = tuple(self._with_other_source(entries))
         left = tuple(entry for name, entry in entries.items() if entry.is_configured and name not in self._cameras)
         ended = sorted(entry.name for entry in (*left, *(entry for entry, _ in other_source)))
         add = tuple(spec for name, spec in self._cameras.items() if name not in entries)
         update = tuple(self._updates(entries))
-        if standing is Standing.NEWEST:
-            return ListChanges(standing=standing, add=add, update=update, replace=other_source, remove=left)
-        if standing is Standing.OUTDATED:
+        if precedence is Precedence.NEWEST:
+            return ListChanges(precedence=precedence, add=add, update=update, replace=other_source, remove=left)
+        if precedence is Precedence.OUTDATED:
             refused = {*ended, *(spec.name for spec in add), *(entry.name for entry in update)}
-            return ListChanges(standing=standing, refused=tuple(sorted(refused)))
-        return ListChanges(standing=standing, add=add, update=update, refused=tuple(ended))
+            return ListChanges(precedence=precedence, refused=tuple(sorted(refused)))
+        return ListChanges(precedence=precedence, add=add, update=update, refused=tuple(ended))
 
     def mark_applied(self, changes: ListChanges) -> None:
         """Records that the list in the store has what `pending` gave."""
-        self._applied = changes.standing
+        self._applied = changes.precedence
 
     def _with_other_source(self, entries: Mapping[str, RegistryEntry]) -> Iterator[tuple[RegistryEntry, CameraSpec]]:
         for name, spec in self._cameras.items():

@@ -14,7 +14,7 @@ from actors.errors import ScalingConflict
 from actors.fleet import figures, shard_views
 from actors.fleet.camera_commands import CameraCommands
 from actors.fleet.camera_presence import CameraPresence
-from actors.fleet.configured_cameras import ConfiguredCameras, Standing
+from actors.fleet.configured_cameras import ConfiguredCameras, Precedence
 from actors.fleet.desired_state import DesiredState
 from actors.fleet.drains import Drains
 from actors.fleet.executor import Executor
@@ -98,13 +98,13 @@ class Fleet:
         return self._state.find(name).assignment.started_s
 
     def configure(
-        self, cameras: Iterable[CameraSpec], standing: Callable[[], Standing] = lambda: Standing.NEWEST
+        self, cameras: Iterable[CameraSpec], precedence: Callable[[], Precedence] = lambda: Precedence.NEWEST
     ) -> None:
-        """Takes the cameras of the configuration. standing: whether cameras that only other configurations name end.
+        """Takes the cameras of the configuration. precedence: of this configuration over those of other servers.
 
         Reconciliation assigns them and keeps trying to open their sources. One of the same source keeps its memory.
         """
-        self._desired.configure(ConfiguredCameras(cameras, standing))
+        self._desired.configure(ConfiguredCameras(cameras, precedence))
 
     @property
     def shard_numbers(self) -> ShardNumbers:

@@ -17,7 +17,7 @@ from actors import generation
 from actors.config import plain_values
 from actors.config.schema import HermesConfig
 from actors.errors import ConfigError
-from actors.fleet.configured_cameras import Standing
+from actors.fleet.configured_cameras import Precedence
 from actors.fleet.shard_numbers import ShardNumbers
 from cache_store.redis_connection import RedisConnection, as_text
 
@@ -66,11 +66,11 @@ class Agreement:
     newest: SharedSettings
     is_raised: bool = False
 
-    def standing(self, version: int) -> Standing:
+    def precedence(self, version: int) -> Precedence:
         """What the file of a server with this version of the settings may do to the list of configured cameras."""
         if self.is_raised:
-            return Standing.NEWEST
-        return Standing.OUTDATED if version < self.newest.version else Standing.SAME
+            return Precedence.NEWEST
+        return Precedence.OUTDATED if version < self.newest.version else Precedence.SAME
 
 
 class SettingsStore(Protocol):

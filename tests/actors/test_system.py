@@ -14,7 +14,7 @@ from actors.config.router_config import AuthConfig, RouterConfig
 from actors.config.schema import HermesConfig
 from actors.config.shards import ShardsConfig
 from actors.errors import AddressInUse, ConfigError, StoreInUse
-from actors.fleet.configured_cameras import Standing
+from actors.fleet.configured_cameras import Precedence
 from actors.fleet.shared_settings import InMemorySettingsStore, SharedSettings
 from cache_store.errors import StoreUnavailable
 from tests import servers
@@ -84,16 +84,16 @@ async def test_a_server_that_does_not_come_up_has_raised_no_version_of_the_setti
     assert await system._agreed(raised, store) == raised
     assert await store.newest() == SharedSettings.of(running)  # before Ray and the shards are up
 
-    standing = await system._standing(raised, 2, store, lambda: False)
+    precedence = await system._precedence(raised, 2, store, lambda: False)
     assert await store.newest() == SharedSettings.of(raised)
-    assert standing() is Standing.NEWEST
+    assert precedence() is Precedence.NEWEST
 
 
 async def test_the_file_of_a_server_with_a_local_ray_is_the_truth_while_it_leads() -> None:
     store, is_leader = InMemorySettingsStore(), False
-    standing = await system._standing(HermesConfig(), 1, store, lambda: is_leader)
+    precedence = await system._precedence(HermesConfig(), 1, store, lambda: is_leader)
 
-    assert standing() is Standing.FOLLOWING
+    assert precedence() is Precedence.FOLLOWING
     is_leader = True
-    assert standing() is Standing.NEWEST
+    assert precedence() is Precedence.NEWEST
     assert await store.newest() is None

@@ -87,7 +87,7 @@ class SimulatedServer:
         limits = {"shards.min": configuration.shards, "shards.max": configuration.shards, "shards.spares": 0}
         own = SharedSettings(configuration.version, limits)
         agreement = await settings.agree(own)
-        agreed, standing = shared_settings.usable(own, agreement.newest), agreement.standing(own.version)
+        agreed, precedence = shared_settings.usable(own, agreement.newest), agreement.precedence(own.version)
         election = LeaderElection(leases, failure_detector, LEASE, clock=process.boot_s)
         fleet = Fleet(
             FleetSize(pool=SimulatedPool(self._shards), numbers=agreed.limits, store=StoreNumbers(self._store)),
@@ -98,7 +98,7 @@ class SimulatedServer:
             clock=process.wall_s,
         )
         follower = SettingsFollower(settings, agreed, lambda newest: fleet.adopt(newest.limits))
-        fleet.configure(configuration.cameras, lambda: standing)
+        fleet.configure(configuration.cameras, lambda: precedence)
         await election.campaign()
         await fleet.reconcile()
         self.fleet = fleet

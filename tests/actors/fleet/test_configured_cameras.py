@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from actors.fleet.configured_cameras import ConfiguredCameras, Standing, has_same_source
+from actors.fleet.configured_cameras import ConfiguredCameras, Precedence, has_same_source
 from actors.fleet.fleet import Fleet
 from actors.fleet.registry import InMemoryRegistry, RegistryEntry
 from actors.shard.interface import Assignment
@@ -33,7 +33,7 @@ async def test_a_file_of_the_same_version_ends_no_camera_of_another_server_and_s
     await one.reconcile()
     eraser = RecordingEraser()
     other = scripted_fleet(*shards, registry=registry, eraser=eraser.seam)
-    other.configure([camera_spec("c"), camera_spec("yard", "sim:new")], lambda: Standing.SAME)
+    other.configure([camera_spec("c"), camera_spec("yard", "sim:new")], lambda: Precedence.SAME)
 
     with capture_logs() as logs:
         for _ in range(3):
@@ -54,12 +54,12 @@ async def test_a_file_of_a_higher_version_ends_what_it_does_not_name_and_an_olde
     one.configure([camera_spec("a"), camera_spec("b")])
     await one.reconcile()
     newer = scripted_fleet(*shards, registry=registry)
-    newer.configure([camera_spec("b")], lambda: Standing.NEWEST)
+    newer.configure([camera_spec("b")], lambda: Precedence.NEWEST)
     await newer.reconcile()
     assert await names(newer) == {"b": "sim:street"}
 
     older = scripted_fleet(*shards, registry=registry)
-    older.configure([camera_spec("a"), camera_spec("b", "sim:yard")], lambda: Standing.OUTDATED)
+    older.configure([camera_spec("a"), camera_spec("b", "sim:yard")], lambda: Precedence.OUTDATED)
     with capture_logs() as logs:
         await older.reconcile()
 
@@ -72,17 +72,17 @@ async def test_a_file_becomes_the_truth_once_the_server_that_led_before_has_ende
     one = scripted_fleet(*shards, registry=registry)
     one.configure([camera_spec("a"), camera_spec("b")])
     await one.reconcile()
-    standing = Standing.FOLLOWING
+    precedence = Precedence.FOLLOWING
     later = scripted_fleet(*shards, registry=registry)
-    later.configure([camera_spec("b"), camera_spec("c")], lambda: standing)
+    later.configure([camera_spec("b"), camera_spec("c")], lambda: precedence)
     await later.reconcile()
     assert list(await names(later)) == ["a", "b", "c"]
 
-    standing = Standing.NEWEST
+    precedence = Precedence.NEWEST
     await later.reconcile()
     assert list(await names(later)) == ["b", "c"]
 
-    standing = Standing.FOLLOWING
+    precedence = Precedence.FOLLOWING
     await one.add_camera(camera_spec("d"))
     await later.reconcile()
     assert list(await names(later)) == ["b", "c", "d"]
@@ -150,7 +150,7 @@ async def test_a_camera_whose_url_only_an_earlier_version_took_is_replaced_by_th
     one.configure([camera_spec("gate", " rtsp://host/street")])
     await one.reconcile()
     corrected = scripted_fleet(*shards, registry=registry)
-    corrected.configure([camera_spec("gate", URL)], lambda: Standing.NEWEST)
+    corrected.configure([camera_spec("gate", URL)], lambda: Precedence.NEWEST)
 
     await corrected.reconcile()
 
@@ -171,7 +171,7 @@ def test_to_escape_a_url_that_an_earlier_version_took_keeps_the_memory(stored: s
         Assignment(id="1", spec=CameraSpec(name="a", url=stored), started_s=0.0), is_configured=True
     )
 
-    changes = ConfiguredCameras([CameraSpec(name="a", url=escaped)], lambda: Standing.NEWEST).pending({"a": present})
+    changes = ConfiguredCameras([CameraSpec(name="a", url=escaped)], lambda: Precedence.NEWEST).pending({"a": present})
 
     assert changes is not None
     assert [entry.assignment.id for entry in changes.update] == ["1"]

@@ -13,7 +13,7 @@ from actors.config.schema import HermesConfig
 from actors.config.shards import LeaseConfig, ShardsConfig
 from actors.errors import ConfigError
 from actors.fleet import shared_settings
-from actors.fleet.configured_cameras import Standing
+from actors.fleet.configured_cameras import Precedence
 from actors.fleet.shared_settings import (
     Agreement,
     InMemorySettingsStore,
@@ -55,9 +55,9 @@ async def test_the_store_keeps_the_newest_version_and_the_first_of_equal_ones(st
 def test_only_the_server_that_raised_the_version_may_end_cameras_and_an_older_one_changes_none() -> None:
     newest = settings(2)
 
-    assert Agreement(newest, is_raised=True).standing(2) is Standing.NEWEST
-    assert Agreement(newest).standing(2) is Standing.SAME
-    assert Agreement(newest).standing(1) is Standing.OUTDATED
+    assert Agreement(newest, is_raised=True).precedence(2) is Precedence.NEWEST
+    assert Agreement(newest).precedence(2) is Precedence.SAME
+    assert Agreement(newest).precedence(1) is Precedence.OUTDATED
 
 
 def test_another_value_of_the_same_version_is_refused_with_both_values_and_the_way_out() -> None:
