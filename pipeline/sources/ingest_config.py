@@ -31,10 +31,10 @@ class IngestConfig:
     first_retry_s: seconds before the first retry of a camera; doubles with each failure.
     last_retry_s: seconds between retries at most.
     max_fps: frames per second above which only a camera's key frames are decoded.
-    max_key_wait_s: seconds that the first key frame of a live stream may take.
+    max_key_wait_s: seconds that the first key frame of a live stream may take, and the next picture of a slow camera.
     max_width: pixels that a frame may be wide.
     max_height: pixels that a frame may be high.
-    thumbnail_width: pixels that a thumbnail is wide.
+    thumbnail_width: pixels that a thumbnail is wide at most.
     device: where video is decoded: auto, cpu or cuda; auto is the GPU if there is one. What a GPU cannot decode is
         decoded on the CPU.
     allowed_networks: networks (CIDR) that cameras may be in; the longest matching prefix wins.
