@@ -33,10 +33,7 @@ _CLOCK = SteadyClock()  # of every feed of this process
 
 
 class CameraFeed:
-    """Feeds one camera's clips to the device. No error of its source leaves its thread.
-
-    rate: of a live source.
-    """
+    """Feeds one camera's clips to the device. No error of its source leaves its thread."""
 
     def __init__(
         self,
@@ -74,8 +71,7 @@ class CameraFeed:
         self._times = FrameTimes(clock, resume_from_s)
         self._resume = ResumePoint.of(spec, self._times, clock, started_s)
         self._output = FeedOutput(spec.name, camera_id or spec.name, clips, self._times, on_state)
-        self.rate = EvenRate()
-        self.limit_rate = self.rate.limit
+        self._rate = EvenRate()
         self._retry_jitter_s, self._was_live = retry_jitter_s, False
         self._thread = threading.Thread(target=self._run, name=f"feed-{spec.name}", daemon=True)
 
@@ -88,6 +84,14 @@ class CameraFeed:
         """After `start`: of the thread that reads and decodes (`threading.get_ident`)."""
         assert self._thread.ident is not None
         return self._thread.ident
+
+    def limit_rate(self, share: float) -> None:
+        """From now on the device has time for this share of a live source's frames; see EvenRate.limit."""
+        self._rate.limit(share)
+
+    def note_loss(self, now_s: float) -> None:
+        """Frames were lost behind the feed, because the machine is too slow. now_s: by the feed's clock."""
+        self._rate.lost(now_s)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ends the feed: no clip and no state follows. Blocks for at most about `timeout_s`.
@@ -148,7 +152,7 @@ class CameraFeed:
         report = self._output.report
         if not self._resume.await_begin(self._output.wait, lambda note: report(CameraState.CONNECTING, note)):
             return True
-        playback = Playback(self._settings, self._resume, self._times, self.rate, self._output)
+        playback = Playback(self._settings, self._resume, self._times, self._rate, self._output)
         source = playback.open()
         try:
             playback.play(source)

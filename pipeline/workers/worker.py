@@ -161,7 +161,7 @@ class Worker:
             return
         self._outboxes[order.camera].taken()
         if order.has_lost:
-            self._feeds[order.camera].rate.lost(self._clock())
+            self._feeds[order.camera].note_loss(self._clock())
 
     def _close(self, handle: int) -> None:
         self._outboxes.pop(handle)
