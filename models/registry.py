@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from models import (
     catalogue,
-    checkpoint_parts,
+    compatibility,
     generation_config,
     hub,
     llava_onevision,
@@ -118,8 +118,8 @@ def load_model(
         tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
         described = _hermes_json(files, config.text_config.max_position_embeddings)
         prompts = Prompts(tokenizer, described.texts or family.texts)
-        checkpoint_parts.require_fit(name, config, family.layer_kinds)
-        checkpoint_parts.require_tokenizer(name, config, tokenizer, prompts)
+        compatibility.require_fit(name, config, family.layer_kinds)
+        compatibility.require_tokenizer(name, config, tokenizer, prompts)
         frame_options = family.frame_options(files, config)
         generation = generation_config.read(files, tokenizer.eos_token_id, config.text_config.vocab_size)
         network = network_weights.load(family.network, files, config, weights, devices)

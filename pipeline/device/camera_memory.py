@@ -9,7 +9,7 @@ from cache_store import cached_frames, checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
 from cache_store.gap import Gap
 from cache_store.memory import Memory
-from models import checkpoint_restorer
+from models import memory_restorer
 from models.memory_writer import MemoryWriter
 from pipeline.device import frame_steps
 from pipeline.device.change_gate import ChangeGate
@@ -171,9 +171,9 @@ class CameraMemory:
     def restore(self, saved: Checkpoint) -> None:
         """Restores a checkpoint into this new memory. What it lacks up to the next frame becomes a gap.
 
-        What does not fit this memory's slot is evicted. Raises CheckpointCorrupt; see `checkpoint_restorer`.
+        What does not fit this memory's slot is evicted. Raises CheckpointCorrupt; see `memory_restorer`.
         """
-        checkpoint_restorer.restore(self._writer, self.memory, saved)
+        memory_restorer.restore(self._writer, self.memory, saved)
         facts = saved.facts
         for frame, jpeg in saved.thumbnails.items():
             self.thumbnails.add(frame, jpeg)

@@ -17,7 +17,7 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
-from models import checkpoint_restorer
+from models import memory_restorer
 from models.answer_decoder import Answer, AnswerDecoder
 from models.embeddings import Embeddings
 from models.frame_encoder import FrameStep
@@ -302,7 +302,7 @@ def saved(memory: Memory) -> Checkpoint:
 
 def restored(writer: MemoryWriter, checkpoint: Checkpoint) -> Memory:
     memory = new_memory(writer)
-    checkpoint_restorer.restore(writer, memory, checkpoint)
+    memory_restorer.restore(writer, memory, checkpoint)
     return memory
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from cache_store.memory import Memory
 from cache_store.row_format import RowFormat
 from cache_store.slabs import Slabs
-from models import checkpoint_restorer
+from models import memory_restorer
 from models.answer_decoder import Answer, AnswerDecoder
 from models.embeddings import Embeddings
 from models.memory_writer import MemoryWriter
@@ -116,7 +116,7 @@ def test_a_memory_goes_on_where_slots_keep_rows_in_another_way(
     writer = writer_of(family.model, BUDGET)
     memory, loaded = memories_of(writer, rows=before)[0], memories_of(writer, rows=after)[0]
     append(writer, memory, family.frames(24))
-    checkpoint_restorer.restore(writer, loaded, saved(memory))
+    memory_restorer.restore(writer, loaded, saved(memory))
     if before is after:
         assert_same(everything(memory), everything(loaded))
     for one in (memory, loaded):
@@ -130,7 +130,7 @@ def test_a_memory_of_int8_rows_that_is_over_its_new_budget_is_compacted_as_it_is
     large, small = writer_of(family.model, 2 * BUDGET), writer_of(family.model, BUDGET // 2)
     memory, loaded = memories_of(large)[0], memories_of(small)[0]
     append(large, memory, family.frames(24))
-    checkpoint_restorer.restore(small, loaded, saved(memory))
+    memory_restorer.restore(small, loaded, saved(memory))
 
     assert loaded.longest - loaded.prefix_length <= BUDGET // 2
     for layer in range(loaded.num_layers):

@@ -12,7 +12,7 @@ from cache_store.checkpoint import Checkpoint
 from cache_store.memory import Memory
 from cache_store.policies import MemoryView, Policy, Retention
 from cache_store.tiers import MemoryConfig, PolicyName, Role
-from models import checkpoint_restorer
+from models import memory_restorer
 from models.embeddings import Embeddings
 from models.errors import InvalidBudget
 from models.llava_onevision import LlavaOnevision
@@ -213,7 +213,7 @@ def test_a_checkpoint_that_does_not_fit_is_restored_within_the_budget_whichever_
     layers[longest] = checkpoint_codec.capture(source, EVERY_ID)[longest]
     facts = dataclasses.replace(FACTS, next_position=source.next_position, next_frame=source.next_frame)
 
-    checkpoint_restorer.restore(writer, restored, Checkpoint(facts, tuple(layers), {}))
+    memory_restorer.restore(writer, restored, Checkpoint(facts, tuple(layers), {}))
 
     whole = {longest % len(layers)}
     for index, saved in enumerate(layers):
@@ -233,7 +233,7 @@ def test_a_checkpoint_that_fits_its_slot_is_restored_as_it_is(model: LlavaOnevis
     facts = dataclasses.replace(FACTS, next_position=source.next_position, next_frame=source.next_frame)
 
     saved = Checkpoint(facts, tuple(checkpoint_codec.capture(source, EVERY_ID)), {})
-    checkpoint_restorer.restore(writer, restored, saved)
+    memory_restorer.restore(writer, restored, saved)
 
     assert_same(contents(source), contents(restored))
     append_frames(writer, restored, random_frames(4), first_s=100.0)

@@ -1,4 +1,4 @@
-"""Whether the parts of a checkpoint are of one model, and of a kind that is run: asked before any weight is read."""
+"""Whether the network, tokenizer and positions of a checkpoint fit each other and hermes, before a weight is read."""
 
 from __future__ import annotations
 

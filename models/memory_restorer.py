@@ -1,4 +1,4 @@
-"""From a checkpoint to a memory again, compacted where it does not fit its slot."""
+"""A saved memory back in a slot, compacted where it does not fit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from models.memory_writer import MemoryWriter
 def restore(writer: MemoryWriter, memory: Memory, saved: Checkpoint) -> None:
     """Puts a checkpoint into a memory that is as `reset` left it; where it does not fit the slot, it is compacted.
 
-    The memory fits its slot before anything reads it, whatever bounds it was saved with. Where it does not, it is put
-    together in a slot of its own size, scored there by the scorer's forward pass, and compacted by the policy, as after
-    a step of frames. Raises CheckpointCorrupt if its shape is not the model's, or if its newest frames are over budget
-    by themselves.
+    Whatever bounds it was saved with, the memory fits its slot before anything reads it: one that is too long is
+    restored into a slot of its own size, scored and compacted there as after a step of frames, and copied. Raises
+    CheckpointCorrupt if its shape is not the model's, or if its newest frames are over budget by themselves.
     """
     layout = writer.model.spec.layout
     if saved.has_dense_ids:
