@@ -75,7 +75,7 @@ class RetrievedFrames:
     @property
     def nbytes_per_camera(self) -> int:
         num_tokens = sum(len(part) for part in self._stored[0][0])
-        return num_tokens * self._model.spec.kv.nbytes_per_token * self._model.spec.kv.num_layers
+        return num_tokens * self._model.spec.kv.footprint.kv_nbytes * self._model.spec.kv.num_layers
 
     def _moved(self, tokens: CachedTokens, distance: Tensor) -> CachedTokens:
         keys = rope.rotate(tokens.keys, distance, self._model.spec.kv.positions.frequency)

@@ -73,7 +73,7 @@ def measure(model: VideoLanguageModel, tokens: int, lengths: list[int], repeats:
             frames=length,
             hours=round(length / FRAMES_PER_S / 3600, 2),
             tokens_per_layer=memory.longest,
-            memory_mb=round(memory.longest * model.spec.kv.nbytes_per_token * memory.num_layers / 1e6, 2),
+            memory_mb=round(memory.longest * model.spec.kv.footprint.kv_nbytes * memory.num_layers / 1e6, 2),
             ttft_p50_ms=round(1000 * statistics.median(waits), 1),
             ttft_p95_ms=round(1000 * statistics.quantiles(waits, n=20)[-1], 1),
             ingest_ms_per_frame=round(statistics.median(ingest_ms), 2),

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from cache_store import token_ids
-from ops import positions as position_ops
 from ops import rope
 
 _ROTATIONS_AT_ONCE = 256  # by which the table of rotations grows
@@ -81,12 +80,6 @@ class Positions:
             rounded = -(-reach // _ROTATIONS_AT_ONCE) * _ROTATIONS_AT_ONCE
             table = self._tables[keys.device] = rope.rotation_table(self.frequency.to(keys.device), rounded)
         return rope.rotate_by(table, keys, distance.to(keys.device))
-
-    def reindex(
-        self, layers: Sequence[Tensor], *, first: int, max_span: int, max_gap: int, recent_from: int
-    ) -> list[Tensor]:
-        """See `ops.positions.reindex`: tokens that share a position, as the cells of a frame may, keep sharing it."""
-        return position_ops.reindex(layers, first=first, max_span=max_span, max_gap=max_gap, recent_from=recent_from)
 
 
 def section_axes(sections: Sequence[int], *, is_interleaved: bool) -> tuple[int, ...]:

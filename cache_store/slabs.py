@@ -65,11 +65,6 @@ class KVShape:
         state_nbytes = 0 if self.recurrent is None else self.recurrent.nbytes(self.dtype)
         return MemoryFootprint(self.num_layers, self.num_kv_heads, self.head_dim, self.dtype.itemsize, state_nbytes)
 
-    @property
-    def nbytes_per_token(self) -> int:
-        """Of one layer, keys and values."""
-        return self.footprint.kv_nbytes
-
 
 class Slabs:
     """Keys and values of all slots, L × [S, H, C, D], and the other fields of each cached token, [L, S, C].

@@ -18,7 +18,7 @@ from models.memory_writer import MemoryWriter
 def test_one_clip_and_one_question_go_through_the_real_shape() -> None:
     torch.set_num_threads(2)
     model = real_shape.load()
-    assert (model.spec.layout.max_cells, model.spec.layout.square, model.spec.kv.nbytes_per_token) == (196, 384, 512)
+    assert (model.spec.layout.max_cells, model.spec.layout.square, model.spec.kv.footprint.kv_nbytes) == (196, 384, 512)
 
     config = MemoryConfig(tokens_per_layer=400, recent_frames=1)
     writer = MemoryWriter(model, config, max_frames=3, reserve=512)
