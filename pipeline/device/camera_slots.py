@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from collections import deque
 from collections.abc import Callable
-
-import torch
 
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
@@ -17,12 +13,11 @@ from cache_store.slabs import Slabs
 from models.memory_writer import MemoryWriter
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraExists, TooManyCameras
+from pipeline.device import frame_timing
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.change_gate import ChangeGate, OpenGate, StaticGate
 from pipeline.device.device_config import DeviceConfig
 from pipeline.memory_status import MemoryStatus
-
-_LONGEST_TIMING_S = 1.0
 
 
 class CameraSlots:
@@ -66,9 +61,7 @@ class CameraSlots:
         """See Engine.add_camera. Whatever it raises, the camera is not there and its slot is free."""
         if name in self.cameras:
             raise CameraExists(f"camera {name!r}: on this device already")
-        if not self._free:
-            raise TooManyCameras(f"camera {name!r}: all {self._config.max_cameras} slots are taken")
-        memory = Memory(self._slabs, self._free[0])
+        memory = self._free_memory(f"camera {name!r}")
         self._writer.reset(memory)
         camera = self._camera(name, memory, self._gate(is_gated), started_s)
         if checkpoint is not None:
@@ -82,30 +75,8 @@ class CameraSlots:
         self._statuses[name] = status
 
     def time_frame(self) -> float:
-        """Seconds that a whole frame takes: of steps of noise on a free slot, which is as new then.
-
-        A short step first: where one of full length would take seconds, it has to do. Raises TooManyCameras.
-        """
-        if not self._free:
-            raise TooManyCameras(f"timing a frame: all {self._config.max_cameras} slots are taken")
-        layout, most = self._writer.model.spec.layout, self._config.max_frames_per_step
-        memory, seconds = Memory(self._slabs, self._free[0]), math.inf
-        for num_frames in (layout.frames_per_group, most, most):
-            if seconds * num_frames > _LONGEST_TIMING_S and seconds < math.inf:
-                break
-            self._writer.reset(memory)
-            seconds = min(seconds, self._seconds_of(memory, min(num_frames, most)) / min(num_frames, most))
-        return seconds
-
-    def _seconds_of(self, memory: Memory, num_frames: int) -> float:
-        side = self._writer.model.spec.layout.square
-        frames = torch.randint(0, 256, (1, num_frames, side, side, 3), dtype=torch.uint8)
-        times_s = torch.arange(num_frames, dtype=torch.float64)[None]
-        began_s = time.perf_counter()
-        self._writer.append([memory], frames, times_s)
-        if self._slabs.shape.device.type == "cuda":
-            torch.cuda.synchronize(self._slabs.shape.device)
-        return time.perf_counter() - began_s
+        """Seconds that a whole frame takes, timed on a free slot. Raises TooManyCameras."""
+        return frame_timing.seconds_per_frame(self._writer, self._free_memory("timing a frame"))
 
     def remove(self, name: str) -> None:
         """Frees the camera's slot. Raises UnknownCamera."""
@@ -136,6 +107,12 @@ class CameraSlots:
             gaps=camera.gaps,
             frames_dropped=camera.dropped_before + self._dropped_frames(camera.name),
         )
+
+    def _free_memory(self, what: str) -> Memory:
+        """The memory of the slot that the next camera gets. what: names the caller in the error."""
+        if not self._free:
+            raise TooManyCameras(f"{what}: all {self._config.max_cameras} slots are taken")
+        return Memory(self._slabs, self._free[0])
 
     def _camera(self, name: str, memory: Memory, gate: ChangeGate, started_s: float) -> CameraMemory:
         return CameraMemory(name, memory, self._writer, gate, gap_after_s=self._config.gap_after_s, started_s=started_s)
