@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cache_store.cached_tokens import CachedTokens
 from cache_store.memory import Memory
-from cache_store.policies import LayerView, Policy
+from cache_store.policies import LayerView, Policy, Retention
 from cache_store.tiers import LayerPlan
 from ops import transfer
 
@@ -56,35 +56,22 @@ def decide(
     The policy decides what to evict. The recent window, all tokens from id `first_recent_id` on, stays whole and is
     not in the policy's view. Tokens that are kept keep their keys, values and positions exactly. `apply` writes it.
     """
-    windows = window_lengths(memory, first_recent_id)
+    each = zip(window_lengths(memory, first_recent_id), attention, plans, strict=True)
     view = tuple(
         _view(memory.after_prefix(index), window, scores, plan, budget)
-        for index, (window, scores, plan) in enumerate(zip(windows, attention, plans, strict=True))
+        for index, (window, scores, plan) in enumerate(each)
     )
     layers: list[CachedTokens] = []
     next_position, reach, has_summaries = memory.next_position, memory.reach, memory.has_summaries
-    for index, (layer, retention) in enumerate(zip(view, policy.decide(view), strict=True)):
-        tokens = layer.after_prefix
-        if not retention.folded and not windows[index]:
-            layers.append(tokens.at(retention.kept))
-            continue
-        recent = torch.arange(len(tokens) - windows[index], len(tokens), device=retention.kept.device)
+    for layer, retention in zip(view, policy.decide(view), strict=True):
         if not retention.folded:
-            layers.append(tokens.at(torch.cat((retention.kept, recent))))
+            layers.append(layer.after_prefix.at(_with_window(layer, retention.kept)))
             continue
-        before_window = layer.tokens
-        kept = before_window.at(retention.kept)
-        summaries = [
-            dataclasses.replace(
-                policy.summarize(before_window.at(folded), kept, memory.slabs.shape.positions),
-                token_ids=folded.new_full((1,), _summary_id(memory, group)),
-            )
-            for group, folded in enumerate(retention.folded)
-        ]
-        past = CachedTokens.concat(kept, *summaries).by_position()
-        layers.append(CachedTokens.concat(past, tokens.at(recent)))
-        reach = max(reach, *(int(summary.moved.abs()) for summary in summaries))
+        summaries = _summaries(memory, layer, retention, policy)
+        past = CachedTokens.concat(layer.tokens.at(retention.kept), *summaries).by_position()
+        layers.append(CachedTokens.concat(past, layer.window))
         next_position = max(next_position, int(layers[-1].positions[-1]) + 1)
+        reach = max(reach, *(int(summary.moved.abs()) for summary in summaries))
         has_summaries = True
     return Remaining(tuple(layers), next_position, reach, has_summaries)
 
@@ -102,6 +89,24 @@ def apply(memory: Memory, remaining: Remaining) -> None:
 def _view(tokens: CachedTokens, window: int, attention: Tensor, plan: LayerPlan, budget: int) -> LayerView:
     """The policy's view of a layer: all but the window, which comes off the budget."""
     return LayerView(tokens, attention[: len(tokens) - window], plan, max(budget - window, 0))
+
+
+def _with_window(layer: LayerView, kept: Tensor) -> Tensor:
+    """The indices of kept tokens, then those of the W tokens of the window. [K] -> [K + W]"""
+    start, end = len(layer.attention), len(layer.after_prefix)
+    return kept if start == end else torch.cat((kept, torch.arange(start, end, device=kept.device)))
+
+
+def _summaries(memory: Memory, layer: LayerView, retention: Retention, policy: Policy) -> list[CachedTokens]:
+    """One token for each group that the policy folds."""
+    kept, positions = layer.tokens.at(retention.kept), memory.slabs.shape.positions
+    return [
+        dataclasses.replace(
+            policy.summarize(layer.tokens.at(folded), kept, positions),
+            token_ids=folded.new_full((1,), _summary_id(memory, group)),
+        )
+        for group, folded in enumerate(retention.folded)
+    ]
 
 
 def _summary_id(memory: Memory, group: int) -> int:

@@ -34,6 +34,11 @@ class LayerView:
         return self.after_prefix.slice(0, len(self.attention))
 
     @property
+    def window(self) -> CachedTokens:
+        """The tokens of the recent window."""
+        return self.after_prefix.slice(len(self.attention), len(self.after_prefix))
+
+    @property
     def frames(self) -> Tensor:
         """The frame number of each token; negative for summaries. -> [N]"""
         return token_ids.frames_of(self.tokens.token_ids)
