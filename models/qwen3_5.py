@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, Qwen3_5ForConditionalGeneration
+from transformers import PretrainedConfig
 
-from cache_store import positions
-from cache_store.positions import Positions
-from cache_store.slabs import KVShape, RecurrentShape
-from models import guidance, pass_parts, patches, placement
+from cache_store.slabs import RecurrentShape
+from models import guidance, pass_parts, patches
 from models.embeddings import Embeddings
-from models.fingerprint import fingerprint
-from models.frame_layout import FrameLayout
-from models.generation_config import GenerationConfig
-from models.patches import MAX_CELLS, Patches
-from models.processor_config import DEFAULT_SCALE, PixelScale
-from models.prompts import Prompts, PromptTexts
-from models.qwen3_vl import time_text
-from models.slot_attention import ATTENTION_NAME
+from models.prompts import PromptTexts
+from models.qwen_vl import QwenTraits, QwenVL
 from models.slot_cache import SlotCache
-from models.vision_language_model import ForwardPass, ModelSpec
+from models.vision_language_model import ForwardPass
 
 TEXTS = PromptTexts(
     prefix="<|im_start|>user\n",
@@ -33,7 +25,6 @@ TEXTS = PromptTexts(
     guidance_questions=guidance.QUESTIONS,
 )
 
-# What the config says that shapes keys and values and shows neither in the names nor in the shapes of the weights.
 _VISION_FACTS = (
     "patch_size",
     "temporal_patch_size",
@@ -58,44 +49,28 @@ _TEXT_FACTS = (
 _MODEL_FACTS = ("vision_start_token_id", "vision_end_token_id")
 
 
-class Qwen35:
-    """A Qwen3.5 checkpoint behind the VideoLanguageModel seam.
+def _recurrent(text: PretrainedConfig) -> RecurrentShape:
+    keys = text.linear_num_key_heads * text.linear_key_head_dim
+    values = text.linear_num_value_heads * text.linear_value_head_dim
+    return RecurrentShape(
+        layers=tuple(place for place, kind in enumerate(text.layer_types) if kind == "linear_attention"),
+        convolution=(2 * keys + values, text.linear_conv_kernel_dim),
+        state=(text.linear_num_value_heads, text.linear_key_head_dim, text.linear_value_head_dim),
+    )
 
-    generation: greedy up to the tokenizer's end token unless given. reliable_positions: see ModelSpec; all positions
-    unless given. cells: of a group of frames, fewest and most. Changes the attention function of `network`.
-    """
 
-    def __init__(
-        self,
-        network: Qwen3_5ForConditionalGeneration,
-        prompts: Prompts,
-        *,
-        name: str,
-        pixels: PixelScale = DEFAULT_SCALE,
-        generation: GenerationConfig | None = None,
-        reliable_positions: int | None = None,
-        cells: tuple[int, int] = (1, MAX_CELLS),
-    ) -> None:
-        network.set_attn_implementation({"text_config": ATTENTION_NAME, "vision_config": "sdpa"})
-        self._network = network.eval().requires_grad_(False)
-        self._patches = Patches(network.model.visual, pixels, network.device, patches.interpolation)
-        self.decoder = network.model.language_model
-        self.prompts = prompts
-        self.generation = generation or GenerationConfig(end_ids=(prompts.end_id,))
-        self.spec = _spec(network, name, prompts, pixels, reliable_positions, cells)
+class Qwen35(QwenVL):
+    """A Qwen3.5 checkpoint behind the VideoLanguageModel seam, see QwenVL."""
 
-    @torch.inference_mode()
-    def embed_frames(self, groups: Tensor) -> Embeddings:
-        pixels, places = self._patches.cut(groups)
-        output = self._network.model.visual(pixels.to(self.spec.kv.dtype), **places, return_dict=True)
-        return Embeddings(output.pooler_output.view(len(groups), -1, output.pooler_output.shape[-1]))
-
-    @torch.inference_mode()
-    def embed_tokens(self, ids: Tensor) -> Embeddings:
-        return Embeddings(self.decoder.get_input_embeddings()(ids))
-
-    def embed_question(self, ids: Tensor) -> Embeddings:
-        return self.embed_tokens(ids)
+    traits = QwenTraits(
+        other_places=patches.interpolation,
+        is_interleaved=True,
+        has_time_texts=True,
+        model_facts=_MODEL_FACTS,
+        vision_facts=_VISION_FACTS,
+        text_facts=_TEXT_FACTS,
+        recurrent=_recurrent,
+    )
 
     @torch.inference_mode()
     def forward(self, embeddings: Embeddings, forward_pass: ForwardPass) -> Tensor:
@@ -120,80 +95,3 @@ class Qwen35:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden.flatten(0, 1)[None]
-
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self._network.lm_head(hidden)
-        return logits
-
-
-def _spec(
-    network: Qwen3_5ForConditionalGeneration,
-    name: str,
-    prompts: Prompts,
-    pixels: PixelScale,
-    reliable_positions: int | None,
-    cells: tuple[int, int],
-) -> ModelSpec:
-    text, vision = network.config.text_config, network.config.vision_config
-    recurrent = _recurrent(text)
-    sections = network.model.language_model.rotary_emb.mrope_section
-    kv = KVShape(
-        num_layers=text.num_hidden_layers - len(recurrent.layers),
-        num_kv_heads=text.num_key_value_heads,
-        head_dim=text.head_dim,
-        positions=Positions(
-            network.model.language_model.rotary_emb.inv_freq.tolist(),
-            positions.section_axes(sections, is_interleaved=True),
-            device=network.device,
-        ),
-        dtype=network.dtype,
-        device=network.device,
-        recurrent=recurrent,
-        devices=placement.layer_devices(network.model.language_model),
-    )
-    start, end = network.config.vision_start_token_id, network.config.vision_end_token_id
-    layout = FrameLayout(
-        positions=kv.positions,
-        cell=vision.patch_size * vision.spatial_merge_size,
-        min_cells=cells[0],
-        max_cells=cells[1],
-        frames_per_group=vision.temporal_patch_size,
-        before=lambda time_s: (*prompts.encode(time_text(time_s)), start),
-        after=(end,),
-    )
-    facts = _memory_facts(network, prompts, pixels)
-    digest = fingerprint(facts, network.state_dict())
-    return ModelSpec(
-        name=name,
-        fingerprint=digest,
-        previous_fingerprint=digest,  # the version before did not run this family
-        kv=kv,
-        max_positions=text.max_position_embeddings,
-        reliable_positions=reliable_positions or text.max_position_embeddings,
-        layout=layout,
-    )
-
-
-def _recurrent(text: PretrainedConfig) -> RecurrentShape:
-    keys = text.linear_num_key_heads * text.linear_key_head_dim
-    values = text.linear_num_value_heads * text.linear_value_head_dim
-    return RecurrentShape(
-        layers=tuple(place for place, kind in enumerate(text.layer_types) if kind == "linear_attention"),
-        convolution=(2 * keys + values, text.linear_conv_kernel_dim),
-        state=(text.linear_num_value_heads, text.linear_key_head_dim, text.linear_value_head_dim),
-    )
-
-
-def _memory_facts(network: Qwen3_5ForConditionalGeneration, prompts: Prompts, pixels: PixelScale) -> dict[str, object]:
-    """All that shapes keys and values beside the weights, see LlavaOnevision."""
-    config = network.config
-    return {
-        "dtype": str(network.dtype),
-        "prefix": prompts.prefix,
-        "time": prompts.encode(time_text(1234567890.5)),
-        "pixels": [pixels.mean, pixels.std],
-        "model": {name: getattr(config, name) for name in _MODEL_FACTS},
-        "vision": {name: getattr(config.vision_config, name) for name in _VISION_FACTS},
-        "text": {name: getattr(config.text_config, name) for name in _TEXT_FACTS},
-    }
