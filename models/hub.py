@@ -42,7 +42,7 @@ def folder_of(name: str, where: str, revision: str | None) -> Path:
         return cached
     if why := _unreachable(name, where, revision):
         if cached is None:
-            raise ModelNotFound(_missing(name, f"{where}@{revision}" if revision else where, why))
+            raise ModelNotFound(_missing(name, where, revision, why))
         return cached
     disable_progress_bars()
     try:
@@ -51,9 +51,9 @@ def folder_of(name: str, where: str, revision: str | None) -> Path:
         raise ModelInvalid(f"model {name!r}: download of {where}: {_first_line(error)}") from error
 
 
-def _missing(name: str, checkpoint: str, why: str) -> str:
+def _missing(name: str, where: str, revision: str | None, why: str) -> str:
     """What is missing, and in a second line how to bring it."""
-    where, _, revision = checkpoint.partition("@")
+    checkpoint = f"{where}@{revision}" if revision else where
     command = f"hf download {where}" + (f" --revision {revision}" if revision else "")
     return (
         f"model {name!r}: {checkpoint} is not on this machine, and {constants.ENDPOINT} does not answer ({why})\n"
