@@ -61,7 +61,7 @@ class CachedTokens:
         return self.map(lambda tensor, axis: tensor.narrow(axis, start, end - start))
 
     def overwrite(self, tokens: CachedTokens) -> None:
-        """Copies as many other tokens over these, in place; their keys and values may be kept in another way."""
+        """Copies as many other tokens over these, in place; their keys and values are converted to these dtypes."""
         for name, _ in TOKEN_AXES:
             mine = getattr(self, name)
             mine.copy_(quantising.convert(getattr(tokens, name), mine.dtype))

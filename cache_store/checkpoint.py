@@ -39,8 +39,8 @@ class CheckpointFacts:
 class Checkpoint:
     """The tier of all layers, on the CPU, and by frame the thumbnails of the frames that still have a token in it.
 
-    states: of recurrent layers, as of the newest frame seen. has_dense_ids: its token ids
-    are those of the version before, frame · tokens of a frame + cell.
+    states: of recurrent layers, as of the newest frame seen. has_dense_ids: its token ids are those of an earlier
+    version, frame · cells of a frame + cell.
     """
 
     facts: CheckpointFacts

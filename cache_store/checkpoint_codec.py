@@ -116,7 +116,7 @@ def decode(pieces: Sequence[bytes], facts: CheckpointFacts, thumbnails: dict[int
 
 
 def with_places(checkpoint: Checkpoint, rows: int, columns: int) -> Checkpoint:
-    """A checkpoint of the version before, of frames of so many cells, with token ids of this version."""
+    """A checkpoint with dense ids, of frames of rows x columns cells, with the token ids of this version."""
     layers = tuple(
         dataclasses.replace(tokens, token_ids=token_ids.from_dense(tokens.token_ids, rows, columns))
         for tokens in checkpoint.layers

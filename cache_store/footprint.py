@@ -53,8 +53,8 @@ def answer_capacity(reserve: int) -> int:
 
 
 def num_suffix_slots(max_running: int) -> int:
-    """Slots for the suffixes of answers that share a copy, and first of all an empty one, see `AnswerSlabs`.
+    """Slots for suffixes: one that stays empty, see `AnswerSlabs`, and one for each answer but one.
 
-    One answer at least is in the slot of its copy.
+    That one runs in the slot of its copy.
     """
     return max_running

@@ -22,7 +22,7 @@ class Memory:
 
     The first `prefix_length` tokens of every layer are the prompt's prefix: never scored, moved or evicted.
     How many tokens are valid is a number per layer. Owned by the one thread of the device. Only its methods change it.
-    version: grows with every change; of two that are equal, what the memory holds is the same.
+    version: grows with every change, so equal versions of one memory mean equal contents.
     """
 
     version = 0
@@ -139,7 +139,7 @@ class Memory:
         self.version += 1
 
     def count_frames(self, number: int, origin_s: float) -> None:
-        """Notes that frames were committed: so many numbers are taken. origin_s: the time of the memory's first."""
+        """Takes frame numbers for frames that were committed. origin_s: the time of the memory's first frame."""
         self.next_frame += number
         self.origin_s = origin_s
         self.version += 1
@@ -179,7 +179,7 @@ class Memory:
     def renumber(self, distances: Sequence[Tensor], *, next_position: int, reach: int) -> None:
         """Moves the positions of each layer's tokens after the prefix, in place. L × [N_l]
 
-        reach: how far any position has moved then since its key was written.
+        reach: the farthest that a position has moved then since its key was written.
         """
         for index, distance in enumerate(distances):
             layer = self.after_prefix(index)
@@ -202,14 +202,14 @@ class Memory:
     def blank(self, num_tokens: int) -> None:
         """Writes zeros behind the valid tokens, over what a failed pass wrote there. Allocates nothing.
 
-        A later pass that reads on to another memory's length adds 0 times what is there: no number, if that is none.
+        A later pass that reads on to a longer memory's end adds 0 times what is there, which is NaN where that is NaN.
         """
         for length, slot in zip(self.lengths, self._capacity, strict=True):
             slot.keys[:, length : length + num_tokens].zero_()
             slot.values[:, length : length + num_tokens].zero_()
 
     def frozen(self) -> Memory:
-        """What it holds now, to be read while more is written behind that in the same slot."""
+        """A view of what the memory holds now, which stays as it is while more is written behind it in the slot."""
         frozen = copy.copy(self)
         frozen.lengths = list(self.lengths)
         frozen.states = tuple(state.clone() for state in self.states)
@@ -245,6 +245,6 @@ class Memory:
             copied.copy_(facts)
         if is_rotated:
             self.slabs.moved[:, self.slot].zero_()
-        if self.has_summaries:  # what `extend` adds is none
+        if self.has_summaries:  # tokens that `extend` adds are no summaries
             for index, length in enumerate(self.lengths):
                 self.slabs.counts[index, self.slot, length:].fill_(1)

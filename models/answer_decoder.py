@@ -26,11 +26,11 @@ _QUERIES_AT_ONCE = 32  # of one answer, whose attention weights are then compute
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """What a pass found for one answer, before it is part of the answer.
+    """What a pass computed for one answer and is not part of the answer yet.
 
-    id: None if the logits were no numbers. num_read: tokens that the pass read. states: of recurrent layers, behind
-    them. Of the last token read either its queries, or its attention weights in attention_rows, by the evidence layers
-    that a tensor has one row each of, [K, N]; behind a layer's tokens they mean nothing.
+    id: None if the logits are not finite. num_read: tokens that the pass read. states: of recurrent layers, behind
+    them. The attention of the last token read is either queries, or weights in attention_rows: one tensor [K, N] for K
+    evidence layers, by these layers. Its columns behind a layer's tokens mean nothing.
     """
 
     id: int | None
@@ -152,7 +152,7 @@ class AnswerDecoder:
         """Makes a token of `next_tokens` and what was read for it part of the answer. Raises NotFinite."""
         if token.id is None:
             answer.memory.blank(token.num_read)
-            raise NotFinite(f"token {len(answer.ids) + 1} of the answer: the model's logits are no numbers")
+            raise NotFinite(f"token {len(answer.ids) + 1} of the answer: the model's logits are not finite")
         answer.memory.set_states(token.states)
         answer.memory.extend(token.num_read, token.num_read)
         answer.ids.append(token.id)

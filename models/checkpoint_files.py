@@ -23,16 +23,16 @@ class JsonFile:
         value = json.dumps(self.content.get(key))
         return ModelInvalid(f"{self.name}: {key} is {value[:80]}: {reason}")
 
-    def require(self, fixed: Mapping[str, Collection[Any]], allowed: Collection[str], can_do: str) -> None:
+    def require(self, fixed: Mapping[str, Collection[Any]], allowed: Collection[str], supported: str) -> None:
         """Returns if each key is in `allowed`, null, or in `fixed` with one of these values. Raises ModelInvalid.
 
-        can_do: what a key that is refused would have to be for. Keys that begin with an underscore have no effect.
+        supported: what is done, for the message. Keys that begin with an underscore have no effect.
         """
         for key, value in self.content.items():
             if value is None or key in allowed or key.startswith("_") or value in fixed.get(key, ()):
                 continue
             expected = " or ".join(json.dumps(one) for one in fixed.get(key, ()))
-            raise self.refuse(key, f"expected {expected}" if expected else f"not supported ({can_do})")
+            raise self.refuse(key, f"expected {expected}" if expected else f"not supported ({supported})")
 
 
 class CheckpointFiles:

@@ -4,7 +4,7 @@ ModelError
 ├── ModelNotFound   no model of that name, and no folder at that path
 ├── ModelInvalid    the checkpoint holds no model that can be used here, or asks for what is not supported
 ├── InvalidBudget   the memory's bounds do not fit the model
-├── NotFinite       the model's numbers are none: what it read or its weights are damaged
+├── NotFinite       the model computed NaN or infinity: its input or its weights are damaged
 └── GraphNotRecorded a decode step cannot be a CUDA graph
 """
 
@@ -28,7 +28,7 @@ class InvalidBudget(ModelError):
 
 
 class NotFinite(ModelError):
-    """The model's numbers are none (NaN or infinite): what it read or its weights are damaged."""
+    """The model computed NaN or infinity: its input or its weights are damaged."""
 
 
 class GraphNotRecorded(ModelError):

@@ -1,4 +1,4 @@
-"""From frames to what a memory appends: encoded cells with text between them, without what is not admitted."""
+"""From frames to the tokens that a memory appends: the admitted cells, encoded, with text between them."""
 
 from __future__ import annotations
 

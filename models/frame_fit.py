@@ -18,7 +18,7 @@ class FrameFit:
     side: int | None = None
 
     def __call__(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height that a frame of these is reduced to: whole cells, as many as are allowed."""
+        """The width and height that a frame of this size is reduced to: whole cells, as many as are allowed."""
         if self.side is not None:
             return self.side, self.side
         columns, rows = width / self.cell, height / self.cell

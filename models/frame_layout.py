@@ -77,7 +77,7 @@ class FrameLayout:
     positions_per_s: float | None = None
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height that a frame of these is reduced to: whole cells, as many as are allowed."""
+        """The width and height that a frame of this size is reduced to, see `FrameFit`."""
         return self.frame_fit(width, height)
 
     @property

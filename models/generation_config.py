@@ -86,11 +86,11 @@ class TokenSampler:
                 self._processors.append(TopPLogitsWarper(generation.top_p))
 
     def sample(self, logits: Tensor, so_far: Sequence[Sequence[int]]) -> list[int | None]:
-        """The next token of each row, None where its logits are no numbers. [B, V], B × [T_b] -> B
+        """The next token of each row, None where one of its logits is not finite. [B, V], B × [T_b] -> B
 
         so_far: the tokens of prompt and answer.
         """
-        best = logits.max(dim=-1)  # not a number as soon as one of the row is none
+        best = logits.max(dim=-1)  # NaN as soon as one logit of the row is
         values, tokens = torch.stack((best.values.double(), best.indices.double())).tolist()
         return [
             None if not math.isfinite(value) else self._sample_one(row.float(), ids) if self._processors else int(token)

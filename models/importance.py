@@ -83,11 +83,11 @@ def role_scorer(
 ) -> ImportanceScorer:
     """Scores by one guidance prompt for each role of a layer; a token's score is the peak attention of its words.
 
-    HERMES, section 3.2, in two things as this project's benchmark has it (docs/accuracy.md): each prompt is read as a
-    user's question is, behind what ends the video, and a mean over its words would hide what one of them needs. Layers
+    HERMES, section 3.2, but for two things (docs/accuracy.md): each prompt is read as a user's question is, behind what
+    ends the video, and the peak over its words replaces their mean, which would hide what one of them needs. Layers
     that keep the newest tokens, whatever attention they get, have no scores, and their prompt is not read.
     """
-    has_scores = any(plan.recency_share < 1 for plan in plans)  # without any, the pass reads what it would otherwise
+    has_scores = any(plan.recency_share < 1 for plan in plans)  # without any, all prompts are read: a pass needs a text
     roles = [plan.role if plan.recency_share < 1 or not has_scores else None for plan in plans]
     prompts = {role: model.prompts.question(text).ids for role, text in role_texts(model).items() if role in roles}
     texts = PackedTexts([model.embed_question(_tensor(model, ids)) for ids in prompts.values()])

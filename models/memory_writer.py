@@ -138,8 +138,8 @@ class MemoryWriter:
 
         A token's position is the same as if its whole frame were admitted. A memory may hold more than its budget after
         the step, until `make_room` or the next step. Whole or not at all: if it fails, every memory holds what it held
-        before, or what a compaction before the step left of that. Raises NotFinite if the model computed what is no
-        number.
+        before, or what a compaction before the step left of that. Raises NotFinite if the model computed NaN or
+        infinity.
         """
         assert max(step.num_frames for step in steps) <= self.max_frames, self.max_frames
         self.make_room(memories, steps)
@@ -163,7 +163,7 @@ class MemoryWriter:
         forward_pass = SlotCache(memories, [len(step.tokens) for step in steps], offsets=offsets)
         hidden = self.model.forward(Embeddings.pack([step.embeddings for step in steps]), forward_pass)
         if not bool(hidden.isfinite().all()):
-            raise NotFinite(f"{len(memories)} steps of frames: the model's hidden states are no numbers")
+            raise NotFinite(f"{len(memories)} steps of frames: the model's hidden states are not finite")
         forward_pass.write_states()
 
     def commit(self, memory: Memory, step: FrameStep) -> None:

@@ -18,9 +18,9 @@ from ops import attention as attention_ops
 class PackedTexts:
     """Texts side by side behind any memory, each starting at the memory's next position. texts: [T_i, E]
 
-    shares_starts: tokens with which several texts begin are read once for all of them, at the start of the first: what
-    comes before them is the same, so their states and their attention are. Then no single text can be told from the
-    rest. spans: where each text lies among the packed tokens, what it shares left out. longest: tokens of the longest
+    shares_starts: a beginning that several texts share is read once, with the first of them. The tokens before it are
+    the same in all of them, so its states and its attention are. The texts' weights cannot be told apart then. spans:
+    where each text lies among the packed tokens, without a beginning that it shares. longest: tokens of the longest
     text.
     """
 
@@ -108,10 +108,10 @@ def _inside(rows: slice | None, span: slice) -> slice | None:
 
 
 def _longest_start(text: Embeddings, texts: Sequence[Embeddings], paths: Sequence[Tensor]) -> Tensor:
-    """The packed tokens with which one of the texts that have a path begins like this one, as many as there are. [K]"""
+    """The packed tokens of the longest beginning that a text shares with one of those that have a path. -> [K]"""
     longest = torch.empty(0, dtype=torch.int64)
     for other, path in zip(texts, paths, strict=False):
-        both = min(len(text), len(other)) - 1  # no text is empty
+        both = min(len(text), len(other)) - 1  # the last token of a text is its own
         parts = zip((text.tokens, *text.deep), (other.tokens, *other.deep), strict=True)
         is_same = torch.stack([(mine[:both] == theirs[:both]).all(dim=-1) for mine, theirs in parts]).all(dim=0)
         shared = int(is_same.long().cumprod(dim=0).sum())

@@ -1,4 +1,4 @@
-"""A pass in parts of memories with as many new tokens each, for decoders that read a batch and no packed tokens."""
+"""A pass in parts, one for each number of new tokens, for decoders that read batches instead of packed tokens."""
 
 from __future__ import annotations
 

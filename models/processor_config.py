@@ -51,7 +51,7 @@ DEFAULT_SCALE = PixelScale()
 def pixel_scale(files: CheckpointFiles, frame_size: int) -> PixelScale:
     """The scale of pixels of a checkpoint whose frames are squares of `frame_size`; the default without a file.
 
-    Raises ModelInvalid for anything that frames would have to be prepared otherwise for.
+    Raises ModelInvalid for a key that asks for frames that are prepared in another way.
     """
     config = _config(files)
     if config is None:

@@ -15,9 +15,9 @@ from ops import attention as attention_ops
 
 @dataclass(frozen=True, slots=True)
 class LayerQueries:
-    """Of the last new token of each memory of a pass, in one layer. [B, Hq, D], [B, Hq]
+    """The queries of the last new token of each memory of a pass, in one layer. [B, Hq, D], [B, Hq]
 
-    normalizer: the logarithm of what the token's exponentials sum up to, over all that it attends to.
+    normalizer: the log-sum-exp of the token's logits over all that it attends to.
     """
 
     queries: Tensor
@@ -25,7 +25,7 @@ class LayerQueries:
     scaling: float
 
     def empty(self, rows: int) -> LayerQueries:
-        """Room for those of so many tokens of the layer."""
+        """Queries alike of `rows` memories, not yet filled."""
         queries, normalizer = (tensor.new_empty(rows, *tensor.shape[1:]) for tensor in (self.queries, self.normalizer))
         return LayerQueries(queries, normalizer, self.scaling)
 
@@ -40,7 +40,7 @@ class QueryCapture:
 
 @dataclass(frozen=True, slots=True)
 class TokenQueries:
-    """Those of one token: the row of its memory in the pass."""
+    """The queries of one token: those of its pass, and the row of its memory there."""
 
     layers: dict[int, LayerQueries]
     row: int

@@ -16,20 +16,17 @@ from ops.attention import Attended, Cached
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """A memory that is read before those of some rows of a pass.
-
-    span: their new tokens among all tokens that have a memory before them.
-    """
+    """A memory that some rows of a pass continue. span: their new tokens, among those of all rows that continue one."""
 
     base: Memory
     span: slice
 
 
 class SharedBases:
-    """What a pass reads of memories that lie before some of its own.
+    """The memories that those of a pass continue, e.g. a copy that several answers share.
 
-    tokens: the places in the packed row of the new tokens that have a memory before them, None if that is all of them,
-    in their order, or none.
+    tokens: the packed places of the new tokens of memories that continue one; None if no memory does, or if all do and
+    the places are in order.
     """
 
     def __init__(self, memories: Sequence[Memory], spans: Sequence[slice]) -> None:

@@ -92,7 +92,7 @@ def _prefill(
 def _with_bases(
     queries: Tensor, of_memories: Attended, layer: int, forward_pass: SlotCache, scaling: float
 ) -> Attended:
-    """Adds what the new tokens attend to before their memories. [1, Hq, T, D], [T, Hq, D], [T, Hq]"""
+    """Merges the attention over the bases with that over the memories. [1, Hq, T, D], [T, Hq, D], [T, Hq]"""
     bases = forward_pass.bases
     queries = pick(queries, 2, bases.tokens)
     mine = (pick(of_memories[0], 0, bases.tokens), pick(of_memories[1], 0, bases.tokens))

@@ -41,7 +41,7 @@ class AttentionCapture:
 
 
 class PassEnded(Exception):
-    """The pass has computed all that it is for; the layers behind that would be for nothing."""
+    """Ends a pass early: what it is for is computed, so the later layers are skipped."""
 
 
 class SlotCache(Cache):

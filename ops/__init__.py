@@ -1,1 +1,1 @@
-"""Pure tensor functions without state or I/O: scores, smoothing, retention, rotary positions, summaries."""
+"""Tensor functions that know no model and no memory: attention, positions, scores, int8 rows, copies to devices."""

@@ -57,7 +57,7 @@ class Cached:
 def attend(new: New, cached: Cached, scaling: float) -> Attended:
     """Grouped-query attention of new tokens over all cached ones and, causally, over each other.
 
-    -> [R, Hq, T, D], and the logarithm of what each token's exponentials sum up to, [R, Hq, T], float32.
+    -> [R, Hq, T, D], and the normalizer, the log-sum-exp of each token's logits, [R, Hq, T], float32.
     """
     is_causal = new.mask is None
     attended, normalizer = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=is_causal)
@@ -132,9 +132,9 @@ def _causal_mask(num_tokens: int, device: torch.device) -> Tensor:
 
 
 def text_mask(texts: Sequence[Tensor]) -> Tensor:
-    """What keeps texts side by side apart, and each of them causal: added to the logits.
+    """The mask of texts packed side by side, each of them causal and apart from the others: added to the logits.
 
-    texts: the places of each one's tokens, in their order; several may begin with the same. [T_i] -> [1, 1, T, T]
+    texts: the packed places of each text's tokens, in order; texts may share their first ones. [T_i] -> [1, 1, T, T]
     """
     num_tokens = 1 + max(int(places[-1]) for places in texts)
     is_seen = torch.zeros(num_tokens, num_tokens, dtype=torch.bool)
@@ -231,7 +231,7 @@ def flash(
 
 
 def attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> Attended:
-    """Attention over all of these. Nothing is masked, so the query heads that share a key head are rows of one.
+    """Attention over all cached tokens. No mask, so the query heads that share a key head are rows of one product.
 
     [R, Hq, T, D] -> [R, Hq, T, D], [R, Hq, T]
     """

@@ -11,11 +11,11 @@ from torch import Tensor
 def reindex(positions: Sequence[Tensor], *, first: int, max_span: int, max_gap: int, recent_from: int) -> list[Tensor]:
     """The positions in use in any layer, renumbered from `first`, with no gap above `max_gap`. L × [N_l] -> L × [N_l]
 
-    Order is kept, and positions from `recent_from` on keep their distances. For the past, a gap of 1 gives ranks
-    (HERMES, section 3.4); a larger one leaves tokens that were near each other as far apart as they were. Where the
-    positions would exceed `max_span`, gaps are halved until they fit. A token has the same position in every layer,
-    unless even ranks over all layers do not fit: then each layer's past is squeezed by itself, and different positions
-    stay different as long as there are as many. Tokens of a layer that share a position keep sharing it.
+    Order is kept, and positions from `recent_from` on keep their distances. A `max_gap` of 1 turns the past into ranks
+    (HERMES, section 3.4); with a larger one, tokens that were near each other stay as far apart as they were. Where the
+    positions would exceed `max_span`, `max_gap` is halved until they fit. A token has the same position in every layer,
+    unless even ranks over all layers do not fit: then each layer's past is squeezed by itself, and distinct positions
+    stay distinct if there is room. Tokens of a layer that share a position keep sharing it.
     """
     used = torch.unique(torch.cat(list(positions)))
     gaps = used.diff(prepend=used[:1] - 1)

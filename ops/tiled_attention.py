@@ -20,8 +20,8 @@ _LOGITS_AT_ONCE = 1 << 20  # of all heads
 class Exponentials:
     """The attention of query rows, and the exponentials of their logits less the offset of each row, tile by tile.
 
-    attended: [B, H, R, D]. normalizer: of each row, over all tokens, [B, H, R], float32. offset: [B, H, R, 1]. tiles:
-    [B, H, R, n] each.
+    attended: [B, H, R, D]. normalizer: the log-sum-exp of each row's logits, [B, H, R], float32. offset: [B, H, R, 1].
+    tiles: [B, H, R, n] each.
     """
 
     attended: Tensor

@@ -65,7 +65,7 @@ class CameraMemory:
         return self._gap_log.gaps
 
     def begin_with(self, gap: Gap) -> None:
-        """Notes that the memory, in which nothing was appended yet, lacks a time that lasts until the next frame."""
+        """Begins the memory, in which nothing was appended yet, with a gap that lasts until its first frame."""
         self._gap_log.begin_with(gap)
 
     def change_gate(self, gate: ChangeGate) -> None:
@@ -86,7 +86,7 @@ class CameraMemory:
             self.note_compaction(seconds)
 
     def prepare(self, clip: Clip) -> PreparedStep:
-        """What `note` must know of a clip of at most `max_frames` frames, before it is appended."""
+        """Judges a clip of at most `max_frames` frames before it is appended, see `frame_steps.prepare`."""
         return frame_steps.prepare(self.memory, self.gate, self._layout, clip)
 
     def note(self, encoded: EncodedStep, appended: Appended) -> None:

@@ -24,8 +24,8 @@ from pipeline.sources.clips import Clip
 class PreparedStep:
     """A step of frames of one camera that its gate has judged.
 
-    num_read, num_skipped: its tokens that pass, and the others. groups_s: the times of each group of frames. jpegs: of
-    each group, None where nothing passes. seconds: spent on it so far.
+    num_read, num_skipped: the cells of its groups of frames that pass, and the others. groups_s: the times of each
+    group. jpegs: of each group, None where nothing passes. seconds: spent on it so far.
     """
 
     memory: Memory
@@ -41,7 +41,7 @@ class PreparedStep:
 
 @dataclass(frozen=True, slots=True)
 class EncodedStep:
-    """A step of frames whose cells that pass are encoded, None if there are none. timer: of the steps of its batch."""
+    """A step of frames whose cells that pass are encoded. step: None if none passes. timer: of its whole batch."""
 
     prepared: PreparedStep
     step: FrameStep | None

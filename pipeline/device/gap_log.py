@@ -31,7 +31,7 @@ class GapLog:
         return (*self._gaps, self._open) if self._open is not None and is_known else tuple(self._gaps)
 
     def begin_with(self, gap: Gap) -> None:
-        """Notes that a time is missing, before any frame, that lasts until the first one."""
+        """Begins with a gap, before any frame, that lasts until the first one."""
         is_long = gap.end_s - gap.start_s > self._gap_after_s
         self._open = gap if is_long else replace(gap, end_s=gap.start_s)
 

@@ -31,8 +31,8 @@ class QuestionQueue:
     def put(self, request: QuestionRequest) -> None:
         """Queues a question. Raises Overloaded.
 
-        If as many wait as may, the newest question of the client with the most gives way, should that have at least
-        two more than this one's: see `take_displaced`.
+        In a full queue the newest question of the client with the most questions gives way, if that client has at
+        least two more than this one: see `take_displaced`.
         """
         with self._lock:
             self._remove(lambda other: other.is_cancelled)

@@ -30,5 +30,5 @@ class Thumbnails:
             self.nbytes -= len(self._jpegs.pop(frame))
 
     def by_frame(self) -> dict[int, bytes]:
-        """All thumbnails of now."""
+        """All thumbnails by frame number, as a copy."""
         return dict(self._jpegs)
