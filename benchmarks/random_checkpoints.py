@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
@@ -27,7 +30,6 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from benchmarks import real_shape
 from console.planning.model_shapes import MODELS, ModelShape, VisionShape
 from models import llava_onevision, qwen2_5_vl, qwen3_vl
 from models.llava_onevision import LlavaOnevision
@@ -36,6 +38,7 @@ from models.qwen2_5_vl import Qwen25VL
 from models.qwen3_vl import Qwen3VL
 from models.vision_language_model import VideoLanguageModel
 
+_BYTES_PER_TOKEN = 4
 _VISION_TOKENS = ("image", "video", "vision_start", "vision_end")
 _DEEPSTACK = {24: [5, 11, 17], 27: [8, 16, 24]}  # by the layers of the vision encoder
 
@@ -46,7 +49,7 @@ def write(name: str, folder: Path) -> PretrainedConfig:
     _filled(network, config).save_pretrained(folder)
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(folder)
-    texts = real_shape.shortened(_family(MODELS[name]).texts)
+    texts = _shortened(_family(MODELS[name]).texts)
     (folder / "hermes.json").write_text(json.dumps({"texts": dataclasses.asdict(texts)}))
     return config
 
@@ -61,13 +64,28 @@ def model_of(name: str, device: torch.device) -> VideoLanguageModel:
     family, (network, config) = _family(MODELS[name]), network_of(MODELS[name])
     with device:
         filled = _filled(network, config)
-    return family.adapter(filled, Prompts(_tokenizer(), real_shape.shortened(family.texts)), name=name)
+    return family.adapter(filled, Prompts(_tokenizer(), _shortened(family.texts)), name=name)
 
 
 def _tokenizer() -> PreTrainedTokenizerBase:
-    tokenizer = real_shape.byte_tokenizer()
-    tokenizer.add_tokens([f"<|{token}|>" for token in _VISION_TOKENS], special_tokens=True)
-    return tokenizer
+    """A tokenizer with one token for each byte: the real vocabulary needs a download."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>", *(f"<|{token}|>" for token in _VISION_TOKENS)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
+
+
+def _shortened(texts: PromptTexts) -> PromptTexts:
+    """Texts with about as many bytes as the real vocabulary gives tokens."""
+    return dataclasses.replace(
+        texts,
+        question="{question}<|im_end|>" + "." * 5,
+        guidance_local=texts.guidance_local[::_BYTES_PER_TOKEN],
+        guidance_global=texts.guidance_global[::_BYTES_PER_TOKEN],
+        guidance_questions=tuple(text[::_BYTES_PER_TOKEN] for text in texts.guidance_questions),
+    )
 
 
 def _filled(network: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:

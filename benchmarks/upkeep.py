@@ -1,8 +1,8 @@
 """What compaction costs at the shape of a real model: python -m benchmarks.upkeep --help.
 
 LLaVA-OneVision 0.5B with random weights appends clips. Upkeep is scoring and compaction; the rest is the vision encoder
-and prefill. Texts are shortened to about as many tokens as with the real vocabulary (benchmarks/real_shape.py). The
-figure is that of the policy that published weights of this shape get; `benchmarks.device` has the same one.
+and prefill. Texts are shortened to about as many tokens as with the real vocabulary. The figure is that of the policy
+that published weights of this shape get; `benchmarks.device` has the same one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cache_store.policies import POLICIES
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig, PolicyName
 from models import frame_encoder
-from models.llava_onevision import LlavaOnevision
+from models.vision_language_model import VideoLanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def main() -> None:
     result_file.write(options.json, metrics, rows=rows)
 
 
-def measure(model: LlavaOnevision, policy: str, num_frames: int, clips: int, tokens_per_layer: int) -> Row:
+def measure(model: VideoLanguageModel, policy: str, num_frames: int, clips: int, tokens_per_layer: int) -> Row:
     """One policy over a stream of random frames."""
     config = MemoryConfig(tokens_per_layer=tokens_per_layer, policy=PolicyName(policy))
     writer = TimedWriter(model, config, max_frames=num_frames, reserve=512)
