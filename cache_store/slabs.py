@@ -18,7 +18,7 @@ from ops import quantising
 class RecurrentShape:
     """The recurrent layers of a decoder: fixed states, no tokens, nothing to compact.
 
-    layers: their places in the decoder. convolution, state: the sizes of what each keeps of the past.
+    layers: their indices in the decoder. convolution, state: the sizes of what each keeps of the past.
     """
 
     layers: tuple[int, ...]
@@ -49,15 +49,15 @@ class KVShape:
     recurrent: RecurrentShape | None = None
     devices: tuple[torch.device, ...] = ()
 
-    def device_of(self, place: int) -> torch.device:
-        """The device of the decoder's layer at this place."""
-        return self.devices[place] if self.devices else self.device
+    def device_of(self, decoder_layer: int) -> torch.device:
+        """The device of the decoder's layer with this index."""
+        return self.devices[decoder_layer] if self.devices else self.device
 
     @property
-    def layers(self) -> tuple[int, ...]:
-        """The places in the decoder of the layers of a memory."""
+    def decoder_layers(self) -> tuple[int, ...]:
+        """Of each layer of a memory its index in the decoder, which has the recurrent ones too."""
         others = self.recurrent.layers if self.recurrent is not None else ()
-        return tuple(place for place in range(self.num_layers + len(others)) if place not in others)
+        return tuple(layer for layer in range(self.num_layers + len(others)) if layer not in others)
 
     @property
     def footprint(self) -> MemoryFootprint:
@@ -85,8 +85,8 @@ class Slabs:
         dtype = torch.int8 if rows is RowFormat.INT8 else shape.dtype
         cached = (slots, shape.num_kv_heads, capacity, quantising.width(shape.head_dim, dtype))
         per_token = (shape.num_layers, slots, capacity)
-        self.keys = [self._zeros(cached, dtype, place) for place in shape.layers]
-        self.values = [self._zeros(cached, dtype, place) for place in shape.layers]
+        self.keys = [self._zeros(cached, dtype, layer) for layer in shape.decoder_layers]
+        self.values = [self._zeros(cached, dtype, layer) for layer in shape.decoder_layers]
         self.positions = self._zeros(per_token, torch.int64)
         self.token_ids = self._zeros(per_token, torch.int64)
         self.counts = self._zeros(per_token, torch.int64)
@@ -95,13 +95,13 @@ class Slabs:
         self.states: list[Tensor] = []
         self._neighbours: tuple[slice, list[tuple[Tensor, Tensor]]] = (slice(0, 0), [])  # last asked for
         if shape.recurrent is not None:
-            for place in shape.recurrent.layers:
-                self.states.append(self._zeros((slots, *shape.recurrent.convolution), shape.dtype, place))
-                self.states.append(self._zeros((slots, *shape.recurrent.state), torch.float32, place))
+            for layer in shape.recurrent.layers:
+                self.states.append(self._zeros((slots, *shape.recurrent.convolution), shape.dtype, layer))
+                self.states.append(self._zeros((slots, *shape.recurrent.state), torch.float32, layer))
 
-    def _zeros(self, size: tuple[int, ...], dtype: torch.dtype, place: int | None = None) -> Tensor:
-        """place: of the decoder's layer on whose device it is."""
-        device = self.shape.device if place is None else self.shape.device_of(place)
+    def _zeros(self, size: tuple[int, ...], dtype: torch.dtype, decoder_layer: int | None = None) -> Tensor:
+        """On the device of that layer of the decoder, or on the memory's."""
+        device = self.shape.device if decoder_layer is None else self.shape.device_of(decoder_layer)
         return torch.zeros(size, dtype=dtype, device=device)
 
     def write(self, layer: int, slots: int | slice, start: int, keys: Tensor, values: Tensor) -> None:

@@ -113,7 +113,7 @@ class MemoryWriter:
         steps = frame_encoder.steps(self.model, memories, frames, times_s, admitted or [None] * len(memories))
         present = [(memory, step) for memory, step in zip(memories, steps, strict=True) if step is not None]
         if present:
-            self._prefill_and_make_room([memory for memory, _ in present], [step for _, step in present])
+            self._prefill_and_compact([memory for memory, _ in present], [step for _, step in present])
         return [step.group_sizes if step is not None else [] for step in steps]
 
     def prefill(
@@ -126,23 +126,23 @@ class MemoryWriter:
         """`append` for frames that are encoded already; each group must have a cell that is admitted."""
         every = zip(memories, encoded, times_s, admitted or [None] * len(memories), strict=True)
         steps = [frame_encoder.lay_out(self.model, *step) for step in every]
-        self._prefill_and_make_room(memories, steps)
+        self._prefill_and_compact(memories, steps)
         return [step.group_sizes for step in steps]
 
-    def _prefill_and_make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
+    def _prefill_and_compact(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         self.prefill_steps(memories, steps)
-        self.make_room(memories, steps)
+        self._make_room(memories, steps)
 
     def prefill_steps(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         """Prefills steps of `frame_encoder.steps`. A memory whose slot has no room for its step is compacted first.
 
-        A token's position is the same as if its whole frame were admitted. A memory may hold more than its budget after
-        the step, until `make_room` or the next step. Whole or not at all: if it fails, every memory holds what it held
-        before, or what a compaction before the step left of that. Raises NotFinite if the model computed NaN or
-        infinity.
+        A token's position is the same as if its whole frame were admitted. After the step a memory may hold more than
+        its budget, until it is compacted or gets the next step. Whole or not at all: if it fails, every memory holds
+        what it held before, or what a compaction before the step left of that. Raises NotFinite if the model computed
+        NaN or infinity.
         """
         assert max(step.num_frames for step in steps) <= self.max_frames, self.max_frames
-        self.make_room(memories, steps)
+        self._make_room(memories, steps)
         for memory, step in zip(memories, steps, strict=True):
             self.free_positions(memory, step.span)
         extents = [memory.extent for memory in memories]
@@ -174,7 +174,7 @@ class MemoryWriter:
         memory.commit(ids, times_s, offsets, step.span)
         memory.count_frames(self._layout.num_groups(step.num_frames), step.origin_s)
 
-    def make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
+    def _make_room(self, memories: Sequence[Memory], steps: Sequence[FrameStep]) -> None:
         """Compacts each memory that has no room for a step like its own. In all or in none of them."""
         pairs = zip(memories, steps, strict=True)
         self.compact([memory for memory, step in pairs if not self.has_room(memory, step)])

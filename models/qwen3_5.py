@@ -53,7 +53,7 @@ def _recurrent(text: PretrainedConfig) -> RecurrentShape:
     keys = text.linear_num_key_heads * text.linear_key_head_dim
     values = text.linear_num_value_heads * text.linear_value_head_dim
     return RecurrentShape(
-        layers=tuple(place for place, kind in enumerate(text.layer_types) if kind == "linear_attention"),
+        layers=tuple(layer for layer, kind in enumerate(text.layer_types) if kind == "linear_attention"),
         convolution=(2 * keys + values, text.linear_conv_kernel_dim),
         state=(text.linear_num_value_heads, text.linear_key_head_dim, text.linear_value_head_dim),
     )

@@ -35,12 +35,12 @@ def slot_attention(
 
     B is 1, with packed tokens, or the number of memories.
     """
-    place = cast(int, module.layer_idx)
+    decoder_layer = cast(int, module.layer_idx)
     batch, heads, tokens, width = query.shape
     if isinstance(forward_pass, DecodeStep):
-        attended = forward_pass.attend(place, query, key, value, scaling)
+        attended = forward_pass.attend(decoder_layer, query, key, value, scaling)
         return attended.reshape(batch, tokens, heads, width), None
-    layer, queries = forward_pass.layer_at(place), packed(query)
+    layer, queries = forward_pass.layer_of(decoder_layer), packed(query)
     if forward_pass.decode_runs:
         parts = [_decode(queries, run, layer, scaling) for run in forward_pass.decode_runs]
     else:

@@ -85,16 +85,16 @@ class SlotCache(Cache):
         assert not (captures_weights and self.bases.shares), "attention weights are captured on a pass's own memories"
         self.decode_runs = decode_runs.runs_of(memories) if is_single and is_plain else []
         self.runs = [] if self.decode_runs else slot_runs.runs_of(memories, self.spans)
-        self._layer_at = {place: layer for layer, place in enumerate(shape.layers)}
-        places: dict[int, CacheLayerMixin] = {place: _SlotLayer(self, layer) for place, layer in self._layer_at.items()}
+        self._layer_of = {decoder_layer: layer for layer, decoder_layer in enumerate(shape.decoder_layers)}
+        caches: dict[int, CacheLayerMixin] = {index: _SlotLayer(self, layer) for index, layer in self._layer_of.items()}
         if shape.recurrent is not None:
             self._recurrent = [_RecurrentLayer(memories, index) for index in range(len(shape.recurrent.layers))]
-            places |= dict(zip(shape.recurrent.layers, self._recurrent, strict=True))
-        super().__init__(layers=[places[place] for place in sorted(places)])
+            caches |= dict(zip(shape.recurrent.layers, self._recurrent, strict=True))
+        super().__init__(layers=[caches[index] for index in sorted(caches)])
 
-    def layer_at(self, place: int) -> int:
-        """The memory's layer of the decoder's layer at this place."""
-        return self._layer_at[place]
+    def layer_of(self, decoder_layer: int) -> int:
+        """The memory's layer of the decoder's layer with this index."""
+        return self._layer_of[decoder_layer]
 
     def positions(self) -> Tensor:
         """Positions of the new tokens on each axis. -> [A, 1, sum of T_b]"""
