@@ -23,7 +23,7 @@ from models.tiny.training.clips import Clip, draw, labelled
 from models.tiny.training.forgetting import by_chance
 from models.tiny.training.labels import SQUARE
 from models.tiny.training.layouts import Layout, lay_out
-from models.tiny.training.lessons import run_batch
+from models.tiny.training.losses import run_batch
 
 INTERVAL_S = 0.5
 LENGTHS = (16, 32, 64)

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 
-from models.tiny.training.lessons import Outcome
+from models.tiny.training.losses import Outcome
 
 _LOG_EVERY_S = 20.0
 

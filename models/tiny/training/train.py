@@ -18,7 +18,7 @@ from models.tiny.training.architectures import ARCHITECTURES
 from models.tiny.training.auxiliary_heads import AuxiliaryHeads
 from models.tiny.training.batches import Batch, Packer
 from models.tiny.training.curriculum import PEAK_RATE, Schedule, make_batch
-from models.tiny.training.lessons import run_batch
+from models.tiny.training.losses import run_batch
 from models.tiny.training.muon import Muon
 from models.tiny.training.saving import Progress, load_progress, save
 from models.tiny.training.tally import Tally

@@ -14,7 +14,7 @@ from models.tiny.training.architectures import ARCHITECTURES, architecture_of
 from models.tiny.training.auxiliary_heads import AuxiliaryHeads
 from models.tiny.training.batches import Batch, Packer
 from models.tiny.training.curriculum import make_batch
-from models.tiny.training.lessons import run_batch
+from models.tiny.training.losses import run_batch
 from models.tiny.training.saving import Progress, load_progress, save
 from models.tiny.training.train import make_optimizers
 

@@ -1,4 +1,4 @@
-"""One forward pass of a tiny model over a packed batch: the loss, and which answers are right."""
+"""One forward pass of a tiny model over a packed batch: its losses, and which answers are right."""
 
 from collections import defaultdict
 from dataclasses import dataclass
