@@ -7,10 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 
-SENTINEL_SCHEME = "redis+sentinel"
-SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
+_SENTINEL_SCHEME = "redis+sentinel"
+SCHEMES = ("redis", "rediss", "unix", _SENTINEL_SCHEME)
 _SENTINEL_PORT = 26_379
-_SENTINEL_FORM = f"{SENTINEL_SCHEME}://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]/SERVICE"
+_SENTINEL_FORM = f"{_SENTINEL_SCHEME}://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]/SERVICE"
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
@@ -36,7 +36,7 @@ def validate(url: str) -> None:
         )
     if is_ambiguous(url):
         raise ValueError(f"store URL of scheme {scheme!r}: its login could be taken for its host: {HOW_TO_ESCAPE}")
-    if scheme == SENTINEL_SCHEME:
+    if scheme == _SENTINEL_SCHEME:
         sentinel_address(url)
         return
     try:
@@ -49,7 +49,7 @@ def validate(url: str) -> None:
 
 def is_sentinel(url: str) -> bool:
     """Whether Sentinels name the server."""
-    return url.startswith(f"{SENTINEL_SCHEME}://")
+    return url.startswith(f"{_SENTINEL_SCHEME}://")
 
 
 def sentinel_address(url: str) -> SentinelAddress:

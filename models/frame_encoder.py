@@ -46,7 +46,7 @@ class FrameStep:
     origin_s: float
 
 
-def admitted_groups(
+def _admitted_groups(
     layout: FrameLayout, frames: Tensor, times_s: Tensor, admitted: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The frames of the groups with an admitted cell, with their times and admitted cells; None stands for all cells.
@@ -87,7 +87,7 @@ def steps(
     The memories are not changed. These steps are to be prefilled before any other frames of theirs.
     """
     every = zip(frames, times_s, admitted, strict=True)
-    admitted_frames = [admitted_groups(model.spec.layout, *of_memory) for of_memory in every]
+    admitted_frames = [_admitted_groups(model.spec.layout, *of_memory) for of_memory in every]
     encoded = iter(encode(model, [pixels for pixels, _, _ in admitted_frames if len(pixels)]))
     return [
         lay_out(model, memory, next(encoded), times, cells) if len(times) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MAX_ASPECT = 200  # of a picture; a wider or taller one is squeezed to it
+_MAX_ASPECT = 200  # of a picture; a wider or taller one is squeezed to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class FrameFit:
         if self.side is not None:
             return self.side, self.side
         columns, rows = width / self.cell, height / self.cell
-        if max(columns, rows) > MAX_ASPECT * min(columns, rows):
-            columns, rows = max(columns, rows / MAX_ASPECT), max(rows, columns / MAX_ASPECT)
+        if max(columns, rows) > _MAX_ASPECT * min(columns, rows):
+            columns, rows = max(columns, rows / _MAX_ASPECT), max(rows, columns / _MAX_ASPECT)
         if (grow := max(1 / columns, 1 / rows, math.sqrt(self.min_cells / (columns * rows)))) > 1:
             columns, rows = max(1, math.ceil(columns * grow - 1e-6)), max(1, math.ceil(rows * grow - 1e-6))
         if round(columns) * round(rows) > self.max_cells:

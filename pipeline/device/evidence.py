@@ -16,8 +16,8 @@ MAX_MOMENTS = 3
 SAME_MOMENT_S = 2.0
 # The least share of the attention on frames that the first moment must have, and any further one. A further one needs
 # more, because an answer rests on a second peak less often (docs/accuracy.md).
-MIN_SHARE = 0.15
-MIN_FURTHER_SHARE = 0.25
+_MIN_SHARE = 0.15
+_MIN_FURTHER_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _heaviest(frames: list[int], times: list[float], weights: list[float]) -> li
         peak = max(remaining, key=lambda index: weights[index])
         neighbours = {index for index in remaining if abs(times[index] - times[peak]) <= SAME_MOMENT_S}
         share = sum(weights[index] for index in neighbours)
-        if share < (MIN_FURTHER_SHARE if moments else MIN_SHARE):
+        if share < (_MIN_FURTHER_SHARE if moments else _MIN_SHARE):
             break
         moments.append(EvidenceFrame(frames[peak], times[peak], share))
         remaining -= neighbours

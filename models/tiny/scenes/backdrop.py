@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw
 
 from models.tiny.scenes.drawings import Rgb, shade
 
-WALL_FOOT = 0.46
-KERB = 0.60
+_WALL_FOOT = 0.46
+_KERB = 0.60
 
 _WALLS: tuple[Rgb, ...] = (
     (128, 108, 94), (112, 116, 120), (136, 122, 96), (98, 108, 116), (120, 98, 90), (108, 114, 100),
@@ -61,16 +61,16 @@ def _pick(rng: np.random.Generator, choices: tuple[Rgb, ...]) -> Rgb:
 
 def _paint_wall(brush: _Brush, rng: np.random.Generator) -> None:
     wall, glass = _pick(rng, _WALLS), _pick(rng, _GLASS)
-    brush.slab(0, 0, 1, WALL_FOOT, wall)
-    for row in np.arange(0.03, WALL_FOOT, 0.03):
+    brush.slab(0, 0, 1, _WALL_FOOT, wall)
+    for row in np.arange(0.03, _WALL_FOOT, 0.03):
         brush.slab(0, row, 1, row + 0.004, shade(wall, 0.94))
-    brush.slab(0, WALL_FOOT - 0.05, 1, WALL_FOOT, shade(wall, 0.72))
+    brush.slab(0, _WALL_FOOT - 0.05, 1, _WALL_FOOT, shade(wall, 0.72))
     columns = int(rng.integers(3, 7))
     doorway = int(rng.integers(columns))
     pane_w = float(rng.uniform(0.45, 0.62)) / columns
     for column in range(columns):
         left = (column + 0.5) / columns - pane_w / 2
-        top, bottom = (0.16, WALL_FOOT) if column == doorway else (0.08, 0.30)
+        top, bottom = (0.16, _WALL_FOOT) if column == doorway else (0.08, 0.30)
         brush.slab(left - 0.008, top - 0.014, left + pane_w + 0.008, bottom, shade(wall, 1.22))
         brush.slab(left, top, left + pane_w, bottom - 0.012, shade(glass, 0.8 if column == doorway else 1.0))
         brush.shape([(left, top), (left + pane_w * 0.5, top), (left, top + 0.12)], shade(glass, 1.25))
@@ -79,14 +79,14 @@ def _paint_wall(brush: _Brush, rng: np.random.Generator) -> None:
 
 def _paint_ground(brush: _Brush, rng: np.random.Generator) -> None:
     paving, asphalt = _pick(rng, _PAVING), _pick(rng, _ASPHALT)
-    brush.slab(0, WALL_FOOT, 1, KERB, paving)
+    brush.slab(0, _WALL_FOOT, 1, _KERB, paving)
     for joint in np.arange(float(rng.uniform(0, 0.08)), 1.1, 0.08):
         foot = joint * 1.1 - 0.05
-        slit = [(joint, WALL_FOOT), (joint + 0.003, WALL_FOOT), (foot + 0.003, KERB), (foot, KERB)]
+        slit = [(joint, _WALL_FOOT), (joint + 0.003, _WALL_FOOT), (foot + 0.003, _KERB), (foot, _KERB)]
         brush.shape(slit, shade(paving, 0.9))
-    brush.slab(0, KERB - 0.02, 1, KERB, shade(paving, 1.2))
-    brush.slab(0, KERB, 1, 1, asphalt)
-    brush.slab(0, KERB, 1, KERB + 0.02, shade(asphalt, 0.75))
+    brush.slab(0, _KERB - 0.02, 1, _KERB, shade(paving, 1.2))
+    brush.slab(0, _KERB, 1, 1, asphalt)
+    brush.slab(0, _KERB, 1, _KERB + 0.02, shade(asphalt, 0.75))
     for dash in np.arange(float(rng.uniform(-0.2, 0)), 1.0, 0.24):
         brush.shape(
             [(dash, 0.80), (dash + 0.12, 0.80), (dash + 0.115, 0.815), (dash - 0.005, 0.815)],
@@ -97,12 +97,12 @@ def _paint_ground(brush: _Brush, rng: np.random.Generator) -> None:
 def _paint_street_furniture(brush: _Brush, rng: np.random.Generator) -> None:
     if rng.random() < 0.6:
         x, leaves = float(rng.uniform(0.05, 0.95)), _pick(rng, _LEAVES)
-        brush.slab(x - 0.008, 0.2, x + 0.008, WALL_FOOT + 0.01, (84, 68, 54))
+        brush.slab(x - 0.008, 0.2, x + 0.008, _WALL_FOOT + 0.01, (84, 68, 54))
         for dx, dy, tone in ((-0.035, 0.16, 0.85), (0.035, 0.15, 0.95), (0.0, 0.09, 1.1), (0.0, 0.17, 1.0)):
             brush.disc(x + dx, dy, 0.055, shade(leaves, tone))
     if rng.random() < 0.6:
         x = float(rng.uniform(0.05, 0.95))
-        brush.slab(x - 0.004, 0.02, x + 0.004, WALL_FOOT + 0.02, (64, 66, 70))
+        brush.slab(x - 0.004, 0.02, x + 0.004, _WALL_FOOT + 0.02, (64, 66, 70))
         brush.slab(x - 0.03, 0.01, x + 0.004, 0.03, (84, 86, 90))
 
 

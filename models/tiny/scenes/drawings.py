@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageDraw
 
 Rgb = tuple[int, int, int]
-Points = Sequence[tuple[float, float]]
+_Points = Sequence[tuple[float, float]]
 
 DETAIL = 4  # pixels drawn for each pixel of the 640 x 360 frame
 MARGIN = 24  # transparent border, so that a sprite can be cut out half a target pixel too wide
@@ -40,7 +40,7 @@ class Pen:
         self.canvas = Image.new("RGBA", size, (0, 0, 0, 0))
         self._draw = ImageDraw.Draw(self.canvas)
 
-    def _scaled(self, points: Points) -> list[tuple[float, float]]:
+    def _scaled(self, points: _Points) -> list[tuple[float, float]]:
         return [((x + MARGIN) * DETAIL, (y + MARGIN) * DETAIL) for x, y in points]
 
     def disc(self, x: float, y: float, radius_x: float, fill: Rgb, radius_y: float | None = None) -> None:
@@ -55,10 +55,10 @@ class Pen:
         corners = self._scaled([(left, top), (right, bottom)])
         self._draw.rounded_rectangle(corners, radius=round_by * DETAIL, fill=fill)
 
-    def shape(self, points: Points, fill: Rgb) -> None:
+    def shape(self, points: _Points, fill: Rgb) -> None:
         self._draw.polygon(self._scaled(points), fill=fill)
 
-    def limb(self, points: Points, width: float, fill: Rgb) -> None:
+    def limb(self, points: _Points, width: float, fill: Rgb) -> None:
         self._draw.line(self._scaled(points), fill=fill, width=int(width * DETAIL), joint="curve")
         for x, y in (points[0], points[-1]):
             self.disc(x, y, width / 2, fill)

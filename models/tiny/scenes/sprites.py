@@ -58,7 +58,7 @@ def _master(look: Look) -> Image.Image:
 
 
 @lru_cache(maxsize=20_000)
-def cut_out(look: Look, *, pixels_per_unit: tuple[float, float], phase: tuple[float, float]) -> NDArray[np.float32]:
+def _cut_out(look: Look, *, pixels_per_unit: tuple[float, float], phase: tuple[float, float]) -> NDArray[np.float32]:
     """The sprite with its alpha already multiplied in, 0..255, [h, w, 4].
 
     pixels_per_unit: target pixels per pixel of the 640 x 360 frame, in x and y. phase: offset of the sprite inside its
@@ -87,7 +87,7 @@ def paste(canvas: NDArray[np.float32], look: Look, *, left: float, top: float, s
     height, width = canvas.shape[:2]
     steps = 4 if width < 200 else 1
     x, y = round(left * width * steps) / steps, round(top * height * steps) / steps
-    sprite = cut_out(
+    sprite = _cut_out(
         look,
         pixels_per_unit=(scale * width / FRAME_SIZE[0], scale * height / FRAME_SIZE[1]),
         phase=(x - math.floor(x), y - math.floor(y)),

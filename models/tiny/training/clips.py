@@ -98,7 +98,7 @@ def make_clip(rng: random.Random, options: ClipOptions) -> Clip:
         times = frame_times(rng, frames, interval_s)
     pixels = draw(scene, times, options.grid)
     ends = [times[group[-1]] for group in groups]
-    pool = question_pool(
+    pool = _question_pool(
         scene.visits(times[-1] + 1), ends, rng, moments=options.moments, order_s=max(0.6, 0.8 * interval_s)
     )
     picked = pick_questions(pool, options.questions, rng, options.before_weight)
@@ -166,7 +166,7 @@ def frame_times(rng: random.Random, frames: int, interval_s: float) -> list[floa
     return [max(0.0, moment) for moment in times]
 
 
-def question_pool(
+def _question_pool(
     visits: Sequence[Visit], times: Sequence[float], rng: random.Random, *, moments: int, order_s: float
 ) -> list[tuple[int, Question]]:
     """Questions at up to `moments` of the times, the last one included, each with the index of its time."""

@@ -91,7 +91,7 @@ def make_batch(rng: random.Random, stage: Stage, packer: Packer) -> Batch:
 
 
 def _layout(rng: random.Random, stage: Stage, clip: Clip, packer: Packer, *, is_pruned: bool) -> Layout:
-    lasting = lasting_tokens(clip, forgetting.random_kind(rng, clip.pixels)) if is_pruned else None
+    lasting = _lasting_tokens(clip, forgetting.random_kind(rng, clip.pixels)) if is_pruned else None
     return lay_out(
         rng,
         packer.architecture.context(clip),
@@ -104,7 +104,7 @@ def _layout(rng: random.Random, stage: Stage, clip: Clip, packer: Packer, *, is_
     )
 
 
-def lasting_tokens(clip: Clip, of_frames: NDArray[np.float64]) -> NDArray[np.float64]:
+def _lasting_tokens(clip: Clip, of_frames: NDArray[np.float64]) -> NDArray[np.float64]:
     """The probability of each video token, from those of its cell in the frames of its group. [T * P] -> [G * P]"""
     per_group: NDArray[np.float64] = of_frames.reshape(len(clip.pixels), -1)[clip.groups].max(axis=1)
     return per_group.reshape(-1)

@@ -25,7 +25,7 @@ from models.tiny.training.labels import SQUARE
 from models.tiny.training.layouts import Layout, lay_out
 from models.tiny.training.losses import run_batch
 
-INTERVAL_S = 0.5
+_INTERVAL_S = 0.5
 LENGTHS = (16, 32, 64)
 
 _FIRST_SEED = 2**50  # training draws its seeds below 2**48
@@ -63,11 +63,11 @@ class Score:
         return {"overall": self.accuracy(), "n": self.total.total(), "by_type": by_type}
 
 
-def unseen_clip(seed: int, frames: int, grid: Grid = SQUARE, frames_per_group: int = 1) -> Clip:
+def _unseen_clip(seed: int, frames: int, grid: Grid = SQUARE, frames_per_group: int = 1) -> Clip:
     """A clip at a steady rate of a scene that training never draws, with questions at its newest frame."""
     rng = random.Random(seed)
     scene = Scene(_FIRST_SEED + seed, mean_gap_s=rng.uniform(1.5, 6.0))
-    times = [index * INTERVAL_S for index in range(frames)]
+    times = [index * _INTERVAL_S for index in range(frames)]
     while not (questions := questions_at(scene.visits(times[-1] + 1), times[-1], rng)):
         times = [at_s + 0.2 for at_s in times]
     groups = np.arange(frames).reshape(-1, frames_per_group)
@@ -101,7 +101,7 @@ def evaluate(architecture: Architecture, network: PreTrainedModel, condition: Co
     )
     for first in range(0, condition.clips, _CLIPS_AT_ONCE):
         seeds = [1000 * frames + index for index in range(first, first + _CLIPS_AT_ONCE)]
-        some = [unseen_clip(seed, frames, condition.grid, architecture.frames_per_group) for seed in seeds]
+        some = [_unseen_clip(seed, frames, condition.grid, architecture.frames_per_group) for seed in seeds]
         layouts = [_layout(first + index, clip, packer, condition.keep_share) for index, clip in enumerate(some)]
         batch = packer.pack(some, layouts)
         if condition.is_control:
@@ -145,7 +145,7 @@ def markdown(scores: dict[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def evaluate_all(architecture: Architecture, network: PreTrainedModel, clips: int) -> dict[str, Score]:
+def _evaluate_all(architecture: Architecture, network: PreTrainedModel, clips: int) -> dict[str, Score]:
     """The scores of the table: the full cache at each length and other grid, few random tokens, and the control."""
     conditions = {f"{frames} frames": Condition(frames=frames, clips=clips) for frames in LENGTHS}
     for grid in architecture.grids[1:]:
@@ -166,7 +166,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     architecture = architecture_of(options.model)
-    scores = evaluate_all(architecture, architecture.load(options.model).eval(), options.clips)
+    scores = _evaluate_all(architecture, architecture.load(options.model).eval(), options.clips)
     print(markdown(scores))
     if options.json:
         figures = {name: score.as_json() for name, score in scores.items()}

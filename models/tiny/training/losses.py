@@ -13,8 +13,8 @@ from models.tiny.training.auxiliary_heads import AuxiliaryHeads
 from models.tiny.training.batches import Batch
 from models.tiny.training.labels import IGNORED
 
-CELL_LOSS = 0.3
-EVENT_LOSS = 0.2
+_CELL_LOSS = 0.3
+_EVENT_LOSS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def run_batch(architecture: Architecture, network: PreTrainedModel, heads: Auxil
     is_right = torch.zeros_like(is_label)
     is_right[is_label] = logits.argmax(-1) == batch.labels[is_label]
     right = _right_by_type(batch, is_right | ~is_label)
-    return Outcome(loss + CELL_LOSS * cell_loss + EVENT_LOSS * event_loss, cell_loss.item(), event_loss.item(), right)
+    return Outcome(loss + _CELL_LOSS * cell_loss + _EVENT_LOSS * event_loss, cell_loss.item(), event_loss.item(), right)
 
 
 def _right_by_type(batch: Batch, is_ok: Tensor) -> dict[str, list[bool]]:

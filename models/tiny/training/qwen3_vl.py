@@ -102,7 +102,7 @@ class Qwen3VLArchitecture:
         output = network.model.language_model(
             inputs_embeds=place_video(network.get_input_embeddings()(batch.text), batch, video.embedded),
             attention_mask=packed_mask(batch),
-            position_ids=three_positions(batch),
+            position_ids=_three_positions(batch),
             use_cache=False,
             output_hidden_states=True,
             visual_pos_masks=is_video,
@@ -122,7 +122,7 @@ def patchify(pixels: Tensor) -> Tensor:
     return ordered.reshape(-1, channels * frames * PATCH * PATCH)
 
 
-def three_positions(batch: Batch) -> Tensor:
+def _three_positions(batch: Batch) -> Tensor:
     """Temporal, height and width positions: those of a grid's token are its row and column after the temporal one.
 
     [3, B, S]

@@ -36,7 +36,7 @@ def _produce(name: str, seed: int, stage_index: "Synchronized[int]", batches: "Q
         batches.put({"stage": stage_index.value, **{item.name: getattr(batch, item.name) for item in fields(batch)}})
 
 
-def batches_from_worker(name: str, seed: int, schedule: Schedule) -> Iterator[tuple[int, Batch]]:
+def _batches_from_worker(name: str, seed: int, schedule: Schedule) -> Iterator[tuple[int, Batch]]:
     """Batches of the current stage, each with its stage. Another process makes them, at most four ahead."""
     context = multiprocessing.get_context("spawn")
     stage_index, queue = context.Value("i", schedule.stage()), context.Queue(maxsize=4)
@@ -87,7 +87,7 @@ def train(options: argparse.Namespace) -> None:
     )
     tally, saved_s = Tally(), schedule.elapsed_s
     seed = options.seed + 1_000 * progress.resumed  # a run that continues draws other clips
-    for stage, batch in batches_from_worker(options.architecture, seed, schedule):
+    for stage, batch in _batches_from_worker(options.architecture, seed, schedule):
         outcome = run_batch(architecture, model, heads, batch)
         torch.autograd.backward(outcome.loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
