@@ -86,7 +86,7 @@ def main() -> None:
 def measure(name: str, folder: Path, weights: WeightFormat, *, num_frames: int, steps: int) -> Row:
     """One checkpoint, over a history of random frames at two a second. steps: decoded tokens."""
     load_s, model = _timed(lambda: registry.load_model(str(folder), weights=weights))
-    width, height = model.spec.layout.fit(_SIDE, _SIDE)
+    width, height = model.spec.layout.frame_fit(_SIDE, _SIDE)
     frames = torch.randint(0, 256, (num_frames, height, width, 3), dtype=torch.uint8)
     times_s = torch.arange(num_frames, dtype=torch.float64) / 2
     question = model.prompts.question(QUESTION)

@@ -76,19 +76,15 @@ class FrameLayout:
     after: tuple[int, ...] = ()
     positions_per_s: float | None = None
 
-    def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height that a frame of this size is reduced to, see `FrameFit`."""
-        return self.frame_fit(width, height)
-
     @property
     def frame_fit(self) -> FrameFit:
-        """`fit` as a value that passes between processes."""
+        """To which size a frame of any size is reduced: a value that passes between processes."""
         return FrameFit(cell=self.cell, max_cells=self.max_cells, min_cells=self.min_cells, side=self.side)
 
     @property
     def square(self) -> int:
         """Pixels of the side that a large square frame is reduced to."""
-        return self.fit(1 << 13, 1 << 13)[0]
+        return self.frame_fit(1 << 13, 1 << 13)[0]
 
     def grid(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of cells of frames of this size."""

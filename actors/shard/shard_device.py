@@ -90,7 +90,7 @@ def of_model(
     log.info("policy_chosen", model=model.spec.name, policy=str(choice.policy), evidence=choice.evidence)
     engine = Engine(model, settings.memory, settings.shards.device, clock=clock, report=_report_failure)
     ingest = settings.ingest
-    open_feed: FeedFactory = partial(CameraFeed, fit=model.spec.layout.fit, choose_decoder=dali.decoder_for)
+    open_feed: FeedFactory = partial(CameraFeed, fit=model.spec.layout.frame_fit, choose_decoder=dali.decoder_for)
     pool: WorkerPool | None = None
     if num_workers := _num_workers(ingest):
         gpu = dali.gpu_capability(ingest.device)

@@ -58,7 +58,7 @@ def _fill(writer: MemoryWriter, memory: Memory, num_tokens: int) -> None:
 
 def frame_size(model: VideoLanguageModel) -> tuple[int, int]:
     """Width and height of the frames."""
-    return model.spec.layout.fit(_SIDE, _SIDE)
+    return model.spec.layout.frame_fit(_SIDE, _SIDE)
 
 
 def noise_frames(model: VideoLanguageModel, cameras: int, number: int) -> Tensor:

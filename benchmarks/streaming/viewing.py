@@ -75,7 +75,7 @@ class Viewer:
         by_moment: _ByMoment = {}
         for entrant, question in todo:
             by_moment.setdefault(question.at_s, []).append((entrant, question))
-        frames = FrameReader(videos.read(video, self._settings.fps, self._model.spec.layout.fit))
+        frames = FrameReader(videos.read(video, self._settings.fps, self._model.spec.layout.frame_fit))
         if self._settings.context_s is None:
             views = self._one_stream(frames, by_moment, sorted({*moments, *by_moment}))
         else:

@@ -68,7 +68,7 @@ def test_the_baseline_is_what_generate_of_transformers_says_of_the_newest_frames
     answers = list(viewer.watch(video, "first", todo, {7.0, 11.0}))
 
     assert [answer.frames for answer in answers] == [8, 12]
-    frames = [frame.pixels for frame in videos.read(video, SETTINGS.fps, model.spec.layout.fit)]
+    frames = [frame.pixels for frame in videos.read(video, SETTINGS.fps, model.spec.layout.frame_fit)]
     for answer in answers:
         assert answer.response == generated(model, torch.stack(frames[answer.frames - 3 : answer.frames]))
 

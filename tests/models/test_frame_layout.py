@@ -31,17 +31,17 @@ sides = st.integers(1, 10_000)
 @given(sides, sides, st.sampled_from([1, 3, 15, 64, 256]))
 def test_any_picture_becomes_whole_cells_within_the_cap(width: int, height: int, max_cells: int) -> None:
     layout = dataclasses.replace(NATIVE, min_cells=min(4, max_cells), max_cells=max_cells)
-    fitted = layout.fit(width, height)
+    fitted = layout.frame_fit(width, height)
     rows, columns = layout.grid(*fitted)
 
     assert fitted == (32 * columns, 32 * rows)
     assert 1 <= rows * columns <= max_cells
-    assert layout.fit(height, width) == (fitted[1], fitted[0])  # a tall picture is a wide one, turned
+    assert layout.frame_fit(height, width) == (fitted[1], fitted[0])  # a tall picture is a wide one, turned
 
 
 @given(st.integers(64, 8_000), st.integers(64, 8_000))
 def test_a_picture_keeps_its_shape_to_a_cell(width: int, height: int) -> None:
-    fitted_width, fitted_height = NATIVE.fit(width, height)
+    fitted_width, fitted_height = NATIVE.frame_fit(width, height)
     shorter, longer = sorted((fitted_width / width, fitted_height / height))
     slack = 64 / min(fitted_width, fitted_height)
     assert longer / shorter <= 1 + 2 * slack or min(fitted_width, fitted_height) == 32
@@ -58,7 +58,7 @@ def test_a_picture_keeps_its_shape_to_a_cell(width: int, height: int) -> None:
     ],
 )
 def test_sizes_of_cameras(size: tuple[int, int], fitted: tuple[int, int]) -> None:
-    assert NATIVE.fit(*size) == fitted
+    assert NATIVE.frame_fit(*size) == fitted
 
 
 def test_a_pair_of_frames_has_its_time_its_cells_and_what_ends_it() -> None:

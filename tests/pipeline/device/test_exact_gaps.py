@@ -36,7 +36,7 @@ class Watching:
         self._writer = MemoryWriter(
             model, MemoryConfig(tokens_per_layer=128, recent_frames=4), max_frames=8, reserve=128
         )
-        self._fit = model.spec.layout.fit
+        self._fit = model.spec.layout.frame_fit
         self._moment = 0
         self._image = ArrayImage(random_frames(1)[0].numpy())
         self._saved: Checkpoint | None = None

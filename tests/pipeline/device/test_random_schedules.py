@@ -76,7 +76,7 @@ def test_a_fault_affects_one_and_every_answer_is_the_one_alone(seed: int) -> Non
     model.fixed_steps = engine.fixed_steps
     device = CheckedDevice(engine, model, ReferenceCameras(reference, config))
 
-    RandomSchedule(seed, device, config, limited.spec.layout.fit(64, 64)).run(TURNS)
+    RandomSchedule(seed, device, config, limited.spec.layout.frame_fit(64, 64)).run(TURNS)
     if seed in COVERING:
         assert device.counts["compacted"]
         # On several axes a step takes fewer positions than it has tokens.
