@@ -1,4 +1,4 @@
-"""Who owns a camera: the seam, and the version that lives in this process.
+"""Ownership of cameras: the seam, and the version that lives in this process.
 
 A shard renews one lease for all of its cameras; a camera only notes its owner. An owner is a pair. The epoch counts the
 owners of a camera and never decreases. The incarnation tells two owners apart to which a store that lost its newest

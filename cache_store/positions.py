@@ -1,4 +1,4 @@
-"""How a decoder numbers its tokens, and how a key is rotated by that: the model owns the object, nobody else counts.
+"""How a decoder numbers its tokens, and how a key is rotated by that. Each model has one such object.
 
 A token has one position, which is all that is renumbered. A decoder with several axes (M-RoPE) places a cell of a frame
 beside it: row, column and lag are in the token's id and never change, so a frame keeps its shape wherever it moves.

@@ -1,4 +1,4 @@
-"""What the id of a cached token says: its frame, and its place there. Nobody else takes an id apart.
+"""What the id of a cached token says: its frame, and its place there. No other module takes an id apart.
 
 An id is `frame << 31 | place`, negative for a summary. The frame is the number of what the vision encoder reads as one:
 a frame, or a group of frames. A place is that of a cell, its row, its column and its lag, or that of a token of text.

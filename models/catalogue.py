@@ -79,5 +79,5 @@ def _resolved(name: str) -> tuple[str, str | None]:
 def _is_folder(path: str) -> bool:
     try:
         return bool(path) and Path(path).expanduser().is_dir()
-    except (OSError, RuntimeError):  # a name that is too long, a folder of another user, the home of nobody
+    except (OSError, RuntimeError):  # a name that is too long, a folder of another user, the home of no user
         return False

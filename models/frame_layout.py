@@ -1,4 +1,4 @@
-"""Which tokens a step of frames has: cells, and the text between them. Nobody else counts the tokens of frames."""
+"""Which tokens a step of frames has: cells, and the text between them. No other module counts them."""
 
 from __future__ import annotations
 

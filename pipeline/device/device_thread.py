@@ -31,7 +31,7 @@ STOPPED = "the device has stopped"  # the reason of what fails then
 class Job:
     """One unit of the device's work. what: names it in the log and in errors.
 
-    fail: called with the error that ended `run`; it tells whoever waits for the job, and it must not raise.
+    fail: called with the error that ended `run`; it ends what waits for the job, and it must not raise.
     about: fields of the report of its failure, e.g. camera and answer_id.
     """
 
@@ -159,7 +159,7 @@ class DeviceThread:
         self._report("device_job_not_chosen", reason=repr(error), traceback=traceback.format_exc())
 
     def _run_job(self, job: Job) -> None:
-        """Runs a job. Its failure is reported and ends whoever waits for it, and nothing else."""
+        """Runs a job. Its failure is reported and ends what waits for it, and nothing else."""
         try:
             job.run()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Where the device says that a unit of its work failed. Whoever makes the engine decides, so it loads no logger."""
+"""How the device reports that a unit of its work failed. The caller that makes the engine chooses the logger."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def ends_with(end: Callable[[Exception], object]) -> Iterator[None]:
         yield
     except torch.AcceleratorError:
         raise
-    except Exception as error:  # noqa: BLE001 - the work is of one client or camera, the thread is everybody's
+    except Exception as error:  # noqa: BLE001 - the work is of one client or camera, the thread of all
         end(error)
 
 

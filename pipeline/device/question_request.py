@@ -1,4 +1,4 @@
-"""One question on its way through a device: what it asks, who listens, and whether anybody still does."""
+"""One question on its way through a device: its prompt, its listener, and whether it was cancelled."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class QuestionRequest:
             return
         try:
             self.on_event(error)
-        except Exception as failure:  # noqa: BLE001 - the listener belongs to the client, the thread to everybody
+        except Exception as failure:  # noqa: BLE001 - the listener is of one client, the thread of all
             self.report("answer_listener_failed", camera=self.camera, answer_id=self.id, reason=str(failure))
 
 
