@@ -14,7 +14,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from ops import attention as attention_ops
-from ops.attention import Attended
+from ops import fused_attention
+from ops.fused_attention import Attended
 
 _ROW_FIELDS = 4  # token id, next position, slot of the copy, slot of the suffix
 _LAYER_FIELDS = 4  # valid tokens of the copy, place of the new token in it, the same two of the suffix
@@ -102,7 +103,7 @@ class DecodeStep(Cache):
         keys, values = self._copies(layer)
         rows = grouped.flatten(1, 2).expand(len(keys), -1, -1, -1)
         bias = self._bias_of_copies(grouped.shape[1])[layer]
-        attended, normalizer = attention_ops.flash(rows, keys, values, scaling, bias=bias)
+        attended, normalizer = fused_attention.attend(rows, keys, values, scaling, bias=bias)
         return self._on_copy_of_row(attended), self._on_copy_of_row(normalizer)
 
     def _attend_to_suffix(self, layer: int, grouped: Tensor, key: Tensor, value: Tensor, scaling: float) -> Attended:
@@ -111,7 +112,7 @@ class DecodeStep(Cache):
         keys, values = (slab[layer].index_select(0, self._suffix_slots) for slab in (slabs.keys, slabs.values))
         keys[:, :, -1], values[:, :, -1] = key, value
         rows = grouped.permute(2, 0, 1, 3)
-        return attention_ops.flash(rows, keys, values, scaling, bias=self._suffix_bias[layer])
+        return fused_attention.attend(rows, keys, values, scaling, bias=self._suffix_bias[layer])
 
     def _weights_on_copy(self, layer: int, grouped: Tensor, normalizer: Tensor, scaling: float) -> Tensor:
         """The mean weight over the heads on each place of a row's copy. [H, G, B, D], [B, H, G] -> [B, C], float32"""
@@ -185,7 +186,7 @@ def _bias(lengths: Tensor, capacity: int, dtype: torch.dtype) -> Tensor:
 
     Not -inf: a row without any valid token would get NaN. This way its part has no weight when it is merged.
     """
-    aligned = -(-capacity // attention_ops.ALIGNED) * attention_ops.ALIGNED  # rows begin where the kernel wants it
+    aligned = -(-capacity // fused_attention.ALIGNED) * fused_attention.ALIGNED  # rows begin where the kernel wants it
     is_masked = torch.arange(aligned, device=lengths.device) >= lengths[..., None]
     bias = torch.zeros(is_masked.shape, dtype=dtype, device=lengths.device)
     return bias.masked_fill_(is_masked, torch.finfo(dtype).min / 4)[..., :capacity]

@@ -78,8 +78,10 @@ class LlavaOnevision:
         pixels = groups[:, 0].to(self.spec.device).permute(0, 3, 1, 2).float() / 255
         scaled = ((pixels - self._mean) / self._std).to(self.spec.kv.dtype)
         features = self._network.model.get_video_features(scaled[None]).pooler_output[0]
-        # The family appends its newline embedding to the video of every call. Here `embed_question` adds it, once.
-        return Embeddings(features[:-1].view(len(groups), self.spec.layout.max_cells, -1))
+        # Newer versions of transformers append the family's newline embedding to the video of every call. Here
+        # `embed_question` adds it, once.
+        num_cells = self.spec.layout.max_cells
+        return Embeddings(features[: len(groups) * num_cells].view(len(groups), num_cells, -1))
 
     @torch.inference_mode()
     def embed_tokens(self, ids: Tensor) -> Embeddings:

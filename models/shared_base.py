@@ -11,7 +11,8 @@ from torch import Tensor
 from cache_store.memory import Memory
 from ops import attention as attention_ops
 from ops import transfer
-from ops.attention import Attended, Cached
+from ops.attention import Cached
+from ops.fused_attention import Attended
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from models.query_capture import LayerQueries, QueryCapture
 from models.shared_base import pick
 from models.slot_cache import AttentionCapture, PassEnded, SlotCache, packed
 from ops import attention as attention_ops
-from ops.attention import Attended
+from ops import fused_attention
+from ops.fused_attention import Attended
 
 ATTENTION_NAME = "hermes_slots"
 
@@ -61,7 +62,7 @@ def _decode(queries: Tensor, run: DecodeRun, layer: int, scaling: float) -> Atte
     """[1, Hq, B, D] -> [R, Hq, D], [R, Hq]"""
     keys, values, mask = run.read(layer)
     grouped = run.unpack(queries).reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
-    attended, normalizer = attention_ops.flash(grouped, keys, values, scaling, bias=mask)
+    attended, normalizer = fused_attention.attend(grouped, keys, values, scaling, bias=mask)
     return attended.flatten(1, 2), normalizer.flatten(1, 2)
 
 

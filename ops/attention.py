@@ -7,18 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ops import tiled_attention
+from ops import fused_attention, tiled_attention
+from ops.fused_attention import Attended
 
-Attended = tuple[Tensor, Tensor]  # the values, and the logarithm of what each row's exponentials sum up to
 Reduce = Callable[[Tensor], Tensor]
-ALIGNED = 8  # numbers of 16 bits in 16 bytes
 _SCORED_SHARE = 0.35  # of the new tokens: with fewer whose weights are wanted, a second pass over the keys takes less
 _FEW_LOGITS = 1 << 18  # of all heads: so few take longer to be divided into parts than to be computed as one
+_LOGITS_ON_GPU = 1 << 24  # as many as its cache holds: launching fewer takes longer than computing them
 _MANY_ROWS = 32  # of queries; for fewer, keys that are widened to float32 are faster than a product in their own type
-
-_FLASH_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,9 @@ def attend(new: New, cached: Cached, scaling: float) -> Attended:
     -> [R, Hq, T, D], and the normalizer, the log-sum-exp of each token's logits, [R, Hq, T], float32.
     """
     is_causal = new.mask is None
-    attended, normalizer = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=is_causal)
+    attended, normalizer = fused_attention.attend(
+        new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=is_causal
+    )
     if not cached.keys.shape[2]:
         return attended, normalizer
     return merge(attend_to_cached(new.queries, cached, scaling), (attended, normalizer))
@@ -72,7 +71,7 @@ def attend_and_reduce(new: New, cached: Cached, scaling: float, rows: slice, red
     -> [R, Hq, T, D], [R, Hq, T], [R, ..., N]
     """
     heads, num_new = new.queries.shape[1:3]
-    is_one_pass = len(range(num_new)[rows]) >= _SCORED_SHARE * num_new and new.queries.device.type == "cpu"
+    is_one_pass = len(range(num_new)[rows]) >= _SCORED_SHARE * num_new and fused_attention.is_on_cpu(new.queries)
     if is_one_pass and heads * num_new * cached.keys.shape[2] <= _FEW_LOGITS:
         return _softmax(new, cached, scaling, rows, reduce)
     if not is_one_pass or not cached.keys.shape[2]:
@@ -94,7 +93,9 @@ def _attend_with_weights(
     new: New, cached: Cached, scaling: float, rows: slice, reduce: Reduce
 ) -> tuple[Attended, Tensor]:
     """`attend_and_reduce` for one memory, in one pass over the keys."""
-    of_new = flash(new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None)
+    of_new = fused_attention.attend(
+        new.queries, new.keys, new.values, scaling, bias=new.mask, is_causal=new.mask is None
+    )
     heads, tokens = new.queries.shape[1:3]
     grouped = new.queries.reshape(1, cached.keys.shape[1], -1, new.queries.shape[3]) * scaling
     found = tiled_attention.exponentials(grouped, cached.keys, cached.values, cached.bias)
@@ -158,7 +159,7 @@ def reduced_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling
     num_kv_heads = cached.keys.shape[1]
     rows, sums = queries.reshape(batch, num_kv_heads, -1, width), normalizer.reshape(batch, num_kv_heads, -1)
     bias, num_keys = cached.bias, max(1, cached.keys.shape[2])
-    at_once = tiled_attention.KEYS_AT_ONCE if rows.shape[2] >= _MANY_ROWS else num_keys
+    at_once = _keys_at_once(rows) if rows.shape[2] >= _MANY_ROWS else num_keys
     reduced = []
     for start in range(0, num_keys, at_once):
         part = slice(start, start + at_once)
@@ -166,6 +167,13 @@ def reduced_weights(queries: Tensor, cached: Cached, normalizer: Tensor, scaling
         weights = attention_weights(rows, cached.keys[:, :, part], sums, scaling, part_bias)
         reduced.append(reduce(weights.view(batch, heads, tokens, -1)))
     return reduced[0] if len(reduced) == 1 else torch.cat(reduced, dim=-1)
+
+
+def _keys_at_once(rows: Tensor) -> int:
+    """How many keys' logits are made together for these rows of queries. [B, H, R, D]"""
+    if fused_attention.is_on_cpu(rows):
+        return tiled_attention.KEYS_AT_ONCE
+    return max(tiled_attention.KEYS_AT_ONCE, _LOGITS_ON_GPU // rows[..., 0].numel())
 
 
 def attention_weights(
@@ -199,37 +207,6 @@ def peak_weight(weights: Tensor) -> Tensor:
     return weights.sum(dim=-3).amax(dim=-2).div_(weights.shape[-3])
 
 
-def flash(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    scaling: float,
-    *,
-    bias: Tensor | None = None,
-    is_causal: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Attention and its normalizer by torch's fused kernel. [B, Hq, T, D], [B, H, N, D] twice, [B, 1, 1 or T, N]
-
-    -> [B, Hq, T, D], [B, Hq, T]
-    """
-    if queries.device.type == "cpu":
-        attended, normalizer = _FLASH_ON_CPU(queries, keys, values, 0.0, is_causal, attn_mask=bias, scale=scaling)
-        return attended, normalizer
-    # One kernel for all number types, which knows neither grouped heads nor a bias of one row.
-    groups = queries.shape[1] // keys.shape[1]
-    if groups > 1:  # it copies them even where each is there once
-        keys, values = (tensor.repeat_interleave(groups, dim=1) for tensor in (keys, values))
-    if bias is not None:  # each row of it must begin at a multiple of 16 bytes
-        width = bias.shape[-1]
-        if any(stride % ALIGNED for stride in bias.stride()[:-1]):
-            bias = functional.pad(bias, (0, -width % ALIGNED))[..., :width]
-        bias = bias.expand(*queries.shape[:3], -1)
-    attended, normalizer, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-        queries, keys, values, bias, True, 0.0, is_causal, scale=scaling
-    )
-    return attended, normalizer[..., : queries.shape[2]]
-
-
 def attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> Attended:
     """Attention over all cached tokens. No mask, so the query heads that share a key head are rows of one product.
 
@@ -237,10 +214,10 @@ def attend_to_cached(queries: Tensor, cached: Cached, scaling: float) -> Attende
     """
     batch, heads, tokens, width = queries.shape
     rows, bias = queries.reshape(batch, cached.keys.shape[1], -1, width), cached.bias
-    is_tiled = rows.device.type == "cpu" and rows.dtype == torch.bfloat16 and rows.shape[2] >= _MANY_ROWS
+    is_tiled = fused_attention.is_on_cpu(rows) and rows.dtype == torch.bfloat16 and rows.shape[2] >= _MANY_ROWS
     if is_tiled and cached.keys.shape[2]:
         attended, normalizer = tiled_attention.attend(rows * scaling, cached.keys, cached.values, bias)
     else:
         bias = None if bias is None else bias.to(rows.dtype)
-        attended, normalizer = flash(rows, cached.keys, cached.values, scaling, bias=bias)
+        attended, normalizer = fused_attention.attend(rows, cached.keys, cached.values, scaling, bias=bias)
     return attended.reshape(batch, heads, tokens, width), normalizer.reshape(batch, heads, tokens)

@@ -17,10 +17,26 @@ _FRAMES_PER_STEP, _ANSWER_TOKENS = 4, 8
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """answers: their tokens. keys: of each layer of the memory, on the CPU."""
+    """answers: their tokens. token_ids, keys: of each layer behind the prefix, on the CPU. L × [N], L × [H, N, D]"""
 
     answers: list[tuple[int, ...]]
+    token_ids: list[Tensor]
     keys: list[Tensor]
+
+    def same_tokens(self, other: Answered) -> float:
+        """The least share, of any layer, of tokens that both memories hold, with the same key to rounding.
+
+        Scores that are as good as equal are rounded by another device so that it keeps the other one of two tokens.
+        """
+        return min(
+            _same_share(*layers) for layers in zip(self.token_ids, self.keys, other.token_ids, other.keys, strict=True)
+        )
+
+
+def _same_share(ids: Tensor, keys: Tensor, other_ids: Tensor, other_keys: Tensor) -> float:
+    is_held, is_ours = torch.isin(ids, other_ids), torch.isin(other_ids, ids)
+    is_same = torch.isclose(keys[:, is_held], other_keys[:, is_ours], atol=1e-2, rtol=1e-3).all(dim=2).all(dim=0)
+    return float(is_same.sum()) / max(len(ids), len(other_ids))
 
 
 def answers(name: str, device: torch.device, *, num_frames: int, tokens_per_layer: int) -> Answered:
@@ -43,4 +59,6 @@ def answers(name: str, device: torch.device, *, num_frames: int, tokens_per_laye
             decoder.step([answer])
         tokens.append(tuple(answer.ids))
         slots.release(slot)
-    return Answered(tokens, [memory.keys(layer).cpu() for layer in range(memory.num_layers)])
+    layers = range(memory.num_layers)
+    ids = [memory.after_prefix(layer).token_ids.cpu() for layer in layers]
+    return Answered(tokens, ids, [memory.keys(layer)[:, memory.prefix_length :].cpu() for layer in layers])
