@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from models.decode_step import AnswerSlabs, DecodeStep
 from models.errors import GraphNotRecorded
 from models.vision_language_model import VideoLanguageModel
 
+_RETRY_AFTER = 1_000  # steps: a recording costs some passes
 _WARM_UPS = 2  # before a step is recorded, so that libraries have chosen and allocated what they need
 
 
@@ -36,8 +38,8 @@ Recorder = Callable[[Step, Tensor], Step]
 class DecodeGraphs:
     """The decode steps of one model over the slabs of its answers. Device thread only.
 
-    record: makes of a step, given the inputs of idle rows, one that replays it. on_failure: called with the error where
-    that fails, once for each number of rows.
+    record: makes of a step, given the inputs of idle rows, one that replays it. on_failure: called with the error each
+    time that this fails. Only what failed for want of memory is recorded again, some time later.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class DecodeGraphs:
         self._record = record
         self._on_failure = on_failure
         self._is_evidence = evidence_layers.of(model.spec.kv.num_layers)
-        self._steps: dict[int, Step | None] = {}  # by their numbers of rows, None if it cannot be recorded
+        self._steps: dict[int, Step] = {}  # by their numbers of rows
+        self._passes_left: dict[int, float] = {}  # until a number of rows that was not recorded is tried again
         self.layers = tuple(layer for layer, is_evidence in enumerate(self._is_evidence) if is_evidence)
 
     def decode(self, memories: Sequence[Memory], token_ids: Sequence[int]) -> Decoded | None:
@@ -64,20 +67,25 @@ class DecodeGraphs:
         if not all(self._slabs.can_step(memory) for memory in memories):
             return None
         num_rows = 1 << (len(memories) - 1).bit_length()
-        if num_rows not in self._steps:
-            self._steps[num_rows] = self._recorded(num_rows)
-        step = self._steps[num_rows]
-        if step is None:
+        if (step := self._steps.get(num_rows) or self._recorded(num_rows)) is None:
             return None
         decoded = step(self._slabs.pack(memories, token_ids, num_rows))
         return Decoded(decoded.logits[: len(memories)], decoded.weights[:, : len(memories)])
 
     def _recorded(self, num_rows: int) -> Step | None:
+        """None if that fails, or has failed not long ago."""
+        passes_left = self._passes_left.get(num_rows, 0)
+        if passes_left > 0:
+            self._passes_left[num_rows] = passes_left - 1
+            return None
         try:
-            return self._record(self._step, self._slabs.pack([], [], num_rows))
+            step = self._steps[num_rows] = self._record(self._step, self._slabs.pack([], [], num_rows))
         except GraphNotRecorded as error:
+            can_pass = isinstance(error.__cause__, torch.OutOfMemoryError)
+            self._passes_left[num_rows] = _RETRY_AFTER if can_pass else math.inf
             self._on_failure(error)
             return None
+        return step
 
     @torch.inference_mode()
     def _step(self, inputs: Tensor) -> Decoded:
@@ -108,6 +116,8 @@ class CudaGraphs:
                 with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                     decoded = step(on_device)
         except RuntimeError as error:
+            # A recording that fails may leave its pool open, and no other one could begin in it.
+            self._pool = torch.cuda.graph_pool_handle()
             raise GraphNotRecorded(f"a decode step of {inputs.shape[1]} rows: {error}") from error
         finally:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)

@@ -82,10 +82,12 @@ class Cameras:
             self.settle()
 
     def settle(self) -> None:
-        """Waits until every frame that was put has been ingested."""
+        """Waits until every frame that was put has been ingested. Raises RuntimeError if one was lost."""
         for name in self.names:
-            while self.engine.status(name).frames_seen < self._next_frame[name]:
-                self.engine.snapshot(name).result(_TIMEOUT_S)
+            while (status := self.engine.status(name)).frames_seen < self._next_frame[name]:
+                if status.frames_dropped:
+                    raise RuntimeError(f"camera {name!r}: {status.frames_dropped} frames were lost")
+                self.engine.set_gate(name, is_gated=False)  # waits for the end of the job at hand, and no longer
 
     def ask(self, number: int) -> Listener:
         """Asks one of the cameras one of the questions; the same for the same number."""

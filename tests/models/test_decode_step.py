@@ -15,6 +15,7 @@ from benchmarks.on_device.serving_load import QUESTIONS
 from cache_store.memory import Memory
 from cache_store.slabs import Slabs
 from cache_store.tiers import MemoryConfig
+from models import decode_graphs
 from models.answer_decoder import Answer, AnswerDecoder
 from models.decode_graphs import Decoded, DecodeGraphs, Step
 from models.decode_step import AnswerSlabs
@@ -208,6 +209,28 @@ def test_a_step_that_cannot_be_recorded_is_an_ordinary_pass_and_is_reported_once
 
     assert [str(failure) for failure in failures] == ["4 rows"]
     assert [answer.ids for answer in answers] == [answer.ids for answer in ordinary]
+
+
+def test_a_step_that_lacked_memory_is_recorded_some_passes_later(
+    writer: MemoryWriter, memories: list[Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another cause does not go away, see above."""
+    monkeypatch.setattr(decode_graphs, "_RETRY_AFTER", 2)
+    tried: list[int] = []
+
+    def record(step: Step, inputs: Tensor) -> Step:
+        tried.append(inputs.shape[1])
+        if len(tried) < 3:
+            raise GraphNotRecorded("no memory") from torch.OutOfMemoryError("CUDA out of memory")
+        return step
+
+    failures: list[GraphNotRecorded] = []
+    slots, answers = begun(writer, memories)
+    graphs = DecodeGraphs(writer.model, slots.slabs, record, failures.append)
+    of_steps = [graphs.decode([answers[0].memory], [5]) is not None for _ in range(8)]
+
+    assert of_steps == [False] * 6 + [True] * 2
+    assert (tried, len(failures)) == ([1, 1, 1], 2)
 
 
 def on_meta(name: str) -> tuple[VideoLanguageModel, AnswerSlabs]:
