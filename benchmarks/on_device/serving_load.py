@@ -84,9 +84,9 @@ class Cameras:
     def settle(self) -> None:
         """Waits until every frame that was put has been ingested. Raises RuntimeError if one was lost."""
         for name in self.names:
-            while (status := self.engine.status(name)).frames_seen < self._next_frame[name]:
-                if status.frames_dropped:
-                    raise RuntimeError(f"camera {name!r}: {status.frames_dropped} frames were lost")
+            while self.engine.status(name).frames_seen < self._next_frame[name]:
+                if lost := self.engine.clips.dropped_frames(name):
+                    raise RuntimeError(f"camera {name!r}: {lost} frames were lost, see the log")
                 self.engine.set_gate(name, is_gated=False)  # waits for the end of the job at hand, and no longer
 
     def ask(self, number: int) -> Listener:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import DynamicCache
 
 from cache_store.memory import Memory
@@ -141,3 +143,22 @@ def test_the_reference_gives_the_same_clip_by_clip_as_at_once(model: LlavaOnevis
         cache = DynamicCache(config=decoder.config)
         parts = [decoder(inputs_embeds=part, past_key_values=cache).last_hidden_state for part in whole.split(16, 1)]
     assert torch.allclose(torch.cat(parts, dim=1), at_once, atol=1e-4)
+
+
+def test_a_video_without_the_newline_of_newer_transformers_has_the_same_cells(
+    model: LlavaOnevision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 5.17 returns its features."""
+    layout = model.spec.layout
+    groups = layout.group(torch.randint(0, 256, (2, layout.square, layout.square, 3), dtype=torch.uint8))
+    expected = model.embed_frames(groups).tokens
+    find_features = model._network.model.get_video_features
+
+    def find_cells_alone(pixels: Tensor) -> Any:
+        found = find_features(pixels)
+        found.pooler_output = found.pooler_output[:, : 2 * layout.max_cells]
+        return found
+
+    monkeypatch.setattr(model._network.model, "get_video_features", find_cells_alone)
+
+    assert torch.equal(model.embed_frames(groups).tokens, expected)
