@@ -40,6 +40,7 @@ def main() -> None:
     options = _options()
     sizes, names = _SHAPES[options.shapes]
     device = torch.device(options.device)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each length of a cache, and the bare model's grows
     peak = functools.cache(partial(gpu_parts.peak_tflops, device))
 
     def save(figures: Sequence[Figure]) -> None:

@@ -25,7 +25,7 @@ def test_a_tiny_model_answers_on_a_gpu_as_on_the_cpu(name: str, num_frames: int,
 
     Scores that are as good as equal may keep another token here and there.
     """
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         on_cpu, on_gpu = (
             equality.answers(name, torch.device(device), num_frames=num_frames, tokens_per_layer=tokens_per_layer)
             for device in ("cpu", "cuda")
