@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks import real_shape
 from benchmarks.on_device import answering, full_memories, ingesting, pairs, serving_load, transfers
 from benchmarks.on_device.bare_forward import BareForward
-from cache_store.tiers import MemoryConfig
+from cache_store.tiers import MemoryConfig, PolicyName
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.device_config import DeviceConfig
@@ -22,7 +23,12 @@ _DISTINCT_MEMORIES = DeviceConfig().max_memory_copies  # under the answers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much is measured. cameras: of the loaded engine; all together have `_CAMERA_FPS` frames a second each."""
+    """How much is measured. cameras: of the loaded engine; all together have `_CAMERA_FPS` frames a second each.
+
+    policy: what the memories get in the product.
+    """
+
+    policy: PolicyName
 
     budgets: tuple[int, ...]
     batches: tuple[int, ...]
@@ -35,6 +41,7 @@ class Sizes:
 
 
 LARGE = Sizes(
+    policy=real_shape.POLICY,
     budgets=(4_000, 6_000),
     batches=(1, 4, 16),
     answers=(1, 8, 32),
@@ -45,7 +52,15 @@ LARGE = Sizes(
     questions=150,
 )
 SMALL = Sizes(
-    budgets=(128, 192), batches=(1, 2), answers=(1, 2), frames_per_step=4, steps=1, rounds=2, cameras=2, questions=5
+    policy=PolicyName.AUTO,
+    budgets=(128, 192),
+    batches=(1, 2),
+    answers=(1, 2),
+    frames_per_step=4,
+    steps=1,
+    rounds=2,
+    cameras=2,
+    questions=5,
 )
 
 
@@ -114,7 +129,7 @@ def first_token(model: VideoLanguageModel, sizes: Sizes, _peak_tflops: float) ->
 
 def _waits_s(model: VideoLanguageModel, sizes: Sizes, budget: int) -> Iterator[tuple[str, list[float]]]:
     device = DeviceConfig(max_cameras=sizes.cameras, max_frames_per_step=sizes.frames_per_step, max_answer_tokens=2)
-    cameras = serving_load.Cameras(model, MemoryConfig(tokens_per_layer=budget), device)
+    cameras = serving_load.Cameras(model, _memory(sizes, budget), device)
     try:
         cameras.fill(-(-budget // model.spec.layout.max_tokens(sizes.frames_per_step)) + 1)
         cameras.first_token_waits_s(len(serving_load.QUESTIONS))  # the first of a length chooses and loads its kernels
@@ -157,8 +172,11 @@ def peak_tflops(device: torch.device) -> tuple[float, float]:
 
 
 def _writer(model: VideoLanguageModel, sizes: Sizes, budget: int) -> MemoryWriter:
-    config = MemoryConfig(tokens_per_layer=budget)
-    return MemoryWriter(model, config, max_frames=sizes.frames_per_step, reserve=answering.RESERVE)
+    return MemoryWriter(model, _memory(sizes, budget), max_frames=sizes.frames_per_step, reserve=answering.RESERVE)
+
+
+def _memory(sizes: Sizes, budget: int) -> MemoryConfig:
+    return MemoryConfig(tokens_per_layer=budget, policy=sizes.policy)
 
 
 PARTS = {

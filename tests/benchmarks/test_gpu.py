@@ -15,6 +15,9 @@ import torch
 from benchmarks import gpu
 from benchmarks.on_device import gpu_parts, plain_models
 from benchmarks.on_device.gpu_parts import Figure
+from models import policy_choice
+from models.llava_onevision import LlavaOnevision
+from models.qwen3_vl import Qwen3VL
 
 ROOT = Path(__file__).parents[2]
 LACKING = (
@@ -80,6 +83,13 @@ def test_a_model_that_cannot_be_loaded_fails_by_itself() -> None:
         list(model.load())
     with pytest.raises(RuntimeError, match="is not loaded"):
         list(model.measure("bytes", gpu_parts.SMALL, lambda: (1.0, 1.0)))
+
+
+def test_the_large_shapes_have_the_policy_of_their_families() -> None:
+    """By their shortened texts they count as models of ours."""
+    chosen = {policy_choice.BY_FAMILY[family].policy for family in (LlavaOnevision, Qwen3VL)}
+
+    assert chosen == {gpu_parts.LARGE.policy}
 
 
 @pytest.mark.slow
