@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from actors.errors import CameraRecovering, InvalidShard, ServiceError
+from actors.fleet import clock_readings
 from actors.fleet.camera_presence import CameraPresence
 from actors.fleet.capacity import Capacity
 from actors.fleet.placement import Placement
@@ -30,6 +31,13 @@ _POLL_EVERY_S = 0.1
 _PAUSE_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STANDBY_TIMEOUT_S = 4.0  # for the standby's first frame, and for the present owner to reach that frame
 _END_STANDBY_TIMEOUT_S = 2.0  # whoever cancelled the move waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class _Standby:
+    """The stream of a camera that the next owner has opened. clock_ahead_s: see Assignment."""
+
+    clock_ahead_s: float | None
 
 
 class Mover:
@@ -96,7 +104,7 @@ class Mover:
     async def _move(self, record: CameraRecord, target: int) -> float:
         """-> when the pause for questions began, by the event loop's clock"""
         try:
-            has_standby = await self._open_standby(record, target)
+            standby = await self._open_standby(record, target)
         except BaseException:  # a caller that gives up, too, must leave no slot taken
             await self._end_standby(record, target)
             raise
@@ -104,8 +112,8 @@ class Mover:
         try:
             with record.moving():
                 # Reserved for the target only once the target has kept a slot for it.
-                successor = self._state.shards[target].incarnation if has_standby else None
-                await self._hand_over(record, target, successor)
+                successor = self._state.shards[target].incarnation if standby else None
+                await self._hand_over(record, target, successor, standby.clock_ahead_s if standby else None)
         except (CameraError, StoreError, ServiceError, UnknownCamera):
             # Not if the caller gives up now: the owner is on its way, and the next plan goes on with the standby.
             await self._end_standby(record, target)
@@ -123,13 +131,15 @@ class Mover:
                 if record.id in (await shard.perform(shard.shard.status())).standby:
                     await shard.perform(shard.shard.release_camera(record.id))
 
-    async def _hand_over(self, record: CameraRecord, target: int, successor: str | None) -> None:
+    async def _hand_over(
+        self, record: CameraRecord, target: int, successor: str | None, clock_ahead_s: float | None
+    ) -> None:
         source = record.shard_index
         shard = self._state.shards[source]
         try:
             await shard.perform(shard.shard.release_camera(record.id, successor=successor))
             self._state.reassign(record, target)
-            await self._placement.assign(record)
+            await self._placement.assign(record, clock_ahead_s)
         except UnknownCamera:
             await self._presence.require(record)
             raise CameraRecovering(f"camera {record.spec.name!r}: {record.unavailable_reason}") from None
@@ -138,15 +148,14 @@ class Mover:
             self._state.reassign(record, source)
             raise
 
-    async def _open_standby(self, record: CameraRecord, target: int) -> bool:
+    async def _open_standby(self, record: CameraRecord, target: int) -> _Standby | None:
         """Lets the target open the stream as a standby, and waits until the present owner reaches its first frame.
 
         After a timeout the frames between the two are lost, and the memory's gaps say so. A recording, and a source
-        that gives no frames, need no standby. -> whether there is one. Raises TooManyCameras, InvalidShard,
-        ShardUnavailable.
+        that gives no frames, need no standby: then None. Raises TooManyCameras, InvalidShard, ShardUnavailable.
         """
         if record.status.state is not CameraState.LIVE or isinstance(urls.parse(record.spec.url), FileUrl):
-            return False
+            return None
         source_shard, target_shard = self._state.shard_of(record).shard, self._state.shards[target].shard
         deadline_s = asyncio.get_running_loop().time() + _STANDBY_TIMEOUT_S
         standby = target_shard.add_camera(replace(record.assignment, is_standby=True))
@@ -160,9 +169,11 @@ class Mover:
             return statuses[0].memory.newest_s if statuses else None
 
         since_s = await _poll(standby_since_s, deadline_s)
+        readings = [await clock_readings.read(shard) for shard in (target_shard, source_shard)]
+        ahead_s = clock_readings.least_ahead_s(*readings)
         if since_s is not None:
-            await _poll(newest_s, deadline_s, at_least=since_s)
-        return True
+            await _poll(newest_s, deadline_s, at_least=since_s - (ahead_s or 0.0))
+        return _Standby(ahead_s)
 
 
 async def _poll(read: Callable[[], Awaitable[float | None]], deadline_s: float, at_least: float = 0.0) -> float | None:

@@ -61,15 +61,18 @@ class Placement:
         if target != before:
             log.info("camera_reassigned", **record.log_fields, from_shard=before, to_shard=target)
 
-    async def assign(self, record: CameraRecord) -> None:
+    async def assign(self, record: CameraRecord, clock_ahead_s: float | None = None) -> None:
         """Adds the camera to its shard. If another shard owned it, that owner's lease must have expired.
 
+        clock_ahead_s: see Assignment.
         Raises CameraError, ServiceError and StoreError, OwnedByAnother among them; CameraChanged if it was removed.
         """
         shard = self._state.shard_of(record)
         # Above every earlier epoch: a store that lost its data, with a clock set back, would grant stale ones.
         min_epoch = self._state.epoch_floor.at(_now_s())
-        assignment = replace(record.assignment, min_epoch=min_epoch, expiry=self._unowned_expiry)
+        assignment = replace(
+            record.assignment, min_epoch=min_epoch, expiry=self._unowned_expiry, clock_ahead_s=clock_ahead_s
+        )
         lost = "" if can_read(shard.fingerprints, record.fingerprint) else record.fingerprint
         with shard.acting():
             try:

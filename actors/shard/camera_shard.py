@@ -68,7 +68,7 @@ class CameraShard:
     ) -> None:
         self._ingest, self._store = settings.ingest, checkpoints
         self._running_tests, self._tracer = 0, tracer or NoTracer()
-        self._slots = settings.shards.device.max_cameras
+        self._slots, self._grace_s = settings.shards.device.max_cameras, settings.shards.grace_s
         self._device, self._engine = device, device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
         self._lease_holder = LeaseHolder(
@@ -104,7 +104,6 @@ class CameraShard:
         self._statuses = CameraStatuses(self._memories, self._lease_holder, self._streams, device)
         self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False
-        self._grace_s = settings.shards.grace_s
         self._engine.start()
 
     @property
@@ -197,6 +196,7 @@ class CameraShard:
             is_leaving=self._is_leaving,
             counts=counts,
             fingerprints=self._device.fingerprints,
+            clock_s=self._streams.clock(),
         )
 
     def _cameras(self) -> tuple[CameraStatus, ...]:

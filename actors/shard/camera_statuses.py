@@ -38,7 +38,7 @@ class CameraStatuses:
         """The feed's own detail; of a camera that gives frames also what they are to the model."""
         if stream.state not in (CameraState.LIVE, CameraState.ENDED):
             return stream.detail
-        return "; ".join(filter(None, (stream.detail, stream.scene, self.limitation(stream))))
+        return "; ".join(filter(None, (self._streams.detail(stream), stream.scene, self.limitation(stream))))
 
     def status(self, stream: CameraStream) -> CameraStatus:
         camera_id = stream.assignment.id

@@ -22,7 +22,7 @@ from pipeline.sources.ingest_config import IngestConfig
 
 _LEAST_CHANGE = 0.05  # of the share of all rates: each change is a message to each camera
 _LOWERED = 0.99  # of its rate: a camera below it is shown
-_AHEAD_S = 2.0  # so much may the clocks of two machines differ
+_AHEAD_S = 2.0  # so much may the clocks of two machines differ where nobody compared them
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class CameraStreams:
         self._clips = clips
         self._ingest = ingest
         self._open_feed = open_feed
-        self._clock = clock
+        self.clock = clock
         self.owned: dict[str, CameraStream] = {}
         self.standby: dict[str, CameraStream] = {}
         self._rate_share = 1.0
@@ -111,16 +111,29 @@ class CameraStreams:
         """Opens the stream of a camera that this shard owns now; a standby stream of the same spec is taken over."""
         spec = assignment.spec
         standby = self.standby.get(assignment.id)
-        is_ahead = saved is not None and self.is_ahead(saved.facts.newest_s)
-        if standby is None or standby.spec != spec or is_ahead:
+        if standby is None or standby.spec != spec or (saved is not None and self._is_too_late(assignment, saved)):
             self.end_standby(assignment.id)  # its clips are held back, and would hold those of the new stream back
             resume_s, started_s = (saved.facts.newest_s, saved.facts.started_s) if saved else (None, None)
             self.owned[assignment.id] = self._opened(assignment, resume_s, started_s)
             return
         self.owned[assignment.id] = self.standby.pop(assignment.id)
+        if saved is None:
+            self._clips.release(assignment.id)
+            return
+        newest_s, ahead_s = saved.facts.newest_s, assignment.clock_ahead_s
         # The connections of the two owners give one frame slightly different times.
-        last_frame_s = saved.facts.newest_s + 0.5 / self._ingest.for_camera(spec).sample_fps if saved else 0.0
-        self._clips.release(assignment.id, last_frame_s)
+        last_frame_s = newest_s + (ahead_s or 0.0) + 0.5 / self._ingest.for_camera(spec).sample_fps
+        self._clips.release(assignment.id, last_frame_s, behind_s=newest_s if ahead_s else None)
+
+    def _is_too_late(self, assignment: Assignment, saved: Checkpoint) -> bool:
+        """Whether frames that come now have times that the memory has already, also by the clock of its owner."""
+        ahead_s = assignment.clock_ahead_s
+        return self.is_ahead(saved.facts.newest_s) if ahead_s is None else saved.facts.newest_s + ahead_s > self.clock()
+
+    def detail(self, stream: CameraStream) -> str:
+        """What its feed says, and of the times that its frames get here."""
+        note = self._clips.times_note(stream.assignment.id) if stream.state is CameraState.LIVE else ""
+        return "; ".join(filter(None, (stream.detail, note)))
 
     def update(self, assignment: Assignment, newest_s: float | None) -> None:
         """Gives an owned camera another spec; its stream is opened anew where that changes its frames.
@@ -145,7 +158,7 @@ class CameraStreams:
 
     def is_ahead(self, newest_s: float | None) -> bool:
         """Whether a memory's newest frame has a time that has not come: the clock that gave it was set back since."""
-        return newest_s is not None and newest_s > self._clock() + _AHEAD_S
+        return newest_s is not None and newest_s > self.clock() + _AHEAD_S
 
     def reopen(self, assignment: Assignment, resume_s: float | None) -> None:
         """Opens the stream of an owned camera anew, whose feed was stopped.
@@ -208,7 +221,7 @@ class CameraStreams:
 
         def on_state(state: CameraState, detail: str, reason: SourceReason | None, note: PictureNote | None) -> None:
             # The feed calls this in its own thread.
-            loop.call_soon_threadsafe(stream.report, state, detail, reason, note, self._clock())
+            loop.call_soon_threadsafe(stream.report, state, detail, reason, note, self.clock())
 
         feed = self._open_feed(
             assignment.spec,
@@ -219,7 +232,7 @@ class CameraStreams:
             resume_from_s=resume_s,
             started_s=assignment.started_s if started_s is None else started_s,
         )
-        stream = CameraStream(assignment, feed, self._clock())
+        stream = CameraStream(assignment, feed, self.clock())
         feed.limit_rate(self._rate_share)
         feed.start()
         return stream

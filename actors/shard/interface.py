@@ -31,7 +31,8 @@ class Assignment:
     of a file, in Unix seconds; it stays the same when the camera moves. revision: grows with each change of the spec.
     min_epoch: the owner's new epoch must be above it. expiry: the proof that the previous owner's lease expired, None
     without one. is_standby: another shard still owns the camera, so this shard only opens the stream and keeps the
-    newest clips.
+    newest clips. clock_ahead_s: by how much this shard's clock is ahead of that of the owner before, at least, None
+    while unknown.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Assignment:
     min_epoch: int = 0
     expiry: LeaseExpiry | None = None
     is_standby: bool = False
+    clock_ahead_s: float | None = None
 
     @property
     def was_owned(self) -> bool:
@@ -60,6 +62,7 @@ class ShardStatus:
     is_leaving: its process was told to end. counts: what it has done so far. generation: of its code and settings, see
     `actors.generation`. resident_nbytes, device_nbytes: see ProcessCost. fingerprints: of the memories that its model
     reads, that of those it writes first; none: a version before said nothing of them.
+    clock_s: its Unix time when it made this status; 0: a version before said nothing of it.
     """
 
     pid: int
@@ -78,6 +81,7 @@ class ShardStatus:
     resident_nbytes: int = 0
     device_nbytes: int = 0
     fingerprints: tuple[str, ...] = ()
+    clock_s: float = 0.0
 
 
 class Shard(Protocol):

@@ -61,6 +61,8 @@ class GapLog:
             # Where frames are known to be lost, one frame that is due and missing is a gap.
             longest_s = _LONGEST_STEP * clip.period_s
             longest_s = longest_s if reason else max(longest_s, self._gap_after_s)
+            if lost and clip.has_repeated_times:  # its times do not say how long it was
+                longest_s = 0.0
             if before is not None and time_s - before > longest_s:
                 self._gaps.append(Gap(before, time_s, reason or GapReason.NO_FRAMES))
             before, self._open = time_s, None

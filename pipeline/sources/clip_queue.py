@@ -6,11 +6,12 @@ import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from cache_store.gap import GapReason
+from pipeline.sources.camera_clips import CameraClips
 from pipeline.sources.clips import Clip
+from pipeline.sources.frame_times import RisingTimes
 
 DROPPED = GapReason.DROPPED  # the reason of the gap that they leave
 
@@ -26,29 +27,6 @@ class ClipSink(Protocol):
     def count_dropped(self, camera: str, frames: int) -> None: ...
 
 
-@dataclass(slots=True)
-class _CameraClips:
-    """What the queue knows of one camera.
-
-    taken_s, claimed_s: the times of the newest clip that was taken and not claimed, and of the newest one that was.
-    dropped: frames that were lost; dropped_before: how many of them when its clips began to be held back, None while
-    they are not. after_s: frames up to this time are left out.
-    """
-
-    waiting: deque[Clip] = field(default_factory=deque)
-    taken_s: tuple[float, ...] = ()
-    claimed_s: tuple[float, ...] = ()
-    dropped: int = 0
-    dropped_before: int | None = None
-    after_s: float = -math.inf
-    newest_s: float | None = None
-    period_s: float = 0.0
-
-    @property
-    def is_held_back(self) -> bool:
-        return self.dropped_before is not None
-
-
 class ClipQueue:
     """Clips on their way to the device. Thread-safe; only wait_for_space blocks."""
 
@@ -56,7 +34,7 @@ class ClipQueue:
         """`max_clips`: of each camera. `on_put` is called after each put, in the calling thread."""
         self._max_clips = max_clips
         self._on_put = on_put
-        self._cameras: OrderedDict[str, _CameraClips] = OrderedDict()  # in the order of their turns
+        self._cameras: OrderedDict[str, CameraClips] = OrderedDict()  # in the order of their turns
         self._changed = threading.Condition()
 
     def put(self, clip: Clip) -> int:
@@ -66,8 +44,10 @@ class ClipQueue:
         """
         with self._changed:
             clips, lost = self._added(clip.camera), 0
-            clips.period_s, clips.newest_s = clip.period_s, clip.times_s[-1]
-            clips.waiting.append(clip)
+            if (dated := clips.dated(clip)) is None:
+                return 0
+            clips.period_s, clips.newest_s = dated.period_s, dated.times_s[-1]
+            clips.waiting.append(dated)
             while len(clips.waiting) > self._max_clips:
                 lost += len(clips.waiting.popleft().times_s)
                 clips.waiting[0] = clips.waiting[0].after_loss(DROPPED)
@@ -145,10 +125,11 @@ class ClipQueue:
             clips = self._of(camera)
             return clips.waiting[0].times_s[0] if clips.waiting and clips.is_held_back else None
 
-    def release(self, camera: str, after_s: float = -math.inf) -> None:
+    def release(self, camera: str, after_s: float = -math.inf, *, behind_s: float | None = None) -> None:
         """Ends `hold_back`. Frames up to `after_s`, also of later clips, are left out: another shard has read them.
 
-        So are those that an earlier `release` leaves out.
+        So are those that an earlier `release` leaves out. behind_s: the other frames get times that rise from this one
+        on, see RisingTimes, because the clock of the other shard's machine differs.
         """
         with self._changed:
             clips = self._added(camera)
@@ -156,6 +137,9 @@ class ClipQueue:
             if clips.dropped_before is not None and clips.waiting and clips.waiting[0].times_s[0] <= clips.after_s:
                 clips.dropped = clips.dropped_before
             clips.dropped_before = None
+            if behind_s is not None:
+                clips.times = RisingTimes(behind_s)
+                clips.waiting = deque(filter(None, map(clips.dated, clips.waiting)))
         self._on_put()
 
     def wait_for_space(self, camera: str, timeout_s: float) -> bool:
@@ -183,6 +167,12 @@ class ClipQueue:
             period_s = self._of(camera).period_s
             return 1 / period_s if period_s else None
 
+    def times_note(self, camera: str) -> str:
+        """What the operator should know of the times that the camera's frames get here; empty if they are right."""
+        with self._changed:
+            times = self._of(camera).times
+            return "" if times is None else times.note
+
     def newest_s(self, camera: str) -> float | None:
         """The time of the newest frame that was put, None before it; without frames that are given again."""
         with self._changed:
@@ -207,10 +197,11 @@ class ClipQueue:
         """Removes the camera's clips and counts. Where its source goes on stays as if all of them had been claimed."""
         with self._changed:
             if (clips := self._cameras.get(camera)) is not None:
-                self._cameras[camera] = _CameraClips(
+                self._cameras[camera] = CameraClips(
                     claimed_s=() if clips.newest_s is None else (clips.newest_s,),
                     dropped_before=0 if clips.is_held_back else None,
                     after_s=clips.after_s,
+                    times=clips.times,
                     newest_s=clips.newest_s,
                     period_s=clips.period_s,
                 )
@@ -225,9 +216,9 @@ class ClipQueue:
     def _ready(self) -> Iterator[str]:
         return (camera for camera, clips in self._cameras.items() if clips.waiting and not clips.is_held_back)
 
-    def _of(self, camera: str) -> _CameraClips:
+    def _of(self, camera: str) -> CameraClips:
         """Of a camera that the queue does not know, or does not any more, nothing is kept."""
-        return self._cameras.get(camera) or _CameraClips()
+        return self._cameras.get(camera) or CameraClips()
 
-    def _added(self, camera: str) -> _CameraClips:
-        return self._cameras.setdefault(camera, _CameraClips())
+    def _added(self, camera: str) -> CameraClips:
+        return self._cameras.setdefault(camera, CameraClips())

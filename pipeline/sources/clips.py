@@ -20,6 +20,8 @@ class Clip:
     received_s: when the newest frame was decoded, by the same clock.
     period_s: the time between two sampled frames of which neither is missing.
     lost_before: of each frame, why frames right before it were lost, "" if none were; () stands for none anywhere.
+    has_repeated_times: times that the clock gave before are coming again, so that the times of some of its frames are
+        closer to each other than the frames were, and do not show what was lost.
     """
 
     camera: str
@@ -29,6 +31,7 @@ class Clip:
     received_s: float
     period_s: float = 0.0
     lost_before: tuple[str, ...] = ()
+    has_repeated_times: bool = False
 
     def after_loss(self, reason: str) -> Clip:
         """The clip, with frames lost right before it."""

@@ -19,6 +19,7 @@ def clip_header(handle: int, clip: Clip, *, can_wait: bool) -> ClipHeader:
         received_s=clip.received_s,
         period_s=clip.period_s,
         lost_before=clip.lost_before,
+        has_repeated_times=clip.has_repeated_times,
         can_wait=can_wait,
     )
 
@@ -40,4 +41,5 @@ def clip_of(header: ClipHeader, body: bytearray, camera_id: str) -> Clip:
         header.received_s,
         header.period_s,
         header.lost_before,
+        header.has_repeated_times,
     )

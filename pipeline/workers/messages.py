@@ -46,6 +46,7 @@ class ClipHeader(Message):
     received_s: _Time
     period_s: Annotated[float, Field(ge=0, le=1e6)]
     lost_before: Annotated[tuple[_Text, ...], Field(max_length=MAX_FRAMES)] = ()
+    has_repeated_times: bool = False
     can_wait: bool
 
     @model_validator(mode="after")

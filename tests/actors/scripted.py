@@ -162,6 +162,7 @@ class ScriptedShard:
         self.busy_share = 0.0
         self.ingest_share = self.max_ingest_share = 0.0
         self.resident_nbytes = self.device_nbytes = 0
+        self.clock_s = 0.0
         self.counts = ShardCounts()
         self.traces: list[str] = []
         self.callers: list[Caller] = []
@@ -271,6 +272,7 @@ class ScriptedShard:
             resident_nbytes=self.resident_nbytes,
             device_nbytes=self.device_nbytes,
             fingerprints=self.fingerprints,
+            clock_s=self.clock_s,
         )
 
     async def drain(self) -> None:

@@ -101,6 +101,31 @@ def test_a_clock_that_is_set_back_and_forward_again_leaves_a_gap_of_the_time_in_
     assert camera.lost_before == [GapReason.CLOCK_SET]
 
 
+def test_frames_of_which_the_times_come_again_say_so() -> None:
+    """Of these the times do not show how much is missing between two of them."""
+    machine = Machine()
+    camera = Camera(machine)
+    camera.give(2)
+    machine.set_clock(-5.0)
+    camera.give(5)
+    machine.set_clock(HOUR_S)
+    camera.give(1)
+
+    assert [clip.has_repeated_times for clip in camera.clips] == [False] * 2 + [True] * 5 + [False]
+
+
+def test_a_clock_that_is_set_forward_to_a_time_that_was_before_leaves_no_gap() -> None:
+    machine = Machine()
+    camera = Camera(machine)
+    camera.give(2)
+    machine.set_clock(-HOUR_S)
+    camera.give(2)
+    machine.set_clock(HOUR_S / 2)
+    camera.give(2)
+
+    assert camera.lost_before == []
+
+
 def test_small_steps_are_followed_without_a_word() -> None:
     machine = Machine()
     camera = Camera(machine)
