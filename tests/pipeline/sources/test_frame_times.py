@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cache_store.gap import GapReason
 from pipeline.sources.clips import Clip
-from pipeline.sources.frame_times import FrameTimes
+from pipeline.sources.frame_times import FrameTimes, RisingTimes
 from tests.pipeline.playing import START_S
 from tests.pipeline.sources.machine_clocks import Machine
 
@@ -112,6 +112,12 @@ def test_frames_of_which_the_times_come_again_say_so() -> None:
     camera.give(1)
 
     assert [clip.has_repeated_times for clip in camera.clips] == [False] * 2 + [True] * 5 + [False]
+
+
+def test_a_clip_whose_times_came_again_where_it_was_made_says_so_wherever_it_is_dated_anew() -> None:
+    clip = Clip("lobby", PIXELS, (START_S,), (PIXELS[0],), START_S, has_repeated_times=True)
+
+    assert RisingTimes(START_S - 1).date(clip) == clip
 
 
 def test_a_clock_that_is_set_forward_to_a_time_that_was_before_leaves_no_gap() -> None:
