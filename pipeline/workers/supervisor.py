@@ -15,6 +15,7 @@ from pipeline.workers import backoff
 from pipeline.workers.errors import WorkerError
 from pipeline.workers.quarantine import Quarantine, Restart
 from pipeline.workers.segment_messages import SegmentDecoded
+from pipeline.workers.spare_worker import SpareWorker
 from pipeline.workers.worker_cameras import Folders, WorkerCameras, WorkerLimits
 from pipeline.workers.worker_feed import WorkerFeed
 from pipeline.workers.worker_link import WorkerLink
@@ -31,7 +32,8 @@ class Supervisor:
     """Has at most `num_workers` workers, and more while it searches for the camera that ends its workers.
 
     A camera goes to the worker with the fewest. A worker without cameras is ended. Files that were replaced are closed
-    to workers that are older: cameras whose trouble may be that go to newer ones.
+    to workers that are older: cameras whose trouble may be that go to newer ones. Once all workers have started there
+    is a spare one too.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Supervisor:
         self._quarantine = Quarantine(limits.soon_s)
         self._unassigned: dict[int, WorkerFeed] = {}
         self._failed_starts = 0
+        self._spare = SpareWorker(partial(self._started, is_alone=False), _end)
 
     def open(self, feed: WorkerFeed) -> None:
         """Gives a camera to a worker."""
@@ -104,6 +107,10 @@ class Supervisor:
         for handle in (*self._quarantine.release(now_s), *self._lacking_files()):
             self._release(handle)
         self._assign()
+        if not self.workers:
+            self._spare.end()
+        elif all(worker.has_started for worker in self.workers):
+            self._spare.tick(now_s)
 
     @property
     def has_waiting_clips(self) -> bool:
@@ -112,6 +119,7 @@ class Supervisor:
 
     def end(self) -> None:
         """Ends every worker and every feed."""
+        self._spare.end()
         feeds = list(self._unassigned.values())
         for worker in self.workers:
             _end(worker)
@@ -150,12 +158,18 @@ class Supervisor:
         able = [worker for worker in common if worker.folders >= folders]
         most = self._num_workers if able else _MOST_TIMES * self._num_workers
         if is_alone or len(common) < most:
-            folders = self._folders()
-            worker = WorkerCameras(self._start(), now_s, self._limits, is_alone=is_alone)
-            worker.folders = folders
+            # The camera that ends workers has time, its neighbours have not.
+            spare = None if is_alone else self._spare.take(self._folders(), now_s)
+            worker = spare or self._started(is_alone=is_alone)
             self.workers.append(worker)
             return worker
         return min(able or common, key=lambda worker: len(worker.feeds))
+
+    def _started(self, *, is_alone: bool) -> WorkerCameras:
+        folders = self._folders()
+        worker = WorkerCameras(self._start(), self._clock(), self._limits, is_alone=is_alone)
+        worker.folders = folders
+        return worker
 
     def _release(self, handle: int) -> None:
         for worker in self.workers:
