@@ -136,3 +136,10 @@ def assert_same(before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
     assert len(before) == len(after)
     for old, new in zip(before, after, strict=True):
         assert torch.equal(old, new)
+
+
+def mark_summaries(memory: Memory) -> None:
+    """From now on the memory says that a token of it may stand for several."""
+    layers = [memory.after_prefix(layer) for layer in range(memory.num_layers)]
+    copies = [tokens.at(torch.arange(len(tokens))) for tokens in layers]
+    memory.compact(copies, next_position=memory.next_position, reach=memory.reach, has_summaries=True)

@@ -15,6 +15,7 @@ from cache_store.memory import Memory
 from cache_store.positions import Positions
 from cache_store.slabs import KVShape, RecurrentShape, Slabs
 from tests.cache_store.test_checkpoint import FACTS
+from tests.conftest import mark_summaries
 
 NUM_TOKENS = 6
 SHAPE = KVShape(
@@ -130,7 +131,7 @@ def test_a_copy_has_rotated_keys_that_have_not_moved_since() -> None:
 
 def test_tokens_behind_a_copy_of_summaries_are_none() -> None:
     memory = filled()
-    memory.has_summaries = True
+    mark_summaries(memory)
     copy = copied(memory)
     copy.extend(2, 2)
 

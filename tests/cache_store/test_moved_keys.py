@@ -39,9 +39,13 @@ def with_a_gap(positions: int, rows: RowFormat = RowFormat.EXACT) -> Memory:
     """A memory whose second token after the prefix was written so many positions behind the first."""
     memory, offsets = empty(rows), torch.arange(PREFIX + TOKENS)
     offsets[PREFIX + 1 :] += positions
-    memory.write(0, rope.rotate(RAW, offsets, FREQUENCY), torch.zeros_like(RAW))
-    memory.commit(torch.arange(len(offsets)), torch.zeros(len(offsets)).double(), offsets)
-    memory.prefix_length = PREFIX
+    for part in (slice(PREFIX), slice(PREFIX, None)):
+        if part.start:
+            memory.end_prefix()
+        raw, places = RAW[:, part], offsets[part]
+        memory.write(0, rope.rotate(raw, places, FREQUENCY), torch.zeros_like(raw))
+        times_s = torch.zeros(len(places), dtype=torch.float64)
+        memory.commit(torch.arange(len(offsets))[part], times_s, places - memory.next_position)
     return memory
 
 

@@ -17,7 +17,7 @@ from models.embeddings import Embeddings
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import SlotCache
-from tests.conftest import append_frames, new_memory, numbered, random_frames
+from tests.conftest import append_frames, mark_summaries, new_memory, numbered, random_frames
 from tests.models.reference import plain_decoder, restored_attention
 
 QUESTION = "what is in view"
@@ -74,7 +74,7 @@ def test_a_summary_of_three_tokens_weighs_as_the_three_tokens_do(
         tokens = counted.after_prefix(layer)
         repeated.replace(layer, tokens.at(three_times))
         tokens.counts[20] = 3
-    counted.has_summaries = True
+    mark_summaries(counted)
 
     expected = hidden_after_question(model, repeated)
 
@@ -89,7 +89,7 @@ def test_summaries_weigh_by_their_counts_in_a_memory_that_answers_share(
     append_frames(large_writer, counted, random_frames(3))
     for layer in range(counted.num_layers):
         counted.after_prefix(layer).counts[20] = 30
-    counted.has_summaries = True
+    mark_summaries(counted)
     own = Memory(Slabs(model.spec.kv, slots=1, capacity=64), 0)
     own.continue_from(counted)
     answers = [Answer(memory, model.prompts.question(QUESTION)) for memory in (own, copy_of(counted))]

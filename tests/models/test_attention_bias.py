@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from models.slot_cache import AttentionCapture, SlotCache
 from tests.cache_store.test_checkpoint import FACTS
-from tests.conftest import append_frames, new_memory, random_frames
+from tests.conftest import append_frames, mark_summaries, new_memory, random_frames
 from tests.models.reference import more_slots
 
 EVERY_ID = 1 << 40
@@ -41,8 +43,8 @@ def copied(memory: Memory) -> Memory:
 
 def restored(writer: MemoryWriter, memory: Memory) -> Memory:
     again = new_memory(writer)
-    checkpoint_codec.restore(again, Checkpoint(FACTS, checkpoint_codec.capture(memory, EVERY_ID), {}))
-    again.next_position = memory.next_position
+    facts = dataclasses.replace(FACTS, next_position=memory.next_position)
+    checkpoint_codec.restore(again, Checkpoint(facts, checkpoint_codec.capture(memory, EVERY_ID), {}))
     return again
 
 
@@ -59,7 +61,7 @@ def assert_every_count_weighs(model: LlavaOnevision, memories: list[Memory], num
     """A pass gives what it gives when each layer's bias is made from its own counts."""
     found = read(model, memories, num_new)
     for memory in memories:
-        memory.has_summaries = True
+        mark_summaries(memory)
     for one, other in zip(found, read(model, memories, num_new), strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 

@@ -23,7 +23,7 @@ from models.query_capture import QueryCapture, TokenQueries
 from models.slot_cache import AttentionCapture, SlotCache
 from models.vision_language_model import VideoLanguageModel
 from ops import attention as attention_ops
-from tests.conftest import assert_same
+from tests.conftest import assert_same, mark_summaries
 from tests.host_reads import META, HostTensors
 from tests.models.families import FAMILIES
 
@@ -290,7 +290,10 @@ def test_a_pass_waits_for_no_number_of_the_device(name: str) -> None:
         unread = [model.embed_tokens(torch.arange(length, device=META)) for length in lengths]
         hidden, _ = forward(model, memories, unread, is_read_only=False)
         assert (hidden.device, hidden.shape[1]) == (META, sum(lengths))
-    memories[0].reach, memories[1].has_summaries = 5, True
+    layers = [memories[0].after_prefix(layer) for layer in range(memories[0].num_layers)]
+    unmoved = [torch.zeros(len(tokens), dtype=torch.int64, device=META) for tokens in layers]
+    memories[0].renumber(unmoved, next_position=memories[0].next_position, reach=5)
+    mark_summaries(memories[1])
     texts = PackedTexts([model.embed_tokens(torch.arange(length, device=META)) for length in (4, 2)])
     capture = AttentionCapture([slice(0, 6)] * memories[0].num_layers, attention_ops.peak_weight)
     assert texts.forward(model, memories, capture).device == META
