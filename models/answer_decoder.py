@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -55,11 +56,6 @@ class Answer:
         self._queries: list[TokenQueries] = []  # of tokens whose attention weights are not in the sums yet
         self._attention_sums: dict[tuple[int, ...], Tensor] = {}  # one row a layer, up to the longest one's end
         self._cached_lengths = list(self._base.lengths)
-
-    @property
-    def unread_ids(self) -> Sequence[int]:
-        """What the next pass reads: the question, or the newest token."""
-        return self.ids[-1:] or self.question.ids
 
     def cached_tokens(self, layer: int) -> CachedTokens:
         """A view of the layer's tokens of the camera's memory as of the question, without the prefix."""
@@ -116,33 +112,29 @@ class AnswerDecoder:
 
         Changes no answer, so a pass that fails can be tried again with fewer answers.
         """
-        try:
-            return self._next_by_graph(answers) or self._next_by_pass(answers)
-        except Exception:
-            # Others read these slots on to their own lengths, and no mask hides what is no number.
-            for answer in answers:
-                answer.memory.blank(len(answer.unread_ids))
-            raise
+        return self._next_by_graph(answers) or self._next_by_pass(answers)
 
     def _next_by_graph(self, answers: Sequence[Answer]) -> list[NextToken]:
         """Empty if that needs an ordinary pass."""
         if self._graphs is None or not all(answer.ids for answer in answers):
             return []
         memories = [answer.memory for answer in answers]
-        if (decoded := self._graphs.decode(memories, [answer.ids[-1] for answer in answers])) is None:
-            return []
-        attention = decoded.weights.clone().unbind(1)
-        ids, layers = self._sampler.sample(decoded.logits, self._so_far(answers)), self._graphs.layers
-        return [NextToken(id, 1, attention_rows={layers: rows}) for id, rows in zip(ids, attention, strict=True)]
+        with _blanked_if_it_fails(answers, [1] * len(answers)):
+            if (decoded := self._graphs.decode(memories, [answer.ids[-1] for answer in answers])) is None:
+                return []
+            attention = decoded.weights.clone().unbind(1)
+            ids, layers = self._sampler.sample(decoded.logits, self._so_far(answers)), self._graphs.layers
+            return [NextToken(id, 1, attention_rows={layers: rows}) for id, rows in zip(ids, attention, strict=True)]
 
     def _next_by_pass(self, answers: Sequence[Answer]) -> list[NextToken]:
         unread, num_new = self._embed_unread(answers)
         capture = QueryCapture(self._is_evidence)
         forward_pass = SlotCache([answer.memory for answer in answers], num_new, capture=capture)
-        hidden = forward_pass.newest(self._model.forward(unread, forward_pass)[0])
-        ids = self._sampler.sample(self._model.logits(hidden), self._so_far(answers))
-        queries = [TokenQueries(capture.layers, row) for row in range(len(answers))]
-        return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), queries, strict=True)]
+        with _blanked_if_it_fails(answers, num_new):
+            hidden = forward_pass.newest(self._model.forward(unread, forward_pass)[0])
+            ids = self._sampler.sample(self._model.logits(hidden), self._so_far(answers))
+            queries = [TokenQueries(capture.layers, row) for row in range(len(answers))]
+            return [NextToken(*found) for found in zip(ids, num_new, forward_pass.states(), queries, strict=True)]
 
     def _so_far(self, answers: Sequence[Answer]) -> list[tuple[int, ...]]:
         """The tokens of each answer and of its prompt."""
@@ -169,7 +161,7 @@ class AnswerDecoder:
 
     def _embed_unread(self, answers: Sequence[Answer]) -> tuple[Embeddings, list[int]]:
         """What the answers have not read, packed, and how many tokens of it are each one's. [1, sum of T_b, E]"""
-        ids = [answer.unread_ids for answer in answers]
+        ids = [answer.ids[-1:] or answer.question.ids for answer in answers]
         # One transfer to the device for all of them.
         together = transfer.to_device(torch.tensor([id for some in ids for id in some]), self._model.spec.device)
         if all(answer.ids for answer in answers):
@@ -180,3 +172,17 @@ class AnswerDecoder:
             for answer, tokens in zip(answers, of_each, strict=True)
         ]
         return Embeddings.pack(unread), [len(tokens) for tokens in unread]
+
+
+@contextmanager
+def _blanked_if_it_fails(answers: Sequence[Answer], num_new: Sequence[int]) -> Iterator[None]:
+    """Blanks what a pass that fails wrote: others read these slots on, and no mask hides what is no number.
+
+    num_new: tokens that it writes behind each answer's memory, for a question more than it has ids in some families.
+    """
+    try:
+        yield
+    except Exception:
+        for answer, num_tokens in zip(answers, num_new, strict=True):
+            answer.memory.blank(num_tokens)
+        raise

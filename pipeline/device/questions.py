@@ -194,9 +194,6 @@ class QuestionRunner:
         trace = "".join(traceback.format_exception(error))
         about = {"camera": request.camera, "answer_id": request.id}
         self._report("answer_failed", **about, reason=repr(error), traceback=trace)
-        for running in self._running:
-            if running.request is request:  # no mask would hide what is no number from the slot's next answer
-                running.answer.memory.blank(request.num_tokens)
         self._release(request)
         request.end(
             AnswerFailed(f"answer {request.id} on camera {request.camera!r}: the device failed: {type(error).__name__}")

@@ -25,7 +25,7 @@ from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.device.answer_slots import AnswerSlots
 from pipeline.device.device_config import DeviceConfig
-from tests.conftest import assert_same
+from tests.conftest import assert_same, mark_summaries
 from tests.host_reads import META, HostReads, HostTensors
 from tests.models.families import FAMILIES
 
@@ -156,6 +156,20 @@ def test_a_pass_that_fails_leaves_nothing_that_is_no_number_to_the_others(
         assert [found.id for found in decoder_of(writer.model).next_tokens([answer])] == [token.id]
 
 
+def test_a_question_whose_pass_fails_leaves_nothing_that_is_no_number(
+    writer: MemoryWriter, memories: list[Memory]
+) -> None:
+    """Some families read a token before the question's own: its last one was left."""
+    model = OutOfMemory(writer.model)
+    slots = AnswerSlots(model.spec.kv, DeviceConfig(), writer.capacity)
+    answers = [Answer(slots.acquire(memory), model.prompts.question(QUESTIONS[0])) for memory in memories[:2]]
+
+    with pytest.raises(torch.OutOfMemoryError):
+        AnswerDecoder(model).next_tokens(answers)
+
+    assert all(tensor.isfinite().all() for tensor in contents(slots))
+
+
 class DamagedFirstRow:
     """A model that reads no number for the token of the first answer."""
 
@@ -175,6 +189,10 @@ class DamagedFirstRow:
 class OutOfMemory(DamagedFirstRow):
     """One that has no memory left then."""
 
+    def embed_question(self, ids: Tensor) -> Embeddings:
+        embedded = self._model.embed_question(ids)
+        return Embeddings(torch.full_like(embedded.tokens, torch.nan), embedded.deep)
+
     def logits(self, _hidden: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -188,7 +206,7 @@ def test_a_memory_with_summaries_and_a_full_slot_need_an_ordinary_pass(
     assert not slots.slabs.can_step(memories[0])  # a camera's, in other slabs
 
     assert sharing.memory.base is not None
-    sharing.memory.base.has_summaries = True
+    mark_summaries(sharing.memory.base)
     assert not slots.slabs.can_step(sharing.memory)
     lone.memory.extend(slots.slabs.copies.capacity - 1 - lone.memory.longest, 0)
     assert not slots.slabs.can_step(lone.memory)

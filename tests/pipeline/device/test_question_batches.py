@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -264,6 +265,22 @@ def test_numbers_that_are_none_end_their_own_answer(
     expect_company(questioning, outcome_alone, AnswerFailed)
 
 
+class FullModel:
+    """The model itself, which may have no room for its last tensor."""
+
+    def __init__(self, model: LlavaOnevision) -> None:
+        self._model = model
+        self.has_room = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.has_room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._model.logits(hidden)
+
+
 @pytest.mark.parametrize("has_room", [True, False])
 def test_numbers_that_are_none_are_read_by_no_later_answer(
     model: LlavaOnevision,
@@ -273,7 +290,8 @@ def test_numbers_that_are_none_are_read_by_no_later_answer(
     has_fixed_steps: bool,
 ) -> None:
     """A shorter one in the same slot, beside a longer one: a mask hides no such number, and both are read at once."""
-    questioning = Questioning(model, cameras, slots=2, has_fixed_steps=has_fixed_steps)
+    full = FullModel(model)
+    questioning = Questioning(full, cameras, slots=2, has_fixed_steps=has_fixed_steps)
     next_tokens = questioning.decoder.next_tokens
 
     def damaging(answers: Sequence[Answer]) -> list[NextToken]:
@@ -282,11 +300,12 @@ def test_numbers_that_are_none_are_read_by_no_later_answer(
         whole = newest.clone()
         if answer.ids:
             newest.fill_(float("nan"))
-        tokens = next_tokens(answers)
-        newest.copy_(whole)
-        if answer.ids and not has_room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return tokens
+        full.has_room = has_room or not answer.ids
+        try:
+            return next_tokens(answers)
+        finally:
+            full.has_room = True
+            newest.copy_(whole)
 
     questioning.decoder.next_tokens = damaging  # type: ignore[method-assign]
     questioning.run([Question("lobby", TEXTS[3])])
