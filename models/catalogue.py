@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import ModelInvalid, ModelNotFound
@@ -42,13 +43,21 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {spelt[close[0]]!r}?" if close else ""
 
 
-def located(name: str) -> tuple[str, str | None]:
-    """The folder or hub id of a model, and the revision that it is pinned to. Raises ModelInvalid, ModelNotFound."""
-    where, revision = _resolved(name)
-    if "/" not in where and not _is_folder(where):
+@dataclass(frozen=True, slots=True)
+class ModelLocation:
+    """The folder or hub id of a model, and the revision that it is pinned to."""
+
+    where: str
+    revision: str | None = None
+
+
+def located(name: str) -> ModelLocation:
+    """Where the model of that name, hub id or local folder is. Raises ModelInvalid, ModelNotFound."""
+    location = _resolved(name)
+    if "/" not in location.where and not _is_folder(location.where):
         text = f"model {name!r}: no folder, and none of {', '.join(CHECKPOINTS)}; a hub id is OWNER/NAME"
-        raise ModelNotFound(text + suggestion(where, CHECKPOINTS))
-    return where, revision
+        raise ModelNotFound(text + suggestion(location.where, CHECKPOINTS))
+    return location
 
 
 def local_folder(name: str, where: str) -> Path | None:
@@ -62,18 +71,17 @@ def local_folder(name: str, where: str) -> Path | None:
 
 def require_known(name: str) -> None:
     """Checks that a model's name, hub id or folder can be one. Asks no hub. Raises ModelInvalid, ModelNotFound."""
-    where, _ = located(name)
-    local_folder(name, where)
+    local_folder(name, located(name).where)
 
 
-def _resolved(name: str) -> tuple[str, str | None]:
+def _resolved(name: str) -> ModelLocation:
     if "@" not in name or _is_folder(name):
-        return CHECKPOINTS.get(name, name), None
+        return ModelLocation(CHECKPOINTS.get(name, name))
     where, _, revision = name.partition("@")
     where = CHECKPOINTS.get(where, where)
     if _is_folder(where):
         raise ModelInvalid(f"model {name!r}: {where} is a folder, which has no revision {revision!r}")
-    return (name, None) if Path(name).is_absolute() else (where, revision)
+    return ModelLocation(name) if Path(name).is_absolute() else ModelLocation(where, revision)
 
 
 def _is_folder(path: str) -> bool:

@@ -108,8 +108,8 @@ def load_model(
     anything is on the device. Raises ModelNotFound and ModelInvalid. Blocks while the weights load or download.
     """
     devices = _devices(pick_device(device), num_gpus)
-    where, revision = catalogue.located(name)
-    files = CheckpointFiles(hub.folder_of(name, where, revision))
+    location = catalogue.located(name)
+    files = CheckpointFiles(hub.folder_of(name, location.where, location.revision))
     transformers_logging.disable_progress_bar()
     family = _family(name, files)
     network_weights.weight_files(files)

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.on_device import plain_models
 from models import catalogue, registry
+from models.catalogue import ModelLocation
 from models.errors import ModelInvalid, ModelNotFound
 
 SHIPPED = Path(catalogue.CHECKPOINTS["tiny"])
@@ -87,13 +88,13 @@ def test_a_hermes_json_that_is_no_object_is_refused(folder: Path, text: str) -> 
 @pytest.mark.parametrize(
     ("name", "located"),
     [
-        ("llava-onevision-0.5b", (catalogue.CHECKPOINTS["llava-onevision-0.5b"], None)),
-        ("Qwen/Qwen3-VL-2B-Instruct@0123abc", ("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
-        ("qwen3-vl-2b@0123abc", ("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
-        ("/models/street@home", ("/models/street@home", None)),
+        ("llava-onevision-0.5b", ModelLocation(catalogue.CHECKPOINTS["llava-onevision-0.5b"])),
+        ("Qwen/Qwen3-VL-2B-Instruct@0123abc", ModelLocation("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
+        ("qwen3-vl-2b@0123abc", ModelLocation("Qwen/Qwen3-VL-2B-Instruct", "0123abc")),
+        ("/models/street@home", ModelLocation("/models/street@home")),
     ],
 )
-def test_a_name_or_a_hub_id_may_name_its_revision(name: str, located: tuple[str, str | None]) -> None:
+def test_a_name_or_a_hub_id_may_name_its_revision(name: str, located: ModelLocation) -> None:
     assert catalogue.located(name) == located
 
 
