@@ -72,6 +72,11 @@ class DeviceThread:
         return self._thread.is_alive() and not self._is_closing
 
     @property
+    def has_command(self) -> bool:
+        """Whether a command is queued."""
+        return bool(self._commands)
+
+    @property
     def has_background_job(self) -> bool:
         """Whether background work is queued."""
         return bool(self._background)

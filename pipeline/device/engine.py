@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
+from typing import TypeVar
 
 from cache_store.checkpoint import Checkpoint
 from cache_store.gap import Gap
 from cache_store.tiers import MemoryConfig
-from models import decode_graphs
-from models.answer_decoder import AnswerDecoder
 from models.memory_writer import MemoryWriter
 from models.vision_language_model import VideoLanguageModel
 from pipeline.answers import ANYBODY, Caller, OnEvent
 from pipeline.cameras import CameraFailed
 from pipeline.device.answer_slots import AnswerSlots
+from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
-from pipeline.device.device_thread import DeviceThread, Job
+from pipeline.device.engine_parts import EngineParts
 from pipeline.device.failure_report import FailureReport, to_logging
 from pipeline.device.ingest import IngestRunner
+from pipeline.device.job_choice import JobChoice
 from pipeline.device.question_request import QuestionRequest
 from pipeline.device.questions import QuestionRunner
-from pipeline.device.scheduler import Scheduler, Turn, Work
-from pipeline.device.snapshot_transfer import transfer_for
+from pipeline.device.scheduler import Scheduler
 from pipeline.memory_status import MemoryStatus
-from pipeline.sources.clip_queue import ClipQueue
+
+T = TypeVar("T")
+_PARTS = EngineParts()
 
 
 class Engine:
     """The cameras and questions of one device. Any thread may call it; the work is done on the device thread.
 
+    command_timeout_s: so long callers wait for a command. jobs: device thread only.
     Feeds put clips into `clips`. Everything else that touches a memory runs as a command between two jobs.
     A job is one pass over questions or over running answers, one part of a step of frames of some cameras, or one piece
     of background work. A failure ends its question, its frames or its command, and nothing else.
@@ -45,33 +48,31 @@ class Engine:
         config: DeviceConfig,
         *,
         clock: Callable[[], float] = time.time,
-        command_timeout_s: float = 60.0,
         report: FailureReport = to_logging,
+        parts: EngineParts = _PARTS,
     ) -> None:
-        self._command_timeout_s = command_timeout_s
+        self.command_timeout_s = 60.0
         self._clock = clock
         writer = MemoryWriter(
             model, memory_config, max_frames=config.max_frames_per_step, reserve=config.answer_reserve
         )
-        slots = AnswerSlots(model.spec.kv, config, writer.capacity)
-        graphs = decode_graphs.of_device(
-            model, slots.slabs, lambda error: report("decode_graph_failed", reason=str(error))
-        )
+        answers = AnswerSlots(model.spec.kv, config, writer.capacity)
         self._questions = QuestionRunner(
-            AnswerDecoder(model, graphs),
+            parts.decoder(model, answers.slabs, report),
             model.prompts,
-            slots,
+            answers,
             config,
+            clock=parts.question_clock,
             report=report,
         )
-        self._scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
-        self._thread = DeviceThread(self._next_job, on_stop=self._questions.close, report=report)
-        self._snapshots = transfer_for(model.spec.kv, self._thread.wake, report=report)
-        self.clips = ClipQueue(config.max_queued_clips, on_put=self._thread.wake)
+        self._thread = parts.thread(lambda: self.jobs.next_job(), on_stop=self._questions.close, report=report)
+        snapshots = parts.snapshots(model.spec.kv, self._thread.wake, report=report)
+        self._deliver = snapshots.deliver
+        self.clips = parts.clips(config.max_queued_clips, on_put=self._thread.wake)
         self._slots = CameraSlots(writer, config, self.clips.dropped_frames)
-        self._ingest = IngestRunner(
-            writer, self._slots, self.clips, max_frames=config.max_frames_per_step, report=report
-        )
+        ingest = IngestRunner(writer, self._slots, self.clips, max_frames=config.max_frames_per_step, report=report)
+        scheduler = Scheduler(max_tokens=config.max_tokens_per_pass)
+        self.jobs: JobChoice = JobChoice(scheduler, self._slots, self._questions, ingest, snapshots, self._thread)
 
     @property
     def nbytes(self) -> int:
@@ -87,6 +88,20 @@ class Engine:
     def busy_share(self) -> float:
         """Share of the last seconds that the device thread did not wait for work, 0..1."""
         return self._thread.busy_share
+
+    @property
+    def cameras(self) -> Mapping[str, CameraMemory]:
+        """By their names. Device thread only."""
+        return self._slots.cameras
+
+    @property
+    def has_command(self) -> bool:
+        """Whether a command waits for the end of the job at hand. Any thread may ask."""
+        return self._thread.has_command
+
+    def command(self, what: str, work: Callable[[], T]) -> Future[T]:
+        """Runs work on the device thread, before the next job. The future fails with CameraFailed. what: for errors."""
+        return self._thread.command(what, work)
 
     def start(self) -> None:
         """Starts the device thread."""
@@ -124,11 +139,11 @@ class Engine:
             what, lambda: self._slots.add(name, checkpoint, started_s=started_s, gap=gap, is_gated=is_gated)
         )
         try:
-            adding.result(self._command_timeout_s)
+            adding.result(self.command_timeout_s)
         except TimeoutError:
             if not adding.cancel():
                 self._thread.command(f"camera {name!r}: undoing its adding", lambda: self._undo(adding, name))
-            raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
+            raise CameraFailed(f"{what}: not done after {self.command_timeout_s:g} s (limit)") from None
 
     def remove_camera(self, name: str, *, keeps_answers: bool = False) -> None:
         """Frees the camera's slot; its questions end with AnswerFailed. Blocks until then.
@@ -139,17 +154,13 @@ class Engine:
         self._do(f"camera {name!r}: removing it", lambda: self._remove(name, keeps_answers=keeps_answers))
 
     def set_gate(self, name: str, *, is_gated: bool) -> None:
-        """Whether unchanged patches of the camera's frames are skipped from now on. Blocks until then.
-
-        Raises UnknownCamera, and CameraFailed after 60 s; then it is set as soon as the device comes to it.
-        """
+        """Whether unchanged patches of the camera's frames are skipped from now on. As `remove_camera`."""
         self._do(f"camera {name!r}: changing its gate", lambda: self._slots.set_gate(name, is_gated=is_gated))
 
     def erase_camera(self, name: str, gap: Gap) -> None:
         """Empties the camera's memory; its questions end with AnswerFailed, its waiting clips are dropped.
 
-        Blocks until then. Raises UnknownCamera, and CameraFailed after 60 s; then it is erased as soon as the device
-        comes to it.
+        Blocks and raises as `remove_camera`.
         """
         self._do(f"camera {name!r}: erasing it", lambda: self._erase(name, gap))
 
@@ -183,46 +194,13 @@ class Engine:
         device, where it takes what its tokens take. The future fails with UnknownCamera or CameraFailed.
         """
         queue, what = self._thread.command if is_whole else self._thread.background, f"camera {camera!r}: copying it"
-        return queue(what, lambda: self._snapshot(camera, is_whole), partial(self._snapshots.deliver, what))
+        return queue(what, lambda: self._snapshot(camera, is_whole), partial(self._deliver, what))
 
-    def _do(self, what: str, work: Callable[[], None]) -> None:
+    def _do(self, what: str, work: Callable[[], T]) -> T:
         try:
-            self._thread.command(what, work).result(self._command_timeout_s)
+            return self._thread.command(what, work).result(self.command_timeout_s)
         except TimeoutError:
-            raise CameraFailed(f"{what}: not done after {self._command_timeout_s:g} s (limit)") from None
-
-    def _next_job(self) -> Job | None:
-        """The job whose turn it is, None only if nothing waits: the device then sleeps until it is woken."""
-        while (turn := self._scheduler.next_turn(self._waiting(), self._quick_tokens)) is not None:
-            # Every call takes clips, or what is left of a step, so the loop ends.
-            if (job := self._job_of(turn)) is not None:
-                return job
-        return None
-
-    def _job_of(self, turn: Turn) -> Job | None:
-        """None if there is none any more."""
-        if turn.work is Work.BACKGROUND:
-            return self._thread.next_background_job()
-        if turn.work in (Work.PREFILL, Work.DECODE):
-            return self._questions.next_job(turn, self._slots.cameras)
-        return self._ingest.next_job(turn)
-
-    def _waiting(self) -> dict[Work, list[int]]:
-        """The tokens of each piece of work that waits, at most, after questions that cannot be answered have ended."""
-        cameras = self._slots.cameras
-        self._questions.end_unanswerable(cameras)
-        return {
-            **self._questions.waiting(cameras),
-            **self._ingest.waiting(),
-            Work.BACKGROUND: [0] if self._thread.has_background_job and self._snapshots.has_room else [],
-        }
-
-    @property
-    def _quick_tokens(self) -> int | None:
-        """As many tokens of frames as make no part of a step longer than a question; None until both were measured."""
-        if not self._ingest.token_s or not self._questions.prefill_s:
-            return None
-        return int(self._questions.prefill_s / self._ingest.token_s)
+            raise CameraFailed(f"{what}: not done after {self.command_timeout_s:g} s (limit)") from None
 
     def _undo(self, adding: Future[None], name: str) -> None:
         """Removes a camera that was added when its caller had given up."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from models.memory_writer import MemoryWriter
-from pipeline.device import frame_steps, job_guard, running_mean
+from pipeline.device import frame_steps, job_guard
 from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_thread import Job
 from pipeline.device.failure_report import FailureReport
 from pipeline.device.frame_steps import EncodedStep, PreparedStep
 from pipeline.device.scheduler import Turn, Work
+from pipeline.device.step_costs import StepCosts
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 
@@ -36,6 +37,8 @@ class _Step:
 class IngestRunner:
     """Takes steps of frames out of the queue of clips and appends them to their memories. Device thread only.
 
+    costs: of its jobs.
+
     A batch of steps is up to three jobs, because a question waits for the end of a job: gate and vision encoder,
     prefill, and the compaction of the memories that have no room for another such step. The next batch begins when
     these are done, so no compaction is put off beyond the next step of its camera.
@@ -54,12 +57,7 @@ class IngestRunner:
         self._report = report
         self._encoded: list[tuple[_Step, EncodedStep]] = []  # what is to be appended
         self._full: list[_Step] = []  # what was appended, and left no room for as much again
-        self._token_s = dict.fromkeys((Work.ENCODE, Work.APPEND, Work.COMPACT), 0.0)
-
-    @property
-    def token_s(self) -> float:
-        """Seconds that a token of whole frames takes in the slowest of its jobs, see `running_mean.peak`."""
-        return max(self._token_s.values())
+        self.costs = StepCosts()
 
     def waiting(self) -> dict[Work, list[int]]:
         """What is left of the batch under way, as one piece, or the tokens of each camera's next step, at most."""
@@ -182,8 +180,7 @@ class IngestRunner:
         self._slots.publish_loss(step.camera)
 
     def _note_time(self, work: Work, steps: Sequence[_Step], seconds: float) -> None:
-        if steps:
-            self._token_s[work] = running_mean.peak(self._token_s[work], seconds / self._num_tokens(steps))
+        self.costs.note(work, self._num_tokens(steps), seconds)
 
     def _num_tokens(self, steps: Sequence[_Step]) -> int:
         """Of whole frames."""

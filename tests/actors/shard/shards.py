@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 
 from actors.config.shards import LeaseConfig
@@ -22,6 +24,7 @@ from pipeline.cameras import (
     PlaybackSpeed,
 )
 from tests.actors.waiting import until
+from tests.pipeline.device import engine_driver
 
 STARTED_S = 1_700_000_000.0
 FRAMES_SAMPLED = 48
@@ -32,9 +35,19 @@ Running = Callable[..., "asynccontextmanager[CameraShard]"]
 
 
 class UnreliableLeases(InMemoryLeases):
-    """Leases in memory whose renewals can fail."""
+    """Leases in memory whose renewals can fail, and whose releases wait while `may_release` is not set."""
 
     is_down = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun_release, self.may_release = asyncio.Event(), asyncio.Event()
+        self.may_release.set()
+
+    async def release(self, camera: str, owner: Owner, *, successor: str | None = None) -> None:
+        self.has_begun_release.set()
+        await self.may_release.wait()
+        await super().release(camera, owner, successor=successor)
 
     async def renew(self, incarnation: ShardIncarnation) -> Renewal:
         if self.is_down:
@@ -119,3 +132,15 @@ async def has_standby_frame(shard: CameraShard, name: str) -> bool:
 
 async def is_empty(shard: CameraShard) -> bool:
     return (await shard.status()).standby == {}
+
+
+async def has_ended(shard: CameraShard, name: str) -> bool:
+    """Whether a recording has ended and nothing of it is on its way."""
+    is_ended = (await status(shard, name)).state is CameraState.ENDED
+    on_its_way = shard._engine.command("on its way", partial(engine_driver.has_frames, shard._engine))
+    return is_ended and not await asyncio.wrap_future(on_its_way)
+
+
+async def is_timed(shard: CameraShard) -> bool:
+    """Waits until the device has timed a frame, which it does at start."""
+    return await asyncio.wrap_future(shard._engine.measure_ingest()) > 0

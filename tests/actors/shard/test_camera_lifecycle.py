@@ -11,7 +11,6 @@ import structlog
 
 from actors.errors import InvalidShard, OwnershipUnproven
 from actors.shard import camera_lifecycle
-from actors.shard.camera_shard import CameraShard
 from cache_store.errors import CameraFenced, OwnedByAnother
 from cache_store.leases import UNOWNED_EXPIRY, LeaseExpiry
 from pipeline.answers import Done, UnknownCamera
@@ -27,6 +26,7 @@ from tests.actors.shard.shards import (
     Running,
     UnreliableStore,
     assignment,
+    has_ended,
     has_frames,
     has_seen_until,
     has_standby_frame,
@@ -265,12 +265,6 @@ async def test_a_recording_that_was_erased_is_not_read_again_when_its_rate_chang
 
 async def has_waiting_clip(clips: ClipQueue, name: str) -> bool:
     return clips.held_back_since_s(name) is not None
-
-
-async def has_ended(shard: CameraShard, name: str) -> bool:
-    is_ended = (await status(shard, name)).state is CameraState.ENDED
-    is_idle = await asyncio.to_thread(shard._engine._thread.command("idle", shard._engine._ingest.waiting).result)
-    return is_ended and not any(is_idle.values())
 
 
 async def test_adding_a_camera_of_this_shard_with_another_spec_updates_it(running: Running, film: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-from typing import Any
 
 import pytest
 import torch
@@ -14,10 +13,12 @@ import torch
 from actors.errors import ShardUnavailable
 from cache_store.checkpoint import Checkpoint
 from cache_store.leases import FREE
+from models.llava_onevision import LlavaOnevision
 from pipeline.answers import AnswerFailed
-from tests.actors.shard.shards import Running, UnreliableStore, assignment, live, status, watch_whole
+from tests.actors.shard.shards import Running, UnreliableStore, assignment, is_timed, live, status, watch_whole
 from tests.actors.waiting import until
 from tests.pipeline.device.faults import Faults
+from tests.pipeline.device.pausing_model import PausingModel
 
 TIMEOUT_S = 60.0
 QUESTION = "what is in view"
@@ -44,22 +45,16 @@ async def test_a_camera_that_the_device_fails_to_add_is_not_owned_and_can_be_add
 
 
 async def test_a_camera_whose_caller_gave_up_leaves_no_slot_and_no_lease_behind(
-    running: Running, film: str, checkpoints: UnreliableStore
+    running: Running, film: str, checkpoints: UnreliableStore, model: LlavaOnevision
 ) -> None:
-    async with running(max_cameras=1) as shard:
-        has_begun, may_end = threading.Event(), threading.Event()
-        add = shard._engine._slots.add
-
-        def slow_add(*args: Any, **kwargs: Any) -> None:
-            has_begun.set()
-            assert may_end.wait(TIMEOUT_S)
-            add(*args, **kwargs)
-
-        shard._engine._slots.add = slow_add  # type: ignore[method-assign]
+    pausing = PausingModel(model)
+    async with running(max_cameras=1, model=pausing) as shard:
+        await is_timed(shard)
+        pausing.pause()
         adding = asyncio.create_task(shard.add_camera(assignment("film", film)))
-        assert await asyncio.to_thread(has_begun.wait, TIMEOUT_S)
+        assert await asyncio.to_thread(pausing.has_begun.wait, TIMEOUT_S)
         adding.cancel()
-        may_end.set()
+        pausing.resume()
         with pytest.raises(asyncio.CancelledError):
             await adding
 
@@ -75,9 +70,9 @@ async def test_an_erased_memory_answers_no_further(running: Running, film: str) 
         answer = shard.ask("film", QUESTION)
         await anext(answer)
         # The device erases in the middle of the answer.
-        shard._engine._thread.command("pause", lambda: may_go_on.wait(TIMEOUT_S))
+        shard._engine.command("pause", lambda: may_go_on.wait(TIMEOUT_S))
         erasing = asyncio.create_task(shard.erase_memory("film"))
-        await until(lambda: bool(shard._engine._thread._commands))
+        await until(lambda: shard._engine.has_command)
         may_go_on.set()
         with pytest.raises(AnswerFailed, match="the memory of camera 'film' was erased"):
             async for _ in answer:
@@ -122,9 +117,10 @@ async def main():
     process = ShardProcess(contract.encode_settings(HermesConfig().for_shards()), "store", "blue", 20, 0)
     first = await status(process)
     print(first.slots, first.generation, flush=True)
-    thread = process._shard._engine._thread
-    thread.command("gpu", lose_gpu)
-    await asyncio.to_thread(thread._thread.join)
+    engine = process._shard._engine
+    engine.command("gpu", lose_gpu)
+    while engine.is_running:
+        await asyncio.sleep(0.01)
     print("lost", flush=True)
     await status(process)
     print("still there", flush=True)

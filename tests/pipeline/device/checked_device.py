@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -45,8 +46,8 @@ class CheckedDevice:
         self._steps: list[tuple[CameraMemory, Clip]] = []  # taken, and neither appended nor lost
 
     @property
-    def cameras(self) -> dict[str, CameraMemory]:
-        return self.engine._slots.cameras
+    def cameras(self) -> Mapping[str, CameraMemory]:
+        return self.engine.cameras
 
     def add(self, name: str, checkpoint: Checkpoint | None, *, is_gated: bool, fault: Fault | None = None) -> None:
         """Adds a camera; at a fault it must not be there, and a second try must work."""
@@ -169,9 +170,9 @@ class CheckedDevice:
         assert not [record.question for record in self.records if not record.is_over]
         assert not self._copies
         assert not self._steps
-        assert self.engine.has_every_slot_free()
         for camera in self.cameras.values():
             self._reference.assert_equal(camera)
+        self.engine.require_every_slot_free()
 
     def _let_fail(self, name: str, *, keeps_running: bool = False) -> None:
         for record in self.records:
@@ -190,7 +191,7 @@ class CheckedDevice:
     def _check_failed(self, failed: set[str], victim: Memory | None, *, has_come: bool) -> None:
         if victim is None:
             assert len(failed) <= has_come, self.engine.reports
-        elif victim.slabs is self.engine._slots._slabs:
+        elif any(camera.memory.slabs is victim.slabs for camera in self.cameras.values()):
             assert failed == {camera.name for camera in self.cameras.values() if camera.memory is victim}
         else:
             assert len(failed) == 1

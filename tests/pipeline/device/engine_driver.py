@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from cache_store.tiers import MemoryConfig
 from pipeline.answers import AnswerEvent, Done, QuestionError, Token
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
+from pipeline.device.scheduler import Work
 from pipeline.sources.clips import Clip
 from tests.conftest import random_frames
 
@@ -37,9 +39,15 @@ def ingest(engine: Engine, camera: str, num_clips: int, *, first_s: float = 1_00
     settle(engine)
 
 
+def has_frames(engine: Engine) -> bool:
+    """Whether frames wait, or a part of a step. Device thread only."""
+    waiting = engine.jobs.waiting()
+    return any(waiting.get(part) for part in (Work.ENCODE, Work.APPEND, Work.COMPACT))
+
+
 def settle(engine: Engine) -> None:
     """Waits until every clip that was put has been taken, and its jobs are over."""
-    while engine._thread.command("nothing", lambda: any(engine._ingest.waiting().values())).result(TIMEOUT_S):
+    while engine.command("nothing", partial(has_frames, engine)).result(TIMEOUT_S):
         pass
 
 

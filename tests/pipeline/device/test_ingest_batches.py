@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_store.gap import Gap
+from models.embeddings import Embeddings
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from pipeline.device.camera_slots import CameraSlots
+from pipeline.device.change_gate import OpenGate
 from pipeline.device.device_config import DeviceConfig
 from pipeline.device.ingest import IngestRunner
 from pipeline.device.scheduler import Turn, Work
 from pipeline.sources.clip_queue import ClipQueue
-from tests.conftest import assert_same, contents, numbered
+from tests.conftest import TOKENS_PER_FRAME, assert_same, contents, grid, numbered
 from tests.pipeline.device.engine_driver import MEMORY, clip
 from tests.pipeline.device.faults import Faults
 
@@ -209,29 +213,71 @@ def test_memories_of_a_pass_are_in_the_order_of_their_slots(model: LlavaOnevisio
     assert device.writer.newest_slots == (0, 1, 2)
 
 
-def test_a_token_takes_what_it_took_at_the_slowest_lately(model: LlavaOnevision) -> None:
-    """A slower step counts in full, a faster one a tenth."""
-    device = Device(model, CAMERAS)
-    runner = device.runner
-    device.put(0)
-    device.run()
-    runner._token_s = {Work.ENCODE: 1e-12, Work.APPEND: 1e-12, Work.COMPACT: 0.0}
-    device.put(1)
-    device.run()
-    assert runner.token_s > 1e-9
-
-    runner._token_s = {Work.ENCODE: 1.0, Work.APPEND: 1_000.0, Work.COMPACT: 0.0}
-    device.put(2)
-    device.run()
-    assert 900.0 < runner.token_s < 901.0
-
-
 def test_every_part_of_a_step_is_timed_as_what_a_question_may_wait_for(model: LlavaOnevision) -> None:
-    runner = after(Device(model, CAMERAS)).runner
+    costs = after(Device(model, CAMERAS)).runner.costs
 
     for part in (Work.ENCODE, Work.APPEND, Work.COMPACT):
-        assert runner._token_s[part] > 0, part
-    assert runner.token_s == max(runner._token_s.values())
+        assert costs.of(part) > 0, part
+
+
+class SlowGate(OpenGate):
+    """Takes 0.2 s for a step. invalidations: of what it admitted."""
+
+    SECONDS = 0.2
+    invalidations = 0
+
+    def admit(self, frames: torch.Tensor, times_s: Sequence[float]) -> torch.Tensor:
+        time.sleep(self.SECONDS)
+        return super().admit(frames, times_s)
+
+    def invalidate(self) -> None:
+        self.invalidations += 1
+
+
+class SlowEncoder:
+    """The model itself, whose vision encoder takes 0.2 s for a step."""
+
+    def __init__(self, model: LlavaOnevision) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def embed_frames(self, groups: torch.Tensor) -> Embeddings:
+        time.sleep(SlowGate.SECONDS)
+        return self._model.embed_frames(groups)
+
+
+@pytest.mark.parametrize("slow", ["gate", "encoder"])
+def test_a_question_waits_for_the_gate_and_for_the_encoder(model: LlavaOnevision, slow: str) -> None:
+    """One job: how many frames may have the device before a question is computed from both."""
+    device = Device(model if slow == "gate" else SlowEncoder(model), ("lobby",))  # type: ignore[arg-type]
+    if slow == "gate":
+        device.slots.get("lobby").change_gate(SlowGate(grid))
+
+    device.put(0)
+    device.run()
+
+    assert device.runner.costs.of(Work.ENCODE) >= SlowGate.SECONDS / (4 * TOKENS_PER_FRAME)
+
+
+def test_a_compaction_that_fails_makes_no_frame_pass_the_gate_again(model: LlavaOnevision) -> None:
+    """The frames are in the memory: the next one need not pass whole."""
+    device = Device(model, ("lobby",))
+    gate = SlowGate(grid)
+    device.slots.get("lobby").change_gate(gate)
+    device.writer.not_compacted = device.slots.get("lobby").memory.slot
+    number = 0
+    while not device.reports:
+        device.put(number)
+        device.run()
+        number += 1
+
+    assert [(report["event"], report["camera"]) for report in device.reports] == [("device_job_failed", "lobby")]
+    assert gate.invalidations == 0
+    device.put(number)
+    device.run()
+    assert gate.invalidations == 1  # that step found no room
 
 
 def test_a_camera_s_memory_is_to_the_bit_what_its_steps_alone_make_of_it(

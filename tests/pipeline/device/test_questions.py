@@ -246,7 +246,7 @@ def test_a_camera_that_moved_away_ends_the_questions_that_wait_and_no_answer(mod
         waiting = ask(engine, "lobby", "what is in view")
         removing = threading.Thread(target=partial(engine.remove_camera, "lobby", keeps_answers=True))
         removing.start()
-        while not engine._thread._commands:
+        while not engine.has_command:
             time.sleep(0.01)
     removing.join(TIMEOUT_S)
     engine.add_camera("gate")

@@ -19,8 +19,9 @@ from cache_store.slabs import Slabs
 from models.llava_onevision import LlavaOnevision
 from pipeline.cameras import CameraFailed
 from pipeline.device.engine import Engine
+from pipeline.device.engine_parts import EngineParts
 from pipeline.device.failure_report import to_logging
-from pipeline.device.snapshot_transfer import DirectTransfer, SideTransfer
+from pipeline.device.snapshot_transfer import DirectTransfer, SideTransfer, transfer_for
 from tests.conftest import assert_same, random_frames
 from tests.host_reads import META, HostReads
 from tests.pipeline.device.engine_driver import CONFIG, MEMORY, TIMEOUT_S, ask, clip, ingest, settle, whole
@@ -54,8 +55,8 @@ def streams() -> HeldStreams:
 @pytest.fixture
 def side(model: LlavaOnevision, streams: HeldStreams) -> Iterator[Engine]:
     """An engine whose snapshots take the way that they take from a GPU."""
-    engine = Engine(model, MEMORY, CONFIG, clock=lambda: 5_000.0)
-    engine._snapshots = SideTransfer(streams, engine._thread.wake, report=to_logging)
+    parts = EngineParts(snapshots=lambda _, on_room, *, report: SideTransfer(streams, on_room, report=report))
+    engine = Engine(model, MEMORY, CONFIG, clock=lambda: 5_000.0, parts=parts)
     engine.start()
     engine.add_camera("lobby")
     ingest_clips(engine, 12)
@@ -78,7 +79,7 @@ def contents(saved: Checkpoint) -> list[Tensor]:
 def still(model: LlavaOnevision, *, is_whole: bool) -> Checkpoint:
     """The snapshot of a device that does nothing else."""
     engine = Engine(model, MEMORY, CONFIG, clock=lambda: 5_000.0)
-    assert isinstance(engine._snapshots, DirectTransfer)
+    assert isinstance(transfer_for(model.spec.kv, engine.close, report=to_logging), DirectTransfer)
     engine.start()
     engine.add_camera("lobby")
     ingest_clips(engine, 12)
@@ -161,7 +162,9 @@ def test_room_is_announced_when_it_is_there(model: LlavaOnevision, streams: Held
 def test_on_a_cpu_a_snapshot_is_copied_once(engine: Engine, model: LlavaOnevision) -> None:
     engine.add_camera("lobby")
     ingest(engine, "lobby", 2)
-    taken = engine._thread.command("snapshot", lambda: engine._snapshot("lobby", True)).result(TIMEOUT_S)
+    taken = engine.command("snapshot", lambda: engine.cameras["lobby"].snapshot(0, 0.0, is_whole=True)).result(
+        TIMEOUT_S
+    )
 
     for before, after in zip(contents(taken), contents(checkpoint_codec.on_host(taken)), strict=True):
         assert after is before

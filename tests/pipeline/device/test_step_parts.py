@@ -35,7 +35,8 @@ def put(engine: SteppedEngine, number: int) -> None:
 
 
 def next_work(engine: SteppedEngine) -> Work | None:
-    works = [work for work, pieces in engine._ingest.waiting().items() if pieces]
+    waiting = engine.jobs.waiting()
+    works = [part for part in PARTS if waiting.get(part)]
     return works[0] if works else None
 
 
@@ -161,7 +162,7 @@ def test_frames_that_are_discarded_while_they_are_encoded_are_counted_once_thoug
     engine: SteppedEngine,
 ) -> None:
     put(engine, NUM_CLIPS)
-    job = engine._next_job()
+    job = engine.jobs.next_job()
     assert job is not None
     engine.clips.discard("lobby")
     job.fail(RuntimeError("out of memory"))
